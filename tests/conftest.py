@@ -1,0 +1,86 @@
+"""What every test may use: the toy plugin, real data where it is, folders that are not the user's."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOY = Path(__file__).parent / "toy"
+sys.path.insert(0, str(TOY))
+
+TOY_RECIPE = """\
+format = 1
+name = "toy"
+
+[backbone]
+name = "toy"
+weights = "none"
+
+[data]
+name = "synthetic"
+image_size = 16
+batch_size = 16
+
+[data.options]
+classes = 4
+train = 80
+test = 40
+size = 16
+
+[lr_groups]
+backbone = 1e-2
+head = 1e-2
+
+[schedule]
+name = "cosine"
+epochs = 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests out of the user's caches."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("TLKIT_CACHE", "TLKIT_DATA", "TLKIT_WEIGHTS", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Real images and weights; a test that needs them is skipped where they are not."""
+    folder = Path(os.environ.get("TLKIT_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"needs the real images and weights of TLKIT_TEST_DATA; {folder} is not there")
+    return folder
+
+
+@pytest.fixture
+def toy_recipe(tmp_path: Path) -> Path:
+    """A recipe that trains in a moment."""
+    path = tmp_path / "toy.toml"
+    path.write_text(TOY_RECIPE)
+    return path
+
+
+@pytest.fixture
+def tlkit(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own, in the test's folder; seconds each, so use it sparingly."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(TOY), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return subprocess.run(
+            [sys.executable, "-m", "tlkit.cli", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    return run

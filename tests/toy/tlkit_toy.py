@@ -1,0 +1,17 @@
+"""A backbone that trains in a moment, installed like anybody's: a module and its entry points on sys.path."""
+
+from tlkit.plugin import Backbone, Convention
+
+_HALF = Convention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop=1.0)
+
+toy = Backbone(
+    build="tlkit_toy_build:toy",
+    stages={"stem": ("conv1", "bn1"), "block1": ("block1",), "block2": ("block2",)},
+    features=16,
+    classifier="fc",
+    library="tlkit_toy_build.ToyNet",
+    input=_HALF,
+    image_size=16,
+    minimum_size=8,
+    summary="three convolutions",
+)

@@ -1,0 +1,30 @@
+"""The toy backbone's module: BatchNorm in every stage, dropout in the last."""
+
+from torch import Tensor, nn
+
+from tlkit.network import Stage
+
+
+class ToyNet(nn.Module):
+    """The "library's" own network, as its users would build it."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU()
+        self.block1 = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+        self.block2 = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(0.1))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(16, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(x)))  # (N, 8, H, W)
+        x = self.block2(self.block1(x))  # (N, 16, H / 2, W / 2)
+        return self.fc(self.pool(x).flatten(1))  # (N, classes)
+
+
+def toy() -> dict[str, nn.Module]:
+    net = ToyNet()
+    stem = Stage({"conv1": net.conv1, "bn1": net.bn1, "relu": net.relu})
+    return {"stem": stem, "block1": Stage({"block1": net.block1}), "block2": Stage({"block2": net.block2})}

@@ -1,0 +1,25 @@
+"""tlkit: declarative transfer learning for image classifiers.
+
+Importing this package imports no torch; the names below are loaded when they are first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from tlkit.errors import TlkitError
+
+if TYPE_CHECKING:
+    from tlkit.api import apply, epochs, plan
+    from tlkit.model import Model
+
+__version__ = "0.1.0"
+__all__ = ["Model", "TlkitError", "__version__", "apply", "epochs", "plan"]
+
+_WHERE = {"Model": "tlkit.model", "apply": "tlkit.api", "epochs": "tlkit.api", "plan": "tlkit.api"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'tlkit' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_WHERE[name]), name)

@@ -1,0 +1,172 @@
+"""apply, plan and epochs: what the command line does, as functions. Torch is imported only when something must be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlkit import jobs, resolve, runfolder, survey
+from tlkit.errors import RunFailed, TlkitError, nearest
+from tlkit.observer import Epoch, Observer
+from tlkit.recipe import Recipe
+from tlkit.sources import Places
+
+if TYPE_CHECKING:
+    from tlkit.plans import Plan
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What `apply` did.
+
+    Attributes:
+        folder: runs/<recipe>.
+        result: What result.json holds: every arm and seed.
+        changed: Whether anything was trained.
+        failures: Runs that failed.
+    """
+
+    folder: Path
+    result: Mapping[str, Any]
+    changed: bool
+    failures: tuple[RunFailed, ...] = field(default=())
+
+
+def apply(
+    recipe: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    arm: str | None = None,
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    observer: Observer | None = None,
+) -> Applied:
+    """Make what a recipe says be there: train what is missing, continue what was interrupted, leave what is finished.
+
+    Args:
+        recipe: A TOML file.
+        settings: "key=value" each, as --set.
+        arm: Only this arm.
+        runs: Folder for run folders.
+        data: Folder of the images.
+        device: "auto", "cpu", "cuda".
+        offline: Forbid downloads.
+        observer: Told of what happens.
+
+    Raises:
+        TlkitError: the recipe, its images or weights cannot be used. A run that fails is in the returned value instead.
+    """
+    watcher = observer or Observer()
+    places = _places(Path(recipe), data, offline, watcher)
+    read, arms = resolve.load(Path(recipe), settings, places)
+    _check_arm(arm, read)
+    all_jobs = jobs.plan_jobs(read, arms, places, runs=Path(runs))
+    wanted = [job for job in all_jobs if arm in (None, job.resolved.name)]
+    folder, failures = Path(runs) / read.name, []
+    changed = not jobs.finished(wanted)
+    if changed:
+        from tlkit import sweep
+
+        try:
+            failures = sweep.train(wanted, device=sweep.device_of(device), observer=watcher)
+        finally:
+            if folder.is_dir():
+                _summarise(folder, read, all_jobs)
+                sweep.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])
+    return Applied(folder, _summarise(folder, read, all_jobs), changed, tuple(failures))
+
+
+def plan(
+    recipe: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    arm: str | None = None,
+    data: str | Path | None = None,
+    classes: int | None = None,
+    device: str = "cpu",
+) -> dict[str, Plan]:
+    """Return each arm's plan, for the recipe's first seed; needs no weights, no images and no GPU.
+
+    Args:
+        recipe: A TOML file.
+        settings: "key=value" each, as --set.
+        arm: Only this arm.
+        data: Folder of the images, counted where it is there.
+        classes: Assumed where there is nothing to count.
+        device: Whose memory counts for batch_size = "auto".
+
+    Raises:
+        TlkitError: the recipe cannot be used.
+    """
+    from tlkit import planner, sweep
+
+    places = _places(Path(recipe), data, True, Observer())
+    read, arms = resolve.load(Path(recipe), settings, places)
+    _check_arm(arm, read)
+    plans = {}
+    for name, resolved in arms.items():
+        if arm not in (None, name):
+            continue
+        facts = survey.known(resolved, places, seed=read.seeds[0], classes=classes)
+        plans[name] = planner.make(
+            resolved, facts, where=str(recipe), device=sweep.device_of(device), folder=str(Path(recipe).resolve().parent)
+        )
+    return plans
+
+
+def epochs(
+    plan: Plan,
+    *,
+    seed: int = 0,
+    data: str | Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    observer: Observer | None = None,
+) -> Iterator[Epoch]:
+    """Train a plan in memory, an epoch at a time; nothing is written.
+
+    Args:
+        plan: From `tlkit.plan`.
+        seed: Of the run.
+        data: Folder of the images.
+        device: "auto", "cpu", "cuda".
+        offline: Forbid downloads.
+        observer: Told of what happens.
+
+    Raises:
+        TlkitError: images or weights cannot be used.
+        RunFailed: the loss is no longer a number.
+    """
+    from tlkit import runs, sweep
+    from tlkit.engine.fit import Fit
+
+    watcher = observer or Observer()
+    where = sweep.device_of(device)
+    places = _places(Path(plan.folder) / "recipe", data, offline, watcher)
+    recipe = Recipe(format=1, name=plan.recipe, seeds=[seed], arms={plan.arm: plan.tables})
+    arms = resolve.resolve(recipe, places, where=plan.recipe)
+    (job,) = jobs.plan_jobs(recipe, arms, places, runs=Path("runs"))
+    prepared = sweep.prepare(job, {}, device=where, observer=watcher)
+    network = runs.build(job, prepared.plan, prepared.images, observer=watcher).to(where)
+    yield from Fit(
+        prepared.plan, network, prepared.train, prepared.evaluated, device=where, observer=watcher, watch=lambda: None
+    ).epochs()
+
+
+def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:
+    return Places(recipe=recipe.parent, data=Path(data) if data is not None else None, offline=offline, notify=observer.note)
+
+
+def _check_arm(arm: str | None, recipe: Recipe) -> None:
+    if arm is not None and arm not in recipe.arms:
+        raise TlkitError(
+            f'--arm {arm}: the recipe has no arm "{arm}".', f"arms: {', '.join(recipe.arms)}", nearest(arm, recipe.arms)
+        )
+
+
+def _summarise(folder: Path, recipe: Recipe, all_jobs: Sequence[jobs.Job]) -> dict[str, Any]:
+    return runfolder.summarise(folder, recipe=recipe.name, current=jobs.current(all_jobs))

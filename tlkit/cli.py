@@ -1,0 +1,245 @@
+"""The verbs. The only module that prints: results to stdout, progress and errors to stderr.
+
+The rule: `--help`, `validate`, `list`, `show` and `schema` import no torch, nor does `apply` where nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from tlkit.errors import Interrupted, TlkitError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Declarative transfer learning for image classifiers: a TOML recipe in, a trained network out.",
+)
+
+RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="a TOML recipe")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="a run's folder, or a recipe's (then its best run by validation)")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a key in every arm; arms.NAME.key in one")
+]
+ArmOption = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="only this arm")]
+RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="where run folders lie")]
+DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="folder of the images")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="forbid downloads")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
+def main() -> NoReturn:
+    """Run the command line; a message and an exit code instead of a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except TlkitError as error:
+        if isinstance(error, Interrupted) and error.exit_code == 128 + signal.SIGINT:
+            _say("")
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage: click's own errors, whichever copy typer carries
+            error.show()
+            sys.exit(int(error.exit_code))
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="images in class sub-folders")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="the recipe; FOLDER's name + .toml where not given")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace a recipe that is there")] = False,
+) -> None:
+    """Look at a folder of images and write a recipe for it that runs at once."""
+    from tlkit import initial
+
+    path = initial.write(folder, output, force=force)
+    _console().print(f"{path}: written. Next: tlkit apply {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("list")
+def list_plugins() -> None:
+    """Show the installed backbones, data sets and heads."""
+    from tlkit import registry
+    from tlkit.plugin import Backbone, Dataset, Head
+    from tlkit.report import tables
+
+    console = _console()
+    for title, entries in (
+        ("backbone", registry.entries(Backbone)),
+        ("data set", registry.entries(Dataset)),
+        ("head", registry.entries(Head)),
+    ):
+        console.print(tables.plugins(title, entries))
+        console.print()
+    for line in registry.scan().broken:
+        _say(f"skipped, its entry points cannot be read: {line}")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="a backbone, data set or head")]) -> None:
+    """Show what a plugin offers: stages, weights and their input convention, options."""
+    from tlkit import registry
+    from tlkit.plugin import Backbone, Dataset, Head
+    from tlkit.report import tables
+
+    kinds: tuple[type[Backbone | Dataset | Head], ...] = (Backbone, Dataset, Head)
+    found = [kind for kind in kinds if any(entry.name == name for entry in registry.entries(kind))]
+    if not found:
+        names = [entry.name for kind in kinds for entry in registry.entries(kind)]
+        raise TlkitError(f'there is no plugin "{name}" installed.', "tlkit list shows what is", nearest(name, names))
+    for kind in found:
+        _console().print(tables.plugin(name, registry.entry(kind, name), registry.get(kind, name)))
+
+
+@app.command()
+def check(name: Annotated[str, typer.Argument(metavar="NAME", help="a backbone or data set")], data: DataOption = None) -> None:
+    """Hold an installed plugin to the contract and print what passes."""
+    from tlkit import testing
+
+    for line in testing.check(name, data=data):
+        _console().print(f"ok  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def validate(recipe: RecipeArgument, set_: SetOption = None) -> None:
+    """Check a recipe: keys, types, plugin names, stages, rates. Every problem at once, without torch."""
+    from tlkit import resolve
+    from tlkit.sources import Places
+
+    read, _ = resolve.load(recipe, set_ or (), Places(recipe=recipe.parent))
+    seeds = "1 seed" if len(read.seeds) == 1 else f"{len(read.seeds)} seeds"
+    _console().print(f"{recipe}: valid. arms: {', '.join(read.arms)}; {seeds}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    from tlkit import json_schema
+
+    sys.stdout.write(json_schema.text())
+
+
+@app.command()
+def plan(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    arm: ArmOption = None,
+    data: DataOption = None,
+    classes: Annotated[int | None, typer.Option("--classes", min=2, help="assumed where there are no images to count")] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what apply would do; needs no weights, no images and no GPU."""
+    from tlkit import api, plans
+    from tlkit.report import tables
+
+    made = api.plan(recipe, set_ or (), arm=arm, data=data, classes=classes, device=device)
+    if as_json:
+        record = {"format": 1, "arms": {name: json.loads(plans.to_json(each)) for name, each in made.items()}}
+        sys.stdout.write(json.dumps(record, indent=2) + "\n")
+        return
+    for each in made.values():
+        _console().print(tables.plan(each))
+
+
+@app.command()
+def apply(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train what a recipe says: begin, continue, or do nothing where it is finished."""
+    from rich.console import Console
+
+    from tlkit import api
+    from tlkit.report import tables
+    from tlkit.terminal import TerminalObserver
+
+    with TerminalObserver(Console(stderr=True)) as observer:
+        applied = api.apply(
+            recipe, set_ or (), arm=arm, runs=runs, data=data, device=device, offline=offline, observer=observer
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(applied.result, indent=2) + "\n")
+    else:
+        console = _console()
+        if not applied.changed:
+            console.print(f"{applied.folder}: finished before, nothing to do.", markup=False, highlight=False, soft_wrap=True)
+        console.print(tables.result(applied.result))
+        console.print(f"curves: {applied.folder}/curves.svg", markup=False, highlight=False, soft_wrap=True)
+    for failure in applied.failures:
+        _say(str(failure))
+    if applied.failures:
+        raise typer.Exit(applied.failures[0].exit_code)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="image files")],
+    arm: ArmOption = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="classes shown for each image")] = 1,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Print class and probability of images, with the run's own preprocessing."""
+    from tlkit import prediction, sweep
+    from tlkit.report import tables
+
+    predictor = prediction.load(run, arm=arm, device=sweep.device_of(device))
+    rows = []
+    for image, row in zip(images, predictor.predict(images), strict=True):
+        ranked = sorted(zip(predictor.classes, map(float, row), strict=True), key=lambda pair: -pair[1])
+        rows.append((str(image), ranked))
+    if as_json:
+        sys.stdout.write(
+            json.dumps([{"image": image, "probabilities": dict(ranked)} for image, ranked in rows], indent=2) + "\n"
+        )
+    else:
+        _console().print(tables.predictions([(image, ranked[:top]) for image, ranked in rows]))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console()
+    # Without a terminal there is no width to keep to: a table that is cut would be read wrong by the next program.
+    return console if console.is_terminal else Console(width=200)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

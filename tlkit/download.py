@@ -1,0 +1,86 @@
+"""Fetching a file from its official address: checked before it is named, unpacked beside its place, never half there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tlkit.errors import DataError, TlkitError
+from tlkit.plugin import Download
+
+Notify = Callable[[str], None]
+_CHUNK = 1 << 20  # bytes
+_TIMEOUT = 60  # seconds without a byte
+
+
+def fetch(download: Download, folder: Path, *, notify: Notify) -> Path:
+    """Fetch a file into a folder, and unpack it there where it is an archive.
+
+    Args:
+        download: What to fetch.
+        folder: Made where it is missing.
+        notify: Told what is being done, one line.
+
+    Returns:
+        The file, or for an archive the folder.
+
+    Raises:
+        TlkitError: it cannot be fetched, or its checksum is wrong; nothing is left in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    notify(f"downloading {download.url}")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
+        part = Path(beside) / download.filename
+        _receive(download, part)
+        if not download.archive:
+            os.replace(part, folder / download.filename)
+            return folder / download.filename
+        unpacked = Path(beside) / "unpacked"
+        _unpack(part, unpacked)
+        for entry in unpacked.iterdir():
+            if not (folder / entry.name).exists():
+                os.replace(entry, folder / entry.name)
+    return folder
+
+
+def checksum_fits(path: Path, checksum: str) -> bool:
+    """Whether a file has a checksum, "sha256:<hex or its first digits>" or "md5:<hex>"."""
+    kind, _, digits = checksum.partition(":")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
+
+
+def _receive(download: Download, part: Path) -> None:
+    try:
+        request = urllib.request.Request(download.url, headers={"User-Agent": "tlkit"})
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, part.open("wb") as file:
+            shutil.copyfileobj(answer, file, _CHUNK)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise TlkitError(f"{download.url}: cannot be downloaded: {reason}.") from error
+    if not checksum_fits(part, download.checksum):
+        raise TlkitError(
+            f"{download.url}: what came ({part.stat().st_size} bytes) does not have the checksum {download.checksum}.",
+            "it was thrown away; try again, or fetch it another way",
+        )
+
+
+def _unpack(part: Path, unpacked: Path) -> None:
+    unpacked.mkdir()
+    try:
+        if part.suffix == ".zip":
+            with zipfile.ZipFile(part) as archive:
+                archive.extractall(unpacked)
+        else:
+            with tarfile.open(part) as archive:
+                archive.extractall(unpacked, filter="data")
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{part.name}: cannot be unpacked: {error}.") from error

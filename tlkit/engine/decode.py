@@ -1,0 +1,98 @@
+"""Image files and arrays to square uint8 pictures of one size.
+
+The rule: an image that cannot be decoded is an error with its path, never a picture of something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tlkit.errors import ImageError
+from tlkit.plugin import Convention
+
+Pixels = NDArray[np.uint8]
+
+# Room that a random crop needs: 224 pixels out of 256, Krizhevsky et al. 2012.
+CROP_ROOM = 256 / 224
+_FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture is brought to size.
+
+    Attributes:
+        short: Pixels of the short side after the resize.
+        side: Pixels of the centre square that is kept.
+        resize: Filter, antialiased.
+    """
+
+    short: int
+    side: int
+    resize: str
+
+
+def still(image_size: int, convention: Convention) -> Geometry:
+    """Geometry of evaluation, and of training without a random crop."""
+    return Geometry(round(image_size / convention.crop), image_size, convention.resize)
+
+
+def roomy(image_size: int, convention: Convention) -> Geometry:
+    """Geometry that leaves room for a random crop of image_size."""
+    short = round(image_size * CROP_ROOM)
+    return Geometry(short, short, convention.resize)
+
+
+def decode(path: Path) -> Image.Image:
+    """Read an image file as RGB, turned as its EXIF says, transparency on white.
+
+    Raises:
+        ImageError: it is no image, truncated, or of a kind that cannot be turned into RGB.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise ImageError(f"{path}: there is no such file.") from None
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: is not an image.") from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
+        raise ImageError(f"{path}: cannot be decoded: {error}.") from error
+
+
+def picture(source: Path | Pixels) -> Image.Image:
+    """Return a file, or an array (H, W, 3) uint8 RGB, as an image."""
+    return decode(source) if isinstance(source, Path) else Image.fromarray(np.ascontiguousarray(source))
+
+
+def fit(image: Image.Image, geometry: Geometry) -> Pixels:
+    """Resize the short side and keep the centre square: (side, side, 3) uint8.
+
+    Rounding is that of torchvision.transforms.Resize and CenterCrop.
+    """
+    width, height = image.size
+    short, side = geometry.short, geometry.side
+    if min(width, height) != short:
+        size = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+        image = image.resize(size, _FILTERS[geometry.resize])
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    if image.size != (side, side):
+        image = image.crop((left, top, left + side, top + side))
+    return np.asarray(image)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are of mode {image.mode}, whose range is not known")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,190 @@
+"""Training as a generator of epochs, whose state between two epochs can be saved and set exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from tlkit.engine.data import Evaluated, Part, TrainingPart
+from tlkit.engine.evaluate import evaluate
+from tlkit.engine.step import Step
+from tlkit.errors import RunFailed, RunFolderError
+from tlkit.network import Network
+from tlkit.observer import Epoch, Observer
+from tlkit.planner import batches_per_epoch
+from tlkit.plans import Plan
+from tlkit.schedule import factor
+
+
+@dataclass
+class Progress:
+    """What is known between two epochs besides tensors.
+
+    Attributes:
+        epochs: Done.
+        best_epoch: The best so far, from 1; 0 for none.
+        best_accuracy: Its validation accuracy.
+        best_loss: Its validation loss.
+    """
+
+    epochs: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    best_loss: float = math.inf
+
+
+class Fit:
+    """One training run.
+
+    Args:
+        plan: What it does, exactly.
+        network: On the device, weights loaded.
+        train: Training images.
+        evaluated: Validation and test images.
+        device: That the network is on.
+        observer: Told of steps.
+        watch: Called between batches; may raise to stop.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        network: Network,
+        train: TrainingPart,
+        evaluated: Evaluated,
+        *,
+        device: torch.device,
+        observer: Observer,
+        watch: Callable[[], None],
+    ) -> None:
+        self.plan = plan
+        self.network = network
+        self.progress = Progress()
+        self._train = train
+        self._evaluated = evaluated
+        self._device = device
+        self._observer = observer
+        self._watch = watch
+        self._step = Step(network, plan, device)
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train until the schedule or early stopping ends it; between two epochs the state may be saved.
+
+        Raises:
+            RunFailed: the loss is no longer a number.
+        """
+        stopping = self.plan.tables.early_stopping
+        while self.progress.epochs < self.plan.epochs:
+            since = self.progress.epochs - self.progress.best_epoch
+            if stopping is not None and self.progress.epochs and since >= stopping.patience:
+                return
+            yield self._epoch(self.progress.epochs + 1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that changes: parameters, buffers, optimizer state, by name."""
+        state = {f"network/{name}": tensor for name, tensor in self.network.tensors().items()}
+        for name, tensor in self._trained():
+            for key, value in self._step.optimizer.state.get(tensor, {}).items():
+                state[f"optimizer/{name}/{key}"] = value
+        return state
+
+    def scalars(self) -> str:
+        """Return the rest of the state, as JSON."""
+        return json.dumps(asdict(self.progress))
+
+    def resume_(self, tensors: Mapping[str, Tensor], scalars: str) -> None:
+        """Set the state to what `tensors` and `scalars` returned.
+
+        Raises:
+            RunFolderError: it is of another network or another version.
+        """
+        own = self.network.tensors()
+        try:
+            with torch.no_grad():
+                for name, tensor in own.items():
+                    tensor.copy_(tensors[f"network/{name}"])
+            progress = Progress(**json.loads(scalars))
+        except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
+            raise RunFolderError(
+                f"checkpoint: does not belong to this network: {error}.", "move the run's folder away"
+            ) from error
+        for name, parameter in self._trained():
+            prefix = f"optimizer/{name}/"
+            kept = {key.removeprefix(prefix): t.to(self._device) for key, t in tensors.items() if key.startswith(prefix)}
+            if kept:
+                self._step.optimizer.state[parameter] = kept
+        self.progress = progress
+
+    def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        ever = {p.name for p in self.plan.parameters if p.trains_from is not None}
+        for parameter, tensor in self.network.owned():
+            if parameter.name in ever:
+                yield parameter.name, tensor
+
+    def _epoch(self, number: int) -> Epoch:
+        began = time.perf_counter()
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(self._train.seed * 1_000_003 + number)  # dropout's draws; so a continued epoch has the same
+            images = self._train_epoch(number)
+        loss, correct, _ = self._step.sums()
+        trained = time.perf_counter() - began
+        validation, test = self._scores(self._evaluated.validation), self._scores(self._evaluated.test)
+        best = self._is_best(number, validation)
+        self.progress.epochs = number
+        return Epoch(
+            epoch=number,
+            phase=1 + self.plan.phases.index(self.plan.phase(number)),
+            train={"loss": loss / images, "accuracy": correct / images},
+            validation=validation,
+            test=test,
+            seconds=time.perf_counter() - began,
+            images_per_second=images / trained,
+            lr={name: float(rate) for name, rate in self._step.rates.items()},
+            best=best,
+        )
+
+    def _train_epoch(self, number: int) -> int:
+        """Train on every batch; return the images used."""
+        plan, size, group = self.plan, self.plan.batch_size, self.plan.tables.optimizer.accumulate
+        order = self._train.order(number - 1)
+        order = order[: batches_per_epoch(len(order), size) * size]
+        self._step.begin_(number)
+        for step, start in enumerate(range(0, len(order), size * group)):
+            self._watch()
+            taken = (number - 1) * plan.steps_per_epoch + step
+            self._step.set_rates_(factor(taken, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
+            chosen = order[start : start + size * group]
+            self._step(
+                [self._train.batch(chosen[at : at + size], number - 1, self._device) for at in range(0, len(chosen), size)]
+            )
+            self._observer.step(number, step + 1)
+        bad = self._step.sums()[2]
+        if bad >= 0:
+            rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
+            raise RunFailed(
+                f"epoch {number}, batch {bad + 1} of {batches_per_epoch(len(order), size)}: the loss is not a number.",
+                f"the rates at the epoch's end were {rates}; lower ones, schedule.warmup_epochs or optimizer.clip_norm may help",
+            )
+        return len(order)
+
+    def _scores(self, part: Part | None) -> dict[str, float] | None:
+        if part is None:
+            return None
+        return evaluate(self.network, part, batch_size=self.plan.batch_size, device=self._device, watch=self._watch)
+
+    def _is_best(self, number: int, validation: Mapping[str, float] | None) -> bool:
+        """By validation accuracy, then loss, then the earlier; without validation images, the last."""
+        now = self.progress
+        if validation is not None:
+            accuracy, loss = validation["accuracy"], validation["loss"]
+            if (accuracy, -loss) <= (now.best_accuracy, -now.best_loss):
+                return False
+            now.best_accuracy, now.best_loss = accuracy, loss
+        now.best_epoch = number
+        return True

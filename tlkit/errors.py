@@ -1,0 +1,97 @@
+"""Every error that a person may meet, as one tree; each carries the exit code of the command line.
+
+The rule: the first line says where and what is wrong and stands alone; indented lines say what would be right.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TlkitError(Exception):
+    """A message for a person, never a traceback.
+
+    Args:
+        problem: "where: what is wrong, with the value", one line.
+        hints: What would be right and the nearest fix, one line each.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problem: str, *hints: str) -> None:
+        super().__init__("\n".join([problem, *(f"  {line}" for line in hints if line)]))
+        self.problem = problem
+        self.hints = tuple(line for line in hints if line)
+
+
+class RecipeError(TlkitError):
+    """A recipe that cannot be used; holds every problem found, not only the first."""
+
+    def __init__(self, problems: Iterable[TlkitError]) -> None:
+        self.problems = tuple(problems)
+        Exception.__init__(self, "\n".join(str(problem) for problem in self.problems))
+
+
+class Interim(RecipeError):
+    """Problems of a recipe's tables, with the recipe as it would be without them, so that more can be looked for.
+
+    Attributes:
+        rest: The recipe with what is wrong left out; None where that cannot stand.
+    """
+
+    def __init__(self, problems: Iterable[TlkitError], rest: object) -> None:
+        super().__init__(problems)
+        self.rest = rest
+
+
+class PluginError(TlkitError):
+    """A plugin is missing, doubled, does not import, or breaks the contract."""
+
+
+class DataError(TlkitError):
+    """Images or labels that cannot be used."""
+
+
+class DataMissing(DataError):
+    """Images that are not on this machine."""
+
+
+class ImageError(DataError):
+    """One image that cannot be decoded; the message names its path."""
+
+
+class WeightsError(TlkitError):
+    """Weights that cannot be used: missing, damaged, or of another network."""
+
+
+class WeightsMissing(WeightsError):
+    """Weights that are not on this machine."""
+
+
+class RunFolderError(TlkitError):
+    """A run folder that cannot be read: of another version, damaged, or of something else."""
+
+
+class RunFailed(TlkitError):
+    """A run that began and could not go on; what it had saved is kept."""
+
+    exit_code = 3
+
+
+class RunLocked(TlkitError):
+    """Another process is running this run."""
+
+    exit_code = 4
+
+
+class Interrupted(TlkitError):
+    """Stopped by a signal; what was finished is saved."""
+
+    def __init__(self, signum: int, problem: str, *hints: str) -> None:
+        super().__init__(problem, *hints)
+        self.exit_code = 128 + signum
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return 'did you mean "x"?' for the closest choice, or "" where none is close."""
+    match = get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f'did you mean "{match[0]}"?' if match else ""

@@ -1,0 +1,283 @@
+"""A network with Keras's verbs: compile, fit, evaluate, predict, embed, summary.
+
+The rule: a Model only builds a recipe, its argument names are the TOML's keys, and training is what `apply` does, in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from tlkit import jobs, planner, reading, registry, resolve, runs, survey, sweep, weights
+from tlkit.engine import decode
+from tlkit.engine.data import Library, Part
+from tlkit.engine.evaluate import evaluate
+from tlkit.engine.fit import Fit
+from tlkit.errors import RecipeError, TlkitError
+from tlkit.network import Network
+from tlkit.observer import Epoch, Observer
+from tlkit.partition import HEAD
+from tlkit.plans import DataFacts, ImagesPlan, Plan
+from tlkit.plugin import Dataset, Images
+from tlkit.prediction import Predictor
+from tlkit.recipe import Recipe
+from tlkit.report import tables
+from tlkit.resolve import Resolved
+from tlkit.sources import Places
+
+Tables = dict[str, Any]
+Rates = Mapping[str, float | Mapping[str, float]]
+
+
+class Model:
+    """A backbone and a head.
+
+    Args:
+        backbone: A name that `tlkit list` shows.
+        weights: A name the plugin offers, "none", a file, or "run:PATH".
+        head: A head's name.
+        classes: Length of the output.
+        image_size: Side of the input, pixels; the backbone's usual size where not given.
+        seed: Of random weights, data order and augmentation.
+        device: "auto", "cpu", "cuda".
+        offline: Forbid downloads.
+
+    Raises:
+        TlkitError: a name is wrong, or the weights cannot be had.
+    """
+
+    def __init__(
+        self, backbone: str, *, weights: str = "none", head: str = "linear", classes: int, image_size: int | None = None,
+        seed: int = 0, device: str = "auto", offline: bool = False,
+    ) -> None:  # fmt: skip
+        if classes < 2:
+            raise TlkitError(f"Model: classes is {classes}.", "at least 2")
+        self.classes = classes
+        self.seed = seed
+        self._places = Places(recipe=Path.cwd(), offline=offline)
+        self._device = sweep.device_of(device)
+        self._tables: Tables = {"backbone": {"name": backbone, "weights": weights}, "head": {"kind": head}, "freeze": {}}
+        self._tables["data"] = {"name": "synthetic"} | ({"image_size": image_size} if image_size is not None else {})
+        self._compiled = False
+        self._names: tuple[str, ...] = ()
+        self._network = self._build().to(self._device)
+
+    @property
+    def network(self) -> Network:
+        """The torch module itself."""
+        return self._network
+
+    def freeze(self, *keys: str, epochs: int | None = None) -> Model:
+        """Freeze parts: "backbone", a stage, "head", or a module path.
+
+        Args:
+            keys: As in the recipe's [freeze].
+            epochs: Only for so many first epochs.
+
+        Raises:
+            TlkitError: the model is compiled already.
+        """
+        return self._freeze(keys, True if epochs is None else {"epochs": epochs})
+
+    def unfreeze(self, *keys: str) -> Model:
+        """Let parts train that a wider key froze."""
+        return self._freeze(keys, False)
+
+    def compile(
+        self, *, optimizer: str | Mapping[str, Any] = "adamw", lr_groups: Rates, schedule: str | Mapping[str, Any] = "one_cycle",
+        loss: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Say how fast what is not frozen learns.
+
+        Args:
+            optimizer: A name, or the recipe's table [optimizer].
+            lr_groups: The recipe's map: key -> peak rate, or a table.
+            schedule: A name, or the recipe's table [schedule] without epochs.
+            loss: The recipe's table [loss].
+
+        Raises:
+            RecipeError: a key owns no parameter, or a part that trains has no rate.
+        """
+        self._tables |= {
+            "optimizer": {"name": optimizer} if isinstance(optimizer, str) else dict(optimizer),
+            "schedule": {"name": schedule} if isinstance(schedule, str) else dict(schedule),
+            "lr_groups": {key: dict(rate) if isinstance(rate, Mapping) else rate for key, rate in lr_groups.items()},
+            "loss": dict(loss or {}),
+        }
+        self._plan()
+        self._compiled = True
+
+    def fit(
+        self, data: str | Path, *, epochs: int = 10, batch_size: int | str = 32, augment: Sequence[str] = (),
+        split: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None, early_stopping: int | None = None,
+        observer: Observer | None = None,
+    ) -> list[Epoch]:  # fmt: skip
+        """Train, and end with the best epoch's weights by validation (accuracy, then loss, then the earlier).
+
+        Args:
+            data: A data set's name, or a folder of images.
+            epochs: Of the schedule, which begins anew at every call.
+            batch_size: Images a step, or "auto".
+            augment: "random_crop", "hflip".
+            split: The recipe's table [data.split].
+            options: The recipe's table [data.options].
+            early_stopping: Epochs without a better one after which it stops.
+            observer: Told of what happens.
+
+        Returns:
+            One record an epoch: losses, accuracies, seconds, rates.
+
+        Raises:
+            TlkitError: not compiled, or images that cannot be used.
+            RunFailed: the loss is no longer a number.
+        """
+        if not self._compiled:
+            raise TlkitError(
+                "Model.fit: the model is not compiled.", 'model.compile(lr_groups={"backbone": 1e-4, "head": 1e-2})'
+            )
+        watcher = observer or Observer()
+        table = {"batch_size": batch_size, "augment": list(augment), "split": dict(split or {}), "options": dict(options or {})}
+        stopping = {} if early_stopping is None else {"early_stopping": {"patience": early_stopping}}
+        schedule = {"schedule": self._tables["schedule"] | {"epochs": epochs}}
+        resolved, places = self._resolve(data, table, schedule | stopping, where="Model.fit")
+        images, job = self._images(resolved, places)
+        prepared = runs.prepare(
+            job, library=Library(images, share=planner.PICTURES_SHARE), images=images, device=self._device, observer=watcher
+        )
+        fit = Fit(
+            prepared.plan,
+            self._network,
+            prepared.train,
+            prepared.evaluated,
+            device=self._device,
+            observer=watcher,
+            watch=lambda: None,
+        )
+        history, best = [], {}
+        for epoch in fit.epochs():
+            history.append(epoch)
+            watcher.epoch(epoch)
+            if epoch.best:
+                best = {name: tensor.clone() for name, tensor in self._network.tensors().items()}
+        with torch.no_grad():
+            for name, tensor in self._network.tensors().items():
+                tensor.copy_(best[name])
+        self._names = images.classes
+        return history
+
+    def evaluate(self, data: str | Path, *, options: Mapping[str, Any] | None = None, batch_size: int = 32) -> dict[str, float]:
+        """Return loss and accuracy on a data set's test images.
+
+        Args:
+            data: A data set's name, or a folder of images.
+            options: The recipe's table [data.options].
+            batch_size: Images at a time.
+
+        Raises:
+            TlkitError: it has no test images, or they cannot be used.
+        """
+        resolved, places = self._resolve(data, {"options": dict(options or {})}, {}, where="Model.evaluate")
+        images, _ = self._images(resolved, places)
+        if "test" not in images.splits:
+            raise TlkitError(f"Model.evaluate: {data} has no test images.")
+        pictures = Library(images, share=planner.PICTURES_SHARE).pictures(
+            "test", decode.still(resolved.image_size, resolved.convention)
+        )
+        every = np.arange(len(images.splits["test"].labels))
+        corrupt = pictures.prepare(every, progress=lambda done, total: None)
+        if corrupt:
+            raise next(iter(corrupt.values()))
+        part = Part(pictures, every, resolved.convention)
+        return evaluate(self._network, part, batch_size=batch_size, device=self._device, watch=lambda: None)
+
+    def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return class probabilities (N, classes) of files, or of (N, H, W, 3) uint8 RGB."""
+        return self._predictor().predict(_images(images))
+
+    def embed(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return pooled features (N, features) of files, or of (N, H, W, 3) uint8 RGB."""
+        return self._predictor().embed(_images(images))
+
+    def summary(self) -> None:
+        """Print stages, parameters, what trains and how fast."""
+        Console().print(tables.plan(self._plan()))
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True."""
+        resolved = self._known()
+        return weights.export(self._network, resolved.backbone, linear=resolved.head.linear)
+
+    def _freeze(self, keys: Sequence[str], value: bool | Mapping[str, int]) -> Model:
+        if self._compiled:
+            raise TlkitError(
+                "Model.freeze: the model is compiled; what is frozen is part of what was compiled.",
+                "freeze first, then compile",
+            )
+        self._tables["freeze"] |= dict.fromkeys(keys, value)
+        return self
+
+    def _build(self) -> Network:
+        resolved = self._known()
+        job = self._job(resolved, self._places)
+        plan = planner.make(resolved, self._facts(), where="Model", device=self._device)
+        return runs.build(job, plan, Images(self._names, {}), observer=Observer())
+
+    def _known(self) -> Resolved:
+        """The model without its data; what is not yet said of rates is filled in."""
+        tables = self._tables | ({} if "lr_groups" in self._tables else {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}})
+        return self._resolved(tables, self._places, where="Model")
+
+    def _plan(self) -> Plan:
+        return planner.make(self._known(), self._facts(), where="Model", device=self._device)
+
+    def _facts(self) -> DataFacts:
+        return DataFacts(self.classes, ImagesPlan(0, 0, 0, "unknown"))
+
+    def _resolve(self, data: str | Path, table: Tables, more: Tables, *, where: str) -> tuple[Resolved, Places]:
+        """Put a data set into the recipe: one by name, or a folder."""
+        names = [entry.name for entry in registry.entries(Dataset)]
+        places = self._places
+        name = str(data)
+        if name not in names:
+            if not Path(data).is_dir():
+                raise TlkitError(f"{where}: {data} is neither a data set nor a folder.", f"data sets: {', '.join(names)}")
+            name, places = "folder", Places(recipe=self._places.recipe, data=Path(data), offline=self._places.offline)
+        tables = self._tables | {"data": self._tables["data"] | table | {"name": name}} | more
+        return self._resolved(tables, places, where=where), places
+
+    def _resolved(self, tables: Tables, places: Places, *, where: str) -> Resolved:
+        recipe = reading.build({"format": 1, "name": "model", "seeds": [self.seed], **tables}, where=where)
+        return next(iter(resolve.resolve(recipe, places, where=where).values()))
+
+    def _images(self, resolved: Resolved, places: Places) -> tuple[Images, jobs.Job]:
+        job = self._job(resolved, places)
+        images = survey.images(resolved.dataset, job.found, resolved)
+        if len(images.classes) != self.classes:
+            raise RecipeError(
+                [
+                    TlkitError(
+                        f"Model: has {self.classes} classes, and the images have {len(images.classes)}.",
+                        f"Model(.., classes={len(images.classes)})",
+                    )
+                ]
+            )
+        return images, job
+
+    def _job(self, resolved: Resolved, places: Places) -> jobs.Job:
+        recipe = Recipe(format=1, name="model", seeds=[self.seed], arms={"main": resolved.arm})
+        return jobs.plan_jobs(recipe, {"main": resolved}, places, runs=Path("runs"))[0]
+
+    def _predictor(self) -> Predictor:
+        resolved = self._known()
+        names = self._names or tuple(map(str, range(self.classes)))
+        return Predictor(self._network, names, resolved.convention, resolved.image_size, 32, self._device)
+
+
+def _images(images: Sequence[str | Path] | NDArray[np.uint8]) -> Sequence[Path] | NDArray[np.uint8]:
+    return images if isinstance(images, np.ndarray) else [Path(image) for image in images]

@@ -1,0 +1,176 @@
+"""Stages and a head as one module, whose parameters keep the names of the library that the backbone comes from.
+
+The rule: running the stages in order is the forward pass, so the network can be cut after any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from tlkit import plugin
+from tlkit.errors import PluginError
+from tlkit.partition import HEAD, Parameter
+from tlkit.plugin import Backbone, Head
+
+
+class Stage(nn.Module):
+    """Modules run in order, each registered below its dotted name: Stage({"features.0": conv}) owns "features.0.weight".
+
+    Args:
+        modules: Dotted name -> module, in running order.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self._order = tuple(modules)
+        for path, module in modules.items():
+            *parents, name = path.split(".")
+            parent: nn.Module = self
+            for part in parents:
+                if not hasattr(parent, part):
+                    parent.add_module(part, nn.Module())
+                parent = parent.get_submodule(part)
+            parent.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the modules in order."""
+        for path in self._order:
+            x = self.get_submodule(path)(x)
+        return x
+
+
+class Network(nn.Module):
+    """A backbone's stages and a head.
+
+    Args:
+        stages: Stage name -> module, in order; a module's own parameter names are the library's.
+        head: From pooled features (N, features) to logits (N, classes).
+    """
+
+    def __init__(self, stages: Mapping[str, nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.stages = nn.ModuleDict(stages)
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, classes) of a batch (N, 3, H, W), normalised as the weights want it."""
+        return self.finish(self.run(x))
+
+    def run(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
+        """Run the stages start to stop, not including stop; all of them where nothing is said."""
+        for stage in list(self.stages.values())[start:stop]:
+            x = stage(x)
+        return x
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Return logits of the last stage's output."""
+        logits: Tensor = self.head(pool(x))
+        return logits
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return pooled features (N, features)."""
+        return pool(self.run(x))
+
+    def owned(self) -> Iterator[tuple[Parameter, nn.Parameter]]:
+        """Every parameter once, in order: its name in the library and its stage, and itself; the head's last."""
+        for stage, module in self.stages.items():
+            for name, parameter in module.named_parameters():
+                yield Parameter(name, stage), parameter
+        for name, parameter in self.head.named_parameters():
+            yield Parameter(f"{HEAD}.{name}", HEAD), parameter
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every parameter and buffer by the library's name, the head's under "head."."""
+        named = {name: tensor for module in self.stages.values() for name, tensor in module.state_dict().items()}
+        return named | {f"{HEAD}.{name}": tensor for name, tensor in self.head.state_dict().items()}
+
+
+def pool(x: Tensor) -> Tensor:
+    """Return the mean over the picture of a feature map (N, C, h, w) -> (N, C); pooled features pass."""
+    return torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1) if x.ndim == 4 else x
+
+
+def build(
+    backbone: Backbone,
+    head: Head,
+    *,
+    classes: int,
+    backbone_options: BaseModel | None,
+    head_options: BaseModel | None,
+    seed: int,
+) -> Network:
+    """Build a network with random weights that depend on the seed alone.
+
+    The head draws from a generator state of its own, so arms of one seed begin with the same head where shapes agree.
+
+    Args:
+        backbone: The plugin.
+        head: The plugin.
+        classes: Length of the output.
+        backbone_options: Checked.
+        head_options: Checked.
+        seed: Of the run.
+
+    Raises:
+        PluginError: the plugin does not build, or builds other stages than it declares.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        stages = _call(backbone.build, *([] if backbone_options is None else [backbone_options]))
+        torch.manual_seed(seed + 1)
+        top = _call(head.build, backbone.features, classes, head_options)
+    if not isinstance(stages, Mapping) or list(stages) != list(backbone.stages):
+        raise PluginError(
+            f"{backbone.build}: builds the stages {list(stages) if isinstance(stages, Mapping) else stages}.",
+            f"it declares {list(backbone.stages)}",
+        )
+    if not isinstance(top, nn.Module):
+        raise PluginError(f"{head.build}: gave {type(top).__name__}, not a torch.nn.Module.")
+    network = Network(stages, top)
+    for parameter, _ in network.owned():
+        declared = backbone.stages.get(parameter.stage, (HEAD,))
+        if not any(parameter.name == module or parameter.name.startswith(f"{module}.") for module in declared):
+            raise PluginError(
+                f"{backbone.build}: stage {parameter.stage} holds {parameter.name}, which it does not declare.",
+                f"it declares {', '.join(declared)}",
+            )
+    return network
+
+
+def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
+    """Set the network to one phase: what is frozen takes no gradient and is a fixed function.
+
+    A module is in training mode only where the nearest module around it that owns parameters has one that trains, itself
+    included; so a frozen BatchNorm uses and keeps its running statistics, and a frozen stage has no dropout.
+
+    Args:
+        network: Changed in place.
+        trains: Whether the parameter of a name trains.
+    """
+    for parameter, tensor in network.owned():
+        tensor.requires_grad_(trains(parameter.name))
+        if not tensor.requires_grad:
+            tensor.grad = None
+    network.training = True
+    for module in (*network.stages.values(), network.head):
+        _mode_(module, True)
+
+
+def _mode_(module: nn.Module, around: bool) -> None:
+    parameters = list(module.parameters())
+    module.training = any(p.requires_grad for p in parameters) if parameters else around
+    for child in module.children():
+        _mode_(child, module.training)
+
+
+def _call(target: str, *arguments: object) -> object:
+    try:
+        return plugin.load(target)(*arguments)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(
+            f"{target}: cannot be loaded: {type(error).__name__}: {error}.", "reinstall the plugin's distribution"
+        ) from error

@@ -1,0 +1,72 @@
+"""What a run tells whoever watches it. Imports no torch.
+
+The rule: everything here may be ignored; an observer changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch, as it stands in metrics.jsonl.
+
+    Attributes:
+        epoch: From 1.
+        phase: From 1.
+        train: loss (the objective) and accuracy over the epoch's training batches, as the network was at each.
+        validation: loss (cross-entropy) and accuracy after the epoch; None without such images.
+        test: Likewise.
+        seconds: Training and evaluation.
+        images_per_second: Training images only, over the time that training took.
+        lr: Per group, of the epoch's last step.
+        best: It beats every epoch before it.
+    """
+
+    epoch: int
+    phase: int
+    train: Metrics
+    validation: Metrics | None
+    test: Metrics | None
+    seconds: float
+    images_per_second: float
+    lr: Mapping[str, float]
+    best: bool
+
+    def record(self) -> dict[str, Any]:
+        """Return it as a line of metrics.jsonl holds it."""
+        return asdict(self)
+
+
+class Observer:
+    """Ignores everything; override what is to be shown."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know, one line."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Images are being decoded."""
+
+    def begin(self, label: str, *, epochs: int, done: int, steps: int) -> None:
+        """A run begins.
+
+        Args:
+            label: "finetune, seed 0".
+            epochs: Of the schedule.
+            done: Epochs that were finished before.
+            steps: Training steps of an epoch.
+        """
+
+    def step(self, epoch: int, step: int) -> None:
+        """A training step of an epoch, both from 1, is done."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch is done and saved."""
+
+    def end(self, label: str) -> None:
+        """A run is over, however it ended."""

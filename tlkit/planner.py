@@ -1,0 +1,238 @@
+"""A resolved arm to its plan: the network is built on the meta device, so neither weights nor images nor a GPU are needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tlkit import network as networks
+from tlkit import partition, resolve
+from tlkit.engine import memory
+from tlkit.errors import RecipeError, TlkitError
+from tlkit.network import Network
+from tlkit.partition import HEAD, Owned, Partition
+from tlkit.plans import Choice, DataFacts, GroupPlan, MemoryPlan, ParameterPlan, PhasePlan, Plan, StagePlan
+from tlkit.resolve import Resolved
+
+_FLOAT = 4  # bytes
+# Tensors of a parameter's size that an optimizer keeps: Adam's two moments, SGD's momentum buffer.
+_STATES = {"adam": 2, "adamw": 2, "sgd": 1}
+# Part of the free memory that decoded pictures may take before they are decoded again every epoch.
+PICTURES_SHARE = 0.25
+# Part of the free memory that batch_size = "auto" may fill.
+_AUTO_SHARE = 0.7
+
+
+def make(
+    resolved: Resolved, facts: DataFacts, *, where: str, device: torch.device, batch_size: int | None = None, folder: str = "."
+) -> Plan:
+    """Make the plan of one arm.
+
+    Args:
+        resolved: The arm with its plugins.
+        facts: Of the images.
+        where: Begins every message, usually the recipe's file.
+        device: On which memory is counted for batch_size = "auto".
+        batch_size: What "auto" came to before, for a run that is continued.
+        folder: Where the recipe's relative paths begin.
+
+    Raises:
+        RecipeError: a key of the maps owns no parameter, or a parameter trains without a rate.
+    """
+    arm, names = resolved.arm, tuple(resolved.backbone.stages)
+    network = _meta(resolved, facts.classes)
+    owned = [parameter for parameter, _ in network.owned()]
+    divided = partition.divide(owned, names, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs)
+    problems = partition.problems(divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name)
+    if problems:
+        raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
+    flops, outputs = _cost(network, resolved.image_size)
+    cuts = [_cut(divided, names, first) for first in divided.boundaries()]
+    batch, choices = _batch(resolved, facts, network, divided, cuts, device, batch_size)
+    steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
+    return Plan(
+        recipe=resolved.recipe,
+        arm=resolved.name,
+        tables=arm,
+        classes=facts.classes,
+        image_size=resolved.image_size,
+        batch_size=batch,
+        input=resolved.convention,
+        stages=_stages(network, divided, resolved, flops, outputs),
+        parameters=tuple(
+            ParameterPlan(o.parameter.name, o.parameter.stage, tuple(tensor.shape), o.trains_from, o.group)
+            for o, (_, tensor) in zip(divided.parameters, network.owned(), strict=True)
+        ),
+        groups=_groups(network, divided, resolved),
+        phases=_phases(network, divided, names, cuts, steps, arm.schedule.epochs),
+        images=facts.images,
+        steps_per_epoch=steps,
+        flops_per_image=sum(flops.values()),
+        memory=_memory(resolved, facts, network, divided, cuts, batch),
+        unused=divided.unused,
+        warnings=_warnings(resolved, divided),
+        choices=tuple(choices),
+        folder=folder,
+    )
+
+
+def batches_per_epoch(images: int, batch: int) -> int:
+    """Return the batches of an epoch; a last batch of one image is left out, since BatchNorm cannot learn from one."""
+    whole, rest = divmod(images, batch)
+    return whole + (rest > 1 or (rest == 1 and (whole == 0 or batch == 1)))
+
+
+def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
+    """Return the optimizer steps of an epoch; the last may take fewer batches than `accumulate`."""
+    return max(math.ceil(batches_per_epoch(images, batch) / accumulate), 1)
+
+
+def trains_in(trains_from: int | None, epoch: int) -> bool:
+    """Whether a parameter trains in an epoch, from 1."""
+    return trains_from is not None and trains_from < epoch
+
+
+def _meta(resolved: Resolved, classes: int) -> Network:
+    with torch.device("meta"):
+        return networks.build(
+            resolved.backbone, resolved.head, classes=classes,
+            backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
+        )  # fmt: skip
+
+
+def _cost(network: Network, image_size: int) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """FLOPs and output shape of every stage and the head, for one image."""
+    networks.freeze_(network, lambda _: False)
+    flops: dict[str, int] = {}
+    outputs: dict[str, tuple[int, ...]] = {}
+    x = torch.empty(1, 3, image_size, image_size, device="meta")
+    with torch.no_grad():
+        for index, name in enumerate([*network.stages, HEAD]):
+            with FlopCounterMode(display=False) as counter:
+                x = network.finish(x) if name == HEAD else network.run(x, start=index, stop=index + 1)
+            flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
+    return flops, outputs
+
+
+def _cut(divided: Partition, names: Sequence[str], first: int) -> int:
+    """Leading stages in which nothing trains in the phase that begins after `first` epochs."""
+    busy = {o.parameter.stage for o in divided.parameters if trains_in(o.trains_from, first + 1)}
+    return next((index for index, name in enumerate(names) if name in busy), len(names))
+
+
+def _phases(
+    network: Network, divided: Partition, names: Sequence[str], cuts: Sequence[int], steps: int, epochs: int
+) -> tuple[PhasePlan, ...]:
+    starts = divided.boundaries()
+    phases = []
+    for start, end, cut in zip(starts, [*starts[1:], epochs], cuts, strict=True):
+        sizes = zip(divided.parameters, network.owned(), strict=True)
+        trained = sum(tensor.numel() for owned, (_, tensor) in sizes if trains_in(owned.trains_from, start + 1))
+        reason = f"nothing trains before {[*names, HEAD][cut]}" if cut else "the first stage trains"
+        phases.append(PhasePlan(start + 1, end, tuple(names[:cut]), trained, (end - start) * steps, reason))
+    return tuple(phases)
+
+
+def _stages(
+    network: Network, divided: Partition, resolved: Resolved, flops: dict[str, int], outputs: dict[str, tuple[int, ...]]
+) -> tuple[StagePlan, ...]:
+    tensors = dict(network.owned())
+    rows = []
+    for name in [*network.stages, HEAD]:
+        mine = [o for o in divided.parameters if o.parameter.stage == name]
+        moving = [o for o in mine if o.trains_from is not None]
+        groups = tuple(dict.fromkeys(o.group for o in moving if o.group is not None))
+        rows.append(
+            StagePlan(
+                name=name,
+                parameters=sum(tensors[o.parameter].numel() for o in mine),
+                trained=sum(tensors[o.parameter].numel() for o in moving),
+                trains=_when(mine),
+                groups=groups,
+                peak_lr=tuple(resolve.rate(resolved.arm.lr_groups[group]).lr for group in groups),
+                flops=flops[name],
+                output=outputs[name],
+            )
+        )
+    return tuple(rows)
+
+
+def _when(owned: Sequence[Owned]) -> str:
+    froms = {o.trains_from for o in owned}
+    if len(froms) > 1:
+        return "partly"
+    first = froms.pop() if froms else None
+    return "never" if first is None else "always" if first == 0 else f"from epoch {first + 1}"
+
+
+def _groups(network: Network, divided: Partition, resolved: Resolved) -> tuple[GroupPlan, ...]:
+    """Groups in the order of their first parameter, whatever the order of the table."""
+    optimizer = resolved.arm.optimizer
+    sizes: dict[str, int] = {}
+    for owned, (_, tensor) in zip(divided.parameters, network.owned(), strict=True):
+        if owned.trains_from is not None and owned.group is not None:
+            sizes[owned.group] = sizes.get(owned.group, 0) + tensor.numel()
+    rows = []
+    for name, size in sizes.items():
+        rate = resolve.rate(resolved.arm.lr_groups[name])
+        momentum = None
+        if optimizer.name == "sgd":
+            momentum = optimizer.momentum if rate.momentum is None else rate.momentum
+        decay = optimizer.weight_decay if rate.weight_decay is None else rate.weight_decay
+        rows.append(GroupPlan(name, rate.lr, decay, momentum, size))
+    return tuple(rows)
+
+
+def _batch(
+    resolved: Resolved,
+    facts: DataFacts,
+    network: Network,
+    divided: Partition,
+    cuts: Sequence[int],
+    device: torch.device,
+    known: int | None,
+) -> tuple[int, list[Choice]]:
+    wanted = resolved.arm.data.batch_size
+    if isinstance(wanted, int):
+        return wanted, []
+    if known is not None:
+        return known, [Choice("batch_size", str(known), "kept from when this run began")]
+    free = memory.free_memory(device)
+    batch, largest = 2, max(facts.images.train // 4, 2)
+    while batch * 2 <= largest and _memory(resolved, facts, network, divided, cuts, batch * 2).total < _AUTO_SHARE * free:
+        batch *= 2
+    limit = f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free" if batch * 2 <= largest else "at least four batches an epoch"
+    return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}")]
+
+
+def _memory(
+    resolved: Resolved, facts: DataFacts, network: Network, divided: Partition, cuts: Sequence[int], batch: int
+) -> MemoryPlan:
+    tensors = dict(network.owned())
+    weights = sum(tensor.nbytes for tensor in network.tensors().values())
+    gradients = kept = 0
+    for first, cut in zip(divided.boundaries(), cuts, strict=True):
+        moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
+        networks.freeze_(network, moving.__contains__)
+        gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
+        kept = max(kept, memory.activations(network, cut=cut, batch=batch, image_size=resolved.image_size))
+    trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
+    picture = resolved.image_size**2 * 3
+    pictures = (facts.images.train + facts.images.validation + facts.images.test) * picture
+    return MemoryPlan(
+        weights, gradients, _STATES[resolved.arm.optimizer.name] * trained, kept, pictures + batch * picture * (1 + _FLOAT)
+    )
+
+
+def _warnings(resolved: Resolved, divided: Partition) -> tuple[str, ...]:
+    if resolved.arm.backbone.weights != "none":
+        return ()
+    still = list(
+        dict.fromkeys(o.parameter.stage for o in divided.parameters if o.trains_from is None and o.parameter.stage != HEAD)
+    )
+    if not still:
+        return ()
+    return (f"frozen with random weights: {', '.join(still)}; they will never learn anything",)

@@ -1,0 +1,252 @@
+"""The plan: what will happen, as plain data that prints, compares and round-trips through JSON. Imports no torch.
+
+The rule: `apply` does exactly what the plan says, and each choice that was made for the person carries its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from tlkit.errors import RunFolderError
+from tlkit.plugin import Convention
+from tlkit.recipe import Arm
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ParameterPlan:
+    """One parameter.
+
+    Attributes:
+        name: The library's; the head's begin with "head.".
+        stage: The stage that owns it, or "head".
+        shape: Of the tensor.
+        trains_from: Epochs done when it begins to train, 0 for always; None for never.
+        group: The key of [lr_groups] that gives its rate; None where no key reaches it.
+    """
+
+    name: str
+    stage: str
+    shape: tuple[int, ...]
+    trains_from: int | None
+    group: str | None
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage, or the head.
+
+    Attributes:
+        name: Of the stage.
+        parameters: Scalars in it.
+        trained: Scalars that train in some phase.
+        trains: In words: "never", "always", "from epoch 4", "partly".
+        groups: Keys of [lr_groups] that its trained parameters follow.
+        peak_lr: Their peak rates, in the same order.
+        flops: Floating-point operations of one image forward, a multiply-add counted as two.
+        output: Shape of its output for one image.
+    """
+
+    name: str
+    parameters: int
+    trained: int
+    trains: str
+    groups: tuple[str, ...]
+    peak_lr: tuple[float, ...]
+    flops: int
+    output: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """One parameter group of the optimizer: a key of [lr_groups] that something follows."""
+
+    name: str
+    lr: float
+    weight_decay: float
+    momentum: float | None
+    parameters: int
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """Epochs in which the same parameters train.
+
+    Attributes:
+        first: First epoch, from 1.
+        last: Last epoch.
+        prefix: Leading stages that run as one fixed function, without gradients.
+        trained: Scalars that train.
+        steps: Optimizer steps in it.
+        reason: Why the cut is where it is.
+    """
+
+    first: int
+    last: int
+    prefix: tuple[str, ...]
+    trained: int
+    steps: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImagesPlan:
+    """How many images each split has after [data.split], and how that is known.
+
+    Attributes:
+        source: "counted" from what is on this machine, "nominal" of the official data set, or "unknown".
+    """
+
+    train: int
+    validation: int
+    test: int
+    source: Literal["counted", "nominal", "unknown"]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the planner must know of the images.
+
+    Attributes:
+        classes: How many.
+        images: Of each split, after [data.split].
+    """
+
+    classes: int
+    images: ImagesPlan
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Estimated peak while training, in bytes; what Python and torch themselves hold is not in it.
+
+    Attributes:
+        weights: Parameters and buffers.
+        gradients: Of what trains in the largest phase.
+        optimizer: State of every trained parameter.
+        activations: Kept for the backward pass of one batch, and the largest that pass.
+        images: Decoded pictures, and one batch of input.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    images: int
+
+    @property
+    def total(self) -> int:
+        """Sum of the parts."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.images
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something that was decided for the person, and why."""
+
+    what: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one arm of a recipe will do, for one seed.
+
+    Attributes:
+        recipe: Its name.
+        arm: Its name.
+        tables: The arm, complete.
+        classes: How many.
+        image_size: Side of the network's input, pixels.
+        batch_size: Images of one forward pass.
+        input: How pixels reach the network.
+        stages: In order, the head last.
+        parameters: Every one, in order.
+        groups: Of the optimizer.
+        phases: In order.
+        images: Of each split.
+        steps_per_epoch: Optimizer steps.
+        flops_per_image: Forward, a multiply-add counted as two.
+        memory: Estimated peak.
+        unused: What the recipe says that has no effect.
+        warnings: What a person should think twice about.
+        choices: What was decided for the person.
+        folder: Where the recipe's relative paths begin.
+        format: Of this record.
+    """
+
+    recipe: str
+    arm: str
+    tables: Arm
+    classes: int
+    image_size: int
+    batch_size: int
+    input: Convention
+    stages: tuple[StagePlan, ...]
+    parameters: tuple[ParameterPlan, ...]
+    groups: tuple[GroupPlan, ...]
+    phases: tuple[PhasePlan, ...]
+    images: ImagesPlan
+    steps_per_epoch: int
+    flops_per_image: int
+    memory: MemoryPlan
+    unused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    folder: str = "."
+    format: int = field(default=FORMAT)
+
+    @property
+    def total(self) -> int:
+        """Scalars of the network."""
+        return sum(stage.parameters for stage in self.stages)
+
+    @property
+    def trained(self) -> int:
+        """Scalars that train in some phase."""
+        return sum(stage.trained for stage in self.stages)
+
+    @property
+    def epochs(self) -> int:
+        """Of the schedule."""
+        return self.tables.schedule.epochs
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.steps_per_epoch * self.epochs
+
+    def phase(self, epoch: int) -> PhasePlan:
+        """Return the phase of an epoch, from 1."""
+        return next(phase for phase in self.phases if phase.first <= epoch <= phase.last)
+
+
+_ADAPTER = TypeAdapter(Plan)
+
+
+def to_json(plan: Plan) -> str:
+    """Return a plan as JSON."""
+    return _ADAPTER.dump_json(plan, indent=2).decode() + "\n"
+
+
+def from_json(text: str) -> Plan:
+    """Read a plan from JSON; equal to the one that was written.
+
+    Raises:
+        RunFolderError: it is no plan of this version.
+    """
+    try:
+        plan = _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        line = error.errors()[0]
+        raise RunFolderError(
+            f"plan.json: is not a plan of this version: {'.'.join(map(str, line['loc']))}: {line['msg']}."
+        ) from error
+    if plan.format != FORMAT:
+        raise RunFolderError(f"plan.json: is of format {plan.format}; this version reads format {FORMAT}.")
+    return plan

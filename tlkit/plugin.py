@@ -1,0 +1,229 @@
+"""What a plugin is made of: plain values that name where the code is.
+
+Importing this module, or a plugin, imports no torch: functions are named as "module:function" and loaded when needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+
+class Options(BaseModel):
+    """Base of a plugin's own options: strict, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How pixels must be handed to a network: a property of its weights.
+
+    A pixel value v of 0..255 becomes (v * range / 255 - mean) / std, per channel, in the order of `channels`.
+
+    Attributes:
+        channels: Order of the three channels.
+        range: What the brightest pixel is before mean and std: 1.0 (torch) or 255.0 (Caffe).
+        mean: Per channel, in units of `range`.
+        std: Per channel, in units of `range`.
+        resize: Filter of the antialiased resize.
+        crop: Part of the resized short side that the centre crop keeps, 0 < crop <= 1.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channels: Literal["rgb", "bgr"] = "rgb"
+    range: float = 1.0
+    resize: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    crop: float = 0.875
+
+
+# Mean and std of ImageNet's training images, RGB 0..1: Krizhevsky et al. 2012 as used by torchvision's reference training.
+IMAGENET = Convention(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to fetch, and how to know that it is right.
+
+    Attributes:
+        url: http or https address; the checksum is what is trusted.
+        checksum: "sha256:<hex>" or "md5:<hex>"; sha256 may be a prefix of at least 8 digits, as in torch's file names.
+        filename: Name under which it is kept.
+        archive: Unpack it (.tar.gz, .zip) after the check.
+    """
+
+    url: str
+    checksum: str
+    filename: str
+    archive: bool = False
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of trained weights that a backbone offers.
+
+    Attributes:
+        source: A Download, or "package:DISTRIBUTION:PATH" for a file inside an installed distribution
+            (PATH relative to site-packages).
+        input: The convention these weights were trained with.
+        rename: "module:function", applied to the loaded tensors {name: tensor} -> {name: tensor} where the file does not
+            use the library's names; "" where it does. The tensors come in the file's order, classifier included.
+        classes: Number of classes of the classifier in the file.
+        licence: Of the weights.
+        summary: One line.
+    """
+
+    source: Download | str
+    input: Convention
+    rename: str = ""
+    classes: int = 1000
+    licence: str = ""
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network up to its classifier, as stages in order from input to output.
+
+    Attributes:
+        build: "module:function"; called with the options (or nothing where there are none) it returns
+            {stage: torch.nn.Module} in order, random weights, never downloading. Calling the modules one after the other is
+            the forward pass, from (N, 3, H, W) to (N, features, h, w), pooled by tlkit, or to (N, features). A module's
+            own parameter names are those of the library that the backbone comes from (see `tlkit.network.Stage`).
+        stages: Stage -> the library's module names that it owns.
+        features: Length of the pooled output.
+        classifier: The library's name of the classifier, dropped on loading and written when a linear head is exported.
+        library: Where the names come from, "torchvision.models.resnet18".
+        input: Convention of random weights, so that every arm of a recipe sees the same pixels.
+        weights: Named weights.
+        options: The plugin's own options.
+        image_size: Usual input side in pixels.
+        minimum_size: Smallest input side in pixels.
+        summary: One line.
+    """
+
+    build: str
+    stages: Mapping[str, tuple[str, ...]]
+    features: int
+    classifier: str
+    library: str = ""
+    input: Convention = IMAGENET
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+    options: type[BaseModel] | None = None
+    image_size: int = 224
+    minimum_size: int = 32
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands on the pooled features.
+
+    Attributes:
+        build: "module:function"(features, classes, options) -> torch.nn.Module from (N, features) to logits (N, classes).
+        options: The plugin's own options.
+        linear: The module is one torch.nn.Linear, so its tensors can be exported under the backbone's classifier.
+        summary: One line.
+    """
+
+    build: str
+    options: type[BaseModel] | None = None
+    linear: bool = False
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split: either files or pixels, with labels.
+
+    Attributes:
+        labels: (N,) int64, 0 <= label < number of classes.
+        files: N image files, or empty.
+        pixels: (N, H, W, 3) uint8 RGB, or None. A grey set may hand over a broadcast view (no copy, read-only).
+    """
+
+    labels: NDArray[np.int64]
+    files: tuple[Path, ...] = ()
+    pixels: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a data set holds.
+
+    Attributes:
+        classes: Class names in label order.
+        splits: "train", and where the data set has them "validation" and "test".
+    """
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a data set lies on this machine, from file names alone.
+
+    Attributes:
+        root: The folder that holds it.
+        files: Every file whose bytes determine the images, in a fixed order.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images.
+
+    The core finds the folder (--data, the option `path`, $TLKIT_DATA, the cache), downloads what is missing when it may, and hands
+    the folder to `read`. `read` raises `tlkit.errors.DataError` for what is wrong in the files.
+
+    Attributes:
+        read: "module:function"(found, options) -> Images. `options` is an instance of the model below, or None.
+        files: Names, relative to the folder, that must be there; () for a data set made from its options alone.
+        find: "module:function"(folder, options) -> Found, where the names are not known beforehand (image folders). It may
+            find a folder below the one given, and raises `DataError` or `DataMissing`.
+        subfolder: Name of the folder that the official archive unpacks to; the files may lie in it or without it.
+        downloads: What to fetch when the files are missing.
+        inside: Folder inside an installed package, "package/sub", for a data set that is shipped.
+        nominal: Images per split of the official data set, for a plan without images.
+        classes: Number of classes where it is fixed.
+        options: The plugin's own options; a field `path` names the folder.
+        licence: Of the images.
+        summary: One line.
+    """
+
+    read: str
+    files: tuple[str, ...] = ()
+    find: str = ""
+    subfolder: str = ""
+    downloads: tuple[Download, ...] = ()
+    inside: str = ""
+    nominal: Mapping[str, int] = field(default_factory=dict)
+    classes: int | None = None
+    options: type[BaseModel] | None = None
+    licence: str = ""
+    summary: str = ""
+
+
+def load(target: str) -> Callable[..., object]:
+    """Return the function that "module:function" names.
+
+    Raises:
+        ImportError: the module does not import.
+        AttributeError: it has no such function.
+    """
+    from importlib import import_module
+
+    module, _, function = target.partition(":")
+    found: Callable[..., object] = getattr(import_module(module), function)
+    return found

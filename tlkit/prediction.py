@@ -1,0 +1,98 @@
+"""A finished run's network and its answers on images, with the run's own preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tlkit import network as networks
+from tlkit import reading, resolve, runfolder, weights
+from tlkit.engine import data, decode, evaluate
+from tlkit.errors import RunFolderError
+from tlkit.network import Network
+from tlkit.plugin import Convention
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network with everything that its input and output mean.
+
+    Attributes:
+        network: With its weights, on the device.
+        classes: Class names in output order.
+        convention: How pixels reach it.
+        image_size: Side of its input, pixels.
+        batch_size: Images at a time.
+        device: That it is on.
+    """
+
+    network: Network
+    classes: tuple[str, ...]
+    convention: Convention
+    image_size: int
+    batch_size: int
+    device: torch.device
+
+    def predict(self, images: Sequence[Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return class probabilities (N, classes).
+
+        Args:
+            images: Files, or (N, H, W, 3) uint8 RGB.
+
+        Raises:
+            ImageError: a file cannot be decoded.
+        """
+        return self._each(images, embed=False)
+
+    def embed(self, images: Sequence[Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return pooled features (N, features)."""
+        return self._each(images, embed=True)
+
+    def _each(self, images: Sequence[Path] | NDArray[np.uint8], *, embed: bool) -> NDArray[np.float32]:
+        answer = evaluate.embeddings if embed else evaluate.probabilities
+        rows = []
+        for start in range(0, len(images), self.batch_size):
+            x = self._input(images[start : start + self.batch_size])
+            rows.append(answer(self.network, x).cpu())
+        found: NDArray[np.float32] = torch.cat(rows).numpy() if rows else np.zeros((0, len(self.classes)), np.float32)
+        return found
+
+    def _input(self, images: Sequence[Path] | NDArray[np.uint8]) -> torch.Tensor:
+        geometry = decode.still(self.image_size, self.convention)
+        opened = (decode.picture(image) for image in images)
+        stacked = torch.from_numpy(np.stack([decode.fit(image, geometry) for image in opened]))
+        return data.normalise(stacked.to(self.device), self.convention)
+
+
+def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
+    """Load a run's network.
+
+    Args:
+        run: A run's folder, or a recipe's: then its best run by validation.
+        arm: Of a recipe's folder, only this arm.
+        device: To put it on.
+
+    Raises:
+        RunFolderError: the folder is not a run's, is of another version, or its weights do not fit its recipe.
+        PluginError: a plugin that it needs is not installed.
+    """
+    folder = runfolder.choose(run, arm)
+    known = runfolder.resolved(folder)
+    recipe = reading.read(folder / runfolder.RECIPE)
+    (table,) = recipe.arms.values()
+    built = resolve.network_of(table)
+    try:
+        classes, size, batch = tuple(known["classes"]), int(known["image_size"]), int(known["batch_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{folder / runfolder.RESOLVED}: is damaged: {error}.") from error
+    network = networks.build(
+        built.backbone, built.head, classes=len(classes), backbone_options=built.backbone_options,
+        head_options=built.head_options, seed=0,
+    )  # fmt: skip
+    weights.load_whole_(network, folder / runfolder.WEIGHTS, backbone=built.backbone)
+    return Predictor(network.to(device).eval(), classes, runfolder.convention(folder), size, batch, device)

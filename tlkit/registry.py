@@ -1,0 +1,145 @@
+"""Names to plugins, found by entry point. The only module that touches the `entrypoints` package.
+
+The rule: listing imports nothing; loading imports the one plugin that is asked for.
+"""
+
+from __future__ import annotations
+
+import configparser
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import entrypoints
+
+from tlkit.errors import PluginError, nearest
+from tlkit.plugin import Backbone, Dataset, Head
+
+Plugin = TypeVar("Plugin", Backbone, Dataset, Head)
+
+GROUPS: dict[type, str] = {Backbone: "tlkit.backbones", Dataset: "tlkit.datasets", Head: "tlkit.heads"}
+_NOUNS: dict[type, str] = {Backbone: "backbone", Dataset: "data set", Head: "head"}
+
+# Plugins that are distributions of their own: what to install for a name that is not there.
+_ELSEWHERE = {"efficientnet_lite0": "tlkit-efficientnet-lite"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry point: who offers which name, and where its value is.
+
+    Attributes:
+        group: "tlkit.backbones", "tlkit.datasets" or "tlkit.heads".
+        name: As recipes write it.
+        target: "module:object".
+        distribution: Name as pip writes it.
+        version: Of the distribution.
+    """
+
+    group: str
+    name: str
+    target: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """Every entry point of tlkit's groups, and the entry-point files that could not be read."""
+
+    entries: tuple[Entry, ...]
+    broken: tuple[str, ...]
+
+
+@cache
+def scan() -> Found:
+    """Read the entry points of every installed distribution; a broken file of another package is named, not fatal."""
+    entries: list[Entry] = []
+    broken: list[str] = []
+    seen: set[str] = set()
+    for folder in dict.fromkeys(sys.path):
+        for file in sorted(
+            [
+                *Path(folder or ".").glob("*.dist-info/entry_points.txt"),
+                *Path(folder or ".").glob("*.egg-info/entry_points.txt"),
+            ]
+        ):
+            distro = entrypoints.Distribution.from_name_version(file.parent.stem)
+            if distro.name in seen:  # an earlier folder of sys.path shadows it, as in an import
+                continue
+            seen.add(distro.name)
+            try:
+                text = file.read_text(encoding="utf-8")
+                if "tlkit." not in text:
+                    _parse(text)
+                    continue
+                entries += _entries(_parse(text), distro)
+            except (OSError, UnicodeDecodeError, configparser.Error, entrypoints.BadEntryPoint) as error:
+                broken.append(f"{file}: {str(error).splitlines()[0]}")
+    return Found(tuple(entries), tuple(broken))
+
+
+def entries(kind: type[Backbone | Dataset | Head]) -> tuple[Entry, ...]:
+    """Return what is offered of one kind, by name."""
+    return tuple(sorted((e for e in scan().entries if e.group == GROUPS[kind]), key=lambda e: (e.name, e.distribution)))
+
+
+def get(kind: type[Plugin], name: str) -> Plugin:
+    """Load the plugin of a name.
+
+    Raises:
+        PluginError: nobody offers it, two do, it does not import, or it is something else.
+    """
+    noun = _NOUNS[kind]
+    offered = entries(kind)
+    found = [entry for entry in offered if entry.name == name]
+    if not found:
+        raise _nobody(noun, name, [entry.name for entry in offered])
+    if len(found) > 1:
+        both = " and ".join(f"{entry.distribution} {entry.version} ({entry.target})" for entry in found)
+        raise PluginError(f'{noun} "{name}": two distributions offer it: {both}.', "uninstall one of them, pip uninstall NAME")
+    entry = found[0]
+    try:
+        value = entrypoints.EntryPoint.from_string(entry.target, entry.name).load()
+    except Exception as error:  # whatever a third party's import raises
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(
+            f'{noun} "{name}": the plugin of {entry.distribution} {entry.version} does not import: {reason}.',
+            f"its module is {entry.target.partition(':')[0]}; reinstall it, pip install --force-reinstall {entry.distribution}",
+        ) from error
+    if not isinstance(value, kind):
+        raise PluginError(
+            f'{noun} "{name}": {entry.target} of {entry.distribution} is a {type(value).__name__}, not a tlkit.plugin.{kind.__name__}.'
+        )
+    return value
+
+
+def entry(kind: type[Backbone | Dataset | Head], name: str) -> Entry:
+    """Return who offers a name that `get` accepted."""
+    return next(found for found in entries(kind) if found.name == name)
+
+
+def _parse(text: str) -> configparser.ConfigParser:
+    parser: configparser.ConfigParser = entrypoints.CaseSensitiveConfigParser(delimiters=("=",))
+    parser.read_string(text)
+    return parser
+
+
+def _entries(parser: configparser.ConfigParser, distro: entrypoints.Distribution) -> list[Entry]:
+    found = []
+    for group in GROUPS.values():
+        if not parser.has_section(group):
+            continue
+        for name, target in parser.items(group, raw=True):
+            entrypoints.EntryPoint.from_string(target, name)
+            found.append(Entry(group, name, target, str(distro.name).replace("_", "-"), str(distro.version)))
+    return found
+
+
+def _nobody(noun: str, name: str, names: list[str]) -> PluginError:
+    if name in _ELSEWHERE:
+        fix = f"it comes with {_ELSEWHERE[name]}: pip install {_ELSEWHERE[name]}, or from a checkout of tlkit, pip install plugins/{_ELSEWHERE[name]}"
+        return PluginError(f'there is no {noun} "{name}" installed.', fix)
+    return PluginError(f'there is no {noun} "{name}" installed.', f"installed: {', '.join(names)}", nearest(name, names))

@@ -1,0 +1,64 @@
+"""curves.svg: loss and accuracy of every arm per epoch, training and test, on common axes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from tlkit import files
+
+Run = tuple[str, Sequence[Mapping[str, Any]]]
+
+# Okabe & Ito 2008, "Color universal design": told apart with any colour vision.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def write(path: Path, runs: Iterable[Run]) -> None:
+    """Write the picture.
+
+    Args:
+        path: Of the .svg file.
+        runs: Arm and epochs (lines of metrics.jsonl) of each run; several seeds of an arm share its colour.
+    """
+    drawn = [(arm, epochs) for arm, epochs in runs if epochs]
+    arms = list(dict.fromkeys(arm for arm, _ in drawn))
+    colours = {arm: _COLOURS[index % len(_COLOURS)] for index, arm in enumerate(arms)}
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    held = "test" if any(epoch["test"] for _, epochs in drawn for epoch in epochs) else "validation"
+    left, right = figure.subplots(1, 2)
+    for axes, metric in ((left, "loss"), (right, "accuracy")):
+        for arm, epochs in drawn:
+            _draw(axes, epochs, "train", metric, colours[arm], "--")
+            _draw(axes, epochs, held, metric, colours[arm], "-")
+        _dress(axes, metric)
+    keys = [Line2D([], [], color=colours[arm], lw=2, label=arm) for arm in arms]
+    keys += [Line2D([], [], color="0.3", ls=style, label=name) for style, name in (("-", held), ("--", "train"))]
+    figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 6), frameon=False)
+    with matplotlib.rc_context({"svg.hashsalt": "tlkit", "svg.fonttype": "none"}):
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    files.replace(path, buffer.getvalue())
+
+
+def _draw(axes: Axes, epochs: Sequence[Mapping[str, Any]], split: str, metric: str, colour: str, style: str) -> None:
+    points = [(epoch["epoch"], epoch[split][metric]) for epoch in epochs if epoch[split]]
+    if points:
+        axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, marker="o", markersize=3, linewidth=1.6)
+
+
+def _dress(axes: Axes, metric: str) -> None:
+    axes.set_title(metric)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    if metric == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

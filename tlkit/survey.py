@@ -1,0 +1,93 @@
+"""What is known of the images before training: classes, counts, and the images themselves where they are here. No torch."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit import sources, splits
+from tlkit.errors import DataMissing
+from tlkit.plans import DataFacts, ImagesPlan
+from tlkit.plugin import Dataset, Found, Images
+from tlkit.resolve import Resolved
+from tlkit.sources import Places
+from tlkit.splits import Chosen
+
+
+def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None) -> DataFacts:
+    """Count what can be counted, without a download.
+
+    Args:
+        resolved: The arm.
+        places: Where to look.
+        seed: Of the split.
+        classes: Assumed where there is nothing to count.
+
+    Raises:
+        DataMissing: there are no images, no official counts, and no assumption.
+    """
+    dataset = resolved.dataset
+    try:
+        found = sources.find_data(resolved.arm.data.name, dataset, resolved.data_options, places, fetch=False)
+    except DataMissing as error:
+        count = classes or dataset.classes
+        if count is None:
+            raise DataMissing(
+                error.problem, *error.hints, "to plan without images, say how many classes: --classes N"
+            ) from error
+        return _nominal(resolved, dataset, seed, count)
+    return facts(resolved, images(dataset, found, resolved), seed=seed)[0]
+
+
+def facts(resolved: Resolved, images: Images, *, seed: int) -> tuple[DataFacts, Chosen]:
+    """Split the images as the recipe says, and count them."""
+    labels = {name: split.labels for name, split in images.splits.items()}
+    return _counted(resolved, labels, images.classes, seed, "counted")
+
+
+def images(dataset: Dataset, found: Found, resolved: Resolved) -> Images:
+    """Read a data set once in a process."""
+    return _read(_Key(dataset, found, resolved))
+
+
+class _Key:
+    """Makes `_read` remember by what determines the images."""
+
+    def __init__(self, dataset: Dataset, found: Found, resolved: Resolved) -> None:
+        self.dataset, self.found, self.options = dataset, found, resolved.data_options
+        self._same = (dataset.read, found, repr(self.options))
+
+    def __hash__(self) -> int:
+        return hash(self._same)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._same == other._same
+
+
+@cache
+def _read(key: _Key) -> Images:
+    return sources.read_data(key.dataset, key.found, key.options)
+
+
+def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int) -> DataFacts:
+    if not dataset.nominal:
+        return DataFacts(classes, ImagesPlan(0, 0, 0, "unknown"))
+    labels = {name: np.arange(count) % classes for name, count in dataset.nominal.items()}
+    return _counted(resolved, labels, tuple(map(str, range(classes))), seed, "nominal")[0]
+
+
+def _counted(
+    resolved: Resolved,
+    labels: dict[str, NDArray[np.int64]],
+    classes: tuple[str, ...],
+    seed: int,
+    source: Literal["counted", "nominal"],
+) -> tuple[DataFacts, Chosen]:
+    own = "validation" in labels
+    chosen = splits.choose(labels["train"], classes, resolved.arm.data.split, seed=seed, held_out=own)
+    validation = len(labels["validation"]) if own else len(chosen.validation)
+    counts = ImagesPlan(len(chosen.train), validation, len(labels.get("test", ())), source)
+    return DataFacts(len(classes), counts), chosen

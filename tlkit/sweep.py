@@ -1,0 +1,81 @@
+"""Every job of a recipe, one after the other, on images that are decoded once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tlkit import runfolder, runs, survey
+from tlkit.engine.data import Library
+from tlkit.errors import RunFailed, TlkitError
+from tlkit.jobs import Job
+from tlkit.observer import Observer
+from tlkit.planner import PICTURES_SHARE
+from tlkit.report import curves
+from tlkit.runs import Prepared
+from tlkit.signals import watching
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device that --device names; "auto" is the GPU where there is one.
+
+    Raises:
+        TlkitError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise TlkitError(f"--device {name}: is not supported.", "one of: auto, cpu, cuda, cuda:1")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise TlkitError(f"--device {name}: cannot be used here: {first}.", "--device cpu") from error
+    if device.type == "cuda":  # the same bits for the same digest
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    return device
+
+
+def train(jobs: Sequence[Job], *, device: torch.device, observer: Observer) -> list[RunFailed]:
+    """Carry out every job; one that fails does not stop the others.
+
+    Everything that can be wrong with images and weights is found before the first job begins.
+
+    Returns:
+        The failures.
+
+    Raises:
+        TlkitError: of an image, weights or the plan, before anything is written; or another process holds a run.
+    """
+    libraries: dict[int, Library] = {}
+    failures: list[RunFailed] = []
+    with watching() as watch:
+        waiting: list[tuple[Job, Prepared]] = []
+        for job in jobs:
+            prepared = prepare(job, libraries, device=device, observer=observer)
+            runs.build(job, prepared.plan, prepared.images, observer=Observer())
+            waiting.append((job, prepared))
+            watch()
+        for job, prepared in waiting:
+            try:
+                runs.carry_out(job, prepared, device=device, observer=observer, watch=watch)
+            except RunFailed as error:
+                failures.append(error)
+                observer.note(f"{job.label}: failed: {error}")
+    return failures
+
+
+def prepare(job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer) -> Prepared:
+    """Prepare one job; jobs of one data set share its decoded pictures."""
+    images = survey.images(job.resolved.dataset, job.found, job.resolved)
+    library = libraries.setdefault(id(images), Library(images, share=PICTURES_SHARE))
+    return runs.prepare(job, library=library, images=images, device=device, observer=observer)
+
+
+def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]]) -> None:
+    """Draw the curves of every arm beside the recipe's result."""
+    curves.write(recipe_folder / runfolder.CURVES, [(arm, runfolder.metrics(folder)) for arm, folder in folders])

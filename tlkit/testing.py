@@ -1,0 +1,129 @@
+"""The contract of plugins, for us and for third parties: `tlkit check NAME`, or these functions in a test of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from tlkit import network as networks
+from tlkit import reading, registry, sources
+from tlkit.errors import PluginError, TlkitError, nearest
+from tlkit.network import Network
+from tlkit.plugin import Backbone, Dataset, Head
+from tlkit.sources import Places
+
+_CLASSES = 3  # of the head that a backbone is tried with
+_RESERVED = ("head", "backbone")
+
+
+def check(name: str, *, data: Path | None = None) -> Iterator[str]:
+    """Hold an installed backbone or data set to the contract.
+
+    Args:
+        name: As `tlkit list` shows it.
+        data: Folder of a data set's files.
+
+    Yields:
+        What holds, in words.
+
+    Raises:
+        PluginError: what does not.
+    """
+    backbones = [entry.name for entry in registry.entries(Backbone)]
+    datasets = [entry.name for entry in registry.entries(Dataset)]
+    if name in backbones:
+        yield from check_backbone(registry.get(Backbone, name))
+    elif name in datasets:
+        yield from check_dataset(name, registry.get(Dataset, name), data=data)
+    else:
+        names = [*backbones, *datasets]
+        raise TlkitError(
+            f'there is no backbone or data set "{name}" installed.', "tlkit list shows what is", nearest(name, names)
+        )
+
+
+def check_backbone(backbone: Backbone) -> Iterator[str]:
+    """Hold a backbone to the contract: names, shapes, a cut after every stage, the meta device.
+
+    Yields:
+        What holds, in words.
+
+    Raises:
+        PluginError: what does not.
+    """
+    clash = [stage for stage in backbone.stages if stage in _RESERVED or "." in stage]
+    if clash:
+        raise PluginError(
+            f"{backbone.build}: a stage cannot be called {clash[0]}.", "head and backbone mean something in recipes; no dots"
+        )
+    network = _build(backbone)
+    yield f"builds its stages: {', '.join(backbone.stages)}"
+    yield f"every one of {_unique_names(network, backbone)} tensors has one name, in one stage"
+    size = max(backbone.minimum_size, min(backbone.image_size, 64))
+    x = torch.rand(2, 3, size, size)
+    network.eval()
+    with torch.inference_mode():
+        features = network.embed(x)
+        if features.shape != (2, backbone.features):
+            raise PluginError(
+                f"{backbone.build}: its pooled output is {tuple(features.shape)}, declared are {backbone.features} features.",
+                f"features={features.shape[-1]}",
+            )
+        yield f"gives {backbone.features} features of {size} px"
+        whole = network(x)
+        for cut in range(1, len(backbone.stages)):
+            if not torch.equal(network.finish(network.run(network.run(x, stop=cut), start=cut)), whole):
+                raise PluginError(f"{backbone.build}: cut after {list(backbone.stages)[cut - 1]}, the output is another.")
+    yield "gives the same output cut after any stage"
+    with torch.device("meta"):
+        _build(backbone)
+    yield "builds without memory, for plans"
+
+
+def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> Iterator[str]:
+    """Hold a data set to the contract, with the files that are on this machine.
+
+    Yields:
+        What holds, in words.
+
+    Raises:
+        PluginError, DataError: what does not.
+    """
+    options = reading.options(dataset.options, {}, place="data.options")
+    found = sources.find_data(name, dataset, options, Places(data=data, offline=True), fetch=False)
+    yield f"is found: {len(found.files)} files" + (f" in {found.root}" if found.files else ", made from its options")
+    images = sources.read_data(dataset, found, options)
+    if dataset.classes is not None and dataset.classes != len(images.classes):
+        raise PluginError(f"{dataset.read}: gives {len(images.classes)} classes, declared are {dataset.classes}.")
+    if len(set(images.classes)) < len(images.classes):
+        raise PluginError(f"{dataset.read}: two classes have one name.")
+    yield f"has {len(images.classes)} classes with names of their own"
+    for split, each in images.splits.items():
+        if split not in ("train", "validation", "test"):
+            raise PluginError(f'{dataset.read}: has a split "{split}".', "train, validation, test")
+        if each.labels.dtype != "int64" or each.labels.ndim != 1:
+            raise PluginError(f"{dataset.read}: {split}: labels are {each.labels.dtype} {each.labels.shape}.", "(N,) int64")
+        if each.pixels is not None and (each.pixels.dtype != "uint8" or each.pixels.ndim != 4 or each.pixels.shape[3] != 3):
+            raise PluginError(
+                f"{dataset.read}: {split}: pixels are {each.pixels.dtype} {each.pixels.shape}.", "(N, H, W, 3) uint8"
+            )
+        yield f"{split}: {len(each.labels)} images with labels in range"
+
+
+def _build(backbone: Backbone) -> Network:
+    options = reading.options(backbone.options, {}, place="backbone.options")
+    head = registry.get(Head, "linear")
+    return networks.build(
+        backbone, head, classes=_CLASSES, backbone_options=options,
+        head_options=reading.options(head.options, {}, place="head.options"), seed=0,
+    )  # fmt: skip
+
+
+def _unique_names(network: Network, backbone: Backbone) -> int:
+    names = [name for stage in network.stages.values() for name in stage.state_dict()]
+    doubled = {name for name in names if names.count(name) > 1}
+    if doubled:
+        raise PluginError(f"{backbone.build}: two stages hold {sorted(doubled)[0]}.")
+    return len(names)
