@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit import jobs, resolve, runfolder, survey
+from tlkit import files, jobs, resolve, runfolder, survey
 from tlkit.errors import RunFailed, TlkitError, nearest
 from tlkit.observer import Epoch, Observer
 from tlkit.recipe import Recipe
@@ -64,20 +64,21 @@ def apply(
     places = _places(Path(recipe), data, offline, watcher)
     read, arms = resolve.load(Path(recipe), settings, places)
     _check_arm(arm, read)
-    all_jobs = jobs.plan_jobs(read, arms, places, runs=Path(runs))
+    all_jobs = jobs.plan_jobs(read, arms, places, runs=Path(runs), where=str(recipe))
     wanted = [job for job in all_jobs if arm in (None, job.resolved.name)]
-    folder, failures = Path(runs) / read.name, []
+    folder = Path(runs) / read.name
     changed = not jobs.finished(wanted)
+    failures: list[RunFailed] = []
     if changed:
         from tlkit import sweep
 
         try:
             failures = sweep.train(wanted, device=sweep.device_of(device), observer=watcher)
-        finally:
-            if folder.is_dir():
-                _summarise(folder, read, all_jobs)
-                sweep.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])
-    return Applied(folder, _summarise(folder, read, all_jobs), changed, tuple(failures))
+        except BaseException:
+            _conclude(folder, read, all_jobs, draw=True)
+            raise
+    result, more = _conclude(folder, read, all_jobs, draw=changed)
+    return Applied(folder, result, changed, (*failures, *more))
 
 
 def plan(
@@ -149,8 +150,8 @@ def epochs(
     places = _places(Path(plan.folder) / "recipe", data, offline, watcher)
     recipe = Recipe(format=1, name=plan.recipe, seeds=[seed], arms={plan.arm: plan.tables})
     arms = resolve.resolve(recipe, places, where=plan.recipe)
-    (job,) = jobs.plan_jobs(recipe, arms, places, runs=Path("runs"))
-    prepared = sweep.prepare(job, {}, device=where, observer=watcher)
+    (job,) = jobs.plan_jobs(recipe, arms, places, runs=Path("runs"), where=plan.recipe)
+    prepared = sweep.prepare(job, {}, device=where, observer=watcher, batch_size=plan.batch_size)
     network = runs.build(job, prepared.plan, prepared.images, observer=watcher).to(where)
     yield from Fit(
         prepared.plan, network, prepared.train, prepared.evaluated, device=where, observer=watcher, watch=lambda: None
@@ -168,5 +169,19 @@ def _check_arm(arm: str | None, recipe: Recipe) -> None:
         )
 
 
-def _summarise(folder: Path, recipe: Recipe, all_jobs: Sequence[jobs.Job]) -> dict[str, Any]:
-    return runfolder.summarise(folder, recipe=recipe.name, current=jobs.current(all_jobs))
+def _conclude(
+    folder: Path, recipe: Recipe, all_jobs: Sequence[jobs.Job], *, draw: bool
+) -> tuple[dict[str, Any], tuple[RunFailed, ...]]:
+    """Bring the recipe's result and curves up to date; where they cannot be written, that is a failure too."""
+    current = jobs.current(all_jobs)
+    if folder.is_dir():
+        try:
+            result = runfolder.summarise(folder, recipe=recipe.name, current=current)
+            if draw:
+                from tlkit import sweep
+
+                sweep.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])
+            return result, ()
+        except OSError as error:
+            return runfolder.gather(folder, recipe=recipe.name, current=current), (files.unwritable(folder, error),)
+    return runfolder.gather(folder, recipe=recipe.name, current=current), ()

@@ -46,6 +46,7 @@ def main() -> NoReturn:
     """Run the command line; a message and an exit code instead of a traceback."""
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that went away can still be answered
     except TlkitError as error:
         if isinstance(error, Interrupted) and error.exit_code == 128 + signal.SIGINT:
             _say("")
@@ -195,8 +196,9 @@ def apply(
         console = _console()
         if not applied.changed:
             console.print(f"{applied.folder}: finished before, nothing to do.", markup=False, highlight=False, soft_wrap=True)
-        console.print(tables.result(applied.result))
-        console.print(f"curves: {applied.folder}/curves.svg", markup=False, highlight=False, soft_wrap=True)
+        if applied.result["arms"]:
+            console.print(tables.result(applied.result))
+            console.print(f"curves: {applied.folder}/curves.svg", markup=False, highlight=False, soft_wrap=True)
     for failure in applied.failures:
         _say(str(failure))
     if applied.failures:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import os
 import shutil
 import tarfile
@@ -10,6 +12,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,20 +38,16 @@ def fetch(download: Download, folder: Path, *, notify: Notify) -> Path:
     Raises:
         TlkitError: it cannot be fetched, or its checksum is wrong; nothing is left in the folder.
     """
+    fresh = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     notify(f"downloading {download.url}")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
-        part = Path(beside) / download.filename
-        _receive(download, part)
-        if not download.archive:
-            os.replace(part, folder / download.filename)
-            return folder / download.filename
-        unpacked = Path(beside) / "unpacked"
-        _unpack(part, unpacked)
-        for entry in unpacked.iterdir():
-            if not (folder / entry.name).exists():
-                os.replace(entry, folder / entry.name)
-    return folder
+    try:
+        return _fetch(download, folder)
+    except BaseException:
+        for parent in fresh:  # the folders that were made for it, inner first
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
 
 
 def checksum_fits(path: Path, checksum: str) -> bool:
@@ -58,12 +57,37 @@ def checksum_fits(path: Path, checksum: str) -> bool:
         return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
 
 
+def _fetch(download: Download, folder: Path) -> Path:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
+        part = Path(beside) / download.filename
+        _receive(download, part)
+        if not download.archive:
+            os.replace(part, folder / download.filename)
+            return folder / download.filename
+        unpacked = Path(beside) / "unpacked"
+        _unpack(part, unpacked)
+        for entry in unpacked.iterdir():
+            _move_in(entry, folder / entry.name)
+    return folder
+
+
+def _move_in(entry: Path, place: Path) -> None:
+    """Move a file or folder to its place; what is there already stays, what is missing in a folder is added."""
+    if not place.exists():
+        os.replace(entry, place)
+    elif entry.is_dir() and place.is_dir():
+        for below in entry.iterdir():
+            _move_in(below, place / below.name)
+
+
 def _receive(download: Download, part: Path) -> None:
     try:
         request = urllib.request.Request(download.url, headers={"User-Agent": "tlkit"})
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, part.open("wb") as file:
             shutil.copyfileobj(answer, file, _CHUNK)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", error)
         raise TlkitError(f"{download.url}: cannot be downloaded: {reason}.") from error
     if not checksum_fits(part, download.checksum):
@@ -82,5 +106,5 @@ def _unpack(part: Path, unpacked: Path) -> None:
         else:
             with tarfile.open(part) as archive:
                 archive.extractall(unpacked, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{part.name}: cannot be unpacked: {error}.") from error

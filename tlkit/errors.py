@@ -28,7 +28,8 @@ class RecipeError(TlkitError):
 
     def __init__(self, problems: Iterable[TlkitError]) -> None:
         self.problems = tuple(problems)
-        Exception.__init__(self, "\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems[0].problem, *self.problems[0].hints)
+        self.args = ("\n".join(str(problem) for problem in self.problems),)
 
 
 class Interim(RecipeError):

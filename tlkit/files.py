@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from tlkit.errors import DataError, RunFailed
+
 _CHUNK = 1 << 20  # bytes read at a time
+# A file changed less than this ago may change again without its times showing it, so its hash is not remembered yet:
+# nanoseconds; the coarsest times in use are FAT's, 2 seconds. Git has the same rule (Documentation/technical/racy-git).
+_RACY = 2_000_000_000
 
 
 def cache_folder() -> Path:
@@ -39,6 +46,16 @@ def replace(path: Path, content: bytes | str) -> None:
         raise
 
 
+def unwritable(folder: Path, error: OSError) -> RunFailed:
+    """Return a failed write in words."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    hint = "make room and run" if full else "name another folder with --runs, or make this one writable and run"
+    return RunFailed(
+        f"{folder}: cannot be written: {error.strerror or error}.",
+        f"{hint} the same command again; it continues from the last saved epoch",
+    )
+
+
 def sha256(path: Path) -> str:
     """Return a file's sha256 in hex, read from the file."""
     total = hashlib.sha256()
@@ -57,49 +74,60 @@ def content(files: Iterable[Path], *, root: Path | None = None) -> str:
     Args:
         files: In an order that means something, or sorted.
         root: Folder below which names count; None where they do not.
+
+    Raises:
+        DataError: a file cannot be read.
     """
-    total = hashlib.sha256()
+    total, fresh = hashlib.sha256(), []
     with _memory() as memory:
         for file in files:
             name = file.relative_to(root).as_posix() if root is not None else ""
-            total.update(f"{name}\0{_remembered(file, memory)}\n".encode())
+            try:
+                path, stat = os.fsencode(file.resolve()), _stat(file)
+                digest = _remembered(path, stat, memory)
+                if digest is None:
+                    digest = sha256(file)
+                    fresh += [(path, stat, digest)] if _stat(file) == stat and not _racy(file) else []
+            except OSError as error:
+                raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
+            total.update(os.fsencode(name) + f"\0{digest}\n".encode())
+        _remember(fresh, memory)
     return total.hexdigest()
 
 
 @contextlib.contextmanager
 def _memory() -> Iterator[sqlite3.Connection | None]:
     """Open the remembered hashes; a cache that cannot be used costs time, never an error."""
-    memory = None
-    try:
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        memory = sqlite3.connect(folder / "hashes.sqlite", timeout=5)
-        memory.execute("create table if not exists hash (path text primary key, stat text, sha256 text)")
-    except (OSError, sqlite3.Error):
+    with contextlib.ExitStack() as stack:
         memory = None
-    try:
+        try:
+            folder = cache_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            memory = stack.enter_context(contextlib.closing(sqlite3.connect(folder / "hashes.sqlite", timeout=5)))
+            memory.execute("create table if not exists hash (path blob primary key, stat text, sha256 text)")
+        except (OSError, sqlite3.Error):
+            memory = None
         yield memory
-        if memory is not None:
-            with contextlib.suppress(sqlite3.Error):
-                memory.commit()
-    finally:
-        if memory is not None:
-            memory.close()
 
 
-def _remembered(file: Path, memory: sqlite3.Connection | None) -> str:
-    resolved = str(file.resolve())
-    stat = _stat(file)
+def _remembered(path: bytes, stat: str, memory: sqlite3.Connection | None) -> str | None:
     if memory is not None:
         with contextlib.suppress(sqlite3.Error):
-            row = memory.execute("select sha256 from hash where path = ? and stat = ?", (resolved, stat)).fetchone()
-            if row is not None:
-                return str(row[0])
-    digest = sha256(file)
-    if memory is not None and _stat(file) == stat:
-        with contextlib.suppress(sqlite3.Error):
-            memory.execute("insert or replace into hash values (?, ?, ?)", (resolved, stat, digest))
-    return digest
+            row = memory.execute("select sha256 from hash where path = ? and stat = ?", (path, stat)).fetchone()
+            return str(row[0]) if row is not None else None
+    return None
+
+
+def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connection | None) -> None:
+    """Keep hashes, all at once: while a large folder is read, other processes can use the memory."""
+    if memory is not None and hashes:
+        with contextlib.suppress(sqlite3.Error), memory:
+            memory.executemany("insert or replace into hash values (?, ?, ?)", hashes)
+
+
+def _racy(file: Path) -> bool:
+    stat = file.stat()
+    return time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < _RACY
 
 
 def _stat(file: Path) -> str:

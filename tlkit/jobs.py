@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlkit import files, reading, resolve, runfolder, sources
+from tlkit.errors import RecipeError, TlkitError
 from tlkit.plugin import Found
 from tlkit.recipe import Recipe
 from tlkit.resolve import Resolved
@@ -47,7 +48,7 @@ class Job:
         return runfolder.read(self.folder) if self.folder.is_dir() else None
 
 
-def plan_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, runs: Path) -> tuple[Job, ...]:
+def plan_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, runs: Path, where: str) -> tuple[Job, ...]:
     """Find data and weights of every arm, downloading what is missing, and name every run.
 
     Args:
@@ -55,33 +56,56 @@ def plan_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, r
         arms: Resolved.
         places: Where to look.
         runs: Folder below which the recipe's folder lies.
+        where: Begins every message, usually the recipe's file.
 
     Raises:
-        DataMissing, WeightsMissing: with every place that was looked in; nothing has been written.
+        RecipeError: of data and weights that cannot be had, each with every place that was looked in; no run was written.
     """
     jobs: list[Job] = []
+    problems: dict[str, TlkitError] = {}
     contents: dict[Path, str] = {}
     for resolved in arms.values():
-        arm = resolved.arm
-        found = sources.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=True)
-        weights = sources.find_weights(
-            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=True, run=resolve.find_run
-        )
+        try:
+            found, weights = _find(resolved, places)
+        except RecipeError as error:
+            problems |= {str(problem): problem for problem in error.problems}
+            continue
         content = {"data": sources.data_content(resolved.dataset, found)}
         if weights is not None:
-            content["weights"] = contents.setdefault(weights, files.content([weights]))
-        digest = reading.digest(arm, content)
+            content["weights"] = contents.get(weights) or contents.setdefault(weights, files.content([weights]))
+            content["input"] = repr(resolved.convention)  # one file may be named by ways that prepare images differently
+        digest = reading.digest(resolved.arm, content)
         for seed in recipe.seeds:
             folder = runfolder.folder_of(runs, recipe=recipe.name, arm=resolved.name, seed=seed, digest=digest)
             jobs.append(Job(resolved, seed, found, weights, digest, folder))
+    if problems:
+        raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
     return tuple(jobs)
 
 
+def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None]:
+    """Find one arm's data and weights; what is missing of both is said together."""
+    arm, problems = resolved.arm, []
+    found, weights = Found(Path(), ()), None
+    try:
+        found = sources.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=True)
+    except TlkitError as error:
+        problems.append(error)
+    try:
+        weights = sources.find_weights(
+            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=True, run=resolve.find_run
+        )
+    except TlkitError as error:
+        problems.append(error)
+    if problems:
+        raise RecipeError(problems)
+    return found, weights
+
+
 def finished(jobs: Sequence[Job]) -> bool:
-    """Whether every run is there and finished."""
-    return all(
-        (result := job.result()) is not None and result.status == "finished" and result.digest == job.digest for job in jobs
-    )
+    """Whether every run is there and finished; all are read, so a damaged one is found before another trains."""
+    results = [(job, job.result()) for job in jobs]
+    return all(result is not None and result.status == "finished" and result.digest == job.digest for job, result in results)
 
 
 def current(jobs: Sequence[Job]) -> dict[tuple[str, int], Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tlkit.recipe import NAME, Arm, Header
+from tlkit.recipe import LONGEST, NAME, Arm, Header
 
 
 def text() -> str:
@@ -36,7 +36,7 @@ def schema() -> dict[str, Any]:
             "arms": {
                 "type": "object",
                 "description": "each is the recipe with these tables changed; freeze and lr_groups are replaced whole",
-                "propertyNames": {"pattern": NAME},
+                "propertyNames": {"pattern": NAME, "maxLength": LONGEST},
                 "additionalProperties": {"type": "object", "additionalProperties": False, "properties": partial},
             },
         },

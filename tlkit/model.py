@@ -33,6 +33,7 @@ from tlkit.sources import Places
 
 Tables = dict[str, Any]
 Rates = Mapping[str, float | Mapping[str, float]]
+_EPOCHS = 10  # where nothing is said, as in the recipe
 
 
 class Model:
@@ -102,11 +103,14 @@ class Model:
             loss: The recipe's table [loss].
 
         Raises:
-            RecipeError: a key owns no parameter, or a part that trains has no rate.
+            TlkitError: a key owns no parameter, a part that trains has no rate, or the schedule names its epochs.
         """
+        shape = {"name": schedule} if isinstance(schedule, str) else dict(schedule)
+        if "epochs" in shape:
+            raise TlkitError("Model.compile: schedule.epochs belongs to fit.", f"model.fit(.., epochs={shape['epochs']})")
         self._tables |= {
             "optimizer": {"name": optimizer} if isinstance(optimizer, str) else dict(optimizer),
-            "schedule": {"name": schedule} if isinstance(schedule, str) else dict(schedule),
+            "schedule": shape | {"epochs": _enough(self._tables["freeze"], shape)},
             "lr_groups": {key: dict(rate) if isinstance(rate, Mapping) else rate for key, rate in lr_groups.items()},
             "loss": dict(loss or {}),
         }
@@ -114,7 +118,7 @@ class Model:
         self._compiled = True
 
     def fit(
-        self, data: str | Path, *, epochs: int = 10, batch_size: int | str = 32, augment: Sequence[str] = (),
+        self, data: str | Path, *, epochs: int = _EPOCHS, batch_size: int | str = 32, augment: Sequence[str] = (),
         split: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None, early_stopping: int | None = None,
         observer: Observer | None = None,
     ) -> list[Epoch]:  # fmt: skip
@@ -229,9 +233,8 @@ class Model:
         return runs.build(job, plan, Images(self._names, {}), observer=Observer())
 
     def _known(self) -> Resolved:
-        """The model without its data; what is not yet said of rates is filled in."""
-        tables = self._tables | ({} if "lr_groups" in self._tables else {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}})
-        return self._resolved(tables, self._places, where="Model")
+        """The model without its data."""
+        return self._resolved(self._tables, self._places, where="Model")
 
     def _plan(self) -> Plan:
         return planner.make(self._known(), self._facts(), where="Model", device=self._device)
@@ -252,7 +255,8 @@ class Model:
         return self._resolved(tables, places, where=where), places
 
     def _resolved(self, tables: Tables, places: Places, *, where: str) -> Resolved:
-        recipe = reading.build({"format": 1, "name": "model", "seeds": [self.seed], **tables}, where=where)
+        unsaid = {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}}  # before compile, when rates mean nothing
+        recipe = reading.build({"format": 1, "name": "model", "seeds": [self.seed], **unsaid, **tables}, where=where)
         return next(iter(resolve.resolve(recipe, places, where=where).values()))
 
     def _images(self, resolved: Resolved, places: Places) -> tuple[Images, jobs.Job]:
@@ -271,12 +275,20 @@ class Model:
 
     def _job(self, resolved: Resolved, places: Places) -> jobs.Job:
         recipe = Recipe(format=1, name="model", seeds=[self.seed], arms={"main": resolved.arm})
-        return jobs.plan_jobs(recipe, {"main": resolved}, places, runs=Path("runs"))[0]
+        return jobs.plan_jobs(recipe, {"main": resolved}, places, runs=Path("runs"), where="Model")[0]
 
     def _predictor(self) -> Predictor:
         resolved = self._known()
         names = self._names or tuple(map(str, range(self.classes)))
-        return Predictor(self._network, names, resolved.convention, resolved.image_size, 32, self._device)
+        features = resolved.backbone.features
+        return Predictor(self._network, names, features, resolved.convention, resolved.image_size, 32, self._device)
+
+
+def _enough(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
+    """Epochs in which every phase and the warm-up have room; how many there are, fit says."""
+    frozen = [value["epochs"] for value in freeze.values() if isinstance(value, dict)]
+    lengths = [*frozen, schedule.get("warmup_epochs", 0)]
+    return max([_EPOCHS, *(int(length) + 1 for length in lengths if isinstance(length, int | float))])
 
 
 def _images(images: Sequence[str | Path] | NDArray[np.uint8]) -> Sequence[Path] | NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tlkit import plugin
-from tlkit.errors import PluginError
+from tlkit.errors import PluginError, TlkitError
 from tlkit.partition import HEAD, Parameter
 from tlkit.plugin import Backbone, Head
 
@@ -123,13 +123,15 @@ def build(
         stages = _call(backbone.build, *([] if backbone_options is None else [backbone_options]))
         torch.manual_seed(seed + 1)
         top = _call(head.build, backbone.features, classes, head_options)
-    if not isinstance(stages, Mapping) or list(stages) != list(backbone.stages):
+    if not isinstance(stages, Mapping) or tuple(stages) != tuple(backbone.stages):
         raise PluginError(
             f"{backbone.build}: builds the stages {list(stages) if isinstance(stages, Mapping) else stages}.",
             f"it declares {list(backbone.stages)}",
         )
-    if not isinstance(top, nn.Module):
-        raise PluginError(f"{head.build}: gave {type(top).__name__}, not a torch.nn.Module.")
+    for target, module in ((head.build, top), *((backbone.build, stage) for stage in stages.values())):
+        if not isinstance(module, nn.Module):
+            raise PluginError(f"{target}: gave {type(module).__name__}, not a torch.nn.Module.")
+    assert isinstance(top, nn.Module)  # just seen; for the type checker
     network = Network(stages, top)
     for parameter, _ in network.owned():
         declared = backbone.stages.get(parameter.stage, (HEAD,))
@@ -145,7 +147,8 @@ def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
     """Set the network to one phase: what is frozen takes no gradient and is a fixed function.
 
     A module is in training mode only where the nearest module around it that owns parameters has one that trains, itself
-    included; so a frozen BatchNorm uses and keeps its running statistics, and a frozen stage has no dropout.
+    included; so a frozen BatchNorm uses and keeps its running statistics, and a frozen stage has no dropout. A stage without
+    parameters is as the stage before it, the first one frozen.
 
     Args:
         network: Changed in place.
@@ -156,8 +159,10 @@ def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
         if not tensor.requires_grad:
             tensor.grad = None
     network.training = True
+    around = False
     for module in (*network.stages.values(), network.head):
-        _mode_(module, True)
+        _mode_(module, around)
+        around = module.training
 
 
 def _mode_(module: nn.Module, around: bool) -> None:
@@ -169,8 +174,14 @@ def _mode_(module: nn.Module, around: bool) -> None:
 
 def _call(target: str, *arguments: object) -> object:
     try:
-        return plugin.load(target)(*arguments)
-    except (ImportError, AttributeError) as error:
+        function = plugin.load(target)
+    except Exception as error:  # whatever a third party's import raises
         raise PluginError(
             f"{target}: cannot be loaded: {type(error).__name__}: {error}.", "reinstall the plugin's distribution"
         ) from error
+    try:
+        return function(*arguments)
+    except TlkitError:
+        raise
+    except Exception as error:  # likewise
+        raise PluginError(f"{target}: does not build: {type(error).__name__}: {error}.") from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tlkit.errors import TlkitError, nearest
 from tlkit.recipe import Rate, Until
+from tlkit.wording import dotted
 
 HEAD, BACKBONE = "head", "backbone"
 Freeze = Mapping[str, bool | Until]
@@ -115,6 +116,8 @@ def problems(
                 found.append(_no_owner(table, key, names, stages, backbone))
     missing: dict[str, int] = {}
     for owned in partition.parameters:
+        if not tensors and _in_parts(owned.parameter, {*freeze, *rates}):
+            continue  # whether anything is left of it is known when the network is built
         if owned.trains_from is not None and owned.group is None:
             missing[owned.parameter.stage] = missing.get(owned.parameter.stage, 0) + 1
     for stage, count in missing.items():
@@ -143,8 +146,13 @@ def names_only(stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates
     return [*parameters, Parameter(f"{HEAD}.*", HEAD)]
 
 
+def _in_parts(stand_in: Parameter, keys: Iterable[str]) -> bool:
+    """Whether keys reach below a stand-in's module, so that they may share all of it out."""
+    return any(key.startswith(stand_in.name.removesuffix("*")) for key in keys)
+
+
 def _below(path: str, module: str) -> bool:
-    return path == module or path.startswith(f"{module}.")
+    return path.startswith(f"{module}.")
 
 
 def _trains_from(value: bool | Until, epochs: int) -> int | None:
@@ -161,9 +169,8 @@ def _no_owner(table: str, key: str, names: Sequence[Parameter], stages: Sequence
         for end in range(1, len(parts) + 1)
     }
     choices = [BACKBONE, *stages, HEAD]
-    quoted = f'"{key}"' if "." in key else key
     what = f"owns no parameter of {backbone}." if "." in key else f'{backbone} has no stage "{key}".'
-    where = f"{table}.{quoted}: {what}"
+    where = f"{dotted(table, key)}: {what}"
     return TlkitError(where, f"stages: {', '.join(stages)}", nearest(key, [*choices, *sorted(modules)]))
 
 
@@ -173,13 +180,13 @@ def _unused(owned: Sequence[Owned], stages: Sequence[str], freeze: Freeze, rates
         reached = [one for one in owned if matches(key, one.parameter, stages) is not None]
         mine = [one for one in reached if one.group == key]
         if reached and not mine:
-            lines.append(f"lr_groups.{key}: more specific keys cover all of it")
+            lines.append(f"{dotted('lr_groups', key)}: more specific keys cover all of it")
         elif mine and all(one.trains_from is None for one in mine):
-            lines.append(f"lr_groups.{key}: all of it is frozen")
+            lines.append(f"{dotted('lr_groups', key)}: all of it is frozen")
     for key, value in freeze.items():
         if isinstance(value, Until) and value.epochs >= epochs:
-            lines.append(f"freeze.{key}: its {value.epochs} epochs are the whole run of {epochs}; it never trains")
+            lines.append(f"{dotted('freeze', key)}: its {value.epochs} epochs are the whole run of {epochs}; it never trains")
         reached = [one for one in owned if matches(key, one.parameter, stages) is not None]
         if reached and not any(winner(freeze, one.parameter, stages) == key for one in reached):
-            lines.append(f"freeze.{key}: more specific keys cover all of it")
+            lines.append(f"{dotted('freeze', key)}: more specific keys cover all of it")
     return lines

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit import network as networks
 from tlkit import partition, resolve
-from tlkit.engine import memory
+from tlkit.engine import decode, memory
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.network import Network
 from tlkit.partition import HEAD, Owned, Partition
@@ -71,7 +71,7 @@ def make(
         images=facts.images,
         steps_per_epoch=steps,
         flops_per_image=sum(flops.values()),
-        memory=_memory(resolved, facts, network, divided, cuts, batch),
+        memory=_memory(resolved, facts, network, divided, cuts, device, batch),
         unused=divided.unused,
         warnings=_warnings(resolved, divided),
         choices=tuple(choices),
@@ -201,15 +201,23 @@ def _batch(
     if known is not None:
         return known, [Choice("batch_size", str(known), "kept from when this run began")]
     free = memory.free_memory(device)
-    batch, largest = 2, max(facts.images.train // 4, 2)
-    while batch * 2 <= largest and _memory(resolved, facts, network, divided, cuts, batch * 2).total < _AUTO_SHARE * free:
+    batch, largest = 2, max(facts.images.train // 4, 2) if facts.images.train else math.inf
+    while (
+        batch * 2 <= largest and _memory(resolved, facts, network, divided, cuts, device, batch * 2).total < _AUTO_SHARE * free
+    ):
         batch *= 2
     limit = f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free" if batch * 2 <= largest else "at least four batches an epoch"
     return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}")]
 
 
 def _memory(
-    resolved: Resolved, facts: DataFacts, network: Network, divided: Partition, cuts: Sequence[int], batch: int
+    resolved: Resolved,
+    facts: DataFacts,
+    network: Network,
+    divided: Partition,
+    cuts: Sequence[int],
+    device: torch.device,
+    batch: int,
 ) -> MemoryPlan:
     tensors = dict(network.owned())
     weights = sum(tensor.nbytes for tensor in network.tensors().values())
@@ -218,21 +226,34 @@ def _memory(
         moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
         networks.freeze_(network, moving.__contains__)
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
-        kept = max(kept, memory.activations(network, cut=cut, batch=batch, image_size=resolved.image_size))
+        try:
+            kept = max(kept, memory.activations(network, cut=cut, batch=batch, image_size=resolved.image_size))
+        except ValueError as error:  # BatchNorm that has one value per channel to learn from
+            raise TlkitError(
+                f"data.batch_size: {batch} of {resolved.image_size} px cannot be trained on: {error}.",
+                "a larger data.batch_size, or a larger data.image_size",
+            ) from error
     trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
-    picture = resolved.image_size**2 * 3
-    pictures = (facts.images.train + facts.images.validation + facts.images.test) * picture
-    return MemoryPlan(
-        weights, gradients, _STATES[resolved.arm.optimizer.name] * trained, kept, pictures + batch * picture * (1 + _FLOAT)
-    )
+    optimizer = resolved.arm.optimizer
+    states = 0 if optimizer.name == "sgd" and optimizer.momentum == 0 else _STATES[optimizer.name]
+    pictures = _pictures(resolved, facts) if device.type == "cpu" else 0
+    return MemoryPlan(weights, gradients, states * trained, kept, pictures + batch * resolved.image_size**2 * 3 * (1 + _FLOAT))
+
+
+def _pictures(resolved: Resolved, facts: DataFacts) -> int:
+    """Bytes of decoded pictures: what does not fit its share of the free memory is not held."""
+    still = decode.still(resolved.image_size, resolved.convention)
+    roomy = decode.roomy(resolved.image_size, resolved.convention)
+    train = roomy if "random_crop" in resolved.arm.data.augment else still
+    room = PICTURES_SHARE * memory.free_memory(torch.device("cpu"))
+    images = facts.images
+    sizes = [images.train * train.side**2 * 3, *(count * still.side**2 * 3 for count in (images.validation, images.test))]
+    return sum(size for size in sizes if size < room)
 
 
 def _warnings(resolved: Resolved, divided: Partition) -> tuple[str, ...]:
-    if resolved.arm.backbone.weights != "none":
-        return ()
-    still = list(
-        dict.fromkeys(o.parameter.stage for o in divided.parameters if o.trains_from is None and o.parameter.stage != HEAD)
-    )
-    if not still:
-        return ()
-    return (f"frozen with random weights: {', '.join(still)}; they will never learn anything",)
+    """A frozen part with random weights: any stage without weights, and the head unless an earlier run brings its own."""
+    weights = resolved.arm.backbone.weights
+    frozen = dict.fromkeys(o.parameter.stage for o in divided.parameters if o.trains_from is None)
+    still = [stage for stage in frozen if weights == "none" or (stage == HEAD and not weights.startswith("run:"))]
+    return (f"frozen with random weights: {', '.join(still)}; they will never learn anything",) if still else ()

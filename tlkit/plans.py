@@ -129,7 +129,7 @@ class MemoryPlan:
         gradients: Of what trains in the largest phase.
         optimizer: State of every trained parameter.
         activations: Kept for the backward pass of one batch, and the largest that pass.
-        images: Decoded pictures, and one batch of input.
+        images: One batch of input and, on the CPU, the decoded pictures that are held.
     """
 
     weights: int

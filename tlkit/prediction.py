@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tlkit import network as networks
 from tlkit import reading, resolve, runfolder, weights
 from tlkit.engine import data, decode, evaluate
-from tlkit.errors import RunFolderError
+from tlkit.errors import DataError, RunFolderError
 from tlkit.network import Network
 from tlkit.plugin import Convention
 
@@ -25,6 +25,7 @@ class Predictor:
     Attributes:
         network: With its weights, on the device.
         classes: Class names in output order.
+        features: Length of an embedding.
         convention: How pixels reach it.
         image_size: Side of its input, pixels.
         batch_size: Images at a time.
@@ -33,6 +34,7 @@ class Predictor:
 
     network: Network
     classes: tuple[str, ...]
+    features: int
     convention: Convention
     image_size: int
     batch_size: int
@@ -45,22 +47,25 @@ class Predictor:
             images: Files, or (N, H, W, 3) uint8 RGB.
 
         Raises:
-            ImageError: a file cannot be decoded.
+            DataError: a file cannot be decoded, or an array is of another kind.
         """
-        return self._each(images, embed=False)
+        return self._each(images, evaluate.probabilities, width=len(self.classes))
 
     def embed(self, images: Sequence[Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return pooled features (N, features)."""
-        return self._each(images, embed=True)
+        return self._each(images, evaluate.embeddings, width=self.features)
 
-    def _each(self, images: Sequence[Path] | NDArray[np.uint8], *, embed: bool) -> NDArray[np.float32]:
-        answer = evaluate.embeddings if embed else evaluate.probabilities
-        rows = []
+    def _each(
+        self, images: Sequence[Path] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor], *, width: int
+    ) -> NDArray[np.float32]:
+        if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3):
+            raise DataError(
+                f"images: are {images.dtype} of shape {images.shape}.", "(N, H, W, 3) uint8 RGB, or a list of files"
+            )
+        rows = [np.zeros((0, width), np.float32)]
         for start in range(0, len(images), self.batch_size):
-            x = self._input(images[start : start + self.batch_size])
-            rows.append(answer(self.network, x).cpu())
-        found: NDArray[np.float32] = torch.cat(rows).numpy() if rows else np.zeros((0, len(self.classes)), np.float32)
-        return found
+            rows.append(answer(self.network, self._input(images[start : start + self.batch_size])).cpu().numpy())
+        return np.concatenate(rows)
 
     def _input(self, images: Sequence[Path] | NDArray[np.uint8]) -> torch.Tensor:
         geometry = decode.still(self.image_size, self.convention)
@@ -95,4 +100,5 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
         head_options=built.head_options, seed=0,
     )  # fmt: skip
     weights.load_whole_(network, folder / runfolder.WEIGHTS, backbone=built.backbone)
-    return Predictor(network.to(device).eval(), classes, runfolder.convention(folder), size, batch, device)
+    convention = runfolder.convention(folder)
+    return Predictor(network.to(device).eval(), classes, built.backbone.features, convention, size, batch, device)

@@ -8,19 +8,22 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import tomllib
-import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from tlkit.errors import Interim, RecipeError, TlkitError, nearest
-from tlkit.recipe import MAPS, ONLY_ARM, Arm, Header, Recipe
+from tlkit.recipe import FORMAT, LONGEST, MAPS, NAME, ONLY_ARM, UNKNOWN, Arm, Header, Recipe
+from tlkit.wording import NAMING, Said, dotted, errors, place, said, say, shown, words
 
 _HEADER = tuple(Header.model_fields)
+_TOP = (*_HEADER, "arms")  # keys of a recipe that no arm has
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise TlkitError(f"{path}: cannot be read: {error}") from error
     try:
-        tables = tomllib.loads(text)
+        tables = _toml(text)
     except tomllib.TOMLDecodeError as error:
         raise TlkitError(f"{path}: is not TOML: {error}") from error
     return build(tables, where=str(path), settings=[parse_setting(setting) for setting in settings])
@@ -66,56 +69,27 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
         RecipeError: with every problem found.
     """
     base: dict[str, Any] = copy.deepcopy(dict(tables))
-    overrides = base.pop("arms", {})
-    if not isinstance(overrides, dict) or not all(isinstance(arm, dict) for arm in overrides.values()):
-        raise TlkitError(f"{where}: arms: is {overrides!r}.", "write a table per arm, [arms.NAME]")
+    problems = _Problems(where)
+    overrides = _overrides(base.pop("arms", {}), problems)
     header = {key: base.pop(key) for key in _HEADER if key in base}
     arms = {name: _merge(base, arm) for name, arm in overrides.items()} or {ONLY_ARM: base}
-    problems = [TlkitError(f"{where}: {problem}", *hints) for problem, *hints in _apply(settings, header, arms)]
+    written = {"": said(Header, header) | said(Arm, base)}
+    written |= {f"{dotted('arms', name)}.": said(Arm, arm) for name, arm in arms.items()}
+    _apply(settings, header, arms, problems)
+    for line in errors(Header, header):
+        problems.add_line(line, Header, written, arm="")
     checked: dict[str, Arm] = {}
-    found: dict[str, TlkitError] = {}
-    for error in _errors(Header, header):
-        _collect(found, error, where=where, prefix="")
     for name, arm in arms.items():
-        try:
-            checked[name] = Arm.model_validate(arm)
-        except ValidationError as error:
-            own = overrides.get(name, {})
-            for line in error.errors():
-                prefix = f"arms.{name}." if _wrote(own, line["loc"]) else ""
-                _collect(found, line, where=where, prefix=prefix)
-            if (rest := _without(arm, error)) is not None:
-                checked[name] = rest
-    problems += found.values()
-    try:
-        recipe = Recipe(**(header if not problems else _STAND_IN), arms=checked)
-    except ValidationError as error:  # names of arms
-        for line in error.errors():
-            _collect(found, line, where=where, prefix="")
-        raise RecipeError(problems or found.values()) from error
-    if problems:
-        raise Interim(problems, recipe if checked else None)
-    return recipe
-
-
-# Header of a recipe that is only looked at for more problems.
-_STAND_IN = {"format": 1, "name": "x"}
-
-
-def _without(arm: Mapping[str, Any], error: ValidationError) -> Arm | None:
-    """Return an arm without the keys that are wrong, where it can stand without them."""
-    rest = copy.deepcopy(dict(arm))
-    for line in error.errors():
-        *parents, last = _place(line["loc"]) or ("",)
-        table: Any = rest
-        for part in parents:
-            table = table.get(part) if isinstance(table, dict) else None
-        if isinstance(table, dict):
-            table.pop(last, None)
-    try:
-        return Arm.model_validate(rest)
-    except ValidationError:
-        return None
+        lines = errors(Arm, arm)
+        for line in lines:
+            problems.add_line(line, Arm, written, arm=f"{dotted('arms', name)}.")
+        rest = _without(arm, lines) if lines else Arm.model_validate(arm)
+        if rest is not None:
+            checked[name] = rest
+    if problems.found:
+        stand_in = Recipe.model_construct(format=FORMAT, name="x", seeds=[0], arms=checked)
+        raise Interim(problems.found.values(), stand_in if checked else None)
+    return Recipe(**header, arms=checked)
 
 
 def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: str) -> BaseModel | None:
@@ -133,14 +107,13 @@ def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: 
         if values:
             raise RecipeError([TlkitError(f"{place}: this plugin has no options, and the recipe gives {', '.join(values)}.")])
         return None
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        found: list[TlkitError] = []
-        for line in error.errors():
-            problem, *hints = _words(line, model)
-            found.append(TlkitError(f"{'.'.join([place, *map(_quoted, line['loc'])])}: {problem}", *hints))
-        raise RecipeError(found) from error
+    found = []
+    for line in errors(model, values):
+        problem, *hints = words(line, model)
+        found.append(TlkitError(f"{'.'.join([place, *map(dotted, line['loc'])])}: {problem}", *hints))
+    if found:
+        raise RecipeError(found)
+    return model.model_validate(dict(values))
 
 
 def digest(arm: Arm, content: Mapping[str, str]) -> str:
@@ -167,20 +140,118 @@ def parse_setting(text: str) -> Setting:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise TlkitError(f"--set {text}: is not key=value.", "for instance --set schedule.epochs=2")
+    path = _path(key)
+    if not path:
+        raise TlkitError(f"--set {text}: {key!r} is not a key.", "quote a module path: 'freeze.\"layer4.0\"=true'")
     try:
-        nested: Any = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError as error:
-        raise TlkitError(
-            f"--set {text}: {key!r} is not a key: {error}.", "quote a module path: 'freeze.\"layer4.0\"=true'"
-        ) from error
+        return Setting(path, _toml(f"value = {value}")["value"])
+    except tomllib.TOMLDecodeError:
+        return Setting(path, value.strip())
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """Read TOML; what the library raises besides its own error is one too."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("tables or arrays are nested too deeply") from None
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise tomllib.TOMLDecodeError(str(error).partition(";")[0]) from None
+
+
+def _path(key: str) -> tuple[str, ...]:
+    """Return a dotted key's parts; nothing where it is no key."""
+    try:
+        nested: Any = _toml(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return ()
     path = []
-    while isinstance(nested, dict):
+    while isinstance(nested, dict) and nested:
         part, nested = next(iter(nested.items()))
         path.append(part)
+    return tuple(path)
+
+
+class _Problems:
+    """What is wrong, each thing once, with the place where the person wrote it."""
+
+    def __init__(self, where: str) -> None:
+        self.found: dict[str, TlkitError] = {}
+        self._where = where
+
+    def add(self, at: str, problem: str, *hints: str) -> None:
+        self.found.setdefault(f"{at}: {problem}", TlkitError(f"{self._where}: {at}: {problem}", *hints))
+
+    def add_line(self, line: ErrorDetails, root: type[BaseModel], written: Mapping[str, set[Said]], *, arm: str) -> None:
+        """Add what pydantic found.
+
+        Args:
+            line: From pydantic.
+            root: The model that was validated.
+            written: What is wrong without --set: under "" in the recipe's own tables, under "arms.NAME." in an arm.
+            arm: "arms.NAME." of the arm that was validated.
+        """
+        at, told = say(line, root)
+        if (at, told) in written[""]:
+            self.add(at, *words(line, root, beside=_TOP))
+        elif arm and (at, told) in written[arm]:
+            self.add(f"{arm}{at}", *told)
+        else:
+            self.add(f"--set {at}", *words(line, root, beside=_TOP))
+
+
+def _overrides(arms: object, problems: _Problems) -> dict[str, dict[str, Any]]:
+    """Return the arms that are tables."""
+    if not isinstance(arms, dict):
+        problems.add("arms", f"is {shown(arms)}, but should be a table.", "write a table per arm, [arms.NAME]")
+        return {}
+    for name, arm in arms.items():
+        if not isinstance(arm, dict):
+            problems.add(dotted("arms", name), f"is {shown(arm)}, but should be a table.", f"[{dotted('arms', name)}]")
+        if not re.fullmatch(NAME, name) or len(name) > LONGEST:
+            problems.add(dotted("arms", name), "is not a name for an arm.", f"{NAMING}, at most {LONGEST} characters")
+    return {name: arm for name, arm in arms.items() if isinstance(arm, dict)}
+
+
+def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | None:
+    """Return an arm without what is wrong in it, so that more can be looked for; None where it cannot stand."""
+    rest = copy.deepcopy(dict(arm))
+    for line in lines:
+        at = tuple(map(str, place(line)))
+        if line["type"] == "missing" and len(at) > 1:
+            at = at[:-1] if at[0] not in _STAND_INS else ()
+        if at:
+            _drop(rest, at)
+    unnamed = [table for table in _STAND_INS if "name" not in rest.get(table, {})]
+    for table, keys in _STAND_INS.items():
+        rest[table] = keys | rest.get(table, {})
     try:
-        return Setting(tuple(path), tomllib.loads(f"value = {value}")["value"])
-    except tomllib.TOMLDecodeError:
-        return Setting(tuple(path), value.strip())
+        made = Arm.model_validate(rest)
+    except ValidationError:
+        return None
+    return made.model_copy(update={table: getattr(made, table).model_copy(update={"name": UNKNOWN}) for table in unnamed})
+
+
+# Without these no arm can stand.
+_STAND_INS = {"backbone": {"name": "x", "weights": "none"}, "data": {"name": "x"}}
+
+
+def _drop(tables: dict[str, Any], at: Sequence[str]) -> None:
+    """Take one wrong thing out; in the two maps something right takes its place, or the gap would be a problem of its own."""
+    if at[0] in MAPS:
+        keys = [at[1]] if len(at) > 1 else ["backbone", "head"]
+        old = tables[at[0]] if len(at) > 1 else {}
+        tables[at[0]] = old | {key: key != "head" if at[0] == "freeze" else 1.0 for key in keys}
+        return
+    here = tables
+    for part in at[:-1]:
+        if not isinstance(here.get(part), dict):
+            here.pop(part, None)
+            return
+        here = here[part]
+    here.pop(at[-1], None)
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any], *, top: bool = True) -> dict[str, Any]:
@@ -195,23 +266,23 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any], *, top: bool = True
     return merged
 
 
-def _apply(settings: Iterable[Setting], header: dict[str, Any], arms: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Apply --set in order; return what could not be."""
-    problems: list[tuple[str, ...]] = []
+def _apply(settings: Sequence[Setting], header: dict[str, Any], arms: dict[str, dict[str, Any]], problems: _Problems) -> None:
+    """Apply --set in order."""
     for setting in settings:
         path, targets = setting.path, list(arms.values())
         if path[0] == "arms":
-            if len(path) < 3 or path[1] not in arms:
-                shown = ".".join(path)
-                near = nearest(path[1], arms) if len(path) > 1 else ""
-                problems.append((f"--set {shown}: names no arm.", f"arms: {', '.join(arms)}", near))
+            at = f"--set {dotted(*path)}"
+            if len(path) > 1 and path[1] not in arms:
+                problems.add(at, f"there is no arm {shown(path[1])}.", f"arms: {', '.join(arms)}", nearest(path[1], arms))
+                continue
+            if len(path) < 3:
+                problems.add(at, "names no key of an arm.", "--set arms.NAME.key=value")
                 continue
             path, targets = path[2:], [arms[path[1]]]
         elif path[0] in _HEADER:
             targets = [header]
         for target in targets:
             _put(target, path, setting.value)
-    return problems
 
 
 def _put(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -223,129 +294,3 @@ def _put(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
         tables[path[0]] = {**tables.get(path[0], {}), path[1]: nested[path[1]]}
     else:
         tables.update(_merge(tables, {path[0]: nested}))
-
-
-def _errors(model: type[BaseModel], tables: Mapping[str, Any]) -> Sequence[Any]:
-    try:
-        model.model_validate(tables)
-    except ValidationError as error:
-        return error.errors()
-    return ()
-
-
-def _wrote(tables: Mapping[str, Any], loc: tuple[int | str, ...]) -> bool:
-    """Whether an arm itself wrote the place that is wrong, or the table around it."""
-    here: Any = tables
-    parts = [part for part in _place(loc) if isinstance(part, str)]
-    if not parts or parts[0] not in here:
-        return False
-    if parts[0] in MAPS:
-        return True
-    for part in parts:
-        if not isinstance(here, Mapping):
-            return True
-        if part not in here:
-            return False
-        here = here[part]
-    return True
-
-
-def _place(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Drop the union tags that pydantic writes into a place."""
-    if len(loc) > 1 and loc[0] in ("optimizer", "schedule"):
-        loc = (loc[0], *loc[2:])
-    return tuple(part for part in loc if not (isinstance(part, str) and part.startswith("=")))
-
-
-def _collect(found: dict[str, TlkitError], line: Any, *, where: str, prefix: str) -> None:
-    place = prefix + ".".join(_quoted(part) for part in _place(line["loc"]))
-    problem, *hints = _words(line, Arm)
-    start = f"{where}: {place}: " if place else f"{where}: "
-    found.setdefault(f"{place}{problem}", TlkitError(f"{start}{problem}", *hints))
-
-
-def _quoted(part: int | str) -> str:
-    return f'"{part}"' if isinstance(part, str) and "." in part else str(part)
-
-
-def _words(line: Any, root: type[BaseModel]) -> tuple[str, ...]:
-    """Say in the house's words what pydantic found: (problem, hint, ...)."""
-    kind, value, context, loc = line["type"], line["input"], line.get("ctx", {}), line["loc"]
-    if kind == "extra_forbidden":
-        keys = _keys(loc[:-1], root)
-        return ("there is no such key.", f"keys: {', '.join(keys)}", nearest(str(loc[-1]), keys))
-    if kind == "missing":
-        return ("is missing.", _meaning(loc, root))
-    if kind == "value_error":
-        return (f"{context['error']}.",)
-    if kind == "greater_than" and loc[0] == "lr_groups" and value == 0:
-        return (
-            "the rate is 0, which would still cost gradients and move BatchNorm.",
-            f"to freeze it: freeze.{_quoted(loc[1])} = true",
-        )
-    if kind == "union_tag_invalid":
-        tags = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
-        return (
-            f"there is no {loc[0]} {context['tag']!r}.",
-            f"{loc[0]}s: {', '.join(tags)}",
-            nearest(str(context["tag"]), tags),
-        )
-    if kind == "union_tag_not_found":
-        return ("has no name.", f'say which, {loc[0]}.name = ".."')
-    if kind == "literal_error":
-        choices = str(context["expected"]).replace("'", '"')
-        return (
-            f"is {_shown(value)}.",
-            f"one of: {choices}",
-            nearest(str(value), choices.replace('"', "").replace(" or ", ", ").split(", ")),
-        )
-    if kind == "string_pattern_mismatch":
-        return (
-            f"is {_shown(value)}.",
-            "letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder",
-        )
-    message = str(line["msg"]).removeprefix("Input ").replace("valid dictionary or instance of", "table:")
-    return (f"is {_shown(value)}, but {message}.", _meaning(loc, root))
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, default=str) if not isinstance(value, float) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _keys(loc: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
-    model: Any = root
-    keys = [*_HEADER, *Arm.model_fields, "arms"] if not loc and root is Arm else []
-    for part in loc:
-        model = _inner(model, part)
-    return keys or (list(model.model_fields) if model is not None else [])
-
-
-def _inner(model: Any, part: int | str) -> Any:
-    """Return the model below one step of a pydantic place, where there is one."""
-    if isinstance(model, list):  # a union of models: the step is its tag
-        tagged = [m for m in model if part in (*typing.get_args(m.model_fields["name"].annotation),)] if part else []
-        return tagged[0] if tagged else None
-    if model is None:
-        return None
-    if part == "=table":
-        return model
-    field = model.model_fields.get(part)
-    found = _models(field.annotation) if field is not None else [model]
-    return found if len(found) > 1 and part in ("optimizer", "schedule") else (found[-1] if found else None)
-
-
-def _models(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in typing.get_args(annotation) for model in _models(inner)]
-
-
-def _meaning(loc: tuple[int | str, ...], root: type[BaseModel]) -> str:
-    model: Any = Header if loc and loc[0] in _HEADER else root
-    for part in loc[:-1]:
-        model = _inner(model, part)
-    field = model.model_fields.get(loc[-1]) if model is not None and not isinstance(model, list) else None
-    if field is None:
-        return ""
-    return str(field.description or "")

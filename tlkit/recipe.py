@@ -5,12 +5,13 @@ The rule: a recipe says what is learned, never where it runs. Nothing here knows
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # recipe and arm names become folder names
-FORMAT = 1
+LONGEST = 80  # characters of such a name; the folder's own name adds seed and digest to it
+FORMAT: Final = 1
 
 
 class Table(BaseModel):
@@ -22,7 +23,7 @@ class Table(BaseModel):
 class BackboneTable(Table):
     """Which network, and what it starts from."""
 
-    name: str = Field(description="a backbone that `tlkit list` shows")
+    name: str = Field(min_length=1, description="a backbone that `tlkit list` shows")
     weights: str = Field(description='a name the plugin offers, "none", a file, or "run:PATH" (an earlier run)')
     options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
 
@@ -50,12 +51,18 @@ class SplitTable(Table):
         return self
 
 
+BatchSize = Annotated[
+    Annotated[int, Field(ge=1), Tag("=count")] | Annotated[Literal["auto"], Tag("=auto")],
+    Discriminator(lambda value: "=auto" if isinstance(value, str) else "=count"),
+]
+
+
 class DataTable(Table):
     """Which images, and how they reach the network."""
 
-    name: str = Field(description="a data set that `tlkit list` shows")
+    name: str = Field(min_length=1, description="a data set that `tlkit list` shows")
     image_size: int | None = Field(default=None, ge=8, le=2048, description="pixels; the backbone's usual size where not given")
-    batch_size: int | Literal["auto"] = Field(default=32, description='images per step, or "auto"')
+    batch_size: BatchSize = Field(default=32, description='images per step, or "auto"')
     augment: list[Literal["random_crop", "hflip"]] = Field(default_factory=list, description="applied to training images")
     crop: float | None = Field(
         default=None,
@@ -66,12 +73,6 @@ class DataTable(Table):
     on_corrupt: Literal["error", "skip"] = Field(default="error", description="what happens to an image that cannot be decoded")
     options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
     split: SplitTable = Field(default_factory=SplitTable)
-
-    @model_validator(mode="after")
-    def _positive_batch(self) -> DataTable:
-        if isinstance(self.batch_size, int) and self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}; at least 1")
-        return self
 
 
 class Until(Table):
@@ -198,6 +199,10 @@ class EarlyStopping(Table):
     patience: int = Field(ge=1, description="epochs")
 
 
+# The optimizer and the schedule where a recipe names none.
+USUAL = {"optimizer": "adamw", "schedule": "one_cycle"}
+
+
 class Arm(Table):
     """One complete recipe: what one run of it learns."""
 
@@ -215,29 +220,52 @@ class Arm(Table):
     loss: LossTable = Field(default_factory=LossTable)
     early_stopping: EarlyStopping | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_kind(cls, tables: object) -> object:
+        """Name the optimizer and the schedule where their tables do not."""
+        if not isinstance(tables, dict):
+            return tables
+        usual = {key: tables[key] for key in USUAL if isinstance(tables.get(key), dict)}
+        return tables | {key: {"name": USUAL[key], **table} for key, table in usual.items()}
+
 
 class Header(Table):
     """What belongs to the recipe as a whole."""
 
-    format: Literal[1]
-    name: str = Field(pattern=NAME, max_length=80, description="names the run folder")
+    format: Literal[1] = Field(description="of this file")
+    name: str = Field(pattern=NAME, max_length=LONGEST, description="names the run folder")
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=lambda: [0], min_length=1)
 
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> Header:
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds names one twice: {self.seeds}")
-        return self
+    @field_validator("format", mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        """Refuse other formats, and true and 1.0, which Python takes for 1."""
+        if type(value) is not int or value != FORMAT:
+            raise ValueError(f"is {value!r}; this version reads recipes of format {FORMAT}")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"names one twice: {seeds}")
+        return seeds
+
+
+ArmName = Annotated[str, Field(pattern=NAME, max_length=80)]
 
 
 class Recipe(Header):
     """A recipe with every arm complete."""
 
-    arms: dict[Annotated[str, Field(pattern=NAME, max_length=80)], Arm]
+    arms: dict[Annotated[str, Field(pattern=NAME, max_length=LONGEST)], Arm]
 
 
 # A recipe without arms has this one.
 ONLY_ARM = "main"
+# A plugin's name that is not known yet: stands in for a missing one while more problems are looked for.
+UNKNOWN = ""
 # These tables are replaced by an arm that names them; all others merge key by key.
 MAPS = ("freeze", "lr_groups")
 

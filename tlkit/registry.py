@@ -17,7 +17,7 @@ import entrypoints
 from tlkit.errors import PluginError, nearest
 from tlkit.plugin import Backbone, Dataset, Head
 
-Plugin = TypeVar("Plugin", Backbone, Dataset, Head)
+Plugin = TypeVar("Plugin", bound=Backbone | Dataset | Head)
 
 GROUPS: dict[type, str] = {Backbone: "tlkit.backbones", Dataset: "tlkit.datasets", Head: "tlkit.heads"}
 _NOUNS: dict[type, str] = {Backbone: "backbone", Dataset: "data set", Head: "head"}
@@ -81,7 +81,7 @@ def scan() -> Found:
     return Found(tuple(entries), tuple(broken))
 
 
-def entries(kind: type[Backbone | Dataset | Head]) -> tuple[Entry, ...]:
+def entries(kind: type) -> tuple[Entry, ...]:
     """Return what is offered of one kind, by name."""
     return tuple(sorted((e for e in scan().entries if e.group == GROUPS[kind]), key=lambda e: (e.name, e.distribution)))
 
@@ -104,7 +104,7 @@ def get(kind: type[Plugin], name: str) -> Plugin:
     try:
         value = entrypoints.EntryPoint.from_string(entry.target, entry.name).load()
     except Exception as error:  # whatever a third party's import raises
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         raise PluginError(
             f'{noun} "{name}": the plugin of {entry.distribution} {entry.version} does not import: {reason}.',
             f"its module is {entry.target.partition(':')[0]}; reinstall it, pip install --force-reinstall {entry.distribution}",
@@ -116,7 +116,7 @@ def get(kind: type[Plugin], name: str) -> Plugin:
     return value
 
 
-def entry(kind: type[Backbone | Dataset | Head], name: str) -> Entry:
+def entry(kind: type, name: str) -> Entry:
     """Return who offers a name that `get` accepted."""
     return next(found for found in entries(kind) if found.name == name)
 

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from tlkit import partition, reading, registry, runfolder, sources
 from tlkit.errors import Interim, RecipeError, TlkitError
 from tlkit.plugin import Backbone, Convention, Dataset, Head
-from tlkit.recipe import Arm, OneCycle, Rate, Recipe
+from tlkit.recipe import UNKNOWN, Arm, OneCycle, Rate, Recipe
 from tlkit.registry import Plugin
 from tlkit.sources import Places
+from tlkit.wording import dotted
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,8 @@ class _Resolver:
         )  # fmt: skip
 
     def _plugin(self, kind: type[Plugin], name: str, place: str) -> Plugin | None:
+        if name == UNKNOWN:
+            return None
         try:
             return registry.get(kind, name)
         except TlkitError as error:
@@ -226,10 +229,11 @@ def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
     for key, value in arm.lr_groups.items():
         if rate(value).momentum is not None and arm.optimizer.name != "sgd":
             yield TlkitError(
-                f"lr_groups.{key}.momentum: {arm.optimizer.name} has no momentum.", 'leave it out, or optimizer.name = "sgd"'
+                f"{dotted('lr_groups', key, 'momentum')}: {arm.optimizer.name} has no momentum.",
+                'leave it out, or optimizer.name = "sgd"',
             )
         if rate(value).momentum == 0 and arm.optimizer.name == "sgd" and arm.optimizer.nesterov:
-            yield TlkitError(f"lr_groups.{key}.momentum: is 0, but optimizer.nesterov = true needs momentum.")
+            yield TlkitError(f"{dotted('lr_groups', key, 'momentum')}: is 0, but optimizer.nesterov = true needs momentum.")
     if arm.early_stopping is not None and arm.data.split.validation == 0:
         yield TlkitError(
             "early_stopping: there are no validation images to watch, data.split.validation is 0.",

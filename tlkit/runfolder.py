@@ -122,10 +122,10 @@ def choose(path: Path, arm: str | None = None) -> Path:
 
     Args:
         path: A run's folder, or a recipe's folder: then the run with the best validation accuracy, then loss.
-        arm: Of a recipe's folder, only runs of this arm.
+        arm: Only runs of this arm.
 
     Raises:
-        RunFolderError: there is no such folder, or no finished run in it.
+        RunFolderError: there is no such folder, or no such run in it.
     """
     if not path.is_dir():
         raise RunFolderError(f"{path}: there is no such run folder.", "a run's folder, or a recipe's: runs/NAME")
@@ -133,6 +133,8 @@ def choose(path: Path, arm: str | None = None) -> Path:
         result = read(path)
         if result is None or not (path / WEIGHTS).is_file():
             raise RunFolderError(f"{path}: this run has no weights yet.", "apply its recipe again to finish it")
+        if arm not in (None, result.arm):
+            raise RunFolderError(f'{path}: is a run of arm "{result.arm}", not of "{arm}".', "leave --arm out")
         return path
     current = _current(path)
     candidates = [(result, folder) for folder, result in current if result.status == "finished" and arm in (None, result.arm)]
@@ -164,36 +166,58 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def summarise(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
-    """Rebuild a recipe's result.json from its run folders, under a lock.
+def batch_size(folder: Path) -> int | None:
+    """Return what batch_size = "auto" came to when a run began, or None where it has not.
+
+    Raises:
+        RunFolderError: as `resolved`.
+    """
+    path = folder / RESOLVED
+    if not path.is_file():
+        return None
+    try:
+        return int(resolved(folder)["batch_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path}: is damaged: it holds no batch_size.", _MOVE) from error
+
+
+def gather(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+    """Return what a recipe's result.json should hold, from its run folders.
 
     Args:
         recipe_folder: runs/<recipe>.
         recipe: Its name.
         current: Run folder of each (arm, seed) of the recipe as last applied.
+    """
+    arms: dict[str, Any] = {}
+    for (arm, seed), folder in current.items():
+        result = read(folder) if folder.is_dir() else None
+        if result is not None:
+            arms.setdefault(arm, {"seeds": {}})["seeds"][str(seed)] = {**result.model_dump(mode="json"), "folder": folder.name}
+    for table in arms.values():
+        tests = [run["test"] for run in table["seeds"].values() if run["status"] == "finished" and run["test"]]
+        table["test"] = _over_seeds(tests)
+    kept = {folder.name for folder in current.values()}
+    superseded = sorted(folder.parent.name for folder in recipe_folder.glob(f"*/{RESULT}") if folder.parent.name not in kept)
+    return {"format": FORMAT, "recipe": recipe, "arms": arms, "superseded": superseded}
+
+
+def summarise(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+    """Rebuild a recipe's result.json, under a lock; where it would stay as it is, nothing is written.
 
     Returns:
-        What was written.
+        What it holds; the arguments are those of `gather`.
+
+    Raises:
+        OSError: it cannot be written.
     """
+    path = recipe_folder / RESULT
+    record = gather(recipe_folder, recipe=recipe, current=current)
+    if path.is_file() and path.read_bytes() == _text(record):
+        return record
     with FileLock(recipe_folder / ".lock", timeout=60):
-        arms: dict[str, Any] = {}
-        for (arm, seed), folder in current.items():
-            result = read(folder) if folder.is_dir() else None
-            if result is not None:
-                arms.setdefault(arm, {"seeds": {}})["seeds"][str(seed)] = {
-                    **result.model_dump(mode="json"),
-                    "folder": folder.name,
-                }
-        for table in arms.values():
-            table["test"] = _over_seeds(
-                [run["test"] for run in table["seeds"].values() if run["status"] == "finished" and run["test"]]
-            )
-        kept = {folder.name for folder in current.values()}
-        superseded = sorted(
-            folder.parent.name for folder in recipe_folder.glob(f"*/{RESULT}") if folder.parent.name not in kept
-        )
-        record = {"format": FORMAT, "recipe": recipe, "arms": arms, "superseded": superseded}
-        files.replace(recipe_folder / RESULT, json.dumps(record, indent=2) + "\n")
+        record = gather(recipe_folder, recipe=recipe, current=current)
+        files.replace(path, _text(record))
     return record
 
 
@@ -211,6 +235,10 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(json.JSONDecodeError):
             lines.append(json.loads(line))
     return lines
+
+
+def _text(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2) + "\n").encode()
 
 
 _MOVE = "move the folder away, or name another with --runs"
@@ -241,7 +269,12 @@ def _current(recipe_folder: Path) -> list[tuple[Path, RunResult]]:
     if record is None:
         folders = [path.parent for path in sorted(recipe_folder.glob(f"*/{RESULT}"))]
     else:
-        folders = [recipe_folder / run["folder"] for arm in record["arms"].values() for run in arm["seeds"].values()]
+        try:
+            folders = [recipe_folder / run["folder"] for arm in record["arms"].values() for run in arm["seeds"].values()]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"{recipe_folder / RESULT}: is damaged: it names no runs.", "apply the recipe again"
+            ) from error
     return [(folder, result) for folder in folders if (result := read(folder)) is not None]
 
 

@@ -12,7 +12,8 @@ Schedule = Constant | Step | Cosine | OneCycle
 def factor(step: int, *, schedule: Schedule, steps_per_epoch: int) -> float:
     """Return what the peak rate is multiplied by, 0 to 1.
 
-    A warm-up of w steps multiplies step s < w by (s + 1) / w, and the schedule proper runs over the steps after it.
+    A warm-up of w steps multiplies step s < w by (s + 1) / w. A cosine runs over the steps after it; the drops of `step` are
+    at epochs of the run.
 
     Args:
         step: Optimizer steps already taken, 0 <= step < epochs * steps_per_epoch.
@@ -49,10 +50,11 @@ def warmup_steps(schedule: Constant | Step | Cosine, steps_per_epoch: int) -> in
 
 def _one_cycle(step: int, schedule: OneCycle, total: int) -> float:
     start = 1 / schedule.start_div
-    peak = schedule.rise * total - 1  # the step whose factor is 1
-    if step <= peak:
-        return _half_cosine(start, 1.0, step / peak if peak > 0 else 1.0)
-    return _half_cosine(1.0, start / schedule.end_div, (step - max(peak, 0)) / max(total - 1 - max(peak, 0), 1))
+    peak = max(schedule.rise * total - 1, 0.0)  # the step whose factor is 1
+    if step < peak:
+        return _half_cosine(start, 1.0, step / peak)
+    fall = total - 1 - peak  # 0 for a run of one step, which is taken at the peak
+    return _half_cosine(1.0, start / schedule.end_div, (step - peak) / fall if fall > 0 else 0.0)
 
 
 def _half_cosine(first: float, last: float, part: float) -> float:

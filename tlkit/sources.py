@@ -5,6 +5,7 @@ The rule: every place that was looked in is named when something is missing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterator
@@ -66,10 +67,10 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
     for folder in looked:
         if all((folder / file).is_file() for file in dataset.files):
             return Found(folder, tuple(folder / file for file in dataset.files))
-    why = _download_data(name, dataset, places) if fetch else None
+    why = _download_data(name, dataset, options, places) if fetch else None
     if why is None and fetch:
         return find_data(name, dataset, options, places, fetch=False)
-    missing = [file for file in dataset.files if not (looked[0] / file).is_file()]
+    missing = [file for file in dataset.files if not looked or not (looked[0] / file).is_file()]
     raise DataMissing(
         f'data.name: "{name}" is not on this machine: {", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""} not found.',
         *(f"looked in {folder}" for folder in looked),
@@ -136,13 +137,11 @@ def find_weights(
         return run(_relative(value.removeprefix(RUN), places))
     if value in backbone.weights:
         source = backbone.weights[value].source
-        return (
-            _find_download(source, value, name, places, fetch=fetch)
-            if isinstance(source, Download)
-            else _find_packaged(source, value)
-        )
+        if isinstance(source, str):
+            return _find_packaged(source, value)
+        return _find_download(source, value, name, places, fetch=fetch)
     path = _relative(value, places)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file it answers for a name that no file can have
         offered = [*backbone.weights, NONE]
         raise WeightsError(
             f'backbone.weights: {name} has no weights "{value}", and there is no such file.',
@@ -176,9 +175,14 @@ def _find_by_plugin(name: str, dataset: Dataset, options: BaseModel | None, look
     )
 
 
+def _asked(options: BaseModel | None, places: Places) -> Path | None:
+    """Return the folder that the person named, with --data or the option `path`."""
+    path: str | None = getattr(options, "path", None)
+    return places.data if places.data is not None else _relative(path, places) if path is not None else None
+
+
 def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> Iterator[Path]:
     """Every folder in which a data set may lie, the first asked for first."""
-    path: str | None = getattr(options, "path", None)
     if dataset.inside:
         package, _, below = dataset.inside.partition("/")
         from importlib.util import find_spec
@@ -187,7 +191,7 @@ def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Pla
         if spec is not None and spec.submodule_search_locations:
             yield Path(next(iter(spec.submodule_search_locations))) / below
         return
-    asked = places.data if places.data is not None else _relative(path, places) if path is not None else None
+    asked = _asked(options, places)
     if dataset.find:
         if asked is not None:
             yield asked
@@ -200,13 +204,13 @@ def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Pla
                 yield folder / dataset.subfolder
 
 
-def _download_data(name: str, dataset: Dataset, places: Places) -> str | None:
+def _download_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> str | None:
     """Download a data set; return why that was not possible."""
     if not dataset.downloads:
         return "it has no address to download from"
     if places.offline:
         return f"--offline forbids {dataset.downloads[0].url}"
-    target = (places.data or data_folder()) / name
+    target = (_asked(options, places) or data_folder()) / name
     try:
         for wanted in dataset.downloads:
             if wanted.archive or not (target / wanted.filename).is_file():
@@ -226,7 +230,7 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
     for folder in looked:
         path = folder / source.filename
         if path.is_file():
-            if not download.checksum_fits(path, source.checksum):
+            if not _fits(path, source.checksum):
                 raise WeightsError(
                     f"{path}: does not have the checksum {source.checksum}.",
                     "it is damaged or of something else; remove it and fetch it again",
@@ -250,6 +254,13 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
     )
 
 
+def _fits(path: Path, checksum: str) -> bool:
+    try:
+        return download.checksum_fits(path, checksum)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
 def _find_packaged(source: str, value: str) -> Path:
     _, distribution, inside = source.split(":", 2)
     try:
@@ -268,19 +279,25 @@ def _find_packaged(source: str, value: str) -> Path:
 
 def _relative(value: str, places: Places) -> Path:
     """A path in a recipe begins at the recipe's folder; one that is not there, at the working folder (--set)."""
-    path = Path(value).expanduser()
+    path = Path(value)
+    with contextlib.suppress(RuntimeError):  # "~somebody" who is not known here
+        path = path.expanduser()
     beside = places.recipe / path
-    return beside if path.is_absolute() or beside.exists() or not path.exists() else path
+    return beside if path.is_absolute() or os.path.exists(beside) or not os.path.exists(path) else path
 
 
 def _call(target: str, *arguments: object) -> object:
     try:
-        return plugin.load(target)(*arguments)
-    except TlkitError:
-        raise
-    except (ImportError, AttributeError) as error:
+        function = plugin.load(target)
+    except Exception as error:  # whatever a third party's import raises
         raise PluginError(
             f"{target}: cannot be loaded: {type(error).__name__}: {error}.", "reinstall the plugin's distribution"
         ) from error
+    try:
+        return function(*arguments)
+    except TlkitError:
+        raise
     except OSError as error:
         raise DataError(f"{error.filename or target}: cannot be read: {error.strerror or error}.") from error
+    except Exception as error:  # likewise
+        raise PluginError(f"{target}: failed: {type(error).__name__}: {error}.") from error

@@ -25,8 +25,8 @@ class Chosen:
 def choose(labels: NDArray[np.int64], classes: Sequence[str], table: SplitTable, *, seed: int, held_out: bool) -> Chosen:
     """Choose training and validation images, class by class.
 
-    Of each class, round(validation x images) are held out, at least one where the class has two; a count of training
-    images comes before them, so few labels leave the validation images to the rest.
+    Of each class, round(validation x images) are held out, but of two images or more at least one is held out and one is not;
+    a count of training images comes before them, so few labels leave the validation images to the rest.
 
     Args:
         labels: (N,) of the data set's training images.
@@ -44,7 +44,7 @@ def choose(labels: NDArray[np.int64], classes: Sequence[str], table: SplitTable,
     train, validation = [], []
     for label, name in enumerate(classes):
         order = np.random.Generator(np.random.Philox(key=[seed, label])).permutation(np.flatnonzero(labels == label))
-        hold = max(round(fraction * len(order)), 1) if fraction > 0 and len(order) > 1 else 0
+        hold = min(max(round(fraction * len(order)), 1), len(order) - 1) if fraction > 0 and len(order) else 0
         if wanted is None:
             validation.append(order[:hold])
             train.append(order[hold:])

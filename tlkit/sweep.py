@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tlkit import runfolder, runs, survey
+from tlkit import runfolder, runs, survey, training
 from tlkit.engine.data import Library
 from tlkit.errors import RunFailed, TlkitError
 from tlkit.jobs import Job
@@ -56,24 +56,26 @@ def train(jobs: Sequence[Job], *, device: torch.device, observer: Observer) -> l
     with watching() as watch:
         waiting: list[tuple[Job, Prepared]] = []
         for job in jobs:
-            prepared = prepare(job, libraries, device=device, observer=observer)
+            prepared = prepare(job, libraries, device=device, observer=observer, batch_size=runfolder.batch_size(job.folder))
             runs.build(job, prepared.plan, prepared.images, observer=Observer())
             waiting.append((job, prepared))
             watch()
         for job, prepared in waiting:
             try:
-                runs.carry_out(job, prepared, device=device, observer=observer, watch=watch)
+                training.carry_out(job, prepared, device=device, observer=observer, watch=watch)
             except RunFailed as error:
                 failures.append(error)
-                observer.note(f"{job.label}: failed: {error}")
+                observer.note(f"failed: {error.problem}")
     return failures
 
 
-def prepare(job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer) -> Prepared:
-    """Prepare one job; jobs of one data set share its decoded pictures."""
+def prepare(
+    job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, batch_size: int | None
+) -> Prepared:
+    """Prepare one job; jobs of one data set share its decoded pictures. The other arguments are those of `runs.prepare`."""
     images = survey.images(job.resolved.dataset, job.found, job.resolved)
     library = libraries.setdefault(id(images), Library(images, share=PICTURES_SHARE))
-    return runs.prepare(job, library=library, images=images, device=device, observer=observer)
+    return runs.prepare(job, library=library, images=images, device=device, observer=observer, batch_size=batch_size)
 
 
 def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]]) -> None:

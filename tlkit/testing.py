@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tlkit import network as networks
 from tlkit import reading, registry, sources
@@ -60,25 +61,33 @@ def check_backbone(backbone: Backbone) -> Iterator[str]:
         )
     network = _build(backbone)
     yield f"builds its stages: {', '.join(backbone.stages)}"
+    _check_declared(network, backbone)
     yield f"every one of {_unique_names(network, backbone)} tensors has one name, in one stage"
     size = max(backbone.minimum_size, min(backbone.image_size, 64))
     x = torch.rand(2, 3, size, size)
     network.eval()
     with torch.inference_mode():
-        features = network.embed(x)
+        features = _embed(network, backbone, x)
         if features.shape != (2, backbone.features):
             raise PluginError(
                 f"{backbone.build}: its pooled output is {tuple(features.shape)}, declared are {backbone.features} features.",
                 f"features={features.shape[-1]}",
             )
         yield f"gives {backbone.features} features of {size} px"
+        _embed(network, backbone, torch.rand(2, 3, backbone.minimum_size, backbone.minimum_size))
+        yield f"takes images of {backbone.minimum_size} px"
         whole = network(x)
         for cut in range(1, len(backbone.stages)):
             if not torch.equal(network.finish(network.run(network.run(x, stop=cut), start=cut)), whole):
                 raise PluginError(f"{backbone.build}: cut after {list(backbone.stages)[cut - 1]}, the output is another.")
     yield "gives the same output cut after any stage"
     with torch.device("meta"):
-        _build(backbone)
+        tensors = _build(backbone).tensors()
+    for name, tensor in tensors.items():
+        if not tensor.is_meta:
+            raise PluginError(
+                f"{backbone.build}: {name} is made on a device of its own.", "plans build the network on the meta device"
+            )
     yield "builds without memory, for plans"
 
 
@@ -121,9 +130,32 @@ def _build(backbone: Backbone) -> Network:
     )  # fmt: skip
 
 
+def _check_declared(network: Network, backbone: Backbone) -> None:
+    for stage, modules in backbone.stages.items():
+        held = {name for name, _ in network.stages[stage].named_modules()}
+        for module in modules:
+            if module not in held:
+                raise PluginError(f"{backbone.build}: stage {stage} declares {module}, which it does not hold.")
+
+
+def _embed(network: Network, backbone: Backbone, x: Tensor) -> Tensor:
+    try:
+        return network.embed(x)
+    except Exception as error:  # whatever a third party's forward raises
+        raise PluginError(
+            f"{backbone.build}: does not take images of {x.shape[-1]} px: {type(error).__name__}: {error}.",
+            f"declared is minimum_size={backbone.minimum_size}",
+        ) from error
+
+
 def _unique_names(network: Network, backbone: Backbone) -> int:
     names = [name for stage in network.stages.values() for name in stage.state_dict()]
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
         raise PluginError(f"{backbone.build}: two stages hold {sorted(doubled)[0]}.")
+    seen: dict[int, str] = {}
+    for owned, parameter in network.owned():
+        if id(parameter) in seen:
+            raise PluginError(f"{backbone.build}: {owned.name} and {seen[id(parameter)]} are one parameter in two stages.")
+        seen[id(parameter)] = owned.name
     return len(names)

@@ -6,10 +6,8 @@ The rule: nothing is dropped or left random in silence; a file that does not fit
 from __future__ import annotations
 
 import contextlib
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import safetensors.torch
@@ -24,6 +22,7 @@ from tlkit.partition import HEAD
 from tlkit.plugin import Backbone
 
 _SHOWN = 4  # names of one kind of difference that a message lists
+_PARALLEL = "module."  # DataParallel's prefix of every name
 _LOCAL = "num_batches_tracked"  # BatchNorm's counter: absent from files older than it, and used by nothing here
 
 
@@ -37,21 +36,11 @@ def read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             tensors: object = safetensors.torch.load_file(path)
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # np.load leaves a broken file open
                 tensors = {name: torch.from_numpy(archive[name]) for name in archive.files}
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        SafetensorError,
-        UnpicklingError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        TypeError,
-        KeyError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # on damaged files torch and zipfile raise IndexError, struct.error, zlib.error and more
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
             f"{path}: cannot be read as weights: {first}.", "a .safetensors, .npz or torch file of tensors"
@@ -61,7 +50,8 @@ def read(path: Path) -> dict[str, Tensor]:
             tensors = tensors[key]
     if not isinstance(tensors, Mapping) or not tensors or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise WeightsError(f"{path}: holds no named tensors.", "a state_dict, name -> tensor")
-    return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
+    prefix = _PARALLEL if all(str(name).startswith(_PARALLEL) for name in tensors) else ""
+    return {str(name).removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
 def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename: str = "") -> None:
@@ -82,7 +72,7 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
         renamed = plugin.load(rename)(tensors)
         assert isinstance(renamed, dict)  # a plugin's contract, not a person's input
         tensors = renamed
-    mine = {key: value for key, value in network.tensors().items() if not key.startswith(f"{HEAD}.")}
+    mine, _ = _split(network.tensors())
     dropped = f"{backbone.classifier}."
     theirs = {key: value for key, value in tensors.items() if not key.startswith(dropped)}
     _refuse_misfits(path, mine, theirs, name)
@@ -105,14 +95,14 @@ def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, cl
     Raises:
         WeightsError: the run was of another backbone.
     """
-    tensors = read(path)
-    head = {key: tensor for key, tensor in import_names(tensors, backbone).items() if key.startswith(f"{HEAD}.")}
-    load_(network, path, backbone=backbone, name=name)
-    mine = {key: tensor for key, tensor in network.tensors().items() if key.startswith(f"{HEAD}.")}
-    same = {key: tensor.shape for key, tensor in mine.items()} == {key: tensor.shape for key, tensor in head.items()}
+    mine, my_head = _split(network.tensors())
+    theirs, head = _split(import_names(read(path), backbone))
+    _refuse_misfits(path, mine, theirs, name)
+    _copy_(mine, theirs)
+    same = {key: tensor.shape for key, tensor in my_head.items()} == {key: tensor.shape for key, tensor in head.items()}
     if not same or tuple(class_names(path)) != classes:
         return False
-    _copy_(mine, head)
+    _copy_(my_head, head)
     return True
 
 
@@ -179,6 +169,12 @@ def class_names(path: Path) -> tuple[str, ...]:
 
 def _exported(name: str, backbone: Backbone) -> str:
     return f"{backbone.classifier}.{name.removeprefix(f'{HEAD}.')}" if name.startswith(f"{HEAD}.") else name
+
+
+def _split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The backbone's tensors and the head's."""
+    head = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{HEAD}.")}
+    return {key: tensor for key, tensor in tensors.items() if key not in head}, head
 
 
 def _copy_(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

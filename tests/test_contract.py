@@ -1,0 +1,211 @@
+"""`tlkit check` finds what a plugin breaks; each broken plugin here is a real one, one line away from a sound one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tlkit_toy import toy
+from torch import Tensor, nn
+
+from tlkit import testing
+from tlkit.errors import DataError, PluginError, TlkitError
+from tlkit.network import Stage
+from tlkit.plugin import Backbone, Dataset, Found, Images, Split
+
+SOUND = Backbone(
+    build="test_contract:sound",
+    stages={"stem": ("conv1", "bn1"), "top": ("block", "last")},
+    features=6,
+    classifier="fc",
+    image_size=16,
+    minimum_size=5,
+)
+
+
+def stages(
+    *, top: nn.Module | None = None, bn: nn.Module | None = None, after: nn.Module | None = None
+) -> dict[str, nn.Module]:
+    stem = {"conv1": nn.Conv2d(3, 4, 3), "bn1": bn or nn.BatchNorm2d(4), "relu": nn.ReLU()}
+    rest = {"block": top or nn.Conv2d(4, 4, 1), "last": nn.Conv2d(4, 6, 3)}
+    return {"stem": Stage(stem), "top": Stage(rest | ({"after": after} if after else {}))}
+
+
+def sound() -> dict[str, nn.Module]:
+    return stages()
+
+
+def shared_parameter() -> dict[str, nn.Module]:
+    built = stages()
+    built["top"].block.bias = built["stem"].conv1.bias
+    return built
+
+
+def doubled_name() -> dict[str, nn.Module]:
+    stem = Stage({"conv1": nn.Conv2d(3, 4, 3), "bn1": nn.BatchNorm2d(4, affine=False)})
+    top = Stage({"block": nn.Conv2d(4, 4, 1), "last": nn.Conv2d(4, 6, 3), "bn1": nn.BatchNorm2d(6, affine=False)})
+    return {"stem": stem, "top": top}
+
+
+class Counts(nn.Module):
+    """Gives something else at every call."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x + self.calls
+
+
+def not_a_function() -> dict[str, nn.Module]:
+    return stages(after=Counts())
+
+
+class FromNumpy(nn.Module):
+    """A weight that never lies on the meta device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.from_numpy(np.ones(4, np.float32)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight[:, None, None]
+
+
+def from_numpy() -> dict[str, nn.Module]:
+    return stages(top=FromNumpy())
+
+
+def reads_a_weight() -> dict[str, nn.Module]:
+    built = stages()
+    if built["stem"].conv1.weight.detach().sum().item() > 1e9:
+        raise AssertionError
+    return built
+
+
+def of_one_size() -> dict[str, nn.Module]:
+    return stages(after=nn.Sequential(nn.Flatten(), nn.Linear(6 * 12 * 12, 6)))
+
+
+def broken_weights() -> dict[str, nn.Module]:
+    raise FileNotFoundError("weights.pth")
+
+
+@pytest.mark.parametrize("backbone", [SOUND, toy])
+def test_a_sound_backbone_passes_every_check(backbone: Backbone) -> None:
+    said = list(testing.check_backbone(backbone))
+    assert said[0] == f"builds its stages: {', '.join(backbone.stages)}"
+    assert f"gives {backbone.features} features of 16 px" in said
+    assert "gives the same output cut after any stage" in said
+    assert said[-1] == "builds without memory, for plans"
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (replace(SOUND, features=7), ["pooled output is (2, 6)", "declared are 7", "features=6"]),
+        (replace(SOUND, build="test_contract:shared_parameter"), ["block.bias and conv1.bias are one parameter"]),
+        (replace(SOUND, build="test_contract:doubled_name"), ["two stages hold bn1."]),
+        (replace(SOUND, build="test_contract:not_a_function"), ["cut after stem, the output is another"]),
+        (replace(SOUND, build="test_contract:from_numpy"), ["block.weight", "device of its own", "meta device"]),
+        (replace(SOUND, build="test_contract:reads_a_weight"), ["does not build", "meta"]),
+        (replace(SOUND, build="test_contract:broken_weights"), ["does not build: FileNotFoundError: weights.pth"]),
+        (replace(SOUND, build="test_contract:missing"), ["cannot be loaded", "missing"]),
+        (replace(SOUND, build="tlkit_not_there:sound"), ["cannot be loaded", "tlkit_not_there"]),
+        (replace(SOUND, minimum_size=4), ["does not take images of 4 px", "minimum_size=4"]),
+        (
+            replace(SOUND, build="test_contract:of_one_size", stages=SOUND.stages | {"top": ("block", "last", "after")}),
+            ["does not take images of 5 px"],
+        ),
+        (replace(SOUND, stages={"stem": ("conv1",), "top": ("block", "last")}), ["stage stem holds bn1.weight", "conv1"]),
+        (replace(SOUND, stages={"stem": ("conv1", "bn1", "bn2"), "top": ("block", "last")}), ["stem declares bn2"]),
+        (replace(SOUND, stages=dict(reversed(SOUND.stages.items()))), ["builds the stages ['stem', 'top']"]),
+        (replace(SOUND, stages=SOUND.stages | {"neck": ("neck",)}), ["it declares ['stem', 'top', 'neck']"]),
+        (replace(SOUND, stages={"head": ("conv1", "bn1"), "top": ("block", "last")}), ["cannot be called head"]),
+        (replace(SOUND, stages={"stem": ("conv1", "bn1"), "t.op": ("block", "last")}), ["cannot be called t.op"]),
+    ],
+)
+def test_a_broken_backbone_is_told_what_breaks(broken: Backbone, words: list[str]) -> None:
+    with pytest.raises(PluginError) as caught:
+        list(testing.check_backbone(broken))
+    for word in words:
+        assert word in str(caught.value)
+
+
+PIXELS = np.zeros((6, 4, 4, 3), np.uint8)
+LABELS = np.arange(6) % 2
+
+
+def images(
+    *, classes: tuple[str, ...] = ("a", "b"), pixels: np.ndarray = PIXELS, labels: np.ndarray = LABELS, split: str = "test"
+) -> Images:
+    return Images(classes, {"train": Split(LABELS, pixels=PIXELS), split: Split(labels, pixels=pixels)})
+
+
+def good(found: Found, options: object) -> Images:
+    return images()
+
+
+DATASETS: dict[str, tuple[Callable[[], object], list[str]]] = {
+    "no_train": (lambda: Images(("a", "b"), {"test": Split(LABELS, pixels=PIXELS)}), ["with a split named train"]),
+    "no_images": (lambda: PIXELS, ["gave ndarray"]),
+    "twin_names": (lambda: images(classes=("a", "a")), ["two classes have one name"]),
+    "odd_split": (lambda: images(split="extra"), ['a split "extra"']),
+    "label_type": (lambda: images(labels=LABELS.astype(np.int32)), ["test: labels are int32", "int64"]),
+    "pixel_type": (lambda: images(pixels=PIXELS.astype(np.float32)), ["test: pixels are float32", "uint8"]),
+    "grey": (lambda: images(pixels=PIXELS[..., 0]), ["test: pixels are uint8 (6, 4, 4)"]),
+    "channels_first": (lambda: images(pixels=np.zeros((6, 3, 8, 8), np.uint8)), ["(N, H, W, 3)"]),
+    "out_of_range": (lambda: images(labels=LABELS + 1), ["label 2 is out of range", "0 to 1"]),
+    "negative": (lambda: images(labels=LABELS - 1), ["label -1 is out of range"]),
+    "uneven": (lambda: images(labels=LABELS[:5]), ["6 images and 5 labels"]),
+    "empty": (lambda: images(labels=LABELS[:0], pixels=PIXELS[:0]), ["0 images"]),
+}
+
+
+def bad(found: Found, options: object) -> object:
+    return DATASETS[BROKEN[0]][0]()
+
+
+BROKEN = [""]
+
+
+def test_a_sound_data_set_passes_every_check() -> None:
+    said = list(testing.check_dataset("good", Dataset(read="test_contract:good", classes=2)))
+    assert said[1:] == [
+        "has 2 classes with names of their own", "train: 6 images with labels in range", "test: 6 images with labels in range",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_broken_data_set_is_told_what_breaks(name: str) -> None:
+    BROKEN[0] = name
+    with pytest.raises((PluginError, DataError)) as caught:
+        list(testing.check_dataset("bad", Dataset(read="test_contract:bad")))
+    for word in DATASETS[name][1]:
+        assert word in str(caught.value)
+
+
+def test_a_data_set_with_other_classes_than_declared_is_refused() -> None:
+    with pytest.raises(PluginError, match="gives 2 classes, declared are 10"):
+        list(testing.check_dataset("good", Dataset(read="test_contract:good", classes=10)))
+
+
+def test_every_installed_name_can_be_checked_and_another_gets_the_nearest() -> None:
+    assert any("features of 16 px" in line for line in testing.check("toy"))
+    assert any("images with labels in range" in line for line in testing.check("synthetic"))
+    with pytest.raises(TlkitError, match='did you mean "synthetic"') as caught:
+        list(testing.check("syntetic"))
+    assert "tlkit list" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_the_first_party_backbones_keep_the_contract(name: str) -> None:
+    assert "gives 512 features of 64 px" in list(testing.check(name))
+
+
+def test_a_data_set_that_is_not_here_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        list(testing.check("cifar10", data=tmp_path))
+    assert str(tmp_path) in str(caught.value)

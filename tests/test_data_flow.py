@@ -1,0 +1,196 @@
+"""Images to batches: every image once an epoch, in an order of seed and epoch alone, held in memory or not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toy_training import CPU, Training, training
+
+from tlkit.engine import data
+from tlkit.engine.augment import augment
+from tlkit.engine.data import Library, Part, Pictures, TrainingPart, normalise, sound
+from tlkit.engine.decode import Geometry
+from tlkit.errors import DataError
+from tlkit.plugin import IMAGENET, Images, Split
+
+GEOMETRY = Geometry(10, 8, "bilinear")
+
+
+def quiet(done: int, total: int) -> None: ...
+
+
+def epoch_of(mine: Training, epoch: int, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    """Every picture and label of an epoch, in its order."""
+    order = mine.prepared.train.order(epoch)
+    parts = [mine.prepared.train.batch(order[at : at + size], epoch, CPU) for at in range(0, len(order), size)]
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+
+
+def test_an_epoch_uses_every_training_image_once(toy_recipe: Path) -> None:
+    mine = training(toy_recipe)
+    train, split = mine.prepared.train, mine.prepared.images.splits["train"]
+    assert split.pixels is not None
+    held = mine.prepared.evaluated.validation
+    assert held is not None
+    assert sorted([*train.indices, *held.indices]) == list(range(80))
+    for epoch in (0, 1, 7):
+        assert sorted(train.order(epoch)) == list(train.indices)
+        x, labels = epoch_of(mine, epoch)
+        order = train.order(epoch)
+        assert torch.equal(x, normalise(torch.from_numpy(split.pixels[order]), train.convention))
+        assert labels.tolist() == split.labels[order].tolist()
+
+
+def test_order_differs_by_epoch_and_by_seed_and_returns_with_them(toy_recipe: Path) -> None:
+    seeds = [training(toy_recipe, "data.split.validation=0.0", seed=seed).prepared.train for seed in (0, 1)]
+    orders = [train.order(epoch).tolist() for train in seeds for epoch in range(4)]
+    assert len({tuple(order) for order in orders}) == 8
+    again = training(toy_recipe, "data.split.validation=0.0", seed=1).prepared.train
+    assert again.order(2).tolist() == seeds[1].order(2).tolist()
+
+
+def test_arms_of_one_seed_share_order_augmentation_and_initial_head(toy_recipe: Path) -> None:
+    toy_recipe.write_text(
+        toy_recipe.read_text()
+        + '[arms.all]\n[arms.top]\nfreeze = { backbone = true }\noptimizer = { name = "sgd" }\ndata.batch_size = 9\n'
+    )
+    augmented = 'data.augment=["random_crop", "hflip"]'
+    arms = [training(toy_recipe, augmented, arm=arm, seed=4) for arm in ("all", "top")]
+    for epoch in (0, 1):
+        (x, labels), (other, others) = (epoch_of(mine, epoch) for mine in arms)
+        assert torch.equal(x, other)
+        assert torch.equal(labels, others)
+    first, second = (mine.network.tensors() for mine in arms)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("names", ["[]", '["random_crop", "hflip"]'])
+def test_pictures_decoded_again_at_every_use_are_those_held_in_memory(toy_recipe: Path, names: str) -> None:
+    held, again = (training(toy_recipe, f"data.augment={names}", "data.image_size=24", share=share) for share in (0.9, 0.0))
+    for epoch in (0, 1):
+        (x, labels), (other, others) = epoch_of(held, epoch), epoch_of(again, epoch)
+        assert x.shape == (72, 3, 24, 24)
+        assert torch.equal(x, other)
+        assert torch.equal(labels, others)
+    for name in ("validation", "test"):
+        parts = [getattr(mine.prepared.evaluated, name) for mine in (held, again)]
+        for (x, labels), (other, others) in zip(*(part.batches(7, CPU) for part in parts), strict=True):
+            assert torch.equal(x, other)
+            assert torch.equal(labels, others)
+
+
+def test_augmentation_reaches_training_images_and_no_others(toy_recipe: Path) -> None:
+    plain, flipped = training(toy_recipe), training(toy_recipe, 'data.augment=["hflip"]')
+    x, y = epoch_of(plain, 0)[0], epoch_of(flipped, 0)[0]
+    mirrored = (x != y).flatten(1).any(1)
+    assert 15 < int(mirrored.sum()) < 57  # about half of 72
+    assert torch.equal(x[mirrored].flip(3), y[mirrored])
+    for name in ("validation", "test"):
+        first, second = (getattr(mine.prepared.evaluated, name) for mine in (plain, flipped))
+        assert torch.equal(next(first.batches(99, CPU))[0], next(second.batches(99, CPU))[0])
+
+
+def random_pictures(count: int, share: float) -> Pictures:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 12, 15, 3), dtype=np.uint8)
+    return Pictures(Split(np.zeros(count, np.int64), pixels=pixels), GEOMETRY, share)
+
+
+def test_what_is_prepared_in_parts_is_the_same_picture_in_memory_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large part that finds no room, then a small one that does: neither may show the other's memory."""
+    reference = random_pictures(40, 0.0).get(np.arange(40))
+    pictures = random_pictures(40, 0.5)
+    monkeypatch.setattr(data, "free_memory", lambda device: 2 * 8 * 8 * 3 * 10)  # room for fewer than ten pictures
+    assert not pictures.prepare(np.arange(30), progress=quiet)
+    assert not pictures.prepare(np.arange(30, 36), progress=quiet)
+    for chosen in (np.arange(30), np.arange(30, 36), np.array([35, 2, 31, 39]), np.arange(40)[::-1].copy()):
+        assert torch.equal(pictures.get(chosen), reference[torch.from_numpy(chosen)])
+
+
+def test_an_image_is_decoded_once_where_there_is_room(tmp_path: Path) -> None:
+    folder, split = files(tmp_path, 6)
+    pictures = Pictures(split, GEOMETRY, 0.9)
+    assert not pictures.prepare(np.arange(6), progress=quiet)
+    expected = pictures.get(np.arange(6))
+    for path in folder.iterdir():
+        path.unlink()
+    assert not pictures.prepare(np.arange(6), progress=quiet)
+    assert torch.equal(pictures.get(np.arange(6)), expected)
+
+
+def test_progress_ends_at_the_number_of_images() -> None:
+    told: list[tuple[int, int]] = []
+    pictures = random_pictures(12, 0.9)
+    pictures.prepare(np.arange(8), progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 8) for done in range(1, 9)]
+
+
+def test_arms_share_the_pictures_of_one_geometry() -> None:
+    library = Library(Images(("a",), {"train": random_pictures(3, 0.5).split}), share=0.5)
+    assert library.pictures("train", GEOMETRY) is library.pictures("train", Geometry(10, 8, "bilinear"))
+    assert library.pictures("train", GEOMETRY) is not library.pictures("train", Geometry(10, 8, "bicubic"))
+
+
+def test_a_part_gives_its_images_in_order_with_a_short_last_batch() -> None:
+    pictures = random_pictures(20, 0.9)
+    chosen = np.array([1, 4, 5, 9, 19])
+    pictures.prepare(chosen, progress=quiet)
+    batches = list(Part(pictures, chosen, IMAGENET).batches(2, CPU))
+    assert [len(labels) for _, labels in batches] == [2, 2, 1]
+    expected = normalise(random_pictures(20, 0.0).get(chosen), IMAGENET)
+    assert torch.equal(torch.cat([x for x, _ in batches]), expected)
+
+
+def test_a_training_batch_is_cropped_from_the_larger_picture() -> None:
+    pictures = random_pictures(20, 0.9)
+    pictures.prepare(np.arange(20), progress=quiet)
+    part = TrainingPart(pictures, np.arange(20), IMAGENET, augment=["random_crop"], side=6, seed=3)
+    x, _ = part.batch(np.array([7, 2]), 4, CPU)
+    expected = augment(
+        pictures.get(np.array([7, 2])), ["random_crop"], side=6, seed=3, epoch=4, images=np.array([7, 2])
+    )  # fmt: skip
+    assert torch.equal(x, normalise(expected, IMAGENET))
+
+
+def files(tmp_path: Path, count: int, *, corrupt: tuple[int, ...] = ()) -> tuple[Path, Split]:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(count):
+        path = folder / f"{index:02}.png"
+        Image.fromarray(np.full((12, 12, 3), 10 + index, np.uint8)).save(path)
+        if index in corrupt:
+            path.write_bytes(path.read_bytes()[:45])
+    return folder, Split(np.arange(count) % 2, files=tuple(sorted(folder.iterdir())))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_corrupt_images_are_named_with_their_paths_up_to_five(tmp_path: Path, share: float) -> None:
+    folder, split = files(tmp_path, 12, corrupt=(1, 3, 4, 6, 8, 9, 11))
+    pictures = Pictures(split, GEOMETRY, share)
+    with pytest.raises(DataError) as caught:
+        sound(pictures, np.arange(12), on_corrupt="error", progress=quiet)
+    text = str(caught.value)
+    for index in (1, 3, 4, 6, 8):
+        assert str(folder / f"{index:02}.png") in text
+    assert "and 2 more" in text
+    assert 'data.on_corrupt = "skip"' in text
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_corrupt_images_are_skipped_and_counted(tmp_path: Path, share: float) -> None:
+    folder, split = files(tmp_path, 8, corrupt=(2, 5))
+    pictures = Pictures(split, GEOMETRY, share)
+    kept, lines = sound(pictures, np.array([0, 1, 2, 4, 5, 7]), on_corrupt="skip", progress=quiet)
+    assert kept.tolist() == [0, 1, 4, 7]
+    assert [str(folder / name) in line for name, line in zip(("02.png", "05.png"), lines, strict=True)] == [True, True]
+    assert pictures.get(kept)[:, 0, 0, 0].tolist() == [10, 11, 14, 17]
+
+
+def test_an_image_asked_for_after_it_was_mended_is_read(tmp_path: Path) -> None:
+    folder, split = files(tmp_path, 2, corrupt=(1,))
+    pictures = Pictures(split, GEOMETRY, 0.9)
+    assert list(pictures.prepare(np.arange(2), progress=quiet)) == [1]
+    Image.fromarray(np.full((12, 12, 3), 99, np.uint8)).save(folder / "01.png")
+    assert not pictures.prepare(np.arange(2), progress=quiet)
+    assert pictures.get(np.array([1])).unique().tolist() == [99]

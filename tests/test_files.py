@@ -1,0 +1,220 @@
+"""Bytes on disk: written whole or not at all, and hashes that are remembered and notice every change."""
+
+import hashlib
+import os
+import resource
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tlkit import files
+from tlkit.errors import DataError
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def whole(*parts: tuple[str, bytes]) -> str:
+    """What `content` gives for names and bytes, by hashlib alone."""
+    return sha(b"".join(os.fsencode(name) + b"\0" + sha(content).encode() + b"\n" for name, content in parts))
+
+
+# replace
+
+
+def test_file_is_written_whole_and_can_be_read_by_all(tmp_path: Path) -> None:
+    files.replace(tmp_path / "a", "grün")
+    files.replace(tmp_path / "b", b"\0\xff")
+    assert (tmp_path / "a").read_bytes() == "grün".encode()
+    assert (tmp_path / "b").read_bytes() == b"\0\xff"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path, contents = tmp_path / "a", [bytes([number]) * 200_000 for number in range(40)]
+    files.replace(path, contents[0])
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.add(path.read_bytes())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for content in contents:
+        files.replace(path, content)
+    done.set()
+    reader.join()
+    assert seen <= set(contents)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Let no file of this process grow beyond 1000 bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_disk_that_is_full_leaves_the_folder_as_it_was(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / "a"
+    if before is not None:
+        path.write_bytes(before)
+    with pytest.raises(OSError, match="too large"):
+        files.replace(path, b"x" * 100_000)
+    assert os.listdir(tmp_path) == ([] if before is None else ["a"])
+    assert before is None or path.read_bytes() == before
+
+
+def test_place_that_cannot_be_taken_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.replace(tmp_path / "a", b"x")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.replace(tmp_path / "no" / "a", b"x")
+    assert os.listdir(tmp_path) == []
+
+
+# content
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are read to be hashed; and files count as old enough to be remembered at once."""
+    names: list[str] = []
+    hashed = files.sha256
+
+    def counted(path: Path) -> str:
+        names.append(path.name)
+        return hashed(path)
+
+    monkeypatch.setattr(files, "sha256", counted)
+    monkeypatch.setattr(files, "_RACY", 0)
+    return names
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_hash_is_sha256_whatever_the_size(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a").write_bytes(b"x" * size)
+    assert files.sha256(tmp_path / "a") == sha(b"x" * size)
+
+
+def test_content_is_of_the_bytes_in_order_and_of_names_where_they_count(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    one, two = tmp_path / "one", tmp_path / "sub" / "two"
+    one.write_bytes(b"1")
+    two.write_bytes(b"2")
+    assert files.content([one, two]) == whole(("", b"1"), ("", b"2"))
+    assert files.content([two, one]) == whole(("", b"2"), ("", b"1"))
+    assert files.content([one, two], root=tmp_path) == whole(("one", b"1"), ("sub/two", b"2"))
+
+
+def test_file_that_did_not_change_is_read_once(tmp_path: Path, read: list[str]) -> None:
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for path in paths:
+        path.write_text(path.name)
+    first = files.content(paths)
+    assert files.content(paths) == first
+    assert files.content(reversed(paths)) != first
+    assert read == ["one", "two"]
+
+
+def test_same_size_and_time_with_other_bytes_is_noticed(tmp_path: Path, read: list[str]) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(b"old")
+    times = path.stat()
+    first = files.content([path])
+    path.write_bytes(b"new")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert files.content([path]) != first
+    assert files.content([path]) == whole(("", b"new"))
+    assert read == ["one", "one"]
+
+
+def test_another_file_renamed_into_the_place_is_noticed(tmp_path: Path, read: list[str]) -> None:
+    path, other = tmp_path / "one", tmp_path / "other"
+    path.write_bytes(b"old")
+    files.content([path])
+    other.write_bytes(b"new")
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    other.rename(path)
+    assert files.content([path]) == whole(("", b"new"))
+
+
+def test_file_that_was_changed_a_moment_ago_is_not_remembered(tmp_path: Path) -> None:
+    """It may change again within one tick of the file system's clock."""
+    path = tmp_path / "one"
+    path.write_bytes(b"old")
+    files.content([path])
+    with sqlite3.connect(files.cache_folder() / "hashes.sqlite") as memory:
+        assert memory.execute("select count(*) from hash").fetchone() == (0,)
+    memory.close()
+
+
+def test_links_to_one_file_are_one_file(tmp_path: Path, read: list[str]) -> None:
+    (tmp_path / "one").write_bytes(b"1")
+    (tmp_path / "link").symlink_to("one")
+    assert files.content([tmp_path / "one"]) == files.content([tmp_path / "link"])
+    assert read == ["one"]
+
+
+def test_name_that_is_no_utf8_is_a_name(tmp_path: Path, read: list[str]) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    path.write_bytes(b"1")
+    expected = sha(b"caf\xe9.png\0" + sha(b"1").encode() + b"\n")
+    assert files.content([path], root=tmp_path) == files.content([path], root=tmp_path) == expected
+    assert len(read) == 1
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="gone: cannot be read: No such file"):
+        files.content([tmp_path / "gone"])
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        files.content([tmp_path])
+
+
+def spoil_folder(cache: Path) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.write_text("a file where the folder should be")
+
+
+def spoil_file(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "hashes.sqlite").write_bytes(b"no data base" * 100)
+
+
+def spoil_table(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    with sqlite3.connect(cache / "hashes.sqlite") as memory:
+        memory.execute("create table hash (something integer)")
+    memory.close()
+
+
+@pytest.mark.parametrize("spoil", [spoil_folder, spoil_file, spoil_table])
+def test_memory_that_cannot_be_used_costs_time_and_no_error(tmp_path: Path, spoil: object, read: list[str]) -> None:
+    assert callable(spoil)
+    spoil(files.cache_folder())
+    (tmp_path / "one").write_bytes(b"1")
+    assert files.content([tmp_path / "one"]) == files.content([tmp_path / "one"]) == whole(("", b"1"))
+    assert read == ["one", "one"]
+
+
+def test_cache_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files.cache_folder() == Path.home() / ".cache" / "tlkit" / "store"
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "mine"))
+    (tmp_path / "one").write_bytes(b"1")
+    files.content([tmp_path / "one"])
+    assert (tmp_path / "mine" / "hashes.sqlite").is_file()

@@ -1,0 +1,51 @@
+"""A recipe to what trains it, in memory: the steps that `tlkit apply` takes before it writes anything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tlkit import jobs, planner, resolve, runs, survey
+from tlkit.engine.data import Library
+from tlkit.engine.fit import Fit
+from tlkit.network import Network
+from tlkit.observer import Observer
+from tlkit.plans import Plan
+from tlkit.runs import Prepared
+from tlkit.sources import Places
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Training:
+    prepared: Prepared
+    network: Network
+    fit: Fit
+
+    @property
+    def plan(self) -> Plan:
+        return self.prepared.plan
+
+
+def training(
+    recipe: Path,
+    *settings: str,
+    seed: int = 0,
+    arm: str = "main",
+    share: float = planner.PICTURES_SHARE,
+    watch: Callable[[], None] = lambda: None,
+) -> Training:
+    """Prepare one run of a recipe; `share` 0 holds no picture in memory."""
+    places = Places(recipe=recipe.parent, offline=True)
+    read, arms = resolve.load(recipe, [*settings, f"seeds=[{seed}]"], places)
+    (job,) = (
+        job for job in jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe)) if job.resolved.name == arm
+    )
+    images = survey.images(job.resolved.dataset, job.found, job.resolved)
+    observer = Observer()
+    prepared = runs.prepare(job, library=Library(images, share=share), images=images, device=CPU, observer=observer)
+    network = runs.build(job, prepared.plan, images, observer=observer)
+    fit = Fit(prepared.plan, network, prepared.train, prepared.evaluated, device=CPU, observer=observer, watch=watch)
+    return Training(prepared, network, fit)
