@@ -1,6 +1,10 @@
 """What every test may use: the toy plugin, real data where it is, folders that are not the user's."""
 
 import os
+
+# Before torch is imported: workers that share the cores would make its threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import subprocess
 import sys
 from collections.abc import Callable

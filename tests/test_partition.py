@@ -153,6 +153,20 @@ def test_every_stage_that_trains_without_a_rate_is_said_with_its_tensors() -> No
     assert "freeze.layer1 = true" in found[2]
 
 
+def test_backbone_without_any_rate_is_said_once() -> None:
+    (found,) = said({}, {"head": 1.0})
+    assert found.startswith("lr_groups: backbone trains but has no rate (10 tensors).")
+    assert "lr_groups.backbone = 1e-3" in found
+
+
+def test_path_above_several_stages_is_refused() -> None:
+    parameters = [Parameter("blocks.0.weight", "early"), Parameter("blocks.1.weight", "late"), Parameter("head.weight", "head")]
+    freeze, rates = {"blocks": True}, {"head": 1.0}
+    divided = divide(parameters, ["early", "late"], freeze, rates, epochs=1)
+    (found,) = partition.problems(divided, stages=["early", "late"], freeze=freeze, rates=rates, backbone="net")
+    assert found.problem == "freeze.blocks: lies above several stages: early, late."
+
+
 def test_what_never_trains_needs_no_rate() -> None:
     assert said({"backbone": True, "layer1": Until(epochs=4)}, {"head": 1.0}, epochs=4) == []
     assert len(said({"backbone": True, "layer1": Until(epochs=4)}, {"head": 1.0}, epochs=5)) == 1

@@ -194,7 +194,7 @@ def test_a_frozen_head_is_random_even_on_a_trained_backbone(resnet_recipe: Path)
     [
         (["freeze={block9=true}"], ["freeze.block9", "stages: stem, block1, block2", "did you mean"]),
         (['freeze={"block1.7"=true}'], ['freeze."block1.7"', "owns no parameter"]),
-        (["lr_groups={head=0.1}"], ["stem trains but has no rate", "block2 trains but has no rate", "lr_groups.stem = 1e-3"]),
+        (["lr_groups={head=0.1}"], ["backbone trains but has no rate", "lr_groups.backbone = 1e-3"]),
         (["freeze={backbone=true, head=true}"], ["nothing trains"]),
     ],
 )

@@ -45,7 +45,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of 
 def main() -> NoReturn:
     """Run the command line; a message and an exit code instead of a traceback."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="tlkit")
         sys.stdout.flush()  # here, where a reader that went away can still be answered
     except TlkitError as error:
         if isinstance(error, Interrupted) and error.exit_code == 128 + signal.SIGINT:
@@ -55,9 +55,13 @@ def main() -> NoReturn:
     except typer.Abort:
         sys.exit(130)
     except KeyboardInterrupt:
+        _say("\nstopped before anything was trained.")
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _say(f"{error.filename or 'the output'}: {error.strerror or error}.")
         sys.exit(1)
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage: click's own errors, whichever copy typer carries

@@ -112,18 +112,14 @@ def problems(
     found = []
     for table, keys in (("freeze", freeze), ("lr_groups", rates)):
         for key in keys:
-            if not any(matches(key, parameter, stages) is not None for parameter in names):
+            reached = list(dict.fromkeys(p.stage for p in names if matches(key, p, stages) is not None))
+            if not reached:
                 found.append(_no_owner(table, key, names, stages, backbone))
-    missing: dict[str, int] = {}
-    for owned in partition.parameters:
-        if not tensors and _in_parts(owned.parameter, {*freeze, *rates}):
-            continue  # whether anything is left of it is known when the network is built
-        if owned.trains_from is not None and owned.group is None:
-            missing[owned.parameter.stage] = missing.get(owned.parameter.stage, 0) + 1
-    for stage, count in missing.items():
-        counted = f" ({count} tensors)" if tensors else ""
-        fix = f"give it one, lr_groups.{stage} = 1e-3, or freeze it, freeze.{stage} = true"
-        found.append(TlkitError(f"lr_groups: {stage} trains but has no rate{counted}.", fix))
+            elif len(reached) > 1 and key != BACKBONE:
+                found.append(
+                    TlkitError(f"{dotted(table, key)}: lies above several stages: {', '.join(reached)}.", "name the stages")
+                )
+    found += _without_rate(partition, stages, {*freeze, *rates}, tensors=tensors)
     if partition.parameters and all(owned.trains_from is None for owned in partition.parameters):
         found.append(
             TlkitError(
@@ -144,6 +140,25 @@ def names_only(stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates
             if any(_below(key, module) for module in modules):
                 parameters.append(Parameter(f"{key}.*", stage))
     return [*parameters, Parameter(f"{HEAD}.*", HEAD)]
+
+
+def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[str], *, tensors: bool) -> list[TlkitError]:
+    """What trains without a rate, by stage; as the backbone where no key tells its stages apart."""
+    missing: dict[str, int] = {}
+    for owned in partition.parameters:
+        if not tensors and _in_parts(owned.parameter, keys):
+            continue  # whether anything is left of it is known when the network is built
+        if owned.trains_from is not None and owned.group is None:
+            missing[owned.parameter.stage] = missing.get(owned.parameter.stage, 0) + 1
+    whole = all(key in (HEAD, BACKBONE) or _below(key, HEAD) for key in keys)
+    if whole and len(stages) > 1 and missing.keys() >= set(stages):
+        missing = {BACKBONE: sum(missing.pop(stage) for stage in stages), **missing}
+    found = []
+    for part, count in missing.items():
+        counted = f" ({count} tensors)" if tensors else ""
+        fix = f"give it one, lr_groups.{part} = 1e-3, or freeze it, freeze.{part} = true"
+        found.append(TlkitError(f"lr_groups: {part} trains but has no rate{counted}.", fix))
+    return found
 
 
 def _in_parts(stand_in: Parameter, keys: Iterable[str]) -> bool:

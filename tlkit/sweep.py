@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,10 +10,9 @@ import torch
 from tlkit import runfolder, runs, survey, training
 from tlkit.engine.data import Library
 from tlkit.errors import RunFailed, TlkitError
-from tlkit.jobs import Job
+from tlkit.jobs import Job, finished
 from tlkit.observer import Observer
 from tlkit.planner import PICTURES_SHARE
-from tlkit.report import curves
 from tlkit.runs import Prepared
 from tlkit.signals import watching
 
@@ -55,8 +54,11 @@ def train(jobs: Sequence[Job], *, device: torch.device, observer: Observer) -> l
     failures: list[RunFailed] = []
     with watching() as watch:
         waiting: list[tuple[Job, Prepared]] = []
+        asking = _Asking(observer, watch)
         for job in jobs:
-            prepared = prepare(job, libraries, device=device, observer=observer, batch_size=runfolder.batch_size(job.folder))
+            if finished([job]):
+                continue
+            prepared = prepare(job, libraries, device=device, observer=asking, batch_size=runfolder.batch_size(job.folder))
             runs.build(job, prepared.plan, prepared.images, observer=Observer())
             waiting.append((job, prepared))
             watch()
@@ -67,6 +69,25 @@ def train(jobs: Sequence[Job], *, device: torch.device, observer: Observer) -> l
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")
     return failures
+
+
+class _Asking(Observer):
+    """Passes on what preparing tells, and asks for a signal at every image.
+
+    Args:
+        observer: Told.
+        watch: Called; raises to stop.
+    """
+
+    def __init__(self, observer: Observer, watch: Callable[[], None]) -> None:
+        self.note = observer.note  # type: ignore[method-assign]  # it is passed on as it is
+        self._decoding = observer.decoding
+        self._watch = watch
+
+    def decoding(self, done: int, total: int) -> None:
+        """Ask, then pass it on."""
+        self._watch()
+        self._decoding(done, total)
 
 
 def prepare(
@@ -80,4 +101,6 @@ def prepare(
 
 def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]]) -> None:
     """Draw the curves of every arm beside the recipe's result."""
+    from tlkit.report import curves  # brings matplotlib, which a plan does not need
+
     curves.write(recipe_folder / runfolder.CURVES, [(arm, runfolder.metrics(folder)) for arm, folder in folders])

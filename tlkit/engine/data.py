@@ -21,6 +21,7 @@ from tlkit.plugin import Convention, Images, Split
 
 Indices = NDArray[np.int64]
 Progress = Callable[[int, int], None]  # images done, images in all
+_CHUNK = 256  # images handed to the threads at a time; a signal waits for no more
 _SHOWN = 5  # corrupt images that a message names
 
 
@@ -46,14 +47,14 @@ class Pictures:
         hold = len(wanted) * self.geometry.side**2 * 3 < self.share * free_memory(torch.device("cpu"))
         corrupt: dict[int, ImageError] = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for done, (index, outcome) in enumerate(zip(wanted, pool.map(self._try, wanted), strict=True), start=1):
-                if isinstance(outcome, ImageError):
-                    corrupt[index] = outcome
-                    continue
-                self._sound.add(index)
-                if hold:
-                    self._held[index] = outcome
-                progress(done, len(wanted))
+            for start in range(0, len(wanted), _CHUNK):
+                chunk = wanted[start : start + _CHUNK]
+                for done, (index, outcome) in enumerate(zip(chunk, pool.map(self._try, chunk), strict=True), start + 1):
+                    if isinstance(outcome, ImageError):
+                        corrupt[index] = outcome
+                    else:
+                        self._keep(index, outcome, hold=hold)
+                    progress(done, len(wanted))
         return corrupt
 
     def get(self, indices: Indices) -> Tensor:
@@ -65,6 +66,11 @@ class Pictures:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 decoded = dict(zip(missing, pool.map(self._one, missing), strict=True))
         return torch.stack([decoded[index] if index in decoded else self._held[index] for index in positions])
+
+    def _keep(self, index: int, picture: Tensor, *, hold: bool) -> None:
+        self._sound.add(index)
+        if hold:
+            self._held[index] = picture
 
     def _one(self, index: int) -> Tensor:
         source = self.split.files[index] if self.split.pixels is None else self.split.pixels[index]
