@@ -18,10 +18,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
 
-from tlkit import api, registry
+from tlkit import api, plugin, registry
 from tlkit.errors import TlkitError
 from tlkit.plugin import Dataset, Found
-from tlkit.plugin import load as plugin_load
 
 ARMS = """
 [arms.finetune]
@@ -63,7 +62,7 @@ def _toy_images(split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The toy recipe's images (N, 3, 16, 16) as its weights want them, and labels; worked out without the engine."""
     dataset = registry.get(Dataset, "synthetic")
     options = dataset.options.model_validate({"classes": 4, "train": 80, "test": 40, "size": 16})
-    part = plugin_load(dataset.read)(Found(Path(), ()), options).splits[split]
+    part = plugin.call(dataset.read, Found(Path(), ()), options).splits[split]
     x = torch.from_numpy(part.pixels.astype(np.float32)) / 255
     return ((x - 0.5) / 0.5).permute(0, 3, 1, 2), torch.from_numpy(part.labels)
 

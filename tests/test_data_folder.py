@@ -12,20 +12,20 @@ import pytest
 from pydantic import ValidationError
 
 from tlkit.errors import DataError, DataMissing
-from tlkit.plugin import Found, Images, Split, load
+from tlkit.plugin import Found, Images, Split, call
 from tlkit_folder import FolderOptions, folder
 
 DATA = Path(os.environ.get("TLKIT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def find(root: Path) -> Found:
-    found = load(folder.find)(root, FolderOptions())
+    found = call(folder.find, root, FolderOptions())
     assert isinstance(found, Found)
     return found
 
 
 def read(root: Path, options: FolderOptions | None = None) -> Images:
-    images = load(folder.read)(find(root), options)
+    images = call(folder.read, find(root), options)
     assert isinstance(images, Images)
     return images
 

@@ -214,7 +214,7 @@ def no_import() -> None: ...
         ("tlkit_no_such_module:build", ["tlkit_no_such_module:build", "cannot be loaded", "ModuleNotFoundError"]),
         ("test_network:no_such_function", ["cannot be loaded", "no_such_function"]),
         ("test_network:no_import", ["builds the stages None", "['stem', 'block1', 'block2']"]),
-        ("test_network:fails", ["test_network:fails", "does not build", "ValueError: out of luck"]),
+        ("test_network:fails", ["test_network:fails", "failed", "ValueError: out of luck"]),
         ("test_network:strings", ["gave str, not a torch.nn.Module"]),
         ("test_network:reordered", ["builds the stages ['block1', 'stem', 'block2']"]),
         ("test_network:undeclared", ["stage block1 holds extra.weight, which it does not declare", "it declares block1"]),

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from toy_training import training
 
-from tlkit import api, planner, plans
+from tlkit import api, plans
 from tlkit.engine import memory
 from tlkit.errors import RecipeError, RunFolderError, TlkitError
 from tlkit.plans import MemoryPlan, Plan
@@ -150,8 +150,8 @@ def test_a_frozen_stage_behind_one_that_trains_is_no_prefix(toy_recipe: Path) ->
     ],
 )
 def test_steps_of_an_epoch(images: int, batch: int, accumulate: int, batches: int, steps: int) -> None:
-    assert planner.batches_per_epoch(images, batch) == batches
-    assert planner.steps_per_epoch(images, batch, accumulate) == steps
+    assert plans.batches_per_epoch(images, batch) == batches
+    assert plans.steps_per_epoch(images, batch, accumulate) == steps
 
 
 def test_the_plans_steps_are_those_that_are_taken(toy_recipe: Path) -> None:

@@ -152,12 +152,14 @@ def _serve_random_resnet(folder: Path, address: str, filename: str) -> object:
 
 
 def _serve_random_cifar(folder: Path, address: str) -> object:
-    """The official archive's layout, with four random pictures a batch."""
+    """The official archive's layout, with random pictures: two in each training batch, one of each class for the test."""
     generator = np.random.default_rng(0)
     with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
         for name in tlkit_cifar.cifar10.files:
-            labels = [int(label) for label in generator.permutation(10)]
-            content: dict[bytes, object] = {b"data": generator.integers(0, 256, (10, 3072), dtype=np.uint8), b"labels": labels}
+            number = int(name[-1]) if name.startswith("data_batch") else 0
+            labels = [2 * number - 2, 2 * number - 1] if number else list(range(10))
+            pixels = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+            content: dict[bytes, object] = {b"data": pixels, b"labels": labels}
             if name == "batches.meta":
                 content = {b"label_names": [f"class{index}".encode() for index in range(10)]}
             data = pickle.dumps(content, protocol=2)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tlkit import plugin
-from tlkit.errors import PluginError, TlkitError
+from tlkit.errors import PluginError
 from tlkit.partition import HEAD, Parameter
 from tlkit.plugin import Backbone, Head
 
@@ -120,9 +120,9 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        stages = _call(backbone.build, *([] if backbone_options is None else [backbone_options]))
+        stages = plugin.call(backbone.build, *([] if backbone_options is None else [backbone_options]))
         torch.manual_seed(seed + 1)
-        top = _call(head.build, backbone.features, classes, head_options)
+        top = plugin.call(head.build, backbone.features, classes, head_options)
     if not isinstance(stages, Mapping) or tuple(stages) != tuple(backbone.stages):
         raise PluginError(
             f"{backbone.build}: builds the stages {list(stages) if isinstance(stages, Mapping) else stages}.",
@@ -170,18 +170,3 @@ def _mode_(module: nn.Module, around: bool) -> None:
     module.training = any(p.requires_grad for p in parameters) if parameters else around
     for child in module.children():
         _mode_(child, module.training)
-
-
-def _call(target: str, *arguments: object) -> object:
-    try:
-        function = plugin.load(target)
-    except Exception as error:  # whatever a third party's import raises
-        raise PluginError(
-            f"{target}: cannot be loaded: {type(error).__name__}: {error}.", "reinstall the plugin's distribution"
-        ) from error
-    try:
-        return function(*arguments)
-    except TlkitError:
-        raise
-    except Exception as error:  # likewise
-        raise PluginError(f"{target}: does not build: {type(error).__name__}: {error}.") from error

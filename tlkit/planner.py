@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,7 +15,19 @@ from tlkit.engine import decode, memory
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.network import Network
 from tlkit.partition import HEAD, Owned, Partition
-from tlkit.plans import Choice, DataFacts, GroupPlan, MemoryPlan, ParameterPlan, PhasePlan, Plan, StagePlan
+from tlkit.plans import (
+    Choice,
+    DataFacts,
+    GroupPlan,
+    MemoryPlan,
+    ParameterPlan,
+    PhasePlan,
+    Plan,
+    StagePlan,
+    batches_per_epoch,
+    steps_per_epoch,
+    trains_in,
+)
 from tlkit.resolve import Resolved
 
 _FLOAT = 4  # bytes
@@ -24,6 +37,22 @@ _STATES = {"adam": 2, "adamw": 2, "sgd": 1}
 PICTURES_SHARE = 0.25
 # Part of the free memory that batch_size = "auto" may fill.
 _AUTO_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What every part of a plan is made from."""
+
+    resolved: Resolved
+    facts: DataFacts
+    network: Network
+    divided: Partition
+    cuts: tuple[int, ...]
+    device: torch.device
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.resolved.backbone.stages)
 
 
 def make(
@@ -50,8 +79,9 @@ def make(
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
     flops, outputs = _cost(network, resolved.image_size)
-    cuts = [_cut(divided, names, first) for first in divided.boundaries()]
-    batch, choices = _batch(resolved, facts, network, divided, cuts, device, batch_size)
+    cuts = tuple(_cut(divided, names, first) for first in divided.boundaries())
+    draft = _Draft(resolved, facts, network, divided, cuts, device)
+    batch, choices = _batch(draft, batch_size)
     steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
     return Plan(
         recipe=resolved.recipe,
@@ -61,38 +91,22 @@ def make(
         image_size=resolved.image_size,
         batch_size=batch,
         input=resolved.convention,
-        stages=_stages(network, divided, resolved, flops, outputs),
+        stages=_stages(draft, flops, outputs),
         parameters=tuple(
             ParameterPlan(o.parameter.name, o.parameter.stage, tuple(tensor.shape), o.trains_from, o.group)
             for o, (_, tensor) in zip(divided.parameters, network.owned(), strict=True)
         ),
-        groups=_groups(network, divided, resolved),
-        phases=_phases(network, divided, names, cuts, steps, arm.schedule.epochs),
+        groups=_groups(draft),
+        phases=_phases(draft, steps),
         images=facts.images,
         steps_per_epoch=steps,
         flops_per_image=sum(flops.values()),
-        memory=_memory(resolved, facts, network, divided, cuts, device, batch),
+        memory=_memory(draft, batch),
         unused=divided.unused,
-        warnings=_warnings(resolved, divided),
+        warnings=_warnings(draft),
         choices=tuple(choices),
         folder=folder,
     )
-
-
-def batches_per_epoch(images: int, batch: int) -> int:
-    """Return the batches of an epoch; a last batch of one image is left out, since BatchNorm cannot learn from one."""
-    whole, rest = divmod(images, batch)
-    return whole + (rest > 1 or (rest == 1 and (whole == 0 or batch == 1)))
-
-
-def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
-    """Return the optimizer steps of an epoch; the last may take fewer batches than `accumulate`."""
-    return max(math.ceil(batches_per_epoch(images, batch) / accumulate), 1)
-
-
-def trains_in(trains_from: int | None, epoch: int) -> bool:
-    """Whether a parameter trains in an epoch, from 1."""
-    return trains_from is not None and trains_from < epoch
 
 
 def _meta(resolved: Resolved, classes: int) -> Network:
@@ -123,26 +137,22 @@ def _cut(divided: Partition, names: Sequence[str], first: int) -> int:
     return next((index for index, name in enumerate(names) if name in busy), len(names))
 
 
-def _phases(
-    network: Network, divided: Partition, names: Sequence[str], cuts: Sequence[int], steps: int, epochs: int
-) -> tuple[PhasePlan, ...]:
-    starts = divided.boundaries()
+def _phases(draft: _Draft, steps: int) -> tuple[PhasePlan, ...]:
+    starts, names = draft.divided.boundaries(), draft.names
     phases = []
-    for start, end, cut in zip(starts, [*starts[1:], epochs], cuts, strict=True):
-        sizes = zip(divided.parameters, network.owned(), strict=True)
+    for start, end, cut in zip(starts, [*starts[1:], draft.resolved.arm.schedule.epochs], draft.cuts, strict=True):
+        sizes = zip(draft.divided.parameters, draft.network.owned(), strict=True)
         trained = sum(tensor.numel() for owned, (_, tensor) in sizes if trains_in(owned.trains_from, start + 1))
         reason = f"nothing trains before {[*names, HEAD][cut]}" if cut else "the first stage trains"
         phases.append(PhasePlan(start + 1, end, tuple(names[:cut]), trained, (end - start) * steps, reason))
     return tuple(phases)
 
 
-def _stages(
-    network: Network, divided: Partition, resolved: Resolved, flops: dict[str, int], outputs: dict[str, tuple[int, ...]]
-) -> tuple[StagePlan, ...]:
-    tensors = dict(network.owned())
+def _stages(draft: _Draft, flops: dict[str, int], outputs: dict[str, tuple[int, ...]]) -> tuple[StagePlan, ...]:
+    tensors = dict(draft.network.owned())
     rows = []
-    for name in [*network.stages, HEAD]:
-        mine = [o for o in divided.parameters if o.parameter.stage == name]
+    for name in [*draft.names, HEAD]:
+        mine = [o for o in draft.divided.parameters if o.parameter.stage == name]
         moving = [o for o in mine if o.trains_from is not None]
         groups = tuple(dict.fromkeys(o.group for o in moving if o.group is not None))
         rows.append(
@@ -152,7 +162,7 @@ def _stages(
                 trained=sum(tensors[o.parameter].numel() for o in moving),
                 trains=_when(mine),
                 groups=groups,
-                peak_lr=tuple(resolve.rate(resolved.arm.lr_groups[group]).lr for group in groups),
+                peak_lr=tuple(resolve.rate(draft.resolved.arm.lr_groups[group]).lr for group in groups),
                 flops=flops[name],
                 output=outputs[name],
             )
@@ -168,16 +178,17 @@ def _when(owned: Sequence[Owned]) -> str:
     return "never" if first is None else "always" if first == 0 else f"from epoch {first + 1}"
 
 
-def _groups(network: Network, divided: Partition, resolved: Resolved) -> tuple[GroupPlan, ...]:
+def _groups(draft: _Draft) -> tuple[GroupPlan, ...]:
     """Groups in the order of their first parameter, whatever the order of the table."""
-    optimizer = resolved.arm.optimizer
+    arm = draft.resolved.arm
+    optimizer = arm.optimizer
     sizes: dict[str, int] = {}
-    for owned, (_, tensor) in zip(divided.parameters, network.owned(), strict=True):
+    for owned, (_, tensor) in zip(draft.divided.parameters, draft.network.owned(), strict=True):
         if owned.trains_from is not None and owned.group is not None:
             sizes[owned.group] = sizes.get(owned.group, 0) + tensor.numel()
     rows = []
     for name, size in sizes.items():
-        rate = resolve.rate(resolved.arm.lr_groups[name])
+        rate = resolve.rate(arm.lr_groups[name])
         momentum = None
         if optimizer.name == "sgd":
             momentum = optimizer.momentum if rate.momentum is None else rate.momentum
@@ -186,58 +197,48 @@ def _groups(network: Network, divided: Partition, resolved: Resolved) -> tuple[G
     return tuple(rows)
 
 
-def _batch(
-    resolved: Resolved,
-    facts: DataFacts,
-    network: Network,
-    divided: Partition,
-    cuts: Sequence[int],
-    device: torch.device,
-    known: int | None,
-) -> tuple[int, list[Choice]]:
-    wanted = resolved.arm.data.batch_size
+def _batch(draft: _Draft, known: int | None) -> tuple[int, list[Choice]]:
+    wanted, images = draft.resolved.arm.data.batch_size, draft.facts.images.train
     if isinstance(wanted, int):
-        return wanted, []
+        return wanted, _last_batch(images, wanted)
     if known is not None:
         return known, [Choice("batch_size", str(known), "kept from when this run began")]
-    free = memory.free_memory(device)
-    batch, largest = 2, max(facts.images.train // 4, 2) if facts.images.train else math.inf
-    while (
-        batch * 2 <= largest and _memory(resolved, facts, network, divided, cuts, device, batch * 2).total < _AUTO_SHARE * free
-    ):
+    free = memory.free_memory(draft.device)
+    batch, largest = 2, max(images // 4, 2) if images else math.inf
+    while batch * 2 <= largest and _memory(draft, batch * 2).total < _AUTO_SHARE * free:
         batch *= 2
     limit = f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free" if batch * 2 <= largest else "at least four batches an epoch"
-    return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}")]
+    return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}"), *_last_batch(images, batch)]
 
 
-def _memory(
-    resolved: Resolved,
-    facts: DataFacts,
-    network: Network,
-    divided: Partition,
-    cuts: Sequence[int],
-    device: torch.device,
-    batch: int,
-) -> MemoryPlan:
+def _last_batch(images: int, batch: int) -> list[Choice]:
+    if images == 0 or batches_per_epoch(images, batch) * batch >= images:
+        return []
+    return [
+        Choice("last batch", "left out", "it would be one image, which BatchNorm cannot learn from; another one each epoch")
+    ]
+
+
+def _memory(draft: _Draft, batch: int) -> MemoryPlan:
+    arm, divided, network, size = draft.resolved.arm, draft.divided, draft.network, draft.resolved.image_size
     tensors = dict(network.owned())
     weights = sum(tensor.nbytes for tensor in network.tensors().values())
     gradients = kept = 0
-    for first, cut in zip(divided.boundaries(), cuts, strict=True):
+    for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):
         moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
         networks.freeze_(network, moving.__contains__)
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
-            kept = max(kept, memory.activations(network, cut=cut, batch=batch, image_size=resolved.image_size))
+            kept = max(kept, memory.activations(network, cut=cut, batch=batch, image_size=size))
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
-                f"data.batch_size: {batch} of {resolved.image_size} px cannot be trained on: {error}.",
+                f"data.batch_size: {batch} of {size} px cannot be trained on: {error}.",
                 "a larger data.batch_size, or a larger data.image_size",
             ) from error
     trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
-    optimizer = resolved.arm.optimizer
-    states = 0 if optimizer.name == "sgd" and optimizer.momentum == 0 else _STATES[optimizer.name]
-    pictures = _pictures(resolved, facts) if device.type == "cpu" else 0
-    return MemoryPlan(weights, gradients, states * trained, kept, pictures + batch * resolved.image_size**2 * 3 * (1 + _FLOAT))
+    states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
+    pictures = _pictures(draft.resolved, draft.facts) if draft.device.type == "cpu" else 0
+    return MemoryPlan(weights, gradients, states * trained, kept, pictures + batch * size**2 * 3 * (1 + _FLOAT))
 
 
 def _pictures(resolved: Resolved, facts: DataFacts) -> int:
@@ -251,9 +252,9 @@ def _pictures(resolved: Resolved, facts: DataFacts) -> int:
     return sum(size for size in sizes if size < room)
 
 
-def _warnings(resolved: Resolved, divided: Partition) -> tuple[str, ...]:
+def _warnings(draft: _Draft) -> tuple[str, ...]:
     """A frozen part with random weights: any stage without weights, and the head unless an earlier run brings its own."""
-    weights = resolved.arm.backbone.weights
-    frozen = dict.fromkeys(o.parameter.stage for o in divided.parameters if o.trains_from is None)
+    weights = draft.resolved.arm.backbone.weights
+    frozen = dict.fromkeys(o.parameter.stage for o in draft.divided.parameters if o.trains_from is None)
     still = [stage for stage in frozen if weights == "none" or (stage == HEAD and not weights.startswith("run:"))]
     return (f"frozen with random weights: {', '.join(still)}; they will never learn anything",) if still else ()

@@ -5,6 +5,7 @@ The rule: `apply` does exactly what the plan says, and each choice that was made
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -224,6 +225,22 @@ class Plan:
     def phase(self, epoch: int) -> PhasePlan:
         """Return the phase of an epoch, from 1."""
         return next(phase for phase in self.phases if phase.first <= epoch <= phase.last)
+
+
+def batches_per_epoch(images: int, batch: int) -> int:
+    """Return the batches of an epoch; a last batch of one image is left out, since BatchNorm cannot learn from one."""
+    whole, rest = divmod(images, batch)
+    return whole + (rest > 1 or (rest == 1 and (whole == 0 or batch == 1)))
+
+
+def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
+    """Return the optimizer steps of an epoch; the last may take fewer batches than `accumulate`."""
+    return max(math.ceil(batches_per_epoch(images, batch) / accumulate), 1)
+
+
+def trains_in(trains_from: int | None, epoch: int) -> bool:
+    """Whether a parameter trains in an epoch, from 1."""
+    return trains_from is not None and trains_from < epoch
 
 
 _ADAPTER = TypeAdapter(Plan)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from tlkit.errors import DataError, PluginError, TlkitError
 
 
 class Options(BaseModel):
@@ -215,15 +218,26 @@ class Dataset:
     summary: str = ""
 
 
-def load(target: str) -> Callable[..., object]:
-    """Return the function that "module:function" names.
+def call(target: str, *arguments: object) -> object:
+    """Call the function that "module:function" names, and say whose fault it is when that fails.
 
     Raises:
-        ImportError: the module does not import.
-        AttributeError: it has no such function.
+        PluginError: the module does not import, has no such function, or the function fails.
+        DataError: it could not read a file.
+        TlkitError: as the function says it.
     """
-    from importlib import import_module
-
-    module, _, function = target.partition(":")
-    found: Callable[..., object] = getattr(import_module(module), function)
-    return found
+    module, _, name = target.partition(":")
+    try:
+        function: Callable[..., object] = getattr(import_module(module), name)
+    except Exception as error:  # whatever a third party's import raises
+        raise PluginError(
+            f"{target}: cannot be loaded: {type(error).__name__}: {error}.", "reinstall the plugin's distribution"
+        ) from error
+    try:
+        return function(*arguments)
+    except TlkitError:
+        raise
+    except Exception as error:  # likewise
+        if isinstance(error, OSError) and error.filename:
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
+        raise PluginError(f"{target}: failed: {type(error).__name__}: {error}.") from error

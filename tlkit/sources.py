@@ -87,7 +87,7 @@ def read_data(dataset: Dataset, found: Found, options: BaseModel | None) -> Imag
         DataError: as the plugin says it.
         PluginError: it broke the contract of `tlkit.plugin.Images`.
     """
-    images = _call(dataset.read, found, options)
+    images = plugin.call(dataset.read, found, options)
     if not isinstance(images, Images) or "train" not in images.splits:
         raise PluginError(f"{dataset.read}: gave {type(images).__name__}, not tlkit.plugin.Images with a split named train.")
     for name, split in images.splits.items():
@@ -160,7 +160,7 @@ def known_weights(value: str, backbone: Backbone) -> bool:
 def _find_by_plugin(name: str, dataset: Dataset, options: BaseModel | None, looked: list[Path]) -> Found:
     for folder in looked:
         if folder.is_dir():
-            found = _call(dataset.find, folder, options)
+            found = plugin.call(dataset.find, folder, options)
             if not isinstance(found, Found):
                 raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.Found.")
             return found
@@ -284,20 +284,3 @@ def _relative(value: str, places: Places) -> Path:
         path = path.expanduser()
     beside = places.recipe / path
     return beside if path.is_absolute() or os.path.exists(beside) or not os.path.exists(path) else path
-
-
-def _call(target: str, *arguments: object) -> object:
-    try:
-        function = plugin.load(target)
-    except Exception as error:  # whatever a third party's import raises
-        raise PluginError(
-            f"{target}: cannot be loaded: {type(error).__name__}: {error}.", "reinstall the plugin's distribution"
-        ) from error
-    try:
-        return function(*arguments)
-    except TlkitError:
-        raise
-    except OSError as error:
-        raise DataError(f"{error.filename or target}: cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # likewise
-        raise PluginError(f"{target}: failed: {type(error).__name__}: {error}.") from error

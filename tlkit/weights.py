@@ -69,7 +69,7 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
     """
     tensors = read(path)
     if rename:
-        renamed = plugin.load(rename)(tensors)
+        renamed = plugin.call(rename, tensors)
         assert isinstance(renamed, dict)  # a plugin's contract, not a person's input
         tensors = renamed
     mine, _ = _split(network.tensors())

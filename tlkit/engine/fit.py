@@ -17,8 +17,7 @@ from tlkit.engine.step import Step
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.network import Network
 from tlkit.observer import Epoch, Observer
-from tlkit.planner import batches_per_epoch
-from tlkit.plans import Plan
+from tlkit.plans import Plan, batches_per_epoch
 from tlkit.schedule import factor
 
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from tlkit import network as networks
 from tlkit.network import Network
-from tlkit.planner import trains_in
-from tlkit.plans import GroupPlan, Plan
+from tlkit.plans import GroupPlan, Plan, trains_in
 from tlkit.recipe import AdamW
 
 Batch = tuple[Tensor, Tensor]
