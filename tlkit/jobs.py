@@ -29,6 +29,7 @@ class Job:
         weights: Its weights file; None for random weights.
         digest: Of everything that determines it.
         folder: Where it is kept.
+        base: Where the recipe's relative paths begin.
     """
 
     resolved: Resolved
@@ -37,6 +38,7 @@ class Job:
     weights: Path | None
     digest: str
     folder: Path
+    base: Path
 
     @property
     def label(self) -> str:
@@ -77,7 +79,7 @@ def plan_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, r
         digest = reading.digest(resolved.arm, content)
         for seed in recipe.seeds:
             folder = runfolder.folder_of(runs, recipe=recipe.name, arm=resolved.name, seed=seed, digest=digest)
-            jobs.append(Job(resolved, seed, found, weights, digest, folder))
+            jobs.append(Job(resolved, seed, found, weights, digest, folder, places.recipe.resolve()))
     if problems:
         raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
     return tuple(jobs)

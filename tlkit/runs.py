@@ -87,7 +87,7 @@ def prepare(
             "early_stopping: there are no validation images to watch.",
             "a larger data.split.validation, or fewer training images",
         )
-    plan = planner.make(resolved, counted, where=resolved.recipe, device=device, batch_size=batch_size)
+    plan = planner.make(resolved, counted, where=resolved.recipe, device=device, batch_size=batch_size, folder=str(job.base))
     train = TrainingPart(
         training.pictures, training.indices, resolved.convention, augment=table.augment, side=resolved.image_size, seed=job.seed
     )
