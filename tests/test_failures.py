@@ -327,7 +327,7 @@ def test_corrupt_images_that_are_skipped_are_counted_and_named(toy_recipe: Path,
 def test_images_that_are_all_corrupt_are_an_error_even_where_they_are_skipped(toy_recipe: Path, photos: Path) -> None:
     for path in photos.rglob("*.png"):
         _no_image(path)
-    with pytest.raises(TlkitError, match="no training image is left") as error:
+    with pytest.raises(TlkitError, match="no training image of class") as error:
         api.apply(toy_recipe, ["data.on_corrupt=skip"], runs=toy_recipe.parent / "runs")
     assert ".png: is not an image" in str(error.value)
     assert not (toy_recipe.parent / "runs").exists()

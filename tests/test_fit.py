@@ -33,9 +33,9 @@ class Scripted(Fit):
 
     script: list[tuple[float, float]]
 
-    def _scores(self, part: object) -> dict[str, float] | None:
+    def _scores(self, number: int, part: object) -> dict[str, float] | None:
         if part is not self._evaluated.validation:
-            return super()._scores(part)
+            return super()._scores(number, part)
         accuracy, loss = self.script[self.progress.epochs]
         return {"accuracy": accuracy, "loss": loss}
 
@@ -163,7 +163,8 @@ def test_a_last_batch_of_one_image_is_left_out(toy_recipe: Path) -> None:
     )  # fmt: skip
     used = spied(mine)
     (epoch,) = fit.epochs()
-    assert seen == [1, 2, 3, 4, 5]
+    assert seen == [1, 2, 3, 4, 5, 6, 7, 8]  # five steps, then three batches of the 40 test images
+    assert fit.ticks == 8
     assert [len(batch) for batch in used] == [16] * 5
     assert epoch.train["accuracy"] * 80 == pytest.approx(round(epoch.train["accuracy"] * 80))
     assert sorted(np.concatenate(used)) == sorted(mine.prepared.train.order(0)[:80])

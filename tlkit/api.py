@@ -64,8 +64,10 @@ def apply(
     places = _places(Path(recipe), data, offline, watcher)
     read, arms = resolve.load(Path(recipe), settings, places)
     _check_arm(arm, read)
-    all_jobs = jobs.plan_jobs(read, arms, places, runs=Path(runs), where=str(recipe))
-    wanted = [job for job in all_jobs if arm in (None, job.resolved.name)]
+    named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
+    wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe))
+    others = jobs.known_jobs(read, {name: arms[name] for name in arms.keys() - named}, places, runs=Path(runs))
+    all_jobs = sorted([*wanted, *others], key=lambda job: list(arms).index(job.resolved.name))
     folder = Path(runs) / read.name
     changed = not jobs.finished(wanted)
     failures: list[RunFailed] = []
@@ -177,7 +179,7 @@ def _conclude(
     if folder.is_dir():
         try:
             result = runfolder.summarise(folder, recipe=recipe.name, current=current)
-            if draw:
+            if draw or runfolder.stale_curves(folder, current.values()):
                 from tlkit import sweep
 
                 sweep.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])

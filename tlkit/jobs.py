@@ -5,8 +5,9 @@ The rule: whether a run is finished is known from its recipe and the content of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlkit import files, reading, resolve, runfolder, sources
@@ -75,7 +76,8 @@ def plan_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, r
         content = {"data": sources.data_content(resolved.dataset, found)}
         if weights is not None:
             content["weights"] = contents.get(weights) or contents.setdefault(weights, files.content([weights]))
-            content["input"] = repr(resolved.convention)  # one file may be named by ways that prepare images differently
+            # One file may be named in ways that prepare images, name tensors or take the head differently.
+            content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved)
         digest = reading.digest(resolved.arm, content)
         for seed in recipe.seeds:
             folder = runfolder.folder_of(runs, recipe=recipe.name, arm=resolved.name, seed=seed, digest=digest)
@@ -83,6 +85,15 @@ def plan_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, r
     if problems:
         raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
     return tuple(jobs)
+
+
+def known_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, runs: Path) -> tuple[Job, ...]:
+    """Name the runs of arms that are not asked for; an arm whose data or weights are not here has none."""
+    found: list[Job] = []
+    for name, resolved in arms.items():
+        with contextlib.suppress(RecipeError):
+            found += plan_jobs(recipe, {name: resolved}, replace(places, offline=True), runs=runs, where="")
+    return tuple(found)
 
 
 def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None]:
@@ -104,10 +115,20 @@ def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None]:
     return found, weights
 
 
+def _kind(resolved: Resolved) -> str:
+    value, offered = resolved.arm.backbone.weights, resolved.backbone.weights
+    return "run" if value.startswith(sources.RUN) else offered[value].rename if value in offered else ""
+
+
 def finished(jobs: Sequence[Job]) -> bool:
-    """Whether every run is there and finished; all are read, so a damaged one is found before another trains."""
+    """Whether every run is there, finished, with its weights; all are read, so a damaged one is found before another trains."""
     results = [(job, job.result()) for job in jobs]
-    return all(result is not None and result.status == "finished" and result.digest == job.digest for job, result in results)
+    return all(result is not None and is_done(job, result) for job, result in results)
+
+
+def is_done(job: Job, result: RunResult) -> bool:
+    """Whether a result says that a job is finished, and its weights are still there."""
+    return result.status == "finished" and result.digest == job.digest and (job.folder / runfolder.WEIGHTS).is_file()
 
 
 def current(jobs: Sequence[Job]) -> dict[tuple[str, int], Path]:

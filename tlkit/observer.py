@@ -59,11 +59,11 @@ class Observer:
             label: "finetune, seed 0".
             epochs: Of the schedule.
             done: Epochs that were finished before.
-            steps: Training steps of an epoch.
+            steps: Training steps and evaluation batches of an epoch.
         """
 
     def step(self, epoch: int, step: int) -> None:
-        """A training step of an epoch, both from 1, is done."""
+        """A training step or an evaluation batch of an epoch, both from 1, is done."""
 
     def epoch(self, epoch: Epoch) -> None:
         """An epoch is done and saved."""

@@ -9,7 +9,7 @@ import contextlib
 import json
 import statistics
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -227,13 +227,24 @@ def summary(recipe_folder: Path) -> dict[str, Any] | None:
     return _json(path) if path.is_file() else None
 
 
+def stale_curves(recipe_folder: Path, folders: Iterable[Path]) -> bool:
+    """Whether the picture of a recipe's runs is missing or older than what it shows."""
+    picture = recipe_folder / CURVES
+    shown = [path for folder in folders if (path := folder / METRICS).is_file()]
+    return bool(shown) and (
+        not picture.is_file() or picture.stat().st_mtime_ns < max(path.stat().st_mtime_ns for path in shown)
+    )
+
+
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read a run's epochs, in order; a line that was cut short is left out."""
+    """Read a run's epochs, in order; a line that is no epoch is left out."""
     path = folder / METRICS
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         with contextlib.suppress(json.JSONDecodeError):
-            lines.append(json.loads(line))
+            record = json.loads(line)
+            if isinstance(record, dict) and {"epoch", "train", "validation", "test"} <= record.keys():
+                lines.append(record)
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from tlkit import network as networks
 from tlkit import planner, plans, survey, weights
 from tlkit.engine import data, decode
 from tlkit.engine.data import Evaluated, Library, Part, TrainingPart
-from tlkit.errors import TlkitError
+from tlkit.errors import DataError, TlkitError
 from tlkit.jobs import Job
 from tlkit.network import Network
 from tlkit.observer import Observer
@@ -74,14 +74,13 @@ def prepare(
         return Part(pictures, kept, resolved.convention)
 
     training = part("train", chosen.train, geometry)
+    _refuse_lost_class(images, chosen, training, lines)
     evaluated = _evaluated(images, chosen, lambda split, indices: part(split, indices, still))
     if lines:
         observer.note(f"{len(lines)} images cannot be decoded and are left out; split.json names them")
     sizes = {"train": training, "validation": evaluated.validation, "test": evaluated.test}
     found = {name: 0 if each is None else len(each.indices) for name, each in sizes.items()}
     counted = plans.DataFacts(counted.classes, plans.ImagesPlan(**found, source="counted"))
-    if not found["train"]:
-        raise TlkitError(f"data: no training image is left: {lines[0]}" if lines else "data: there is no training image.")
     if resolved.arm.early_stopping is not None and not found["validation"]:
         raise TlkitError(
             "early_stopping: there are no validation images to watch.",
@@ -93,6 +92,17 @@ def prepare(
     )
     split = {"format": FORMAT, "skipped": lines, **{name: _positions(each) for name, each in sizes.items()}}
     return Prepared(plan, images, train, evaluated, split, len(lines))
+
+
+def _refuse_lost_class(images: Images, chosen: Chosen, training: Part, lines: Sequence[str]) -> None:
+    """What cannot be decoded may be skipped, but not a whole class of the training images."""
+    labels = images.splits["train"].labels
+    lost = set(labels[chosen.train].tolist()) - set(labels[training.indices].tolist())
+    if lost:
+        names = ", ".join(images.classes[label] for label in sorted(lost))
+        raise DataError(
+            f"data: no training image of class {names} can be decoded.", lines[0], "mend them, or take the class out"
+        )
 
 
 def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Network:
@@ -110,6 +120,7 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
     if job.weights is None:
         return network
     if value.startswith("run:"):
+        observer.note(f"{value}: begins from {job.weights.parent}")
         if not weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes):
             observer.note(f"{value}: its head is of other classes or another shape; this run's head begins anew")
         return network
@@ -126,9 +137,10 @@ def _evaluated(images: Images, chosen: Chosen, part: Callable[[str, data.Indices
         held = part("train", chosen.validation)
     if "test" in images.splits:
         test = part("test", np.arange(len(images.splits["test"].labels)))
-    return Evaluated(
-        held if held is not None and len(held.indices) else None, test if test is not None and len(test.indices) else None
-    )
+    for name, each in (("validation", held), ("test", test)):
+        if each is not None and not len(each.indices):
+            raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
+    return Evaluated(held, test)
 
 
 def _positions(part: Part | None) -> dict[str, Any]:

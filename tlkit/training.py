@@ -25,7 +25,7 @@ import tlkit
 from tlkit import files, plans, runfolder, runs, sources, weights
 from tlkit.engine.fit import Fit
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
-from tlkit.jobs import Job
+from tlkit.jobs import Job, is_done
 from tlkit.observer import Epoch, Observer
 from tlkit.recipe import FORMAT, arm_toml
 from tlkit.runfolder import Parameters, RunResult
@@ -80,23 +80,27 @@ class _Writer:
 
     def run(self) -> RunResult:
         done = self.job.result()
-        if done is not None and done.status == "finished" and done.digest == self.job.digest:
+        if done is not None and is_done(self.job, done):
             return done
         self._begin()
         plan, label = self.prepared.plan, self.job.label
-        self.observer.begin(label, epochs=plan.epochs, done=self.saved, steps=plan.steps_per_epoch)
+        self.observer.begin(label, epochs=plan.epochs, done=self.saved, steps=self.fit.ticks)
         try:
             for epoch in self.fit.epochs():
                 self._save(epoch)
                 self.observer.epoch(epoch)
+            if self.saved < plan.epochs and self.scores is not None:
+                better = f"none was better than epoch {self.scores.epoch}"
+                self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
             return self._result("finished")
         except Interrupted as error:
             self._result("interrupted")
-            raise Interrupted(
-                error.exit_code - 128,
-                f"{label}: {error.problem[:-1]} after {self.saved} of {plan.epochs} epochs, which are saved.",
-                *error.hints,
-            ) from None
+            kept = (
+                f"after {self.saved} of {plan.epochs} epochs, which are saved"
+                if self.saved
+                else "in its first epoch; nothing is saved yet"
+            )
+            raise Interrupted(error.exit_code - 128, f"{label}: {error.problem[:-1]} {kept}.", *error.hints) from None
         except (TlkitError, OSError, RuntimeError, MemoryError) as error:
             failure = self._failure(error)
             with contextlib.suppress(OSError):  # there may be room for this little
@@ -122,7 +126,9 @@ class _Writer:
         folder, plan = self.job.folder, self.prepared.plan
         state = folder / runfolder.CHECKPOINT / _STATE
         now = self._resolved()
-        if state.is_file():
+        for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
+            stray.unlink()
+        if state.is_file() and (folder / runfolder.WEIGHTS).is_file():
             self._continue(state, now)
             return
         (folder / runfolder.CHECKPOINT).mkdir(exist_ok=True)

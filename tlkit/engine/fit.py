@@ -20,6 +20,8 @@ from tlkit.observer import Epoch, Observer
 from tlkit.plans import Plan, batches_per_epoch
 from tlkit.schedule import factor
 
+_LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
+
 
 @dataclass
 class Progress:
@@ -71,6 +73,13 @@ class Fit:
         self._observer = observer
         self._watch = watch
         self._step = Step(network, plan, device)
+        self._done = 0  # ticks of this epoch
+
+    @property
+    def ticks(self) -> int:
+        """Training steps and evaluation batches of an epoch, as `Observer.step` counts them."""
+        parts = [part for part in (self._evaluated.validation, self._evaluated.test) if part is not None]
+        return self.plan.steps_per_epoch + sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in parts)
 
     def epochs(self) -> Iterator[Epoch]:
         """Train until the schedule or early stopping ends it; between two epochs the state may be saved.
@@ -133,7 +142,7 @@ class Fit:
             images = self._train_epoch(number)
         loss, correct, _ = self._step.sums()
         trained = time.perf_counter() - began
-        validation, test = self._scores(self._evaluated.validation), self._scores(self._evaluated.test)
+        validation, test = self._scores(number, self._evaluated.validation), self._scores(number, self._evaluated.test)
         best = self._is_best(number, validation)
         self.progress.epochs = number
         return Epoch(
@@ -162,7 +171,7 @@ class Fit:
             self._step(
                 [self._train.batch(chosen[at : at + size], number - 1, self._device) for at in range(0, len(chosen), size)]
             )
-            self._observer.step(number, step + 1)
+            self._tick(number, step + 1)
         bad, batches, what = self._step.sums()[2], batches_per_epoch(len(order), size), "the loss is not a number"
         if bad < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in self.network.tensors().values()):
             bad, what = batches - 1, "its step made weights that are not numbers"
@@ -170,14 +179,27 @@ class Fit:
             rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
             raise RunFailed(
                 f"epoch {number}, batch {bad + 1} of {batches}: {what}.",
-                f"the rates at the epoch's end were {rates}; lower ones, schedule.warmup_epochs or optimizer.clip_norm may help",
+                f"the rates at the epoch's end were {rates}",
+                _LOWER,
             )
         return len(order)
 
-    def _scores(self, part: Part | None) -> dict[str, float] | None:
+    def _tick(self, number: int, done: int) -> None:
+        self._done = done
+        self._observer.step(number, done)
+
+    def _scores(self, number: int, part: Part | None) -> dict[str, float] | None:
         if part is None:
             return None
-        return evaluate(self.network, part, batch_size=self.plan.batch_size, device=self._device, watch=self._watch)
+
+        def watch() -> None:
+            self._watch()
+            self._tick(number, self._done + 1)
+
+        scores = evaluate(self.network, part, batch_size=self.plan.batch_size, device=self._device, watch=watch)
+        if not math.isfinite(scores["loss"]):
+            raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
+        return scores
 
     def _is_best(self, number: int, validation: Mapping[str, float] | None) -> bool:
         """By validation accuracy, then loss, then the earlier; without validation images, the last."""
