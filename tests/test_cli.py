@@ -12,7 +12,8 @@ import pytest
 from conftest import TOY
 
 import tlkit as package
-from tlkit import api, cli, plans
+from tlkit import api, cli, files, plans
+from tlkit.errors import TlkitError
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -245,7 +246,7 @@ def test_apply_prints_results_to_stdout_and_progress_to_stderr(run: Cli, toy_rec
     code, output, text = run("apply", "toy.toml")
     assert code == 0
     assert "main" in output
-    assert "test accuracy" in output
+    assert "accuracy" in output
     assert "runs/toy/curves.svg" in output
     assert "epoch 1/2" in text
     assert "epoch 2/2" in text
@@ -260,6 +261,37 @@ def test_table_is_whole_where_there_is_no_terminal(run: Cli, toy_recipe: Path) -
     _, output, _ = run("apply", "toy.toml", "--set", "schedule.epochs=1", "--set", f"name='{'n' * 80}'")
     assert "…" not in output
     assert f"runs/{'n' * 80}: finished before, nothing to do." in output
+
+
+def test_class_folder_that_is_not_utf_8_is_a_message(run: Cli, tmp_path: Path) -> None:
+    for name in (b"ant", b"b\xff"):
+        (tmp_path / "images" / os.fsdecode(name)).mkdir(parents=True)
+        (tmp_path / "images" / os.fsdecode(name) / "0.png").touch()
+    code, output, text = run("init", "images")
+    assert (code, output) == (1, "")
+    assert text.startswith(r"images/b\udcff: the name of the class is not UTF-8.")
+
+
+def test_machine_without_a_home_needs_only_its_cache_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    (tmp_path / "a.png").touch()
+    monkeypatch.delenv("TLKIT_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    assert len(files.content([tmp_path / "a.png"])) == 64
+    with pytest.raises(TlkitError, match="there is no home folder") as error:
+        files.cache_folder()
+    assert "set HOME" in str(error.value)
+
+
+@pytest.mark.parametrize(("command", "code"), [("list >&-", 0), ("schema >&-", 0), ("validate nowhere.toml 2>&-", 1)])
+def test_closed_stream_is_no_traceback(tmp_path: Path, command: str, code: int) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m tlkit.cli {command}"], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(TOY)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from tlkit import testing
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.network import Stage
-from tlkit.plugin import Backbone, Dataset, Found, Images, Split
+from tlkit.plugin import Backbone, Dataset, Found, Head, Images, Split
 
 SOUND = Backbone(
     build="test_contract:sound",
@@ -123,8 +124,6 @@ def test_a_sound_backbone_passes_every_check(backbone: Backbone) -> None:
         (replace(SOUND, stages={"stem": ("conv1", "bn1", "bn2"), "top": ("block", "last")}), ["stem declares bn2"]),
         (replace(SOUND, stages=dict(reversed(SOUND.stages.items()))), ["builds the stages ['stem', 'top']"]),
         (replace(SOUND, stages=SOUND.stages | {"neck": ("neck",)}), ["it declares ['stem', 'top', 'neck']"]),
-        (replace(SOUND, stages={"head": ("conv1", "bn1"), "top": ("block", "last")}), ["cannot be called head"]),
-        (replace(SOUND, stages={"stem": ("conv1", "bn1"), "t.op": ("block", "last")}), ["cannot be called t.op"]),
     ],
 )
 def test_a_broken_backbone_is_told_what_breaks(broken: Backbone, words: list[str]) -> None:
@@ -132,6 +131,38 @@ def test_a_broken_backbone_is_told_what_breaks(broken: Backbone, words: list[str
         list(testing.check_backbone(broken))
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stages": {"head": ("conv1",)}}, ["cannot be called head"]),
+        ({"stages": {"backbone": ("conv1",)}}, ["cannot be called backbone"]),
+        ({"stages": {"t.op": ("block",)}}, ["cannot be called t.op"]),
+        ({"stages": {}}, ["stages is {}", '{"stem": ("conv1", "bn1")}']),
+        ({"stages": [("stem", ("conv1",))]}, ["stages is [("]),
+        ({"stages": {"stem": ("conv1")}}, ["stage stem is 'conv1'", '("conv1",)']),
+        ({"stages": {3: ("conv1",)}}, ["cannot be called 3"]),
+        ({"features": 0}, ["features is 0", "at least 1"]),
+        ({"features": 6.0}, ["features is 6.0"]),
+        ({"image_size": True}, ["image_size is True"]),
+        ({"minimum_size": -1}, ["minimum_size is -1"]),
+        ({"options": dict}, ["options is <class 'dict'>", "tlkit.plugin.Options"]),
+    ],
+)
+def test_a_declaration_that_breaks_the_contract_is_refused_when_it_is_made(
+    changes: dict[str, object], words: list[str]
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        replace(SOUND, **changes)
+    for word in ["test_contract:sound", *words]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [partial(Dataset, read="a:b"), partial(Head, build="a:b")])
+def test_options_are_a_model(kind: Callable[..., object]) -> None:
+    with pytest.raises(PluginError, match="a:b: options is 3"):
+        kind(options=3)
 
 
 PIXELS = np.zeros((6, 4, 4, 3), np.uint8)
@@ -152,6 +183,15 @@ DATASETS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "no_train": (lambda: Images(("a", "b"), {"test": Split(LABELS, pixels=PIXELS)}), ["with a split named train"]),
     "no_images": (lambda: PIXELS, ["gave ndarray"]),
     "twin_names": (lambda: images(classes=("a", "a")), ["two classes have one name"]),
+    "one_class": (lambda: images(classes=("a",)), ["classes are ('a',)", "at least 2"]),
+    "classes_list": (lambda: images(classes=["a", "b"]), ["classes are ['a', 'b']"]),
+    "empty_name": (lambda: images(classes=("a", "")), ["classes are ('a', '')"]),
+    "splits_list": (lambda: Images(("a", "b"), ["train"]), ["with a split named train"]),
+    "no_split": (lambda: Images(("a", "b"), {"train": LABELS}), ["train is a ndarray", "tlkit.plugin.Split"]),
+    "label_list": (lambda: images(labels=[0, 1] * 3), ["test: labels are a list", "int64"]),
+    "label_shape": (lambda: images(labels=LABELS[:, None]), ["test: labels are int64 (6, 1)"]),
+    "pixel_list": (lambda: images(pixels=[0] * 6), ["test: pixels are a list"]),
+    "file_names": (lambda: Images(("a", "b"), {"train": Split(LABELS, files=("x",) * 6)}), ["train: files", "pathlib.Path"]),
     "odd_split": (lambda: images(split="extra"), ['a split "extra"']),
     "label_type": (lambda: images(labels=LABELS.astype(np.int32)), ["test: labels are int32", "int64"]),
     "pixel_type": (lambda: images(pixels=PIXELS.astype(np.float32)), ["test: pixels are float32", "uint8"]),

@@ -5,12 +5,15 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
+from tlkit import initial
 from tlkit.errors import DataError, DataMissing
 from tlkit.plugin import Found, Images, Split, call
 from tlkit_folder import FolderOptions, folder
@@ -215,3 +218,14 @@ def counts_on_disk(part: Path) -> list[int]:
 def test_importing_the_plugin_imports_neither_torch_nor_the_reader() -> None:
     code = "import sys, tlkit_folder; sys.exit(' '.join({'torch', 'tlkit_folder.read'} & set(sys.modules)) or None)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_init_writes_toml_whatever_the_folders_are_called(tmp_path: Path) -> None:
+    root = tmp_path / "my\npictures\x7f"
+    for name in ("a\nb", "c\x7fd"):
+        (root / name).mkdir(parents=True)
+        for index in range(4):
+            Image.new("RGB", (40, 40)).save(root / name / f"{index}.png")
+    path = initial.write(root, tmp_path / "r.toml", force=False)
+    assert tomllib.loads(path.read_text())["data"]["options"]["path"] == root.name
+    assert "a\\nb" in path.read_text()

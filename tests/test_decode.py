@@ -1,6 +1,8 @@
 """Image files to pictures: torchvision's resize and crop, every kind of pixel, and never a picture of something else."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -249,3 +251,25 @@ def test_a_png_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(data)
     refused(path)
+
+
+@pytest.mark.parametrize("limit", [1000, 3000])  # 4200 pixels: Pillow warns above it, refuses above twice it
+def test_an_image_above_pillows_limit_is_an_error_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (60, 70)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert f"more pixels than Pillow takes, {limit:,}" in refused(path)
+
+
+def test_a_large_image_is_refused_where_warnings_are_not_errors(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (60, 70)).save(path)
+    code = (
+        "import sys, pathlib; from PIL import Image; from tlkit.engine import decode; Image.MAX_IMAGE_PIXELS = 3000\n"
+        "try: decode.decode(pathlib.Path(sys.argv[1]))\nexcept decode.ImageError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert str(path) in done.stdout
+    assert done.stderr == ""

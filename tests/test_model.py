@@ -136,9 +136,14 @@ def test_predict_and_embed_are_the_networks_own(tmp_path: Path) -> None:
         np.zeros((16, 16, 3), np.uint8),
         np.zeros((2, 16, 16), np.uint8),
         np.zeros((2, 3, 16, 16), np.uint8),
+        np.zeros((2, 0, 16, 3), np.uint8),
+        torch.zeros((2, 16, 16, 3), dtype=torch.uint8),
+        None,
+        "a.png",
+        [1, 2],
     ],
 )
-def test_pixels_of_another_kind_are_an_error_that_says_what_is_wanted(images: np.ndarray) -> None:
+def test_images_of_another_kind_are_an_error_that_says_what_is_wanted(images: object) -> None:
     with pytest.raises(TlkitError, match=r"\(N, H, W, 3\) uint8"):
         _model().predict(images)
 
@@ -226,13 +231,23 @@ ERRORS = {
     "head": (lambda: _model(head="linera"), 'did you mean "linear"?'),
     "weights": (lambda: _model(weights="imagenet"), 'toy has no weights "imagenet"'),
     "classes": (lambda: _model(classes=1), "classes is 1"),
-    "device": (lambda: _model(device="gpu"), "--device cpu"),
+    "classes of text": (lambda: _model(classes="4"), "classes is '4'"),
+    "classes not whole": (lambda: _model(classes=2.5), "classes is 2.5"),
+    "device": (lambda: _model(device="gpu"), "one of: auto, cpu, cuda, cuda:1"),
+    "unknown device": (lambda: _model(device="tpu"), "one of: auto, cpu, cuda, cuda:1"),
+    "no device": (lambda: _model(device=None), "one of: auto, cpu, cuda, cuda:1"),
     "image size": (lambda: _model(image_size=4), "image_size"),
     "frozen key": (lambda: _model().freeze("blok1").compile(lr_groups=RATES), 'did you mean "block1"?'),
     "no rate": (lambda: _model().compile(lr_groups={"head": 1e-3}), "trains but has no rate"),
     "optimizer": (lambda: _model().compile(lr_groups=RATES, optimizer="adamv"), 'did you mean "adam"?'),
     "schedule": (lambda: _model().compile(lr_groups=RATES, schedule="step"), "give either every or milestones"),
     "loss": (lambda: _model().compile(lr_groups=RATES, loss={"smoothing": 0.1}), "loss.smoothing"),
+    "no rates": (lambda: _model().compile(lr_groups=None), "lr_groups"),
+    "rates of text": (lambda: _model().compile(lr_groups="x"), "lr_groups"),
+    "optimizer of a number": (lambda: _model().compile(lr_groups=RATES, optimizer=3), "optimizers: sgd"),
+    "no schedule": (lambda: _model().compile(lr_groups=RATES, schedule=None), "schedules: constant"),
+    "batch of none": (lambda: _model().evaluate("synthetic", options=OPTIONS, batch_size=0), "batch_size is 0"),
+    "negative batch": (lambda: _model().evaluate("synthetic", options=OPTIONS, batch_size=-1), "batch_size is -1"),
     "rate": (lambda: _model().compile(lr_groups={"backbone": 0, "head": 1e-3}), "freeze.backbone = true"),
 }  # fmt: skip
 
@@ -246,6 +261,12 @@ def test_wrong_argument_is_a_message_with_the_fix(call, words: str) -> None:
 
 FIT_ERRORS = {
     "data": (("nowhere", {}), "Model.fit: nowhere is neither a data set nor a folder"),
+    "no data": ((None, {}), "Model.fit: a NoneType is neither a data set nor a folder"),
+    "data of a number": ((3, {}), "Model.fit: a int is neither a data set nor a folder"),
+    "pixels": ((np.zeros(3), {}), "Model.fit: a ndarray is neither a data set nor a folder"),
+    "split of a number": (("synthetic", {"split": 3}), "data.split"),
+    "options of text": (("synthetic", {"options": "x"}), "data.options"),
+    "augment of a number": (("synthetic", {"augment": 3}), "data.augment"),
     "classes": (("synthetic", {"options": {"classes": 3}}), "Model(.., classes=3)"),
     "augment": (("synthetic", {"augment": ["flip"]}), "data.augment"),
     "split": (("synthetic", {"split": {"train": 10, "train_per_class": 1}}), "give one"),
@@ -362,7 +383,7 @@ def test_epochs_take_the_batch_size_of_the_plan(toy_recipe: Path) -> None:
     changed = dataclasses.replace(made, batch_size=24)
     assert made.batch_size != 24
     list(tlkit.epochs(changed, observer=Steps()))
-    assert steps == [1, 2, 3]  # 72 images
+    assert steps == [1, 2, 3, 4, 5, 6]  # 72 training images, then 8 held out and 40 test images
 
 
 def test_epochs_of_a_folder_begin_paths_at_the_recipe(

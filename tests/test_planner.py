@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from torch import Tensor, nn
 from toy_training import training
 
 from tlkit import api, plans
 from tlkit.engine import memory
-from tlkit.errors import RecipeError, RunFolderError, TlkitError
+from tlkit.errors import PluginError, RecipeError, RunFolderError, TlkitError
+from tlkit.network import Stage
 from tlkit.plans import MemoryPlan, Plan
+from tlkit.plugin import Backbone
 
 RESNET = """\
 format = 1
@@ -157,10 +160,16 @@ def test_steps_of_an_epoch(images: int, batch: int, accumulate: int, batches: in
 def test_the_plans_steps_are_those_that_are_taken(toy_recipe: Path) -> None:
     for setting in ("optimizer={name='sgd', accumulate=2}", "data.batch_size=71"):
         mine = training(toy_recipe, setting, "schedule.epochs=1")
-        taken: list[int] = []
-        mine.fit._observer.step = lambda epoch, step, taken=taken: taken.append(step)
+        taken: list[object] = []
+        mine.fit._step.optimizer.register_step_post_hook(lambda *_, taken=taken: taken.append(_))
         list(mine.fit.epochs())
-        assert taken == list(range(1, mine.plan.steps_per_epoch + 1))
+        assert len(taken) == mine.plan.steps_per_epoch
+
+
+def test_one_image_that_batchnorm_cannot_learn_from_is_said(toy_recipe: Path) -> None:
+    """A ResNet's last map is one pixel at 32 px, so a batch of one image has one value per channel."""
+    with pytest.raises(TlkitError, match=r"data\.batch_size: 1 of 32 px cannot be trained on"):
+        training(toy_recipe, "backbone.name=resnet18", "data.image_size=32", "data.split.train=1")
 
 
 def test_what_has_no_effect_is_listed(toy_recipe: Path) -> None:
@@ -309,3 +318,35 @@ def test_a_plan_leaves_the_callers_random_numbers_alone(resnet_recipe: Path) -> 
     torch.manual_seed(2)
     api.plan(resnet_recipe)
     assert torch.equal(torch.rand(1), expected)
+
+
+def narrow() -> dict[str, nn.Module]:
+    return {"all": Stage({"conv": nn.Conv2d(3, 4, 3)})}
+
+
+class Counts(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.sum().item()
+
+
+def reads_values() -> dict[str, nn.Module]:
+    return {"all": Stage({"conv": nn.Conv2d(3, 4, 3), "counts": Counts()})}
+
+
+@pytest.mark.parametrize(
+    ("build", "features", "words"),
+    [
+        ("narrow", 5, ["(1, 4)", "declared are 5 features"]),
+        ("reads_values", 4, ["stage all fails", "meta"]),
+    ],
+)
+def test_a_backbone_that_cannot_be_planned_is_the_plugins_fault(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, build: str, features: int, words: list[str]
+) -> None:
+    target = f"test_planner:{build}"
+    broken = Backbone(build=target, stages={"all": ("conv",)}, features=features, classifier="fc", minimum_size=8)
+    monkeypatch.setattr("tlkit_toy.toy", broken)
+    with pytest.raises(PluginError) as caught:
+        api.plan(toy_recipe)
+    for word in [target, *words]:
+        assert word in str(caught.value)

@@ -1,6 +1,8 @@
 """tlkit predict: class and probability of images, as plain PyTorch works them out from the same files."""
 
+import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,12 +13,14 @@ import pytest
 import torch
 from conftest import TOY_RECIPE
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
 from torchvision.transforms import v2
 
 from tlkit import api, cli, prediction
 from tlkit.errors import ImageError, TlkitError
+from tlkit.report import tables
 
 Cli = Callable[..., tuple[int, str, str]]
 CLASSES = ("ant", "bee", "cat")
@@ -127,6 +131,39 @@ def test_table_shows_class_and_probability(finished: Path, images: list[Path], r
     assert CLASSES[int(best.argmax())] in line
     assert f"{float(best.max()):.1%}" in line
     assert sum(name in line.replace(str(images[0]), "") for name in CLASSES) == 1
+
+
+def test_long_path_is_whole_where_there_is_no_terminal(finished: Path, images: list[Path], run: Cli) -> None:
+    path = images[0].parent
+    for _ in range(3):
+        path /= "[red]n" * 30
+    path.mkdir(parents=True)
+    shutil.copy(images[0], path)
+    code, output, _ = run("predict", finished, path / images[0].name)
+    assert code == 0
+    (line,) = [line for line in output.splitlines() if "%" in line]
+    assert line.startswith(f"{path / images[0].name}   ")
+
+
+def test_narrow_terminal_cuts_nothing() -> None:
+    console = Console(width=30, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(tables.predictions([("i" * 70, [("c" * 50, 0.999)])]))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert (text.count("i"), text.count("c"), "99.9%" in text) == (70 + len("iii"), 50 + len("c"), True)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_path_that_is_not_utf_8_is_shown_with_its_bytes(
+    finished: Path, images: list[Path], run: Cli, options: list[str]
+) -> None:
+    path = Path(os.fsdecode(os.fsencode(images[0].parent) + b"/i\xff.png"))
+    shutil.copy(images[0], path)
+    code, output, text = run("predict", finished, path, *options)
+    assert (code, text) == (0, "")
+    shown = json.loads(output)[0]["image"] if options else output
+    assert r"/i\udcff.png" in shown
 
 
 @pytest.mark.parametrize(("top", "shown"), [(2, 2), (3, 3), (99, 3)])

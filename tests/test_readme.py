@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -222,21 +221,22 @@ def test_the_wheels_hold_everything(tmp_path: Path) -> None:
         assert (tmp_path / "site" / file).is_file()
 
 
-def test_the_plugin_shown_is_complete(run: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info = tmp_path / "tlkit_tiny-1.0.dist-info"
-    info.mkdir()
-    project = tomllib.loads(after("plugin: pyproject.toml"))["project"]
-    for group, names in project["entry-points"].items():
-        (info / "entry_points.txt").write_text(
-            f"[{group}]\n" + "\n".join(f"{name} = {target}" for name, target in names.items())
-        )
-    for name in ("tlkit_tiny.py", "tlkit_tiny_build.py"):
-        (tmp_path / name).write_text(after(f"plugin: {name}"))
-    monkeypatch.syspath_prepend(tmp_path)
+def test_the_plugins_shown_install_and_hold(run: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "pip install ./tlkit-tiny" in COMMANDS
+    folder, site = tmp_path / "tlkit-tiny", tmp_path / "site"
+    folder.mkdir()
+    for name in ("pyproject.toml", "tlkit_tiny.py", "tlkit_tiny_code.py"):
+        (folder / name).write_text(after(f"plugin: {name}"))
+    install = ["install", "./tlkit-tiny", "--no-deps", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", "pip", *install], cwd=tmp_path, check=True, capture_output=True)
+    pixels = np.stack([np.full((40, 40, 3), 255 * (index % 2), np.uint8) for index in range(8)])
+    np.savez(tmp_path / "noise.npz", x=pixels, y=np.arange(8) % 2)
+    monkeypatch.syspath_prepend(site)
     registry.scan.cache_clear()
     try:
-        assert registry.entry(Backbone, "tiny").version == project["version"]
+        assert registry.entry(Backbone, "tiny").version == "1.0"
         assert "same output cut after any stage" in run("tlkit check tiny")
+        assert "8 images" in run(f"tlkit check tiny_noise --data {tmp_path}")
     finally:
         registry.scan.cache_clear()
 

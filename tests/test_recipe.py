@@ -361,3 +361,9 @@ def test_paths_of_a_recipe_begin_at_its_folder(tmp_path: Path, monkeypatch: pyte
 
 def test_reading_a_recipe_again_gives_an_equal_one(toy_recipe: Path) -> None:
     assert reading.read(toy_recipe) == reading.read(Path(os.path.relpath(toy_recipe)))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(MINIMAL, encoding="utf-8-sig")
+    assert reading.read(path).name == "small"

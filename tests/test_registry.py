@@ -155,6 +155,10 @@ def test_unknown_name_lists_what_is_installed_and_the_nearest() -> None:
         ("1 +\n", "SyntaxError"),
         ("", "AttributeError"),
         ("raise RuntimeError\n", "RuntimeError"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+        ("class E(BaseException): pass\nraise E\n", "E."),
+        ("class E(Exception):\n    def __str__(self): raise ValueError\nraise E\n", "E."),
+        (BACKBONE.replace("features=3", "features=0"), "features is 0"),
     ],
 )
 def test_plugin_that_does_not_import_is_said_with_its_distribution(install: Install, code: str, reason: str) -> None:

@@ -420,6 +420,19 @@ def read_bug(found: Found, options: object) -> Images:
     raise AttributeError("a mistake of the plugin's own")
 
 
+def read_exits(found: Found, options: object) -> Images:
+    raise SystemExit(0)
+
+
+def read_mute(found: Found, options: object) -> Images:
+    raise Mute
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 def read(name: str) -> Images:
     return sources.read_data(Dataset(read=f"{__name__}:{name}"), Found(Path("root"), ()), None)
 
@@ -438,6 +451,8 @@ def test_what_a_plugin_reads_is_handed_on() -> None:
         ("read_else", PluginError, "gave dict, not tlkit.plugin.Images"),
         ("read_gone", DataError, "gone.png: cannot be read: No such file"),
         ("read_bug", PluginError, "failed: AttributeError: a mistake of the plugin's own"),
+        ("read_exits", PluginError, "read_exits: failed: SystemExit: 0."),
+        ("read_mute", PluginError, "read_mute: failed: Mute."),
         ("read_missing", PluginError, "cannot be loaded: AttributeError"),
     ],
 )

@@ -310,3 +310,22 @@ def test_a_real_parallel_checkpoint_is_read_without_its_wrapper_and_prefix(test_
 def test_a_real_npz_is_read_with_its_names(test_data: Path) -> None:
     tensors = weights.read(test_data / "weights" / "squeezenet1_0_caffe_bgr.npz")
     assert set(tensors) == set(torchvision.models.squeezenet1_0(weights=None).state_dict())
+
+
+def test_whole_numbers_for_a_floating_parameter_are_refused(tmp_path: Path, state: State) -> None:
+    path, network = tmp_path / "a.safetensors", network_of()
+    before = backbone_of(network)
+    save_safetensors(state | {"bn1.bias": torch.zeros(8, dtype=torch.int64)}, path)
+    with pytest.raises(WeightsError, match=r"bn1\.bias is int64, toy wants float32"):
+        load(network, path)
+    assert same(before, backbone_of(network))
+
+
+@pytest.mark.parametrize("value", [torch.tensor(float("nan")), torch.tensor(1e300, dtype=torch.float64)])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, state: State, value: Tensor) -> None:
+    path, network = tmp_path / "a.safetensors", network_of()
+    before = backbone_of(network)
+    save_safetensors(state | {"bn1.bias": value.repeat(8)}, path)
+    with pytest.raises(WeightsError, match=r"not finite.*\n.*bn1\.bias"):
+        load(network, path)
+    assert same(before, backbone_of(network))

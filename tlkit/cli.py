@@ -5,6 +5,7 @@ The rule: `--help`, `validate`, `list`, `show` and `schema` import no torch, nor
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -40,10 +41,12 @@ DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="forbid downloads")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+_ENDLESS = 1_000_000  # columns, more than any path has
 
 
 def main() -> NoReturn:
     """Run the command line; a message and an exit code instead of a traceback."""
+    _open_streams()
     try:
         code = app(standalone_mode=False, prog_name="tlkit")
         sys.stdout.flush()  # here, where a reader that went away can still be answered
@@ -219,14 +222,14 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Print class and probability of images, with the run's own preprocessing."""
-    from tlkit import prediction, sweep
+    from tlkit import files, prediction, sweep
     from tlkit.report import tables
 
     predictor = prediction.load(run, arm=arm, device=sweep.device_of(device))
     rows = []
     for image, row in zip(images, predictor.predict(images), strict=True):
         ranked = sorted(zip(predictor.classes, map(float, row), strict=True), key=lambda pair: -pair[1])
-        rows.append((str(image), ranked))
+        rows.append((files.shown(image), ranked))
     if as_json:
         sys.stdout.write(
             json.dumps([{"image": image, "probabilities": dict(ranked)} for image, ranked in rows], indent=2) + "\n"
@@ -240,7 +243,16 @@ def _console() -> Console:
 
     console = Console()
     # Without a terminal there is no width to keep to: a table that is cut would be read wrong by the next program.
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=_ENDLESS)
+
+
+def _open_streams() -> None:
+    """Give a closed stream (`>&-`) a place to go to, and print what cannot be encoded as its number."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # open as long as the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _say(text: str) -> None:

@@ -92,6 +92,15 @@ class Interrupted(TlkitError):
         self.exit_code = 128 + signum
 
 
+def reason(error: BaseException) -> str:
+    """Return the kind and the first line of an error that others raised, also where its text cannot be had."""
+    try:
+        text = next(iter(str(error).strip().splitlines()), "")
+    except Exception:  # a __str__ that fails
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return 'did you mean "x"?' for the closest choice, or "" where none is close."""
     match = get_close_matches(name, list(choices), n=1, cutoff=0.5)

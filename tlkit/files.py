@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tlkit.errors import DataError, RunFailed
+from tlkit.errors import DataError, RunFailed, TlkitError
 
 _CHUNK = 1 << 20  # bytes read at a time
 # A file changed less than this ago may change again without its times showing it, so its hash is not remembered yet:
@@ -22,7 +22,24 @@ _RACY = 2_000_000_000
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again: $TLKIT_CACHE, else ~/.cache/tlkit/store."""
-    return Path(os.environ.get("TLKIT_CACHE") or Path.home() / ".cache" / "tlkit" / "store")
+    return Path(os.environ.get("TLKIT_CACHE") or home_cache() / "store")
+
+
+def home_cache() -> Path:
+    """Return ~/.cache/tlkit.
+
+    Raises:
+        TlkitError: there is no home folder.
+    """
+    try:
+        return Path.home() / ".cache" / "tlkit"
+    except RuntimeError as error:
+        raise TlkitError("~/.cache/tlkit: there is no home folder.", "set HOME, or TLKIT_CACHE and TLKIT_DATA") from error
+
+
+def shown(path: Path) -> str:
+    r"""Return a path as text that any file and terminal can take: bytes that are not UTF-8 as \udcff."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def replace(path: Path, content: bytes | str) -> None:
@@ -105,7 +122,7 @@ def _memory() -> Iterator[sqlite3.Connection | None]:
             folder.mkdir(parents=True, exist_ok=True)
             memory = stack.enter_context(contextlib.closing(sqlite3.connect(folder / "hashes.sqlite", timeout=5)))
             memory.execute("create table if not exists hash (path blob primary key, stat text, sha256 text)")
-        except (OSError, sqlite3.Error):
+        except (OSError, sqlite3.Error, TlkitError):
             memory = None
         yield memory
 

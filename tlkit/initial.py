@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,17 +95,18 @@ def recipe_text(folder: Path, seen: Look, path: Path) -> str:
         else "\n[data.split]\nvalidation = 0.1  # of the training images, to choose the best epoch\n"
     )
     where = _relative(folder, path)
-    uneven = seen.most[0] > 3 * seen.least[0]
+    (least, least_name), (most, most_name) = seen.least, seen.most
+    uneven = most > 3 * least
     warn = "# The classes are uneven: accuracy alone flatters the large ones.\n" if uneven else ""
-    few = "# Few images a class: expect head_only to do as well as finetune.\n" if seen.least[0] < 10 * _FEW else ""
+    few = "# Few images a class: expect head_only to do as well as finetune.\n" if least < 10 * _FEW else ""
     return f"""\
 # Which is better for these images: a new last layer on a trained network, or training all of it?
 #
-#   tlkit plan {path}
-#   tlkit apply {path}
+#   tlkit plan {_one_line(path)}
+#   tlkit apply {_one_line(path)}
 #
-# Seen in {folder}: {len(seen.images.classes)} classes, {splits} images.
-# The smallest class is {seen.least[1]} with {seen.least[0]} training images, the largest {seen.most[1]} with {seen.most[0]}.
+# Seen in {_one_line(folder)}: {len(seen.images.classes)} classes, {splits} images.
+# The smallest class is {_one_line(least_name)} with {least} training images, the largest {_one_line(most_name)} with {most}.
 # Their short side is {seen.short_side} pixels (median of a sample).
 {warn}{few}# Result: not measured yet.
 format = 1
@@ -150,8 +153,10 @@ def _network(short_side: int) -> tuple[str, str, int]:
 
 def _short_side(file: Path) -> int | None:
     try:
-        with Image.open(file) as image:
-            return min(image.size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                return min(image.size)
     except Exception:  # whatever Pillow raises for a file that is no image; apply names it with its path
         return None
 
@@ -171,4 +176,9 @@ def _relative(folder: Path, path: Path) -> str:
 def _quoted(text: str) -> str:
     import json
 
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON takes as it is, and TOML does not
+
+
+def _one_line(text: object) -> str:
+    """Text for a comment: what TOML forbids there, and what no UTF-8 can hold, as Python escapes it."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], str(text))

@@ -5,6 +5,7 @@ The rule: a Model only builds a recipe, its argument names are the TOML's keys, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,7 @@ class Model:
         self, backbone: str, *, weights: str = "none", head: str = "linear", classes: int, image_size: int | None = None,
         seed: int = 0, device: str = "auto", offline: bool = False,
     ) -> None:  # fmt: skip
-        if classes < 2:
-            raise TlkitError(f"Model: classes is {classes}.", "at least 2")
+        _check_count("Model: classes", classes, least=2)
         self.classes = classes
         self.seed = seed
         self._places = Places(recipe=Path.cwd(), offline=offline)
@@ -105,14 +105,14 @@ class Model:
         Raises:
             TlkitError: a key owns no parameter, a part that trains has no rate, or the schedule names its epochs.
         """
-        shape = {"name": schedule} if isinstance(schedule, str) else dict(schedule)
+        shape = _named(schedule)
         if "epochs" in shape:
             raise TlkitError("Model.compile: schedule.epochs belongs to fit.", f"model.fit(.., epochs={shape['epochs']})")
         self._tables |= {
-            "optimizer": {"name": optimizer} if isinstance(optimizer, str) else dict(optimizer),
+            "optimizer": _named(optimizer),
             "schedule": shape | {"epochs": _enough(self._tables["freeze"], shape)},
-            "lr_groups": {key: dict(rate) if isinstance(rate, Mapping) else rate for key, rate in lr_groups.items()},
-            "loss": dict(loss or {}),
+            "lr_groups": _plain(lr_groups),
+            "loss": _plain(loss or {}),
         }
         self._plan()
         self._compiled = True
@@ -146,7 +146,7 @@ class Model:
                 "Model.fit: the model is not compiled.", 'model.compile(lr_groups={"backbone": 1e-4, "head": 1e-2})'
             )
         watcher = observer or Observer()
-        table = {"batch_size": batch_size, "augment": list(augment), "split": dict(split or {}), "options": dict(options or {})}
+        table = _plain({"batch_size": batch_size, "augment": augment, "split": split or {}, "options": options or {}})
         stopping = {} if early_stopping is None else {"early_stopping": {"patience": early_stopping}}
         schedule = {"schedule": self._tables["schedule"] | {"epochs": epochs}}
         resolved, places = self._resolve(data, table, schedule | stopping, where="Model.fit")
@@ -186,7 +186,8 @@ class Model:
         Raises:
             TlkitError: it has no test images, or they cannot be used.
         """
-        resolved, places = self._resolve(data, {"options": dict(options or {})}, {}, where="Model.evaluate")
+        _check_count("Model.evaluate: batch_size", batch_size, least=1)
+        resolved, places = self._resolve(data, {"options": _plain(options or {})}, {}, where="Model.evaluate")
         images, _ = self._images(resolved, places)
         if "test" not in images.splits:
             raise TlkitError(f"Model.evaluate: {data} has no test images.")
@@ -202,15 +203,15 @@ class Model:
 
     def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return class probabilities (N, classes) of files, or of (N, H, W, 3) uint8 RGB."""
-        return self._predictor().predict(_images(images))
+        return self._predictor().predict(images)
 
     def embed(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return pooled features (N, features) of files, or of (N, H, W, 3) uint8 RGB."""
-        return self._predictor().embed(_images(images))
+        return self._predictor().embed(images)
 
     def summary(self) -> None:
         """Print stages, parameters, what trains and how fast."""
-        Console().print(tables.plan(self._plan()))
+        Console().print(tables.network(self._plan()))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True."""
@@ -246,10 +247,10 @@ class Model:
         """Put a data set into the recipe: one by name, or a folder."""
         names = [entry.name for entry in registry.entries(Dataset)]
         places = self._places
-        name = str(data)
+        name = str(data) if isinstance(data, str | os.PathLike) else f"a {type(data).__name__}"
         if name not in names:
-            if not Path(data).is_dir():
-                raise TlkitError(f"{where}: {data} is neither a data set nor a folder.", f"data sets: {', '.join(names)}")
+            if not isinstance(data, str | os.PathLike) or not Path(data).is_dir():
+                raise TlkitError(f"{where}: {name} is neither a data set nor a folder.", f"data sets: {', '.join(names)}")
             name, places = "folder", Places(recipe=self._places.recipe, data=Path(data), offline=self._places.offline)
         tables = self._tables | {"data": self._tables["data"] | table | {"name": name}} | more
         return self._resolved(tables, places, where=where), places
@@ -291,5 +292,18 @@ def _enough(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
     return max([_EPOCHS, *(int(length) + 1 for length in lengths if isinstance(length, int | float))])
 
 
-def _images(images: Sequence[str | Path] | NDArray[np.uint8]) -> Sequence[Path] | NDArray[np.uint8]:
-    return images if isinstance(images, np.ndarray) else [Path(image) for image in images]
+def _check_count(what: str, value: object, *, least: int) -> None:
+    if not isinstance(value, int | np.integer) or value < least:
+        raise TlkitError(f"{what} is {value!r}.", f"a whole number, at least {least}")
+
+
+def _named(value: object) -> Tables:
+    """A table of the recipe; what is no mapping is its name, right or wrong."""
+    return _plain(value) if isinstance(value, Mapping) else {"name": value}
+
+
+def _plain(value: object) -> Any:
+    """A value as TOML has it: dict for any mapping, list for a tuple. What cannot be one is left for the recipe to refuse."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return list(value) if isinstance(value, tuple) else value

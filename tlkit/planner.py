@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit import network as networks
 from tlkit import partition, resolve
 from tlkit.engine import decode, memory
-from tlkit.errors import RecipeError, TlkitError
+from tlkit.errors import PluginError, RecipeError, TlkitError, reason
 from tlkit.network import Network
 from tlkit.partition import HEAD, Owned, Partition
 from tlkit.plans import (
@@ -28,6 +29,7 @@ from tlkit.plans import (
     steps_per_epoch,
     trains_in,
 )
+from tlkit.plugin import Backbone
 from tlkit.resolve import Resolved
 
 _FLOAT = 4  # bytes
@@ -78,7 +80,7 @@ def make(
     problems = partition.problems(divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name)
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
-    flops, outputs = _cost(network, resolved.image_size)
+    flops, outputs = _cost(network, resolved)
     cuts = tuple(_cut(divided, names, first) for first in divided.boundaries())
     draft = _Draft(resolved, facts, network, divided, cuts, device)
     batch, choices = _batch(draft, batch_size)
@@ -117,18 +119,40 @@ def _meta(resolved: Resolved, classes: int) -> Network:
         )  # fmt: skip
 
 
-def _cost(network: Network, image_size: int) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+def _cost(network: Network, resolved: Resolved) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
     """FLOPs and output shape of every stage and the head, for one image."""
     networks.freeze_(network, lambda _: False)
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
-    x = torch.empty(1, 3, image_size, image_size, device="meta")
+    x = torch.empty(1, 3, resolved.image_size, resolved.image_size, device="meta")
     with torch.no_grad():
         for index, name in enumerate([*network.stages, HEAD]):
-            with FlopCounterMode(display=False) as counter:
-                x = network.finish(x) if name == HEAD else network.run(x, start=index, stop=index + 1)
-            flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
+            if name == HEAD:
+                _check_width(x, resolved.backbone)
+            try:
+                with FlopCounterMode(display=False) as counter:
+                    x = network.finish(x) if name == HEAD else network.run(x, start=index, stop=index + 1)
+                flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
+            except Exception as error:  # whatever a third party's forward raises
+                target = resolved.head.build if name == HEAD else resolved.backbone.build
+                raise _unplannable(target, f"stage {name}", resolved.image_size, error) from error
     return flops, outputs
+
+
+def _check_width(x: Tensor, backbone: Backbone) -> None:
+    width = tuple(networks.pool(x).shape)
+    if width != (1, backbone.features):
+        raise PluginError(
+            f"{backbone.build}: its pooled output of one image is {width}, declared are {backbone.features} features.",
+            f"features={width[-1]}" if len(width) == 2 else "from (N, 3, H, W) to (N, features, h, w) or (N, features)",
+        )
+
+
+def _unplannable(target: str, part: str, size: int, error: Exception) -> PluginError:
+    return PluginError(
+        f"{target}: {part} fails on the meta device with images of {size} px: {reason(error)}.",
+        "plans run the network on shapes alone: forward may not look at values",
+    )
 
 
 def _cut(divided: Partition, names: Sequence[str], first: int) -> int:
@@ -223,18 +247,21 @@ def _memory(draft: _Draft, batch: int) -> MemoryPlan:
     arm, divided, network, size = draft.resolved.arm, draft.divided, draft.network, draft.resolved.image_size
     tensors = dict(network.owned())
     weights = sum(tensor.nbytes for tensor in network.tensors().values())
+    real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
     gradients = kept = 0
     for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):
         moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
         networks.freeze_(network, moving.__contains__)
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
-            kept = max(kept, memory.activations(network, cut=cut, batch=batch, image_size=size))
+            kept = max(kept, memory.activations(network, cut=cut, batch=real, image_size=size))
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
-                f"data.batch_size: {batch} of {size} px cannot be trained on: {error}.",
+                f"data.batch_size: {real} of {size} px cannot be trained on: {error}.",
                 "a larger data.batch_size, or a larger data.image_size",
             ) from error
+        except Exception as error:  # whatever a third party's forward raises in training alone
+            raise _unplannable(draft.resolved.backbone.build, "a training step", size, error) from error
     trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
     states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
     pictures = _pictures(draft.resolved, draft.facts) if draft.device.type == "cpu" else 0

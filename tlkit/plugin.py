@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from tlkit.errors import DataError, PluginError, TlkitError
+from tlkit.errors import DataError, PluginError, TlkitError, reason
 
 
 class Options(BaseModel):
@@ -47,6 +47,7 @@ class Convention:
     crop: float = 0.875
 
 
+_RESERVED = ("head", "backbone")  # keys of freeze and lr_groups that are no stage
 # Mean and std of ImageNet's training images, RGB 0..1: Krizhevsky et al. 2012 as used by torchvision's reference training.
 IMAGENET = Convention(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -124,6 +125,15 @@ class Backbone:
     minimum_size: int = 32
     summary: str = ""
 
+    def __post_init__(self) -> None:
+        """Raise PluginError where a field is of another kind than declared."""
+        _check_stages(self.build, self.stages)
+        _check_options(self.build, self.options)
+        for name in ("features", "image_size", "minimum_size"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise PluginError(f"{self.build}: {name} is {value!r}.", "a whole number, at least 1")
+
 
 @dataclass(frozen=True)
 class Head:
@@ -140,6 +150,10 @@ class Head:
     options: type[BaseModel] | None = None
     linear: bool = False
     summary: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise PluginError where the options are no model."""
+        _check_options(self.build, self.options)
 
 
 @dataclass(frozen=True)
@@ -217,6 +231,10 @@ class Dataset:
     licence: str = ""
     summary: str = ""
 
+    def __post_init__(self) -> None:
+        """Raise PluginError where the options are no model."""
+        _check_options(self.read, self.options)
+
 
 def call(target: str, *arguments: object) -> object:
     """Call the function that "module:function" names, and say whose fault it is when that fails.
@@ -229,15 +247,41 @@ def call(target: str, *arguments: object) -> object:
     module, _, name = target.partition(":")
     try:
         function: Callable[..., object] = getattr(import_module(module), name)
-    except Exception as error:  # whatever a third party's import raises
-        raise PluginError(
-            f"{target}: cannot be loaded: {type(error).__name__}: {error}.", "reinstall the plugin's distribution"
-        ) from error
+    except (KeyboardInterrupt, TlkitError):
+        raise
+    except BaseException as error:  # whatever a third party's import raises, SystemExit too
+        raise PluginError(f"{target}: cannot be loaded: {reason(error)}.", f"reinstall {_owner(module)}") from error
     try:
         return function(*arguments)
-    except TlkitError:
+    except (KeyboardInterrupt, TlkitError):
         raise
-    except Exception as error:  # likewise
+    except BaseException as error:  # likewise
         if isinstance(error, OSError) and error.filename:
             raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
-        raise PluginError(f"{target}: failed: {type(error).__name__}: {error}.") from error
+        raise PluginError(f"{target}: failed: {reason(error)}.", f"it comes with {_owner(module)}") from error
+
+
+def _owner(module: str) -> str:
+    """The distribution that holds a module; the module's package where that is not known."""
+    top = module.partition(".")[0]
+    try:
+        return metadata.packages_distributions()[top][0]
+    except Exception:  # none says that it holds it, or another one's metadata is damaged
+        return top
+
+
+def _check_stages(build: str, stages: object) -> None:
+    if not isinstance(stages, Mapping) or not stages:
+        raise PluginError(f"{build}: stages is {stages!r}.", 'stage -> module names: {"stem": ("conv1", "bn1")}')
+    for stage, modules in stages.items():
+        if not isinstance(stage, str) or stage in _RESERVED or not stage or "." in stage:
+            raise PluginError(
+                f"{build}: a stage cannot be called {stage}.", "a name; head and backbone mean something in recipes; no dots"
+            )
+        if not isinstance(modules, tuple) or not all(isinstance(module, str) for module in modules):
+            raise PluginError(f"{build}: stage {stage} is {modules!r}.", 'a tuple of module names: ("conv1",)')
+
+
+def _check_options(target: str, options: object) -> None:
+    if options is not None and not (isinstance(options, type) and issubclass(options, BaseModel)):
+        raise PluginError(f"{target}: options is {options!r}.", "a subclass of tlkit.plugin.Options, or None")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,28 +41,26 @@ class Predictor:
     batch_size: int
     device: torch.device
 
-    def predict(self, images: Sequence[Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return class probabilities (N, classes).
 
         Args:
             images: Files, or (N, H, W, 3) uint8 RGB.
 
         Raises:
-            DataError: a file cannot be decoded, or an array is of another kind.
+            DataError: a file cannot be decoded, or the images are of another kind.
         """
         return self._each(images, evaluate.probabilities, width=len(self.classes))
 
-    def embed(self, images: Sequence[Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return pooled features (N, features)."""
         return self._each(images, evaluate.embeddings, width=self.features)
 
     def _each(
-        self, images: Sequence[Path] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor], *, width: int
-    ) -> NDArray[np.float32]:
-        if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3):
-            raise DataError(
-                f"images: are {images.dtype} of shape {images.shape}.", "(N, H, W, 3) uint8 RGB, or a list of files"
-            )
+        self, images: Sequence[str | Path] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor], *,
+        width: int,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        images = _checked(images)
         rows = [np.zeros((0, width), np.float32)]
         for start in range(0, len(images), self.batch_size):
             rows.append(answer(self.network, self._input(images[start : start + self.batch_size])).cpu().numpy())
@@ -102,3 +101,18 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
     weights.load_whole_(network, folder / runfolder.WEIGHTS, backbone=built.backbone)
     convention = runfolder.convention(folder)
     return Predictor(network.to(device).eval(), classes, built.backbone.features, convention, size, batch, device)
+
+
+def _checked(images: object) -> Sequence[Path] | NDArray[np.uint8]:
+    """Return files or pixels; raise DataError where they are neither."""
+    wanted = "(N, H, W, 3) uint8 RGB, or a list of files"
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
+            raise DataError(f"images: are {images.dtype} of shape {images.shape}.", wanted)
+        return images
+    if not isinstance(images, Sequence) or isinstance(images, str):
+        raise DataError(f"images: are a {type(images).__name__}.", wanted)
+    for image in images:
+        if not isinstance(image, str | os.PathLike):
+            raise DataError(f"images: one of them is a {type(image).__name__}.", wanted)
+    return [Path(image) for image in images]

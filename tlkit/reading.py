@@ -45,7 +45,7 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         RecipeError: with every problem found.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except FileNotFoundError:
         raise TlkitError(f"{path}: there is no such recipe.", "tlkit init FOLDER writes one for a folder of images") from None
     except (OSError, UnicodeDecodeError) as error:

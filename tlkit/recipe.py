@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # recipe and arm names become folder names
 LONGEST = 80  # characters of such a name; the folder's own name adds seed and digest to it
 FORMAT: Final = 1
+LARGEST = 1e38  # of a learning rate or weight decay: float32, which they become, ends at 3.4e38
 
 
 class Table(BaseModel):
@@ -66,7 +67,7 @@ class DataTable(Table):
     augment: list[Literal["random_crop", "hflip"]] = Field(default_factory=list, description="applied to training images")
     crop: float | None = Field(
         default=None,
-        gt=0,
+        ge=0.1,
         le=1,
         description="part of the short side that the centre crop keeps; the weights' own where not given",
     )
@@ -84,8 +85,8 @@ class Until(Table):
 class Rate(Table):
     """A group's peak learning rate and its own optimizer settings."""
 
-    lr: float = Field(gt=0, description="peak learning rate")
-    weight_decay: float | None = Field(default=None, ge=0, description="the optimizer's where not given")
+    lr: float = Field(gt=0, le=LARGEST, description="peak learning rate")
+    weight_decay: float | None = Field(default=None, ge=0, le=LARGEST, description="the optimizer's where not given")
     momentum: float | None = Field(default=None, ge=0, lt=1, description="sgd only; the optimizer's where not given")
 
 
@@ -94,7 +95,7 @@ def _table_or(scalar: str) -> Discriminator:
 
 
 FreezeValue = Annotated[Annotated[bool, Tag("=bool")] | Annotated[Until, Tag("=table")], _table_or("=bool")]
-PositiveRate = Annotated[float, Field(gt=0)]
+PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
 RateValue = Annotated[Annotated[PositiveRate, Tag("=rate")] | Annotated[Rate, Tag("=table")], _table_or("=rate")]
 
 
@@ -111,7 +112,7 @@ class Sgd(OptimizerTable):
     name: Literal["sgd"]
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, le=LARGEST)
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Sgd:
@@ -128,14 +129,14 @@ class Adam(OptimizerTable):
         default=(0.9, 0.999), strict=False
     )
     eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, le=LARGEST)
 
 
 class AdamW(Adam):
     """torch.optim.AdamW."""
 
     name: Literal["adamw"]  # type: ignore[assignment]  # narrows the discriminator on purpose
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=LARGEST)
 
 
 class ScheduleTable(Table):

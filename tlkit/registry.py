@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import entrypoints
 
-from tlkit.errors import PluginError, nearest
+from tlkit.errors import PluginError, nearest, reason
 from tlkit.plugin import Backbone, Dataset, Head
 
 Plugin = TypeVar("Plugin", bound=Backbone | Dataset | Head)
@@ -103,10 +103,11 @@ def get(kind: type[Plugin], name: str) -> Plugin:
     entry = found[0]
     try:
         value = entrypoints.EntryPoint.from_string(entry.target, entry.name).load()
-    except Exception as error:  # whatever a third party's import raises
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a third party's import raises, SystemExit too
         raise PluginError(
-            f'{noun} "{name}": the plugin of {entry.distribution} {entry.version} does not import: {reason}.',
+            f'{noun} "{name}": the plugin of {entry.distribution} {entry.version} does not import: {reason(error)}.',
             f"its module is {entry.target.partition(':')[0]}; reinstall it, pip install --force-reinstall {entry.distribution}",
         ) from error
     if not isinstance(value, kind):

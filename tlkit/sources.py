@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel
 
 from tlkit import download, files, plugin
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing, nearest
-from tlkit.plugin import Backbone, Dataset, Download, Found, Images
+from tlkit.plugin import Backbone, Dataset, Download, Found, Images, Split
 
 NONE, RUN = "none", "run:"
 
@@ -43,7 +44,7 @@ class Places:
 
 def data_folder() -> Path:
     """Return the folder below which data sets lie: $TLKIT_DATA, else ~/.cache/tlkit/data."""
-    return Path(os.environ.get("TLKIT_DATA") or Path.home() / ".cache" / "tlkit" / "data")
+    return Path(os.environ.get("TLKIT_DATA") or files.home_cache() / "data")
 
 
 def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places, *, fetch: bool) -> Found:
@@ -88,9 +89,11 @@ def read_data(dataset: Dataset, found: Found, options: BaseModel | None) -> Imag
         PluginError: it broke the contract of `tlkit.plugin.Images`.
     """
     images = plugin.call(dataset.read, found, options)
-    if not isinstance(images, Images) or "train" not in images.splits:
+    if not isinstance(images, Images) or not isinstance(images.splits, Mapping) or "train" not in images.splits:
         raise PluginError(f"{dataset.read}: gave {type(images).__name__}, not tlkit.plugin.Images with a split named train.")
+    _check_classes(dataset.read, images.classes)
     for name, split in images.splits.items():
+        _check_split(dataset.read, name, split)
         count = len(split.files) if split.pixels is None else len(split.pixels)
         if count != len(split.labels) or count == 0:
             raise DataError(
@@ -103,6 +106,33 @@ def read_data(dataset: Dataset, found: Found, options: BaseModel | None) -> Imag
                 f"labels of {len(images.classes)} classes are 0 to {len(images.classes) - 1}",
             )
     return images
+
+
+def _check_classes(read: str, classes: object) -> None:
+    if not isinstance(classes, tuple) or not all(isinstance(name, str) and name for name in classes) or len(classes) < 2:
+        raise PluginError(f"{read}: classes are {classes!r}.", "a tuple of at least 2 names")
+    if len(set(classes)) < len(classes):
+        raise PluginError(f"{read}: two classes have one name.")
+
+
+def _check_split(read: str, name: object, split: object) -> None:
+    if name not in ("train", "validation", "test"):
+        raise PluginError(f'{read}: has a split "{name}".', "train, validation, test")
+    if not isinstance(split, Split):
+        raise PluginError(f"{read}: {name} is a {type(split).__name__}.", "a tlkit.plugin.Split")
+    labels, pixels = split.labels, split.pixels
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.ndim != 1:
+        raise PluginError(f"{read}: {name}: labels are {_kind(labels)}.", "an array (N,) int64")
+    if pixels is not None and not (
+        isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3
+    ):
+        raise PluginError(f"{read}: {name}: pixels are {_kind(pixels)}.", "an array (N, H, W, 3) uint8, or None")
+    if not isinstance(split.files, tuple) or not all(isinstance(file, Path) for file in split.files):
+        raise PluginError(f"{read}: {name}: files are not a tuple of pathlib.Path.")
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def data_content(dataset: Dataset, found: Found) -> str:
@@ -196,7 +226,7 @@ def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Pla
         if asked is not None:
             yield asked
         return
-    bases = [asked] if asked is not None else list(dict.fromkeys([data_folder(), Path.home() / ".cache" / "tlkit" / "data"]))
+    bases = [asked] if asked is not None else list(dict.fromkeys([data_folder(), files.home_cache() / "data"]))
     for base in bases:
         for folder in (base, base / name):
             yield folder
@@ -224,8 +254,8 @@ def _download_data(name: str, dataset: Dataset, options: BaseModel | None, place
 
 def _find_download(source: Download, value: str, name: str, places: Places, *, fetch: bool) -> Path:
     own = os.environ.get("TLKIT_WEIGHTS")
-    cache = Path.home() / ".cache" / "tlkit" / "weights"
-    torch_hub = Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch") / "hub" / "checkpoints"
+    cache = files.home_cache() / "weights"
+    torch_hub = Path(os.environ.get("TORCH_HOME") or files.home_cache().parent / "torch") / "hub" / "checkpoints"
     looked = [folder for folder in (Path(own) if own else None, cache, torch_hub) if folder is not None]
     for folder in looked:
         path = folder / source.filename

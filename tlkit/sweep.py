@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,12 +24,12 @@ def device_of(name: str) -> torch.device:
     Raises:
         TlkitError: there is no such device here.
     """
+    if not re.fullmatch("auto|(cpu|cuda)(:[0-9]+)?", str(name)):
+        raise TlkitError(f"--device {name}: is not supported.", "one of: auto, cpu, cuda, cuda:1")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise TlkitError(f"--device {name}: is not supported.", "one of: auto, cpu, cuda, cuda:1")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]

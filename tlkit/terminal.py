@@ -79,4 +79,5 @@ class TerminalObserver(Observer):
 
 
 def _metrics(metrics: Metrics) -> str:
-    return f"{metrics['accuracy']:.1%} ({metrics['loss']:.3f})"
+    loss = metrics["loss"]
+    return f"{metrics['accuracy']:.1%} ({f'{loss:.3f}' if loss < 1000 else f'{loss:.3g}'})"

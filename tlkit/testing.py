@@ -10,13 +10,12 @@ from torch import Tensor
 
 from tlkit import network as networks
 from tlkit import reading, registry, sources
-from tlkit.errors import PluginError, TlkitError, nearest
+from tlkit.errors import PluginError, TlkitError, nearest, reason
 from tlkit.network import Network
 from tlkit.plugin import Backbone, Dataset, Head
 from tlkit.sources import Places
 
 _CLASSES = 3  # of the head that a backbone is tried with
-_RESERVED = ("head", "backbone")
 
 
 def check(name: str, *, data: Path | None = None) -> Iterator[str]:
@@ -54,11 +53,6 @@ def check_backbone(backbone: Backbone) -> Iterator[str]:
     Raises:
         PluginError: what does not.
     """
-    clash = [stage for stage in backbone.stages if stage in _RESERVED or "." in stage]
-    if clash:
-        raise PluginError(
-            f"{backbone.build}: a stage cannot be called {clash[0]}.", "head and backbone mean something in recipes; no dots"
-        )
     network = _build(backbone)
     yield f"builds its stages: {', '.join(backbone.stages)}"
     _check_declared(network, backbone)
@@ -106,18 +100,8 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
     images = sources.read_data(dataset, found, options)
     if dataset.classes is not None and dataset.classes != len(images.classes):
         raise PluginError(f"{dataset.read}: gives {len(images.classes)} classes, declared are {dataset.classes}.")
-    if len(set(images.classes)) < len(images.classes):
-        raise PluginError(f"{dataset.read}: two classes have one name.")
     yield f"has {len(images.classes)} classes with names of their own"
     for split, each in images.splits.items():
-        if split not in ("train", "validation", "test"):
-            raise PluginError(f'{dataset.read}: has a split "{split}".', "train, validation, test")
-        if each.labels.dtype != "int64" or each.labels.ndim != 1:
-            raise PluginError(f"{dataset.read}: {split}: labels are {each.labels.dtype} {each.labels.shape}.", "(N,) int64")
-        if each.pixels is not None and (each.pixels.dtype != "uint8" or each.pixels.ndim != 4 or each.pixels.shape[3] != 3):
-            raise PluginError(
-                f"{dataset.read}: {split}: pixels are {each.pixels.dtype} {each.pixels.shape}.", "(N, H, W, 3) uint8"
-            )
         yield f"{split}: {len(each.labels)} images with labels in range"
 
 
@@ -143,7 +127,7 @@ def _embed(network: Network, backbone: Backbone, x: Tensor) -> Tensor:
         return network.embed(x)
     except Exception as error:  # whatever a third party's forward raises
         raise PluginError(
-            f"{backbone.build}: does not take images of {x.shape[-1]} px: {type(error).__name__}: {error}.",
+            f"{backbone.build}: does not take images of {x.shape[-1]} px: {reason(error)}.",
             f"declared is minimum_size={backbone.minimum_size}",
         ) from error
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tlkit import plugin
-from tlkit.errors import RunFolderError, WeightsError, nearest
+from tlkit.errors import PluginError, RunFolderError, WeightsError, nearest
 from tlkit.network import Network
 from tlkit.partition import HEAD
 from tlkit.plugin import Backbone
@@ -70,7 +70,8 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
     tensors = read(path)
     if rename:
         renamed = plugin.call(rename, tensors)
-        assert isinstance(renamed, dict)  # a plugin's contract, not a person's input
+        if not isinstance(renamed, dict) or not all(isinstance(tensor, Tensor) for tensor in renamed.values()):
+            raise PluginError(f"{rename}: gave {type(renamed).__name__}, not a dict of name -> tensor.")
         tensors = renamed
     mine, _ = _split(network.tensors())
     dropped = f"{backbone.classifier}."
@@ -102,6 +103,7 @@ def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, cl
     same = {key: tensor.shape for key, tensor in my_head.items()} == {key: tensor.shape for key, tensor in head.items()}
     if not same or tuple(class_names(path)) != classes:
         return False
+    _refuse_misfits(path, my_head, head, name)
     _copy_(my_head, head)
     return True
 
@@ -191,11 +193,27 @@ def _refuse_misfits(path: Path, mine: Mapping[str, Tensor], theirs: Mapping[str,
         for name in mine
         if name in theirs and theirs[name].shape != mine[name].shape
     ]
+    misshapen += [
+        f"{name} is {_dtype(theirs[name])}, {network} wants {_dtype(mine[name])}"
+        for name in mine
+        if name in theirs and mine[name].is_floating_point() and not theirs[name].is_floating_point()
+    ]
     if not (missing or surplus or misshapen):
+        _refuse_endless(path, mine, theirs)
         return
     lines = [_listed("missing", missing), _listed("surplus", surplus), _listed("misshapen", misshapen)]
     near = nearest(missing[0], surplus) if missing and surplus else ""
     raise WeightsError(f"{path}: does not fit {network}.", *lines, near.replace("did you mean", "is it renamed,"))
+
+
+def _refuse_endless(path: Path, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    bad = [name for name, tensor in theirs.items() if not tensor.to(mine[name].dtype).isfinite().all()]
+    if bad:
+        raise WeightsError(f"{path}: holds values that are not finite, or not in {_dtype(mine[bad[0]])}.", _listed("in", bad))
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _listed(kind: str, names: list[str]) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit.errors import DataError, DataMissing, nearest
+from tlkit.files import shown
 from tlkit.plugin import Found, Images, Split
 from tlkit_folder import FolderOptions
 from tlkit_folder.scan import SUFFIXES, images_below, listing
@@ -116,6 +117,11 @@ def _class_folders(part: Path) -> tuple[str, ...]:
         raise DataError(
             f"{part}: has no class sub-folders{loose}.", "put the images of each class into a sub-folder of its name"
         )
+    for name in found.folders:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{shown(part / name)}: the name of the class is not UTF-8.", "rename the folder") from error
     return found.folders
 
 

@@ -5,6 +5,7 @@ The rule: an image that cannot be decoded is an error with its path, never a pic
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,10 @@ Pixels = NDArray[np.uint8]
 # Room that a random crop needs: 224 pixels out of 256, Krizhevsky et al. 2012.
 CROP_ROOM = 256 / 224
 _FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+# An image of so many pixels is refused, not warned of. For the process: catch_warnings is not safe in the threads that decode.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def decode(path: Path) -> Image.Image:
     """Read an image file as RGB, turned as its EXIF says, transparency on white.
 
     Raises:
-        ImageError: it is no image, truncated, or of a kind that cannot be turned into RGB.
+        ImageError: it is no image, truncated, above Pillow's limit of pixels, or of a kind that cannot be turned into RGB.
     """
     try:
         with Image.open(path) as image:
@@ -62,6 +67,9 @@ def decode(path: Path) -> Image.Image:
         raise ImageError(f"{path}: there is no such file.") from None
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: is not an image.") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
+        raise ImageError(f"{path}: has more pixels than Pillow takes, {limit}.", "make the image smaller") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise ImageError(f"{path}: cannot be decoded: {error}.") from error
 

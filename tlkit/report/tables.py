@@ -17,39 +17,36 @@ from tlkit.registry import Entry
 
 def plan(shown: Plan) -> RenderableType:
     """Return a plan for a terminal."""
-    optimizer, schedule = shown.tables.optimizer.name, shown.tables.schedule.name
-    title = (
-        f"{shown.recipe} / {shown.arm}: {shown.tables.backbone.name} ({shown.tables.backbone.weights}), "
-        f"{shown.classes} classes, {shown.image_size} px, batch {shown.batch_size}, {optimizer}, {schedule}"
-    )
-    parts: list[RenderableType] = [Text(title, style="bold"), _stages(shown), _phases(shown)]
-    images = shown.images
-    parts.append(f"images     train {images.train:,}, validation {images.validation:,}, test {images.test:,} ({images.source})")
-    parts.append(f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in {shown.epochs} epochs")
-    memory = shown.memory
-    parts.append(
+    images, memory = shown.images, shown.memory
+    lines = [
+        f"images     train {images.train:,}, validation {images.validation:,}, test {images.test:,} ({images.source})",
+        f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in all",
         f"memory     about {_bytes(memory.total)} at its peak beside Python and torch: weights {_bytes(memory.weights)}, gradients "
-        f"{_bytes(memory.gradients)}, optimizer {_bytes(memory.optimizer)}, activations {_bytes(memory.activations)}, images {_bytes(memory.images)}"
-    )
-    parts += [f"chosen     {choice.what} = {choice.value}: {choice.reason}" for choice in shown.choices]
-    parts += [Text(f"unused     {line}", style="yellow") for line in shown.unused]
-    parts += [Text(f"warning    {line}", style="bold yellow") for line in shown.warnings]
-    return Group(*parts, "")
+        f"{_bytes(memory.gradients)}, optimizer {_bytes(memory.optimizer)}, activations {_bytes(memory.activations)}, "
+        f"images {_bytes(memory.images)}",
+        *(f"chosen     {choice.what}: {choice.value}: {choice.reason}" for choice in shown.choices),
+    ]
+    return Group(_title(shown), _stages(shown), _phases(shown), *map(Text, [_input(shown), *lines]), *_remarks(shown), "")
+
+
+def network(shown: Plan) -> RenderableType:
+    """Return of a plan what is known without data: the stages, and how images reach them."""
+    return Group(_title(shown), _stages(shown), Text(_input(shown)), *_remarks(shown), "")
 
 
 def result(summary: Mapping[str, Any]) -> RenderableType:
     """Return a recipe's result.json for a terminal, best arm first."""
-    table = Table("arm", title=f"{summary['recipe']}: best epoch by validation, mean over seeds", title_justify="left")
-    for name in ("seeds", "test accuracy", "test loss", "validation accuracy", "best epoch", "trained", "seconds", "status"):
-        table.add_column(name, justify="right" if name != "status" else "left")
-    notes: list[RenderableType] = []
+    title = f"{summary['recipe']}: the best epoch by validation; accuracy and loss on the test images"
+    table = Table("arm", title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("seeds", "accuracy", "loss", "validation", "epoch", "trained", "seconds", "status"):
+        table.add_column(name, justify="right" if name != "status" else "left", no_wrap=True)
+    notes: dict[str, str] = {}  # line -> style
     for arm, record in sorted(summary["arms"].items(), key=lambda item: -_mean(item[1], "accuracy")):
         runs = list(record["seeds"].values())
-        statuses = ", ".join(sorted({run["status"] for run in runs}))
         best = sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})
         validated = [run["validation"]["accuracy"] for run in runs if run["validation"]]
         table.add_row(
-            arm,
+            Text(arm),
             str(len(runs)),
             _interval(record["test"].get("accuracy"), percent=True),
             _interval(record["test"].get("loss"), percent=False),
@@ -57,18 +54,43 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             ", ".join(best),
             _count(runs[0]["parameters"]["trained"]),
             f"{sum(run['seconds'] for run in runs):.0f}",
-            statuses,
+            ", ".join(sorted({run["status"] for run in runs})),
         )
         for run in runs:
-            label = f"{arm}, seed {run['seed']}"
-            notes += [Text(f"warning    {label}: {line}", style="bold yellow") for line in run["warnings"]]
-            if run["skipped_images"]:
-                notes.append(Text(f"skipped    {label}: {run['skipped_images']} images that cannot be decoded", style="yellow"))
-            if not run["exact"]:
-                notes.append(
-                    Text(f"not exact  {label}: continued on another machine, or with other threads or versions", style="yellow")
-                )
-    return Group(table, *notes)
+            notes |= _notes(f"{arm}, seed {run['seed']}", run)
+    return Group(table, *(Text(line, style=style) for line, style in notes.items()))
+
+
+def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
+    """What a person should know of a run beside its figures: line -> style."""
+    notes = {f"warning    {label}: {line}": "bold yellow" for line in run["warnings"]}
+    if run["skipped_images"]:
+        notes[f"skipped    {label}: {run['skipped_images']} images that cannot be decoded"] = "yellow"
+    if not run["exact"]:
+        notes[f"not exact  {label}: continued on another machine, or with other threads or versions"] = "yellow"
+    return notes
+
+
+def _title(shown: Plan) -> Text:
+    tables = shown.tables
+    return Text(
+        f"{shown.recipe} / {shown.arm}: {tables.backbone.name} ({tables.backbone.weights}), {shown.classes} classes, "
+        f"{shown.image_size} px, batch {shown.batch_size}, {tables.optimizer.name}, {tables.schedule.name}",
+        style="bold",
+    )
+
+
+def _input(shown: Plan) -> str:
+    """How pixels reach the network, from the short side that a picture is resized to."""
+    side, augment = shown.image_size, shown.tables.data.augment
+    short = round(side / shown.input.crop)
+    line = f"input      {_pixels(shown.input)}; {shown.input.resize} to a short side of {short} px, centre {side} px"
+    return f"{line}; training: {', '.join(augment)}" if augment else line
+
+
+def _remarks(shown: Plan) -> list[Text]:
+    unused = [Text(f"unused     {line}", style="yellow") for line in shown.unused]
+    return unused + [Text(f"warning    {line}", style="bold yellow") for line in shown.warnings]
 
 
 def plugins(kind: str, entries: Sequence[Entry]) -> Table:
@@ -122,48 +144,43 @@ def _dataset(name: str, entry: Entry, shown: Dataset) -> RenderableType:
 
 def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Table:
     """Return images with their most probable classes."""
-    table = Table("image", "class", box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("probability", justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("image", overflow="fold")
+    table.add_column("class", overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
     for image, ranked in rows:
         for position, (name, probability) in enumerate(ranked):
-            table.add_row(image if position == 0 else "", name, f"{probability:.1%}")
+            table.add_row(Text(image if position == 0 else ""), Text(name), f"{probability:.1%}")
     return table
 
 
 def _stages(shown: Plan) -> Table:
-    table = Table("stage", box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for name in ("parameters", "trained"):
-        table.add_column(name, justify="right")
-    table.add_column("trains")
-    table.add_column("group")
-    for name in ("peak lr", "GFLOPs", "output"):
-        table.add_column(name, justify="right")
+    table = Table("stage", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("parameters", "trained", "trains", "group", "peak lr", "GFLOPs", "output"):
+        table.add_column(name, justify="left" if name in ("trains", "group") else "right", no_wrap=True)
     for row in shown.stages:
-        shape = " x ".join(map(str, row.output))
-        rates = ", ".join(f"{rate:g}" for rate in row.peak_lr)
-        cells = (
+        table.add_row(
+            row.name,
             f"{row.parameters:,}",
             f"{row.trained:,}",
             row.trains,
-            ", ".join(row.groups),
-            rates,
+            Text(", ".join(row.groups)),
+            ", ".join(f"{rate:g}" for rate in row.peak_lr),
             f"{row.flops / 1e9:.3f}",
-            shape,
+            "x".join(map(str, row.output)),
+            style="dim" if row.trains == "never" else "",
         )
-        table.add_row(row.name, *cells, style="dim" if row.trains == "never" else "")
-    table.add_row(
-        "total", f"{shown.total:,}", f"{shown.trained:,}", "", "", "", f"{shown.flops_per_image / 1e9:.3f}", "", style="bold"
-    )
+    flops = f"{shown.flops_per_image / 1e9:.3f}"
+    table.add_row("total", f"{shown.total:,}", f"{shown.trained:,}", "", "", "", flops, "", style="bold")
     return table
 
 
 def _phases(shown: Plan) -> Table:
-    table = Table("phase", "epochs", "steps", "fixed prefix", "trained", "why", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = Table("phase", "epochs", "steps", "fixed prefix", "trained", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, phase in enumerate(shown.phases, start=1):
         prefix = f"{phase.prefix[0]} .. {phase.prefix[-1]}" if len(phase.prefix) > 1 else "".join(phase.prefix) or "none"
-        table.add_row(
-            str(number), f"{phase.first} to {phase.last}", f"{phase.steps:,}", prefix, f"{phase.trained:,}", phase.reason
-        )
+        epochs = str(phase.first) if phase.first == phase.last else f"{phase.first} to {phase.last}"
+        table.add_row(str(number), epochs, f"{phase.steps:,}", prefix, f"{phase.trained:,}", phase.reason)
     return table
 
 
@@ -185,17 +202,24 @@ def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
 
 
 def _convention(shown: Convention) -> str:
+    return f"{_pixels(shown)}, {shown.resize}, centre crop {shown.crop:g}"
+
+
+def _pixels(shown: Convention) -> str:
     scale = "0..1" if shown.range == 1 else f"0..{shown.range:g}"
     numbers = [", ".join(f"{value:g}" for value in values) for values in (shown.mean, shown.std)]
-    return f"{shown.channels.upper()} {scale}, mean {numbers[0]}, std {numbers[1]}, {shown.resize}, centre crop {shown.crop:g}"
+    return f"{shown.channels.upper()} {scale}, mean {numbers[0]}, std {numbers[1]}"
 
 
 def _interval(value: Mapping[str, Any] | None, *, percent: bool) -> str:
+    """Mean and half of its 95 % interval."""
     if value is None:
         return ""
-    form = "{:.1%}" if percent else "{:.3f}"
-    text = form.format(value["mean"])
-    return text if value["low"] is None else f"{text} ({form.format(value['low'])} to {form.format(value['high'])})"
+    text = f"{value['mean']:.1%}" if percent else f"{value['mean']:.3f}"
+    if value["low"] is None:
+        return text
+    half = (value["high"] - value["low"]) / 2
+    return f"{text} ± {half * 100:.1f}" if percent else f"{text} ± {half:.3f}"
 
 
 def _mean(record: Mapping[str, Any], metric: str) -> float:
