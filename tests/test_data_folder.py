@@ -229,3 +229,26 @@ def test_init_writes_toml_whatever_the_folders_are_called(tmp_path: Path) -> Non
     path = initial.write(root, tmp_path / "r.toml", force=False)
     assert tomllib.loads(path.read_text())["data"]["options"]["path"] == root.name
     assert "a\\nb" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("parts", "said", "not_said"),
+    [
+        (["train/a", "train/b", "val/a", "val/b"], "folder val is the test set here", "test_fraction"),
+        (["train/a", "train/b", "test/a", "test/b"], "validation = 0.1", "is the test set here"),
+        (["train/a", "train/b", "val/a", "test/a"], 'path = "images"', "validation = 0.1"),
+        (["a", "b"], "test_fraction = 0.2", "is the test set here"),
+    ],
+)
+def test_init_says_where_test_images_come_from(tmp_path: Path, parts: list[str], said: str, not_said: str) -> None:
+    for part in parts:
+        (tmp_path / "images" / part).mkdir(parents=True)
+        for index in range(4):
+            Image.new("RGB", (40, 40)).save(tmp_path / "images" / part / f"{index}.png")
+    text = initial.write(tmp_path / "images", tmp_path / "r.toml", force=False).read_text()
+    assert said in text
+    assert not_said not in text
+    (tmp_path / "other").mkdir()
+    elsewhere = initial.write(tmp_path / "images", tmp_path / "other" / "r.toml", force=False).read_text()
+    assert "on this machine only" not in text
+    assert "not below this recipe" in elsewhere

@@ -29,12 +29,14 @@ class Look:
         least: Training images of the smallest class, and its name.
         most: Of the largest.
         short_side: Median over a sample, pixels.
+        test_from: The sub-folder that holds the test images; "" where a fraction of every class is taken.
     """
 
     images: Images
     least: tuple[int, str]
     most: tuple[int, str]
     short_side: int
+    test_from: str
 
 
 def write(folder: Path, output: Path | None, *, force: bool) -> Path:
@@ -74,12 +76,10 @@ def look(folder: Path) -> Look:
     if not sides:
         raise DataError(f"{folder}: none of {len(sample)} images looked at can be opened.", f"the first is {sample[0]}")
     least, most = int(counts.argmin()), int(counts.argmax())
-    return Look(
-        images,
-        (int(counts[least]), images.classes[least]),
-        (int(counts[most]), images.classes[most]),
-        int(statistics.median(sides)),
-    )
+    test_root = images.splits["test"].files[0].relative_to(folder).parts[0]
+    test_from = "" if any(file.relative_to(folder).parts[0] == test_root for file in train.files) else test_root
+    smallest, largest = (int(counts[least]), images.classes[least]), (int(counts[most]), images.classes[most])
+    return Look(images, smallest, largest, int(statistics.median(sides)), "" if test_root in images.classes else test_from)
 
 
 def recipe_text(folder: Path, seen: Look, path: Path) -> str:
@@ -97,6 +97,17 @@ def recipe_text(folder: Path, seen: Look, path: Path) -> str:
     where = _relative(folder, path)
     (least, least_name), (most, most_name) = seen.least, seen.most
     uneven = most > 3 * least
+    absolute = Path(where).is_absolute()
+    note = (
+        f"# Its folder {_one_line(seen.test_from)} is the test set here; validation images are taken from train.\n"
+        if seen.test_from not in ("", "test") and validation
+        else ""
+    )
+    fraction = (
+        ""
+        if seen.test_from
+        else "test_fraction = 0.2  # of every class, by file name: pictures of one thing may fall on both sides\n"
+    )
     warn = "# The classes are uneven: accuracy alone flatters the large ones.\n" if uneven else ""
     few = "# Few images a class: expect head_only to do as well as finetune.\n" if least < 10 * _FEW else ""
     return f"""\
@@ -106,9 +117,9 @@ def recipe_text(folder: Path, seen: Look, path: Path) -> str:
 #   tlkit apply {_one_line(path)}
 #
 # Seen in {_one_line(folder)}: {len(seen.images.classes)} classes, {splits} images.
-# The smallest class is {_one_line(least_name)} with {least} training images, the largest {_one_line(most_name)} with {most}.
+# The smallest class is {_one_line(least_name)} with {least:,} training images, the largest {_one_line(most_name)} with {most:,}.
 # Their short side is {seen.short_side} pixels (median of a sample).
-{warn}{few}# Result: not measured yet.
+{note}{warn}{few}# Result: not measured yet.
 format = 1
 name = "{_name(folder)}"
 
@@ -123,8 +134,8 @@ batch_size = {batch}
 augment = ["random_crop", "hflip"]  # leave out hflip where left and right mean something
 
 [data.options]
-path = {_quoted(where)}  # relative to this file
-{validation}
+path = {_quoted(where)}  # {"not below this recipe, so it holds on this machine only" if absolute else "relative to this file"}
+{fraction}{validation}
 [lr_groups]  # peak rates: what is trained already moves slowly, the new head fast
 backbone = 1e-4
 head = 1e-3
