@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 TOY = Path(__file__).parent / "toy"
 sys.path.insert(0, str(TOY))
 
+Cli = Callable[..., tuple[int, str, str]]
+
 TOY_RECIPE = """\
 format = 1
 name = "toy"
@@ -88,3 +90,20 @@ def tlkit(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run the command line in this process and in the test's folder: exit code, stdout, stderr."""
+    from tlkit import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tlkit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        return ended.value.code, output.out, output.err
+
+    return call

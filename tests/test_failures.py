@@ -15,33 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TOY_RECIPE
+from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
 
-from tlkit import api, cli, runfolder
+from tlkit import api, runfolder
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.observer import Epoch, Observer
 
 QUICK = ("schedule.epochs=1", "data.batch_size=auto")
 APPLY = ("apply", "toy.toml", "--set", QUICK[0], "--set", QUICK[1])
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run the command line in this process and in the recipe's folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(toy_recipe.parent)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tlkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return ended.value.code, output.out, output.err
-
-    return call
 
 
 @pytest.fixture

@@ -4,25 +4,23 @@ import io
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TOY_RECIPE
+from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
 from torchvision.transforms import v2
 
-from tlkit import api, cli, prediction
+from tlkit import api, prediction
 from tlkit.errors import ImageError, TlkitError
 from tlkit.report import tables
 
-Cli = Callable[..., tuple[int, str, str]]
 CLASSES = ("ant", "bee", "cat")
 
 
@@ -68,21 +66,6 @@ def images(tmp_path: Path) -> list[Path]:
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.jpg", exif=exif)
     return [*paths, tmp_path / "grey.png", tmp_path / "with space.png", tmp_path / "turned.jpg"]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run the command line in this process: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tlkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return ended.value.code, output.out, output.err
-
-    return call
 
 
 def _run(recipe_folder: Path, arm: str) -> Path:
