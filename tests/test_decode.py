@@ -273,3 +273,9 @@ def test_a_large_image_is_refused_where_warnings_are_not_errors(tmp_path: Path) 
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     assert str(path) in done.stdout
     assert done.stderr == ""
+
+
+def test_folder_is_not_a_damaged_image(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode.decode(tmp_path)
+    assert caught.value.problem == f"{tmp_path}: is a folder."

@@ -65,6 +65,8 @@ def decode(path: Path) -> Image.Image:
             return _rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise ImageError(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path}: is a folder.", "name the image files in it") from None
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: is not an image.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
