@@ -292,3 +292,12 @@ def test_reader_that_goes_away_is_no_traceback(toy_recipe: Path, arguments: list
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+def test_plan_without_images_invents_no_counts(toy_recipe: Path, run: Cli) -> None:
+    text = toy_recipe.read_text().replace('"synthetic"', '"folder"')
+    toy_recipe.write_text(text.replace("classes = 4\ntrain = 80\ntest = 40\nsize = 16", 'path = "nothere"'))
+    code, out, _ = run("plan", "toy.toml", "--classes", "7")
+    assert code == 0
+    assert "not here yet" in out
+    assert "an epoch" not in out

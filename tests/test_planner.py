@@ -350,3 +350,14 @@ def test_a_backbone_that_cannot_be_planned_is_the_plugins_fault(
         api.plan(toy_recipe)
     for word in [target, *words]:
         assert word in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_yet_is_planned_for_so_many_classes(toy_recipe: Path) -> None:
+    text = toy_recipe.read_text().replace('"synthetic"', '"folder"')
+    toy_recipe.write_text(text.replace("classes = 4\ntrain = 80\ntest = 40\nsize = 16", 'path = "nothere"'))
+    with pytest.raises(TlkitError, match="--classes N"):
+        api.plan(toy_recipe)
+    (made,) = api.plan(toy_recipe, classes=7).values()
+    assert made.classes == 7
+    assert made.images.source == "unknown"
+    assert made.stages[-1].parameters == 16 * 7 + 7

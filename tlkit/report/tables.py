@@ -18,9 +18,12 @@ from tlkit.registry import Entry
 def plan(shown: Plan) -> RenderableType:
     """Return a plan for a terminal."""
     images, memory = shown.images, shown.memory
-    lines = [
+    counts = [
         f"images     train {images.train:,}, validation {images.validation:,}, test {images.test:,} ({images.source})",
         f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in all",
+    ]
+    lines = [
+        *(counts if images.source != "unknown" else ["images     not here yet, so their number and the steps are not known"]),
         f"memory     about {_bytes(memory.total)} at its peak beside Python and torch: weights {_bytes(memory.weights)}, gradients "
         f"{_bytes(memory.gradients)}, optimizer {_bytes(memory.optimizer)}, activations {_bytes(memory.activations)}, "
         f"images {_bytes(memory.images)}",
@@ -180,7 +183,8 @@ def _phases(shown: Plan) -> Table:
     for number, phase in enumerate(shown.phases, start=1):
         prefix = f"{phase.prefix[0]} .. {phase.prefix[-1]}" if len(phase.prefix) > 1 else "".join(phase.prefix) or "none"
         epochs = str(phase.first) if phase.first == phase.last else f"{phase.first} to {phase.last}"
-        table.add_row(str(number), epochs, f"{phase.steps:,}", prefix, f"{phase.trained:,}", phase.reason)
+        steps = f"{phase.steps:,}" if shown.images.source != "unknown" else "?"
+        table.add_row(str(number), epochs, steps, prefix, f"{phase.trained:,}", phase.reason)
     return table
 
 
