@@ -11,12 +11,13 @@ import torchvision
 from torch import Tensor, nn
 from toy_training import training
 
-from tlkit import api, plans
+from tlkit import api, planner, plans, resolve
 from tlkit.engine import memory
 from tlkit.errors import PluginError, RecipeError, RunFolderError, TlkitError
 from tlkit.network import Stage
-from tlkit.plans import MemoryPlan, Plan
+from tlkit.plans import DataFacts, ImagesPlan, MemoryPlan, Plan
 from tlkit.plugin import Backbone
+from tlkit.sources import Places
 
 RESNET = """\
 format = 1
@@ -361,3 +362,11 @@ def test_a_folder_that_is_not_there_yet_is_planned_for_so_many_classes(toy_recip
     assert made.classes == 7
     assert made.images.source == "unknown"
     assert made.stages[-1].parameters == 16 * 7 + 7
+
+
+def test_a_plan_for_cuda_says_that_it_is_unverified(toy_recipe: Path) -> None:
+    (resolved,) = resolve.load(toy_recipe, (), Places(recipe=toy_recipe.parent))[1].values()
+    facts = DataFacts(4, ImagesPlan(80, 0, 40, "counted"))
+    on = {name: planner.make(resolved, facts, where="here", device=torch.device(name)).warnings for name in ("cpu", "cuda")}
+    assert on["cpu"] == ()
+    assert "CUDA is unverified" in on["cuda"][0]

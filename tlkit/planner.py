@@ -280,8 +280,11 @@ def _pictures(resolved: Resolved, facts: DataFacts) -> int:
 
 
 def _warnings(draft: _Draft) -> tuple[str, ...]:
-    """A frozen part with random weights: any stage without weights, and the head unless an earlier run brings its own."""
+    """What to think twice about: a part frozen with random weights (the head too, unless an earlier run brings its own), CUDA."""
     weights = draft.resolved.arm.backbone.weights
     frozen = dict.fromkeys(o.parameter.stage for o in draft.divided.parameters if o.trains_from is None)
     still = [stage for stage in frozen if weights == "none" or (stage == HEAD and not weights.startswith("run:"))]
-    return (f"frozen with random weights: {', '.join(still)}; they will never learn anything",) if still else ()
+    lines = [f"frozen with random weights: {', '.join(still)}; they will never learn anything"] if still else []
+    if draft.device.type == "cuda":
+        lines.append("CUDA is unverified: no test of tlkit has run on a GPU yet")
+    return tuple(lines)
