@@ -355,7 +355,7 @@ def test_paths_of_a_recipe_begin_at_its_folder(tmp_path: Path, monkeypatch: pyte
 
     (arm,) = resolve.load(recipe, ["backbone.weights=w.pth"], places)[1].values()
     assert sources._asked(arm.data_options, places) == home / "images"
-    found = sources.find_weights("w.pth", "toy", arm.backbone, places, fetch=False, run=resolve.find_run)
+    found = sources.find_weights("w.pth", "toy", arm.backbone, places, fetch=False, run=resolve.weights_of_run)
     assert found == home / "w.pth"
 
 

@@ -106,7 +106,7 @@ def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None]:
         problems.append(error)
     try:
         weights = sources.find_weights(
-            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=True, run=resolve.find_run
+            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=True, run=resolve.weights_of_run
         )
     except TlkitError as error:
         problems.append(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,7 @@ class _Resolver:
             return None
 
     def _convention(self, backbone: Backbone) -> Convention | None:
-        value, find = self.arm.backbone.weights, _weights_of_run
+        value, find = self.arm.backbone.weights, weights_of_run
         try:
             if value.startswith(sources.RUN):
                 path = sources.find_weights(value, self.arm.backbone.name, backbone, self.places, fetch=False, run=find)
@@ -204,11 +204,9 @@ class _Resolver:
         return backbone.weights[value].input if value in backbone.weights else backbone.input
 
 
-def _weights_of_run(path: Path) -> Path:
+def weights_of_run(path: Path) -> Path:
+    """Return the weights file of a run's folder, or of a recipe's best run."""
     return runfolder.choose(path) / runfolder.WEIGHTS
-
-
-find_run: Callable[[Path], Path] = _weights_of_run
 
 
 def _backbone_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
