@@ -78,6 +78,10 @@ class RunFailed(TlkitError):
     exit_code = 3
 
 
+class StoreError(TlkitError):
+    """Rows that cannot be kept in the cache; nothing is lost but the time to compute them again."""
+
+
 class RunLocked(TlkitError):
     """Another process is running this run."""
 

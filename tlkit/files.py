@@ -82,34 +82,61 @@ def sha256(path: Path) -> str:
     return total.hexdigest()
 
 
-def content(files: Iterable[Path], *, root: Path | None = None) -> str:
+def content(files: Iterable[Path], *, root: Path | None = None, again: bool = False) -> str:
     """Return one sha256 over the content of many files, and over their names below a folder where one is given.
-
-    Each file's own hash is remembered by (path, size, mtime, ctime, inode), as git's index does, so a folder that did not
-    change is not read again.
 
     Args:
         files: In an order that means something, or sorted.
         root: Folder below which names count; None where they do not.
+        again: Read every file, whatever is remembered of it.
 
     Raises:
         DataError: a file cannot be read.
     """
-    total, fresh = hashlib.sha256(), []
+    listed, total = list(files), hashlib.sha256()
+    for file, digest in zip(listed, digests(listed, again=again), strict=True):
+        name = file.relative_to(root).as_posix() if root is not None else ""
+        total.update(os.fsencode(name) + f"\0{digest.hex()}\n".encode())
+    return total.hexdigest()
+
+
+def digests(files: Iterable[Path], *, again: bool = False) -> list[bytes]:
+    """Return the sha256 of each file, 32 bytes.
+
+    Each is remembered by (path, size, mtime, ctime, inode), as git's index does, so a folder that did not change is not
+    read again.
+
+    Args:
+        files: Any, in any order.
+        again: Read every file, whatever is remembered of it.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    found, fresh = [], []
     with _memory() as memory:
         for file in files:
-            name = file.relative_to(root).as_posix() if root is not None else ""
             try:
                 path, stat = os.fsencode(file.resolve()), _stat(file)
-                digest = _remembered(path, stat, memory)
+                digest = None if again else _remembered(path, stat, memory)
                 if digest is None:
                     digest = sha256(file)
-                    fresh += [(path, stat, digest)] if _stat(file) == stat and not _racy(file) else []
+                    fresh += [(path, stat, digest)] if _stat(file) == stat and not _changing(file) else []
             except OSError as error:
                 raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
-            total.update(os.fsencode(name) + f"\0{digest}\n".encode())
+            found.append(bytes.fromhex(digest))
         _remember(fresh, memory)
-    return total.hexdigest()
+    return found
+
+
+def racy(changed: int, *, seen: int) -> bool:
+    """Return whether a file may have changed after it was looked at without its times showing it.
+
+    Args:
+        changed: The later of its mtime and ctime, in nanoseconds.
+        seen: When it was looked at, in nanoseconds since the epoch.
+    """
+    return seen - changed < _RACY
 
 
 @contextlib.contextmanager
@@ -142,9 +169,9 @@ def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connecti
             memory.executemany("insert or replace into hash values (?, ?, ?)", hashes)
 
 
-def _racy(file: Path) -> bool:
+def _changing(file: Path) -> bool:
     stat = file.stat()
-    return time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < _RACY
+    return racy(max(stat.st_mtime_ns, stat.st_ctime_ns), seen=time.time_ns())
 
 
 def _stat(file: Path) -> str:

@@ -1,0 +1,292 @@
+"""What lies in the cache, how much may lie there, and what goes first where that is too much.
+
+The rule: files are made, named and removed under one lock, and no file is touched whose name is not one that tlkit gives.
+Rows lie as <cache>/<kind>/<entry digest>/<segment>.rows with an .index beside each and one entry.json; see tlkit.store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakSet
+
+from tlkit import files
+from tlkit.errors import StoreError, TlkitError
+
+MOST = 20_000_000_000  # bytes of rows that are kept, or
+SHARE = 0.2  # of the disk that is free or already the store's, whichever is less
+ROWS, INDEX, ENTRY, PART = ".rows", ".index", "entry.json", ".part"
+INDEX_HEAD, INDEX_ROW = 88, 24  # bytes of an index before its rows, and of each row; the format is tlkit.segments'
+_STRAY = 3600.0  # seconds until a file of a writer that never finished is removed
+_PATIENCE = 60.0  # seconds until a lock that is not given up is an error; each is held for a moment
+_HASHES, MEASURED = "hashes.sqlite", "measured"  # beside the rows: files' remembered hashes, and measurements
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_OURS = re.compile(r"entry\.json|[0-9a-f]{32}\.(rows|index)|\.([0-9a-f]{32}\.part|(entry\.json|[0-9a-f]{32}\.index)\.\w+)")
+
+Scalar = str | int | float | bool | None
+
+
+class Kind(StrEnum):
+    """What rows are: decoded pictures, or outputs of a network's fixed prefix."""
+
+    PICTURES = "pictures"
+    FEATURES = "features"
+
+
+class Held(Protocol):
+    """Something of this process that reads a file of rows."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One entry of the store.
+
+    Attributes:
+        facts: What its rows were made from and how; empty where that cannot be read.
+        bytes: On the disk, with what a writer has not finished.
+        used: When a run last used any of it, seconds since the epoch.
+    """
+
+    kind: Kind
+    facts: dict[str, Scalar]
+    rows: int
+    bytes: int
+    used: float
+
+
+@dataclass(frozen=True)
+class _Segment:
+    path: Path  # of the rows
+    rows: int
+    bytes: int  # with the index
+    used: float
+
+
+_held: WeakSet[Held] = WeakSet()
+_holding = threading.Lock()
+
+
+def limit() -> int:
+    """Return how many bytes of rows may be kept: 20 GB, or 20 % of the disk that is free or the store's own, whichever is less.
+
+    $TLKIT_CACHE_BYTES, a whole number, sets another limit; 0 keeps nothing.
+
+    Raises:
+        TlkitError: the variable is no such number, or there is no home folder.
+    """
+    return _limit(_total())
+
+
+def room() -> int:
+    """Return the bytes that could still be written if all were evicted that may be."""
+    return _limit(_total()) - _total() + sum(each.bytes for each in _evictable())
+
+
+def listing() -> list[Listed]:
+    """Return the entries of the store, those used last first."""
+    found = []
+    for entry in _entries():
+        if whole := _segments(entry):
+            rows, used = sum(each.rows for each in whole), max(each.used for each in whole)
+            size = sum(stat.st_size for stat in _stats(entry).values())
+            found.append(Listed(Kind(entry.parent.name), _facts(entry), rows, size, used))
+    return sorted(found, key=lambda each: -each.used)
+
+
+def others() -> dict[str, int]:
+    """Return what else lies in the cache, name to bytes: remembered hashes and measurements, where there are any."""
+    sizes = {_HASHES: 0, MEASURED: 0}
+    with contextlib.suppress(OSError):
+        sizes[_HASHES] = (files.cache_folder() / _HASHES).stat().st_size
+    sizes[MEASURED] = sum(size for _, size in _measurements())
+    return {name: size for name, size in sizes.items() if size}
+
+
+def clear(kind: Kind | None = None) -> int:
+    """Remove rows, and without a kind the remembered measurements too; hashes of files stay.
+
+    What another process writes at this moment stays as well.
+
+    Returns:
+        The bytes freed.
+
+    Raises:
+        StoreError: the folder cannot be locked.
+    """
+    if not files.cache_folder().is_dir():
+        return 0
+    with lock():
+        before = _total()
+        for entry in _entries():
+            if kind in (None, entry.parent.name):
+                for segment in _segments(entry):
+                    remove(segment.path)
+                _sweep(entry)
+        freed = before - _total()
+        for path, size in _measurements() if kind is None else ():
+            with contextlib.suppress(OSError):
+                path.unlink()
+                freed += size
+        if kind is None:
+            with contextlib.suppress(OSError):
+                (files.cache_folder() / MEASURED).rmdir()
+    return freed
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[None]:
+    """Hold the store: one process at a time changes what lies there. Not to be taken twice.
+
+    Raises:
+        StoreError: it cannot be had.
+    """
+    from filelock import FileLock  # here, since the command line imports this module at its start
+
+    try:
+        folder = files.cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / ".lock", timeout=_PATIENCE)
+        held.acquire()
+    except TlkitError as error:  # no home folder
+        raise StoreError(error.problem, *error.hints) from error
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        raise unwritable(error) from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def make_room(need: int) -> None:
+    """Evict what was used least recently until so many bytes more fit; what this process reads stays. Under the lock.
+
+    Raises:
+        StoreError: they cannot fit; then nothing is evicted.
+    """
+    for entry in _entries():
+        _sweep(entry)
+    over = _total() + need - _limit(_total())
+    evictable = _evictable()
+    if over > sum(each.bytes for each in evictable):
+        raise StoreError(f"store: no room for {need:,} bytes more: at most {_limit(_total()):,} are kept.")
+    for segment in evictable:
+        if over <= 0:
+            break
+        remove(segment.path)
+        _sweep(segment.path.parent)
+        over -= segment.bytes
+
+
+def hold(reader: Held) -> None:
+    """Keep a file from being evicted by this process for as long as its reader lives."""
+    with _holding:
+        _held.add(reader)
+
+
+def remove(rows: Path) -> None:
+    """Remove a segment as far as the system lets, its index first: without one it is no segment. Under the lock."""
+    for path in (rows.with_suffix(INDEX), rows):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def unwritable(error: Exception) -> StoreError:
+    """Return a failed write in words."""
+    why = (error.strerror if isinstance(error, OSError) else None) or error
+    hint = "name another folder with TLKIT_CACHE, or make room with `tlkit cache clear`"
+    return StoreError(f"store: {files.shown(files.cache_folder())}: cannot be written: {why}.", hint)
+
+
+def _limit(total: int) -> int:
+    asked = os.environ.get("TLKIT_CACHE_BYTES")
+    if asked:
+        if not re.fullmatch(r"[0-9]{1,18}", asked):
+            raise TlkitError(f"TLKIT_CACHE_BYTES={asked}: is not a whole number of bytes.", "20000000000 is 20 GB")
+        return int(asked)
+    folder = files.cache_folder().absolute()
+    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    return min(MOST, int(SHARE * (shutil.disk_usage(there).free + total)))
+
+
+def _total() -> int:
+    return sum(stat.st_size for entry in _entries() for name, stat in _stats(entry).items() if name != ENTRY)
+
+
+def _evictable() -> list[_Segment]:
+    """What this process does not read, the least recently used first."""
+    with _holding:
+        held = {each.path for each in _held}
+    free = (each for entry in _entries() for each in _segments(entry) if each.path not in held)
+    return sorted(free, key=lambda each: each.used)
+
+
+def _entries() -> list[Path]:
+    found: list[Path] = []
+    for kind in Kind:
+        with contextlib.suppress(OSError):
+            found += (path for path in (files.cache_folder() / kind).iterdir() if _DIGEST.fullmatch(path.name))
+    return found
+
+
+def _stats(entry: Path) -> dict[str, os.stat_result]:
+    """Name to stat of what is tlkit's in a folder; another process may be removing it."""
+    found = {}
+    with contextlib.suppress(OSError), os.scandir(entry) as listed:
+        for each in listed:
+            if _OURS.fullmatch(each.name):
+                with contextlib.suppress(OSError):
+                    found[each.name] = os.stat(each.path, follow_symlinks=False)  # each.stat() has no inode on Windows
+    return found
+
+
+def _segments(entry: Path) -> list[_Segment]:
+    stats = _stats(entry)
+    pairs = ((name, Path(name).with_suffix(INDEX).name) for name in stats if name.endswith(ROWS))
+    found = []
+    for name, index in pairs:
+        if index in stats:
+            rows, size = (stats[index].st_size - INDEX_HEAD) // INDEX_ROW, stats[name].st_size + stats[index].st_size
+            found.append(_Segment(entry / name, max(rows, 0), size, stats[index].st_mtime))
+    return found
+
+
+def _sweep(entry: Path) -> None:
+    """Remove what writers left that never finished, and a folder that holds nothing else. Under the lock."""
+    stats, whole = _stats(entry), {each.path.stem for each in _segments(entry)}
+    strays = {name for name in stats if name != ENTRY and Path(name).stem not in whole}
+    for name in strays:
+        if time.time() - stats[name].st_mtime > _STRAY:
+            with contextlib.suppress(OSError):
+                (entry / name).unlink()
+    if set(_stats(entry)) <= {ENTRY}:
+        with contextlib.suppress(OSError):
+            (entry / ENTRY).unlink(missing_ok=True)
+            entry.rmdir()
+            entry.parent.rmdir()
+
+
+def _facts(entry: Path) -> dict[str, Scalar]:
+    try:
+        facts = json.loads((entry / ENTRY).read_bytes())["facts"]
+        return {str(name): value for name, value in facts.items() if isinstance(value, Scalar)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _measurements() -> list[tuple[Path, int]]:
+    with contextlib.suppress(OSError):
+        folder = files.cache_folder() / MEASURED
+        return [(path, path.stat().st_size) for path in sorted(folder.iterdir()) if path.is_file()]
+    return []
