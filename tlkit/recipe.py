@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from tlkit.augmentations import Augmentations, Views
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # recipe and arm names become folder names
 LONGEST = 80  # characters of such a name; the folder's own name adds seed and digest to it
 FORMAT: Final = 1
@@ -64,7 +66,10 @@ class DataTable(Table):
     name: str = Field(min_length=1, description="a data set that `tlkit list` shows")
     image_size: int | None = Field(default=None, ge=8, le=2048, description="pixels; the backbone's usual size where not given")
     batch_size: BatchSize = Field(default=32, description='images per step, or "auto"')
-    augment: list[Literal["random_crop", "hflip"]] = Field(default_factory=list, description="applied to training images")
+    augment: Augmentations = Field(default_factory=list, description="applied to training images, in this order")
+    augment_views: Views = Field(
+        default=None, description="fixed augmented views of each image; epoch e uses view e mod this, and they can be stored"
+    )
     crop: float | None = Field(
         default=None,
         ge=0.1,
@@ -104,6 +109,9 @@ class OptimizerTable(Table):
 
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="part of the running mean of the weights that a step keeps; the mean is evaluated"
+    )
 
 
 class Sgd(OptimizerTable):
@@ -220,6 +228,9 @@ class Arm(Table):
     )
     loss: LossTable = Field(default_factory=LossTable)
     early_stopping: EarlyStopping | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of convolutions and products; auto takes what is measured fastest here"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -14,12 +14,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tlkit import augmentations
 from tlkit.errors import nearest
 from tlkit.recipe import MAPS, Arm, Header
 
 NAMING = "letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder"
 Said = tuple[str, tuple[str, ...]]  # a place, and a problem with its hints
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
+_AUGMENT = ("data", "augment")
 _TABLE = {"model_type", "dict_type", "model_attributes_type"}  # pydantic's kinds of "not a table"
 
 
@@ -37,6 +39,8 @@ def place(line: ErrorDetails) -> tuple[int | str, ...]:
     loc = line["loc"]
     if len(loc) > 1 and loc[0] in ("optimizer", "schedule"):
         loc = (loc[0], *loc[2:])
+    if len(loc) > 3 and loc[:2] == _AUGMENT:
+        loc = (*loc[:3], *loc[4:])
     if len(loc) > 2 and loc[0] in MAPS:
         loc = (*loc[:2], *loc[3:])
     return tuple(part for part in loc if part not in ("=count", "=auto"))
@@ -62,6 +66,8 @@ def words(line: ErrorDetails, root: type[BaseModel], *, beside: Sequence[str] = 
         beside: Keys that may stand beside the root's own in what the person wrote.
     """
     kind, value, context, loc = line["type"], line["input"], line.get("ctx", {}), line["loc"]
+    if root is Arm and loc[:2] == _AUGMENT and len(loc) == 3:
+        return _no_such_augmentation(value)
     if kind == "extra_forbidden":
         return _no_such_key(loc, root, beside)
     if kind == "missing":
@@ -111,6 +117,18 @@ def _no_such_choice(value: object, expected: str, meaning: str) -> tuple[str, ..
     return (f"is {shown(value)}.", f"one of: {listed}", nearest(str(value), choices))
 
 
+def _no_such_augmentation(item: object) -> tuple[str, ...]:
+    """Say what is wrong with an item of data.augment that is none of the augmentations."""
+    names = typing.get_args(augmentations.Name)
+    listed = f"augmentations: {', '.join(names)}"
+    if not isinstance(item, str | dict):
+        return (f"is {shown(item)}, but should be a name, or a table with a name.", listed)
+    if isinstance(item, dict) and "name" not in item:
+        return (f"is {shown(item)}, and has no name.", listed)
+    name = item["name"] if isinstance(item, dict) else item
+    return (f"there is no augmentation {shown(name)}.", listed, nearest(str(name), names))
+
+
 def _should(line: ErrorDetails) -> str:
     if line["type"] in _TABLE:
         return "should be a table"
@@ -132,6 +150,8 @@ def _model(loc: tuple[int | str, ...], root: type[BaseModel]) -> type[BaseModel]
     """Return the model that a pydantic place leads to, where it leads to one."""
     found: list[type[BaseModel]] = [root]
     for part in loc:
+        if isinstance(part, int):  # an item of a list is what the list is made of
+            continue
         if len(found) > 1:  # a union of tables: the step is its tag
             found = [model for model in found if _tag(model) == part]
         elif part != "=table":
