@@ -1,120 +1,198 @@
-"""One optimizer step on one accumulation group, in the form that a graph could capture.
+"""One optimizer step on one accumulation group, in the form that a graph can capture.
 
-The rule: rates are tensors filled from outside; sums stay on the device and are read outside the step; nothing here asks
-the device for a number.
+The rule: every tensor that outlives a step keeps its address; rates are tensors filled from outside; sums stay on the device
+and are read outside the step; nothing here asks the device for a number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from tlkit import network as networks
+from tlkit.engine import optimizers
+from tlkit.engine.ema import Average
 from tlkit.network import Network
-from tlkit.plans import GroupPlan, Plan, trains_in
-from tlkit.recipe import AdamW
+from tlkit.plans import PhasePlan, Plan, trains_in
 
 Batch = tuple[Tensor, Tensor]
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the steps since `begin_` add up to.
+
+    Attributes:
+        loss: Of every image.
+        correct: Images whose largest logit is at their label, or at the largest of their soft targets.
+        bad: The first batch whose loss is not a number, from 0; -1 for none.
+        norms: Where there is one, the norm of its step's gradients before they were clipped, by group that trains.
+    """
+
+    loss: float
+    correct: int
+    bad: int
+    norms: Mapping[str, float]
 
 
 class Step:
-    """Training state of one network: optimizer, rates, sums.
+    """Training state of one network: optimizer, rates, running mean, sums.
+
+    A batch is the input of the phase's trained suffix and its targets: pictures (N, 3, H, W) float32 where no stage is fixed,
+    else the feature map that the fixed prefix gives, float32 or bfloat16, or pooled features (N, F) float32 where all are; and
+    labels (N,) int64 or soft targets (N, classes) float32.
 
     Args:
-        network: Changed by every call.
-        plan: Which parameter trains when, in which group.
+        network: Changed by every call; put into the plan's memory format here.
+        plan: Which parameter trains when, in which group, and the form of the step.
         device: That the network is on.
+        static: Keep every gradient at the address that the first step of a phase gave it, and set it to zero in place, as a
+            graph needs. Else it is dropped, which saves a pass over them. By default, where the device is a CUDA one.
     """
 
-    def __init__(self, network: Network, plan: Plan, device: torch.device) -> None:
+    def __init__(self, network: Network, plan: Plan, device: torch.device, *, static: bool | None = None) -> None:
         self.network = network
-        self._plan = plan
-        self._cut = 0
-        self._clip = plan.tables.optimizer.clip_norm
-        self._smoothing = plan.tables.loss.label_smoothing
-        self.optimizer = build_optimizer(network, plan, device)
-        self.rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        self.plan = plan
+        self._phase: PhasePlan | None = None
+        self._device = device
+        self._static = device.type == "cuda" if static is None else static
+        self._layout = LAYOUTS[plan.form.layout]
+        network.to(memory_format=self._layout)
+        self.optimizer = optimizers.build_optimizer(network, plan, device)
+        self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        decay = plan.tables.optimizer.ema
+        self.average = None if decay is None else Average(network, plan, decay)
+        self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._bad = torch.full((), -1, dtype=torch.int64, device=device)
         self._count = torch.zeros((), dtype=torch.int64, device=device)
+        self._bad = torch.full((), -1, dtype=torch.int64, device=device)
+        self._norms = torch.zeros(len(self.rates), dtype=torch.float32, device=device)
+        self._none = torch.zeros((), dtype=torch.float32, device=device)
+        # The CPU's memory is the host's, so there the norms wait for a bad step: a pass over the gradients that is saved.
+        self._seen = None if self._static or device.type != "cpu" else self._bad.numpy()
 
     def begin_(self, epoch: int) -> None:
         """Set the network to the phase of an epoch, from 1, and clear the sums."""
-        trains = {p.name for p in self._plan.parameters if trains_in(p.trains_from, epoch)}
+        phase = self.plan.phase(epoch)
+        trains = {p.name for p in self.plan.parameters if trains_in(p.trains_from, epoch)}
         networks.freeze_(self.network, trains.__contains__)
-        self._cut = len(self._plan.phase(epoch).prefix)
-        for total in (self._loss, self._correct, self._count):
+        if phase != self._phase:
+            self._phase = phase
+            groups = enumerate(self.optimizer.param_groups)
+            number = {id(parameter): index for index, group in groups for parameter in group["params"]}
+            self._members = [(number[id(p)], p) for p in self.network.parameters() if p.requires_grad]
+            self.network.zero_grad(set_to_none=True)
+        for total in (self._loss, self._correct, self._count, self._norms):
             total.zero_()
         self._bad.fill_(-1)
 
     def set_rates_(self, factor: float) -> None:
         """Fill every group's rate with its peak times the schedule's factor."""
-        for group in self._plan.groups:
+        for group in self.plan.groups:
             self.rates[group.name].fill_(group.lr * factor)
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one optimizer step on the mean loss of all images of the batches together."""
-        self.optimizer.zero_grad(set_to_none=True)
-        images = sum(len(labels) for _, labels in batches)
-        for x, labels in batches:
+        self._clear_()
+        known = self._bad >= 0
+        images = sum(len(targets) for _, targets in batches)
+        for x, targets in batches:
             logits = self.forward(x)
-            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self._smoothing)
-            part = loss if len(labels) == images else loss * (len(labels) / images)
+            loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.plan.tables.loss.label_smoothing)
+            part = loss if len(targets) == images else loss * (len(targets) / images)
             part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self._add_(loss.detach(), logits.detach(), labels)
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_([p for p in self.network.parameters() if p.grad is not None], self._clip)
+            self._add_(loss.detach(), logits.detach(), targets)
+        self._clip_(known)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits; the fixed prefix keeps nothing for the backward pass."""
-        with torch.no_grad():
-            x = self.network.run(x, stop=self._cut)
-        return self.network.finish(self.network.run(x, start=self._cut))
+        """Return logits (N, classes) float32 of the trained suffix."""
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=self._layout)
+        cut = 0 if self._phase is None else len(self._phase.prefix)
+        with self._autocast():
+            logits = self.network.finish(self.network.run(x, start=cut))
+        return logits.float()
 
-    def sums(self) -> tuple[float, int, int]:
-        """Read, from the device, the sum of losses over images, the correct ones, and the first batch with a bad loss or -1."""
-        return float(self._loss), int(self._correct), int(self._bad)
+    def embed(self, x: Tensor) -> Tensor:
+        """Return pooled features (N, F) float32 of pictures (N, 3, H, W), in the form of the step."""
+        with self._autocast():
+            return self.network.embed(x.contiguous(memory_format=self._layout)).float()
 
-    def _add_(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self._loss += loss.double() * len(labels)
+    def sums(self) -> Sums:
+        """Read the sums from the device."""
+        bad = int(self._bad)
+        groups = sorted({index for index, _ in self._members}) if bad >= 0 else ()
+        norms, names = self._norms.tolist(), list(self.rates)
+        return Sums(float(self._loss), int(self._correct), bad, {names[index]: norms[index] for index in groups})
+
+    def without_gradient(self) -> list[str]:
+        """Return the names of parameters that train in this phase and have no gradient after its last step."""
+        return [parameter.name for parameter, tensor in self.network.owned() if tensor.requires_grad and tensor.grad is None]
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the network hold the running mean of its weights, where the recipe asks for one, and then its own again."""
+        return nullcontext() if self.average is None else self.average.swapped()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs besides the network's tensors, by name; they are not copies."""
+        mean = {} if self.average is None else self.average.state()
+        return {**optimizers.state(self.optimizer, self.network, self.plan), **mean}
+
+    def load_state_(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the state to what `state` returned, after the network's tensors; other names are passed over.
+
+        Before the first step: what exists is filled in place, but what the checkpoint has not is dropped. Everything has its
+        parameter's strides, whatever those of the tensors are.
+
+        Raises:
+            KeyError: the running mean is not there.
+            RuntimeError: a tensor has another shape.
+        """
+        optimizers.load_state_(self.optimizer, tensors, self.network, self.plan)
+        if self.average is not None:
+            self.average.load_state_(tensors)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.plan.form.precision == "bfloat16")
+
+    def _clear_(self) -> None:
+        grads = [p.grad for _, p in self._members if p.grad is not None]
+        if not self._static:
+            self.optimizer.zero_grad(set_to_none=True)
+        elif grads:
+            torch._foreach_zero_(grads)
+
+    def _add_(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        labels = targets if targets.ndim == 1 else targets.argmax(1)
+        self._loss.add_(loss, alpha=len(targets))  # in float64
         self._correct += (logits.argmax(1) == labels).sum()
-        first_bad = ~torch.isfinite(loss) & (self._bad < 0)
-        self._bad.copy_(torch.where(first_bad, self._count, self._bad))
+        settled = torch.isfinite(loss) | (self._bad >= 0)
+        self._bad.copy_(torch.where(settled, self._bad, self._count))
         self._count += 1
 
-
-def build_optimizer(network: Network, plan: Plan, device: torch.device) -> torch.optim.Optimizer:
-    """Build the optimizer with every parameter that ever trains, its rates as 0-d tensors on the device.
-
-    The constructors read a tensor rate back to check it, so they get numbers and the tensors are put in afterwards.
-    """
-    tensors = {parameter.name: tensor for parameter, tensor in network.owned()}
-    members: dict[str, list[nn.Parameter]] = {group.name: [] for group in plan.groups}
-    for parameter in plan.parameters:
-        if parameter.trains_from is not None and parameter.group is not None:
-            members[parameter.group].append(tensors[parameter.name])
-    groups = [{"params": members[group.name], "name": group.name, **_settings(group)} for group in plan.groups]
-    optimizer = _construct(groups, plan, fused=device.type in ("cpu", "cuda"))
-    for group in optimizer.param_groups:
-        group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
-        # Fused SGD fails where one parameter of a group begins later than another. From zeros its first step is the same.
-        for parameter in group["params"] if group.get("momentum") else ():
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
-
-
-def _settings(group: GroupPlan) -> dict[str, float]:
-    settings = {"lr": group.lr, "weight_decay": group.weight_decay}
-    return settings if group.momentum is None else {**settings, "momentum": group.momentum}
-
-
-def _construct(groups: list[dict[str, object]], plan: Plan, *, fused: bool) -> torch.optim.Optimizer:
-    table = plan.tables.optimizer
-    if table.name == "sgd":
-        return torch.optim.SGD(groups, nesterov=table.nesterov, momentum=table.momentum, fused=fused)
-    kind = torch.optim.AdamW if isinstance(table, AdamW) else torch.optim.Adam
-    return kind(groups, betas=table.betas, eps=table.eps, fused=fused)
+    @torch.no_grad()
+    def _clip_(self, known: Tensor) -> None:
+        """Clip the gradients, and keep their norms up to the first bad step, its own included; `known` is whether one was."""
+        clip = self.plan.tables.optimizer.clip_norm
+        graded = [(group, p, p.grad) for group, p in self._members if p.grad is not None]
+        if not graded or (clip is None and self._seen is not None and self._seen < 0):
+            return
+        each = torch._foreach_norm([grad for _, _, grad in graded])
+        # torch.nn.utils.clip_grad_norm_ in two, bit for bit, with the norms of the tensors kept.
+        if clip is not None:
+            total = torch.linalg.vector_norm(torch.stack(each))
+            nn.utils.clip_grads_with_norm_([p for _, p, _ in graded], clip, total)
+        parts: list[list[Tensor]] = [[] for _ in self.rates]
+        for (group, _, _), norm in zip(graded, each, strict=True):
+            parts[group].append(norm)
+        norms = [torch.linalg.vector_norm(torch.stack(part)) if part else self._none for part in parts]
+        self._norms.copy_(torch.where(known, self._norms, torch.stack(norms)))

@@ -1,0 +1,91 @@
+"""A step on the toy backbone, random batches for it, and every tensor that it keeps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from toy_training import training
+
+from tlkit.engine.graph import Captured
+from tlkit.engine.step import Batch, Step
+from tlkit.execution import PLAIN, Form
+from tlkit.network import Network
+from tlkit.plans import Plan
+
+OPTIMIZERS = {
+    "sgd": '{name="sgd", momentum=0.9, weight_decay=1e-3',
+    "plain sgd": '{name="sgd", momentum=0.0',
+    "nesterov": '{name="sgd", momentum=0.9, nesterov=true',
+    "adam": '{name="adam", weight_decay=1e-3',
+    "adamw": '{name="adamw"',
+}
+LATE_STEM = "freeze.stem={epochs=1}"
+Taking = Step | Captured
+
+
+def table(optimizer: str, *more: str) -> str:
+    """A recipe's setting for an optimizer and further keys of its table."""
+    return "optimizer=" + ", ".join([OPTIMIZERS[optimizer], *more]) + "}"
+
+
+def made(recipe: Path, *settings: str, form: Form = PLAIN) -> tuple[Network, Plan]:
+    """A network of the toy recipe, set to no phase yet, and its plan in a form."""
+    mine = training(recipe, "lr_groups={backbone=3e-3, head=2e-2}", *settings)
+    return mine.network, replace(mine.plan, form=form)
+
+
+def batch(network: Network, plan: Plan, epoch: int = 1, *, images: int = 16, seed: int = 0, soft: bool = False) -> Batch:
+    """Random pictures as the fixed prefix of an epoch's phase gives them, and random targets."""
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(images, 3, 16, 16, generator=draw)
+    x = x.contiguous(memory_format=torch.channels_last) if plan.form.layout == "channels_last" else x
+    device = network.head.weight.device
+    with torch.no_grad():
+        x = network.run(x.to(device), stop=len(plan.phase(epoch).prefix))
+    labels = torch.randint(plan.classes, (images,), generator=draw)
+    targets = torch.rand(images, plan.classes, generator=draw).softmax(1) if soft else labels
+    return x, targets.to(device)
+
+
+def group(network: Network, plan: Plan, epoch: int = 1, *, seed: int = 0) -> list[Batch]:
+    """One full accumulation group."""
+    return [batch(network, plan, epoch, seed=100 * seed + each) for each in range(plan.tables.optimizer.accumulate)]
+
+
+def train(step: Taking, *, steps: int, epoch: int = 1, first: int = 0) -> None:
+    """Take steps, each at a rate and on batches of its own."""
+    whole = step.step if isinstance(step, Captured) else step
+    for at in range(first, first + steps):
+        whole.set_rates_(1 / (1 + at))
+        step(group(whole.network, whole.plan, epoch, seed=at))
+
+
+def still(network: Network) -> None:
+    """Switch dropout off."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+def everything(step: Step) -> dict[str, Tensor]:
+    """Every tensor that outlives a step, by name."""
+    own = {name: value for name, value in vars(step).items() if isinstance(value, Tensor)}
+    grads = {f"grad of {p.name}": t.grad for p, t in step.network.owned() if t.grad is not None}
+    rates = {f"rate of {name}": rate for name, rate in step.rates.items()}
+    lists = {} if step.average is None else {f"weight {i}": t for i, t in enumerate(step.average._weights)}
+    return {**step.network.tensors(), **step.state(), **rates, **own, **grads, **lists}
+
+
+def addresses(step: Step) -> dict[str, int]:
+    return {name: tensor.data_ptr() for name, tensor in everything(step).items()}
+
+
+def copies(step: Step) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in {**step.network.tensors(), **step.state()}.items()}
+
+
+def assert_same(mine: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert mine.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert torch.equal(mine[name], tensor), name
