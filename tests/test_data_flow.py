@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from toy_training import CPU, Training, training
 
-from tlkit.engine import data
+from tlkit import augmentations, cache
 from tlkit.engine.augment import augment
-from tlkit.engine.data import Library, Part, Pictures, TrainingPart, normalise, sound
+from tlkit.engine.data import Library, Part, TrainingPart, normalise, sound
 from tlkit.engine.decode import Geometry
+from tlkit.engine.mix import mixing
+from tlkit.engine.pictures import Pictures
 from tlkit.errors import DataError
 from tlkit.plugin import IMAGENET, Images, Split
 
@@ -24,8 +26,13 @@ def quiet(done: int, total: int) -> None: ...
 def epoch_of(mine: Training, epoch: int, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     """Every picture and label of an epoch, in its order."""
     order = mine.prepared.train.order(epoch)
-    parts = [mine.prepared.train.batch(order[at : at + size], epoch, CPU) for at in range(0, len(order), size)]
-    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+    return batches_of(mine.prepared.train, order, epoch, size)
+
+
+def batches_of(part: Part, order: np.ndarray, epoch: int = 0, size: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
+    chunks = [order[at : at + size] for at in range(0, len(order), size)]
+    inputs, targets = ([read(chunk, epoch, CPU) for chunk in chunks] for read in (part.inputs, part.targets))
+    return torch.cat(inputs), torch.cat(targets)
 
 
 def test_an_epoch_uses_every_training_image_once(toy_recipe: Path) -> None:
@@ -67,8 +74,8 @@ def test_arms_of_one_seed_share_order_augmentation_and_initial_head(toy_recipe: 
 
 
 @pytest.mark.parametrize("names", ["[]", '["random_crop", "hflip"]'])
-def test_pictures_decoded_again_at_every_use_are_those_held_in_memory(toy_recipe: Path, names: str) -> None:
-    held, again = (training(toy_recipe, f"data.augment={names}", "data.image_size=24", share=share) for share in (0.9, 0.0))
+def test_pictures_decoded_again_at_every_use_are_those_stored(toy_recipe: Path, names: str) -> None:
+    held, again = (training(toy_recipe, f"data.augment={names}", "data.image_size=24", keep=keep) for keep in (True, False))
     for epoch in (0, 1):
         (x, labels), (other, others) = epoch_of(held, epoch), epoch_of(again, epoch)
         assert x.shape == (72, 3, 24, 24)
@@ -76,9 +83,9 @@ def test_pictures_decoded_again_at_every_use_are_those_held_in_memory(toy_recipe
         assert torch.equal(labels, others)
     for name in ("validation", "test"):
         parts = [getattr(mine.prepared.evaluated, name) for mine in (held, again)]
-        for (x, labels), (other, others) in zip(*(part.batches(7, CPU) for part in parts), strict=True):
-            assert torch.equal(x, other)
-            assert torch.equal(labels, others)
+        (x, labels), (other, others) = (batches_of(part, part.indices) for part in parts)
+        assert torch.equal(x, other)
+        assert torch.equal(labels, others)
 
 
 def test_augmentation_reaches_training_images_and_no_others(toy_recipe: Path) -> None:
@@ -89,28 +96,51 @@ def test_augmentation_reaches_training_images_and_no_others(toy_recipe: Path) ->
     assert torch.equal(x[mirrored].flip(3), y[mirrored])
     for name in ("validation", "test"):
         first, second = (getattr(mine.prepared.evaluated, name) for mine in (plain, flipped))
-        assert torch.equal(next(first.batches(99, CPU))[0], next(second.batches(99, CPU))[0])
+        assert torch.equal(*(part.inputs(part.indices, 3, CPU) for part in (first, second)))
 
 
-def random_pictures(count: int, share: float) -> Pictures:
+def random_pictures(count: int, *, keep: bool) -> Pictures:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 12, 15, 3), dtype=np.uint8)
-    return Pictures(Split(np.zeros(count, np.int64), pixels=pixels), GEOMETRY, share)
+    return Pictures(Split(np.zeros(count, np.int64), pixels=pixels), GEOMETRY, keep=keep)
 
 
-def test_what_is_prepared_in_parts_is_the_same_picture_in_memory_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large part that finds no room, then a small one that does: neither may show the other's memory."""
-    reference = random_pictures(40, 0.0).get(np.arange(40))
-    pictures = random_pictures(40, 0.5)
-    monkeypatch.setattr(data, "free_memory", lambda device: 2 * 8 * 8 * 3 * 10)  # room for fewer than ten pictures
+def test_what_is_prepared_in_parts_is_the_same_picture_stored_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large part that finds no room in the store, then a small one that does: neither may show the other's pictures."""
+    reference = random_pictures(40, keep=False).get(np.arange(40))
+    notes: list[str] = []
+    pictures = random_pictures(40, keep=True)
+    pictures.note = notes.append
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", "2000")  # ten pictures of 192 bytes, each with its key, do not fit
     assert not pictures.prepare(np.arange(30), progress=quiet)
     assert not pictures.prepare(np.arange(30, 36), progress=quiet)
     for chosen in (np.arange(30), np.arange(30, 36), np.array([35, 2, 31, 39]), np.arange(40)[::-1].copy()):
         assert torch.equal(pictures.get(chosen), reference[torch.from_numpy(chosen)])
+    (note,) = notes
+    assert "do not fit" in note
+    assert "decoded again every epoch" in note
+
+
+def test_arrays_of_the_right_size_are_used_as_they_are() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    pictures = Pictures(Split(np.zeros(5, np.int64), pixels=pixels), Geometry(8, 8, "bilinear"))
+    assert not pictures.prepare(np.arange(5), progress=quiet)
+    assert np.array_equal(pictures.get(np.array([3, 0])).numpy(), pixels[[3, 0]])
+    assert not cache.listing()
+
+
+def test_pictures_that_live_on_a_device_are_the_same() -> None:
+    pictures = random_pictures(12, keep=True)
+    chosen = np.array([1, 4, 5, 9])
+    pictures.prepare(chosen, progress=quiet)
+    expected = pictures.get(np.array([9, 1, 9]))
+    assert not pictures.settle_(chosen, CPU, share=1e-12)
+    assert pictures.settle_(chosen, CPU, share=0.5)
+    assert torch.equal(pictures.get(np.array([9, 1, 9])), expected)
 
 
 def test_an_image_is_decoded_once_where_there_is_room(tmp_path: Path) -> None:
     folder, split = files(tmp_path, 6)
-    pictures = Pictures(split, GEOMETRY, 0.9)
+    pictures = Pictures(split, GEOMETRY)
     assert not pictures.prepare(np.arange(6), progress=quiet)
     expected = pictures.get(np.arange(6))
     for path in folder.iterdir():
@@ -121,36 +151,71 @@ def test_an_image_is_decoded_once_where_there_is_room(tmp_path: Path) -> None:
 
 def test_progress_ends_at_the_number_of_images() -> None:
     told: list[tuple[int, int]] = []
-    pictures = random_pictures(12, 0.9)
+    pictures = random_pictures(12, keep=True)
     pictures.prepare(np.arange(8), progress=lambda done, total: told.append((done, total)))
     assert told == [(done, 8) for done in range(1, 9)]
 
 
 def test_arms_share_the_pictures_of_one_geometry() -> None:
-    library = Library(Images(("a",), {"train": random_pictures(3, 0.5).split}), share=0.5)
+    library = Library(Images(("a",), {"train": random_pictures(3, keep=True).split}))
     assert library.pictures("train", GEOMETRY) is library.pictures("train", Geometry(10, 8, "bilinear"))
     assert library.pictures("train", GEOMETRY) is not library.pictures("train", Geometry(10, 8, "bicubic"))
 
 
-def test_a_part_gives_its_images_in_order_with_a_short_last_batch() -> None:
-    pictures = random_pictures(20, 0.9)
+def test_a_part_gives_normalised_images_and_their_labels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 12, 15, 3), dtype=np.uint8)
+    pictures = Pictures(Split(np.arange(20) % 3, pixels=pixels), GEOMETRY)
     chosen = np.array([1, 4, 5, 9, 19])
     pictures.prepare(chosen, progress=quiet)
-    batches = list(Part(pictures, chosen, IMAGENET).batches(2, CPU))
-    assert [len(labels) for _, labels in batches] == [2, 2, 1]
-    expected = normalise(random_pictures(20, 0.0).get(chosen), IMAGENET)
-    assert torch.equal(torch.cat([x for x, _ in batches]), expected)
+    part = Part(pictures, chosen, IMAGENET)
+    assert torch.equal(part.inputs(chosen[1:], 0, CPU), normalise(random_pictures(20, keep=False).get(chosen[1:]), IMAGENET))
+    assert part.targets(chosen[1:], 0, CPU).tolist() == [1, 2, 0, 1]
 
 
-def test_a_training_batch_is_cropped_from_the_larger_picture() -> None:
-    pictures = random_pictures(20, 0.9)
+def test_training_inputs_are_cropped_from_the_larger_picture() -> None:
+    pictures = random_pictures(20, keep=True)
     pictures.prepare(np.arange(20), progress=quiet)
-    part = TrainingPart(pictures, np.arange(20), IMAGENET, augment=["random_crop"], side=6, seed=3)
-    x, _ = part.batch(np.array([7, 2]), 4, CPU)
-    expected = augment(
-        pictures.get(np.array([7, 2])), ["random_crop"], side=6, seed=3, epoch=4, images=np.array([7, 2])
-    )  # fmt: skip
-    assert torch.equal(x, normalise(expected, IMAGENET))
+    crop = augmentations.read(["random_crop"])
+    part = TrainingPart(pictures, np.arange(20), IMAGENET, augment=crop, side=6, seed=3)
+    chosen = np.array([7, 2])
+    expected = augment(pictures.get(chosen), crop, side=6, seed=3, epoch=4, images=chosen)
+    assert torch.equal(part.inputs(chosen, 4, CPU), normalise(expected, IMAGENET))
+
+
+def test_views_come_back_after_as_many_epochs_and_differ_between() -> None:
+    pictures = random_pictures(20, keep=True)
+    pictures.prepare(np.arange(20), progress=quiet)
+    tables = augmentations.read(["random_crop", "hflip"])
+    views, free = (
+        TrainingPart(pictures, np.arange(20), IMAGENET, augment=tables, views=views, side=6, seed=3) for views in (3, None)
+    )
+    epochs = [views.inputs(np.arange(20), epoch, CPU) for epoch in range(6)]
+    for epoch in range(3):
+        assert torch.equal(epochs[epoch], epochs[epoch + 3])
+        assert torch.equal(epochs[epoch], free.inputs(np.arange(20), epoch, CPU))
+    assert not torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(free.inputs(np.arange(20), 3, CPU), epochs[0])
+
+
+def test_mixup_reaches_inputs_and_targets_alike() -> None:
+    pictures = random_pictures(20, keep=True)
+    pictures.prepare(np.arange(20), progress=quiet)
+    tables = augmentations.read([{"name": "mixup", "alpha": 1.0}])
+    split = Split(np.arange(20) % 4, pixels=pictures.split.pixels)
+    pictures.split = split
+    part = TrainingPart(pictures, np.arange(20), IMAGENET, augment=tables, side=8, seed=3, classes=4)
+    plain = TrainingPart(pictures, np.arange(20), IMAGENET, side=8, seed=3, classes=4)
+    chosen = np.array([7, 2, 11])
+    drawn = mixing(tables, side=8, seed=3, epoch=5, images=chosen, among=np.arange(20))
+    assert drawn is not None
+    x, targets = part.inputs(chosen, 5, CPU), part.targets(chosen, 5, CPU)
+    for row, (image, partner, share) in enumerate(zip(chosen, drawn.partners, drawn.shares, strict=True)):
+        pair = plain.inputs(np.array([image, partner]), 5, CPU)
+        torch.testing.assert_close(x[row], share * pair[0] + (1 - share) * pair[1], rtol=1e-5, atol=1e-5)
+        expected = torch.zeros(4)
+        expected[image % 4] += share
+        expected[partner % 4] += 1 - share
+        torch.testing.assert_close(targets[row], expected)
 
 
 def files(tmp_path: Path, count: int, *, corrupt: tuple[int, ...] = ()) -> tuple[Path, Split]:
@@ -164,10 +229,10 @@ def files(tmp_path: Path, count: int, *, corrupt: tuple[int, ...] = ()) -> tuple
     return folder, Split(np.arange(count) % 2, files=tuple(sorted(folder.iterdir())))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.9])
-def test_corrupt_images_are_named_with_their_paths_up_to_five(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_corrupt_images_are_named_with_their_paths_up_to_five(tmp_path: Path, keep: bool) -> None:
     folder, split = files(tmp_path, 12, corrupt=(1, 3, 4, 6, 8, 9, 11))
-    pictures = Pictures(split, GEOMETRY, share)
+    pictures = Pictures(split, GEOMETRY, keep=keep)
     with pytest.raises(DataError) as caught:
         sound(pictures, np.arange(12), on_corrupt="error", progress=quiet)
     text = str(caught.value)
@@ -177,10 +242,10 @@ def test_corrupt_images_are_named_with_their_paths_up_to_five(tmp_path: Path, sh
     assert 'data.on_corrupt = "skip"' in text
 
 
-@pytest.mark.parametrize("share", [0.0, 0.9])
-def test_corrupt_images_are_skipped_and_counted(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_corrupt_images_are_skipped_and_counted(tmp_path: Path, keep: bool) -> None:
     folder, split = files(tmp_path, 8, corrupt=(2, 5))
-    pictures = Pictures(split, GEOMETRY, share)
+    pictures = Pictures(split, GEOMETRY, keep=keep)
     kept, lines = sound(pictures, np.array([0, 1, 2, 4, 5, 7]), on_corrupt="skip", progress=quiet)
     assert kept.tolist() == [0, 1, 4, 7]
     assert [str(folder / name) in line for name, line in zip(("02.png", "05.png"), lines, strict=True)] == [True, True]
@@ -189,7 +254,7 @@ def test_corrupt_images_are_skipped_and_counted(tmp_path: Path, share: float) ->
 
 def test_an_image_asked_for_after_it_was_mended_is_read(tmp_path: Path) -> None:
     folder, split = files(tmp_path, 2, corrupt=(1,))
-    pictures = Pictures(split, GEOMETRY, 0.9)
+    pictures = Pictures(split, GEOMETRY)
     assert list(pictures.prepare(np.arange(2), progress=quiet)) == [1]
     Image.fromarray(np.full((12, 12, 3), 99, np.uint8)).save(folder / "01.png")
     assert not pictures.prepare(np.arange(2), progress=quiet)

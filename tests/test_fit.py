@@ -91,7 +91,7 @@ def test_scores_are_the_networks_on_each_split(toy_recipe: Path) -> None:
     mine = training(toy_recipe, "schedule.epochs=1")
     (epoch,) = mine.fit.epochs()
     for scores, part in ((epoch.validation, mine.prepared.evaluated.validation), (epoch.test, mine.prepared.evaluated.test)):
-        x, labels = next(part.batches(1000, CPU))
+        x, labels = part.inputs(part.indices, 0, CPU), part.targets(part.indices, 0, CPU)
         with torch.no_grad():
             logits = mine.network.eval()(x)
         assert scores["loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
@@ -121,14 +121,14 @@ def test_a_loss_that_is_no_number_names_epoch_and_batch(toy_recipe: Path, accumu
 
 def poison_(train: object, position: int) -> None:
     """Let one image reach the network as NaN."""
-    original = train.batch
+    original = train.inputs
 
-    def batch(chosen: np.ndarray, epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        x, labels = original(chosen, epoch, device)
+    def inputs(chosen: np.ndarray, epoch: int, device: torch.device) -> Tensor:
+        x = original(chosen, epoch, device)
         x[chosen == position] = math.nan
-        return x, labels
+        return x
 
-    object.__setattr__(train, "batch", batch)
+    object.__setattr__(train, "inputs", inputs)
 
 
 def test_rates_that_are_far_too_high_fail_the_run(toy_recipe: Path) -> None:
@@ -180,13 +180,13 @@ def test_a_last_batch_of_two_images_is_used(toy_recipe: Path) -> None:
 def spied(mine: Training) -> list[np.ndarray]:
     """Every batch's images from now on."""
     used: list[np.ndarray] = []
-    original = mine.prepared.train.batch
+    original = mine.prepared.train.targets
 
-    def batch(chosen: np.ndarray, epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def targets(chosen: np.ndarray, epoch: int, device: torch.device) -> Tensor:
         used.append(chosen)
         return original(chosen, epoch, device)
 
-    object.__setattr__(mine.prepared.train, "batch", batch)
+    object.__setattr__(mine.prepared.train, "targets", targets)
     return used
 
 

@@ -12,16 +12,19 @@ PACKAGE = ROOT / "tlkit"
 
 # Each module imports only from those before it, inside functions too. These import no torch, not even when they are used:
 BEFORE_TORCH = [
-    "errors", "recipe", "plugin", "observer", "signals",
-    "wording", "json_schema", "reading", "partition", "schedule", "splits", "plans",
-    "registry", "files", "download", "sources", "runfolder", "resolve", "jobs", "survey",
+    "errors", "augmentations", "recipe", "plugin", "observer", "signals",
+    "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "tuning",
+    "registry", "files", "cache", "measured", "segments", "writing", "store", "download", "sources", "runfolder", "resolve", "jobs", "survey",
     "terminal", "report", "report.tables", "report.curves", "initial",
+    "bench", "report.trend",
 ]  # fmt: skip
 # These do;
 WITH_TORCH = [
     "network", "weights", "testing",
-    "engine", "engine.augment", "engine.memory", "engine.decode", "engine.data", "engine.evaluate",
-    "planner", "engine.step", "engine.fit",
+    "engine", "engine.draws", "engine.colour", "engine.randaugment", "engine.augment", "engine.mix",
+    "engine.memory", "engine.decode", "engine.facts", "engine.pictures", "engine.data", "engine.evaluate",
+    "planner", "engine.optimizers", "engine.ema", "engine.step", "engine.graph",
+    "engine.fold", "engine.prefix", "engine.feed", "engine.measure", "engine.fit",
     "runs", "training", "sweep", "prediction", "model",
 ]  # fmt: skip
 # and these are imported without it, and import what is above when it is needed.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from torchvision.transforms import functional
 from toy_training import Training, training
 
 from tlkit import weights
+from tlkit.execution import PrefixPlan
+from tlkit.plans import Plan
 
 BACKBONE_LR, HEAD_LR = 3e-3, 2e-2
 STEPS = 10  # two epochs of five batches: 72 images, 16 at a time, the last batch of 8
@@ -51,10 +54,17 @@ SCHEDULES: dict[str, tuple[str, Callable[[torch.optim.Optimizer], LRScheduler]]]
 }
 
 
+def unfolded(plan: Plan) -> Plan:
+    """The plan in reference mode: nothing folded or stored, the prefix run on whole batches."""
+    fixed = PrefixPlan(folded=False, chunk=plan.batch_size)
+    phases = (replace(phase, fixed=fixed if phase.fixed else None) for phase in plan.phases)
+    return replace(plan, phases=tuple(phases))
+
+
 def run(recipe: Path, *settings: str) -> Training:
     """A run of the toy recipe with two rate groups."""
     rates = f"lr_groups={{backbone={BACKBONE_LR}, head={HEAD_LR}}}"
-    return training(recipe, rates, *settings)
+    return training(recipe, rates, *settings, change=unfolded)
 
 
 def library_net(run: Training) -> ToyNet:

@@ -1,12 +1,12 @@
 """A recipe to what trains it, in memory: the steps that `tlkit apply` takes before it writes anything."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from tlkit import jobs, planner, resolve, runs, survey
+from tlkit import jobs, resolve, runs, survey
 from tlkit.engine.data import Library
 from tlkit.engine.fit import Fit
 from tlkit.network import Network
@@ -34,10 +34,11 @@ def training(
     *settings: str,
     seed: int = 0,
     arm: str = "main",
-    share: float = planner.PICTURES_SHARE,
+    keep: bool = True,
+    change: Callable[[Plan], Plan] = lambda plan: plan,
     watch: Callable[[], None] = lambda: None,
 ) -> Training:
-    """Prepare one run of a recipe; `share` 0 holds no picture in memory."""
+    """Prepare one run of a recipe; decoded pictures are stored if `keep`, and the plan is `change`d."""
     places = Places(recipe=recipe.parent, offline=True)
     read, arms = resolve.load(recipe, [*settings, f"seeds=[{seed}]"], places)
     (job,) = (
@@ -45,7 +46,8 @@ def training(
     )
     images = survey.images(job.resolved.dataset, job.found, job.resolved)
     observer = Observer()
-    prepared = runs.prepare(job, library=Library(images, share=share), images=images, device=CPU, observer=observer)
+    prepared = runs.prepare(job, library=Library(images, keep=keep), images=images, device=CPU, observer=observer)
+    prepared = replace(prepared, plan=change(prepared.plan))
     network = runs.build(job, prepared.plan, images, observer=observer)
     fit = Fit(prepared.plan, network, prepared.train, prepared.evaluated, device=CPU, observer=observer, watch=watch)
     return Training(prepared, network, fit)

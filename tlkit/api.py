@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkit import files, jobs, resolve, runfolder, survey
 from tlkit.errors import RunFailed, TlkitError, nearest
+from tlkit.execution import Kept
 from tlkit.observer import Epoch, Observer
 from tlkit.recipe import Recipe
 from tlkit.sources import Places
@@ -43,6 +44,8 @@ def apply(
     data: str | Path | None = None,
     device: str = "auto",
     offline: bool = False,
+    graph: bool = True,
+    verify: bool = False,
     observer: Observer | None = None,
 ) -> Applied:
     """Make what a recipe says be there: train what is missing, continue what was interrupted, leave what is finished.
@@ -55,6 +58,8 @@ def apply(
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
+        graph: Capture the training step where the device can; else it is taken step by step.
+        verify: Hash every image file again and check every row of the store that is used.
         observer: Told of what happens.
 
     Raises:
@@ -75,7 +80,7 @@ def apply(
         from tlkit import sweep
 
         try:
-            failures = sweep.train(wanted, device=sweep.device_of(device), observer=watcher)
+            failures = sweep.train(wanted, device=sweep.device_of(device), observer=watcher, graph=graph, verify=verify)
         except BaseException:
             _conclude(folder, read, all_jobs, draw=True)
             raise
@@ -91,8 +96,10 @@ def plan(
     data: str | Path | None = None,
     classes: int | None = None,
     device: str = "cpu",
+    measure: bool = False,
+    observer: Observer | None = None,
 ) -> dict[str, Plan]:
-    """Return each arm's plan, for the recipe's first seed; needs no weights, no images and no GPU.
+    """Return each arm's plan, for the recipe's first seed; needs no weights, no images and no GPU, except to measure.
 
     Args:
         recipe: A TOML file.
@@ -100,24 +107,31 @@ def plan(
         arm: Only this arm.
         data: Folder of the images, counted where it is there.
         classes: Assumed where there is nothing to count.
-        device: Whose memory counts for batch_size = "auto".
+        device: Whose memory and speed count.
+        measure: Try precisions and memory formats, again where that was done before; else what is remembered counts.
+        observer: Told of what happens.
 
     Raises:
-        TlkitError: the recipe cannot be used.
+        TlkitError: the recipe cannot be used, or what is to be measured is not here.
     """
-    from tlkit import planner, sweep
+    from tlkit import cache, planner, runs, sweep, tuning
 
-    places = _places(Path(recipe), data, True, Observer())
+    watcher = observer or Observer()
+    places, where = _places(Path(recipe), data, True, watcher), sweep.device_of(device)
     read, arms = resolve.load(Path(recipe), settings, places)
     _check_arm(arm, read)
     plans = {}
     for name, resolved in arms.items():
         if arm not in (None, name):
             continue
+        if measure:
+            (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path("runs"), where=str(recipe))
+            plans[name] = sweep.prepare(job, {}, device=where, observer=watcher, anew=True).plan
+            continue
         facts = survey.known(resolved, places, seed=read.seeds[0], classes=classes)
-        plans[name] = planner.make(
-            resolved, facts, where=str(recipe), device=sweep.device_of(device), folder=str(Path(recipe).resolve().parent)
-        )
+        made = planner.make(resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent))
+        known = runs.remembered(made, jobs.local_weights(resolved, places), device=where)
+        plans[name] = tuning.tuned(made, known, room=cache.limit())
     return plans
 
 
@@ -153,7 +167,8 @@ def epochs(
     recipe = Recipe(format=1, name=plan.recipe, seeds=[seed], arms={plan.arm: plan.tables})
     arms = resolve.resolve(recipe, places, where=plan.recipe)
     (job,) = jobs.plan_jobs(recipe, arms, places, runs=Path("runs"), where=plan.recipe)
-    prepared = sweep.prepare(job, {}, device=where, observer=watcher, batch_size=plan.batch_size)
+    prefixes = {len(phase.prefix): phase.fixed.form for phase in plan.phases if phase.fixed is not None}
+    prepared = sweep.prepare(job, {}, device=where, observer=watcher, kept=Kept(plan.batch_size, plan.form, prefixes))
     network = runs.build(job, prepared.plan, prepared.images, observer=watcher).to(where)
     yield from Fit(
         prepared.plan, network, prepared.train, prepared.evaluated, device=where, observer=watcher, watch=lambda: None

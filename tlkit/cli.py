@@ -5,6 +5,7 @@ The rule: `--help`, `validate`, `list`, `show` and `schema` import no torch, nor
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from tlkit.cache import Kind
 from tlkit.errors import Interrupted, TlkitError, nearest
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Declarative transfer learning for image classifiers: a TOML recipe in, a trained network out.",
 )
+cache_verbs = typer.Typer(help="Show what is kept so that it is not computed again, or clear it.", rich_markup_mode=None)
+app.add_typer(cache_verbs, name="cache")
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="a TOML recipe")]
 RunArgument = Annotated[
@@ -160,13 +164,22 @@ def plan(
     data: DataOption = None,
     classes: Annotated[int | None, typer.Option("--classes", min=2, help="assumed where there are no images to count")] = None,
     device: DeviceOption = "auto",
+    measure: Annotated[
+        bool, typer.Option("--measure", help="try precisions and memory formats; needs weights and images")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what apply would do; needs no weights, no images and no GPU."""
+    from rich.console import Console
+
     from tlkit import api, plans
     from tlkit.report import tables
+    from tlkit.terminal import TerminalObserver
 
-    made = api.plan(recipe, set_ or (), arm=arm, data=data, classes=classes, device=device)
+    with TerminalObserver(Console(stderr=True)) as observer:
+        made = api.plan(
+            recipe, set_ or (), arm=arm, data=data, classes=classes, device=device, measure=measure, observer=observer
+        )
     if as_json:
         record = {"format": 1, "arms": {name: json.loads(plans.to_json(each)) for name, each in made.items()}}
         sys.stdout.write(json.dumps(record, indent=2) + "\n")
@@ -183,6 +196,8 @@ def apply(
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     device: DeviceOption = "auto",
+    no_graph: Annotated[bool, typer.Option("--no-graph", help="on a GPU too, take the training step without a graph")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="hash every image again and check what is stored")] = False,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,8 +210,9 @@ def apply(
 
     with TerminalObserver(Console(stderr=True)) as observer:
         applied = api.apply(
-            recipe, set_ or (), arm=arm, runs=runs, data=data, device=device, offline=offline, observer=observer
-        )
+            recipe, set_ or (), arm=arm, runs=runs, data=data, device=device,
+            graph=not no_graph, verify=verify, offline=offline, observer=observer,
+        )  # fmt: skip
     if as_json:
         sys.stdout.write(json.dumps(applied.result, indent=2) + "\n")
     else:
@@ -236,6 +252,68 @@ def predict(
         )
     else:
         _console().print(tables.predictions([(image, ranked[:top]) for image, ranked in rows]))
+
+
+@app.command()
+def bench(
+    baselines: Annotated[
+        Path, typer.Option("--baselines", metavar="DIR", help="where make bench-track keeps the history")
+    ] = Path("benchmarks/baselines"),
+    machine: Annotated[str | None, typer.Option("--machine", metavar="NAME", help="only this kind of machine")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the history of the benchmarks, and draw the trend of each recipe beside it."""
+    from tlkit import bench as benches
+    from tlkit.report import trend
+
+    machines = benches.machines(baselines)
+    if machine is not None and machine not in machines:
+        raise TlkitError(
+            f"{baselines / machine}: holds no history.", f"machines: {', '.join(machines)}", nearest(machine, machines)
+        )
+    if not machines:
+        raise TlkitError(f"{baselines}: holds no history.", "make bench-track writes one; --baselines names another folder")
+    shown = {name: benches.history(baselines / name) for name in machines if machine in (None, name)}
+    if as_json:
+        lists = {name: [record.model_dump(mode="json") for record in records] for name, records in shown.items()}
+        sys.stdout.write(json.dumps({"format": 1, "machines": lists}, indent=2) + "\n")
+        return
+    for name, records in shown.items():
+        picture = baselines / name / "trend.svg"
+        _console().print(trend.table(name, records))
+        if records:
+            trend.write(picture, name, records)
+            _console().print(f"trend: {picture}\n", markup=False, highlight=False, soft_wrap=True)
+
+
+@cache_verbs.callback(invoke_without_command=True)
+def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show what is kept so that it is not computed again: rows, size, when it was last used, and the limit."""
+    if context.invoked_subcommand is not None:
+        return
+    from tlkit import cache, files
+    from tlkit.report import tables
+
+    entries, others, limit = cache.listing(), cache.others(), cache.limit()
+    folder = files.shown(files.cache_folder())
+    if as_json:
+        record = {"format": 1, "folder": folder, "limit": limit, "total": sum(each.bytes for each in entries)}
+        record |= {"entries": [dataclasses.asdict(each) for each in entries], "others": others}
+        sys.stdout.write(json.dumps(record, indent=2) + "\n")
+        return
+    _console().print(tables.cache(folder, entries, others=others, limit=limit))
+
+
+@cache_verbs.command("clear")
+def clear_cache(
+    kind: Annotated[Kind | None, typer.Option("--kind", help="only these; without it, measurements go as well")] = None,
+) -> None:
+    """Remove what is kept, and say how much was freed; what a run writes at this moment stays."""
+    from tlkit import cache
+    from tlkit.report import tables
+
+    freed = tables.size(cache.clear(kind))
+    _console().print(f"{kind or 'cache'}: {freed} freed.", markup=False, highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:

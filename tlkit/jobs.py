@@ -96,6 +96,16 @@ def known_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, 
     return tuple(found)
 
 
+def local_weights(resolved: Resolved, places: Places) -> Path | None:
+    """Return an arm's weights file where it is on this machine; None where it is not, or has random weights."""
+    arm = resolved.arm
+    with contextlib.suppress(TlkitError):
+        return sources.find_weights(
+            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=False, run=resolve.weights_of_run
+        )
+    return None
+
+
 def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None]:
     """Find one arm's data and weights; what is missing of both is said together."""
     arm, problems = resolved.arm, []

@@ -152,8 +152,9 @@ class Model:
         resolved, places = self._resolve(data, table, schedule | stopping, where="Model.fit")
         images, job = self._images(resolved, places)
         prepared = runs.prepare(
-            job, library=Library(images, share=planner.PICTURES_SHARE), images=images, device=self._device, observer=watcher
-        )
+            job, library=Library(images, note=watcher.note), images=images, device=self._device, observer=watcher,
+            network=self._network,
+        )  # fmt: skip
         fit = Fit(
             prepared.plan,
             self._network,
@@ -168,7 +169,9 @@ class Model:
             history.append(epoch)
             watcher.epoch(epoch)
             if epoch.best:
-                best = {name: tensor.clone() for name, tensor in self._network.tensors().items()}
+                with fit.averaged():
+                    best = {name: tensor.clone() for name, tensor in self._network.tensors().items()}
+        self._network.to(memory_format=torch.contiguous_format)
         with torch.no_grad():
             for name, tensor in self._network.tensors().items():
                 tensor.copy_(best[name])
@@ -191,15 +194,17 @@ class Model:
         images, _ = self._images(resolved, places)
         if "test" not in images.splits:
             raise TlkitError(f"Model.evaluate: {data} has no test images.")
-        pictures = Library(images, share=planner.PICTURES_SHARE).pictures(
-            "test", decode.still(resolved.image_size, resolved.convention)
-        )
+        pictures = Library(images).pictures("test", decode.still(resolved.image_size, resolved.convention))
         every = np.arange(len(images.splits["test"].labels))
         corrupt = pictures.prepare(every, progress=lambda done, total: None)
         if corrupt:
             raise next(iter(corrupt.values()))
         part = Part(pictures, every, resolved.convention)
-        return evaluate(self._network, part, batch_size=batch_size, device=self._device, watch=lambda: None)
+        slices = (every[start : start + batch_size] for start in range(0, len(every), batch_size))
+        batches = (
+            (part.inputs(chosen, 0, self._device).contiguous(), part.targets(chosen, 0, self._device)) for chosen in slices
+        )
+        return evaluate(self._network, self._network, batches, device=self._device, watch=lambda: None)
 
     def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return class probabilities (N, classes) of files, or of (N, H, W, 3) uint8 RGB."""

@@ -52,6 +52,9 @@ class Observer:
     def decoding(self, done: int, total: int) -> None:
         """Images are being decoded."""
 
+    def storing(self, done: int, total: int) -> None:
+        """Outputs of the fixed prefix are being computed and stored, images done and in all."""
+
     def begin(self, label: str, *, epochs: int, done: int, steps: int) -> None:
         """A run begins.
 

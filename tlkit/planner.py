@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit import network as networks
 from tlkit import partition, resolve
-from tlkit.engine import decode, memory
+from tlkit.engine import memory
 from tlkit.errors import PluginError, RecipeError, TlkitError, reason
 from tlkit.network import Network
 from tlkit.partition import HEAD, Owned, Partition
@@ -35,8 +35,6 @@ from tlkit.resolve import Resolved
 _FLOAT = 4  # bytes
 # Tensors of a parameter's size that an optimizer keeps: Adam's two moments, SGD's momentum buffer.
 _STATES = {"adam": 2, "adamw": 2, "sgd": 1}
-# Part of the free memory that decoded pictures may take before they are decoded again every epoch.
-PICTURES_SHARE = 0.25
 # Part of the free memory that batch_size = "auto" may fill.
 _AUTO_SHARE = 0.7
 
@@ -58,9 +56,15 @@ class _Draft:
 
 
 def make(
-    resolved: Resolved, facts: DataFacts, *, where: str, device: torch.device, batch_size: int | None = None, folder: str = "."
+    resolved: Resolved,
+    facts: DataFacts,
+    *,
+    where: str,
+    device: torch.device,
+    batch_size: int | None = None,
+    folder: str = ".",
 ) -> Plan:
-    """Make the plan of one arm.
+    """Make the plan of one arm, with plain forms and no store yet: see `tuning.tuned`.
 
     Args:
         resolved: The arm with its plugins.
@@ -264,19 +268,8 @@ def _memory(draft: _Draft, batch: int) -> MemoryPlan:
             raise _unplannable(draft.resolved.backbone.build, "a training step", size, error) from error
     trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
     states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
-    pictures = _pictures(draft.resolved, draft.facts) if draft.device.type == "cpu" else 0
-    return MemoryPlan(weights, gradients, states * trained, kept, pictures + batch * size**2 * 3 * (1 + _FLOAT))
-
-
-def _pictures(resolved: Resolved, facts: DataFacts) -> int:
-    """Bytes of decoded pictures: what does not fit its share of the free memory is not held."""
-    still = decode.still(resolved.image_size, resolved.convention)
-    roomy = decode.roomy(resolved.image_size, resolved.convention)
-    train = roomy if "random_crop" in resolved.arm.data.augment else still
-    room = PICTURES_SHARE * memory.free_memory(torch.device("cpu"))
-    images = facts.images
-    sizes = [images.train * train.side**2 * 3, *(count * still.side**2 * 3 for count in (images.validation, images.test))]
-    return sum(size for size in sizes if size < room)
+    averages = trained if arm.optimizer.ema is not None else 0
+    return MemoryPlan(weights, gradients, states * trained + averages, kept, real * size**2 * 3 * (1 + _FLOAT))
 
 
 def _warnings(draft: _Draft) -> tuple[str, ...]:

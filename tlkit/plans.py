@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from tlkit.errors import RunFolderError
+from tlkit.execution import PLAIN, Form, PrefixPlan
 from tlkit.plugin import Convention
 from tlkit.recipe import Arm
 
@@ -84,6 +85,7 @@ class PhasePlan:
         trained: Scalars that train.
         steps: Optimizer steps in it.
         reason: Why the cut is where it is.
+        fixed: How the prefix runs; None where there is none.
     """
 
     first: int
@@ -92,6 +94,7 @@ class PhasePlan:
     trained: int
     steps: int
     reason: str
+    fixed: PrefixPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,9 @@ class MemoryPlan:
     Attributes:
         weights: Parameters and buffers.
         gradients: Of what trains in the largest phase.
-        optimizer: State of every trained parameter.
+        optimizer: State of every trained parameter, with its running mean.
         activations: Kept for the backward pass of one batch, and the largest that pass.
-        images: One batch of input and, on the CPU, the decoded pictures that are held.
+        images: One batch of input.
     """
 
     weights: int
@@ -177,6 +180,7 @@ class Plan:
         unused: What the recipe says that has no effect.
         warnings: What a person should think twice about.
         choices: What was decided for the person.
+        form: Of the training step, throughout the run.
         folder: Where the recipe's relative paths begin.
         format: Of this record.
     """
@@ -199,6 +203,7 @@ class Plan:
     unused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    form: Form = PLAIN
     folder: str = "."
     format: int = field(default=FORMAT)
 

@@ -70,7 +70,7 @@ class Predictor:
         geometry = decode.still(self.image_size, self.convention)
         opened = (decode.picture(image) for image in images)
         stacked = torch.from_numpy(np.stack([decode.fit(image, geometry) for image in opened]))
-        return data.normalise(stacked.to(self.device), self.convention)
+        return data.normalise(stacked.to(self.device), self.convention).contiguous()
 
 
 def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:

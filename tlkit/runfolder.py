@@ -18,11 +18,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tlkit import files
 from tlkit.errors import RunFolderError, RunLocked
+from tlkit.execution import Form, Kept
 from tlkit.plugin import Convention
 
 FORMAT = 1
 WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recipe.toml", "resolved.toml"
-PLAN, SPLIT, METRICS, CURVES, CHECKPOINT = "plan.json", "split.json", "metrics.jsonl", "curves.svg", "checkpoint"
+PLAN, SPLIT, METRICS, CURVES = "plan.json", "split.json", "metrics.jsonl", "curves.svg"
+CHECKPOINT, STATE = "checkpoint", "state.safetensors"
 Metrics = dict[str, float]
 
 
@@ -166,19 +168,25 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def batch_size(folder: Path) -> int | None:
-    """Return what batch_size = "auto" came to when a run began, or None where it has not.
+def kept(folder: Path) -> Kept | None:
+    """Return what was measured or resolved when a run began that can be continued; None where there is no such run.
 
     Raises:
         RunFolderError: as `resolved`.
     """
     path = folder / RESOLVED
-    if not path.is_file():
+    if not path.is_file() or not (folder / CHECKPOINT / STATE).is_file():
         return None
+    known = resolved(folder)
     try:
-        return int(resolved(folder)["batch_size"])
+        prefixes = {int(row["stages"]): _form(row) for row in known["prefixes"]}
+        return Kept(int(known["batch_size"]), _form(known), prefixes)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{path}: is damaged: it holds no batch_size.", _MOVE) from error
+        raise RunFolderError(f"{path}: is damaged: batch_size, precision or memory format: {error}.", _MOVE) from error
+
+
+def _form(table: Mapping[str, Any]) -> Form:
+    return TypeAdapter(Form).validate_python({"precision": table["precision"], "layout": table["memory_format"]})
 
 
 def gather(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int], Path]) -> dict[str, Any]:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from tlkit import augmentations, cache, files, measured, planner, survey, tuning, weights
 from tlkit import network as networks
-from tlkit import planner, plans, survey, weights
-from tlkit.engine import data, decode
+from tlkit.engine import data, decode, measure, memory
 from tlkit.engine.data import Evaluated, Library, Part, TrainingPart
+from tlkit.engine.pictures import Indices
 from tlkit.errors import DataError, TlkitError
+from tlkit.execution import Kept, Measurements
 from tlkit.jobs import Job
 from tlkit.network import Network
 from tlkit.observer import Observer
-from tlkit.plans import Plan
+from tlkit.plans import DataFacts, ImagesPlan, Plan
 from tlkit.plugin import Images
 from tlkit.recipe import FORMAT
 from tlkit.splits import Chosen
+
+_TRIED = 32  # images on which forms are timed and compared
 
 
 @dataclass(frozen=True)
@@ -45,29 +50,92 @@ class Prepared:
 
 
 def prepare(
-    job: Job, *, library: Library, images: Images, device: torch.device, observer: Observer, batch_size: int | None = None
+    job: Job,
+    *,
+    library: Library,
+    images: Images,
+    device: torch.device,
+    observer: Observer,
+    kept: Kept | None = None,
+    network: Network | None = None,
+    anew: bool = False,
+    watch: Callable[[], None] = lambda: None,
 ) -> Prepared:
-    """Split and decode a job's images and make its plan. Nothing is written.
+    """Split and decode a job's images, measure what is not known of this machine, and make the plan. No run is written.
 
     Args:
         job: One run.
         library: Decoded pictures of `images`.
         images: The data set.
-        device: On which memory is counted for batch_size = "auto".
+        device: That the run uses.
         observer: Told of images done.
-        batch_size: What "auto" came to before; None where that is not known.
+        kept: What the run began with, where it is continued.
+        network: That the run begins from; made from the job's weights where it is not given.
+        anew: Measure again what is remembered.
+        watch: Called between two measurements; may raise to stop.
 
     Raises:
         DataError: an image cannot be decoded, unless the recipe says to skip such.
         RecipeError: the plan cannot be made.
     """
+    memory.keep_blocks()
     resolved, table = job.resolved, job.resolved.arm.data
-    counted, chosen = survey.facts(resolved, images, seed=job.seed)
+    sound = _sound(job, library, images, observer)
+    plan = planner.make(
+        resolved,
+        DataFacts(len(images.classes), ImagesPlan(**sound.counts, source="counted")),
+        where=resolved.recipe,
+        device=device,
+        batch_size=kept.batch_size if kept else None,
+        folder=str(job.base),
+    )
+    train = TrainingPart(
+        sound.training.pictures, sound.training.indices, resolved.convention,
+        augment=table.augment, views=table.augment_views, side=resolved.image_size, seed=job.seed, classes=plan.classes,
+    )  # fmt: skip
+    network = network if network is not None else build(job, plan, images, observer=Observer())
+    known = Measurements() if kept is not None else remembered(plan, job.weights, device=device)
+    if kept is None and not measure.too_short(plan) and (anew or not (known.step or known.prefixes)):
+        known = _measured(job, plan, network, train, device=device, observer=observer, watch=watch)
+    plan = tuning.tuned(plan, known, room=cache.limit(), kept=kept)
+    split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in sound.parts.items()}}
+    return Prepared(plan, images, train, sound.evaluated, split, len(sound.lines))
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """A job's images, every one of which can be decoded.
+
+    Attributes:
+        training: Of the training images.
+        evaluated: Validation and test images.
+        lines: A line per image that was skipped.
+    """
+
+    training: Part
+    evaluated: Evaluated
+    lines: Sequence[str]
+
+    @property
+    def parts(self) -> dict[str, Part | None]:
+        """Each by its name."""
+        return {"train": self.training, "validation": self.evaluated.validation, "test": self.evaluated.test}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of each."""
+        return {name: 0 if part is None else len(part.indices) for name, part in self.parts.items()}
+
+
+def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _Sound:
+    """Split a job's images, decode them, and leave out what cannot be."""
+    resolved, table = job.resolved, job.resolved.arm.data
+    _, chosen = survey.facts(resolved, images, seed=job.seed)
     still = decode.still(resolved.image_size, resolved.convention)
-    geometry = decode.roomy(resolved.image_size, resolved.convention) if "random_crop" in table.augment else still
+    geometry = decode.roomy(resolved.image_size, resolved.convention) if augmentations.needs_room(table.augment) else still
     lines: list[str] = []
 
-    def part(split: str, indices: data.Indices, shape: decode.Geometry) -> Part:
+    def part(split: str, indices: Indices, shape: decode.Geometry) -> Part:
         pictures = library.pictures(split, shape)
         kept, skipped = data.sound(pictures, indices, on_corrupt=table.on_corrupt, progress=observer.decoding)
         lines.extend(skipped)
@@ -78,20 +146,37 @@ def prepare(
     evaluated = _evaluated(images, chosen, lambda split, indices: part(split, indices, still))
     if lines:
         observer.note(f"{len(lines)} images cannot be decoded and are left out; split.json names them")
-    sizes = {"train": training, "validation": evaluated.validation, "test": evaluated.test}
-    found = {name: 0 if each is None else len(each.indices) for name, each in sizes.items()}
-    counted = plans.DataFacts(counted.classes, plans.ImagesPlan(**found, source="counted"))
-    if resolved.arm.early_stopping is not None and not found["validation"]:
+    if resolved.arm.early_stopping is not None and evaluated.validation is None:
         raise TlkitError(
             "early_stopping: there are no validation images to watch.",
             "a larger data.split.validation, or fewer training images",
         )
-    plan = planner.make(resolved, counted, where=resolved.recipe, device=device, batch_size=batch_size, folder=str(job.base))
-    train = TrainingPart(
-        training.pictures, training.indices, resolved.convention, augment=table.augment, side=resolved.image_size, seed=job.seed
-    )
-    split = {"format": FORMAT, "skipped": lines, **{name: _positions(each) for name, each in sizes.items()}}
-    return Prepared(plan, images, train, evaluated, split, len(lines))
+    return _Sound(training, evaluated, lines)
+
+
+def remembered(plan: Plan, weights_file: Path | None, *, device: torch.device) -> Measurements:
+    """Return what is known of a plan's speed on this machine; empty, with the reason, where nothing is."""
+    if why := measure.too_short(plan):
+        return Measurements(why=why)
+    return measured.recall(_facts(plan, weights_file, device)) or Measurements()
+
+
+def _measured(
+    job: Job, plan: Plan, network: Network, train: TrainingPart, *,
+    device: torch.device, observer: Observer, watch: Callable[[], None],
+) -> Measurements:  # fmt: skip
+    """Take measurements and remember them."""
+    chosen = train.indices[np.linspace(0, len(train.indices) - 1, num=min(_TRIED, len(train.indices)), dtype=np.int64)]
+    pictures = Part(train.pictures, train.indices, train.convention).inputs(chosen, 0, device)
+    observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
+    taken = measure.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch)
+    measured.remember(_facts(plan, job.weights, device), taken)
+    observer.note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
+    return taken
+
+
+def _facts(plan: Plan, weights_file: Path | None, device: torch.device) -> dict[str, object]:
+    return measure.key(plan, "none" if weights_file is None else files.content([weights_file]), device)
 
 
 def _refuse_lost_class(images: Images, chosen: Chosen, training: Part, lines: Sequence[str]) -> None:
@@ -129,7 +214,7 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
     return network
 
 
-def _evaluated(images: Images, chosen: Chosen, part: Callable[[str, data.Indices], Part]) -> Evaluated:
+def _evaluated(images: Images, chosen: Chosen, part: Callable[[str, Indices], Part]) -> Evaluated:
     held, test = None, None
     if "validation" in images.splits:
         held = part("validation", np.arange(len(images.splits["validation"].labels)))

@@ -11,9 +11,9 @@ import torch
 from tlkit import runfolder, runs, survey, training
 from tlkit.engine.data import Library
 from tlkit.errors import RunFailed, TlkitError
+from tlkit.execution import Kept
 from tlkit.jobs import Job, finished
 from tlkit.observer import Observer
-from tlkit.planner import PICTURES_SHARE
 from tlkit.runs import Prepared
 from tlkit.signals import watching
 
@@ -40,10 +40,19 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def train(jobs: Sequence[Job], *, device: torch.device, observer: Observer) -> list[RunFailed]:
+def train(
+    jobs: Sequence[Job], *, device: torch.device, observer: Observer, graph: bool = True, verify: bool = False
+) -> list[RunFailed]:
     """Carry out every job; one that fails does not stop the others.
 
     Everything that can be wrong with images and weights is found before the first job begins.
+
+    Args:
+        jobs: In the order in which they are carried out.
+        device: That they use.
+        observer: Told of what happens.
+        graph: Capture the training step where the device can.
+        verify: Hash every file again and check every row of the store that is used.
 
     Returns:
         The failures.
@@ -59,13 +68,13 @@ def train(jobs: Sequence[Job], *, device: torch.device, observer: Observer) -> l
         for job in jobs:
             if finished([job]):
                 continue
-            prepared = prepare(job, libraries, device=device, observer=asking, batch_size=runfolder.batch_size(job.folder))
-            runs.build(job, prepared.plan, prepared.images, observer=Observer())
+            kept = runfolder.kept(job.folder)
+            prepared = prepare(job, libraries, device=device, observer=asking, kept=kept, verify=verify, watch=watch)
             waiting.append((job, prepared))
             watch()
         for job, prepared in waiting:
             try:
-                training.carry_out(job, prepared, device=device, observer=observer, watch=watch)
+                training.carry_out(job, prepared, device=device, observer=observer, watch=watch, graph=graph)
             except RunFailed as error:
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")
@@ -92,12 +101,15 @@ class _Asking(Observer):
 
 
 def prepare(
-    job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, batch_size: int | None
-) -> Prepared:
+    job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, kept: Kept | None = None,
+    verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
+) -> Prepared:  # fmt: skip
     """Prepare one job; jobs of one data set share its decoded pictures. The other arguments are those of `runs.prepare`."""
     images = survey.images(job.resolved.dataset, job.found, job.resolved)
-    library = libraries.setdefault(id(images), Library(images, share=PICTURES_SHARE))
-    return runs.prepare(job, library=library, images=images, device=device, observer=observer, batch_size=batch_size)
+    library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify))
+    return runs.prepare(
+        job, library=library, images=images, device=device, observer=observer, kept=kept, anew=anew, watch=watch
+    )
 
 
 def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]]) -> None:

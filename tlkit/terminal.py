@@ -24,7 +24,7 @@ class TerminalObserver(Observer):
             TextColumn("left"), console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
         self._task: TaskID | None = None
-        self._decoding: TaskID | None = None
+        self._counting: TaskID | None = None
         self._label, self._epochs, self._steps = "", 0, 0
         self._began = time.perf_counter()
 
@@ -41,12 +41,19 @@ class TerminalObserver(Observer):
 
     def decoding(self, done: int, total: int) -> None:
         """Move the bar of images."""
-        if self._decoding is None:
-            self._decoding = self._progress.add_task("reading images", total=total, shown="")
-        self._progress.update(self._decoding, completed=done, total=total, shown=f"{done:,}/{total:,}")
+        self._count("reading images", done, total)
+
+    def storing(self, done: int, total: int) -> None:
+        """Move the bar of the fixed prefix."""
+        self._count("fixed prefix", done, total)
+
+    def _count(self, what: str, done: int, total: int) -> None:
+        if self._counting is None:
+            self._counting = self._progress.add_task(what, total=total, shown="")
+        self._progress.update(self._counting, completed=done, total=total, shown=f"{done:,}/{total:,} images")
         if done == total:
-            self._progress.remove_task(self._decoding)
-            self._decoding = None
+            self._progress.remove_task(self._counting)
+            self._counting = None
 
     def begin(self, label: str, *, epochs: int, done: int, steps: int) -> None:
         """Show the bar of a run."""

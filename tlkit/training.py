@@ -7,37 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import PIL
 import safetensors.torch
 import tomli_w
 import torch
-import torchvision
 
-import tlkit
 from tlkit import files, plans, runfolder, runs, sources, weights
+from tlkit.engine import facts
 from tlkit.engine.fit import Fit
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
+from tlkit.execution import Form
 from tlkit.jobs import Job, is_done
 from tlkit.observer import Epoch, Observer
 from tlkit.recipe import FORMAT, arm_toml
 from tlkit.runfolder import Parameters, RunResult
 from tlkit.runs import Prepared
 
-_STATE = "state.safetensors"
-
 
 def carry_out(
-    job: Job, prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None]
+    job: Job, prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True
 ) -> RunResult:
-    """Train a job to its end, from its last saved epoch.
+    """Train a job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
 
     Raises:
         RunLocked: another process is running it.
@@ -46,7 +41,10 @@ def carry_out(
         WeightsError: its weights do not fit; nothing was written.
     """
     network = runs.build(job, prepared.plan, prepared.images, observer=observer).to(device)
-    fit = Fit(prepared.plan, network, prepared.train, prepared.evaluated, device=device, observer=observer, watch=watch)
+    fit = Fit(
+        prepared.plan, network, prepared.train, prepared.evaluated,
+        device=device, observer=observer, watch=watch, graph=graph,
+    )  # fmt: skip
     fresh = not job.folder.is_dir()
     try:
         with runfolder.locked(job.folder):
@@ -55,12 +53,6 @@ def carry_out(
         if fresh and not (job.folder / runfolder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
         raise files.unwritable(job.folder, error) from error
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on; Pillow's and numpy's are in every picture."""
-    found = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
-    return {"tlkit": tlkit.__version__, **found, "numpy": np.__version__, "pillow": PIL.__version__}
 
 
 @dataclass
@@ -124,7 +116,7 @@ class _Writer:
 
     def _begin(self) -> None:
         folder, plan = self.job.folder, self.prepared.plan
-        state = folder / runfolder.CHECKPOINT / _STATE
+        state = folder / runfolder.CHECKPOINT / runfolder.STATE
         now = self._resolved()
         for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
             stray.unlink()
@@ -168,14 +160,16 @@ class _Writer:
         folder, seconds = self.job.folder, self.seconds + epoch.seconds
         scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
         if epoch.best:
-            tensors = weights.export(self.fit.network, self.job.resolved.backbone, linear=self.job.resolved.head.linear)
+            with self.fit.averaged():
+                found = weights.export(self.fit.network, self.job.resolved.backbone, linear=self.job.resolved.head.linear)
+                tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
             # one text only: safetensors writes several in random order, and the same run must be the same bytes
             beside = {"classes": json.dumps(self.prepared.images.classes)}
             files.replace(folder / runfolder.WEIGHTS, weights.to_bytes(tensors, beside))
         self._write_metrics(lines)
         record = asdict(scores) if scores is not None else {}
         beside = {"progress": self.fit.scalars(), "seconds": str(seconds), "scores": json.dumps(record)}
-        files.replace(folder / runfolder.CHECKPOINT / _STATE, weights.to_bytes(self.fit.tensors(), beside))
+        files.replace(folder / runfolder.CHECKPOINT / runfolder.STATE, weights.to_bytes(self.fit.tensors(), beside))
         self.saved, self.seconds, self.scores, self.lines = epoch.epoch, seconds, scores, lines
 
     def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
@@ -201,7 +195,7 @@ class _Writer:
             skipped_images=self.prepared.skipped,
             warnings=plan.warnings,
             error=error,
-            versions=versions(),
+            versions=facts.versions(),
         )
         runfolder.write(self.job.folder, result)
         return result
@@ -221,27 +215,19 @@ class _Writer:
 
     def _resolved(self) -> dict[str, Any]:
         plan = self.prepared.plan
-        machine = {
-            "device": str(self.device) if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
-            "processor": _processor(),
-            "threads": torch.get_num_threads(),
-            **versions(),
-        }
+        cuts = {len(phase.prefix): phase.fixed.form for phase in plan.phases if phase.fixed is not None}
         return {
             "format": FORMAT,
             "digest": self.job.digest,
             "batch_size": plan.batch_size,
             "image_size": plan.image_size,
-            "precision": "float32",
+            **_form(plan.form),
             "classes": list(self.prepared.images.classes),
             "input": asdict(plan.input),
-            "machine": machine,
+            "machine": facts.machine(self.device),
+            "prefixes": [{"stages": stages, **_form(form)} for stages, form in cuts.items()],
         }
 
 
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def _form(form: Form) -> dict[str, str]:
+    return {"precision": form.precision, "memory_format": form.layout}

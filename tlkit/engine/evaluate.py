@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from tlkit.engine.data import Part
 from tlkit.network import Network
 
 
 def evaluate(
-    network: Network, part: Part, *, batch_size: int, device: torch.device, watch: Callable[[], None]
+    network: Network,
+    forward: Callable[[Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: torch.device,
+    watch: Callable[[], None],
 ) -> dict[str, float]:
     """Return loss (mean cross-entropy) and accuracy (0 to 1) over images.
 
     Args:
-        network: Run in eval mode, and put back as it was.
-        part: The images.
-        batch_size: Images at a time.
-        device: That the network is on.
+        network: Put into eval mode, and back as it was.
+        forward: From an input to logits (n, classes), by the network.
+        batches: Inputs and labels (n,); at least one.
+        device: That they are on.
         watch: Called between batches; may raise.
     """
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
+    images = 0
     with evaluating(network), torch.inference_mode():
-        for x, labels in part.batches(batch_size, device):
+        for x, labels in batches:
             watch()
-            logits = network(x)
+            logits = forward(x)
             loss += nn.functional.cross_entropy(logits, labels, reduction="sum").double()
             correct += (logits.argmax(1) == labels).sum()
-    return {"loss": float(loss) / len(part.indices), "accuracy": int(correct) / len(part.indices)}
+            images += len(labels)
+    return {"loss": float(loss) / images, "accuracy": int(correct) / images}
 
 
 def probabilities(network: Network, x: Tensor) -> Tensor:

@@ -6,18 +6,22 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from tlkit.engine.data import Evaluated, Part, TrainingPart
 from tlkit.engine.evaluate import evaluate
-from tlkit.engine.step import Step
+from tlkit.engine.feed import Feed
+from tlkit.engine.graph import Captured, CudaBackend
+from tlkit.engine.step import Step, Sums
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.network import Network
 from tlkit.observer import Epoch, Observer
-from tlkit.plans import Plan, batches_per_epoch
+from tlkit.plans import PhasePlan, Plan, batches_per_epoch
 from tlkit.schedule import factor
 
 _LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
@@ -51,6 +55,7 @@ class Fit:
         device: That the network is on.
         observer: Told of steps.
         watch: Called between batches; may raise to stop.
+        graph: Capture the step where the device can.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Fit:
         device: torch.device,
         observer: Observer,
         watch: Callable[[], None],
+        graph: bool = True,
     ) -> None:
         self.plan = plan
         self.network = network
@@ -73,6 +79,9 @@ class Fit:
         self._observer = observer
         self._watch = watch
         self._step = Step(network, plan, device)
+        captures = graph and device.type == "cuda"
+        self._take = Captured(self._step, CudaBackend(device), note=observer.note) if captures else self._step
+        self._feed: tuple[PhasePlan, Feed] | None = None
         self._done = 0  # ticks of this epoch
 
     @property
@@ -88,19 +97,23 @@ class Fit:
             RunFailed: the loss is no longer a number.
         """
         stopping = self.plan.tables.early_stopping
-        while self.progress.epochs < self.plan.epochs:
-            since = self.progress.epochs - self.progress.best_epoch
-            if stopping is not None and self.progress.epochs and since >= stopping.patience:
-                return
-            yield self._epoch(self.progress.epochs + 1)
+        try:
+            while self.progress.epochs < self.plan.epochs:
+                since = self.progress.epochs - self.progress.best_epoch
+                if stopping is not None and self.progress.epochs and since >= stopping.patience:
+                    return
+                yield self._epoch(self.progress.epochs + 1)
+        finally:
+            if isinstance(self._take, Captured):
+                self._take.release()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the network hold the weights that are evaluated: the running mean, where the recipe asks for one."""
+        return self._step.averaged()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything that changes: parameters, buffers, optimizer state, by name."""
-        state = {f"network/{name}": tensor for name, tensor in self.network.tensors().items()}
-        for name, tensor in self._trained():
-            for key, value in self._step.optimizer.state.get(tensor, {}).items():
-                state[f"optimizer/{name}/{key}"] = value
-        return state
+        """Return everything that changes: parameters, buffers, optimizer state, running means, by name."""
+        return {f"network/{name}": tensor for name, tensor in self.network.tensors().items()} | self._step.state()
 
     def scalars(self) -> str:
         """Return the rest of the state, as JSON."""
@@ -117,38 +130,29 @@ class Fit:
             with torch.no_grad():
                 for name, tensor in own.items():
                     tensor.copy_(tensors[f"network/{name}"])
+            self._step.load_state_(tensors)
             progress = Progress(**json.loads(scalars))
         except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
             raise RunFolderError(
                 f"checkpoint: does not belong to this network: {error}.", "move the run's folder away"
             ) from error
-        for name, parameter in self._trained():
-            prefix = f"optimizer/{name}/"
-            kept = {key.removeprefix(prefix): t.to(self._device) for key, t in tensors.items() if key.startswith(prefix)}
-            if kept:
-                self._step.optimizer.state[parameter] = kept
         self.progress = progress
-
-    def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        ever = {p.name for p in self.plan.parameters if p.trains_from is not None}
-        for parameter, tensor in self.network.owned():
-            if parameter.name in ever:
-                yield parameter.name, tensor
 
     def _epoch(self, number: int) -> Epoch:
         began = time.perf_counter()
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(self._train.seed * 1_000_003 + number)  # dropout's draws; so a continued epoch has the same
             images = self._train_epoch(number)
-        loss, correct, _ = self._step.sums()
+        sums = self._step.sums()
         trained = time.perf_counter() - began
-        validation, test = self._scores(number, self._evaluated.validation), self._scores(number, self._evaluated.test)
+        with self.averaged():
+            validation, test = self._scores(number, self._evaluated.validation), self._scores(number, self._evaluated.test)
         best = self._is_best(number, validation)
         self.progress.epochs = number
         return Epoch(
             epoch=number,
             phase=1 + self.plan.phases.index(self.plan.phase(number)),
-            train={"loss": loss / images, "accuracy": correct / images},
+            train={"loss": sums.loss / images, "accuracy": sums.correct / images},
             validation=validation,
             test=test,
             seconds=time.perf_counter() - began,
@@ -162,27 +166,43 @@ class Fit:
         plan, size, group = self.plan, self.plan.batch_size, self.plan.tables.optimizer.accumulate
         order = self._train.order(number - 1)
         order = order[: batches_per_epoch(len(order), size) * size]
-        self._step.begin_(number)
-        for step, start in enumerate(range(0, len(order), size * group)):
+        self._take.begin_(number)
+        batches = self._feed_of(number).train(order, number - 1)
+        for step in range(plan.steps_per_epoch):
             self._watch()
             taken = (number - 1) * plan.steps_per_epoch + step
             self._step.set_rates_(factor(taken, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
-            chosen = order[start : start + size * group]
-            self._step(
-                [self._train.batch(chosen[at : at + size], number - 1, self._device) for at in range(0, len(chosen), size)]
-            )
+            self._take(list(islice(batches, group)))
             self._tick(number, step + 1)
-        bad, batches, what = self._step.sums()[2], batches_per_epoch(len(order), size), "the loss is not a number"
+        self._refuse_bad(number, self._step.sums(), batches_per_epoch(len(order), size))
+        return len(order)
+
+    def _feed_of(self, number: int) -> Feed:
+        """Return what feeds an epoch's phase; of a new phase, what it can store is computed first."""
+        phase = self.plan.phase(number)
+        if self._feed is None or self._feed[0] != phase:
+            self._feed = None  # the old one's memory goes before the new one takes its own
+            feed = Feed(
+                self.network, self.plan, phase, self._train, self._evaluated,
+                device=self._device, observer=self._observer, watch=self._watch,
+            )  # fmt: skip
+            self._feed = phase, feed
+        return self._feed[1]
+
+    def _refuse_bad(self, number: int, sums: Sums, batches: int) -> None:
+        bad, what = sums.bad, "the loss is not a number"
         if bad < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in self.network.tensors().values()):
             bad, what = batches - 1, "its step made weights that are not numbers"
-        if bad >= 0:
-            rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
-            raise RunFailed(
-                f"epoch {number}, batch {bad + 1} of {batches}: {what}.",
-                f"the rates at the epoch's end were {rates}",
-                _LOWER,
-            )
-        return len(order)
+        if bad < 0:
+            return
+        rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
+        norms = ", ".join(f"{name} {norm:.3g}" for name, norm in sums.norms.items())
+        raise RunFailed(
+            f"epoch {number}, batch {bad + 1} of {batches}: {what}.",
+            f"the rates at the epoch's end were {rates}",
+            *([f"the norms of its gradients were {norms}"] if norms else []),
+            _LOWER,
+        )
 
     def _tick(self, number: int, done: int) -> None:
         self._done = done
@@ -196,7 +216,8 @@ class Fit:
             self._watch()
             self._tick(number, self._done + 1)
 
-        scores = evaluate(self.network, part, batch_size=self.plan.batch_size, device=self._device, watch=watch)
+        batches = self._feed_of(number).held_out(part)
+        scores = evaluate(self.network, self._step.forward, batches, device=self._device, watch=watch)
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
         return scores

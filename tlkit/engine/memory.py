@@ -1,15 +1,39 @@
-"""How much memory there is, and how much a network will need. Estimates, from shapes alone."""
+"""How much memory there is, how much a network will need (estimated from shapes alone), and how it is kept."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from tlkit.network import Network
+
+# malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+@cache
+def keep_blocks() -> bool:
+    """Let this process keep large blocks of memory that it frees, and return whether it does; glibc only.
+
+    Else every step's activations are given back to the system and taken again, zeroed a page at a time. Blocks come from the
+    heap instead of from mmap, and the heap's top is not given back. For the rest of the process; call it before training.
+
+    Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl has none
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def free_memory(device: torch.device) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tlkit.cache import Listed
 from tlkit.plans import Plan
 from tlkit.plugin import Backbone, Convention, Dataset, Download, Head
 from tlkit.registry import Entry
@@ -88,7 +90,9 @@ def _input(shown: Plan) -> str:
     side, augment = shown.image_size, shown.tables.data.augment
     short = round(side / shown.input.crop)
     line = f"input      {_pixels(shown.input)}; {shown.input.resize} to a short side of {short} px, centre {side} px"
-    return f"{line}; training: {', '.join(augment)}" if augment else line
+    views = shown.tables.data.augment_views
+    fixed = f", {views} fixed views of each image" if views else ""
+    return f"{line}; training: {', '.join(each.name for each in augment)}{fixed}" if augment else line
 
 
 def _remarks(shown: Plan) -> list[Text]:
@@ -155,6 +159,38 @@ def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Tabl
         for position, (name, probability) in enumerate(ranked):
             table.add_row(Text(image if position == 0 else ""), Text(name), f"{probability:.1%}")
     return table
+
+
+# Facts of stored rows that a person tells them apart by; entry.json and --json have all.
+_TOLD = ("backbone", "stages", "form", "weights", "picture side", "side", "resize", "seed")
+
+
+def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], limit: int) -> RenderableType:
+    """Return what lies in the cache, those used last first, and how much may."""
+    table = Table("what", "made from", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("rows", "size", "last used"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in entries:
+        facts = ", ".join(f"{name} {_brief(each.facts[name])}" for name in _TOLD if name in each.facts)
+        used = datetime.fromtimestamp(each.used).strftime("%Y-%m-%d %H:%M")
+        table.add_row(Text(each.kind), Text(facts or "unknown"), f"{each.rows:,}", size(each.bytes), used)
+    total = sum(each.bytes for each in entries)
+    lines = [f"{folder}: {size(total)} of at most {size(limit)}", *(f"{name}: {size(count)}" for name, count in others.items())]
+    return Group(*([table] if entries else []), Text(lines[0], style="bold"), *(Text(line, style="dim") for line in lines[1:]))
+
+
+def size(count: int) -> str:
+    """Return bytes as disks are measured, 1 GB = 10^9 bytes."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"
+
+
+def _brief(value: object) -> str:
+    """A digest by its beginning, as git shows one."""
+    text = str(value)
+    return text[:8] if len(text) >= 32 and set(text) <= set("0123456789abcdef") else text
 
 
 def _stages(shown: Plan) -> Table:

@@ -1,0 +1,221 @@
+"""The history of the benchmarks, and whether something became slower. Imports no torch.
+
+The rule: machines differ, and so does one machine from hour to hour; only the ratio to a plain PyTorch loop that was timed
+in turns with tlkit is compared, and only with the same kind of machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tlkit import files
+from tlkit.errors import TlkitError
+
+HISTORY, BASELINE = "history.jsonl", "baseline.jsonl"
+LIMIT = 0.10  # part of the baseline's ratio that may be lost beyond the measured spread
+_LONGEST = 80  # characters of a machine's name; it names a folder
+
+Key = tuple[str, str, str]
+
+
+class Record(BaseModel):
+    """One benchmark of one session.
+
+    Attributes:
+        format: Of this record.
+        recipe: Its file's name without .toml.
+        arm: Of the recipe.
+        mode: Whether steps ran one by one or as a captured graph.
+        date: Of the session, ISO 8601, UTC.
+        commit: Of the checkout, a "+" behind it where files were changed; "" outside git.
+        images: Training images in an epoch.
+        images_per_second: Training images over the whole epoch, evaluation and saving counted.
+        ratio: Seconds of the plain loop over tlkit's for the recipe's whole run, the median of all pairs.
+        spread: Half the distance between the quartiles of the pairs' ratios, as a part of `ratio`.
+        first_ratio: The same of the first epoch alone, which fills the stores.
+        later_ratio: The same of any later epoch.
+        epoch_seconds: Of the recipe's own number of images, the mean over its epochs.
+        peak_anonymous: Most memory held at once, bytes; files that are mapped are not in it.
+        share: Part of the machine's measured matrix-multiply rate, by precision: operations that the plain loop needs over
+            tlkit's time, so a store may take it past 1.
+        precision: Of the training step; "" where not known.
+        layout: Its memory format.
+        versions: Of what the figures depend on.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    recipe: str
+    arm: str
+    mode: Literal["eager", "captured"] = "eager"
+    date: str
+    commit: str = ""
+    images: int
+    images_per_second: float
+    ratio: float
+    spread: float
+    first_ratio: float
+    later_ratio: float
+    epoch_seconds: float
+    peak_anonymous: int
+    share: dict[str, float] = {}
+    precision: str = ""
+    layout: str = ""
+    versions: dict[str, str] = {}
+
+    @property
+    def key(self) -> Key:
+        """What tells two benchmarks apart."""
+        return (self.recipe, self.arm, self.mode)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a benchmark stands against its baseline.
+
+    Attributes:
+        now: What was measured; None where the baseline has a benchmark that was not run.
+        baseline: None for a benchmark that is new.
+        change: Of the ratio, as a part of the baseline's; None without one of the two.
+        allowed: Loss that is not called slower: LIMIT and the larger spread of the two.
+    """
+
+    now: Record | None
+    baseline: Record | None
+
+    @property
+    def key(self) -> Key:
+        """Of the benchmark."""
+        found = self.now or self.baseline
+        assert found is not None  # compare() makes none without both
+        return found.key
+
+    @property
+    def change(self) -> float | None:
+        """See the class."""
+        return None if self.now is None or self.baseline is None else self.now.ratio / self.baseline.ratio - 1
+
+    @property
+    def allowed(self) -> float:
+        """See the class."""
+        return LIMIT + max((each.spread for each in (self.now, self.baseline) if each is not None), default=0.0)
+
+    @property
+    def slower(self) -> bool:
+        """Whether more was lost than is allowed."""
+        return self.change is not None and -self.change > self.allowed
+
+    @property
+    def words(self) -> str:
+        """Return the verdict as a person reads it."""
+        if self.now is None:
+            return "not run, though the baseline has it"
+        if self.change is None:
+            return "new: no baseline yet"
+        loss = f"{abs(self.change):.0%} {'slower' if self.change < 0 else 'faster'} than the baseline"
+        if self.slower:
+            return f"SLOWER: {loss}, {self.allowed:.0%} are allowed"
+        noisy = self.allowed > 2 * LIMIT
+        return f"{loss}; the spread is {self.allowed - LIMIT:.0%}, too large to say more" if noisy else loss
+
+
+def kind(gpu: str = "") -> str:
+    """Return what kind of machine this is, as a folder's name: processor, cores that may be used, and the GPU's name."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return re.sub(r"[^a-z0-9]+", "-", f"{_processor()} {cores} cores {gpu}".lower()).strip("-")[:_LONGEST]
+
+
+def history(folder: Path) -> list[Record]:
+    """Read every record of one kind of machine, the oldest first.
+
+    Raises:
+        TlkitError: a line is damaged, or of another format.
+    """
+    return _read(folder / HISTORY)
+
+
+def baseline(folder: Path) -> list[Record]:
+    """Read what is compared against, nothing where no baseline was written.
+
+    Raises:
+        TlkitError: as `history`.
+    """
+    return _read(folder / BASELINE)
+
+
+def add(folder: Path, records: Iterable[Record]) -> None:
+    """Add the records of a session to the history."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.replace(folder / HISTORY, _text([*history(folder), *records]))
+
+
+def rebase(folder: Path, records: Iterable[Record]) -> None:
+    """Make a session's records the baseline; benchmarks that it did not run are left out from now on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.replace(folder / BASELINE, _text(records))
+
+
+def machines(folder: Path) -> list[str]:
+    """Return the kinds of machines that have a history, sorted."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{HISTORY}"))
+
+
+def compare(records: Iterable[Record], against: Iterable[Record]) -> list[Verdict]:
+    """Hold a session against a baseline, each benchmark that either has, in the session's order."""
+    now, before = {each.key: each for each in records}, {each.key: each for each in against}
+    return [Verdict(now.get(key), before.get(key)) for key in dict.fromkeys([*now, *before])]
+
+
+def centre(values: Sequence[float]) -> tuple[float, float]:
+    """Return the median, and half the distance between the quartiles as a part of it; 0 for a single value."""
+    middle = statistics.median(values)
+    if len(values) < 2:
+        return middle, 0.0
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return middle, (high - low) / 2 / abs(middle)
+
+
+def run_ratio(*, plain: float, first: float, later: float, epochs: int) -> float:
+    """Return how many times faster a run of so many epochs is, from one epoch of each kind in seconds."""
+    return epochs * plain / (first + (epochs - 1) * later)
+
+
+def latest(records: Iterable[Record]) -> Mapping[Key, tuple[Record, ...]]:
+    """Return the records of each benchmark, by date."""
+    found: dict[Key, list[Record]] = {}
+    for record in sorted(records, key=lambda each: each.date):
+        found.setdefault(record.key, []).append(record)
+    return {key: tuple(each) for key, each in sorted(found.items())}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _read(path: Path) -> list[Record]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    try:
+        return [Record.model_validate_json(line) for line in lines if line.strip()]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "a line"
+        raise TlkitError(f"{path}: is damaged: {where}: {first['msg']}.", "take the line out, or the file away") from error
+
+
+def _text(records: Iterable[Record]) -> str:
+    return "".join(record.model_dump_json() + "\n" for record in records)

@@ -1,0 +1,140 @@
+"""What determines a stored row beside the image itself, as facts that its key is made of.
+
+The rule: when in doubt a fact is in the key: a row that is computed again costs a moment, a wrong one costs trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+from pydantic import BaseModel
+from torch import nn
+
+import tlkit
+from tlkit.engine.decode import Geometry
+from tlkit.execution import PrefixPlan
+from tlkit.network import Network
+from tlkit.plugin import Convention
+
+Facts = dict[str, str | int | float | bool | None]
+_PACKAGES = ("torch", "torchvision", "timm")  # told apart by their versions, not by their files
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on; Pillow's and numpy's are in every picture."""
+    found = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    return {"tlkit": tlkit.__version__, **found, "numpy": np.__version__, "pillow": PIL.__version__}
+
+
+def machine(device: torch.device) -> dict[str, str | int]:
+    """Return what the last bits of a computation depend on: device, processor, threads, versions."""
+    return {
+        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        **versions(),
+    }
+
+
+@cache
+def processor() -> str:
+    """Return the processor's name, as the system says it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def pictures(geometry: Geometry) -> Facts:
+    """Return what determines a decoded picture."""
+    return {**_geometry(geometry), "pillow": PIL.__version__, "code": code("tlkit.engine.decode")}
+
+
+def features(
+    network: Network,
+    stages: int,
+    plan: PrefixPlan,
+    *,
+    backbone: str,
+    geometry: Geometry,
+    convention: Convention,
+    device: torch.device,
+) -> Facts:
+    """Return what determines the output of leading stages for an image that is not augmented.
+
+    Args:
+        network: With its weights.
+        stages: How many leading stages.
+        plan: How they run.
+        backbone: Its name.
+        geometry: Of the pictures.
+        convention: How pixels reach the network.
+        device: On which it is computed.
+    """
+    modules = list(network.stages.values())[:stages]
+    return {
+        **{f"picture {key}": value for key, value in pictures(geometry).items()},
+        "backbone": backbone,
+        "input": repr(convention),
+        "stages": ", ".join(list(network.stages)[:stages]) + (", pooled" if stages == len(network.stages) else ""),
+        "structure": hashlib.sha256(repr(modules).encode()).hexdigest(),
+        "plugin": _sources(modules),
+        "weights": _weights(modules),
+        "form": str(plan.form),
+        "folded": plan.folded,
+        "chunk": plan.chunk,
+        "code": code("tlkit.engine.fold", "tlkit.engine.prefix", "tlkit.engine.feed", "tlkit.engine.data", "tlkit.network"),
+        **machine(device),
+    }
+
+
+def views(tables: Sequence[BaseModel], *, seed: int, side: int) -> Facts:
+    """Return what determines the augmented views of an image, beside the image and its position in the data set."""
+    written = json.dumps([table.model_dump(mode="json") for table in tables], sort_keys=True)
+    sources = code(*(f"tlkit.engine.{name}" for name in ("augment", "colour", "draws", "randaugment")))
+    return {"augment": written, "seed": seed, "side": side, "augment code": sources}
+
+
+def _geometry(geometry: Geometry) -> Facts:
+    return {"short": geometry.short, "side": geometry.side, "resize": geometry.resize}
+
+
+@cache
+def code(*modules: str) -> str:
+    """Digest of the source of modules of ours, so that no other version's rows are read."""
+    total = hashlib.sha256()
+    for name in sorted(set(modules)):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        total.update(Path(file).read_bytes() if file else name.encode())
+    return total.hexdigest()
+
+
+def _sources(modules: list[nn.Module]) -> str:
+    """Digest of the files that the modules' classes stand in; torch's and torchvision's have versions."""
+    classes = {type(each) for module in modules for each in module.modules()}
+    paths = {inspect.getfile(each) for each in classes if each.__module__.partition(".")[0] not in (*_PACKAGES, "builtins")}
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(Path(path).read_bytes())
+    return total.hexdigest()
+
+
+def _weights(modules: list[nn.Module]) -> str:
+    total = hashlib.sha256()
+    for module in modules:
+        for name, tensor in module.state_dict().items():
+            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+            total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()

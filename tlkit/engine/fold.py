@@ -1,0 +1,138 @@
+"""BatchNorm folded into the convolution before it, found by watching a real image pass.
+
+The rule: only where a convolution's output goes to that BatchNorm and to nothing else, so that folding changes no value but
+its rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# A folded stage may differ from itself by so much, |folded - stage| / |stage| in float32, else it is left as it is.
+# Rounding gives about 1e-6; what is above is a mistake about the stage.
+TOLERANCE = 1e-4
+
+Pair = tuple[str, str]  # names of a convolution and of the BatchNorm that it alone feeds
+
+
+def folded(stage: nn.Module, x: Tensor) -> nn.Module:
+    """Return a copy of a stage in eval mode with every BatchNorm folded that can be.
+
+    Args:
+        stage: Any module; it is not changed.
+        x: An input of it, float32; folding is checked on it.
+    """
+    plain = copy.deepcopy(stage).eval().requires_grad_(False)
+    pairs, right = _pairs(plain, x)
+    if not pairs:
+        return plain
+    changed = copy.deepcopy(plain)
+    for convolution, norm in pairs:
+        _fold_(changed, convolution, norm)
+    with torch.inference_mode():
+        wrong = relative_error(changed(x), right)
+    return changed if wrong <= TOLERANCE else plain
+
+
+def relative_error(found: Tensor, right: Tensor) -> float:
+    """Return |found - right| / |right|, Euclidean over everything; infinite where a value is not finite."""
+    difference = (found.double() - right.double()).norm() / right.double().norm().clamp_min(1e-30)
+    return float(difference) if bool(torch.isfinite(difference)) else float("inf")
+
+
+def _pairs(stage: nn.Module, x: Tensor) -> tuple[list[Pair], Tensor]:
+    """Run a stage once; return the pairs that may be folded, and its output."""
+    watch = _Watch()
+    calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    handles = [
+        module.register_forward_hook(
+            lambda _, inputs, output, name=name: calls.setdefault(name, []).append((inputs[0], output))
+        )
+        for name, module in stage.named_modules()
+        if isinstance(module, nn.Conv2d) or _foldable(module)
+    ]
+    try:
+        with torch.no_grad(), watch:
+            output = stage(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    once = {name: each[0] for name, each in calls.items() if len(each) == 1}
+    made_by = {id(made): name for name, (_, made) in once.items() if isinstance(stage.get_submodule(name), nn.Conv2d)}
+    pairs = [
+        (made_by[id(taken)], name)
+        for name, (taken, _) in once.items()
+        if _foldable(stage.get_submodule(name)) and id(taken) in made_by and watch.used(taken) == 1 and taken is not output
+    ]
+    shared = {name for name, module in stage.named_modules(remove_duplicate=False) if _times(stage, module) > 1}
+    return [pair for pair in pairs if not shared & set(pair)], output
+
+
+def _times(stage: nn.Module, module: nn.Module) -> int:
+    return sum(each is module for _, each in stage.named_modules(remove_duplicate=False))
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Counts the operators that take each tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # likewise
+        self._uses: dict[int, int] = {}
+        self._alive: list[Tensor] = []  # so that no two tensors share an id
+
+    def used(self, tensor: Tensor) -> int:
+        """Return how many operators took a tensor."""
+        return self._uses.get(id(tensor), 0)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run the operator and count what it takes."""
+        out = func(*args, **(kwargs or {}))
+        for leaf in {id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}.values():
+            self._uses[id(leaf)] = self._uses.get(id(leaf), 0) + 1
+            self._alive.append(leaf)
+        self._alive += [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        return out
+
+
+def _foldable(module: nn.Module) -> bool:
+    """A BatchNorm with fixed statistics; of a subclass, only one that is known to end in `drop` and `act`, as timm's is."""
+    if not isinstance(module, nn.BatchNorm2d) or module.running_mean is None:
+        return False
+    return type(module) is nn.BatchNorm2d or _rest(module) is not None
+
+
+def _rest(norm: nn.BatchNorm2d) -> list[nn.Module] | None:
+    rest = [getattr(norm, name, None) for name in ("drop", "act")]
+    return [each for each in rest if isinstance(each, nn.Module)] if all(isinstance(each, nn.Module) for each in rest) else None
+
+
+def _fold_(stage: nn.Module, convolution: str, norm: str) -> None:
+    """Scale a convolution's filters and bias, and leave of the BatchNorm only what comes after it.
+
+    y = (w * x + b - mean) / sqrt(var + eps) * gamma + beta, Ioffe & Szegedy 2015, arXiv:1502.03167, alg. 2; computed in float64.
+    """
+    conv, bn = stage.get_submodule(convolution), stage.get_submodule(norm)
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(bn, nn.BatchNorm2d)
+    assert bn.running_mean is not None  # says _foldable
+    assert bn.running_var is not None
+    scale = (bn.running_var.double() + bn.eps).rsqrt()  # (C,)
+    if bn.weight is not None:
+        scale = scale * bn.weight.double()
+    bias = -bn.running_mean.double() if conv.bias is None else conv.bias.double() - bn.running_mean.double()
+    bias = bias * scale if bn.bias is None else bias * scale + bn.bias.double()
+    weight = conv.weight.double() * scale[:, None, None, None]  # (C, in, h, w)
+    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+    rest = [] if type(bn) is nn.BatchNorm2d else _rest(bn) or []
+    parent, _, name = norm.rpartition(".")
+    stage.get_submodule(parent).add_module(name, (nn.Sequential(*rest) if rest else nn.Identity()).eval())

@@ -1,0 +1,159 @@
+"""How fast each form of the fixed prefix and of the training step is here, and how far from float32, on real images.
+
+The rule: what is timed is what will run, the prefix in its chunks and the step with its optimizer.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tlkit.engine import facts, prefix
+from tlkit.engine.evaluate import evaluating
+from tlkit.engine.step import Step
+from tlkit.execution import FORMS, Form, Measurements, PrefixPlan, Timing
+from tlkit.network import Network
+from tlkit.plans import Plan
+from tlkit.tuning import ASSUMED_RATE, work
+
+# A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
+WORTHWHILE = 5.0
+_STEP_IMAGES = 16  # of a measured training step, at most
+_CONTENDS = 1.4  # a form whose first time is within this factor of the best so far is timed again,
+_AGAIN = 2  # so often
+
+Watch = Callable[[], None]
+
+
+def too_short(plan: Plan) -> str:
+    """Why measuring a run is not worth its time; empty where it is."""
+    if work(plan) / ASSUMED_RATE < WORTHWHILE:
+        return "the run is too short for measuring to pay"
+    return ""
+
+
+def key(plan: Plan, weights: str, device: torch.device) -> dict[str, object]:
+    """Return what measurements of a plan depend on.
+
+    Args:
+        plan: Of the run.
+        weights: Digest of the weights that it begins from; "none" for random ones.
+        device: That it runs on.
+    """
+    tables = plan.tables
+    last = plan.phases[-1]
+    return {
+        "backbone": tables.backbone.name,
+        "options": tables.backbone.options,
+        "weights": weights,
+        "head": [tables.head.kind, tables.head.options] if last.prefix else [],
+        "input": [plan.image_size, repr(plan.input)],
+        "batch": min(plan.batch_size, _STEP_IMAGES),
+        "optimizer": tables.optimizer.name,
+        "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
+        "trained": last.trained,
+        "code": facts.code("tlkit.engine.measure", "tlkit.engine.fold", "tlkit.engine.prefix", "tlkit.engine.step"),
+        **facts.machine(device),
+    }
+
+
+def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.device, watch: Watch) -> Measurements:
+    """Time every form of a plan's prefixes and of the step of its last phase, which trains most.
+
+    Args:
+        plan: Of the run.
+        network: With its weights, on the device; not changed.
+        images: (n, 3, H, W) float32, normalised, real, at least one.
+        device: That the network is on.
+        watch: Called between two timings; may raise to stop.
+    """
+    began = time.perf_counter()
+    cuts = sorted({len(phase.prefix) for phase in plan.phases} - {0})
+    prefixes = tuple((cut, _prefix(network, cut, images, device, watch)) for cut in cuts)
+    trained = () if len(plan.phases[-1].prefix) == len(network.stages) else _step(plan, network, images, device, watch)
+    return Measurements(trained, prefixes, time.perf_counter() - began, "")
+
+
+def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
+    chunk = PrefixPlan().chunk
+    repeated = images.repeat(-(-chunk // len(images)), 1, 1, 1)[:chunk]
+    right = prefix.build(network, cut, PrefixPlan(folded=False), sample=images[:1])(repeated)
+
+    def make(form: Form) -> tuple[Callable[[], object], float]:
+        run = prefix.build(network, cut, PrefixPlan(form=form), sample=images[:1])
+        return lambda: run(repeated), _worst(run(repeated), right)
+
+    return _race(make, chunk, device, watch)
+
+
+def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
+    phase = plan.phases[-1]
+    count = min(plan.batch_size, _STEP_IMAGES)
+    repeated = images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous()
+    labels = torch.arange(count, device=device) % plan.classes
+    with evaluating(network), torch.no_grad():
+        right = network.embed(repeated)
+        x = network.run(repeated, stop=len(phase.prefix))
+
+    def make(form: Form) -> tuple[Callable[[], object], float]:
+        one = Step(copy.deepcopy(network), replace(plan, form=form), device)
+        with evaluating(one.network), torch.no_grad():
+            error = _worst(one.embed(repeated), right)
+        one.begin_(phase.first)
+        one.set_rates_(0.0)
+        one([(x, labels)])
+        return lambda: one([(x, labels)]), error
+
+    return _race(make, count, device, watch)
+
+
+def _race(
+    make: Callable[[Form], tuple[Callable[[], object], float]], images: int, device: torch.device, watch: Watch
+) -> tuple[Timing, ...]:
+    """Time each form, what contends again, one form after the other so that one of them is held at a time.
+
+    Args:
+        make: From a form to what is timed, warm, and its error.
+        images: That one call takes.
+        device: That it runs on.
+        watch: Called before each timing.
+    """
+    timings: list[Timing] = []
+    best = math.inf
+    for form in FORMS:
+        watch()
+        call, error = make(form)
+        seconds = _time(call, device)
+        for _ in range(_AGAIN if seconds <= best * _CONTENDS else 0):
+            watch()
+            seconds = min(seconds, _time(call, device))
+        best = min(best, seconds)
+        timings.append(Timing(form, seconds / images, error))
+    return tuple(timings)
+
+
+def _time(call: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
+    began = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _worst(found: Tensor, right: Tensor) -> float:
+    """Return the largest |found - right| / |right| of any image; infinite where a value is not finite."""
+    difference = (found.double() - right.double()).flatten(1).norm(dim=1) / right.double().flatten(1).norm(dim=1).clamp_min(
+        1e-30
+    )
+    return float(difference.max()) if bool(torch.isfinite(difference).all()) else float("inf")

@@ -1,0 +1,181 @@
+"""The pictures of a split, decoded once into the store where they fit, else again at every use.
+
+The rule: whichever way a picture comes, its bytes are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tlkit import files, segments, store
+from tlkit.cache import Kind
+from tlkit.engine import decode, facts
+from tlkit.engine.decode import Geometry
+from tlkit.engine.memory import free_memory
+from tlkit.errors import ImageError, StoreError
+from tlkit.plugin import Split
+from tlkit.segments import Keys, Located
+
+Indices = NDArray[np.int64]
+Progress = Callable[[int, int], None]  # images done, images in all
+Note = Callable[[str], None]
+_CPU = torch.device("cpu")
+_CHUNK = 256  # images handed to the threads at a time; a signal waits for no more
+_BLOCK_BYTES = 64 << 20  # of decoded pictures that wait to be written
+
+
+class Pictures:
+    """One split at one geometry: decoded once into the store where it fits, else again at every use.
+
+    Arrays that have the geometry already are used as they are.
+
+    Args:
+        split: Files or pixels.
+        geometry: Of every picture.
+        note: Told what is wrong with the store.
+        keep: Whether the store may be used.
+        verify: Check what is stored and hash files again, whatever their times say.
+    """
+
+    def __init__(
+        self, split: Split, geometry: Geometry, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False
+    ) -> None:
+        self.split = split
+        self.geometry = geometry
+        self.note, self.keep, self.verify = note, keep, verify
+        self._sound = np.zeros(len(split.labels), dtype=bool)
+        self._keys = np.zeros((len(split.labels), segments.KEY), dtype=np.uint8)
+        self._keyed = np.zeros(len(split.labels), dtype=bool)
+        self._row = np.full(len(split.labels), -1, dtype=np.int64)  # in _kept; -1 where the store has it not
+        self._kept: Located | None = None
+        self._resident: Tensor | None = None
+
+    def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
+        """Decode every image that was not yet, in parallel; return those that cannot be."""
+        wanted = indices[~self._sound[indices]]
+        corrupt: dict[int, ImageError] = {}
+        if not self._ready_made() and len(wanted):
+            corrupt = self._decode(wanted, progress)
+        self._sound[wanted] = True
+        self._sound[list(corrupt)] = False
+        return corrupt
+
+    def get(self, indices: Indices, device: torch.device = _CPU) -> Tensor:
+        """Return (n, side, side, 3) uint8."""
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(self._row[indices]).to(device)]
+        if self._ready_made() and self.split.pixels is not None:
+            return torch.from_numpy(self.split.pixels[indices]).to(device)
+        rows = self._row[indices]
+        out = np.empty((len(indices), self.geometry.side, self.geometry.side, 3), dtype=np.uint8)
+        here = rows >= 0
+        if self._kept is not None and here.any():
+            out[here] = self._kept.gather(rows[here])
+        if not here.all():
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for at, picture in zip(np.flatnonzero(~here), pool.map(self._one, indices[~here].tolist()), strict=True):
+                    out[at] = picture
+        return torch.from_numpy(out).to(device)
+
+    def keys(self, indices: Indices) -> Keys:
+        """Return a digest (n, 16) of the content of each image's file or pixels."""
+        new = indices[~self._keyed[indices]]
+        if len(new):
+            pixels = self.split.pixels
+            if pixels is None:
+                digests = files.digests([self.split.files[index] for index in new.tolist()], again=self.verify)
+            else:
+                digests = [hashlib.sha256(np.ascontiguousarray(pixels[index]).data).digest() for index in new.tolist()]
+            short = b"".join(digest[: segments.KEY] for digest in digests)
+            self._keys[new] = np.frombuffer(short, dtype=np.uint8).reshape(len(new), segments.KEY)
+            self._keyed[new] = True
+        return self._keys[indices]
+
+    def settle_(self, indices: Indices, device: torch.device, *, share: float) -> bool:
+        """Keep these pictures on a device where they take no more than a share of its free memory; return whether they are."""
+        if len(indices) * self.geometry.side**2 * 3 > share * free_memory(device):
+            return False
+        blocks = [self.get(indices[at : at + _CHUNK]) for at in range(0, len(indices), _CHUNK)]
+        self._row = np.full(len(self._row), -1, dtype=np.int64)
+        self._row[indices] = np.arange(len(indices))
+        self._resident = torch.cat([block.to(device) for block in blocks])
+        return True
+
+    def _ready_made(self) -> bool:
+        pixels, side = self.split.pixels, self.geometry.side
+        return pixels is not None and pixels.shape[1:3] == (side, side) and self.geometry.short == side
+
+    def _decode(self, wanted: Indices, progress: Progress) -> dict[int, ImageError]:
+        """Decode into the store; where that is not possible, only to see that it can be done."""
+        entry = self._entry() if self.keep else None
+        absent = wanted
+        if entry is not None:
+            absent = wanted[entry.missing(self.keys(wanted))]
+        corrupt: dict[int, ImageError] = {}
+        blocks = self._blocks(absent, corrupt, progress)
+        try:
+            if entry is None:
+                raise StoreError("")
+            with entry.writer(len(absent)) as writer:
+                for indices, rows in blocks:
+                    writer.write(self.keys(indices), rows)
+        except StoreError as error:
+            if error.problem:
+                self.note(f"{error.problem.removesuffix('.')}; pictures are decoded again every epoch")
+            for _ in blocks:
+                pass
+        if entry is not None:
+            self._find(entry, wanted)
+        return corrupt
+
+    def _entry(self) -> store.Entry:
+        shape = (self.geometry.side, self.geometry.side, 3)
+        return store.open_(
+            Kind.PICTURES, facts.pictures(self.geometry), shape=shape, dtype="uint8", note=self.note, verify=self.verify
+        )
+
+    def _find(self, entry: store.Entry, wanted: Indices) -> None:
+        """Remember where the store has these images and those of earlier calls."""
+        known = np.union1d(np.flatnonzero(self._row >= 0), wanted)
+        kept = known[~entry.missing(self.keys(known))]
+        self._kept = entry.locate(self.keys(kept))
+        self._row[known] = -1
+        self._row[kept] = np.arange(len(kept))
+
+    def _blocks(
+        self, wanted: Indices, corrupt: dict[int, ImageError], progress: Progress
+    ) -> Iterator[tuple[Indices, NDArray[np.uint8]]]:
+        """Decode in parallel; yield what could be, and add to corrupt what could not."""
+        size = int(np.clip(_BLOCK_BYTES // (self.geometry.side**2 * 3), 8, _CHUNK))
+        done = 0
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(wanted), size):
+                sound: list[tuple[int, NDArray[np.uint8]]] = []
+                block = wanted[start : start + size].tolist()
+                for index, outcome in zip(block, pool.map(self._try, block), strict=True):
+                    if isinstance(outcome, ImageError):
+                        corrupt[index] = outcome
+                    else:
+                        sound.append((index, outcome))
+                    done += 1
+                    progress(done, len(wanted))
+                if sound:
+                    yield np.array([index for index, _ in sound]), np.stack([rows for _, rows in sound])
+
+    def _one(self, index: int) -> NDArray[np.uint8]:
+        source = self.split.files[index] if self.split.pixels is None else self.split.pixels[index]
+        return decode.fit(decode.picture(source), self.geometry)
+
+    def _try(self, index: int) -> NDArray[np.uint8] | ImageError:
+        try:
+            return self._one(index)
+        except ImageError as error:
+            return error

@@ -1,0 +1,98 @@
+"""The fixed prefix of a phase as one function: folded, in one precision and memory format, in chunks of one size.
+
+The rule: a chunk always has the same number of images, the last one padded, because a convolution gives an image other last
+bits at another batch size. So what is stored and what is computed again are the same bits.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tlkit import network as networks
+from tlkit.engine.fold import folded
+from tlkit.execution import Form, PrefixPlan
+from tlkit.network import Network
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class Prefix:
+    """Leading stages of a network, none of which trains.
+
+    Args:
+        stages: In order, in eval mode and in the prefix's form; not changed any more.
+        whole: These are all stages: the last output is pooled, float32.
+        plan: How it runs.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], *, whole: bool, plan: PrefixPlan) -> None:
+        self._stages = stages
+        self._whole = whole
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
+        """Run stages start to stop on at most one chunk.
+
+        Args:
+            x: (n, ...) pictures float32 normalised, or the output of the stage before `start`; n <= chunk.
+            start: First stage.
+            stop: The stage after the last; all where not given.
+
+        Returns:
+            (n, C, h, w) in the prefix's precision and memory format, or pooled features (n, F) float32 after the last stage of
+            the backbone.
+        """
+        stop = len(self._stages) if stop is None else stop
+        if start == stop:
+            return x
+        images, form = len(x), self.plan.form
+        if images < self.plan.chunk:
+            x = torch.cat([x, x.new_zeros(self.plan.chunk - images, *x.shape[1:])])
+        x = cast(x, form)
+        for stage in self._stages[start:stop]:
+            x = stage(x)
+        x = networks.pool(x.float()) if self._whole and stop == len(self._stages) else cast(x, form)
+        return x[:images]
+
+
+def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> Prefix:
+    """Copy a network's leading stages into the prefix's form.
+
+    Args:
+        network: Not changed.
+        count: How many stages.
+        plan: Form, folded or not, chunk.
+        sample: (1, 3, H, W) a normalised image, on the network's device; shows where BatchNorm can be folded.
+    """
+    modules = list(network.stages.values())
+    stages: list[nn.Module] = []
+    x = sample.float().contiguous()
+    for module in modules[:count]:
+        stage = copy.deepcopy(module).eval().requires_grad_(False)
+        stage = stage.to(memory_format=torch.contiguous_format)
+        with torch.no_grad():
+            following = stage(x)
+        stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.form))
+        x = following
+    return Prefix(stages, whole=count == len(modules), plan=plan)
+
+
+def in_form_(module: nn.Module, form: Form) -> nn.Module:
+    """Put a module's tensors into a precision and memory format."""
+    return module.to(DTYPES[form.precision]).to(memory_format=LAYOUTS[form.layout])
+
+
+def cast(x: Tensor, form: Form) -> Tensor:
+    """Return a feature map (N, C, h, w) in a precision and memory format."""
+    if x.ndim == 4:
+        return x.to(DTYPES[form.precision]).contiguous(memory_format=LAYOUTS[form.layout])
+    return x.to(DTYPES[form.precision])

@@ -1,0 +1,163 @@
+"""How the parts of a plan run: precision, memory format, what is stored, and how fast each was measured. Imports no torch.
+
+The rule: what is chosen here changes speed, memory and rounding, never what is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16"]
+Layout = Literal["contiguous", "channels_last"]
+
+# A form may be chosen where no image's features are further than this from those of the network as it is, in float32 and
+# unfolded: |found - right| / |right|. bfloat16 rounds each value by up to 2^-9, 0.2 %.
+TOLERANCE = 0.01
+# A form must be faster than plain float32 by so much, or noise would choose.
+_MARGIN = 0.05
+
+
+@dataclass(frozen=True)
+class Form:
+    """In which precision and memory format a part of the network runs.
+
+    Attributes:
+        precision: "float32", or "bfloat16": convolutions and products on bfloat16 values. Weights that train, their gradients
+            and the optimizer's state are float32 in either.
+        layout: Memory format of pictures and convolution weights.
+    """
+
+    precision: Precision = "float32"
+    layout: Layout = "contiguous"
+
+    def __str__(self) -> str:
+        return f"{self.precision} {self.layout}"
+
+
+PLAIN = Form()
+FORMS = tuple(Form(precision, layout) for precision in ("float32", "bfloat16") for layout in ("contiguous", "channels_last"))
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """Outputs of leading stages that are computed once per image and read ever after.
+
+    Attributes:
+        stages: How many leading stages; all of them means the pooled features.
+        bytes_per_image: Of one output.
+        images: How many of them are kept, views counted.
+        saves: Seconds that an epoch is shorter, from measured or else estimated cost.
+        reason: The sum, in words.
+    """
+
+    stages: int
+    bytes_per_image: int
+    images: int
+    saves: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class PrefixPlan:
+    """How the fixed prefix of a phase runs.
+
+    Attributes:
+        form: Precision and memory format.
+        folded: BatchNorm is folded into the convolutions before it.
+        chunk: Images at a time, always; the last chunk is padded.
+        train: What is kept of the training images; None where they differ every epoch or do not fit.
+        evaluation: What is kept of validation and test images; None where they do not fit.
+        reason: Why nothing is kept of the training images; empty where something is.
+    """
+
+    form: Form = PLAIN
+    folded: bool = True
+    chunk: int = 32
+    train: StorePlan | None = None
+    evaluation: StorePlan | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One form of one part of the network, on this machine.
+
+    Attributes:
+        form: Of the part.
+        seconds: For one image.
+        error: Of the worst of the images tried, against float32, unfolded, contiguous: |found - right| / |right|.
+    """
+
+    form: Form
+    seconds: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What is known of an arm's speed on this machine; empty where nothing is.
+
+    Attributes:
+        step: Of the training step of the phase that trains most.
+        prefixes: Number of leading stages and the timings of such a prefix, folded.
+        seconds: That measuring took.
+        why: Why nothing was measured, in words; empty where something was.
+    """
+
+    step: tuple[Timing, ...] = ()
+    prefixes: tuple[tuple[int, tuple[Timing, ...]], ...] = ()
+    seconds: float = 0.0
+    why: str = field(default="not measured on this machine yet")
+
+    def prefix(self, stages: int) -> tuple[Timing, ...]:
+        """Return the timings of a prefix of so many stages; none where it was not measured."""
+        return dict(self.prefixes).get(stages, ())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run began with, and is continued with.
+
+    Attributes:
+        batch_size: What "auto" came to.
+        step: Form of the training step.
+        prefixes: Number of leading stages -> form of such a prefix.
+    """
+
+    batch_size: int
+    step: Form = PLAIN
+    prefixes: Mapping[int, Form] = field(default_factory=dict)
+
+
+def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[Form, str]:
+    """Return the fastest form that is allowed, and the reason in words.
+
+    Args:
+        timings: Of every form, or none.
+        wanted: "auto", or the precision that the recipe asks for, whose error is then not looked at.
+        why: Why there are no timings.
+    """
+    precision: Precision = "bfloat16" if wanted == "bfloat16" else "float32"
+    if not timings:
+        return Form(precision), why if wanted == "auto" else "as the recipe says; memory format " + why
+    right = [each for each in timings if each.error <= TOLERANCE or wanted == "bfloat16"]
+    allowed = [each for each in right if wanted in ("auto", each.form.precision)]
+    usual = next(each for each in timings if each.form == Form(precision))
+    best = min(allowed, key=lambda each: each.seconds, default=usual)
+    if best.seconds > usual.seconds * (1 - _MARGIN):
+        best = usual
+    others = [each for each in timings if each.form != best.form and wanted in ("auto", each.form.precision)]
+    against = ", ".join(f"{each.form} {_milliseconds(each)}" for each in sorted(others, key=lambda each: each.seconds))
+    reason = f"{_milliseconds(best)} an image; {against}"
+    worst = max((each.error for each in others if each not in right), default=None)
+    if worst is not None:
+        reason += f" (bfloat16 is {worst:.1%} off float32 on real images, allowed is {TOLERANCE:.0%})"
+    elif best.form.precision == "bfloat16":
+        reason += f"; {best.error:.1%} off float32 on real images"
+    return best.form, reason
+
+
+def _milliseconds(timing: Timing) -> str:
+    return f"{timing.seconds * 1000:.3g} ms" + ("" if timing.error <= TOLERANCE else "*")

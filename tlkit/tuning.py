@@ -1,0 +1,167 @@
+"""From a plan and what is known of this machine's speed to the same plan with its forms and stores chosen. Imports no torch.
+
+The rule: every choice carries its reason and its sum; with nothing measured, float32 and FLOPs decide, and the reason says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tlkit import augmentations
+from tlkit.execution import PLAIN, Form, Kept, Measurements, PrefixPlan, StorePlan, choose
+from tlkit.partition import HEAD
+from tlkit.plans import Choice, PhasePlan, Plan, StagePlan
+
+# Where nothing is measured: floating-point operations a second, of a small CPU in float32.
+ASSUMED_RATE = 5e10
+# Bytes a second at which stored rows are read again; from the page cache it is several times faster.
+_READ_RATE = 1e9
+_SIZES = {"float32": 4, "bfloat16": 2}
+
+
+def tuned(plan: Plan, measured: Measurements, *, room: int, kept: Kept | None = None) -> Plan:
+    """Choose forms and stores.
+
+    Args:
+        plan: With plain forms and without stores.
+        measured: Of this machine.
+        room: Bytes that the store may take.
+        kept: Forms of a run that is continued.
+    """
+    form, reason = _step_form(plan, measured, kept)
+    choices = [*plan.choices, Choice("training step", str(form), reason)]
+    phases = []
+    for number, phase in enumerate(plan.phases, start=1):
+        fixed = _prefix(plan, phase, measured, room, kept)
+        phases.append(replace(phase, fixed=fixed[0] if fixed else None))
+        if fixed:
+            name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
+            choices.append(Choice(name, str(fixed[0].form), fixed[1]))
+            choices += _stored(name, fixed[0])
+    return replace(plan, form=form, phases=tuple(phases), choices=tuple(choices))
+
+
+def work(plan: Plan) -> float:
+    """Return the floating-point operations of a whole run without any store: three forward passes where a stage trains."""
+    total = 0.0
+    for phase in plan.phases:
+        trained = plan.flops_per_image - _flops(plan, 0, len(phase.prefix))
+        every = plan.images.validation + plan.images.test
+        epochs = phase.last - phase.first + 1
+        total += epochs * (plan.images.train * (plan.flops_per_image + 2 * trained) + every * plan.flops_per_image)
+    return total
+
+
+def _step_form(plan: Plan, measured: Measurements, kept: Kept | None) -> tuple[Form, str]:
+    if kept is not None:
+        return kept.step, "kept from when this run began"
+    if all(len(phase.prefix) == len(plan.stages) - 1 for phase in plan.phases):
+        return PLAIN, "only the head trains, which takes no time to speak of"
+    return choose(measured.step, plan.tables.precision, why=measured.why)
+
+
+def _prefix(
+    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, kept: Kept | None
+) -> tuple[PrefixPlan, str] | None:
+    cut = len(phase.prefix)
+    if not cut:
+        return None
+    timings = measured.prefix(cut)
+    if kept is not None and cut in kept.prefixes:
+        form, reason = kept.prefixes[cut], "kept from when this run began"
+    else:
+        form, reason = choose(timings, plan.tables.precision, why=measured.why)
+    known = next((each.seconds for each in timings if each.form == form), None)
+    seconds = _flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
+    sums = _Sums(plan, cut, form, seconds, estimated=known is None)
+    held_out = plan.images.validation + plan.images.test
+    evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
+    train, why = None, _no_repeat(plan)
+    if not why and plan.images.train:
+        left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
+        views = min(plan.tables.data.augment_views or 1, phase.last) if plan.tables.data.augment else 1
+        train = sums.best(plan.images.train, views, phase, left, what="images")
+        why = "" if train is not None else f"no cut of it fits the store's {_bytes(max(left, 0))}, or reading is no faster"
+    return PrefixPlan(form=form, train=train, evaluation=evaluation, reason=why), reason
+
+
+def _no_repeat(plan: Plan) -> str:
+    """Why a training image never reaches the prefix twice as it is; empty where it does."""
+    data = plan.tables.data
+    if augmentations.mixes(data.augment):
+        return "mixup and cutmix mix images before it"
+    if data.augment and data.augment_views is None:
+        return "augmentation changes every image in every epoch; data.augment_views = 5 would draw five views once"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What storing after each leading stage costs and saves."""
+
+    plan: Plan
+    cut: int
+    form: Form
+    seconds: float
+    estimated: bool
+
+    def best(self, images: int, views: int, phase: PhasePlan, room: int, *, what: str) -> StorePlan | None:
+        """Return the cut that makes an epoch shortest within the room, or None where none makes it shorter."""
+        whole = images * self.seconds
+        found: list[tuple[float, StorePlan]] = []
+        for stages in range(1, self.cut + 1):
+            size = self._bytes(stages)
+            epoch = images * (size / _READ_RATE + self._rest(stages))
+            if size * images * views <= room and epoch < whole:
+                found.append((epoch, self._plan(stages, size, images, views, whole - epoch, what)))
+        return min(found, key=lambda each: each[0], default=(0.0, None))[1]
+
+    def _plan(self, stages: int, size: int, images: int, views: int, saves: float, what: str) -> StorePlan:
+        name = self.plan.stages[stages - 1].name + (", pooled" if stages == len(self.plan.stages) - 1 else "")
+        count = f"{images:,} {what}" + (f" x {views} views" if views > 1 else "")
+        about = "about " if self.estimated else ""
+        kept = "float32" if stages == len(self.plan.stages) - 1 else self.form.precision
+        reason = (
+            f"cut after {name}: {_bytes(size)} x {count} = {_bytes(size * images * views)} in {kept}, "
+            f"saves {about}{_seconds(saves)} an epoch"
+        )
+        return StorePlan(stages, size, images * views, saves, reason)
+
+    def _bytes(self, stages: int) -> int:
+        if stages == len(self.plan.stages) - 1:
+            return self.plan.stages[stages - 1].output[0] * _SIZES["float32"]
+        return math.prod(self.plan.stages[stages - 1].output) * _SIZES[self.form.precision]
+
+    def _rest(self, stages: int) -> float:
+        """Seconds of the stages that are run again in every epoch, for one image: by their part of the FLOPs."""
+        return self.seconds * _flops(self.plan, stages, self.cut) / max(_flops(self.plan, 0, self.cut), 1)
+
+
+def _stored(name: str, fixed: PrefixPlan) -> list[Choice]:
+    train = "computed in every epoch" if fixed.train is None else "computed once and stored"
+    lines = [Choice(f"{name}, training images", train, fixed.reason if fixed.train is None else fixed.train.reason)]
+    if fixed.evaluation is not None:
+        lines.append(Choice(f"{name}, held-out images", "computed once and stored", fixed.evaluation.reason))
+    return lines
+
+
+def _flops(plan: Plan, start: int, stop: int) -> int:
+    return sum(stage.flops for stage in _backbone(plan)[start:stop])
+
+
+def _backbone(plan: Plan) -> Sequence[StagePlan]:
+    return [stage for stage in plan.stages if stage.name != HEAD]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
