@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format clean bench bench-track bench-peers soak
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -26,6 +26,19 @@ $(STAMP): pyproject.toml constraints.txt plugins/tlkit-efficientnet-lite/pyproje
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' -e plugins/tlkit-efficientnet-lite
 	touch $(STAMP)
+
+# What they measure and their options, given as ARGS="...": benchmarks/README.md. Nothing else should run meanwhile.
+bench: $(STAMP)
+	$(BIN)/python -m pytest benchmarks/test_recipes.py --benchmark-enable --benchmark-only $(ARGS)
+
+bench-track: $(STAMP)
+	$(BIN)/python -m benchmarks.track $(ARGS)
+
+bench-peers: $(STAMP)
+	$(BIN)/python -m benchmarks.peers.run $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What tlkit's speed and memory are, against a plain loop, against others, and over time."""

@@ -1,0 +1,151 @@
+"""What every contender is given, what it must answer, and the network that it trains. Imports torch where it is needed.
+
+The rule: the same pictures, pixels, first weights, batches, optimizer, rate and epochs for everyone, and an evaluation on every
+validation picture after each epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torchvision import transforms
+
+# Module names that train in an arm, beside those of the arms before it.
+_TRAINED = {
+    "resnet18": {"head": ("fc",), "last": ("layer4", "fc")},
+    "efficientnet_lite0": {"head": ("classifier",), "last": ("conv_head", "bn2", "classifier")},
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One piece of work.
+
+    Attributes:
+        network: "resnet18" or "efficientnet_lite0".
+        arm: What trains: "head", "last" (the last stage and the head) or "all".
+        images: Folder with train/ and val/, a folder per class in each.
+        state: State-dict file that everyone begins with.
+        classes: How many.
+        mean: Subtracted from pixels in 0..1.
+        std: Divided by after that.
+        resize: "bilinear" or "bicubic".
+        scratch: Folder for what the contender writes.
+        cache: Folder for what tlkit stores.
+        epochs: With an evaluation after each.
+        views: Fixed augmented views of each picture, tlkit only; 0 for no augmentation. Others augment afresh each epoch.
+        seed: Of order and augmentation; of tlkit's run.
+        short: Side that the short side of a picture is resized to, pixels.
+        side: Of the centre crop, pixels.
+        batch_size: Pictures of a step.
+        lr: Constant rate, that of PyTorch's transfer-learning tutorial, as is the momentum.
+        momentum: Of SGD.
+        workers: Processes that decode.
+    """
+
+    network: str
+    arm: str
+    images: str
+    state: str
+    classes: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    resize: str
+    scratch: str
+    cache: str
+    epochs: int
+    views: int = 0
+    seed: int = 0
+    short: int = 256
+    side: int = 224
+    batch_size: int = 32
+    lr: float = 1e-3
+    momentum: float = 0.9
+    workers: int = 2
+
+    def write(self, path: Path) -> Path:
+        """Write it for the contender's process."""
+        path.write_text(json.dumps(asdict(self)))
+        return path
+
+
+def spec() -> Spec:
+    """Read the file that the command line names."""
+    return Spec(**json.loads(Path(sys.argv[1]).read_text()))
+
+
+class Clock:
+    """Seconds from the first data read to the last result."""
+
+    def __init__(self) -> None:
+        self.began_at = time.time()  # against which the runner holds the start of the process
+        self._began = time.perf_counter()
+
+    def answer(self, accuracy: Sequence[float], versions: dict[str, str], **more: object) -> None:
+        """Stop, and print the one line that the runner reads.
+
+        Args:
+            accuracy: On the validation pictures, after each epoch.
+            versions: Of what ran.
+            more: Columns of a contender's own.
+        """
+        seconds = time.perf_counter() - self._began
+        line = {"seconds": seconds, "began_at": self.began_at, "accuracy": list(accuracy), "versions": versions} | more
+        print(json.dumps(line), flush=True)
+
+
+def network(work: Spec) -> nn.Module:
+    """Return the network with the weights that everyone begins with."""
+    import torch
+
+    if work.network == "resnet18":
+        from torchvision.models import resnet18
+
+        made = resnet18(num_classes=work.classes)
+        made.load_state_dict(torch.load(work.state, weights_only=True))
+        return made
+    from benchmarks.peers import efficientnet
+
+    return efficientnet.load(work.state, work.classes)
+
+
+def trains(work: Spec, name: str) -> bool:
+    """Whether the parameter of a name trains."""
+    return work.arm == "all" or name.startswith(tuple(f"{module}." for module in _TRAINED[work.network][work.arm]))
+
+
+def halves(work: Spec, made: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return the network as what is fixed and what trains, both in the order in which they run."""
+    from torch import nn
+
+    children = list(made.named_children())
+    first = next(number for number, (name, _) in enumerate(children) if trains(work, f"{name}."))
+    fixed, trained = ([module for _, module in part] for part in (children[:first], children[first:]))
+    if work.network == "resnet18":  # its forward flattens between avgpool and fc
+        trained.insert(-1, nn.Flatten())
+    return nn.Sequential(*fixed), nn.Sequential(*trained)
+
+
+def geometry(work: Spec, *, train: bool) -> list[object]:
+    """Return torchvision's transforms from a picture to its crop; random only where the work augments."""
+    from torchvision import transforms
+
+    resize = transforms.Resize(work.short, interpolation=transforms.InterpolationMode(work.resize))
+    if train and work.views:
+        return [resize, transforms.RandomCrop(work.side), transforms.RandomHorizontalFlip()]
+    return [resize, transforms.CenterCrop(work.side)]
+
+
+def transform(work: Spec, *, train: bool) -> transforms.Compose:
+    """Return torchvision's transforms from a picture to a normalised tensor."""
+    from torchvision import transforms
+
+    return transforms.Compose([*geometry(work, train=train), transforms.ToTensor(), transforms.Normalize(work.mean, work.std)])

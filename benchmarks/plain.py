@@ -1,0 +1,97 @@
+"""The loop that a person would write by hand: float32, one batch after the other, nothing remembered between epochs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tlkit import network as networks
+from tlkit import registry
+from tlkit.plugin import Backbone, Head
+from tlkit_synthetic import SyntheticOptions
+from tlkit_synthetic.read import synthetic
+
+
+class Plain:
+    """A network, pictures and an optimizer, and epochs of them.
+
+    Args:
+        job: As `benchmarks.cases.Job` holds it.
+    """
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        recipe = tomllib.loads(Path(job["recipe"]).read_text(encoding="utf-8"))
+        data = recipe["data"]
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        backbone, head = registry.get(Backbone, recipe["backbone"]["name"]), registry.get(Head, recipe["head"]["kind"])
+        self.network = _network(recipe, backbone, head, classes=data["options"]["classes"]).to(self.device)
+        for parameter, tensor in self.network.owned():
+            tensor.requires_grad_(parameter.name in job["trains"])
+        self.side = data.get("image_size", backbone.image_size)
+        self.size = data["batch_size"] if isinstance(data["batch_size"], int) else 32
+        self.short = round(self.side / data.get("crop", backbone.input.crop))
+        self.mean, self.std = (torch.tensor(each).view(3, 1, 1) for each in (backbone.input.mean, backbone.input.std))
+        self.augment = data.get("augment", [])
+        splits = synthetic(None, SyntheticOptions(**data["options"])).splits  # type: ignore[arg-type]
+        self.train = (splits["train"].pixels[: job["train"]], splits["train"].labels[: job["train"]])
+        held = [np.concatenate(each) for each in zip(*((split.pixels, split.labels) for split in splits.values()), strict=True)]
+        self.held = tuple(each[-job["held"] :] for each in held)
+        self.optimizer = _optimizer(recipe, [p for p in self.network.parameters() if p.requires_grad])
+
+    def epoch(self) -> float:
+        """Train on every training picture, evaluate on every other one; return the accuracy."""
+        self.network.train()
+        pixels, labels = self.train
+        order = torch.randperm(len(labels))
+        for chosen in order.split(self.size):
+            if len(chosen) == 1 < len(labels):
+                continue  # BatchNorm cannot learn from one
+            x = self._pictures(pixels[chosen.numpy()], augment=True)
+            y = torch.from_numpy(labels[chosen.numpy()]).to(self.device)
+            self.optimizer.zero_grad()
+            nn.functional.cross_entropy(self.network(x), y).backward()
+            self.optimizer.step()
+        self.network.eval()
+        correct = 0
+        with torch.no_grad():
+            for at in range(0, len(self.held[1]), self.size):
+                x = self._pictures(self.held[0][at : at + self.size], augment=False)
+                correct += int((self.network(x).argmax(1).cpu() == torch.from_numpy(self.held[1][at : at + self.size])).sum())
+        return correct / len(self.held[1])
+
+    def _pictures(self, pixels: np.ndarray, *, augment: bool) -> Tensor:
+        """Return (N, 3, side, side) float32, resized, cropped and normalised."""
+        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        x = nn.functional.interpolate(x, size=(self.short, self.short), mode="bilinear", antialias=True)
+        room = self.short - self.side
+        top = left = room // 2
+        if augment and "random_crop" in self.augment:
+            top, left = (int(each) for each in torch.randint(0, room + 1, (2,)))
+        x = x[:, :, top : top + self.side, left : left + self.side]
+        if augment and "hflip" in self.augment and torch.rand(()) < 0.5:
+            x = x.flip(3)
+        return ((x - self.mean) / self.std).to(self.device)
+
+
+def _network(recipe: Mapping[str, Any], backbone: Backbone, head: Head, *, classes: int) -> networks.Network:
+    return networks.build(
+        backbone,
+        head,
+        classes=classes,
+        backbone_options=backbone.options.model_validate(recipe["backbone"].get("options", {})) if backbone.options else None,
+        head_options=head.options.model_validate(recipe["head"].get("options", {})) if head.options else None,
+        seed=0,
+    )
+
+
+def _optimizer(recipe: Mapping[str, Any], parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    table = recipe["optimizer"]
+    settings = {key: table[key] for key in ("momentum", "nesterov", "betas", "eps", "weight_decay") if key in table}
+    return kinds[table["name"]](parameters, lr=1e-4, **settings)  # the rate costs nothing; a small one stays finite

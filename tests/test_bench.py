@@ -1,0 +1,261 @@
+"""The history of the benchmarks, the tracker that fails when something became slower, and what `tlkit bench` shows."""
+
+import itertools
+import json
+import mmap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TOY_RECIPE, Cli
+
+import tlkit
+from benchmarks import cases, test_recipes, track
+from benchmarks.cases import Case, Job
+from tlkit import bench
+from tlkit.bench import Record, Verdict
+from tlkit.errors import TlkitError
+
+FIRST, SECOND = "2027-01-02T03:04:05+00:00", "2027-02-03T04:05:06+00:00"
+
+
+def record(ratio: float = 4.0, *, spread: float = 0.03, arm: str = "head_only", date: str = FIRST, **other: object) -> Record:
+    figures = {"images": 64, "images_per_second": 120.5, "epoch_seconds": 30.0, "peak_anonymous": 400 * 2**20}
+    named = {"recipe": "quickstart", "arm": arm, "date": date, "commit": "0123456789ab", **figures, **other}
+    return Record.model_validate({"ratio": ratio, "spread": spread, "first_ratio": ratio, "later_ratio": ratio, **named})
+
+
+def verdict(now: Record, before: Record) -> Verdict:
+    (found,) = bench.compare([now], [before])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "before", "slower"),
+    [
+        (3.61, 0.0, 0.0, False),  # a tenth of 4.0 may be lost
+        (3.59, 0.0, 0.0, True),
+        (3.5, 0.02, 0.03, False),  # and the larger spread of the two: 13 %
+        (3.47, 0.02, 0.03, True),
+        (3.21, 0.1, 0.03, False),
+        (3.19, 0.1, 0.03, True),
+        (5.0, 0.0, 0.0, False),
+    ],
+)
+def test_a_loss_beyond_a_tenth_and_the_spread_is_slower(ratio: float, spread: float, before: float, slower: bool) -> None:
+    assert verdict(record(ratio, spread=spread), record(4.0, spread=before)).slower is slower
+
+
+def test_ratios_are_compared_and_seconds_are_not() -> None:
+    now = record(4.0, images_per_second=1.0, epoch_seconds=9000.0)
+    assert not verdict(now, record(4.0)).slower
+
+
+def test_the_verdict_says_what_it_means() -> None:
+    assert verdict(record(2.0), record(4.0)).words == "SLOWER: 50% slower than the baseline, 13% are allowed"
+    assert verdict(record(4.4), record(4.0)).words == "10% faster than the baseline"
+    assert "the spread is 30%, too large to say more" in verdict(record(3.9, spread=0.3), record(4.0)).words
+
+
+def test_new_and_missing_benchmarks_are_named_and_are_not_slower() -> None:
+    verdicts = bench.compare([record(arm="new")], [record(arm="old")])
+    assert [(each.key[1], each.slower, each.words) for each in verdicts] == [
+        ("new", False, "new: no baseline yet"),
+        ("old", False, "not run, though the baseline has it"),
+    ]
+
+
+def test_the_centre_is_the_median_and_half_the_quartiles() -> None:
+    assert bench.centre([1, 2, 3, 4, 5]) == (3, 1 / 3)  # quartiles 2 and 4
+    assert bench.centre([7.0]) == (7.0, 0.0)
+
+
+def test_the_ratio_is_of_a_whole_run() -> None:
+    assert bench.run_ratio(plain=10, first=6, later=1, epochs=5) == 50 / 10
+
+
+def test_history_grows_and_reads_back(tmp_path: Path) -> None:
+    first, second = record(), record(5.0, date=SECOND)
+    bench.add(tmp_path / "machine", [first])
+    bench.add(tmp_path / "machine", [second])
+    assert bench.history(tmp_path / "machine") == [first, second]
+    assert bench.machines(tmp_path) == ["machine"]
+    assert list(bench.latest([second, first]).values()) == [(first, second)]
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / bench.HISTORY).write_text(record().model_dump_json() + "\n" + '{"format": 1}\n')
+    with pytest.raises(TlkitError, match=r"history\.jsonl: is damaged: recipe: Field required"):
+        bench.history(tmp_path)
+
+
+def test_a_machine_is_named_by_processor_cores_and_gpu() -> None:
+    name = bench.kind("NVIDIA H200 (SXM)")
+    assert name.endswith("-cores-nvidia-h200-sxm")
+    assert name == name.lower()
+    assert "/" not in name
+
+
+def rounds(folder: Path, *, delay: float, count: int = 3) -> list[Record]:
+    """What a session keeps, with real times: the plain side sleeps 40 ms, ours 20 ms and the delay."""
+
+    def timed(seconds: float) -> float:
+        began = time.perf_counter()
+        time.sleep(seconds)
+        return time.perf_counter() - began
+
+    job = Job(recipe="", trains=[], train=64, held=8, scale=10.0, epochs=3, flops=1e9)
+    plain, ours = [], []
+    for _ in range(count):
+        plain.append({"seconds": timed(0.04), "peak_anonymous": 1})
+        whole = {"first": timed(0.02 + delay), "later": timed(0.02 + delay)}
+        ours.append({**whole, "peak_anonymous": 2, "form": {}, "versions": {}})
+    info = {"recipe": "toy", "arm": "main", "mode": "eager"}
+    info |= test_recipes.figures(job, plain, ours, {"float32": 1e12})
+    results = folder / "results.json"
+    results.write_text(json.dumps({"datetime": "2027-01-02T03:04:05", "benchmarks": [{"extra_info": info}]}))
+    return track.read(json.loads(results.read_text()), commit="abc")
+
+
+def test_a_deliberate_slowdown_fails_the_tracker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "machine"
+    assert track.track(folder, rounds(tmp_path, delay=0), update=True) == 0
+    assert track.track(folder, rounds(tmp_path, delay=0.04), update=False) == 1
+    assert "toy-main-eager: SLOWER: " in capsys.readouterr().out
+    assert len(bench.history(folder)) == 2
+
+
+def test_noise_within_the_spread_does_not_fail_the_tracker(tmp_path: Path) -> None:
+    folder = tmp_path / "machine"
+    assert track.track(folder, [record(4.0, spread=0.08)], update=True) == 0
+    assert track.track(folder, [record(3.4, spread=0.02)], update=False) == 0
+    assert track.track(folder, [record(3.2, spread=0.02)], update=False) == 1
+
+
+def test_without_a_baseline_the_tracker_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert track.track(tmp_path, [record()], update=False) == 0
+    assert "--update makes this session one" in capsys.readouterr().out
+    assert not (tmp_path / bench.BASELINE).exists()
+
+
+def test_a_partial_session_keeps_the_rest_of_the_baseline(tmp_path: Path) -> None:
+    track.track(tmp_path, [record(arm="a"), record(arm="b")], update=True)
+    track.track(tmp_path, [record(5.0, arm="a")], update=True, whole=False)
+    assert {(each.arm, each.ratio) for each in bench.baseline(tmp_path)} == {("a", 5.0), ("b", 4.0)}
+
+
+def test_the_tracker_reads_what_pytest_benchmark_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rounds(tmp_path, delay=0)
+    arguments = ["--results", str(tmp_path / "results.json"), "--baselines", str(tmp_path / "baselines")]
+    assert track.main(arguments) == 0
+    (machine,) = bench.machines(tmp_path / "baselines")
+    (kept,) = bench.history(tmp_path / "baselines" / machine)
+    assert (kept.recipe, kept.images, kept.date) == ("toy", 64, FIRST)
+    assert 1 < kept.ratio < 3  # 40 ms over 20 ms, on a machine that may be busy
+
+
+def test_bench_shows_every_session_and_draws_the_trend(run: Cli, tmp_path: Path) -> None:
+    bench.add(tmp_path / "benchmarks/baselines/some-machine", [record(4.0), record(2.0, date=SECOND), record(3.0, arm="all")])
+    code, out, _ = run("bench")
+    assert code == 0
+    assert [row for row in map(str.split, out.splitlines()) if row[:1] == ["quickstart"]][1][1:6] == [
+        "head_only", "eager", "2027-01-02", "03:04", "0123456789ab",
+    ]  # fmt: skip
+    assert "-50%" in out
+    svg = (tmp_path / "benchmarks/baselines/some-machine/trend.svg").read_text()
+    assert "quickstart" in svg
+    assert "head_only" in svg
+
+
+def test_bench_prints_json(run: Cli, tmp_path: Path) -> None:
+    bench.add(tmp_path / "benchmarks/baselines/some-machine", [record()])
+    code, out, _ = run("bench", "--json")
+    assert code == 0
+    assert json.loads(out)["machines"]["some-machine"][0]["ratio"] == 4.0
+    assert not (tmp_path / "benchmarks/baselines/some-machine/trend.svg").exists()
+
+
+def test_bench_without_a_history_says_how_to_make_one(run: Cli, tmp_path: Path) -> None:
+    code, _, err = run("bench")
+    assert code == 1
+    assert "benchmarks/baselines: holds no history." in err
+    assert "make bench-track" in err
+    bench.add(tmp_path / "benchmarks/baselines/some-machine", [record()])
+    code, _, err = run("bench", "--machine", "some-machin")
+    assert code == 1
+    assert 'did you mean "some-machine"?' in err
+
+
+def test_every_arm_of_every_recipe_is_a_case() -> None:
+    names = {case.name for case in cases.cases()}
+    assert {"quickstart-scratch", "quickstart-head_only", "quickstart-finetune", "resnet18_cifar-main"} <= names
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Job:
+    """An arm of a toy recipe, made smaller still."""
+    path = tmp_path / "toy.toml"
+    path.write_text(TOY_RECIPE + "[arms.head_only]\nfreeze = { backbone = true }\nlr_groups = { head = 1e-2 }\n")
+    return cases.make(Case(path, "head_only"), tmp_path, images=36)
+
+
+def test_a_case_keeps_what_the_recipe_says_and_its_proportions(small: Job) -> None:
+    plan = tlkit.plan(small.recipe)["main"]
+    assert (plan.tables.backbone.weights, plan.tables.data.name, plan.batch_size) == ("none", "synthetic", 16)
+    assert {group.name for group in plan.groups} == {"head"}
+    assert (plan.images.train, plan.images.train + plan.images.validation, plan.images.test) == (36, 40, 20)  # of 72, 80, 40
+    assert (small.scale, small.epochs, plan.epochs) == (2, 2, 4)  # half the pictures, twice the epochs
+
+
+def test_the_operations_of_a_frozen_backbone_are_those_of_its_forward(small: Job) -> None:
+    plan = tlkit.plan(small.recipe)["main"]
+    head = plan.stages[-1].flops
+    assert small.flops == 36 * (plan.flops_per_image + 2 * head) + 24 * plan.flops_per_image
+
+
+def test_the_plain_loop_trains_what_the_recipe_trains(small: Job) -> None:
+    from benchmarks.plain import Plain
+
+    loop = Plain(vars(small))
+    before = {name: tensor.clone() for name, tensor in loop.network.tensors().items()}
+    assert 0 <= loop.epoch() <= 1
+    changed = {name for name, tensor in loop.network.tensors().items() if not tensor.equal(before[name])}
+    moved = {name for name in changed if not name.rpartition(".")[2].startswith(("running_", "num_batches"))}
+    assert moved == {"head.weight", "head.bias"}
+    assert (len(loop.train[1]), len(loop.held[1])) == (36, 24)
+
+
+def test_both_sides_of_the_overhead_take_the_same_step() -> None:
+    from benchmarks import overhead
+
+    cpu = torch.device("cpu")
+    plan = overhead.plan_of("toy", side=16, batch=8)
+    batches = overhead.batches_of(plan, steps=1, device=cpu)
+    ours, bare, before = (overhead.network(plan) for _ in range(3))
+    overhead.engine(plan, ours, batches, cpu)()
+    overhead.by_hand(plan, bare, batches)()
+    for name, tensor in ours.tensors().items():
+        torch.testing.assert_close(tensor, bare.tensors()[name], msg=lambda text, name=name: f"{name}: {text}")
+    assert not ours.tensors()["head.weight"].equal(before.tensors()["head.weight"])
+
+
+def test_memory_of_a_block_is_its_peak() -> None:
+    from benchmarks.machine import Peak, anonymous
+
+    if not anonymous():
+        pytest.skip("this system does not tell a process's anonymous memory")
+    before = anonymous()
+    # not from the heap, which may still hold what an earlier test freed
+    with Peak() as peak, mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
+        block.write(bytes(64 << 20))
+        time.sleep(0.1)
+    assert peak.bytes >= before + (60 << 20)
+
+
+def test_records_of_one_session_bear_one_date(tmp_path: Path) -> None:
+    info = record().model_dump(exclude={"date", "commit"})
+    results = {"datetime": "2027-05-06T07:08:09", "benchmarks": [{"extra_info": info}] * 2}
+    found: Sequence[Record] = track.read(results)
+    assert all(a.date == b.date for a, b in itertools.pairwise(found))
