@@ -92,7 +92,7 @@ class Model:
 
     def compile(
         self, *, optimizer: str | Mapping[str, Any] = "adamw", lr_groups: Rates, schedule: str | Mapping[str, Any] = "one_cycle",
-        loss: Mapping[str, Any] | None = None,
+        loss: Mapping[str, Any] | None = None, precision: str = "auto",
     ) -> None:  # fmt: skip
         """Say how fast what is not frozen learns.
 
@@ -101,6 +101,7 @@ class Model:
             lr_groups: The recipe's map: key -> peak rate, or a table.
             schedule: A name, or the recipe's table [schedule] without epochs.
             loss: The recipe's table [loss].
+            precision: "auto", "float32" or "bfloat16".
 
         Raises:
             TlkitError: a key owns no parameter, a part that trains has no rate, or the schedule names its epochs.
@@ -113,12 +114,14 @@ class Model:
             "schedule": shape | {"epochs": _enough(self._tables["freeze"], shape)},
             "lr_groups": _plain(lr_groups),
             "loss": _plain(loss or {}),
+            "precision": precision,
         }
         self._plan()
         self._compiled = True
 
     def fit(
-        self, data: str | Path, *, epochs: int = _EPOCHS, batch_size: int | str = 32, augment: Sequence[str] = (),
+        self, data: str | Path, *, epochs: int = _EPOCHS, batch_size: int | str = 32,
+        augment: Sequence[str | Mapping[str, Any]] = (), augment_views: int | None = None,
         split: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None, early_stopping: int | None = None,
         observer: Observer | None = None,
     ) -> list[Epoch]:  # fmt: skip
@@ -128,7 +131,8 @@ class Model:
             data: A data set's name, or a folder of images.
             epochs: Of the schedule, which begins anew at every call.
             batch_size: Images a step, or "auto".
-            augment: "random_crop", "hflip".
+            augment: The recipe's list data.augment: names, or tables.
+            augment_views: Fixed augmented views of each image.
             split: The recipe's table [data.split].
             options: The recipe's table [data.options].
             early_stopping: Epochs without a better one after which it stops.
@@ -147,6 +151,7 @@ class Model:
             )
         watcher = observer or Observer()
         table = _plain({"batch_size": batch_size, "augment": augment, "split": split or {}, "options": options or {}})
+        table |= {} if augment_views is None else {"augment_views": augment_views}
         stopping = {} if early_stopping is None else {"early_stopping": {"patience": early_stopping}}
         schedule = {"schedule": self._tables["schedule"] | {"epochs": epochs}}
         resolved, places = self._resolve(data, table, schedule | stopping, where="Model.fit")

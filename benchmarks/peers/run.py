@@ -53,8 +53,8 @@ class Session:
     images: int | None
 
     def trial(self, cell: Cell, contender: str, number: int) -> None:
-        """Do one trial and keep its line; number 0 is tlkit measuring the machine, and is not in the tables' medians."""
-        epochs = self.epochs if contender == "tlkit" else self.loop_epochs
+        """Do one trial and keep its line; number 0 is one epoch in which tlkit measures the machine, and is not in the tables' medians."""
+        epochs = (self.epochs if number else 1) if contender == "tlkit" else self.loop_epochs
         done = trial.run(
             cell,
             contender,
