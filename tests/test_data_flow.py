@@ -136,6 +136,10 @@ def test_pictures_that_live_on_a_device_are_the_same() -> None:
     assert not pictures.settle_(chosen, CPU, share=1e-12)
     assert pictures.settle_(chosen, CPU, share=0.5)
     assert torch.equal(pictures.get(np.array([9, 1, 9])), expected)
+    for others in (np.array([0, 11]), np.array([1, 2])):  # of another part of the same split, not on the device
+        assert torch.equal(pictures.get(others), random_pictures(12, keep=False).get(others))
+    assert pictures.settle_(np.array([0, 2, 3]), CPU, share=0.5)  # another seed's
+    assert torch.equal(pictures.get(np.array([9, 1, 9])), expected)
 
 
 def test_an_image_is_decoded_once_where_there_is_room(tmp_path: Path) -> None:

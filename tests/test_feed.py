@@ -14,7 +14,6 @@ from toy_training import CPU, Training, training
 
 from tlkit import cache
 from tlkit.cache import Kind
-from tlkit.engine.data import Part
 from tlkit.engine.prefix import Prefix
 from tlkit.execution import FORMS, PLAIN, Form, StorePlan
 from tlkit.network import Stage
@@ -296,7 +295,7 @@ def test_an_epoch_uses_the_view_of_its_number(toy_recipe: Path) -> None:
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0], seen[2])
     assert torch.equal(seen[1], seen[3])
-    assert rows() == 2 * TRAIN
+    assert rows() == 2 * TRAIN + HELD_OUT
 
 
 def test_no_view_is_computed_that_no_epoch_uses(toy_recipe: Path) -> None:
@@ -391,7 +390,7 @@ ALTERED = {
     "running variance": {"alter": shift("block1.1.running_var")},
     "precision": {"form": Form("bfloat16")},
     "memory format": {"form": Form("float32", "channels_last")},
-    "chunk": {"chunk": 13},
+    "chunk": {"chunk": 16},
     "not folded": {"folded": False},
     "stored earlier": {"train": 1, "evaluation": 1},
 }
@@ -429,8 +428,7 @@ def test_rows_of_other_threads_are_never_read(toy_recipe: Path, computed: Comput
     assert computed.take() == TRAIN + HELD_OUT
 
 
-def test_only_an_image_that_changed_is_computed_again(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
+def test_only_an_image_that_changed_is_computed_again(toy_recipe: Path) -> None:
     settings = ["data.options.seed=4321", *CASES["last stage"]]
     finish(training(toy_recipe, *settings, change=planned()))
     assert rows() == TRAIN + HELD_OUT
@@ -440,15 +438,12 @@ def test_only_an_image_that_changed_is_computed_again(toy_recipe: Path, monkeypa
     changed = train.indices[[3, 17]]
     pixels[changed, 0, 0, 0] ^= 1
     train.pictures.split = replace(train.pictures.split, pixels=pixels)
-    original = Part.inputs
-    monkeypatch.setattr("tlkit.engine.data.Part.inputs", original)
     finish(mine)
     assert rows() == TRAIN + HELD_OUT + 2
     feed = mine.fit._feed_of(1)
     with torch.no_grad():
         right = feed._prefix(train.inputs(changed, 0, CPU))
     assert torch.equal(feed._rows[id(train)].gather(changed, 0), right)
-    assert not calls
 
 
 AUGMENTED = {

@@ -56,7 +56,8 @@ class Pictures:
         self._keyed = np.zeros(len(split.labels), dtype=bool)
         self._row = np.full(len(split.labels), -1, dtype=np.int64)  # in _kept; -1 where the store has it not
         self._kept: Located | None = None
-        self._resident: Tensor | None = None
+        self._resident: tuple[torch.device, Tensor] | None = None  # a device as it was named, "cuda", and pictures there
+        self._place = np.full(len(split.labels), -1, dtype=np.int64)  # in _resident; -1 where it is not there
 
     def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
         """Decode every image that was not yet, in parallel; return those that cannot be."""
@@ -70,8 +71,9 @@ class Pictures:
 
     def get(self, indices: Indices, device: torch.device = _CPU) -> Tensor:
         """Return (n, side, side, 3) uint8."""
-        if self._resident is not None:
-            return self._resident[torch.from_numpy(self._row[indices]).to(device)]
+        place = self._place[indices]
+        if self._resident is not None and self._resident[0] == device and (place >= 0).all():
+            return self._resident[1][torch.from_numpy(place).to(device)]
         if self._ready_made() and self.split.pixels is not None:
             return torch.from_numpy(self.split.pixels[indices]).to(device)
         rows = self._row[indices]
@@ -103,10 +105,13 @@ class Pictures:
         """Keep these pictures on a device where they take no more than a share of its free memory; return whether they are."""
         if len(indices) * self.geometry.side**2 * 3 > share * free_memory(device):
             return False
-        blocks = [self.get(indices[at : at + _CHUNK]) for at in range(0, len(indices), _CHUNK)]
-        self._row = np.full(len(self._row), -1, dtype=np.int64)
-        self._row[indices] = np.arange(len(indices))
-        self._resident = torch.cat([block.to(device) for block in blocks])
+        self._place[:] = -1  # what another run kept there goes first
+        self._resident = None
+        resident = torch.empty(len(indices), self.geometry.side, self.geometry.side, 3, dtype=torch.uint8, device=device)
+        for at in range(0, len(indices), _CHUNK):
+            resident[at : at + _CHUNK] = self.get(indices[at : at + _CHUNK])
+        self._place[indices] = np.arange(len(indices))
+        self._resident = device, resident
         return True
 
     def _ready_made(self) -> bool:
