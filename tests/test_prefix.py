@@ -81,6 +81,20 @@ def test_an_image_gets_the_same_bits_whatever_is_beside_it(name: str, form: Form
 
 
 @each_form
+@pytest.mark.parametrize(("width", "side"), [(9, 1), (9, 3), (30, 1)])
+def test_rows_that_begin_at_any_address_have_the_same_bits(width: int, side: int, form: Form) -> None:
+    """A product in float32 rounds otherwise where its input begins at an address of another alignment."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        mine = Network({"one": nn.Conv2d(width, 33, 1), "two": nn.Conv2d(33, 9, 1)}, nn.Identity()).eval()
+    x = torch.randn(CHUNK, width, side, side, generator=torch.Generator().manual_seed(1))
+    run = prefix.build(mine, 2, PrefixPlan(form=form, chunk=CHUNK), sample=x[:1])
+    right = run(x)
+    for by in range(1, CHUNK):
+        assert torch.equal(run(x.roll(by, 0)), right.roll(by, 0))
+
+
+@each_form
 @each_network
 def test_a_prefix_run_in_two_parts_is_the_whole(name: str, form: Form) -> None:
     x = pictures(name, 5)

@@ -111,6 +111,8 @@ def test_a_folder_of_images_from_init_to_predict(
             Image.fromarray(pixels).save(tmp_path / "images" / name / ("0013035.jpg" if index == 0 else f"{index}.jpg"))
     run("tlkit init images")
     assert "2 classes" in run("tlkit plan images.toml")
+    assert "fixed prefix" in run("tlkit plan images.toml --measure")
+    assert "pictures" in run("tlkit cache")
     assert "head_only" in run("tlkit apply images.toml")
     assert "%" in run("tlkit predict runs/images images/ants/0013035.jpg")
 

@@ -96,6 +96,10 @@ class PhasePlan:
     reason: str
     fixed: PrefixPlan | None = None
 
+    def views(self, period: int) -> tuple[int, ...]:
+        """Return which of so many fixed views the phase's epochs use, ascending; epoch 1 uses view 0."""
+        return tuple(sorted({(epoch - 1) % period for epoch in range(self.first, self.last + 1)}))
+
 
 @dataclass(frozen=True)
 class ImagesPlan:

@@ -18,6 +18,8 @@ from tlkit.plans import Choice, PhasePlan, Plan, StagePlan
 ASSUMED_RATE = 5e10
 # Bytes a second at which stored rows are read again; from the page cache it is several times faster.
 _READ_RATE = 1e9
+# And at which they are computed into it: with checksums and flushed to the disk.
+_WRITE_RATE = 5e8
 _SIZES = {"float32": 4, "bfloat16": 2}
 
 
@@ -81,9 +83,9 @@ def _prefix(
     train, why = None, _no_repeat(plan)
     if not why and plan.images.train:
         left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
-        views = min(plan.tables.data.augment_views or 1, phase.last) if plan.tables.data.augment else 1
+        views = len(phase.views(plan.tables.data.augment_views or 1)) if plan.tables.data.augment else 1
         train = sums.best(plan.images.train, views, phase, left, what="images")
-        why = "" if train is not None else f"no cut of it fits the store's {_bytes(max(left, 0))}, or reading is no faster"
+        why = "" if train is not None else f"no cut of it fits the store's {_bytes(max(left, 0))}, or keeping it is no faster"
     return PrefixPlan(form=form, train=train, evaluation=evaluation, reason=why), reason
 
 
@@ -109,13 +111,14 @@ class _Sums:
 
     def best(self, images: int, views: int, phase: PhasePlan, room: int, *, what: str) -> StorePlan | None:
         """Return the cut that makes an epoch shortest within the room, or None where none makes it shorter."""
-        whole = images * self.seconds
+        whole, epochs = images * self.seconds, phase.last - phase.first + 1
         found: list[tuple[float, StorePlan]] = []
         for stages in range(1, self.cut + 1):
             size = self._bytes(stages)
             epoch = images * (size / _READ_RATE + self._rest(stages))
-            if size * images * views <= room and epoch < whole:
-                found.append((epoch, self._plan(stages, size, images, views, whole - epoch, what)))
+            writing = size * images * views / _WRITE_RATE
+            if size * images * views <= room and epoch * epochs + writing < whole * epochs:
+                found.append((epoch * epochs + writing, self._plan(stages, size, images, views, whole - epoch, what)))
         return min(found, key=lambda each: each[0], default=(0.0, None))[1]
 
     def _plan(self, stages: int, size: int, images: int, views: int, saves: float, what: str) -> StorePlan:

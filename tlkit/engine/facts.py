@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,12 @@ def machine(device: torch.device) -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         **versions(),
     }
+
+
+def arithmetic() -> str:
+    """Return the settings of this process that change last bits: instruction sets that torch and oneDNN may use, TF32."""
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "all"
+    return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN {isa}, {torch.get_float32_matmul_precision()}"
 
 
 @cache
@@ -95,6 +102,7 @@ def features(
         "form": str(plan.form),
         "folded": plan.folded,
         "chunk": plan.chunk,
+        "arithmetic": arithmetic(),
         "code": code("tlkit.engine.fold", "tlkit.engine.prefix", "tlkit.engine.feed", "tlkit.engine.data", "tlkit.network"),
         **machine(device),
     }
@@ -124,8 +132,13 @@ def code(*modules: str) -> str:
 def _sources(modules: list[nn.Module]) -> str:
     """Digest of the files that the modules' classes stand in; torch's and torchvision's have versions."""
     classes = {type(each) for module in modules for each in module.modules()}
-    paths = {inspect.getfile(each) for each in classes if each.__module__.partition(".")[0] not in (*_PACKAGES, "builtins")}
-    total = hashlib.sha256()
+    total, paths = hashlib.sha256(), set()
+    for each in classes:
+        if each.__module__.partition(".")[0] not in _PACKAGES:
+            try:
+                paths.add(inspect.getfile(each))
+            except (OSError, TypeError):  # of an interactive session, which has no file: for this process alone
+                total.update(f"{os.getpid()} {each.__qualname__}".encode())
     for path in sorted(paths):
         total.update(Path(path).read_bytes())
     return total.hexdigest()

@@ -5,7 +5,7 @@ The rule: whether an output is read from the store or computed now, it has the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,8 @@ class _Rows:
         stages: How many leading stages.
         located: A row per view and image, view by view.
         indices: The part's, ascending.
-        views: How many.
+        views: Which views, ascending; that of an epoch is the epoch modulo `period`.
+        period: Views in all.
         bits: The rows are bfloat16.
         channels_last: A row is (h, w, C).
     """
@@ -49,15 +50,18 @@ class _Rows:
     stages: int
     located: Located
     indices: Indices
-    views: int
+    views: tuple[int, ...]
+    period: int
     bits: bool
     channels_last: bool
 
     def gather(self, chosen: Indices, epoch: int) -> Tensor:
         """Return outputs (n, ...) of images of an epoch, from 0."""
-        offset = (epoch % self.views) * len(self.indices)
-        rows = torch.from_numpy(self.located.gather(np.searchsorted(self.indices, chosen) + offset))
-        rows = rows.view(torch.bfloat16) if self.bits else rows
+        offset = self.views.index(epoch % self.period) * len(self.indices)
+        # in torch's own memory, whose alignment is the same as that of what is computed
+        rows = torch.empty(len(chosen), *self.located.shape, dtype=torch.bfloat16 if self.bits else torch.float32)
+        place = rows.view(torch.int16).numpy().view(np.uint16) if self.bits else rows.numpy()
+        self.located.gather(np.searchsorted(self.indices, chosen) + offset, out=place)
         return rows.permute(0, 3, 1, 2) if self.channels_last and rows.ndim == 4 else rows
 
 
@@ -143,48 +147,48 @@ class Feed:
         """Compute and store what is not stored yet; where that fails it is computed in every epoch."""
         if planned is None or self._prefix is None or not len(part.indices):
             return
-        pictures, views = part.pictures, 1
+        pictures, period = part.pictures, 1
+        views: tuple[int, ...] = (0,)
         known = facts.features(
-            self._network, planned.stages, self._prefix.plan,
-            backbone=self._plan.tables.backbone.name, geometry=pictures.geometry, convention=part.convention, device=self._device,
+            self._network, planned.stages, self._prefix.plan, backbone=self._plan.tables.backbone.name,
+            geometry=pictures.geometry, convention=part.convention, device=self._device,
         )  # fmt: skip
         keys = pictures.keys(part.indices)
         if isinstance(part, TrainingPart) and part.augment:
-            views = min(part.views or 1, self._phase.last)
+            period = part.views or 1
+            views = self._phase.views(period)
             known |= facts.views(part.augment, seed=part.seed, side=part.side)
             keys = _of_views(keys, part.indices, views)
-        shape, bits = self._shape(part, planned.stages)
+        shape, bits = self._shape(planned.stages)
+        dtype = "uint16" if bits else "float32"
         try:
-            entry = store.open_(
-                Kind.FEATURES,
-                known,
-                shape=shape,
-                dtype="uint16" if bits else "float32",
-                note=pictures.note,
-                verify=pictures.verify,
-            )
+            entry = store.open_(Kind.FEATURES, known, shape=shape, dtype=dtype, note=pictures.note, verify=pictures.verify)
             absent = np.flatnonzero(entry.missing(keys))
             if len(absent):
-                entry.append(keys[absent], self._compute(part, planned.stages, absent))
+                entry.append(keys[absent], self._compute(part, planned.stages, absent, views))
             located = entry.locate(keys)
         except StoreError as error:
             pictures.note(f"{error.problem.removesuffix('.')}; the fixed prefix is computed again every epoch")
             return
         channels_last = self._prefix.plan.form.layout == "channels_last"
-        self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, bits, channels_last)
+        self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, bits, channels_last)
 
-    def _shape(self, part: Part, stages: int) -> tuple[tuple[int, ...], bool]:
-        """Shape of a stored row, and whether it is bfloat16: from one image."""
+    def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:
+        """Shape of a stored row, and whether it is bfloat16."""
         assert self._prefix is not None  # there is something to keep
-        row = self._prefix(part.inputs(part.indices[:1], 0, self._device), stop=stages)
-        return _row(row, self._prefix.plan.form.layout).shape[1:], row.dtype == torch.bfloat16
+        form, shape = self._prefix.plan.form, self._plan.stages[stages - 1].output
+        if stages == len(self._network.stages):
+            return shape[:1], False
+        if len(shape) == 3 and form.layout == "channels_last":
+            shape = (*shape[1:], shape[0])
+        return shape, form.precision == "bfloat16"
 
-    def _compute(self, part: Part, stages: int, absent: Indices) -> Iterator[NDArray[np.generic]]:
+    def _compute(self, part: Part, stages: int, absent: Indices, views: Sequence[int]) -> Iterator[NDArray[np.generic]]:
         """Yield rows (n, ...) of what is absent: positions in the part, view by view."""
         assert self._prefix is not None  # there is something to keep
         done = 0
-        for view in range(int(absent.max()) // len(part.indices) + 1):
-            mine = absent[absent // len(part.indices) == view] % len(part.indices)
+        for slot, view in enumerate(views):
+            mine = absent[absent // len(part.indices) == slot] % len(part.indices)
             for chosen in _slices(part.indices[mine], self._prefix.plan.chunk):
                 self._watch()
                 x = self._prefix(part.inputs(chosen, view, self._device), stop=stages)
@@ -193,11 +197,11 @@ class Feed:
                 self._observer.storing(done, len(absent))
 
 
-def _of_views(keys: Keys, indices: Indices, views: int) -> Keys:
+def _of_views(keys: Keys, indices: Indices, views: Sequence[int]) -> Keys:
     """Return keys of every view of every image, view by view: draws depend on view and position, so the key does."""
-    mixed = np.tile(np.ascontiguousarray(keys).view(np.uint64), (views, 1))  # (views * n, 2)
-    mixed[:, 0] ^= np.repeat(np.arange(1, views + 1, dtype=np.uint64), len(indices))
-    mixed[:, 1] ^= np.tile(indices.astype(np.uint64), views)
+    mixed = np.tile(np.ascontiguousarray(keys).view(np.uint64), (len(views), 1))  # (views * n, 2)
+    mixed[:, 0] ^= np.repeat(np.asarray(views, dtype=np.uint64) + np.uint64(1), len(indices))
+    mixed[:, 1] ^= np.tile(indices.astype(np.uint64), len(views))
     return mixed.view(np.uint8)
 
 

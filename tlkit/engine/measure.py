@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tlkit.engine import facts, prefix
 from tlkit.engine.evaluate import evaluating
+from tlkit.engine.fold import relative_error
 from tlkit.engine.step import Step
 from tlkit.execution import FORMS, Form, Measurements, PrefixPlan, Timing
 from tlkit.network import Network
@@ -87,11 +88,12 @@ def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, wa
 
     def make(form: Form) -> tuple[Callable[[], object], float]:
         run = prefix.build(network, cut, PrefixPlan(form=form), sample=images[:1])
-        return lambda: run(repeated), _worst(run(repeated), right)
+        return lambda: run(repeated), relative_error(run(repeated), right)
 
     return _race(make, chunk, device, watch)
 
 
+@torch.random.fork_rng(devices=[])  # dropout draws
 def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
     phase = plan.phases[-1]
     count = min(plan.batch_size, _STEP_IMAGES)
@@ -104,7 +106,7 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
     def make(form: Form) -> tuple[Callable[[], object], float]:
         one = Step(copy.deepcopy(network), replace(plan, form=form), device)
         with evaluating(one.network), torch.no_grad():
-            error = _worst(one.embed(repeated), right)
+            error = relative_error(one.embed(repeated), right)
         one.begin_(phase.first)
         one.set_rates_(0.0)
         one([(x, labels)])
@@ -149,11 +151,3 @@ def _time(call: Callable[[], object], device: torch.device) -> float:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _worst(found: Tensor, right: Tensor) -> float:
-    """Return the largest |found - right| / |right| of any image; infinite where a value is not finite."""
-    difference = (found.double() - right.double()).flatten(1).norm(dim=1) / right.double().flatten(1).norm(dim=1).clamp_min(
-        1e-30
-    )
-    return float(difference.max()) if bool(torch.isfinite(difference).all()) else float("inf")

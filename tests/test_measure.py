@@ -1,0 +1,380 @@
+"""Forms are timed once, on real images, remembered by what they depend on, and kept by the run that began with them."""
+
+import json
+import math
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tlkit_toy
+import torch
+from safetensors.torch import load_file, save_file
+from test_resume import SignalAfter
+from tlkit_toy_build import ToyNet
+from torch import nn
+from toy_training import CPU, Training, training
+
+from tlkit import api, files, measured
+from tlkit import training as carrying
+from tlkit.engine import measure, prefix
+from tlkit.engine.fit import Fit
+from tlkit.errors import Interrupted
+from tlkit.execution import FORMS, PLAIN, TOLERANCE, Form, Measurements, PrefixPlan, Timing
+from tlkit.network import Stage
+from tlkit.plugin import Backbone
+
+HALF_LAST = Form("bfloat16", "channels_last")
+LAST_STAGE = "freeze={stem=true, block1=true}"
+
+
+@pytest.fixture(autouse=True)
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy is over long before measuring pays."""
+    monkeypatch.setattr(measure, "WORTHWHILE", 0.0)
+    monkeypatch.setattr("tlkit.sweep.draw", lambda *_: None)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The images of every measurement."""
+    taken: list[torch.Tensor] = []
+    original = measure.measure
+
+    def counted(plan: object, network: object, images: torch.Tensor, **options: object) -> Measurements:
+        taken.append(images.clone())
+        return original(plan, network, images, **options)
+
+    monkeypatch.setattr(measure, "measure", counted)
+    return taken
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, fastest: Form) -> list[int]:
+    """Let one form be the fastest of every part; return a list that grows with every measurement."""
+    taken: list[int] = []
+    rows = tuple(Timing(form, 0.001 if form == fastest else 0.01, 0.0) for form in FORMS)
+
+    def measured(plan: object, *_: object, **__: object) -> Measurements:
+        taken.append(1)
+        return Measurements(rows, tuple((cut, rows) for cut in (1, 2, 3)), 0.0, "")
+
+    monkeypatch.setattr(measure, "measure", measured)
+    return taken
+
+
+def remembered() -> list[Path]:
+    return sorted((files.cache_folder() / "measured").glob("*.json"))
+
+
+def forms(mine: Training) -> tuple[Form, ...]:
+    return (mine.plan.form, *(phase.fixed.form for phase in mine.plan.phases if phase.fixed))
+
+
+# ---- once
+
+
+def test_what_was_measured_is_remembered(toy_recipe: Path, calls: list[torch.Tensor]) -> None:
+    first = training(toy_recipe, LAST_STAGE)
+    assert len(calls) == 1
+    (path,) = remembered()
+    second = training(toy_recipe, LAST_STAGE)
+    assert len(calls) == 1
+    assert second.plan == first.plan
+    assert remembered() == [path]
+    for setting in ("schedule.epochs=1", "name=other", "lr_groups={backbone=0.5, head=0.1}", "data.options.noise=0.7"):
+        training(toy_recipe, LAST_STAGE, setting)
+    training(toy_recipe, LAST_STAGE, seed=3)
+    assert len(calls) == 1, "speed does not depend on these"
+
+
+def test_a_plan_shows_what_is_remembered_and_measures_nothing(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    (before,) = api.plan(toy_recipe, [LAST_STAGE]).values()
+    assert "not measured on this machine yet" in "".join(choice.reason for choice in before.choices)
+    mine = training(toy_recipe, LAST_STAGE)
+    (after,) = api.plan(toy_recipe, [LAST_STAGE]).values()
+    assert taken == [1]
+    assert (before.form, after.form, after.phases[0].fixed.form) == (PLAIN, HALF_LAST, HALF_LAST)
+    assert after.choices == mine.plan.choices
+    assert any("1 ms an image" in choice.reason for choice in after.choices)
+    api.plan(toy_recipe, [LAST_STAGE], measure=True)
+    assert taken == [1, 1], "which is asked for"
+
+
+def test_a_short_run_is_not_measured(toy_recipe: Path, calls: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "WORTHWHILE", 5.0)
+    mine = training(toy_recipe, LAST_STAGE)
+    assert forms(mine) == (PLAIN, PLAIN)
+    assert not calls
+    assert not remembered()
+    assert "the run is too short for measuring to pay" in [choice.reason for choice in mine.plan.choices]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"measured": {}}', b'{"measured": {"step": 3}}', b"\xff\xfe"])
+def test_a_damaged_file_is_measured_again(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    training(toy_recipe, LAST_STAGE)
+    (path,) = remembered()
+    good = json.loads(path.read_text())
+    path.write_bytes(content)
+    assert forms(training(toy_recipe, LAST_STAGE)) == (HALF_LAST, HALF_LAST)
+    assert len(taken) == 2
+    assert json.loads(path.read_text()) == good
+
+
+def weights(recipe: Path, seed: int) -> str:
+    path = recipe.parent / f"{seed}.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        save_file(dict(ToyNet(4).state_dict()), path)
+    return f'backbone.weights="{path}"'
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "data.batch_size=8", "optimizer.name=sgd", "data.image_size=24", "freeze={stem=true}", "head.kind=mlp",
+        "freeze={stem=true, block1={epochs=1}}",
+    ],
+)  # fmt: skip
+def test_what_changes_the_speed_is_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    training(toy_recipe, LAST_STAGE)
+    training(toy_recipe, LAST_STAGE, setting)
+    assert len(taken) == len(remembered()) == 2
+
+
+def test_other_weights_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rounding is another."""
+    taken = scripted(monkeypatch, HALF_LAST)
+    for seed, expected in ((1, 1), (2, 2), (1, 2)):
+        training(toy_recipe, LAST_STAGE, weights(toy_recipe, seed))
+        assert len(taken) == expected
+
+
+def test_other_threads_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    training(toy_recipe, LAST_STAGE)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 96)
+    training(toy_recipe, LAST_STAGE)
+    assert len(taken) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    (tmp_path / "file").write_text("a file where the folder should be")
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "file"))
+    for count in (1, 2):
+        assert forms(training(toy_recipe, LAST_STAGE)) == (HALF_LAST, HALF_LAST)
+        assert len(taken) == count
+
+
+def test_measurements_come_back_as_they_were() -> None:
+    rows = (Timing(PLAIN, 0.1, 0.0), Timing(HALF_LAST, 1 / 3, float("inf")))
+    known = Measurements(rows, ((2, rows), (5, ())), 1.5, "")
+    measured.remember({"a": [1, "b"], "c": None}, known)
+    assert measured.recall({"c": None, "a": [1, "b"]}) == known
+    assert measured.recall({"c": None, "a": [1, "d"]}) is None
+
+
+def test_measuring_that_is_stopped_is_not_remembered(toy_recipe: Path) -> None:
+    mine = training(toy_recipe, LAST_STAGE)
+    for path in remembered():
+        path.unlink()
+    seen: list[int] = []
+
+    def watch() -> None:
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    part = mine.prepared.evaluated.test
+    with pytest.raises(KeyboardInterrupt):
+        measure.measure(mine.plan, mine.network, part.inputs(part.indices, 0, CPU), device=CPU, watch=watch)
+    assert not remembered()
+
+
+# ---- on what
+
+
+def test_it_is_measured_on_training_images_that_are_not_augmented(toy_recipe: Path, calls: list[torch.Tensor]) -> None:
+    mine = training(toy_recipe, LAST_STAGE, 'data.augment=["hflip", "color_jitter"]')
+    (images,) = calls
+    assert images.shape == (32, 3, 16, 16)
+    pixels = mine.prepared.images.splits["train"].pixels
+    own = torch.from_numpy(pixels[mine.prepared.train.indices]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    close = torch.cdist(images.flatten(1).double(), own.flatten(1).double()).min(1)
+    assert float(close.values.max()) < 1e-3
+    assert len(set(close.indices.tolist())) == 32
+
+
+def measuring(mine: Training) -> Measurements:
+    part = mine.prepared.train
+    images = part.inputs(part.indices[:32], 0, CPU).contiguous()
+    return measure.measure(mine.plan, mine.network, images, device=CPU, watch=lambda: None)
+
+
+def test_the_error_is_that_of_all_images_together(toy_recipe: Path) -> None:
+    """Against the network as it is, in plain PyTorch."""
+    mine = training(toy_recipe, LAST_STAGE)
+    part = mine.prepared.train
+    x = part.inputs(part.indices[:32], 0, CPU).contiguous()
+    (cut, rows), *more = measuring(mine).prefixes
+    assert (cut, more) == (2, [])
+    assert tuple(row.form for row in rows) == FORMS
+    mine.network.eval()
+    with torch.no_grad():
+        right = mine.network.run(x, stop=2).double().flatten(1)
+    for row in rows:
+        found = prefix.build(mine.network, 2, PrefixPlan(form=row.form), sample=x[:1])(x).double().flatten(1)
+        squares = ((found - right) ** 2).sum() / (right**2).sum()
+        assert row.error == pytest.approx(math.sqrt(squares), rel=1e-3, abs=1e-7)
+        assert row.seconds > 0
+    assert rows[0].error < 1e-5
+    assert 1e-4 < rows[2].error < 0.02
+    assert len({row.error for row in measuring(mine).step}) > 1
+
+
+@pytest.mark.parametrize(
+    "setting", [LAST_STAGE, "freeze={}", "freeze={backbone=true}", "freeze={stem=true, block1={epochs=1}}"]
+)
+def test_measuring_changes_nothing(toy_recipe: Path, setting: str) -> None:
+    mine = training(toy_recipe, setting, "head.options={dropout=0.5}")
+    before = {name: tensor.clone() for name, tensor in mine.network.state_dict().items()}
+    modes = [(m.training, [p.requires_grad for p in m.parameters()]) for m in mine.network.modules()]
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    known = measuring(mine)
+    assert torch.equal(torch.rand(3), expected), "dropout in the measured step drew from the caller's random numbers"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in mine.network.state_dict().items())
+    assert [(m.training, [p.requires_grad for p in m.parameters()]) for m in mine.network.modules()] == modes
+    assert bool(known.step) == (setting != "freeze={backbone=true}")
+    assert [cut for cut, _ in known.prefixes] == sorted({len(phase.prefix) for phase in mine.plan.phases} - {0})
+
+
+def test_a_run_is_the_same_whether_it_was_measured_or_remembered(toy_recipe: Path) -> None:
+    """What measuring leaves behind, in memory or in random numbers, reaches no bit of a run."""
+    runs = []
+    for _ in range(2):
+        mine = training(toy_recipe, LAST_STAGE, "head.options={dropout=0.5}", "precision=float32")
+        runs.append([epoch.record() | {"seconds": 0, "images_per_second": 0} for epoch in mine.fit.epochs()])
+        assert len(remembered()) == 1
+    assert runs[0] == runs[1]
+
+
+# ---- what is chosen
+
+
+def cancelling() -> dict[str, nn.Module]:
+    """Adds a thousand and takes it away again: of a picture in -1..1 bfloat16 keeps nothing."""
+    add, take = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    for conv, by in ((add, 1000.0), (take, -1000.0)):
+        conv.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
+        conv.bias.data.fill_(by)
+    return {"first": Stage({"add": add}), "second": Stage({"take": take, "pool": nn.MaxPool2d(4)})}
+
+
+@pytest.fixture
+def far_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that bfloat16 ruins, and a clock by which bfloat16 is by far the fastest."""
+    stages = {"first": ("add",), "second": ("take",)}
+    backbone = Backbone(build="test_measure:cancelling", stages=stages, features=3, classifier="fc", minimum_size=8)
+    monkeypatch.setattr(tlkit_toy, "toy", replace(backbone, image_size=16))
+    original = measure._race
+
+    def race(make: Callable[[Form], tuple[Callable[[], object], float]], *rest: object) -> tuple[Timing, ...]:
+        return tuple(
+            replace(t, seconds=t.seconds / (1e6 if t.form.precision == "bfloat16" else 1)) for t in original(make, *rest)
+        )
+
+    monkeypatch.setattr(measure, "_race", race)
+
+
+@pytest.mark.usefixtures("far_off")
+@pytest.mark.parametrize("freeze", ["{backbone=true}", "{}", "{first=true}"])
+def test_a_form_that_is_too_far_off_is_not_chosen(toy_recipe: Path, freeze: str) -> None:
+    mine = training(toy_recipe, f"freeze={freeze}")
+    assert {form.precision for form in forms(mine) if freeze != "{first=true}"} <= {
+        "float32"
+    }  # a thousand and a bit is not far off
+    assert mine.plan.form.precision == "float32"
+    said = [choice.reason for choice in mine.plan.choices if "off float32 on real images, allowed is 2%" in choice.reason]
+    assert len(said) == 1
+    (asked,) = api.plan(toy_recipe, [f"freeze={freeze}", "precision=bfloat16"]).values()
+    assert asked.form.precision == "bfloat16" or freeze == "{backbone=true}"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recipe_may_name_the_precision(toy_recipe: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, HALF_LAST if precision == "float32" else PLAIN)
+    mine = training(toy_recipe, LAST_STAGE, f"precision={precision}")
+    assert {form.precision for form in forms(mine)} == {precision}
+    seen: list[torch.dtype] = []
+    feed = mine.fit._feed_of(1)
+    seen += [x.dtype for x, _ in feed.train(mine.prepared.train.order(0), 0)]
+    assert set(seen) == {prefix.DTYPES[precision]}
+    mine.network.stages["block2"].block2[0].register_forward_hook(lambda _, __, y: seen.append(y.dtype))
+    seen.clear()
+    next(iter(mine.fit.epochs()))
+    assert set(seen) == {prefix.DTYPES[precision]}
+    assert {tensor.dtype for name, tensor in mine.fit.tensors().items() if tensor.is_floating_point()} == {torch.float32}
+
+
+def test_the_tolerance_is_two_per_cent() -> None:
+    assert TOLERANCE == 0.02
+
+
+# ---- what a run keeps
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Form, ...]]:
+    """The forms of every run that is carried out from now on."""
+    seen: list[tuple[Form, ...]] = []
+
+    class Spied(Fit):
+        def __init__(self, plan: object, *rest: object, **more: object) -> None:
+            seen.append((plan.form, *(phase.fixed.form for phase in plan.phases if phase.fixed)))
+            super().__init__(plan, *rest, **more)
+
+    monkeypatch.setattr(carrying, "Fit", Spied)
+    return seen
+
+
+TWO = ("freeze={stem=true, block1={epochs=1}}", "schedule.epochs=3")
+
+
+def test_a_run_keeps_the_forms_that_it_began_with(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spied(monkeypatch)
+    scripted(monkeypatch, HALF_LAST)
+    whole, broken = toy_recipe.parent / "whole", toy_recipe.parent / "broken"
+    api.apply(toy_recipe, TWO, runs=whole)
+    with pytest.raises(Interrupted):
+        api.apply(toy_recipe, TWO, runs=broken, observer=SignalAfter(1))
+    (folder,) = (path.parent for path in broken.rglob("resolved.toml"))
+    kept = tomllib.loads((folder / "resolved.toml").read_text())
+    form = {"precision": "bfloat16", "memory_format": "channels_last"}
+    assert {key: kept[key] for key in form} == form
+    assert sorted(kept["prefixes"], key=lambda row: row["stages"]) == [{"stages": 1, **form}, {"stages": 2, **form}]
+    text = (folder / "resolved.toml").read_bytes()
+    for path in remembered():
+        path.unlink()
+    taken = scripted(monkeypatch, PLAIN)
+    training(toy_recipe, *TWO)
+    assert taken, "now another form is the fastest"
+    taken.clear()
+    api.apply(toy_recipe, TWO, runs=broken)
+    assert not taken
+    assert seen == [(HALF_LAST,) * 3] * 3
+    assert (folder / "resolved.toml").read_bytes() == text
+    ours, theirs = (load_file(next(path.rglob("state.safetensors"))) for path in (broken, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    fresh = toy_recipe.parent / "fresh"
+    api.apply(toy_recipe, TWO, runs=fresh)
+    assert seen[-1] == (PLAIN,) * 3
+    other = load_file(next(fresh.rglob("state.safetensors")))
+    assert not all(torch.equal(tensor, theirs[name]) for name, tensor in other.items())
