@@ -246,7 +246,8 @@ def test_memory_of_the_toy_is_what_was_worked_by_hand(toy_recipe: Path) -> None:
     settings = ["freeze={backbone=true}", "data.batch_size=8"]
     mine = plan(toy_recipe, *settings).memory
     parameters, buffers = 232 + 592 + 1184 + 68, 2 * (8 + 8 + 16)
-    assert mine.weights == 4 * (parameters + buffers) + 3 * 8  # floats, and BatchNorm's three counters of 8 bytes
+    # floats, and BatchNorm's three counters of 8 bytes; all but the head twice, since the fixed prefix is a copy
+    assert mine.weights == 2 * (4 * (parameters + buffers) + 3 * 8) - 4 * 68
     assert mine.gradients == 4 * 68
     assert mine.optimizer == 2 * 4 * 68  # Adam's two moments
     assert mine.images == 8 * 16 * 16 * 3 * (1 + 4)  # a batch in bytes and in floats; stored pictures are not held
@@ -262,7 +263,7 @@ def test_a_running_mean_of_the_weights_is_counted(toy_recipe: Path) -> None:
 def test_training_a_head_alone_needs_less_memory_than_finetuning(resnet_recipe: Path) -> None:
     both = api.plan(resnet_recipe)
     fine, head = both["finetune"].memory, both["head_only"].memory
-    assert head.weights == fine.weights
+    assert fine.weights < head.weights < 2 * fine.weights  # the fixed prefix is a copy
     for part in ("gradients", "optimizer", "activations"):
         assert getattr(head, part) < getattr(fine, part) / 3
 
@@ -282,6 +283,9 @@ recipe = Path(sys.argv[1])
 import torchvision, tlkit_resnet.build
 for _ in training(recipe, "data.image_size=32", "data.batch_size=2", "data.options.train=4", "schedule.epochs=1").fit.epochs():
     pass  # libraries and their buffers are there now
+import ctypes, gc
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)  # what training freed is kept by the process, and would be used again unseen
 with open("/proc/self/statm") as file:
     before = int(file.read().split()[1]) * resource.getpagesize()
 mine = training(recipe, *sys.argv[2:])

@@ -14,6 +14,7 @@ from tlkit import network as networks
 from tlkit import partition, resolve
 from tlkit.engine import memory
 from tlkit.errors import PluginError, RecipeError, TlkitError, reason
+from tlkit.execution import PrefixPlan
 from tlkit.network import Network
 from tlkit.partition import HEAD, Owned, Partition
 from tlkit.plans import (
@@ -250,7 +251,10 @@ def _last_batch(images: int, batch: int) -> list[Choice]:
 def _memory(draft: _Draft, batch: int) -> MemoryPlan:
     arm, divided, network, size = draft.resolved.arm, draft.divided, draft.network, draft.resolved.image_size
     tensors = dict(network.owned())
-    weights = sum(tensor.nbytes for tensor in network.tensors().values())
+    fixed = list(network.stages.values())[: max(draft.cuts)]
+    copied = [tensor for stage in fixed for tensor in stage.state_dict().values()]
+    weights = sum(tensor.nbytes for tensor in [*network.tensors().values(), *copied])
+    chunk = PrefixPlan().chunk
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
     gradients = kept = 0
     for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):
@@ -258,7 +262,7 @@ def _memory(draft: _Draft, batch: int) -> MemoryPlan:
         networks.freeze_(network, moving.__contains__)
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
-            kept = max(kept, memory.activations(network, cut=cut, batch=real, image_size=size))
+            kept = max(kept, memory.activations(network, cut=cut, chunk=chunk, batch=real, image_size=size))
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
                 f"data.batch_size: {real} of {size} px cannot be trained on: {error}.",

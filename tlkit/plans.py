@@ -133,7 +133,7 @@ class MemoryPlan:
     """Estimated peak while training, in bytes; what Python and torch themselves hold is not in it.
 
     Attributes:
-        weights: Parameters and buffers.
+        weights: Parameters and buffers, and those of the fixed prefix once more, which is a folded copy.
         gradients: Of what trains in the largest phase.
         optimizer: State of every trained parameter, with its running mean.
         activations: Kept for the backward pass of one batch, and the largest that pass.

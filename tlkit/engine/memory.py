@@ -48,7 +48,7 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def activations(network: Network, *, cut: int, batch: int, image_size: int) -> int:
+def activations(network: Network, *, cut: int, chunk: int, batch: int, image_size: int) -> int:
     """Return the bytes that a training step's activations take at their largest.
 
     What autograd keeps for the backward pass is counted by running the step's forward on the meta device; to it comes the
@@ -56,7 +56,8 @@ def activations(network: Network, *, cut: int, batch: int, image_size: int) -> i
 
     Args:
         network: On the meta device, set to its phase.
-        cut: Leading stages that run without gradients.
+        cut: Leading stages that run without gradients,
+        chunk: and for how many images at a time.
         batch: Images in a step.
         image_size: Side, pixels.
     """
@@ -72,10 +73,12 @@ def activations(network: Network, *, cut: int, batch: int, image_size: int) -> i
             kept[key] = storage.nbytes()
         return tensor
 
-    x = torch.empty(batch, 3, image_size, image_size, device="meta")
+    x = torch.empty(chunk if cut else batch, 3, image_size, image_size, device="meta")
     with _largest(network) as passing:
-        with torch.no_grad():
-            x = network.run(x, stop=cut)
+        if cut:
+            with torch.no_grad():
+                x = network.run(x, stop=cut)
+            x = torch.empty(batch, *x.shape[1:], device="meta")
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             network.finish(network.run(x, start=cut))
     return sum(kept.values()) + passing[0]
