@@ -81,11 +81,15 @@ _holding = threading.Lock()
 def limit() -> int:
     """Return how many bytes of rows may be kept: 20 GB, or 20 % of the disk that is free or the store's own, whichever is less.
 
-    $TLKIT_CACHE_BYTES, a whole number, sets another limit; 0 keeps nothing.
+    $TLKIT_CACHE_BYTES, a whole number, sets another limit; 0 keeps nothing. Without a home folder nothing is kept.
 
     Raises:
-        TlkitError: the variable is no such number, or there is no home folder.
+        TlkitError: the variable is no such number.
     """
+    try:
+        files.cache_folder()
+    except TlkitError:
+        return 0
     return _limit(_total())
 
 
