@@ -167,7 +167,7 @@ def _measured(
 ) -> Measurements:  # fmt: skip
     """Take measurements and remember them."""
     chosen = train.indices[np.linspace(0, len(train.indices) - 1, num=min(_TRIED, len(train.indices)), dtype=np.int64)]
-    pictures = Part(train.pictures, train.indices, train.convention).inputs(chosen, 0, device)
+    pictures = train.inputs(chosen, 0, device)
     observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
     taken = measure.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch)
     measured.remember(_facts(plan, job.weights, device), taken)

@@ -140,7 +140,7 @@ class Feed:
         fixed = self._phase.fixed
         if fixed is None:
             return None
-        sample = Part.inputs(train, train.indices[:1], 0, self._device)
+        sample = train.inputs(train.indices[:1], 0, self._device)
         return prefix.build(self._network, self._cut, fixed, sample=sample)
 
     def _keep(self, part: Part, planned: StorePlan | None) -> None:
