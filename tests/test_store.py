@@ -1,5 +1,6 @@
 """Rows that are kept: what comes back is what was put in, whatever was damaged, evicted, killed or full in between."""
 
+import functools
 import hashlib
 import json
 import os
@@ -804,3 +805,18 @@ def test_file_is_hashed_once_for_its_digest_and_its_content_or_again_where_asked
     assert files.digests([path], again=True) == first
     assert files.content([path], again=True) == content
     assert len(read) == 3
+
+
+def test_an_entry_that_may_not_be_read_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a cache of another user; the tests may run as one who may read everything."""
+    keys = np.arange(32, dtype=np.uint8).reshape(2, 16)
+    open_ = functools.partial(store.open_, Kind.PICTURES, {"a": 1}, shape=(4,), dtype="uint8")
+    open_(note=print).append(keys, [np.ones((2, 4), np.uint8)])
+
+    def refused(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("tlkit.store.os.listdir", refused)
+    notes: list[str] = []
+    assert open_(note=notes.append).missing(keys).all()
+    assert "cannot be read: Permission denied" in notes[0]

@@ -268,12 +268,13 @@ def test_a_plan_with_stores_round_trips_through_json(tmp_path: Path) -> None:
 
 
 def test_the_work_of_the_toy_is_that_worked_by_hand(toy_recipe: Path) -> None:
-    """Two per multiply-add; 72 images train, 8 and 40 are held out; what trains is passed three times."""
+    """Two per multiply-add; 72 images train, 8 and 40 are held out; what trains is passed three times, what is stored once."""
     stem, block1, block2, head = 2 * 256 * 8 * 3 * 9, 2 * 256 * 8 * 8 * 9, 2 * 64 * 16 * 8 * 9, 2 * 16 * 4
     whole = stem + block1 + block2 + head
     settings = {
         (): 2 * (72 * 3 * whole + 48 * whole),
-        ("freeze={backbone=true}",): 2 * (72 * (whole + 2 * head) + 48 * whole),
+        ("freeze={backbone=true}",): 72 * (whole - head + 2 * 3 * head) + 48 * (whole - head + 2 * head),
+        ("freeze={backbone=true}", 'data.augment=["hflip"]'): 2 * 72 * (whole + 2 * head) + 48 * (whole + head),
         ("freeze={stem=true, block1={epochs=1}}",): (
             72 * (whole + 2 * (block2 + head)) + 72 * (whole + 2 * (block1 + block2 + head)) + 2 * 48 * whole
         ),

@@ -129,7 +129,7 @@ def clear(kind: Kind | None = None) -> int:
     Raises:
         StoreError: the folder cannot be locked.
     """
-    if not files.cache_folder().is_dir():
+    if not os.path.isdir(files.cache_folder()):
         return 0
     with lock():
         before = _total()
@@ -220,7 +220,7 @@ def _limit(total: int) -> int:
             raise TlkitError(f"TLKIT_CACHE_BYTES={asked}: is not a whole number of bytes.", "20000000000 is 20 GB")
         return int(asked)
     folder = files.cache_folder().absolute()
-    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    there = next(parent for parent in (folder, *folder.parents) if os.path.isdir(parent))
     return min(MOST, int(SHARE * (shutil.disk_usage(there).free + total)))
 
 

@@ -95,7 +95,8 @@ def prepare(
     )  # fmt: skip
     network = network if network is not None else build(job, plan, images, observer=Observer())
     known = Measurements() if kept is not None else remembered(plan, job.weights, device=device)
-    if kept is None and not measure.too_short(plan) and (anew or not (known.step or known.prefixes)):
+    unknown = not (known.step or known.prefixes)
+    if kept is None and (anew or (unknown and not measure.too_short(plan))):
         known = _measured(job, plan, network, train, device=device, observer=observer, watch=watch)
     plan = tuning.tuned(plan, known, room=cache.limit(), kept=kept)
     split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in sound.parts.items()}}
@@ -156,9 +157,11 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
 
 def remembered(plan: Plan, weights_file: Path | None, *, device: torch.device) -> Measurements:
     """Return what is known of a plan's speed on this machine; empty, with the reason, where nothing is."""
-    if why := measure.too_short(plan):
-        return Measurements(why=why)
-    return measured.recall(_facts(plan, weights_file, device)) or Measurements()
+    known = measured.recall(_facts(plan, weights_file, device))
+    if known is not None:
+        return known
+    why = measure.too_short(plan)
+    return Measurements(why=why) if why else Measurements()
 
 
 def _measured(

@@ -134,7 +134,7 @@ def rewrite_index(segment: Segment, *, entry: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    if segment.path.with_suffix(cache.INDEX).exists():
+    if os.path.exists(segment.path.with_suffix(cache.INDEX)):
         write_index(segment, entry=entry)
 
 

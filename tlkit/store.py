@@ -129,8 +129,11 @@ class Entry:
                 cannot be written; what was whole before is kept.
         """
         if not self.fits(count):
-            size, most = self._place.size(count), cache.limit() if self._place.folder is not None else 0
-            raise StoreError(f"store: {count:,} rows of {size:,} bytes in all do not fit: at most {most:,} are kept.")
+            size, most, room = self._place.size(count), cache.limit(), 0 if self._place.folder is None else cache.room()
+            raise StoreError(
+                f"store: {count:,} rows of {size:,} bytes in all do not fit: at most {most:,} are kept, and {max(room, 0):,} of "
+                "them can be had beside what this run reads."
+            )
         return Writer(self._place, count, self._adopt)
 
     def append(self, keys: Keys, blocks: Iterable[Rows]) -> None:
@@ -151,10 +154,10 @@ class Entry:
     def _read(self) -> None:
         """Read the indexes of the segments that are there."""
         folder = self._place.folder
-        for index in sorted(folder.glob(f"*{cache.INDEX}")) if folder is not None else ():
-            if index.name.startswith("."):
+        for name in self._names(folder) if folder is not None else ():
+            if name.startswith(".") or not name.endswith(cache.INDEX) or folder is None:
                 continue
-            rows = index.with_suffix(cache.ROWS)
+            rows = (folder / name).with_suffix(cache.ROWS)
             try:
                 self._segments.append(segments.read(rows, entry=self._place.digest))
             except ValueError:
@@ -164,9 +167,19 @@ class Entry:
                 pass  # evicted since
             except OSError as error:
                 self._note(f"store: {self._shown(rows)} cannot be read: {error.strerror or error}: it is computed again")
-        if folder is not None and (folder / cache.ENTRY).exists() and not self._place.described():
+        if folder is not None and os.path.exists(folder / cache.ENTRY) and not self._place.described():
             self._note(f"store: {self._shown(folder / cache.ENTRY)} is damaged: it is written again")
             self._change(self._place.describe)
+
+    def _names(self, folder: Path) -> list[str]:
+        """Return what lies in the entry's folder; nothing where that cannot be read."""
+        try:
+            return sorted(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._note(f"store: {files.shown(folder)} cannot be read: {error.strerror or error}: its rows are computed again")
+            return []
 
     def _find(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return segment (N,), -1 where there is none, and position (N,) of rows that can be relied on."""

@@ -46,13 +46,17 @@ def tuned(plan: Plan, measured: Measurements, *, room: int, kept: Kept | None = 
 
 
 def work(plan: Plan) -> float:
-    """Return the floating-point operations of a whole run without any store: three forward passes where a stage trains."""
+    """Return the floating-point operations of a whole run: three forward passes where a stage trains, one where it is fixed.
+
+    Of images that repeat, the fixed prefix counts once for each phase and view.
+    """
     total = 0.0
+    every, repeats = plan.images.validation + plan.images.test, not _no_repeat(plan)
     for phase in plan.phases:
-        trained = plan.flops_per_image - _flops(plan, 0, len(phase.prefix))
-        every = plan.images.validation + plan.images.test
-        epochs = phase.last - phase.first + 1
-        total += epochs * (plan.images.train * (plan.flops_per_image + 2 * trained) + every * plan.flops_per_image)
+        fixed = _flops(plan, 0, len(phase.prefix))
+        rest, epochs = plan.flops_per_image - fixed, phase.last - phase.first + 1
+        once = len(phase.views(plan.tables.data.augment_views or 1)) if repeats else epochs
+        total += plan.images.train * (once * fixed + epochs * 3 * rest) + every * (fixed + epochs * rest)
     return total
 
 
@@ -118,10 +122,10 @@ class _Sums:
             epoch = images * (size / _READ_RATE + self._rest(stages))
             writing = size * images * views / _WRITE_RATE
             if size * images * views <= room and epoch * epochs + writing < whole * epochs:
-                found.append((epoch * epochs + writing, self._plan(stages, size, images, views, whole - epoch, what)))
+                found.append((epoch * epochs + writing, self._plan(stages, size, images, views, epochs, whole - epoch, what)))
         return min(found, key=lambda each: each[0], default=(0.0, None))[1]
 
-    def _plan(self, stages: int, size: int, images: int, views: int, saves: float, what: str) -> StorePlan:
+    def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:
         name = self.plan.stages[stages - 1].name + (", pooled" if stages == len(self.plan.stages) - 1 else "")
         count = f"{images:,} {what}" + (f" x {views} views" if views > 1 else "")
         about = "about " if self.estimated else ""
@@ -130,7 +134,7 @@ class _Sums:
             f"cut after {name}: {_bytes(size)} x {count} = {_bytes(size * images * views)} in {kept}, "
             f"saves {about}{_seconds(saves)} an epoch"
         )
-        return StorePlan(stages, size, images * views, saves, reason)
+        return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of other arms and runs")
 
     def _bytes(self, stages: int) -> int:
         if stages == len(self.plan.stages) - 1:

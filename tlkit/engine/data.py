@@ -134,7 +134,14 @@ class Library:
 
     def __init__(self, images: Images, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False) -> None:
         self.images = images
-        self._open = partial(Pictures, note=note, keep=keep, verify=verify)
+        said: set[str] = set()
+
+        def once(text: str) -> None:
+            if text not in said:
+                said.add(text)
+                note(text)
+
+        self._open = partial(Pictures, note=once, keep=keep, verify=verify)
         self._pictures: dict[tuple[str, Geometry], Pictures] = {}
 
     def pictures(self, split: str, geometry: Geometry) -> Pictures:

@@ -129,9 +129,10 @@ class Pictures:
         try:
             if entry is None:
                 raise StoreError("")
-            with entry.writer(len(absent)) as writer:
-                for indices, rows in blocks:
-                    writer.write(self.keys(indices), rows)
+            if len(absent):
+                with entry.writer(len(absent)) as writer:
+                    for indices, rows in blocks:
+                        writer.write(self.keys(indices), rows)
         except StoreError as error:
             if error.problem:
                 self.note(f"{error.problem.removesuffix('.')}; pictures are decoded again every epoch")

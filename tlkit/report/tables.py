@@ -39,12 +39,18 @@ def network(shown: Plan) -> RenderableType:
     return Group(_title(shown), _stages(shown), Text(_input(shown)), *_remarks(shown), "")
 
 
+_ARM, _SCORE = 24, 13  # characters that an arm's name, and "62.5% ± 158.8", keep in a narrow terminal
+
+
 def result(summary: Mapping[str, Any]) -> RenderableType:
     """Return a recipe's result.json for a terminal, best arm first."""
     title = f"{summary['recipe']}: the best epoch by validation; accuracy and loss on the test images"
-    table = Table("arm", title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("arm", no_wrap=True, min_width=min(max(map(len, summary["arms"]), default=0), _ARM))
     for name in ("seeds", "accuracy", "loss", "validation", "epoch", "trained", "seconds", "status"):
-        table.add_column(name, justify="right" if name != "status" else "left", no_wrap=True)
+        # in a narrow terminal the others give way
+        least = _SCORE if name in ("accuracy", "loss") and len(summary["arms"]) else None
+        table.add_column(name, justify="right" if name != "status" else "left", no_wrap=True, min_width=least)
     notes: dict[str, str] = {}  # line -> style
     for arm, record in sorted(summary["arms"].items(), key=lambda item: -_mean(item[1], "accuracy")):
         runs = list(record["seeds"].values())
@@ -171,7 +177,7 @@ def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], 
     for name in ("rows", "size", "last used"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in entries:
-        facts = ", ".join(f"{name} {_brief(each.facts[name])}" for name in _TOLD if name in each.facts)
+        facts = ", ".join(f"{name} {_brief(each.facts[name])}" for name in _TOLD if each.facts.get(name) is not None)
         used = datetime.fromtimestamp(each.used).strftime("%Y-%m-%d %H:%M")
         table.add_row(Text(each.kind), Text(facts or "unknown"), f"{each.rows:,}", size(each.bytes), used)
     total = sum(each.bytes for each in entries)
@@ -188,8 +194,11 @@ def size(count: int) -> str:
 
 
 def _brief(value: object) -> str:
-    """A digest by its beginning, as git shows one."""
+    """A digest by its beginning, as git shows one; of many stages the first and the last."""
     text = str(value)
+    names = text.split(", ")
+    if len(names) > 3:  # stages
+        return f"{names[0]} .. {', '.join(names[-2:]) if names[-1] == 'pooled' else names[-1]}"
     return text[:8] if len(text) >= 32 and set(text) <= set("0123456789abcdef") else text
 
 
