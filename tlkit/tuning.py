@@ -89,7 +89,7 @@ def _prefix(
         left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
         views = len(phase.views(plan.tables.data.augment_views or 1)) if plan.tables.data.augment else 1
         train = sums.best(plan.images.train, views, phase, left, what="images")
-        why = "" if train is not None else f"no cut of it fits the store's {_bytes(max(left, 0))}, or keeping it is no faster"
+        why = "" if train is not None else sums.why(plan.images.train * views, left)
     return PrefixPlan(form=form, train=train, evaluation=evaluation, reason=why), reason
 
 
@@ -124,6 +124,13 @@ class _Sums:
             if size * images * views <= room and epoch * epochs + writing < whole * epochs:
                 found.append((epoch * epochs + writing, self._plan(stages, size, images, views, epochs, whole - epoch, what)))
         return min(found, key=lambda each: each[0], default=(0.0, None))[1]
+
+    def why(self, rows: int, room: int) -> str:
+        """Return why no cut of so many rows is worth keeping, in words."""
+        least = min(self._bytes(stages) for stages in range(1, self.cut + 1)) * rows
+        if least > room:
+            return f"no cut of it fits the store's {_bytes(max(room, 0))}: the smallest takes {_bytes(least)}"
+        return "computing it is as fast as keeping it"
 
     def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:
         name = self.plan.stages[stages - 1].name + (", pooled" if stages == len(self.plan.stages) - 1 else "")
