@@ -24,6 +24,7 @@ from PIL import Image
 import tlkit_cifar
 import tlkit_resnet
 from tlkit import cli, registry, runfolder
+from tlkit.execution import FORMS
 from tlkit.network import build
 from tlkit.plugin import Backbone, Dataset, Head
 from tlkit_heads import LinearOptions
@@ -111,6 +112,7 @@ def test_a_folder_of_images_from_init_to_predict(
             Image.fromarray(pixels).save(tmp_path / "images" / name / ("0013035.jpg" if index == 0 else f"{index}.jpg"))
     run("tlkit init images")
     assert "2 classes" in run("tlkit plan images.toml")
+    monkeypatch.setattr("tlkit.engine.measure.FORMS", FORMS[:1])  # each takes seconds at 224 px; tests/test_measure.py has all
     assert "fixed prefix" in run("tlkit plan images.toml --measure")
     assert "pictures" in run("tlkit cache")
     assert "head_only" in run("tlkit apply images.toml")

@@ -98,7 +98,12 @@ class PhasePlan:
 
     def views(self, period: int) -> tuple[int, ...]:
         """Return which of so many fixed views the phase's epochs use, ascending; epoch 1 uses view 0."""
-        return tuple(sorted({(epoch - 1) % period for epoch in range(self.first, self.last + 1)}))
+        begin = (self.first - 1) % period
+        return tuple(sorted((begin + offset) % period for offset in range(self.views_used(period))))
+
+    def views_used(self, period: int) -> int:
+        """Return how many of so many fixed views the phase's epochs use."""
+        return min(period, self.last - self.first + 1)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def work(plan: Plan) -> float:
     for phase in plan.phases:
         fixed = _flops(plan, 0, len(phase.prefix))
         rest, epochs = plan.flops_per_image - fixed, phase.last - phase.first + 1
-        once = len(phase.views(plan.tables.data.augment_views or 1)) if repeats else epochs
+        once = phase.views_used(plan.tables.data.augment_views or 1) if repeats else epochs
         total += plan.images.train * (once * fixed + epochs * 3 * rest) + every * (fixed + epochs * rest)
     return total
 
@@ -87,7 +87,7 @@ def _prefix(
     train, why = None, _no_repeat(plan)
     if not why and plan.images.train:
         left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
-        views = len(phase.views(plan.tables.data.augment_views or 1)) if plan.tables.data.augment else 1
+        views = phase.views_used(plan.tables.data.augment_views or 1) if plan.tables.data.augment else 1
         train = sums.best(plan.images.train, views, phase, left, what="images")
         why = "" if train is not None else sums.why(plan.images.train * views, left)
     return PrefixPlan(form=form, train=train, evaluation=evaluation, reason=why), reason
