@@ -133,14 +133,14 @@ def by_hand(plan: Plan, made: Network, batches: Batches) -> Callable[[], None]:
     """Return a turn of the bare step, written by hand, with the same fused optimizer and memory format."""
     made.train()
     if _layout(plan) == "channels_last":
-        made = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        made = made.to(memory_format=torch.channels_last)
     table = plan.tables.optimizer
     optimizer = torch.optim.SGD(made.parameters(), lr=1e-4, momentum=getattr(table, "momentum", 0.0), fused=True)
 
     def turn() -> None:
         for x, labels in batches:
             optimizer.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(made(x), labels).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(made(x), labels).backward()
             optimizer.step()
 
     return turn

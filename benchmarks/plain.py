@@ -38,7 +38,7 @@ class Plain:
         self.short = round(self.side / data.get("crop", backbone.input.crop))
         self.mean, self.std = (torch.tensor(each).view(3, 1, 1) for each in (backbone.input.mean, backbone.input.std))
         self.augment = data.get("augment", [])
-        splits = synthetic(None, SyntheticOptions(**data["options"])).splits  # type: ignore[arg-type]
+        splits = synthetic(None, SyntheticOptions(**data["options"])).splits
         self.train = (splits["train"].pixels[: job["train"]], splits["train"].labels[: job["train"]])
         held = [np.concatenate(each) for each in zip(*((split.pixels, split.labels) for split in splits.values()), strict=True)]
         self.held = tuple(each[-job["held"] :] for each in held)

@@ -1,7 +1,7 @@
 """Run the benchmarks, add them to the history, and fail where one became slower than the baseline.
 
     make bench-track                       # python -m benchmarks.track
-    make bench-track ARGS=--update         # and make this session the baseline
+    make bench-track ARGS=--update         # and make its figures the baseline
 
 Only ratios to a plain PyTorch loop timed in turns are compared, and only with the same kind of machine. Exit code 1: something
 became slower; another: a benchmark failed.
@@ -62,10 +62,10 @@ def track(folder: Path, records: Sequence[Record], *, update: bool, whole: bool 
     Console(width=None if sys.stdout.isatty() else 200).print(table(verdicts))
     if update:
         bench.rebase(folder, [*records, *(each for each in against if not whole and each.key not in ran)])
-        print(f"{folder / bench.BASELINE}: is this session now.")
+        print(f"{folder / bench.BASELINE}: holds these figures now.")
         return 0
     if not against:
-        print(f"{folder}: there is no baseline of this kind of machine; --update makes this session one.")
+        print(f"{folder}: there is no baseline of this kind of machine; --update makes these figures one.")
     slower = [verdict for verdict in verdicts if verdict.slower]
     for verdict in slower:
         print(f"{'-'.join(verdict.key)}: {verdict.words}.")
@@ -134,7 +134,7 @@ def _gpu() -> str:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.track", description=__doc__.splitlines()[0])
-    parser.add_argument("--update", action="store_true", help="make this session the baseline")
+    parser.add_argument("--update", action="store_true", help="make these figures the baseline")
     parser.add_argument("--images", type=int, default=512, help="training images of a benchmark, at most (512)")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of plain loop and tlkit (5)")
     parser.add_argument("--only", default="", help="benchmarks whose name this matches, as pytest -k")

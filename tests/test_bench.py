@@ -136,7 +136,7 @@ def test_noise_within_the_spread_does_not_fail_the_tracker(tmp_path: Path) -> No
 
 def test_without_a_baseline_the_tracker_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert track.track(tmp_path, [record()], update=False) == 0
-    assert "--update makes this session one" in capsys.readouterr().out
+    assert "--update makes these figures one" in capsys.readouterr().out
     assert not (tmp_path / bench.BASELINE).exists()
 
 

@@ -230,7 +230,7 @@ def test_the_same_reason_is_told_once(toy_recipe: Path) -> None:
 
 def test_an_interrupt_while_capturing_is_no_refusal(toy_recipe: Path) -> None:
     captured, backend, notes = capturing(toy_recipe)
-    backend.failing[0] = KeyboardInterrupt()  # type: ignore[assignment]
+    backend.failing[0] = KeyboardInterrupt()
     captured.begin_(1)
     train(captured, steps=3)
     with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "tlkit"
 
 # Each module imports only from those before it, inside functions too. These import no torch, not even when they are used:
 BEFORE_TORCH = [
-    "errors", "augmentations", "recipe", "plugin", "observer", "signals",
+    "errors", "streams", "amounts", "machine", "augmentations", "recipe", "plugin", "observer", "signals",
     "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "tuning",
     "registry", "files", "cache", "measured", "segments", "writing", "store", "download", "sources", "runfolder", "resolve", "jobs", "survey",
     "terminal", "report", "report.tables", "report.curves", "initial",
@@ -21,14 +21,14 @@ BEFORE_TORCH = [
 # These do;
 WITH_TORCH = [
     "network", "weights", "testing",
-    "engine", "engine.draws", "engine.colour", "engine.randaugment", "engine.augment", "engine.mix",
+    "engine", "engine.forms", "engine.draws", "engine.colour", "engine.randaugment", "engine.augment", "engine.mix",
     "engine.memory", "engine.decode", "engine.facts", "engine.pictures", "engine.data", "engine.evaluate",
     "planner", "engine.optimizers", "engine.ema", "engine.step", "engine.graph",
     "engine.fold", "engine.prefix", "engine.feed", "engine.measure", "engine.fit",
     "runs", "training", "sweep", "prediction", "model",
 ]  # fmt: skip
 # and these are imported without it, and import what is above when it is needed.
-DOORS = ["api", "cli"]
+DOORS = ["api", "upkeep", "cli"]
 ORDER = [*BEFORE_TORCH, *WITH_TORCH, *DOORS]
 
 # Seconds to import, or gigabytes of memory.

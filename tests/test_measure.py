@@ -20,6 +20,7 @@ from tlkit import api, files, measured
 from tlkit import training as carrying
 from tlkit.engine import measure, prefix
 from tlkit.engine.fit import Fit
+from tlkit.engine.forms import DTYPES
 from tlkit.errors import Interrupted
 from tlkit.execution import FORMS, PLAIN, TOLERANCE, Form, Measurements, PrefixPlan, Timing
 from tlkit.network import Stage
@@ -316,11 +317,11 @@ def test_a_recipe_may_name_the_precision(toy_recipe: Path, precision: str, monke
     seen: list[torch.dtype] = []
     feed = mine.fit._feed_of(1)
     seen += [x.dtype for x, _ in feed.train(mine.prepared.train.order(0), 0)]
-    assert set(seen) == {prefix.DTYPES[precision]}
+    assert set(seen) == {DTYPES[precision]}
     mine.network.stages["block2"].block2[0].register_forward_hook(lambda _, __, y: seen.append(y.dtype))
     seen.clear()
     next(iter(mine.fit.epochs()))
-    assert set(seen) == {prefix.DTYPES[precision]}
+    assert set(seen) == {DTYPES[precision]}
     assert {tensor.dtype for name, tensor in mine.fit.tensors().items() if tensor.is_floating_point()} == {torch.float32}
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tlkit_toy_build import toy
 from torch import Tensor, nn
 
-from tlkit.engine import prefix
+from tlkit.engine import forms, prefix
 from tlkit.engine.data import normalise
 from tlkit.engine.prefix import Prefix
 from tlkit.execution import FORMS, TOLERANCE, Form, PrefixPlan
@@ -103,9 +103,9 @@ def test_a_prefix_run_in_two_parts_is_the_whole(name: str, form: Form) -> None:
     right = run(x)
     for cut in range(1, stages):
         part = run(x, stop=cut)
-        assert part.dtype == prefix.DTYPES[form.precision]
-        assert part.is_contiguous(memory_format=prefix.LAYOUTS[form.layout])
-        again = part.contiguous().clone().contiguous(memory_format=prefix.LAYOUTS[form.layout])  # as if it had been stored
+        assert part.dtype == forms.DTYPES[form.precision]
+        assert part.is_contiguous(memory_format=forms.LAYOUTS[form.layout])
+        again = part.contiguous().clone().contiguous(memory_format=forms.LAYOUTS[form.layout])  # as if it had been stored
         assert torch.equal(run(again, start=cut), right)
         assert torch.equal(run(part[2:3], start=cut), right[2:3])
 
@@ -197,7 +197,7 @@ def test_features_that_are_no_map_pass(form: Form) -> None:
     x = torch.randn(3, 3, 8, 8)
     run = prefix.build(mine, 3, PrefixPlan(form=form, chunk=4), sample=x[:1])
     part = run(x, stop=2)
-    assert part.dtype == prefix.DTYPES[form.precision]
+    assert part.dtype == forms.DTYPES[form.precision]
     features = run(part, start=2)
     assert torch.equal(features, run(x))
     assert features.dtype == torch.float32

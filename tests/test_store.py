@@ -219,7 +219,7 @@ def test_rows_that_are_not_the_entrys_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="hold nothing"):
         store.open_(Kind.FEATURES, {}, shape=(3, 0), dtype="uint8", note=refuse)
     with pytest.raises(ValueError, match="'a'"):
-        store.open_(Kind.FEATURES, {"a": [1]}, shape=(3,), dtype="uint8", note=refuse)  # type: ignore[dict-item]
+        store.open_(Kind.FEATURES, {"a": [1]}, shape=(3,), dtype="uint8", note=refuse)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])

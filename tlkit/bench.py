@@ -7,7 +7,6 @@ in turns with tlkit is compared, and only with the same kind of machine.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tlkit import files
+from tlkit import files, machine
 from tlkit.errors import TlkitError
 
 HISTORY, BASELINE = "history.jsonl", "baseline.jsonl"
@@ -132,7 +131,7 @@ class Verdict:
 def kind(gpu: str = "") -> str:
     """Return what kind of machine this is, as a folder's name: processor, cores that may be used, and the GPU's name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return re.sub(r"[^a-z0-9]+", "-", f"{_processor()} {cores} cores {gpu}".lower()).strip("-")[:_LONGEST]
+    return re.sub(r"[^a-z0-9]+", "-", f"{machine.processor()} {cores} cores {gpu}".lower()).strip("-")[:_LONGEST]
 
 
 def history(folder: Path) -> list[Record]:
@@ -196,15 +195,6 @@ def latest(records: Iterable[Record]) -> Mapping[Key, tuple[Record, ...]]:
     for record in sorted(records, key=lambda each: each.date):
         found.setdefault(record.key, []).append(record)
     return {key: tuple(each) for key, each in sorted(found.items())}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _read(path: Path) -> list[Record]:

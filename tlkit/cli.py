@@ -1,26 +1,22 @@
-"""The verbs. The only module that prints: results to stdout, progress and errors to stderr.
+"""The verbs: what a person types, and what is said when it cannot be done.
 
 The rule: `--help`, `validate`, `list`, `show` and `schema` import no torch, nor does `apply` where nothing is left to do.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from tlkit.cache import Kind
+from tlkit import streams, upkeep
 from tlkit.errors import Interrupted, TlkitError, nearest
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from tlkit.upkeep import JsonOption
 
 app = typer.Typer(
     add_completion=False,
@@ -29,8 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Declarative transfer learning for image classifiers: a TOML recipe in, a trained network out.",
 )
-cache_verbs = typer.Typer(help="Show what is kept so that it is not computed again, or clear it.", rich_markup_mode=None)
-app.add_typer(cache_verbs, name="cache")
+app.add_typer(upkeep.cache_verbs, name="cache")
+app.command()(upkeep.bench)
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="a TOML recipe")]
 RunArgument = Annotated[
@@ -44,31 +40,29 @@ RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="where r
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="folder of the images")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="forbid downloads")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
-_ENDLESS = 1_000_000  # columns, more than any path has
 
 
 def main() -> NoReturn:
     """Run the command line; a message and an exit code instead of a traceback."""
-    _open_streams()
+    streams.open_()
     try:
         code = app(standalone_mode=False, prog_name="tlkit")
         sys.stdout.flush()  # here, where a reader that went away can still be answered
     except TlkitError as error:
         if isinstance(error, Interrupted) and error.exit_code == 128 + signal.SIGINT:
-            _say("")
-        _say(str(error))
+            streams.say("")
+        streams.say(str(error))
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(130)
     except KeyboardInterrupt:
-        _say("\nstopped before anything was trained.")
+        streams.say("\nstopped before anything was trained.")
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _say(f"{error.filename or 'the output'}: {error.strerror or error}.")
+        streams.say(f"{error.filename or 'the output'}: {error.strerror or error}.")
         sys.exit(1)
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage: click's own errors, whichever copy typer carries
@@ -90,7 +84,7 @@ def init(
     from tlkit import initial
 
     path = initial.write(folder, output, force=force)
-    _console().print(f"{path}: written. Next: tlkit apply {path}", markup=False, highlight=False, soft_wrap=True)
+    streams.line(f"{path}: written. Next: tlkit apply {path}")
 
 
 @app.command("list")
@@ -100,16 +94,14 @@ def list_plugins() -> None:
     from tlkit.plugin import Backbone, Dataset, Head
     from tlkit.report import tables
 
-    console = _console()
     for title, entries in (
         ("backbone", registry.entries(Backbone)),
         ("data set", registry.entries(Dataset)),
         ("head", registry.entries(Head)),
     ):
-        console.print(tables.plugins(title, entries))
-        console.print()
+        streams.show(tables.plugins(title, entries), "")
     for line in registry.scan().broken:
-        _say(f"skipped, its entry points cannot be read: {line}")
+        streams.say(f"skipped, its entry points cannot be read: {line}")
 
 
 @app.command()
@@ -125,7 +117,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="a backbone, d
         names = [entry.name for kind in kinds for entry in registry.entries(kind)]
         raise TlkitError(f'there is no plugin "{name}" installed.', "tlkit list shows what is", nearest(name, names))
     for kind in found:
-        _console().print(tables.plugin(name, registry.entry(kind, name), registry.get(kind, name)))
+        streams.show(tables.plugin(name, registry.entry(kind, name), registry.get(kind, name)))
 
 
 @app.command()
@@ -134,7 +126,7 @@ def check(name: Annotated[str, typer.Argument(metavar="NAME", help="a backbone o
     from tlkit import testing
 
     for line in testing.check(name, data=data):
-        _console().print(f"ok  {line}", markup=False, highlight=False, soft_wrap=True)
+        streams.line(f"ok  {line}")
 
 
 @app.command()
@@ -145,7 +137,7 @@ def validate(recipe: RecipeArgument, set_: SetOption = None) -> None:
 
     read, _ = resolve.load(recipe, set_ or (), Places(recipe=recipe.parent))
     seeds = "1 seed" if len(read.seeds) == 1 else f"{len(read.seeds)} seeds"
-    _console().print(f"{recipe}: valid. arms: {', '.join(read.arms)}; {seeds}", markup=False, highlight=False, soft_wrap=True)
+    streams.line(f"{recipe}: valid. arms: {', '.join(read.arms)}; {seeds}")
 
 
 @app.command()
@@ -182,10 +174,10 @@ def plan(
         )
     if as_json:
         record = {"format": 1, "arms": {name: json.loads(plans.to_json(each)) for name, each in made.items()}}
-        sys.stdout.write(json.dumps(record, indent=2) + "\n")
+        streams.as_json(record)
         return
     for each in made.values():
-        _console().print(tables.plan(each))
+        streams.show(tables.plan(each))
 
 
 @app.command()
@@ -214,16 +206,15 @@ def apply(
             graph=not no_graph, verify=verify, offline=offline, observer=observer,
         )  # fmt: skip
     if as_json:
-        sys.stdout.write(json.dumps(applied.result, indent=2) + "\n")
+        streams.as_json(applied.result)
     else:
-        console = _console()
         if not applied.changed:
-            console.print(f"{applied.folder}: finished before, nothing to do.", markup=False, highlight=False, soft_wrap=True)
+            streams.line(f"{applied.folder}: finished before, nothing to do.")
         if applied.result["arms"]:
-            console.print(tables.result(applied.result))
-            console.print(f"curves: {applied.folder}/curves.svg", markup=False, highlight=False, soft_wrap=True)
+            streams.show(tables.result(applied.result))
+            streams.line(f"curves: {applied.folder}/curves.svg")
     for failure in applied.failures:
-        _say(str(failure))
+        streams.say(str(failure))
     if applied.failures:
         raise typer.Exit(applied.failures[0].exit_code)
 
@@ -247,94 +238,9 @@ def predict(
         ranked = sorted(zip(predictor.classes, map(float, row), strict=True), key=lambda pair: -pair[1])
         rows.append((files.shown(image), ranked))
     if as_json:
-        sys.stdout.write(
-            json.dumps([{"image": image, "probabilities": dict(ranked)} for image, ranked in rows], indent=2) + "\n"
-        )
+        streams.as_json([{"image": image, "probabilities": dict(ranked)} for image, ranked in rows])
     else:
-        _console().print(tables.predictions([(image, ranked[:top]) for image, ranked in rows]))
-
-
-@app.command()
-def bench(
-    baselines: Annotated[
-        Path, typer.Option("--baselines", metavar="DIR", help="where make bench-track keeps the history")
-    ] = Path("benchmarks/baselines"),
-    machine: Annotated[str | None, typer.Option("--machine", metavar="NAME", help="only this kind of machine")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the history of the benchmarks, and draw the trend of each recipe beside it."""
-    from tlkit import bench as benches
-    from tlkit.report import trend
-
-    machines = benches.machines(baselines)
-    if machine is not None and machine not in machines:
-        raise TlkitError(
-            f"{baselines / machine}: holds no history.", f"machines: {', '.join(machines)}", nearest(machine, machines)
-        )
-    if not machines:
-        raise TlkitError(f"{baselines}: holds no history.", "make bench-track writes one; --baselines names another folder")
-    shown = {name: benches.history(baselines / name) for name in machines if machine in (None, name)}
-    if as_json:
-        lists = {name: [record.model_dump(mode="json") for record in records] for name, records in shown.items()}
-        sys.stdout.write(json.dumps({"format": 1, "machines": lists}, indent=2) + "\n")
-        return
-    for name, records in shown.items():
-        picture = baselines / name / "trend.svg"
-        _console().print(trend.table(name, records))
-        if records:
-            trend.write(picture, name, records)
-            _console().print(f"trend: {picture}\n", markup=False, highlight=False, soft_wrap=True)
-
-
-@cache_verbs.callback(invoke_without_command=True)
-def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show what is kept so that it is not computed again: rows, size, when it was last used, and the limit."""
-    if context.invoked_subcommand is not None:
-        return
-    from tlkit import cache, files
-    from tlkit.report import tables
-
-    entries, others, limit = cache.listing(), cache.others(), cache.limit()
-    folder = files.shown(files.cache_folder())
-    if as_json:
-        record = {"format": 1, "folder": folder, "limit": limit, "total": sum(each.bytes for each in entries)}
-        record |= {"entries": [dataclasses.asdict(each) for each in entries], "others": others}
-        sys.stdout.write(json.dumps(record, indent=2) + "\n")
-        return
-    _console().print(tables.cache(folder, entries, others=others, limit=limit))
-
-
-@cache_verbs.command("clear")
-def clear_cache(
-    kind: Annotated[Kind | None, typer.Option("--kind", help="only these; without it, measurements go as well")] = None,
-) -> None:
-    """Remove what is kept, and say how much was freed; what a run writes at this moment stays."""
-    from tlkit import cache
-    from tlkit.report import tables
-
-    freed = tables.size(cache.clear(kind))
-    _console().print(f"{kind or 'cache'}: {freed} freed.", markup=False, highlight=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console()
-    # Without a terminal there is no width to keep to: a table that is cut would be read wrong by the next program.
-    return console if console.is_terminal else Console(width=_ENDLESS)
-
-
-def _open_streams() -> None:
-    """Give a closed stream (`>&-`) a place to go to, and print what cannot be encoded as its number."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # open as long as the process lives
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+        streams.show(tables.predictions([(image, ranked[:top]) for image, ranked in rows]))
 
 
 if __name__ == "__main__":

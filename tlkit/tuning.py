@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tlkit import augmentations
+from tlkit import amounts, augmentations
 from tlkit.execution import PLAIN, Form, Kept, Measurements, PrefixPlan, StorePlan, choose
 from tlkit.partition import HEAD
 from tlkit.plans import Choice, PhasePlan, Plan, StagePlan
@@ -129,7 +129,7 @@ class _Sums:
         """Return why no cut of so many rows is worth keeping, in words."""
         least = min(self._bytes(stages) for stages in range(1, self.cut + 1)) * rows
         if least > room:
-            return f"no cut of it fits the store's {_bytes(max(room, 0))}: the smallest takes {_bytes(least)}"
+            return f"no cut of it fits the store's {amounts.size(max(room, 0))}: the smallest takes {amounts.size(least)}"
         return "computing it is as fast as keeping it"
 
     def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:
@@ -138,7 +138,7 @@ class _Sums:
         about = "about " if self.estimated else ""
         kept = "float32" if stages == len(self.plan.stages) - 1 else self.form.precision
         reason = (
-            f"cut after {name}: {_bytes(size)} x {count} = {_bytes(size * images * views)} in {kept}, "
+            f"cut after {name}: {amounts.size(size)} x {count} = {amounts.size(size * images * views)} in {kept}, "
             f"saves {about}{_seconds(saves)} an epoch"
         )
         return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of other arms and runs")
@@ -171,11 +171,3 @@ def _backbone(plan: Plan) -> Sequence[StagePlan]:
 
 def _seconds(value: float) -> str:
     return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"

@@ -126,7 +126,7 @@ def _cifar(folder: Path) -> None:
     source = data_folder() / "cifar10" / "cifar-10-batches-py"
     names = [
         str(each.decode() if isinstance(each, bytes) else each) for each in unpickle(source / "batches.meta")["label_names"]
-    ]  # type: ignore[attr-defined]
+    ]
     for part, batch, count in (("train", "data_batch_1", _TRAIN), ("val", "test_batch", _VAL)):
         content = unpickle(source / batch)
         rows, labels = content["data"], np.array(content["labels"])

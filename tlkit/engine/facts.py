@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from torch import nn
 
 import tlkit
+from tlkit import machine as machines
 from tlkit.engine.decode import Geometry
 from tlkit.execution import PrefixPlan
 from tlkit.network import Network
@@ -42,7 +43,7 @@ def machine(device: torch.device) -> dict[str, str | int]:
     """Return what the last bits of a computation depend on: device, processor, threads, versions."""
     return {
         "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-        "processor": processor(),
+        "processor": machines.processor(),
         "threads": torch.get_num_threads(),
         **versions(),
     }
@@ -54,47 +55,29 @@ def arithmetic() -> str:
     return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN {isa}, {torch.get_float32_matmul_precision()}"
 
 
-@cache
-def processor() -> str:
-    """Return the processor's name, as the system says it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def pictures(geometry: Geometry) -> Facts:
     """Return what determines a decoded picture."""
     return {**_geometry(geometry), "pillow": PIL.__version__, "code": code("tlkit.engine.decode")}
 
 
-def features(
-    network: Network,
-    stages: int,
-    plan: PrefixPlan,
-    *,
-    backbone: str,
-    geometry: Geometry,
-    convention: Convention,
-    device: torch.device,
-) -> Facts:
-    """Return what determines the output of leading stages for an image that is not augmented.
+def inputs(geometry: Geometry, convention: Convention) -> Facts:
+    """Return what determines the input of a network for an image that is not augmented."""
+    return {**{f"picture {key}": value for key, value in pictures(geometry).items()}, "input": repr(convention)}
+
+
+def prefix(network: Network, stages: int, plan: PrefixPlan, *, backbone: str, device: torch.device) -> Facts:
+    """Return what determines the output of leading stages, beside their input. Reads every weight of them.
 
     Args:
         network: With its weights.
         stages: How many leading stages.
         plan: How they run.
         backbone: Its name.
-        geometry: Of the pictures.
-        convention: How pixels reach the network.
         device: On which it is computed.
     """
     modules = list(network.stages.values())[:stages]
     return {
-        **{f"picture {key}": value for key, value in pictures(geometry).items()},
         "backbone": backbone,
-        "input": repr(convention),
         "stages": ", ".join(list(network.stages)[:stages]) + (", pooled" if stages == len(network.stages) else ""),
         "structure": hashlib.sha256(repr(modules).encode()).hexdigest(),
         "plugin": _sources(modules),
@@ -103,7 +86,7 @@ def features(
         "folded": plan.folded,
         "chunk": plan.chunk,
         "arithmetic": arithmetic(),
-        "code": code("tlkit.engine.fold", "tlkit.engine.prefix", "tlkit.engine.feed", "tlkit.engine.data", "tlkit.network"),
+        "code": code("tlkit.network", *(f"tlkit.engine.{name}" for name in ("fold", "forms", "prefix", "feed", "data"))),
         **machine(device),
     }
 

@@ -17,8 +17,9 @@ from tlkit import store
 from tlkit.cache import Kind
 from tlkit.engine import facts, prefix
 from tlkit.engine.data import Evaluated, Part, TrainingPart
+from tlkit.engine.forms import LAYOUTS
 from tlkit.engine.pictures import Indices
-from tlkit.engine.prefix import DTYPES, Prefix
+from tlkit.engine.prefix import Prefix
 from tlkit.errors import StoreError
 from tlkit.execution import StorePlan
 from tlkit.network import Network
@@ -89,6 +90,7 @@ class Feed:
         self._cut = len(phase.prefix)
         self._prefix = self._build(train)
         self._rows: dict[int, _Rows] = {}
+        self._facts: dict[int, facts.Facts] = {}
         if phase.fixed is not None:
             self._keep(train, phase.fixed.train)
             for part in (evaluated.validation, evaluated.test):
@@ -115,7 +117,7 @@ class Feed:
         """Bring what the prefix gives into the form of the training step."""
         form = self._plan.form
         if x.ndim == 4:
-            x = x.contiguous(memory_format=prefix.LAYOUTS[form.layout])
+            x = x.contiguous(memory_format=LAYOUTS[form.layout])
         return x if form.precision == "bfloat16" else x.float()
 
     def _stream(self, part: Part, order: Indices, epoch: int) -> Iterator[Tensor]:
@@ -149,10 +151,7 @@ class Feed:
             return
         pictures, period = part.pictures, 1
         views: tuple[int, ...] = (0,)
-        known = facts.features(
-            self._network, planned.stages, self._prefix.plan, backbone=self._plan.tables.backbone.name,
-            geometry=pictures.geometry, convention=part.convention, device=self._device,
-        )  # fmt: skip
+        known = self._known(planned.stages) | facts.inputs(pictures.geometry, part.convention)
         keys = pictures.keys(part.indices)
         if isinstance(part, TrainingPart) and part.augment:
             period = part.views or 1
@@ -172,6 +171,15 @@ class Feed:
             return
         channels_last = self._prefix.plan.form.layout == "channels_last"
         self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, bits, channels_last)
+
+    def _known(self, stages: int) -> facts.Facts:
+        """Facts of leading stages, read once for all parts."""
+        assert self._prefix is not None  # there is something to keep
+        if stages not in self._facts:
+            self._facts[stages] = facts.prefix(
+                self._network, stages, self._prefix.plan, backbone=self._plan.tables.backbone.name, device=self._device
+            )
+        return self._facts[stages]
 
     def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:
         """Shape of a stored row, and whether it is bfloat16."""
@@ -212,7 +220,7 @@ def _row(x: Tensor, layout: str) -> Tensor:
 
 def _to_numpy(x: Tensor) -> NDArray[np.generic]:
     x = x.cpu().contiguous()
-    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == DTYPES["bfloat16"] else x.numpy()
+    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
 
 
 def _slices(order: Indices, size: int) -> Iterator[Indices]:

@@ -170,7 +170,7 @@ class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self.found: list[str] = []
 
     def __torch_dispatch__(
@@ -205,7 +205,7 @@ class CudaBackend:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     @contextmanager
     def warm_up(self) -> Iterator[None]:

@@ -59,7 +59,7 @@ def key(plan: Plan, weights: str, device: torch.device) -> dict[str, object]:
         "optimizer": tables.optimizer.name,
         "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
         "trained": last.trained,
-        "code": facts.code("tlkit.engine.measure", "tlkit.engine.fold", "tlkit.engine.prefix", "tlkit.engine.step"),
+        "code": facts.code(*(f"tlkit.engine.{name}" for name in ("measure", "fold", "forms", "prefix", "step"))),
         **facts.machine(device),
     }
 

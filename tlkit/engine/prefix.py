@@ -14,11 +14,9 @@ from torch import Tensor, nn
 
 from tlkit import network as networks
 from tlkit.engine.fold import folded
-from tlkit.execution import Form, PrefixPlan
+from tlkit.engine.forms import cast, in_form_
+from tlkit.execution import PrefixPlan
 from tlkit.network import Network
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 class Prefix:
@@ -95,15 +93,3 @@ def _is_odd(module: nn.Module) -> bool:
     if isinstance(module, nn.Linear):
         return bool(module.in_features % 4)
     return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and bool(module.in_channels // module.groups % 4)
-
-
-def in_form_(module: nn.Module, form: Form) -> nn.Module:
-    """Put a module's tensors into a precision and memory format."""
-    return module.to(DTYPES[form.precision]).to(memory_format=LAYOUTS[form.layout])
-
-
-def cast(x: Tensor, form: Form) -> Tensor:
-    """Return a feature map (N, C, h, w) in a precision and memory format."""
-    if x.ndim == 4:
-        return x.to(DTYPES[form.precision]).contiguous(memory_format=LAYOUTS[form.layout])
-    return x.to(DTYPES[form.precision])

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from tlkit import network as networks
 from tlkit.engine import optimizers
 from tlkit.engine.ema import Average
+from tlkit.engine.forms import LAYOUTS
 from tlkit.network import Network
 from tlkit.plans import PhasePlan, Plan, trains_in
 
 Batch = tuple[Tensor, Tensor]
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tlkit import amounts
 from tlkit.cache import Listed
 from tlkit.plans import Plan
 from tlkit.plugin import Backbone, Convention, Dataset, Download, Head
@@ -179,18 +180,11 @@ def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], 
     for each in entries:
         facts = ", ".join(f"{name} {_brief(each.facts[name])}" for name in _TOLD if each.facts.get(name) is not None)
         used = datetime.fromtimestamp(each.used).strftime("%Y-%m-%d %H:%M")
-        table.add_row(Text(each.kind), Text(facts or "unknown"), f"{each.rows:,}", size(each.bytes), used)
+        table.add_row(Text(each.kind), Text(facts or "unknown"), f"{each.rows:,}", amounts.size(each.bytes), used)
     total = sum(each.bytes for each in entries)
-    lines = [f"{folder}: {size(total)} of at most {size(limit)}", *(f"{name}: {size(count)}" for name, count in others.items())]
+    lines = [f"{folder}: {amounts.size(total)} of at most {amounts.size(limit)}"]
+    lines += [f"{name}: {amounts.size(count)}" for name, count in others.items()]
     return Group(*([table] if entries else []), Text(lines[0], style="bold"), *(Text(line, style="dim") for line in lines[1:]))
-
-
-def size(count: int) -> str:
-    """Return bytes as disks are measured, 1 GB = 10^9 bytes."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} bytes"
 
 
 def _brief(value: object) -> str:

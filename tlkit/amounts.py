@@ -1,0 +1,15 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+
+def size(count: float) -> str:
+    """Return bytes as disks are measured, in three digits: 1 KB is 1000 bytes."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit in ("KB", "MB"):
+        count /= 1000
+        if count < 999.5:  # or it would be rounded to 1e+03
+            return f"{count:.3g} {unit}"
+    count /= 1000
+    return f"{count:.3g} GB" if count < 999.5 else f"{count:,.0f} GB"
