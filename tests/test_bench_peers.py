@@ -234,6 +234,16 @@ def test_contenders_take_turns_in_who_begins(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_both_tables_come_from_the_same_trials() -> None:
+    trials = list(run._trials(run._options(["--both", "--rounds", "1"])))
+    cells = {(name[0].name, name[1]) for do, name, number in trials if do == "trial" and number}
+    assert len(cells) == 3 * 3 * 4 + 2 + 1
+    assert {who for cell, who in cells if cell.endswith("/views")} == {"tutorial", "tlkit"}
+    assert {who for cell, who in cells if cell.endswith("/again")} == {"tlkit"}
+    assert [name for do, (name, *_), number in trials if do == "quickstart" and number] == ["finetune", "scratch", "three"]
+    assert len(trials) == len(set(trials))
+
+
 def test_real_pictures_and_first_weights(test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Written once, 4 of each kind; the state dict loads strictly into what the others train."""
     monkeypatch.setenv("TLKIT_TEST_DATA", str(test_data))

@@ -1,7 +1,8 @@
 """The same work done by everyone, in turns, and the table of it.
 
     python -m benchmarks.peers.run                          # every work, arm and contender: hours on two cores
-    python -m benchmarks.peers.run --figures --loop-epochs 1     # the table of the figures to reach
+    python -m benchmarks.peers.run --figures --loop-epochs 1     # only the table of the figures to reach
+    python -m benchmarks.peers.run --both --loop-epochs 1        # both tables from the same trials
     python -m benchmarks.peers.run --render                 # only the tables again, from the raw lines
 
 Raw lines, one a trial, go to benchmarks/peers/raw/<machine>.jsonl, and the tables between their markers in
@@ -27,6 +28,7 @@ from benchmarks.peers.trial import CONTENDERS, Cell
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("head", "last", "all")
+_VARIANTS = {"views": ("tutorial", "tlkit"), "again": ("tlkit",)}  # the contenders of a cell that is not for all
 QUICKSTART = {"three": (), "finetune": ("--arm", "finetune"), "scratch": ("--arm", "scratch")}
 
 
@@ -91,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 getattr(session, do)(*name, number)
     lines = [json.loads(line) for line in options.raw.read_text(encoding="utf-8").splitlines() if line.strip()]
     table.fill(options.readme, {"peers": table.peers(lines), "figures": table.figures(lines)})
-    print(table.figures(lines) if options.figures else table.peers(lines))
+    print(
+        "\n\n".join([table.figures(lines)] * (options.figures or options.both) + [table.peers(lines)] * (not options.figures))
+    )
     return 0
 
 
@@ -100,21 +104,25 @@ def _trials(options: argparse.Namespace) -> Iterator[tuple[str, tuple[Any, ...],
     cells = list(_cells(options))
     if "tlkit" in options.contenders:
         yield from (("trial", (cell, "tlkit"), 0) for cell in cells if cell.variant != "again")
-    if options.figures:
-        yield "quickstart", ("three",), 0
+    quickstart = list(QUICKSTART) if options.figures or options.both else []
+    yield from (("quickstart", (name,), 0) for name in quickstart[:1])
     for number in range(1, options.rounds + 1):
         for cell in cells:
-            ours = [name for name in options.contenders if cell.variant != "again" or name == "tlkit"]
-            turn = number % len(ours)
-            yield from (("trial", (cell, name), number) for name in ours[turn:] + ours[:turn])
-        if options.figures:
-            yield from (("quickstart", (name,), number) for name in QUICKSTART)
+            ours = [name for name in options.contenders if name in _VARIANTS.get(cell.variant, CONTENDERS)]
+            yield from (("trial", (cell, name), number) for name in _turned(ours, number))
+        yield from (("quickstart", (name,), number) for name in _turned(quickstart, number))
 
 
 def _cells(options: argparse.Namespace) -> Iterable[Cell]:
     if options.figures:
         return table.CELLS
-    return [Cell(name, arm) for name in options.work for arm in options.arms]
+    cells = [Cell(name, arm) for name in options.work for arm in options.arms]
+    return dict.fromkeys([*cells, *table.CELLS]) if options.both else cells
+
+
+def _turned(names: list[str], number: int) -> list[str]:
+    turn = number % max(len(names), 1)
+    return names[turn:] + names[:turn]
 
 
 def _session(options: argparse.Namespace, scratch: Path, arguments: Sequence[str] | None) -> Session:
@@ -156,6 +164,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.run", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--figures", action="store_true", help="the work of the figures to reach: the tutorial's loop and tlkit only")
+    add("--both", action="store_true", help="the work of both tables")
     add("--work", type=_names(work.WORKS), default=list(work.WORKS), help=f"of {', '.join(work.WORKS)}")
     add("--arms", type=_names(ARMS), default=list(ARMS), help=f"of {', '.join(ARMS)}")
     add("--contenders", type=_names(CONTENDERS), default=None, help=f"of {', '.join(CONTENDERS)}")
