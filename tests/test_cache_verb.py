@@ -119,10 +119,11 @@ def test_limit_that_is_no_number_is_a_message(filled: Path, run: Cli, monkeypatc
     assert text.startswith("TLKIT_CACHE_BYTES=20GB: is not a whole number of bytes.\n")
 
 
-def test_folder_that_cannot_be_had_is_a_message_or_empty(folder: Path, run: Cli) -> None:
+@pytest.mark.parametrize("arguments", [("cache",), ("cache", "--json"), ("cache", "clear")])
+def test_file_where_the_folder_should_be_is_a_message(arguments: tuple[str, ...], folder: Path, run: Cli) -> None:
     folder.write_text("a file where the folder should be")
-    assert run("cache")[0] == 0
-    assert run("cache", "clear") == (0, "cache: 0 bytes freed.\n", "")
+    advice = "  remove it, or set TLKIT_CACHE to another folder\n"
+    assert run(*arguments) == (1, "", f"{folder}: is not a folder.\n{advice}")
     assert folder.read_text() == "a file where the folder should be"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -52,11 +53,11 @@ def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
     """Show what is kept so that it is not computed again: rows, size, when it was last used, and the limit."""
     if context.invoked_subcommand is not None:
         return
-    from tlkit import cache, files
+    from tlkit import cache
     from tlkit.report import tables
 
+    folder = _folder()
     entries, others, limit = cache.listing(), cache.others(), cache.limit()
-    folder = files.shown(files.cache_folder())
     if as_json:
         record = {"format": 1, "folder": folder, "limit": limit, "total": sum(each.bytes for each in entries)}
         record |= {"entries": [dataclasses.asdict(each) for each in entries], "others": others}
@@ -72,5 +73,16 @@ def clear_cache(
     """Remove what is kept, and say how much was freed; what a run writes at this moment stays."""
     from tlkit import amounts, cache
 
+    _folder()
     freed = amounts.size(cache.clear(kind))
     streams.line(f"{kind or 'cache'}: {freed} freed.")
+
+
+def _folder() -> str:
+    """Return the cache's folder as it is shown; it need not be there."""
+    from tlkit import files
+
+    folder = files.cache_folder()
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise TlkitError(f"{files.shown(folder)}: is not a folder.", "remove it, or set TLKIT_CACHE to another folder")
+    return files.shown(folder)
