@@ -9,8 +9,8 @@ import json
 import re
 import statistics
 import threading
-import time
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 
 _SIDE = 2048  # of the square matrices: 17 GFLOP a product, large against the caches
@@ -58,20 +58,27 @@ def gpu() -> str:
 
 
 def rates() -> dict[str, float]:
-    """Measure floating-point operations a second of a square matrix product, a multiply-add counted as two, by precision."""
+    """Measure the rate of a matrix product in each precision."""
+    return {name: rate(name) for name in ("float32", "bfloat16")}
+
+
+def rate(precision: str) -> float:
+    """Measure floating-point operations a second of a square matrix product, a multiply-add counted as two.
+
+    Args:
+        precision: "float32" or "bfloat16".
+    """
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a, b = (torch.randn(_SIDE, _SIDE, device=device).to(dtype) for _ in range(2))
-        seconds = []
-        for _ in range(_REPEATS):
-            began = time.perf_counter()
-            torch.mm(a, b).flatten()[0].item()  # waits for a GPU
-            seconds.append(time.perf_counter() - began)
-        found[name] = 2 * _SIDE**3 / statistics.median(seconds[2:])  # the first ones warm up
-    return found
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    a, b = (torch.randn(_SIDE, _SIDE, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(_REPEATS):
+        began = perf_counter()
+        torch.mm(a, b).flatten()[0].item()  # waits for a GPU
+        seconds.append(perf_counter() - began)
+    return 2 * _SIDE**3 / statistics.median(seconds[2:])  # the first ones warm up
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""The loop that a person would write by hand: float32, one batch after the other, nothing remembered between epochs."""
+"""The loop that a person would write by hand: float32, one batch after the other, nothing remembered between epochs.
+
+The rule: it augments as the recipe says, with a draw for each picture; what it has no augmentation for it refuses, or it would do
+less work than tlkit.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +21,18 @@ from tlkit.plugin import Backbone, Head
 from tlkit_synthetic import SyntheticOptions
 from tlkit_synthetic.read import synthetic
 
+AUGMENTATIONS = {"random_crop", "hflip"}
+_CROP_ROOM = 256 / 224  # of the side that a random crop is taken from, to its own; Krizhevsky et al. 2012, section 4.1
+
 
 class Plain:
     """A network, pictures and an optimizer, and epochs of them.
 
     Args:
         job: As `benchmarks.cases.Job` holds it.
+
+    Raises:
+        ValueError: the recipe names an augmentation that is not in AUGMENTATIONS.
     """
 
     def __init__(self, job: Mapping[str, Any]) -> None:
@@ -37,7 +47,7 @@ class Plain:
         self.size = data["batch_size"] if isinstance(data["batch_size"], int) else 32
         self.short = round(self.side / data.get("crop", backbone.input.crop))
         self.mean, self.std = (torch.tensor(each).view(3, 1, 1) for each in (backbone.input.mean, backbone.input.std))
-        self.augment = data.get("augment", [])
+        self.augment = _augmentations(data.get("augment", []))
         splits = synthetic(None, SyntheticOptions(**data["options"])).splits
         self.train = (splits["train"].pixels[: job["train"]], splits["train"].labels[: job["train"]])
         held = [np.concatenate(each) for each in zip(*((split.pixels, split.labels) for split in splits.values()), strict=True)]
@@ -52,7 +62,7 @@ class Plain:
         for chosen in order.split(self.size):
             if len(chosen) == 1 < len(labels):
                 continue  # BatchNorm cannot learn from one
-            x = self._pictures(pixels[chosen.numpy()], augment=True)
+            x = self.pictures(pixels[chosen.numpy()], augment=True)
             y = torch.from_numpy(labels[chosen.numpy()]).to(self.device)
             self.optimizer.zero_grad()
             nn.functional.cross_entropy(self.network(x), y).backward()
@@ -61,22 +71,45 @@ class Plain:
         correct = 0
         with torch.no_grad():
             for at in range(0, len(self.held[1]), self.size):
-                x = self._pictures(self.held[0][at : at + self.size], augment=False)
+                x = self.pictures(self.held[0][at : at + self.size], augment=False)
                 correct += int((self.network(x).argmax(1).cpu() == torch.from_numpy(self.held[1][at : at + self.size])).sum())
         return correct / len(self.held[1])
 
-    def _pictures(self, pixels: np.ndarray, *, augment: bool) -> Tensor:
-        """Return (N, 3, side, side) float32, resized, cropped and normalised."""
+    def pictures(self, pixels: np.ndarray, *, augment: bool) -> Tensor:
+        """Return (N, 3, side, side) float32, resized, cropped and normalised.
+
+        Args:
+            pixels: (N, h, w, 3) uint8.
+            augment: As training pictures are, where the recipe says how.
+        """
+        augment = augment and bool(self.augment)
+        short = round(self.side * _CROP_ROOM) if augment and "random_crop" in self.augment else self.short
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        x = nn.functional.interpolate(x, size=(self.short, self.short), mode="bilinear", antialias=True)
-        room = self.short - self.side
-        top = left = room // 2
-        if augment and "random_crop" in self.augment:
-            top, left = (int(each) for each in torch.randint(0, room + 1, (2,)))
-        x = x[:, :, top : top + self.side, left : left + self.side]
-        if augment and "hflip" in self.augment and torch.rand(()) < 0.5:
-            x = x.flip(3)
+        x = nn.functional.interpolate(x, size=(short, short), mode="bilinear", antialias=True)
+        if augment:
+            x = torch.stack([self._augmented(picture) for picture in x])
+        else:
+            at = (short - self.side) // 2
+            x = x[:, :, at : at + self.side, at : at + self.side]
         return ((x - self.mean) / self.std).to(self.device)
+
+    def _augmented(self, picture: Tensor) -> Tensor:
+        """Crop (3, short, short) to (3, side, side), and mirror it or not."""
+        room = picture.shape[1] - self.side
+        top = left = room // 2
+        if "random_crop" in self.augment:
+            top, left = torch.randint(0, room + 1, (2,)).tolist()
+        picture = picture[:, top : top + self.side, left : left + self.side]
+        flips = "hflip" in self.augment and torch.rand(()) < self.augment["hflip"].get("p", 0.5)
+        return picture.flip(2) if flips else picture
+
+
+def _augmentations(entries: Sequence[str | Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the table of each augmentation by its name; a bare name is one without options."""
+    found = {each if isinstance(each, str) else each["name"]: {} if isinstance(each, str) else each for each in entries}
+    if unknown := found.keys() - AUGMENTATIONS:
+        raise ValueError(f"the plain loop has no {', '.join(sorted(unknown))}; it would do less work than the recipe says")
+    return found
 
 
 def _network(recipe: Mapping[str, Any], backbone: Backbone, head: Head, *, classes: int) -> networks.Network:

@@ -98,6 +98,8 @@ def tlkit_rounds(job: Mapping[str, Any], epochs: int, *, captured: bool) -> Iter
 
 def apply(job: Mapping[str, Any], folder: Path, *, epochs: int, captured: bool = False) -> dict[str, Any]:
     """Apply a job's recipe for its first epochs, with a cache and a run folder of its own; return how long they took."""
+    import torch
+
     import tlkit
     from tlkit import sweep  # noqa: F401  # torch and all of tlkit are imported before anything is timed
     from tlkit.observer import Epoch, Observer
@@ -127,6 +129,7 @@ def apply(job: Mapping[str, Any], folder: Path, *, epochs: int, captured: bool =
         "later": sum(later) / len(later),
         "form": json.loads((run / "plan.json").read_text()).get("form", {}),
         "versions": json.loads((run / "result.json").read_text())["versions"],
+        "threads": torch.get_num_threads(),
     }
 
 

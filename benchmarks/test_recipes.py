@@ -30,8 +30,13 @@ def modes() -> list[str]:
     return ["eager", "captured"] if torch.cuda.is_available() else ["eager"]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give `test_recipe` every arm of every recipe."""
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", cases.cases(metafunc.config.getoption("--bench-recipes")), ids=lambda case: case.name)
+
+
 @pytest.mark.parametrize("mode", modes())
-@pytest.mark.parametrize("case", cases.cases(), ids=lambda case: case.name)
 def test_recipe(case: Case, mode: str, benchmark: BenchmarkFixture, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if benchmark.disabled:
         images = request.config.getoption("--bench-images") or UNTIMED
@@ -76,6 +81,7 @@ def figures(
         "precision": ours[-1]["form"].get("precision", ""),
         "layout": ours[-1]["form"].get("layout", ""),
         "versions": ours[-1]["versions"],
+        "threads": ours[-1]["threads"],
         "plain": {
             "images_per_second": job.train / statistics.median(p["seconds"] for p in plain),
             "peak_anonymous": max(p["peak_anonymous"] for p in plain),

@@ -4,7 +4,7 @@
     make bench-track ARGS=--update         # and make its figures the baseline
 
 Only ratios to a plain PyTorch loop timed in turns are compared, and only with the same kind of machine. Exit code 1: something
-became slower; another: a benchmark failed.
+became slower; another: a benchmark failed, and what the others measured is kept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,7 @@ from tlkit.bench import Record, Verdict
 
 ROOT = Path(__file__).parents[1]
 BASELINES = ROOT / "benchmarks" / "baselines"
+FAILED = 2  # the exit code where a benchmark failed; pytest's own is 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,12 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         path = options.results or Path(scratch) / "results.json"
-        code = 0 if options.results else run(path, images=options.images, rounds=options.rounds, only=options.only)
-        if code:
-            return code
-        records = read(json.loads(path.read_text()), commit=commit())
+        code = 0 if options.results else run(path, options)
+        # Of a session that failed, whatever there is.
+        records = read(_written(path) if code else json.loads(path.read_text()), commit=commit())
+    if code and not records:
+        return code
     folder = options.baselines / bench.kind(_gpu())
-    return track(folder, records, update=options.update, whole=not options.only)
+    slower = track(folder, records, update=options.update, whole=not (options.only or code))
+    if code:
+        print("A benchmark failed, see above; what the others measured is kept.")
+    return code or slower
 
 
 def track(folder: Path, records: Sequence[Record], *, update: bool, whole: bool = True) -> int:
@@ -66,24 +72,38 @@ def track(folder: Path, records: Sequence[Record], *, update: bool, whole: bool 
         return 0
     if not against:
         print(f"{folder}: there is no baseline of this kind of machine; --update makes these figures one.")
-    slower = [verdict for verdict in verdicts if verdict.slower]
-    for verdict in slower:
-        print(f"{'-'.join(verdict.key)}: {verdict.words}.")
-    return 1 if slower else 0
+    for verdict in verdicts:
+        if verdict.slower or verdict.unlike:
+            print(f"{'-'.join(verdict.key)}: {verdict.words}.")
+    if any(verdict.unlike for verdict in verdicts):
+        print("--update makes the present session the baseline.")
+    return 1 if any(verdict.slower for verdict in verdicts) else 0
 
 
-def run(path: Path, *, images: int, rounds: int, only: str = "") -> int:
-    """Run the benchmarks into a JSON file of pytest-benchmark's; return pytest's exit code."""
+def run(path: Path, options: argparse.Namespace) -> int:
+    """Run the benchmarks into a JSON file of pytest-benchmark's; return pytest's exit code, FAILED in place of 1."""
     command = [sys.executable, "-m", "pytest", "benchmarks/test_recipes.py", "--benchmark-enable", "--benchmark-only", "-q"]
-    command += [f"--benchmark-json={path}", f"--bench-images={images}", f"--bench-rounds={rounds}", "-p", "no:cacheprovider"]
-    return subprocess.run([*command, *(["-k", only] if only else [])], cwd=ROOT, check=False).returncode
+    command += [f"--bench-images={options.images}", f"--bench-rounds={options.rounds}", f"--benchmark-json={path}"]
+    command += [f"--bench-recipes={options.recipes.resolve()}", "-p", "no:cacheprovider"]
+    code = subprocess.run([*command, *(["-k", options.only] if options.only else [])], cwd=ROOT, check=False).returncode
+    return FAILED if code == pytest.ExitCode.TESTS_FAILED else code
 
 
 def read(results: Mapping[str, Any], *, commit: str = "") -> list[Record]:
     """Return the records of a JSON file that pytest-benchmark wrote; all bear the session's date."""
     date = datetime.fromisoformat(results["datetime"]) if "datetime" in results else datetime.now(UTC)
     stamp = (date if date.tzinfo else date.replace(tzinfo=UTC)).isoformat(timespec="seconds")
-    return [Record(date=stamp, commit=commit, **each["extra_info"]) for each in results["benchmarks"]]
+    # A benchmark that failed once it was timed has times and no figures.
+    infos = [each["extra_info"] for each in results.get("benchmarks", []) if each["extra_info"]]
+    return [Record(date=stamp, commit=commit, **info) for info in infos]
+
+
+def _written(path: Path) -> Mapping[str, Any]:
+    """Return what pytest-benchmark wrote before it ended; nothing where it did not come so far."""
+    try:
+        return cast(Mapping[str, Any], json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def commit() -> str:
@@ -115,7 +135,7 @@ def table(verdicts: Iterable[Verdict]) -> Table:
             f"{now.spread:.1%}" if now else "",
             f"{before.ratio:.2f}" if before else "",
             "" if each.change is None else f"{each.change:+.1%}",
-            f"-{each.allowed:.0%}",
+            "" if each.change is None else f"-{each.allowed:.0%}",
             Text(each.words, style="bold red" if each.slower else ""),
         )
     return shown
@@ -138,6 +158,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=512, help="training images of a benchmark, at most (512)")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of plain loop and tlkit (5)")
     parser.add_argument("--only", default="", help="benchmarks whose name this matches, as pytest -k")
+    parser.add_argument("--recipes", type=Path, default=ROOT / "recipes", help="folder of the recipes (recipes)")
     parser.add_argument("--results", type=Path, help="read this JSON file of pytest-benchmark's instead of running")
     parser.add_argument("--baselines", type=Path, default=BASELINES, help="folder of the histories")
     return parser.parse_args(arguments)

@@ -16,7 +16,12 @@ from tlkit.network import Network
 from tlkit.plans import Plan
 from tlkit.schedule import factor
 
-pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    # torch says so once in a process, at the first set_sync_debug_mode.
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning"),
+]
 
 CUDA = torch.device("cuda")
 

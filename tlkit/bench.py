@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tlkit import files, machine
 from tlkit.errors import TlkitError
 
 HISTORY, BASELINE = "history.jsonl", "baseline.jsonl"
-LIMIT = 0.10  # part of the baseline's ratio that may be lost beyond the measured spread
+LIMIT = 0.10  # part of the baseline's ratio that may be lost beyond the baseline's spread
+# Of the baseline's spread so much is allowed for: more would let a baseline that was taken on a busy machine excuse anything.
+SPREAD_LIMIT = 0.05
 _LONGEST = 80  # characters of a machine's name; it names a folder
 
 Key = tuple[str, str, str]
@@ -49,6 +51,7 @@ class Record(BaseModel):
         precision: Of the training step; "" where not known.
         layout: Its memory format.
         versions: Of what the figures depend on.
+        threads: That torch computes with; 0 where not known.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
@@ -61,16 +64,17 @@ class Record(BaseModel):
     commit: str = ""
     images: int
     images_per_second: float
-    ratio: float
-    spread: float
-    first_ratio: float
-    later_ratio: float
+    ratio: float = Field(gt=0)
+    spread: float = Field(ge=0)
+    first_ratio: float = Field(gt=0)
+    later_ratio: float = Field(gt=0)
     epoch_seconds: float
     peak_anonymous: int
     share: dict[str, float] = {}
     precision: str = ""
     layout: str = ""
     versions: dict[str, str] = {}
+    threads: int = 0
 
     @property
     def key(self) -> Key:
@@ -85,8 +89,10 @@ class Verdict:
     Attributes:
         now: What was measured; None where the baseline has a benchmark that was not run.
         baseline: None for a benchmark that is new.
-        change: Of the ratio, as a part of the baseline's; None without one of the two.
-        allowed: Loss that is not called slower: LIMIT and the larger spread of the two.
+        unlike: In what the two did other work than each other, in words; empty where they may be compared.
+        change: Of the ratio, as a part of the baseline's; None without one of the two, or where they are unlike.
+        allowed: Loss that is not called slower: LIMIT and the baseline's spread up to SPREAD_LIMIT. The present session's own
+            spread is not in it, since what made it slower may well have made it uneven.
     """
 
     now: Record | None
@@ -102,12 +108,20 @@ class Verdict:
     @property
     def change(self) -> float | None:
         """See the class."""
-        return None if self.now is None or self.baseline is None else self.now.ratio / self.baseline.ratio - 1
+        return None if self.now is None or self.baseline is None or self.unlike else self.now.ratio / self.baseline.ratio - 1
+
+    @property
+    def unlike(self) -> str:
+        """See the class."""
+        if self.now is None or self.baseline is None:
+            return ""
+        pairs = zip(_conditions(self.now), _conditions(self.baseline), strict=True)
+        return "; ".join(f"{now[0]}, the baseline {before[1]}" for now, before in pairs if now != before)
 
     @property
     def allowed(self) -> float:
         """See the class."""
-        return LIMIT + max((each.spread for each in (self.now, self.baseline) if each is not None), default=0.0)
+        return LIMIT + (min(self.baseline.spread, SPREAD_LIMIT) if self.baseline else 0.0)
 
     @property
     def slower(self) -> bool:
@@ -119,13 +133,15 @@ class Verdict:
         """Return the verdict as a person reads it."""
         if self.now is None:
             return "not run, though the baseline has it"
-        if self.change is None:
+        if self.baseline is None:
             return "new: no baseline yet"
+        if self.change is None:
+            return f"not comparable: {self.unlike}"
         loss = f"{abs(self.change):.0%} {'slower' if self.change < 0 else 'faster'} than the baseline"
         if self.slower:
-            return f"SLOWER: {loss}, {self.allowed:.0%} are allowed"
-        noisy = self.allowed > 2 * LIMIT
-        return f"{loss}; the spread is {self.allowed - LIMIT:.0%}, too large to say more" if noisy else loss
+            loss = f"SLOWER: {loss}, {self.allowed:.0%} are allowed"
+        noisy = self.now.spread > self.allowed
+        return f"{loss}; the spread is {self.now.spread:.0%}, too noisy to trust: more rounds help" if noisy else loss
 
 
 def kind(gpu: str = "") -> str:
@@ -197,10 +213,24 @@ def latest(records: Iterable[Record]) -> Mapping[Key, tuple[Record, ...]]:
     return {key: tuple(each) for key, each in sorted(found.items())}
 
 
+def _conditions(record: Record) -> list[tuple[str, str]]:
+    """Return what must agree for two records to be compared: in words of its own, and as said of a baseline."""
+    torch = record.versions.get("torch", "")
+    threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
+    return [
+        (f"{record.images} images", f"has {record.images}"),
+        (f"torch {torch}" if torch else "an unknown torch", f"has {torch}" if torch else "does not say"),
+        (threads if record.threads else "unknown threads", f"has {record.threads}" if record.threads else "does not say"),
+    ]
+
+
 def _read(path: Path) -> list[Record]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         return [Record.model_validate_json(line) for line in lines if line.strip()]
+    except UnicodeDecodeError as error:
+        said = f"{path}: is damaged: not UTF-8 at byte {error.start}."
+        raise TlkitError(said, "take the line out, or the file away") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "a line"

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import bench, files
-from tlkit.bench import LIMIT, Record
+from tlkit.bench import Record, Verdict
 
 _COLUMNS = 3  # panels side by side
 _LABELS = 6  # dates below a panel
@@ -39,8 +39,7 @@ def table(machine: str, records: Sequence[Record]) -> Table:
         shown.add_column(name, justify="right", no_wrap=True)
     for sessions in bench.latest(records).values():
         for position, record in enumerate(sessions):
-            change = record.ratio / sessions[position - 1].ratio - 1 if position else None
-            lost = change is not None and -change > LIMIT + max(record.spread, sessions[position - 1].spread)
+            verdict = Verdict(record, sessions[position - 1] if position else None)
             shown.add_row(
                 *([record.recipe, record.arm, record.mode] if position == 0 else [""] * 3),
                 record.date[:16].replace("T", " "),
@@ -48,7 +47,7 @@ def table(machine: str, records: Sequence[Record]) -> Table:
                 f"{record.images_per_second:,.1f}",
                 f"{record.ratio:.2f}",
                 f"{record.spread:.0%}",
-                Text("" if change is None else f"{change:+.0%}", style="bold red" if lost else ""),
+                Text("" if verdict.change is None else f"{verdict.change:+.0%}", style="bold red" if verdict.slower else ""),
                 f"{record.epoch_seconds:,.0f} s",
                 f"{record.peak_anonymous / 2**20:,.0f} MiB",
             )

@@ -1,0 +1,58 @@
+"""The plain loop of the benchmarks does the work that the recipe describes, no less."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TOY_RECIPE
+
+import tlkit
+from benchmarks import cases
+from benchmarks.cases import Case
+from benchmarks.plain import AUGMENTATIONS, Plain
+
+
+def test_the_plain_loop_trains_what_the_recipe_trains(tmp_path: Path) -> None:
+    path = tmp_path / "toy.toml"
+    path.write_text(TOY_RECIPE + "[arms.head_only]\nfreeze = { backbone = true }\nlr_groups = { head = 1e-2 }\n")
+    loop = Plain(vars(cases.make(Case(path, "head_only"), tmp_path, images=36)))
+    before = {name: tensor.clone() for name, tensor in loop.network.tensors().items()}
+    assert 0 <= loop.epoch() <= 1
+    changed = {name for name, tensor in loop.network.tensors().items() if not tensor.equal(before[name])}
+    moved = {name for name in changed if not name.rpartition(".")[2].startswith(("running_", "num_batches"))}
+    assert moved == {"head.weight", "head.bias"}
+    assert (len(loop.train[1]), len(loop.held[1])) == (36, 24)
+
+
+def augmenting(folder: Path, augment: str, **data: object) -> Plain:
+    """The plain loop of a toy recipe that augments."""
+    path = folder / "augmenting.toml"
+    settings = "".join(f"{name} = {value}\n" for name, value in {"augment": augment, **data}.items())
+    path.write_text(TOY_RECIPE.replace("[data]\n", "[data]\n" + settings))
+    return Plain(vars(cases.make(Case(path, "main"), folder, images=36)))
+
+
+def test_the_plain_loop_flips_where_the_recipe_does(tmp_path: Path) -> None:
+    loop = augmenting(tmp_path, '[{ name = "hflip", p = 1.0 }]')
+    pixels = loop.train[0][:8]
+    assert torch.equal(loop.pictures(pixels, augment=True), loop.pictures(pixels, augment=False).flip(3))
+
+
+def test_the_plain_loop_draws_for_each_picture(tmp_path: Path) -> None:
+    loop = augmenting(tmp_path, '["random_crop", "hflip"]', crop=1.0)
+    pixels = loop.train[0][:1].repeat(64, axis=0)
+    found = loop.pictures(pixels, augment=True)
+    assert found.shape == (64, 3, 16, 16)
+    # 18 pixels, which is 16 * 256/224, leave 3 places in either direction, and a picture or its mirror image
+    assert 10 < len(torch.unique(found, dim=0)) <= 18
+    assert len(torch.unique(loop.pictures(pixels, augment=False), dim=0)) == 1
+
+
+def test_the_plain_loop_says_what_it_cannot_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the plain loop has no mixup"):
+        augmenting(tmp_path, '["hflip", "mixup"]')
+
+
+def test_the_plain_loop_has_what_the_recipes_that_ship_name(tmp_path: Path) -> None:
+    tables = [tlkit.plan(case.recipe, ['backbone.weights="none"'], arm=case.arm)[case.arm].tables for case in cases.cases()]
+    assert {each.name for table in tables for each in table.data.augment} <= AUGMENTATIONS
