@@ -35,7 +35,7 @@ def filled(folder: Path) -> Path:
     (folder / "one").write_bytes(b"1")
     files.digests([folder / "one"])
     (folder / "measured").mkdir()
-    (folder / "measured" / "cpu.json").write_bytes(b"{}")
+    (folder / "measured" / f"{DIGEST}.json").write_bytes(b"{}")
     return folder
 
 
@@ -85,13 +85,25 @@ def test_clear_removes_rows_and_measurements_but_no_hashes(filled: Path, run: Cl
     assert {path.name for path in filled.iterdir()} == {"hashes.sqlite", ".lock", "one"}
 
 
+def test_clear_leaves_files_of_others_among_the_measurements(filled: Path, run: Cli) -> None:
+    theirs = ["thesis.csv", "cpu.json", f"{DIGEST}.json.bak", f".{DIGEST}.json.ab_12345"]
+    for name in theirs:
+        (filled / "measured" / name).write_bytes(b"mine")
+    assert cache.others()["measured"] == 2
+    assert run("cache", "clear")[0] == 0
+    assert sorted(path.name for path in (filled / "measured").iterdir()) == sorted(theirs), "one is being written just now"
+    os.utime(filled / "measured" / theirs[3], (1e9, 1e9))
+    run("cache", "clear")
+    assert sorted(path.name for path in (filled / "measured").iterdir()) == sorted(theirs[:3])
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_clear_of_one_kind_leaves_the_other(kind: Kind, filled: Path, run: Cli) -> None:
     code, output, _ = run("cache", "clear", "--kind", kind)
     assert code == 0
     assert output.startswith(f"{kind}: ")
     assert [each.kind for each in cache.listing()] == [other for other in Kind if other != kind]
-    assert (filled / "measured" / "cpu.json").exists()
+    assert (filled / "measured" / f"{DIGEST}.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`tlkit check` finds what a plugin breaks; each broken plugin here is a real one, one line away from a sound one."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,8 +13,10 @@ from tlkit_toy import toy
 from torch import Tensor, nn
 
 from tlkit import testing
+from tlkit.engine import prefix
 from tlkit.errors import DataError, PluginError, TlkitError
-from tlkit.network import Stage
+from tlkit.execution import PrefixPlan
+from tlkit.network import Network, Stage
 from tlkit.plugin import Backbone, Dataset, Found, Head, Images, Split
 
 SOUND = Backbone(
@@ -92,6 +95,24 @@ def of_one_size() -> dict[str, nn.Module]:
 
 def broken_weights() -> dict[str, nn.Module]:
     raise FileNotFoundError("weights.pth")
+
+
+def weight_norm() -> dict[str, nn.Module]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return stages(top=nn.utils.weight_norm(nn.Conv2d(4, 4, 1)))
+
+
+def test_a_backbone_that_cannot_be_copied_is_refused_with_what_can_be() -> None:
+    broken = replace(SOUND, build="test_contract:weight_norm")
+    for refused in (
+        lambda: list(testing.check_backbone(broken)),
+        lambda: prefix.build(Network(weight_norm(), nn.Identity()).eval(), 2, PrefixPlan(), sample=torch.rand(1, 3, 16, 16)),
+    ):
+        with pytest.raises(PluginError) as caught:
+            refused()
+        assert "stage top: cannot be copied" in str(caught.value)
+        assert "torch.nn.utils.parametrizations.weight_norm" in str(caught.value)
 
 
 @pytest.mark.parametrize("backbone", [SOUND, toy])

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from toy_training import CPU, Training, training
 
 from tlkit import augmentations, cache
+from tlkit.engine import decode
 from tlkit.engine.augment import augment
 from tlkit.engine.data import Library, Part, TrainingPart, normalise, sound
 from tlkit.engine.decode import Geometry
@@ -263,3 +264,72 @@ def test_an_image_asked_for_after_it_was_mended_is_read(tmp_path: Path) -> None:
     Image.fromarray(np.full((12, 12, 3), 99, np.uint8)).save(folder / "01.png")
     assert not pictures.prepare(np.arange(2), progress=quiet)
     assert pictures.get(np.array([1])).unique().tolist() == [99]
+
+
+def prepared(split: Split, geometry: Geometry = GEOMETRY) -> Pictures:
+    pictures = Pictures(split, geometry)
+    pictures.prepare(np.arange(len(split.labels)), progress=quiet)
+    return pictures
+
+
+def test_an_array_of_another_shape_and_the_same_bytes_is_another_picture() -> None:
+    right = np.random.default_rng(0).integers(0, 256, (4, 12, 20, 3), dtype=np.uint8)
+    labels, chosen = np.zeros(4, np.int64), np.arange(4)
+    prepared(Split(labels, pixels=right.reshape(4, 20, 12, 3)))
+    found = prepared(Split(labels, pixels=right)).get(chosen)
+    assert torch.equal(found, Pictures(Split(labels, pixels=right), GEOMETRY, keep=False).get(chosen))
+
+
+@pytest.mark.parametrize("replaced", ["in place", "by another file"])
+def test_a_file_that_changes_before_it_is_decoded_is_refused_and_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: str
+) -> None:
+    folder, split = files(tmp_path, 3)
+    path = folder / "01.png"
+    before, after = path.read_bytes(), (folder / "02.png").read_bytes()
+    pictures = Pictures(split, GEOMETRY)
+    blocks = pictures._blocks
+
+    def late(*arguments: object) -> object:
+        if replaced == "by another file":
+            path.unlink()
+        path.write_bytes(after)
+        yield from blocks(*arguments)
+
+    monkeypatch.setattr(pictures, "_blocks", late)
+    corrupt = pictures.prepare(np.arange(3), progress=quiet)
+    assert list(corrupt) == [1]
+    assert corrupt[1].problem == f"{path}: changed while it was read."
+    path.write_bytes(before)
+    assert prepared(split).get(np.arange(3))[:, 0, 0, 0].tolist() == [10, 11, 12]
+
+
+def test_a_file_cut_short_is_refused_whatever_pillow_was_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    split = Split(np.zeros(1, np.int64), files=(path,))
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+        assert not Pictures(split, GEOMETRY).prepare(np.arange(1), progress=quiet)
+    assert list(Pictures(split, GEOMETRY).prepare(np.arange(1), progress=quiet)) == [0]
+
+
+@pytest.mark.parametrize("of", ["files", "pixels"])
+def test_an_image_that_does_not_fit_into_memory_is_an_error_of_that_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    folder, split = files(tmp_path, 3)
+    if of == "pixels":
+        split = Split(split.labels, pixels=np.stack([np.asarray(Image.open(path)) for path in split.files]))
+    fit = decode.fit
+
+    def full(image: Image.Image, geometry: Geometry) -> np.ndarray:
+        if image.getpixel((0, 0))[0] == 11:
+            raise MemoryError
+        return fit(image, geometry)
+
+    monkeypatch.setattr(decode, "fit", full)
+    kept, lines = sound(Pictures(split, GEOMETRY), np.arange(3), on_corrupt="skip", progress=quiet)
+    assert kept.tolist() == [0, 2]
+    assert lines == [f"{folder / '01.png' if of == 'files' else 'image 1'}: does not fit into memory."]

@@ -1,6 +1,7 @@
 """Image files to pictures: torchvision's resize and crop, every kind of pixel, and never a picture of something else."""
 
 import io
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -279,3 +280,19 @@ def test_folder_is_not_a_damaged_image(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         decode.decode(tmp_path)
     assert caught.value.problem == f"{tmp_path}: is a folder."
+
+
+@pytest.mark.parametrize("resize", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("shape", [(20, 160), (331, 20), (11, 97), (1, 60)])
+def test_a_thin_picture_is_what_a_resize_of_the_whole_would_give(shape: tuple[int, int], resize: str) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
+    whole = functional.resize(image, [16], interpolation=FILTERS[resize])
+    expected = array(functional.center_crop(whole, [14])).astype(int)
+    assert np.abs(decode.fit(image, Geometry(16, 14, resize)) - expected).max() <= 1
+
+
+def test_a_line_of_pixels_takes_the_memory_of_the_square_that_is_kept() -> None:
+    image = Image.new("RGB", (1, 30_000), "white")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert (decode.fit(image, Geometry(224, 224, "bilinear")) == 255).all()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "KiB; the whole would take 4.5 GB"

@@ -1,17 +1,18 @@
 """Bytes on disk: written whole or not at all, and hashes that are remembered and notice every change."""
 
+import contextlib
 import hashlib
 import os
 import resource
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tlkit import files
-from tlkit.errors import DataError
+from tlkit import files, sources
+from tlkit.errors import DataError, TlkitError
 
 
 def sha(content: bytes) -> str:
@@ -218,3 +219,37 @@ def test_cache_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "one").write_bytes(b"1")
     files.content([tmp_path / "one"])
     assert (tmp_path / "mine" / "hashes.sqlite").is_file()
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"), [("TLKIT_CACHE", files.cache_folder), ("TLKIT_DATA", sources.data_folder)], ids=["cache", "data"]
+)
+def test_a_home_folder_that_no_shell_resolved_is_resolved(
+    variable: str, folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "~/mine")
+    assert folder() == Path.home() / "mine"
+    monkeypatch.setenv(variable, "~nobody-of-this-name/mine")
+    with pytest.raises(TlkitError, match="there is no such home folder"):
+        folder()
+
+
+@pytest.mark.usefixtures("read")
+def test_hashes_of_files_that_are_gone_are_forgotten_once_in_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_SWEPT", 4)
+    paths = [tmp_path / str(number) for number in range(6)]
+
+    def remembered() -> set[str]:
+        with contextlib.closing(sqlite3.connect(files.cache_folder() / "hashes.sqlite")) as memory:
+            return {Path(os.fsdecode(path)).name for (path,) in memory.execute("select path from hash")}
+
+    for path in paths:
+        path.write_text(path.name)
+    files.digests(paths[:3])
+    paths[1].unlink()
+    assert remembered() == {"0", "1", "2"}
+    files.digests(paths[3:5])
+    assert remembered() == {"0", "2", "3", "4"}
+    paths[2].unlink()
+    files.digests(paths[5:])
+    assert remembered() == {"0", "2", "3", "4", "5"}, "only each time that so many more are remembered"

@@ -540,6 +540,14 @@ def test_folder_of_the_variable_is_the_first(tmp_path: Path, monkeypatch: pytest
     assert weights("trained", FILE) == tmp_path / "w.pth"
 
 
+@pytest.mark.parametrize("variable", ["TLKIT_WEIGHTS", "TORCH_HOME"])
+def test_folder_of_weights_may_begin_at_home(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "~/mine")
+    folder = Path.home() / "mine" / ("hub/checkpoints" if variable == "TORCH_HOME" else "")
+    (put(folder, "w.pth") / "w.pth").write_bytes(b"w")
+    assert weights("trained", FILE) == folder / "w.pth"
+
+
 def test_torch_home_is_torchs_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (put(tmp_path / "hub" / "checkpoints", "w.pth") / "w.pth").write_bytes(b"w")

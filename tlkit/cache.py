@@ -31,6 +31,7 @@ _STRAY = 3600.0  # seconds until a file of a writer that never finished is remov
 _PATIENCE = 60.0  # seconds until a lock that is not given up is an error; each is held for a moment
 _HASHES, MEASURED = "hashes.sqlite", "measured"  # beside the rows: files' remembered hashes, and measurements
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_MEASUREMENT, _UNFINISHED = re.compile(r"[0-9a-f]{64}\.json"), re.compile(r"\.[0-9a-f]{64}\.json\.\w+")
 _OURS = re.compile(r"entry\.json|[0-9a-f]{32}\.(rows|index)|\.([0-9a-f]{32}\.part|(entry\.json|[0-9a-f]{32}\.index)\.\w+)")
 
 Scalar = str | int | float | bool | None
@@ -290,7 +291,13 @@ def _facts(entry: Path) -> dict[str, Scalar]:
 
 
 def _measurements() -> list[tuple[Path, int]]:
-    with contextlib.suppress(OSError):
-        folder = files.cache_folder() / MEASURED
-        return [(path, path.stat().st_size) for path in sorted(folder.iterdir()) if path.is_file()]
-    return []
+    """What was measured, and what a writer that never finished left there."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(files.cache_folder() / MEASURED) as listed:
+        for each in sorted(listed, key=lambda each: each.name):
+            with contextlib.suppress(OSError):
+                stat = os.stat(each.path, follow_symlinks=False)
+                left = _UNFINISHED.fullmatch(each.name) and time.time() - stat.st_mtime > _STRAY
+                if each.is_file(follow_symlinks=False) and (left or _MEASUREMENT.fullmatch(each.name)):
+                    found.append((Path(each.path), stat.st_size))
+    return found

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tlkit.errors import DataError, RunFailed, TlkitError
@@ -18,11 +18,32 @@ _CHUNK = 1 << 20  # bytes read at a time
 # A file changed less than this ago may change again without its times showing it, so its hash is not remembered yet:
 # nanoseconds; the coarsest times in use are FAT's, 2 seconds. Git has the same rule (Documentation/technical/racy-git).
 _RACY = 2_000_000_000
+_SWEPT = 250_000  # remembered hashes, 75 MB; each time that so many more are there, those of files that are gone are forgotten
+
+
+def _silent(_: str) -> None: ...
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again: $TLKIT_CACHE, else ~/.cache/tlkit/store."""
-    return Path(os.environ.get("TLKIT_CACHE") or home_cache() / "store")
+    """Return the folder for what can be made again: $TLKIT_CACHE, else ~/.cache/tlkit/store.
+
+    Raises:
+        TlkitError: there is no home folder.
+    """
+    return named_folder("TLKIT_CACHE") or home_cache() / "store"
+
+
+def named_folder(variable: str) -> Path | None:
+    """Return the folder that an environment variable names, "~" at its beginning resolved; None where it is not set.
+
+    Raises:
+        TlkitError: there is no such home folder.
+    """
+    value = os.environ.get(variable)
+    try:
+        return Path(value).expanduser() if value else None
+    except RuntimeError as error:
+        raise TlkitError(f"{variable}={value}: there is no such home folder.", "write the folder in full") from error
 
 
 def home_cache() -> Path:
@@ -82,25 +103,42 @@ def sha256(path: Path) -> str:
     return total.hexdigest()
 
 
-def content(files: Iterable[Path], *, root: Path | None = None, again: bool = False) -> str:
+def content(
+    files: Iterable[Path], *, root: Path | None = None, again: bool = False, notify: Callable[[str], None] = _silent
+) -> str:
     """Return one sha256 over the content of many files, and over their names below a folder where one is given.
 
     Args:
         files: In an order that means something, or sorted.
         root: Folder below which names count; None where they do not.
         again: Read every file, whatever is remembered of it.
+        notify: Told of a file that is another than is remembered of it.
 
     Raises:
         DataError: a file cannot be read.
     """
     listed, total = list(files), hashlib.sha256()
-    for file, digest in zip(listed, digests(listed, again=again), strict=True):
-        name = file.relative_to(root).as_posix() if root is not None else ""
-        total.update(os.fsencode(name) + f"\0{digest.hex()}\n".encode())
+    for file, digest in zip(listed, digests(listed, again=again, notify=notify), strict=True):
+        total.update(_line(file, root, digest))
     return total.hexdigest()
 
 
-def digests(files: Iterable[Path], *, again: bool = False) -> list[bytes]:
+def known_content(files: Iterable[Path], *, root: Path | None = None) -> str | None:
+    """Return `content` from what is remembered; None where a file is not, or changed since."""
+    total = hashlib.sha256()
+    with _memory() as memory:
+        for file in files:
+            try:
+                digest = _remembered(os.fsencode(file.resolve()), _stat(file), memory)
+            except OSError:
+                return None
+            if digest is None:
+                return None
+            total.update(_line(file, root, bytes.fromhex(digest)))
+    return total.hexdigest()
+
+
+def digests(files: Iterable[Path], *, again: bool = False, notify: Callable[[str], None] = _silent) -> list[bytes]:
     """Return the sha256 of each file, 32 bytes.
 
     Each is remembered by (path, size, mtime, ctime, inode), as git's index does, so a folder that did not change is not
@@ -109,6 +147,7 @@ def digests(files: Iterable[Path], *, again: bool = False) -> list[bytes]:
     Args:
         files: Any, in any order.
         again: Read every file, whatever is remembered of it.
+        notify: Told of a file that is another than is remembered of it.
 
     Raises:
         DataError: a file cannot be read.
@@ -118,12 +157,15 @@ def digests(files: Iterable[Path], *, again: bool = False) -> list[bytes]:
         for file in files:
             try:
                 path, stat = os.fsencode(file.resolve()), _stat(file)
-                digest = None if again else _remembered(path, stat, memory)
-                if digest is None:
-                    digest = sha256(file)
-                    fresh += [(path, stat, digest)] if _stat(file) == stat and not _changing(file) else []
+                known = _remembered(path, stat, memory)
+                digest = sha256(file) if again or known is None else known
+                settled = _stat(file) == stat and not _changing(file)
+                if digest != known and (settled or known is not None):  # what is known and wrong must go at any rate
+                    fresh.append((path, stat if settled else "", digest))
             except OSError as error:
                 raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
+            if known not in (None, digest):
+                notify(f"{file}: its content changed, though its size and times did not")
             found.append(bytes.fromhex(digest))
         _remember(fresh, memory)
     return found
@@ -137,6 +179,17 @@ def racy(changed: int, *, seen: int) -> bool:
         seen: When it was looked at, in nanoseconds since the epoch.
     """
     return seen - changed < _RACY
+
+
+def states(files: Iterable[Path]) -> tuple[str, ...]:
+    """Return what shows that a file changed, of each: size, mtime, ctime, inode; "" where there is none."""
+    found = []
+    for file in files:
+        try:
+            found.append(_stat(file))
+        except OSError:
+            found.append("")
+    return tuple(found)
 
 
 @contextlib.contextmanager
@@ -166,7 +219,20 @@ def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connecti
     """Keep hashes, all at once: while a large folder is read, other processes can use the memory."""
     if memory is not None and hashes:
         with contextlib.suppress(sqlite3.Error), memory:
+            before = _count(memory)
             memory.executemany("insert or replace into hash values (?, ?, ?)", hashes)
+            if _count(memory) // _SWEPT > before // _SWEPT:
+                paths = [row for row in memory.execute("select path from hash") if not os.path.lexists(row[0])]
+                memory.executemany("delete from hash where path = ?", paths)
+
+
+def _count(memory: sqlite3.Connection) -> int:
+    return int(memory.execute("select count(*) from hash").fetchone()[0])
+
+
+def _line(file: Path, root: Path | None, digest: bytes) -> bytes:
+    name = file.relative_to(root).as_posix() if root is not None else ""
+    return os.fsencode(name) + f"\0{digest.hex()}\n".encode()
 
 
 def _changing(file: Path) -> bool:

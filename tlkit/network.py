@@ -5,16 +5,21 @@ The rule: running the stages in order is the forward pass, so the network can be
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tlkit import plugin
-from tlkit.errors import PluginError
+from tlkit.errors import PluginError, reason
 from tlkit.partition import HEAD, Parameter
 from tlkit.plugin import Backbone, Head
+
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Stage(nn.Module):
@@ -141,6 +146,21 @@ def build(
                 f"it declares {', '.join(declared)}",
             )
     return network
+
+
+def copied(stage: str, module: Module) -> Module:
+    """Return a copy of a stage that shares nothing with it.
+
+    Raises:
+        PluginError: it holds what cannot be copied, as the old torch.nn.utils.weight_norm leaves it.
+    """
+    try:
+        return copy.deepcopy(module)
+    except (RuntimeError, TypeError) as error:  # of tensors with a history, and of locks, files, generators
+        raise PluginError(
+            f"stage {stage}: cannot be copied: {reason(error)}.",
+            "of torch.nn.utils.weight_norm: use torch.nn.utils.parametrizations.weight_norm, which can be",
+        ) from error
 
 
 def freeze_(network: Network, trains: Callable[[str], bool]) -> None:

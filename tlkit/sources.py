@@ -44,7 +44,7 @@ class Places:
 
 def data_folder() -> Path:
     """Return the folder below which data sets lie: $TLKIT_DATA, else ~/.cache/tlkit/data."""
-    return Path(os.environ.get("TLKIT_DATA") or files.home_cache() / "data")
+    return files.named_folder("TLKIT_DATA") or files.home_cache() / "data"
 
 
 def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places, *, fetch: bool) -> Found:
@@ -135,11 +135,9 @@ def _kind(value: object) -> str:
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
-def data_content(dataset: Dataset, found: Found) -> str:
-    """Return the sha256 of everything that determines the images; "" where the options alone do."""
-    if not found.files:
-        return ""
-    return files.content(found.files, root=found.root if dataset.find else None)
+def data_content(dataset: Dataset, found: Found, *, content: Callable[..., str] = files.content) -> str:
+    """Return the sha256 of everything that determines the images, as `content` hashes it; "" where the options alone do."""
+    return content(found.files, root=found.root if dataset.find else None) if found.files else ""
 
 
 def find_weights(
@@ -253,10 +251,10 @@ def _download_data(name: str, dataset: Dataset, options: BaseModel | None, place
 
 
 def _find_download(source: Download, value: str, name: str, places: Places, *, fetch: bool) -> Path:
-    own = os.environ.get("TLKIT_WEIGHTS")
+    own = files.named_folder("TLKIT_WEIGHTS")
     cache = files.home_cache() / "weights"
-    torch_hub = Path(os.environ.get("TORCH_HOME") or files.home_cache().parent / "torch") / "hub" / "checkpoints"
-    looked = [folder for folder in (Path(own) if own else None, cache, torch_hub) if folder is not None]
+    torch_hub = (files.named_folder("TORCH_HOME") or files.home_cache().parent / "torch") / "hub" / "checkpoints"
+    looked = [folder for folder in (own, cache, torch_hub) if folder is not None]
     for folder in looked:
         path = folder / source.filename
         if path.is_file():

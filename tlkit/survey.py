@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit import sources, splits
+from tlkit import files, sources, splits
 from tlkit.errors import DataMissing
 from tlkit.plans import DataFacts, ImagesPlan
 from tlkit.plugin import Dataset, Found, Images
@@ -49,7 +49,7 @@ def facts(resolved: Resolved, images: Images, *, seed: int) -> tuple[DataFacts, 
 
 
 def images(dataset: Dataset, found: Found, resolved: Resolved) -> Images:
-    """Read a data set once in a process."""
+    """Read a data set, once for as long as its files do not change and no two others are read."""
     return _read(_Key(dataset, found, resolved))
 
 
@@ -58,7 +58,7 @@ class _Key:
 
     def __init__(self, dataset: Dataset, found: Found, resolved: Resolved) -> None:
         self.dataset, self.found, self.options = dataset, found, resolved.data_options
-        self._same = (dataset.read, found, repr(self.options))
+        self._same = (dataset.read, found, repr(self.options), files.states(found.files))
 
     def __hash__(self) -> int:
         return hash(self._same)
@@ -67,7 +67,7 @@ class _Key:
         return isinstance(other, _Key) and self._same == other._same
 
 
-@cache
+@lru_cache(maxsize=2)  # images may be gigabytes
 def _read(key: _Key) -> Images:
     return sources.read_data(key.dataset, key.found, key.options)
 

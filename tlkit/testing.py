@@ -116,6 +116,7 @@ def _build(backbone: Backbone) -> Network:
 
 def _check_declared(network: Network, backbone: Backbone) -> None:
     for stage, modules in backbone.stages.items():
+        networks.copied(stage, network.stages[stage])
         held = {name for name, _ in network.stages[stage].named_modules()}
         for module in modules:
             if module not in held:

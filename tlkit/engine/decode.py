@@ -5,6 +5,8 @@ The rule: an image that cannot be decoded is an error with its path, never a pic
 
 from __future__ import annotations
 
+import hashlib
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ Pixels = NDArray[np.uint8]
 
 # Room that a random crop needs: 224 pixels out of 256, Krizhevsky et al. 2012.
 CROP_ROOM = 256 / 224
+# A side so many times as long as the other is resized only where the square is: a line of 1 x 30,000 would become 4.5 GB.
+_THIN = 8
 _FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -53,16 +57,28 @@ def roomy(image_size: int, convention: Convention) -> Geometry:
     return Geometry(short, short, convention.resize)
 
 
-def decode(path: Path) -> Image.Image:
+def decode(path: Path, *, digest: bytes | None = None) -> Image.Image:
     """Read an image file as RGB, turned as its EXIF says, transparency on white.
 
+    Args:
+        path: Of the file.
+        digest: The beginning of the sha256 that its content must have.
+
     Raises:
-        ImageError: it is no image, truncated, above Pillow's limit of pixels, or of a kind that cannot be turned into RGB.
+        ImageError: it is no image, truncated, above Pillow's limit of pixels, of a kind that cannot be turned into RGB, or
+            of another digest.
+        MemoryError: it does not fit into memory.
     """
     try:
-        with Image.open(path) as image:
+        content = path.read_bytes()
+        if digest is not None and not hashlib.sha256(content).digest().startswith(digest):
+            hint = "run the same command again, with --verify if it says so again"
+            raise ImageError(f"{path}: changed while it was read.", hint)
+        with Image.open(io.BytesIO(content)) as image:
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
+    except (ImageError, MemoryError):
+        raise
     except FileNotFoundError:
         raise ImageError(f"{path}: there is no such file.") from None
     except IsADirectoryError:
@@ -76,25 +92,41 @@ def decode(path: Path) -> Image.Image:
         raise ImageError(f"{path}: cannot be decoded: {error}.") from error
 
 
-def picture(source: Path | Pixels) -> Image.Image:
-    """Return a file, or an array (H, W, 3) uint8 RGB, as an image."""
-    return decode(source) if isinstance(source, Path) else Image.fromarray(np.ascontiguousarray(source))
+def picture(source: Path | Pixels, *, digest: bytes | None = None) -> Image.Image:
+    """Return a file, of a digest where one is given, or an array (H, W, 3) uint8 RGB, as an image."""
+    return decode(source, digest=digest) if isinstance(source, Path) else Image.fromarray(np.ascontiguousarray(source))
 
 
 def fit(image: Image.Image, geometry: Geometry) -> Pixels:
     """Resize the short side and keep the centre square: (side, side, 3) uint8.
 
     Rounding is that of torchvision.transforms.Resize and CenterCrop.
+
+    Raises:
+        MemoryError: the picture does not fit into memory.
     """
     width, height = image.size
     short, side = geometry.short, geometry.side
     if min(width, height) != short:
         size = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+        if max(size) >= _THIN * short and side <= short:
+            return np.asarray(_middle(image, size, geometry))
         image = image.resize(size, _FILTERS[geometry.resize])
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
     if image.size != (side, side):
         image = image.crop((left, top, left + side, top + side))
     return np.asarray(image)
+
+
+def _middle(image: Image.Image, size: tuple[int, int], geometry: Geometry) -> Image.Image:
+    """Return the centre square of an image as it would be after a resize to `size`."""
+    side = geometry.side
+    (left, right), (top, bottom) = (
+        (old * start / new, min(old * (start + side) / new, old))
+        for old, new in zip(image.size, size, strict=True)
+        for start in (round((new - side) / 2),)
+    )
+    return image.resize((side, side), _FILTERS[geometry.resize], box=(left, top, right, bottom))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -6,19 +6,21 @@ The rule: when in doubt a fact is in the key: a row that is computed again costs
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import PIL
 import torch
 import torchvision
+from PIL import ImageFile
 from pydantic import BaseModel
 from torch import nn
 
@@ -26,11 +28,11 @@ import tlkit
 from tlkit import machine as machines
 from tlkit.engine.decode import Geometry
 from tlkit.execution import PrefixPlan
-from tlkit.network import Network
+from tlkit.network import Network, Stage
 from tlkit.plugin import Convention
 
 Facts = dict[str, str | int | float | bool | None]
-_PACKAGES = ("torch", "torchvision", "timm")  # told apart by their versions, not by their files
+_PACKAGES = ("tlkit", "torch", "torchvision", "timm")  # told apart by their versions, not by their files; ours has `code`
 
 
 def versions() -> dict[str, str]:
@@ -45,6 +47,7 @@ def machine(device: torch.device) -> dict[str, str | int]:
         "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         "processor": machines.processor(),
         "threads": torch.get_num_threads(),
+        "arithmetic": arithmetic(),
         **versions(),
     }
 
@@ -57,7 +60,8 @@ def arithmetic() -> str:
 
 def pictures(geometry: Geometry) -> Facts:
     """Return what determines a decoded picture."""
-    return {**_geometry(geometry), "pillow": PIL.__version__, "code": code("tlkit.engine.decode")}
+    told: Facts = {"pillow": PIL.__version__, "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
+    return {**_geometry(geometry), **told, "code": code("tlkit.engine.decode")}
 
 
 def inputs(geometry: Geometry, convention: Convention) -> Facts:
@@ -65,27 +69,34 @@ def inputs(geometry: Geometry, convention: Convention) -> Facts:
     return {**{f"picture {key}": value for key, value in pictures(geometry).items()}, "input": repr(convention)}
 
 
-def prefix(network: Network, stages: int, plan: PrefixPlan, *, backbone: str, device: torch.device) -> Facts:
+def prefix(
+    network: Network, stages: int, plan: PrefixPlan, *, backbone: str, build: str, options: Mapping[str, object],
+    device: torch.device,
+) -> Facts:  # fmt: skip
     """Return what determines the output of leading stages, beside their input. Reads every weight of them.
+
+    What a plugin's code makes of all this shows in `Prefix.fingerprint`, which belongs beside these.
 
     Args:
         network: With its weights.
         stages: How many leading stages.
         plan: How they run.
         backbone: Its name.
+        build: "module:function" that built it; "" where nobody knows.
+        options: The backbone's, with their defaults.
         device: On which it is computed.
     """
     modules = list(network.stages.values())[:stages]
     return {
         "backbone": backbone,
+        "options": json.dumps(dict(options), sort_keys=True),
         "stages": ", ".join(list(network.stages)[:stages]) + (", pooled" if stages == len(network.stages) else ""),
-        "structure": hashlib.sha256(repr(modules).encode()).hexdigest(),
-        "plugin": _sources(modules),
+        "structure": _structure(modules),
+        "plugin": _sources(_packages(modules, build)),
         "weights": _weights(modules),
         "form": str(plan.form),
         "folded": plan.folded,
         "chunk": plan.chunk,
-        "arithmetic": arithmetic(),
         "code": code("tlkit.network", *(f"tlkit.engine.{name}" for name in ("fold", "forms", "prefix", "feed", "data"))),
         **machine(device),
     }
@@ -112,25 +123,57 @@ def code(*modules: str) -> str:
     return total.hexdigest()
 
 
-def _sources(modules: list[nn.Module]) -> str:
-    """Digest of the files that the modules' classes stand in; torch's and torchvision's have versions."""
-    classes = {type(each) for module in modules for each in module.modules()}
-    total, paths = hashlib.sha256(), set()
-    for each in classes:
-        if each.__module__.partition(".")[0] not in _PACKAGES:
-            try:
-                paths.add(inspect.getfile(each))
-            except (OSError, TypeError):  # of an interactive session, which has no file: for this process alone
-                total.update(f"{os.getpid()} {each.__qualname__}".encode())
-    for path in sorted(paths):
-        total.update(Path(path).read_bytes())
+def plugin(build: str) -> str:
+    """Return a digest of the package that holds "module:function", where it is not told apart by its version."""
+    return _sources([build.partition(":")[0].partition(".")[0]])
+
+
+def _structure(modules: Sequence[nn.Module]) -> str:
+    """Digest of what modules show of themselves, and of the order in which a stage runs its own."""
+    orders = [each._order for module in modules for each in module.modules() if isinstance(each, Stage)]
+    return hashlib.sha256(f"{modules!r} {orders}".encode()).hexdigest()
+
+
+def _packages(modules: Sequence[nn.Module], build: str) -> list[str]:
+    """Top-level packages of the function that built modules, of their classes, and of these classes' bases."""
+    classes = {base for module in modules for each in module.modules() for base in type(each).__mro__}
+    names = {name.partition(".")[0] for name in (*(each.__module__ for each in classes), build.partition(":")[0])}
+    return sorted(names - sys.stdlib_module_names - {""})
+
+
+def _sources(packages: Sequence[str]) -> str:
+    """Digest of packages' versions, and of every source file of those that change without one."""
+    total = hashlib.sha256()
+    for package in packages:
+        total.update(f"{package} {getattr(sys.modules.get(package), '__version__', '')}\0".encode())
+        files = () if package in _PACKAGES else tuple(_files(package))
+        if not files and package not in _PACKAGES:  # of a notebook, or compiled: for this process alone
+            total.update(f"{os.getpid()}\0".encode())
+        for file in files:
+            total.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
 
-def _weights(modules: list[nn.Module]) -> str:
+def _files(package: str) -> Iterator[Path]:
+    """Every source file below a package, in order."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # ValueError: __main__ has none
+        spec = None
+    if spec is not None and spec.submodule_search_locations is not None:
+        for root in spec.submodule_search_locations:
+            for folder, folders, names in os.walk(root):
+                folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
+                yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
+    elif spec is not None and spec.origin is not None and os.path.isfile(spec.origin):
+        yield Path(spec.origin)
+
+
+def _weights(modules: Sequence[nn.Module]) -> str:
+    """Digest of every parameter and buffer, also of those that are not saved."""
     total = hashlib.sha256()
     for module in modules:
-        for name, tensor in module.state_dict().items():
+        for name, tensor in chain(module.named_parameters(), module.named_buffers()):
             total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
             total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit import store
+from tlkit import registry, store
 from tlkit.cache import Kind
 from tlkit.engine import facts, prefix
 from tlkit.engine.data import Evaluated, Part, TrainingPart
@@ -25,10 +25,11 @@ from tlkit.execution import StorePlan
 from tlkit.network import Network
 from tlkit.observer import Observer
 from tlkit.plans import PhasePlan, Plan
+from tlkit.plugin import Backbone
 from tlkit.segments import Keys, Located
 
 # Part of a device's free memory that training pictures may take, so that a batch is gathered there.
-_RESIDENT = 0.3
+_RESIDENT = 0.2
 
 Batch = tuple[Tensor, Tensor]
 Watch = Callable[[], None]
@@ -176,9 +177,11 @@ class Feed:
         """Facts of leading stages, read once for all parts."""
         assert self._prefix is not None  # there is something to keep
         if stages not in self._facts:
+            table = self._plan.tables.backbone
             self._facts[stages] = facts.prefix(
-                self._network, stages, self._prefix.plan, backbone=self._plan.tables.backbone.name, device=self._device
-            )
+                self._network, stages, self._prefix.plan, backbone=table.name, options=table.options, device=self._device,
+                build=registry.get(Backbone, table.name).build,
+            ) | {"fingerprint": self._prefix.fingerprint(self._plan.image_size, stop=stages)}  # fmt: skip
         return self._facts[stages]
 
     def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:

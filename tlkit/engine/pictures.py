@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -67,6 +68,7 @@ class Pictures:
             corrupt = self._decode(wanted, progress)
         self._sound[wanted] = True
         self._sound[list(corrupt)] = False
+        self._keyed[list(corrupt)] = False  # a file that is mended has another
         return corrupt
 
     def get(self, indices: Indices, device: torch.device = _CPU) -> Tensor:
@@ -95,7 +97,7 @@ class Pictures:
             if pixels is None:
                 digests = files.digests([self.split.files[index] for index in new.tolist()], again=self.verify)
             else:
-                digests = [hashlib.sha256(np.ascontiguousarray(pixels[index]).data).digest() for index in new.tolist()]
+                digests = [_digest(pixels[index]) for index in new.tolist()]
             short = b"".join(digest[: segments.KEY] for digest in digests)
             self._keys[new] = np.frombuffer(short, dtype=np.uint8).reshape(len(new), segments.KEY)
             self._keyed[new] = True
@@ -177,11 +179,23 @@ class Pictures:
                     yield np.array([index for index, _ in sound]), np.stack([rows for _, rows in sound])
 
     def _one(self, index: int) -> NDArray[np.uint8]:
-        source = self.split.files[index] if self.split.pixels is None else self.split.pixels[index]
-        return decode.fit(decode.picture(source), self.geometry)
+        """Decode one image; what is no longer the file that its key is of is refused."""
+        pixels = self.split.pixels
+        source = self.split.files[index] if pixels is None else pixels[index]
+        digest = self._keys[index].tobytes() if pixels is None and self._keyed[index] else None
+        try:
+            return decode.fit(decode.picture(source, digest=digest), self.geometry)
+        except MemoryError as error:
+            name = source if isinstance(source, Path) else f"image {index}"
+            raise ImageError(f"{name}: does not fit into memory.", "make the image smaller") from error
 
     def _try(self, index: int) -> NDArray[np.uint8] | ImageError:
         try:
             return self._one(index)
         except ImageError as error:
             return error
+
+
+def _digest(pixels: NDArray[np.uint8]) -> bytes:
+    """Digest of an array's shape and bytes: the same bytes of another shape are another picture."""
+    return hashlib.sha256(f"{pixels.shape}\0".encode() + np.ascontiguousarray(pixels).tobytes()).digest()

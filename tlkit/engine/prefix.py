@@ -6,7 +6,7 @@ bits at another batch size. So what is stored and what is computed again are the
 
 from __future__ import annotations
 
-import copy
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -65,6 +65,24 @@ class Prefix:
         x = networks.pool(x.float()) if self._whole and stop == len(self._stages) else cast(x, form)
         return x[:images]
 
+    @torch.no_grad()
+    def fingerprint(self, side: int, *, stop: int) -> str:
+        """Digest of what the stages before `stop` are, and of what they make of one fixed image.
+
+        It tells apart what no list of facts can: what a plugin keeps in its objects, and which norms the sample let be folded.
+
+        Args:
+            side: Pixels of the image.
+            stop: The stage after the last.
+        """
+        x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        tensor = next((tensor for stage in self._stages for tensor in stage.parameters()), x)
+        x = cast(x.to(tensor.device), self.plan.form)
+        for stage in self._stages[:stop]:
+            x = stage(x)
+        seen = x.float().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return hashlib.sha256(repr(self._stages[:stop]).encode() + seen.tobytes()).hexdigest()
+
 
 def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> Prefix:
     """Copy a network's leading stages into the prefix's form.
@@ -74,18 +92,20 @@ def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> 
         count: How many stages.
         plan: Form, folded or not, chunk.
         sample: (1, 3, H, W) a normalised image, on the network's device; shows where BatchNorm can be folded.
+
+    Raises:
+        PluginError: a stage cannot be copied.
     """
-    modules = list(network.stages.values())
     stages: list[nn.Module] = []
     x = sample.float().contiguous()
-    for module in modules[:count]:
-        stage = copy.deepcopy(module).eval().requires_grad_(False)
+    for name, module in list(network.stages.items())[:count]:
+        stage = networks.copied(name, module).eval().requires_grad_(False)
         stage = stage.to(memory_format=torch.contiguous_format)
         with torch.no_grad():
             following = stage(x)
         stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.form))
         x = following
-    return Prefix(stages, whole=count == len(modules), plan=plan)
+    return Prefix(stages, whole=count == len(network.stages), plan=plan)
 
 
 def _is_odd(module: nn.Module) -> bool:
