@@ -1,5 +1,6 @@
 """apply: what it leaves on disk, that what it says is so, and when there is nothing to do."""
 
+import itertools
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
 
 from tlkit import api, plugin, registry
+from tlkit.engine import memory
 from tlkit.errors import TlkitError
 from tlkit.plugin import Dataset, Found
 
@@ -33,6 +35,22 @@ FILES = {
 }  # fmt: skip
 TOTAL = 3 * 8 * 9 + 2 * 8 + 8 * 8 * 9 + 2 * 8 + 8 * 16 * 9 + 2 * 16 + 16 * 4 + 4  # ToyNet's scalars, layer by layer
 SEEDS = (0, 1, 2)
+
+
+def test_seeds_of_an_arm_share_the_batch_size_that_auto_came_to(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = itertools.cycle([14_000_000, 9_000_000])
+    monkeypatch.setattr(memory, "free_memory", lambda device: next(free))
+    settings = ["data.batch_size=auto", "data.options.train=2000", "schedule.epochs=1"]
+    sizes = []
+    for seeds in ("[0]", "[0, 1, 2]"):
+        done = api.apply(toy_recipe, [*settings, f"seeds={seeds}"], runs=toy_recipe.parent / "runs")
+        for run in done.result["arms"]["main"]["seeds"].values():
+            sizes.append(tomllib.loads((done.folder / run["folder"] / "resolved.toml").read_text())["batch_size"])
+    assert len(sizes) == 4
+    assert len(set(sizes)) == 1
+    other = api.apply(toy_recipe, [*settings, "seeds=[3]"], runs=toy_recipe.parent / "elsewhere")
+    run = other.result["arms"]["main"]["seeds"]["3"]
+    assert tomllib.loads((other.folder / run["folder"] / "resolved.toml").read_text())["batch_size"] != sizes[0]
 
 
 @pytest.fixture(scope="module")

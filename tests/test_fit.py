@@ -119,6 +119,16 @@ def test_a_loss_that_is_no_number_names_epoch_and_batch(toy_recipe: Path, accumu
     assert mine.fit.progress.epochs == 1
 
 
+def test_a_loss_that_is_no_number_ends_a_long_epoch_early(toy_recipe: Path) -> None:
+    asked: list[int] = []
+    mine = training(toy_recipe, "data.options.train=400", "data.batch_size=2", watch=lambda: asked.append(1))
+    poison_(mine.prepared.train, mine.prepared.train.order(0)[5])
+    assert mine.plan.steps_per_epoch == 180
+    with pytest.raises(RunFailed, match="epoch 1, batch 3 of 180: the loss is not a number"):
+        list(mine.fit.epochs())
+    assert len(asked) == 50
+
+
 def poison_(train: object, position: int) -> None:
     """Let one image reach the network as NaN."""
     original = train.inputs

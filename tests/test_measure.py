@@ -3,6 +3,7 @@
 import json
 import math
 import tomllib
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import tlkit_toy
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_resume import SignalAfter
 from tlkit_toy_build import ToyNet
@@ -21,7 +23,7 @@ from tlkit import training as carrying
 from tlkit.engine import measure, prefix
 from tlkit.engine.fit import Fit
 from tlkit.engine.forms import DTYPES
-from tlkit.errors import Interrupted
+from tlkit.errors import Interrupted, PluginError, TlkitError
 from tlkit.execution import FORMS, PLAIN, TOLERANCE, Form, Measurements, PrefixPlan, Timing
 from tlkit.network import Stage
 from tlkit.plugin import Backbone
@@ -83,7 +85,7 @@ def test_what_was_measured_is_remembered(toy_recipe: Path, calls: list[torch.Ten
     assert len(calls) == 1
     assert second.plan == first.plan
     assert remembered() == [path]
-    for setting in ("schedule.epochs=1", "name=other", "lr_groups={backbone=0.5, head=0.1}", "data.options.noise=0.7"):
+    for setting in ("schedule.epochs=1", "name=other", "lr_groups={backbone=0.5, head=0.1}"):
         training(toy_recipe, LAST_STAGE, setting)
     training(toy_recipe, LAST_STAGE, seed=3)
     assert len(calls) == 1, "speed does not depend on these"
@@ -135,11 +137,11 @@ def weights(recipe: Path, seed: int) -> str:
 @pytest.mark.parametrize(
     "setting",
     [
-        "data.batch_size=8", "optimizer.name=sgd", "data.image_size=24", "freeze={stem=true}", "head.kind=mlp",
+        "data.options.noise=0.7", "data.batch_size=8", "optimizer.name=sgd", "data.image_size=24", "freeze={stem=true}", "head.kind=mlp",
         "freeze={stem=true, block1={epochs=1}}",
     ],
 )  # fmt: skip
-def test_what_changes_the_speed_is_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+def test_what_changes_speed_or_error_is_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     taken = scripted(monkeypatch, HALF_LAST)
     training(toy_recipe, LAST_STAGE)
     training(toy_recipe, LAST_STAGE, setting)
@@ -152,6 +154,88 @@ def test_other_weights_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.M
     for seed, expected in ((1, 1), (2, 2), (1, 2)):
         training(toy_recipe, LAST_STAGE, weights(toy_recipe, seed))
         assert len(taken) == expected
+
+
+def test_other_images_of_the_same_folder_are_measured_anew(
+    toy_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far a form is from float32 depends on them; a plan asks only for what is remembered of the files."""
+    taken = scripted(monkeypatch, HALF_LAST)
+    monkeypatch.setattr(files, "_RACY", 0)  # what was written a moment ago is remembered as well
+    before, _, after = toy_recipe.read_text().partition("[data.options]")
+    path = f'[data.options]\npath = "images"\n\n[lr_groups]{after.partition("[lr_groups]")[2]}'
+    toy_recipe.write_text(before.replace("synthetic", "folder") + path)
+    for value, count in ((10, 1), (10, 1), (90, 2)):
+        for label in range(4):
+            for index in range(6):
+                (tmp_path / "images" / f"c{label}").mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (16, 16), (value, 20 * label, index)).save(tmp_path / "images" / f"c{label}" / f"{index}.png")
+        if count > len(taken):
+            (unmeasured,) = api.plan(toy_recipe, [LAST_STAGE]).values()
+            assert unmeasured.form == PLAIN
+        training(toy_recipe, LAST_STAGE)
+        (planned,) = api.plan(toy_recipe, [LAST_STAGE]).values()
+        assert planned.form == HALF_LAST
+        assert len(taken) == count
+
+
+def test_another_instruction_set_is_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    training(toy_recipe, LAST_STAGE)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    training(toy_recipe, LAST_STAGE)
+    assert len(taken) == 2
+
+
+def only_float32(monkeypatch: pytest.MonkeyPatch, *, contiguous: bool = True) -> None:
+    """Let the toy backbone be one whose forward refuses other forms."""
+    original = nn.ReLU.forward
+
+    def forward(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != torch.float32 or not (contiguous and x.is_contiguous()):
+            raise RuntimeError("expected float32")
+        return original(self, x)
+
+    monkeypatch.setattr(nn.ReLU, "forward", forward)
+
+
+@pytest.mark.parametrize("freeze", ["{}", "{stem=true, block1=true}", "{backbone=true}"])
+def test_a_form_that_the_network_cannot_be_run_in_is_never_chosen(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, freeze: str
+) -> None:
+    only_float32(monkeypatch)
+    mine = training(toy_recipe, f"freeze={freeze}")
+    assert set(forms(mine)) == {PLAIN}
+    assert any("cannot be run" in choice.reason for choice in mine.plan.choices)
+    assert forms(training(toy_recipe, f"freeze={freeze}")) == forms(mine), "as it is remembered"
+    assert len(remembered()) == 1
+    if freeze == "{}":
+        assert len(list(mine.fit.epochs())) == 2
+
+
+def test_a_precision_that_the_network_cannot_be_run_in_is_a_message(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_float32(monkeypatch)
+    with pytest.raises(TlkitError, match="precision: the network cannot be run in bfloat16") as error:
+        training(toy_recipe, LAST_STAGE, "precision=bfloat16")
+    assert error.value.hints == ('precision = "auto"',)
+
+
+def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    only_float32(monkeypatch, contiguous=False)
+    with pytest.raises(PluginError, match="the network cannot be run: RuntimeError: expected float32"):
+        measure._race(lambda form: (lambda: nn.ReLU()(torch.zeros(1)), 0.0), 1, torch.device("cpu"), lambda: None)
+
+
+def test_one_form_is_held_at_a_time() -> None:
+    held: list[weakref.ref[nn.Module]] = []
+
+    def make(form: Form) -> tuple[Callable[[], object], float]:
+        assert not [each for each in held if each() is not None]
+        module = nn.Linear(4, 4)
+        held.append(weakref.ref(module))
+        return lambda: module(torch.zeros(1, 4)), 0.0
+
+    assert len(measure._race(make, 1, torch.device("cpu"), lambda: None)) == len(FORMS)
 
 
 def test_other_threads_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +258,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 
 
 def test_measurements_come_back_as_they_were() -> None:
-    rows = (Timing(PLAIN, 0.1, 0.0), Timing(HALF_LAST, 1 / 3, float("inf")))
+    rows = (*(Timing(form, 1 / 3, 0.01) for form in FORMS[:-1]), Timing(FORMS[-1], math.inf, math.inf))
     known = Measurements(rows, ((2, rows), (5, ())), 1.5, "")
     measured.remember({"a": [1, "b"], "c": None}, known)
     assert measured.recall({"c": None, "a": [1, "b"]}) == known

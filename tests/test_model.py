@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
 
 import tlkit
-from tlkit import plans, recipe
+from tlkit import cache, plans, recipe
 from tlkit.errors import RecipeError, RunFailed, TlkitError
 from tlkit.observer import Epoch, Observer
 
@@ -384,6 +384,19 @@ def test_epochs_take_the_batch_size_of_the_plan(toy_recipe: Path) -> None:
     assert made.batch_size != 24
     list(tlkit.epochs(changed, observer=Steps()))
     assert steps == [1, 2, 3, 4, 5, 6]  # 72 training images, then 8 held out and 40 test images
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_epochs_store_what_the_plan_says(toy_recipe: Path, stored: bool) -> None:
+    (made,) = tlkit.plan(toy_recipe, ["freeze={backbone=true}"]).values()
+    (phase,) = made.phases
+    assert phase.fixed is not None
+    assert phase.fixed.train is not None
+    if not stored:
+        fixed = dataclasses.replace(phase.fixed, train=None, evaluation=None)
+        made = dataclasses.replace(made, phases=(dataclasses.replace(phase, fixed=fixed),))
+    list(tlkit.epochs(made))
+    assert sum(entry.rows for entry in cache.listing() if entry.kind == "features") == (72 + 8 + 40 if stored else 0)
 
 
 def test_epochs_of_a_folder_begin_paths_at_the_recipe(

@@ -17,8 +17,9 @@ import torch
 from conftest import TOY, TOY_RECIPE
 from safetensors.torch import load_file, save_file
 
-from tlkit import api, cli, signals
+from tlkit import api, cli, runfolder, signals
 from tlkit.errors import Interrupted, RunFolderError
+from tlkit.execution import Form, Kept
 from tlkit.observer import Epoch, Observer
 
 KINDS = {
@@ -224,7 +225,7 @@ def test_process_stops_when_another_sends_sigterm(toy_recipe: Path) -> None:
     assert "Traceback" not in text
 
 
-@pytest.mark.parametrize(("key", "value"), [("threads", 999), ("torch", "1.0"), ("processor", "abacus")])
+@pytest.mark.parametrize(("key", "value"), [("threads", 999), ("torch", "1.0"), ("processor", "abacus"), ("arithmetic", "AVX")])
 def test_continued_on_something_else_says_that_it_is_not_exact(
     toy_recipe: Path, stopped: Path, key: str, value: object
 ) -> None:
@@ -235,6 +236,16 @@ def test_continued_on_something_else_says_that_it_is_not_exact(
     done = api.apply(toy_recipe, runs=toy_recipe.parent / "runs", observer=observer)
     assert done.result["arms"]["main"]["seeds"]["0"]["exact"] is False
     assert "main, seed 0: continues after epoch 1, not exactly" in " ".join(observer.notes)
+
+
+def test_run_that_another_process_went_on_with_in_another_form_is_left_alone(
+    toy_recipe: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    monkeypatch.setattr(runfolder, "kept", lambda folder: Kept(16, Form("bfloat16")))  # as it was when this process looked
+    with pytest.raises(RunFolderError, match="another process went on with this run meanwhile, in another form"):
+        api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
+    assert {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.usefixtures("stopped")

@@ -227,6 +227,14 @@ def test_why_nothing_is_stored_is_said_and_held_out_images_are(tmp_path: Path, s
     assert said(plan, "fixed prefix, held-out images")[0] == "computed once and stored"
 
 
+def test_why_held_out_images_are_not_stored_is_said(tmp_path: Path) -> None:
+    plan = tuning.tuned(made(tmp_path), measured(4, 20, 18, 16, 7.85), room=10)
+    assert plan.phases[0].fixed.evaluation is None
+    value, reason = said(plan, "fixed prefix, held-out images")
+    assert value == "computed in every epoch"
+    assert reason.startswith("no cut of it fits the store's 10 bytes: the smallest takes ")
+
+
 def test_where_everything_trains_there_is_no_prefix(tmp_path: Path) -> None:
     plan = tuning.tuned(made(tmp_path, "freeze={}"), Measurements(timings(10, 8, 6, 4), (), 0.0, ""), room=ROOM)
     assert plan.phases[0].fixed is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ def apply(
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
         graph: Capture the training step where the device can; else it is taken step by step.
-        verify: Hash every image file again and check every row of the store that is used.
+        verify: Hash data and weights again, whatever is remembered of them, and check every row of the store that is used.
         observer: Told of what happens.
 
     Raises:
@@ -70,12 +70,14 @@ def apply(
     read, arms = resolve.load(Path(recipe), settings, places)
     _check_arm(arm, read)
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
-    wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe))
+    wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe), again=verify)
     others = jobs.known_jobs(read, {name: arms[name] for name in arms.keys() - named}, places, runs=Path(runs))
     all_jobs = sorted([*wanted, *others], key=lambda job: list(arms).index(job.resolved.name))
     folder = Path(runs) / read.name
     changed = not jobs.finished(wanted)
     failures: list[RunFailed] = []
+    if verify and not changed:
+        watcher.note("verify: every run is finished with data and weights as they are now; no stored row was read")
     if changed:
         from tlkit import sweep
 
@@ -130,8 +132,9 @@ def plan(
             continue
         facts = survey.known(resolved, places, seed=read.seeds[0], classes=classes)
         made = planner.make(resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent))
-        known = runs.remembered(made, jobs.local_weights(resolved, places), device=where)
-        plans[name] = tuning.tuned(made, known, room=cache.limit())
+        content = jobs.known_content(resolved, places)
+        known = runs.remembered(made, jobs.local_weights(resolved, places), data=content, device=where)
+        plans[name] = tuning.tuned(made, known, room=max(cache.room() - runs.pictures_bytes(resolved, made.images), 0))
     return plans
 
 
@@ -169,9 +172,11 @@ def epochs(
     (job,) = jobs.plan_jobs(recipe, arms, places, runs=Path("runs"), where=plan.recipe)
     prefixes = {len(phase.prefix): phase.fixed.form for phase in plan.phases if phase.fixed is not None}
     prepared = sweep.prepare(job, {}, device=where, observer=watcher, kept=Kept(plan.batch_size, plan.form, prefixes))
-    network = runs.build(job, prepared.plan, prepared.images, observer=watcher).to(where)
+    pairs = zip(prepared.plan.phases, plan.phases, strict=True)
+    exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
+    network = runs.build(job, exact, prepared.images, observer=watcher).to(where)
     yield from Fit(
-        prepared.plan, network, prepared.train, prepared.evaluated, device=where, observer=watcher, watch=lambda: None
+        exact, network, prepared.train, prepared.evaluated, device=where, observer=watcher, watch=lambda: None
     ).epochs()
 
 

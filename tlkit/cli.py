@@ -189,7 +189,9 @@ def apply(
     data: DataOption = None,
     device: DeviceOption = "auto",
     no_graph: Annotated[bool, typer.Option("--no-graph", help="on a GPU too, take the training step without a graph")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="hash every image again and check what is stored")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="hash data and weights again and check the stored rows that are used")
+    ] = False,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:

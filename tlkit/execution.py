@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tlkit.errors import TlkitError
+
 Precision = Literal["float32", "bfloat16"]
 Layout = Literal["contiguous", "channels_last"]
 
@@ -73,6 +75,7 @@ class PrefixPlan:
         train: What is kept of the training images; None where they differ every epoch or do not fit.
         evaluation: What is kept of validation and test images; None where they do not fit.
         reason: Why nothing is kept of the training images; empty where something is.
+        evaluation_reason: The same of validation and test images.
     """
 
     form: Form = PLAIN
@@ -81,6 +84,7 @@ class PrefixPlan:
     train: StorePlan | None = None
     evaluation: StorePlan | None = None
     reason: str = ""
+    evaluation_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Timing:
 
     Attributes:
         form: Of the part.
-        seconds: For one image.
+        seconds: For one image; infinite where the part cannot be run in the form.
         error: On real images, against float32, unfolded, contiguous: |found - right| / |right|.
     """
 
@@ -141,6 +145,9 @@ def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[Form, s
         timings: Of every form, or none.
         wanted: "auto", or the precision that the recipe asks for, whose error is then not looked at.
         why: Why there are no timings.
+
+    Raises:
+        TlkitError: the network cannot be run in the precision that the recipe asks for.
     """
     precision: Precision = "bfloat16" if wanted == "bfloat16" else "float32"
     if not timings:
@@ -149,11 +156,13 @@ def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[Form, s
     allowed = [each for each in right if wanted in ("auto", each.form.precision)]
     usual = next(each for each in timings if each.form == Form(precision))
     best = min(allowed, key=lambda each: each.seconds, default=usual)
-    if best.seconds > usual.seconds * (1 - _MARGIN):
+    if not best.seconds <= usual.seconds * (1 - _MARGIN):
         best = usual
+    if math.isinf(best.seconds):
+        raise TlkitError(f"precision: the network cannot be run in {precision}.", 'precision = "auto"')
     others = [each for each in timings if each.form != best.form and wanted in ("auto", each.form.precision)]
-    against = ", ".join(f"{each.form} {_milliseconds(each)}" for each in sorted(others, key=lambda each: each.seconds))
-    reason = f"{_milliseconds(best)} an image; {against}"
+    against = ", ".join(f"{each.form} {_time(each)}" for each in sorted(others, key=lambda each: each.seconds))
+    reason = f"{_time(best)} an image; {against}"
     worst = max((each.error for each in others if each not in right and math.isfinite(each.error)), default=None)
     if worst is not None:
         reason += f" (bfloat16 is {worst:.1%} off float32 on real images, allowed is {TOLERANCE:.0%})"
@@ -162,5 +171,7 @@ def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[Form, s
     return best.form, reason
 
 
-def _milliseconds(timing: Timing) -> str:
+def _time(timing: Timing) -> str:
+    if math.isinf(timing.seconds):
+        return "cannot be run"
     return f"{timing.seconds * 1000:.3g} ms" + ("" if timing.error <= TOLERANCE else "*")

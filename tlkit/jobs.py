@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 from tlkit import files, reading, resolve, runfolder, sources
@@ -31,6 +32,7 @@ class Job:
         digest: Of everything that determines it.
         folder: Where it is kept.
         base: Where the recipe's relative paths begin.
+        content: A digest of its data's content.
     """
 
     resolved: Resolved
@@ -40,6 +42,7 @@ class Job:
     digest: str
     folder: Path
     base: Path
+    content: str
 
     @property
     def label(self) -> str:
@@ -51,7 +54,9 @@ class Job:
         return runfolder.read(self.folder) if self.folder.is_dir() else None
 
 
-def plan_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, runs: Path, where: str) -> tuple[Job, ...]:
+def plan_jobs(
+    recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, runs: Path, where: str, again: bool = False
+) -> tuple[Job, ...]:
     """Find data and weights of every arm, downloading what is missing, and name every run.
 
     Args:
@@ -60,28 +65,29 @@ def plan_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, r
         places: Where to look.
         runs: Folder below which the recipe's folder lies.
         where: Begins every message, usually the recipe's file.
+        again: Hash data and weights, whatever is remembered of them; `places.notify` is told of a file that is another.
 
     Raises:
         RecipeError: of data and weights that cannot be had, each with every place that was looked in; no run was written.
     """
     jobs: list[Job] = []
     problems: dict[str, TlkitError] = {}
-    contents: dict[Path, str] = {}
+    content_of = cache(partial(files.content, again=again, notify=places.notify))  # arms share files
     for resolved in arms.values():
         try:
             found, weights = _find(resolved, places)
         except RecipeError as error:
             problems |= {str(problem): problem for problem in error.problems}
             continue
-        content = {"data": sources.data_content(resolved.dataset, found)}
+        content = {"data": sources.data_content(resolved.dataset, found, content=content_of)}
         if weights is not None:
-            content["weights"] = contents.get(weights) or contents.setdefault(weights, files.content([weights]))
+            content["weights"] = content_of((weights,))
             # One file may be named in ways that prepare images, name tensors or take the head differently.
             content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved)
         digest = reading.digest(resolved.arm, content)
         for seed in recipe.seeds:
             folder = runfolder.folder_of(runs, recipe=recipe.name, arm=resolved.name, seed=seed, digest=digest)
-            jobs.append(Job(resolved, seed, found, weights, digest, folder, places.recipe.resolve()))
+            jobs.append(Job(resolved, seed, found, weights, digest, folder, places.recipe.resolve(), content["data"]))
     if problems:
         raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
     return tuple(jobs)
@@ -104,6 +110,17 @@ def local_weights(resolved: Resolved, places: Places) -> Path | None:
             arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=False, run=resolve.weights_of_run
         )
     return None
+
+
+def known_content(resolved: Resolved, places: Places) -> str:
+    """Return the digest of an arm's data as `Job` has it, without reading a file; "unknown" where that cannot be said."""
+    with contextlib.suppress(TlkitError):
+        found = sources.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+        if not found.files:
+            return sources.data_content(resolved.dataset, found)
+        root = found.root if resolved.dataset.find else None
+        return files.known_content(found.files, root=root) or "unknown"
+    return "unknown"
 
 
 def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None]:

@@ -89,6 +89,14 @@ def make(
     cuts = tuple(_cut(divided, names, first) for first in divided.boundaries())
     draft = _Draft(resolved, facts, network, divided, cuts, device)
     batch, choices = _batch(draft, batch_size)
+    if device.type == "cuda":
+        choices.append(
+            Choice(
+                "graph",
+                "captured, one a phase",
+                "unless --no-graph; a step that cannot be is taken without, and the run says why",
+            )
+        )
     steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
     return Plan(
         recipe=resolved.recipe,
@@ -231,7 +239,7 @@ def _batch(draft: _Draft, known: int | None) -> tuple[int, list[Choice]]:
     if isinstance(wanted, int):
         return wanted, _last_batch(images, wanted)
     if known is not None:
-        return known, [Choice("batch_size", str(known), "kept from when this run began")]
+        return known, [Choice("batch_size", str(known), "kept from when this arm began")]
     free = memory.free_memory(draft.device)
     batch, largest = 2, max(images // 4, 2) if images else math.inf
     while batch * 2 <= largest and _memory(draft, batch * 2).total < _AUTO_SHARE * free:
@@ -273,6 +281,8 @@ def _memory(draft: _Draft, batch: int) -> MemoryPlan:
     trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
     states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
     averages = trained if arm.optimizer.ema is not None else 0
+    if draft.device.type == "cuda":
+        kept *= 2  # the graph's own, and those of a shorter batch, which runs without it
     return MemoryPlan(weights, gradients, states * trained + averages, kept, real * size**2 * 3 * (1 + _FLOAT))
 
 

@@ -141,7 +141,7 @@ class MemoryPlan:
         weights: Parameters and buffers, and those of the fixed prefix once more, which is a folded copy.
         gradients: Of what trains in the largest phase.
         optimizer: State of every trained parameter, with its running mean.
-        activations: Kept for the backward pass of one batch, and the largest that pass.
+        activations: Kept for the backward pass of one batch, and the largest that pass; on a GPU those of the graph beside them.
         images: One batch of input.
     """
 

@@ -23,6 +23,7 @@ from tlkit.observer import Observer
 from tlkit.plans import DataFacts, ImagesPlan, Plan
 from tlkit.plugin import Images
 from tlkit.recipe import FORMAT
+from tlkit.resolve import Resolved
 from tlkit.splits import Chosen
 
 _TRIED = 32  # images on which forms are timed and compared
@@ -57,6 +58,7 @@ def prepare(
     device: torch.device,
     observer: Observer,
     kept: Kept | None = None,
+    batch_size: int | None = None,
     network: Network | None = None,
     anew: bool = False,
     watch: Callable[[], None] = lambda: None,
@@ -70,6 +72,7 @@ def prepare(
         device: That the run uses.
         observer: Told of images done.
         kept: What the run began with, where it is continued.
+        batch_size: What "auto" came to for another seed of the arm.
         network: That the run begins from; made from the job's weights where it is not given.
         anew: Measure again what is remembered.
         watch: Called between two measurements; may raise to stop.
@@ -86,7 +89,7 @@ def prepare(
         DataFacts(len(images.classes), ImagesPlan(**sound.counts, source="counted")),
         where=resolved.recipe,
         device=device,
-        batch_size=kept.batch_size if kept else None,
+        batch_size=kept.batch_size if kept else batch_size,
         folder=str(job.base),
     )
     train = TrainingPart(
@@ -94,11 +97,11 @@ def prepare(
         augment=table.augment, views=table.augment_views, side=resolved.image_size, seed=job.seed, classes=plan.classes,
     )  # fmt: skip
     network = network if network is not None else build(job, plan, images, observer=Observer())
-    known = Measurements() if kept is not None else remembered(plan, job.weights, device=device)
+    known = Measurements() if kept is not None else remembered(plan, job.weights, data=job.content, device=device)
     unknown = not (known.step or known.prefixes)
     if kept is None and (anew or (unknown and not measure.too_short(plan))):
         known = _measured(job, plan, network, train, device=device, observer=observer, watch=watch)
-    plan = tuning.tuned(plan, known, room=cache.limit(), kept=kept)
+    plan = tuning.tuned(plan, known, room=cache.room(), kept=kept)  # beside the pictures, which this process holds
     split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in sound.parts.items()}}
     return Prepared(plan, images, train, sound.evaluated, split, len(sound.lines))
 
@@ -155,9 +158,9 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
     return _Sound(training, evaluated, lines)
 
 
-def remembered(plan: Plan, weights_file: Path | None, *, device: torch.device) -> Measurements:
+def remembered(plan: Plan, weights_file: Path | None, *, data: str, device: torch.device) -> Measurements:
     """Return what is known of a plan's speed on this machine; empty, with the reason, where nothing is."""
-    known = measured.recall(_facts(plan, weights_file, device))
+    known = measured.recall(_facts(plan, weights_file, data, device))
     if known is not None:
         return known
     why = measure.too_short(plan)
@@ -173,13 +176,22 @@ def _measured(
     pictures = train.inputs(chosen, 0, device)
     observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
     taken = measure.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch)
-    measured.remember(_facts(plan, job.weights, device), taken)
+    measured.remember(_facts(plan, job.weights, job.content, device), taken)
     observer.note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
     return taken
 
 
-def _facts(plan: Plan, weights_file: Path | None, device: torch.device) -> dict[str, object]:
-    return measure.key(plan, "none" if weights_file is None else files.content([weights_file]), device)
+def pictures_bytes(resolved: Resolved, images: ImagesPlan) -> int:
+    """Return what the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
+    side, convention = resolved.image_size, resolved.convention
+    still = decode.still(side, convention).side
+    room = decode.roomy(side, convention).side if augmentations.needs_room(resolved.arm.data.augment) else still
+    return 3 * (images.train * room**2 + (images.validation + images.test) * still**2)
+
+
+def _facts(plan: Plan, weights_file: Path | None, data: str, device: torch.device) -> dict[str, object]:
+    weights = "none" if weights_file is None else files.content([weights_file])
+    return measure.key(plan, weights=weights, data=data, device=device)
 
 
 def _refuse_lost_class(images: Images, chosen: Chosen, training: Part, lines: Sequence[str]) -> None:

@@ -65,11 +65,22 @@ def train(
     with watching() as watch:
         waiting: list[tuple[Job, Prepared]] = []
         asking = _Asking(observer, watch)
+        batches = _batches(jobs)
         for job in jobs:
             if finished([job]):
                 continue
             kept = runfolder.kept(job.folder)
-            prepared = prepare(job, libraries, device=device, observer=asking, kept=kept, verify=verify, watch=watch)
+            prepared = prepare(
+                job,
+                libraries,
+                device=device,
+                observer=asking,
+                kept=kept,
+                batch_size=batches.get(job.digest),
+                verify=verify,
+                watch=watch,
+            )
+            batches[job.digest] = prepared.plan.batch_size
             waiting.append((job, prepared))
             watch()
         for job, prepared in waiting:
@@ -79,6 +90,13 @@ def train(
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")
     return failures
+
+
+def _batches(jobs: Sequence[Job]) -> dict[str, int]:
+    """Return the batch size of every arm, by digest, of which a seed is there: all seeds of an arm have the same."""
+    folders = {job.digest: job.folder for job in jobs if (job.folder / runfolder.RESOLVED).is_file()}
+    known = {digest: runfolder.resolved(folder).get("batch_size") for digest, folder in folders.items()}
+    return {digest: size for digest, size in known.items() if isinstance(size, int)}
 
 
 class _Asking(Observer):
@@ -102,13 +120,21 @@ class _Asking(Observer):
 
 def prepare(
     job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, kept: Kept | None = None,
-    verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
+    batch_size: int | None = None, verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
 ) -> Prepared:  # fmt: skip
     """Prepare one job; jobs of one data set share its decoded pictures. The other arguments are those of `runs.prepare`."""
     images = survey.images(job.resolved.dataset, job.found, job.resolved)
     library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify))
     return runs.prepare(
-        job, library=library, images=images, device=device, observer=observer, kept=kept, anew=anew, watch=watch
+        job,
+        library=library,
+        images=images,
+        device=device,
+        observer=observer,
+        kept=kept,
+        batch_size=batch_size,
+        anew=anew,
+        watch=watch,
     )
 
 

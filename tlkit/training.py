@@ -136,6 +136,10 @@ class _Writer:
         """Set everything to what the last epoch saved."""
         folder = self.job.folder
         before = runfolder.resolved(folder)
+        if any(before[name] != now[name] for name in ("batch_size", "precision", "memory_format", "prefixes")):
+            raise RunFolderError(
+                f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
+            )
         result = self.job.result()
         self.exact = before.get("machine") == now["machine"] and (result is None or result.exact)
         try:
@@ -193,7 +197,7 @@ class _Writer:
             seconds=round(self.seconds, 3),
             parameters=Parameters(total=plan.total, trained=plan.trained),
             skipped_images=self.prepared.skipped,
-            warnings=plan.warnings,
+            warnings=(*plan.warnings, *self.fit.warnings),
             error=error,
             versions=facts.versions(),
         )

@@ -84,13 +84,14 @@ def _prefix(
     sums = _Sums(plan, cut, form, seconds, estimated=known is None)
     held_out = plan.images.validation + plan.images.test
     evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
+    why_not = sums.why(held_out, room) if held_out and evaluation is None else ""
     train, why = None, _no_repeat(plan)
     if not why and plan.images.train:
         left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
         views = phase.views_used(plan.tables.data.augment_views or 1) if plan.tables.data.augment else 1
         train = sums.best(plan.images.train, views, phase, left, what="images")
         why = "" if train is not None else sums.why(plan.images.train * views, left)
-    return PrefixPlan(form=form, train=train, evaluation=evaluation, reason=why), reason
+    return PrefixPlan(form=form, train=train, evaluation=evaluation, reason=why, evaluation_reason=why_not), reason
 
 
 def _no_repeat(plan: Plan) -> str:
@@ -158,6 +159,8 @@ def _stored(name: str, fixed: PrefixPlan) -> list[Choice]:
     lines = [Choice(f"{name}, training images", train, fixed.reason if fixed.train is None else fixed.train.reason)]
     if fixed.evaluation is not None:
         lines.append(Choice(f"{name}, held-out images", "computed once and stored", fixed.evaluation.reason))
+    elif fixed.evaluation_reason:
+        lines.append(Choice(f"{name}, held-out images", "computed in every epoch", fixed.evaluation_reason))
     return lines
 
 

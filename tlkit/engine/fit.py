@@ -24,6 +24,7 @@ from tlkit.observer import Epoch, Observer
 from tlkit.plans import PhasePlan, Plan, batches_per_epoch
 from tlkit.schedule import factor
 
+_LOOK_EVERY = 50  # steps after which a loss that is not a number is looked for; on a GPU that waits for it
 _LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
 
 
@@ -89,6 +90,11 @@ class Fit:
         """Training steps and evaluation batches of an epoch, as `Observer.step` counts them."""
         parts = [part for part in (self._evaluated.validation, self._evaluated.test) if part is not None]
         return self.plan.steps_per_epoch + sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in parts)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What became known in training that a person should know of the result: why a step was not captured."""
+        return tuple(self._take.refusals) if isinstance(self._take, Captured) else ()
 
     def epochs(self) -> Iterator[Epoch]:
         """Train until the schedule or early stopping ends it; between two epochs the state may be saved.
@@ -174,6 +180,8 @@ class Fit:
             self._step.set_rates_(factor(taken, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
             self._take(list(islice(batches, group)))
             self._tick(number, step + 1)
+            if (step + 1) % _LOOK_EVERY == 0 and self._step.bad() >= 0:
+                break
         self._refuse_bad(number, self._step.sums(), batches_per_epoch(len(order), size))
         return len(order)
 

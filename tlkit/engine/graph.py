@@ -67,6 +67,7 @@ class Captured:
         self.reason: str | None = None
         self._backend = backend
         self._note = note
+        self.refusals: list[str] = []
         self._said: set[str] = set()
         self._phase: PhasePlan | None = None
         self._warm = 0
@@ -156,7 +157,9 @@ class Captured:
         self.reason = reason
         if reason not in self._said:
             self._said.add(reason)
-            self._note(f"trains step by step, without a captured graph: {reason}")
+            line = f"trains step by step, without a captured graph: {reason}"
+            self.refusals.append(line)
+            self._note(line)
 
 
 class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped

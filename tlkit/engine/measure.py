@@ -5,7 +5,6 @@ The rule: what is timed is what will run, the prefix in its chunks and the step 
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -14,13 +13,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tlkit import network as networks
+from tlkit import registry
 from tlkit.engine import facts, prefix
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.fold import relative_error
 from tlkit.engine.step import Step
-from tlkit.execution import FORMS, Form, Measurements, PrefixPlan, Timing
+from tlkit.errors import PluginError, reason
+from tlkit.execution import FORMS, PLAIN, Form, Measurements, PrefixPlan, Timing
 from tlkit.network import Network
 from tlkit.plans import Plan
+from tlkit.plugin import Backbone
 from tlkit.tuning import ASSUMED_RATE, work
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
@@ -39,12 +42,13 @@ def too_short(plan: Plan) -> str:
     return ""
 
 
-def key(plan: Plan, weights: str, device: torch.device) -> dict[str, object]:
+def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[str, object]:
     """Return what measurements of a plan depend on.
 
     Args:
         plan: Of the run.
         weights: Digest of the weights that it begins from; "none" for random ones.
+        data: Digest of its images' content: how far a form is from float32 depends on them.
         device: That it runs on.
     """
     tables = plan.tables
@@ -53,13 +57,17 @@ def key(plan: Plan, weights: str, device: torch.device) -> dict[str, object]:
         "backbone": tables.backbone.name,
         "options": tables.backbone.options,
         "weights": weights,
+        "data": [tables.data.name, {name: value for name, value in tables.data.options.items() if name != "path"}, data],
         "head": [tables.head.kind, tables.head.options] if last.prefix else [],
         "input": [plan.image_size, repr(plan.input)],
         "batch": min(plan.batch_size, _STEP_IMAGES),
         "optimizer": tables.optimizer.name,
         "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
         "trained": last.trained,
-        "code": facts.code(*(f"tlkit.engine.{name}" for name in ("measure", "fold", "forms", "prefix", "step"))),
+        "plugin": facts.plugin(registry.get(Backbone, tables.backbone.name).build),
+        "code": facts.code(
+            "tlkit.network", *(f"tlkit.engine.{name}" for name in ("measure", "fold", "forms", "prefix", "step"))
+        ),
         **facts.machine(device),
     }
 
@@ -67,12 +75,17 @@ def key(plan: Plan, weights: str, device: torch.device) -> dict[str, object]:
 def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.device, watch: Watch) -> Measurements:
     """Time every form of a plan's prefixes and of the step of its last phase, which trains most.
 
+    A form in which the network cannot be run takes for ever: seconds and error are infinite.
+
     Args:
         plan: Of the run.
         network: With its weights, on the device; not changed.
         images: (n, 3, H, W) float32, normalised, real, at least one.
         device: That the network is on.
         watch: Called between two timings; may raise to stop.
+
+    Raises:
+        PluginError: the network cannot be run as it is, in float32 and contiguous.
     """
     began = time.perf_counter()
     cuts = sorted({len(phase.prefix) for phase in plan.phases} - {0})
@@ -104,7 +117,7 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
         x = network.run(repeated, stop=len(phase.prefix))
 
     def make(form: Form) -> tuple[Callable[[], object], float]:
-        one = Step(copy.deepcopy(network), replace(plan, form=form), device)
+        one = Step(networks.copied("of all", network), replace(plan, form=form), device)
         with evaluating(one.network), torch.no_grad():
             error = relative_error(one.embed(repeated), right)
         one.begin_(phase.first)
@@ -130,13 +143,20 @@ def _race(
     best = math.inf
     for form in FORMS:
         watch()
-        call, error = make(form)
-        seconds = _time(call, device)
+        try:
+            call, error = make(form)
+            seconds = _time(call, device)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
+            if form == PLAIN:
+                raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure
+            timings.append(Timing(form, math.inf, math.inf))
+            continue
         for _ in range(_AGAIN if seconds <= best * _CONTENDS else 0):
             watch()
             seconds = min(seconds, _time(call, device))
         best = min(best, seconds)
         timings.append(Timing(form, seconds / images, error))
+        del call  # it holds the form's copy of the network
     return tuple(timings)
 
 

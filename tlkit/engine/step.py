@@ -127,9 +127,13 @@ class Step:
         with self._autocast():
             return self.network.embed(x.contiguous(memory_format=self._layout)).float()
 
+    def bad(self) -> int:
+        """Read the first batch whose loss is not a number, from 0, from the device; -1 for none."""
+        return int(self._bad)
+
     def sums(self) -> Sums:
         """Read the sums from the device."""
-        bad = int(self._bad)
+        bad = self.bad()
         groups = sorted({index for index, _ in self._members}) if bad >= 0 else ()
         norms, names = self._norms.tolist(), list(self.rates)
         return Sums(float(self._loss), int(self._correct), bad, {names[index]: norms[index] for index in groups})
