@@ -18,7 +18,6 @@ from tlkit.errors import PluginError, reason
 from tlkit.partition import HEAD, Parameter
 from tlkit.plugin import Backbone, Head
 
-
 Module = TypeVar("Module", bound=nn.Module)
 
 
