@@ -197,7 +197,7 @@ def test_validate_says_what_is_in_the_recipe(run: Cli, toy_recipe: Path) -> None
 def test_list_shows_every_plugin_with_its_distribution_and_version(run: Cli) -> None:
     code, output, text = run("list")
     assert (code, text) == (0, "")
-    (line,) = [line for line in output.splitlines() if re.search(r"\btoy\b", line)]
+    (line,) = [line for line in output.splitlines() if re.match(r"toy\s", line)]
     assert "tlkit-toy" in line
     assert "1.0" in line
     (own,) = [line for line in output.splitlines() if re.search(r"\bresnet18\b", line)]

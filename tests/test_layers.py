@@ -12,9 +12,10 @@ PACKAGE = ROOT / "tlkit"
 
 # Each module imports only from those before it, inside functions too. These import no torch, not even when they are used:
 BEFORE_TORCH = [
-    "errors", "streams", "amounts", "machine", "augmentations", "recipe", "plugin", "observer", "signals",
-    "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "tuning",
-    "registry", "files", "cache", "measured", "segments", "writing", "store", "download", "sources", "runfolder", "resolve", "jobs", "survey",
+    "errors", "streams", "amounts", "machine", "augmentations", "table", "learning", "recipe", "trained", "plugin", "observer", "signals",
+    "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "taps", "tuning",
+    "registry", "files", "cache", "measured", "segments", "writing", "store",
+    "download", "datasets", "sources", "runfolder", "resolve", "jobs", "survey",
     "terminal", "report", "report.tables", "report.curves", "initial",
     "bench", "report.trend",
 ]  # fmt: skip
@@ -23,7 +24,7 @@ WITH_TORCH = [
     "network", "weights", "testing",
     "engine", "engine.forms", "engine.draws", "engine.colour", "engine.randaugment", "engine.augment", "engine.mix",
     "engine.memory", "engine.decode", "engine.facts", "engine.pictures", "engine.data", "engine.evaluate",
-    "planner", "engine.optimizers", "engine.ema", "engine.step", "engine.graph",
+    "footprint", "planner", "engine.optimizers", "engine.ema", "engine.step", "engine.graph",
     "engine.fold", "engine.prefix", "engine.feed", "engine.measure", "engine.fit",
     "runs", "training", "sweep", "prediction", "model",
 ]  # fmt: skip

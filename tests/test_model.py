@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
 
 import tlkit
-from tlkit import cache, plans, recipe
+from tlkit import cache, learning, plans, recipe
 from tlkit.errors import RecipeError, RunFailed, TlkitError
 from tlkit.observer import Epoch, Observer
 
@@ -127,6 +127,23 @@ def test_predict_and_embed_are_the_networks_own(tmp_path: Path) -> None:
         Image.fromarray(pixels[index]).save(tmp_path / f"{index}.png")
     files = [tmp_path / "0.png", str(tmp_path / "1.png"), tmp_path / "2.png"]
     np.testing.assert_allclose(model.predict(files), found[:3], atol=1e-6)
+
+
+def test_any_stage_can_be_embedded_at(tmp_path: Path) -> None:
+    model = _model()
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), np.uint8)
+    net = ToyNet(4)
+    net.load_state_dict(model.state_dict())
+    net.eval()
+    with torch.no_grad():
+        x = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+        expected = net.block1(net.relu(net.bn1(net.conv1(x))))
+    np.testing.assert_allclose(model.embed(pixels, at="block1", pooled=False), expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(model.embed(pixels, at="block1"), expected.mean((2, 3)).numpy(), atol=1e-5)
+    assert model.embed(pixels[:0], at="block1", pooled=False).shape == (0, 8, 8, 8)
+    with pytest.raises(TlkitError, match='embed: there is no stage "block3"') as error:
+        model.embed(pixels, at="block3")
+    assert "stages: stem, block1, block2" in error.value.hints
 
 
 @pytest.mark.parametrize(
@@ -320,7 +337,7 @@ def test_argument_names_are_the_recipes_keys() -> None:
     assert compiled <= set(recipe.Arm.model_fields)
     fitted = set(inspect.signature(tlkit.Model.fit).parameters) - {"self", "data", "epochs", "early_stopping", "observer"}
     assert fitted <= set(recipe.DataTable.model_fields)
-    assert "epochs" in recipe.ScheduleTable.model_fields
+    assert "epochs" in learning.ScheduleTable.model_fields
     assert "early_stopping" in recipe.Arm.model_fields
 
 

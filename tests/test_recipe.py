@@ -11,7 +11,8 @@ import tomli_w
 
 from tlkit import jobs, reading, resolve
 from tlkit.errors import TlkitError
-from tlkit.recipe import Adam, AdamW, Arm, Constant, Cosine, OneCycle, Rate, Recipe, Sgd, Step, Until, arm_toml
+from tlkit.learning import Adam, AdamW, Constant, Cosine, OneCycle, Sgd, Step
+from tlkit.recipe import Arm, Rate, Recipe, Until, arm_toml
 from tlkit.sources import Places
 
 MINIMAL = """\

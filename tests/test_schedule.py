@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR, StepLR
 
-from tlkit.recipe import Constant, Cosine, OneCycle, Step
+from tlkit.learning import Constant, Cosine, OneCycle, Step
 from tlkit.schedule import Schedule, factor, warmup_steps
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit import download, sources
+from tlkit import datasets, download, sources
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing
 from tlkit.plugin import IMAGENET, Backbone, Dataset, Download, Found, Images, Options, Split, Weights
 from tlkit.sources import Places
@@ -434,7 +434,7 @@ class Mute(Exception):
 
 
 def read(name: str) -> Images:
-    return sources.read_data(Dataset(read=f"{__name__}:{name}"), Found(Path("root"), ()), None)
+    return datasets.read_data(Dataset(read=f"{__name__}:{name}"), Found(Path("root"), ()), None)
 
 
 def test_what_a_plugin_reads_is_handed_on() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tlkit.errors import DataError
 from tlkit.recipe import SplitTable
-from tlkit.splits import Chosen, choose
+from tlkit.splits import Chosen, choose, set_aside
 
 
 def labels_of(*counts: int) -> NDArray[np.int64]:
@@ -168,3 +168,127 @@ def test_class_with_too_few_images_is_named_with_both_counts() -> None:
 def test_more_images_than_there_are_is_refused_with_both_counts() -> None:
     with pytest.raises(DataError, match=r"data\.split\.train: is 13; there are 12 training images"):
         split(labels_of(9, 3), train=13)
+
+
+# ---- parts of all images
+
+
+@pytest.mark.parametrize(
+    ("fractions", "counts", "expected"),
+    [
+        ([0.1, 0.1, 0.8], [197, 200], [[20, 20], [20, 20], [157, 160]]),  # hymenoptera: round(19.7) is 20
+        ([0.01, 0.01, 0.98], [31, 800], [[1, 8], [1, 8], [29, 784]]),  # caltech101's least and largest: never less than one
+        ([0.5, 0.0, 0.5], [10, 4], [[5, 2], [0, 0], [5, 2]]),
+        ([0.9, 0.1, 0.0], [10, 20], [[9, 18], [1, 2], [0, 0]]),
+        ([0.98, 0.01, 0.01], [3, 3], [[1, 1], [1, 1], [1, 1]]),  # and never so many that the test set has none
+        ([1.0, 0.0, 0.0], [3, 2], [[3, 2], [0, 0], [0, 0]]),
+    ],
+)
+def test_fractions_are_of_every_class_and_the_test_set_is_the_rest(
+    fractions: list[float], counts: list[int], expected: list[list[int]]
+) -> None:
+    labels = labels_of(*counts)
+    chosen = split(labels, fractions=fractions)
+    assert chosen.test is not None
+    assert [per_class(labels, part) for part in (chosen.train, chosen.validation, chosen.test)] == expected
+    every = np.concatenate([chosen.train, chosen.validation, chosen.test])
+    assert sorted(every.tolist()) == list(range(len(labels)))
+
+
+def test_a_class_with_fewer_images_than_parts_is_refused() -> None:
+    with pytest.raises(DataError, match="class class1 has 2 images for 3 parts"):
+        split(labels_of(10, 2), fractions=[0.1, 0.1, 0.8])
+    assert split(labels_of(10, 2), fractions=[0.5, 0.0, 0.5]).test is not None
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"fractions": [0.5, 0.5, 0.5]}, "they add up to 1"),
+        ({"fractions": [0.0, 0.5, 0.5]}, "the first is more than 0"),
+        ({"fractions": [0.5, 0.5]}, "at least 3 items"),
+        ({"fractions": [0.1, 0.1, 0.8], "train": 5}, "leave train"),
+        ({"fractions": [0.1, 0.1, 0.8], "validation": 0.2}, "leave train"),
+    ],
+)
+def test_fractions_that_mean_nothing_are_refused(table: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SplitTable.model_validate(table)
+
+
+def test_another_seed_takes_other_images_for_every_part() -> None:
+    labels = labels_of(50, 50)
+    one, other = (split(labels, seed=seed, fractions=[0.2, 0.2, 0.6]) for seed in (0, 1))
+    assert split(labels, fractions=[0.2, 0.2, 0.6]).train.tolist() == one.train.tolist()
+    assert one.train.tolist() != other.train.tolist()
+    assert one.validation.tolist() != other.validation.tolist()
+
+
+# ---- groups
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=12, max_size=40),
+    table=st.sampled_from(
+        [
+            {"validation": 0.2},
+            {"fractions": [0.4, 0.2, 0.4]},
+            {"train_per_class": 3, "validation": 0.1},
+            {"train": 7, "validation": 0.1},
+        ]
+    ),
+    seed=st.integers(0, 1000),
+)
+def test_a_group_is_never_parted(sizes: list[int], table: dict[str, object], seed: int) -> None:
+    labels = np.repeat(np.arange(len(sizes)) % 2, sizes).astype(np.int64)
+    groups = np.repeat([f"patient{number}" for number in range(len(sizes))], sizes)
+    try:
+        chosen = choose(labels, ["a", "b"], SplitTable.model_validate(table), seed=seed, held_out=False, groups=groups)
+    except DataError:
+        return
+    parts = [chosen.train, chosen.validation, *([chosen.test] if chosen.test is not None else [])]
+    sides = [set(groups[part].tolist()) for part in parts]
+    assert not any(one & other for index, one in enumerate(sides) for other in sides[index + 1 :])
+    every = np.concatenate(parts)
+    assert len(np.unique(every)) == len(every)
+    if "train_per_class" in table:
+        assert all(count <= 3 for count in per_class(labels, chosen.train))
+    if "train" in table:
+        assert len(chosen.train) <= 7
+
+
+def test_parts_of_groups_are_near_what_was_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 8, 300)
+    labels = np.repeat(rng.integers(0, 2, 300), sizes).astype(np.int64)
+    groups = np.repeat([f"patient{number}" for number in range(300)], sizes)
+    chosen = choose(
+        labels, ["a", "b"], SplitTable.model_validate({"fractions": [0.1, 0.1, 0.8]}), seed=0, held_out=False, groups=groups
+    )
+    assert chosen.test is not None
+    total = np.bincount(labels)
+    for part, fraction in ((chosen.train, 0.1), (chosen.validation, 0.1), (chosen.test, 0.8)):
+        assert np.bincount(labels[part]) / total == pytest.approx(np.full(2, fraction), abs=0.01)
+
+
+def test_a_class_of_too_few_groups_is_refused() -> None:
+    labels = np.array([0] * 10 + [1] * 6, np.int64)
+    groups = np.array([f"p{number}" for number in range(10)] + ["one"] * 6)
+    with pytest.raises(DataError, match="class b has images of 1 groups, too few"):
+        choose(
+            labels, ["a", "b"], SplitTable.model_validate({"fractions": [0.4, 0.3, 0.3]}), seed=0, held_out=False, groups=groups
+        )
+
+
+@given(counts=st.lists(st.integers(2, 12), min_size=2, max_size=4), fraction=st.floats(0.05, 0.6))
+def test_images_set_aside_depend_on_their_keys_alone(counts: list[int], fraction: float) -> None:
+    labels = [f"class{label}" for label, count in enumerate(counts) for _ in range(count)]
+    keys = [f"file{index}" for index in range(len(labels))]
+    aside = dict(zip(keys, set_aside(labels, keys, fraction), strict=True))
+    order = np.random.default_rng(0).permutation(len(labels))
+    again = set_aside([labels[index] for index in order], [keys[index] for index in order], fraction)
+    assert [aside[keys[index]] for index in order] == again
+    for label, count in enumerate(counts):
+        mine = [aside[key] for key, each in zip(keys, labels, strict=True) if each == f"class{label}"]
+        assert sum(mine) == min(max(1, round(fraction * count)), count - 1)

@@ -112,12 +112,13 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="a backbone, d
     from tlkit.report import tables
 
     kinds: tuple[type[Backbone | Dataset | Head], ...] = (Backbone, Dataset, Head)
-    found = [kind for kind in kinds if any(entry.name == name for entry in registry.entries(kind))]
+    found = [kind for kind in kinds if registry.offers(kind, name)]
     if not found:
         names = [entry.name for kind in kinds for entry in registry.entries(kind)]
         raise TlkitError(f'there is no plugin "{name}" installed.', "tlkit list shows what is", nearest(name, names))
     for kind in found:
-        streams.show(tables.plugin(name, registry.entry(kind, name), registry.get(kind, name)))
+        shown = registry.family(kind, name) if ":" not in name else None
+        streams.show(tables.plugin(name, registry.entry(kind, name), shown or registry.get(kind, name)))
 
 
 @app.command()

@@ -66,6 +66,8 @@ def _fetch(download: Download, folder: Path) -> Path:
             return folder / download.filename
         unpacked = Path(beside) / "unpacked"
         _unpack(part, unpacked)
+        if download.inner:
+            _unpack_inner(unpacked, download)
         for entry in unpacked.iterdir():
             _move_in(entry, folder / entry.name)
     return folder
@@ -97,8 +99,16 @@ def _receive(download: Download, part: Path) -> None:
         )
 
 
+def _unpack_inner(unpacked: Path, download: Download) -> None:
+    inner = next(iter(sorted(unpacked.rglob(download.inner))), None)
+    if inner is None:
+        raise DataError(f"{download.filename}: holds no {download.inner}.")
+    _unpack(inner, inner.parent)
+    inner.unlink()
+
+
 def _unpack(part: Path, unpacked: Path) -> None:
-    unpacked.mkdir()
+    unpacked.mkdir(exist_ok=True)
     try:
         if part.suffix == ".zip":
             with zipfile.ZipFile(part) as archive:

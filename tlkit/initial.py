@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlkit import files, registry, sources
+from tlkit import datasets, files, registry, sources
 from tlkit.errors import DataError, TlkitError
 from tlkit.plugin import Backbone, Dataset, Images
 from tlkit.sources import Places
@@ -68,7 +68,7 @@ def look(folder: Path) -> Look:
     assert plugin.options is not None  # the first-party plugin has options
     options = plugin.options()
     found = sources.find_data("folder", plugin, options, Places(data=folder), fetch=False)
-    images = sources.read_data(plugin, found, options)
+    images = datasets.read_data(plugin, found, options)
     train = images.splits["train"]
     counts = np.bincount(train.labels, minlength=len(images.classes))
     sample = train.files[:: max(len(train.files) // _SAMPLE, 1)][:_SAMPLE]

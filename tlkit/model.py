@@ -215,9 +215,11 @@ class Model:
         """Return class probabilities (N, classes) of files, or of (N, H, W, 3) uint8 RGB."""
         return self._predictor().predict(images)
 
-    def embed(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return pooled features (N, features) of files, or of (N, H, W, 3) uint8 RGB."""
-        return self._predictor().embed(images)
+    def embed(
+        self, images: Sequence[str | Path] | NDArray[np.uint8], *, at: str | None = None, pooled: bool = True
+    ) -> NDArray[np.float32]:
+        """Return the output of a stage, the last where none is named: pooled (N, C), else the map (N, C, h, w)."""
+        return self._predictor().embed(images, at=at, pooled=pooled)
 
     def summary(self) -> None:
         """Print stages, parameters, what trains and how fast."""
@@ -226,7 +228,7 @@ class Model:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True."""
         resolved = self._known()
-        return weights.export(self._network, resolved.backbone, linear=resolved.head.linear)
+        return weights.export(self._network, resolved.backbone, linear=resolved.head.fits(resolved.backbone))
 
     def _freeze(self, keys: Sequence[str], value: bool | Mapping[str, int]) -> Model:
         if self._compiled:
@@ -258,7 +260,7 @@ class Model:
         names = [entry.name for entry in registry.entries(Dataset)]
         places = self._places
         name = str(data) if isinstance(data, str | os.PathLike) else f"a {type(data).__name__}"
-        if name not in names:
+        if not registry.offers(Dataset, name):
             if not isinstance(data, str | os.PathLike) or not Path(data).is_dir():
                 raise TlkitError(f"{where}: {name} is neither a data set nor a folder.", f"data sets: {', '.join(names)}")
             name, places = "folder", Places(recipe=self._places.recipe, data=Path(data), offline=self._places.offline)
@@ -291,8 +293,7 @@ class Model:
     def _predictor(self) -> Predictor:
         resolved = self._known()
         names = self._names or tuple(map(str, range(self.classes)))
-        features = resolved.backbone.features
-        return Predictor(self._network, names, features, resolved.convention, resolved.image_size, 32, self._device)
+        return Predictor(self._network, names, resolved.convention, resolved.image_size, 32, self._device)
 
 
 def _enough(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:

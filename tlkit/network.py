@@ -6,7 +6,7 @@ The rule: running the stages in order is the forward pass, so the network can be
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from tlkit import plugin
 from tlkit.errors import PluginError, reason
-from tlkit.partition import HEAD, Parameter
-from tlkit.plugin import Backbone, Head
+from tlkit.partition import AUX, HEAD, Parameter
+from tlkit.plugin import Backbone, Convention, Head
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -47,18 +47,67 @@ class Stage(nn.Module):
         return x
 
 
+def cut(network: nn.Module, stages: Mapping[str, Sequence[str]], **added: nn.Module) -> dict[str, nn.Module]:
+    """Cut a library's network into stages; what no stage names is left out.
+
+    Args:
+        network: As the library builds it.
+        stages: Stage -> the library's module names in running order, those without parameters too.
+        added: Modules that the library has as code in its forward; named in `stages` like the others. They own nothing.
+    """
+    return {
+        stage: Stage({name: added[name] if name in added else network.get_submodule(name) for name in names})
+        for stage, names in stages.items()
+    }
+
+
+class Rescale(nn.Module):
+    """Bring pixels from one convention's mean and std to another's; an operation of a stem, without parameters.
+
+    Args:
+        before: Convention of the input.
+        mean: Of every channel of the output.
+        std: Of every channel of the output.
+    """
+
+    def __init__(self, before: Convention, *, mean: float, std: float) -> None:
+        super().__init__()
+        scales = [each / std for each in before.std]
+        shifts = [(each - mean) / std for each in before.mean]
+        for name, values in (("scale", scales), ("shift", shifts)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rescale (N, C, H, W)."""
+        return x * self.get_buffer("scale") + self.get_buffer("shift")
+
+
 class Network(nn.Module):
-    """A backbone's stages and a head.
+    """A backbone's stages, a head, and auxiliary classifiers that help to train.
 
     Args:
         stages: Stage name -> module, in order; a module's own parameter names are the library's.
-        head: From pooled features (N, features) to logits (N, classes).
+        head: From pooled features (N, features), or from the map (N, features, h, w), to logits (N, classes).
+        taps: Auxiliary classifiers by the library's name, from the output of a stage to logits (N, classes).
+        tapped: Tap -> how many leading stages it reads.
+        pools: The head reads pooled features.
     """
 
-    def __init__(self, stages: Mapping[str, nn.Module], head: nn.Module) -> None:
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        head: nn.Module,
+        taps: Mapping[str, nn.Module] | None = None,
+        tapped: Mapping[str, int] | None = None,
+        *,
+        pools: bool = True,
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleDict(stages)
         self.head = head
+        self.taps = nn.ModuleDict(taps)
+        self.pools = pools
+        self._tapped = dict(tapped or {})
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) of a batch (N, 3, H, W), normalised as the weights want it."""
@@ -72,25 +121,39 @@ class Network(nn.Module):
 
     def finish(self, x: Tensor) -> Tensor:
         """Return logits of the last stage's output."""
-        logits: Tensor = self.head(pool(x))
+        logits: Tensor = self.head(pool(x) if self.pools else x)
         return logits
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Return pooled features (N, features)."""
-        return pool(self.run(x))
+    def answers(self, x: Tensor, *, taps: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits (N, classes) of the stages from `start` and the head, and those of some auxiliary classifiers."""
+        aside = {}
+        for index, stage in enumerate(list(self.stages.values())[start:], start=start + 1):
+            x = stage(x)
+            for name in taps:
+                if self._tapped[name] == index:
+                    aside[name] = self.taps[name](x)
+        return self.finish(x), aside
+
+    def embed(self, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:
+        """Return the output of a stage, the last where none is named: its mean over the picture (N, C), or the map (N, C, h, w)."""
+        stop = None if at is None else 1 + list(self.stages).index(at)
+        x = self.run(x, stop=stop)
+        return pool(x) if pooled else x
 
     def owned(self) -> Iterator[tuple[Parameter, nn.Parameter]]:
-        """Every parameter once, in order: its name in the library and its stage, and itself; the head's last."""
+        """Every parameter once, in order: its name in the library and its stage, and itself; then the head's, then the taps'."""
         for stage, module in self.stages.items():
             for name, parameter in module.named_parameters():
                 yield Parameter(name, stage), parameter
         for name, parameter in self.head.named_parameters():
             yield Parameter(f"{HEAD}.{name}", HEAD), parameter
+        for name, parameter in self.taps.named_parameters():
+            yield Parameter(name, AUX), parameter
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every parameter and buffer by the library's name, the head's under "head."."""
         named = {name: tensor for module in self.stages.values() for name, tensor in module.state_dict().items()}
-        return named | {f"{HEAD}.{name}": tensor for name, tensor in self.head.state_dict().items()}
+        return named | {f"{HEAD}.{name}": tensor for name, tensor in self.head.state_dict().items()} | self.taps.state_dict()
 
 
 def pool(x: Tensor) -> Tensor:
@@ -109,7 +172,8 @@ def build(
 ) -> Network:
     """Build a network with random weights that depend on the seed alone.
 
-    The head draws from a generator state of its own, so arms of one seed begin with the same head where shapes agree.
+    The head draws from a generator state of its own, so arms of one seed begin with the same head where shapes agree; so do the
+    auxiliary classifiers.
 
     Args:
         backbone: The plugin.
@@ -127,18 +191,23 @@ def build(
         stages = plugin.call(backbone.build, *([] if backbone_options is None else [backbone_options]))
         torch.manual_seed(seed + 1)
         top = plugin.call(head.build, backbone.features, classes, head_options)
+        torch.manual_seed(seed + 2)
+        taps = {name: plugin.call(tap.build, classes) for name, tap in backbone.taps.items()}
     if not isinstance(stages, Mapping) or tuple(stages) != tuple(backbone.stages):
         raise PluginError(
             f"{backbone.build}: builds the stages {list(stages) if isinstance(stages, Mapping) else stages}.",
             f"it declares {list(backbone.stages)}",
         )
-    for target, module in ((head.build, top), *((backbone.build, stage) for stage in stages.values())):
+    built = [(head.build, top), *((backbone.build, stage) for stage in stages.values())]
+    built += [(tap.build, taps[name]) for name, tap in backbone.taps.items()]
+    for target, module in built:
         if not isinstance(module, nn.Module):
             raise PluginError(f"{target}: gave {type(module).__name__}, not a torch.nn.Module.")
     assert isinstance(top, nn.Module)  # just seen; for the type checker
-    network = Network(stages, top)
+    aside = {name: module for name, module in taps.items() if isinstance(module, nn.Module)}
+    network = Network(stages, top, aside, backbone.tapped, pools=not head.maps)
     for parameter, _ in network.owned():
-        declared = backbone.stages.get(parameter.stage, (HEAD,))
+        declared = backbone.stages.get(parameter.stage, (HEAD, *taps))
         if not any(parameter.name == module or parameter.name.startswith(f"{module}.") for module in declared):
             raise PluginError(
                 f"{backbone.build}: stage {parameter.stage} holds {parameter.name}, which it does not declare.",
@@ -182,6 +251,8 @@ def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
     for module in (*network.stages.values(), network.head):
         _mode_(module, around)
         around = module.training
+    for module in network.taps.values():
+        _mode_(module, False)
 
 
 def _mode_(module: nn.Module, around: bool) -> None:

@@ -6,13 +6,14 @@ The rule: the most specific key wins (module path, deeper before shallower; then
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tlkit.errors import TlkitError, nearest
 from tlkit.recipe import Rate, Until
 from tlkit.wording import dotted
 
 HEAD, BACKBONE = "head", "backbone"
+AUX = "head.aux"  # the auxiliary classifiers; what reaches the head reaches them where no key names them
 Freeze = Mapping[str, bool | Until]
 Rates = Mapping[str, float | Rate]
 
@@ -23,7 +24,7 @@ class Parameter:
 
     Attributes:
         name: The library's, "layer1.0.conv1.weight"; of the head "head.weight".
-        stage: The stage that owns it, or "head".
+        stage: The stage that owns it, or "head", or "head.aux".
     """
 
     name: str
@@ -60,13 +61,15 @@ def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> tuple[int,
     """Return how specific a key is for a parameter, larger wins, or None where it does not reach it.
 
     Args:
-        key: "head", "backbone", a stage, or a module path.
+        key: "head", "head.aux", "backbone", a stage, or a module path.
         parameter: The parameter.
         stages: Every stage name; a key that is one means the stage.
     """
     if key == BACKBONE:
-        return (0, 0) if parameter.stage != HEAD else None
-    if key == HEAD or key in stages:
+        return (0, 0) if parameter.stage not in (HEAD, AUX) else None
+    if key == HEAD and parameter.stage == AUX:
+        return (0, 1)
+    if key in (HEAD, AUX) or key in stages:
         return (1, 0) if parameter.stage == key else None
     whole = parameter.name == key or parameter.name.startswith(f"{key}.")
     return (2, key.count(".") + 1) if whole else None
@@ -78,8 +81,18 @@ def winner(keys: Iterable[str], parameter: Parameter, stages: Sequence[str]) -> 
     return max(ranked)[1] if ranked else None
 
 
-def divide(parameters: Sequence[Parameter], stages: Sequence[str], freeze: Freeze, rates: Rates, *, epochs: int) -> Partition:
+def divide(
+    parameters: Sequence[Parameter],
+    stages: Sequence[str],
+    freeze: Freeze,
+    rates: Rates,
+    *,
+    epochs: int,
+    tapped: Mapping[str, int] | None = None,
+) -> Partition:
     """Apply both maps to every parameter.
+
+    An auxiliary classifier does not train before something at or before its tap does: until then it would teach nobody.
 
     Args:
         parameters: In order from input to output, the head's last.
@@ -87,12 +100,28 @@ def divide(parameters: Sequence[Parameter], stages: Sequence[str], freeze: Freez
         freeze: The recipe's map.
         rates: The recipe's map.
         epochs: Of the schedule; what is frozen for as long or longer never trains.
+        tapped: Auxiliary classifier -> how many leading stages it reads.
     """
-    owned = []
+    owned: list[Owned] = []
     for parameter in parameters:
         key = winner(freeze, parameter, stages)
         owned.append(Owned(parameter, _trains_from(freeze[key] if key else False, epochs), winner(rates, parameter, stages)))
+    begins = {name: first_trained(owned, stages[:count]) for name, count in (tapped or {}).items()}
+    owned = [_with_its_tap(each, begins) if each.parameter.stage == AUX else each for each in owned]
     return Partition(tuple(owned), tuple(_unused(owned, stages, freeze, rates, epochs)))
+
+
+def first_trained(owned: Iterable[Owned], stages: Iterable[str]) -> int | None:
+    """Return the epochs done when the first parameter of some stages begins to train; None for never."""
+    begins = {each.trains_from for each in owned if each.parameter.stage in set(stages)} - {None}
+    return min((begin for begin in begins if begin is not None), default=None)
+
+
+def _with_its_tap(owned: Owned, begins: Mapping[str, int | None]) -> Owned:
+    before = begins.get(owned.parameter.name.partition(".")[0])
+    if owned.trains_from is None or before is None:
+        return replace(owned, trains_from=None)
+    return replace(owned, trains_from=max(owned.trains_from, before))
 
 
 def problems(
@@ -115,7 +144,7 @@ def problems(
             reached = list(dict.fromkeys(p.stage for p in names if matches(key, p, stages) is not None))
             if not reached:
                 found.append(_no_owner(table, key, names, stages, backbone))
-            elif len(reached) > 1 and key != BACKBONE:
+            elif len(reached) > 1 and key not in (BACKBONE, HEAD):
                 found.append(
                     TlkitError(f"{dotted(table, key)}: lies above several stages: {', '.join(reached)}.", "name the stages")
                 )
@@ -129,17 +158,19 @@ def problems(
     return found
 
 
-def names_only(stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates) -> list[Parameter]:
+def names_only(
+    stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates, *, taps: Iterable[str] = ()
+) -> list[Parameter]:
     """Stand-ins for parameters, from what a plugin declares: one per owned module and per module path that a map names.
 
     With these, stage names and stage rates can be checked before any network is built.
     """
     parameters = [Parameter(f"{module}.*", stage) for stage, modules in stages.items() for module in modules]
-    for key in {*freeze, *rates} - {HEAD, BACKBONE, *stages}:
-        for stage, modules in (*stages.items(), (HEAD, (HEAD,))):
+    for key in {*freeze, *rates} - {HEAD, AUX, BACKBONE, *stages}:
+        for stage, modules in (*stages.items(), (HEAD, (HEAD,)), (AUX, tuple(taps))):
             if any(_below(key, module) for module in modules):
                 parameters.append(Parameter(f"{key}.*", stage))
-    return [*parameters, Parameter(f"{HEAD}.*", HEAD)]
+    return [*parameters, Parameter(f"{HEAD}.*", HEAD), *(Parameter(f"{tap}.*", AUX) for tap in taps)]
 
 
 def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[str], *, tensors: bool) -> list[TlkitError]:
@@ -150,7 +181,7 @@ def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[st
             continue  # whether anything is left of it is known when the network is built
         if owned.trains_from is not None and owned.group is None:
             missing[owned.parameter.stage] = missing.get(owned.parameter.stage, 0) + 1
-    whole = all(key in (HEAD, BACKBONE) or _below(key, HEAD) for key in keys)
+    whole = all(key in (HEAD, AUX, BACKBONE) or _below(key, HEAD) for key in keys)
     if whole and len(stages) > 1 and missing.keys() >= set(stages):
         missing = {BACKBONE: sum(missing.pop(stage) for stage in stages), **missing}
     found = []
@@ -183,7 +214,7 @@ def _no_owner(table: str, key: str, names: Sequence[Parameter], stages: Sequence
         for parts in [p.name.removesuffix(".*").split(".")]
         for end in range(1, len(parts) + 1)
     }
-    choices = [BACKBONE, *stages, HEAD]
+    choices = [BACKBONE, *stages, HEAD, *dict.fromkeys(p.stage for p in names if p.stage == AUX)]
     what = f"owns no parameter of {backbone}." if "." in key else f'{backbone} has no stage "{key}".'
     where = f"{dotted(table, key)}: {what}"
     return TlkitError(where, f"stages: {', '.join(stages)}", nearest(key, [*choices, *sorted(modules)]))

@@ -6,6 +6,7 @@ The rule: `apply` does exactly what the plan says, and each choice that was made
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tlkit.errors import RunFolderError
 from tlkit.execution import PLAIN, Form, PrefixPlan
+from tlkit.partition import AUX, HEAD
 from tlkit.plugin import Convention
 from tlkit.recipe import Arm
 
@@ -86,6 +88,7 @@ class PhasePlan:
         steps: Optimizer steps in it.
         reason: Why the cut is where it is.
         fixed: How the prefix runs; None where there is none.
+        taps: Auxiliary classifiers that run, with the weight of their losses.
     """
 
     first: int
@@ -95,6 +98,7 @@ class PhasePlan:
     steps: int
     reason: str
     fixed: PrefixPlan | None = None
+    taps: Mapping[str, float] = field(default_factory=dict)
 
     def views(self, period: int) -> tuple[int, ...]:
         """Return which of so many fixed views the phase's epochs use, ascending; epoch 1 uses view 0."""
@@ -178,7 +182,7 @@ class Plan:
         image_size: Side of the network's input, pixels.
         batch_size: Images of one forward pass.
         input: How pixels reach the network.
-        stages: In order, the head last.
+        stages: In order, then the head, then the auxiliary classifiers together as "head.aux".
         parameters: Every one, in order.
         groups: Of the optimizer.
         phases: In order.
@@ -189,6 +193,7 @@ class Plan:
         unused: What the recipe says that has no effect.
         warnings: What a person should think twice about.
         choices: What was decided for the person.
+        pools: The head reads pooled features, not the map.
         form: Of the training step, throughout the run.
         folder: Where the recipe's relative paths begin.
         format: Of this record.
@@ -212,9 +217,15 @@ class Plan:
     unused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    pools: bool = True
     form: Form = PLAIN
     folder: str = "."
     format: int = field(default=FORMAT)
+
+    @property
+    def depth(self) -> int:
+        """Stages of the backbone."""
+        return sum(stage.name not in (HEAD, AUX) for stage in self.stages)
 
     @property
     def total(self) -> int:

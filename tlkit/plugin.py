@@ -9,13 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tlkit.errors import DataError, PluginError, TlkitError, reason
+from tlkit.trained import CAFFE, IMAGENET, Convention, Download, Weights, pytorch
+
+__all__ = [
+    "CAFFE", "IMAGENET", "Backbone", "Convention", "Dataset", "Download", "Family", "Found", "Head", "Images", "Options", "Split", "Tap",
+    "Weights", "call", "pytorch",
+]  # fmt: skip
 
 
 class Options(BaseModel):
@@ -24,72 +29,27 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
-class Convention:
-    """How pixels must be handed to a network: a property of its weights.
-
-    A pixel value v of 0..255 becomes (v * range / 255 - mean) / std, per channel, in the order of `channels`.
-
-    Attributes:
-        channels: Order of the three channels.
-        range: What the brightest pixel is before mean and std: 1.0 (torch) or 255.0 (Caffe).
-        mean: Per channel, in units of `range`.
-        std: Per channel, in units of `range`.
-        resize: Filter of the antialiased resize.
-        crop: Part of the resized short side that the centre crop keeps, 0 < crop <= 1.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    channels: Literal["rgb", "bgr"] = "rgb"
-    range: float = 1.0
-    resize: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    crop: float = 0.875
-
-
 _RESERVED = ("head", "backbone")  # keys of freeze and lr_groups that are no stage
-# Mean and std of ImageNet's training images, RGB 0..1: Krizhevsky et al. 2012 as used by torchvision's reference training.
-IMAGENET = Convention(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
-class Download:
-    """A file to fetch, and how to know that it is right.
+class Tap:
+    """An auxiliary classifier: it reads a stage's output, helps to train what lies before it, and is no part of the answer.
 
     Attributes:
-        url: http or https address; the checksum is what is trusted.
-        checksum: "sha256:<hex>" or "md5:<hex>"; sha256 may be a prefix of at least 8 digits, as in torch's file names.
-        filename: Name under which it is kept.
-        archive: Unpack it (.tar.gz, .zip) after the check.
+        build: "module:function"(classes) -> torch.nn.Module from that output to logits (N, classes), random weights. Its own
+            parameter names are those that the library has below the tap's.
+        after: The stage that it reads.
+        classifier: Name of its last layer below the tap's own, dropped on loading: a file's classes are others.
+        weight: What its loss counts beside the main loss.
+        minimum_size: Smallest side of the images in pixels that it can be run with.
     """
 
-    url: str
-    checksum: str
-    filename: str
-    archive: bool = False
-
-
-@dataclass(frozen=True)
-class Weights:
-    """One set of trained weights that a backbone offers.
-
-    Attributes:
-        source: A Download, or "package:DISTRIBUTION:PATH" for a file inside an installed distribution
-            (PATH relative to site-packages).
-        input: The convention these weights were trained with.
-        rename: "module:function", applied to the loaded tensors {name: tensor} -> {name: tensor} where the file does not
-            use the library's names; "" where it does. The tensors come in the file's order, classifier included.
-        classes: Number of classes of the classifier in the file.
-        licence: Of the weights.
-        summary: One line.
-    """
-
-    source: Download | str
-    input: Convention
-    rename: str = ""
-    classes: int = 1000
-    licence: str = ""
-    summary: str = ""
+    build: str
+    after: str
+    classifier: str
+    weight: float
+    minimum_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,10 +63,12 @@ class Backbone:
             own parameter names are those of the library that the backbone comes from (see `tlkit.network.Stage`).
         stages: Stage -> the library's module names that it owns.
         features: Length of the pooled output.
-        classifier: The library's name of the classifier, dropped on loading and written when a linear head is exported.
+        classifier: The library's name of the classifier, dropped on loading and written when a head like it is exported.
+        maps: That classifier reads the feature map, not its mean.
         library: Where the names come from, "torchvision.models.resnet18".
         input: Convention of random weights, so that every arm of a recipe sees the same pixels.
         weights: Named weights.
+        taps: Auxiliary classifiers by the library's module name, "AuxLogits".
         options: The plugin's own options.
         image_size: Usual input side in pixels.
         minimum_size: Smallest input side in pixels.
@@ -117,9 +79,11 @@ class Backbone:
     stages: Mapping[str, tuple[str, ...]]
     features: int
     classifier: str
+    maps: bool = False
     library: str = ""
     input: Convention = IMAGENET
     weights: Mapping[str, Weights] = field(default_factory=dict)
+    taps: Mapping[str, Tap] = field(default_factory=dict)
     options: type[BaseModel] | None = None
     image_size: int = 224
     minimum_size: int = 32
@@ -129,10 +93,20 @@ class Backbone:
         """Raise PluginError where a field is of another kind than declared."""
         _check_stages(self.build, self.stages)
         _check_options(self.build, self.options)
+        for name, tap in self.taps.items():
+            if tap.after not in self.stages:
+                raise PluginError(
+                    f"{self.build}: tap {name} reads {tap.after}, which is no stage.", f"stages: {', '.join(self.stages)}"
+                )
         for name in ("features", "image_size", "minimum_size"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise PluginError(f"{self.build}: {name} is {value!r}.", "a whole number, at least 1")
+
+    @property
+    def tapped(self) -> dict[str, int]:
+        """Tap -> how many leading stages it reads."""
+        return {name: 1 + list(self.stages).index(tap.after) for name, tap in self.taps.items()}
 
 
 @dataclass(frozen=True)
@@ -142,18 +116,24 @@ class Head:
     Attributes:
         build: "module:function"(features, classes, options) -> torch.nn.Module from (N, features) to logits (N, classes).
         options: The plugin's own options.
-        linear: The module is one torch.nn.Linear, so its tensors can be exported under the backbone's classifier.
+        linear: Its own tensors are the weight and bias of one layer, so they can be exported under the backbone's classifier.
+        maps: It reads the feature map (N, features, h, w), not its mean.
         summary: One line.
     """
 
     build: str
     options: type[BaseModel] | None = None
     linear: bool = False
+    maps: bool = False
     summary: str = ""
 
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model."""
         _check_options(self.build, self.options)
+
+    def fits(self, backbone: Backbone) -> bool:
+        """Return whether it is the classifier that the backbone's library has, so that the library can load it."""
+        return self.linear and self.maps == backbone.maps
 
 
 @dataclass(frozen=True)
@@ -164,11 +144,13 @@ class Split:
         labels: (N,) int64, 0 <= label < number of classes.
         files: N image files, or empty.
         pixels: (N, H, W, 3) uint8 RGB, or None. A grey set may hand over a broadcast view (no copy, read-only).
+        groups: (N,) names of what belongs together, patients for instance, or None: a split never parts them.
     """
 
     labels: NDArray[np.int64]
     files: tuple[Path, ...] = ()
     pixels: NDArray[np.uint8] | None = None
+    groups: NDArray[np.str_] | None = None
 
 
 @dataclass(frozen=True)
@@ -234,6 +216,21 @@ class Dataset:
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model."""
         _check_options(self.read, self.options)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Plugins of one kind under names of their own: the entry point `medmnist` offers "medmnist:pneumoniamnist" and others.
+
+    Attributes:
+        make: "module:function"(name) -> Backbone, Dataset or Head; it raises `tlkit.errors.PluginError` for a name that it has not.
+        names: The usual ones, as `tlkit show` lists them; there may be more.
+        summary: One line.
+    """
+
+    make: str
+    names: tuple[str, ...]
+    summary: str = ""
 
 
 def call(target: str, *arguments: object) -> object:

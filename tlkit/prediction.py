@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from tlkit import network as networks
 from tlkit import reading, resolve, runfolder, weights
 from tlkit.engine import data, decode, evaluate
-from tlkit.errors import DataError, RunFolderError
+from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import Network
 from tlkit.plugin import Convention
 
@@ -26,7 +27,6 @@ class Predictor:
     Attributes:
         network: With its weights, on the device.
         classes: Class names in output order.
-        features: Length of an embedding.
         convention: How pixels reach it.
         image_size: Side of its input, pixels.
         batch_size: Images at a time.
@@ -35,7 +35,6 @@ class Predictor:
 
     network: Network
     classes: tuple[str, ...]
-    features: int
     convention: Convention
     image_size: int
     batch_size: int
@@ -50,18 +49,35 @@ class Predictor:
         Raises:
             DataError: a file cannot be decoded, or the images are of another kind.
         """
-        return self._each(images, evaluate.probabilities, width=len(self.classes))
+        return self._each(images, evaluate.probabilities)
 
-    def embed(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return pooled features (N, features)."""
-        return self._each(images, evaluate.embeddings, width=self.features)
+    def embed(
+        self, images: Sequence[str | Path] | NDArray[np.uint8], *, at: str | None = None, pooled: bool = True
+    ) -> NDArray[np.float32]:
+        """Return the output of a stage, the last where none is named.
+
+        Args:
+            images: Files, or (N, H, W, 3) uint8 RGB.
+            at: The stage.
+            pooled: Return the mean over the picture (N, C), not the map (N, C, h, w).
+
+        Raises:
+            TlkitError: there is no such stage.
+            DataError: a file cannot be decoded, or the images are of another kind.
+        """
+        stages = list(self.network.stages)
+        if at is not None and at not in stages:
+            raise TlkitError(f'embed: there is no stage "{at}".', f"stages: {', '.join(stages)}", nearest(at, stages))
+        return self._each(images, partial(evaluate.embeddings, at=at, pooled=pooled))
 
     def _each(
-        self, images: Sequence[str | Path] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor], *,
-        width: int,
-    ) -> NDArray[np.float32]:  # fmt: skip
+        self, images: Sequence[str | Path] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor]
+    ) -> NDArray[np.float32]:
         images = _checked(images)
-        rows = [np.zeros((0, width), np.float32)]
+        if not len(images):  # of which the shape of an answer is learned all the same
+            blank = np.zeros((1, self.image_size, self.image_size, 3), np.uint8)
+            return answer(self.network, self._input(blank)).cpu().numpy()[:0]
+        rows = []
         for start in range(0, len(images), self.batch_size):
             rows.append(answer(self.network, self._input(images[start : start + self.batch_size])).cpu().numpy())
         return np.concatenate(rows)
@@ -100,7 +116,7 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
     )  # fmt: skip
     weights.load_whole_(network, folder / runfolder.WEIGHTS, backbone=built.backbone)
     convention = runfolder.convention(folder)
-    return Predictor(network.to(device).eval(), classes, built.backbone.features, convention, size, batch, device)
+    return Predictor(network.to(device).eval(), classes, convention, size, batch, device)
 
 
 def _checked(images: object) -> Sequence[Path] | NDArray[np.uint8]:

@@ -7,20 +7,37 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
 from tlkit.augmentations import Augmentations, Views
+from tlkit.learning import Adam, AdamW, Constant, Cosine, EarlyStopping, LossTable, OneCycle, PositiveRate, Sgd, Step
+from tlkit.table import LARGEST, Table
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # recipe and arm names become folder names
 LONGEST = 80  # characters of such a name; the folder's own name adds seed and digest to it
 FORMAT: Final = 1
-LARGEST = 1e38  # of a learning rate or weight decay: float32, which they become, ends at 3.4e38
 
 
-class Table(BaseModel):
-    """A table of the recipe: unknown keys, NaN and silent conversions are errors."""
+def _table_or(scalar: str) -> Discriminator:
+    return Discriminator(lambda value: "=table" if isinstance(value, (dict, BaseModel)) else scalar)
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+Three = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class InputTable(Table):
+    """How pixels are handed to the network: (pixel * range / 255 - mean) / std, channel by channel."""
+
+    channels: Literal["rgb", "bgr"] = Field(default="rgb", description="their order")
+    range: float = Field(default=1.0, gt=0, description="what the brightest pixel is before mean and std")
+    mean: Three = Field(description="of each channel, in that order and range")
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] = Field(description="likewise")
+    resize: Literal["nearest", "bilinear", "bicubic"] = Field(default="bilinear", description="filter of the resize")
+
+
+InputValue = Annotated[
+    Annotated[Literal["torch", "caffe"], Tag("=name")] | Annotated[InputTable, Tag("=table")], _table_or("=name")
+]
 
 
 class BackboneTable(Table):
@@ -28,6 +45,9 @@ class BackboneTable(Table):
 
     name: str = Field(min_length=1, description="a backbone that `tlkit list` shows")
     weights: str = Field(description='a name the plugin offers, "none", a file, or "run:PATH" (an earlier run)')
+    input: InputValue | None = Field(
+        default=None, description="how pixels reach the network, where the weights do not say it or say something else"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
 
 
@@ -35,22 +55,40 @@ class HeadTable(Table):
     """What stands on the backbone's pooled output."""
 
     kind: str = Field(default="linear", description="a head that `tlkit list` shows")
+    aux_weight: float | None = Field(
+        default=None,
+        ge=0,
+        description="of the auxiliary classifiers' losses beside the main one; the backbone's own where not given",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
 
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Fractions = Annotated[list[Fraction], Field(min_length=3, max_length=3)]
+
+
 class SplitTable(Table):
-    """Which of the training images are trained on; every choice is class-balanced and seeded."""
+    """Which images are trained on; every choice is class-balanced and seeded, and images of one group stay on one side."""
 
     train: int | None = Field(default=None, ge=1, description="training images in all, as even over the classes as can be")
     train_per_class: int | None = Field(default=None, ge=1, description="training images of each class")
     validation: float = Field(
         default=0.1, ge=0, lt=1, description="part of the training images held out, taken from those not trained on"
     )
+    fractions: Fractions | None = Field(
+        default=None, description="train, validation and test as parts of all images, whatever split the data set has"
+    )
 
     @model_validator(mode="after")
     def _one_count(self) -> SplitTable:
         if self.train is not None and self.train_per_class is not None:
             raise ValueError("train and train_per_class are both given; give one")
+        if self.fractions is None:
+            return self
+        if {"train", "train_per_class", "validation"} & self.model_fields_set:
+            raise ValueError("fractions says it all; leave train, train_per_class and validation out")
+        if self.fractions[0] == 0 or abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(f"fractions are {self.fractions}; they add up to 1, and the first is more than 0")
         return self
 
 
@@ -95,120 +133,10 @@ class Rate(Table):
     momentum: float | None = Field(default=None, ge=0, lt=1, description="sgd only; the optimizer's where not given")
 
 
-def _table_or(scalar: str) -> Discriminator:
-    return Discriminator(lambda value: "=table" if isinstance(value, (dict, BaseModel)) else scalar)
-
-
 FreezeValue = Annotated[Annotated[bool, Tag("=bool")] | Annotated[Until, Tag("=table")], _table_or("=bool")]
-PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
 RateValue = Annotated[Annotated[PositiveRate, Tag("=rate")] | Annotated[Rate, Tag("=table")], _table_or("=rate")]
 
 
-class OptimizerTable(Table):
-    """What every optimizer has."""
-
-    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
-    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
-    ema: float | None = Field(
-        default=None, gt=0, lt=1, description="part of the running mean of the weights that a step keeps; the mean is evaluated"
-    )
-
-
-class Sgd(OptimizerTable):
-    """torch.optim.SGD."""
-
-    name: Literal["sgd"]
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(default=0.0, ge=0, le=LARGEST)
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Sgd:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov = true needs a momentum above 0")
-        return self
-
-
-class Adam(OptimizerTable):
-    """torch.optim.Adam."""
-
-    name: Literal["adam"]
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        default=(0.9, 0.999), strict=False
-    )
-    eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0, le=LARGEST)
-
-
-class AdamW(Adam):
-    """torch.optim.AdamW."""
-
-    name: Literal["adamw"]  # type: ignore[assignment]  # narrows the discriminator on purpose
-    weight_decay: float = Field(default=0.01, ge=0, le=LARGEST)
-
-
-class ScheduleTable(Table):
-    """What every schedule has."""
-
-    epochs: int = Field(default=10, ge=1)
-
-
-class Warmed(ScheduleTable):
-    """A schedule that may begin with a linear warm-up."""
-
-    warmup_epochs: float = Field(default=0.0, ge=0, description="epochs of linear rise from near 0 to the peak rate")
-
-
-class Constant(Warmed):
-    """The peak rate throughout."""
-
-    name: Literal["constant"]
-
-
-class Step(Warmed):
-    """The rate times gamma every so many epochs, or at given epochs."""
-
-    name: Literal["step"]
-    every: int | None = Field(default=None, ge=1, description="epochs between two drops")
-    milestones: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, description="epochs after which the rate drops")
-    gamma: float = Field(default=0.1, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Step:
-        if (self.every is None) == (not self.milestones):
-            raise ValueError("give either every or milestones, in epochs")
-        return self
-
-
-class Cosine(Warmed):
-    """Half a cosine from the peak rate down to `final` times the peak."""
-
-    name: Literal["cosine"]
-    final: float = Field(default=0.0, ge=0, lt=1, description="last rate as a part of the peak")
-
-
-class OneCycle(ScheduleTable):
-    """Half a cosine up from peak / start_div, half a cosine down to peak / start_div / end_div."""
-
-    name: Literal["one_cycle"]
-    rise: float = Field(default=0.3, gt=0, lt=1, description="part of the run that the rise takes")
-    start_div: float = Field(default=25.0, gt=1)
-    end_div: float = Field(default=1e4, gt=1)
-
-
-class LossTable(Table):
-    """Cross-entropy."""
-
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-
-
-class EarlyStopping(Table):
-    """Stop when no epoch beat the best one (validation accuracy, then loss) for so long."""
-
-    patience: int = Field(ge=1, description="epochs")
-
-
-# The optimizer and the schedule where a recipe names none.
 USUAL = {"optimizer": "adamw", "schedule": "one_cycle"}
 
 

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import entrypoints
 
+from tlkit import plugin
 from tlkit.errors import PluginError, nearest, reason
-from tlkit.plugin import Backbone, Dataset, Head
+from tlkit.plugin import Backbone, Dataset, Family, Head
 
 Plugin = TypeVar("Plugin", bound=Backbone | Dataset | Head)
 
@@ -87,11 +88,36 @@ def entries(kind: type) -> tuple[Entry, ...]:
 
 
 def get(kind: type[Plugin], name: str) -> Plugin:
-    """Load the plugin of a name.
+    """Load the plugin of a name, "resnet18", or of a family's, "medmnist:pneumoniamnist".
 
     Raises:
         PluginError: nobody offers it, two do, it does not import, or it is something else.
     """
+    family, colon, member = name.partition(":")
+    value = _load(kind, family)
+    if colon and isinstance(value, Family):
+        made = plugin.call(value.make, member)
+        if not isinstance(made, kind):
+            raise PluginError(f"{value.make}: gave {type(made).__name__} for {member}, not a tlkit.plugin.{kind.__name__}.")
+        return made
+    if isinstance(value, Family):
+        raise PluginError(
+            f'{_NOUNS[kind]} "{name}": is a family; say which of it.',
+            f"{name}:{value.names[0]}" if value.names else "",
+            f"names: {', '.join(value.names)}",
+        )
+    if colon:
+        raise PluginError(f'{_NOUNS[kind]} "{name}": {family} is no family.', f'"{family}"')
+    return value
+
+
+def family(kind: type[Plugin], name: str) -> Family | None:
+    """Return the family of a name that is one; None where it is a plugin of its own."""
+    value = _load(kind, name)
+    return value if isinstance(value, Family) else None
+
+
+def _load(kind: type[Plugin], name: str) -> Plugin | Family:
     noun = _NOUNS[kind]
     offered = entries(kind)
     found = [entry for entry in offered if entry.name == name]
@@ -110,16 +136,21 @@ def get(kind: type[Plugin], name: str) -> Plugin:
             f'{noun} "{name}": the plugin of {entry.distribution} {entry.version} does not import: {reason(error)}.',
             f"its module is {entry.target.partition(':')[0]}; reinstall it, pip install --force-reinstall {entry.distribution}",
         ) from error
-    if not isinstance(value, kind):
+    if not isinstance(value, kind | Family):
         raise PluginError(
             f'{noun} "{name}": {entry.target} of {entry.distribution} is a {type(value).__name__}, not a tlkit.plugin.{kind.__name__}.'
         )
     return value
 
 
+def offers(kind: type, name: str) -> bool:
+    """Return whether somebody offers a name, or its family."""
+    return any(found.name == name.partition(":")[0] for found in entries(kind))
+
+
 def entry(kind: type, name: str) -> Entry:
     """Return who offers a name that `get` accepted."""
-    return next(found for found in entries(kind) if found.name == name)
+    return next(found for found in entries(kind) if found.name == name.partition(":")[0])
 
 
 def _parse(text: str) -> configparser.ConfigParser:

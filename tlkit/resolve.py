@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from tlkit import partition, reading, registry, runfolder, sources
 from tlkit.errors import Interim, RecipeError, TlkitError
-from tlkit.plugin import Backbone, Convention, Dataset, Head
-from tlkit.recipe import UNKNOWN, Arm, OneCycle, Rate, Recipe
+from tlkit.learning import OneCycle
+from tlkit.plugin import CAFFE, IMAGENET, Backbone, Convention, Dataset, Head
+from tlkit.recipe import UNKNOWN, Arm, InputTable, Rate, Recipe
 from tlkit.registry import Plugin
 from tlkit.sources import Places
 from tlkit.wording import dotted
@@ -35,6 +36,7 @@ class Resolved:
         head_options: Likewise.
         convention: How pixels reach the network.
         image_size: Side of the network's input, pixels.
+        trained: The convention that its weights were trained with, where that is known; None for random weights and files.
     """
 
     recipe: str
@@ -48,6 +50,7 @@ class Resolved:
     head_options: BaseModel | None
     convention: Convention
     image_size: int
+    trained: Convention | None = None
 
 
 def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, dict[str, Resolved]]:
@@ -165,11 +168,17 @@ class _Resolver:
             self.problems += _backbone_problems(arm, backbone)
         if self.problems or backbone is None or dataset is None or head is None or convention is None:
             return self.problems
+        trained = (
+            convention if arm.backbone.weights in backbone.weights or arm.backbone.weights.startswith(sources.RUN) else None
+        )
+        if arm.backbone.input is not None:
+            convention = _given(arm.backbone.input, convention)
         if arm.data.crop is not None:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
         return Resolved(
             self.recipe, self.name, _filled(arm, options), backbone, dataset, head,
             options["backbone"], options["data"], options["head"], convention, arm.data.image_size or backbone.image_size,
+            trained,
         )  # fmt: skip
 
     def _plugin(self, kind: type[Plugin], name: str, place: str) -> Plugin | None:
@@ -204,6 +213,14 @@ class _Resolver:
         return backbone.weights[value].input if value in backbone.weights else backbone.input
 
 
+def _given(value: Literal["torch", "caffe"] | InputTable, usual: Convention) -> Convention:
+    """The convention that a recipe gives; the part that the centre crop keeps is the usual one."""
+    if value == "torch" or value == "caffe":
+        return dataclasses.replace(IMAGENET if value == "torch" else CAFFE, crop=usual.crop)
+    mean, std = ((a, b, c) for a, b, c in (value.mean, value.std))
+    return Convention(mean, std, value.channels, value.range, value.resize, usual.crop)
+
+
 def weights_of_run(path: Path) -> Path:
     """Return the weights file of a run's folder, or of a recipe's best run."""
     return runfolder.choose(path) / runfolder.WEIGHTS
@@ -211,9 +228,9 @@ def weights_of_run(path: Path) -> Path:
 
 def _backbone_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
     """What can be said of the maps and the image size from what the plugin declares."""
-    names = partition.names_only(backbone.stages, arm.freeze, arm.lr_groups)
+    names = partition.names_only(backbone.stages, arm.freeze, arm.lr_groups, taps=backbone.taps)
     stages = tuple(backbone.stages)
-    divided = partition.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs)
+    divided = partition.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, tapped=backbone.tapped)
     yield from partition.problems(
         divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
     )

@@ -237,6 +237,8 @@ def _evaluated(images: Images, chosen: Chosen, part: Callable[[str, Indices], Pa
         held = part("train", chosen.validation)
     if "test" in images.splits:
         test = part("test", np.arange(len(images.splits["test"].labels)))
+    elif chosen.test is not None and len(chosen.test):
+        test = part("train", chosen.test)
     for name, each in (("validation", held), ("test", test)):
         if each is not None and not len(each.indices):
             raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")

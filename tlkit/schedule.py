@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tlkit.recipe import Constant, Cosine, OneCycle, Step
+from tlkit.learning import Constant, Cosine, OneCycle, Step
 
 Schedule = Constant | Step | Cosine | OneCycle
 

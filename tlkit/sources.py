@@ -8,16 +8,15 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel
 
 from tlkit import download, files, plugin
-from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing, nearest
-from tlkit.plugin import Backbone, Dataset, Download, Found, Images, Split
+from tlkit.errors import DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing, nearest
+from tlkit.plugin import Backbone, Dataset, Download, Found
 
 NONE, RUN = "none", "run:"
 
@@ -63,15 +62,18 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
     if not dataset.files and not dataset.find:
         return Found(Path(), ())
     looked = list(_folders(name, dataset, options, places))
-    if dataset.find:
-        return _find_by_plugin(name, dataset, options, looked)
+    if dataset.find and not dataset.downloads:
+        return _find_folder(name, dataset, options, looked)
     for folder in looked:
-        if all((folder / file).is_file() for file in dataset.files):
+        if dataset.find and folder.is_dir():
+            with contextlib.suppress(DataMissing):
+                return _find_by_plugin(dataset, folder, options)
+        elif dataset.files and all((folder / file).is_file() for file in dataset.files):
             return Found(folder, tuple(folder / file for file in dataset.files))
     why = _download_data(name, dataset, options, places) if fetch else None
     if why is None and fetch:
         return find_data(name, dataset, options, places, fetch=False)
-    missing = [file for file in dataset.files if not looked or not (looked[0] / file).is_file()]
+    missing = [file for file in dataset.files if not looked or not (looked[0] / file).is_file()] or [dataset.subfolder or name]
     raise DataMissing(
         f'data.name: "{name}" is not on this machine: {", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""} not found.',
         *(f"looked in {folder}" for folder in looked),
@@ -79,60 +81,6 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
         f"put the files of {dataset.subfolder or name} in one of these folders, or name their folder with --data",
         "to try the recipe without them: --set data.name=synthetic",
     )
-
-
-def read_data(dataset: Dataset, found: Found, options: BaseModel | None) -> Images:
-    """Let the plugin read what was found, and check what it hands over.
-
-    Raises:
-        DataError: as the plugin says it.
-        PluginError: it broke the contract of `tlkit.plugin.Images`.
-    """
-    images = plugin.call(dataset.read, found, options)
-    if not isinstance(images, Images) or not isinstance(images.splits, Mapping) or "train" not in images.splits:
-        raise PluginError(f"{dataset.read}: gave {type(images).__name__}, not tlkit.plugin.Images with a split named train.")
-    _check_classes(dataset.read, images.classes)
-    for name, split in images.splits.items():
-        _check_split(dataset.read, name, split)
-        count = len(split.files) if split.pixels is None else len(split.pixels)
-        if count != len(split.labels) or count == 0:
-            raise DataError(
-                f"{found.root}: {name}: {count} images and {len(split.labels)} labels.", "as many of both, at least one"
-            )
-        wrong = split.labels[(split.labels < 0) | (split.labels >= len(images.classes))]
-        if len(wrong):
-            raise DataError(
-                f"{found.root}: {name}: label {wrong[0]} is out of range.",
-                f"labels of {len(images.classes)} classes are 0 to {len(images.classes) - 1}",
-            )
-    return images
-
-
-def _check_classes(read: str, classes: object) -> None:
-    if not isinstance(classes, tuple) or not all(isinstance(name, str) and name for name in classes) or len(classes) < 2:
-        raise PluginError(f"{read}: classes are {classes!r}.", "a tuple of at least 2 names")
-    if len(set(classes)) < len(classes):
-        raise PluginError(f"{read}: two classes have one name.")
-
-
-def _check_split(read: str, name: object, split: object) -> None:
-    if name not in ("train", "validation", "test"):
-        raise PluginError(f'{read}: has a split "{name}".', "train, validation, test")
-    if not isinstance(split, Split):
-        raise PluginError(f"{read}: {name} is a {type(split).__name__}.", "a tlkit.plugin.Split")
-    labels, pixels = split.labels, split.pixels
-    if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.ndim != 1:
-        raise PluginError(f"{read}: {name}: labels are {_kind(labels)}.", "an array (N,) int64")
-    if pixels is not None and not (
-        isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3
-    ):
-        raise PluginError(f"{read}: {name}: pixels are {_kind(pixels)}.", "an array (N, H, W, 3) uint8, or None")
-    if not isinstance(split.files, tuple) or not all(isinstance(file, Path) for file in split.files):
-        raise PluginError(f"{read}: {name}: files are not a tuple of pathlib.Path.")
-
-
-def _kind(value: object) -> str:
-    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def data_content(dataset: Dataset, found: Found, *, content: Callable[..., str] = files.content) -> str:
@@ -185,13 +133,17 @@ def known_weights(value: str, backbone: Backbone) -> bool:
     return value == NONE or value in backbone.weights
 
 
-def _find_by_plugin(name: str, dataset: Dataset, options: BaseModel | None, looked: list[Path]) -> Found:
+def _find_by_plugin(dataset: Dataset, folder: Path, options: BaseModel | None) -> Found:
+    found = plugin.call(dataset.find, folder, options)
+    if not isinstance(found, Found):
+        raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.Found.")
+    return found
+
+
+def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked: list[Path]) -> Found:
     for folder in looked:
         if folder.is_dir():
-            found = plugin.call(dataset.find, folder, options)
-            if not isinstance(found, Found):
-                raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.Found.")
-            return found
+            return _find_by_plugin(dataset, folder, options)
     if not looked:
         raise DataMissing(
             f'data.options.path: is missing: "{name}" needs to know which folder.',
@@ -220,16 +172,21 @@ def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Pla
             yield Path(next(iter(spec.submodule_search_locations))) / below
         return
     asked = _asked(options, places)
-    if dataset.find:
+    if dataset.find and not dataset.downloads:
         if asked is not None:
             yield asked
         return
     bases = [asked] if asked is not None else list(dict.fromkeys([data_folder(), files.home_cache() / "data"]))
     for base in bases:
-        for folder in (base, base / name):
+        for folder in (base, base / _family(name)):
             yield folder
             if dataset.subfolder:
                 yield folder / dataset.subfolder
+
+
+def _family(name: str) -> str:
+    """Name of a data set's folder: those of a family share one."""
+    return name.partition(":")[0]
 
 
 def _download_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> str | None:
@@ -238,11 +195,11 @@ def _download_data(name: str, dataset: Dataset, options: BaseModel | None, place
         return "it has no address to download from"
     if places.offline:
         return f"--offline forbids {dataset.downloads[0].url}"
-    target = (_asked(options, places) or data_folder()) / name
+    target = (_asked(options, places) or data_folder()) / _family(name)
     try:
         for wanted in dataset.downloads:
-            if wanted.archive or not (target / wanted.filename).is_file():
-                download.fetch(wanted, target, notify=places.notify)
+            if wanted.archive or not (target / wanted.into / wanted.filename).is_file():
+                download.fetch(wanted, target / wanted.into, notify=places.notify)
     except OSError as error:
         return f"{target}: {error.strerror or error}"
     except TlkitError as error:

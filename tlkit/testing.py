@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tlkit import datasets, reading, registry, sources
 from tlkit import network as networks
-from tlkit import reading, registry, sources
 from tlkit.errors import PluginError, TlkitError, nearest, reason
 from tlkit.network import Network
 from tlkit.plugin import Backbone, Dataset, Head
@@ -31,14 +31,12 @@ def check(name: str, *, data: Path | None = None) -> Iterator[str]:
     Raises:
         PluginError: what does not.
     """
-    backbones = [entry.name for entry in registry.entries(Backbone)]
-    datasets = [entry.name for entry in registry.entries(Dataset)]
-    if name in backbones:
+    if registry.offers(Backbone, name):
         yield from check_backbone(registry.get(Backbone, name))
-    elif name in datasets:
+    elif registry.offers(Dataset, name):
         yield from check_dataset(name, registry.get(Dataset, name), data=data)
     else:
-        names = [*backbones, *datasets]
+        names = [entry.name for kind in (Backbone, Dataset) for entry in registry.entries(kind)]
         raise TlkitError(
             f'there is no backbone or data set "{name}" installed.', "tlkit list shows what is", nearest(name, names)
         )
@@ -97,7 +95,7 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
     options = reading.options(dataset.options, {}, place="data.options")
     found = sources.find_data(name, dataset, options, Places(data=data, offline=True), fetch=False)
     yield f"is found: {len(found.files)} files" + (f" in {found.root}" if found.files else ", made from its options")
-    images = sources.read_data(dataset, found, options)
+    images = datasets.read_data(dataset, found, options)
     if dataset.classes is not None and dataset.classes != len(images.classes):
         raise PluginError(f"{dataset.read}: gives {len(images.classes)} classes, declared are {dataset.classes}.")
     yield f"has {len(images.classes)} classes with names of their own"

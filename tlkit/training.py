@@ -165,7 +165,9 @@ class _Writer:
         scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
         if epoch.best:
             with self.fit.averaged():
-                found = weights.export(self.fit.network, self.job.resolved.backbone, linear=self.job.resolved.head.linear)
+                found = weights.export(
+                    self.fit.network, self.job.resolved.backbone, linear=self.job.resolved.head.fits(self.job.resolved.backbone)
+                )
                 tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
             # one text only: safetensors writes several in random order, and the same run must be the same bytes
             beside = {"classes": json.dumps(self.prepared.images.classes)}

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from tlkit import amounts, augmentations
 from tlkit.execution import PLAIN, Form, Kept, Measurements, PrefixPlan, StorePlan, choose
-from tlkit.partition import HEAD
 from tlkit.plans import Choice, PhasePlan, Plan, StagePlan
 
 # Where nothing is measured: floating-point operations a second, of a small CPU in float32.
@@ -63,7 +62,7 @@ def work(plan: Plan) -> float:
 def _step_form(plan: Plan, measured: Measurements, kept: Kept | None) -> tuple[Form, str]:
     if kept is not None:
         return kept.step, "kept from when this run began"
-    if all(len(phase.prefix) == len(plan.stages) - 1 for phase in plan.phases):
+    if all(len(phase.prefix) == plan.depth for phase in plan.phases):
         return PLAIN, "only the head trains, which takes no time to speak of"
     return choose(measured.step, plan.tables.precision, why=measured.why)
 
@@ -134,10 +133,10 @@ class _Sums:
         return "computing it is as fast as keeping it"
 
     def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:
-        name = self.plan.stages[stages - 1].name + (", pooled" if stages == len(self.plan.stages) - 1 else "")
+        name = self.plan.stages[stages - 1].name + (", pooled" if self._pooled(stages) else "")
         count = f"{images:,} {what}" + (f" x {views} views" if views > 1 else "")
         about = "about " if self.estimated else ""
-        kept = "float32" if stages == len(self.plan.stages) - 1 else self.form.precision
+        kept = "float32" if self._pooled(stages) else self.form.precision
         reason = (
             f"cut after {name}: {amounts.size(size)} x {count} = {amounts.size(size * images * views)} in {kept}, "
             f"saves {about}{_seconds(saves)} an epoch"
@@ -145,9 +144,12 @@ class _Sums:
         return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of other arms and runs")
 
     def _bytes(self, stages: int) -> int:
-        if stages == len(self.plan.stages) - 1:
+        if self._pooled(stages):
             return self.plan.stages[stages - 1].output[0] * _SIZES["float32"]
         return math.prod(self.plan.stages[stages - 1].output) * _SIZES[self.form.precision]
+
+    def _pooled(self, stages: int) -> bool:
+        return self.plan.pools and stages == self.plan.depth
 
     def _rest(self, stages: int) -> float:
         """Seconds of the stages that are run again in every epoch, for one image: by their part of the FLOPs."""
@@ -169,7 +171,7 @@ def _flops(plan: Plan, start: int, stop: int) -> int:
 
 
 def _backbone(plan: Plan) -> Sequence[StagePlan]:
-    return [stage for stage in plan.stages if stage.name != HEAD]
+    return plan.stages[: plan.depth]
 
 
 def _seconds(value: float) -> str:

@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename: str = "") -> None:
-    """Load a backbone's weights; the classifier that the plugin names is dropped.
+    """Load a backbone's weights; the classifiers that the plugin names are dropped.
 
     Args:
         network: Its stages are changed in place; where the file does not fit, nothing is.
@@ -73,9 +73,8 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
         if not isinstance(renamed, dict) or not all(isinstance(tensor, Tensor) for tensor in renamed.values()):
             raise PluginError(f"{rename}: gave {type(renamed).__name__}, not a dict of name -> tensor.")
         tensors = renamed
-    mine, _ = _split(network.tensors())
-    dropped = f"{backbone.classifier}."
-    theirs = {key: value for key, value in tensors.items() if not key.startswith(dropped)}
+    mine, _ = _split(network.tensors(), backbone)
+    theirs, _ = _split(import_names(tensors, backbone), backbone)
     _refuse_misfits(path, mine, theirs, name)
     _copy_(mine, theirs)
 
@@ -96,8 +95,8 @@ def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, cl
     Raises:
         WeightsError: the run was of another backbone.
     """
-    mine, my_head = _split(network.tensors())
-    theirs, head = _split(import_names(read(path), backbone))
+    mine, my_head = _split(network.tensors(), backbone)
+    theirs, head = _split(import_names(read(path), backbone), backbone)
     _refuse_misfits(path, mine, theirs, name)
     _copy_(mine, theirs)
     same = {key: tensor.shape for key, tensor in my_head.items()} == {key: tensor.shape for key, tensor in head.items()}
@@ -123,7 +122,7 @@ def load_whole_(network: Network, path: Path, *, backbone: Backbone) -> None:
 
 
 def export(network: Network, backbone: Backbone, *, linear: bool) -> dict[str, Tensor]:
-    """Return every tensor under the library's names, a linear head under the backbone's classifier.
+    """Return every tensor under the library's names, the head's under the backbone's classifier where it is one like it.
 
     The library's own model of as many classes loads it with strict=True.
     """
@@ -173,9 +172,10 @@ def _exported(name: str, backbone: Backbone) -> str:
     return f"{backbone.classifier}.{name.removeprefix(f'{HEAD}.')}" if name.startswith(f"{HEAD}.") else name
 
 
-def _split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The backbone's tensors and the head's."""
-    head = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{HEAD}.")}
+def _split(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The backbone's tensors, and those of the head and of the auxiliary classifiers' last layers."""
+    last = tuple(f"{name}.{tap.classifier}." for name, tap in backbone.taps.items())
+    head = {key: tensor for key, tensor in tensors.items() if key.startswith((f"{HEAD}.", *last))}
     return {key: tensor for key, tensor in tensors.items() if key not in head}, head
 
 

@@ -21,7 +21,7 @@ from tlkit.recipe import MAPS, Arm, Header
 NAMING = "letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder"
 Said = tuple[str, tuple[str, ...]]  # a place, and a problem with its hints
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
-_AUGMENT = ("data", "augment")
+_AUGMENT, _INPUT = ("data", "augment"), ("backbone", "input")
 _TABLE = {"model_type", "dict_type", "model_attributes_type"}  # pydantic's kinds of "not a table"
 
 
@@ -42,6 +42,8 @@ def place(line: ErrorDetails) -> tuple[int | str, ...]:
     if len(loc) > 3 and loc[:2] == _AUGMENT:
         loc = (*loc[:3], *loc[4:])
     if len(loc) > 2 and loc[0] in MAPS:
+        loc = (*loc[:2], *loc[3:])
+    if len(loc) > 2 and loc[:2] == _INPUT:
         loc = (*loc[:2], *loc[3:])
     return tuple(part for part in loc if part not in ("=count", "=auto"))
 

@@ -1,6 +1,8 @@
 """Images of one's own, in a folder per class."""
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from tlkit.plugin import Dataset, Options
 
@@ -11,10 +13,22 @@ class FolderOptions(Options):
     Attributes:
         path: The folder.
         test_fraction: Part of each class that becomes the test set where the folder has none of its own.
+        group: Regular expression that finds a group's name at the beginning of a file's name, "person[0-9]+"; images of one
+            group are never split. A file in which it finds none is a group of its own.
     """
 
     path: str | None = None
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    group: str | None = None
+
+    @field_validator("group")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        return value
 
 
 folder = Dataset(

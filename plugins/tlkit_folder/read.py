@@ -12,8 +12,8 @@ A folder "train" without sub-folders is a class like any other. Images beside cl
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from tlkit.errors import DataError, DataMissing, nearest
 from tlkit.files import shown
 from tlkit.plugin import Found, Images, Split
+from tlkit.splits import set_aside
 from tlkit_folder import FolderOptions
 from tlkit_folder.scan import SUFFIXES, images_below, listing
 
@@ -60,7 +61,8 @@ def read(found: Found, options: FolderOptions | None = None) -> Images:
     """Return the splits as files; classes are the sorted names of the training set's class folders.
 
     Where the folder has no test set, of each class the max(1, round(test_fraction * n)) files whose paths below the root
-    have the smallest SHA-256 become one. So the split depends on names alone, and a new image moves at most one other.
+    have the smallest SHA-256 become one. So the split depends on names alone, and a new image moves at most one other. Groups
+    go into it whole, those whose names have the smallest SHA-256, until every class has so many.
 
     Raises:
         DataError: fewer than two classes, a class without training images, or one with a single image to be split.
@@ -76,8 +78,8 @@ def read(found: Found, options: FolderOptions | None = None) -> Images:
             where = others[extra][0]
             raise DataError(f'{where}: class "{extra}" of {name} has no training images.', nearest(extra, classes))
     if len(splits) == 1:
-        splits = _split_off(splits["train"], options.test_fraction, root=found.root)
-    return Images(classes=classes, splits={name: _split(splits[name], classes) for name in splits})
+        splits = _split_off(splits["train"], options.test_fraction, options.group, root=found.root)
+    return Images(classes=classes, splits={name: _split(splits[name], classes, options.group) for name in splits})
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -139,26 +141,37 @@ def _grouped(found: Found) -> dict[str, _Classes]:
     return splits
 
 
-def _split_off(classes: _Classes, fraction: float, *, root: Path) -> dict[str, _Classes]:
-    train: _Classes = {}
-    test: _Classes = {}
+def _split_off(classes: _Classes, fraction: float, pattern: str | None, *, root: Path) -> dict[str, _Classes]:
+    labelled = [(name, file) for name, files in classes.items() for file in files]
+    keys = [file.relative_to(root).as_posix() if pattern is None else _group(file, pattern) for _, file in labelled]
+    aside = set_aside([name for name, _ in labelled], keys, fraction)
+    splits: dict[str, _Classes] = {"train": {}, "test": {}}
     for name, files in classes.items():
         if len(files) == 1:
             raise DataError(
                 f'{files[0]}: is the only image of class "{name}", so no test image can be split off.',
                 "add images, or make folders train and test and put classes into both",
             )
-        count = min(max(1, round(fraction * len(files))), len(files) - 1)
-        chosen = set(sorted(files, key=lambda file: _rank(file, root))[:count])
-        train[name] = [file for file in files if file not in chosen]
-        test[name] = [file for file in files if file in chosen]
-    return {"train": train, "test": test}
+        for part in splits.values():
+            part[name] = []
+    for (name, file), tested in zip(labelled, aside, strict=True):
+        splits["test" if tested else "train"][name].append(file)
+    for name, files in splits["train"].items():
+        if not files:
+            raise DataError(
+                f'{classes[name][0]}: all images of class "{name}" are of groups that became the test set.',
+                "more groups, a smaller data.options.test_fraction, or folders train and test",
+            )
+    return splits
 
 
-def _rank(file: Path, root: Path) -> bytes:
-    return sha256(os.fsencode(file.relative_to(root).as_posix())).digest()
+def _group(file: Path, pattern: str) -> str:
+    found = re.match(pattern, file.name)
+    return found.group() if found and found.group() else os.fspath(file)
 
 
-def _split(files: Mapping[str, list[Path]], classes: tuple[str, ...]) -> Split:
+def _split(files: Mapping[str, list[Path]], classes: tuple[str, ...], pattern: str | None) -> Split:
     ordered = [(file, label) for label, name in enumerate(classes) for file in files.get(name, [])]
-    return Split(labels=np.array([label for _, label in ordered], np.int64), files=tuple(file for file, _ in ordered))
+    labels, paths = np.array([label for _, label in ordered], np.int64), tuple(file for file, _ in ordered)
+    groups = None if pattern is None else np.array([_group(file, pattern) for file in paths])
+    return Split(labels=labels, files=paths, groups=groups)

@@ -1,4 +1,4 @@
-"""Trained heads: linear and mlp."""
+"""Trained heads: linear, mlp, cosine and conv."""
 
 from typing import Annotated
 
@@ -17,10 +17,36 @@ class MlpOptions(Options):
     """Options of the mlp head."""
 
     widths: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [256], description="of the hidden layers")
+    norm: bool = Field(default=False, description="BatchNorm after every hidden layer, before its ReLU")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="after every hidden layer, while training")
+
+
+class CosineOptions(Options):
+    """Options of the cosine head."""
+
+    scale: float = Field(default=16.0, gt=0, le=1000, description="of the cosines, which it learns from there")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the pooled features, while training")
+
+
+class ConvOptions(Options):
+    """Options of the conv head."""
+
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="of the feature map, while training")
 
 
 linear = Head(build="tlkit_heads.build:linear", options=LinearOptions, linear=True, summary="one linear layer")
 mlp = Head(
     build="tlkit_heads.build:mlp", options=MlpOptions, summary="hidden layers with ReLU and dropout, then a linear layer"
+)
+conv = Head(
+    build="tlkit_heads.build:conv",
+    options=ConvOptions,
+    linear=True,
+    maps=True,
+    summary="SqueezeNet's: a 1x1 convolution on the feature map, ReLU, mean over the picture",
+)
+cosine = Head(
+    build="tlkit_heads.build:cosine",
+    options=CosineOptions,
+    summary="cosines between the features and a direction of each class, times a learned scale (Gidaris & Komodakis 2018)",
 )

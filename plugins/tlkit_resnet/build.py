@@ -1,18 +1,23 @@
-"""torchvision's ResNets as stages."""
+"""torchvision's ResNets, wide ResNets and ResNeXts as stages."""
 
 from collections.abc import Callable
 
 from torch import nn
 from torchvision.models import resnet
-from torchvision.models.resnet import ResNet
 
-from tlkit.network import Stage
+from tlkit import network
+
+_LAYERS = {
+    "stem": ("conv1", "bn1", "relu", "maxpool"),
+    "layer1": ("layer1",),
+    "layer2": ("layer2",),
+    "layer3": ("layer3",),
+    "layer4": ("layer4",),
+}
 
 
-def _stages(build: Callable[..., ResNet]) -> dict[str, nn.Module]:
-    net = build(weights=None)
-    stem = Stage({"conv1": net.conv1, "bn1": net.bn1, "relu": net.relu, "maxpool": net.maxpool})
-    return {"stem": stem, **{name: Stage({name: getattr(net, name)}) for name in ("layer1", "layer2", "layer3", "layer4")}}
+def _stages(build: Callable[..., resnet.ResNet]) -> dict[str, nn.Module]:
+    return network.cut(build(weights=None), _LAYERS)
 
 
 def resnet18() -> dict[str, nn.Module]:
@@ -38,3 +43,28 @@ def resnet101() -> dict[str, nn.Module]:
 def resnet152() -> dict[str, nn.Module]:
     """Build ResNet-152 without its classifier."""
     return _stages(resnet.resnet152)
+
+
+def wide_resnet50_2() -> dict[str, nn.Module]:
+    """Build wide ResNet-50-2 without its classifier."""
+    return _stages(resnet.wide_resnet50_2)
+
+
+def wide_resnet101_2() -> dict[str, nn.Module]:
+    """Build wide ResNet-101-2 without its classifier."""
+    return _stages(resnet.wide_resnet101_2)
+
+
+def resnext50_32x4d() -> dict[str, nn.Module]:
+    """Build ResNeXt-50 32x4d without its classifier."""
+    return _stages(resnet.resnext50_32x4d)
+
+
+def resnext101_32x8d() -> dict[str, nn.Module]:
+    """Build ResNeXt-101 32x8d without its classifier."""
+    return _stages(resnet.resnext101_32x8d)
+
+
+def resnext101_64x4d() -> dict[str, nn.Module]:
+    """Build ResNeXt-101 64x4d without its classifier."""
+    return _stages(resnet.resnext101_64x4d)

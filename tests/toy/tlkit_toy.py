@@ -1,6 +1,8 @@
 """A backbone that trains in a moment, installed like anybody's: a module and its entry points on sys.path."""
 
-from tlkit.plugin import Backbone, Convention
+from dataclasses import replace
+
+from tlkit.plugin import Backbone, Convention, Tap
 
 _HALF = Convention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop=1.0)
 
@@ -14,4 +16,10 @@ toy = Backbone(
     image_size=16,
     minimum_size=8,
     summary="three convolutions",
+)
+toy_tapped = replace(
+    toy,
+    build="tlkit_toy_build:toy_tapped",
+    library="tlkit_toy_build.ToyTapped",
+    taps={"aux": Tap(build="tlkit_toy_build:aux", after="block1", classifier="fc", weight=0.4, minimum_size=12)},
 )

@@ -28,3 +28,37 @@ def toy() -> dict[str, nn.Module]:
     net = ToyNet()
     stem = Stage({"conv1": net.conv1, "bn1": net.bn1, "relu": net.relu})
     return {"stem": stem, "block1": Stage({"block1": net.block1}), "block2": Stage({"block2": net.block2})}
+
+
+class ToyAux(nn.Module):
+    """An auxiliary classifier on block1: a convolution, BatchNorm, and a linear layer."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 6, 1, bias=False)
+        self.bn = nn.BatchNorm2d(6)
+        self.fc = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(nn.functional.adaptive_avg_pool2d(self.bn(self.conv(x)), 1).flatten(1))  # (N, classes)
+
+
+class ToyTapped(ToyNet):
+    """The same network with an auxiliary classifier, whose answer a training loop gets beside the other."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__(classes)
+        self.aux = ToyAux(classes)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.block1(self.relu(self.bn1(self.conv1(x))))
+        logits = self.fc(self.pool(self.block2(x)).flatten(1))
+        return (logits, self.aux(x)) if self.training else logits
+
+
+def toy_tapped() -> dict[str, nn.Module]:
+    return toy()
+
+
+def aux(classes: int) -> nn.Module:
+    return ToyAux(classes)

@@ -47,10 +47,10 @@ def probabilities(network: Network, x: Tensor) -> Tensor:
         return torch.softmax(network(x), dim=1)
 
 
-def embeddings(network: Network, x: Tensor) -> Tensor:
-    """Return pooled features (N, features) of normalised images (N, 3, H, W)."""
+def embeddings(network: Network, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:
+    """Return a stage's output for normalised images (N, 3, H, W), as `Network.embed` does."""
     with evaluating(network), torch.inference_mode():
-        return network.embed(x)
+        return network.embed(x, at=at, pooled=pooled)
 
 
 @contextmanager

@@ -90,7 +90,8 @@ def prefix(
     return {
         "backbone": backbone,
         "options": json.dumps(dict(options), sort_keys=True),
-        "stages": ", ".join(list(network.stages)[:stages]) + (", pooled" if stages == len(network.stages) else ""),
+        "stages": ", ".join(list(network.stages)[:stages])
+        + (", pooled" if network.pools and stages == len(network.stages) else ""),
         "structure": _structure(modules),
         "plugin": _sources(_packages(modules, build)),
         "weights": _weights(modules),

@@ -188,7 +188,7 @@ class Feed:
         """Shape of a stored row, and whether it is bfloat16."""
         assert self._prefix is not None  # there is something to keep
         form, shape = self._prefix.plan.form, self._plan.stages[stages - 1].output
-        if stages == len(self._network.stages):
+        if self._network.pools and stages == len(self._network.stages):
             return shape[:1], False
         if len(shape) == 3 and form.layout == "channels_last":
             shape = (*shape[1:], shape[0])

@@ -150,6 +150,7 @@ class Fit:
             torch.manual_seed(self._train.seed * 1_000_003 + number)  # dropout's draws; so a continued epoch has the same
             images = self._train_epoch(number)
         sums = self._step.sums()
+        aside = {} if sums.aside is None else {"aux_loss": sums.aside / images}
         trained = time.perf_counter() - began
         with self.averaged():
             validation, test = self._scores(number, self._evaluated.validation), self._scores(number, self._evaluated.test)
@@ -158,7 +159,7 @@ class Fit:
         return Epoch(
             epoch=number,
             phase=1 + self.plan.phases.index(self.plan.phase(number)),
-            train={"loss": sums.loss / images, "accuracy": sums.correct / images},
+            train={"loss": sums.loss / images, "accuracy": sums.correct / images} | aside,
             validation=validation,
             test=test,
             seconds=time.perf_counter() - began,

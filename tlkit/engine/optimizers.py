@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from tlkit.learning import AdamW
 from tlkit.network import Network
 from tlkit.plans import GroupPlan, Plan
-from tlkit.recipe import AdamW
 
 _PREFIX = "optimizer/"
 

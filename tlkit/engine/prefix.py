@@ -27,14 +27,14 @@ class Prefix:
 
     Args:
         stages: In order, in eval mode and in the prefix's form; not changed any more.
-        whole: These are all stages: the last output is pooled, float32.
+        pools: The last output is pooled, float32: these are all stages, and the head reads pooled features.
         plan: How it runs.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], *, whole: bool, plan: PrefixPlan) -> None:
+    def __init__(self, stages: Sequence[nn.Module], *, pools: bool, plan: PrefixPlan) -> None:
         self._stages = stages
         self._singly = [any(_is_odd(module) for module in stage.modules()) for stage in stages]
-        self._whole = whole
+        self._pools = pools
         self.plan = plan
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class Prefix:
         x = cast(x, form)
         for stage, singly in zip(self._stages[start:stop], self._singly[start:stop], strict=True):
             x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if singly else stage(x)
-        x = networks.pool(x.float()) if self._whole and stop == len(self._stages) else cast(x, form)
+        x = networks.pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, form)
         return x[:images]
 
     @torch.no_grad()
@@ -105,7 +105,7 @@ def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> 
             following = stage(x)
         stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.form))
         x = following
-    return Prefix(stages, whole=count == len(network.stages), plan=plan)
+    return Prefix(stages, pools=network.pools and count == len(network.stages), plan=plan)
 
 
 def _is_odd(module: nn.Module) -> bool:

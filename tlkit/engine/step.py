@@ -28,13 +28,15 @@ class Sums:
     """What the steps since `begin_` add up to.
 
     Attributes:
-        loss: Of every image.
+        loss: Of every image, without the auxiliary classifiers'.
+        aside: The auxiliary classifiers' losses together, without their weights; None where none runs.
         correct: Images whose largest logit is at their label, or at the largest of their soft targets.
         bad: The first batch whose loss is not a number, from 0; -1 for none.
         norms: Where there is one, the norm of its step's gradients before they were clipped, by group that trains.
     """
 
     loss: float
+    aside: float | None
     correct: int
     bad: int
     norms: Mapping[str, float]
@@ -69,6 +71,7 @@ class Step:
         self.average = None if decay is None else Average(network, plan, decay)
         self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._aside = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         self._bad = torch.full((), -1, dtype=torch.int64, device=device)
@@ -88,7 +91,7 @@ class Step:
             number = {id(parameter): index for index, group in groups for parameter in group["params"]}
             self._members = [(number[id(p)], p) for p in self.network.parameters() if p.requires_grad]
             self.network.zero_grad(set_to_none=True)
-        for total in (self._loss, self._correct, self._count, self._norms):
+        for total in (self._loss, self._aside, self._correct, self._count, self._norms):
             total.zero_()
         self._bad.fill_(-1)
 
@@ -103,11 +106,15 @@ class Step:
         known = self._bad >= 0
         images = sum(len(targets) for _, targets in batches)
         for x, targets in batches:
-            logits = self.forward(x)
-            loss = nn.functional.cross_entropy(logits, targets, label_smoothing=self.plan.tables.loss.label_smoothing)
-            part = loss if len(targets) == images else loss * (len(targets) / images)
+            logits, aside = self._answers(x)
+            loss = total = self._loss_of(logits, targets)
+            for name, other in aside.items():
+                beside = self._loss_of(other, targets)
+                total = total + beside * self._taps[name]
+                self._aside.add_(beside.detach(), alpha=len(targets))
+            part = total if len(targets) == images else total * (len(targets) / images)
             part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self._add_(loss.detach(), logits.detach(), targets)
+            self._add_(loss.detach(), total.detach(), logits.detach(), targets)
         self._clip_(known)
         self.optimizer.step()
         if self.average is not None:
@@ -115,17 +122,14 @@ class Step:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) float32 of the trained suffix."""
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=self._layout)
-        cut = 0 if self._phase is None else len(self._phase.prefix)
         with self._autocast():
-            logits = self.network.finish(self.network.run(x, start=cut))
+            logits = self.network.finish(self.network.run(self._laid_out(x), start=self._cut))
         return logits.float()
 
     def embed(self, x: Tensor) -> Tensor:
         """Return pooled features (N, F) float32 of pictures (N, 3, H, W), in the form of the step."""
         with self._autocast():
-            return self.network.embed(x.contiguous(memory_format=self._layout)).float()
+            return self.network.embed(self._laid_out(x)).float()
 
     def bad(self) -> int:
         """Read the first batch whose loss is not a number, from 0, from the device; -1 for none."""
@@ -136,7 +140,8 @@ class Step:
         bad = self.bad()
         groups = sorted({index for index, _ in self._members}) if bad >= 0 else ()
         norms, names = self._norms.tolist(), list(self.rates)
-        return Sums(float(self._loss), int(self._correct), bad, {names[index]: norms[index] for index in groups})
+        aside = float(self._aside) if self._taps else None
+        return Sums(float(self._loss), aside, int(self._correct), bad, {names[index]: norms[index] for index in groups})
 
     def without_gradient(self) -> list[str]:
         """Return the names of parameters that train in this phase and have no gradient after its last step."""
@@ -165,6 +170,26 @@ class Step:
         if self.average is not None:
             self.average.load_state_(tensors)
 
+    @property
+    def _cut(self) -> int:
+        return 0 if self._phase is None else len(self._phase.prefix)
+
+    @property
+    def _taps(self) -> Mapping[str, float]:
+        return {} if self._phase is None else self._phase.taps
+
+    def _answers(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
+        with self._autocast():
+            logits, aside = self.network.answers(self._laid_out(x), taps=tuple(self._taps), start=self._cut)
+        return logits.float(), {name: other.float() for name, other in aside.items()}
+
+    def _loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, targets, label_smoothing=self.plan.tables.loss.label_smoothing)
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=self._layout) if x.ndim == 4 else x
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.plan.form.precision == "bfloat16")
 
@@ -175,11 +200,11 @@ class Step:
         elif grads:
             torch._foreach_zero_(grads)
 
-    def _add_(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+    def _add_(self, loss: Tensor, total: Tensor, logits: Tensor, targets: Tensor) -> None:
         labels = targets if targets.ndim == 1 else targets.argmax(1)
         self._loss.add_(loss, alpha=len(targets))  # in float64
         self._correct += (logits.argmax(1) == labels).sum()
-        settled = torch.isfinite(loss) | (self._bad >= 0)
+        settled = torch.isfinite(total) | (self._bad >= 0)
         self._bad.copy_(torch.where(settled, self._bad, self._count))
         self._count += 1
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from tlkit import amounts
 from tlkit.cache import Listed
 from tlkit.plans import Plan
-from tlkit.plugin import Backbone, Convention, Dataset, Download, Head
+from tlkit.plugin import Backbone, Convention, Dataset, Download, Family, Head
 from tlkit.registry import Entry
 
 
@@ -96,7 +96,7 @@ def _input(shown: Plan) -> str:
     """How pixels reach the network, from the short side that a picture is resized to."""
     side, augment = shown.image_size, shown.tables.data.augment
     short = round(side / shown.input.crop)
-    line = f"input      {_pixels(shown.input)}; {shown.input.resize} to a short side of {short} px, centre {side} px"
+    line = f"input      {shown.input.pixels}; {shown.input.resize} to a short side of {short} px, centre {side} px"
     views = shown.tables.data.augment_views
     fixed = f", {views} fixed views of each image" if views else ""
     return f"{line}; training: {', '.join(each.name for each in augment)}{fixed}" if augment else line
@@ -117,12 +117,16 @@ def plugins(kind: str, entries: Sequence[Entry]) -> Table:
     return table
 
 
-def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head) -> RenderableType:
+def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Family) -> RenderableType:
     """Return what a recipe's author needs to know of a plugin."""
     if isinstance(shown, Backbone):
         return _backbone(name, entry, shown)
     if isinstance(shown, Dataset):
         return _dataset(name, entry, shown)
+    if isinstance(shown, Family):
+        table = _facts(name, entry, shown.summary)
+        table.add_row("names", "\n".join(f"{name}:{member}" for member in shown.names))
+        return table
     return Group(_facts(name, entry, shown.summary), *_options("head.options", shown.options))
 
 
@@ -131,6 +135,9 @@ def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
     table.add_row("stages", ", ".join(shown.stages))
     table.add_row("features", str(shown.features))
     table.add_row("image size", f"{shown.image_size} px, at least {shown.minimum_size}")
+    for name_of, tap in shown.taps.items():
+        least = f", images of at least {tap.minimum_size} px" if tap.minimum_size > 1 else ""
+        table.add_row(f"auxiliary {name_of}", f"after {tap.after}, weight {tap.weight:g}{least}")
     table.add_row("names as in", shown.library)
     table.add_row("input of random weights", _convention(shown.input))
     for weights, each in shown.weights.items():
@@ -245,13 +252,7 @@ def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
 
 
 def _convention(shown: Convention) -> str:
-    return f"{_pixels(shown)}, {shown.resize}, centre crop {shown.crop:g}"
-
-
-def _pixels(shown: Convention) -> str:
-    scale = "0..1" if shown.range == 1 else f"0..{shown.range:g}"
-    numbers = [", ".join(f"{value:g}" for value in values) for values in (shown.mean, shown.std)]
-    return f"{shown.channels.upper()} {scale}, mean {numbers[0]}, std {numbers[1]}"
+    return f"{shown.pixels}, {shown.resize}, centre crop {shown.crop:g}"
 
 
 def _interval(value: Mapping[str, Any] | None, *, percent: bool) -> str:

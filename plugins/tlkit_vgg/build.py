@@ -1,0 +1,56 @@
+"""torchvision's VGGs as stages."""
+
+from collections.abc import Callable
+
+from torch import nn
+from torchvision.models import vgg
+
+from tlkit import network
+from tlkit_vgg import blocks
+
+
+def _stages(library: Callable[..., vgg.VGG], layers: int, *, norm: bool = False) -> dict[str, nn.Module]:
+    stages = {stage: tuple(f"features.{place}" for place in places) for stage, places in blocks(layers, norm=norm).items()}
+    stages["fc6"] = ("avgpool", "flatten", "classifier.0", "classifier.1", "classifier.2")
+    stages["fc7"] = ("classifier.3", "classifier.4", "classifier.5")
+    return network.cut(library(weights=None), stages, flatten=nn.Flatten())
+
+
+def vgg11() -> dict[str, nn.Module]:
+    """Build VGG-11 up to its last hidden layer, 4096 values."""
+    return _stages(vgg.vgg11, 11)
+
+
+def vgg13() -> dict[str, nn.Module]:
+    """Build VGG-13 up to its last hidden layer, 4096 values."""
+    return _stages(vgg.vgg13, 13)
+
+
+def vgg16() -> dict[str, nn.Module]:
+    """Build VGG-16 up to its last hidden layer, 4096 values."""
+    return _stages(vgg.vgg16, 16)
+
+
+def vgg19() -> dict[str, nn.Module]:
+    """Build VGG-19 up to its last hidden layer, 4096 values."""
+    return _stages(vgg.vgg19, 19)
+
+
+def vgg11_bn() -> dict[str, nn.Module]:
+    """Build VGG-11 with BatchNorm up to its last hidden layer, 4096 values."""
+    return _stages(vgg.vgg11_bn, 11, norm=True)
+
+
+def vgg13_bn() -> dict[str, nn.Module]:
+    """Build VGG-13 with BatchNorm up to its last hidden layer, 4096 values."""
+    return _stages(vgg.vgg13_bn, 13, norm=True)
+
+
+def vgg16_bn() -> dict[str, nn.Module]:
+    """Build VGG-16 with BatchNorm up to its last hidden layer, 4096 values."""
+    return _stages(vgg.vgg16_bn, 16, norm=True)
+
+
+def vgg19_bn() -> dict[str, nn.Module]:
+    """Build VGG-19 with BatchNorm up to its last hidden layer, 4096 values."""
+    return _stages(vgg.vgg19_bn, 19, norm=True)

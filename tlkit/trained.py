@@ -1,0 +1,101 @@
+"""Trained weights as data: where they come from and how pixels must be handed to them. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How pixels must be handed to a network: a property of its weights.
+
+    A pixel value v of 0..255 becomes (v * range / 255 - mean) / std, per channel, in the order of `channels`.
+
+    Attributes:
+        channels: Order of the three channels.
+        range: What the brightest pixel is before mean and std: 1.0 (torch) or 255.0 (Caffe).
+        mean: Per channel, in units of `range`.
+        std: Per channel, in units of `range`.
+        resize: Filter of the antialiased resize.
+        crop: Part of the resized short side that the centre crop keeps, 0 < crop <= 1.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channels: Literal["rgb", "bgr"] = "rgb"
+    range: float = 1.0
+    resize: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    crop: float = 0.875
+
+    @property
+    def pixels(self) -> str:
+        """What becomes of a pixel, in words."""
+        scale = "0..1" if self.range == 1 else f"0..{self.range:g}"
+        numbers = [", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std)]
+        return f"{self.channels.upper()} {scale}, mean {numbers[0]}, std {numbers[1]}"
+
+
+# Mean and std of ImageNet's training images, RGB 0..1: Krizhevsky et al. 2012 as used by torchvision's reference training.
+IMAGENET = Convention(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# The same means in Caffe's units, BGR 0..255, no std: the networks of Simonyan & Zisserman 2014 (arXiv:1409.1556) and those that
+# were trained with their pixels.
+CAFFE = Convention(mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0), channels="bgr", range=255.0)
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to fetch, and how to know that it is right.
+
+    Attributes:
+        url: http or https address; the checksum is what is trusted.
+        checksum: "sha256:<hex>" or "md5:<hex>"; sha256 may be a prefix of at least 8 digits, as in torch's file names.
+        filename: Name under which it is kept.
+        archive: Unpack it (.tar.gz, .zip) after the check.
+        into: Folder, below the data set's, in which it is kept or unpacked.
+        inner: Name of an archive inside it, unpacked where it lies; "" where there is none.
+    """
+
+    url: str
+    checksum: str
+    filename: str
+    archive: bool = False
+    into: str = ""
+    inner: str = ""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of trained weights that a backbone offers.
+
+    Attributes:
+        source: A Download, or "package:DISTRIBUTION:PATH" for a file inside an installed distribution
+            (PATH relative to site-packages).
+        input: The convention these weights were trained with.
+        rename: "module:function", applied to the loaded tensors {name: tensor} -> {name: tensor} where the file does not
+            use the library's names; "" where it does. The tensors come in the file's order, classifier included.
+        classes: Number of classes of the classifier in the file.
+        licence: Of the weights.
+        summary: One line.
+    """
+
+    source: Download | str
+    input: Convention
+    rename: str = ""
+    classes: int = 1000
+    licence: str = ""
+    summary: str = ""
+
+
+def pytorch(file: str, convention: Convention = IMAGENET, *, rename: str = "") -> Weights:
+    """Return ImageNet-1k weights that torchvision offers, by their official file name.
+
+    Args:
+        file: "resnet18-f37072fd.pth"; the digits are the beginning of the file's sha256.
+        convention: As torchvision's own preprocessing for them.
+        rename: As in `Weights`.
+    """
+    digits = file.removesuffix(".pth").rpartition("-")[2]
+    source = Download(url=f"https://download.pytorch.org/models/{file}", checksum=f"sha256:{digits}", filename=file)
+    licence, summary = "BSD-3-Clause (torchvision)", "ImageNet-1k, torchvision"
+    return Weights(source=source, input=convention, rename=rename, licence=licence, summary=summary)
