@@ -1,4 +1,4 @@
-"""Every arm of every recipe that ships, as a small recipe of its own on synthetic pictures.
+"""Every arm of every recipe that ships and trains its head, as a small recipe of its own on synthetic pictures.
 
 The rule: network, stages that train, optimizer, picture size and batch are the recipe's own; only weights (random), pictures and
 their number differ. There are as many more epochs as there are fewer pictures, so that tlkit decides as for the recipe itself, of
@@ -11,18 +11,26 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
 import tlkit
-from tlkit.plans import Plan
+from tlkit import registry
+from tlkit.errors import DataMissing
+from tlkit.plans import ImagesPlan, Plan
+from tlkit.plugin import Head
 
 ROOT = Path(__file__).parents[1]
 # Side of a data set's own pictures, pixels; of others, that of the network's input.
 _SIDES = {"cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "fashion_mnist_mini": 28}
 _TRAINED = 3  # a trained stage computes its output, the gradient of its input and that of its weights
+# Of a data set that is not here and says no numbers: classes, as a binary head has them, and images.
+_ASSUMED_CLASSES, _ASSUMED = 2, ImagesPlan(train=1_000, validation=100, test=200, source="nominal")
+_FEWEST = 8  # training images, whatever they cost
 
 
 @dataclass(frozen=True)
@@ -67,42 +75,71 @@ class Job:
 
 
 def cases(folder: Path = ROOT / "recipes") -> list[Case]:
-    """Return every arm of every recipe in a folder."""
+    """Return every arm of every recipe in a folder whose head is trained; of a solved one no loop does the same work."""
     found = []
     for path in sorted(folder.glob("*.toml")):
-        arms = tomllib.loads(path.read_text(encoding="utf-8")).get("arms", {})
-        found += [Case(path, arm) for arm in arms or ["main"]]
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        for name, arm in _arms(tables).items():
+            kind = {**tables.get("head", {}), **arm.get("head", {})}.get("kind", "linear")
+            if not registry.get(Head, kind).solve and not _still(tables, arm):
+                found.append(Case(path, name))
     return found
 
 
-def make(case: Case, folder: Path, *, images: int) -> Job:
+def _arms(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    return tables.get("arms") or {"main": {}}
+
+
+def _still(tables: Mapping[str, Any], arm: Mapping[str, Any]) -> bool:
+    """Whether an arm evaluates an earlier run as it is."""
+    return arm.get("freeze", tables.get("freeze", {})).get("head") is True
+
+
+def make(case: Case, folder: Path, *, images: int, flops: float = math.inf) -> Job:
     """Write a case's small recipe.
 
     Args:
         case: Which arm.
         folder: For the file.
         images: Training images at most; validation and test images are fewer in the same proportion.
+        flops: Operations that training on them may take, about; of a large network there are fewer images still.
     """
-    # The plan of the recipe itself says how many images there are; it needs none of them here.
-    real = tlkit.plan(case.recipe, ['backbone.weights="none"'], arm=case.arm)[case.arm]
-    train = min(images, real.images.train)
-    part = train / real.images.train
-    validation, test = round(real.images.validation * part), max(round(real.images.test * part), 1)
+    real = planned(case)
+    known = real.images if real.images.train else _ASSUMED
+    train = min(images, known.train, max(int(min(flops / (_TRAINED * real.flops_per_image), 1e9)), _FEWEST))
+    part = train / known.train
+    validation, test = round(known.validation * part), max(round(known.test * part), 1)
     recipe = folder / f"{case.name}.toml"
-    recipe.write_text(_small(case, real, train=train, validation=validation, test=test), encoding="utf-8")
+    epochs = math.ceil(real.epochs * known.train / train)
+    recipe.write_text(_small(case, real, epochs=epochs, train=train, validation=validation, test=test), encoding="utf-8")
     plan = tlkit.plan(recipe)["main"]
     trains = [parameter.name for parameter in plan.parameters if parameter.trains_from == 0]
     counted = plan.images
     held = counted.validation + counted.test
-    flops = _flops(plan, train=counted.train, held=held)
-    return Job(str(recipe), trains, counted.train, held, real.images.train / counted.train, real.epochs, flops)
+    work = _flops(plan, train=counted.train, held=held)
+    return Job(str(recipe), trains, counted.train, held, known.train / counted.train, real.epochs, work)
 
 
-def _small(case: Case, real: Plan, *, train: int, validation: int, test: int) -> str:
+def planned(case: Case) -> Plan:
+    """Plan the recipe itself, for which no images are needed where the data set says how many there are."""
+    tables = tomllib.loads(case.recipe.read_text(encoding="utf-8"))
+    settings = ['backbone.weights="none"']  # of all arms, else of one the run that it goes on from would have to be here,
+    settings += [f"arms.{name}.freeze={{}}" for name, arm in _arms(tables).items() if _still(tables, arm)]
+    try:
+        return tlkit.plan(case.recipe, settings, arm=case.arm)[case.arm]
+    except DataMissing:
+        return tlkit.plan(case.recipe, settings, arm=case.arm, classes=_ASSUMED_CLASSES)[case.arm]
+
+
+def _small(case: Case, real: Plan, *, epochs: int, train: int, validation: int, test: int) -> str:
     tables = real.tables.model_dump(mode="json", exclude_none=True)
     tables.pop("early_stopping", None)
     tables["backbone"]["weights"] = "none"
-    tables["schedule"]["epochs"] = math.ceil(real.epochs * real.images.train / train)
+    tables["schedule"]["epochs"] = epochs
+    tables["head"].pop("positive", None)  # synthetic classes have other names
+    tables.pop("also")
+    if isinstance(tables["loss"].get("class_weights"), dict):
+        tables["loss"]["class_weights"] = "balanced"
     side = _SIDES.get(tables["data"]["name"], real.image_size)
     counts = {"classes": real.classes, "train": max(train + validation, real.classes), "test": test, "size": side}
     tables["data"] |= {"name": "synthetic", "options": counts, "split": {"validation": validation / (train + validation)}}

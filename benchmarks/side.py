@@ -99,6 +99,7 @@ def tlkit_rounds(job: Mapping[str, Any], epochs: int, *, captured: bool) -> Iter
 def apply(job: Mapping[str, Any], folder: Path, *, epochs: int, captured: bool = False) -> dict[str, Any]:
     """Apply a job's recipe for its first epochs, with a cache and a run folder of its own; return how long they took."""
     import torch
+    from torchmetrics.functional import classification  # noqa: F401
 
     import tlkit
     from tlkit import sweep  # noqa: F401  # torch and all of tlkit are imported before anything is timed

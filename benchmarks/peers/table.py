@@ -174,14 +174,14 @@ def _remarks(lines: Sequence[Line]) -> str:
     versions = {name: version for line in lines for name, version in line.get("versions", {}).items()}
     loops = sorted({line["epochs"] for line in lines if line["contender"] not in ("tlkit", "three", "finetune", "scratch")})
     counted = [f"one epoch timed, counted {line['of']} times" for line in lines if line.get("epochs") == 1 < line["of"]][:1]
+    sessions = sorted({(line["session"][:10], line["commit"] or "unknown", line["command"]) for line in lines})
     several = [f"{loops[0]} epochs timed, counted as {newest['of']}"] if loops and 1 < loops[0] < newest["of"] else []
     return "\n".join(
         [
             f"Machine: {', '.join(sorted({line['machine'] for line in lines}))}; threads: {newest['threads']}. "
-            f"{newest['session'][:10]}, commit {newest['commit'] or 'unknown'}. "
             f"{', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.",
             "Medians; the ratio is that of the same round, least and greatest in brackets."
             + "".join(f" The others: {each}." for each in (*counted, *several)),
-            f"`{newest['command']}`",
+            *(f"{date}, commit {commit}: `{command}`" for date, commit, command in sessions),
         ]
     )

@@ -50,6 +50,8 @@ def recipe(work: Spec) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line in this process, after the imports that it would make anyway."""
+    from torchmetrics.functional import classification  # noqa: F401
+
     from tlkit import (
         cli,
         sweep,  # noqa: F401
