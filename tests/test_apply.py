@@ -31,7 +31,7 @@ freeze = { backbone = true }
 """
 FILES = {
     "recipe.toml", "resolved.toml", "plan.json", "split.json", "metrics.jsonl", "weights.safetensors", "result.json",
-    "checkpoint", ".lock",
+    "evaluation.json", "checkpoint", ".lock",
 }  # fmt: skip
 TOTAL = 3 * 8 * 9 + 2 * 8 + 8 * 8 * 9 + 2 * 8 + 8 * 16 * 9 + 2 * 16 + 16 * 4 + 4  # ToyNet's scalars, layer by layer
 SEEDS = (0, 1, 2)
@@ -167,7 +167,8 @@ def test_metrics_have_a_line_an_epoch(applied: Path) -> None:
         for line in lines:
             assert line["phase"] == 1
             for split in ("train", "validation", "test"):
-                assert set(line[split]) == {"loss", "accuracy"}
+                more = set() if split == "train" else {"balanced_accuracy", "f1", "auroc"}
+                assert set(line[split]) == {"loss", "accuracy"} | more
                 assert 0 <= line[split]["accuracy"] <= 1
             assert line["seconds"] > 0
             assert line["images_per_second"] > 0

@@ -6,7 +6,6 @@ import pytest
 import torch
 from conftest import TOY_RECIPE
 
-import tlkit
 from benchmarks import cases
 from benchmarks.cases import Case
 from benchmarks.plain import AUGMENTATIONS, Plain
@@ -54,5 +53,5 @@ def test_the_plain_loop_says_what_it_cannot_do(tmp_path: Path) -> None:
 
 
 def test_the_plain_loop_has_what_the_recipes_that_ship_name(tmp_path: Path) -> None:
-    tables = [tlkit.plan(case.recipe, ['backbone.weights="none"'], arm=case.arm)[case.arm].tables for case in cases.cases()]
+    tables = [cases.planned(case).tables for case in cases.cases()]
     assert {each.name for table in tables for each in table.data.augment} <= AUGMENTATIONS

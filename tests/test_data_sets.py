@@ -17,6 +17,7 @@ import scipy.io
 from PIL import Image
 
 from tlkit import datasets, reading, registry, sources
+from tlkit.engine import decode
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError
 from tlkit.plugin import Dataset, Images
 from tlkit.sources import Places
@@ -345,3 +346,100 @@ def test_patients_stay_on_one_side(test_data: Path, tmp_path: Path) -> None:
     }
     assert not sides["train"] & sides["test"]
     assert len(sides["train"]) > len(sides["test"]) > 10
+
+
+# ---- flowers102 and stl10 of torchvision, whose files have checksums of their own
+
+
+@pytest.fixture
+def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nine flowers in the official layout: numbers and classes count from 1, and a split is a list of numbers in any order."""
+    from torchvision.datasets import Flowers102
+
+    root = tmp_path / "flowers-102"
+    labels = np.array([[77, 1, 102, 1, 77, 102, 2, 2, 1]])
+    for number in range(1, 1 + labels.size):
+        pixels = np.random.default_rng(number).integers(0, 256, (10, 12, 3), np.uint8)
+        (root / "jpg").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / "jpg" / f"image_{number:05d}.jpg")
+    scipy.io.savemat(root / "imagelabels.mat", {"labels": labels})
+    numbers = {"trnid": np.array([[9, 1, 3, 7]]), "valid": np.array([[2, 5]]), "tstid": np.array([[8, 4, 6]])}
+    scipy.io.savemat(root / "setid.mat", numbers)
+    unchecked = {key: (name, None) for key, (name, _) in Flowers102._file_dict.items()}
+    monkeypatch.setattr(Flowers102, "_file_dict", unchecked)  # the checksums are those of the real files
+    return tmp_path
+
+
+def test_flowers_are_torchvisions(flowers: Path) -> None:
+    from torchvision.datasets import Flowers102
+
+    images = read("torchvision:flowers102", flowers)
+    assert images.classes == tuple(Flowers102.classes)
+    assert (len(images.classes), images.classes[0], images.classes[76]) == (102, "pink primrose", "passion flower")
+    assert {name: split.labels.tolist() for name, split in images.splits.items()} == {
+        "train": [0, 76, 101, 1], "validation": [0, 76], "test": [1, 0, 101],
+    }  # fmt: skip
+    for name, theirs in (("train", "train"), ("validation", "val"), ("test", "test")):
+        split, official = images.splits[name], Flowers102(flowers, split=theirs)
+        assert len(split.labels) == len(split.files) == len(official)
+        for path, label, (picture_, label_) in zip(split.files, split.labels, official, strict=True):
+            assert label == label_
+            assert np.array_equal(decode.decode(path), picture_)
+    assert images.splits["train"].files[0].name == "image_00009.jpg"
+
+
+def test_flowers_with_a_damaged_list_are_a_message(flowers: Path) -> None:
+    (flowers / "flowers-102" / "setid.mat").write_bytes(b"MATLAB")
+    with pytest.raises(DataError, match=r"flowers-102: torchvision cannot read it: .*\n.*remove it and fetch it again"):
+        read("torchvision:flowers102", flowers)
+
+
+@pytest.fixture
+def stl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every file of the official folder, small: classes count from 1, and of each picture (3, columns, rows)."""
+    from torchvision.datasets import STL10
+
+    root = tmp_path / "stl10_binary"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for part, labels in {"train": [10, 1, 3, 1], "test": [2, 10, 1]}.items():
+        pixels = rng.integers(0, 256, (len(labels), 96, 96, 3), np.uint8)  # rows, columns
+        np.save(tmp_path / f"{part}.npy", pixels)
+        pixels.transpose(0, 3, 2, 1).tofile(root / f"{part}_X.bin")
+        np.array(labels, np.uint8).tofile(root / f"{part}_y.bin")
+    rng.integers(0, 256, (2, 3, 96, 96), np.uint8).tofile(root / "unlabeled_X.bin")
+    (root / "class_names.txt").write_text("airplane\nbird\ncar\ncat\ndeer\ndog\nhorse\nmonkey\nship\ntruck\n")
+    (root / "fold_indices.txt").write_text("0 1 \n" * 10)
+    for files in ("train_list", "test_list"):  # the checksums are those of the real files
+        monkeypatch.setattr(STL10, files, [[name, None] for name, _ in getattr(STL10, files)])
+    return tmp_path
+
+
+def test_pictures_of_stl10_are_torchvisions(stl: Path) -> None:
+    from torchvision.datasets import STL10
+
+    images = read("torchvision:stl10", stl)
+    assert images.classes == ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+    assert {name: split.labels.tolist() for name, split in images.splits.items()} == {"train": [9, 0, 2, 0], "test": [1, 9, 0]}
+    for name, split in images.splits.items():
+        official = STL10(stl, split=name)
+        assert tuple(official.classes) == images.classes
+        assert split.pixels.shape == (len(official), 96, 96, 3)
+        assert np.array_equal(split.pixels, np.load(stl / f"{name}.npy"))
+        for pixels, label, (picture_, label_) in zip(split.pixels, split.labels, official, strict=True):
+            assert label == label_
+            assert np.array_equal(pixels, picture_)
+
+
+@pytest.mark.parametrize("cut", [1, 96 * 96 * 3])
+def test_stl10_that_was_cut_short_is_a_message(stl: Path, cut: int) -> None:
+    file = stl / "stl10_binary" / "train_X.bin"
+    file.write_bytes(file.read_bytes()[:-cut])
+    with pytest.raises(DataError, match=r"torchvision cannot read it|3 images and 4 labels"):
+        read("torchvision:stl10", stl)
+
+
+def test_stl10_without_its_class_names_says_what_is_missing(stl: Path) -> None:
+    (stl / "stl10_binary" / "class_names.txt").unlink()
+    with pytest.raises(DataMissing, match=r"stl10_binary"):
+        read("torchvision:stl10", stl)

@@ -33,9 +33,9 @@ class Scripted(Fit):
 
     script: list[tuple[float, float]]
 
-    def _scores(self, number: int, part: object) -> dict[str, float] | None:
-        if part is not self._evaluated.validation:
-            return super()._scores(number, part)
+    def _scores(self, number: int, split: str, part: object) -> dict[str, float]:
+        if split != "validation":
+            return super()._scores(number, split, part)
         accuracy, loss = self.script[self.progress.epochs]
         return {"accuracy": accuracy, "loss": loss}
 

@@ -74,3 +74,58 @@ def test_a_head_on_the_map_is_stored_as_maps(toy_recipe: Path) -> None:
     shapes = {str(entry.facts["stages"]) for entry in cache.listing() if entry.kind == "features"}
     assert shapes
     assert not any("pooled" in shape for shape in shapes)
+
+
+HEADS = ("linear", "mlp", "cosine", "conv", "binary", "multilabel")
+SOLVED = ("svm", "logistic", "knn", "decision_tree", "random_forest", "gradient_boosting", "lda")
+
+
+@pytest.mark.parametrize("kind", [*HEADS, *SOLVED])
+def test_every_head_keeps_the_contract(kind: str) -> None:
+    from tlkit import testing
+
+    said = list(testing.check(kind))
+    assert len(said) == 3
+    assert ("read again" in said[-1]) == (kind in SOLVED)
+
+
+def test_a_head_that_breaks_the_contract_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    import types
+
+    from tlkit import testing
+    from tlkit.errors import PluginError
+
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Linear(8, 3), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    class Guess:
+        classes_ = (0, 1, 2)
+
+        def fit(self, x: object, y: object) -> None: ...
+
+        def decision_function(self, x: torch.Tensor) -> object:
+            import numpy as np
+
+            return np.tile([1.0, 0.0, 0.0], (len(x), 1))
+
+    module = types.ModuleType("lab_heads")
+    module.wide = lambda features, classes, options: nn.Linear(features, classes + 1)
+    module.idle = lambda features, classes, options: Idle()
+    module.guess = lambda options, facts: Guess()
+    monkeypatch.setitem(sys.modules, "lab_heads", module)
+    for head, words in (
+        (Head(build="lab_heads:wide"), "gives (12, 4) for (12, 8)"),
+        (Head(build="lab_heads:idle"), "does not depend on idle.weight"),
+        (Head(solve="lab_heads:guess"), "is right for 33%"),
+    ):
+        with pytest.raises(PluginError) as error:
+            list(testing.check_head(head))
+        assert words in str(error.value)
+    with pytest.raises(PluginError, match="either trained or solved"):
+        Head(summary="neither")

@@ -12,20 +12,21 @@ PACKAGE = ROOT / "tlkit"
 
 # Each module imports only from those before it, inside functions too. These import no torch, not even when they are used:
 BEFORE_TORCH = [
-    "errors", "streams", "amounts", "machine", "augmentations", "table", "learning", "recipe", "trained", "plugin", "observer", "signals",
+    "errors", "streams", "amounts", "machine", "augmentations", "table", "learning", "recipe", "trained", "labelled", "plugin", "observer", "signals",
     "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "taps", "tuning",
     "registry", "files", "cache", "measured", "segments", "writing", "store",
-    "download", "datasets", "sources", "runfolder", "resolve", "jobs", "survey",
-    "terminal", "report", "report.tables", "report.curves", "initial",
+    "download", "datasets", "sources", "runfolder", "embedding", "resolve", "answers", "jobs", "survey",
+    "terminal", "report", "report.tables", "report.curves", "strategies", "initial",
     "bench", "report.trend",
 ]  # fmt: skip
 # These do;
 WITH_TORCH = [
-    "network", "weights", "testing",
+    "network", "weights",
     "engine", "engine.forms", "engine.draws", "engine.colour", "engine.randaugment", "engine.augment", "engine.mix",
-    "engine.memory", "engine.decode", "engine.facts", "engine.pictures", "engine.data", "engine.evaluate",
+    "engine.memory", "engine.decode", "engine.facts", "engine.pictures", "engine.data",
+    "engine.objective", "engine.metrics", "engine.evaluate",
     "footprint", "planner", "engine.optimizers", "engine.ema", "engine.step", "engine.graph",
-    "engine.fold", "engine.prefix", "engine.feed", "engine.measure", "engine.fit",
+    "engine.fold", "engine.prefix", "engine.feed", "engine.measure", "engine.fit", "engine.solved", "engine.solve", "testing",
     "runs", "training", "sweep", "prediction", "model",
 ]  # fmt: skip
 # and these are imported without it, and import what is above when it is needed.

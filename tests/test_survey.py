@@ -61,12 +61,12 @@ def test_a_file_that_did_not_change_is_read_once(recipe: Path, tmp_path: Path) -
     assert images(recipe, tmp_path / "data") is images(recipe, tmp_path / "data")
 
 
-def test_images_of_no_more_than_two_data_sets_are_held(recipe: Path, tmp_path: Path) -> None:
-    for seed in range(3):
+def test_images_of_no_more_than_three_data_sets_are_held(recipe: Path, tmp_path: Path) -> None:
+    for seed in range(4):
         put(tmp_path / f"data{seed}", seed)
-    held = [images(recipe, tmp_path / f"data{seed}") for seed in (0, 1, 2, 0)]
-    assert held[0] is not held[3]
-    assert images(recipe, tmp_path / "data2") is held[2]
+    held = [images(recipe, tmp_path / f"data{seed}") for seed in (0, 1, 2, 3, 0)]
+    assert held[0] is not held[4]
+    assert images(recipe, tmp_path / "data3") is held[3]
 
 
 def test_a_run_has_seen_the_data_that_its_digest_says(recipe: Path, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ LARGE = ("vgg", "resnet101", "resnet152", "resnext101", "wide_resnet", "densenet
 NAMES = sorted(
     entry.name
     for entry in registry.entries(Backbone)
-    if registry.get(Backbone, entry.name).library.startswith("torchvision.models.")
+    if registry.family(Backbone, entry.name) is None
+    and registry.get(Backbone, entry.name).library.startswith("torchvision.models.")
 )
 SLOW = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith(LARGE) else []) for name in NAMES]
 # In millions with 1,000 classes; the first four are the issue's, the others those of the papers' tables where they give them.

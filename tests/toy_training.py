@@ -9,6 +9,7 @@ import torch
 from tlkit import jobs, resolve, runs, survey
 from tlkit.engine.data import Library
 from tlkit.engine.fit import Fit
+from tlkit.engine.solve import Solve, learner
 from tlkit.network import Network
 from tlkit.observer import Observer
 from tlkit.plans import Plan
@@ -22,7 +23,7 @@ CPU = torch.device("cpu")
 class Training:
     prepared: Prepared
     network: Network
-    fit: Fit
+    fit: Fit | Solve
 
     @property
     def plan(self) -> Plan:
@@ -49,5 +50,5 @@ def training(
     prepared = runs.prepare(job, library=Library(images, keep=keep), images=images, device=CPU, observer=observer)
     prepared = replace(prepared, plan=change(prepared.plan))
     network = runs.build(job, prepared.plan, images, observer=observer)
-    fit = Fit(prepared.plan, network, prepared.train, prepared.evaluated, device=CPU, observer=observer, watch=watch)
+    fit = learner(prepared.plan, network, prepared.train, prepared.evaluated, device=CPU, observer=observer, watch=watch)
     return Training(prepared, network, fit)

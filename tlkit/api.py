@@ -162,7 +162,7 @@ def epochs(
         RunFailed: the loss is no longer a number.
     """
     from tlkit import runs, sweep
-    from tlkit.engine.fit import Fit
+    from tlkit.engine.solve import learner
 
     watcher = observer or Observer()
     where = sweep.device_of(device)
@@ -175,9 +175,7 @@ def epochs(
     pairs = zip(prepared.plan.phases, plan.phases, strict=True)
     exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
     network = runs.build(job, exact, prepared.images, observer=watcher).to(where)
-    yield from Fit(
-        exact, network, prepared.train, prepared.evaluated, device=where, observer=watcher, watch=lambda: None
-    ).epochs()
+    yield from learner(exact, network, prepared.train, prepared.evaluated, device=where, observer=watcher).epochs()
 
 
 def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:

@@ -79,11 +79,24 @@ def init(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="the recipe; FOLDER's name + .toml where not given")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace a recipe that is there")] = False,
+    similar: Annotated[
+        bool, typer.Option("--similar", help="the images are like everyday photographs; choose what to train by their number")
+    ] = False,
+    dissimilar: Annotated[
+        bool,
+        typer.Option("--dissimilar", help="they are unlike everyday photographs: X-rays, drawings, satellite images; likewise"),
+    ] = False,
 ) -> None:
     """Look at a folder of images and write a recipe for it that runs at once."""
     from tlkit import initial
+    from tlkit.strategies import Likeness
 
-    path = initial.write(folder, output, force=force)
+    if similar and dissimilar:
+        raise typer.BadParameter(
+            "--similar and --dissimilar exclude each other; give one, or neither for a recipe that compares"
+        )
+    likeness: Likeness | None = "similar" if similar else "dissimilar" if dissimilar else None
+    path = initial.write(folder, output, force=force, likeness=likeness)
     streams.line(f"{path}: written. Next: tlkit apply {path}")
 
 

@@ -31,13 +31,44 @@ def read_data(dataset: Dataset, found: Found, options: BaseModel | None) -> Imag
             raise DataError(
                 f"{found.root}: {name}: {count} images and {len(split.labels)} labels.", "as many of both, at least one"
             )
+        if split.labels.ndim == 2:
+            _check_many(f"{found.root}: {name}", split, len(images.classes))
+            continue
         wrong = split.labels[(split.labels < 0) | (split.labels >= len(images.classes))]
         if len(wrong):
             raise DataError(
                 f"{found.root}: {name}: label {wrong[0]} is out of range.",
                 f"labels of {len(images.classes)} classes are 0 to {len(images.classes) - 1}",
             )
+    if len({split.labels.ndim for split in images.splits.values()}) > 1:
+        raise PluginError(f"{dataset.read}: labels of one split are (N,), of another (N, classes).")
     return images
+
+
+def refuse_unlearnable(images: Images, where: str) -> None:
+    """Refuse classes that held-out images have and no training image has.
+
+    Raises:
+        DataError: names each, up to five.
+    """
+    if images.splits["train"].labels.ndim == 2:
+        return
+    learned = set(np.unique(images.splits["train"].labels).tolist())
+    for name, split in images.splits.items():
+        absent = sorted(set(np.unique(split.labels).tolist()) - learned)
+        if absent:
+            shown = ", ".join(images.classes[label] for label in absent[:5]) + (" and others" if len(absent) > 5 else "")
+            raise DataError(
+                f"{where}: {name} has images of class {shown}, of which there is no training image.",
+                "add training images of it, take its images away, or split all images anew: data.split.fractions",
+            )
+
+
+def _check_many(where: str, split: Split, classes: int) -> None:
+    if split.labels.shape[1] != classes:
+        raise DataError(f"{where}: labels are of {split.labels.shape[1]} classes, and there are {classes}.")
+    if split.labels.max() > 1:
+        raise DataError(f"{where}: a label is {split.labels.max()}.", "1 for a class that an image has, else 0")
 
 
 def _check_classes(read: str, classes: object) -> None:
@@ -53,13 +84,14 @@ def _check_split(read: str, name: object, split: object) -> None:
     if not isinstance(split, Split):
         raise PluginError(f"{read}: {name} is a {type(split).__name__}.", "a tlkit.plugin.Split")
     labels, pixels = split.labels, split.pixels
-    if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.ndim != 1:
-        raise PluginError(f"{read}: {name}: labels are {_kind(labels)}.", "an array (N,) int64")
+    kinds = {1: np.int64, 2: np.uint8}
+    if not isinstance(labels, np.ndarray) or labels.dtype != kinds.get(labels.ndim):
+        raise PluginError(f"{read}: {name}: labels are {_kind(labels)}.", "an array (N,) int64, or (N, classes) uint8")
     if pixels is not None and not (
         isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3
     ):
         raise PluginError(f"{read}: {name}: pixels are {_kind(pixels)}.", "an array (N, H, W, 3) uint8, or None")
-    if split.groups is not None and (not isinstance(split.groups, np.ndarray) or split.groups.shape != labels.shape):
+    if split.groups is not None and (not isinstance(split.groups, np.ndarray) or split.groups.shape != labels.shape[:1]):
         raise PluginError(f"{read}: {name}: groups are {_kind(split.groups)}.", "an array (N,) of names, or None")
     if not isinstance(split.files, tuple) or not all(isinstance(file, Path) for file in split.files):
         raise PluginError(f"{read}: {name}: files are not a tuple of pathlib.Path.")

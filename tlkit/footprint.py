@@ -60,8 +60,9 @@ def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
         known: What "auto" came to before, for a run that is continued.
     """
     wanted, images = draft.resolved.arm.data.batch_size, draft.facts.images.train
+    trained = images if draft.resolved.learns == "steps" else 0
     if isinstance(wanted, int):
-        return wanted, _last_batch(images, wanted)
+        return wanted, _last_batch(trained, wanted)
     if known is not None:
         return known, [Choice("batch_size", str(known), "kept from when this arm began")]
     free = memory.free_memory(draft.device)
@@ -69,7 +70,7 @@ def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
     while batch * 2 <= largest and estimate(draft, batch * 2).total < _AUTO_SHARE * free:
         batch *= 2
     limit = f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free" if batch * 2 <= largest else "at least four batches an epoch"
-    return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}"), *_last_batch(images, batch)]
+    return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}"), *_last_batch(trained, batch)]
 
 
 def _last_batch(images: int, batch: int) -> list[Choice]:
@@ -122,4 +123,5 @@ def unplannable(target: str, part: str, size: int, error: Exception) -> PluginEr
     return PluginError(
         f"{target}: {part} fails on the meta device with images of {size} px: {reason(error)}.",
         "plans run the network on shapes alone: forward may not look at values",
+        f"or images of {size} px do not suit it: another data.image_size",
     )

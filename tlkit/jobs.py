@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Job:
         folder: Where it is kept.
         base: Where the recipe's relative paths begin.
         content: A digest of its data's content.
+        also: Other data that is evaluated, by the recipe's name for it.
     """
 
     resolved: Resolved
@@ -43,6 +44,7 @@ class Job:
     folder: Path
     base: Path
     content: str
+    also: Mapping[str, Found] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -75,11 +77,13 @@ def plan_jobs(
     content_of = cache(partial(files.content, again=again, notify=places.notify))  # arms share files
     for resolved in arms.values():
         try:
-            found, weights = _find(resolved, places)
+            found, weights, also = _find(resolved, places)
         except RecipeError as error:
             problems |= {str(problem): problem for problem in error.problems}
             continue
         content = {"data": sources.data_content(resolved.dataset, found, content=content_of)}
+        for name, each in also.items():
+            content[f"also.{name}"] = sources.data_content(resolved.also[name].dataset, each, content=content_of)
         if weights is not None:
             content["weights"] = content_of((weights,))
             # One file may be named in ways that prepare images, name tensors or take the head differently.
@@ -87,7 +91,7 @@ def plan_jobs(
         digest = reading.digest(resolved.arm, content)
         for seed in recipe.seeds:
             folder = runfolder.folder_of(runs, recipe=recipe.name, arm=resolved.name, seed=seed, digest=digest)
-            jobs.append(Job(resolved, seed, found, weights, digest, folder, places.recipe.resolve(), content["data"]))
+            jobs.append(Job(resolved, seed, found, weights, digest, folder, places.recipe.resolve(), content["data"], also))
     if problems:
         raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
     return tuple(jobs)
@@ -123,8 +127,8 @@ def known_content(resolved: Resolved, places: Places) -> str:
     return "unknown"
 
 
-def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None]:
-    """Find one arm's data and weights; what is missing of both is said together."""
+def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None, dict[str, Found]]:
+    """Find one arm's data, weights, and other data that it evaluates; what is missing of all is said together."""
     arm, problems = resolved.arm, []
     found, weights = Found(Path(), ()), None
     try:
@@ -137,9 +141,16 @@ def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None]:
         )
     except TlkitError as error:
         problems.append(error)
+    also = {}
+    for name, source in resolved.also.items():
+        try:  # --data is of the data that is trained on
+            also[name] = sources.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=True)
+        except TlkitError as error:
+            hints = [hint for hint in error.hints if "--data" not in hint]
+            problems.append(TlkitError(f"also.{name}: {error.problem}", *hints, f"also.{name}.options.path names its folder"))
     if problems:
         raise RecipeError(problems)
-    return found, weights
+    return found, weights, also
 
 
 def _kind(resolved: Resolved) -> str:
@@ -155,7 +166,13 @@ def finished(jobs: Sequence[Job]) -> bool:
 
 def is_done(job: Job, result: RunResult) -> bool:
     """Whether a result says that a job is finished, and its weights are still there."""
-    return result.status == "finished" and result.digest == job.digest and (job.folder / runfolder.WEIGHTS).is_file()
+    return result.status == "finished" and result.digest == job.digest and is_kept(job)
+
+
+def is_kept(job: Job) -> bool:
+    """Whether the network of a job's best epoch is there: its weights, and its head where that is solved."""
+    needed = [runfolder.WEIGHTS, *([runfolder.SOLVED] if job.resolved.head.solve else [])]
+    return all((job.folder / name).is_file() for name in needed)
 
 
 def current(jobs: Sequence[Job]) -> dict[tuple[str, int], Path]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from tlkit.table import LARGEST, Table
 
+# How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
+Learns = Literal["steps", "solved", "nothing"]
 PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
 
 
@@ -103,10 +105,22 @@ class OneCycle(ScheduleTable):
     end_div: float = Field(default=1e4, gt=1)
 
 
+ClassWeights = Annotated[
+    Annotated[Literal["balanced"], Tag("=name")]
+    | Annotated[dict[str, Annotated[float, Field(ge=0, le=LARGEST)]], Tag("=table")],
+    Discriminator(lambda value: "=table" if isinstance(value, dict) else "=name"),
+]
+
+
 class LossTable(Table):
-    """Cross-entropy."""
+    """Cross-entropy; of a multi-label head binary cross-entropy, the mean over classes."""
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: ClassWeights | None = Field(
+        default=None,
+        description='what an image of a class counts in the mean: a table, 1 where it names none, or "balanced": images / '
+        "(classes x images of that class), of those that are trained on",
+    )
 
 
 class EarlyStopping(Table):

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tlkit import jobs, planner, reading, registry, resolve, runs, survey, sweep, weights
-from tlkit.engine import decode
+from tlkit.engine import decode, metrics
 from tlkit.engine.data import Library, Part
 from tlkit.engine.evaluate import evaluate
-from tlkit.engine.fit import Fit
+from tlkit.engine.solve import learner
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.network import Network
 from tlkit.observer import Epoch, Observer
@@ -43,7 +43,7 @@ class Model:
     Args:
         backbone: A name that `tlkit list` shows.
         weights: A name the plugin offers, "none", a file, or "run:PATH".
-        head: A head's name.
+        head: A head's name, or the recipe's table [head].
         classes: Length of the output.
         image_size: Side of the input, pixels; the backbone's usual size where not given.
         seed: Of random weights, data order and augmentation.
@@ -55,7 +55,7 @@ class Model:
     """
 
     def __init__(
-        self, backbone: str, *, weights: str = "none", head: str = "linear", classes: int, image_size: int | None = None,
+        self, backbone: str, *, weights: str = "none", head: str | Mapping[str, Any] = "linear", classes: int, image_size: int | None = None,
         seed: int = 0, device: str = "auto", offline: bool = False,
     ) -> None:  # fmt: skip
         _check_count("Model: classes", classes, least=2)
@@ -63,7 +63,8 @@ class Model:
         self.seed = seed
         self._places = Places(recipe=Path.cwd(), offline=offline)
         self._device = sweep.device_of(device)
-        self._tables: Tables = {"backbone": {"name": backbone, "weights": weights}, "head": {"kind": head}, "freeze": {}}
+        self._tables: Tables = {"backbone": {"name": backbone, "weights": weights}, "freeze": {}}
+        self._tables["head"] = _plain(head) if isinstance(head, Mapping) else {"kind": head}
         self._tables["data"] = {"name": "synthetic"} | ({"image_size": image_size} if image_size is not None else {})
         self._compiled = False
         self._names: tuple[str, ...] = ()
@@ -145,7 +146,7 @@ class Model:
             TlkitError: not compiled, or images that cannot be used.
             RunFailed: the loss is no longer a number.
         """
-        if not self._compiled:
+        if not self._compiled and not self._known().head.solve:
             raise TlkitError(
                 "Model.fit: the model is not compiled.", 'model.compile(lr_groups={"backbone": 1e-4, "head": 1e-2})'
             )
@@ -153,22 +154,15 @@ class Model:
         table = _plain({"batch_size": batch_size, "augment": augment, "split": split or {}, "options": options or {}})
         table |= {} if augment_views is None else {"augment_views": augment_views}
         stopping = {} if early_stopping is None else {"early_stopping": {"patience": early_stopping}}
-        schedule = {"schedule": self._tables["schedule"] | {"epochs": epochs}}
+        schedule = {"schedule": self._tables.get("schedule", {}) | {"epochs": epochs}}
         resolved, places = self._resolve(data, table, schedule | stopping, where="Model.fit")
         images, job = self._images(resolved, places)
         prepared = runs.prepare(
             job, library=Library(images, note=watcher.note), images=images, device=self._device, observer=watcher,
             network=self._network,
         )  # fmt: skip
-        fit = Fit(
-            prepared.plan,
-            self._network,
-            prepared.train,
-            prepared.evaluated,
-            device=self._device,
-            observer=watcher,
-            watch=lambda: None,
-        )
+        self._network.positive = prepared.plan.positive
+        fit = learner(prepared.plan, self._network, prepared.train, prepared.evaluated, device=self._device, observer=watcher)
         history, best = [], {}
         for epoch in fit.epochs():
             history.append(epoch)
@@ -184,7 +178,7 @@ class Model:
         return history
 
     def evaluate(self, data: str | Path, *, options: Mapping[str, Any] | None = None, batch_size: int = 32) -> dict[str, float]:
-        """Return loss and accuracy on a data set's test images.
+        """Return loss, accuracy and the other metrics of `tlkit.engine.metrics.scores` on a data set's test images.
 
         Args:
             data: A data set's name, or a folder of images.
@@ -209,7 +203,7 @@ class Model:
         batches = (
             (part.inputs(chosen, 0, self._device).contiguous(), part.targets(chosen, 0, self._device)) for chosen in slices
         )
-        return evaluate(self._network, self._network, batches, device=self._device, watch=lambda: None)
+        return metrics.scores(evaluate(self._network, self._network, batches, watch=lambda: None))
 
     def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return class probabilities (N, classes) of files, or of (N, H, W, 3) uint8 RGB."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from itertools import chain
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from tlkit import plugin
 from tlkit.errors import PluginError, reason
 from tlkit.partition import AUX, HEAD, Parameter
-from tlkit.plugin import Backbone, Convention, Head
+from tlkit.plugin import Backbone, Convention, Head, Task
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -87,10 +88,13 @@ class Network(nn.Module):
 
     Args:
         stages: Stage name -> module, in order; a module's own parameter names are the library's.
-        head: From pooled features (N, features), or from the map (N, features, h, w), to logits (N, classes).
+        head: From what it reads of the last stage to logits (N, classes), of a binary one (N, 1).
         taps: Auxiliary classifiers by the library's name, from the output of a stage to logits (N, classes).
         tapped: Tap -> how many leading stages it reads.
-        pools: The head reads pooled features.
+        reads: What the head reads of a feature map (N, C, h, w): its mean over the picture (N, C), every value (N, C * h * w), or
+            the map itself.
+        task: What the answers mean.
+        positive: Of a binary head, the class that its one logit is of.
     """
 
     def __init__(
@@ -100,14 +104,23 @@ class Network(nn.Module):
         taps: Mapping[str, nn.Module] | None = None,
         tapped: Mapping[str, int] | None = None,
         *,
-        pools: bool = True,
+        reads: Literal["mean", "values", "map"] = "mean",
+        task: Task = "single_label",
+        positive: int = 1,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleDict(stages)
         self.head = head
         self.taps = nn.ModuleDict(taps)
-        self.pools = pools
+        self.reads = reads
+        self.task = task
+        self.positive = positive
         self._tapped = dict(tapped or {})
+
+    @property
+    def pools(self) -> bool:
+        """Whether the head reads the mean over the picture."""
+        return self.reads == "mean"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) of a batch (N, 3, H, W), normalised as the weights want it."""
@@ -120,9 +133,16 @@ class Network(nn.Module):
         return x
 
     def finish(self, x: Tensor) -> Tensor:
-        """Return logits of the last stage's output."""
-        logits: Tensor = self.head(pool(x) if self.pools else x)
-        return logits
+        """Return logits (N, classes) of the last stage's output; of a binary head the other class has 0 throughout."""
+        logits: Tensor = self.head(self.read(x))
+        if self.task != "binary":
+            return logits
+        both = (torch.zeros_like(logits), logits)
+        return torch.cat(both if self.positive else both[::-1], 1)
+
+    def read(self, x: Tensor) -> Tensor:
+        """Return what the head reads of the last stage's output."""
+        return pool(x) if self.pools else torch.flatten(x, 1) if self.reads == "values" else x
 
     def answers(self, x: Tensor, *, taps: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (N, classes) of the stages from `start` and the head, and those of some auxiliary classifiers."""
@@ -169,6 +189,8 @@ def build(
     backbone_options: BaseModel | None,
     head_options: BaseModel | None,
     seed: int,
+    image_size: int | None = None,
+    positive: int = 1,
 ) -> Network:
     """Build a network with random weights that depend on the seed alone.
 
@@ -182,30 +204,22 @@ def build(
         backbone_options: Checked.
         head_options: Checked.
         seed: Of the run.
+        image_size: Side of the input, pixels; the backbone's usual one where not given. It counts where the head reads every value.
+        positive: Of a binary head, the class that is 1.
 
     Raises:
         PluginError: the plugin does not build, or builds other stages than it declares.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        stages = plugin.call(backbone.build, *([] if backbone_options is None else [backbone_options]))
+        stages = _stages(backbone, backbone_options)
+        features = _features(stages, backbone, image_size or backbone.image_size)
         torch.manual_seed(seed + 1)
-        top = plugin.call(head.build, backbone.features, classes, head_options)
+        top = _head(head, features, classes, head_options)
         torch.manual_seed(seed + 2)
-        taps = {name: plugin.call(tap.build, classes) for name, tap in backbone.taps.items()}
-    if not isinstance(stages, Mapping) or tuple(stages) != tuple(backbone.stages):
-        raise PluginError(
-            f"{backbone.build}: builds the stages {list(stages) if isinstance(stages, Mapping) else stages}.",
-            f"it declares {list(backbone.stages)}",
-        )
-    built = [(head.build, top), *((backbone.build, stage) for stage in stages.values())]
-    built += [(tap.build, taps[name]) for name, tap in backbone.taps.items()]
-    for target, module in built:
-        if not isinstance(module, nn.Module):
-            raise PluginError(f"{target}: gave {type(module).__name__}, not a torch.nn.Module.")
-    assert isinstance(top, nn.Module)  # just seen; for the type checker
-    aside = {name: module for name, module in taps.items() if isinstance(module, nn.Module)}
-    network = Network(stages, top, aside, backbone.tapped, pools=not head.maps)
+        taps = {name: _module(tap.build, plugin.call(tap.build, classes)) for name, tap in backbone.taps.items()}
+    reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
+    network = Network(stages, top, taps, backbone.tapped, reads=reads, task=head.task, positive=positive)
     for parameter, _ in network.owned():
         declared = backbone.stages.get(parameter.stage, (HEAD, *taps))
         if not any(parameter.name == module or parameter.name.startswith(f"{module}.") for module in declared):
@@ -214,6 +228,63 @@ def build(
                 f"it declares {', '.join(declared)}",
             )
     return network
+
+
+class Unsolved(nn.Module):
+    """Stands where a solved head will: every class is as likely. It owns nothing.
+
+    Args:
+        classes: Length of the output.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, classes) zeros."""
+        return x.new_zeros(len(x), self.classes)
+
+
+def _stages(backbone: Backbone, options: BaseModel | None) -> dict[str, nn.Module]:
+    """Build the stages up to the embedding point."""
+    built = plugin.call(backbone.build, *([] if options is None else [options]))
+    declared = list(backbone.stages)
+    names = list(built) if isinstance(built, Mapping) else built
+    if not isinstance(built, Mapping) or list(built)[: len(declared) if backbone.beyond else None] != declared:
+        raise PluginError(f"{backbone.build}: builds the stages {names}.", f"it declares {declared}")
+    return {name: _module(backbone.build, built[name]) for name in declared}
+
+
+def _head(head: Head, features: int, classes: int, options: BaseModel | None) -> nn.Module:
+    if head.solve:
+        return Unsolved(classes)
+    return _module(head.build, plugin.call(head.build, features, 1 if head.task == "binary" else classes, options))
+
+
+def _module(target: str, built: object) -> nn.Module:
+    if not isinstance(built, nn.Module):
+        raise PluginError(f"{target}: gave {type(built).__name__}, not a torch.nn.Module.")
+    return built
+
+
+def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: int) -> int:
+    """Count the values that the head reads, on shapes alone where the plugin does not say it."""
+    if backbone.whole:
+        return backbone.features
+    x = torch.empty(1, 3, image_size, image_size, device="meta")
+    for name, module in stages.items():
+        tensors = {key: tensor.to("meta") for key, tensor in chain(module.named_parameters(), module.named_buffers())}
+        module.eval()  # in training mode a BatchNorm refuses one image
+        try:
+            with torch.no_grad():
+                x = torch.func.functional_call(module, tensors, (x,))
+        except Exception as error:  # whatever a third party's forward raises
+            raise PluginError(
+                f"{backbone.build}: stage {name} fails on the meta device with images of {image_size} px: {reason(error)}."
+            ) from error
+        module.train()
+    return (torch.flatten(x, 1) if backbone.flat else pool(x)).shape[1]
 
 
 def copied(stage: str, module: Module) -> Module:

@@ -6,7 +6,7 @@ The rule: everything here may be ignored; an observer changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Metrics = Mapping[str, float]
@@ -26,6 +26,7 @@ class Epoch:
         images_per_second: Training images only, over the time that training took.
         lr: Per group, of the epoch's last step.
         best: It beats every epoch before it.
+        also: Likewise of other data sets, by the recipe's name for them.
     """
 
     epoch: int
@@ -37,10 +38,12 @@ class Epoch:
     images_per_second: float
     lr: Mapping[str, float]
     best: bool
+    also: Mapping[str, Metrics] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return it as a line of metrics.jsonl holds it."""
-        return asdict(self)
+        told = asdict(self)
+        return told if self.also else {name: value for name, value in told.items() if name != "also"}
 
 
 class Observer:

@@ -166,8 +166,11 @@ def names_only(
     With these, stage names and stage rates can be checked before any network is built.
     """
     parameters = [Parameter(f"{module}.*", stage) for stage, modules in stages.items() for module in modules]
+    inside = {module for modules in stages.values() for module in modules if _below(module, HEAD)}  # so called by the library
     for key in {*freeze, *rates} - {HEAD, AUX, BACKBONE, *stages}:
         for stage, modules in (*stages.items(), (HEAD, (HEAD,)), (AUX, tuple(taps))):
+            if stage == HEAD and any(key == module or _below(key, module) for module in inside):
+                continue
             if any(_below(key, module) for module in modules):
                 parameters.append(Parameter(f"{key}.*", stage))
     return [*parameters, Parameter(f"{HEAD}.*", HEAD), *(Parameter(f"{tap}.*", AUX) for tap in taps)]

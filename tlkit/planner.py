@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tlkit import footprint, partition, resolve
+from tlkit import answers, footprint, partition, resolve
 from tlkit import network as networks
 from tlkit.errors import PluginError, RecipeError, TlkitError
 from tlkit.footprint import Draft, unplannable
@@ -58,7 +58,11 @@ def make(
     owned = [parameter for parameter, _ in network.owned()]
     taps = Taps(resolved.backbone, resolved.image_size, arm.head.aux_weight)
     divided = partition.divide(owned, names, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, tapped=taps.usable)
-    problems = partition.problems(divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name)
+    problems = list(answers.problems(resolved, facts))
+    if resolved.learns == "steps":
+        problems += partition.problems(
+            divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name
+        )
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
     flops, outputs = _cost(network, resolved, taps)
@@ -73,7 +77,11 @@ def make(
                 "unless --no-graph; a step that cannot be is taken without, and the run says why",
             )
         )
-    steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
+    if resolved.learns == "solved":
+        choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of all training images"))
+    steps = 0
+    if resolved.learns == "steps":
+        steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
     return Plan(
         recipe=resolved.recipe,
         arm=resolved.name,
@@ -93,12 +101,25 @@ def make(
         steps_per_epoch=steps,
         flops_per_image=sum(count for name, count in flops.items() if name != AUX),
         memory=footprint.estimate(draft, batch),
-        unused=(*divided.unused, *draft.taps.unused(arm.backbone.name)),
+        unused=(*resolved.unused, *divided.unused, *draft.taps.unused(arm.backbone.name)),
         warnings=_warnings(draft),
-        pools=not resolved.head.maps,
-        choices=(*choices, *draft.taps.choices(divided.parameters)),
+        pools=network.pools,
+        task=resolved.head.task,
+        positive=answers.positive(arm.head, facts.names),
+        class_weights=answers.weights(arm.loss, facts),
+        learns=resolved.learns,
+        choices=(
+            *_cut_choice(resolved.backbone),
+            *choices,
+            *answers.choices(resolved, facts),
+            *draft.taps.choices(divided.parameters),
+        ),
         folder=folder,
     )
+
+
+def _cut_choice(backbone: Backbone) -> list[Choice]:
+    return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
 
 
 def _meta(resolved: Resolved, classes: int) -> Network:
@@ -106,6 +127,7 @@ def _meta(resolved: Resolved, classes: int) -> Network:
         return networks.build(
             resolved.backbone, resolved.head, classes=classes,
             backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
+            image_size=resolved.image_size,
         )  # fmt: skip
 
 
@@ -124,7 +146,7 @@ def _cost(network: Network, resolved: Resolved, taps: Taps) -> tuple[dict[str, i
                     x = network.finish(x) if name == HEAD else network.run(x, start=index, stop=index + 1)
                 flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
             except Exception as error:  # whatever a third party's forward raises
-                target = resolved.head.build if name == HEAD else resolved.backbone.build
+                target = resolved.head.target if name == HEAD else resolved.backbone.build
                 raise unplannable(target, f"stage {name}", resolved.image_size, error) from error
         for name in taps.usable:
             tap = resolved.backbone.taps[name]
@@ -141,6 +163,8 @@ def _cost(network: Network, resolved: Resolved, taps: Taps) -> tuple[dict[str, i
 
 
 def _check_width(x: Tensor, backbone: Backbone) -> None:
+    if not backbone.whole:
+        return
     width = tuple(networks.pool(x).shape)
     if width != (1, backbone.features):
         raise PluginError(
@@ -162,6 +186,7 @@ def _phases(draft: Draft, steps: int) -> tuple[PhasePlan, ...]:
         sizes = zip(draft.divided.parameters, draft.network.owned(), strict=True)
         trained = sum(tensor.numel() for owned, (_, tensor) in sizes if trains_in(owned.trains_from, start + 1))
         reason = f"nothing trains before {[*names, HEAD][cut]}" if cut else "the first stage trains"
+        reason = {"solved": "the head is solved", "nothing": "nothing trains"}.get(draft.resolved.learns, reason)
         taps = draft.taps.running(draft.divided.parameters, start)
         phases.append(PhasePlan(start + 1, end, tuple(names[:cut]), trained, (end - start) * steps, reason, taps=taps))
     return tuple(phases)
@@ -179,7 +204,7 @@ def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, .
                 name=name,
                 parameters=sum(tensors[o.parameter].numel() for o in mine),
                 trained=sum(tensors[o.parameter].numel() for o in moving),
-                trains=_when(mine),
+                trains="solved" if name == HEAD and draft.resolved.learns == "solved" else _when(mine),
                 groups=groups,
                 peak_lr=tuple(resolve.rate(draft.resolved.arm.lr_groups[group]).lr for group in groups),
                 flops=flops.get(name, 0),

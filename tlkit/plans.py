@@ -14,8 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from tlkit.errors import RunFolderError
 from tlkit.execution import PLAIN, Form, PrefixPlan
+from tlkit.learning import Learns
 from tlkit.partition import AUX, HEAD
-from tlkit.plugin import Convention
+from tlkit.plugin import Convention, Task
 from tlkit.recipe import Arm
 
 FORMAT = 1
@@ -48,7 +49,7 @@ class StagePlan:
         name: Of the stage.
         parameters: Scalars in it.
         trained: Scalars that train in some phase.
-        trains: In words: "never", "always", "from epoch 4", "partly".
+        trains: In words: "never", "always", "from epoch 4", "partly"; of a solved head "solved".
         groups: Keys of [lr_groups] that its trained parameters follow.
         peak_lr: Their peak rates, in the same order.
         flops: Floating-point operations of one image forward, a multiply-add counted as two.
@@ -115,6 +116,7 @@ class ImagesPlan:
     """How many images each split has after [data.split], and how that is known.
 
     Attributes:
+        also: Of other data sets that are evaluated, by the recipe's name for them; {} where they are not known.
         source: "counted" from what is on this machine, "nominal" of the official data set, or "unknown".
     """
 
@@ -122,6 +124,12 @@ class ImagesPlan:
     validation: int
     test: int
     source: Literal["counted", "nominal", "unknown"]
+    also: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> int:
+        """Images that are evaluated and not trained on."""
+        return self.validation + self.test + sum(self.also.values())
 
 
 @dataclass(frozen=True)
@@ -131,10 +139,16 @@ class DataFacts:
     Attributes:
         classes: How many.
         images: Of each split, after [data.split].
+        names: Of the classes; () where they are not known yet.
+        per_class: Training images of each, after [data.split]; () likewise.
+        many: Whether an image may have any number of classes; None where that is not known yet.
     """
 
     classes: int
     images: ImagesPlan
+    names: tuple[str, ...] = ()
+    per_class: tuple[int, ...] = ()
+    many: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +208,10 @@ class Plan:
         warnings: What a person should think twice about.
         choices: What was decided for the person.
         pools: The head reads pooled features, not the map.
+        task: What the answers mean.
+        positive: Of a binary head, the class that is 1.
+        class_weights: What an image of each class counts in the loss; () for 1.
+        learns: Whether parameters train step by step, or the head is fitted once on the embeddings, or nothing changes.
         form: Of the training step, throughout the run.
         folder: Where the recipe's relative paths begin.
         format: Of this record.
@@ -218,6 +236,10 @@ class Plan:
     warnings: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
     pools: bool = True
+    task: Task = "single_label"
+    positive: int = 1
+    class_weights: tuple[float, ...] = ()
+    learns: Learns = "steps"
     form: Form = PLAIN
     folder: str = "."
     format: int = field(default=FORMAT)
@@ -226,6 +248,11 @@ class Plan:
     def depth(self) -> int:
         """Stages of the backbone."""
         return sum(stage.name not in (HEAD, AUX) for stage in self.stages)
+
+    @property
+    def answers(self) -> int:
+        """Answers that an image asks for: one, or yes or no for each class."""
+        return self.classes if self.task == "multi_label" else 1
 
     @property
     def total(self) -> int:

@@ -6,20 +6,19 @@ Importing this module, or a plugin, imports no torch: functions are named as "mo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module, metadata
-from pathlib import Path
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tlkit.errors import DataError, PluginError, TlkitError, reason
+from tlkit.labelled import Found, Images, Split
 from tlkit.trained import CAFFE, IMAGENET, Convention, Download, Weights, pytorch
 
 __all__ = [
-    "CAFFE", "IMAGENET", "Backbone", "Convention", "Dataset", "Download", "Family", "Found", "Head", "Images", "Options", "Split", "Tap",
-    "Weights", "call", "pytorch",
+    "CAFFE", "IMAGENET", "Backbone", "Convention", "Dataset", "Download", "Family", "Found", "Head", "Images", "Options", "Solving", "Split", "Tap",
+    "Task", "Weights", "call", "pytorch",
 ]  # fmt: skip
 
 
@@ -29,6 +28,8 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+# What an image's label is: one class; one of two classes, told by one number; or any number of classes.
+Task = Literal["single_label", "binary", "multi_label"]
 _RESERVED = ("head", "backbone")  # keys of freeze and lr_groups that are no stage
 
 
@@ -61,7 +62,7 @@ class Backbone:
             {stage: torch.nn.Module} in order, random weights, never downloading. Calling the modules one after the other is
             the forward pass, from (N, 3, H, W) to (N, features, h, w), pooled by tlkit, or to (N, features). A module's
             own parameter names are those of the library that the backbone comes from (see `tlkit.network.Stage`).
-        stages: Stage -> the library's module names that it owns.
+        stages: Stage -> the library's names of the modules that it owns, and of parameters that lie in none.
         features: Length of the pooled output.
         classifier: The library's name of the classifier, dropped on loading and written when a head like it is exported.
         maps: That classifier reads the feature map, not its mean.
@@ -73,6 +74,10 @@ class Backbone:
         image_size: Usual input side in pixels.
         minimum_size: Smallest input side in pixels.
         summary: One line.
+        beyond: Module names of what files hold and no stage here: what `until` cut off, which the plugin still builds, and what the
+            plugin leaves out, as the second classifier of a distilled network. With any, no head is exported as the classifier.
+        flat: The head reads every value of the last stage's output, not its mean over the picture; see `until`.
+        cut: Where the library's network was cut into stages and why there, in two parts, where a plan is to say it.
     """
 
     build: str
@@ -88,6 +93,9 @@ class Backbone:
     image_size: int = 224
     minimum_size: int = 32
     summary: str = ""
+    beyond: tuple[str, ...] = ()
+    flat: bool = False
+    cut: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Raise PluginError where a field is of another kind than declared."""
@@ -108,75 +116,96 @@ class Backbone:
         """Tap -> how many leading stages it reads."""
         return {name: 1 + list(self.stages).index(tap.after) for name, tap in self.taps.items()}
 
+    @property
+    def whole(self) -> bool:
+        """Whether its head reads what the library's classifier reads, `features` values."""
+        return not self.beyond and not self.flat
+
+    def owns(self, name: str) -> bool:
+        """Return whether a tensor of the library's belongs to a stage, by its name."""
+        modules = (module for owned in self.stages.values() for module in owned)
+        return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+    def until(self, stage: str | None, *, pooled: bool = True) -> Backbone:
+        """Return it with another embedding point.
+
+        Args:
+            stage: The last one that is run; None for all.
+            pooled: The head reads the mean over the picture of that stage's output, not every value of it.
+        """
+        names = list(self.stages)
+        last = len(names) if stage is None else 1 + names.index(stage)
+        taps = {name: tap for name, tap in self.taps.items() if tap.after in names[:last]}
+        beyond = [module for name in names[last:] for module in self.stages[name]]
+        return replace(
+            self,
+            stages={name: self.stages[name] for name in names[:last]},
+            taps=taps,
+            beyond=(*self.beyond, *beyond, *(self.taps.keys() - taps.keys())),
+            flat=not pooled,
+        )
+
+
+@dataclass(frozen=True)
+class Solving:
+    """What the maker of a solved head is told of the embeddings that it will be fitted on.
+
+    Attributes:
+        images: How many, N.
+        features: Values of each.
+        classes: How many there are.
+        smallest: Images of the class that has fewest, of those that have any: more folds than these cannot hold all of them.
+        seed: Of the run.
+    """
+
+    images: int
+    features: int
+    classes: int
+    smallest: int
+    seed: int
+
 
 @dataclass(frozen=True)
 class Head:
-    """What stands on the pooled features.
+    """What stands on the pooled features: trained, or solved once on the embeddings of all training images.
 
     Attributes:
-        build: "module:function"(features, classes, options) -> torch.nn.Module from (N, features) to logits (N, classes).
+        build: "module:function"(features, classes, options) -> torch.nn.Module from (N, features) to logits (N, classes); of a
+            binary head, which is asked for one class, (N, 1). "" for a solved one.
+        solve: "module:function"(options, solving: Solving) -> an estimator as scikit-learn's are: `fit` on (N, features) float32
+            and labels (N,), `classes_`, and predict_proba or decision_function; of a search `best_estimator_` is kept, and
+            `best_params_` and `best_score_` are told. "" for a trained one.
         options: The plugin's own options.
         linear: Its own tensors are the weight and bias of one layer, so they can be exported under the backbone's classifier.
         maps: It reads the feature map (N, features, h, w), not its mean.
+        task: What its answers mean.
+        trusted: Full names of classes that the estimator's file may hold beside scikit-learn's, "package.module.Class".
         summary: One line.
     """
 
-    build: str
+    build: str = ""
     options: type[BaseModel] | None = None
     linear: bool = False
     maps: bool = False
     summary: str = ""
+    solve: str = ""
+    task: Task = "single_label"
+    trusted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise PluginError where the options are no model."""
-        _check_options(self.build, self.options)
+        """Raise PluginError where the options are no model, or it is neither trained nor solved."""
+        _check_options(self.target, self.options)
+        if bool(self.build) == bool(self.solve):
+            raise PluginError(f"head {self.target or self.summary}: is to be either trained or solved.", "build=, or solve=")
+
+    @property
+    def target(self) -> str:
+        """The function that makes it."""
+        return self.build or self.solve
 
     def fits(self, backbone: Backbone) -> bool:
         """Return whether it is the classifier that the backbone's library has, so that the library can load it."""
-        return self.linear and self.maps == backbone.maps
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of one split: either files or pixels, with labels.
-
-    Attributes:
-        labels: (N,) int64, 0 <= label < number of classes.
-        files: N image files, or empty.
-        pixels: (N, H, W, 3) uint8 RGB, or None. A grey set may hand over a broadcast view (no copy, read-only).
-        groups: (N,) names of what belongs together, patients for instance, or None: a split never parts them.
-    """
-
-    labels: NDArray[np.int64]
-    files: tuple[Path, ...] = ()
-    pixels: NDArray[np.uint8] | None = None
-    groups: NDArray[np.str_] | None = None
-
-
-@dataclass(frozen=True)
-class Images:
-    """What a data set holds.
-
-    Attributes:
-        classes: Class names in label order.
-        splits: "train", and where the data set has them "validation" and "test".
-    """
-
-    classes: tuple[str, ...]
-    splits: Mapping[str, Split]
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where a data set lies on this machine, from file names alone.
-
-    Attributes:
-        root: The folder that holds it.
-        files: Every file whose bytes determine the images, in a fixed order.
-    """
-
-    root: Path
-    files: tuple[Path, ...]
+        return self.linear and self.maps == backbone.maps and backbone.whole and self.task != "binary"
 
 
 @dataclass(frozen=True)

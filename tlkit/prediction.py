@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tlkit import answers, reading, resolve, runfolder, weights
 from tlkit import network as networks
-from tlkit import reading, resolve, runfolder, weights
-from tlkit.engine import data, decode, evaluate
+from tlkit.engine import data, decode, evaluate, solved
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import Network
 from tlkit.plugin import Convention
@@ -112,9 +112,11 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
         raise RunFolderError(f"{folder / runfolder.RESOLVED}: is damaged: {error}.") from error
     network = networks.build(
         built.backbone, built.head, classes=len(classes), backbone_options=built.backbone_options,
-        head_options=built.head_options, seed=0,
+        head_options=built.head_options, seed=0, image_size=size, positive=answers.positive(table.head, classes),
     )  # fmt: skip
     weights.load_whole_(network, folder / runfolder.WEIGHTS, backbone=built.backbone)
+    if built.head.solve:
+        network.head = solved.load(folder, built.head, len(classes))
     convention = runfolder.convention(folder)
     return Predictor(network.to(device).eval(), classes, convention, size, batch, device)
 

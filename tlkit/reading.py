@@ -124,7 +124,8 @@ def digest(arm: Arm, content: Mapping[str, str]) -> str:
         content: sha256 per thing that the arm names: its data, its weights.
     """
     tables = arm.model_dump(mode="json")
-    tables["data"]["options"].pop("path", None)
+    for table in (tables["data"], *tables["also"].values()):
+        table["options"].pop("path", None)
     if "weights" in content:
         tables["backbone"].pop("weights")  # a file or a run: its content counts, not where it lies
     text = json.dumps({"arm": tables, "content": dict(content)}, sort_keys=True, separators=(",", ":"))

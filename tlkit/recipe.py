@@ -52,9 +52,16 @@ class BackboneTable(Table):
 
 
 class HeadTable(Table):
-    """What stands on the backbone's pooled output."""
+    """What stands on the backbone."""
 
     kind: str = Field(default="linear", description="a head that `tlkit list` shows")
+    embed: str | None = Field(
+        default=None, description="the stage whose output it reads; those behind it are left out. The last where not given"
+    )
+    pooled: bool = Field(default=True, description="it reads the mean over the picture of that output, not every value of it")
+    positive: str | None = Field(
+        default=None, description="of a binary head, the class that is 1; the last one where not given"
+    )
     aux_weight: float | None = Field(
         default=None,
         ge=0,
@@ -119,6 +126,13 @@ class DataTable(Table):
     split: SplitTable = Field(default_factory=SplitTable)
 
 
+class AlsoTable(Table):
+    """Images that are evaluated too, and never trained on: of another domain, for instance."""
+
+    name: str = Field(min_length=1, description="a data set that `tlkit list` shows; its test images are evaluated")
+    options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
+
+
 class Until(Table):
     """Frozen for the first epochs, trained after that."""
 
@@ -146,6 +160,9 @@ class Arm(Table):
     backbone: BackboneTable
     head: HeadTable = Field(default_factory=HeadTable)
     data: DataTable
+    also: dict[Annotated[str, Field(pattern=NAME, max_length=LONGEST)], AlsoTable] = Field(
+        default_factory=dict, description="a name -> a data set of the same classes, evaluated after every epoch"
+    )
     freeze: dict[str, FreezeValue] = Field(default_factory=dict, description="key -> true, false or { epochs = N }")
     lr_groups: dict[str, RateValue] = Field(default_factory=dict, description="key -> peak learning rate, or a table")
     optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="name")] = Field(

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from tlkit import partition, reading, registry, runfolder, sources
+from tlkit import embedding, partition, reading, registry, runfolder, sources
 from tlkit.errors import Interim, RecipeError, TlkitError
-from tlkit.learning import OneCycle
+from tlkit.learning import Learns, OneCycle
 from tlkit.plugin import CAFFE, IMAGENET, Backbone, Convention, Dataset, Head
 from tlkit.recipe import UNKNOWN, Arm, InputTable, Rate, Recipe
 from tlkit.registry import Plugin
 from tlkit.sources import Places
 from tlkit.wording import dotted
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that a recipe names, with its checked options."""
+
+    name: str
+    dataset: Dataset
+    options: BaseModel | None
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,9 @@ class Resolved:
         convention: How pixels reach the network.
         image_size: Side of the network's input, pixels.
         trained: The convention that its weights were trained with, where that is known; None for random weights and files.
+        unused: What the recipe says that has no effect where no step is taken; `arm` has it not.
+        learns: Whether parameters train step by step, or the head is solved, or an earlier run is evaluated as it is.
+        also: Data sets that are evaluated too.
     """
 
     recipe: str
@@ -51,6 +63,9 @@ class Resolved:
     convention: Convention
     image_size: int
     trained: Convention | None = None
+    unused: tuple[str, ...] = ()
+    learns: Learns = "steps"
+    also: Mapping[str, Source] = dataclasses.field(default_factory=dict)
 
 
 def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, dict[str, Resolved]]:
@@ -127,8 +142,10 @@ def network_of(arm: Arm) -> NetworkPlugins:
         RecipeError: its options are wrong.
     """
     backbone, head = registry.get(Backbone, arm.backbone.name), registry.get(Head, arm.head.kind)
+    if problems := list(embedding.problems(arm.head, head, backbone, arm.backbone.name)):
+        raise RecipeError(problems)
     return NetworkPlugins(
-        backbone,
+        backbone.until(arm.head.embed, pooled=arm.head.pooled),
         head,
         reading.options(backbone.options, arm.backbone.options, place="backbone.options"),
         reading.options(head.options, arm.head.options, place="head.options"),
@@ -163,9 +180,21 @@ class _Resolver:
         for table, plugin in (("backbone", backbone), ("data", dataset), ("head", head)):
             options[table] = self._options(table, plugin)
         self.problems += _arm_problems(arm)
+        also = self._also()
         convention = self._convention(backbone) if backbone is not None else None
+        unused: tuple[str, ...] = ()
+        learns: Learns = "steps"
+        if backbone is not None and head is not None:
+            wrong = list(embedding.problems(arm.head, head, backbone, arm.backbone.name))
+            self.problems += wrong
+            backbone = backbone if wrong else backbone.until(arm.head.embed, pooled=arm.head.pooled)
+            learns = "solved" if head.solve else "nothing" if _as_it_is(arm, backbone) else "steps"
+            if learns == "solved":
+                self.problems += embedding.conflicts(arm)
+            if learns != "steps":
+                arm, unused = embedding.alone(arm, solved=learns == "solved")
         if backbone is not None:
-            self.problems += _backbone_problems(arm, backbone)
+            self.problems += _backbone_problems(arm, backbone, steps=learns == "steps")
         if self.problems or backbone is None or dataset is None or head is None or convention is None:
             return self.problems
         trained = (
@@ -176,10 +205,22 @@ class _Resolver:
         if arm.data.crop is not None:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
         return Resolved(
-            self.recipe, self.name, _filled(arm, options), backbone, dataset, head,
+            self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
             options["backbone"], options["data"], options["head"], convention, arm.data.image_size or backbone.image_size,
-            trained,
+            trained, unused, learns, also,
         )  # fmt: skip
+
+    def _also(self) -> dict[str, Source]:
+        found = {}
+        for name, table in self.arm.also.items():
+            dataset = self._plugin(Dataset, table.name, dotted("also", name, "name"))
+            if dataset is not None:
+                try:
+                    options = reading.options(dataset.options, table.options, place=dotted("also", name, "options"))
+                    found[name] = Source(table.name, dataset, options)
+                except RecipeError as error:
+                    self.problems += error.problems
+        return found
 
     def _plugin(self, kind: type[Plugin], name: str, place: str) -> Plugin | None:
         if name == UNKNOWN:
@@ -226,17 +267,28 @@ def weights_of_run(path: Path) -> Path:
     return runfolder.choose(path) / runfolder.WEIGHTS
 
 
-def _backbone_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
+def _as_it_is(arm: Arm, backbone: Backbone) -> bool:
+    """Whether an earlier run is to be evaluated as it is: it is what the arm begins from, and nothing of it ever trains."""
+    if not arm.backbone.weights.startswith(sources.RUN) or any(value is not True for value in arm.freeze.values()):
+        return False
+    names = partition.names_only(backbone.stages, arm.freeze, arm.lr_groups, taps=backbone.taps)
+    divided = partition.divide(names, tuple(backbone.stages), arm.freeze, {}, epochs=1)
+    return all(owned.trains_from is None for owned in divided.parameters)
+
+
+def _backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
     """What can be said of the maps and the image size from what the plugin declares."""
+    size = arm.data.image_size
+    if size is not None and size < backbone.minimum_size:
+        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
+    if not steps:
+        return
     names = partition.names_only(backbone.stages, arm.freeze, arm.lr_groups, taps=backbone.taps)
     stages = tuple(backbone.stages)
     divided = partition.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, tapped=backbone.tapped)
     yield from partition.problems(
         divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
     )
-    size = arm.data.image_size
-    if size is not None and size < backbone.minimum_size:
-        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
 
 
 def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
@@ -262,9 +314,13 @@ def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
         )
 
 
-def _filled(arm: Arm, options: dict[str, BaseModel | None]) -> Arm:
+def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source]) -> Arm:
     """Write the plugins' own defaults into the arm, so that they are part of its digest."""
-    changed: dict[str, Any] = {}
+    changed: dict[str, Any] = {"also": dict(arm.also)}
+    for name, source in also.items():
+        if source.options is not None:
+            told = source.options.model_dump(mode="json", exclude_none=True)
+            changed["also"][name] = arm.also[name].model_copy(update={"options": told})
     for table, model in options.items():
         if model is not None:
             changed[table] = getattr(arm, table).model_copy(

@@ -24,6 +24,7 @@ from tlkit.plugin import Convention
 FORMAT = 1
 WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recipe.toml", "resolved.toml"
 PLAN, SPLIT, METRICS, CURVES = "plan.json", "split.json", "metrics.jsonl", "curves.svg"
+EVALUATION, SOLVED = "evaluation.json", "head.skops"
 CHECKPOINT, STATE = "checkpoint", "state.safetensors"
 Metrics = dict[str, float]
 
@@ -40,7 +41,7 @@ class Parameters(_Record):
 
 
 class RunResult(_Record):
-    """One run. `test` and `validation` are the best epoch's by validation, or the last's without validation images."""
+    """One run. `test`, `validation` and `also`, of other data sets, are the best epoch's by validation, or the last's without such."""
 
     format: Literal[1] = 1
     recipe: str
@@ -51,6 +52,7 @@ class RunResult(_Record):
     exact: bool = True
     test: Metrics | None = None
     validation: Metrics | None = None
+    also: dict[str, Metrics] = {}
     best_epoch: int | None = None
     epochs: int = 0
     seconds: float = 0.0
@@ -203,8 +205,13 @@ def gather(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int]
         if result is not None:
             arms.setdefault(arm, {"seeds": {}})["seeds"][str(seed)] = {**result.model_dump(mode="json"), "folder": folder.name}
     for table in arms.values():
-        tests = [run["test"] for run in table["seeds"].values() if run["status"] == "finished" and run["test"]]
-        table["test"] = _over_seeds(tests)
+        finished = [run for run in table["seeds"].values() if run["status"] == "finished"]
+        table["test"] = _over_seeds([run["test"] for run in finished if run["test"]])
+        names = dict.fromkeys(name for run in finished for name in run["also"])
+        if names:
+            table["also"] = {
+                name: _over_seeds([run["also"][name] for run in finished if name in run["also"]]) for name in names
+            }
     kept = {folder.name for folder in current.values()}
     superseded = sorted(folder.parent.name for folder in recipe_folder.glob(f"*/{RESULT}") if folder.parent.name not in kept)
     return {"format": FORMAT, "recipe": recipe, "arms": arms, "superseded": superseded}
@@ -306,6 +313,8 @@ def _over_seeds(tests: list[Metrics]) -> dict[str, Any]:
     """Mean and 95 % interval of the mean over seeds (Student's t); no interval for one seed."""
     table: dict[str, Any] = {}
     for name in tests[0] if tests else ():
+        if not all(name in test for test in tests):  # a metric that the images of some seed do not define
+            continue
         values = [test[name] for test in tests]
         mean, half = statistics.fmean(values), None
         if len(values) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tlkit import network as networks
 from tlkit.engine import data, decode, measure, memory
 from tlkit.engine.data import Evaluated, Library, Part, TrainingPart
 from tlkit.engine.pictures import Indices
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.execution import Kept, Measurements
 from tlkit.jobs import Job
 from tlkit.network import Network
@@ -86,7 +86,7 @@ def prepare(
     sound = _sound(job, library, images, observer)
     plan = planner.make(
         resolved,
-        DataFacts(len(images.classes), ImagesPlan(**sound.counts, source="counted")),
+        _data_facts(images, sound),
         where=resolved.recipe,
         device=device,
         batch_size=kept.batch_size if kept else batch_size,
@@ -102,8 +102,17 @@ def prepare(
     if kept is None and (anew or (unknown and not measure.too_short(plan))):
         known = _measured(job, plan, network, train, device=device, observer=observer, watch=watch)
     plan = tuning.tuned(plan, known, room=cache.room(), kept=kept)  # beside the pictures, which this process holds
-    split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in sound.parts.items()}}
+    parts = {**sound.parts, **sound.evaluated.parts}
+    split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in parts.items()}}
     return Prepared(plan, images, train, sound.evaluated, split, len(sound.lines))
+
+
+def _data_facts(images: Images, sound: _Sound) -> DataFacts:
+    labels = images.splits["train"].labels
+    mine = labels[sound.training.indices]
+    return DataFacts(
+        len(images.classes), sound.counts, images.classes, survey.per_class(mine, len(images.classes)), labels.ndim == 2
+    )
 
 
 @dataclass(frozen=True)
@@ -126,9 +135,11 @@ class _Sound:
         return {"train": self.training, "validation": self.evaluated.validation, "test": self.evaluated.test}
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> ImagesPlan:
         """Images of each."""
-        return {name: 0 if part is None else len(part.indices) for name, part in self.parts.items()}
+        mine = {name: 0 if part is None else len(part.indices) for name, part in self.parts.items()}
+        also = {name: len(part.indices) for name, part in self.evaluated.also.items()}
+        return ImagesPlan(**mine, source="counted", also=also)
 
 
 def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _Sound:
@@ -148,6 +159,21 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
     training = part("train", chosen.train, geometry)
     _refuse_lost_class(images, chosen, training, lines)
     evaluated = _evaluated(images, chosen, lambda split, indices: part(split, indices, still))
+    also = {}
+    for name, found in job.also.items():
+        other = survey.other_images(resolved.also[name], found, images.classes, where=f"also.{name}")
+        labels = other.splits["test"].labels
+        if labels.ndim != images.splits["train"].labels.ndim:
+            raise DataError(
+                f"also.{name}: its images have one class each where others may have several, or the other way round."
+            )
+        pictures, every = library.other(other).pictures("test", still), np.arange(len(labels))
+        kept, skipped = data.sound(pictures, every, on_corrupt=table.on_corrupt, progress=observer.decoding)
+        lines.extend(skipped)
+        if not len(kept):
+            raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
+        also[name] = Part(pictures, kept, resolved.convention)
+    evaluated = replace(evaluated, also=also)
     if lines:
         observer.note(f"{len(lines)} images cannot be decoded and are left out; split.json names them")
     if resolved.arm.early_stopping is not None and evaluated.validation is None:
@@ -186,7 +212,7 @@ def pictures_bytes(resolved: Resolved, images: ImagesPlan) -> int:
     side, convention = resolved.image_size, resolved.convention
     still = decode.still(side, convention).side
     room = decode.roomy(side, convention).side if augmentations.needs_room(resolved.arm.data.augment) else still
-    return 3 * (images.train * room**2 + (images.validation + images.test) * still**2)
+    return 3 * (images.train * room**2 + images.held_out * still**2)
 
 
 def _facts(plan: Plan, weights_file: Path | None, data: str, device: torch.device) -> dict[str, object]:
@@ -197,6 +223,8 @@ def _facts(plan: Plan, weights_file: Path | None, data: str, device: torch.devic
 def _refuse_lost_class(images: Images, chosen: Chosen, training: Part, lines: Sequence[str]) -> None:
     """What cannot be decoded may be skipped, but not a whole class of the training images."""
     labels = images.splits["train"].labels
+    if labels.ndim == 2:
+        return
     lost = set(labels[chosen.train].tolist()) - set(labels[training.indices].tolist())
     if lost:
         names = ", ".join(images.classes[label] for label in sorted(lost))
@@ -215,6 +243,7 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
     network = networks.build(
         resolved.backbone, resolved.head, classes=plan.classes,
         backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=job.seed,
+        image_size=resolved.image_size, positive=plan.positive,
     )  # fmt: skip
     value, name = resolved.arm.backbone.weights, resolved.arm.backbone.name
     if job.weights is None:
@@ -222,11 +251,20 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
     if value.startswith("run:"):
         observer.note(f"{value}: begins from {job.weights.parent}")
         if not weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes):
+            if plan.learns == "nothing":
+                raise RecipeError([_no_head(value)])
             observer.note(f"{value}: its head is of other classes or another shape; this run's head begins anew")
         return network
     rename = resolved.backbone.weights[value].rename if value in resolved.backbone.weights else ""
     weights.load_(network, job.weights, backbone=resolved.backbone, name=name, rename=rename)
     return network
+
+
+def _no_head(value: str) -> TlkitError:
+    return TlkitError(
+        f"backbone.weights: {value} has no head of these classes, and nothing of it is to be trained.",
+        "freeze.head = false trains one",
+    )
 
 
 def _evaluated(images: Images, chosen: Chosen, part: Callable[[str, Indices], Part]) -> Evaluated:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from tlkit import datasets, files, sources, splits
 from tlkit.errors import DataError, DataMissing
 from tlkit.plans import DataFacts, ImagesPlan
 from tlkit.plugin import Dataset, Found, Images, Split
-from tlkit.resolve import Resolved
+from tlkit.resolve import Resolved, Source
 from tlkit.sources import Places
 from tlkit.splits import Chosen
+
+Labels = NDArray[np.int64] | NDArray[np.uint8]  # as in `tlkit.plugin.Split`
 
 
 def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None) -> DataFacts:
@@ -39,29 +44,75 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
                 error.problem, *error.hints, "to plan without images, say how many classes: --classes N"
             ) from error
         return _nominal(resolved, dataset, seed, count)
-    return facts(resolved, images(dataset, found, resolved), seed=seed)[0]
+    mine = images(dataset, found, resolved)
+    counted = facts(resolved, mine, seed=seed)[0]
+    also = {}
+    for name, source in resolved.also.items():
+        with suppress(DataMissing):
+            there = sources.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
+            other = other_images(source, there, mine.classes, where=f"also.{name}")
+            also[name] = len(other.splits["test"].labels)
+    return replace(counted, images=replace(counted.images, also=also))
 
 
 def facts(resolved: Resolved, images: Images, *, seed: int) -> tuple[DataFacts, Chosen]:
     """Split the images as the recipe says, and count them."""
-    labels = {name: split.labels for name, split in images.splits.items()}
+    labels: dict[str, Labels] = {name: split.labels for name, split in images.splits.items()}
     return _counted(resolved, labels, images.classes, seed, "counted", groups=images.splits["train"].groups)
 
 
 def images(dataset: Dataset, found: Found, resolved: Resolved) -> Images:
-    """Read a data set, once for as long as its files do not change and no two others are read.
+    """Read a data set, once for as long as its files do not change and no few others are read.
 
     Where the recipe splits all of its images anew, they are all in "train".
     """
-    return _read(_Key(dataset, found, resolved))
+    pooled = resolved.arm.data.split.fractions is not None
+    return _read(_Key(dataset, found, resolved.data_options, pooled=pooled))
+
+
+def other_images(source: Source, found: Found, classes: tuple[str, ...], *, where: str) -> Images:
+    """Read a data set that is only evaluated: its test images, with the labels of the classes that are trained on.
+
+    Args:
+        source: The data set.
+        found: Its files.
+        classes: That are trained on.
+        where: Begins every message.
+
+    Raises:
+        DataError: it has no test images, or images of another class.
+    """
+    key = _Key(source.dataset, found, source.options, pooled=False)
+    images = _read(key)
+    if "test" not in images.splits:
+        raise DataError(f"{where}: {source.name} has no test images.", "another data set, or options that give it some")
+    unknown = [name for name in images.classes if name not in classes]
+    if unknown:
+        raise DataError(
+            f"{where}: {source.name} has classes that are not trained on: {', '.join(unknown[:5])}.",
+            f"classes: {', '.join(classes[:10])}",
+        )
+    return _labelled(key, classes)
+
+
+@lru_cache(maxsize=4)
+def _labelled(key: _Key, classes: tuple[str, ...]) -> Images:
+    """Return a data set's test images with the labels of other classes, of which its own are some."""
+    images = _read(key)
+    test = images.splits["test"]
+    places = [classes.index(name) for name in images.classes]
+    if test.labels.ndim == 2:
+        many = np.zeros((len(test.labels), len(classes)), np.uint8)
+        many[:, places] = test.labels
+        return Images(classes, {"test": replace(test, labels=many)})
+    return Images(classes, {"test": replace(test, labels=np.array(places, np.int64)[test.labels])})
 
 
 class _Key:
     """Makes `_read` remember by what determines the images."""
 
-    def __init__(self, dataset: Dataset, found: Found, resolved: Resolved) -> None:
-        self.dataset, self.found, self.options = dataset, found, resolved.data_options
-        self.pooled = resolved.arm.data.split.fractions is not None
+    def __init__(self, dataset: Dataset, found: Found, options: BaseModel | None, *, pooled: bool) -> None:
+        self.dataset, self.found, self.options, self.pooled = dataset, found, options, pooled
         self._same = (dataset.read, found, repr(self.options), files.states(found.files), self.pooled)
 
     def __hash__(self) -> int:
@@ -71,10 +122,13 @@ class _Key:
         return isinstance(other, _Key) and self._same == other._same
 
 
-@lru_cache(maxsize=2)  # images may be gigabytes
+@lru_cache(maxsize=3)  # images may be gigabytes
 def _read(key: _Key) -> Images:
     images = datasets.read_data(key.dataset, key.found, key.options)
-    return Images(images.classes, {"train": _pooled(images)}) if key.pooled else images
+    if key.pooled:
+        return Images(images.classes, {"train": _pooled(images)})
+    datasets.refuse_unlearnable(images, str(key.found.root))
+    return images
 
 
 def _pooled(images: Images) -> Split:
@@ -100,22 +154,32 @@ def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int) -> D
     nominal = dataset.nominal
     if resolved.arm.data.split.fractions is not None:
         nominal = {"train": sum(nominal.values())}
-    labels = {name: np.arange(count) % classes for name, count in nominal.items()}
+    labels: dict[str, Labels] = {name: np.arange(count) % classes for name, count in nominal.items()}
     return _counted(resolved, labels, tuple(map(str, range(classes))), seed, "nominal")[0]
 
 
 def _counted(
     resolved: Resolved,
-    labels: dict[str, NDArray[np.int64]],
+    labels: dict[str, Labels],
     classes: tuple[str, ...],
     seed: int,
     source: Literal["counted", "nominal"],
     *,
     groups: NDArray[np.str_] | None = None,
 ) -> tuple[DataFacts, Chosen]:
-    own = "validation" in labels
-    chosen = splits.choose(labels["train"], classes, resolved.arm.data.split, seed=seed, held_out=own, groups=groups)
+    own, mine = "validation" in labels, labels["train"]
+    many = mine.ndim == 2  # then no class is balanced: all images are dealt out as if they were of one
+    strata = (np.zeros(len(mine), dtype=np.int64), ("any",)) if many else (mine.astype(np.int64, copy=False), classes)
+    chosen = splits.choose(*strata, resolved.arm.data.split, seed=seed, held_out=own, groups=groups)
     validation = len(labels["validation"]) if own else len(chosen.validation)
     test = len(labels.get("test", ())) if chosen.test is None else len(chosen.test)
     counts = ImagesPlan(len(chosen.train), validation, test, source)
-    return DataFacts(len(classes), counts), chosen
+    if source == "nominal":
+        return DataFacts(len(classes), counts), chosen
+    return DataFacts(len(classes), counts, classes, per_class(mine[chosen.train], len(classes)), many), chosen
+
+
+def per_class(labels: Labels, classes: int) -> tuple[int, ...]:
+    """Count the images of every class."""
+    counts = labels.sum(0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+    return tuple(counts.tolist())

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from pydantic import BaseModel
+from torch import Tensor, nn
 
-from tlkit import datasets, reading, registry, sources
+from tlkit import datasets, plugin, reading, registry, runfolder, sources
 from tlkit import network as networks
-from tlkit.errors import PluginError, TlkitError, nearest, reason
+from tlkit.engine import solved
+from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
 from tlkit.network import Network
-from tlkit.plugin import Backbone, Dataset, Head
+from tlkit.plugin import Backbone, Dataset, Head, Solving
 from tlkit.sources import Places
 
-_CLASSES = 3  # of the head that a backbone is tried with
+_CLASSES = 3  # of the head that a backbone is tried with, and of a head itself,
+_FEATURES, _IMAGES = 8, 12  # with so many features and images (of each class, where it is solved)
+_LEAST_RIGHT = 0.6
 
 
 def check(name: str, *, data: Path | None = None) -> Iterator[str]:
-    """Hold an installed backbone or data set to the contract.
+    """Hold an installed backbone, data set or head to the contract.
 
     Args:
         name: As `tlkit list` shows it.
@@ -35,10 +40,12 @@ def check(name: str, *, data: Path | None = None) -> Iterator[str]:
         yield from check_backbone(registry.get(Backbone, name))
     elif registry.offers(Dataset, name):
         yield from check_dataset(name, registry.get(Dataset, name), data=data)
+    elif registry.offers(Head, name):
+        yield from check_head(registry.get(Head, name))
     else:
-        names = [entry.name for kind in (Backbone, Dataset) for entry in registry.entries(kind)]
+        names = [entry.name for kind in (Backbone, Dataset, Head) for entry in registry.entries(kind)]
         raise TlkitError(
-            f'there is no backbone or data set "{name}" installed.', "tlkit list shows what is", nearest(name, names)
+            f'there is no backbone, data set or head "{name}" installed.', "tlkit list shows what is", nearest(name, names)
         )
 
 
@@ -103,6 +110,75 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
         yield f"{split}: {len(each.labels)} images with labels in range"
 
 
+def check_head(head: Head) -> Iterator[str]:
+    """Hold a head to the contract: of a trained one shapes, gradients and the meta device, of a solved one its fit and its file.
+
+    Yields:
+        What holds, in words.
+
+    Raises:
+        PluginError: what does not.
+    """
+    options = reading.options(head.options, {}, place="head.options")
+    yield from _check_solved(head, options) if head.solve else _check_trained(head, options)
+
+
+def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
+    classes = 1 if head.task == "binary" else _CLASSES
+    shape = (_IMAGES, _FEATURES, 4, 4) if head.maps else (_IMAGES, _FEATURES)
+
+    def build() -> nn.Module:
+        made = plugin.call(head.build, _FEATURES, classes, options)
+        if not isinstance(made, nn.Module):
+            raise PluginError(f"{head.build}: gave {type(made).__name__}, not a torch.nn.Module.")
+        return made
+
+    made = build()
+    logits = made(torch.randn(shape))
+    if not isinstance(logits, Tensor) or logits.shape != (_IMAGES, classes):
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise PluginError(f"{head.build}: gives {given} for {shape}.", f"logits {(_IMAGES, classes)}")
+    yield f"gives logits of {classes} classes for {'maps' if head.maps else 'features'}"
+    logits.square().sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    still = [name for name, parameter in made.named_parameters() if parameter.grad is None]
+    if still:
+        raise PluginError(
+            f"{head.build}: its answer does not depend on {still[0]}.", "a parameter that is not used cannot learn"
+        )
+    yield f"learns: {sum(1 for _ in made.parameters())} tensors have gradients"
+    with torch.device("meta"):
+        tensors = build().state_dict()
+    for name, tensor in tensors.items():
+        if not tensor.is_meta:
+            raise PluginError(f"{head.build}: {name} is made on a device of its own.", "plans build it on the meta device")
+    yield "builds without memory, for plans"
+
+
+def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
+    features = torch.randn(_IMAGES * _CLASSES, _FEATURES, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(len(features)) % _CLASSES
+    features[:, 0] += 4 * labels
+    facts = Solving(len(features), _FEATURES, _CLASSES, _IMAGES, seed=0)
+    fitted, said = solved.fit(head, options, features.numpy(), labels.numpy(), facts)
+    yield f"is fitted to {_CLASSES} classes of {_IMAGES} embeddings" + "".join(f"; {line}" for line in said)
+    logits = fitted(features)
+    if logits.shape != (len(features), _CLASSES) or not bool(torch.isfinite(logits).all()):
+        raise PluginError(f"{head.solve}: its answers {tuple(logits.shape)} are not finite numbers for {_CLASSES} classes.")
+    right = float((logits.argmax(1) == labels).float().mean())
+    if right < _LEAST_RIGHT:
+        raise PluginError(f"{head.solve}: is right for {right:.0%} of the easy embeddings that it was fitted to.")
+    yield f"is right for {right:.0%} of them"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / runfolder.SOLVED).write_bytes(solved.to_bytes(fitted))
+        try:
+            again = solved.load(Path(folder), head, _CLASSES)
+        except RunFolderError as error:
+            raise PluginError(f"{head.solve}: cannot be read again: {error.problem}", *error.hints) from error
+    if not torch.equal(again(features), logits):
+        raise PluginError(f"{head.solve}: read again, it gives other answers.")
+    yield "is kept without pickle, and read again gives the same answers"
+
+
 def _build(backbone: Backbone) -> Network:
     options = reading.options(backbone.options, {}, place="backbone.options")
     head = registry.get(Head, "linear")
@@ -115,7 +191,8 @@ def _build(backbone: Backbone) -> Network:
 def _check_declared(network: Network, backbone: Backbone) -> None:
     for stage, modules in backbone.stages.items():
         networks.copied(stage, network.stages[stage])
-        held = {name for name, _ in network.stages[stage].named_modules()}
+        module_names = (name for name, _ in network.stages[stage].named_modules())
+        held = {*module_names, *(name for name, _ in network.stages[stage].named_parameters())}
         for module in modules:
             if module not in held:
                 raise PluginError(f"{backbone.build}: stage {stage} declares {module}, which it does not hold.")

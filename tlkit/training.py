@@ -18,11 +18,13 @@ import tomli_w
 import torch
 
 from tlkit import files, plans, runfolder, runs, sources, weights
-from tlkit.engine import facts
+from tlkit.engine import facts, solved
 from tlkit.engine.fit import Fit
+from tlkit.engine.solve import Solve, learner
+from tlkit.engine.solved import Solved
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.execution import Form
-from tlkit.jobs import Job, is_done
+from tlkit.jobs import Job, is_done, is_kept
 from tlkit.observer import Epoch, Observer
 from tlkit.recipe import FORMAT, arm_toml
 from tlkit.runfolder import Parameters, RunResult
@@ -41,7 +43,7 @@ def carry_out(
         WeightsError: its weights do not fit; nothing was written.
     """
     network = runs.build(job, prepared.plan, prepared.images, observer=observer).to(device)
-    fit = Fit(
+    fit = learner(
         prepared.plan, network, prepared.train, prepared.evaluated,
         device=device, observer=observer, watch=watch, graph=graph,
     )  # fmt: skip
@@ -61,7 +63,7 @@ class _Writer:
 
     job: Job
     prepared: Prepared
-    fit: Fit
+    fit: Fit | Solve
     device: torch.device
     observer: Observer
     seconds: float = 0.0
@@ -120,7 +122,7 @@ class _Writer:
         now = self._resolved()
         for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
             stray.unlink()
-        if state.is_file() and (folder / runfolder.WEIGHTS).is_file():
+        if state.is_file() and is_kept(self.job):
             self._continue(state, now)
             return
         (folder / runfolder.CHECKPOINT).mkdir(exist_ok=True)
@@ -172,6 +174,10 @@ class _Writer:
             # one text only: safetensors writes several in random order, and the same run must be the same bytes
             beside = {"classes": json.dumps(self.prepared.images.classes)}
             files.replace(folder / runfolder.WEIGHTS, weights.to_bytes(tensors, beside))
+            if isinstance(self.fit.network.head, Solved):
+                files.replace(folder / runfolder.SOLVED, solved.to_bytes(self.fit.network.head))
+            told = {"format": FORMAT, "epoch": epoch.epoch, **self.fit.details(self.prepared.images.classes)}
+            files.replace(folder / runfolder.EVALUATION, json.dumps(told) + "\n")
         self._write_metrics(lines)
         record = asdict(scores) if scores is not None else {}
         beside = {"progress": self.fit.scalars(), "seconds": str(seconds), "scores": json.dumps(record)}
@@ -194,6 +200,7 @@ class _Writer:
             exact=self.exact,
             test=dict(best.test) if best is not None and best.test is not None else None,
             validation=dict(best.validation) if best is not None and best.validation is not None else None,
+            also={name: dict(scores) for name, scores in best.also.items()} if best is not None else {},
             best_epoch=best.epoch if best is not None else None,
             epochs=self.saved,
             seconds=round(self.seconds, 3),
@@ -213,6 +220,9 @@ class _Writer:
         own = tables["data"]["options"]
         if own.get("path") or (resolved.dataset.find and options is not None and "path" in type(options).model_fields):
             own["path"] = str(self.job.found.root.resolve())
+        for name, found in self.job.also.items():
+            if found.files and resolved.also[name].dataset.find:
+                tables["also"][name]["options"]["path"] = str(found.root.resolve())
         value = resolved.arm.backbone.weights
         if self.job.weights is not None and value not in resolved.backbone.weights:
             path = self.job.weights.resolve()

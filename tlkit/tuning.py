@@ -50,7 +50,7 @@ def work(plan: Plan) -> float:
     Of images that repeat, the fixed prefix counts once for each phase and view.
     """
     total = 0.0
-    every, repeats = plan.images.validation + plan.images.test, not _no_repeat(plan)
+    every, repeats = plan.images.held_out, not _no_repeat(plan)
     for phase in plan.phases:
         fixed = _flops(plan, 0, len(phase.prefix))
         rest, epochs = plan.flops_per_image - fixed, phase.last - phase.first + 1
@@ -62,6 +62,8 @@ def work(plan: Plan) -> float:
 def _step_form(plan: Plan, measured: Measurements, kept: Kept | None) -> tuple[Form, str]:
     if kept is not None:
         return kept.step, "kept from when this run began"
+    if plan.learns != "steps":
+        return PLAIN, "there is none: " + ("the head is solved" if plan.learns == "solved" else "nothing is trained")
     if all(len(phase.prefix) == plan.depth for phase in plan.phases):
         return PLAIN, "only the head trains, which takes no time to speak of"
     return choose(measured.step, plan.tables.precision, why=measured.why)
@@ -81,7 +83,7 @@ def _prefix(
     known = next((each.seconds for each in timings if each.form == form), None)
     seconds = _flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
     sums = _Sums(plan, cut, form, seconds, estimated=known is None)
-    held_out = plan.images.validation + plan.images.test
+    held_out = plan.images.held_out
     evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
     why_not = sums.why(held_out, room) if held_out and evaluation is None else ""
     train, why = None, _no_repeat(plan)

@@ -169,14 +169,20 @@ def class_names(path: Path) -> tuple[str, ...]:
 
 
 def _exported(name: str, backbone: Backbone) -> str:
-    return f"{backbone.classifier}.{name.removeprefix(f'{HEAD}.')}" if name.startswith(f"{HEAD}.") else name
+    return f"{backbone.classifier}.{name.removeprefix(f'{HEAD}.')}" if _heads(name, backbone) else name
+
+
+def _heads(name: str, backbone: Backbone) -> bool:
+    """Whether a tensor is of tlkit's head: a library may call a part of its own network "head" too, timm its last norm."""
+    return name.startswith(f"{HEAD}.") and not backbone.owns(name)
 
 
 def _split(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The backbone's tensors, and those of the head and of the auxiliary classifiers' last layers."""
+    """The backbone's tensors up to its embedding point, and those of the head and of the auxiliary classifiers' last layers."""
     last = tuple(f"{name}.{tap.classifier}." for name, tap in backbone.taps.items())
-    head = {key: tensor for key, tensor in tensors.items() if key.startswith((f"{HEAD}.", *last))}
-    return {key: tensor for key, tensor in tensors.items() if key not in head}, head
+    head = {key: tensor for key, tensor in tensors.items() if _heads(key, backbone) or key.startswith(last)}
+    beyond = tuple(f"{name}." for name in backbone.beyond)
+    return {key: tensor for key, tensor in tensors.items() if key not in head and not f"{key}.".startswith(beyond)}, head
 
 
 def _copy_(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,9 @@ class CsvOptions(Options):
         image: Column of the images' paths.
         label: Column of the classes' names.
         split: Column that says train, val or test; "" where there is none, and a test set is split off.
+        separator: Between the classes of an image that may have several or none, "|" for instance: then labels are for a multi-label
+            head; "" where each has one.
+        none: What that column says of an image of no class; an empty cell says it too.
         group: Column of what belongs together, patients for instance; "" where there is none.
         test_fraction: Part of each class that becomes the test set where no column says which images are.
     """
@@ -23,6 +26,8 @@ class CsvOptions(Options):
     image: str = "path"
     label: str = "label"
     split: str = ""
+    separator: str = ""
+    none: str = ""
     group: str = ""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
 
@@ -32,5 +37,5 @@ csv = Dataset(
     find="tlkit_csv.read:find",
     options=CsvOptions,
     licence="that of the images",
-    summary="images that a CSV file lists, with a column of paths and one of classes",
+    summary="images that a CSV file lists, with a column of paths and one of classes, or of several separated ones",
 )

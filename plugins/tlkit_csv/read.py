@@ -20,7 +20,7 @@ _ROLES = {"train": "train", "val": "validation", "valid": "validation", "validat
 class _Row:
     line: int
     image: str
-    label: str
+    labels: tuple[str, ...]
     split: str
     group: str
 
@@ -45,8 +45,10 @@ def find(folder: Path, options: CsvOptions | None = None) -> Found:
 def read(found: Found, options: CsvOptions | None = None) -> Images:
     """Return the splits; classes are the sorted names that training images have.
 
-    Without a column of splits, of each class the max(1, round(test_fraction * n)) images whose group, or else path, has the smallest
-    SHA-256 become the test set, whole groups at a time.
+    With a separator an image has any number of them, and labels are (N, classes) uint8.
+
+    Without a column of splits, of each class (of each set of classes) the max(1, round(test_fraction * n)) images whose group, or
+    else path, has the smallest SHA-256 become the test set, whole groups at a time.
 
     Raises:
         DataError: fewer than two classes, a class without training images, or a split of another name.
@@ -55,19 +57,19 @@ def read(found: Found, options: CsvOptions | None = None) -> Images:
     table, *files = found.files
     rows = _rows(table, options)
     parts = _parts(rows, table) if options.split else _split_off(rows, options.test_fraction)
-    classes = tuple(sorted({rows[index].label for index in parts["train"]}))
+    classes = tuple(sorted({label for index in parts["train"] for label in rows[index].labels}))
     if len(classes) < 2:
         raise DataError(f"{table}: its training images are of one class ({', '.join(classes)}), and two are needed.")
     splits = {}
     for name, chosen in parts.items():
-        for index in chosen:
-            if rows[index].label not in classes:
+        for row in (rows[index] for index in chosen):
+            for label in set(row.labels) - set(classes):
                 raise DataError(
-                    f'{table}: line {rows[index].line}: class "{rows[index].label}" of {name} has no training images.',
-                    nearest(rows[index].label, classes),
+                    f'{table}: line {row.line}: class "{label}" of {name} has no training images.', nearest(label, classes)
                 )
+        held = np.array([[label in rows[index].labels for label in classes] for index in chosen], np.uint8)
         splits[name] = Split(
-            labels=np.array([classes.index(rows[index].label) for index in chosen], np.int64),
+            labels=held if options.separator else held.argmax(1).astype(np.int64),
             files=tuple(files[index] for index in chosen),
             groups=np.array([rows[index].group for index in chosen]) if options.group else None,
         )
@@ -98,12 +100,19 @@ def _rows(table: Path, options: CsvOptions) -> list[_Row]:
     for line, row in rows:
         values = {option: (row.get(column) or "").strip() if column else "" for option, column in wanted.items()}
         for option, column in wanted.items():
-            if column and not values[option]:
+            if column and not values[option] and not (option == "label" and options.separator):
                 raise DataError(f"{table}: line {line}: {column} is empty.")
-        found.append(_Row(line, values["image"], values["label"], values["split"], values["group"]))
+        found.append(_Row(line, values["image"], _labels(values["label"], options), values["split"], values["group"]))
     if not found:
         raise DataError(f"{table}: lists no images.")
     return found
+
+
+def _labels(cell: str, options: CsvOptions) -> tuple[str, ...]:
+    if not options.separator:
+        return (cell,)
+    names = (name.strip() for name in cell.split(options.separator))
+    return tuple(dict.fromkeys(name for name in names if name and name != options.none))
 
 
 def _parts(rows: list[_Row], table: Path) -> dict[str, list[int]]:
@@ -119,6 +128,6 @@ def _parts(rows: list[_Row], table: Path) -> dict[str, list[int]]:
 
 
 def _split_off(rows: list[_Row], fraction: float) -> dict[str, list[int]]:
-    aside = set_aside([row.label for row in rows], [row.group or row.image for row in rows], fraction)
+    aside = set_aside([" ".join(row.labels) for row in rows], [row.group or row.image for row in rows], fraction)
     train = [index for index, tested in enumerate(aside) if not tested]
     return {"train": train, "test": [index for index, tested in enumerate(aside) if tested]}

@@ -45,7 +45,7 @@ def _grey(split: Split) -> NDArray[np.uint8]:
     return split.pixels[..., 0]
 
 
-def _first(labels: NDArray[np.int64], count: int, *, where: str) -> NDArray[np.intp]:
+def _first(labels: NDArray[np.integer], count: int, *, where: str) -> NDArray[np.intp]:
     """Return the positions, ascending, of the first `count` images of each class."""
     of_class = [np.flatnonzero(labels == label)[:count] for label in range(len(CLASSES))]
     for name, positions in zip(CLASSES, of_class, strict=True):

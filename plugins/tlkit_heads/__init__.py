@@ -1,4 +1,4 @@
-"""Trained heads: linear, mlp, cosine and conv."""
+"""Trained heads: linear, mlp, cosine, conv, binary and multilabel. Those that are solved: `tlkit_heads.solved`."""
 
 from typing import Annotated
 
@@ -35,6 +35,19 @@ class ConvOptions(Options):
 
 
 linear = Head(build="tlkit_heads.build:linear", options=LinearOptions, linear=True, summary="one linear layer")
+binary = Head(
+    build="tlkit_heads.build:linear",
+    options=LinearOptions,
+    task="binary",
+    summary="one logit for one of two classes, with binary cross-entropy; head.positive names the class",
+)
+multilabel = Head(
+    build="tlkit_heads.build:linear",
+    options=LinearOptions,
+    linear=True,
+    task="multi_label",
+    summary="a logit for every class, each for itself: for images of several classes or none",
+)
 mlp = Head(
     build="tlkit_heads.build:mlp", options=MlpOptions, summary="hidden layers with ReLU and dropout, then a linear layer"
 )

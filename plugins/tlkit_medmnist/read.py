@@ -1,4 +1,7 @@
-"""Read a MedMNIST file: {train,val,test}_{images,labels}, images (N, S, S) grey or (N, S, S, 3) uint8, labels (N, 1)."""
+"""Read a MedMNIST file: {train,val,test}_{images,labels}, images (N, S, S) grey or (N, S, S, 3) uint8, labels (N, 1).
+
+Where an image has any number of classes, labels are (N, classes) of 0 and 1.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from tlkit.errors import DataError
 from tlkit.plugin import Found, Images, Split
-from tlkit_medmnist.sets import SETS
+from tlkit_medmnist.sets import SETS, Set
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
@@ -26,25 +29,28 @@ def _read(name: str, found: Found, options: None = None) -> Images:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for part, split in _SPLITS.items():
-                splits[split] = _split(
-                    archive[f"{part}_images"], archive[f"{part}_labels"], len(SETS[name].classes), f"{path}: {part}"
-                )
+                splits[split] = _split(archive[f"{part}_images"], archive[f"{part}_labels"], SETS[name], f"{path}: {part}")
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as a MedMNIST file: {error}.", "remove it and fetch it again") from error
     return Images(SETS[name].classes, splits)
 
 
-def _split(images: NDArray[np.uint8], labels: NDArray[np.integer], classes: int, where: str) -> Split:
+def _split(images: NDArray[np.uint8], labels: NDArray[np.integer], known: Set, where: str) -> Split:
+    classes = len(known.classes)
+    columns, largest = (classes, 1) if known.many else (1, classes - 1)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
         raise DataError(f"{where}: images are {images.dtype} {images.shape}.", "(N, S, S) or (N, S, S, 3) uint8")
-    if labels.ndim != 2 or labels.shape[1] != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{where}: labels are {labels.dtype} {labels.shape}.", "(N, 1), whole numbers")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise DataError(f"{where}: has label {labels.max()}.", f"labels are 0 to {classes - 1}")
+    if labels.ndim != 2 or labels.shape[1] != columns or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{where}: labels are {labels.dtype} {labels.shape}.", f"(N, {columns}), whole numbers")
+    if len(labels) and not 0 <= labels.min() <= labels.max() <= largest:
+        raise DataError(f"{where}: has label {labels.max()}.", f"labels are 0 to {largest}")
     pixels = images if images.ndim == 4 else np.broadcast_to(images[..., None], (*images.shape, 3))
+    if known.many:
+        return Split(labels=labels.astype(np.uint8), pixels=pixels)
     return Split(labels=labels[:, 0].astype(np.int64), pixels=pixels)
 
 
+chestmnist = partial(_read, "chestmnist")
 pathmnist = partial(_read, "pathmnist")
 dermamnist = partial(_read, "dermamnist")
 octmnist = partial(_read, "octmnist")

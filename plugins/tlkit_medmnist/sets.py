@@ -25,6 +25,7 @@ class Set:
         md5: Of the files of 28, 64, 128 and 224 pixels.
         summary: One line.
         licence: Of the images.
+        many: An image has any number of the classes.
     """
 
     classes: tuple[str, ...]
@@ -32,9 +33,23 @@ class Set:
     md5: tuple[str, str, str, str]
     summary: str
     licence: str = "CC BY 4.0"
+    many: bool = False
 
 
 SETS = {
+    "chestmnist": Set(
+        (
+            *("atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia", "pneumothorax"),
+            *("consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia"),
+        ),
+        (78_468, 11_219, 22_433),
+        (
+            *("02c8a6516a18b556561a56cbdd36c4a8", "9de6cd0b934ebb5b7426cfba5efbae16"),
+            *("db107e5590b27930b62dbaf558aebee3", "45bd33e6f06c3e8cdb481c74a89152aa"),
+        ),
+        'chests by X-ray, any number of 14 findings each (head.kind = "multilabel")',
+        many=True,
+    ),
     "pathmnist": Set(
         (
             *("adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle", "normal colon mucosa"),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torchvision
+from scipy.io.matlab import MatReadError
 
 from tlkit.errors import DataError, reason
 from tlkit.plugin import Found, Images, Split
 from tlkit_torchvision.sets import SETS
 
 _FILES = ("_images", "_image_files")  # under which torchvision's classes keep the paths
+# What torchvision, and scipy below it, raise of a damaged file.
+_DAMAGED = (RuntimeError, OSError, ValueError, KeyError, IndexError, TypeError, MatReadError, zlib.error)
 
 
 def _read(name: str, found: Found, options: None = None) -> Images:
@@ -30,7 +34,7 @@ def _read(name: str, found: Found, options: None = None) -> Images:
     for split, theirs in made.splits.items():
         try:
             part = getattr(torchvision.datasets, made.reader)(root, split=theirs)
-        except (RuntimeError, OSError, ValueError, KeyError, IndexError) as error:
+        except _DAMAGED as error:
             raise DataError(
                 f"{found.root}: torchvision cannot read it: {reason(error)}.", "remove it and fetch it again"
             ) from error

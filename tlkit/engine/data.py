@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from tlkit.engine.pictures import Indices, Note, Pictures, Progress
 from tlkit.errors import DataError
 from tlkit.plugin import Convention, Images
 
+ALSO = "also."  # before the name of another data set's images
 _SHOWN = 5  # corrupt images that a message names
 
 
@@ -40,8 +41,9 @@ class Part:
         return normalise(self.pictures.get(chosen, device), self.convention)
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
-        """Return labels (n,) int64."""
-        return torch.from_numpy(self.pictures.split.labels[chosen]).to(device)
+        """Return labels (n,) int64; where an image has any number of classes, 0 or 1 for each (n, classes) float32."""
+        labels = torch.from_numpy(self.pictures.split.labels[chosen])
+        return (labels.float() if labels.ndim == 2 else labels).to(device)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class TrainingPart(Part):
         return mix(x, self._augmented(mixing.partners, drawn, device), mixing)
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
-        """Return labels (n,) int64; with mixup or cutmix, the shares of every class (n, classes) float32."""
+        """Return labels as `Part` does; with mixup or cutmix, the shares of every class (n, classes) float32."""
         labels = super().targets(chosen, epoch, device)
         mixing = self._mixing(chosen, self.draw_of(epoch))
         if mixing is None:
@@ -99,10 +101,24 @@ class TrainingPart(Part):
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The evaluation images of one run; None for a split that the data set has not."""
+    """The evaluation images of one run.
+
+    Attributes:
+        validation: None where the data set has none.
+        test: Likewise.
+        also: Of other data sets, by the recipe's name for them.
+    """
 
     validation: Part | None
     test: Part | None
+    also: Mapping[str, Part] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Those that there are: "validation", "test", and "also.NAME"."""
+        own = {"validation": self.validation, "test": self.test}
+        others = {f"{ALSO}{name}": part for name, part in self.also.items()}
+        return {name: part for name, part in own.items() if part is not None} | others
 
 
 def normalise(pictures: Tensor, convention: Convention) -> Tensor:
@@ -143,12 +159,22 @@ class Library:
 
         self._open = partial(Pictures, note=once, keep=keep, verify=verify)
         self._pictures: dict[tuple[str, Geometry], Pictures] = {}
+        self._others: list[Library] = []
+        self._like = partial(Library, note=once, keep=keep, verify=verify)
 
     def pictures(self, split: str, geometry: Geometry) -> Pictures:
         """Return the pictures of a split at one geometry."""
         if (split, geometry) not in self._pictures:
             self._pictures[split, geometry] = self._open(self.images.splits[split], geometry)
         return self._pictures[split, geometry]
+
+    def other(self, images: Images) -> Library:
+        """Return a library of other images, with the same settings, and the same one for the same images."""
+        for known in self._others:
+            if known.images is images:
+                return known
+        self._others.append(self._like(images))
+        return self._others[-1]
 
 
 def sound(pictures: Pictures, indices: Indices, *, on_corrupt: str, progress: Progress) -> tuple[Indices, list[str]]:

@@ -1,4 +1,4 @@
-"""A network's answers on images: metrics, probabilities, embeddings. Nothing here changes the network."""
+"""A network's answers on images: logits, probabilities, embeddings. Nothing here changes the network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tlkit.engine import objective
+from tlkit.engine.metrics import Answers
 from tlkit.network import Network
 
 
@@ -16,35 +18,29 @@ def evaluate(
     forward: Callable[[Tensor], Tensor],
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
-    device: torch.device,
     watch: Callable[[], None],
-) -> dict[str, float]:
-    """Return loss (mean cross-entropy) and accuracy (0 to 1) over images.
+) -> Answers:
+    """Return a network's answers on images.
 
     Args:
         network: Put into eval mode, and back as it was.
         forward: From an input to logits (n, classes), by the network.
-        batches: Inputs and labels (n,); at least one.
-        device: That they are on.
+        batches: Inputs and labels; at least one.
         watch: Called between batches; may raise.
     """
-    loss = torch.zeros((), dtype=torch.float64, device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    images = 0
+    logits, labels = [], []
     with evaluating(network), torch.inference_mode():
-        for x, labels in batches:
+        for x, targets in batches:
             watch()
-            logits = forward(x)
-            loss += nn.functional.cross_entropy(logits, labels, reduction="sum").double()
-            correct += (logits.argmax(1) == labels).sum()
-            images += len(labels)
-    return {"loss": float(loss) / images, "accuracy": int(correct) / images}
+            logits.append(forward(x).float())
+            labels.append(targets)
+    return Answers(torch.cat(logits), torch.cat(labels), network.task, network.positive)
 
 
 def probabilities(network: Network, x: Tensor) -> Tensor:
     """Return class probabilities (N, classes) of normalised images (N, 3, H, W)."""
     with evaluating(network), torch.inference_mode():
-        return torch.softmax(network(x), dim=1)
+        return objective.probabilities(network(x), network.task)
 
 
 def embeddings(network: Network, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:

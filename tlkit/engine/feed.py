@@ -94,9 +94,8 @@ class Feed:
         self._facts: dict[int, facts.Facts] = {}
         if phase.fixed is not None:
             self._keep(train, phase.fixed.train)
-            for part in (evaluated.validation, evaluated.test):
-                if part is not None:
-                    self._keep(part, phase.fixed.evaluation)
+            for part in evaluated.parts.values():
+                self._keep(part, phase.fixed.evaluation)
         if device.type == "cuda" and id(train) not in self._rows:
             train.pictures.settle_(train.indices, device, share=_RESIDENT)
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tlkit.engine.data import Evaluated, Part, TrainingPart
+from tlkit.engine import metrics
+from tlkit.engine.data import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.evaluate import evaluate
 from tlkit.engine.feed import Feed
 from tlkit.engine.graph import Captured, CudaBackend
+from tlkit.engine.metrics import Answers
 from tlkit.engine.step import Step, Sums
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.network import Network
@@ -84,11 +87,12 @@ class Fit:
         self._take = Captured(self._step, CudaBackend(device), note=observer.note) if captures else self._step
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._done = 0  # ticks of this epoch
+        self._answers: dict[str, Answers] = {}  # of the last epoch, by split
 
     @property
     def ticks(self) -> int:
         """Training steps and evaluation batches of an epoch, as `Observer.step` counts them."""
-        parts = [part for part in (self._evaluated.validation, self._evaluated.test) if part is not None]
+        parts = self._evaluated.parts.values()
         return self.plan.steps_per_epoch + sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in parts)
 
     @property
@@ -112,6 +116,10 @@ class Fit:
         finally:
             if isinstance(self._take, Captured):
                 self._take.release()
+
+    def details(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return what happened to every class in the last epoch's evaluation, by split: see `metrics.details`."""
+        return {split: metrics.details(answers, names) for split, answers in self._answers.items()}
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated: the running mean, where the recipe asks for one."""
@@ -153,19 +161,20 @@ class Fit:
         aside = {} if sums.aside is None else {"aux_loss": sums.aside / images}
         trained = time.perf_counter() - began
         with self.averaged():
-            validation, test = self._scores(number, self._evaluated.validation), self._scores(number, self._evaluated.test)
-        best = self._is_best(number, validation)
+            scores = {split: self._scores(number, split, part) for split, part in self._evaluated.parts.items()}
+        best = self._is_best(number, scores.get("validation"))
         self.progress.epochs = number
         return Epoch(
             epoch=number,
             phase=1 + self.plan.phases.index(self.plan.phase(number)),
-            train={"loss": sums.loss / images, "accuracy": sums.correct / images} | aside,
-            validation=validation,
-            test=test,
+            train={"loss": sums.loss / images, "accuracy": sums.correct / (images * self.plan.answers)} | aside,
+            validation=scores.pop("validation", None),
+            test=scores.pop("test", None),
             seconds=time.perf_counter() - began,
             images_per_second=images / trained,
             lr={name: float(rate) for name, rate in self._step.rates.items()},
             best=best,
+            also={split.removeprefix(ALSO): each for split, each in scores.items()},
         )
 
     def _train_epoch(self, number: int) -> int:
@@ -217,16 +226,14 @@ class Fit:
         self._done = done
         self._observer.step(number, done)
 
-    def _scores(self, number: int, part: Part | None) -> dict[str, float] | None:
-        if part is None:
-            return None
-
+    def _scores(self, number: int, split: str, part: Part) -> dict[str, float]:
         def watch() -> None:
             self._watch()
             self._tick(number, self._done + 1)
 
         batches = self._feed_of(number).held_out(part)
-        scores = evaluate(self.network, self._step.forward, batches, device=self._device, watch=watch)
+        answers = self._answers[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
+        scores = metrics.scores(answers)
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
         return scores

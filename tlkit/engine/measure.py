@@ -59,6 +59,7 @@ def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[st
         "weights": weights,
         "data": [tables.data.name, {name: value for name, value in tables.data.options.items() if name != "path"}, data],
         "head": [tables.head.kind, tables.head.options] if last.prefix else [],
+        "read": [tables.head.embed, tables.head.pooled],
         "input": [plan.image_size, repr(plan.input)],
         "batch": min(plan.batch_size, _STEP_IMAGES),
         "optimizer": tables.optimizer.name,
@@ -112,6 +113,8 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
     count = min(plan.batch_size, _STEP_IMAGES)
     repeated = images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous()
     labels = torch.arange(count, device=device) % plan.classes
+    if plan.task == "multi_label":
+        labels = torch.nn.functional.one_hot(labels, plan.classes).float()
     with evaluating(network), torch.no_grad():
         right = network.embed(repeated)
         x = network.run(repeated, stop=len(phase.prefix))

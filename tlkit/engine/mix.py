@@ -89,15 +89,15 @@ def mix(x: Tensor, partners: Tensor, mixing: Mixing) -> Tensor:
 
 
 def targets(labels: Tensor, partner_labels: Tensor, mixing: Mixing, classes: int) -> Tensor:
-    """Return (n, classes) float32, each row's sum 1.
+    """Return (n, classes) float32; each row's sum is 1 where an image has one class.
 
     Args:
-        labels: (n,) int64.
-        partner_labels: (n,) int64, of `mixing.partners`.
+        labels: (n,) int64, or 0 and 1 for every class (n, classes) float32.
+        partner_labels: The same of `mixing.partners`.
         mixing: Of these images.
         classes: How many there are.
     """
-    own, other = (functional.one_hot(each, classes).float() for each in (labels, partner_labels))
+    own, other = (each if each.ndim == 2 else functional.one_hot(each, classes).float() for each in (labels, partner_labels))
     share = _column(mixing.shares, own)
     return (own * share).add_(other * (1 - share))
 

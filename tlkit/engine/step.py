@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from tlkit import network as networks
-from tlkit.engine import optimizers
+from tlkit.engine import objective, optimizers
 from tlkit.engine.ema import Average
 from tlkit.engine.forms import LAYOUTS
+from tlkit.engine.objective import Objective
 from tlkit.network import Network
 from tlkit.plans import PhasePlan, Plan, trains_in
 
@@ -30,7 +31,7 @@ class Sums:
     Attributes:
         loss: Of every image, without the auxiliary classifiers'.
         aside: The auxiliary classifiers' losses together, without their weights; None where none runs.
-        correct: Images whose largest logit is at their label, or at the largest of their soft targets.
+        correct: Right answers, `Plan.answers` of each image at most; of soft targets the largest is right.
         bad: The first batch whose loss is not a number, from 0; -1 for none.
         norms: Where there is one, the norm of its step's gradients before they were clipped, by group that trains.
     """
@@ -47,7 +48,7 @@ class Step:
 
     A batch is the input of the phase's trained suffix and its targets: pictures (N, 3, H, W) float32 where no stage is fixed,
     else the feature map that the fixed prefix gives, float32 or bfloat16, or pooled features (N, F) float32 where all are; and
-    labels (N,) int64 or soft targets (N, classes) float32.
+    labels (N,) int64, or soft targets or those of a multi-label task (N, classes) float32.
 
     Args:
         network: Changed by every call; put into the plan's memory format here.
@@ -67,6 +68,9 @@ class Step:
         network.to(memory_format=self._layout)
         self.optimizer = optimizers.build_optimizer(network, plan, device)
         self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        self._objective = Objective(
+            plan.task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device
+        )
         decay = plan.tables.optimizer.ema
         self.average = None if decay is None else Average(network, plan, decay)
         self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group
@@ -107,9 +111,9 @@ class Step:
         images = sum(len(targets) for _, targets in batches)
         for x, targets in batches:
             logits, aside = self._answers(x)
-            loss = total = self._loss_of(logits, targets)
+            loss = total = self._objective(logits, targets)
             for name, other in aside.items():
-                beside = self._loss_of(other, targets)
+                beside = self._objective(other, targets)
                 total = total + beside * self._taps[name]
                 self._aside.add_(beside.detach(), alpha=len(targets))
             part = total if len(targets) == images else total * (len(targets) / images)
@@ -184,9 +188,6 @@ class Step:
             logits, aside = self.network.answers(self._laid_out(x), taps=tuple(self._taps), start=self._cut)
         return logits.float(), {name: other.float() for name, other in aside.items()}
 
-    def _loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(logits, targets, label_smoothing=self.plan.tables.loss.label_smoothing)
-
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=self._layout) if x.ndim == 4 else x
 
@@ -201,9 +202,8 @@ class Step:
             torch._foreach_zero_(grads)
 
     def _add_(self, loss: Tensor, total: Tensor, logits: Tensor, targets: Tensor) -> None:
-        labels = targets if targets.ndim == 1 else targets.argmax(1)
         self._loss.add_(loss, alpha=len(targets))  # in float64
-        self._correct += (logits.argmax(1) == labels).sum()
+        self._correct += objective.right(logits, targets, self.plan.task)
         settled = torch.isfinite(total) | (self._bad >= 0)
         self._bad.copy_(torch.where(settled, self._bad, self._count))
         self._count += 1

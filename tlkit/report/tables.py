@@ -17,14 +17,19 @@ from tlkit.plans import Plan
 from tlkit.plugin import Backbone, Convention, Dataset, Download, Family, Head
 from tlkit.registry import Entry
 
+_STEPLESS = {"solved": "the head is solved", "nothing": "nothing is trained"}
+
 
 def plan(shown: Plan) -> RenderableType:
     """Return a plan for a terminal."""
     images, memory = shown.images, shown.memory
     counts = [
         f"images     train {images.train:,}, validation {images.validation:,}, test {images.test:,} ({images.source})",
-        f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in all",
+        f"steps      none: {_STEPLESS[shown.learns]}"
+        if shown.learns in _STEPLESS
+        else f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in all",
     ]
+    counts += [f"also       {name}: {count:,} images are evaluated" for name, count in images.also.items()]
     lines = [
         *(counts if images.source != "unknown" else ["images     not here yet, so their number and the steps are not known"]),
         f"memory     about {_bytes(memory.total)} at its peak beside Python and torch: weights {_bytes(memory.weights)}, gradients "
@@ -68,9 +73,29 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             f"{sum(run['seconds'] for run in runs):.0f}",
             ", ".join(sorted({run["status"] for run in runs})),
         )
+        if more := _more(record["test"]):
+            notes[f"metrics    {arm}: {more}"] = "dim"
+        for name, test in record.get("also", {}).items():
+            notes[f"also       {arm}: {name} accuracy {_interval(test.get('accuracy'), percent=True)}, {_more(test)}"] = ""
         for run in runs:
             notes |= _notes(f"{arm}, seed {run['seed']}", run)
     return Group(table, *(Text(line, style=style) for line, style in notes.items()))
+
+
+_METRICS = {
+    "balanced_accuracy": "balanced accuracy",
+    "top5": "top-5 accuracy",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "auroc": "AUROC",
+}
+
+
+def _more(test: Mapping[str, Any]) -> str:
+    """What the test images say beside accuracy and loss, in one line."""
+    parts = ("balanced_accuracy", "top5", "exact_match")  # parts of the images; the others are told as 0 to 1
+    shown = {name: _interval(test.get(name), percent=name in parts) for name in _METRICS}
+    return ", ".join(f"{_METRICS[name]} {text}" for name, text in shown.items() if text)
 
 
 def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
@@ -85,9 +110,11 @@ def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
 
 def _title(shown: Plan) -> Text:
     tables = shown.tables
+    learns = f"{tables.optimizer.name}, {tables.schedule.name}"
+    learns = {"solved": f"{tables.head.kind}, solved", "nothing": "as it is"}.get(shown.learns, learns)
     return Text(
         f"{shown.recipe} / {shown.arm}: {tables.backbone.name} ({tables.backbone.weights}), {shown.classes} classes, "
-        f"{shown.image_size} px, batch {shown.batch_size}, {tables.optimizer.name}, {tables.schedule.name}",
+        f"{shown.image_size} px, batch {shown.batch_size}, {learns}",
         style="bold",
     )
 
@@ -133,6 +160,8 @@ def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Family) -
 def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
     table = _facts(name, entry, shown.summary)
     table.add_row("stages", ", ".join(shown.stages))
+    if shown.cut is not None:
+        table.add_row("cut", ": ".join(shown.cut))
     table.add_row("features", str(shown.features))
     table.add_row("image size", f"{shown.image_size} px, at least {shown.minimum_size}")
     for name_of, tap in shown.taps.items():

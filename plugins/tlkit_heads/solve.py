@@ -1,0 +1,110 @@
+"""The solved heads' estimators: scikit-learn's, on scaled embeddings where distances or margins count, searched by cross-validation.
+
+Where an option gives the main parameter, or a class has too few images for two folds, there is no search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tlkit.plugin import Solving
+from tlkit_heads.solved import (
+    BoostingOptions,
+    ForestOptions,
+    KnnOptions,
+    LdaOptions,
+    LogisticOptions,
+    SearchOptions,
+    SvmOptions,
+    TreeOptions,
+)
+
+
+def svm(options: SvmOptions, facts: Solving) -> Any:
+    """Return an SVM, one class against the rest for a linear kernel, one against another for a radial one."""
+    from sklearn.svm import SVC, LinearSVC
+
+    weight = "balanced" if options.balanced else None
+    if options.kernel == "linear":
+        machine: Any = LinearSVC(class_weight=weight, random_state=facts.seed, max_iter=10_000, dual="auto")
+        return _searched(machine, options, facts, "C", options.C, default=0.01, tried=(1e-4, 1e-3, 1e-2, 0.1, 1.0))
+    machine = SVC(kernel="rbf", class_weight=weight, random_state=facts.seed)
+    return _searched(machine, options, facts, "C", options.C, default=1.0, tried=(0.1, 1.0, 10.0, 100.0))
+
+
+def logistic(options: LogisticOptions, facts: Solving) -> Any:
+    """Return a multinomial logistic regression with an L2 penalty."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=5_000, class_weight="balanced" if options.balanced else None)
+    return _searched(model, options, facts, "C", options.C, default=0.1, tried=(1e-3, 1e-2, 0.1, 1.0, 10.0))
+
+
+def knn(options: KnnOptions, facts: Solving) -> Any:
+    """Return the nearest neighbours' vote."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    most = facts.images // 2  # so that every fold has as many to ask
+    tried = [count for count in (1, 3, 5, 9, 15, 25) if count <= max(most, 1)]
+    given = None if options.neighbors is None else min(options.neighbors, facts.images)
+    model = KNeighborsClassifier(weights=options.weights)
+    return _searched(model, options, facts, "n_neighbors", given, default=tried[min(2, len(tried) - 1)], tried=tried)
+
+
+def decision_tree(options: TreeOptions, facts: Solving) -> Any:
+    """Return one tree."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    model = DecisionTreeClassifier(random_state=facts.seed, class_weight="balanced" if options.balanced else None)
+    return _searched(model, options, facts, "max_depth", options.max_depth, default=8, tried=(2, 4, 8, 16, 32), scaled=False)
+
+
+def random_forest(options: ForestOptions, facts: Solving) -> Any:
+    """Return a forest."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    model = RandomForestClassifier(
+        n_estimators=options.trees, random_state=facts.seed, class_weight="balanced" if options.balanced else None
+    )
+    given = options.min_samples_leaf
+    return _searched(model, options, facts, "min_samples_leaf", given, default=1, tried=(1, 2, 5), scaled=False)
+
+
+def gradient_boosting(options: BoostingOptions, facts: Solving) -> Any:
+    """Return boosted trees on binned values."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    leaf = min(20, max(1, facts.smallest // 3))  # scikit-learn's 20 leaves a tree of few images without a split
+    model = HistGradientBoostingClassifier(
+        max_iter=options.trees, min_samples_leaf=leaf, random_state=facts.seed, early_stopping=False
+    )
+    given = options.learning_rate
+    return _searched(model, options, facts, "learning_rate", given, default=0.1, tried=(0.03, 0.1, 0.3), scaled=False)
+
+
+def lda(options: LdaOptions, facts: Solving) -> Any:
+    """Return linear discriminants with a shrunk covariance: of fewer images than features the plain one has no inverse."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    model = LinearDiscriminantAnalysis(solver="lsqr")
+    return _searched(model, options, facts, "shrinkage", options.shrinkage, default=0.5, tried=(0.01, 0.1, 0.5, 0.9))
+
+
+def _searched(
+    model: Any, options: SearchOptions, facts: Solving, name: str, given: float | None, *,
+    default: float, tried: Sequence[float], scaled: bool = True,
+) -> Any:  # fmt: skip
+    """Return a model with its main parameter as given, or a search for it; where neither can be, with its default."""
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    whole = make_pipeline(StandardScaler(), model) if scaled and options.scale else make_pipeline(model)
+    key = f"{whole.steps[-1][0]}__{name}"
+    folds = min(options.folds, facts.smallest)
+    if given is not None or folds < 2:
+        chosen: Mapping[str, Any] = {key: default if given is None else given}
+        return whole.set_params(**chosen)
+    dealt = StratifiedKFold(folds, shuffle=True, random_state=facts.seed)
+    return GridSearchCV(whole, {key: list(tried)}, cv=dealt, scoring="accuracy")

@@ -1,0 +1,88 @@
+"""Solved heads: fitted once on the embeddings of all training images, not trained. Each is scikit-learn's estimator of that name."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tlkit.plugin import Head, Options
+
+
+class SearchOptions(Options):
+    """Options of every solved head.
+
+    Attributes:
+        folds: Parts of the training images for the cross-validated choice of the main parameter; of a class with fewer images
+            as many as it has, and with one image there is no choice and a default.
+        scale: Bring every value of the embedding to mean 0 and standard deviation 1 first, over the training images.
+    """
+
+    folds: int = Field(default=5, ge=2, le=20, description="of the cross-validated choice of the main parameter")
+    scale: bool = Field(default=True, description="bring every value of the embedding to mean 0 and standard deviation 1")
+
+
+class SvmOptions(SearchOptions):
+    """Options of the svm head."""
+
+    kernel: Literal["linear", "rbf"] = Field(default="linear", description="of the machine; the width of rbf is scikit-learn's")
+    C: float | None = Field(default=None, gt=0, description="weight of the errors; chosen by cross-validation where not given")
+    balanced: bool = Field(default=False, description="weigh classes by 1 / images of the class")
+
+
+class LogisticOptions(SearchOptions):
+    """Options of the logistic head."""
+
+    C: float | None = Field(default=None, gt=0, description="1 / L2 penalty; chosen by cross-validation where not given")
+    balanced: bool = Field(default=False, description="weigh classes by 1 / images of the class")
+
+
+class KnnOptions(SearchOptions):
+    """Options of the knn head."""
+
+    neighbors: int | None = Field(default=None, ge=1, description="that vote; chosen by cross-validation where not given")
+    weights: Literal["uniform", "distance"] = Field(default="uniform", description="of the votes")
+
+
+class TreeOptions(SearchOptions):
+    """Options of the decision_tree head; nothing is scaled."""
+
+    max_depth: int | None = Field(default=None, ge=1, description="chosen by cross-validation where not given")
+    balanced: bool = Field(default=False, description="weigh classes by 1 / images of the class")
+
+
+class ForestOptions(SearchOptions):
+    """Options of the random_forest head; nothing is scaled."""
+
+    trees: int = Field(default=300, ge=1, le=10_000, description="in the forest")
+    min_samples_leaf: int | None = Field(
+        default=None, ge=1, description="images of a leaf, at least; chosen by cross-validation where not given"
+    )
+    balanced: bool = Field(default=False, description="weigh classes by 1 / images of the class")
+
+
+class BoostingOptions(SearchOptions):
+    """Options of the gradient_boosting head; nothing is scaled."""
+
+    folds: int = Field(default=3, ge=2, le=20, description="of the cross-validated choice of the main parameter")
+    trees: int = Field(default=100, ge=1, le=10_000, description="one after the other, for every class")
+    learning_rate: float | None = Field(default=None, gt=0, le=1, description="chosen by cross-validation where not given")
+
+
+class LdaOptions(SearchOptions):
+    """Options of the lda head."""
+
+    shrinkage: float | None = Field(
+        default=None, ge=0, le=1, description="of the covariance towards a diagonal; chosen by cross-validation where not given"
+    )
+
+
+svm = Head(solve="tlkit_heads.solve:svm", options=SvmOptions, summary="support vector machine on the embeddings, linear or rbf")
+logistic = Head(solve="tlkit_heads.solve:logistic", options=LogisticOptions, summary="logistic regression on the embeddings")
+knn = Head(solve="tlkit_heads.solve:knn", options=KnnOptions, summary="vote of the nearest embeddings")
+decision_tree = Head(
+    solve="tlkit_heads.solve:decision_tree", options=TreeOptions, summary="one decision tree on the embeddings"
+)
+random_forest = Head(solve="tlkit_heads.solve:random_forest", options=ForestOptions, summary="random forest on the embeddings")
+gradient_boosting = Head(
+    solve="tlkit_heads.solve:gradient_boosting", options=BoostingOptions, summary="boosted trees on the embeddings"
+)
+lda = Head(solve="tlkit_heads.solve:lda", options=LdaOptions, summary="linear discriminants on the embeddings")

@@ -1,0 +1,54 @@
+"""Labelled images as data: what a data set's plugin finds and hands over. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split: either files or pixels, with labels.
+
+    Attributes:
+        labels: (N,) int64, 0 <= label < number of classes; or, where an image has any number of classes, (N, classes) uint8,
+            1 for those that it has.
+        files: N image files, or empty.
+        pixels: (N, H, W, 3) uint8 RGB, or None. A grey set may hand over a broadcast view (no copy, read-only).
+        groups: (N,) names of what belongs together, patients for instance, or None: a split never parts them.
+    """
+
+    labels: NDArray[np.int64] | NDArray[np.uint8]
+    files: tuple[Path, ...] = ()
+    pixels: NDArray[np.uint8] | None = None
+    groups: NDArray[np.str_] | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a data set holds.
+
+    Attributes:
+        classes: Class names in label order.
+        splits: "train", and where the data set has them "validation" and "test".
+    """
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a data set lies on this machine, from file names alone.
+
+    Attributes:
+        root: The folder that holds it.
+        files: Every file whose bytes determine the images, in a fixed order.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
