@@ -1,0 +1,72 @@
+"""A name of timm's to a backbone, remembered, so that torch and timm are imported once for a name and not again.
+
+The rule: a file that cannot be read, is damaged or was written by another version counts as none; one that cannot be written costs
+time, never an error. It lies with the measurements, and `tlkit cache clear` removes it with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from tlkit import cache, files
+from tlkit.errors import PluginError, TlkitError
+from tlkit.plugin import Backbone
+
+_ADAPTER = TypeAdapter(Backbone)
+_OURS = ("tlkit_timm.build:", "tlkit_timm.loaded:")
+
+
+def backbone(name: str) -> Backbone:
+    """Return timm's model of a name, "resnet18", or of a name and a tag of trained weights, "resnet18.a1_in1k".
+
+    Raises:
+        PluginError: timm is not installed, has no such model, or has one that gives no features of an image.
+    """
+    try:
+        version = metadata.version("timm")
+    except metadata.PackageNotFoundError:
+        raise PluginError(f'timm: is not installed, and "{name}" is a model of it.', 'pip install "tlkit[timm]"') from None
+    facts = {"timm": version, "name": name, "plugin": _sources()}
+    found = _recall(facts)
+    if found is None:
+        from tlkit_timm import look  # seconds: it imports torch and timm
+
+        found = look.backbone(name)
+        _remember(facts, found)
+    return found
+
+
+def _recall(facts: dict[str, str]) -> Backbone | None:
+    try:
+        found = _ADAPTER.validate_python(json.loads(_path(facts).read_bytes())["backbone"])
+    except (OSError, TlkitError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    functions = (found.build, *(each.rename for each in found.weights.values()))
+    return found if all(each.startswith(_OURS) for each in functions) else None  # a file names no function but ours
+
+
+def _remember(facts: dict[str, str], found: Backbone) -> None:
+    record = {"facts": facts, "backbone": _ADAPTER.dump_python(found, mode="json")}
+    with contextlib.suppress(OSError, TlkitError):
+        path = _path(facts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, json.dumps(record, indent=2) + "\n")
+
+
+def _path(facts: dict[str, str]) -> Path:
+    text = json.dumps(facts, sort_keys=True)
+    return files.cache_folder() / cache.MEASURED / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+
+
+def _sources() -> str:
+    """Digest of this package's code, which decides where a model is cut."""
+    total = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(file.read_bytes())
+    return total.hexdigest()

@@ -1,0 +1,125 @@
+"""What to learn, from how many images a class there are and how like they are to those that the weights know. Imports no torch.
+
+The rule: the fewer the images, the less is learned; the less like they are, the earlier in the network that begins.
+
+Sources: the four cases of few or many, similar or not, are those of Stanford's CS231n notes (cs231n.github.io/transfer-learning).
+Features go from general to specific with depth, and even those of a distant task are a better start than random ones: Yosinski et
+al. 2014, arXiv:1411.1792.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Likeness = Literal["similar", "dissimilar"]
+Amount = Literal["few", "some", "many"]
+
+# Training images of the smallest class. The smallest counts, and not the mean: a recipe that asks too little of the large classes
+# costs them a little, one that asks too much of a small class learns its few images by heart.
+FEW = 50  # below it nothing of the network is trained
+MANY = 500  # from it on everything is
+
+# Peak rates, for AdamW. A new head begins at random and moves fast; each step back in the network is slower by about 3 (2.6 in
+# Howard & Ruder 2018, arXiv:1801.06146, section 3.2).
+HEAD_RATE, LATE_RATE, MIDDLE_RATE, EARLY_RATE = 1e-3, 3e-4, 1e-4, 3e-5
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What a recipe learns, and why.
+
+    Attributes:
+        amount: What the images of the smallest class come to.
+        likeness: As the user says it.
+        question: That the recipe answers.
+        why: A sentence or two for its comments.
+        solved: The head is solved on embeddings, and nothing is trained.
+        embed: The stage that the head reads; "" for the last.
+        freeze: Key of [freeze] -> its value.
+        rates: Key of [lr_groups] -> peak rate.
+    """
+
+    amount: Amount
+    likeness: Likeness
+    question: str
+    why: str
+    solved: bool = False
+    embed: str = ""
+    freeze: Mapping[str, bool] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
+def amount(least: int) -> Amount:
+    """Return what the training images of the smallest class come to."""
+    return "few" if least < FEW else "some" if least < MANY else "many"
+
+
+def choose(least: int, likeness: Likeness, stages: Sequence[str]) -> Strategy:
+    """Choose a strategy.
+
+    Args:
+        least: Training images of the smallest class.
+        likeness: Whether the images are like those that the network was trained on.
+        stages: Of the network, input to output; two at least.
+    """
+    case = {"few": _solved, "some": _part, "many": _everything}[amount(least)]
+    return case(likeness, *thirds(stages))
+
+
+def thirds(stages: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Divide two stages or more into early, middle and late ones; what three does not divide is early, the middle may be empty."""
+    third = max(len(stages) // 3, 1)
+    middle, late = max(len(stages) - 2 * third, 1), len(stages) - third
+    return tuple(stages[:middle]), tuple(stages[middle:late]), tuple(stages[late:])
+
+
+def _solved(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], late: tuple[str, ...]) -> Strategy:
+    by_heart = "A network that is trained on so few learns them by heart"
+    solve = "and a linear support vector machine is solved on the embeddings."
+    if likeness == "similar":
+        question = "What do a trained network's features tell of these images?"
+        why = f"{by_heart}, and what its last stage says of such pictures serves as it is. So every image is embedded once, {solve}"
+        return Strategy("few", likeness, question, why, solved=True)
+    question = "What do a trained network's earlier features tell of these images?"
+    embed = (*early, *middle)[-1]
+    why = (
+        f"{by_heart}, and its last stages ({', '.join(late)}) are made for other pictures. So the head reads the stage before them, "
+        f"which is more general: every image is embedded there once, {solve}"
+    )
+    return Strategy("few", likeness, question, why, solved=True, embed=embed)
+
+
+def _part(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], late: tuple[str, ...]) -> Strategy:
+    enough = "That is enough to train a part of the network."
+    if likeness == "similar":
+        question = "How well do a trained network's last stages learn to tell these images apart?"
+        why = (
+            f"{enough} Its last stages know most of the classes that it was made for: they learn these, at a tenth of the new head's "
+            "rate. The stages before them fit such pictures as they are, and stay."
+        )
+        freeze, rate = {"backbone": True, **dict.fromkeys(late, False)}, MIDDLE_RATE
+    else:
+        question = "How well does a trained network tell these images apart that keeps its first stages only?"
+        why = (
+            f"{enough} What its first stages know is general, and they stay. The others are made for other pictures: they learn "
+            "these, at about a third of the new head's rate."
+        )
+        freeze, rate = {"backbone": True, **dict.fromkeys((*middle, *late), False)}, LATE_RATE
+    return Strategy("some", likeness, question, why, freeze=freeze, rates={"backbone": rate, "head": HEAD_RATE})
+
+
+def _everything(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], late: tuple[str, ...]) -> Strategy:
+    enough = "That is enough to train all of it, from the trained weights."
+    if likeness == "similar":
+        question = "How well does a trained network tell these images apart whose later stages move the faster?"
+        why = f"{enough} The earlier a stage, the better it fits such pictures as it is, and the slower it moves."
+        steps = dict.fromkeys(middle, MIDDLE_RATE) | dict.fromkeys(late, LATE_RATE)
+        return Strategy("many", likeness, question, why, rates={"backbone": EARLY_RATE, **steps, "head": HEAD_RATE})
+    question = "How well does a network tell these images apart that begins at trained weights and may leave them?"
+    why = (
+        f"{enough} Other pictures need other features, in the early stages too, so all of it moves at one rate; even the features "
+        "of other pictures are a better start than random ones."
+    )
+    return Strategy("many", likeness, question, why, rates={"backbone": HEAD_RATE, "head": HEAD_RATE})
