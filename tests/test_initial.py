@@ -72,7 +72,7 @@ CASES = {
     ("few", "dissimilar"): {"head": {"kind": "svm", "embed": "blocks4", "options": {"kernel": "linear"}}},
     ("some", "similar"): {
         "freeze": {"backbone": True, "blocks5": False, "blocks6": False, "top": False},
-        "lr_groups": {"backbone": 1e-4, "head": 1e-3},
+        "lr_groups": {"backbone": 3e-4, "head": 1e-3},
     },
     ("some", "dissimilar"): {
         "freeze": {"backbone": True, **dict.fromkeys(("blocks2", "blocks3", "blocks4", "blocks5", "blocks6", "top"), False)},

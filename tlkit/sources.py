@@ -158,6 +158,8 @@ def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked:
 def _asked(options: BaseModel | None, places: Places) -> Path | None:
     """Return the folder that the person named, with --data or the option `path`."""
     path: str | None = getattr(options, "path", None)
+    if path == "":
+        raise DataMissing("data.options.path: is empty.", 'a folder, relative to the recipe: data.options.path = "images"')
     return places.data if places.data is not None else _relative(path, places) if path is not None else None
 
 

@@ -18,8 +18,13 @@ Amount = Literal["few", "some", "many"]
 
 # Training images of the smallest class. The smallest counts, and not the mean: a recipe that asks too little of the large classes
 # costs them a little, one that asks too much of a small class learns its few images by heart.
-FEW = 50  # below it nothing of the network is trained
-MANY = 500  # from it on everything is
+#
+# Below FEW nothing of the network is trained. Measured on a JPEG copy of CIFAR-10 with 25, 50 and 100 images a class: solved 52.8, 56.5
+# and 59.8 %, last stages 42.7, 51.4 and 61.7 %, everything 43.5, 50.6 and 58.0 % (efficientnet_lite0, 64 px, recipes as written here,
+# one seed, 1,000 test images: one standard error is about 1.6 points).
+FEW = 100
+# From MANY on everything is trained. A judgement: at 100 it was still worse than the last stages; ImageNet has about 1,000 a class.
+MANY = 500
 
 # Peak rates, for AdamW. A new head begins at random and moves fast; each step back in the network is slower by about 3 (2.6 in
 # Howard & Ruder 2018, arXiv:1801.06146, section 3.2).
@@ -92,22 +97,24 @@ def _solved(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...],
 
 
 def _part(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], late: tuple[str, ...]) -> Strategy:
-    enough = "That is enough to train a part of the network."
+    enough, slower = "That is enough to train a part of the network.", "at about a third of the new head's rate."
     if likeness == "similar":
-        question = "How well do a trained network's last stages learn to tell these images apart?"
+        question, trained = "How well do a trained network's last stages learn to tell these images apart?", late
         why = (
-            f"{enough} Its last stages know most of the classes that it was made for: they learn these, at a tenth of the new head's "
-            "rate. The stages before them fit such pictures as they are, and stay."
+            f"{enough} Its last stages know most of the classes that it was made for: they learn these, {slower} The stages before "
+            "them fit such pictures as they are, and stay."
         )
-        freeze, rate = {"backbone": True, **dict.fromkeys(late, False)}, MIDDLE_RATE
     else:
-        question = "How well does a trained network tell these images apart that keeps its first stages only?"
+        question, trained = (
+            "How well does a trained network tell these images apart that keeps its first stages only?",
+            middle + late,
+        )
         why = (
             f"{enough} What its first stages know is general, and they stay. The others are made for other pictures: they learn "
-            "these, at about a third of the new head's rate."
+            f"these, {slower}"
         )
-        freeze, rate = {"backbone": True, **dict.fromkeys((*middle, *late), False)}, LATE_RATE
-    return Strategy("some", likeness, question, why, freeze=freeze, rates={"backbone": rate, "head": HEAD_RATE})
+    freeze = {"backbone": True, **dict.fromkeys(trained, False)}
+    return Strategy("some", likeness, question, why, freeze=freeze, rates={"backbone": LATE_RATE, "head": HEAD_RATE})
 
 
 def _everything(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], late: tuple[str, ...]) -> Strategy:

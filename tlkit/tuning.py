@@ -19,6 +19,7 @@ ASSUMED_RATE = 5e10
 _READ_RATE = 1e9
 # And at which they are computed into it: with checksums and flushed to the disk.
 _WRITE_RATE = 5e8
+NO_ROOM = "no cut of it fits"  # begins the reason why nothing is kept, where that is the store's size
 _SIZES = {"float32": 4, "bfloat16": 2}
 
 
@@ -131,7 +132,7 @@ class _Sums:
         """Return why no cut of so many rows is worth keeping, in words."""
         least = min(self._bytes(stages) for stages in range(1, self.cut + 1)) * rows
         if least > room:
-            return f"no cut of it fits the store's {amounts.size(max(room, 0))}: the smallest takes {amounts.size(least)}"
+            return f"{NO_ROOM} the store's {amounts.size(max(room, 0))}: the smallest takes {amounts.size(least)}"
         return "computing it is as fast as keeping it"
 
     def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:

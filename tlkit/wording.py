@@ -22,6 +22,7 @@ NAMING = "letters, digits, '.', '_' and '-', beginning with a letter or digit: i
 Said = tuple[str, tuple[str, ...]]  # a place, and a problem with its hints
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
 _AUGMENT, _INPUT = ("data", "augment"), ("backbone", "input")
+_WEIGHTS = ("loss", "class_weights")
 _TABLE = {"model_type", "dict_type", "model_attributes_type"}  # pydantic's kinds of "not a table"
 
 
@@ -43,7 +44,7 @@ def place(line: ErrorDetails) -> tuple[int | str, ...]:
         loc = (*loc[:3], *loc[4:])
     if len(loc) > 2 and loc[0] in MAPS:
         loc = (*loc[:2], *loc[3:])
-    if len(loc) > 2 and loc[:2] == _INPUT:
+    if len(loc) > 2 and loc[:2] in (_INPUT, _WEIGHTS):
         loc = (*loc[:2], *loc[3:])
     return tuple(part for part in loc if part not in ("=count", "=auto"))
 

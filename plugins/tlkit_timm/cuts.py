@@ -154,9 +154,13 @@ def owned(module: nn.Module, at: str = "") -> Iterator[str]:
 
 def classifiers(model: nn.Module) -> Steps:
     """Return timm's names of what gives a model's answers; several where it was distilled."""
-    config = getattr(model, "pretrained_cfg", {})
-    names = config.get("classifier") or ()
-    return (names,) if isinstance(names, str) else tuple(names)
+    names = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    names = (names,) if isinstance(names, str) else tuple(names)
+    answering: object = getattr(model, "get_classifier", tuple)()
+    if len(names) == 1 and isinstance(answering, tuple) and len(answering) > 1:  # LeViT-384 at stride 8: the other is not named
+        names = tuple(name for name, module in model.named_modules() if any(module is each for each in answering))
+    modules = dict(model.named_modules())
+    return tuple(name for name in names if name in modules)
 
 
 def _resnet(model: nn.Module) -> dict[str, Steps]:

@@ -27,6 +27,7 @@ from tlkit.observer import Observer
 from tlkit.plans import PhasePlan, Plan
 from tlkit.plugin import Backbone
 from tlkit.segments import Keys, Located
+from tlkit.tuning import NO_ROOM
 
 # Part of a device's free memory that training pictures may take, so that a batch is gathered there.
 _RESIDENT = 0.2
@@ -93,6 +94,9 @@ class Feed:
         self._rows: dict[int, _Rows] = {}
         self._facts: dict[int, facts.Facts] = {}
         if phase.fixed is not None:
+            for why in dict.fromkeys((phase.fixed.reason, phase.fixed.evaluation_reason)):
+                if why.startswith(NO_ROOM):
+                    observer.note(f"{why}; the fixed prefix is computed again every epoch")
             self._keep(train, phase.fixed.train)
             for part in evaluated.parts.values():
                 self._keep(part, phase.fixed.evaluation)
