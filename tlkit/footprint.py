@@ -91,8 +91,8 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     arm, divided, network, size = draft.resolved.arm, draft.divided, draft.network, draft.resolved.image_size
     tensors = dict(network.owned())
     fixed = list(network.stages.values())[: max(draft.cuts)]
-    copied = [tensor for stage in fixed for tensor in stage.state_dict().values()]
-    weights = sum(tensor.nbytes for tensor in [*network.tensors().values(), *copied])
+    copied = [sum(tensor.nbytes for tensor in stage.state_dict().values()) for stage in fixed]
+    weights = sum(tensor.nbytes for tensor in network.tensors().values()) + sum(copied) + max(copied, default=0)
     chunk = PrefixPlan().chunk
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
     gradients = kept = 0

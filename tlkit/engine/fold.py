@@ -23,18 +23,17 @@ Pair = tuple[str, str]  # names of a convolution and of the BatchNorm that it al
 
 
 def folded(stage: nn.Module, x: Tensor) -> nn.Module:
-    """Return a copy of a stage in eval mode with every BatchNorm folded that can be.
+    """Return a copy of a stage with every BatchNorm folded that can be, or the stage itself where that is not right.
 
     Args:
-        stage: Any module; it is not changed.
+        stage: Any module in eval mode; it is not changed.
         x: An input of it, float32; folding is checked on it.
     """
-    plain = copy.deepcopy(stage).eval().requires_grad_(False)
     try:
-        changed, wrong = _try(plain, x)
+        changed, wrong = _try(stage, x)
     except Exception:  # a third party's stage may use its modules in ways of its own; unfolded it is right
-        return plain
-    return changed if wrong <= TOLERANCE else plain
+        return stage
+    return changed if wrong <= TOLERANCE else stage
 
 
 def _try(plain: nn.Module, x: Tensor) -> tuple[nn.Module, float]:
@@ -136,7 +135,7 @@ def _fold_(stage: nn.Module, convolution: str, norm: str) -> None:
         scale = scale * bn.weight.double()
     bias = -bn.running_mean.double() if conv.bias is None else conv.bias.double() - bn.running_mean.double()
     bias = bias * scale if bn.bias is None else bias * scale + bn.bias.double()
-    weight = conv.weight.double() * scale[:, None, None, None]  # (C, in, h, w)
+    weight = conv.weight.detach().double().mul_(scale[:, None, None, None])  # (C, in, h, w)
     conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
     rest = [] if type(bn) is nn.BatchNorm2d else _rest(bn) or []
