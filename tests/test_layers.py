@@ -15,7 +15,7 @@ BEFORE_TORCH = [
     "errors", "streams", "amounts", "machine", "augmentations", "table", "learning", "recipe", "trained", "labelled", "plugin", "observer", "signals",
     "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "taps", "tuning",
     "registry", "files", "cache", "measured", "segments", "writing", "store",
-    "download", "datasets", "sources", "runfolder", "embedding", "resolve", "answers", "jobs", "survey",
+    "hub", "download", "datasets", "sources", "runfolder", "embedding", "resolve", "answers", "jobs", "survey",
     "terminal", "report", "report.tables", "report.curves", "strategies", "initial",
     "bench", "report.trend",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from tlkit import network as networks
 from tlkit.engine.evaluate import evaluating
 from tlkit.errors import PluginError, WeightsError
 from tlkit.network import Network
-from tlkit.plugin import Backbone, Head
+from tlkit.plugin import HUB, Backbone, Head
 
 timm = pytest.importorskip("timm", reason="timm, which the plugin is a bridge to, is not installed")
 tlkit_timm = pytest.importorskip("tlkit_timm")
@@ -290,21 +290,36 @@ def test_without_timm_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "densenet121", "vit_tiny_patch16_224", "regnetx_002"])
-def test_trained_weights_are_timms_files_that_tell_their_checksum(name: str) -> None:
+def test_trained_weights_are_timms_files(name: str) -> None:
     found, known = of(name), timm.models.get_arch_pretrained_cfgs(name)
-    hashed = {
-        full: cfg for full, cfg in known.items() if cfg.url and "-" in cfg.url.rpartition("/")[2] and cfg.url.endswith(".pth")
-    }
-    assert {f"{name}.{tag}" for tag in found.weights} == set(hashed)
+    assert [f"{name}.{tag}" for tag in found.weights] == list(known)
     for tag, offered in found.weights.items():
-        cfg = hashed[f"{name}.{tag}"]
-        assert offered.source.url == cfg.url
-        assert cfg.url.endswith(f"-{offered.source.checksum.removeprefix('sha256:')}.pth")
+        full, cfg = f"{name}.{tag}", known[f"{name}.{tag}"]
+        if cfg.url.endswith(".pth") and "-" in cfg.url.rpartition("/")[2]:  # its name tells its checksum
+            assert offered.source.url == cfg.url
+            assert cfg.url.endswith(f"-{offered.source.checksum.removeprefix('sha256:')}.pth")
+        else:
+            assert offered.source.url == f"https://huggingface.co/timm/{full}/resolve/main/model.safetensors"
+            assert (offered.source.checksum, offered.source.filename) == (HUB, f"{full}.safetensors")
         assert (offered.input.mean, offered.input.std) == (cfg.mean, cfg.std)
         assert (offered.input.resize, offered.input.crop) == (cfg.interpolation, cfg.crop_pct)
         assert (offered.input.channels, offered.input.range) == ("rgb", 1.0)
         assert offered.classes == cfg.num_classes
-        assert list(of(f"{name}.{tag}").weights) == [tag]
+        assert list(of(full).weights) == [tag]
+
+
+def test_both_kinds_of_addresses_are_there() -> None:
+    checksums = [each.source.checksum for name in ("resnet18", "vit_tiny_patch16_224") for each in of(name).weights.values()]
+    assert HUB in checksums
+    assert any(each.startswith("sha256:") for each in checksums)
+
+
+def test_weights_in_repositories_of_others_are_not_offered() -> None:
+    """Their files have names of their own: apple/mobileclip_s0_timm."""
+    assert list(timm.models.get_arch_pretrained_cfgs("fastvit_mci0")) == [
+        "fastvit_mci0.apple_mclip", "fastvit_mci0.apple_mclip2_dfndr2b"
+    ]  # fmt: skip
+    assert list(of("fastvit_mci0").weights) == ["apple_mclip2_dfndr2b"]
 
 
 def test_a_tag_decides_on_pixels_and_size() -> None:

@@ -14,14 +14,17 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
+from http.client import HTTPResponse
 from pathlib import Path
 
+from tlkit import hub
 from tlkit.errors import DataError, TlkitError
-from tlkit.plugin import Download
+from tlkit.plugin import HUB, Download
 
 Notify = Callable[[str], None]
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
+_AGENT = "tlkit"
 
 
 def fetch(download: Download, folder: Path, *, notify: Notify) -> Path:
@@ -84,19 +87,30 @@ def _move_in(entry: Path, place: Path) -> None:
 
 def _receive(download: Download, part: Path) -> None:
     try:
-        request = urllib.request.Request(download.url, headers={"User-Agent": "tlkit"})
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, part.open("wb") as file:
-            shutil.copyfileobj(answer, file, _CHUNK)
+        answer, checksum = _open(download)
+        with answer, part.open("wb") as file:
+            if checksum:
+                shutil.copyfileobj(answer, file, _CHUNK)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it holds the connection
         reason = getattr(error, "reason", error)
         raise TlkitError(f"{download.url}: cannot be downloaded: {reason}.") from error
-    if not checksum_fits(part, download.checksum):
+    if not checksum:
+        raise TlkitError(f"{download.url}: the answer names no checksum, so what comes could not be held against it.")
+    if not checksum_fits(part, checksum):
         raise TlkitError(
-            f"{download.url}: what came ({part.stat().st_size} bytes) does not have the checksum {download.checksum}.",
+            f"{download.url}: what came ({part.stat().st_size} bytes) does not have the checksum {checksum}.",
             "it was thrown away; try again, or fetch it another way",
         )
+
+
+def _open(download: Download) -> tuple[HTTPResponse, str]:
+    """Ask for a file; return the answer, and the checksum that it must have."""
+    if download.checksum == HUB:
+        return hub.open_(download, agent=_AGENT, timeout=_TIMEOUT)
+    request = urllib.request.Request(download.url, headers={"User-Agent": _AGENT})
+    return urllib.request.urlopen(request, timeout=_TIMEOUT), download.checksum
 
 
 def _unpack_inner(unpacked: Path, download: Download) -> None:

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from tlkit.errors import DataError, PluginError, TlkitError, reason
 from tlkit.labelled import Found, Images, Split
-from tlkit.trained import CAFFE, IMAGENET, Convention, Download, Weights, pytorch
+from tlkit.trained import CAFFE, HUB, IMAGENET, Convention, Download, Weights, pytorch
 
 __all__ = [
-    "CAFFE", "IMAGENET", "Backbone", "Convention", "Dataset", "Download", "Family", "Found", "Head", "Images", "Options", "Solving", "Split", "Tap",
-    "Task", "Weights", "call", "pytorch",
+    "CAFFE", "HUB", "IMAGENET", "Backbone", "Convention", "Dataset", "Download", "Family", "Found", "Head", "Images", "Options", "Solving",
+    "Split", "Tap", "Task", "Weights", "call", "pytorch",
 ]  # fmt: skip
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from tlkit import download, files, plugin
+from tlkit import download, files, hub, plugin
 from tlkit.errors import DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing, nearest
-from tlkit.plugin import Backbone, Dataset, Download, Found
+from tlkit.plugin import HUB, Backbone, Dataset, Download, Found
 
 NONE, RUN = "none", "run:"
 
@@ -217,12 +217,15 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
     for folder in looked:
         path = folder / source.filename
         if path.is_file():
-            if not _fits(path, source.checksum):
+            if source.checksum != HUB and not _fits(path, source.checksum):
                 raise WeightsError(
                     f"{path}: does not have the checksum {source.checksum}.",
                     "it is damaged or of something else; remove it and fetch it again",
                 )
             return path
+    known = hub.cached(source) if source.checksum == HUB else None
+    if known is not None:
+        return known
     why = f"--offline forbids {source.url}" if places.offline else ""
     if fetch and not places.offline:
         try:
@@ -233,7 +236,7 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
             why = error.problem
     raise WeightsMissing(
         f'backbone.weights: "{value}" of {name} is not on this machine: {source.filename} not found.',
-        *(f"looked in {folder}" for folder in looked),
+        *(f"looked in {folder}" for folder in [*looked, *([hub.folder(source)] if source.checksum == HUB else [])]),
         f"could not download it: {why}" if why else "",
         f"put {source.filename} from {source.url} into {looked[0]}",
         "or into a folder that $TLKIT_WEIGHTS names" if not own else "",

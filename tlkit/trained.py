@@ -43,13 +43,17 @@ IMAGENET = Convention(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 CAFFE = Convention(mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0), channels="bgr", range=255.0)
 
 
+HUB = "hub"
+
+
 @dataclass(frozen=True)
 class Download:
     """A file to fetch, and how to know that it is right.
 
     Attributes:
         url: http or https address; the checksum is what is trusted.
-        checksum: "sha256:<hex>" or "md5:<hex>"; sha256 may be a prefix of at least 8 digits, as in torch's file names.
+        checksum: "sha256:<hex>" or "md5:<hex>"; sha256 may be a prefix of at least 8 digits, as in torch's file names. `HUB` for a
+            file of huggingface.co that publishes none beforehand: then it is the sha256 that the hub names when it is asked.
         filename: Name under which it is kept.
         archive: Unpack it (.tar.gz, .zip) after the check.
         into: Folder, below the data set's, in which it is kept or unpacked.

@@ -11,7 +11,8 @@ import torch
 
 from tlkit import network
 from tlkit.errors import PluginError, TlkitError, nearest, reason
-from tlkit.plugin import Backbone, Convention, Download, Weights
+from tlkit.hub import SITE
+from tlkit.plugin import HUB, Backbone, Convention, Download, Weights
 from tlkit_timm import build, cuts
 from tlkit_timm.cuts import Cut
 
@@ -122,7 +123,7 @@ def _shape(made: Cut, side: int) -> tuple[int, ...]:
 
 
 def _weights(name: str, config: Config) -> dict[str, Weights]:
-    """Trained weights of a model, those of the tag alone where the name has one, whose file's name tells its checksum.
+    """Trained weights of a model, those of the tag alone where the name has one.
 
     Of a model that is made for one image size, only those of that size.
     """
@@ -132,17 +133,22 @@ def _weights(name: str, config: Config) -> dict[str, Weights]:
     for full, each in found.items():
         own = full.partition(".")[2]
         fits = not each.fixed_input_size or each.input_size == config.input_size
-        if each.url and own and fits and tag in ("", own):
-            source = _source(each.url)
+        if own and fits and tag in ("", own):
+            source = _source(full, each)
             if source is not None:
                 offered[own] = _trained(full, source, each)
     return offered
 
 
-def _source(url: str) -> Download | None:
-    file = url.rpartition("/")[2]
+def _source(full: str, config: Config) -> Download | None:
+    """Where a file is: at an address that tells its checksum, else at the hub, else nowhere that can be trusted."""
+    file = (config.url or "").rpartition("/")[2]
     digits = _HASHED.search(file)
-    return Download(url=url, checksum=f"sha256:{digits[1]}", filename=file) if digits is not None else None
+    if config.url and digits is not None:
+        return Download(url=config.url, checksum=f"sha256:{digits[1]}", filename=file)
+    if config.hf_hub_id != f"timm/{full}":  # others' repositories keep their files under names of their own
+        return None
+    return Download(url=f"{SITE}/timm/{full}/resolve/main/model.safetensors", checksum=HUB, filename=f"{full}.safetensors")
 
 
 def _trained(full: str, source: Download, config: Config) -> Weights:

@@ -1,0 +1,80 @@
+"""Files of the model hub at huggingface.co: its address, what it says of a file, and its own cache on this machine.
+
+The rule: a download is held against the sha256 that the hub names in its answer; nothing is fetched of which it names none.
+
+Source: huggingface_hub's environment variables and cache layout, huggingface.co/docs/huggingface_hub/guides/manage-cache.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.request
+from email.message import Message
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import IO, cast
+
+from tlkit import files
+from tlkit.plugin import Download
+
+SITE = "https://huggingface.co"
+_MAIN = "/resolve/main/"
+_SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
+
+
+def open_(download: Download, *, agent: str, timeout: float) -> tuple[HTTPResponse, str]:
+    """Ask for a file; return the answer, and "sha256:<hex>" as the hub names it, "" where it names none.
+
+    Args:
+        download: With an address of the hub; $HF_ENDPOINT names another that has the same files.
+        agent: That asks.
+        timeout: Seconds without a byte.
+
+    Raises:
+        OSError: as urllib.
+    """
+    linked = _Linked()
+    request = urllib.request.Request(_address(download.url), headers={"User-Agent": agent})
+    answer = cast(HTTPResponse, urllib.request.build_opener(linked).open(request, timeout=timeout))
+    found = _SHA256.fullmatch(linked.etag or answer.headers.get(_Linked.HEADER, ""))
+    return answer, f"sha256:{found[1]}" if found else ""
+
+
+def folder(download: Download) -> Path:
+    """Return the folder of a file's repository in huggingface_hub's own cache."""
+    repository = download.url.removeprefix(f"{SITE}/").partition(_MAIN)[0]
+    home = files.named_folder("HF_HOME") or files.home_cache().parent / "huggingface"
+    return (files.named_folder("HF_HUB_CACHE") or home / "hub") / f"models--{repository.replace('/', '--')}"
+
+
+def cached(download: Download) -> Path | None:
+    """Return a file in huggingface_hub's own cache, None where it is not there."""
+    own = folder(download)
+    try:
+        commit = (own / "refs" / "main").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    path = own / "snapshots" / commit / download.url.partition(_MAIN)[2]
+    return path if path.is_file() else None
+
+
+def _address(url: str) -> str:
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    return endpoint + url.removeprefix(SITE) if endpoint and url.startswith(f"{SITE}/") else url
+
+
+class _Linked(urllib.request.HTTPRedirectHandler):
+    """Notes what the hub says of the file that it sends on to."""
+
+    HEADER = "X-Linked-Etag"
+
+    def __init__(self) -> None:
+        self.etag = ""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        """Follow as ever."""
+        self.etag = self.etag or headers.get(self.HEADER, "")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed wants HTTPMessage
