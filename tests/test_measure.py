@@ -25,6 +25,7 @@ from tlkit.engine.forms import DTYPES
 from tlkit.errors import Interrupted, PluginError, TlkitError
 from tlkit.execution import FORMS, PLAIN, TOLERANCE, Form, Measurements, PrefixPlan, Timing
 from tlkit.network import Stage
+from tlkit.observer import Observer
 from tlkit.plugin import Backbone
 
 HALF_LAST = Form("bfloat16", "channels_last")
@@ -279,6 +280,22 @@ def test_measuring_that_is_stopped_is_not_remembered(toy_recipe: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         measure.measure(mine.plan, mine.network, part.inputs(part.indices, 0, CPU), device=CPU, watch=watch)
     assert not remembered()
+
+
+def test_measuring_that_takes_too_long_is_given_up_and_said(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "LIMIT", 0.0)
+    monkeypatch.setattr(measure, "ASSUMED_RATE", math.inf)
+    said: list[str] = []
+
+    class Listening(Observer):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    mine = training(toy_recipe, LAST_STAGE, observer=Listening())
+    assert set(forms(mine)) == {Form("float32", "contiguous")}
+    assert not remembered()
+    assert any("measuring was given up after 0 s" in line and "the next run tries again" in line for line in said)
+    assert any("measuring was given up" in choice.reason for choice in mine.plan.choices)
 
 
 # ---- on what

@@ -38,6 +38,7 @@ def training(
     keep: bool = True,
     change: Callable[[Plan], Plan] = lambda plan: plan,
     watch: Callable[[], None] = lambda: None,
+    observer: Observer = Observer(),  # noqa: B008  # it keeps nothing
 ) -> Training:
     """Prepare one run of a recipe; decoded pictures are stored if `keep`, and the plan is `change`d."""
     places = Places(recipe=recipe.parent, offline=True)
@@ -46,7 +47,6 @@ def training(
         job for job in jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe)) if job.resolved.name == arm
     )
     images = survey.images(job.resolved.dataset, job.found, job.resolved)
-    observer = Observer()
     prepared = runs.prepare(job, library=Library(images, keep=keep), images=images, device=CPU, observer=observer)
     prepared = replace(prepared, plan=change(prepared.plan))
     network = runs.build(job, prepared.plan, images, observer=observer)

@@ -197,11 +197,14 @@ def _measured(
     job: Job, plan: Plan, network: Network, train: TrainingPart, *,
     device: torch.device, observer: Observer, watch: Callable[[], None],
 ) -> Measurements:  # fmt: skip
-    """Take measurements and remember them."""
+    """Take measurements and remember them, unless they were given up."""
     chosen = train.indices[np.linspace(0, len(train.indices) - 1, num=min(_TRIED, len(train.indices)), dtype=np.int64)]
     pictures = train.inputs(chosen, 0, device)
     observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
     taken = measure.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch)
+    if taken.why:
+        observer.note(f"{job.label}: {taken.why}; float32 is taken, and the next run tries again")
+        return taken
     measured.remember(_facts(plan, job.weights, job.content, device), taken)
     observer.note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
     return taken

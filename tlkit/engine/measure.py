@@ -28,6 +28,10 @@ from tlkit.tuning import ASSUMED_RATE, work
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
+# Measuring is given up after so many seconds, or after so much of the run at the assumed rate where that is more. Where other
+# programs keep the cores busy one step may take a minute, and what was timed would be wrong.
+LIMIT = 60.0
+_LIMIT_PART = 0.1
 _STEP_IMAGES = 16  # of a measured training step, at most
 _CONTENDS = 1.4  # a form whose first time is within this factor of the best so far is timed again,
 _AGAIN = 2  # so often
@@ -76,7 +80,8 @@ def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[st
 def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.device, watch: Watch) -> Measurements:
     """Time every form of a plan's prefixes and of the step of its last phase, which trains most.
 
-    A form in which the network cannot be run takes for ever: seconds and error are infinite.
+    A form in which the network cannot be run takes for ever: seconds and error are infinite. Where all of it takes too long,
+    nothing was measured, and `why` says so.
 
     Args:
         plan: Of the run.
@@ -89,10 +94,28 @@ def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.devic
         PluginError: the network cannot be run as it is, in float32 and contiguous.
     """
     began = time.perf_counter()
+    limit = max(LIMIT, _LIMIT_PART * work(plan) / ASSUMED_RATE)
+
+    def watch_clock() -> None:
+        watch()
+        if time.perf_counter() - began > limit:
+            raise _TooSlow
+
     cuts = sorted({len(phase.prefix) for phase in plan.phases} - {0})
-    prefixes = tuple((cut, _prefix(network, cut, images, device, watch)) for cut in cuts)
-    trained = () if len(plan.phases[-1].prefix) == len(network.stages) else _step(plan, network, images, device, watch)
+    try:
+        prefixes = tuple((cut, _prefix(network, cut, images, device, watch_clock)) for cut in cuts)
+        trained = (
+            () if len(plan.phases[-1].prefix) == len(network.stages) else _step(plan, network, images, device, watch_clock)
+        )
+    except _TooSlow:
+        seconds = time.perf_counter() - began
+        why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
+        return Measurements(seconds=seconds, why=why)
     return Measurements(trained, prefixes, time.perf_counter() - began, "")
+
+
+class _TooSlow(Exception):
+    pass
 
 
 def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
