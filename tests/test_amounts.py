@@ -22,3 +22,7 @@ from tlkit import amounts
 )
 def test_size_in_three_digits(count: float, text: str) -> None:
     assert amounts.size(count) == text
+
+
+def test_images_are_counted_in_words() -> None:
+    assert [amounts.images(count) for count in (0, 1, 2, 12_345)] == ["0 images", "1 image", "2 images", "12,345 images"]

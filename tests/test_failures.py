@@ -400,3 +400,11 @@ def test_batch_that_does_not_fit_into_memory_is_a_failed_run(toy_recipe: Path) -
     assert "main, seed 0: a batch of 500 images does not fit into the memory of cpu" in str(failure)
     assert "data.batch_size" in str(failure)
     assert applied.result["arms"]["main"]["seeds"]["0"]["status"] == "failed"
+
+
+def test_a_folder_that_cannot_hold_runs_is_refused_before_anything_is_done(toy_recipe: Path, run: Cli) -> None:
+    (toy_recipe.parent / "a_file").write_text("")
+    code, out, text = run("apply", toy_recipe, "--runs", toy_recipe.parent / "a_file" / "runs")
+    assert (code, out) == (3, "")
+    assert text.count("cannot be written: Not a directory") == 1
+    assert "--runs" in text

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "tlkit"
 # Each module imports only from those before it, inside functions too. These import no torch, not even when they are used:
 BEFORE_TORCH = [
     "errors", "streams", "amounts", "machine", "augmentations", "table", "learning", "recipe", "trained", "labelled", "plugin", "observer", "signals",
-    "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "taps", "tuning",
-    "registry", "files", "cache", "measured", "segments", "writing", "store",
+    "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "taps", "files", "tuning",
+    "registry", "cache", "measured", "segments", "writing", "store",
     "hub", "download", "datasets", "sources", "runfolder", "embedding", "resolve", "answers", "jobs", "survey",
     "terminal", "report", "report.tables", "report.curves", "strategies", "initial",
     "bench", "report.trend",

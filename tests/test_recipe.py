@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from conftest import Cli
 
 from tlkit import jobs, reading, resolve
 from tlkit.errors import TlkitError
@@ -368,3 +369,10 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(MINIMAL, encoding="utf-8-sig")
     assert reading.read(path).name == "small"
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path, run: Cli) -> None:
+    code, _, text = run("validate", tmp_path)
+    assert code == 1
+    assert f"{tmp_path}: is a folder, not a recipe." in text
+    assert f"tlkit init {tmp_path}" in text

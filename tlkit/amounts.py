@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def images(count: int) -> str:
+    """Return a number of images in words."""
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
 def size(count: float) -> str:
     """Return bytes as disks are measured, in three digits: 1 KB is 1000 bytes."""
     if count < 1000:

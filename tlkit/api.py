@@ -81,6 +81,7 @@ def apply(
     if changed:
         from tlkit import sweep
 
+        files.refuse_unwritable(folder)
         try:
             failures = sweep.train(wanted, device=sweep.device_of(device), observer=watcher, graph=graph, verify=verify)
         except BaseException:

@@ -165,9 +165,10 @@ def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[Form, s
     reason = f"{_time(best)} an image; {against}"
     worst = max((each.error for each in others if each not in right and math.isfinite(each.error)), default=None)
     if worst is not None:
-        reason += f" (bfloat16 is {worst:.1%} off float32 on real images, allowed is {TOLERANCE:.0%})"
+        reason += f" (* bfloat16 is {worst:.1%} off float32 on real images, allowed is {TOLERANCE:.0%})"
     elif best.form.precision == "bfloat16":
         reason += f"; {best.error:.1%} off float32 on real images"
+        reason += f", where {TOLERANCE:.0%} is the most that tlkit would choose" if best.error > TOLERANCE else ""
     return best.form, reason
 
 

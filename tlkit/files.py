@@ -84,6 +84,20 @@ def replace(path: Path, content: bytes | str) -> None:
         raise
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written, before work is put into what it would hold.
+
+    Raises:
+        RunFailed: with what would help.
+    """
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    wrong = errno.ENOTDIR if not place.is_dir() else 0 if os.access(place, os.W_OK | os.X_OK) else errno.EACCES
+    if wrong:
+        raise unwritable(folder, OSError(wrong, os.strerror(wrong)))
+
+
 def unwritable(folder: Path, error: OSError) -> RunFailed:
     """Return a failed write in words."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

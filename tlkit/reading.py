@@ -48,8 +48,12 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except FileNotFoundError:
         raise TlkitError(f"{path}: there is no such recipe.", "tlkit init FOLDER writes one for a folder of images") from None
+    except IsADirectoryError:
+        raise TlkitError(
+            f"{path}: is a folder, not a recipe.", f"tlkit init {path} writes one for a folder of images"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise TlkitError(f"{path}: cannot be read: {error}") from error
+        raise TlkitError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     try:
         tables = _toml(text)
     except tomllib.TOMLDecodeError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlkit import augmentations, cache, files, measured, planner, survey, tuning, weights
+from tlkit import amounts, augmentations, cache, files, measured, planner, survey, tuning, weights
 from tlkit import network as networks
 from tlkit.engine import data, decode, measure, memory
 from tlkit.engine.data import Evaluated, Library, Part, TrainingPart
@@ -175,7 +175,7 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
         also[name] = Part(pictures, kept, resolved.convention)
     evaluated = replace(evaluated, also=also)
     if lines:
-        observer.note(f"{len(lines)} images cannot be decoded and are left out; split.json names them")
+        observer.note(f"{amounts.images(len(lines))} cannot be decoded, and are left out; split.json names them")
     if resolved.arm.early_stopping is not None and evaluated.validation is None:
         raise TlkitError(
             "early_stopping: there are no validation images to watch.",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tlkit import amounts, augmentations
+from tlkit import amounts, augmentations, files
 from tlkit.execution import PLAIN, Form, Kept, Measurements, PrefixPlan, StorePlan, choose
 from tlkit.plans import Choice, PhasePlan, Plan, StagePlan
 
@@ -132,7 +132,8 @@ class _Sums:
         """Return why no cut of so many rows is worth keeping, in words."""
         least = min(self._bytes(stages) for stages in range(1, self.cut + 1)) * rows
         if least > room:
-            return f"{NO_ROOM} the store's {amounts.size(max(room, 0))}: the smallest takes {amounts.size(least)}"
+            store = f"the store's {amounts.size(max(room, 0))}" + ("" if room > 0 else f" in {files.cache_folder()}")
+            return f"{NO_ROOM} {store}: the smallest takes {amounts.size(least)}"
         return "computing it is as fast as keeping it"
 
     def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:
@@ -144,7 +145,7 @@ class _Sums:
             f"cut after {name}: {amounts.size(size)} x {count} = {amounts.size(size * images * views)} in {kept}, "
             f"saves {about}{_seconds(saves)} an epoch"
         )
-        return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of other arms and runs")
+        return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of later runs")
 
     def _bytes(self, stages: int) -> int:
         if self._pooled(stages):

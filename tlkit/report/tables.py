@@ -102,7 +102,7 @@ def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
     """What a person should know of a run beside its figures: line -> style."""
     notes = {f"warning    {label}: {line}": "bold yellow" for line in run["warnings"]}
     if run["skipped_images"]:
-        notes[f"skipped    {label}: {run['skipped_images']} images that cannot be decoded"] = "yellow"
+        notes[f"skipped    {label}: {amounts.images(run['skipped_images'])} that cannot be decoded"] = "yellow"
     if not run["exact"]:
         notes[f"not exact  {label}: continued on another machine, or with other threads or versions"] = "yellow"
     return notes
