@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TOY, TOY_RECIPE
+from conftest import TOY, TOY_RECIPE, Cli
 from PIL import Image
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
@@ -233,6 +233,16 @@ def test_without_validation_images_the_last_epoch_counts(toy_recipe: Path) -> No
     assert result["best_epoch"] == 3
     assert result["validation"] is None
     assert result["test"] == _metrics(run.folder / result["folder"])[-1]["test"]
+
+
+@pytest.mark.parametrize(("part", "chosen"), [(0.0, False), (0.25, True)])
+def test_what_is_printed_says_which_epoch_counts(toy_recipe: Path, run: Cli, part: float, chosen: bool) -> None:
+    code, output, text = run("apply", toy_recipe, "--set", f"data.split.validation={part}")
+    assert code == 0
+    lines = [line for line in text.splitlines() if "  epoch " in line]
+    assert len(lines) == 2
+    assert lines[0].endswith("  best") == chosen
+    assert ("the best epoch by validation;" in output, "the last epoch;" in output) == (chosen, not chosen)
 
 
 def test_finished_recipe_is_left_alone(applied: Path) -> None:

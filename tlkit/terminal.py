@@ -75,7 +75,7 @@ class TerminalObserver(Observer):
             for name, found in (("train", epoch.train), ("validation", epoch.validation), ("test", epoch.test))
             if found is not None
         ]
-        best = "  best" if epoch.best else ""
+        best = "  best" if epoch.best and epoch.validation is not None else ""
         self.note(f"{self._label}  epoch {epoch.epoch}/{self._epochs}  {'  '.join(scores)}  {epoch.seconds:.1f} s{best}")
 
     def end(self, label: str) -> None:

@@ -50,7 +50,9 @@ _ARM, _SCORE = 24, 13  # characters that an arm's name, and "62.5% ± 158.8", ke
 
 def result(summary: Mapping[str, Any]) -> RenderableType:
     """Return a recipe's result.json for a terminal, best arm first."""
-    title = f"{summary['recipe']}: the best epoch by validation; accuracy and loss on the test images"
+    every = [run for record in summary["arms"].values() for run in record["seeds"].values()]
+    epoch = "the best epoch by validation" if not every or any(run["validation"] for run in every) else "the last epoch"
+    title = f"{summary['recipe']}: {epoch}; accuracy and loss on the test images"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("arm", no_wrap=True, min_width=min(max(map(len, summary["arms"]), default=0), _ARM))
     for name in ("seeds", "accuracy", "loss", "validation", "epoch", "trained", "seconds", "status"):
