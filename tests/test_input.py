@@ -2,12 +2,14 @@
 
 import tarfile
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from toy_training import training
 
 from tlkit import api, network, prediction, registry, runfolder, weights
@@ -101,6 +103,28 @@ def test_pixels_that_named_weights_were_not_trained_with_are_warned_of() -> None
     assert not [line for line in same.warnings if "backbone.input" in line]
 
 
+def test_a_key_of_it_alone_changes_what_the_weights_have() -> None:
+    recipe = Path(__file__).parents[1] / "recipes" / "quickstart.toml"
+    own = registry.get(Backbone, "efficientnet_lite0").weights["imagenet"].input
+    assert own.resize == "bicubic"
+    (plan,) = api.plan(recipe, ["backbone.input={channels='bgr'}"], arm="finetune").values()
+    assert plan.input == replace(own, channels="bgr", crop=plan.input.crop)
+    (filtered,) = api.plan(recipe, ["backbone.input={resize='nearest'}"], arm="finetune").values()
+    (line,) = [line for line in filtered.warnings if "backbone.input" in line]
+    assert "resized with the bicubic filter, not nearest" in line
+    (same,) = api.plan(recipe, ["backbone.input={mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5]}"], arm="finetune").values()
+    assert not [line for line in same.warnings if "backbone.input" in line]
+
+
+def test_a_file_that_does_not_say_its_pixels_is_warned_of(toy_recipe: Path, tmp_path: Path) -> None:
+    mine = training(toy_recipe)
+    save_file({name: tensor.clone() for name, tensor in mine.network.tensors().items()}, tmp_path / "w.safetensors")
+    settings = ["backbone.weights=w.safetensors"]
+    (line,) = [line for line in training(toy_recipe, *settings).plan.warnings if "backbone.input" in line]
+    assert line.startswith("backbone.input: nothing says what pixels w.safetensors wants; RGB 0..1, mean ")
+    assert not [line for line in training(toy_recipe, *settings, GIVEN).plan.warnings if "backbone.input" in line]
+
+
 def test_it_travels_with_the_run_to_predict_and_to_the_next_run(toy_recipe: Path, tmp_path: Path) -> None:
     done = api.apply(toy_recipe, [GIVEN, "schedule.epochs=1"], runs=tmp_path / "runs")
     folder = done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
@@ -126,7 +150,7 @@ def test_it_travels_with_the_run_to_predict_and_to_the_next_run(toy_recipe: Path
         ("backbone.input=tensorflow", "backbone.input"),
         ("backbone.input={mean=[1.0, 2.0], std=[1.0, 1.0, 1.0]}", "backbone.input.mean"),
         ("backbone.input={mean=[1.0, 2.0, 3.0], std=[1.0, 0.0, 1.0]}", "backbone.input.std"),
-        ("backbone.input={std=[1.0, 1.0, 1.0]}", "backbone.input.mean"),
+        ("backbone.input={size=[1.0, 1.0, 1.0]}", "backbone.input.size"),
     ],
 )
 def test_an_input_that_cannot_be_is_a_message(toy_recipe: Path, setting: str, words: str) -> None:

@@ -36,6 +36,7 @@ LAST_STAGE = "freeze={stem=true, block1=true}"
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy is over long before measuring pays."""
     monkeypatch.setattr(measure, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(measure, "PAYS", 0.0)
     monkeypatch.setattr("tlkit.sweep.draw", lambda *_: None)
 
 
@@ -112,6 +113,19 @@ def test_a_short_run_is_not_measured(toy_recipe: Path, calls: list[torch.Tensor]
     assert not calls
     assert not remembered()
     assert "the run is too short for measuring to pay" in [choice.reason for choice in mine.plan.choices]
+
+
+def test_a_run_of_fewer_images_than_measuring_takes_is_not_measured(
+    toy_recipe: Path, calls: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four forms, three steps of 16 images each: 192 images; the run trains on 144."""
+    monkeypatch.setattr(measure, "PAYS", 1.0)
+    mine = training(toy_recipe, "freeze={}")
+    assert not calls
+    assert "the run is too short for measuring to pay" in [choice.reason for choice in mine.plan.choices]
+    monkeypatch.setattr(measure, "PAYS", 0.1)
+    training(toy_recipe, "freeze={}")
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"measured": {}}', b'{"measured": {"step": 3}}', b"\xff\xfe"])

@@ -139,3 +139,15 @@ def test_smoothing_of_many_classes_an_image_goes_towards_a_half() -> None:
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels * 0.8 + 0.1)
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
     assert losses(logits, labels, "multi_label").shape == (4,)
+
+
+def test_equal_probabilities_of_a_solved_head_stay_equal() -> None:
+    """Answers of one nearest neighbour are 0 or 1: the area of each class is (1 + recall - false positives / others) / 2."""
+    chosen = torch.randint(9, (400,), generator=torch.Generator().manual_seed(0))
+    labels = torch.where(torch.rand(400, generator=torch.Generator().manual_seed(1)) < 0.4, chosen, chosen.roll(1))
+    logits = torch.nn.functional.one_hot(chosen, 9).float().clamp_min(1e-7).log()
+    found = metrics.details(Answers(logits, labels, "single_label"), [str(number) for number in range(9)])
+    for number in range(9):
+        mine, said = labels == number, chosen == number
+        expected = (1 + float(said[mine].float().mean()) - float(said[~mine].float().mean())) / 2
+        assert found["per_class"][str(number)]["auroc"] == pytest.approx(expected, abs=1e-6)

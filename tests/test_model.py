@@ -115,6 +115,17 @@ def _by_hand(model: tlkit.Model, pixels: np.ndarray) -> torch.Tensor:
         return torch.softmax(net(x), 1)
 
 
+def test_pixels_are_as_the_weights_that_a_file_holds_want_them() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), np.uint8)
+    plain, caffe = (tlkit.Model("toy", classes=3, image_size=16, input=each) for each in (None, "caffe"))
+    caffe.network.load_state_dict(plain.network.state_dict())
+    own = {"mean": [103.939, 116.779, 123.68], "std": [1.0, 1.0, 1.0], "channels": "bgr", "range": 255.0}
+    table = tlkit.Model("toy", classes=3, image_size=16, input=own)
+    table.network.load_state_dict(plain.network.state_dict())
+    assert not np.allclose(plain.predict(pixels), caffe.predict(pixels), atol=1e-3)
+    np.testing.assert_array_equal(caffe.predict(pixels), table.predict(pixels))
+
+
 def test_predict_and_embed_are_the_networks_own(tmp_path: Path) -> None:
     model = _model()
     pixels = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3), np.uint8)

@@ -277,3 +277,15 @@ def test_weights_of_another_network_are_refused(finished: Path, tmp_path: Path) 
     with pytest.raises(TlkitError, match="does not fit this run's network") as error:
         prediction.load(copy, arm=None, device=torch.device("cpu"))
     assert "head.weight is (3, 16)" in str(error.value)
+
+
+@pytest.mark.parametrize("split", ["fractions=[0.5, 0.2, 0.3]", "train_per_class=4", "validation=0.0"])
+def test_a_run_of_any_split_can_be_asked(split: str, toy_recipe: Path, tmp_path: Path, run: Cli) -> None:
+    """What the run wrote of its recipe is a recipe."""
+    key, _, value = split.partition("=")
+    applied = api.apply(toy_recipe, [f"data.split.{key}={value}", "schedule.epochs=1"], runs=tmp_path / "runs")
+    _pictures(tmp_path / "new", 1)
+    code, output, text = run("predict", applied.folder, tmp_path / "new" / "ant" / "0.png", "--json")
+    assert (code, text) == (0, "")
+    assert sum(json.loads(output)[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert run("validate", next(applied.folder.glob("main-*")) / "recipe.toml")[0] == 0

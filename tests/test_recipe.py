@@ -188,11 +188,19 @@ def test_set_that_is_no_key_and_value_is_refused_with_the_text(text: str) -> Non
     assert text in str(caught.value)
 
 
-def test_written_arm_reads_back_as_the_same_arm() -> None:
-    text = MINIMAL + (
-        '[freeze]\n"block2.0" = { epochs = 2 }\n[lr_groups]\nhead = { lr = 1 }\n[optimizer]\nname = "adam"\nbetas = [0.5, 0.6]\n'
-    )
-    arm = only(text)
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[freeze]\n"block2.0" = { epochs = 2 }\n[lr_groups]\nhead = { lr = 1 }\n[optimizer]\nname = "adam"\nbetas = [0.5, 0.6]\n',
+        "[data.split]\nfractions = [0.3, 0.1, 0.6]\n",
+        "[data.split]\ntrain_per_class = 3\n",
+        '[backbone.input]\nchannels = "bgr"\n',
+        '[head]\nkind = "binary"\npositive = "a"\n[loss]\nclass_weights = { a = 2.0 }\n',
+        '[also.art]\nname = "folder"\noptions = { path = "art" }\n',
+    ],
+)
+def test_written_arm_reads_back_as_the_same_arm(more: str) -> None:
+    arm = only(MINIMAL + more)
     again = only(tomli_w.dumps({"format": 1, "name": "again", **arm_toml(arm)}))
     assert again == arm
 

@@ -217,3 +217,11 @@ def test_a_plan_is_carried_out_by_epochs(toy_recipe: Path) -> None:
     (plan,) = tlkit.plan(toy_recipe, ["head.kind=lda"]).values()
     (epoch,) = tlkit.epochs(plan)
     assert epoch.best
+
+
+def test_more_neighbours_than_images_are_refused(run: Cli, toy_recipe: Path) -> None:
+    code, _, error = run("apply", toy_recipe, *[part for each in settings("knn") for part in ("--set", each)],
+                         "--set", "head.options.neighbors=500")  # fmt: skip
+    assert code in (1, 3)
+    assert "head.options.neighbors: 500 of 72 training images" in error
+    assert "Traceback" not in error

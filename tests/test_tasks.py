@@ -196,13 +196,33 @@ def test_several_classes_an_image_are_learned(run: Cli, findings: Path) -> None:
     assert set(told["test"]["per_class"]) == {"blue", "green", "red"}
 
 
+def test_a_table_may_name_images_anywhere(run: Cli, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "table").mkdir()
+    lines = ["path,label"]
+    for index in range(40):
+        path = tmp_path / "elsewhere" / f"{index}.png"
+        Image.new("RGB", (16, 16), (6 * index, 100, 100)).save(path)
+        lines.append(f"{path},{'dark' if index < 20 else 'bright'}")
+    (tmp_path / "table" / "labels.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "r.toml").write_text(
+        'format = 1\nname = "r"\n[backbone]\nname = "toy"\nweights = "none"\n[data]\nname = "csv"\nimage_size = 16\n'
+        'batch_size = 4\n[data.options]\npath = "table"\n[lr_groups]\nbackbone = 1e-2\nhead = 1e-2\n[schedule]\nname = "constant"\n'
+        "epochs = 1\n"
+    )
+    code, out, error = run("apply", "r.toml")
+    assert code == 0, error
+    assert "finished" in out
+    assert "finished before, nothing to do" in run("apply", "r.toml")[1]
+
+
 def test_several_classes_an_image_want_a_head_for_them(run: Cli, findings: Path) -> None:
     code, _, error = run("plan", "r.toml", "--set", "head.kind=linear")
     assert code == 1
     assert "an image of csv may have several classes, and a linear head answers with one" in error
-    code, _, error = run("plan", "r.toml", "--set", "loss.class_weights=balanced")
+    code, _, error = run("validate", "r.toml", "--set", "loss.class_weights=balanced")
     assert code == 1
-    assert "loss.class_weights" in error
+    assert "loss.class_weights: a multilabel head answers for every class by itself" in error
 
 
 def test_a_chest_may_have_any_findings(tmp_path: Path) -> None:

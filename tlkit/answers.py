@@ -35,8 +35,6 @@ def problems(resolved: Resolved, facts: DataFacts) -> Iterator[TlkitError]:
     if names and head.positive is not None and head.positive not in names:
         yield _no_class("head.positive", head.positive, names, data)
     given = arm.loss.class_weights
-    if given is not None and task == "multi_label":
-        yield TlkitError("loss.class_weights: an image of several classes is not of one that could be weighed.", "leave it out")
     if isinstance(given, dict) and names:
         for name in given:
             if name not in names:

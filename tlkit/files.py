@@ -245,7 +245,8 @@ def _count(memory: sqlite3.Connection) -> int:
 
 
 def _line(file: Path, root: Path | None, digest: bytes) -> bytes:
-    name = file.relative_to(root).as_posix() if root is not None else ""
+    inside = root is not None and file.is_relative_to(root)  # a table may name images elsewhere
+    name = "" if root is None else (file.relative_to(root) if inside else file).as_posix()
     return os.fsencode(name) + f"\0{digest.hex()}\n".encode()
 
 

@@ -44,6 +44,7 @@ class Model:
         backbone: A name that `tlkit list` shows.
         weights: A name the plugin offers, "none", a file, or "run:PATH".
         head: A head's name, or the recipe's table [head].
+        input: How pixels reach the network, where the weights do not say it: "torch", "caffe", or the recipe's table.
         classes: Length of the output.
         image_size: Side of the input, pixels; the backbone's usual size where not given.
         seed: Of random weights, data order and augmentation.
@@ -56,6 +57,7 @@ class Model:
 
     def __init__(
         self, backbone: str, *, weights: str = "none", head: str | Mapping[str, Any] = "linear", classes: int, image_size: int | None = None,
+        input: str | Mapping[str, Any] | None = None,  # as in the recipe
         seed: int = 0, device: str = "auto", offline: bool = False,
     ) -> None:  # fmt: skip
         _check_count("Model: classes", classes, least=2)
@@ -64,6 +66,8 @@ class Model:
         self._places = Places(recipe=Path.cwd(), offline=offline)
         self._device = sweep.device_of(device)
         self._tables: Tables = {"backbone": {"name": backbone, "weights": weights}, "freeze": {}}
+        if input is not None:
+            self._tables["backbone"]["input"] = _plain(input) if isinstance(input, Mapping) else input
         self._tables["head"] = _plain(head) if isinstance(head, Mapping) else {"kind": head}
         self._tables["data"] = {"name": "synthetic"} | ({"image_size": image_size} if image_size is not None else {})
         self._compiled = False

@@ -28,6 +28,7 @@ from tlkit.plans import (
 )
 from tlkit.plugin import Backbone
 from tlkit.resolve import Resolved
+from tlkit.sources import NONE
 from tlkit.taps import Taps
 
 
@@ -241,6 +242,26 @@ def _groups(draft: Draft) -> tuple[GroupPlan, ...]:
     return tuple(rows)
 
 
+def _input_warnings(resolved: Resolved) -> list[str]:
+    """Where images may reach the weights otherwise than those want them."""
+    weights, given, own = resolved.arm.backbone.weights, resolved.convention, resolved.trained
+    if own is None:
+        if weights == NONE or resolved.arm.backbone.input is not None:
+            return []
+        return [
+            f"backbone.input: nothing says what pixels {weights} wants; {given.pixels} is assumed: "
+            'say "torch", "caffe" or a table'
+        ]
+    if replace(given, crop=own.crop, resize=own.resize) != own:
+        return [
+            f"backbone.input: {weights} was trained with {own.pixels}; of other pixels its features are worse: with another "
+            "mean and std EfficientNet-Lite0 is right for 67 % of 153 pictures of ants and bees, with its own for 84 %"
+        ]
+    if given.resize != own.resize:
+        return [f"backbone.input: {weights} was trained on pictures resized with the {own.resize} filter, not {given.resize}"]
+    return []
+
+
 def _warnings(draft: Draft) -> tuple[str, ...]:
     """What to think twice about: a part frozen with random weights (the head too, unless an earlier run brings its own), CUDA."""
     weights = draft.resolved.arm.backbone.weights
@@ -250,10 +271,7 @@ def _warnings(draft: Draft) -> tuple[str, ...]:
     still = [stage for stage in frozen if weights == "none" or (stage in (HEAD, AUX) and not weights.startswith("run:"))]
     lines = [f"frozen with random weights: {', '.join(still)}; they will never learn anything"] if still else []
     resolved = draft.resolved
-    if resolved.trained is not None and replace(resolved.convention, crop=resolved.trained.crop) != resolved.trained:
-        lines.append(
-            f"backbone.input: {weights} was trained with {resolved.trained.pixels}; of other pixels its features are worse"
-        )
+    lines += [*_input_warnings(resolved), *draft.facts.absent]
     if draft.device.type == "cuda":
         lines.append("CUDA is unverified: no test of tlkit has run on a GPU yet")
     return tuple(lines)

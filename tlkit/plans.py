@@ -142,6 +142,7 @@ class DataFacts:
         names: Of the classes; () where they are not known yet.
         per_class: Training images of each, after [data.split]; () likewise.
         many: Whether an image may have any number of classes; None where that is not known yet.
+        absent: Classes that the validation or the test images have none of, in words.
     """
 
     classes: int
@@ -149,6 +150,7 @@ class DataFacts:
     names: tuple[str, ...] = ()
     per_class: tuple[int, ...] = ()
     many: bool | None = None
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

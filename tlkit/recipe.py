@@ -26,13 +26,18 @@ Three = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class InputTable(Table):
-    """How pixels are handed to the network: (pixel * range / 255 - mean) / std, channel by channel."""
+    """How pixels are handed to the network: (pixel * range / 255 - mean) / std, channel by channel.
 
-    channels: Literal["rgb", "bgr"] = Field(default="rgb", description="their order")
-    range: float = Field(default=1.0, gt=0, description="what the brightest pixel is before mean and std")
-    mean: Three = Field(description="of each channel, in that order and range")
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] = Field(description="likewise")
-    resize: Literal["nearest", "bilinear", "bicubic"] = Field(default="bilinear", description="filter of the resize")
+    What is not given is as the weights have it.
+    """
+
+    channels: Literal["rgb", "bgr"] | None = Field(default=None, description="their order")
+    range: float | None = Field(default=None, gt=0, description="what the brightest pixel is before mean and std")
+    mean: Three | None = Field(default=None, description="of each channel, in that order and range")
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] | None = Field(
+        default=None, description="likewise"
+    )
+    resize: Literal["nearest", "bilinear", "bicubic"] | None = Field(default=None, description="filter of the resize")
 
 
 InputValue = Annotated[
@@ -229,4 +234,8 @@ MAPS = ("freeze", "lr_groups")
 
 def arm_toml(arm: Arm) -> dict[str, Any]:
     """Return the arm with its defaults written out, as TOML can hold it (what is None is absent)."""
-    return arm.model_dump(mode="json", exclude_none=True)
+    tables = arm.model_dump(mode="json", exclude_none=True)
+    split = tables["data"]["split"]
+    if "fractions" in split:
+        del split["validation"]  # says nothing beside them, and is refused
+    return tables

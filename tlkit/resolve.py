@@ -189,6 +189,8 @@ class _Resolver:
             self.problems += wrong
             backbone = backbone if wrong else backbone.until(arm.head.embed, pooled=arm.head.pooled)
             learns = "solved" if head.solve else "nothing" if _as_it_is(arm, backbone) else "steps"
+            if head.task == "multi_label" and arm.loss.class_weights is not None:
+                self.problems.append(_unweighed(arm.head.kind))
             if learns == "solved":
                 self.problems += embedding.conflicts(arm)
             if learns != "steps":
@@ -254,12 +256,20 @@ class _Resolver:
         return backbone.weights[value].input if value in backbone.weights else backbone.input
 
 
+def _unweighed(kind: str) -> TlkitError:
+    return TlkitError(
+        f"loss.class_weights: a {kind} head answers for every class by itself, and an image has no one class to be weighed by.",
+        "leave it out; precision and recall of every class are in evaluation.json",
+    )
+
+
 def _given(value: Literal["torch", "caffe"] | InputTable, usual: Convention) -> Convention:
-    """The convention that a recipe gives; the part that the centre crop keeps is the usual one."""
+    """The convention that a recipe gives; what it does not say, and the part that the centre crop keeps, is the usual one."""
     if value == "torch" or value == "caffe":
         return dataclasses.replace(IMAGENET if value == "torch" else CAFFE, crop=usual.crop)
-    mean, std = ((a, b, c) for a, b, c in (value.mean, value.std))
-    return Convention(mean, std, value.channels, value.range, value.resize, usual.crop)
+    said: dict[str, Any] = value.model_dump(exclude_none=True)
+    said |= {name: tuple(said[name]) for name in ("mean", "std") if name in said}
+    return dataclasses.replace(usual, **said)
 
 
 def weights_of_run(path: Path) -> Path:

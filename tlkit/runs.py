@@ -110,9 +110,15 @@ def prepare(
 def _data_facts(images: Images, sound: _Sound) -> DataFacts:
     labels = images.splits["train"].labels
     mine = labels[sound.training.indices]
+    held_out = {
+        name: part.pictures.split.labels[part.indices]
+        for name, part in sound.parts.items()
+        if part is not None and name != "train"
+    }
     return DataFacts(
-        len(images.classes), sound.counts, images.classes, survey.per_class(mine, len(images.classes)), labels.ndim == 2
-    )
+        len(images.classes), sound.counts, images.classes, survey.per_class(mine, len(images.classes)), labels.ndim == 2,
+        survey.absent(held_out, images.classes),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

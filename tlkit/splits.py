@@ -80,6 +80,12 @@ def choose(
             parts[0] = _first(labels, parts[0], wanted[0], seed)
     if not len(parts[0]):
         raise DataError("data.split: no image is left to train on.", "a smaller data.split.validation")
+    lost = np.setdiff1d(labels, labels[parts[0]])
+    if len(lost):
+        shown = ", ".join(classes[label] for label in lost[:5].tolist()) + (" and others" if len(lost) > 5 else "")
+        raise DataError(
+            f"data.split: no image of class {shown} is left to train on.", "more training images, or fewer held out"
+        )
     return Chosen(parts[0], parts[1], parts[2] if table.fractions is not None else None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -176,7 +177,24 @@ def _counted(
     counts = ImagesPlan(len(chosen.train), validation, test, source)
     if source == "nominal":
         return DataFacts(len(classes), counts), chosen
-    return DataFacts(len(classes), counts, classes, per_class(mine[chosen.train], len(classes)), many), chosen
+    held_out = {
+        "validation": labels["validation"] if own else mine[chosen.validation],
+        "test": labels.get("test", mine[:0]) if chosen.test is None else mine[chosen.test],
+    }
+    found = DataFacts(
+        len(classes), counts, classes, per_class(mine[chosen.train], len(classes)), many, absent(held_out, classes)
+    )
+    return found, chosen
+
+
+def absent(parts: Mapping[str, Labels], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Say of which classes the held-out images have none, so that a metric of every class leaves these out."""
+    lines = []
+    for part, labels in parts.items():
+        if len(labels) and labels.ndim == 1 and len(missing := np.setdiff1d(np.arange(len(classes)), labels)):
+            names = ", ".join(classes[label] for label in missing[:5].tolist()) + (" and others" if len(missing) > 5 else "")
+            lines.append(f"{part}: there is no image of {names}; what is said of them means nothing")
+    return tuple(lines)
 
 
 def per_class(labels: Labels, classes: int) -> tuple[int, ...]:

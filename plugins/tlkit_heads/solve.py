@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tlkit.errors import TlkitError
 from tlkit.plugin import Solving
 from tlkit_heads.solved import (
     BoostingOptions,
@@ -47,9 +48,14 @@ def knn(options: KnnOptions, facts: Solving) -> Any:
 
     most = facts.images // 2  # so that every fold has as many to ask
     tried = [count for count in (1, 3, 5, 9, 15, 25) if count <= max(most, 1)]
-    given = None if options.neighbors is None else min(options.neighbors, facts.images)
+    if options.neighbors is not None and options.neighbors > facts.images:
+        raise TlkitError(
+            f"head.options.neighbors: {options.neighbors} of {facts.images} training images.", f"{most} at most, for instance"
+        )
     model = KNeighborsClassifier(weights=options.weights)
-    return _searched(model, options, facts, "n_neighbors", given, default=tried[min(2, len(tried) - 1)], tried=tried)
+    return _searched(
+        model, options, facts, "n_neighbors", options.neighbors, default=tried[min(2, len(tried) - 1)], tried=tried
+    )
 
 
 def decision_tree(options: TreeOptions, facts: Solving) -> Any:

@@ -28,6 +28,8 @@ from tlkit.tuning import ASSUMED_RATE, work
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
+PAYS = 0.25  # or that has less than so many times the work of measuring, which later runs have for nothing
+_CALLS = 3  # of every form, more of the fastest
 # Measuring is given up after so many seconds, or after so much of the run at the assumed rate where that is more. Where other
 # programs keep the cores busy one step may take a minute, and what was timed would be wrong.
 LIMIT = 60.0
@@ -41,9 +43,17 @@ Watch = Callable[[], None]
 
 def too_short(plan: Plan) -> str:
     """Why measuring a run is not worth its time; empty where it is."""
-    if work(plan) / ASSUMED_RATE < WORTHWHILE:
+    if work(plan) < max(WORTHWHILE * ASSUMED_RATE, PAYS * _work(plan)):
         return "the run is too short for measuring to pay"
     return ""
+
+
+def _work(plan: Plan) -> float:
+    """Floating-point operations of measuring a plan."""
+    cuts = {len(phase.prefix) for phase in plan.phases}
+    prefixes = sum(sum(stage.flops for stage in plan.stages[:cut]) for cut in cuts) * PrefixPlan().chunk
+    trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * min(plan.batch_size, _STEP_IMAGES)
+    return float(len(FORMS) * _CALLS * (prefixes + trained))
 
 
 def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[str, object]:

@@ -16,6 +16,7 @@ from tlkit.engine import objective
 from tlkit.plugin import Task
 
 _TOP = 5
+_TOGETHER_ONE = 1e-3  # a sum of probabilities is 1 within this, where the least of 1,000 are not 0 but 1e-7
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,13 @@ class Answers:
 
     @property
     def probabilities(self) -> Tensor:
-        """Of every class (N, classes) float64, so that sure answers keep their order."""
+        """Of every class (N, classes) float64, so that sure answers keep their order.
+
+        Logarithms of probabilities, as solved heads answer, are taken as they are: scaled once more, equal ones would differ in
+        their last bits, and what ranks them would see an order that is none.
+        """
+        if self.task != "multi_label" and bool((self.logits.double().logsumexp(1).abs() < _TOGETHER_ONE).all()):
+            return self.logits.double().exp()
         return objective.probabilities(self.logits.double(), self.task)
 
 
