@@ -165,6 +165,7 @@ BAD_COMMANDS = {
     "a device that is not": (["apply", "toy.toml", "--device", "tpu"], "--device tpu"),
     "a GPU that is not": (["apply", "toy.toml", "--device", "cuda:77"], "--device cuda:77"),
     "a plugin that is not": (["show", "toi"], 'did you mean "toy"?'),
+    "a plugin in capitals": (["show", "TOY"], 'did you mean "toy"?'),
     "a check of nothing": (["check", "toi"], "toi"),
     "a folder that is not": (["init", "nowhere"], "nowhere"),
     "data that are not": (["apply", "folder.toml", "--data", "nowhere"], "nowhere: there is no such folder"),
@@ -301,3 +302,14 @@ def test_plan_without_images_invents_no_counts(toy_recipe: Path, run: Cli) -> No
     assert code == 0
     assert "not here yet" in out
     assert "an epoch" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("csv", "Between the classes of an image that may have several"), ("svm", "chosen by cross-validation")]
+)
+def test_every_option_that_is_shown_is_explained(run: Cli, name: str, words: str) -> None:
+    code, output, _ = run("show", name)
+    assert code == 0
+    assert words in output
+    rows = output.partition("options]")[2].splitlines()[1:]
+    assert all(len(row.split()) > 2 for row in rows if row.strip())

@@ -107,5 +107,6 @@ def reason(error: BaseException) -> str:
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return 'did you mean "x"?' for the closest choice, or "" where none is close."""
-    match = get_close_matches(name, list(choices), n=1, cutoff=0.5)
-    return f'did you mean "{match[0]}"?' if match else ""
+    known = {choice.lower(): choice for choice in choices}
+    match = get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return f'did you mean "{known[match[0]]}"?' if match else ""

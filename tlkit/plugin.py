@@ -5,6 +5,7 @@ Importing this module, or a plugin, imports no torch: functions are named as "mo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module, metadata
@@ -276,7 +277,12 @@ def call(target: str, *arguments: object) -> object:
     except (KeyboardInterrupt, TlkitError):
         raise
     except BaseException as error:  # whatever a third party's import raises, SystemExit too
-        raise PluginError(f"{target}: cannot be loaded: {reason(error)}.", f"reinstall {_owner(module)}") from error
+        hint = (
+            f"the plugin names a function that {module} has not"
+            if _lacks(error, module, name)
+            else f"reinstall {_owner(module)}"
+        )
+        raise PluginError(f"{target}: cannot be loaded: {reason(error)}.", hint) from error
     try:
         return function(*arguments)
     except (KeyboardInterrupt, TlkitError):
@@ -285,6 +291,10 @@ def call(target: str, *arguments: object) -> object:
         if isinstance(error, OSError) and error.filename:
             raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
         raise PluginError(f"{target}: failed: {reason(error)}.", f"it comes with {_owner(module)}") from error
+
+
+def _lacks(error: BaseException, module: str, name: str) -> bool:
+    return isinstance(error, AttributeError) and module in sys.modules and not hasattr(sys.modules[module], name)
 
 
 def _owner(module: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -276,10 +278,24 @@ def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
     if model is None:
         return []
     table = Table(f"[{place}]".replace("[", r"\["), "default", "what", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    said = _attributes(model)
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        table.add_row(name, "" if default is None else str(default), field.description or "")
+        table.add_row(name, "" if default is None else str(default), Text(field.description or said.get(name, "")))
     return ["", table]
+
+
+def _attributes(model: type[BaseModel]) -> dict[str, str]:
+    """What a class says of its attributes in its docstring, name -> text."""
+    _, _, section = (inspect.getdoc(model) or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        if start := re.fullmatch(r" {4}(\w+): (.*)", line):
+            name, found[start[1]] = start[1], start[2]
+        elif name and line.startswith(" " * 8):
+            found[name] += " " + line.strip()
+    return found
 
 
 def _convention(shown: Convention) -> str:
