@@ -1,16 +1,19 @@
-# tlkit: `make demo` trains a network, `make test` runs every test. Both make .venv first and need only Python 3.11 or newer.
+# tlkit: `make demo` trains a network, `make test` and `make test-slow` run the tests. They make .venv first and need only Python 3.11 or newer.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format clean bench bench-track bench-peers soak
+.PHONY: demo test test-slow check format clean bench bench-track bench-peers soak
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .
