@@ -170,7 +170,7 @@ def test_the_plans_steps_are_those_that_are_taken(toy_recipe: Path) -> None:
 def test_one_image_that_batchnorm_cannot_learn_from_is_said(toy_recipe: Path) -> None:
     """A ResNet's last map is one pixel at 32 px, so a batch of one image has one value per channel."""
     with pytest.raises(TlkitError, match=r"data\.batch_size: 1 of 32 px cannot be trained on"):
-        training(toy_recipe, "backbone.name=resnet18", "data.image_size=32", "data.split.train=1")
+        training(toy_recipe, "backbone.name=resnet18", "data.image_size=32", "data.batch_size=1")
 
 
 def test_what_has_no_effect_is_listed(toy_recipe: Path) -> None:

@@ -207,7 +207,7 @@ def test_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_folder_in_place_of_a_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TlkitError, match="cannot be read"):
+    with pytest.raises(TlkitError, match="is a folder, not a recipe"):
         reading.read(tmp_path)
 
 

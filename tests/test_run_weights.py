@@ -86,7 +86,7 @@ def test_other_classes_get_a_new_head_and_a_note(toy_recipe: Path, earlier: Path
         assert name.startswith("fc.") or torch.equal(tensor, theirs[name]), name
     assert _weights(folder)["fc.weight"].shape == (3, 16)
     assert [line for line in notes if "head begins anew" in line] == [
-        f"run:{earlier}: its head is of other classes or another shape; this run's head begins anew"
+        f"run:{earlier}: its head is of another kind, of other classes or another shape; this run's head begins anew"
     ]
 
 

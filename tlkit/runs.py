@@ -262,7 +262,9 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
         if not weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes):
             if plan.learns == "nothing":
                 raise RecipeError([_no_head(value)])
-            observer.note(f"{value}: its head is of another kind, of other classes or another shape; this run's begins anew")
+            observer.note(
+                f"{value}: its head is of another kind, of other classes or another shape; this run's head begins anew"
+            )
         return network
     rename = resolved.backbone.weights[value].rename if value in resolved.backbone.weights else ""
     weights.load_(network, job.weights, backbone=resolved.backbone, name=name, rename=rename)
