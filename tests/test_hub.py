@@ -1,12 +1,12 @@
 """Weights from the model hub, from a server on this machine that answers as the hub does: a redirect that names the sha256."""
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from conftest import served
 
 from tlkit import sources
 from tlkit.errors import WeightsMissing
@@ -29,7 +29,7 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "HF_HOME", "HF_HUB_CACHE", "TLKIT_WEIGHTS"):
+    for variable in ("HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.delenv(variable, raising=False)
     mine = Hub()
 
@@ -52,14 +52,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield mine
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Handler) as address:
+        monkeypatch.setenv("HF_ENDPOINT", f"{address}/")
+        yield mine
 
 
 def found(*, offline: bool = False) -> Path | None:

@@ -146,7 +146,7 @@ def test_equal_probabilities_of_a_solved_head_stay_equal() -> None:
     chosen = torch.randint(9, (400,), generator=torch.Generator().manual_seed(0))
     labels = torch.where(torch.rand(400, generator=torch.Generator().manual_seed(1)) < 0.4, chosen, chosen.roll(1))
     logits = torch.nn.functional.one_hot(chosen, 9).float().clamp_min(1e-7).log()
-    found = metrics.details(Answers(logits, labels, "single_label"), [str(number) for number in range(9)])
+    found = metrics.details(Answers(logits, labels, "single_label", logarithms=True), [str(number) for number in range(9)])
     for number in range(9):
         mine, said = labels == number, chosen == number
         expected = (1 + float(said[mine].float().mean()) - float(said[~mine].float().mean())) / 2

@@ -4,15 +4,15 @@ import hashlib
 import io
 import os
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import served
 
 from tlkit import datasets, download, sources
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing
@@ -38,10 +38,7 @@ class Site:
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-
+def site() -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             name = self.path.removeprefix("/")
@@ -65,14 +62,9 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    mine = Site(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield mine
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Handler) as address:
+        mine = Site(address)
+        yield mine
 
 
 def everything(folder: Path) -> list[str]:

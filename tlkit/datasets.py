@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from tlkit import plugin
-from tlkit.errors import DataError, PluginError
+from tlkit.errors import DataError, PluginError, first_few
 from tlkit.plugin import Dataset, Found, Images, Split
 
 
@@ -57,7 +57,7 @@ def refuse_unlearnable(images: Images, where: str) -> None:
     for name, split in images.splits.items():
         absent = sorted(set(np.unique(split.labels).tolist()) - learned)
         if absent:
-            shown = ", ".join(images.classes[label] for label in absent[:5]) + (" and others" if len(absent) > 5 else "")
+            shown = first_few(images.classes[label] for label in absent)
             raise DataError(
                 f"{where}: {name} has images of class {shown}, of which there is no training image.",
                 "add training images of it, take its images away, or split all images anew: data.split.fractions",

@@ -110,3 +110,9 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     known = {choice.lower(): choice for choice in choices}
     match = get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
     return f'did you mean "{known[match[0]]}"?' if match else ""
+
+
+def first_few(names: Iterable[str]) -> str:
+    """Return the first five names, and whether there are others."""
+    listed = list(names)
+    return ", ".join(listed[:5]) + (" and others" if len(listed) > 5 else "")

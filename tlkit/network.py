@@ -122,6 +122,11 @@ class Network(nn.Module):
         """Whether the head reads the mean over the picture."""
         return self.reads == "mean"
 
+    @property
+    def logarithms(self) -> bool:
+        """Whether the head answers with logarithms of probabilities, as some solved ones do."""
+        return bool(getattr(self.head, "logarithms", False))
+
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) of a batch (N, 3, H, W), normalised as the weights want it."""
         return self.finish(self.run(x))

@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.errors import DataError
+from tlkit.errors import DataError, first_few
 from tlkit.recipe import SplitTable
 
 Indices = NDArray[np.int64]
@@ -82,7 +82,7 @@ def choose(
         raise DataError("data.split: no image is left to train on.", "a smaller data.split.validation")
     lost = np.setdiff1d(labels, labels[parts[0]])
     if len(lost):
-        shown = ", ".join(classes[label] for label in lost[:5].tolist()) + (" and others" if len(lost) > 5 else "")
+        shown = first_few(classes[label] for label in lost.tolist())
         raise DataError(
             f"data.split: no image of class {shown} is left to train on.", "more training images, or fewer held out"
         )

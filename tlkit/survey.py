@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from tlkit import datasets, files, sources, splits
-from tlkit.errors import DataError, DataMissing
+from tlkit.errors import DataError, DataMissing, first_few
 from tlkit.plans import DataFacts, ImagesPlan
 from tlkit.plugin import Dataset, Found, Images, Split
 from tlkit.resolve import Resolved, Source
@@ -192,7 +192,7 @@ def absent(parts: Mapping[str, Labels], classes: tuple[str, ...]) -> tuple[str, 
     lines = []
     for part, labels in parts.items():
         if len(labels) and labels.ndim == 1 and len(missing := np.setdiff1d(np.arange(len(classes)), labels)):
-            names = ", ".join(classes[label] for label in missing[:5].tolist()) + (" and others" if len(missing) > 5 else "")
+            names = first_few(classes[label] for label in missing.tolist())
             lines.append(f"{part}: there is no image of {names}; what is said of them means nothing")
     return tuple(lines)
 

@@ -53,7 +53,7 @@ def work(plan: Plan) -> float:
     total = 0.0
     every, repeats = plan.images.held_out, not _no_repeat(plan)
     for phase in plan.phases:
-        fixed = _flops(plan, 0, len(phase.prefix))
+        fixed = flops(plan, 0, len(phase.prefix))
         rest, epochs = plan.flops_per_image - fixed, phase.last - phase.first + 1
         once = phase.views_used(plan.tables.data.augment_views or 1) if repeats else epochs
         total += plan.images.train * (once * fixed + epochs * 3 * rest) + every * (fixed + epochs * rest)
@@ -82,7 +82,7 @@ def _prefix(
     else:
         form, reason = choose(timings, plan.tables.precision, why=measured.why)
     known = next((each.seconds for each in timings if each.form == form), None)
-    seconds = _flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
+    seconds = flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
     sums = _Sums(plan, cut, form, seconds, estimated=known is None)
     held_out = plan.images.held_out
     evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
@@ -157,7 +157,7 @@ class _Sums:
 
     def _rest(self, stages: int) -> float:
         """Seconds of the stages that are run again in every epoch, for one image: by their part of the FLOPs."""
-        return self.seconds * _flops(self.plan, stages, self.cut) / max(_flops(self.plan, 0, self.cut), 1)
+        return self.seconds * flops(self.plan, stages, self.cut) / max(flops(self.plan, 0, self.cut), 1)
 
 
 def _stored(name: str, fixed: PrefixPlan) -> list[Choice]:
@@ -170,7 +170,8 @@ def _stored(name: str, fixed: PrefixPlan) -> list[Choice]:
     return lines
 
 
-def _flops(plan: Plan, start: int, stop: int) -> int:
+def flops(plan: Plan, start: int, stop: int) -> int:
+    """Return the floating-point operations of a range of stages, for one image."""
     return sum(stage.flops for stage in _backbone(plan)[start:stop])
 
 

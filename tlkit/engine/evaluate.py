@@ -34,7 +34,7 @@ def evaluate(
             watch()
             logits.append(forward(x).float())
             labels.append(targets)
-    return Answers(torch.cat(logits), torch.cat(labels), network.task, network.positive)
+    return Answers(torch.cat(logits), torch.cat(labels), network.task, network.positive, network.logarithms)
 
 
 def probabilities(network: Network, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from tlkit.execution import FORMS, PLAIN, Form, Measurements, PrefixPlan, Timing
 from tlkit.network import Network
 from tlkit.plans import Plan
 from tlkit.plugin import Backbone
-from tlkit.tuning import ASSUMED_RATE, work
+from tlkit.tuning import ASSUMED_RATE, flops, work
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
@@ -51,7 +51,7 @@ def too_short(plan: Plan) -> str:
 def _work(plan: Plan) -> float:
     """Floating-point operations of measuring a plan."""
     cuts = {len(phase.prefix) for phase in plan.phases}
-    prefixes = sum(sum(stage.flops for stage in plan.stages[:cut]) for cut in cuts) * PrefixPlan().chunk
+    prefixes = sum(flops(plan, 0, cut) for cut in cuts) * PrefixPlan().chunk
     trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * min(plan.batch_size, _STEP_IMAGES)
     return float(len(FORMS) * _CALLS * (prefixes + trained))
 

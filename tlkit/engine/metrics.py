@@ -16,7 +16,6 @@ from tlkit.engine import objective
 from tlkit.plugin import Task
 
 _TOP = 5
-_TOGETHER_ONE = 1e-3  # a sum of probabilities is 1 within this, where the least of 1,000 are not 0 but 1e-7
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,14 @@ class Answers:
         labels: (N,) int64, of a multi-label task (N, classes) float32 of 0 and 1.
         task: What they mean.
         positive: Of a binary task, the class that is 1.
+        logarithms: The logits are logarithms of probabilities already.
     """
 
     logits: Tensor
     labels: Tensor
     task: Task
     positive: int = 1
+    logarithms: bool = False
 
     @property
     def classes(self) -> int:
@@ -52,7 +53,7 @@ class Answers:
         Logarithms of probabilities, as solved heads answer, are taken as they are: scaled once more, equal ones would differ in
         their last bits, and what ranks them would see an order that is none.
         """
-        if self.task != "multi_label" and bool((self.logits.double().logsumexp(1).abs() < _TOGETHER_ONE).all()):
+        if self.logarithms:
             return self.logits.double().exp()
         return objective.probabilities(self.logits.double(), self.task)
 

@@ -128,7 +128,9 @@ class Solve:
             self._observer.note(f"{self.plan.arm}: {line}")
         self.warnings = tuple(solved.warnings)
         self.network.head = solved.to(self._device)
-        return Answers(solved(torch.from_numpy(embedded)), torch.from_numpy(labels), self.network.task)
+        return Answers(
+            solved(torch.from_numpy(embedded)), torch.from_numpy(labels), self.network.task, logarithms=solved.logarithms
+        )
 
     def _embedded(self, feed: Feed) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What the head reads of every training image (N, features), and the labels (N,)."""

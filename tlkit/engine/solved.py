@@ -55,6 +55,11 @@ class Solved(nn.Module):
         self.classes = classes
         self.warnings = warnings
 
+    @property
+    def logarithms(self) -> bool:
+        """Whether it answers with logarithms of probabilities."""
+        return hasattr(self.estimator, "predict_proba")
+
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, classes) float32."""
         features = x.detach().float().cpu().numpy()
@@ -65,7 +70,7 @@ class Solved(nn.Module):
 
     def _answers(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
         """Numbers (N, classes that were seen), and one that is less than any of them."""
-        if hasattr(self.estimator, "predict_proba"):
+        if self.logarithms:
             return np.log(np.maximum(self.estimator.predict_proba(features), _LEAST)), float(np.log(_LEAST))
         values = np.asarray(self.estimator.decision_function(features), dtype=np.float64)
         if values.ndim == 1:  # of two classes, one number
