@@ -11,6 +11,7 @@ from toy_training import training
 
 from tlkit import network as networks
 from tlkit import registry
+from tlkit.freezing import freeze_
 from tlkit.network import Network, Stage
 from tlkit.plugin import Backbone, Head
 from tlkit_heads import LinearOptions
@@ -117,7 +118,7 @@ def build_toy() -> Network:
 
 def test_a_frozen_network_answers_as_in_eval_mode() -> None:
     network, x = build_toy(), torch.rand(4, 3, 16, 16)
-    networks.freeze_(network, lambda name: False)
+    freeze_(network, lambda name: False)
     answers = [network(x) for _ in range(3)]
     assert torch.equal(answers[0], answers[1])
     assert torch.equal(answers[0], network.eval()(x))
@@ -126,12 +127,12 @@ def test_a_frozen_network_answers_as_in_eval_mode() -> None:
 
 def test_dropout_is_off_in_a_frozen_stage_and_on_in_one_that_trains() -> None:
     network, x = build_toy(), torch.rand(8, 8, 8, 8)
-    networks.freeze_(network, lambda name: not name.startswith("block2."))
+    freeze_(network, lambda name: not name.startswith("block2."))
     block2, head = network.stages["block2"], network.head
     assert torch.equal(block2(x), block2(x))
     pooled = torch.ones(8, 16)
     assert not torch.equal(head(pooled), head(pooled))
-    networks.freeze_(network, lambda name: name.startswith("block2."))
+    freeze_(network, lambda name: name.startswith("block2."))
     assert not torch.equal(block2(x), block2(x))
     assert torch.equal(head(pooled), head(pooled))
 
@@ -141,7 +142,7 @@ def test_batchnorm_of_a_frozen_stage_uses_its_running_statistics() -> None:
     bn = network.stages["stem"].bn1
     bn.running_mean.fill_(0.25)
     bn.running_var.fill_(4.0)
-    networks.freeze_(network, lambda name: not name.startswith(("conv1", "bn1")))
+    freeze_(network, lambda name: not name.startswith(("conv1", "bn1")))
     convolved = nn.functional.conv2d(x, network.stages["stem"].conv1.weight, padding=1)
     expected = torch.relu((convolved - 0.25) / (4.0 + bn.eps) ** 0.5)
     torch.testing.assert_close(network.stages["stem"](x), expected)
@@ -150,7 +151,7 @@ def test_batchnorm_of_a_frozen_stage_uses_its_running_statistics() -> None:
 
 def test_gradients_pass_a_frozen_stage_in_the_middle() -> None:
     network = build_toy()
-    networks.freeze_(network, lambda name: not name.startswith("block1."))
+    freeze_(network, lambda name: not name.startswith("block1."))
     network(torch.rand(4, 3, 16, 16)).sum().backward()
     assert network.stages["stem"].conv1.weight.grad is not None
     assert network.stages["block1"].block1[0].weight.grad is None
@@ -158,9 +159,9 @@ def test_gradients_pass_a_frozen_stage_in_the_middle() -> None:
 
 def test_freezing_again_drops_the_gradients_of_what_is_frozen_now() -> None:
     network = build_toy()
-    networks.freeze_(network, lambda name: True)
+    freeze_(network, lambda name: True)
     network(torch.rand(4, 3, 16, 16)).sum().backward()
-    networks.freeze_(network, lambda name: name.startswith("head."))
+    freeze_(network, lambda name: name.startswith("head."))
     assert [name.name for name, tensor in network.owned() if tensor.grad is not None] == ["head.weight", "head.bias"]
 
 
@@ -197,7 +198,7 @@ def test_a_batchnorm_without_parameters_moves_only_with_the_stage_that_feeds_it(
 ) -> None:
     head = registry.get(Head, "linear")
     network = networks.build(PLAIN, head, classes=3, backbone_options=None, head_options=LinearOptions(), seed=0)
-    networks.freeze_(network, lambda name: name.startswith(trains))
+    freeze_(network, lambda name: name.startswith(trains))
     x = torch.rand(4, 3, 12, 12) + 1
     before = copy(network)
     first, second = network.run(x), network.run(x)

@@ -15,13 +15,13 @@ BEFORE_TORCH = [
     "errors", "streams", "amounts", "machine", "augmentations", "table", "learning", "recipe", "trained", "labelled", "plugin", "observer", "signals",
     "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "taps", "files", "tuning",
     "registry", "cache", "measured", "segments", "writing", "store",
-    "hub", "download", "datasets", "sources", "runfolder", "embedding", "resolve", "answers", "jobs", "survey",
-    "terminal", "report", "report.tables", "report.curves", "strategies", "initial",
+    "hub", "download", "datasets", "sources", "runfolder", "summary", "pixels", "embedding", "resolve", "answers", "jobs", "survey",
+    "terminal", "report", "report.tables", "report.installed", "report.curves", "strategies", "initial",
     "bench", "report.trend",
 ]  # fmt: skip
 # These do;
 WITH_TORCH = [
-    "network", "weights",
+    "network", "freezing", "weights",
     "engine", "engine.forms", "engine.draws", "engine.colour", "engine.randaugment", "engine.augment", "engine.mix",
     "engine.memory", "engine.decode", "engine.facts", "engine.pictures", "engine.data",
     "engine.objective", "engine.metrics", "engine.evaluate",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit import files, jobs, resolve, runfolder, survey
+from tlkit import files, jobs, resolve, summary, survey
 from tlkit.errors import RunFailed, TlkitError, nearest
 from tlkit.execution import Kept
 from tlkit.observer import Epoch, Observer
@@ -197,12 +197,12 @@ def _conclude(
     current = jobs.current(all_jobs)
     if folder.is_dir():
         try:
-            result = runfolder.summarise(folder, recipe=recipe.name, current=current)
-            if draw or runfolder.stale_curves(folder, current.values()):
+            result = summary.summarise(folder, recipe=recipe.name, current=current)
+            if draw or summary.stale_curves(folder, current.values()):
                 from tlkit import sweep
 
                 sweep.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])
             return result, ()
         except OSError as error:
-            return runfolder.gather(folder, recipe=recipe.name, current=current), (files.unwritable(folder, error),)
-    return runfolder.gather(folder, recipe=recipe.name, current=current), ()
+            return summary.gather(folder, recipe=recipe.name, current=current), (files.unwritable(folder, error),)
+    return summary.gather(folder, recipe=recipe.name, current=current), ()

@@ -105,14 +105,14 @@ def list_plugins() -> None:
     """Show the installed backbones, data sets and heads."""
     from tlkit import registry
     from tlkit.plugin import Backbone, Dataset, Head
-    from tlkit.report import tables
+    from tlkit.report import installed
 
     for title, entries in (
         ("backbone", registry.entries(Backbone)),
         ("data set", registry.entries(Dataset)),
         ("head", registry.entries(Head)),
     ):
-        streams.show(tables.plugins(title, entries), "")
+        streams.show(installed.plugins(title, entries), "")
     for line in registry.scan().broken:
         streams.say(f"skipped, its entry points cannot be read: {line}")
 
@@ -122,7 +122,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="a backbone, d
     """Show what a plugin offers: stages, weights and their input convention, options."""
     from tlkit import registry
     from tlkit.plugin import Backbone, Dataset, Head
-    from tlkit.report import tables
+    from tlkit.report import installed
 
     kinds: tuple[type[Backbone | Dataset | Head], ...] = (Backbone, Dataset, Head)
     found = [kind for kind in kinds if registry.offers(kind, name)]
@@ -131,7 +131,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="a backbone, d
         raise TlkitError(f'there is no plugin "{name}" installed.', "tlkit list shows what is", nearest(name, names))
     for kind in found:
         shown = registry.family(kind, name) if ":" not in name else None
-        streams.show(tables.plugin(name, registry.entry(kind, name), shown or registry.get(kind, name)))
+        streams.show(installed.plugin(name, registry.entry(kind, name), shown or registry.get(kind, name)))
 
 
 @app.command()

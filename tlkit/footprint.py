@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from tlkit import network as networks
 from tlkit.engine import memory
 from tlkit.errors import PluginError, TlkitError, reason
 from tlkit.execution import PrefixPlan
+from tlkit.freezing import freeze_
 from tlkit.network import Network
 from tlkit.partition import Partition
 from tlkit.plans import Choice, DataFacts, MemoryPlan, batches_per_epoch, trains_in
@@ -98,7 +98,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     gradients = kept = 0
     for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):
         moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
-        networks.freeze_(network, moving.__contains__)
+        freeze_(network, moving.__contains__)
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
             running = tuple(draft.taps.running(divided.parameters, first))

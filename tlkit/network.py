@@ -6,7 +6,7 @@ The rule: running the stages in order is the forward pass, so the network can be
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Literal, TypeVar
 
@@ -305,34 +305,3 @@ def copied(stage: str, module: Module) -> Module:
             f"stage {stage}: cannot be copied: {reason(error)}.",
             "of torch.nn.utils.weight_norm: use torch.nn.utils.parametrizations.weight_norm, which can be",
         ) from error
-
-
-def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
-    """Set the network to one phase: what is frozen takes no gradient and is a fixed function.
-
-    A module is in training mode only where the nearest module around it that owns parameters has one that trains, itself
-    included; so a frozen BatchNorm uses and keeps its running statistics, and a frozen stage has no dropout. A stage without
-    parameters is as the stage before it, the first one frozen.
-
-    Args:
-        network: Changed in place.
-        trains: Whether the parameter of a name trains.
-    """
-    for parameter, tensor in network.owned():
-        tensor.requires_grad_(trains(parameter.name))
-        if not tensor.requires_grad:
-            tensor.grad = None
-    network.training = True
-    around = False
-    for module in (*network.stages.values(), network.head):
-        _mode_(module, around)
-        around = module.training
-    for module in network.taps.values():
-        _mode_(module, False)
-
-
-def _mode_(module: nn.Module, around: bool) -> None:
-    parameters = list(module.parameters())
-    module.training = any(p.requires_grad for p in parameters) if parameters else around
-    for child in module.children():
-        _mode_(child, module.training)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tlkit import answers, footprint, partition, resolve
+from tlkit import answers, footprint, partition, pixels, resolve
 from tlkit import network as networks
 from tlkit.errors import PluginError, RecipeError, TlkitError
 from tlkit.footprint import Draft, unplannable
+from tlkit.freezing import freeze_
 from tlkit.network import Network
 from tlkit.partition import AUX, HEAD, Owned, Partition
 from tlkit.plans import (
@@ -28,7 +28,6 @@ from tlkit.plans import (
 )
 from tlkit.plugin import Backbone
 from tlkit.resolve import Resolved
-from tlkit.sources import NONE
 from tlkit.taps import Taps
 
 
@@ -134,7 +133,7 @@ def _meta(resolved: Resolved, classes: int) -> Network:
 
 def _cost(network: Network, resolved: Resolved, taps: Taps) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
     """FLOPs and output shape of every stage, the head and the auxiliary classifiers, for one image."""
-    networks.freeze_(network, lambda _: False)
+    freeze_(network, lambda _: False)
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
     x = torch.empty(1, 3, resolved.image_size, resolved.image_size, device="meta")
@@ -242,26 +241,6 @@ def _groups(draft: Draft) -> tuple[GroupPlan, ...]:
     return tuple(rows)
 
 
-def _input_warnings(resolved: Resolved) -> list[str]:
-    """Where images may reach the weights otherwise than those want them."""
-    weights, given, own = resolved.arm.backbone.weights, resolved.convention, resolved.trained
-    if own is None:
-        if weights == NONE or resolved.arm.backbone.input is not None:
-            return []
-        return [
-            f"backbone.input: nothing says what pixels {weights} wants; {given.pixels} is assumed: "
-            'say "torch", "caffe" or a table'
-        ]
-    if replace(given, crop=own.crop, resize=own.resize) != own:
-        return [
-            f"backbone.input: {weights} was trained with {own.pixels}; of other pixels its features are worse: with another "
-            "mean and std EfficientNet-Lite0 is right for 67 % of 153 pictures of ants and bees, with its own for 84 %"
-        ]
-    if given.resize != own.resize:
-        return [f"backbone.input: {weights} was trained on pictures resized with the {own.resize} filter, not {given.resize}"]
-    return []
-
-
 def _warnings(draft: Draft) -> tuple[str, ...]:
     """What to think twice about: a part frozen with random weights (the head too, unless an earlier run brings its own), CUDA."""
     weights = draft.resolved.arm.backbone.weights
@@ -271,7 +250,8 @@ def _warnings(draft: Draft) -> tuple[str, ...]:
     still = [stage for stage in frozen if weights == "none" or (stage in (HEAD, AUX) and not weights.startswith("run:"))]
     lines = [f"frozen with random weights: {', '.join(still)}; they will never learn anything"] if still else []
     resolved = draft.resolved
-    lines += [*_input_warnings(resolved), *draft.facts.absent]
+    said = resolved.arm.backbone.input is not None
+    lines += [*pixels.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.absent]
     if draft.device.type == "cuda":
         lines.append("CUDA is unverified: no test of tlkit has run on a GPU yet")
     return tuple(lines)

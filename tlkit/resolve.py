@@ -6,15 +6,15 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 
-from tlkit import embedding, partition, reading, registry, runfolder, sources
+from tlkit import embedding, partition, pixels, reading, registry, runfolder, sources
 from tlkit.errors import Interim, RecipeError, TlkitError
 from tlkit.learning import Learns, OneCycle
-from tlkit.plugin import CAFFE, IMAGENET, Backbone, Convention, Dataset, Head
-from tlkit.recipe import UNKNOWN, Arm, InputTable, Rate, Recipe
+from tlkit.plugin import Backbone, Convention, Dataset, Head
+from tlkit.recipe import UNKNOWN, Arm, Rate, Recipe
 from tlkit.registry import Plugin
 from tlkit.sources import Places
 from tlkit.wording import dotted
@@ -203,7 +203,7 @@ class _Resolver:
             convention if arm.backbone.weights in backbone.weights or arm.backbone.weights.startswith(sources.RUN) else None
         )
         if arm.backbone.input is not None:
-            convention = _given(arm.backbone.input, convention)
+            convention = pixels.given(arm.backbone.input, convention)
         if arm.data.crop is not None:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
         return Resolved(
@@ -261,15 +261,6 @@ def _unweighed(kind: str) -> TlkitError:
         f"loss.class_weights: a {kind} head answers for every class by itself, and an image has no one class to be weighed by.",
         "leave it out; precision and recall of every class are in evaluation.json",
     )
-
-
-def _given(value: Literal["torch", "caffe"] | InputTable, usual: Convention) -> Convention:
-    """The convention that a recipe gives; what it does not say, and the part that the centre crop keeps, is the usual one."""
-    if value == "torch" or value == "caffe":
-        return dataclasses.replace(IMAGENET if value == "torch" else CAFFE, crop=usual.crop)
-    said: dict[str, Any] = value.model_dump(exclude_none=True)
-    said |= {name: tuple(said[name]) for name in ("mean", "std") if name in said}
-    return dataclasses.replace(usual, **said)
 
 
 def weights_of_run(path: Path) -> Path:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tlkit import network as networks
 from tlkit.engine import objective, optimizers
 from tlkit.engine.ema import Average
 from tlkit.engine.forms import LAYOUTS
 from tlkit.engine.objective import Objective
+from tlkit.freezing import freeze_
 from tlkit.network import Network
 from tlkit.plans import PhasePlan, Plan, trains_in
 
@@ -88,7 +88,7 @@ class Step:
         """Set the network to the phase of an epoch, from 1, and clear the sums."""
         phase = self.plan.phase(epoch)
         trains = {p.name for p in self.plan.parameters if trains_in(p.trains_from, epoch)}
-        networks.freeze_(self.network, trains.__contains__)
+        freeze_(self.network, trains.__contains__)
         if phase != self._phase:
             self._phase = phase
             groups = enumerate(self.optimizer.param_groups)
