@@ -72,12 +72,15 @@ def scores(answers: Answers) -> dict[str, float]:
 
     Source: torchmetrics.functional.classification, but for loss and accuracy.
     """
-    images, labels = len(answers.labels), answers.labels
-    loss = float(objective.losses(answers.logits, labels, answers.task).double().sum()) / images
-    count = int(objective.right(answers.logits, labels, answers.task))
-    found = {"loss": loss, "accuracy": count / labels.numel()}
     more = _many(answers) if answers.task == "multi_label" else _one(answers)
-    return found | {name: value for name, value in more.items() if value is not None}
+    return basic(answers) | {name: value for name, value in more.items() if value is not None}
+
+
+def basic(answers: Answers) -> dict[str, float]:
+    """Return loss and accuracy alone, as `scores` does."""
+    loss = float(objective.losses(answers.logits, answers.labels, answers.task).double().sum()) / len(answers.labels)
+    count = int(objective.right(answers.logits, answers.labels, answers.task))
+    return {"loss": loss, "accuracy": count / answers.labels.numel()}
 
 
 def details(answers: Answers, names: Sequence[str]) -> dict[str, Any]:

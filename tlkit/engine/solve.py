@@ -89,7 +89,7 @@ class Solve:
         yield Epoch(
             epoch=1,
             phase=1,
-            train={name: value for name, value in metrics.scores(answered).items() if name in ("loss", "accuracy")},
+            train=metrics.basic(answered),
             validation=scores.pop("validation", None),
             test=scores.pop("test", None),
             seconds=time.perf_counter() - began,
