@@ -19,10 +19,9 @@ from typing import Any
 import tomli_w
 
 import tlkit
-from tlkit import registry
 from tlkit.errors import DataMissing
-from tlkit.plans import ImagesPlan, Plan
-from tlkit.plugin import Head
+from tlkit.plans.plan import ImagesPlan, Plan
+from tlkit.plugin import Head, registry
 
 ROOT = Path(__file__).parents[1]
 # Side of a data set's own pictures, pixels; of others, that of the network's input.

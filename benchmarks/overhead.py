@@ -23,14 +23,13 @@ import torch
 from torch import Tensor, nn
 
 import tlkit
-from tlkit import network as networks
-from tlkit import registry
-from tlkit.engine.step import Step
-from tlkit.network import Network
-from tlkit.observer import Observer
-from tlkit.plans import Plan
-from tlkit.plugin import Backbone, Head
-from tlkit.schedule import factor
+from tlkit.engine.step.step import Step
+from tlkit.events import Observer
+from tlkit.network import network as networks
+from tlkit.network.network import Network
+from tlkit.plans.plan import Plan
+from tlkit.plans.schedule import factor
+from tlkit.plugin import Backbone, Head, registry
 from tlkit_heads import LinearOptions
 
 Batches = Sequence[tuple[Tensor, Tensor]]

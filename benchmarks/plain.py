@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tlkit import network as networks
-from tlkit import registry
-from tlkit.plugin import Backbone, Head
+from tlkit.network import network as networks
+from tlkit.plugin import Backbone, Head, registry
 from tlkit_synthetic import SyntheticOptions
 from tlkit_synthetic.read import synthetic
 

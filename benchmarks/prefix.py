@@ -22,13 +22,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import machine
-from tlkit import network as networks
-from tlkit import registry
-from tlkit.engine import prefix
-from tlkit.engine.prefix import Prefix
-from tlkit.execution import FORMS, Form, PrefixPlan
-from tlkit.network import Network
-from tlkit.plugin import Backbone, Head
+from tlkit.engine.prefix import prefix
+from tlkit.engine.prefix.prefix import Prefix
+from tlkit.network import network as networks
+from tlkit.network.network import Network
+from tlkit.plugin import Backbone, Head, registry
+from tlkit.record.formats import FORMS, Form, PrefixPlan
 from tlkit_heads import LinearOptions
 
 TO_REACH = 0.40  # of the matrix product's rate in bfloat16, by the fastest form

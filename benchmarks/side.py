@@ -102,9 +102,9 @@ def apply(job: Mapping[str, Any], folder: Path, *, epochs: int, captured: bool =
     from torchmetrics.functional import classification  # noqa: F401
 
     import tlkit
-    from tlkit import sweep  # noqa: F401  # torch and all of tlkit are imported before anything is timed
-    from tlkit.observer import Epoch, Observer
-    from tlkit.report import curves  # noqa: F401
+    from tlkit.events import Epoch, Observer
+    from tlkit.reports import curves  # noqa: F401
+    from tlkit.run import executor  # noqa: F401  # torch and all of tlkit are imported before anything is timed
 
     ends = [0.0]
 

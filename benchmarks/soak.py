@@ -29,7 +29,7 @@ _FREEZE = {"head_only": {"backbone": True}, "finetune": {}}
 _RUN = """
 import json, sys
 import tlkit
-from tlkit import sweep
+from tlkit.run import executor
 from benchmarks.machine import Peak
 with Peak() as peak:
     applied = tlkit.apply(sys.argv[1], runs=sys.argv[2], offline=True)

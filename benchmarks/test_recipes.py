@@ -17,7 +17,7 @@ import tlkit
 from benchmarks import cases
 from benchmarks.cases import Case, Job
 from benchmarks.side import Side
-from tlkit import bench
+from tlkit.record import benchmarks
 
 EPOCHS = 2  # of a round: one that fills the stores, one that reads them
 TIMED, UNTIMED = 512, 64  # training images, where --bench-images says nothing; the fewer where benchmarks only have to run
@@ -65,8 +65,8 @@ def figures(
 ) -> dict[str, Any]:
     """Return what the history keeps of a benchmark, from the rounds of both sides in the same order."""
     pairs = list(zip(plain, ours, strict=True))
-    ratio, spread = bench.centre(
-        [bench.run_ratio(plain=p["seconds"], first=o["first"], later=o["later"], epochs=job.epochs) for p, o in pairs]
+    ratio, spread = benchmarks.centre(
+        [benchmarks.run_ratio(plain=p["seconds"], first=o["first"], later=o["later"], epochs=job.epochs) for p, o in pairs]
     )
     epoch = statistics.median((o["first"] + (job.epochs - 1) * o["later"]) / job.epochs for o in ours)
     return {

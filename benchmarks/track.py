@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tlkit import bench
-from tlkit.bench import Record, Verdict
+from tlkit.record import benchmarks
+from tlkit.record.benchmarks import Record, Verdict
 
 ROOT = Path(__file__).parents[1]
 BASELINES = ROOT / "benchmarks" / "baselines"
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         records = read(_written(path) if code else json.loads(path.read_text()), commit=commit())
     if code and not records:
         return code
-    folder = options.baselines / bench.kind(_gpu())
+    folder = options.baselines / benchmarks.kind(_gpu())
     slower = track(folder, records, update=options.update, whole=not (options.only or code))
     if code:
         print("A benchmark failed, see above; what the others measured is kept.")
@@ -61,14 +61,14 @@ def track(folder: Path, records: Sequence[Record], *, update: bool, whole: bool 
     Returns:
         The exit code: 1 where something is slower than the baseline allows, and it is not replaced.
     """
-    against = bench.baseline(folder)
+    against = benchmarks.baseline(folder)
     ran = {record.key for record in records}
-    verdicts = bench.compare(records, [each for each in against if whole or each.key in ran])
-    bench.add(folder, records)
+    verdicts = benchmarks.compare(records, [each for each in against if whole or each.key in ran])
+    benchmarks.add(folder, records)
     Console(width=None if sys.stdout.isatty() else 200).print(table(verdicts))
     if update:
-        bench.rebase(folder, [*records, *(each for each in against if not whole and each.key not in ran)])
-        print(f"{folder / bench.BASELINE}: holds these figures now.")
+        benchmarks.rebase(folder, [*records, *(each for each in against if not whole and each.key not in ran)])
+        print(f"{folder / benchmarks.BASELINE}: holds these figures now.")
         return 0
     if not against:
         print(f"{folder}: there is no baseline of this kind of machine; --update makes these figures one.")

@@ -98,7 +98,7 @@ def tlkit(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(TOY), *filter(None, [os.environ.get("PYTHONPATH")])])
         return subprocess.run(
-            [sys.executable, "-m", "tlkit.cli", *map(str, arguments)],
+            [sys.executable, "-m", "tlkit", *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": path, **environment},
             capture_output=True,
@@ -113,14 +113,14 @@ def tlkit(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run the command line in this process and in the test's folder: exit code, stdout, stderr."""
-    from tlkit import cli
+    from tlkit.cli import app
 
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tlkit", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
         output = capsys.readouterr()
         return ended.value.code, output.out, output.err
 

@@ -10,8 +10,9 @@ import pytest
 from conftest import TOY_RECIPE
 from PIL import Image
 
-from tlkit import api, runfolder
+from tlkit import api
 from tlkit.errors import DataError, TlkitError
+from tlkit.record import run_folder
 
 ONE = ["schedule.epochs=1"]
 
@@ -36,7 +37,7 @@ def test_loss_on_held_out_images_that_is_no_number_fails_the_run(
     toy_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: float
 ) -> None:
     """Finite weights may still overflow on other images; whether they do depends on the machine, so it is said to be so."""
-    monkeypatch.setattr("tlkit.engine.metrics.scores", lambda _: {"loss": loss, "accuracy": 0.5})
+    monkeypatch.setattr("tlkit.tasks.metrics.scores", lambda _: {"loss": loss, "accuracy": 0.5})
     applied = api.apply(toy_recipe, ONE, runs=tmp_path)
     assert [failure.exit_code for failure in applied.failures] == [3]
     assert "held-out images is not a number" in str(applied.failures[0])
@@ -112,5 +113,5 @@ def test_damaged_metrics_of_a_sibling_do_not_stop_the_others(toy_recipe: Path, t
     first = folder_of(api.apply(toy_recipe, ONE, arm="a", runs=tmp_path), "a")
     (first / "metrics.jsonl").write_bytes(damage)
     applied = api.apply(toy_recipe, ONE, runs=tmp_path)
-    assert runfolder.read(folder_of(applied, "b")).status == "finished"
+    assert run_folder.read(folder_of(applied, "b")).status == "finished"
     assert json.loads((applied.folder / "result.json").read_text())["arms"].keys() == {"a", "b"}

@@ -13,11 +13,11 @@ from tlkit_toy import toy
 from torch import Tensor, nn
 
 from tlkit import testing
-from tlkit.engine import prefix
+from tlkit.engine.prefix import prefix
 from tlkit.errors import DataError, PluginError, TlkitError
-from tlkit.execution import PrefixPlan
-from tlkit.network import Network, Stage
+from tlkit.network.network import Network, Stage
 from tlkit.plugin import Backbone, Dataset, Found, Head, Images, Split
+from tlkit.record.formats import PrefixPlan
 
 SOUND = Backbone(
     build="test_contract:sound",

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tlkit import files, sources
+from tlkit import files
 from tlkit.errors import DataError, TlkitError
+from tlkit.sources import data_files
 
 
 def sha(content: bytes) -> str:
@@ -222,7 +223,7 @@ def test_cache_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("variable", "folder"), [("TLKIT_CACHE", files.cache_folder), ("TLKIT_DATA", sources.data_folder)], ids=["cache", "data"]
+    ("variable", "folder"), [("TLKIT_CACHE", files.cache_folder), ("TLKIT_DATA", data_files.data_folder)], ids=["cache", "data"]
 )
 def test_a_home_folder_that_no_shell_resolved_is_resolved(
     variable: str, folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch

@@ -1,100 +1,102 @@
-"""Who may import whom: one order of the modules, and a line above which nothing imports torch."""
+"""Who may import whom: one order of the packages, and a line above which nothing imports torch."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from imports import HEAVY, imported, loaded_by
 
 PACKAGE = ROOT / "tlkit"
 
-# Each module imports only from those before it, inside functions too. These import no torch, not even when they are used:
+# A package imports only from those before it, inside functions too. The order is design.md's, and docs/architecture.md shows it.
 BEFORE_TORCH = [
-    "errors", "streams", "amounts", "machine", "augmentations", "table", "learning", "recipe", "trained", "labelled", "plugin", "observer", "signals",
-    "wording", "json_schema", "reading", "partition", "schedule", "splits", "execution", "plans", "taps", "files", "tuning",
-    "registry", "cache", "measured", "segments", "writing", "store",
-    "hub", "download", "datasets", "sources", "runfolder", "summary", "pixels", "embedding", "resolve", "answers", "jobs", "survey",
-    "terminal", "report", "report.tables", "report.installed", "report.curves", "strategies", "initial",
-    "bench", "report.trend",
+    "errors",
+    "units",
+    "machine",
+    "files",
+    "events",
+    "plugin",
+    "recipe",
+    "sources",
+    "record",
+    "store",
+    "plans",
+    "reports",
+]
+# Rooms whose modules import torch;
+WITH_TORCH = ["tasks", "network", "engine", "compiler", "run"]
+# and rooms that import torch inside functions only, where something must be computed.
+LATE_TORCH = ["advice", "testing", "api", "model", "cli"]
+ORDER = [
+    "errors", "units", "machine", "files", "events",
+    "plugin", "recipe", "sources", "record", "store", "tasks", "plans", "reports",
+    "network", "engine", "compiler", "run", "advice", "testing", "api", "model", "cli",
 ]  # fmt: skip
-# These do;
-WITH_TORCH = [
-    "network", "freezing", "weights",
-    "engine", "engine.forms", "engine.draws", "engine.colour", "engine.randaugment", "engine.augment", "engine.mix",
-    "engine.memory", "engine.decode", "engine.facts", "engine.pictures", "engine.data",
-    "engine.objective", "engine.metrics", "engine.evaluate",
-    "footprint", "planner", "engine.optimizers", "engine.ema", "engine.step", "engine.graph",
-    "engine.fold", "engine.prefix", "engine.feed", "engine.measure", "engine.fit", "engine.solved", "engine.solve", "testing",
-    "runs", "training", "sweep", "prediction", "model",
-]  # fmt: skip
-# and these are imported without it, and import what is above when it is needed.
-DOORS = ["api", "upkeep", "cli"]
-ORDER = [*BEFORE_TORCH, *WITH_TORCH, *DOORS]
 
-# Seconds to import, or gigabytes of memory.
-HEAVY = {"torch", "torchvision", "sklearn", "torchmetrics", "scipy", "matplotlib", "timm"}
 NAMELESS = {"util", "utils", "helper", "helpers", "common", "base", "misc", "core", "tools"}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem not in ("__init__", "__main__"))
 
 
-def path_of(module: str) -> Path:
-    path = PACKAGE.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def modules() -> set[str]:
-    paths = (path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
-    return {".".join(path.parts).removesuffix(".__init__") for path in paths} - {"__init__"}
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
 
 
-def imported(path: Path) -> set[str]:
-    """Every name that a file imports, wherever in it; `from a import b` as "a.b" and "a"."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    return names
+def imported_of_ours(path: Path) -> set[str]:
+    return {name.removeprefix("tlkit.") for name in imported(path) if name.startswith("tlkit.")}
 
 
-def imported_of_ours(module: str) -> set[str]:
-    names = {name.removeprefix("tlkit.") for name in imported(path_of(module)) if name.startswith("tlkit.")}
-    return names & set(ORDER)
-
-
-def loaded_by(code: str, *, cwd: Path) -> set[str]:
-    """Top-level packages that are loaded after code ran in a process of its own."""
-    whole = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", whole], cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.split("\n")[-2].split())
-
-
-def test_every_module_has_its_place() -> None:
-    assert modules() == set(ORDER)
+def test_every_room_has_its_place() -> None:
+    assert {room_of(name_of(path)) for path in MODULES} == set(ORDER)
     assert len(ORDER) == len(set(ORDER))
+    assert set(BEFORE_TORCH) | set(WITH_TORCH) | set(LATE_TORCH) == set(ORDER)
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_module_imports_only_from_those_before_it(module: str) -> None:
-    assert imported_of_ours(module) <= set(ORDER[: ORDER.index(module)])
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_imports_only_from_its_own_room_and_those_before_it(path: Path) -> None:
+    mine = ORDER.index(room_of(name_of(path)))
+    rooms = {room_of(name) for name in imported_of_ours(path)} & set(ORDER)
+    assert {room for room in rooms if ORDER.index(room) > mine} == set()
 
 
-@pytest.mark.parametrize("module", BEFORE_TORCH)
-def test_module_before_the_line_names_no_torch(module: str) -> None:
-    assert not {name.partition(".")[0] for name in imported(path_of(module))} & {"torch", "torchvision"}
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {name_of(path) for path in MODULES}
+    graph = {name_of(path): imported_of_ours(path) & names - {name_of(path)} for path in MODULES}
+    for path in MODULES:
+        if (
+            path.stem == "__init__"
+        ):  # a package's own door imports its modules, which import from its other modules, not from it
+            graph[name_of(path)] = {name for name in graph[name_of(path)] if not name.startswith(f"{name_of(path)}.")}
+    done: set[str] = set()
+    while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
+        done |= ready
+    assert set(graph) - done == set()
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) in BEFORE_TORCH], ids=name_of)
+def test_module_before_the_line_names_no_torch(path: Path) -> None:
+    assert not {name.partition(".")[0] for name in imported(path)} & {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=name_of)
+def test_every_package_says_what_lives_there(path: Path) -> None:
+    assert len((ast.get_docstring(ast.parse(path.read_text())) or "").split()) >= 8
 
 
 def test_no_module_is_named_for_nothing_in_particular() -> None:
     plugins = {path.stem for path in (ROOT / "plugins").rglob("*.py") if ".venv" not in path.parts}
-    assert not {part for module in modules() for part in module.split(".")} & NAMELESS
+    assert not {part for path in MODULES for part in name_of(path).split(".")} & NAMELESS
     assert not plugins & NAMELESS
 
 
-@pytest.mark.parametrize("module", ["resolve", "plans", "api", "cli", "json_schema", "initial", "report.tables", "terminal"])
+@pytest.mark.parametrize(
+    "module",
+    ["plans.resolve", "plans.plan", "api", "cli", "recipe.json_schema", "advice.init_recipe", "reports.tables", "cli.progress"],
+)
 def test_importing_it_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     assert not loaded_by(f"import tlkit.{module}", cwd=tmp_path) & HEAVY
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from toy_training import training
 
-from tlkit.engine.graph import Captured
-from tlkit.engine.step import Batch, Step
-from tlkit.execution import PLAIN, Form
-from tlkit.network import Network
-from tlkit.plans import Plan
+from tlkit.engine.step.graph import Captured
+from tlkit.engine.step.step import Batch, Step
+from tlkit.network.network import Network
+from tlkit.plans.plan import Plan
+from tlkit.record.formats import PLAIN, Form
 
 OPTIMIZERS = {
     "sgd": '{name="sgd", momentum=0.9, weight_decay=1e-3',

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import torch
 
-from tlkit import jobs, resolve, runs, survey
-from tlkit.engine.data import Library
 from tlkit.engine.fit import Fit
-from tlkit.engine.solve import Solve, learner
-from tlkit.network import Network
-from tlkit.observer import Observer
-from tlkit.plans import Plan
-from tlkit.runs import Prepared
-from tlkit.sources import Places
+from tlkit.engine.images.parts import Library
+from tlkit.engine.solver import Solve, learner
+from tlkit.events import Observer
+from tlkit.network.network import Network
+from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans.plan import Plan
+from tlkit.run import preparation
+from tlkit.run.preparation import Prepared
+from tlkit.sources.places import Places
 
 CPU = torch.device("cpu")
 
@@ -46,9 +47,9 @@ def training(
     (job,) = (
         job for job in jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe)) if job.resolved.name == arm
     )
-    images = survey.images(job.resolved.dataset, job.found, job.resolved)
-    prepared = runs.prepare(job, library=Library(images, keep=keep), images=images, device=CPU, observer=observer)
+    images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+    prepared = preparation.prepare(job, library=Library(images, keep=keep), images=images, device=CPU, observer=observer)
     prepared = replace(prepared, plan=change(prepared.plan))
-    network = runs.build(job, prepared.plan, images, observer=observer)
+    network = preparation.build(job, prepared.plan, images, observer=observer)
     fit = learner(prepared.plan, network, prepared.train, prepared.evaluated, device=CPU, observer=observer, watch=watch)
     return Training(prepared, network, fit)

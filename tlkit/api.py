@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit import files, jobs, resolve, summary, survey
+from tlkit import files
 from tlkit.errors import RunFailed, TlkitError, nearest
-from tlkit.execution import Kept
-from tlkit.observer import Epoch, Observer
-from tlkit.recipe import Recipe
-from tlkit.sources import Places
+from tlkit.events import Epoch, Observer
+from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.recipe.tables import Recipe
+from tlkit.record import results
+from tlkit.record.formats import Kept
+from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
-    from tlkit.plans import Plan
+    from tlkit.plans.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,11 @@ def apply(
     if verify and not changed:
         watcher.note("verify: every run is finished with data and weights as they are now; no stored row was read")
     if changed:
-        from tlkit import sweep
+        from tlkit.run import executor
 
         files.refuse_unwritable(folder)
         try:
-            failures = sweep.train(wanted, device=sweep.device_of(device), observer=watcher, graph=graph, verify=verify)
+            failures = executor.train(wanted, device=executor.device_of(device), observer=watcher, graph=graph, verify=verify)
         except BaseException:
             _conclude(folder, read, all_jobs, draw=True)
             raise
@@ -117,10 +119,14 @@ def plan(
     Raises:
         TlkitError: the recipe cannot be used, or what is to be measured is not here.
     """
-    from tlkit import cache, planner, runs, sweep, tuning
+    from tlkit.compiler import compiler
+    from tlkit.plans import choices
+    from tlkit.run import executor
+    from tlkit.run import preparation as runs
+    from tlkit.store import cache
 
     watcher = observer or Observer()
-    places, where = _places(Path(recipe), data, True, watcher), sweep.device_of(device)
+    places, where = _places(Path(recipe), data, True, watcher), executor.device_of(device)
     read, arms = resolve.load(Path(recipe), settings, places)
     _check_arm(arm, read)
     plans = {}
@@ -129,13 +135,13 @@ def plan(
             continue
         if measure:
             (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path("runs"), where=str(recipe))
-            plans[name] = sweep.prepare(job, {}, device=where, observer=watcher, anew=True).plan
+            plans[name] = executor.prepare(job, {}, device=where, observer=watcher, anew=True).plan
             continue
-        facts = survey.known(resolved, places, seed=read.seeds[0], classes=classes)
-        made = planner.make(resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent))
+        facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes)
+        made = compiler.make(resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent))
         content = jobs.known_content(resolved, places)
         known = runs.remembered(made, jobs.local_weights(resolved, places), data=content, device=where)
-        plans[name] = tuning.tuned(made, known, room=max(cache.room() - runs.pictures_bytes(resolved, made.images), 0))
+        plans[name] = choices.tuned(made, known, room=max(cache.room() - runs.pictures_bytes(resolved, made.images), 0))
     return plans
 
 
@@ -162,17 +168,18 @@ def epochs(
         TlkitError: images or weights cannot be used.
         RunFailed: the loss is no longer a number.
     """
-    from tlkit import runs, sweep
-    from tlkit.engine.solve import learner
+    from tlkit.engine.solver import learner
+    from tlkit.run import executor
+    from tlkit.run import preparation as runs
 
     watcher = observer or Observer()
-    where = sweep.device_of(device)
+    where = executor.device_of(device)
     places = _places(Path(plan.folder) / "recipe", data, offline, watcher)
     recipe = Recipe(format=1, name=plan.recipe, seeds=[seed], arms={plan.arm: plan.tables})
     arms = resolve.resolve(recipe, places, where=plan.recipe)
     (job,) = jobs.plan_jobs(recipe, arms, places, runs=Path("runs"), where=plan.recipe)
     prefixes = {len(phase.prefix): phase.fixed.form for phase in plan.phases if phase.fixed is not None}
-    prepared = sweep.prepare(job, {}, device=where, observer=watcher, kept=Kept(plan.batch_size, plan.form, prefixes))
+    prepared = executor.prepare(job, {}, device=where, observer=watcher, kept=Kept(plan.batch_size, plan.form, prefixes))
     pairs = zip(prepared.plan.phases, plan.phases, strict=True)
     exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
     network = runs.build(job, exact, prepared.images, observer=watcher).to(where)
@@ -197,12 +204,12 @@ def _conclude(
     current = jobs.current(all_jobs)
     if folder.is_dir():
         try:
-            result = summary.summarise(folder, recipe=recipe.name, current=current)
-            if draw or summary.stale_curves(folder, current.values()):
-                from tlkit import sweep
+            result = results.summarise(folder, recipe=recipe.name, current=current)
+            if draw or results.stale_curves(folder, current.values()):
+                from tlkit.run import executor
 
-                sweep.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])
+                executor.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])
             return result, ()
         except OSError as error:
-            return summary.gather(folder, recipe=recipe.name, current=current), (files.unwritable(folder, error),)
-    return summary.gather(folder, recipe=recipe.name, current=current), ()
+            return results.gather(folder, recipe=recipe.name, current=current), (files.unwritable(folder, error),)
+    return results.gather(folder, recipe=recipe.name, current=current), ()

@@ -15,22 +15,27 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tlkit import jobs, planner, reading, registry, resolve, runs, survey, sweep, weights
-from tlkit.engine import decode, metrics
-from tlkit.engine.data import Library, Part
+from tlkit.compiler import compiler
 from tlkit.engine.evaluate import evaluate
-from tlkit.engine.solve import learner
+from tlkit.engine.images import decode
+from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.solver import learner
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.network import Network
-from tlkit.observer import Epoch, Observer
-from tlkit.partition import HEAD
-from tlkit.plans import DataFacts, ImagesPlan, Plan
-from tlkit.plugin import Dataset, Images
-from tlkit.prediction import Predictor
-from tlkit.recipe import Recipe
-from tlkit.report import tables
-from tlkit.resolve import Resolved
-from tlkit.sources import Places
+from tlkit.events import Epoch, Observer
+from tlkit.network import weights
+from tlkit.network.network import Network
+from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import Dataset, Images, registry
+from tlkit.recipe import parsing
+from tlkit.recipe.maps import HEAD
+from tlkit.recipe.tables import Recipe
+from tlkit.reports import tables
+from tlkit.run import executor, preparation
+from tlkit.run.prediction import Predictor
+from tlkit.sources.places import Places
+from tlkit.tasks import metrics
 
 Tables = dict[str, Any]
 Rates = Mapping[str, float | Mapping[str, float]]
@@ -64,7 +69,7 @@ class Model:
         self.classes = classes
         self.seed = seed
         self._places = Places(recipe=Path.cwd(), offline=offline)
-        self._device = sweep.device_of(device)
+        self._device = executor.device_of(device)
         self._tables: Tables = {"backbone": {"name": backbone, "weights": weights}, "freeze": {}}
         if input is not None:
             self._tables["backbone"]["input"] = _plain(input) if isinstance(input, Mapping) else input
@@ -161,7 +166,7 @@ class Model:
         schedule = {"schedule": self._tables.get("schedule", {}) | {"epochs": epochs}}
         resolved, places = self._resolve(data, table, schedule | stopping, where="Model.fit")
         images, job = self._images(resolved, places)
-        prepared = runs.prepare(
+        prepared = preparation.prepare(
             job, library=Library(images, note=watcher.note), images=images, device=self._device, observer=watcher,
             network=self._network,
         )  # fmt: skip
@@ -182,7 +187,7 @@ class Model:
         return history
 
     def evaluate(self, data: str | Path, *, options: Mapping[str, Any] | None = None, batch_size: int = 32) -> dict[str, float]:
-        """Return loss, accuracy and the other metrics of `tlkit.engine.metrics.scores` on a data set's test images.
+        """Return loss, accuracy and the other metrics of `tlkit.tasks.metrics.scores` on a data set's test images.
 
         Args:
             data: A data set's name, or a folder of images.
@@ -240,15 +245,15 @@ class Model:
     def _build(self) -> Network:
         resolved = self._known()
         job = self._job(resolved, self._places)
-        plan = planner.make(resolved, self._facts(), where="Model", device=self._device)
-        return runs.build(job, plan, Images(self._names, {}), observer=Observer())
+        plan = compiler.make(resolved, self._facts(), where="Model", device=self._device)
+        return preparation.build(job, plan, Images(self._names, {}), observer=Observer())
 
     def _known(self) -> Resolved:
         """The model without its data."""
         return self._resolved(self._tables, self._places, where="Model")
 
     def _plan(self) -> Plan:
-        return planner.make(self._known(), self._facts(), where="Model", device=self._device)
+        return compiler.make(self._known(), self._facts(), where="Model", device=self._device)
 
     def _facts(self) -> DataFacts:
         return DataFacts(self.classes, ImagesPlan(0, 0, 0, "unknown"))
@@ -267,12 +272,12 @@ class Model:
 
     def _resolved(self, tables: Tables, places: Places, *, where: str) -> Resolved:
         unsaid = {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}}  # before compile, when rates mean nothing
-        recipe = reading.build({"format": 1, "name": "model", "seeds": [self.seed], **unsaid, **tables}, where=where)
+        recipe = parsing.build({"format": 1, "name": "model", "seeds": [self.seed], **unsaid, **tables}, where=where)
         return next(iter(resolve.resolve(recipe, places, where=where).values()))
 
     def _images(self, resolved: Resolved, places: Places) -> tuple[Images, jobs.Job]:
         job = self._job(resolved, places)
-        images = survey.images(resolved.dataset, job.found, resolved)
+        images = dataset_facts.images(resolved.dataset, job.found, resolved)
         if len(images.classes) != self.classes:
             raise RecipeError(
                 [

@@ -10,13 +10,16 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tlkit import datasets, plugin, reading, registry, runfolder, sources
-from tlkit import network as networks
-from tlkit.engine import solved
+from tlkit import plugin
+from tlkit.engine import estimators
 from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
-from tlkit.network import Network
-from tlkit.plugin import Backbone, Dataset, Head, Solving
-from tlkit.sources import Places
+from tlkit.network import network as networks
+from tlkit.network.network import Network
+from tlkit.plugin import Backbone, Dataset, Head, Solving, registry
+from tlkit.recipe import parsing
+from tlkit.record import run_folder
+from tlkit.sources import data_files, datasets
+from tlkit.sources.places import Places
 
 _CLASSES = 3  # of the head that a backbone is tried with, and of a head itself,
 _FEATURES, _IMAGES = 8, 12  # with so many features and images (of each class, where it is solved)
@@ -99,8 +102,8 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
     Raises:
         PluginError, DataError: what does not.
     """
-    options = reading.options(dataset.options, {}, place="data.options")
-    found = sources.find_data(name, dataset, options, Places(data=data, offline=True), fetch=False)
+    options = parsing.options(dataset.options, {}, place="data.options")
+    found = data_files.find_data(name, dataset, options, Places(data=data, offline=True), fetch=False)
     yield f"is found: {len(found.files)} files" + (f" in {found.root}" if found.files else ", made from its options")
     images = datasets.read_data(dataset, found, options)
     if dataset.classes is not None and dataset.classes != len(images.classes):
@@ -119,7 +122,7 @@ def check_head(head: Head) -> Iterator[str]:
     Raises:
         PluginError: what does not.
     """
-    options = reading.options(head.options, {}, place="head.options")
+    options = parsing.options(head.options, {}, place="head.options")
     yield from _check_solved(head, options) if head.solve else _check_trained(head, options)
 
 
@@ -159,7 +162,7 @@ def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
     labels = torch.arange(len(features)) % _CLASSES
     features[:, 0] += 4 * labels
     facts = Solving(len(features), _FEATURES, _CLASSES, _IMAGES, seed=0)
-    fitted, said = solved.fit(head, options, features.numpy(), labels.numpy(), facts)
+    fitted, said = estimators.fit(head, options, features.numpy(), labels.numpy(), facts)
     yield f"is fitted to {_CLASSES} classes of {_IMAGES} embeddings" + "".join(f"; {line}" for line in said)
     logits = fitted(features)
     if logits.shape != (len(features), _CLASSES) or not bool(torch.isfinite(logits).all()):
@@ -169,9 +172,9 @@ def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
         raise PluginError(f"{head.solve}: is right for {right:.0%} of the easy embeddings that it was fitted to.")
     yield f"is right for {right:.0%} of them"
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / runfolder.SOLVED).write_bytes(solved.to_bytes(fitted))
+        (Path(folder) / run_folder.SOLVED).write_bytes(estimators.to_bytes(fitted))
         try:
-            again = solved.load(Path(folder), head, _CLASSES)
+            again = estimators.load(Path(folder), head, _CLASSES)
         except RunFolderError as error:
             raise PluginError(f"{head.solve}: cannot be read again: {error.problem}", *error.hints) from error
     if not torch.equal(again(features), logits):
@@ -180,11 +183,11 @@ def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
 
 
 def _build(backbone: Backbone) -> Network:
-    options = reading.options(backbone.options, {}, place="backbone.options")
+    options = parsing.options(backbone.options, {}, place="backbone.options")
     head = registry.get(Head, "linear")
     return networks.build(
         backbone, head, classes=_CLASSES, backbone_options=options,
-        head_options=reading.options(head.options, {}, place="head.options"), seed=0,
+        head_options=parsing.options(head.options, {}, place="head.options"), seed=0,
     )  # fmt: skip
 
 

@@ -127,13 +127,13 @@ def _turned(names: list[str], number: int) -> list[str]:
 
 def _session(options: argparse.Namespace, scratch: Path, arguments: Sequence[str] | None) -> Session:
     from benchmarks import machine, track
-    from tlkit import bench
+    from tlkit.record import benchmarks
 
     given = sys.argv[1:] if arguments is None else arguments
     shown = [each for each in given if not (options.venvs and str(options.venvs) in each) and each != "--venvs"]
     header = {
         "session": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": bench.kind(machine.gpu()),
+        "machine": benchmarks.kind(machine.gpu()),
         "commit": track.commit(),
         "command": shlex.join(["python", "-m", "benchmarks.peers.run", *shown]),
         "threads": os.environ.get("OMP_NUM_THREADS", "all cores"),
@@ -159,7 +159,7 @@ def _names(choices: Iterable[str]) -> Any:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    from tlkit import bench
+    from tlkit.record import benchmarks
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.run", description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -178,7 +178,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--render", action="store_true", help="only write the tables from the raw lines")
     options = parser.parse_args(arguments)
     options.contenders = options.contenders or (["tutorial", "tlkit"] if options.figures else list(CONTENDERS))
-    options.raw = options.raw or ROOT / "benchmarks" / "peers" / "raw" / f"{bench.kind()}.jsonl"
+    options.raw = options.raw or ROOT / "benchmarks" / "peers" / "raw" / f"{benchmarks.kind()}.jsonl"
     return options
 
 

@@ -52,11 +52,10 @@ def main() -> None:
     """Run the command line in this process, after the imports that it would make anyway."""
     from torchmetrics.functional import classification  # noqa: F401
 
-    from tlkit import (
-        cli,
-        sweep,  # noqa: F401
+    from tlkit.cli import app
+    from tlkit.reports import (
+        tables,  # noqa: F401
     )
-    from tlkit.report import curves, tables  # noqa: F401
 
     work = contract.spec()
     scratch = Path(work.scratch)
@@ -67,7 +66,7 @@ def main() -> None:
     clock, printed = contract.Clock(), io.StringIO()
     with contextlib.redirect_stdout(printed):
         try:
-            cli.main()
+            app.main()
         except SystemExit as done:
             if done.code:
                 raise

@@ -96,7 +96,7 @@ def command(arguments: Sequence[str], *, measured: Path) -> float:
         cache = Path(scratch) / "cache"
         if measured.is_dir():
             shutil.copytree(measured, cache / MEASURED)
-        whole = [sys.executable, "-m", "tlkit.cli", *arguments, "--runs", str(Path(scratch) / "runs")]
+        whole = [sys.executable, "-m", "tlkit", *arguments, "--runs", str(Path(scratch) / "runs")]
         began = time.perf_counter()
         subprocess.run(whole, cwd=ROOT, env={**os.environ, "TLKIT_CACHE": str(cache)}, stdout=subprocess.DEVNULL, check=True)
         seconds = time.perf_counter() - began

@@ -79,8 +79,7 @@ def prepare(work: Work, folder: Path, *, images: int | None = None) -> Spec:
         if images is not None:
             _reduce(pictures, images)
     classes = len(list((pictures / "train").iterdir()))
-    from tlkit import registry
-    from tlkit.plugin import Backbone
+    from tlkit.plugin import Backbone, registry
 
     backbone = registry.get(Backbone, work.network)
     convention = backbone.weights[work.weights].input if work.weights in backbone.weights else backbone.input
@@ -97,9 +96,9 @@ def _weights(work: Work, path: Path, classes: int) -> None:
     """Write the network that `tlkit apply` with seed 0 begins with, head and all, under its library's names."""
     import torch
 
-    from tlkit import network as networks
-    from tlkit import registry, weights
-    from tlkit.plugin import Backbone, Head
+    from tlkit.network import network as networks
+    from tlkit.network import weights
+    from tlkit.plugin import Backbone, Head, registry
     from tlkit_heads import LinearOptions
 
     backbone = registry.get(Backbone, work.network)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.errors import DataError, DataMissing, nearest
 from tlkit.plugin import Found, Images, Split
-from tlkit.splits import set_aside
+from tlkit.sources.splits import set_aside
 from tlkit_csv import CsvOptions
 
 _ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}

@@ -21,7 +21,7 @@ import numpy as np
 from tlkit.errors import DataError, DataMissing, nearest
 from tlkit.files import shown
 from tlkit.plugin import Found, Images, Split
-from tlkit.splits import set_aside
+from tlkit.sources.splits import set_aside
 from tlkit_folder import FolderOptions
 from tlkit_folder.scan import SUFFIXES, images_below, listing
 

@@ -19,7 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from tlkit import network
-from tlkit.partition import HEAD
+from tlkit.recipe.maps import HEAD
 
 Steps = tuple[str, ...]  # names of a model's modules, and of those below, in running order
 

@@ -11,8 +11,8 @@ import torch
 
 from tlkit import network
 from tlkit.errors import PluginError, TlkitError, nearest, reason
-from tlkit.hub import SITE
 from tlkit.plugin import HUB, Backbone, Convention, Download, Weights
+from tlkit.sources.hub import SITE
 from tlkit_timm import build, cuts
 from tlkit_timm.cuts import Cut
 

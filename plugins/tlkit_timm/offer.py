@@ -14,9 +14,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from tlkit import cache, files
+from tlkit import files
 from tlkit.errors import PluginError, TlkitError
 from tlkit.plugin import Backbone
+from tlkit.store import cache
 
 _ADAPTER = TypeAdapter(Backbone)
 _OURS = ("tlkit_timm.build:", "tlkit_timm.loaded:")

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from tlkit.network import Stage
+from tlkit.network.network import Stage
 
 
 class ToyNet(nn.Module):

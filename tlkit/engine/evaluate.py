@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from tlkit.engine import objective
-from tlkit.engine.metrics import Answers
-from tlkit.network import Network
+from tlkit.network.network import Network
+from tlkit.tasks import objective
+from tlkit.tasks.metrics import Answers
 
 
 def evaluate(

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlkit.engine import metrics
-from tlkit.engine.data import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.evaluate import evaluate
-from tlkit.engine.feed import Feed
-from tlkit.engine.graph import Captured, CudaBackend
-from tlkit.engine.metrics import Answers
-from tlkit.engine.step import Step, Sums
+from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
+from tlkit.engine.prefix.feed import Feed
+from tlkit.engine.step.graph import Captured, CudaBackend
+from tlkit.engine.step.step import Step, Sums
 from tlkit.errors import RunFailed, RunFolderError
-from tlkit.network import Network
-from tlkit.observer import Epoch, Observer
-from tlkit.plans import PhasePlan, Plan, batches_per_epoch
-from tlkit.schedule import factor
+from tlkit.events import Epoch, Observer
+from tlkit.network.network import Network
+from tlkit.plans.plan import PhasePlan, Plan, batches_per_epoch
+from tlkit.plans.schedule import factor
+from tlkit.tasks import metrics
+from tlkit.tasks.metrics import Answers
 
 _LOOK_EVERY = 50  # steps after which a loss that is not a number is looked for; on a GPU that waits for it
 _LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"

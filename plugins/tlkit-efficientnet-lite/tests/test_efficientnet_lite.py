@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tlkit import weights
-from tlkit.engine import decode
-from tlkit.engine.data import normalise
+from tlkit.engine.images import decode
+from tlkit.engine.images.parts import normalise
 from tlkit.errors import WeightsError
+from tlkit.network import weights
 from tlkit.plugin import IMAGENET, Convention
 from tlkit_efficientnet_lite import efficientnet_lite0
 from tlkit_efficientnet_lite.build import efficientnet_lite0 as build

@@ -1,0 +1,316 @@
+"""The command line as a person meets it: exit codes, where words go, and never a traceback."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TOY, Cli
+
+import tlkit as package
+from tlkit import api, files
+from tlkit.errors import TlkitError
+from tlkit.plans import plan
+
+# ---- what imports torch, and what does not
+
+WITHOUT_TORCH = [
+    ["--help"], ["apply", "--help"], ["validate", "toy.toml"], ["validate", "wrong.toml"], ["list"], ["show", "toy"], ["schema"],
+]  # fmt: skip
+
+
+def test_what_needs_no_torch_does_not_import_it(toy_recipe: Path) -> None:
+    (toy_recipe.parent / "wrong.toml").write_text(toy_recipe.read_text().replace("head = 1e-2", "haed = 1e-2"))
+    code = """
+import json, sys
+from tlkit import cli
+for arguments in json.loads(sys.argv.pop()):
+    sys.argv = ["tlkit", *arguments]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        print("ended", ended.code, *arguments)
+print("heavy", [name for name in ("torch", "torchvision", "sklearn", "scipy", "matplotlib", "torchmetrics") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(WITHOUT_TORCH)], cwd=toy_recipe.parent, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(TOY)}, check=False,
+    )  # fmt: skip
+    ended = [line for line in done.stdout.splitlines() if line.startswith("ended")]
+    assert ended == [f"ended {int(command[-1] == 'wrong.toml')} {' '.join(command)}" for command in WITHOUT_TORCH], done.stderr
+    assert done.stdout.splitlines()[-1] == "heavy []"
+
+
+# ---- usage
+
+USAGES = {
+    "no such option": (["apply", "toy.toml", "--epochs", "3"], "--epochs"),
+    "no such verb": (["train", "toy.toml"], "train"),
+    "no recipe": (["apply"], "RECIPE"),
+    "no images": (["predict", "runs"], "IMAGES"),
+    "a number that is none": (["plan", "toy.toml", "--classes", "many"], "--classes"),
+    "too few classes": (["plan", "toy.toml", "--classes", "1"], "--classes"),
+    "top of nothing": (["predict", "runs", "a.png", "--top", "0"], "--top"),
+    "an option without its value": (["apply", "toy.toml", "--runs"], "--runs"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "word"), USAGES.values(), ids=USAGES)
+def test_wrong_usage_is_exit_2(run: Cli, arguments: list[str], word: str) -> None:
+    code, output, text = run(*arguments)
+    assert (code, output) == (2, "")
+    assert word in text
+    assert "Error: " in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("verb", ["init", "list", "show", "check", "validate", "schema", "plan", "apply", "predict", None])
+def test_every_verb_explains_itself(run: Cli, verb: str | None) -> None:
+    code, output, text = run(*([verb] if verb else []), "--help")
+    assert (code, text) == (0, "")
+    assert output.startswith("Usage: tlkit")
+
+
+# ---- bad input
+
+BAD_RECIPES = {
+    "empty": b"",
+    "binary": bytes(range(256)),
+    "utf-16": "format = 1".encode("utf-16"),
+    "not TOML": b"format: 1\nname: toy\n",
+    "cut short": b'format = 1\nname = "t',
+    "a key twice": b"format = 1\nformat = 1\n",
+    "a huge integer": b"format = 1\nname = 'x'\nseeds = [" + b"9" * 5000 + b"]\n",
+    "nested without end": b"format = 1\nx = " + b"[" * 20000,
+    "a scalar for a table": b"format = 1\nname = 'x'\nbackbone = 'toy'\ndata = 3\n",
+    "arms that are no tables": b"format = 1\nname = 'x'\narms = [1]\n",
+    "another format": b"format = 2\nname = 'x'\n",
+    "a date": b"format = 1979-05-27\nname = 07:32:00\n",
+}
+
+
+@pytest.mark.parametrize("verb", ["validate", "plan", "apply"])
+@pytest.mark.parametrize("content", BAD_RECIPES.values(), ids=BAD_RECIPES)
+def test_file_that_is_no_recipe_is_a_message(run: Cli, tmp_path: Path, content: bytes, verb: str) -> None:
+    (tmp_path / "bad.toml").write_bytes(content)
+    code, output, text = run(verb, "bad.toml")
+    assert (code, output) == (1, "")
+    assert text.startswith("bad.toml: ")
+    assert "Traceback" not in text
+    assert max(map(len, text.splitlines())) < 400, "not a dump of the recipe"
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
+
+
+BAD_VALUES = {
+    "a name that climbs": ('name = "toy"\n', 'name = "../x"\n', "letters, digits"),
+    "a name that is hidden": ('name = "toy"\n', 'name = ".x"\n', "letters, digits"),
+    "a name that is absolute": ('name = "toy"\n', 'name = "/x"\n', "letters, digits"),
+    "an empty name": ('name = "toy"\n', 'name = ""\n', "letters, digits"),
+    "a name with a newline": ('name = "toy"\n', 'name = "x\\n"\n', "letters, digits"),
+    "a name too long": ('name = "toy"\n', f'name = "{"x" * 300}"\n', "80"),
+    "a name in another script": ('name = "toy"\n', 'name = "größe"\n', "letters, digits"),
+    "a key in another script": ("head = 1e-2", '"κεφάλι" = 1e-2', "κεφάλι"),
+    "an emoji": ('name = "synthetic"', 'name = "🐍"', "🐍"),
+    "a huge rate": ("head = 1e-2", "head = 1e400", "head"),
+    "a rate that is no number": ("head = 1e-2", "head = nan", "head"),
+    "a negative rate": ("head = 1e-2", "head = -1.0", "head"),
+    "a huge picture": ("image_size = 16", "image_size = 1000000", "image_size"),
+    "a batch of none": ("batch_size = 16", "batch_size = 0", "batch_size"),
+    "a boolean for a number": ("epochs = 2", "epochs = true", "epochs"),
+    "a text for a number": ("epochs = 2", 'epochs = "2"', "epochs"),
+    "a negative number": ("epochs = 2", "epochs = -2", "epochs"),
+    "a seed too large": ('name = "toy"\n', 'name = "toy"\nseeds = [99999999999]\n', "seeds"),
+    "a stage that is not": ("backbone = 1e-2", "backbonne = 1e-2", 'did you mean "backbone"?'),
+    "weights that are not": ('weights = "none"', 'weights = "nowhere/x.pt"', "nowhere/x.pt"),
+    "a folder as weights": ('weights = "none"', 'weights = "."', "weights"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "words"), BAD_VALUES.values(), ids=BAD_VALUES)
+def test_bad_value_is_a_message_that_names_it(run: Cli, toy_recipe: Path, old: str, new: str, words: str) -> None:
+    assert old in toy_recipe.read_text()
+    toy_recipe.write_text(toy_recipe.read_text().replace(old, new, 1))
+    for verb in ("validate", "apply"):
+        code, output, text = run(verb, "toy.toml")
+        assert (code, output) == (1, "")
+        assert words in text
+        assert text.startswith("toy.toml: ")
+        assert "Traceback" not in text
+    assert [path.name for path in toy_recipe.parent.iterdir()] == ["toy.toml"]
+
+
+def test_epochs_and_batches_beyond_all_measure_are_planned_not_a_traceback(run: Cli, toy_recipe: Path) -> None:
+    code, output, text = run(
+        "plan", "toy.toml", "--set", f"schedule.epochs={10**18}", "--set", f"data.batch_size={10**12}", "--json"
+    )
+    assert (code, text) == (0, "")
+    assert json.loads(output)["arms"]["main"]["batch_size"] == 10**12
+
+
+BAD_COMMANDS = {
+    "a recipe that is not there": (["validate", "nowhere.toml"], "nowhere.toml: there is no such recipe"),
+    "a folder as recipe": (["validate", "."], ".: "),
+    "a folder as recipe to apply": (["apply", "."], ".: "),
+    "a setting without value": (["validate", "toy.toml", "--set", "epochs"], "--set epochs: is not key=value"),
+    "a setting without key": (["validate", "toy.toml", "--set", "=3"], "--set =3: is not key=value"),
+    "a setting of a strange key": (["validate", "toy.toml", "--set", "a b=3"], "is not a key"),
+    "a setting with a newline": (["validate", "toy.toml", "--set", "a\nb=3"], "--set"),
+    "a setting that is nested": (["validate", "toy.toml", "--set", "schedule=" + "[" * 20000], "--set"),
+    "a setting of an arm that is not": (["validate", "toy.toml", "--set", "arms.x.schedule.epochs=3"], 'no arm "x"'),
+    "a setting of a key that is not": (["validate", "toy.toml", "--set", "schedule.epoch=3"], 'did you mean "epochs"?'),
+    "a setting below a value": (["validate", "toy.toml", "--set", "backbone.name.x=3"], "backbone.name"),
+    "an arm that is not": (["apply", "toy.toml", "--arm", "x"], 'no arm "x"'),
+    "a device that is not": (["apply", "toy.toml", "--device", "tpu"], "--device tpu"),
+    "a GPU that is not": (["apply", "toy.toml", "--device", "cuda:77"], "--device cuda:77"),
+    "a plugin that is not": (["show", "toi"], 'did you mean "toy"?'),
+    "a plugin in capitals": (["show", "TOY"], 'did you mean "toy"?'),
+    "a check of nothing": (["check", "toi"], "toi"),
+    "a folder that is not": (["init", "nowhere"], "nowhere"),
+    "data that are not": (["apply", "folder.toml", "--data", "nowhere"], "nowhere: there is no such folder"),
+    "a file as data": (["apply", "folder.toml", "--data", "toy.toml"], "toy.toml"),
+    "a run that is not": (["predict", "nowhere", "a.png"], "nowhere: there is no such run folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD_COMMANDS.values(), ids=BAD_COMMANDS)
+def test_bad_input_is_one_message_on_stderr(run: Cli, toy_recipe: Path, arguments: list[str], words: str) -> None:
+    text = toy_recipe.read_text().replace('"synthetic"', '"folder"')
+    options = text[text.index("[data.options]") : text.index("[lr_groups]")]
+    (toy_recipe.parent / "folder.toml").write_text(text.replace(options, ""))
+    code, output, text = run(*arguments)
+    assert (code, output) == (1, "")
+    assert words in text
+    assert "Traceback" not in text
+    assert len(text) < 2000
+    assert sorted(path.name for path in toy_recipe.parent.iterdir()) == ["folder.toml", "toy.toml"]
+
+
+# ---- results
+
+
+def test_validate_says_what_is_in_the_recipe(run: Cli, toy_recipe: Path) -> None:
+    toy_recipe.write_text(toy_recipe.read_text() + "\n[arms.a]\n[arms.b]\nfreeze = { stem = true }\n")
+    assert run("validate", "toy.toml", "--set", "seeds=[1, 2]") == (0, "toy.toml: valid. arms: a, b; 2 seeds\n", "")
+
+
+def test_list_shows_every_plugin_with_its_distribution_and_version(run: Cli) -> None:
+    code, output, text = run("list")
+    assert (code, text) == (0, "")
+    (line,) = [line for line in output.splitlines() if re.match(r"toy\s", line)]
+    assert "tlkit-toy" in line
+    assert "1.0" in line
+    (own,) = [line for line in output.splitlines() if re.search(r"\bresnet18\b", line)]
+    assert package.__version__ in own
+    for name in ("cifar10", "folder", "synthetic", "linear", "mlp"):
+        assert re.search(rf"\b{name}\b", output)
+
+
+def test_show_names_stages_in_order(run: Cli) -> None:
+    code, output, _ = run("show", "toy")
+    assert code == 0
+    assert output.index("stem") < output.index("block1") < output.index("block2")
+
+
+def test_plan_as_json_is_the_plan(run: Cli, toy_recipe: Path) -> None:
+    toy_recipe.write_text(toy_recipe.read_text() + "\n[arms.a]\n[arms.b]\nfreeze = { stem = true }\n")
+    code, output, text = run("plan", "toy.toml", "--json", "--device", "cpu")
+    assert (code, text) == (0, "")
+    record = json.loads(output)
+    assert record["format"] == 1
+    made = api.plan("toy.toml")
+    assert {name: plan.from_json(json.dumps(each)) for name, each in record["arms"].items()} == made
+    assert not (toy_recipe.parent / "runs").exists()
+
+
+def test_apply_prints_results_to_stdout_and_progress_to_stderr(run: Cli, toy_recipe: Path) -> None:
+    code, output, text = run("apply", "toy.toml")
+    assert code == 0
+    assert "main" in output
+    assert "accuracy" in output
+    assert "runs/toy/curves.svg" in output
+    assert "epoch 1/2" in text
+    assert "epoch 2/2" in text
+    assert "epoch 1/2" not in output
+    code, output, text = run("apply", "toy.toml", "--json")
+    assert (code, text) == (0, "")
+    assert json.loads(output) == json.loads(Path("runs", "toy", "result.json").read_text())
+
+
+def test_table_is_whole_where_there_is_no_terminal(run: Cli, toy_recipe: Path) -> None:
+    run("apply", "toy.toml", "--set", "schedule.epochs=1", "--set", f"name='{'n' * 80}'")
+    _, output, _ = run("apply", "toy.toml", "--set", "schedule.epochs=1", "--set", f"name='{'n' * 80}'")
+    assert "…" not in output
+    assert f"runs/{'n' * 80}: finished before, nothing to do." in output
+
+
+def test_class_folder_that_is_not_utf_8_is_a_message(run: Cli, tmp_path: Path) -> None:
+    for name in (b"ant", b"b\xff"):
+        (tmp_path / "images" / os.fsdecode(name)).mkdir(parents=True)
+        (tmp_path / "images" / os.fsdecode(name) / "0.png").touch()
+    code, output, text = run("init", "images")
+    assert (code, output) == (1, "")
+    assert text.startswith(r"images/b\udcff: the name of the class is not UTF-8.")
+
+
+def test_machine_without_a_home_needs_only_its_cache_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    (tmp_path / "a.png").touch()
+    monkeypatch.delenv("TLKIT_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    assert len(files.content([tmp_path / "a.png"])) == 64
+    with pytest.raises(TlkitError, match="there is no home folder") as error:
+        files.cache_folder()
+    assert "set HOME" in str(error.value)
+
+
+@pytest.mark.parametrize(("command", "code"), [("list >&-", 0), ("schema >&-", 0), ("validate nowhere.toml 2>&-", 1)])
+def test_closed_stream_is_no_traceback(tmp_path: Path, command: str, code: int) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m tlkit {command}"], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(TOY)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["schema"], ["validate", "toy.toml"], ["apply", "toy.toml"], ["apply", "toy.toml", "--json"]]
+)
+def test_reader_that_goes_away_is_no_traceback(toy_recipe: Path, arguments: list[str]) -> None:
+    if arguments[0] == "apply":  # finished before, so that there is only something to print
+        api.apply(toy_recipe, ["schedule.epochs=1"], runs=toy_recipe.parent / "runs")
+        arguments = [*arguments, "--set", "schedule.epochs=1"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "tlkit", *arguments], cwd=toy_recipe.parent, stdout=writing, stderr=subprocess.PIPE,
+        text=True, env={**environment, "PYTHONPATH": str(TOY)}, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_plan_without_images_invents_no_counts(toy_recipe: Path, run: Cli) -> None:
+    text = toy_recipe.read_text().replace('"synthetic"', '"folder"')
+    toy_recipe.write_text(text.replace("classes = 4\ntrain = 80\ntest = 40\nsize = 16", 'path = "nothere"'))
+    code, out, _ = run("plan", "toy.toml", "--classes", "7")
+    assert code == 0
+    assert "not here yet" in out
+    assert "an epoch" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("csv", "Between the classes of an image that may have several"), ("svm", "chosen by cross-validation")]
+)
+def test_every_option_that_is_shown_is_explained(run: Cli, name: str, words: str) -> None:
+    code, output, _ = run("show", name)
+    assert code == 0
+    assert words in output
+    rows = output.partition("options]")[2].splitlines()[1:]
+    assert all(len(row.split()) > 2 for row in rows if row.strip())

@@ -1,0 +1,382 @@
+"""The plan says what will happen, before there is an image or a weight."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from toy_training import training
+
+from tlkit import api
+from tlkit.compiler import compiler
+from tlkit.errors import PluginError, RecipeError, RunFolderError, TlkitError
+from tlkit.network import memory
+from tlkit.network.network import Stage
+from tlkit.plans import plan as plans
+from tlkit.plans import resolve
+from tlkit.plans.plan import DataFacts, ImagesPlan, MemoryPlan, Plan
+from tlkit.plugin import Backbone
+from tlkit.sources.places import Places
+
+RESNET = """\
+format = 1
+name = "fine"
+[backbone]
+name = "resnet18"
+weights = "imagenet1k-v1"
+[data]
+name = "cifar10"
+image_size = 224
+batch_size = 32
+[lr_groups]
+backbone = 1e-4
+head = 1e-2
+[arms.finetune]
+[arms.head_only]
+freeze = { backbone = true }
+"""
+
+
+@pytest.fixture
+def resnet_recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "resnet.toml"
+    path.write_text(RESNET)
+    return path
+
+
+def plan(recipe: Path, *settings: str) -> Plan:
+    return api.plan(recipe, settings)["main"]
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a plan opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_plan_needs_neither_images_nor_weights(resnet_recipe: Path) -> None:
+    both = api.plan(resnet_recipe)
+    assert list(both) == ["finetune", "head_only"]
+    fine = both["finetune"]
+    assert fine.images == plans.ImagesPlan(train=45_000, validation=5_000, test=10_000, source="nominal")
+    assert fine.classes == 10
+    assert fine.total == fine.trained == 11_689_512 - 1000 * 513 + 10 * 513  # torchvision's count with another classifier
+    assert both["head_only"].trained == 10 * 513
+    assert fine.steps_per_epoch == 1407  # 45,000 / 32 = 1406.25
+    assert all(not path.is_dir() for path in (resnet_recipe.parent / "runs", Path.home() / ".cache" / "tlkit"))
+
+
+def test_a_plan_round_trips_through_json(resnet_recipe: Path, toy_recipe: Path) -> None:
+    settings = [
+        'freeze={stem={epochs=1}, "block1.0"=true}', "lr_groups={backbone=0.01, block2={lr=0.1, momentum=0.5}, head=0.2}",
+        'optimizer={name="sgd", clip_norm=1.0}', 'data.batch_size="auto"', "early_stopping={patience=2}",
+    ]  # fmt: skip
+    for each in (*api.plan(resnet_recipe).values(), plan(toy_recipe), plan(toy_recipe, *settings)):
+        assert plans.from_json(plans.to_json(each)) == each
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(('"format": 1', '"format": 2'), "format"), (("{", "["), "plan of this version")]
+)
+def test_another_versions_plan_is_named(toy_recipe: Path, change: tuple[str, str], words: str) -> None:
+    text = plans.to_json(plan(toy_recipe)).replace(*change)
+    with pytest.raises(RunFolderError, match=words):
+        plans.from_json(text)
+
+
+def test_flops_of_the_toy_are_those_worked_by_hand(toy_recipe: Path) -> None:
+    mine = plan(toy_recipe)
+    # Two per multiply-add: output pixels x output channels x input channels x kernel.
+    expected = {"stem": 2 * 256 * 8 * 3 * 9, "block1": 2 * 256 * 8 * 8 * 9, "block2": 2 * 64 * 16 * 8 * 9, "head": 2 * 16 * 4}
+    assert {stage.name: stage.flops for stage in mine.stages} == expected
+    assert mine.flops_per_image == sum(expected.values())
+    assert [stage.output for stage in mine.stages] == [(8, 16, 16), (8, 8, 8), (16, 8, 8), (4,)]
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_flops_of_a_resnet_are_twice_torchvisions_multiply_adds(resnet_recipe: Path, depth: int) -> None:
+    meta = getattr(torchvision.models, f"ResNet{depth}_Weights").IMAGENET1K_V1.meta
+    (mine,) = api.plan(resnet_recipe, [f"backbone.name=resnet{depth}", "freeze={}"], arm="finetune").values()
+    classifier = 2 * (1000 - 10) * (512 if depth < 50 else 2048)
+    assert mine.flops_per_image + classifier == pytest.approx(2e9 * meta["_ops"], rel=1e-3)  # 1.814 G for ResNet-18
+
+
+def test_stages_say_when_they_train_with_which_groups(toy_recipe: Path) -> None:
+    mine = plan(
+        toy_recipe, "schedule.epochs=5", 'freeze={stem=true, block1={epochs=2}, "block2.0"=true}',
+        "lr_groups={head=0.3, backbone=0.1, block2=0.2}",
+    )  # fmt: skip
+    assert [(s.name, s.trains, s.groups, s.peak_lr) for s in mine.stages] == [
+        ("stem", "never", (), ()),
+        ("block1", "from epoch 3", ("backbone",), (0.1,)),
+        ("block2", "partly", ("block2",), (0.2,)),
+        ("head", "always", ("head",), (0.3,)),
+    ]
+    assert [(s.parameters, s.trained) for s in mine.stages] == [(232, 0), (592, 592), (1184, 32), (68, 68)]
+    assert [group.name for group in mine.groups] == ["backbone", "block2", "head"]  # of their first parameter, not the table's
+    assert [group.parameters for group in mine.groups] == [592, 32, 68]
+
+
+def test_phases_follow_the_boundaries_and_cut_before_the_first_stage_that_trains(toy_recipe: Path) -> None:
+    mine = plan(toy_recipe, "schedule.epochs=6", "freeze={stem={epochs=4}, block1={epochs=1}, block2={epochs=1}}")
+    assert [(p.first, p.last, p.prefix, p.steps) for p in mine.phases] == [
+        (1, 1, ("stem", "block1", "block2"), 5),
+        (2, 4, ("stem",), 15),
+        (5, 6, (), 10),
+    ]
+    assert [p.trained for p in mine.phases] == [68, 68 + 592 + 1184, 68 + 592 + 1184 + 232]
+    assert "head" in mine.phases[0].reason
+    assert "block1" in mine.phases[1].reason
+    assert [mine.phase(epoch) for epoch in range(1, 7)] == [mine.phases[i] for i in (0, 1, 1, 1, 2, 2)]
+
+
+def test_a_frozen_stage_behind_one_that_trains_is_no_prefix(toy_recipe: Path) -> None:
+    assert plan(toy_recipe, "freeze={block1=true}").phases[0].prefix == ()
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "accumulate", "batches", "steps"),
+    [
+        (80, 16, 1, 5, 5),
+        (82, 16, 1, 6, 6),
+        (81, 16, 1, 5, 5),  # a last batch of one image is left out
+        (81, 16, 2, 5, 3),
+        (96, 16, 4, 6, 2),
+        (3, 16, 1, 1, 1),
+        (1, 16, 1, 1, 1),
+        (5, 1, 1, 5, 5),
+        (5, 1, 3, 5, 2),
+        (17, 16, 1, 1, 1),
+    ],
+)
+def test_steps_of_an_epoch(images: int, batch: int, accumulate: int, batches: int, steps: int) -> None:
+    assert plans.batches_per_epoch(images, batch) == batches
+    assert plans.steps_per_epoch(images, batch, accumulate) == steps
+
+
+def test_the_plans_steps_are_those_that_are_taken(toy_recipe: Path) -> None:
+    for setting in ("optimizer={name='sgd', accumulate=2}", "data.batch_size=71"):
+        mine = training(toy_recipe, setting, "schedule.epochs=1")
+        taken: list[object] = []
+        mine.fit._step.optimizer.register_step_post_hook(lambda *_, taken=taken: taken.append(_))
+        list(mine.fit.epochs())
+        assert len(taken) == mine.plan.steps_per_epoch
+
+
+def test_one_image_that_batchnorm_cannot_learn_from_is_said(toy_recipe: Path) -> None:
+    """A ResNet's last map is one pixel at 32 px, so a batch of one image has one value per channel."""
+    with pytest.raises(TlkitError, match=r"data\.batch_size: 1 of 32 px cannot be trained on"):
+        training(toy_recipe, "backbone.name=resnet18", "data.image_size=32", "data.batch_size=1")
+
+
+def test_what_has_no_effect_is_listed(toy_recipe: Path) -> None:
+    mine = plan(toy_recipe, "freeze={backbone=true}", "lr_groups={backbone=0.1, head=0.2}")
+    assert any("lr_groups.backbone" in line and "frozen" in line for line in mine.unused)
+    assert plan(toy_recipe).unused == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        ([], None),
+        (["freeze={stem=true}"], "stem"),
+        (["freeze={stem=true, block2=true}"], "stem, block2"),
+        (["freeze={head=true}"], "head"),
+        (["freeze={stem={epochs=1}}"], None),
+    ],
+)
+def test_freezing_random_weights_is_a_warning(toy_recipe: Path, settings: list[str], stages: str | None) -> None:
+    expected = () if stages is None else (f"frozen with random weights: {stages}; they will never learn anything",)
+    assert plan(toy_recipe, *settings).warnings == expected
+
+
+def test_a_frozen_head_is_random_even_on_a_trained_backbone(resnet_recipe: Path) -> None:
+    (mine,) = api.plan(resnet_recipe, ["freeze={head=true, stem=true}"], arm="finetune").values()
+    assert mine.warnings == ("frozen with random weights: head; they will never learn anything",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["freeze={block9=true}"], ["freeze.block9", "stages: stem, block1, block2", "did you mean"]),
+        (['freeze={"block1.7"=true}'], ['freeze."block1.7"', "owns no parameter"]),
+        (["lr_groups={head=0.1}"], ["backbone trains but has no rate", "lr_groups.backbone = 1e-3"]),
+        (["freeze={backbone=true, head=true}"], ["nothing trains"]),
+    ],
+)
+def test_a_map_that_cannot_be_is_refused(toy_recipe: Path, settings: list[str], words: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        plan(toy_recipe, *settings)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_batch_that_batchnorm_cannot_learn_from_is_refused(resnet_recipe: Path) -> None:
+    one = ["data.batch_size=1", "data.image_size=32"]  # the last stage's map is one pixel
+    with pytest.raises(TlkitError, match=r"data\.batch_size: 1 of 32 px .*more than 1 value per channel"):
+        api.plan(resnet_recipe, one, arm="finetune")
+    assert api.plan(resnet_recipe, one, arm="head_only")["head_only"].batch_size == 1
+
+
+def test_a_batch_size_of_its_own_choice_leaves_four_batches(toy_recipe: Path) -> None:
+    mine = plan(toy_recipe, 'data.batch_size="auto"')
+    assert mine.batch_size == 16  # the largest power of two in 72 / 4
+    assert (mine.choices[0].what, mine.choices[0].value) == ("batch_size", "16")
+    assert "four batches" in mine.choices[0].reason
+
+
+@pytest.mark.parametrize(("gibibytes", "largest"), [(2, 64), (8, 256)])
+def test_a_batch_size_of_its_own_choice_fits_the_free_memory(
+    resnet_recipe: Path, monkeypatch: pytest.MonkeyPatch, gibibytes: int, largest: int
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: gibibytes * 2**30)
+    (mine,) = api.plan(resnet_recipe, ['data.batch_size="auto"'], arm="finetune").values()
+    assert 2 < mine.batch_size <= largest  # images that do not fit are read again, so they do not count
+    assert mine.memory.total < 0.7 * gibibytes * 2**30
+    (doubled,) = api.plan(resnet_recipe, [f"data.batch_size={mine.batch_size * 2}"], arm="finetune").values()
+    assert doubled.memory.total >= 0.7 * gibibytes * 2**30
+    assert f"70% of {gibibytes}.0 GiB" in mine.choices[0].reason
+
+
+def test_memory_of_the_toy_is_what_was_worked_by_hand(toy_recipe: Path) -> None:
+    settings = ["freeze={backbone=true}", "data.batch_size=8"]
+    mine = plan(toy_recipe, *settings).memory
+    parameters, buffers = 232 + 592 + 1184 + 68, 2 * (8 + 8 + 16)
+    # floats, and BatchNorm's three counters of 8 bytes; all but the head twice, since the fixed prefix is a copy, and its
+    # largest stage once more while that is folded
+    assert mine.weights == 2 * (4 * (parameters + buffers) + 3 * 8) - 4 * 68 + 4 * (1184 + 2 * 16) + 8
+    assert mine.gradients == 4 * 68
+    assert mine.optimizer == 2 * 4 * 68  # Adam's two moments
+    assert mine.images == 8 * 16 * 16 * 3 * (1 + 4)  # a batch in bytes and in floats; stored pictures are not held
+    assert plan(toy_recipe, *settings, 'optimizer={name="sgd"}').memory.optimizer == 4 * 68
+    assert plan(toy_recipe, *settings, 'optimizer={name="sgd", momentum=0.0}').memory.optimizer == 0
+
+
+def test_a_running_mean_of_the_weights_is_counted(toy_recipe: Path) -> None:
+    plain, averaged = plan(toy_recipe).memory, plan(toy_recipe, 'optimizer={name="adamw", ema=0.99}').memory
+    assert averaged.optimizer - plain.optimizer == plain.optimizer // 2  # Adam has two such tensors
+
+
+def test_training_a_head_alone_needs_less_memory_than_finetuning(resnet_recipe: Path) -> None:
+    both = api.plan(resnet_recipe)
+    fine, head = both["finetune"].memory, both["head_only"].memory
+    layer4 = 8_393_728 * 4 + (4 + 1) * 2 * 512 * 4 + 5 * 8  # its parameters, statistics and counters
+    # the fixed prefix is a copy, all but the head, and its largest stage once more while that is folded
+    assert head.weights == 2 * fine.weights - (512 * 10 + 10) * 4 + layer4
+    for part in ("gradients", "optimizer", "activations"):
+        assert getattr(head, part) < getattr(fine, part) / 3
+
+
+MEASURE = """
+import resource, sys
+import torch
+from toy_training import training
+from pathlib import Path
+
+def peak():
+    # of this program alone: getrusage's peak remembers the process that started it
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+recipe = Path(sys.argv[1])
+import torchvision, tlkit_resnet.build
+for _ in training(recipe, "data.image_size=32", "data.batch_size=2", "data.options.train=4", "schedule.epochs=1").fit.epochs():
+    pass  # libraries and their buffers are there now
+import ctypes, gc
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)  # what training freed is kept by the process, and would be used again unseen
+with open("/proc/self/statm") as file:
+    before = int(file.read().split()[1]) * resource.getpagesize()
+mine = training(recipe, *sys.argv[2:])
+list(mine.fit.epochs())
+print(peak() - before, mine.plan.memory.total)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
+@pytest.mark.parametrize("freeze", ["{}", "{backbone=true}"])
+def test_the_memory_estimate_is_near_what_is_used(toy_recipe: Path, freeze: str) -> None:
+    folder = Path(__file__).parents[1]
+    toy_recipe.write_text(toy_recipe.read_text().replace('"toy"', '"resnet18"'))
+    settings = [
+        f"freeze={freeze}", "data.image_size=128", "data.batch_size=48", "data.options.train=96", "data.options.test=8",
+        "data.options.size=64", "data.split.validation=0.0", "schedule.epochs=1",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(toy_recipe), *settings],
+        env={"PYTHONPATH": f"{folder}:{folder / 'toy'}", "HOME": str(toy_recipe.parent), "PATH": ""},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    used, estimated = map(int, done.stdout.split())
+    assert used / 2 < estimated < used * 2
+
+
+def test_the_total_is_the_sum_of_its_parts() -> None:
+    assert MemoryPlan(weights=1, gradients=20, optimizer=300, activations=4000, images=50_000).total == 54_321
+
+
+def test_a_plan_leaves_the_callers_random_numbers_alone(resnet_recipe: Path) -> None:
+    torch.manual_seed(2)
+    expected = torch.rand(1)
+    torch.manual_seed(2)
+    api.plan(resnet_recipe)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def narrow() -> dict[str, nn.Module]:
+    return {"all": Stage({"conv": nn.Conv2d(3, 4, 3)})}
+
+
+class Counts(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.sum().item()
+
+
+def reads_values() -> dict[str, nn.Module]:
+    return {"all": Stage({"conv": nn.Conv2d(3, 4, 3), "counts": Counts()})}
+
+
+@pytest.mark.parametrize(
+    ("build", "features", "words"),
+    [
+        ("narrow", 5, ["(1, 4)", "declared are 5 features"]),
+        ("reads_values", 4, ["stage all fails", "meta"]),
+    ],
+)
+def test_a_backbone_that_cannot_be_planned_is_the_plugins_fault(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, build: str, features: int, words: list[str]
+) -> None:
+    target = f"test_compiler:{build}"
+    broken = Backbone(build=target, stages={"all": ("conv",)}, features=features, classifier="fc", minimum_size=8)
+    monkeypatch.setattr("tlkit_toy.toy", broken)
+    with pytest.raises(PluginError) as caught:
+        api.plan(toy_recipe)
+    for word in [target, *words]:
+        assert word in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_yet_is_planned_for_so_many_classes(toy_recipe: Path) -> None:
+    text = toy_recipe.read_text().replace('"synthetic"', '"folder"')
+    toy_recipe.write_text(text.replace("classes = 4\ntrain = 80\ntest = 40\nsize = 16", 'path = "nothere"'))
+    with pytest.raises(TlkitError, match="--classes N"):
+        api.plan(toy_recipe)
+    (made,) = api.plan(toy_recipe, classes=7).values()
+    assert made.classes == 7
+    assert made.images.source == "unknown"
+    assert made.stages[-1].parameters == 16 * 7 + 7
+
+
+def test_a_plan_for_cuda_says_that_it_is_unverified(toy_recipe: Path) -> None:
+    (resolved,) = resolve.load(toy_recipe, (), Places(recipe=toy_recipe.parent))[1].values()
+    facts = DataFacts(4, ImagesPlan(80, 0, 40, "counted"))
+    on = {name: compiler.make(resolved, facts, where="here", device=torch.device(name)).warnings for name in ("cpu", "cuda")}
+    assert on["cpu"] == ()
+    assert "CUDA is unverified" in on["cuda"][0]

@@ -1,0 +1,498 @@
+"""Forms are timed once, on real images, remembered by what they depend on, and kept by the run that began with them."""
+
+import json
+import math
+import tomllib
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tlkit_toy
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tlkit_toy_build import ToyNet
+from torch import nn
+from toy_signals import SignalAfter
+from toy_training import CPU, Training, training
+
+from tlkit import api, files
+from tlkit.compiler import timing
+from tlkit.engine.fit import Fit
+from tlkit.engine.formats import DTYPES
+from tlkit.engine.prefix import prefix
+from tlkit.errors import Interrupted, PluginError, TlkitError
+from tlkit.events import Observer
+from tlkit.network.network import Stage
+from tlkit.plugin import Backbone
+from tlkit.record.formats import FORMS, PLAIN, TOLERANCE, Form, Measurements, PrefixPlan, Timing
+from tlkit.store import measurements as measured
+
+HALF_LAST = Form("bfloat16", "channels_last")
+LAST_STAGE = "freeze={stem=true, block1=true}"
+
+
+@pytest.fixture(autouse=True)
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy is over long before measuring pays."""
+    monkeypatch.setattr(timing, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(timing, "PAYS", 0.0)
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The images of every measurement."""
+    taken: list[torch.Tensor] = []
+    original = timing.measure
+
+    def counted(plan: object, network: object, images: torch.Tensor, **options: object) -> Measurements:
+        taken.append(images.clone())
+        return original(plan, network, images, **options)
+
+    monkeypatch.setattr(timing, "measure", counted)
+    return taken
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, fastest: Form) -> list[int]:
+    """Let one form be the fastest of every part; return a list that grows with every measurement."""
+    taken: list[int] = []
+    rows = tuple(Timing(form, 0.001 if form == fastest else 0.01, 0.0) for form in FORMS)
+
+    def measured(plan: object, *_: object, **__: object) -> Measurements:
+        taken.append(1)
+        return Measurements(rows, tuple((cut, rows) for cut in (1, 2, 3)), 0.0, "")
+
+    monkeypatch.setattr(timing, "measure", measured)
+    return taken
+
+
+def remembered() -> list[Path]:
+    return sorted((files.cache_folder() / "measured").glob("*.json"))
+
+
+def forms(mine: Training) -> tuple[Form, ...]:
+    return (mine.plan.form, *(phase.fixed.form for phase in mine.plan.phases if phase.fixed))
+
+
+# ---- once
+
+
+def test_what_was_measured_is_remembered(toy_recipe: Path, calls: list[torch.Tensor]) -> None:
+    first = training(toy_recipe, LAST_STAGE)
+    assert len(calls) == 1
+    (path,) = remembered()
+    second = training(toy_recipe, LAST_STAGE)
+    assert len(calls) == 1
+    assert second.plan == first.plan
+    assert remembered() == [path]
+    for setting in ("schedule.epochs=1", "name=other", "lr_groups={backbone=0.5, head=0.1}"):
+        training(toy_recipe, LAST_STAGE, setting)
+    training(toy_recipe, LAST_STAGE, seed=3)
+    assert len(calls) == 1, "speed does not depend on these"
+
+
+def test_a_plan_shows_what_is_remembered_and_measures_nothing(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    (before,) = api.plan(toy_recipe, [LAST_STAGE]).values()
+    assert "not measured on this machine yet" in "".join(choice.reason for choice in before.choices)
+    mine = training(toy_recipe, LAST_STAGE)
+    (after,) = api.plan(toy_recipe, [LAST_STAGE]).values()
+    assert taken == [1]
+    assert (before.form, after.form, after.phases[0].fixed.form) == (PLAIN, HALF_LAST, HALF_LAST)
+    assert after.choices == mine.plan.choices
+    assert any("1 ms an image" in choice.reason for choice in after.choices)
+    api.plan(toy_recipe, [LAST_STAGE], measure=True)
+    assert taken == [1, 1], "which is asked for"
+
+
+def test_a_short_run_is_not_measured(toy_recipe: Path, calls: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "WORTHWHILE", 5.0)
+    mine = training(toy_recipe, LAST_STAGE)
+    assert forms(mine) == (PLAIN, PLAIN)
+    assert not calls
+    assert not remembered()
+    assert "the run is too short for measuring to pay" in [choice.reason for choice in mine.plan.choices]
+
+
+def test_a_run_of_fewer_images_than_measuring_takes_is_not_measured(
+    toy_recipe: Path, calls: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four forms, three steps of 16 images each: 192 images; the run trains on 144."""
+    monkeypatch.setattr(timing, "PAYS", 1.0)
+    mine = training(toy_recipe, "freeze={}")
+    assert not calls
+    assert "the run is too short for measuring to pay" in [choice.reason for choice in mine.plan.choices]
+    monkeypatch.setattr(timing, "PAYS", 0.1)
+    training(toy_recipe, "freeze={}")
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"measured": {}}', b'{"measured": {"step": 3}}', b"\xff\xfe"])
+def test_a_damaged_file_is_measured_again(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    training(toy_recipe, LAST_STAGE)
+    (path,) = remembered()
+    good = json.loads(path.read_text())
+    path.write_bytes(content)
+    assert forms(training(toy_recipe, LAST_STAGE)) == (HALF_LAST, HALF_LAST)
+    assert len(taken) == 2
+    assert json.loads(path.read_text()) == good
+
+
+def weights(recipe: Path, seed: int) -> str:
+    path = recipe.parent / f"{seed}.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        save_file(dict(ToyNet(4).state_dict()), path)
+    return f'backbone.weights="{path}"'
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "data.options.noise=0.7", "data.batch_size=8", "optimizer.name=sgd", "data.image_size=24", "freeze={stem=true}", "head.kind=mlp",
+        "freeze={stem=true, block1={epochs=1}}",
+    ],
+)  # fmt: skip
+def test_what_changes_speed_or_error_is_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    training(toy_recipe, LAST_STAGE)
+    training(toy_recipe, LAST_STAGE, setting)
+    assert len(taken) == len(remembered()) == 2
+
+
+def test_other_weights_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rounding is another."""
+    taken = scripted(monkeypatch, HALF_LAST)
+    for seed, expected in ((1, 1), (2, 2), (1, 2)):
+        training(toy_recipe, LAST_STAGE, weights(toy_recipe, seed))
+        assert len(taken) == expected
+
+
+def test_other_images_of_the_same_folder_are_measured_anew(
+    toy_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far a form is from float32 depends on them; a plan asks only for what is remembered of the files."""
+    taken = scripted(monkeypatch, HALF_LAST)
+    monkeypatch.setattr(files, "_RACY", 0)  # what was written a moment ago is remembered as well
+    before, _, after = toy_recipe.read_text().partition("[data.options]")
+    path = f'[data.options]\npath = "images"\n\n[lr_groups]{after.partition("[lr_groups]")[2]}'
+    toy_recipe.write_text(before.replace("synthetic", "folder") + path)
+    for value, count in ((10, 1), (10, 1), (90, 2)):
+        for label in range(4):
+            for index in range(6):
+                (tmp_path / "images" / f"c{label}").mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (16, 16), (value, 20 * label, index)).save(tmp_path / "images" / f"c{label}" / f"{index}.png")
+        if count > len(taken):
+            (unmeasured,) = api.plan(toy_recipe, [LAST_STAGE]).values()
+            assert unmeasured.form == PLAIN
+        training(toy_recipe, LAST_STAGE)
+        (planned,) = api.plan(toy_recipe, [LAST_STAGE]).values()
+        assert planned.form == HALF_LAST
+        assert len(taken) == count
+
+
+def test_another_instruction_set_is_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    training(toy_recipe, LAST_STAGE)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    training(toy_recipe, LAST_STAGE)
+    assert len(taken) == 2
+
+
+def only_float32(monkeypatch: pytest.MonkeyPatch, *, contiguous: bool = True) -> None:
+    """Let the toy backbone be one whose forward refuses other forms."""
+    original = nn.ReLU.forward
+
+    def forward(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != torch.float32 or not (contiguous and x.is_contiguous()):
+            raise RuntimeError("expected float32")
+        return original(self, x)
+
+    monkeypatch.setattr(nn.ReLU, "forward", forward)
+
+
+@pytest.mark.parametrize("freeze", ["{}", "{stem=true, block1=true}", "{backbone=true}"])
+def test_a_form_that_the_network_cannot_be_run_in_is_never_chosen(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, freeze: str
+) -> None:
+    only_float32(monkeypatch)
+    mine = training(toy_recipe, f"freeze={freeze}")
+    assert set(forms(mine)) == {PLAIN}
+    assert any("cannot be run" in choice.reason for choice in mine.plan.choices)
+    assert forms(training(toy_recipe, f"freeze={freeze}")) == forms(mine), "as it is remembered"
+    assert len(remembered()) == 1
+    if freeze == "{}":
+        assert len(list(mine.fit.epochs())) == 2
+
+
+def test_a_precision_that_the_network_cannot_be_run_in_is_a_message(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_float32(monkeypatch)
+    with pytest.raises(TlkitError, match="precision: the network cannot be run in bfloat16") as error:
+        training(toy_recipe, LAST_STAGE, "precision=bfloat16")
+    assert error.value.hints == ('precision = "auto"',)
+
+
+def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    only_float32(monkeypatch, contiguous=False)
+    with pytest.raises(PluginError, match="the network cannot be run: RuntimeError: expected float32"):
+        timing._race(lambda form: (lambda: nn.ReLU()(torch.zeros(1)), 0.0), 1, torch.device("cpu"), lambda: None)
+
+
+def test_one_form_is_held_at_a_time() -> None:
+    held: list[weakref.ref[nn.Module]] = []
+
+    def make(form: Form) -> tuple[Callable[[], object], float]:
+        assert not [each for each in held if each() is not None]
+        module = nn.Linear(4, 4)
+        held.append(weakref.ref(module))
+        return lambda: module(torch.zeros(1, 4)), 0.0
+
+    assert len(timing._race(make, 1, torch.device("cpu"), lambda: None)) == len(FORMS)
+
+
+def test_other_threads_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    training(toy_recipe, LAST_STAGE)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 96)
+    training(toy_recipe, LAST_STAGE)
+    assert len(taken) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taken = scripted(monkeypatch, HALF_LAST)
+    (tmp_path / "file").write_text("a file where the folder should be")
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "file"))
+    for count in (1, 2):
+        assert forms(training(toy_recipe, LAST_STAGE)) == (HALF_LAST, HALF_LAST)
+        assert len(taken) == count
+
+
+def test_measurements_come_back_as_they_were() -> None:
+    rows = (*(Timing(form, 1 / 3, 0.01) for form in FORMS[:-1]), Timing(FORMS[-1], math.inf, math.inf))
+    known = Measurements(rows, ((2, rows), (5, ())), 1.5, "")
+    measured.remember({"a": [1, "b"], "c": None}, known)
+    assert measured.recall({"c": None, "a": [1, "b"]}) == known
+    assert measured.recall({"c": None, "a": [1, "d"]}) is None
+
+
+def test_measuring_that_is_stopped_is_not_remembered(toy_recipe: Path) -> None:
+    mine = training(toy_recipe, LAST_STAGE)
+    for path in remembered():
+        path.unlink()
+    seen: list[int] = []
+
+    def watch() -> None:
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    part = mine.prepared.evaluated.test
+    with pytest.raises(KeyboardInterrupt):
+        timing.measure(mine.plan, mine.network, part.inputs(part.indices, 0, CPU), device=CPU, watch=watch)
+    assert not remembered()
+
+
+def test_measuring_that_takes_too_long_is_given_up_and_said(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "LIMIT", 0.0)
+    monkeypatch.setattr(timing, "ASSUMED_RATE", math.inf)
+    said: list[str] = []
+
+    class Listening(Observer):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    mine = training(toy_recipe, LAST_STAGE, observer=Listening())
+    assert set(forms(mine)) == {Form("float32", "contiguous")}
+    assert not remembered()
+    assert any("measuring was given up after 0 s" in line and "the next run tries again" in line for line in said)
+    assert any("measuring was given up" in choice.reason for choice in mine.plan.choices)
+
+
+# ---- on what
+
+
+def test_it_is_measured_on_training_images_as_the_first_epoch_has_them(toy_recipe: Path, calls: list[torch.Tensor]) -> None:
+    """A random crop's pictures are larger than what is trained on."""
+    mine = training(toy_recipe, LAST_STAGE, 'data.augment=["random_crop", "hflip"]')
+    (images,) = calls
+    assert images.shape == (32, 3, 16, 16)
+    own = mine.prepared.train.inputs(mine.prepared.train.indices, 0, CPU)
+    close = torch.cdist(images.flatten(1).double(), own.flatten(1).double()).min(1)
+    assert float(close.values.max()) < 1e-3
+    assert len(set(close.indices.tolist())) == 32
+
+
+def measuring(mine: Training) -> Measurements:
+    part = mine.prepared.train
+    images = part.inputs(part.indices[:32], 0, CPU).contiguous()
+    return timing.measure(mine.plan, mine.network, images, device=CPU, watch=lambda: None)
+
+
+def test_the_error_is_that_of_all_images_together(toy_recipe: Path) -> None:
+    """Against the network as it is, in plain PyTorch."""
+    mine = training(toy_recipe, LAST_STAGE)
+    part = mine.prepared.train
+    x = part.inputs(part.indices[:32], 0, CPU).contiguous()
+    (cut, rows), *more = measuring(mine).prefixes
+    assert (cut, more) == (2, [])
+    assert tuple(row.form for row in rows) == FORMS
+    mine.network.eval()
+    with torch.no_grad():
+        right = mine.network.run(x, stop=2).double().flatten(1)
+    for row in rows:
+        found = prefix.build(mine.network, 2, PrefixPlan(form=row.form), sample=x[:1])(x).double().flatten(1)
+        squares = ((found - right) ** 2).sum() / (right**2).sum()
+        assert row.error == pytest.approx(math.sqrt(squares), rel=1e-3, abs=1e-7)
+        assert row.seconds > 0
+    assert rows[0].error < 1e-5
+    assert 1e-4 < rows[2].error < 0.02
+    assert len({row.error for row in measuring(mine).step}) > 1
+
+
+@pytest.mark.parametrize(
+    "setting", [LAST_STAGE, "freeze={}", "freeze={backbone=true}", "freeze={stem=true, block1={epochs=1}}"]
+)
+def test_measuring_changes_nothing(toy_recipe: Path, setting: str) -> None:
+    mine = training(toy_recipe, setting, "head.options={dropout=0.5}")
+    before = {name: tensor.clone() for name, tensor in mine.network.state_dict().items()}
+    modes = [(m.training, [p.requires_grad for p in m.parameters()]) for m in mine.network.modules()]
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    known = measuring(mine)
+    assert torch.equal(torch.rand(3), expected), "dropout in the measured step drew from the caller's random numbers"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in mine.network.state_dict().items())
+    assert [(m.training, [p.requires_grad for p in m.parameters()]) for m in mine.network.modules()] == modes
+    assert bool(known.step) == (setting != "freeze={backbone=true}")
+    assert [cut for cut, _ in known.prefixes] == sorted({len(phase.prefix) for phase in mine.plan.phases} - {0})
+
+
+def test_a_run_is_the_same_whether_it_was_measured_or_remembered(toy_recipe: Path) -> None:
+    """What measuring leaves behind, in memory or in random numbers, reaches no bit of a run."""
+    runs = []
+    for _ in range(2):
+        mine = training(toy_recipe, LAST_STAGE, "head.options={dropout=0.5}", "precision=float32")
+        runs.append([epoch.record() | {"seconds": 0, "images_per_second": 0} for epoch in mine.fit.epochs()])
+        assert len(remembered()) == 1
+    assert runs[0] == runs[1]
+
+
+# ---- what is chosen
+
+
+def cancelling() -> dict[str, nn.Module]:
+    """Adds a thousand and takes it away again: of a picture in -1..1 bfloat16 keeps nothing."""
+    add, take = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    for conv, by in ((add, 1000.0), (take, -1000.0)):
+        conv.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
+        conv.bias.data.fill_(by)
+    return {"first": Stage({"add": add}), "second": Stage({"take": take, "pool": nn.MaxPool2d(4)})}
+
+
+@pytest.fixture
+def far_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that bfloat16 ruins, and a clock by which bfloat16 is by far the fastest."""
+    stages = {"first": ("add",), "second": ("take",)}
+    backbone = Backbone(build="test_timing:cancelling", stages=stages, features=3, classifier="fc", minimum_size=8)
+    monkeypatch.setattr(tlkit_toy, "toy", replace(backbone, image_size=16))
+    original = timing._race
+
+    def race(make: Callable[[Form], tuple[Callable[[], object], float]], *rest: object) -> tuple[Timing, ...]:
+        return tuple(
+            replace(t, seconds=t.seconds / (1e6 if t.form.precision == "bfloat16" else 1)) for t in original(make, *rest)
+        )
+
+    monkeypatch.setattr(timing, "_race", race)
+
+
+@pytest.mark.usefixtures("far_off")
+@pytest.mark.parametrize("freeze", ["{backbone=true}", "{}", "{first=true}"])
+def test_a_form_that_is_too_far_off_is_not_chosen(toy_recipe: Path, freeze: str) -> None:
+    mine = training(toy_recipe, f"freeze={freeze}")
+    assert {form.precision for form in forms(mine) if freeze != "{first=true}"} <= {
+        "float32"
+    }  # a thousand and a bit is not far off
+    assert mine.plan.form.precision == "float32"
+    said = [choice.reason for choice in mine.plan.choices if "off float32 on real images, allowed is 2%" in choice.reason]
+    assert len(said) == 1
+    (asked,) = api.plan(toy_recipe, [f"freeze={freeze}", "precision=bfloat16"]).values()
+    assert asked.form.precision == "bfloat16" or freeze == "{backbone=true}"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recipe_may_name_the_precision(toy_recipe: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, HALF_LAST if precision == "float32" else PLAIN)
+    mine = training(toy_recipe, LAST_STAGE, f"precision={precision}")
+    assert {form.precision for form in forms(mine)} == {precision}
+    seen: list[torch.dtype] = []
+    feed = mine.fit._feed_of(1)
+    seen += [x.dtype for x, _ in feed.train(mine.prepared.train.order(0), 0)]
+    assert set(seen) == {DTYPES[precision]}
+    mine.network.stages["block2"].block2[0].register_forward_hook(lambda _, __, y: seen.append(y.dtype))
+    seen.clear()
+    next(iter(mine.fit.epochs()))
+    assert set(seen) == {DTYPES[precision]}
+    assert {tensor.dtype for name, tensor in mine.fit.tensors().items() if tensor.is_floating_point()} == {torch.float32}
+
+
+def test_the_tolerance_is_two_per_cent() -> None:
+    assert TOLERANCE == 0.02
+
+
+# ---- what a run keeps
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Form, ...]]:
+    """The forms of every run that is carried out from now on."""
+    seen: list[tuple[Form, ...]] = []
+
+    class Spied(Fit):
+        def __init__(self, plan: object, *rest: object, **more: object) -> None:
+            seen.append((plan.form, *(phase.fixed.form for phase in plan.phases if phase.fixed)))
+            super().__init__(plan, *rest, **more)
+
+    monkeypatch.setattr("tlkit.engine.solver.Fit", Spied)
+    return seen
+
+
+TWO = ("freeze={stem=true, block1={epochs=1}}", "schedule.epochs=3")
+
+
+def test_a_run_keeps_the_forms_that_it_began_with(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spied(monkeypatch)
+    scripted(monkeypatch, HALF_LAST)
+    whole, broken = toy_recipe.parent / "whole", toy_recipe.parent / "broken"
+    api.apply(toy_recipe, TWO, runs=whole)
+    with pytest.raises(Interrupted):
+        api.apply(toy_recipe, TWO, runs=broken, observer=SignalAfter(1))
+    (folder,) = (path.parent for path in broken.rglob("resolved.toml"))
+    kept = tomllib.loads((folder / "resolved.toml").read_text())
+    form = {"precision": "bfloat16", "memory_format": "channels_last"}
+    assert {key: kept[key] for key in form} == form
+    assert sorted(kept["prefixes"], key=lambda row: row["stages"]) == [{"stages": 1, **form}, {"stages": 2, **form}]
+    text = (folder / "resolved.toml").read_bytes()
+    for path in remembered():
+        path.unlink()
+    taken = scripted(monkeypatch, PLAIN)
+    training(toy_recipe, *TWO)
+    assert taken, "now another form is the fastest"
+    taken.clear()
+    seen.pop()
+    api.apply(toy_recipe, TWO, runs=broken)
+    assert not taken
+    assert seen == [(HALF_LAST,) * 3] * 3
+    assert (folder / "resolved.toml").read_bytes() == text
+    ours, theirs = (load_file(next(path.rglob("state.safetensors"))) for path in (broken, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    fresh = toy_recipe.parent / "fresh"
+    api.apply(toy_recipe, TWO, runs=fresh)
+    assert seen[-1] == (PLAIN,) * 3
+    other = load_file(next(fresh.rglob("state.safetensors")))
+    assert not all(torch.equal(tensor, theirs[name]) for name, tensor in other.items())

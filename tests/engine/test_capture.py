@@ -1,0 +1,299 @@
+"""When a step is warmed up, captured, replayed, released or refused, by a stand-in for the device that keeps a record.
+
+The stand-in's graph carries the captured call out again at every replay, on the captured buffers, so a replayed run must have
+the bits of one that is not. What only a CUDA device can show is in test_cuda.py.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toy_step import LATE_STEM, addresses, assert_same, batch, copies, group, made, table, train
+from toy_training import CPU
+
+from tlkit.engine.step.graph import Captured
+from tlkit.engine.step.step import Step
+from tlkit.record.formats import PLAIN, Form
+
+WARM = ["warm up"] * 3
+CAPTURE = ["capture", "replay"]
+
+
+@dataclass
+class Recorder:
+    """A backend that writes down what is asked of it; the captures numbered in `failing` raise."""
+
+    failing: dict[int, Exception] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    seen: list[bool] = field(default_factory=list)  # whether every group was capturable in a capture
+    optimizer: torch.optim.Optimizer | None = None
+
+    @contextmanager
+    def warm_up(self) -> Iterator[None]:
+        self.calls.append("warm up")
+        yield
+
+    def capture(self, run: Callable[[], None]) -> "Again":
+        number = self.calls.count("capture")
+        self.calls.append("capture")
+        if self.optimizer is not None:
+            self.seen.append(all(each["capturable"] for each in self.optimizer.param_groups))
+        if number in self.failing:
+            raise self.failing[number]
+        return Again(run, self.calls)
+
+
+@dataclass
+class Again:
+    run: Callable[[], None]
+    calls: list[str]
+
+    def replay(self) -> None:
+        self.calls.append("replay")
+        self.run()
+
+    def release(self) -> None:
+        self.calls.append("release")
+
+
+def capturing(
+    recipe: Path, *settings: str, form: Form = PLAIN, failing: dict[int, Exception] | None = None
+) -> tuple[Captured, Recorder, list[str]]:
+    network, plan = made(recipe, *settings, form=form)
+    notes: list[str] = []
+    backend = Recorder(failing or {})
+    return Captured(Step(network, plan, CPU, static=True), backend, note=notes.append), backend, notes
+
+
+def eager(recipe: Path, *settings: str, form: Form = PLAIN) -> Step:
+    network, plan = made(recipe, *settings, form=form)
+    return Step(network, plan, CPU)
+
+
+def partial(step: Step, epoch: int) -> list[tuple[Tensor, Tensor]]:
+    """The last group of an epoch: a batch fewer than full, the last one short."""
+    full = [batch(step.network, step.plan, epoch, seed=900 + at) for at in range(step.plan.tables.optimizer.accumulate - 1)]
+    return [*full[:-1], batch(step.network, step.plan, epoch, images=8, seed=999)]
+
+
+def two_epochs(step: Step | Captured, *, steps: int = 6) -> None:
+    """Two phases of full groups, each with a partial one in the middle and at its end."""
+    whole = step.step if isinstance(step, Captured) else step
+    torch.manual_seed(0)  # dropout
+    for epoch in (1, 2):
+        step.begin_(epoch)
+        train(step, steps=1, epoch=epoch)
+        step(partial(whole, epoch))
+        train(step, steps=steps - 1, epoch=epoch, first=1)
+        step(partial(whole, epoch))
+
+
+ALL = ("clip_norm=0.1", "ema=0.99", "accumulate=3")
+
+
+@pytest.mark.parametrize("form", [PLAIN, Form("bfloat16", "channels_last")], ids=str)
+@pytest.mark.parametrize("more", [(), ALL], ids=["plain", "all"])
+@pytest.mark.parametrize("optimizer", ["sgd", "plain sgd", "nesterov", "adam", "adamw"])
+def test_two_phases_have_the_bits_of_steps_without_a_graph(
+    toy_recipe: Path, optimizer: str, more: tuple[str, ...], form: Form
+) -> None:
+    settings = (table(optimizer, *more), LATE_STEM, "head.options.dropout=0.3")
+    captured, backend, notes = capturing(toy_recipe, *settings, form=form)
+    plain = eager(toy_recipe, *settings, form=form)
+    for step in (captured, plain):
+        two_epochs(step)
+    captured.release()
+    phase = [*WARM, *CAPTURE, "replay", "replay", "release"]
+    assert backend.calls == [*phase, *phase]
+    assert (notes, captured.reason) == ([], None)
+    assert_same(copies(captured.step), copies(plain))
+    assert captured.step.sums() == plain.sums()
+
+
+def test_a_graph_lives_through_the_epochs_of_its_phase(toy_recipe: Path) -> None:
+    captured, backend, _ = capturing(toy_recipe, "schedule.epochs=3", LATE_STEM)
+    for epoch in (1, 2, 3):
+        captured.begin_(epoch)
+        train(captured, steps=4, epoch=epoch)
+        assert captured.captured
+    assert backend.calls == [*WARM, *CAPTURE, "release", *WARM, *CAPTURE, *["replay"] * 4]
+
+
+def test_a_phase_that_is_shorter_than_the_warm_up_is_never_captured(toy_recipe: Path) -> None:
+    captured, backend, notes = capturing(toy_recipe, LATE_STEM)
+    for epoch in (1, 2):
+        captured.begin_(epoch)
+        train(captured, steps=2, epoch=epoch)
+    assert backend.calls == ["warm up"] * 4
+    assert notes == []
+    assert not captured.captured
+
+
+def test_a_replay_reads_the_batch_that_it_is_given_and_keeps_none_of_it(toy_recipe: Path) -> None:
+    captured, _, _ = capturing(toy_recipe, form=Form(layout="channels_last"))
+    captured.begin_(1)
+    train(captured, steps=4)
+    own = [tensor for pair in captured._inputs for tensor in pair]
+    at = [tensor.data_ptr() for tensor in own]
+    for seed in (50, 51):
+        given = batch(captured.step.network, captured.step.plan, seed=seed)
+        captured([given])
+        assert [tensor.data_ptr() for tensor in own] == at
+        assert all(torch.equal(mine, its) for mine, its in zip(own, given, strict=True))
+        assert own[0].stride() == given[0].stride()
+
+
+def test_a_batch_of_another_kind_runs_without_the_graph(toy_recipe: Path) -> None:
+    captured, backend, _ = capturing(toy_recipe)
+    captured.begin_(1)
+    train(captured, steps=4)
+    before = list(backend.calls)
+    network, plan = captured.step.network, captured.step.plan
+    captured([batch(network, plan, soft=True)])
+    assert backend.calls == before
+    captured([batch(network, plan)])
+    assert backend.calls == [*before, "replay"]
+
+
+def test_every_address_is_the_same_from_the_capture_to_the_phases_end(toy_recipe: Path) -> None:
+    captured, _, _ = capturing(toy_recipe, table("adamw", *ALL), "schedule.epochs=3")
+    captured.begin_(1)
+    train(captured, steps=4)
+    before = addresses(captured.step)
+    for epoch in (1, 2, 3):
+        captured.begin_(epoch)
+        train(captured, steps=2, epoch=epoch)
+        captured(partial(captured.step, epoch))
+        with captured.step.averaged():
+            captured.step.network(torch.ones(2, 3, 16, 16))
+        assert addresses(captured.step) == before
+
+
+def test_adam_is_said_to_be_capturable_only_while_it_is_captured(toy_recipe: Path) -> None:
+    captured, backend, _ = capturing(toy_recipe, table("adam"))
+    backend.optimizer = captured.step.optimizer
+    captured.begin_(1)
+    train(captured, steps=5)
+    assert backend.seen == [True]
+    assert not any(each["capturable"] for each in captured.step.optimizer.param_groups)
+
+
+# Refusals -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore"), "not permitted when stream is"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "OutOfMemoryError: CUDA out of memory."),
+        (ValueError(), "ValueError: no word"),
+    ],
+)
+def test_a_capture_that_fails_leaves_its_phase_to_steps_and_is_tried_again_in_the_next(
+    toy_recipe: Path, error: Exception, said: str
+) -> None:
+    settings = (table("adamw", "ema=0.9"), LATE_STEM)
+    captured, backend, notes = capturing(toy_recipe, *settings, failing={0: error})
+    plain = eager(toy_recipe, *settings)
+    torch.manual_seed(0)
+    captured.begin_(1)
+    train(captured, steps=6)
+    assert not captured.captured
+    assert said in captured.reason
+    assert "more" not in captured.reason
+    captured.begin_(2)
+    assert captured.reason is None
+    train(captured, steps=6, epoch=2)
+    torch.manual_seed(0)
+    for epoch in (1, 2):
+        plain.begin_(epoch)
+        train(plain, steps=6, epoch=epoch)
+    assert backend.calls == [*WARM, "capture", *WARM, *CAPTURE, "replay", "replay"]
+    assert len(notes) == 1
+    assert "step by step" in notes[0]
+    assert said in notes[0]
+    assert_same(copies(captured.step), copies(plain))
+
+
+def test_the_same_reason_is_told_once(toy_recipe: Path) -> None:
+    captured, _, notes = capturing(toy_recipe, LATE_STEM, failing={0: RuntimeError("no"), 1: RuntimeError("no")})
+    for epoch in (1, 2):
+        captured.begin_(epoch)
+        train(captured, steps=5, epoch=epoch)
+        assert captured.reason == "RuntimeError: no"
+    assert len(notes) == 1
+
+
+def test_an_interrupt_while_capturing_is_no_refusal(toy_recipe: Path) -> None:
+    captured, backend, notes = capturing(toy_recipe)
+    backend.failing[0] = KeyboardInterrupt()
+    captured.begin_(1)
+    train(captured, steps=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(captured, steps=1)
+    assert notes == []
+
+
+def test_a_parameter_that_the_loss_does_not_reach_refuses_capture(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe)
+    network.head.register_parameter("aside", nn.Parameter(torch.ones(3)))
+    aside = replace(next(p for p in plan.parameters if p.name == "head.bias"), name="head.aside", shape=(3,))
+    notes: list[str] = []
+    backend = Recorder()
+    step = Step(network, replace(plan, parameters=(*plan.parameters, aside)), CPU, static=True)
+    captured = Captured(step, backend, note=notes.append)
+    captured.begin_(1)
+    train(captured, steps=6)
+    assert backend.calls == WARM
+    assert "head.aside should train and took no part in the loss" in notes[0]
+
+
+class Asking(nn.Module):
+    """A head that looks at its input."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.weight, self.bias = head.weight, head.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = 1.0 if x.detach().sum().item() < 1e9 else 0.5
+        return nn.functional.linear(x, self.weight, self.bias) * scale
+
+
+def test_a_module_that_reads_from_the_device_refuses_before_the_capture(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe)
+    network.head = Asking(network.head)
+    notes: list[str] = []
+    backend = Recorder()
+    captured = Captured(Step(network, plan, CPU, static=True), backend, note=notes.append)
+    captured.begin_(1)
+    train(captured, steps=6)
+    assert backend.calls == WARM
+    assert "waits for the device at aten._local_scalar_dense" in notes[0]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_optimizer_without_fused_kernels_is_refused_at_once(toy_recipe: Path, optimizer: str) -> None:
+    captured, backend, notes = capturing(toy_recipe, table(optimizer))
+    for each in captured.step.optimizer.param_groups:
+        each["fused"] = False
+    captured.begin_(1)
+    train(captured, steps=5)
+    assert backend.calls == []
+    assert "no fused kernel" in captured.reason
+    assert len(notes) == 1
+
+
+def test_only_full_groups_count_as_warm_up(toy_recipe: Path) -> None:
+    captured, backend, _ = capturing(toy_recipe, table("sgd", "accumulate=3"))
+    captured.begin_(1)
+    for _ in range(5):
+        captured(partial(captured.step, 1))
+    assert backend.calls == []
+    for _ in range(4):
+        captured(group(captured.step.network, captured.step.plan))
+    assert backend.calls == [*WARM, *CAPTURE]

@@ -1,0 +1,227 @@
+"""Solved heads: the same answers as scikit-learn's on the same embeddings, and a run like any other."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Cli
+from toy_training import training
+
+from tlkit.engine import estimators
+from tlkit.engine.solver import Solve
+from tlkit.errors import RecipeError, RunFolderError
+from tlkit.plugin import Head, Solving, registry
+
+KINDS = ("svm", "logistic", "knn", "decision_tree", "random_forest", "gradient_boosting", "lda")
+FEW = ["head.options.trees=20"]
+
+
+def settings(kind: str) -> list[str]:
+    few = ["head.options.trees=20"] if kind in ("random_forest", "gradient_boosting") else []
+    return [f"head.kind={kind}", "backbone.weights=none", *few]
+
+
+def embedded(mine: object, part: object) -> tuple[np.ndarray, np.ndarray]:
+    """What a toy run's head reads of a part, computed image by image without the engine's stores."""
+    network = mine.network.eval()
+    x = part.inputs(part.indices, 0, torch.device("cpu"))
+    with torch.no_grad():
+        return network.embed(x).numpy(), part.targets(part.indices, 0, torch.device("cpu")).numpy()
+
+
+def test_a_linear_svm_is_scikit_learns_on_the_same_embeddings(toy_recipe: Path) -> None:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    mine = training(toy_recipe, "head.kind=svm", "head.options.C=0.5")
+    assert isinstance(mine.fit, Solve)
+    x, y = embedded(mine, mine.prepared.train)
+    test_x, test_y = embedded(mine, mine.prepared.evaluated.test)
+    expected = make_pipeline(StandardScaler(), LinearSVC(C=0.5, random_state=0, max_iter=10_000, dual="auto")).fit(x, y)
+    (epoch,) = mine.fit.epochs()
+    assert epoch.test is not None
+    assert epoch.test["accuracy"] == pytest.approx(expected.score(test_x, test_y), abs=1 / len(test_y))
+    assert epoch.train["accuracy"] == pytest.approx(expected.score(x, y), abs=1 / len(y))
+    with torch.no_grad():
+        found = mine.network(mine.prepared.evaluated.test.inputs(mine.prepared.evaluated.test.indices, 0, torch.device("cpu")))
+    assert np.allclose(found.numpy(), expected.decision_function(test_x), atol=2e-2)
+
+
+def test_the_choice_of_c_is_the_searchs(toy_recipe: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    mine = training(toy_recipe, "head.kind=logistic")
+    x, y = embedded(mine, mine.prepared.train)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=5_000)),
+        {"logisticregression__C": [1e-3, 1e-2, 0.1, 1.0, 10.0]},
+        cv=StratifiedKFold(5, shuffle=True, random_state=0),
+    ).fit(x, y)
+    list(mine.fit.epochs())
+    chosen = mine.network.head.estimator[-1].C
+    assert chosen == search.best_params_["logisticregression__C"]
+    assert mine.fit.details(("a", "b", "c", "d"))["chosen"] == [
+        f"logistic: C = {chosen} by cross-validation, accuracy {search.best_score_:.1%} there"
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_fitted_kept_and_read_again(run: Cli, toy_recipe: Path, kind: str) -> None:
+    flags = [part for each in settings(kind) for part in ("--set", each)]
+    code, out, error = run("apply", toy_recipe, *flags)
+    assert code == 0, error
+    (folder,) = (toy_recipe.parent / "runs" / "toy").glob("main-*")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["epochs"] == 1
+    assert result["parameters"]["trained"] == 0
+    assert result["warnings"][-1:] == [line for line in result["warnings"] if "frozen with random weights" in line]
+    assert result["test"]["accuracy"] > 0.3  # chance is 0.25; the features are random
+    assert (folder / "head.skops").is_file()
+    from tlkit.run import prediction
+
+    again = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    mine = training(toy_recipe, *settings(kind))
+    list(mine.fit.epochs())
+    test = mine.prepared.evaluated.test
+    x = test.inputs(test.indices, 0, torch.device("cpu"))
+    with torch.no_grad():
+        assert torch.equal(again.network(x), mine.network.eval()(x))
+    code, out, error = run("apply", toy_recipe, *flags)
+    assert code == 0
+    assert "nothing to do" in out + error
+
+
+def test_a_plan_says_what_a_solved_head_does_not_use(run: Cli, toy_recipe: Path) -> None:
+    with toy_recipe.open("a") as file:
+        file.write("\n[optimizer]\nname = 'sgd'\n[loss]\nlabel_smoothing = 0.1\n[early_stopping]\npatience = 2\n")
+    code, out, error = run("plan", toy_recipe, "--set", "head.kind=svm", "--set", "data.augment=['hflip']")
+    assert code == 0, error
+    for name in ("lr_groups", "optimizer", "schedule", "loss", "early_stopping", "data.augment"):
+        assert f"unused     {name}: a svm head is solved, not trained" in out
+    assert "steps      none: the head is solved" in out
+    assert "svm, solved" in out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["freeze={stem=false}"], "freeze.stem: is false, but a svm head is solved"),
+        (["freeze={stem={epochs=1}}"], "freeze.stem: is frozen for some epochs only"),
+        (["head.options.kernel=cubic"], "head.options.kernel"),
+        (["head.options.C=0.0"], "head.options.C"),
+        (["head.embed=block3"], 'head.embed: toy has no stage "block3"'),
+    ],
+)
+def test_what_contradicts_it_is_a_message(toy_recipe: Path, settings: list[str], words: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        training(toy_recipe, "head.kind=svm", *settings)
+    assert words in str(error.value)
+
+
+def test_what_it_does_not_use_is_not_in_the_digest(toy_recipe: Path) -> None:
+    from tlkit.plans import resolve
+    from tlkit.recipe import parsing
+    from tlkit.sources.places import Places
+
+    def digest(*more: str) -> str:
+        _, arms = resolve.load(toy_recipe, ["head.kind=svm", *more], Places(recipe=toy_recipe.parent, offline=True))
+        return parsing.digest(arms["main"].arm, {})
+
+    assert digest() == digest("schedule.epochs=9", "lr_groups={}", "optimizer.ema=0.5", "freeze={backbone=true}")
+    assert digest() != digest("head.options.C=2.0")
+    assert digest() != digest("head.embed=stem")
+
+
+def test_a_class_with_one_image_leaves_no_choice() -> None:
+    for kind in KINDS:
+        head = registry.get(Head, kind)
+        from tlkit import plugin
+
+        made = plugin.call(head.solve, head.options(), Solving(images=9, features=4, classes=3, smallest=1, seed=0))
+        assert not hasattr(made, "param_grid"), kind
+
+
+def test_an_estimator_that_has_not_seen_a_class_never_answers_with_it() -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    x, y = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), np.array([0, 3] * 20)
+    for estimator in (LogisticRegression(), LinearSVC()):
+        module = estimators.Solved(estimator.fit(x, y), 5)
+        logits = module(torch.from_numpy(x))
+        assert logits.shape == (40, 5)
+        assert set(logits.argmax(1).tolist()) <= {0, 3}
+        assert np.array_equal(logits.argmax(1).numpy(), estimator.predict(x))
+        assert torch.isfinite(logits).all()
+
+
+def test_a_lost_or_strange_head_is_found(run: Cli, toy_recipe: Path) -> None:
+    flags = ["--set", "head.kind=knn"]
+    assert run("apply", toy_recipe, *flags)[0] == 0
+    (folder,) = (toy_recipe.parent / "runs" / "toy").glob("main-*")
+    path = folder / "head.skops"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        estimators.load(folder, registry.get(Head, "knn"), 4)
+    path.write_bytes(whole)
+    with zipfile.ZipFile(path) as archive:
+        schema = json.loads(archive.read("schema.json"))
+    schema["__module__"], schema["__class__"] = "os", "system"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("schema.json", json.dumps(schema))
+    with pytest.raises(RunFolderError):
+        estimators.load(folder, registry.get(Head, "knn"), 4)
+    path.unlink()
+    code, _, error = run("predict", folder, "x.png")
+    assert code == 1
+    assert "has no head.skops" in error
+    code, _, error = run("apply", toy_recipe, *flags)
+    assert code == 0, error
+    assert path.is_file()
+
+
+def test_a_solved_arm_reads_what_a_trained_one_stored(run: Cli, toy_recipe: Path) -> None:
+    from tlkit.store import cache
+
+    code, _, error = run("apply", toy_recipe, "--set", "freeze={backbone=true}", "--set", "precision=float32")
+    assert code == 0, error
+    before = {repr(entry.facts): entry.rows for entry in cache.listing() if entry.kind == "features"}
+    code, _, error = run("apply", toy_recipe, "--set", "head.kind=svm", "--set", "precision=float32")
+    assert code == 0, error
+    assert {repr(entry.facts): entry.rows for entry in cache.listing() if entry.kind == "features"} == before
+
+
+def test_a_model_solves_its_head(tmp_path: Path) -> None:
+    import tlkit
+
+    model = tlkit.Model("toy", head={"kind": "svm", "options": {"C": 1.0}}, classes=3, image_size=16)
+    options = {"classes": 3, "train": 60, "test": 30, "size": 16}
+    (epoch,) = model.fit("synthetic", options=options)
+    assert epoch.test is not None
+    assert model.evaluate("synthetic", options=options)["accuracy"] == pytest.approx(epoch.test["accuracy"], abs=0.04)
+    assert model.predict(np.zeros((2, 16, 16, 3), np.uint8)).shape == (2, 3)
+
+
+def test_a_plan_is_carried_out_by_epochs(toy_recipe: Path) -> None:
+    import tlkit
+
+    (plan,) = tlkit.plan(toy_recipe, ["head.kind=lda"]).values()
+    (epoch,) = tlkit.epochs(plan)
+    assert epoch.best
+
+
+def test_more_neighbours_than_images_are_refused(run: Cli, toy_recipe: Path) -> None:
+    code, _, error = run("apply", toy_recipe, *[part for each in settings("knn") for part in ("--set", each)],
+                         "--set", "head.options.neighbors=500")  # fmt: skip
+    assert code in (1, 3)
+    assert "head.options.neighbors: 500 of 72 training images" in error
+    assert "Traceback" not in error

@@ -1,0 +1,196 @@
+"""One optimizer step: what it asks of the device, and where its tensors lie."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toy_step import LATE_STEM, OPTIMIZERS, addresses, assert_same, batch, copies, group, made, table, train
+from toy_training import CPU
+
+from tlkit.engine.step.graph import HostReads
+from tlkit.engine.step.step import Step
+from tlkit.record.formats import Form
+
+READS: dict[str, Callable[[Tensor], object]] = {
+    "item": lambda x: x.sum().item(),
+    "float": lambda x: float(x.sum()),
+    "int": lambda x: int(x.sum()),
+    "a truth value": lambda x: bool(x.sum() > 0),
+    "is_nonzero": lambda x: torch.is_nonzero(x.sum()),
+    "equal": lambda x: torch.equal(x, x + 1),
+    "allclose": lambda x: torch.allclose(x, x),
+    "nonzero": lambda x: x.nonzero(),
+    "where of one": lambda x: torch.where(x > 0),
+    "masked_select": lambda x: x.masked_select(x > 0),
+    "a mask as index": lambda x: x[x > 0],
+    "a mask as target": lambda x: x.clone().index_put_((x > 0,), x[0, 0]),
+    "unique": lambda x: x.unique(),
+    "unique of rows": lambda x: x.unique(dim=0),
+    "unique_consecutive": lambda x: x.unique_consecutive(),
+    "bincount": lambda x: x.flatten().long().abs().bincount(),
+    "repeat_interleave": lambda x: torch.repeat_interleave(torch.arange(3), torch.arange(3)),
+    "a scalar operand": lambda x: torch.add(x, x, alpha=x.sum()),
+    "foreach with one weight": lambda x: torch._foreach_lerp_([x.clone()], [x], x.sum()),
+    "a backward pass": lambda x: Asking.apply(x.clone().requires_grad_()).sum().backward(),
+}  # fmt: skip
+
+
+class Asking(torch.autograd.Function):
+    """Asks for a number in its backward pass."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        return grad * grad.sum().item()
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_the_watch_sees_what_waits_for_the_device(read: Callable[[Tensor], object]) -> None:
+    x = torch.randn(4, 4)
+    with HostReads() as reads:
+        read(x)
+    assert reads.found
+
+
+def test_the_watch_passes_a_gather_and_a_choice_by_a_mask() -> None:
+    x, rows = torch.randn(4, 4), torch.tensor([3, 0])
+    with HostReads() as reads:
+        (
+            x[rows],
+            x.index_select(0, rows),
+            torch.where(x > 0, x, -x),
+            x.masked_fill(x > 0, 0.0),
+            x.clone().index_put_((rows,), x[:2]),
+        )
+    assert reads.found == []
+
+
+@pytest.mark.parametrize("form", [Form(), Form("bfloat16", "channels_last")], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "more",
+    [(), ("clip_norm=0.1",), ("ema=0.99",), ("accumulate=2",), ("clip_norm=0.1", "ema=0.99", "accumulate=2")],
+    ids=["plain", "clip", "ema", "accumulate", "all"],
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "adamw"])
+@pytest.mark.parametrize("static", [False, True], ids=["dropped", "static"])
+def test_a_step_asks_the_device_for_nothing(
+    toy_recipe: Path, optimizer: str, more: tuple[str, ...], form: Form, static: bool
+) -> None:
+    network, plan = made(toy_recipe, table(optimizer, *more), "head.options.dropout=0.3", form=form)
+    step = Step(network, plan, CPU, static=static)
+    step.begin_(1)
+    groups = [group(network, plan, seed=at) for at in range(3)]
+    for batches in groups:
+        with HostReads() as reads:
+            step(batches)
+        assert reads.found == []
+
+
+def test_soft_targets_and_a_bad_loss_ask_for_nothing_either(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe, "loss.label_smoothing=0.1")
+    step = Step(network, plan, CPU, static=True)
+    step.begin_(1)
+    x, targets = batch(network, plan, soft=True)
+    for value in (x, x * math.nan, x):
+        with HostReads() as reads:
+            step([(value, targets)])
+        assert reads.found == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "way", "reads"),
+    [
+        (torch.optim.SGD, {"fused": True}, 0),
+        (torch.optim.SGD, {"foreach": True}, 1),
+        (torch.optim.SGD, {"foreach": False}, 2),
+        (torch.optim.Adam, {"fused": True}, 0),
+        (torch.optim.Adam, {"foreach": False}, 4),
+        (torch.optim.AdamW, {"fused": True}, 0),
+        (torch.optim.AdamW, {"foreach": False}, 4),
+    ],
+)
+def test_only_fused_optimizers_leave_a_rate_where_it_is(
+    kind: Callable[..., torch.optim.Optimizer], way: dict, reads: int
+) -> None:
+    """What the table at `build_optimizer` says, for two parameters in one group."""
+    parameters = [nn.Parameter(torch.randn(4)) for _ in range(2)]
+    optimizer = kind(parameters, lr=0.1, **way)
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.1)
+    for parameter in parameters:
+        parameter.grad = torch.ones(4)
+    optimizer.step()
+    with HostReads() as watch:
+        optimizer.step()
+    assert len([name for name in watch.found if "_local_scalar_dense" in name]) == reads
+
+
+def test_foreach_adam_refuses_a_rate_in_a_tensor() -> None:
+    optimizer = torch.optim.Adam([nn.Parameter(torch.randn(4))], lr=0.1, foreach=True)
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.1)
+    optimizer.param_groups[0]["params"][0].grad = torch.ones(4)
+    with pytest.raises(RuntimeError, match="lr as a Tensor is not supported"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("more", [(), ("clip_norm=0.1", "ema=0.99", "accumulate=2")], ids=["plain", "all"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_address_is_the_same_at_every_step(toy_recipe: Path, optimizer: str, more: tuple[str, ...]) -> None:
+    network, plan = made(toy_recipe, table(optimizer, *more), "schedule.epochs=3", LATE_STEM)
+    step = Step(network, plan, CPU, static=True)
+    step.begin_(1)
+    step.begin_(2)
+    train(step, steps=1, epoch=2)
+    before, values = addresses(step), copies(step)
+    train(step, steps=2, epoch=2, first=1)  # other rates
+    step.begin_(3)  # another epoch of the same phase
+    train(step, steps=1, epoch=3, first=3)
+    assert addresses(step) == before
+    assert any(name.startswith("grad of ") for name in before)
+    changed = {name for name, tensor in copies(step).items() if not torch.equal(tensor, values[name])}
+    assert changed == set(values)
+
+
+def test_without_static_only_gradients_move(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe, table("adamw", "ema=0.99"))
+    step = Step(network, plan, CPU)
+    step.begin_(1)
+    train(step, steps=1)
+    before = {name: at for name, at in addresses(step).items() if not name.startswith("grad of ")}
+    held = [p.grad for p in network.parameters()]  # so that no address comes back by chance
+    train(step, steps=1, first=1)
+    after = addresses(step)
+    assert {name: after[name] for name in before} == before
+    assert all(p.grad is not old for p, old in zip(network.parameters(), held, strict=True))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_static_gradients_train_to_the_same_bits(toy_recipe: Path, optimizer: str) -> None:
+    steps = []
+    for static in (False, True):
+        network, plan = made(toy_recipe, table(optimizer, "accumulate=2", "clip_norm=0.1"), LATE_STEM)
+        step = Step(network, plan, CPU, static=static)
+        torch.manual_seed(0)  # dropout
+        for epoch in (1, 2):
+            step.begin_(epoch)
+            train(step, steps=3, epoch=epoch)
+        steps.append(step)
+    assert_same(copies(steps[1]), copies(steps[0]))
+
+
+def test_a_parameter_that_the_loss_does_not_reach_is_named_and_stays(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe, table("sgd"))
+    network.head.register_parameter("aside", nn.Parameter(torch.ones(3)))
+    aside = replace(next(p for p in plan.parameters if p.name == "head.bias"), name="head.aside", shape=(3,))
+    plan = replace(plan, parameters=(*plan.parameters, aside))
+    step = Step(network, plan, CPU, static=True)
+    step.begin_(1)
+    train(step, steps=2)
+    assert step.without_gradient() == ["head.aside"]
+    assert torch.equal(network.head.aside, torch.ones(3)), "no weight decay either, as in plain PyTorch"

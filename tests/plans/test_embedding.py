@@ -1,0 +1,130 @@
+"""The embedding point: which stage a head reads, and how, against networks put together by hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Cli
+from toy_training import training
+
+from tlkit.errors import RecipeError, WeightsError
+from tlkit.network import network, weights
+from tlkit.network.network import Network
+from tlkit.plugin import Backbone, Head, registry
+
+
+def built(
+    name: str, stage: str | None, *, pooled: bool = True, size: int = 64, kind: str = "linear"
+) -> tuple[Network, Backbone]:
+    backbone, head = registry.get(Backbone, name).until(stage, pooled=pooled), registry.get(Head, kind)
+    made = network.build(backbone, head, classes=5, backbone_options=None, head_options=head.options(), seed=0, image_size=size)
+    return made.eval(), backbone
+
+
+@pytest.mark.parametrize(
+    ("stage", "pooled", "features"),
+    [
+        ("fc7", True, 4096),
+        ("fc6", True, 4096),
+        ("conv5", True, 256),
+        ("conv5", False, 256 * 1 * 1),
+        ("conv3", True, 384),
+        ("conv3", False, 384 * 3 * 3),
+        (None, False, 4096),
+    ],
+)
+def test_alexnets_embeddings_are_torchvisions(tmp_path: Path, stage: str | None, pooled: bool, features: int) -> None:
+    from torchvision.models import alexnet
+
+    theirs = alexnet(weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "alexnet.pth")
+    mine, backbone = built("alexnet", stage, pooled=pooled)
+    assert mine.head.weight.shape == (5, features)
+    weights.load_(mine, tmp_path / "alexnet.pth", backbone=backbone, name="alexnet")
+    last = {"conv3": 8, "conv5": 13}.get(stage or "", 13)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs.features[:last](x)
+        if stage in ("fc6", "fc7", None):
+            expected = theirs.classifier[: 3 if stage == "fc6" else 6](torch.flatten(theirs.avgpool(expected), 1))
+        elif pooled:
+            expected = expected.mean((2, 3))
+        found = mine.read(mine.run(x))
+        assert torch.allclose(found, torch.flatten(expected, 1), atol=1e-6)
+        assert torch.allclose(mine(x), torch.nn.functional.linear(found, mine.head.weight, mine.head.bias), atol=1e-6)
+
+
+def test_what_lies_behind_is_neither_loaded_nor_owned(tmp_path: Path) -> None:
+    from torchvision.models import inception_v3
+
+    with torch.device("meta"):
+        names = set(inception_v3(weights=None, init_weights=False).state_dict())
+    mine, backbone = built("inception_v3", "Mixed_5d", size=80)
+    held = {name for name in mine.tensors() if not name.startswith("head.")}
+    assert held < names
+    assert not any(name.startswith(("Mixed_6", "Mixed_7", "AuxLogits", "fc.")) for name in held)
+    assert not backbone.taps, "the auxiliary classifier reads a stage behind it"
+
+
+def test_a_file_that_lacks_a_needed_tensor_is_still_refused(tmp_path: Path) -> None:
+    from torchvision.models import alexnet
+
+    tensors = alexnet(weights=None).state_dict()
+    del tensors["features.3.weight"]
+    torch.save(tensors, tmp_path / "alexnet.pth")
+    mine, backbone = built("alexnet", "conv3")
+    with pytest.raises(WeightsError, match=r"missing: features\.3\.weight"):
+        weights.load_(mine, tmp_path / "alexnet.pth", backbone=backbone, name="alexnet")
+
+
+@pytest.mark.parametrize("pooled", ["true", "false"])
+@pytest.mark.parametrize("freeze", ["{}", "{backbone=true}"])
+def test_a_head_on_an_inner_stage_trains_alike_stored_and_computed(toy_recipe: Path, pooled: str, freeze: str) -> None:
+    from dataclasses import replace
+
+    from tlkit.plans.plan import Plan
+
+    def without_stores(plan: Plan) -> Plan:
+        fixed = [phase.fixed and replace(phase.fixed, train=None, evaluation=None) for phase in plan.phases]
+        return replace(plan, phases=tuple(replace(phase, fixed=each) for phase, each in zip(plan.phases, fixed, strict=True)))
+
+    settings = ["head.embed=block1", f"head.pooled={pooled}", f"freeze={freeze}"]
+    one, other = training(toy_recipe, *settings), training(toy_recipe, *settings, change=without_stores)
+    assert one.network.head.weight.shape == (4, 8 if pooled == "true" else 8 * 8 * 8)
+    assert [stage.name for stage in one.plan.stages] == ["stem", "block1", "head"]
+    for mine in (one, other):
+        assert all(epoch.train["loss"] > 0 for epoch in mine.fit.epochs())
+    left, right = one.network.tensors(), other.network.tensors()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_runs_with_an_embedding_point_are_predicted_with_and_begun_from(run: Cli, toy_recipe: Path) -> None:
+    assert run("apply", toy_recipe, "--set", "schedule.epochs=1")[0] == 0
+    (whole,) = (toy_recipe.parent / "runs" / "toy").glob("main-*")
+    code, _, error = run(
+        "apply", toy_recipe, "--set", "name=second", "--set", f"backbone.weights=run:{whole}", "--set", "head.embed=block1",
+        "--set", "head.pooled=false", "--set", "schedule.epochs=1", "--set", "freeze={backbone=true}",
+    )  # fmt: skip
+    assert code == 0, error
+    (folder,) = (toy_recipe.parent / "runs" / "second").glob("main-*")
+    first, second = (weights.read(each / "weights.safetensors") for each in (whole, folder))
+    assert torch.equal(first["block1.0.weight"], second["block1.0.weight"])
+    assert not any(name.startswith("block2") for name in second)
+    from tlkit.run import prediction
+
+    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    assert predictor.network.head.weight.shape == (4, 512)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["head.embed=block9"], 'head.embed: toy has no stage "block9"'),
+        (["head.kind=conv", "head.pooled=false"], "head.pooled: is false, but a conv head reads the feature map itself"),
+        (["head.embed=block1", "freeze={block2=true}"], 'freeze.block2: toy has no stage "block2"'),
+    ],
+)
+def test_what_does_not_go_together_is_a_message(toy_recipe: Path, settings: list[str], words: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        training(toy_recipe, *settings)
+    assert words in str(error.value)

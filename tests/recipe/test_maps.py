@@ -1,0 +1,319 @@
+"""The rules of the two maps: every parameter owned once, the most specific key wins, the order of keys never matters."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tlkit.plugin import Backbone, registry
+from tlkit.recipe import maps, parsing
+from tlkit.recipe.maps import Parameter, divide, names_only
+from tlkit.recipe.tables import Rate, Until
+
+# As a torchvision network has them: a stage named as its module, a stage of two modules, modules "1" and "10", a deep module.
+STAGES = {"stem": ("conv1", "bn1"), "features": ("features.1", "features.10"), "layer1": ("layer1",)}
+NAMES = {
+    "conv1.weight": "stem", "bn1.weight": "stem", "bn1.bias": "stem",
+    "features.1.weight": "features", "features.10.weight": "features", "features.10.bias": "features",
+    "layer1.0.conv1.weight": "layer1", "layer1.0.bn1.weight": "layer1", "layer1.1.conv1.weight": "layer1",
+    "layer1.1.downsample.0.weight": "layer1", "head.0.weight": "head", "head.0.bias": "head", "head.2.weight": "head",
+}  # fmt: skip
+PARAMETERS = [Parameter(name, stage) for name, stage in NAMES.items()]
+ORDER = tuple(STAGES)
+
+
+def said_by_the_rules(keys: Mapping[str, Any], name: str) -> str | None:
+    """Rule 2 word by word: the module paths of a parameter from the deepest up, then its stage or head, then the backbone."""
+    parts, stage = name.split("."), NAMES[name]
+    paths = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    reserved = {*STAGES, "head", "backbone"}
+    candidates = [*(path for path in paths if path not in reserved), stage, *([] if stage == "head" else ["backbone"])]
+    return next((key for key in candidates if key in keys), None)
+
+
+PATHS = sorted({".".join(name.split(".")[:end]) for name in NAMES for end in range(1, 6)} | {"backbone", *STAGES})
+FREEZES = st.dictionaries(st.sampled_from(PATHS), st.booleans() | st.builds(Until, epochs=st.integers(1, 6)), max_size=6)
+RATES = st.dictionaries(st.sampled_from(PATHS), st.sampled_from([1e-3, 1.0]) | st.builds(Rate, lr=st.just(0.5)), max_size=6)
+EPOCHS = 4
+
+
+@settings(deadline=None)
+@given(freeze=FREEZES, rates=RATES)
+def test_every_parameter_is_owned_once_and_by_the_most_specific_key(
+    freeze: dict[str, bool | Until], rates: dict[str, float | Rate]
+) -> None:
+    divided = divide(PARAMETERS, ORDER, freeze, rates, epochs=EPOCHS)
+    assert [owned.parameter for owned in divided.parameters] == PARAMETERS
+    for owned in divided.parameters:
+        name = owned.parameter.name
+        assert owned.group == said_by_the_rules(rates, name)
+        key = said_by_the_rules(freeze, name)
+        value = freeze[key] if key is not None else False
+        if isinstance(value, Until):
+            assert owned.trains_from == (value.epochs if value.epochs < EPOCHS else None)
+        else:
+            assert owned.trains_from == (None if value else 0)
+
+
+@settings(deadline=None)
+@given(freeze=FREEZES, rates=RATES, data=st.data())
+def test_the_order_of_keys_never_matters(
+    freeze: dict[str, bool | Until], rates: dict[str, float | Rate], data: st.DataObject
+) -> None:
+    turned_freeze = dict(data.draw(st.permutations(list(freeze.items()))))
+    turned_rates = dict(data.draw(st.permutations(list(rates.items()))))
+    divided = divide(PARAMETERS, ORDER, freeze, rates, epochs=EPOCHS)
+    turned = divide(PARAMETERS, ORDER, turned_freeze, turned_rates, epochs=EPOCHS)
+    assert divided.parameters == turned.parameters
+    assert sorted(divided.unused) == sorted(turned.unused)
+
+
+@settings(deadline=None)
+@given(base=FREEZES, arm=st.none() | FREEZES)
+def test_an_arm_replaces_a_map_whole_or_keeps_it(base: dict[str, bool | Until], arm: dict[str, bool | Until] | None) -> None:
+    def toml(freeze: Mapping[str, bool | Until]) -> dict[str, Any]:
+        return {key: {"epochs": value.epochs} if isinstance(value, Until) else value for key, value in freeze.items()}
+
+    tables: dict[str, Any] = {
+        "format": 1, "name": "x", "backbone": {"name": "toy", "weights": "none"}, "data": {"name": "synthetic"},
+        "freeze": toml(base), "arms": {"a": {} if arm is None else {"freeze": toml(arm)}, "b": {}},
+    }  # fmt: skip
+    arms = parsing.build(tables, where="r.toml").arms
+    assert arms["a"].freeze == (base if arm is None else arm)
+    assert arms["b"].freeze == base
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "winner"),
+    [
+        (["features.1"], "features.1.weight", "features.1"),
+        (["features.1"], "features.10.weight", None),
+        (["layer1.0"], "layer1.1.conv1.weight", None),
+        (["conv"], "conv1.weight", None),
+        (["backbone", "layer1"], "layer1.0.bn1.weight", "layer1"),
+        (["backbone", "layer1", "layer1.0"], "layer1.0.bn1.weight", "layer1.0"),
+        (["layer1.0.conv1", "layer1.0"], "layer1.0.conv1.weight", "layer1.0.conv1"),
+        (["layer1.0.conv1", "layer1.0"], "layer1.0.bn1.weight", "layer1.0"),
+        (["layer1.0.conv1.weight", "layer1.0.conv1"], "layer1.0.conv1.weight", "layer1.0.conv1.weight"),
+        (["stem", "conv1"], "conv1.weight", "conv1"),
+        (["backbone"], "head.0.weight", None),
+        (["backbone", "head"], "head.2.weight", "head"),
+        (["head", "head.0"], "head.0.bias", "head.0"),
+        (["head", "head.0"], "head.2.weight", "head"),
+        ([], "conv1.weight", None),
+    ],
+)
+def test_most_specific_key_wins(keys: list[str], name: str, winner: str | None) -> None:
+    for order in itertools.permutations(keys):
+        assert maps.winner(order, Parameter(name, NAMES[name]), ORDER) == winner
+
+
+def test_frozen_says_whether_and_the_rate_how_fast_and_neither_implies_the_other() -> None:
+    divided = divide(PARAMETERS, ORDER, {"stem": True}, {"backbone": 1.0}, epochs=2)
+    stem = [owned for owned in divided.parameters if owned.parameter.stage == "stem"]
+    head = [owned for owned in divided.parameters if owned.parameter.stage == "head"]
+    assert {(owned.trains_from, owned.group) for owned in stem} == {(None, "backbone")}
+    assert {(owned.trains_from, owned.group) for owned in head} == {(0, None)}
+
+
+def test_false_thaws_what_a_broader_key_froze() -> None:
+    divided = divide(PARAMETERS, ORDER, {"backbone": True, "layer1": False, "layer1.0": Until(epochs=1)}, {}, epochs=2)
+    trains = {owned.parameter.name: owned.trains_from for owned in divided.parameters}
+    assert trains["bn1.bias"] is None
+    assert trains["layer1.1.conv1.weight"] == 0
+    assert trains["layer1.0.bn1.weight"] == 1
+
+
+def test_phases_change_at_the_epochs_of_the_freeze_map_alone() -> None:
+    freeze = {"stem": Until(epochs=3), "features": Until(epochs=1), "layer1": Until(epochs=9), "head": Until(epochs=3)}
+    assert divide(PARAMETERS, ORDER, freeze, {}, epochs=9).boundaries() == (0, 1, 3)
+    assert divide(PARAMETERS, ORDER, {"stem": True}, {}, epochs=9).boundaries() == (0,)
+
+
+def said(freeze: Mapping[str, bool | Until], rates: Mapping[str, float | Rate], epochs: int = 4) -> list[str]:
+    divided = divide(PARAMETERS, ORDER, freeze, rates, epochs=epochs)
+    return [str(each) for each in maps.problems(divided, stages=ORDER, freeze=freeze, rates=rates, backbone="net")]
+
+
+def test_right_maps_have_no_problem() -> None:
+    assert said({"stem": True}, {"features": 1.0, "layer1": 1.0, "head": 1.0}) == []
+
+
+def test_every_stage_that_trains_without_a_rate_is_said_with_its_tensors() -> None:
+    found = said({"features": Until(epochs=1)}, {"layer1.0": 1.0, "head": 1.0})
+    assert [each.partition("\n")[0] for each in found] == [
+        "lr_groups: stem trains but has no rate (3 tensors).",
+        "lr_groups: features trains but has no rate (3 tensors).",
+        "lr_groups: layer1 trains but has no rate (2 tensors).",
+    ]
+    assert "lr_groups.layer1 = 1e-3" in found[2]
+    assert "freeze.layer1 = true" in found[2]
+
+
+def test_backbone_without_any_rate_is_said_once() -> None:
+    (found,) = said({}, {"head": 1.0})
+    assert found.startswith("lr_groups: backbone trains but has no rate (10 tensors).")
+    assert "lr_groups.backbone = 1e-3" in found
+
+
+def test_path_above_several_stages_is_refused() -> None:
+    parameters = [Parameter("blocks.0.weight", "early"), Parameter("blocks.1.weight", "late"), Parameter("head.weight", "head")]
+    freeze, rates = {"blocks": True}, {"head": 1.0}
+    divided = divide(parameters, ["early", "late"], freeze, rates, epochs=1)
+    (found,) = maps.problems(divided, stages=["early", "late"], freeze=freeze, rates=rates, backbone="net")
+    assert found.problem == "freeze.blocks: lies above several stages: early, late."
+
+
+def test_what_never_trains_needs_no_rate() -> None:
+    assert said({"backbone": True, "layer1": Until(epochs=4)}, {"head": 1.0}, epochs=4) == []
+    assert len(said({"backbone": True, "layer1": Until(epochs=4)}, {"head": 1.0}, epochs=5)) == 1
+
+
+@pytest.mark.parametrize("table", ["freeze", "lr_groups"])
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("layr1", [": net has no stage", 'did you mean "layer1"?', "stages: stem, features, layer1"]),
+        ("features.2", ["owns no parameter of net", 'did you mean "features.1"?']),
+        ("layer1.0.conv2", ["owns no parameter of net", 'did you mean "layer1.0.conv1"?']),
+        ("conv1.", ["owns no parameter of net"]),
+        ("zzz", ['net has no stage "zzz"', "stages: stem, features, layer1"]),
+        ("", ['net has no stage ""']),
+    ],
+)
+def test_key_that_owns_no_parameter_is_said_with_the_nearest(table: str, key: str, words: list[str]) -> None:
+    rates: dict[str, float | Rate] = {"backbone": 1.0, "head": 1.0}
+    (found,) = said({key: True}, rates) if table == "freeze" else said({}, rates | {key: 1.0})
+    assert found.startswith(f"{table}.")
+    assert [word for word in words if word not in found] == []
+
+
+def test_nothing_to_train_is_said() -> None:
+    (found,) = said({"backbone": True, "head": Until(epochs=4)}, {}, epochs=4)
+    assert "nothing trains" in found
+
+
+@pytest.mark.parametrize(
+    ("freeze", "rates", "line"),
+    [
+        ({"stem": True}, {"stem": 1.0}, "lr_groups.stem: all of it is frozen"),
+        ({"backbone": True}, {"layer1.0": 1.0}, 'lr_groups."layer1.0": all of it is frozen'),
+        ({}, {"stem": 1.0, "conv1": 1.0, "bn1": 1.0}, "lr_groups.stem: more specific keys cover all of it"),
+        ({"layer1": True, "layer1.0": False, "layer1.1": False}, {}, "freeze.layer1: more specific keys cover all of it"),
+        ({"stem": Until(epochs=4)}, {}, "freeze.stem: its 4 epochs are the whole run of 4; it never trains"),
+        ({"features.1": Until(epochs=5)}, {}, 'freeze."features.1": its 5 epochs are the whole run of 4; it never trains'),
+    ],
+)
+def test_what_has_no_effect_is_said(freeze: dict[str, bool | Until], rates: dict[str, float | Rate], line: str) -> None:
+    assert divide(PARAMETERS, ORDER, freeze, rates, epochs=4).unused == (line,)
+
+
+def test_rate_of_what_trains_in_part_is_used() -> None:
+    assert divide(PARAMETERS, ORDER, {"layer1.0": True}, {"layer1": 1.0}, epochs=4).unused == ()
+
+
+def test_rate_of_what_trains_later_is_used() -> None:
+    assert divide(PARAMETERS, ORDER, {"stem": Until(epochs=1)}, {"stem": 1.0, "backbone": 1.0}, epochs=2).unused == ()
+
+
+# names only: what `validate` knows without building a network
+
+
+def verdicts(
+    parameters: Sequence[Parameter],
+    backbone: Backbone,
+    freeze: Mapping[str, bool | Until],
+    rates: Mapping[str, float | Rate],
+    *,
+    real: bool,
+) -> set[str]:
+    """First lines of the problems, without the counts that only real parameters have."""
+    stages = tuple(backbone.stages)
+    divided = divide(parameters, stages, freeze, rates, epochs=EPOCHS)
+    found = maps.problems(divided, stages=stages, freeze=freeze, rates=rates, backbone="net", tensors=real)
+    return {each.problem.partition(" (")[0].rstrip(".") for each in found}
+
+
+def real_parameters(name: str) -> tuple[Backbone, list[Parameter]]:
+    """Parameters by torch's own `named_parameters` of the library's network, the classifier as the head."""
+    backbone = registry.get(Backbone, name)
+    if name == "toy":
+        from tlkit_toy_build import ToyNet
+
+        library: Any = ToyNet()
+    else:
+        import torchvision
+
+        library = getattr(torchvision.models, name)()
+    owner = {module: stage for stage, modules in backbone.stages.items() for module in modules}
+    parameters = [
+        Parameter(full, owner[full.partition(".")[0]]) for full, _ in library.named_parameters() if not full.startswith("fc.")
+    ]
+    return backbone, [*parameters, Parameter("head.weight", "head"), Parameter("head.bias", "head")]
+
+
+TOY_KEYS = [
+    "backbone",
+    "head",
+    "stem",
+    "block1",
+    "block2",
+    "conv1",
+    "bn1",
+    "block1.0",
+    "block1.1",
+    "block2.0",
+    "block2.1",
+    "stme",
+    "conv",
+]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    freeze=st.dictionaries(st.sampled_from(TOY_KEYS), st.booleans() | st.builds(Until, epochs=st.integers(1, 5)), max_size=5),
+    rates=st.dictionaries(st.sampled_from(TOY_KEYS), st.just(1.0), max_size=6),
+)
+def test_what_names_refuse_the_real_network_refuses_too(
+    freeze: dict[str, bool | Until], rates: dict[str, float | Rate]
+) -> None:
+    """And where no key reaches below a module, the other way round."""
+    backbone, parameters = real_parameters("toy")
+    real = verdicts(parameters, backbone, freeze, rates, real=True)
+    names = verdicts(names_only(backbone.stages, freeze, rates), backbone, freeze, rates, real=False)
+    assert names <= real
+    if not any("." in key for key in (*freeze, *rates)):
+        assert names == real
+
+
+@pytest.mark.parametrize("name", ["toy", "resnet18"])
+@pytest.mark.parametrize(
+    ("freeze", "rates"),
+    [
+        ({}, {}),
+        ({}, {"backbone": 1.0, "head": 1.0}),
+        ({"stem": True}, {"head": 1.0}),
+        ({"conv1": True}, {"bn1": 1.0, "head": 1.0}),
+        ({"backbone": True, "head": True}, {}),
+        ({"head": True}, {"bn1": 1.0, "bm1": 1.0}),
+        ({"stem": Until(epochs=2)}, {"backbone": 1.0}),
+    ],
+)
+def test_names_agree_with_the_real_parameters(
+    name: str, freeze: dict[str, bool | Until], rates: dict[str, float | Rate]
+) -> None:
+    backbone, parameters = real_parameters(name)
+    names = verdicts(names_only(backbone.stages, freeze, rates), backbone, freeze, rates, real=False)
+    assert names == verdicts(parameters, backbone, freeze, rates, real=True)
+
+
+@settings(deadline=None)
+@given(freeze=FREEZES, rates=RATES)
+def test_stand_ins_are_one_of_a_name(freeze: dict[str, bool | Until], rates: dict[str, float | Rate]) -> None:
+    stand_ins = names_only(STAGES, freeze, rates)
+    assert len({each.name for each in stand_ins}) == len(stand_ins)
+    assume(freeze or rates)
+    assert {each.stage for each in stand_ins} == {*STAGES, "head"}

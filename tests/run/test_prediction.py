@@ -1,0 +1,292 @@
+"""tlkit predict: class and probability of images, as plain PyTorch works them out from the same files."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TOY_RECIPE, Cli
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+from tlkit_toy_build import ToyNet
+from torchvision.transforms import v2
+
+from tlkit import api
+from tlkit.errors import ImageError, TlkitError
+from tlkit.reports import tables
+from tlkit.run import prediction
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def _pictures(folder: Path, count: int) -> None:
+    draw = np.random.default_rng(count)
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            level = np.roll([60, 120, 200], label)
+            pixels = (level + draw.integers(-50, 50, (22 + index, 30, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """runs/toy of two arms on a folder of images that is gone since; tests only read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    text = TOY_RECIPE.replace('"synthetic"', '"folder"')
+    options = text[text.index("[data.options]") : text.index("[lr_groups]")]
+    recipe = folder / "toy.toml"
+    recipe.write_text(
+        text.replace(options, 'crop = 0.8\n[data.options]\npath = "images"\n\n')
+        + "\n[arms.slow]\nlr_groups = { backbone = 1e-7, head = 1e-7 }\n[arms.quick]\n"
+    )
+    _pictures(folder / "images", 12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        applied = api.apply(recipe, ["schedule.epochs=4"], runs=folder / "runs")
+        shutil.rmtree(folder / "images")
+        recipe.unlink()
+        yield applied.folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    """New pictures: of several sizes, grey, transparent, turned by EXIF."""
+    _pictures(tmp_path / "new", 1)
+    paths = [tmp_path / "new" / name / "0.png" for name in CLASSES]
+    Image.open(paths[0]).convert("L").save(tmp_path / "grey.png")
+    Image.open(paths[1]).convert("RGBA").resize((40, 25)).save(tmp_path / "with space.png")
+    turned = Image.open(paths[2])
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    return [*paths, tmp_path / "grey.png", tmp_path / "with space.png", tmp_path / "turned.jpg"]
+
+
+def _run(recipe_folder: Path, arm: str) -> Path:
+    (folder,) = (path.parent for path in recipe_folder.glob(f"{arm}-*/result.json"))
+    return folder
+
+
+def _expected(folder: Path, images: list[Path]) -> torch.Tensor:
+    """Probabilities (N, 3) by torchvision's transforms and the "library's" own network."""
+    net = ToyNet(3)
+    net.load_state_dict(load_file(folder / "weights.safetensors"))
+    net.eval()
+    prepare = v2.Compose([v2.Resize(20), v2.CenterCrop(16)])  # 16 / 0.8
+    rows = []
+    for path in images:
+        image = Image.open(path)
+        if path.suffix == ".jpg":
+            image = image.transpose(Image.Transpose.ROTATE_270)  # what EXIF's orientation 6 asks for
+        pixels = torch.from_numpy(np.array(prepare(image.convert("RGB")))).permute(2, 0, 1).float() / 255
+        with torch.no_grad():
+            rows.append(torch.softmax(net(((pixels - 0.5) / 0.5)[None]), 1)[0])
+    return torch.stack(rows)
+
+
+def test_json_gives_every_class_as_plain_pytorch_does(finished: Path, images: list[Path], run: Cli) -> None:
+    folder = _run(finished, "quick")
+    code, output, text = run("predict", folder, *images, "--json")
+    assert (code, text) == (0, "")
+    rows = json.loads(output)
+    assert [row["image"] for row in rows] == [str(path) for path in images]
+    for row, expected in zip(rows, _expected(folder, images), strict=True):
+        found = row["probabilities"]
+        assert set(found) == set(CLASSES)
+        assert [found[name] for name in CLASSES] == pytest.approx(expected.tolist(), abs=1e-5)
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+        assert sum(found.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_table_shows_class_and_probability(finished: Path, images: list[Path], run: Cli) -> None:
+    folder = _run(finished, "quick")
+    code, output, _ = run("predict", folder, images[0])
+    assert code == 0
+    best = _expected(folder, images[:1])[0]
+    (line,) = [line for line in output.splitlines() if "0.png" in line]
+    assert str(images[0]) in line
+    assert CLASSES[int(best.argmax())] in line
+    assert f"{float(best.max()):.1%}" in line
+    assert sum(name in line.replace(str(images[0]), "") for name in CLASSES) == 1
+
+
+def test_long_path_is_whole_where_there_is_no_terminal(finished: Path, images: list[Path], run: Cli) -> None:
+    path = images[0].parent
+    for _ in range(3):
+        path /= "[red]n" * 30
+    path.mkdir(parents=True)
+    shutil.copy(images[0], path)
+    code, output, _ = run("predict", finished, path / images[0].name)
+    assert code == 0
+    (line,) = [line for line in output.splitlines() if "%" in line]
+    assert line.startswith(f"{path / images[0].name}   ")
+
+
+def test_narrow_terminal_cuts_nothing() -> None:
+    console = Console(width=30, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(tables.predictions([("i" * 70, [("c" * 50, 0.999)])]))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert (text.count("i"), text.count("c"), "99.9%" in text) == (70 + len("iii"), 50 + len("c"), True)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_path_that_is_not_utf_8_is_shown_with_its_bytes(
+    finished: Path, images: list[Path], run: Cli, options: list[str]
+) -> None:
+    path = Path(os.fsdecode(os.fsencode(images[0].parent) + b"/i\xff.png"))
+    shutil.copy(images[0], path)
+    code, output, text = run("predict", finished, path, *options)
+    assert (code, text) == (0, "")
+    shown = json.loads(output)[0]["image"] if options else output
+    assert r"/i\udcff.png" in shown
+
+
+@pytest.mark.parametrize(("top", "shown"), [(2, 2), (3, 3), (99, 3)])
+def test_top_shows_as_many_classes(finished: Path, images: list[Path], run: Cli, top: int, shown: int) -> None:
+    code, output, _ = run("predict", _run(finished, "quick"), images[0], "--top", top)
+    assert code == 0
+    assert sum(name in output.replace(str(images[0]), "") for name in CLASSES) == shown
+
+
+def test_folder_of_a_recipe_means_its_best_run(finished: Path, images: list[Path]) -> None:
+    accuracy = {
+        arm: json.loads((_run(finished, arm) / "result.json").read_text())["validation"]["accuracy"]
+        for arm in ("quick", "slow")
+    }
+    assert accuracy["quick"] > accuracy["slow"]
+    cpu = torch.device("cpu")
+    for arm, expected in ((None, "quick"), ("quick", "quick"), ("slow", "slow")):
+        found = prediction.load(finished, arm=arm, device=cpu).predict(images)
+        assert torch.allclose(torch.from_numpy(found), _expected(_run(finished, expected), images), atol=1e-5)
+
+
+def test_embedding_is_the_pooled_output_of_the_last_stage(finished: Path, images: list[Path]) -> None:
+    folder = _run(finished, "quick")
+    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    state = load_file(folder / "weights.safetensors")
+    logits = torch.from_numpy(predictor.embed(images)) @ state["fc.weight"].T + state["fc.bias"]
+    assert torch.allclose(torch.softmax(logits, 1), _expected(folder, images), atol=1e-5)
+
+
+def test_no_images_are_no_rows(finished: Path) -> None:
+    predictor = prediction.load(finished, arm=None, device=torch.device("cpu"))
+    assert predictor.predict([]).shape == (0, 3)
+    assert predictor.embed([]).shape == (0, 16)
+
+
+def test_order_and_batches_change_nothing(finished: Path, images: list[Path]) -> None:
+    predictor = prediction.load(finished, arm=None, device=torch.device("cpu"))
+    many = predictor.predict(images * 7)  # more than a batch of 16
+    assert len(many) == 42
+    np.testing.assert_allclose(many[::-1], predictor.predict((images * 7)[::-1]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"no picture", "is not an image"), (b"", "is not an image"), (None, "there is no such file")]
+)
+def test_file_that_is_no_image_is_named(
+    finished: Path, images: list[Path], run: Cli, content: bytes | None, words: str
+) -> None:
+    bad = images[0].with_name("bad.png")
+    if content is not None:
+        bad.write_bytes(content)
+    code, output, text = run("predict", finished, images[0], bad)
+    assert (code, output) == (1, "")
+    assert text.startswith(f"{bad}: {words}")
+    assert "Traceback" not in text
+
+
+def test_truncated_image_is_an_error_not_half_a_picture(finished: Path, images: list[Path]) -> None:
+    images[0].write_bytes(images[0].read_bytes()[:-200])
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        prediction.load(finished, arm=None, device=torch.device("cpu")).predict(images)
+
+
+def test_folder_given_as_an_image_is_an_error(finished: Path, run: Cli, tmp_path: Path) -> None:
+    code, output, text = run("predict", finished, tmp_path)
+    assert (code, output) == (1, "")
+    assert str(tmp_path) in text
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("nowhere", "nowhere: there is no such run folder"),
+        (".", "holds no finished run"),
+        ("a.png", "there is no such run folder"),
+    ],
+)
+def test_wrong_run_is_a_message(run: Cli, tmp_path: Path, path: str, words: str) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    code, output, text = run("predict", path, "a.png")
+    assert (code, output) == (1, "")
+    assert words in text
+
+
+def test_wrong_arm_is_a_message_that_names_the_arms(finished: Path, run: Cli, images: list[Path]) -> None:
+    code, _, text = run("predict", finished, images[0], "--arm", "fast")
+    assert code == 1
+    assert 'no finished run of arm "fast"' in text
+    assert "arms: quick, slow" in text
+
+
+def test_arm_of_a_run_that_is_another_arm_is_an_error(finished: Path) -> None:
+    with pytest.raises(TlkitError, match='is a run of arm "quick"'):
+        prediction.load(_run(finished, "quick"), arm="slow", device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "weights.safetensors", "resolved.toml"])
+def test_damaged_run_is_a_message_that_names_the_file(
+    finished: Path, tmp_path: Path, run: Cli, images: list[Path], name: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(_run(finished, "quick"), copy)
+    (copy / name).write_bytes(b"\x00\x01 = [")
+    code, output, text = run("predict", copy, images[0])
+    assert (code, output) == (1, "")
+    assert name in text.splitlines()[0]
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("classes =", "clas ="), ("image_size = 16", 'image_size = "x"'), ("[input]", "[in]"), ('"rgb"', '"gbr"')]
+)
+def test_resolved_toml_without_what_is_needed_is_damaged(finished: Path, tmp_path: Path, old: str, new: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(_run(finished, "quick"), copy)
+    text = (copy / "resolved.toml").read_text()
+    assert old in text
+    (copy / "resolved.toml").write_text(text.replace(old, new))
+    with pytest.raises(TlkitError, match=r"resolved\.toml: is damaged"):
+        prediction.load(copy, arm=None, device=torch.device("cpu"))
+
+
+def test_weights_of_another_network_are_refused(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(_run(finished, "quick"), copy)
+    text = (copy / "resolved.toml").read_text()
+    (copy / "resolved.toml").write_text(text.replace('"ant",', '"ant", "asp",'))
+    with pytest.raises(TlkitError, match="does not fit this run's network") as error:
+        prediction.load(copy, arm=None, device=torch.device("cpu"))
+    assert "head.weight is (3, 16)" in str(error.value)
+
+
+@pytest.mark.parametrize("split", ["fractions=[0.5, 0.2, 0.3]", "train_per_class=4", "validation=0.0"])
+def test_a_run_of_any_split_can_be_asked(split: str, toy_recipe: Path, tmp_path: Path, run: Cli) -> None:
+    """What the run wrote of its recipe is a recipe."""
+    key, _, value = split.partition("=")
+    applied = api.apply(toy_recipe, [f"data.split.{key}={value}", "schedule.epochs=1"], runs=tmp_path / "runs")
+    _pictures(tmp_path / "new", 1)
+    code, output, text = run("predict", applied.folder, tmp_path / "new" / "ant" / "0.png", "--json")
+    assert (code, text) == (0, "")
+    assert sum(json.loads(output)[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert run("validate", next(applied.folder.glob("main-*")) / "recipe.toml")[0] == 0

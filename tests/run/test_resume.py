@@ -1,0 +1,311 @@
+"""A run that was stopped, however, goes on to the same bits as one that never was."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tomli_w
+import torch
+from conftest import TOY, TOY_RECIPE
+from safetensors.torch import load_file, save_file
+from toy_signals import SignalAfter
+
+from tlkit import api
+from tlkit.cli import app
+from tlkit.errors import Interrupted, RunFolderError
+from tlkit.record import run_folder
+from tlkit.record.formats import Form, Kept
+from tlkit.run import signals
+
+KINDS = {
+    "adamw with dropout": ("head.options.dropout=0.3",),
+    "adam, one cycle, smoothed, batch size auto": (
+        "optimizer.name=adam", "schedule={name='one_cycle', epochs=3}", "loss.label_smoothing=0.1", "data.batch_size=auto",
+    ),
+    "sgd, nesterov, clipped, accumulated, warmed up": (
+        "optimizer.name=sgd", "optimizer.nesterov=true", "optimizer.clip_norm=0.5", "optimizer.accumulate=2",
+        "schedule.warmup_epochs=1.5", "head.options.dropout=0.3",
+    ),
+    "augmented, no validation images": (
+        "data.augment=['random_crop', 'hflip']", "data.image_size=14", "data.split.validation=0.0",
+    ),
+    "phases": ("freeze.stem=true", "freeze.block1={epochs=2}", "freeze.backbone={epochs=1}"),
+    "early stopping": ("early_stopping.patience=1", "data.options.noise=2.0", "schedule={name='constant', epochs=12}"),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the picture, which takes longer than the training; test_apply looks at it."""
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of runs with one of the toy recipe, stopped after its first epoch; tests copy it."""
+    folder = tmp_path_factory.mktemp("begun")
+    (folder / "toy.toml").write_text(TOY_RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        with pytest.raises(Interrupted):
+            api.apply(folder / "toy.toml", runs=folder / "runs", observer=SignalAfter(1))
+        yield folder / "runs"
+
+
+@pytest.fixture
+def stopped(toy_recipe: Path, begun: Path) -> Path:
+    """The folder of a run of the toy recipe that was stopped after its first epoch."""
+    return _folder(shutil.copytree(begun, toy_recipe.parent / "runs"))
+
+
+def _folder(runs: Path) -> Path:
+    (folder,) = (path.parent for path in runs.glob("*/*/resolved.toml"))
+    return folder
+
+
+def _result(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def _metrics(folder: Path) -> list[dict]:
+    """Every line without what a clock says."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines]
+
+
+def _assert_same(folder: Path, reference: Path) -> None:
+    for name in ("weights.safetensors", "checkpoint/state.safetensors"):
+        ours, theirs = load_file(folder / name), load_file(reference / name)
+        assert ours.keys() == theirs.keys()
+        for key, tensor in ours.items():
+            assert torch.equal(tensor, theirs[key]), f"{name}: {key}"
+    assert _metrics(folder) == _metrics(reference)
+    assert {**_result(folder), "seconds": 0} == {**_result(reference), "seconds": 0}
+    for name in ("recipe.toml", "resolved.toml", "plan.json", "split.json"):
+        assert (folder / name).read_text() == (reference / name).read_text()
+
+
+@pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
+def test_stopped_between_epochs_and_continued_gives_the_same_bits(toy_recipe: Path, settings: tuple[str, ...]) -> None:
+    settings, folder = ("schedule.epochs=3", *settings), toy_recipe.parent
+    api.apply(toy_recipe, settings, runs=folder / "whole")
+    with pytest.raises(Interrupted, match="after 1 of"):
+        api.apply(toy_recipe, settings, runs=folder / "stopped", observer=SignalAfter(1))
+    assert len(_metrics(_folder(folder / "stopped"))) == 1
+    torch.rand(3)  # what others draw meanwhile must not matter
+    done = api.apply(toy_recipe, settings, runs=folder / "stopped")
+    assert done.changed
+    assert _result(_folder(folder / "stopped"))["status"] == "finished"
+    _assert_same(_folder(folder / "stopped"), _folder(folder / "whole"))
+
+
+def test_stopped_at_every_epoch_and_within_one_gives_the_same_bits(toy_recipe: Path) -> None:
+    settings, folder = ("schedule.epochs=4", "data.augment=['hflip']"), toy_recipe.parent
+    api.apply(toy_recipe, settings, runs=folder / "whole")
+    for epoch, step in ((1, 2), (1, None), (2, 5), (2, None), (3, 1), (3, None)):
+        with pytest.raises(Interrupted):
+            api.apply(toy_recipe, settings, runs=folder / "stopped", observer=SignalAfter(epoch, step=step))
+    assert len(_metrics(_folder(folder / "stopped"))) == 3
+    api.apply(toy_recipe, settings, runs=folder / "stopped")
+    _assert_same(_folder(folder / "stopped"), _folder(folder / "whole"))
+
+
+def test_early_stopping_ends_a_run_where_no_epoch_was_better(toy_recipe: Path) -> None:
+    api.apply(toy_recipe, KINDS["early stopping"], runs=toy_recipe.parent / "runs")
+    folder = _folder(toy_recipe.parent / "runs")
+    keys = [(line["validation"]["accuracy"], -line["validation"]["loss"]) for line in _metrics(folder)]
+    assert len(keys) < 12
+    assert max(keys[:-1]) >= keys[-1]
+    assert all(keys[index] > max(keys[:index]) for index in range(1, len(keys) - 1)), (
+        "patience is 1: each one before was better"
+    )
+    assert _result(folder)["epochs"] == len(keys)
+    assert _result(folder)["best_epoch"] == len(keys) - 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_is_an_exit_code_and_a_message_of_what_is_saved(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
+) -> None:
+    runs = toy_recipe.parent / "runs"
+    monkeypatch.setattr("tlkit.cli.progress.TerminalObserver.epoch", SignalAfter(2, number=number).epoch)
+    monkeypatch.setattr(sys, "argv", ["tlkit", "apply", str(toy_recipe), "--set", "schedule.epochs=5", "--runs", str(runs)])
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stopped:
+        app.main()
+    assert stopped.value.code == code
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"main, seed 0: stopped by {number.name} after 2 of 5 epochs, which are saved." in output.err
+    assert "run the same command again to continue" in output.err
+    assert signal.getsignal(number) == before
+    result = _result(_folder(runs))
+    assert (result["status"], result["epochs"]) == ("interrupted", 2)
+    recipe = json.loads((runs / "toy" / "result.json").read_text())
+    assert recipe["arms"]["main"]["seeds"]["0"]["status"] == "interrupted"
+    assert recipe["arms"]["main"]["test"] == {}
+
+
+def test_arms_after_the_stopped_one_do_not_begin(toy_recipe: Path) -> None:
+    toy_recipe.write_text(toy_recipe.read_text() + "\n[arms.a]\n[arms.b]\nfreeze = { stem = true }\n")
+    runs = toy_recipe.parent / "runs"
+    with pytest.raises(Interrupted, match="a, seed 0: stopped by SIGTERM after 1 of 2 epochs"):
+        api.apply(toy_recipe, runs=runs, observer=SignalAfter(1))
+    assert [path.name[:4] for path in (runs / "toy").iterdir() if path.is_dir()] == ["a-s0"]
+    result = api.apply(toy_recipe, runs=runs).result
+    assert {arm: run["seeds"]["0"]["status"] for arm, run in result["arms"].items()} == {"a": "finished", "b": "finished"}
+
+
+PROCESS = """
+import os, signal, sys
+from pathlib import Path
+from tlkit import cli
+from tlkit.cli import progress
+def step(self, epoch, step):
+    if (epoch, step) == (2, 3):
+        Path("reached").touch()
+        {act}
+progress.TerminalObserver.step = step
+cli.main()
+"""
+
+
+def _process(recipe: Path, act: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROCESS.format(act=act), "apply", str(recipe), "--set", "schedule.epochs=3"],
+        cwd=recipe.parent, env={**os.environ, "PYTHONPATH": str(TOY)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_process_killed_in_mid_epoch_continues_to_the_same_bits(toy_recipe: Path) -> None:
+    process = _process(toy_recipe, "os.kill(os.getpid(), signal.SIGKILL)")
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    folder = _folder(toy_recipe.parent / "runs")
+    assert _result(folder)["status"] == "running"
+    api.apply(toy_recipe, ["schedule.epochs=3"], runs=toy_recipe.parent / "runs")
+    api.apply(toy_recipe, ["schedule.epochs=3"], runs=toy_recipe.parent / "whole")
+    _assert_same(folder, _folder(toy_recipe.parent / "whole"))
+    assert not [path for path in folder.rglob(".*") if path.name != ".lock"], "nothing that was half written is left"
+
+
+def test_process_stops_when_another_sends_sigterm(toy_recipe: Path) -> None:
+    process = _process(toy_recipe, "import time; time.sleep(0.2)")
+    for _ in range(1200):
+        if (toy_recipe.parent / "reached").exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 143, text
+    assert "stopped by SIGTERM after 1 of 3 epochs, which are saved." in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(("key", "value"), [("threads", 999), ("torch", "1.0"), ("processor", "abacus"), ("arithmetic", "AVX")])
+def test_continued_on_something_else_says_that_it_is_not_exact(
+    toy_recipe: Path, stopped: Path, key: str, value: object
+) -> None:
+    known = tomllib.loads((stopped / "resolved.toml").read_text())
+    known["machine"][key] = value
+    (stopped / "resolved.toml").write_text(tomli_w.dumps(known))
+    observer = SignalAfter(99)
+    done = api.apply(toy_recipe, runs=toy_recipe.parent / "runs", observer=observer)
+    assert done.result["arms"]["main"]["seeds"]["0"]["exact"] is False
+    assert "main, seed 0: continues after epoch 1, not exactly" in " ".join(observer.notes)
+
+
+def test_run_that_another_process_went_on_with_in_another_form_is_left_alone(
+    toy_recipe: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    monkeypatch.setattr(run_folder, "kept", lambda folder: Kept(16, Form("bfloat16")))  # as it was when this process looked
+    with pytest.raises(RunFolderError, match="another process went on with this run meanwhile, in another form"):
+        api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
+    assert {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("stopped")
+def test_continued_here_says_that_it_is_exact(toy_recipe: Path) -> None:
+    observer = SignalAfter(99)
+    done = api.apply(toy_recipe, runs=toy_recipe.parent / "runs", observer=observer)
+    assert done.result["arms"]["main"]["seeds"]["0"]["exact"] is True
+    assert observer.notes == ["main, seed 0: continues after epoch 1"]
+
+
+def test_seconds_of_a_continued_run_are_of_all_its_epochs(toy_recipe: Path, stopped: Path) -> None:
+    api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
+    lines = [json.loads(line) for line in (stopped / "metrics.jsonl").read_text().splitlines()]
+    assert _result(stopped)["seconds"] == pytest.approx(sum(line["seconds"] for line in lines), abs=1e-3)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _no_scores(path: Path) -> None:
+    save_file(load_file(path), path, {"progress": "{}"})
+
+
+def _other_scores(path: Path) -> None:
+    save_file(load_file(path), path, {"progress": "{}", "seconds": "1", "scores": '{"epoch": 1}'})
+
+
+def _no_number(path: Path) -> None:
+    save_file(load_file(path), path, {"progress": "{}", "seconds": "soon", "scores": "{}"})
+
+
+def _no_json(path: Path) -> None:
+    save_file(load_file(path), path, {"progress": "{}", "seconds": "1", "scores": "{"})
+
+
+def _no_tensors(path: Path) -> None:
+    save_file({"network/x": torch.zeros(1)}, path, {"progress": "{}", "seconds": "1", "scores": "{}"})
+
+
+def _no_file(path: Path) -> None:
+    path.write_text("not safetensors")
+
+
+@pytest.mark.parametrize("damage", [_cut, _no_scores, _other_scores, _no_number, _no_json, _no_tensors, _no_file])
+def test_damaged_checkpoint_is_a_message_that_names_it(toy_recipe: Path, stopped: Path, damage: Callable[[Path], None]) -> None:
+    damage(stopped / "checkpoint" / "state.safetensors")
+    weights = (stopped / "weights.safetensors").read_bytes()
+    with pytest.raises(RunFolderError, match=r"state\.safetensors: .*") as error:
+        api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
+    assert "move the run's folder away" in str(error.value)
+    assert error.value.exit_code == 1
+    assert (stopped / "weights.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["half a line", "a line whose checkpoint was never written"])
+def test_metrics_of_an_epoch_that_was_not_saved_are_dropped(toy_recipe: Path, stopped: Path, whole: bool) -> None:
+    path = stopped / "metrics.jsonl"
+    line = path.read_text().replace('"epoch": 1', '"epoch": 2')
+    path.write_text(path.read_text() + (line if whole else line[:20]))
+    api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
+    assert [line["epoch"] for line in _metrics(stopped)] == [1, 2]
+
+
+def test_run_leaves_the_signal_handlers_as_they_were(toy_recipe: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    api.apply(toy_recipe, ["schedule.epochs=1"], runs=toy_recipe.parent / "runs")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_second_signal_stops_at_once() -> None:
+    with signals.watching() as watch:
+        signal.raise_signal(signal.SIGINT)
+        assert watch.signum == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted, match="stopped by SIGINT"):
+            watch()

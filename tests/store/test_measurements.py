@@ -1,0 +1,78 @@
+"""A file of measurements is used whole or not at all, whatever is wrong with it."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tlkit import files
+from tlkit.record.formats import FORMS, Measurements, Timing
+from tlkit.store import measurements
+
+FACTS = {"backbone": "toy"}
+INF = math.inf
+ROWS = tuple(Timing(form, 0.1 * (at + 1), 0.001 * at) for at, form in enumerate(FORMS))
+KNOWN = Measurements(ROWS, ((2, ROWS), (5, ())), 1.5, "")
+
+
+@pytest.fixture
+def path() -> Path:
+    """Of the file, with good measurements in it."""
+    measurements.remember(FACTS, KNOWN)
+    (found,) = (files.cache_folder() / "measured").glob("*.json")
+    return found
+
+
+def test_good_measurements_come_back(path: Path) -> None:
+    assert measurements.recall(FACTS) == KNOWN
+
+
+@pytest.mark.parametrize(("seconds", "error"), [(INF, INF), (0.1, INF)], ids=["cannot run here", "not finite"])
+def test_a_form_that_is_no_use_here_comes_back(seconds: float, error: float) -> None:
+    rows = (*ROWS[:3], Timing(FORMS[3], seconds, error))
+    measurements.remember(FACTS, Measurements(rows, (), 1.5, ""))
+    found = measurements.recall(FACTS)
+    assert found is not None
+    assert found.step == rows
+
+
+def bfloat16_only(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["form"]["precision"] == "bfloat16"]
+
+
+def changed(**values: object) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    return lambda rows: [*rows[:3], rows[3] | values]
+
+
+DAMAGES = {
+    "bfloat16 only": bfloat16_only,
+    "one form twice": lambda rows: [*rows[:3], rows[0]],
+    "one form too many": lambda rows: [*rows, rows[0]],
+    "NaN seconds": changed(seconds=math.nan),
+    "no seconds": changed(seconds=0.0),
+    "negative seconds": changed(seconds=-1.0),
+    "seconds without end": changed(seconds=INF),
+    "NaN error": changed(error=math.nan),
+    "negative error": changed(error=-0.1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.mark.parametrize("part", ["step", "prefix"])
+def test_timings_that_cannot_be_are_as_none(path: Path, part: str, damage: Callable[[list[Any]], list[Any]]) -> None:
+    record = json.loads(path.read_text())
+    if part == "step":
+        record["measured"]["step"] = damage(record["measured"]["step"])
+    else:
+        record["measured"]["prefixes"][0][1] = damage(record["measured"]["prefixes"][0][1])
+    path.write_text(json.dumps(record))
+    assert measurements.recall(FACTS) is None
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"measured":' * 100_000, '{"measured": ' + "[" * 5000 + "]" * 5000 + "}"])
+def test_deep_nesting_is_as_none(path: Path, content: str) -> None:
+    path.write_text(content)
+    assert measurements.recall(FACTS) is None

@@ -1,0 +1,28 @@
+import pytest
+
+from tlkit import units
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 KB"),
+        (2048, "2.05 KB"),
+        (999_499, "999 KB"),
+        (999_500, "1 MB"),
+        (3_449_000, "3.45 MB"),
+        (401_408_000, "401 MB"),
+        (999_500_000, "1 GB"),
+        (20e9, "20 GB"),
+        (999.6e9, "1,000 GB"),
+        (12_345.6e9, "12,346 GB"),
+    ],
+)
+def test_size_in_three_digits(count: float, text: str) -> None:
+    assert units.size(count) == text
+
+
+def test_images_are_counted_in_words() -> None:
+    assert [units.images(count) for count in (0, 1, 2, 12_345)] == ["0 images", "1 image", "2 images", "12,345 images"]

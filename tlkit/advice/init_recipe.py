@@ -1,0 +1,272 @@
+"""`tlkit init`: look at a folder of images and write a commented recipe for it. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import textwrap
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tlkit import files
+from tlkit.advice import strategies
+from tlkit.advice.strategies import FEW, MANY, Likeness, Strategy
+from tlkit.errors import DataError, TlkitError
+from tlkit.plugin import Backbone, Dataset, Images, registry
+from tlkit.sources import data_files, datasets
+from tlkit.sources.places import Places
+
+_SAMPLE = 50  # images whose size is looked at
+_FEW = 8  # images a class below which no fine-tuning is proposed
+_WIDTH = 122  # characters of a comment line, after "# "
+_ARMS = """
+[arms.head_only]
+freeze = { backbone = true }
+
+[arms.finetune]
+"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a folder holds.
+
+    Attributes:
+        images: Classes and splits.
+        least: Training images of the smallest class, and its name.
+        most: Of the largest.
+        short_side: Median over a sample, pixels.
+        test_from: The sub-folder that holds the test images; "" where a fraction of every class is taken.
+    """
+
+    images: Images
+    least: tuple[int, str]
+    most: tuple[int, str]
+    short_side: int
+    test_from: str
+
+
+def write(folder: Path, output: Path | None, *, force: bool, likeness: Likeness | None = None) -> Path:
+    """Write a recipe for a folder of images.
+
+    Args:
+        folder: Class sub-folders, or train, val, test with class sub-folders.
+        output: The recipe; the folder's name + .toml in the working folder where not given.
+        force: Replace a file that is there.
+        likeness: As in `recipe_text`.
+
+    Raises:
+        DataError: the folder is not one of images in classes.
+        TlkitError: the recipe exists already, or cannot be written.
+    """
+    path = output or Path(f"{folder.resolve().name or 'recipe'}.toml")
+    if path.exists() and not force:
+        raise TlkitError(f"{path}: is there already.", "another name, --output FILE, or --force to replace it")
+    text = recipe_text(folder, look(folder), path, likeness)
+    try:
+        files.replace(path, text)
+    except OSError as error:
+        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    return path
+
+
+def look(folder: Path) -> Look:
+    """Count a folder's images and measure a sample of them."""
+    plugin = registry.get(Dataset, "folder")
+    assert plugin.options is not None  # the first-party plugin has options
+    options = plugin.options()
+    found = data_files.find_data("folder", plugin, options, Places(data=folder), fetch=False)
+    images = datasets.read_data(plugin, found, options)
+    train = images.splits["train"]
+    counts = np.bincount(train.labels, minlength=len(images.classes))
+    sample = train.files[:: max(len(train.files) // _SAMPLE, 1)][:_SAMPLE]
+    sides = [side for file in sample if (side := _short_side(file)) is not None]
+    if not sides:
+        raise DataError(f"{folder}: none of {len(sample)} images looked at can be opened.", f"the first is {sample[0]}")
+    least, most = int(counts.argmin()), int(counts.argmax())
+    test_root = images.splits["test"].files[0].relative_to(folder).parts[0]
+    test_from = "" if any(file.relative_to(folder).parts[0] == test_root for file in train.files) else test_root
+    smallest, largest = (int(counts[least]), images.classes[least]), (int(counts[most]), images.classes[most])
+    return Look(images, smallest, largest, int(statistics.median(sides)), "" if test_root in images.classes else test_from)
+
+
+def recipe_text(folder: Path, seen: Look, path: Path, likeness: Likeness | None = None) -> str:
+    """Return the recipe, each choice with its reason from what was seen.
+
+    Args:
+        folder: As the user names it.
+        seen: What it holds.
+        path: Of the recipe.
+        likeness: Whether the images are like those that the network was trained on. Where it is not given, the recipe has two arms
+            and asks which is better.
+    """
+    backbone, weights, size = _network(seen.short_side)
+    strategy = None
+    if likeness is not None:
+        strategy = strategies.choose(seen.least[0], likeness, tuple(registry.get(Backbone, backbone).stages))
+    solved = strategy is not None and strategy.solved
+    return f"""\
+{_heading(folder, seen, path, strategy)}# Result: not measured yet.
+format = 1
+name = "{_name(folder)}"
+
+[backbone]
+name = "{backbone}"
+weights = "{weights}"
+
+{_head(strategy.embed) if strategy and solved else ""}[data]
+name = "folder"
+image_size = {size}  # pixels; larger is slower, by its square, and usually better
+{"" if solved else _batches(seen)}
+[data.options]
+{_options(folder, seen, path)}{_split(seen, solved=solved)}{"" if solved else _learning(seen, strategy)}"""
+
+
+def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) -> str:
+    splits = ", ".join(f"{len(split.labels):,} {name}" for name, split in seen.images.splits.items())
+    (least, least_name), (most, most_name) = seen.least, seen.most
+    question = "Which is better for these images: a new last layer on a trained network, or training all of it?"
+    taken = "" if strategy is not None and strategy.solved else "; validation images are taken from train"
+    note = (
+        f"# Its folder {_one_line(seen.test_from)} is the test set here{taken}.\n"
+        if seen.test_from not in ("", "test") and "validation" not in seen.images.splits
+        else ""
+    )
+    warn = "# The classes are uneven: accuracy alone flatters the large ones.\n" if most > 3 * least else ""
+    few = "# Few images a class: expect head_only to do as well as finetune.\n" if least < 10 * _FEW else ""
+    return f"""\
+# {question if strategy is None else strategy.question}
+#
+#   tlkit plan {_one_line(path)}
+#   tlkit apply {_one_line(path)}
+#
+# Seen in {_one_line(folder)}: {len(seen.images.classes)} classes, {splits} images.
+# The smallest class is {_one_line(least_name)} with {least:,} training images, the largest {_one_line(most_name)} with {most:,}.
+# Their short side is {seen.short_side} pixels (median of a sample).
+{note}{warn}{few if strategy is None else _why(strategy, least)}"""
+
+
+def _why(strategy: Strategy, least: int) -> str:
+    """Comment lines: the count, the case and the reason."""
+    bounds = {"few": f"fewer than {FEW}", "some": f"{FEW} to {MANY - 1}", "many": f"{MANY} or more"}[strategy.amount]
+    like = {"similar": "like", "dissimilar": "unlike"}[strategy.likeness]
+    text = (
+        f"Why: with {least:,} training images in its smallest class this folder has {strategy.amount} images a class ({bounds}), and "
+        f"--{strategy.likeness} says that they are {like} the everyday photographs that the network was trained on. {strategy.why}"
+    )
+    return "".join(f"# {line}\n" for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False))
+
+
+def _head(embed: str) -> str:
+    line = f'embed = "{embed}"  # the stage that it reads; those behind it are left out\n' if embed else ""
+    return f"""\
+[head]
+kind = "svm"  # solved at once: no epochs, no rates
+{line}
+[head.options]
+kernel = "linear"
+
+"""
+
+
+def _batches(seen: Look) -> str:
+    train = len(seen.images.splits["train"].labels)
+    return f"""\
+batch_size = {32 if train >= 256 else 16 if train >= 64 else 8}
+augment = ["random_crop", "hflip"]  # leave out hflip where left and right mean something
+"""
+
+
+def _options(folder: Path, seen: Look, path: Path) -> str:
+    where = _relative(folder, path)
+    absolute = Path(where).is_absolute()
+    fraction = (
+        ""
+        if seen.test_from
+        else "test_fraction = 0.2  # of every class, by file name: pictures of one thing may fall on both sides\n"
+    )
+    return f"""\
+path = {_quoted(where)}  # {"not below this recipe, so it holds on this machine only" if absolute else "relative to this file"}
+{fraction}"""
+
+
+def _split(seen: Look, *, solved: bool) -> str:
+    if "validation" in seen.images.splits:
+        return ""
+    if solved:
+        return "\n[data.split]\nvalidation = 0.0  # there is no epoch to choose, and every image counts\n"
+    return "\n[data.split]\nvalidation = 0.1  # of the training images, to choose the best epoch\n"
+
+
+def _learning(seen: Look, strategy: Strategy | None) -> str:
+    """The tables of what trains, how fast and how long."""
+    train = len(seen.images.splits["train"].labels)
+    rates = {"backbone": strategies.MIDDLE_RATE, "head": strategies.HEAD_RATE} if strategy is None else strategy.rates
+    speeds = "what is trained already moves slowly, the new head fast" if len(set(rates.values())) > 1 else "one for all"
+    freeze = _table("freeze", "", strategy.freeze) if strategy is not None and strategy.freeze else ""
+    return f"""\
+{freeze}{_table("lr_groups", "peak rates: " + speeds, rates)}
+[optimizer]
+name = "adamw"
+
+[schedule]
+name = "one_cycle"
+epochs = {5 if train >= 20_000 else 10 if train >= 1_000 else 15}
+{_ARMS if strategy is None else ""}"""
+
+
+def _table(name: str, comment: str, values: Mapping[str, float]) -> str:
+    written = {key: str(value).lower() if isinstance(value, bool) else _rate(value) for key, value in values.items()}
+    lines = "".join(f"{key} = {value}\n" for key, value in written.items())
+    return f"\n[{name}]{'  # ' + comment if comment else ''}\n{lines}"
+
+
+def _rate(value: float) -> str:
+    """A rate as a person writes it, 1e-4."""
+    return f"{value:.0e}".replace("e-0", "e-")
+
+
+def _network(short_side: int) -> tuple[str, str, int]:
+    """A backbone whose weights can be had here, and the size its input is best given."""
+    size = 224 if short_side >= 160 else 128 if short_side >= 96 else 96 if short_side >= 48 else 64
+    if any(entry.name == "efficientnet_lite0" for entry in registry.entries(Backbone)):
+        return "efficientnet_lite0", "imagenet", size
+    return "resnet18", "imagenet1k-v1", size
+
+
+def _short_side(file: Path) -> int | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                return min(image.size)
+    except Exception:  # whatever Pillow raises for a file that is no image; apply names it with its path
+        return None
+
+
+def _name(folder: Path) -> str:
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in folder.resolve().name).strip("-._")
+    return kept[:80] or "images"
+
+
+def _relative(folder: Path, path: Path) -> str:
+    try:
+        return folder.resolve().relative_to(path.resolve().parent).as_posix() or "."
+    except ValueError:
+        return str(folder.resolve())
+
+
+def _quoted(text: str) -> str:
+    import json
+
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON takes as it is, and TOML does not
+
+
+def _one_line(text: object) -> str:
+    """Text for a comment: what TOML forbids there, and what no UTF-8 can hold, as Python escapes it."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], str(text))

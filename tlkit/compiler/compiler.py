@@ -1,0 +1,247 @@
+"""A resolved arm to its plan: the network is built on the meta device, so neither weights nor images nor a GPU are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from tlkit.compiler import memory
+from tlkit.compiler.memory import Draft, unplannable
+from tlkit.errors import PluginError, RecipeError, TlkitError
+from tlkit.network import network as networks
+from tlkit.network.freezing import freeze_
+from tlkit.network.network import Network
+from tlkit.plans import answers, preprocessing, resolve
+from tlkit.plans.auxiliary import Taps
+from tlkit.plans.plan import Choice, DataFacts, GroupPlan, ParameterPlan, PhasePlan, Plan, StagePlan, steps_per_epoch, trains_in
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import Backbone
+from tlkit.recipe import maps
+from tlkit.recipe.maps import AUX, HEAD, Owned, Partition
+
+
+def make(
+    resolved: Resolved,
+    facts: DataFacts,
+    *,
+    where: str,
+    device: torch.device,
+    batch_size: int | None = None,
+    folder: str = ".",
+) -> Plan:
+    """Make the plan of one arm, with plain forms and no store yet: see `tuning.tuned`.
+
+    Args:
+        resolved: The arm with its plugins.
+        facts: Of the images.
+        where: Begins every message, usually the recipe's file.
+        device: On which memory is counted for batch_size = "auto".
+        batch_size: What "auto" came to before, for a run that is continued.
+        folder: Where the recipe's relative paths begin.
+
+    Raises:
+        RecipeError: a key of the maps owns no parameter, or a parameter trains without a rate.
+    """
+    arm, names = resolved.arm, tuple(resolved.backbone.stages)
+    network = _meta(resolved, facts.classes)
+    owned = [parameter for parameter, _ in network.owned()]
+    taps = Taps(resolved.backbone, resolved.image_size, arm.head.aux_weight)
+    divided = maps.divide(owned, names, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, tapped=taps.usable)
+    problems = list(answers.problems(resolved, facts))
+    if resolved.learns == "steps":
+        problems += maps.problems(divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name)
+    if problems:
+        raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
+    flops, outputs = _cost(network, resolved, taps)
+    cuts = tuple(_cut(divided, names, first) for first in divided.boundaries())
+    draft = Draft(resolved, facts, network, divided, cuts, device, taps)
+    batch, choices = memory.batch_size(draft, batch_size)
+    if device.type == "cuda":
+        choices.append(
+            Choice(
+                "graph",
+                "captured, one a phase",
+                "unless --no-graph; a step that cannot be is taken without, and the run says why",
+            )
+        )
+    if resolved.learns == "solved":
+        choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of all training images"))
+    steps = 0
+    if resolved.learns == "steps":
+        steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
+    return Plan(
+        recipe=resolved.recipe,
+        arm=resolved.name,
+        tables=arm,
+        classes=facts.classes,
+        image_size=resolved.image_size,
+        batch_size=batch,
+        input=resolved.convention,
+        stages=_stages(draft, flops, outputs),
+        parameters=tuple(
+            ParameterPlan(o.parameter.name, o.parameter.stage, tuple(tensor.shape), o.trains_from, o.group)
+            for o, (_, tensor) in zip(divided.parameters, network.owned(), strict=True)
+        ),
+        groups=_groups(draft),
+        phases=_phases(draft, steps),
+        images=facts.images,
+        steps_per_epoch=steps,
+        flops_per_image=sum(count for name, count in flops.items() if name != AUX),
+        memory=memory.estimate(draft, batch),
+        unused=(*resolved.unused, *divided.unused, *draft.taps.unused(arm.backbone.name)),
+        warnings=_warnings(draft),
+        pools=network.pools,
+        task=resolved.head.task,
+        positive=answers.positive(arm.head, facts.names),
+        class_weights=answers.weights(arm.loss, facts),
+        learns=resolved.learns,
+        choices=(
+            *_cut_choice(resolved.backbone),
+            *choices,
+            *answers.choices(resolved, facts),
+            *draft.taps.choices(divided.parameters),
+        ),
+        folder=folder,
+    )
+
+
+def _cut_choice(backbone: Backbone) -> list[Choice]:
+    return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
+
+
+def _meta(resolved: Resolved, classes: int) -> Network:
+    with torch.device("meta"):
+        return networks.build(
+            resolved.backbone, resolved.head, classes=classes,
+            backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
+            image_size=resolved.image_size,
+        )  # fmt: skip
+
+
+def _cost(network: Network, resolved: Resolved, taps: Taps) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """FLOPs and output shape of every stage, the head and the auxiliary classifiers, for one image."""
+    freeze_(network, lambda _: False)
+    flops: dict[str, int] = {}
+    outputs: dict[str, tuple[int, ...]] = {}
+    x = torch.empty(1, 3, resolved.image_size, resolved.image_size, device="meta")
+    with torch.no_grad():
+        for index, name in enumerate([*network.stages, HEAD]):
+            if name == HEAD:
+                _check_width(x, resolved.backbone)
+            try:
+                with FlopCounterMode(display=False) as counter:
+                    x = network.finish(x) if name == HEAD else network.run(x, start=index, stop=index + 1)
+                flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
+            except Exception as error:  # whatever a third party's forward raises
+                target = resolved.head.target if name == HEAD else resolved.backbone.build
+                raise unplannable(target, f"stage {name}", resolved.image_size, error) from error
+        for name in taps.usable:
+            tap = resolved.backbone.taps[name]
+            x = torch.empty(1, *outputs[tap.after], device="meta")
+            try:
+                with FlopCounterMode(display=False) as counter:
+                    outputs[AUX] = tuple(network.taps[name](x).shape[1:])
+                flops[AUX] = flops.get(AUX, 0) + counter.get_total_flops()
+            except Exception as error:  # likewise
+                raise unplannable(tap.build, f"tap {name}", resolved.image_size, error) from error
+            if outputs[AUX] != outputs[HEAD]:
+                raise PluginError(f"{tap.build}: tap {name} gives {outputs[AUX]} for an image, the head {outputs[HEAD]}.")
+    return flops, outputs
+
+
+def _check_width(x: Tensor, backbone: Backbone) -> None:
+    if not backbone.whole:
+        return
+    width = tuple(networks.pool(x).shape)
+    if width != (1, backbone.features):
+        raise PluginError(
+            f"{backbone.build}: its pooled output of one image is {width}, declared are {backbone.features} features.",
+            f"features={width[-1]}" if len(width) == 2 else "from (N, 3, H, W) to (N, features, h, w) or (N, features)",
+        )
+
+
+def _cut(divided: Partition, names: Sequence[str], first: int) -> int:
+    """Leading stages in which nothing trains in the phase that begins after `first` epochs."""
+    busy = {o.parameter.stage for o in divided.parameters if trains_in(o.trains_from, first + 1)}
+    return next((index for index, name in enumerate(names) if name in busy), len(names))
+
+
+def _phases(draft: Draft, steps: int) -> tuple[PhasePlan, ...]:
+    starts, names = draft.divided.boundaries(), draft.names
+    phases = []
+    for start, end, cut in zip(starts, [*starts[1:], draft.resolved.arm.schedule.epochs], draft.cuts, strict=True):
+        sizes = zip(draft.divided.parameters, draft.network.owned(), strict=True)
+        trained = sum(tensor.numel() for owned, (_, tensor) in sizes if trains_in(owned.trains_from, start + 1))
+        reason = f"nothing trains before {[*names, HEAD][cut]}" if cut else "the first stage trains"
+        reason = {"solved": "the head is solved", "nothing": "nothing trains"}.get(draft.resolved.learns, reason)
+        taps = draft.taps.running(draft.divided.parameters, start)
+        phases.append(PhasePlan(start + 1, end, tuple(names[:cut]), trained, (end - start) * steps, reason, taps=taps))
+    return tuple(phases)
+
+
+def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, ...]]) -> tuple[StagePlan, ...]:
+    tensors = dict(draft.network.owned())
+    rows = []
+    for name in [*draft.names, HEAD, *([AUX] if draft.resolved.backbone.taps else [])]:
+        mine = [o for o in draft.divided.parameters if o.parameter.stage == name]
+        moving = [o for o in mine if o.trains_from is not None]
+        groups = tuple(dict.fromkeys(o.group for o in moving if o.group is not None))
+        rows.append(
+            StagePlan(
+                name=name,
+                parameters=sum(tensors[o.parameter].numel() for o in mine),
+                trained=sum(tensors[o.parameter].numel() for o in moving),
+                trains="solved" if name == HEAD and draft.resolved.learns == "solved" else _when(mine),
+                groups=groups,
+                peak_lr=tuple(resolve.rate(draft.resolved.arm.lr_groups[group]).lr for group in groups),
+                flops=flops.get(name, 0),
+                output=outputs.get(name, outputs[HEAD]),
+            )
+        )
+    return tuple(rows)
+
+
+def _when(owned: Sequence[Owned]) -> str:
+    froms = {o.trains_from for o in owned}
+    if len(froms) > 1:
+        return "partly"
+    first = froms.pop() if froms else None
+    return "never" if first is None else "always" if first == 0 else f"from epoch {first + 1}"
+
+
+def _groups(draft: Draft) -> tuple[GroupPlan, ...]:
+    """Groups in the order of their first parameter, whatever the order of the table."""
+    arm = draft.resolved.arm
+    optimizer = arm.optimizer
+    sizes: dict[str, int] = {}
+    for owned, (_, tensor) in zip(draft.divided.parameters, draft.network.owned(), strict=True):
+        if owned.trains_from is not None and owned.group is not None:
+            sizes[owned.group] = sizes.get(owned.group, 0) + tensor.numel()
+    rows = []
+    for name, size in sizes.items():
+        rate = resolve.rate(arm.lr_groups[name])
+        momentum = None
+        if optimizer.name == "sgd":
+            momentum = optimizer.momentum if rate.momentum is None else rate.momentum
+        decay = optimizer.weight_decay if rate.weight_decay is None else rate.weight_decay
+        rows.append(GroupPlan(name, rate.lr, decay, momentum, size))
+    return tuple(rows)
+
+
+def _warnings(draft: Draft) -> tuple[str, ...]:
+    """What to think twice about: a part frozen with random weights (the head too, unless an earlier run brings its own), CUDA."""
+    weights = draft.resolved.arm.backbone.weights
+    frozen = dict.fromkeys(o.parameter.stage for o in draft.divided.parameters if o.trains_from is None)
+    if not draft.taps.running(draft.divided.parameters, draft.resolved.arm.schedule.epochs):
+        frozen.pop(AUX, None)
+    still = [stage for stage in frozen if weights == "none" or (stage in (HEAD, AUX) and not weights.startswith("run:"))]
+    lines = [f"frozen with random weights: {', '.join(still)}; they will never learn anything"] if still else []
+    resolved = draft.resolved
+    said = resolved.arm.backbone.input is not None
+    lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.absent]
+    if draft.device.type == "cuda":
+        lines.append("CUDA is unverified: no test of tlkit has run on a GPU yet")
+    return tuple(lines)

@@ -1,0 +1,127 @@
+"""How much memory training takes, from shapes alone, and the batch size that fits it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from tlkit.errors import PluginError, TlkitError, reason
+from tlkit.network import memory
+from tlkit.network.freezing import freeze_
+from tlkit.network.network import Network
+from tlkit.plans.auxiliary import Taps
+from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, trains_in
+from tlkit.plans.resolve import Resolved
+from tlkit.recipe.maps import Partition
+from tlkit.record.formats import PrefixPlan
+
+_FLOAT = 4  # bytes
+# Tensors of a parameter's size that an optimizer keeps: Adam's two moments, SGD's momentum buffer.
+_STATES = {"adam": 2, "adamw": 2, "sgd": 1}
+# Part of the free memory that batch_size = "auto" may fill.
+_AUTO_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What every part of a plan is made from.
+
+    Attributes:
+        resolved: The arm with its plugins.
+        facts: Of the images.
+        network: On the meta device.
+        divided: What trains when, at which rate.
+        cuts: Leading stages in which nothing trains, of each phase.
+        device: That training uses.
+        taps: The auxiliary classifiers.
+    """
+
+    resolved: Resolved
+    facts: DataFacts
+    network: Network
+    divided: Partition
+    cuts: tuple[int, ...]
+    device: torch.device
+    taps: Taps
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stages' names."""
+        return tuple(self.resolved.backbone.stages)
+
+
+def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
+    """Return the batch size, and why it is that.
+
+    Args:
+        draft: Of the plan.
+        known: What "auto" came to before, for a run that is continued.
+    """
+    wanted, images = draft.resolved.arm.data.batch_size, draft.facts.images.train
+    trained = images if draft.resolved.learns == "steps" else 0
+    if isinstance(wanted, int):
+        return wanted, _last_batch(trained, wanted)
+    if known is not None:
+        return known, [Choice("batch_size", str(known), "kept from when this arm began")]
+    free = memory.free_memory(draft.device)
+    batch, largest = 2, max(images // 4, 2) if images else math.inf
+    while batch * 2 <= largest and estimate(draft, batch * 2).total < _AUTO_SHARE * free:
+        batch *= 2
+    limit = f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free" if batch * 2 <= largest else "at least four batches an epoch"
+    return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}"), *_last_batch(trained, batch)]
+
+
+def _last_batch(images: int, batch: int) -> list[Choice]:
+    if images == 0 or batches_per_epoch(images, batch) * batch >= images:
+        return []
+    return [
+        Choice("last batch", "left out", "it would be one image, which BatchNorm cannot learn from; another one each epoch")
+    ]
+
+
+def estimate(draft: Draft, batch: int) -> MemoryPlan:
+    """Return what a training step on a batch takes at its peak.
+
+    Raises:
+        TlkitError: BatchNorm cannot learn from such a batch.
+        PluginError: the network cannot be run on shapes alone.
+    """
+    arm, divided, network, size = draft.resolved.arm, draft.divided, draft.network, draft.resolved.image_size
+    tensors = dict(network.owned())
+    fixed = list(network.stages.values())[: max(draft.cuts)]
+    copied = [sum(tensor.nbytes for tensor in stage.state_dict().values()) for stage in fixed]
+    weights = sum(tensor.nbytes for tensor in network.tensors().values()) + sum(copied) + max(copied, default=0)
+    chunk = PrefixPlan().chunk
+    real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
+    gradients = kept = 0
+    for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):
+        moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
+        freeze_(network, moving.__contains__)
+        gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
+        try:
+            running = tuple(draft.taps.running(divided.parameters, first))
+            kept = max(kept, memory.activations(network, cut=cut, chunk=chunk, batch=real, image_size=size, taps=running))
+        except ValueError as error:  # BatchNorm that has one value per channel to learn from
+            raise TlkitError(
+                f"data.batch_size: {real} of {size} px cannot be trained on: {error}.",
+                "a larger data.batch_size, or a larger data.image_size",
+            ) from error
+        except Exception as error:  # whatever a third party's forward raises in training alone
+            raise unplannable(draft.resolved.backbone.build, "a training step", size, error) from error
+    trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
+    states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
+    averages = trained if arm.optimizer.ema is not None else 0
+    if draft.device.type == "cuda":
+        kept *= 2  # the graph's own, and those of a shorter batch, which runs without it
+    return MemoryPlan(weights, gradients, states * trained + averages, kept, real * size**2 * 3 * (1 + _FLOAT))
+
+
+def unplannable(target: str, part: str, size: int, error: Exception) -> PluginError:
+    """Say that a plugin's function does not run on the meta device."""
+    return PluginError(
+        f"{target}: {part} fails on the meta device with images of {size} px: {reason(error)}.",
+        "plans run the network on shapes alone: forward may not look at values",
+        f"or images of {size} px do not suit it: another data.image_size",
+    )

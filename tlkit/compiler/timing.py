@@ -1,0 +1,209 @@
+"""How fast each form of the fixed prefix and of the training step is here, and how far from float32, on real images.
+
+The rule: what is timed is what will run, the prefix in its chunks and the step with its optimizer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tlkit.engine import row_keys
+from tlkit.engine.evaluate import evaluating
+from tlkit.engine.prefix import prefix
+from tlkit.engine.prefix.fold import relative_error
+from tlkit.engine.step.step import Step
+from tlkit.errors import PluginError, reason
+from tlkit.network import network as networks
+from tlkit.network.network import Network
+from tlkit.plans.choices import ASSUMED_RATE, flops, work
+from tlkit.plans.plan import Plan
+from tlkit.plugin import Backbone, registry
+from tlkit.record.formats import FORMS, PLAIN, Form, Measurements, PrefixPlan, Timing
+
+# A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
+WORTHWHILE = 5.0
+PAYS = 0.25  # or that has less than so many times the work of measuring, which later runs have for nothing
+_CALLS = 3  # of every form, more of the fastest
+# Measuring is given up after so many seconds, or after so much of the run at the assumed rate where that is more. Where other
+# programs keep the cores busy one step may take a minute, and what was timed would be wrong.
+LIMIT = 60.0
+_LIMIT_PART = 0.1
+_STEP_IMAGES = 16  # of a measured training step, at most
+_CONTENDS = 1.4  # a form whose first time is within this factor of the best so far is timed again,
+_AGAIN = 2  # so often
+
+Watch = Callable[[], None]
+
+
+def too_short(plan: Plan) -> str:
+    """Why measuring a run is not worth its time; empty where it is."""
+    if work(plan) < max(WORTHWHILE * ASSUMED_RATE, PAYS * _work(plan)):
+        return "the run is too short for measuring to pay"
+    return ""
+
+
+def _work(plan: Plan) -> float:
+    """Floating-point operations of measuring a plan."""
+    cuts = {len(phase.prefix) for phase in plan.phases}
+    prefixes = sum(flops(plan, 0, cut) for cut in cuts) * PrefixPlan().chunk
+    trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * min(plan.batch_size, _STEP_IMAGES)
+    return float(len(FORMS) * _CALLS * (prefixes + trained))
+
+
+def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[str, object]:
+    """Return what measurements of a plan depend on.
+
+    Args:
+        plan: Of the run.
+        weights: Digest of the weights that it begins from; "none" for random ones.
+        data: Digest of its images' content: how far a form is from float32 depends on them.
+        device: That it runs on.
+    """
+    tables = plan.tables
+    last = plan.phases[-1]
+    return {
+        "backbone": tables.backbone.name,
+        "options": tables.backbone.options,
+        "weights": weights,
+        "data": [tables.data.name, {name: value for name, value in tables.data.options.items() if name != "path"}, data],
+        "head": [tables.head.kind, tables.head.options] if last.prefix else [],
+        "read": [tables.head.embed, tables.head.pooled],
+        "input": [plan.image_size, repr(plan.input)],
+        "batch": min(plan.batch_size, _STEP_IMAGES),
+        "optimizer": tables.optimizer.name,
+        "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
+        "trained": last.trained,
+        "plugin": row_keys.plugin(registry.get(Backbone, tables.backbone.name).build),
+        "code": row_keys.code(
+            "tlkit.network", *(f"tlkit.engine.{name}" for name in ("measure", "fold", "forms", "prefix", "step"))
+        ),
+        **row_keys.machine(device),
+    }
+
+
+def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.device, watch: Watch) -> Measurements:
+    """Time every form of a plan's prefixes and of the step of its last phase, which trains most.
+
+    A form in which the network cannot be run takes for ever: seconds and error are infinite. Where all of it takes too long,
+    nothing was measured, and `why` says so.
+
+    Args:
+        plan: Of the run.
+        network: With its weights, on the device; not changed.
+        images: (n, 3, H, W) float32, normalised, real, at least one.
+        device: That the network is on.
+        watch: Called between two timings; may raise to stop.
+
+    Raises:
+        PluginError: the network cannot be run as it is, in float32 and contiguous.
+    """
+    began = time.perf_counter()
+    limit = max(LIMIT, _LIMIT_PART * work(plan) / ASSUMED_RATE)
+
+    def watch_clock() -> None:
+        watch()
+        if time.perf_counter() - began > limit:
+            raise _TooSlow
+
+    cuts = sorted({len(phase.prefix) for phase in plan.phases} - {0})
+    try:
+        prefixes = tuple((cut, _prefix(network, cut, images, device, watch_clock)) for cut in cuts)
+        trained = (
+            () if len(plan.phases[-1].prefix) == len(network.stages) else _step(plan, network, images, device, watch_clock)
+        )
+    except _TooSlow:
+        seconds = time.perf_counter() - began
+        why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
+        return Measurements(seconds=seconds, why=why)
+    return Measurements(trained, prefixes, time.perf_counter() - began, "")
+
+
+class _TooSlow(Exception):
+    pass
+
+
+def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
+    chunk = PrefixPlan().chunk
+    repeated = images.repeat(-(-chunk // len(images)), 1, 1, 1)[:chunk]
+    right = prefix.build(network, cut, PrefixPlan(folded=False), sample=images[:1])(repeated)
+
+    def make(form: Form) -> tuple[Callable[[], object], float]:
+        run = prefix.build(network, cut, PrefixPlan(form=form), sample=images[:1])
+        return lambda: run(repeated), relative_error(run(repeated), right)
+
+    return _race(make, chunk, device, watch)
+
+
+@torch.random.fork_rng(devices=[])  # dropout draws
+def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
+    phase = plan.phases[-1]
+    count = min(plan.batch_size, _STEP_IMAGES)
+    repeated = images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous()
+    labels = torch.arange(count, device=device) % plan.classes
+    if plan.task == "multi_label":
+        labels = torch.nn.functional.one_hot(labels, plan.classes).float()
+    with evaluating(network), torch.no_grad():
+        right = network.embed(repeated)
+        x = network.run(repeated, stop=len(phase.prefix))
+
+    def make(form: Form) -> tuple[Callable[[], object], float]:
+        one = Step(networks.copied("of all", network), replace(plan, form=form), device)
+        with evaluating(one.network), torch.no_grad():
+            error = relative_error(one.embed(repeated), right)
+        one.begin_(phase.first)
+        one.set_rates_(0.0)
+        one([(x, labels)])
+        return lambda: one([(x, labels)]), error
+
+    return _race(make, count, device, watch)
+
+
+def _race(
+    make: Callable[[Form], tuple[Callable[[], object], float]], images: int, device: torch.device, watch: Watch
+) -> tuple[Timing, ...]:
+    """Time each form, what contends again, one form after the other so that one of them is held at a time.
+
+    Args:
+        make: From a form to what is timed, warm, and its error.
+        images: That one call takes.
+        device: That it runs on.
+        watch: Called before each timing.
+    """
+    timings: list[Timing] = []
+    best = math.inf
+    for form in FORMS:
+        watch()
+        try:
+            call, error = make(form)
+            seconds = _time(call, device)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
+            if form == PLAIN:
+                raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure
+            timings.append(Timing(form, math.inf, math.inf))
+            continue
+        for _ in range(_AGAIN if seconds <= best * _CONTENDS else 0):
+            watch()
+            seconds = min(seconds, _time(call, device))
+        best = min(best, seconds)
+        timings.append(Timing(form, seconds / images, error))
+        del call  # it holds the form's copy of the network
+    return tuple(timings)
+
+
+def _time(call: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
+    began = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,1 @@
+"""Random changes to training images: a pure function of seed, epoch and image."""

@@ -1,0 +1,130 @@
+"""mixup and cutmix: which other image each image is mixed with, how much of it, and where.
+
+The rule: the partner is drawn from all training images, not from the batch, so mixing too depends on seed, epoch and image alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from tlkit.engine.augment.draws import Draw, Draws, Positions, Uniform
+from tlkit.recipe.augmentations import Augmentation, Cutmix, Mixup
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How each of n images is mixed.
+
+    Attributes:
+        partners: (n,) positions in the data set.
+        cut: (n,) whether by cutmix, else by mixup.
+        boxes: (n, 4) pixels of the partner that replace the image's: top, left, bottom, right; empty for mixup.
+        shares: (n,) part of the label that stays the image's own, 0 to 1: for mixup lambda, for cutmix the area outside the box.
+    """
+
+    partners: Positions
+    cut: NDArray[np.bool_]
+    boxes: Positions
+    shares: Uniform
+
+
+def mixing(
+    tables: Sequence[Augmentation], *, side: int, seed: int, epoch: int, images: Positions, among: Positions
+) -> Mixing | None:
+    """Draw how images are mixed; with mixup and cutmix both named, one of them for each image, with equal chance.
+
+    Args:
+        tables: Of the recipe.
+        side: Pixels of the network's input.
+        seed: Of the run.
+        epoch: From 0.
+        images: (n,) positions in the data set.
+        among: (m,) positions of the training images, ascending. A partner is another of these; the image itself where m is 1.
+
+    Returns:
+        None where nothing mixes.
+
+    Source: Zhang et al. 2017, arXiv:1710.09412, section 2; Yun et al. 2019, arXiv:1905.04899, eq. 1 and 2.
+    """
+    alphas = [next((table.alpha for table in tables if isinstance(table, kind)), None) for kind in (Mixup, Cutmix)]
+    if alphas == [None, None]:
+        return None
+    draws = Draws(seed, epoch, images)
+    chance = 0.5 if None not in alphas else float(alphas[0] is None)
+    cut = draws.uniform(Draw.MIX_KIND) < chance
+    shares = np.zeros(len(images))
+    for chosen, alpha in zip((~cut, cut), alphas, strict=True):
+        if alpha is not None:
+            shares[chosen] = _beta(draws.uniform(Draw.MIX_SHARE)[chosen], alpha)
+    boxes = np.where(cut[:, None], _boxes(draws, shares, side), 0)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return Mixing(_partners(draws, among), cut, boxes, np.where(cut, 1 - areas / side**2, shares))
+
+
+def mix(x: Tensor, partners: Tensor, mixing: Mixing) -> Tensor:
+    """Mix images with their partners.
+
+    Args:
+        x: (n, 3, H, W) float32, normalised: mixing is linear, so this is mixing pixels without rounding them to bytes.
+        partners: (n, 3, H, W), the same of `mixing.partners`, augmented by their own draws.
+        mixing: Of these images.
+
+    Returns:
+        (n, 3, H, W) float32; pixels of cutmix are those of the image or of its partner, bit for bit.
+    """
+    bounds = torch.from_numpy(mixing.boxes).to(x.device)[:, :, None]  # (n, 4, 1)
+    y, x_ = torch.arange(x.shape[2], device=x.device), torch.arange(x.shape[3], device=x.device)
+    rows = (y >= bounds[:, 0]) & (y < bounds[:, 2])  # (n, H)
+    columns = (x_ >= bounds[:, 1]) & (x_ < bounds[:, 3])  # (n, W)
+    inside = (rows[:, :, None] & columns[:, None, :])[:, None]  # (n, 1, H, W)
+    own = _column(np.where(mixing.cut, 1, mixing.shares), x)[:, None, None]
+    return torch.where(inside, partners, (x * own).add_(partners * (1 - own)))
+
+
+def targets(labels: Tensor, partner_labels: Tensor, mixing: Mixing, classes: int) -> Tensor:
+    """Return (n, classes) float32; each row's sum is 1 where an image has one class.
+
+    Args:
+        labels: (n,) int64, or 0 and 1 for every class (n, classes) float32.
+        partner_labels: The same of `mixing.partners`.
+        mixing: Of these images.
+        classes: How many there are.
+    """
+    own, other = (each if each.ndim == 2 else functional.one_hot(each, classes).float() for each in (labels, partner_labels))
+    share = _column(mixing.shares, own)
+    return (own * share).add_(other * (1 - share))
+
+
+def _column(shares: Uniform, like: Tensor) -> Tensor:
+    return torch.from_numpy(shares.astype(np.float32)).to(like.device)[:, None]
+
+
+def _beta(quantiles: Uniform, alpha: float) -> Uniform:
+    """Return draws of Beta(alpha, alpha) by its inverse distribution function."""
+    from scipy.special import betaincinv
+
+    drawn: Uniform = betaincinv(alpha, alpha, quantiles)
+    return drawn
+
+
+def _partners(draws: Draws, among: Positions) -> Positions:
+    """Draw one of `among` for each image, leaving the image itself out."""
+    own = np.minimum(np.searchsorted(among, draws.images), len(among) - 1)
+    there = (among[own] == draws.images) & (len(among) > 1)
+    chosen = draws.below(Draw.MIX_PARTNER, len(among) - there)
+    partners: Positions = among[chosen + (there & (chosen >= own))]
+    return partners
+
+
+def _boxes(draws: Draws, shares: Uniform, side: int) -> Positions:
+    """Draw (n, 4) boxes of area 1 - share around an evenly drawn middle, cut at the picture's edge."""
+    half = (side * np.sqrt(1 - shares) / 2).astype(np.int64)
+    y, x = (draws.below(draw, side) for draw in (Draw.MIX_Y, Draw.MIX_X))
+    return np.stack([y - half, x - half, y + half, x + half], axis=1).clip(0, side)

@@ -1,0 +1,152 @@
+"""A solved head: fitted, as a module, and as a file: skops with a fixed list of trusted types, no pickle."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from tlkit import plugin
+from tlkit.errors import PluginError, RunFolderError, reason
+from tlkit.plugin import Head, Solving
+from tlkit.record import run_folder
+
+_LEAST = 1e-7  # a probability of 0 is taken for this one: else one wrong answer that is sure makes the mean loss endless
+# Classes that scikit-learn's own estimators hold and skops does not trust by itself.
+TRUSTED = (
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.MultinomialLogit",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.loss.HalfMultinomialLoss",
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance",
+    "sklearn.metrics._dist_metrics.EuclideanDistance32",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.svm._classes.LinearSVC",
+    "sklearn.svm._classes.SVC",
+    "sklearn.tree._tree.Tree",
+)
+
+
+class Solved(nn.Module):
+    """An estimator as a module: from features (N, F) to numbers whose softmax are probabilities. It owns no parameter.
+
+    An estimator that gives probabilities answers with their logarithm; one that only ranks, as an SVM does, with its decision
+    values: the softmax of these orders the classes as it does, but says nothing of how often it is right.
+
+    Args:
+        estimator: Fitted.
+        classes: Length of the output; a class that the estimator has not seen is never answered.
+        warnings: That it gave while it was fitted.
+    """
+
+    def __init__(self, estimator: Any, classes: int, *, warnings: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.estimator = estimator
+        self.classes = classes
+        self.warnings = warnings
+
+    @property
+    def logarithms(self) -> bool:
+        """Whether it answers with logarithms of probabilities."""
+        return hasattr(self.estimator, "predict_proba")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, classes) float32."""
+        features = x.detach().float().cpu().numpy()
+        found, floor = self._answers(features)
+        whole = np.full((len(features), self.classes), floor, dtype=np.float32)
+        whole[:, np.asarray(self.estimator.classes_, dtype=np.int64)] = found
+        return torch.from_numpy(whole).to(x.device)
+
+    def _answers(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+        """Numbers (N, classes that were seen), and one that is less than any of them."""
+        if self.logarithms:
+            return np.log(np.maximum(self.estimator.predict_proba(features), _LEAST)), float(np.log(_LEAST))
+        values = np.asarray(self.estimator.decision_function(features), dtype=np.float64)
+        if values.ndim == 1:  # of two classes, one number
+            values = np.stack([-values / 2, values / 2], axis=1)
+        return values, float(values.min(initial=0.0)) + float(np.log(_LEAST))
+
+
+def fit(
+    head: Head, options: BaseModel | None, embedded: NDArray[np.float32], labels: NDArray[np.int64], facts: Solving
+) -> tuple[Solved, list[str]]:
+    """Make a head's estimator and fit it.
+
+    Args:
+        head: The plugin.
+        options: Its own, checked.
+        embedded: (N, features).
+        labels: (N,).
+        facts: Of these.
+
+    Returns:
+        The head, and what a search chose, in words.
+
+    Raises:
+        PluginError: its maker, or what it made, failed.
+    """
+    estimator: Any = plugin.call(head.solve, options, facts)
+    name = head.solve.rpartition(":")[2]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            estimator.fit(embedded, labels)
+        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:  # what a library raises of data it cannot use
+            raise PluginError(f"{head.solve}: cannot be fitted: {reason(error)}.") from error
+    said = []
+    if hasattr(estimator, "best_estimator_"):
+        chosen = ", ".join(f"{key.rpartition('__')[2]} = {value}" for key, value in estimator.best_params_.items())
+        said.append(f"{name}: {chosen} by cross-validation, accuracy {estimator.best_score_:.1%} there")
+        estimator = estimator.best_estimator_
+    lines = dict.fromkeys(f"{name}: {str(each.message).strip().splitlines()[0]}" for each in caught)
+    return Solved(estimator, facts.classes, warnings=tuple(lines)), said
+
+
+def to_bytes(solved: Solved) -> bytes:
+    """Return a solved head's file."""
+    import skops.io
+
+    data: bytes = skops.io.dumps(solved.estimator)
+    return data
+
+
+def load(folder: Path, head: Head, classes: int) -> Solved:
+    """Read a run's solved head.
+
+    Args:
+        folder: Of the run.
+        head: The plugin.
+        classes: Of the run.
+
+    Raises:
+        RunFolderError: the file is missing or damaged, or holds a class that is not trusted.
+    """
+    import skops.io
+
+    path = folder / run_folder.SOLVED
+    try:
+        unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in {*TRUSTED, *head.trusted}]
+        if unknown:
+            raise RunFolderError(
+                f"{path}: holds {', '.join(unknown)}, which tlkit does not trust.",
+                "a head's plugin may name it: Head(trusted=)",
+            )
+        return Solved(skops.io.load(path, trusted=[*TRUSTED, *head.trusted]), classes)
+    except FileNotFoundError:
+        raise RunFolderError(f"{folder}: this run has no {path.name}.", "apply its recipe again") from None
+    except RunFolderError:
+        raise
+    except Exception as error:  # of a damaged file skops raises whatever the zip or the schema does
+        raise RunFolderError(f"{path}: cannot be read: {reason(error)}.", "apply its recipe again") from error

@@ -1,0 +1,202 @@
+"""Images of a split as batches of normalised tensors, in an order and with draws that depend on seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlkit.engine.augment.augment import augment
+from tlkit.engine.augment.mix import Mixing, mix, mixing, targets
+from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.pictures import Indices, Note, Pictures, Progress
+from tlkit.errors import DataError
+from tlkit.plugin import Convention, Images
+from tlkit.recipe.augmentations import Augmentation
+
+ALSO = "also."  # before the name of another data set's images
+_SHOWN = 5  # corrupt images that a message names
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a split, as the network wants them.
+
+    Attributes:
+        pictures: Their split.
+        indices: Which of it, ascending.
+        convention: How pixels reach the network.
+    """
+
+    pictures: Pictures
+    indices: Indices
+    convention: Convention
+
+    def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
+        """Return (n, 3, side, side) float32, the same in every epoch."""
+        return normalise(self.pictures.get(chosen, device), self.convention)
+
+    def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
+        """Return labels (n,) int64; where an image has any number of classes, 0 or 1 for each (n, classes) float32."""
+        labels = torch.from_numpy(self.pictures.split.labels[chosen])
+        return (labels.float() if labels.ndim == 2 else labels).to(device)
+
+
+@dataclass(frozen=True)
+class TrainingPart(Part):
+    """Training images: every epoch has its own order and draws.
+
+    Attributes:
+        augment: In the order in which they are applied.
+        views: Fixed augmented views of each image; None for other draws every epoch.
+        side: Pixels of the network's input.
+        seed: Of the run.
+        classes: How many.
+    """
+
+    augment: Sequence[Augmentation] = ()
+    views: int | None = None
+    side: int = 0
+    seed: int = 0
+    classes: int = 0
+
+    def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
+        """Return images of an epoch, from 0, as (n, 3, side, side) float32; with mixup or cutmix, mixed with others."""
+        drawn = self.draw_of(epoch)
+        x = self._augmented(chosen, drawn, device)
+        mixing = self._mixing(chosen, drawn)
+        if mixing is None:
+            return x
+        return mix(x, self._augmented(mixing.partners, drawn, device), mixing)
+
+    def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
+        """Return labels as `Part` does; with mixup or cutmix, the shares of every class (n, classes) float32."""
+        labels = super().targets(chosen, epoch, device)
+        mixing = self._mixing(chosen, self.draw_of(epoch))
+        if mixing is None:
+            return labels
+        return targets(labels, super().targets(mixing.partners, epoch, device), mixing, self.classes)
+
+    def draw_of(self, epoch: int) -> int:
+        """Return which draws an epoch, from 0, uses: its own, or one of the fixed views."""
+        return epoch if self.views is None else epoch % self.views
+
+    def order(self, epoch: int) -> Indices:
+        """Return the images of an epoch, from 0, in the order in which they are used."""
+        return np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.indices)
+
+    def _augmented(self, chosen: Indices, drawn: int, device: torch.device) -> Tensor:
+        pictures = self.pictures.get(chosen, device)
+        return normalise(
+            augment(pictures, self.augment, side=self.side, seed=self.seed, epoch=drawn, images=chosen), self.convention
+        )
+
+    def _mixing(self, chosen: Indices, drawn: int) -> Mixing | None:
+        return mixing(self.augment, seed=self.seed, epoch=drawn, images=chosen, among=self.indices, side=self.side)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The evaluation images of one run.
+
+    Attributes:
+        validation: None where the data set has none.
+        test: Likewise.
+        also: Of other data sets, by the recipe's name for them.
+    """
+
+    validation: Part | None
+    test: Part | None
+    also: Mapping[str, Part] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Those that there are: "validation", "test", and "also.NAME"."""
+        own = {"validation": self.validation, "test": self.test}
+        others = {f"{ALSO}{name}": part for name, part in self.also.items()}
+        return {name: part for name, part in own.items() if part is not None} | others
+
+
+def normalise(pictures: Tensor, convention: Convention) -> Tensor:
+    """Turn pixels into what the weights want.
+
+    Args:
+        pictures: (n, H, W, 3) uint8 RGB.
+        convention: Of the weights.
+
+    Returns:
+        (n, 3, H, W) float32 in channels_last memory format, (v * range / 255 - mean) / std.
+    """
+    if convention.channels == "bgr":
+        pictures = pictures.flip(3)
+    x = pictures.permute(0, 3, 1, 2).float()  # (n, 3, H, W), channels_last
+    mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (convention.mean, convention.std))
+    return x.div_(255 / convention.range).sub_(mean).div_(std)
+
+
+class Library:
+    """The pictures of one data set, shared by every arm and seed that a command runs.
+
+    Args:
+        images: The data set.
+        note: Told what is wrong with the store.
+        keep: Whether decoded pictures may be stored.
+        verify: Check what is stored, whatever its times say.
+    """
+
+    def __init__(self, images: Images, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False) -> None:
+        self.images = images
+        said: set[str] = set()
+
+        def once(text: str) -> None:
+            if text not in said:
+                said.add(text)
+                note(text)
+
+        self._open = partial(Pictures, note=once, keep=keep, verify=verify)
+        self._pictures: dict[tuple[str, Geometry], Pictures] = {}
+        self._others: list[Library] = []
+        self._like = partial(Library, note=once, keep=keep, verify=verify)
+
+    def pictures(self, split: str, geometry: Geometry) -> Pictures:
+        """Return the pictures of a split at one geometry."""
+        if (split, geometry) not in self._pictures:
+            self._pictures[split, geometry] = self._open(self.images.splits[split], geometry)
+        return self._pictures[split, geometry]
+
+    def other(self, images: Images) -> Library:
+        """Return a library of other images, with the same settings, and the same one for the same images."""
+        for known in self._others:
+            if known.images is images:
+                return known
+        self._others.append(self._like(images))
+        return self._others[-1]
+
+
+def sound(pictures: Pictures, indices: Indices, *, on_corrupt: str, progress: Progress) -> tuple[Indices, list[str]]:
+    """Decode images and drop, or refuse, those that cannot be.
+
+    Args:
+        pictures: Their split.
+        indices: Which of it.
+        on_corrupt: "error" or "skip".
+        progress: Told of images done.
+
+    Returns:
+        The images that remain, and a line per image that was skipped.
+
+    Raises:
+        DataError: an image cannot be decoded and on_corrupt is "error"; names each, up to five.
+    """
+    corrupt = pictures.prepare(indices, progress=progress)
+    if not corrupt:
+        return indices, []
+    lines = [error.problem for error in corrupt.values()]
+    if on_corrupt == "error":
+        more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        raise DataError(lines[0], *lines[1:_SHOWN], *more, 'mend or remove it, or skip such images: data.on_corrupt = "skip"')
+    return indices[~np.isin(indices, list(corrupt))], lines

@@ -1,0 +1,203 @@
+"""The pictures of a split, decoded once into the store where they fit, else again at every use.
+
+The rule: whichever way a picture comes, its bytes are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tlkit import files
+from tlkit.engine import row_keys
+from tlkit.engine.images import decode
+from tlkit.engine.images.decode import Geometry
+from tlkit.errors import ImageError, StoreError
+from tlkit.network.memory import free_memory
+from tlkit.plugin import Split
+from tlkit.store import row_store, segments
+from tlkit.store.cache import Kind
+from tlkit.store.segments import Keys, Located
+
+Indices = NDArray[np.int64]
+Progress = Callable[[int, int], None]  # images done, images in all
+Note = Callable[[str], None]
+_CPU = torch.device("cpu")
+_CHUNK = 256  # images handed to the threads at a time; a signal waits for no more
+_BLOCK_BYTES = 64 << 20  # of decoded pictures that wait to be written
+
+
+class Pictures:
+    """One split at one geometry: decoded once into the store where it fits, else again at every use.
+
+    Arrays that have the geometry already are used as they are.
+
+    Args:
+        split: Files or pixels.
+        geometry: Of every picture.
+        note: Told what is wrong with the store.
+        keep: Whether the store may be used.
+        verify: Check what is stored and hash files again, whatever their times say.
+    """
+
+    def __init__(
+        self, split: Split, geometry: Geometry, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False
+    ) -> None:
+        self.split = split
+        self.geometry = geometry
+        self.note, self.keep, self.verify = note, keep, verify
+        self._sound = np.zeros(len(split.labels), dtype=bool)
+        self._keys = np.zeros((len(split.labels), segments.KEY), dtype=np.uint8)
+        self._keyed = np.zeros(len(split.labels), dtype=bool)
+        self._row = np.full(len(split.labels), -1, dtype=np.int64)  # in _kept; -1 where the store has it not
+        self._kept: Located | None = None
+        self._resident: tuple[torch.device, Tensor] | None = None  # a device as it was named, "cuda", and pictures there
+        self._place = np.full(len(split.labels), -1, dtype=np.int64)  # in _resident; -1 where it is not there
+
+    def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
+        """Decode every image that was not yet, in parallel; return those that cannot be."""
+        wanted = indices[~self._sound[indices]]
+        corrupt: dict[int, ImageError] = {}
+        if not self._ready_made() and len(wanted):
+            corrupt = self._decode(wanted, progress)
+        self._sound[wanted] = True
+        self._sound[list(corrupt)] = False
+        self._keyed[list(corrupt)] = False  # a file that is mended has another
+        return corrupt
+
+    def get(self, indices: Indices, device: torch.device = _CPU) -> Tensor:
+        """Return (n, side, side, 3) uint8."""
+        place = self._place[indices]
+        if self._resident is not None and self._resident[0] == device and (place >= 0).all():
+            return self._resident[1][torch.from_numpy(place).to(device)]
+        if self._ready_made() and self.split.pixels is not None:
+            return torch.from_numpy(self.split.pixels[indices]).to(device)
+        rows = self._row[indices]
+        out = np.empty((len(indices), self.geometry.side, self.geometry.side, 3), dtype=np.uint8)
+        here = rows >= 0
+        if self._kept is not None and here.any():
+            out[here] = self._kept.gather(rows[here])
+        if not here.all():
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for at, picture in zip(np.flatnonzero(~here), pool.map(self._one, indices[~here].tolist()), strict=True):
+                    out[at] = picture
+        return torch.from_numpy(out).to(device)
+
+    def keys(self, indices: Indices) -> Keys:
+        """Return a digest (n, 16) of the content of each image's file or pixels."""
+        new = indices[~self._keyed[indices]]
+        if len(new):
+            pixels = self.split.pixels
+            if pixels is None:
+                digests = files.digests([self.split.files[index] for index in new.tolist()], again=self.verify)
+            else:
+                digests = [_digest(pixels[index]) for index in new.tolist()]
+            short = b"".join(digest[: segments.KEY] for digest in digests)
+            self._keys[new] = np.frombuffer(short, dtype=np.uint8).reshape(len(new), segments.KEY)
+            self._keyed[new] = True
+        return self._keys[indices]
+
+    def settle_(self, indices: Indices, device: torch.device, *, share: float) -> bool:
+        """Keep these pictures on a device where they take no more than a share of its free memory; return whether they are."""
+        if len(indices) * self.geometry.side**2 * 3 > share * free_memory(device):
+            return False
+        self._place[:] = -1  # what another run kept there goes first
+        self._resident = None
+        resident = torch.empty(len(indices), self.geometry.side, self.geometry.side, 3, dtype=torch.uint8, device=device)
+        for at in range(0, len(indices), _CHUNK):
+            resident[at : at + _CHUNK] = self.get(indices[at : at + _CHUNK])
+        self._place[indices] = np.arange(len(indices))
+        self._resident = device, resident
+        return True
+
+    def _ready_made(self) -> bool:
+        pixels, side = self.split.pixels, self.geometry.side
+        return pixels is not None and pixels.shape[1:3] == (side, side) and self.geometry.short == side
+
+    def _decode(self, wanted: Indices, progress: Progress) -> dict[int, ImageError]:
+        """Decode into the store; where that is not possible, only to see that it can be done."""
+        entry = self._entry() if self.keep else None
+        absent = wanted
+        if entry is not None:
+            absent = wanted[entry.missing(self.keys(wanted))]
+        corrupt: dict[int, ImageError] = {}
+        blocks = self._blocks(absent, corrupt, progress)
+        try:
+            if entry is None:
+                raise StoreError("")
+            if len(absent):
+                with entry.writer(len(absent)) as writer:
+                    for indices, rows in blocks:
+                        writer.write(self.keys(indices), rows)
+        except StoreError as error:
+            if error.problem:
+                self.note(f"{error.problem.removesuffix('.')}; pictures are decoded again every epoch")
+            for _ in blocks:
+                pass
+        if entry is not None:
+            self._find(entry, wanted)
+        return corrupt
+
+    def _entry(self) -> row_store.Entry:
+        shape = (self.geometry.side, self.geometry.side, 3)
+        return row_store.open_(
+            Kind.PICTURES, row_keys.pictures(self.geometry), shape=shape, dtype="uint8", note=self.note, verify=self.verify
+        )
+
+    def _find(self, entry: row_store.Entry, wanted: Indices) -> None:
+        """Remember where the store has these images and those of earlier calls."""
+        known = np.union1d(np.flatnonzero(self._row >= 0), wanted)
+        kept = known[~entry.missing(self.keys(known))]
+        self._kept = entry.locate(self.keys(kept))
+        self._row[known] = -1
+        self._row[kept] = np.arange(len(kept))
+
+    def _blocks(
+        self, wanted: Indices, corrupt: dict[int, ImageError], progress: Progress
+    ) -> Iterator[tuple[Indices, NDArray[np.uint8]]]:
+        """Decode in parallel; yield what could be, and add to corrupt what could not."""
+        size = int(np.clip(_BLOCK_BYTES // (self.geometry.side**2 * 3), 8, _CHUNK))
+        done = 0
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(wanted), size):
+                sound: list[tuple[int, NDArray[np.uint8]]] = []
+                block = wanted[start : start + size].tolist()
+                for index, outcome in zip(block, pool.map(self._try, block), strict=True):
+                    if isinstance(outcome, ImageError):
+                        corrupt[index] = outcome
+                    else:
+                        sound.append((index, outcome))
+                    done += 1
+                    progress(done, len(wanted))
+                if sound:
+                    yield np.array([index for index, _ in sound]), np.stack([rows for _, rows in sound])
+
+    def _one(self, index: int) -> NDArray[np.uint8]:
+        """Decode one image; what is no longer the file that its key is of is refused."""
+        pixels = self.split.pixels
+        source = self.split.files[index] if pixels is None else pixels[index]
+        digest = self._keys[index].tobytes() if pixels is None and self._keyed[index] else None
+        try:
+            return decode.fit(decode.picture(source, digest=digest), self.geometry)
+        except MemoryError as error:
+            name = source if isinstance(source, Path) else f"image {index}"
+            raise ImageError(f"{name}: does not fit into memory.", "make the image smaller") from error
+
+    def _try(self, index: int) -> NDArray[np.uint8] | ImageError:
+        try:
+            return self._one(index)
+        except ImageError as error:
+            return error
+
+
+def _digest(pixels: NDArray[np.uint8]) -> bytes:
+    """Digest of an array's shape and bytes: the same bytes of another shape are another picture."""
+    return hashlib.sha256(f"{pixels.shape}\0".encode() + np.ascontiguousarray(pixels).tobytes()).digest()

@@ -1,0 +1,253 @@
+"""What the trained suffix of one phase is given: pictures, or the fixed prefix's output, from the store where it is there.
+
+The rule: whether an output is read from the store or computed now, it has the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tlkit.engine import row_keys
+from tlkit.engine.formats import LAYOUTS
+from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
+from tlkit.engine.images.pictures import Indices
+from tlkit.engine.prefix import prefix
+from tlkit.engine.prefix.prefix import Prefix
+from tlkit.errors import StoreError
+from tlkit.events import Observer
+from tlkit.network.network import Network
+from tlkit.plans.choices import NO_ROOM
+from tlkit.plans.plan import PhasePlan, Plan
+from tlkit.plugin import Backbone, registry
+from tlkit.record.formats import StorePlan
+from tlkit.store import row_store
+from tlkit.store.cache import Kind
+from tlkit.store.segments import Keys, Located
+
+# Part of a device's free memory that training pictures may take, so that a batch is gathered there.
+_RESIDENT = 0.2
+
+Batch = tuple[Tensor, Tensor]
+Watch = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Stored outputs of leading stages for the images of one part.
+
+    Attributes:
+        stages: How many leading stages.
+        located: A row per view and image, view by view.
+        indices: The part's, ascending.
+        views: Which views, ascending; that of an epoch is the epoch modulo `period`.
+        period: Views in all.
+        bits: The rows are bfloat16.
+        channels_last: A row is (h, w, C).
+    """
+
+    stages: int
+    located: Located
+    indices: Indices
+    views: tuple[int, ...]
+    period: int
+    bits: bool
+    channels_last: bool
+
+    def gather(self, chosen: Indices, epoch: int) -> Tensor:
+        """Return outputs (n, ...) of images of an epoch, from 0."""
+        offset = self.views.index(epoch % self.period) * len(self.indices)
+        # in torch's own memory, whose alignment is the same as that of what is computed
+        rows = torch.empty(len(chosen), *self.located.shape, dtype=torch.bfloat16 if self.bits else torch.float32)
+        place = rows.view(torch.int16).numpy().view(np.uint16) if self.bits else rows.numpy()
+        self.located.gather(np.searchsorted(self.indices, chosen) + offset, out=place)
+        return rows.permute(0, 3, 1, 2) if self.channels_last and rows.ndim == 4 else rows
+
+
+class Feed:
+    """Batches of one phase, already past its fixed prefix.
+
+    Args:
+        network: Its leading stages are copied where a prefix is fixed; they may not change as long as this lives.
+        plan: Of the run.
+        phase: Of the plan.
+        train: Training images.
+        evaluated: Validation and test images.
+        device: Of the batches.
+        observer: Told what is stored.
+        watch: Called between chunks; may raise to stop.
+    """
+
+    def __init__(
+        self, network: Network, plan: Plan, phase: PhasePlan, train: TrainingPart, evaluated: Evaluated, *,
+        device: torch.device, observer: Observer, watch: Watch,
+    ) -> None:  # fmt: skip
+        self._network, self._plan, self._phase = network, plan, phase
+        self._device, self._observer, self._watch = device, observer, watch
+        self._train = train
+        self._cut = len(phase.prefix)
+        self._prefix = self._build(train)
+        self._rows: dict[int, _Rows] = {}
+        self._facts: dict[int, row_keys.Facts] = {}
+        if phase.fixed is not None:
+            for why in dict.fromkeys((phase.fixed.reason, phase.fixed.evaluation_reason)):
+                if why.startswith(NO_ROOM):
+                    observer.note(f"{why}; the fixed prefix is computed again every epoch")
+            self._keep(train, phase.fixed.train)
+            for part in evaluated.parts.values():
+                self._keep(part, phase.fixed.evaluation)
+        if device.type == "cuda" and id(train) not in self._rows:
+            train.pictures.settle_(train.indices, device, share=_RESIDENT)
+
+    def train(self, order: Indices, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from 0: inputs of the first stage that trains, and targets."""
+        yield from self._batches(self._train, order, epoch)
+
+    def held_out(self, part: Part) -> Iterator[Batch]:
+        """Yield a part's images in order, in batches: inputs of the first stage that trains, and labels (n,)."""
+        yield from self._batches(part, part.indices, 0)
+
+    def _batches(self, part: Part, order: Indices, epoch: int) -> Iterator[Batch]:
+        size = self._plan.batch_size
+        inputs = _rebatch(self._stream(part, order, epoch), size)
+        for start, x in zip(range(0, len(order), size), inputs, strict=True):
+            yield self._finish(x), part.targets(order[start : start + size], epoch, self._device)
+
+    def _finish(self, x: Tensor) -> Tensor:
+        """Bring what the prefix gives into the form of the training step."""
+        form = self._plan.form
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=LAYOUTS[form.layout])
+        return x if form.precision == "bfloat16" else x.float()
+
+    def _stream(self, part: Part, order: Indices, epoch: int) -> Iterator[Tensor]:
+        """Yield outputs of the whole prefix in pieces of any size."""
+        if self._prefix is None:
+            for chosen in _slices(order, self._plan.batch_size):
+                yield part.inputs(chosen, epoch, self._device)
+            return
+        rows = self._rows.get(id(part))
+        if rows is not None and rows.stages == self._cut:
+            for chosen in _slices(order, self._plan.batch_size):
+                yield rows.gather(chosen, epoch).to(self._device)
+            return
+        for chosen in _slices(order, self._prefix.plan.chunk):
+            self._watch()
+            if rows is not None:
+                yield self._prefix(rows.gather(chosen, epoch).to(self._device), start=rows.stages)
+            else:
+                yield self._prefix(part.inputs(chosen, epoch, self._device))
+
+    def _build(self, train: TrainingPart) -> Prefix | None:
+        fixed = self._phase.fixed
+        if fixed is None:
+            return None
+        sample = train.inputs(train.indices[:1], 0, self._device)
+        return prefix.build(self._network, self._cut, fixed, sample=sample)
+
+    def _keep(self, part: Part, planned: StorePlan | None) -> None:
+        """Compute and store what is not stored yet; where that fails it is computed in every epoch."""
+        if planned is None or self._prefix is None or not len(part.indices):
+            return
+        pictures, period = part.pictures, 1
+        views: tuple[int, ...] = (0,)
+        known = self._known(planned.stages) | row_keys.inputs(pictures.geometry, part.convention)
+        keys = pictures.keys(part.indices)
+        if isinstance(part, TrainingPart) and part.augment:
+            period = part.views or 1
+            views = self._phase.views(period)
+            known |= row_keys.views(part.augment, seed=part.seed, side=part.side)
+            keys = _of_views(keys, part.indices, views)
+        shape, bits = self._shape(planned.stages)
+        dtype = "uint16" if bits else "float32"
+        try:
+            entry = row_store.open_(Kind.FEATURES, known, shape=shape, dtype=dtype, note=pictures.note, verify=pictures.verify)
+            absent = np.flatnonzero(entry.missing(keys))
+            if len(absent):
+                entry.append(keys[absent], self._compute(part, planned.stages, absent, views))
+            located = entry.locate(keys)
+        except StoreError as error:
+            pictures.note(f"{error.problem.removesuffix('.')}; the fixed prefix is computed again every epoch")
+            return
+        channels_last = self._prefix.plan.form.layout == "channels_last"
+        self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, bits, channels_last)
+
+    def _known(self, stages: int) -> row_keys.Facts:
+        """Facts of leading stages, read once for all parts."""
+        assert self._prefix is not None  # there is something to keep
+        if stages not in self._facts:
+            table = self._plan.tables.backbone
+            self._facts[stages] = row_keys.prefix(
+                self._network, stages, self._prefix.plan, backbone=table.name, options=table.options, device=self._device,
+                build=registry.get(Backbone, table.name).build,
+            ) | {"fingerprint": self._prefix.fingerprint(self._plan.image_size, stop=stages)}  # fmt: skip
+        return self._facts[stages]
+
+    def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:
+        """Shape of a stored row, and whether it is bfloat16."""
+        assert self._prefix is not None  # there is something to keep
+        form, shape = self._prefix.plan.form, self._plan.stages[stages - 1].output
+        if self._network.pools and stages == len(self._network.stages):
+            return shape[:1], False
+        if len(shape) == 3 and form.layout == "channels_last":
+            shape = (*shape[1:], shape[0])
+        return shape, form.precision == "bfloat16"
+
+    def _compute(self, part: Part, stages: int, absent: Indices, views: Sequence[int]) -> Iterator[NDArray[np.generic]]:
+        """Yield rows (n, ...) of what is absent: positions in the part, view by view."""
+        assert self._prefix is not None  # there is something to keep
+        done = 0
+        for slot, view in enumerate(views):
+            mine = absent[absent // len(part.indices) == slot] % len(part.indices)
+            for chosen in _slices(part.indices[mine], self._prefix.plan.chunk):
+                self._watch()
+                x = self._prefix(part.inputs(chosen, view, self._device), stop=stages)
+                yield _to_numpy(_row(x, self._prefix.plan.form.layout))
+                done += len(chosen)
+                self._observer.storing(done, len(absent))
+
+
+def _of_views(keys: Keys, indices: Indices, views: Sequence[int]) -> Keys:
+    """Return keys of every view of every image, view by view: draws depend on view and position, so the key does."""
+    mixed = np.tile(np.ascontiguousarray(keys).view(np.uint64), (len(views), 1))  # (views * n, 2)
+    mixed[:, 0] ^= np.repeat(np.asarray(views, dtype=np.uint64) + np.uint64(1), len(indices))
+    mixed[:, 1] ^= np.tile(indices.astype(np.uint64), len(views))
+    return mixed.view(np.uint8)
+
+
+def _row(x: Tensor, layout: str) -> Tensor:
+    """Return (n, h, w, C) of a feature map that is kept in channels_last, else as it is."""
+    return x.permute(0, 2, 3, 1) if layout == "channels_last" and x.ndim == 4 else x
+
+
+def _to_numpy(x: Tensor) -> NDArray[np.generic]:
+    x = x.cpu().contiguous()
+    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
+
+
+def _slices(order: Indices, size: int) -> Iterator[Indices]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _rebatch(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
+    """Yield the same rows in pieces of one size, the last one shorter."""
+    waiting: list[Tensor] = []
+    count = 0
+    for piece in pieces:
+        if not count and len(piece) == size:
+            yield piece
+            continue
+        waiting.append(piece)
+        count += len(piece)
+        while count >= size:
+            whole = torch.cat(waiting)
+            yield whole[:size]
+            waiting, count = ([whole[size:]], count - size) if count > size else ([], 0)
+    if count:
+        yield torch.cat(waiting)

@@ -1,0 +1,115 @@
+"""The fixed prefix of a phase as one function: folded, in one precision and memory format, in chunks of one size.
+
+The rule: a chunk always has the same number of images, the last one padded, because a convolution gives an image other last
+bits at another batch size. So what is stored and what is computed again are the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tlkit.engine.formats import cast, in_form_
+from tlkit.engine.prefix.fold import folded
+from tlkit.network import network as networks
+from tlkit.network.network import Network
+from tlkit.record.formats import PrefixPlan
+
+
+class Prefix:
+    """Leading stages of a network, none of which trains.
+
+    MKL's float32 products give a row other last bits where it begins at another alignment, so a stage with a product over a
+    width that is no multiple of 16 bytes runs image by image. No usual backbone has one.
+
+    Args:
+        stages: In order, in eval mode and in the prefix's form; not changed any more.
+        pools: The last output is pooled, float32: these are all stages, and the head reads pooled features.
+        plan: How it runs.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], *, pools: bool, plan: PrefixPlan) -> None:
+        self._stages = stages
+        self._singly = [any(_is_odd(module) for module in stage.modules()) for stage in stages]
+        self._pools = pools
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
+        """Run stages start to stop on at most one chunk.
+
+        Args:
+            x: (n, ...) pictures float32 normalised, or the output of the stage before `start`; n <= chunk.
+            start: First stage.
+            stop: The stage after the last; all where not given.
+
+        Returns:
+            (n, C, h, w) in the prefix's precision and memory format, or pooled features (n, F) float32 after the last stage of
+            the backbone.
+        """
+        stop = len(self._stages) if stop is None else stop
+        if start == stop:
+            return x
+        images, form = len(x), self.plan.form
+        if images < self.plan.chunk:
+            x = torch.cat([x, x.new_zeros(self.plan.chunk - images, *x.shape[1:])])
+        x = cast(x, form)
+        for stage, singly in zip(self._stages[start:stop], self._singly[start:stop], strict=True):
+            x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if singly else stage(x)
+        x = networks.pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, form)
+        return x[:images]
+
+    @torch.no_grad()
+    def fingerprint(self, side: int, *, stop: int) -> str:
+        """Digest of what the stages before `stop` are, and of what they make of one fixed image.
+
+        It tells apart what no list of facts can: what a plugin keeps in its objects, and which norms the sample let be folded.
+
+        Args:
+            side: Pixels of the image.
+            stop: The stage after the last.
+        """
+        x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        tensor = next((tensor for stage in self._stages for tensor in stage.parameters()), x)
+        x = cast(x.to(tensor.device), self.plan.form)
+        for stage in self._stages[:stop]:
+            x = stage(x)
+        seen = x.float().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return hashlib.sha256(repr(self._stages[:stop]).encode() + seen.tobytes()).hexdigest()
+
+
+def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> Prefix:
+    """Copy a network's leading stages into the prefix's form.
+
+    Args:
+        network: Not changed.
+        count: How many stages.
+        plan: Form, folded or not, chunk.
+        sample: (1, 3, H, W) a normalised image, on the network's device; shows where BatchNorm can be folded.
+
+    Raises:
+        PluginError: a stage cannot be copied.
+    """
+    stages: list[nn.Module] = []
+    x = sample.float().contiguous()
+    for name, module in list(network.stages.items())[:count]:
+        stage = networks.copied(name, module).eval().requires_grad_(False)
+        stage = stage.to(memory_format=torch.contiguous_format)
+        with torch.no_grad():
+            following = stage(x)
+        stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.form))
+        x = following
+    return Prefix(stages, pools=network.pools and count == len(network.stages), plan=plan)
+
+
+def _is_odd(module: nn.Module) -> bool:
+    """Whether a module is a product of rows whose width is no multiple of 16 bytes in float32."""
+    if isinstance(module, nn.Linear):
+        return bool(module.in_features % 4)
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and bool(module.in_channels // module.groups % 4)

@@ -1,0 +1,180 @@
+"""What determines a stored row beside the image itself, as facts that its key is made of.
+
+The rule: when in doubt a fact is in the key: a row that is computed again costs a moment, a wrong one costs trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+from PIL import ImageFile
+from pydantic import BaseModel
+from torch import nn
+
+import tlkit
+from tlkit import machine as machines
+from tlkit.engine.images.decode import Geometry
+from tlkit.network.network import Network, Stage
+from tlkit.plugin import Convention
+from tlkit.record.formats import PrefixPlan
+
+Facts = dict[str, str | int | float | bool | None]
+_PACKAGES = ("tlkit", "torch", "torchvision", "timm")  # told apart by their versions, not by their files; ours has `code`
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on; Pillow's and numpy's are in every picture."""
+    found = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    return {"tlkit": tlkit.__version__, **found, "numpy": np.__version__, "pillow": PIL.__version__}
+
+
+def machine(device: torch.device) -> dict[str, str | int]:
+    """Return what the last bits of a computation depend on: device, processor, threads, versions."""
+    return {
+        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "processor": machines.processor(),
+        "threads": torch.get_num_threads(),
+        "arithmetic": arithmetic(),
+        **versions(),
+    }
+
+
+def arithmetic() -> str:
+    """Return the settings of this process that change last bits: instruction sets that torch and oneDNN may use, TF32."""
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "all"
+    return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN {isa}, {torch.get_float32_matmul_precision()}"
+
+
+def pictures(geometry: Geometry) -> Facts:
+    """Return what determines a decoded picture."""
+    told: Facts = {"pillow": PIL.__version__, "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
+    return {**_geometry(geometry), **told, "code": code("tlkit.engine.images.decode")}
+
+
+def inputs(geometry: Geometry, convention: Convention) -> Facts:
+    """Return what determines the input of a network for an image that is not augmented."""
+    return {**{f"picture {key}": value for key, value in pictures(geometry).items()}, "input": repr(convention)}
+
+
+def prefix(
+    network: Network, stages: int, plan: PrefixPlan, *, backbone: str, build: str, options: Mapping[str, object],
+    device: torch.device,
+) -> Facts:  # fmt: skip
+    """Return what determines the output of leading stages, beside their input. Reads every weight of them.
+
+    What a plugin's code makes of all this shows in `Prefix.fingerprint`, which belongs beside these.
+
+    Args:
+        network: With its weights.
+        stages: How many leading stages.
+        plan: How they run.
+        backbone: Its name.
+        build: "module:function" that built it; "" where nobody knows.
+        options: The backbone's, with their defaults.
+        device: On which it is computed.
+    """
+    modules = list(network.stages.values())[:stages]
+    return {
+        "backbone": backbone,
+        "options": json.dumps(dict(options), sort_keys=True),
+        "stages": ", ".join(list(network.stages)[:stages])
+        + (", pooled" if network.pools and stages == len(network.stages) else ""),
+        "structure": _structure(modules),
+        "plugin": _sources(_packages(modules, build)),
+        "weights": _weights(modules),
+        "form": str(plan.form),
+        "folded": plan.folded,
+        "chunk": plan.chunk,
+        "code": code("tlkit.network", *(f"tlkit.engine.{name}" for name in ("fold", "forms", "prefix", "feed", "data"))),
+        **machine(device),
+    }
+
+
+def views(tables: Sequence[BaseModel], *, seed: int, side: int) -> Facts:
+    """Return what determines the augmented views of an image, beside the image and its position in the data set."""
+    written = json.dumps([table.model_dump(mode="json") for table in tables], sort_keys=True)
+    sources = code(*(f"tlkit.engine.{name}" for name in ("augment", "colour", "draws", "randaugment")))
+    return {"augment": written, "seed": seed, "side": side, "augment code": sources}
+
+
+def _geometry(geometry: Geometry) -> Facts:
+    return {"short": geometry.short, "side": geometry.side, "resize": geometry.resize}
+
+
+@cache
+def code(*modules: str) -> str:
+    """Digest of the source of modules of ours, so that no other version's rows are read."""
+    total = hashlib.sha256()
+    for name in sorted(set(modules)):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        total.update(Path(file).read_bytes() if file else name.encode())
+    return total.hexdigest()
+
+
+def plugin(build: str) -> str:
+    """Return a digest of the package that holds "module:function", where it is not told apart by its version."""
+    return _sources([build.partition(":")[0].partition(".")[0]])
+
+
+def _structure(modules: Sequence[nn.Module]) -> str:
+    """Digest of what modules show of themselves, and of the order in which a stage runs its own."""
+    orders = [each._order for module in modules for each in module.modules() if isinstance(each, Stage)]
+    return hashlib.sha256(f"{modules!r} {orders}".encode()).hexdigest()
+
+
+def _packages(modules: Sequence[nn.Module], build: str) -> list[str]:
+    """Top-level packages of the function that built modules, of their classes, and of these classes' bases."""
+    classes = {base for module in modules for each in module.modules() for base in type(each).__mro__}
+    names = {name.partition(".")[0] for name in (*(each.__module__ for each in classes), build.partition(":")[0])}
+    return sorted(names - sys.stdlib_module_names - {""})
+
+
+def _sources(packages: Sequence[str]) -> str:
+    """Digest of packages' versions, and of every source file of those that change without one."""
+    total = hashlib.sha256()
+    for package in packages:
+        total.update(f"{package} {getattr(sys.modules.get(package), '__version__', '')}\0".encode())
+        files = () if package in _PACKAGES else tuple(_files(package))
+        if not files and package not in _PACKAGES:  # of a notebook, or compiled: for this process alone
+            total.update(f"{os.getpid()}\0".encode())
+        for file in files:
+            total.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _files(package: str) -> Iterator[Path]:
+    """Every source file below a package, in order."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # ValueError: __main__ has none
+        spec = None
+    if spec is not None and spec.submodule_search_locations is not None:
+        for root in spec.submodule_search_locations:
+            for folder, folders, names in os.walk(root):
+                folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
+                yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
+    elif spec is not None and spec.origin is not None and os.path.isfile(spec.origin):
+        yield Path(spec.origin)
+
+
+def _weights(modules: Sequence[nn.Module]) -> str:
+    """Digest of every parameter and buffer, also of those that are not saved."""
+    total = hashlib.sha256()
+    for module in modules:
+        for name, tensor in chain(module.named_parameters(), module.named_buffers()):
+            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+            total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -1,0 +1,176 @@
+"""A run that takes no step: one embedding pass over the images and one fit of the head, or an earlier run evaluated as it is.
+
+It stands where a trained run does, as a run of one epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tlkit.engine.estimators import Solved, fit
+from tlkit.engine.evaluate import evaluate
+from tlkit.engine.fit import Fit, Progress
+from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
+from tlkit.engine.prefix.feed import Feed
+from tlkit.errors import DataError, RunFailed
+from tlkit.events import Epoch, Observer
+from tlkit.network.network import Network
+from tlkit.plans.plan import Plan
+from tlkit.plugin import Head, Solving, registry
+from tlkit.recipe import parsing
+from tlkit.tasks import metrics
+from tlkit.tasks.metrics import Answers
+
+
+class Solve:
+    """One run without steps; its methods are those of `Fit`.
+
+    Args:
+        plan: What it does, exactly.
+        network: On the device, weights loaded; a head that is to be solved is replaced.
+        train: Training images.
+        evaluated: Validation and test images.
+        device: That the network is on.
+        observer: Told of steps, and of what a search chose.
+        watch: Called between batches; may raise to stop.
+    """
+
+    def __init__(
+        self, plan: Plan, network: Network, train: TrainingPart, evaluated: Evaluated, *,
+        device: torch.device, observer: Observer, watch: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.plan = plan
+        self.network = network
+        self.progress = Progress()
+        self.warnings: tuple[str, ...] = ()
+        self._train = train
+        self._evaluated = evaluated
+        self._device = device
+        self._observer = observer
+        self._watch = watch
+        self._answers: dict[str, Answers] = {}
+        self._said: list[str] = []
+        self._ticked = 0
+
+    @property
+    def ticks(self) -> int:
+        """Batches of an embedding pass over every image, as `Observer.step` counts them."""
+        parts = [self._train, *self._evaluated.parts.values()]
+        return sum(-(-len(part.indices) // self.plan.batch_size) for part in parts)
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Embed, fit and evaluate: one epoch.
+
+        Raises:
+            RunFailed: the embeddings are not finite numbers.
+            PluginError: the head's maker, or what it made, failed.
+        """
+        if self.progress.epochs:
+            return
+        began = time.perf_counter()
+        feed = Feed(
+            self.network, self.plan, self.plan.phases[0], self._train, self._evaluated,
+            device=self._device, observer=self._observer, watch=self._watch,
+        )  # fmt: skip
+        answered = self._solved(feed) if self.plan.learns == "solved" else self._answered(feed, self._train)
+        took = time.perf_counter() - began
+        for name, part in self._evaluated.parts.items():
+            self._answers[name] = self._answered(feed, part)
+        scores = {name: metrics.scores(answers) for name, answers in self._answers.items()}
+        self.progress = Progress(epochs=1, best_epoch=1)
+        yield Epoch(
+            epoch=1,
+            phase=1,
+            train=metrics.basic(answered),
+            validation=scores.pop("validation", None),
+            test=scores.pop("test", None),
+            seconds=time.perf_counter() - began,
+            images_per_second=len(answered.labels) / took,
+            lr={},
+            best=True,
+            also={name.removeprefix(ALSO): each for name, each in scores.items()},
+        )
+
+    def details(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return what happened to every class, by split: see `metrics.details`; and what a search chose."""
+        found = {split: metrics.details(answers, names) for split, answers in self._answers.items()}
+        return found | ({"chosen": self._said} if self._said else {})
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Return a context in which nothing is another: there is no running mean."""
+        return nullcontext()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return nothing: a solved run is done at once, or begun anew."""
+        return {}
+
+    def scalars(self) -> str:
+        """Return nothing, as JSON."""
+        return "{}"
+
+    def resume_(self, tensors: Mapping[str, Tensor], scalars: str) -> None:
+        """Set the state to done."""
+        self.progress = Progress(epochs=1, best_epoch=1)
+
+    def _solved(self, feed: Feed) -> Answers:
+        """Fit the head, put it in its place, and return its answers on the training images."""
+        embedded, labels = self._embedded(feed)
+        solved, self._said = _solve(self.plan, embedded, labels, seed=self._train.seed)
+        for line in self._said:
+            self._observer.note(f"{self.plan.arm}: {line}")
+        self.warnings = tuple(solved.warnings)
+        self.network.head = solved.to(self._device)
+        return Answers(
+            solved(torch.from_numpy(embedded)), torch.from_numpy(labels), self.network.task, logarithms=solved.logarithms
+        )
+
+    def _embedded(self, feed: Feed) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """What the head reads of every training image (N, features), and the labels (N,)."""
+        rows, labels = [], []
+        for x, targets in feed.train(self._train.indices, 0):
+            self._tick()
+            rows.append(self.network.read(x).float().cpu())
+            labels.append(targets.cpu())
+        embedded = torch.cat(rows)
+        if not bool(torch.isfinite(embedded).all()):
+            raise RunFailed("the embeddings are not finite numbers.", "other weights, or another head.embed")
+        return embedded.numpy(), torch.cat(labels).numpy()
+
+    def _answered(self, feed: Feed, part: Part) -> Answers:
+        """Answer every image of a part as it is, without augmentation."""
+        return evaluate(self.network, lambda x: self.network.finish(x.float()), feed.held_out(part), watch=self._tick)
+
+    def _tick(self) -> None:
+        self._watch()
+        self._ticked += 1
+        self._observer.step(1, self._ticked)
+
+
+def learner(
+    plan: Plan, network: Network, train: TrainingPart, evaluated: Evaluated, *,
+    device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
+) -> Fit | Solve:  # fmt: skip
+    """Return what carries a plan out: training, or a run without steps. The arguments are those of `Fit`."""
+    if plan.learns != "steps":
+        return Solve(plan, network, train, evaluated, device=device, observer=observer, watch=watch)
+    return Fit(plan, network, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)
+
+
+def _solve(plan: Plan, embedded: NDArray[np.float32], labels: NDArray[np.int64], *, seed: int) -> tuple[Solved, list[str]]:
+    """Fit a plan's head to embeddings (N, features) with labels (N,); also what a search chose, in words."""
+    table = plan.tables.head
+    head = registry.get(Head, table.kind)
+    options = parsing.options(head.options, table.options, place="head.options")
+    counts = np.bincount(labels, minlength=plan.classes)
+    if np.count_nonzero(counts) < 2:
+        raise DataError("data: the training images are of one class.", f"a {table.kind} head tells classes apart")
+    facts = Solving(len(labels), embedded.shape[1], plan.classes, int(counts[counts > 0].min()), seed)
+    return fit(head, options, embedded, labels, facts)

@@ -1,0 +1,256 @@
+"""A training step as one captured graph: the first steps of a phase are real ones, the next is recorded, the rest replay it.
+
+The rule: what cannot be captured trains step by step instead, and says why. The first steps look for what a capture would
+stumble over, so that one is rarely begun in vain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tlkit.engine.step.step import Batch, Step
+from tlkit.plans.plan import PhasePlan
+
+WARM_UP = 3  # real steps before a capture, as many as torch.cuda.make_graphed_callables takes
+
+_DATA_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+_INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+_COPIES = {"aten::_to_copy", "aten::copy_"}
+
+
+class Graph(Protocol):
+    """A recorded step."""
+
+    def replay(self) -> None:
+        """Carry it out once."""
+
+    def release(self) -> None:
+        """Give its memory back, after the device is done with it."""
+
+
+class Backend(Protocol):
+    """What a device offers for capturing."""
+
+    def warm_up(self) -> AbstractContextManager[None]:
+        """Return a context for real steps before a capture."""
+
+    def capture(self, run: Callable[[], None]) -> Graph:
+        """Record what a call does without carrying it out; raises whatever makes that impossible."""
+
+
+class Captured:
+    """A step with the same calls, replayed from a graph wherever that is possible.
+
+    What is captured is one accumulation group of full batches. A shorter one, the end of an epoch, runs step by step on the
+    same optimizer state. Every phase has a graph of its own, released when the next phase begins. Between replays only the
+    contents of tensors change: input buffers, rates.
+
+    Args:
+        step: Built with static=True.
+        backend: Of its device.
+        note: Told, once for each reason, why a phase trains step by step.
+
+    Attributes:
+        reason: Why the present phase trains step by step; None where it need not.
+    """
+
+    def __init__(self, step: Step, backend: Backend, *, note: Callable[[str], None]) -> None:
+        self.step = step
+        self.reason: str | None = None
+        self._backend = backend
+        self._note = note
+        self.refusals: list[str] = []
+        self._said: set[str] = set()
+        self._phase: PhasePlan | None = None
+        self._warm = 0
+        self._graph: Graph | None = None
+        self._inputs: list[Batch] = []
+
+    @property
+    def captured(self) -> bool:
+        """Whether the present phase has its graph."""
+        return self._graph is not None
+
+    def begin_(self, epoch: int) -> None:
+        """Begin an epoch, from 1, as `Step.begin_`; the graph goes where another phase begins."""
+        phase = self.step.plan.phase(epoch)
+        if phase != self._phase:
+            self.release()
+            self._phase, self._warm, self.reason = phase, 0, None
+        self.step.begin_(epoch)
+        unfused = [group["name"] for group in self.step.optimizer.param_groups if not group.get("fused")]
+        if unfused:
+            self._refuse(f"{type(self.step.optimizer).__name__} has no fused kernel here, and the others read rates back")
+
+    def __call__(self, batches: Sequence[Batch]) -> None:
+        """Take one optimizer step, as `Step`."""
+        if self.reason is not None or not self._is_full(batches):
+            self.step(batches)
+        elif self._graph is not None:
+            self._replay(self._graph, batches)
+        elif self._warm < WARM_UP:
+            self._warm_up(batches)
+        else:
+            self._capture(batches)
+
+    def release(self) -> None:
+        """Give back the graph's memory; the run's end needs it, a new phase does it."""
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            graph.release()
+        self._inputs = []
+
+    def _is_full(self, batches: Sequence[Batch]) -> bool:
+        plan = self.step.plan
+        full = len(batches) == plan.tables.optimizer.accumulate and all(len(t) == plan.batch_size for _, t in batches)
+        return full and all(map(_is_alike, batches, self._inputs))
+
+    def _warm_up(self, batches: Sequence[Batch]) -> None:
+        self._warm += 1
+        if self._warm < WARM_UP:
+            with self._backend.warm_up():
+                self.step(batches)
+            return
+        with self._backend.warm_up(), HostReads() as reads:
+            self.step(batches)
+        missing = self.step.without_gradient()
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            self._refuse(f"{missing[0]}{more} should train and took no part in the loss")
+        elif reads.found:
+            self._refuse(f"its forward or backward pass waits for the device at {reads.found[0]}")
+
+    def _capture(self, batches: Sequence[Batch]) -> None:
+        inputs = [(torch.empty_like(x), torch.empty_like(targets)) for x, targets in batches]
+        _copy_(inputs, batches)
+        # Adam and AdamW refuse to be captured unless they are said to be capturable; fused ones are the same either way.
+        groups = [group for group in self.step.optimizer.param_groups if "capturable" in group]
+        for group in groups:
+            group["capturable"] = True
+        try:
+            graph = self._backend.capture(lambda: self.step(inputs))
+        except Exception as error:  # whatever it is, the step can still be taken without a graph
+            self._refuse(f"{type(error).__name__}: {(str(error).splitlines() or ['no word'])[0]}")
+            graph = None
+        finally:
+            for group in groups:
+                group["capturable"] = False
+        if graph is None:
+            self.step(batches)
+            return
+        self._graph, self._inputs = graph, inputs
+        graph.replay()
+
+    def _replay(self, graph: Graph, batches: Sequence[Batch]) -> None:
+        _copy_(self._inputs, batches)
+        graph.replay()
+
+    def _refuse(self, reason: str) -> None:
+        self.reason = reason
+        if reason not in self._said:
+            self._said.add(reason)
+            line = f"trains step by step, without a captured graph: {reason}"
+            self.refusals.append(line)
+            self._note(line)
+
+
+class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Watches for operators that make the host wait for the device, or whose result's shape hangs on values.
+
+    It sees what torch dispatches, in the backward pass too; not what a kernel does inside, nor `numpy()` and `tolist()` of a CPU
+    tensor, which read memory that is the host's anyway.
+
+    Attributes:
+        found: Their names, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # likewise
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
+    ) -> object:
+        """Carry out an operator, and keep its name where it reads."""
+        result: object = func(*args, **(kwargs or {}))
+        if _reads(func, args, result):
+            self.found.append(str(func))
+        return result
+
+
+def _reads(func: OpOverload, args: tuple[object, ...], result: object) -> bool:
+    name = func._schema.name
+    if name in _INDEXING:  # by numbers it is a gather; by a mask, the shape hangs on the mask's values
+        indices = args[1] if isinstance(args[1], (list, tuple)) else ()
+        return any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in indices)
+    if name in _COPIES:
+        devices = {tensor.device.type for tensor in (*args, result) if isinstance(tensor, Tensor)}
+        return len(devices) > 1
+    return not _DATA_DEPENDENT.isdisjoint(func.tags)
+
+
+class CudaBackend:
+    """Capturing on a CUDA device.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs": warm-up on a side stream, a private pool.
+
+    Args:
+        device: A CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    @contextmanager
+    def warm_up(self) -> Iterator[None]:
+        """Run on the side stream, after what is queued and before what comes."""
+        self._side.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._side):
+            yield
+        torch.cuda.current_stream(self._device).wait_stream(self._side)
+
+    def capture(self, run: Callable[[], None]) -> Graph:
+        """Record a call into a pool of memory of its own; the default generator is registered by torch, so dropout draws anew."""
+        graph = torch.cuda.CUDAGraph()
+        current = torch.cuda.current_stream(self._device)
+        try:
+            # Threads that decode may allocate pinned memory meanwhile, so only this one is held to the rules of capture.
+            with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
+                run()
+        except BaseException:
+            torch.cuda.set_stream(current)  # a capture that fails to end leaves its stream behind
+            graph.reset()  # and the generator in the middle of it: https://github.com/pytorch/pytorch/pull/171265
+            raise
+        return _CudaGraph(graph, self._device)
+
+
+@dataclass(frozen=True)
+class _CudaGraph:
+    graph: torch.cuda.CUDAGraph
+    device: torch.device
+
+    def replay(self) -> None:
+        self.graph.replay()
+
+    def release(self) -> None:
+        torch.cuda.synchronize(self.device)
+        self.graph.reset()
+
+
+def _copy_(inputs: Sequence[Batch], batches: Sequence[Batch]) -> None:
+    for (own_x, own_targets), (x, targets) in zip(inputs, batches, strict=True):
+        own_x.copy_(x, non_blocking=True)
+        own_targets.copy_(targets, non_blocking=True)
+
+
+def _is_alike(batch: Batch, other: Batch) -> bool:
+    return all(mine.shape == its.shape and mine.dtype == its.dtype for mine, its in zip(batch, other, strict=True))

@@ -1,0 +1,228 @@
+"""One optimizer step on one accumulation group, in the form that a graph can capture.
+
+The rule: every tensor that outlives a step keeps its address; rates are tensors filled from outside; sums stay on the device
+and are read outside the step; nothing here asks the device for a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tlkit.engine.formats import LAYOUTS
+from tlkit.engine.step import optimizers
+from tlkit.engine.step.ema import Average
+from tlkit.network.freezing import freeze_
+from tlkit.network.network import Network
+from tlkit.plans.plan import PhasePlan, Plan, trains_in
+from tlkit.tasks import objective
+from tlkit.tasks.objective import Objective
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the steps since `begin_` add up to.
+
+    Attributes:
+        loss: Of every image, without the auxiliary classifiers'.
+        aside: The auxiliary classifiers' losses together, without their weights; None where none runs.
+        correct: Right answers, `Plan.answers` of each image at most; of soft targets the largest is right.
+        bad: The first batch whose loss is not a number, from 0; -1 for none.
+        norms: Where there is one, the norm of its step's gradients before they were clipped, by group that trains.
+    """
+
+    loss: float
+    aside: float | None
+    correct: int
+    bad: int
+    norms: Mapping[str, float]
+
+
+class Step:
+    """Training state of one network: optimizer, rates, running mean, sums.
+
+    A batch is the input of the phase's trained suffix and its targets: pictures (N, 3, H, W) float32 where no stage is fixed,
+    else the feature map that the fixed prefix gives, float32 or bfloat16, or pooled features (N, F) float32 where all are; and
+    labels (N,) int64, or soft targets or those of a multi-label task (N, classes) float32.
+
+    Args:
+        network: Changed by every call; put into the plan's memory format here.
+        plan: Which parameter trains when, in which group, and the form of the step.
+        device: That the network is on.
+        static: Keep every gradient at the address that the first step of a phase gave it, and set it to zero in place, as a
+            graph needs. Else it is dropped, which saves a pass over them. By default, where the device is a CUDA one.
+    """
+
+    def __init__(self, network: Network, plan: Plan, device: torch.device, *, static: bool | None = None) -> None:
+        self.network = network
+        self.plan = plan
+        self._phase: PhasePlan | None = None
+        self._device = device
+        self._static = device.type == "cuda" if static is None else static
+        self._layout = LAYOUTS[plan.form.layout]
+        network.to(memory_format=self._layout)
+        self.optimizer = optimizers.build_optimizer(network, plan, device)
+        self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        self._objective = Objective(
+            plan.task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device
+        )
+        decay = plan.tables.optimizer.ema
+        self.average = None if decay is None else Average(network, plan, decay)
+        self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._aside = torch.zeros((), dtype=torch.float64, device=device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._count = torch.zeros((), dtype=torch.int64, device=device)
+        self._bad = torch.full((), -1, dtype=torch.int64, device=device)
+        self._norms = torch.zeros(len(self.rates), dtype=torch.float32, device=device)
+        self._none = torch.zeros((), dtype=torch.float32, device=device)
+        # The CPU's memory is the host's, so there the norms wait for a bad step: a pass over the gradients that is saved.
+        self._seen = None if self._static or device.type != "cpu" else self._bad.numpy()
+
+    def begin_(self, epoch: int) -> None:
+        """Set the network to the phase of an epoch, from 1, and clear the sums."""
+        phase = self.plan.phase(epoch)
+        trains = {p.name for p in self.plan.parameters if trains_in(p.trains_from, epoch)}
+        freeze_(self.network, trains.__contains__)
+        if phase != self._phase:
+            self._phase = phase
+            groups = enumerate(self.optimizer.param_groups)
+            number = {id(parameter): index for index, group in groups for parameter in group["params"]}
+            self._members = [(number[id(p)], p) for p in self.network.parameters() if p.requires_grad]
+            self.network.zero_grad(set_to_none=True)
+        for total in (self._loss, self._aside, self._correct, self._count, self._norms):
+            total.zero_()
+        self._bad.fill_(-1)
+
+    def set_rates_(self, factor: float) -> None:
+        """Fill every group's rate with its peak times the schedule's factor."""
+        for group in self.plan.groups:
+            self.rates[group.name].fill_(group.lr * factor)
+
+    def __call__(self, batches: Sequence[Batch]) -> None:
+        """Take one optimizer step on the mean loss of all images of the batches together."""
+        self._clear_()
+        known = self._bad >= 0
+        images = sum(len(targets) for _, targets in batches)
+        for x, targets in batches:
+            logits, aside = self._answers(x)
+            loss = total = self._objective(logits, targets)
+            for name, other in aside.items():
+                beside = self._objective(other, targets)
+                total = total + beside * self._taps[name]
+                self._aside.add_(beside.detach(), alpha=len(targets))
+            part = total if len(targets) == images else total * (len(targets) / images)
+            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self._add_(loss.detach(), total.detach(), logits.detach(), targets)
+        self._clip_(known)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, classes) float32 of the trained suffix."""
+        with self._autocast():
+            logits = self.network.finish(self.network.run(self._laid_out(x), start=self._cut))
+        return logits.float()
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return pooled features (N, F) float32 of pictures (N, 3, H, W), in the form of the step."""
+        with self._autocast():
+            return self.network.embed(self._laid_out(x)).float()
+
+    def bad(self) -> int:
+        """Read the first batch whose loss is not a number, from 0, from the device; -1 for none."""
+        return int(self._bad)
+
+    def sums(self) -> Sums:
+        """Read the sums from the device."""
+        bad = self.bad()
+        groups = sorted({index for index, _ in self._members}) if bad >= 0 else ()
+        norms, names = self._norms.tolist(), list(self.rates)
+        aside = float(self._aside) if self._taps else None
+        return Sums(float(self._loss), aside, int(self._correct), bad, {names[index]: norms[index] for index in groups})
+
+    def without_gradient(self) -> list[str]:
+        """Return the names of parameters that train in this phase and have no gradient after its last step."""
+        return [parameter.name for parameter, tensor in self.network.owned() if tensor.requires_grad and tensor.grad is None]
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the network hold the running mean of its weights, where the recipe asks for one, and then its own again."""
+        return nullcontext() if self.average is None else self.average.swapped()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs besides the network's tensors, by name; they are not copies."""
+        mean = {} if self.average is None else self.average.state()
+        return {**optimizers.state(self.optimizer, self.network, self.plan), **mean}
+
+    def load_state_(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the state to what `state` returned, after the network's tensors; other names are passed over.
+
+        Before the first step: what exists is filled in place, but what the checkpoint has not is dropped. Everything has its
+        parameter's strides, whatever those of the tensors are.
+
+        Raises:
+            KeyError: the running mean is not there.
+            RuntimeError: a tensor has another shape.
+        """
+        optimizers.load_state_(self.optimizer, tensors, self.network, self.plan)
+        if self.average is not None:
+            self.average.load_state_(tensors)
+
+    @property
+    def _cut(self) -> int:
+        return 0 if self._phase is None else len(self._phase.prefix)
+
+    @property
+    def _taps(self) -> Mapping[str, float]:
+        return {} if self._phase is None else self._phase.taps
+
+    def _answers(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
+        with self._autocast():
+            logits, aside = self.network.answers(self._laid_out(x), taps=tuple(self._taps), start=self._cut)
+        return logits.float(), {name: other.float() for name, other in aside.items()}
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=self._layout) if x.ndim == 4 else x
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.plan.form.precision == "bfloat16")
+
+    def _clear_(self) -> None:
+        grads = [p.grad for _, p in self._members if p.grad is not None]
+        if not self._static:
+            self.optimizer.zero_grad(set_to_none=True)
+        elif grads:
+            torch._foreach_zero_(grads)
+
+    def _add_(self, loss: Tensor, total: Tensor, logits: Tensor, targets: Tensor) -> None:
+        self._loss.add_(loss, alpha=len(targets))  # in float64
+        self._correct += objective.right(logits, targets, self.plan.task)
+        settled = torch.isfinite(total) | (self._bad >= 0)
+        self._bad.copy_(torch.where(settled, self._bad, self._count))
+        self._count += 1
+
+    @torch.no_grad()
+    def _clip_(self, known: Tensor) -> None:
+        """Clip the gradients, and keep their norms up to the first bad step, its own included; `known` is whether one was."""
+        clip = self.plan.tables.optimizer.clip_norm
+        graded = [(group, p, p.grad) for group, p in self._members if p.grad is not None]
+        if not graded or (clip is None and self._seen is not None and self._seen < 0):
+            return
+        each = torch._foreach_norm([grad for _, _, grad in graded])
+        # torch.nn.utils.clip_grad_norm_ in two, bit for bit, with the norms of the tensors kept.
+        if clip is not None:
+            total = torch.linalg.vector_norm(torch.stack(each))
+            nn.utils.clip_grads_with_norm_([p for _, p, _ in graded], clip, total)
+        parts: list[list[Tensor]] = [[] for _ in self.rates]
+        for (group, _, _), norm in zip(graded, each, strict=True):
+            parts[group].append(norm)
+        norms = [torch.linalg.vector_norm(torch.stack(part)) if part else self._none for part in parts]
+        self._norms.copy_(torch.where(known, self._norms, torch.stack(norms)))

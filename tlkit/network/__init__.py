@@ -1,0 +1,8 @@
+"""Stages and a head as one torch module; freezing; weights in and out; the memory of a forward pass.
+
+Backbone plugins import `Stage`, `cut`, `pool` and `Rescale` from here. Nothing here knows training, data sets or run folders.
+"""
+
+from tlkit.network.network import Rescale, Stage, cut, pool
+
+__all__ = ["Rescale", "Stage", "cut", "pool"]

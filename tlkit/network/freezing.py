@@ -1,0 +1,40 @@
+"""A network set to one phase: what is frozen is a fixed function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from tlkit.network.network import Network
+
+
+def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
+    """Set the network to one phase: what is frozen takes no gradient and is a fixed function.
+
+    A module is in training mode only where the nearest module around it that owns parameters has one that trains, itself
+    included; so a frozen BatchNorm uses and keeps its running statistics, and a frozen stage has no dropout. A stage without
+    parameters is as the stage before it, the first one frozen.
+
+    Args:
+        network: Changed in place.
+        trains: Whether the parameter of a name trains.
+    """
+    for parameter, tensor in network.owned():
+        tensor.requires_grad_(trains(parameter.name))
+        if not tensor.requires_grad:
+            tensor.grad = None
+    network.training = True
+    around = False
+    for module in (*network.stages.values(), network.head):
+        _mode_(module, around)
+        around = module.training
+    for module in network.taps.values():
+        _mode_(module, False)
+
+
+def _mode_(module: nn.Module, around: bool) -> None:
+    parameters = list(module.parameters())
+    module.training = any(p.requires_grad for p in parameters) if parameters else around
+    for child in module.children():
+        _mode_(child, module.training)

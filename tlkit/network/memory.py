@@ -1,0 +1,101 @@
+"""How much memory there is, how much a network will need (estimated from shapes alone), and how it is kept."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from tlkit.network.network import Network
+
+# malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+@cache
+def keep_blocks() -> bool:
+    """Let this process keep large blocks of memory that it frees, and return whether it does; glibc only.
+
+    Else every step's activations are given back to the system and taken again, zeroed a page at a time. Blocks come from the
+    heap instead of from mmap, and the heap's top is not given back. For the rest of the process; call it before training.
+
+    Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl has none
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that can still be taken on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            available = next(line for line in file if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def activations(network: Network, *, cut: int, chunk: int, batch: int, image_size: int, taps: Sequence[str] = ()) -> int:
+    """Return the bytes that a training step's activations take at their largest.
+
+    What autograd keeps for the backward pass is counted by running the step's forward on the meta device; to it comes the
+    largest input and output of one layer, which live while that layer runs.
+
+    Args:
+        network: On the meta device, set to its phase.
+        cut: Leading stages that run without gradients,
+        chunk: and for how many images at a time.
+        batch: Images in a step.
+        image_size: Side, pixels.
+        taps: Auxiliary classifiers that run.
+    """
+    kept: dict[int, int] = {}
+    parameters = {p.untyped_storage()._cdata for p in network.parameters()}
+    held: list[Tensor] = []  # keeps storages alive, so that no two share an id
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in parameters:
+            held.append(tensor)
+            kept[key] = storage.nbytes()
+        return tensor
+
+    x = torch.empty(chunk if cut else batch, 3, image_size, image_size, device="meta")
+    with _largest(network) as passing:
+        if cut:
+            with torch.no_grad():
+                x = network.run(x, stop=cut)
+            x = torch.empty(batch, *x.shape[1:], device="meta")
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network.answers(x, taps=taps, start=cut)
+    return sum(kept.values()) + passing[0]
+
+
+@contextmanager
+def _largest(network: nn.Module) -> Iterator[list[int]]:
+    """Watch for the largest input and output, in bytes, of any one layer."""
+    largest = [0]
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        largest[0] = max(largest[0], sum(t.nbytes for t in (*inputs, output) if isinstance(t, Tensor)))
+
+    handles = [module.register_forward_hook(hook) for module in network.modules() if not list(module.children())]
+    try:
+        yield largest
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,227 @@
+"""Weights files to and from a network: tensors only, on the CPU, every one by name and shape.
+
+The rule: nothing is dropped or left random in silence; a file that does not fit is refused with every difference at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tlkit import plugin
+from tlkit.errors import PluginError, RunFolderError, WeightsError, nearest
+from tlkit.network.network import Network
+from tlkit.plugin import Backbone
+from tlkit.recipe.maps import HEAD
+
+_SHOWN = 4  # names of one kind of difference that a message lists
+_PARALLEL = "module."  # DataParallel's prefix of every name
+_LOCAL = "num_batches_tracked"  # BatchNorm's counter: absent from files older than it, and used by nothing here
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Read named tensors from .safetensors, .npz, or a torch file (tensors only; a `state_dict` wrapper is understood).
+
+    Raises:
+        WeightsError: the file is damaged, or holds something other than named tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            tensors: object = safetensors.torch.load_file(path)
+        elif path.suffix == ".npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # np.load leaves a broken file open
+                tensors = {name: torch.from_numpy(archive[name]) for name in archive.files}
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # on damaged files torch and zipfile raise IndexError, struct.error, zlib.error and more
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(
+            f"{path}: cannot be read as weights: {first}.", "a .safetensors, .npz or torch file of tensors"
+        ) from error
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(tensors, Mapping) and isinstance(tensors.get(key), Mapping):
+            tensors = tensors[key]
+    if not isinstance(tensors, Mapping) or not tensors or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise WeightsError(f"{path}: holds no named tensors.", "a state_dict, name -> tensor")
+    prefix = _PARALLEL if all(str(name).startswith(_PARALLEL) for name in tensors) else ""
+    return {str(name).removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename: str = "") -> None:
+    """Load a backbone's weights; the classifiers that the plugin names are dropped.
+
+    Args:
+        network: Its stages are changed in place; where the file does not fit, nothing is.
+        path: The file.
+        backbone: The plugin.
+        name: Of the backbone, for the messages.
+        rename: "module:function" that gives the tensors the library's names.
+
+    Raises:
+        WeightsError: with every missing, surplus and misshapen tensor.
+    """
+    tensors = read(path)
+    if rename:
+        renamed = plugin.call(rename, tensors)
+        if not isinstance(renamed, dict) or not all(isinstance(tensor, Tensor) for tensor in renamed.values()):
+            raise PluginError(f"{rename}: gave {type(renamed).__name__}, not a dict of name -> tensor.")
+        tensors = renamed
+    mine, _ = _split(network.tensors(), backbone)
+    theirs, _ = _split(import_names(tensors, backbone), backbone)
+    _refuse_misfits(path, mine, theirs, name)
+    _copy_(mine, theirs)
+
+
+def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, classes: tuple[str, ...]) -> bool:
+    """Load an earlier run's network: its backbone, and its head where that has the same tensors and classes.
+
+    Args:
+        network: Changed in place.
+        path: The run's weights file.
+        backbone: The plugin.
+        name: Of the backbone, for the messages.
+        classes: Of the data set that is trained on now.
+
+    Returns:
+        Whether the head was loaded too.
+
+    Raises:
+        WeightsError: the run was of another backbone.
+    """
+    mine, my_head = _split(network.tensors(), backbone)
+    theirs, head = _split(import_names(read(path), backbone), backbone)
+    _refuse_misfits(path, mine, theirs, name)
+    _copy_(mine, theirs)
+    same = {key: tensor.shape for key, tensor in my_head.items()} == {key: tensor.shape for key, tensor in head.items()}
+    if not same or tuple(class_names(path)) != classes:
+        return False
+    _refuse_misfits(path, my_head, head, name)
+    _copy_(my_head, head)
+    return True
+
+
+def load_whole_(network: Network, path: Path, *, backbone: Backbone) -> None:
+    """Load backbone and head of a run's own weights file.
+
+    Raises:
+        RunFolderError: they do not fit the network that the run's recipe builds.
+    """
+    try:
+        mine, theirs = network.tensors(), import_names(read(path), backbone)
+        _refuse_misfits(path, mine, theirs, "this run's network")
+    except WeightsError as error:
+        raise RunFolderError(error.problem, *error.hints) from error
+    _copy_(mine, theirs)
+
+
+def export(network: Network, backbone: Backbone, *, linear: bool) -> dict[str, Tensor]:
+    """Return every tensor under the library's names, the head's under the backbone's classifier where it is one like it.
+
+    The library's own model of as many classes loads it with strict=True.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.tensors().items()}
+    if not linear:
+        return tensors
+    return {_exported(name, backbone): tensor for name, tensor in tensors.items()}
+
+
+def import_names(tensors: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """Undo `export`: the classifier's tensors come back as the head's."""
+    own = f"{backbone.classifier}."
+    return {f"{HEAD}.{key.removeprefix(own)}" if key.startswith(own) else key: tensor for key, tensor in tensors.items()}
+
+
+def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return a .safetensors file of tensors, with text beside them."""
+    data: bytes = safetensors.torch.save(
+        {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, dict(metadata)
+    )
+    return data
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """Return the text beside the tensors of a .safetensors file.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: cannot be read: {error}.") from error
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names that a run wrote beside its weights; () where there are none."""
+    import json
+
+    with contextlib.suppress(json.JSONDecodeError):
+        return tuple(json.loads(metadata(path).get("classes", "[]")))
+    return ()
+
+
+def _exported(name: str, backbone: Backbone) -> str:
+    return f"{backbone.classifier}.{name.removeprefix(f'{HEAD}.')}" if _heads(name, backbone) else name
+
+
+def _heads(name: str, backbone: Backbone) -> bool:
+    """Whether a tensor is of tlkit's head: a library may call a part of its own network "head" too, timm its last norm."""
+    return name.startswith(f"{HEAD}.") and not backbone.owns(name)
+
+
+def _split(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The backbone's tensors up to its embedding point, and those of the head and of the auxiliary classifiers' last layers."""
+    last = tuple(f"{name}.{tap.classifier}." for name, tap in backbone.taps.items())
+    head = {key: tensor for key, tensor in tensors.items() if _heads(key, backbone) or key.startswith(last)}
+    beyond = tuple(f"{name}." for name in backbone.beyond)
+    return {key: tensor for key, tensor in tensors.items() if key not in head and not f"{key}.".startswith(beyond)}, head
+
+
+def _copy_(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in theirs.items():
+            mine[name].copy_(tensor)
+
+
+def _refuse_misfits(path: Path, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: str) -> None:
+    missing = [name for name in mine if name not in theirs and not name.endswith(_LOCAL)]
+    surplus = [name for name in theirs if name not in mine]
+    misshapen = [
+        f"{name} is {tuple(theirs[name].shape)}, {network} wants {tuple(mine[name].shape)}"
+        for name in mine
+        if name in theirs and theirs[name].shape != mine[name].shape
+    ]
+    misshapen += [
+        f"{name} is {_dtype(theirs[name])}, {network} wants {_dtype(mine[name])}"
+        for name in mine
+        if name in theirs and mine[name].is_floating_point() and not theirs[name].is_floating_point()
+    ]
+    if not (missing or surplus or misshapen):
+        _refuse_endless(path, mine, theirs)
+        return
+    lines = [_listed("missing", missing), _listed("surplus", surplus), _listed("misshapen", misshapen)]
+    near = nearest(missing[0], surplus) if missing and surplus else ""
+    raise WeightsError(f"{path}: does not fit {network}.", *lines, near.replace("did you mean", "is it renamed,"))
+
+
+def _refuse_endless(path: Path, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    bad = [name for name, tensor in theirs.items() if not tensor.to(mine[name].dtype).isfinite().all()]
+    if bad:
+        raise WeightsError(f"{path}: holds values that are not finite, or not in {_dtype(mine[bad[0]])}.", _listed("in", bad))
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _listed(kind: str, names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{kind}: {'; '.join(names[:_SHOWN])}{more}" if names else ""

@@ -1,0 +1,74 @@
+"""When a backbone's auxiliary classifiers run, and why not. Imports no torch.
+
+The rule: one runs in the phases in which a parameter at or before its tap trains; else it is neither run nor changed, and the plan
+says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tlkit.plans.plan import Choice
+from tlkit.plugin import Backbone
+from tlkit.recipe import maps
+from tlkit.recipe.maps import Owned
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The auxiliary classifiers of one arm.
+
+    Attributes:
+        backbone: The plugin.
+        image_size: Side of the network's input, pixels.
+        weight: Of every one's loss, as the recipe says; None for the backbone's own.
+    """
+
+    backbone: Backbone
+    image_size: int
+    weight: float | None
+
+    @property
+    def usable(self) -> dict[str, int]:
+        """Those that these images can be run through and whose loss counts -> how many leading stages they read."""
+        taps = self.backbone.taps
+        if self.weight == 0:
+            return {}
+        return {name: count for name, count in self.backbone.tapped.items() if self.image_size >= taps[name].minimum_size}
+
+    def running(self, parameters: Sequence[Owned], first: int) -> dict[str, float]:
+        """Return the weight of each that runs in the phase that begins after `first` epochs."""
+        begins = {name: self._begins(parameters, name) for name in self.usable}
+        return {
+            name: self.backbone.taps[name].weight if self.weight is None else self.weight
+            for name, begin in begins.items()
+            if begin is not None and begin <= first
+        }
+
+    def choices(self, parameters: Sequence[Owned]) -> list[Choice]:
+        """Return a line of the plan for each that does not run from the start."""
+        found = []
+        for name, tap in self.backbone.taps.items():
+            begin = self._begins(parameters, name)
+            if self.weight == 0:
+                found.append(Choice(name, "not run, not changed", "head.aux_weight is 0"))
+            elif self.image_size < tap.minimum_size:
+                found.append(Choice(name, "not run, not changed", f"it needs images of at least {tap.minimum_size} px"))
+            elif begin is None:
+                found.append(Choice(name, "not run, not changed", f"nothing trains at or before {tap.after}, which it reads"))
+            elif begin:
+                found.append(
+                    Choice(name, f"runs from epoch {begin + 1}", f"before that, nothing trains at or before {tap.after}")
+                )
+        return found
+
+    def unused(self, name: str) -> tuple[str, ...]:
+        """Return a line where the recipe weighs what a backbone of this name has not."""
+        if self.weight is None or self.backbone.taps:
+            return ()
+        return (f"head.aux_weight: {name} has no auxiliary classifier",)
+
+    def _begins(self, parameters: Sequence[Owned], name: str) -> int | None:
+        stages = list(self.backbone.stages)[: self.backbone.tapped[name]]
+        return maps.first_trained(parameters, stages)

@@ -1,0 +1,184 @@
+"""From a plan and what is known of this machine's speed to the same plan with its forms and stores chosen. Imports no torch.
+
+The rule: every choice carries its reason and its sum; with nothing measured, float32 and FLOPs decide, and the reason says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tlkit import files, units
+from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan
+from tlkit.recipe import augmentations
+from tlkit.record.formats import PLAIN, Form, Kept, Measurements, PrefixPlan, StorePlan, choose
+
+# Where nothing is measured: floating-point operations a second, of a small CPU in float32.
+ASSUMED_RATE = 5e10
+# Bytes a second at which stored rows are read again; from the page cache it is several times faster.
+_READ_RATE = 1e9
+# And at which they are computed into it: with checksums and flushed to the disk.
+_WRITE_RATE = 5e8
+NO_ROOM = "no cut of it fits"  # begins the reason why nothing is kept, where that is the store's size
+_SIZES = {"float32": 4, "bfloat16": 2}
+
+
+def tuned(plan: Plan, measured: Measurements, *, room: int, kept: Kept | None = None) -> Plan:
+    """Choose forms and stores.
+
+    Args:
+        plan: With plain forms and without stores.
+        measured: Of this machine.
+        room: Bytes that the store may take.
+        kept: Forms of a run that is continued.
+    """
+    form, reason = _step_form(plan, measured, kept)
+    choices = [*plan.choices, Choice("training step", str(form), reason)]
+    phases = []
+    for number, phase in enumerate(plan.phases, start=1):
+        fixed = _prefix(plan, phase, measured, room, kept)
+        phases.append(replace(phase, fixed=fixed[0] if fixed else None))
+        if fixed:
+            name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
+            choices.append(Choice(name, str(fixed[0].form), fixed[1]))
+            choices += _stored(name, fixed[0])
+    return replace(plan, form=form, phases=tuple(phases), choices=tuple(choices))
+
+
+def work(plan: Plan) -> float:
+    """Return the floating-point operations of a whole run: three forward passes where a stage trains, one where it is fixed.
+
+    Of images that repeat, the fixed prefix counts once for each phase and view.
+    """
+    total = 0.0
+    every, repeats = plan.images.held_out, not _no_repeat(plan)
+    for phase in plan.phases:
+        fixed = flops(plan, 0, len(phase.prefix))
+        rest, epochs = plan.flops_per_image - fixed, phase.last - phase.first + 1
+        once = phase.views_used(plan.tables.data.augment_views or 1) if repeats else epochs
+        total += plan.images.train * (once * fixed + epochs * 3 * rest) + every * (fixed + epochs * rest)
+    return total
+
+
+def _step_form(plan: Plan, measured: Measurements, kept: Kept | None) -> tuple[Form, str]:
+    if kept is not None:
+        return kept.step, "kept from when this run began"
+    if plan.learns != "steps":
+        return PLAIN, "there is none: " + ("the head is solved" if plan.learns == "solved" else "nothing is trained")
+    if all(len(phase.prefix) == plan.depth for phase in plan.phases):
+        return PLAIN, "only the head trains, which takes no time to speak of"
+    return choose(measured.step, plan.tables.precision, why=measured.why)
+
+
+def _prefix(
+    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, kept: Kept | None
+) -> tuple[PrefixPlan, str] | None:
+    cut = len(phase.prefix)
+    if not cut:
+        return None
+    timings = measured.prefix(cut)
+    if kept is not None and cut in kept.prefixes:
+        form, reason = kept.prefixes[cut], "kept from when this run began"
+    else:
+        form, reason = choose(timings, plan.tables.precision, why=measured.why)
+    known = next((each.seconds for each in timings if each.form == form), None)
+    seconds = flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
+    sums = _Sums(plan, cut, form, seconds, estimated=known is None)
+    held_out = plan.images.held_out
+    evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
+    why_not = sums.why(held_out, room) if held_out and evaluation is None else ""
+    train, why = None, _no_repeat(plan)
+    if not why and plan.images.train:
+        left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
+        views = phase.views_used(plan.tables.data.augment_views or 1) if plan.tables.data.augment else 1
+        train = sums.best(plan.images.train, views, phase, left, what="images")
+        why = "" if train is not None else sums.why(plan.images.train * views, left)
+    return PrefixPlan(form=form, train=train, evaluation=evaluation, reason=why, evaluation_reason=why_not), reason
+
+
+def _no_repeat(plan: Plan) -> str:
+    """Why a training image never reaches the prefix twice as it is; empty where it does."""
+    data = plan.tables.data
+    if augmentations.mixes(data.augment):
+        return "mixup and cutmix mix images before it"
+    if data.augment and data.augment_views is None:
+        return "augmentation changes every image in every epoch; data.augment_views = 5 would draw five views once"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What storing after each leading stage costs and saves."""
+
+    plan: Plan
+    cut: int
+    form: Form
+    seconds: float
+    estimated: bool
+
+    def best(self, images: int, views: int, phase: PhasePlan, room: int, *, what: str) -> StorePlan | None:
+        """Return the cut that makes an epoch shortest within the room, or None where none makes it shorter."""
+        whole, epochs = images * self.seconds, phase.last - phase.first + 1
+        found: list[tuple[float, StorePlan]] = []
+        for stages in range(1, self.cut + 1):
+            size = self._bytes(stages)
+            epoch = images * (size / _READ_RATE + self._rest(stages))
+            writing = size * images * views / _WRITE_RATE
+            if size * images * views <= room and epoch * epochs + writing < whole * epochs:
+                found.append((epoch * epochs + writing, self._plan(stages, size, images, views, epochs, whole - epoch, what)))
+        return min(found, key=lambda each: each[0], default=(0.0, None))[1]
+
+    def why(self, rows: int, room: int) -> str:
+        """Return why no cut of so many rows is worth keeping, in words."""
+        least = min(self._bytes(stages) for stages in range(1, self.cut + 1)) * rows
+        if least > room:
+            store = f"the store's {units.size(max(room, 0))}" + ("" if room > 0 else f" in {files.cache_folder()}")
+            return f"{NO_ROOM} {store}: the smallest takes {units.size(least)}"
+        return "computing it is as fast as keeping it"
+
+    def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:
+        name = self.plan.stages[stages - 1].name + (", pooled" if self._pooled(stages) else "")
+        count = f"{images:,} {what}" + (f" x {views} views" if views > 1 else "")
+        about = "about " if self.estimated else ""
+        kept = "float32" if self._pooled(stages) else self.form.precision
+        reason = (
+            f"cut after {name}: {units.size(size)} x {count} = {units.size(size * images * views)} in {kept}, "
+            f"saves {about}{_seconds(saves)} an epoch"
+        )
+        return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of later runs")
+
+    def _bytes(self, stages: int) -> int:
+        if self._pooled(stages):
+            return self.plan.stages[stages - 1].output[0] * _SIZES["float32"]
+        return math.prod(self.plan.stages[stages - 1].output) * _SIZES[self.form.precision]
+
+    def _pooled(self, stages: int) -> bool:
+        return self.plan.pools and stages == self.plan.depth
+
+    def _rest(self, stages: int) -> float:
+        """Seconds of the stages that are run again in every epoch, for one image: by their part of the FLOPs."""
+        return self.seconds * flops(self.plan, stages, self.cut) / max(flops(self.plan, 0, self.cut), 1)
+
+
+def _stored(name: str, fixed: PrefixPlan) -> list[Choice]:
+    train = "computed in every epoch" if fixed.train is None else "computed once and stored"
+    lines = [Choice(f"{name}, training images", train, fixed.reason if fixed.train is None else fixed.train.reason)]
+    if fixed.evaluation is not None:
+        lines.append(Choice(f"{name}, held-out images", "computed once and stored", fixed.evaluation.reason))
+    elif fixed.evaluation_reason:
+        lines.append(Choice(f"{name}, held-out images", "computed in every epoch", fixed.evaluation_reason))
+    return lines
+
+
+def flops(plan: Plan, start: int, stop: int) -> int:
+    """Return the floating-point operations of a range of stages, for one image."""
+    return sum(stage.flops for stage in _backbone(plan)[start:stop])
+
+
+def _backbone(plan: Plan) -> Sequence[StagePlan]:
+    return plan.stages[: plan.depth]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"

@@ -1,0 +1,186 @@
+"""A recipe to the runs it means, each with its digest and folder. Imports no torch.
+
+The rule: whether a run is finished is known from its recipe and the content of its data and weights alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+
+from tlkit import files
+from tlkit.errors import RecipeError, TlkitError
+from tlkit.plans import resolve
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import Found
+from tlkit.recipe import parsing
+from tlkit.recipe.tables import Recipe
+from tlkit.record import run_folder
+from tlkit.record.run_folder import RunResult
+from tlkit.sources import data_files, weight_files
+from tlkit.sources.places import Places
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: an arm and a seed.
+
+    Attributes:
+        resolved: The arm.
+        seed: Of the run.
+        found: Its data.
+        weights: Its weights file; None for random weights.
+        digest: Of everything that determines it.
+        folder: Where it is kept.
+        base: Where the recipe's relative paths begin.
+        content: A digest of its data's content.
+        also: Other data that is evaluated, by the recipe's name for it.
+    """
+
+    resolved: Resolved
+    seed: int
+    found: Found
+    weights: Path | None
+    digest: str
+    folder: Path
+    base: Path
+    content: str
+    also: Mapping[str, Found] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Arm and seed in words."""
+        return f"{self.resolved.name}, seed {self.seed}"
+
+    def result(self) -> RunResult | None:
+        """Return what is on disk of it."""
+        return run_folder.read(self.folder) if self.folder.is_dir() else None
+
+
+def plan_jobs(
+    recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, runs: Path, where: str, again: bool = False
+) -> tuple[Job, ...]:
+    """Find data and weights of every arm, downloading what is missing, and name every run.
+
+    Args:
+        recipe: As read.
+        arms: Resolved.
+        places: Where to look.
+        runs: Folder below which the recipe's folder lies.
+        where: Begins every message, usually the recipe's file.
+        again: Hash data and weights, whatever is remembered of them; `places.notify` is told of a file that is another.
+
+    Raises:
+        RecipeError: of data and weights that cannot be had, each with every place that was looked in; no run was written.
+    """
+    jobs: list[Job] = []
+    problems: dict[str, TlkitError] = {}
+    content_of = cache(partial(files.content, again=again, notify=places.notify))  # arms share files
+    for resolved in arms.values():
+        try:
+            found, weights, also = _find(resolved, places)
+        except RecipeError as error:
+            problems |= {str(problem): problem for problem in error.problems}
+            continue
+        content = {"data": data_files.data_content(resolved.dataset, found, content=content_of)}
+        for name, each in also.items():
+            content[f"also.{name}"] = data_files.data_content(resolved.also[name].dataset, each, content=content_of)
+        if weights is not None:
+            content["weights"] = content_of((weights,))
+            # One file may be named in ways that prepare images, name tensors or take the head differently.
+            content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved)
+        digest = parsing.digest(resolved.arm, content)
+        for seed in recipe.seeds:
+            folder = run_folder.folder_of(runs, recipe=recipe.name, arm=resolved.name, seed=seed, digest=digest)
+            jobs.append(Job(resolved, seed, found, weights, digest, folder, places.recipe.resolve(), content["data"], also))
+    if problems:
+        raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
+    return tuple(jobs)
+
+
+def known_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, runs: Path) -> tuple[Job, ...]:
+    """Name the runs of arms that are not asked for; an arm whose data or weights are not here has none."""
+    found: list[Job] = []
+    for name, resolved in arms.items():
+        with contextlib.suppress(RecipeError):
+            found += plan_jobs(recipe, {name: resolved}, replace(places, offline=True), runs=runs, where="")
+    return tuple(found)
+
+
+def local_weights(resolved: Resolved, places: Places) -> Path | None:
+    """Return an arm's weights file where it is on this machine; None where it is not, or has random weights."""
+    arm = resolved.arm
+    with contextlib.suppress(TlkitError):
+        return weight_files.find_weights(
+            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=False, run=resolve.weights_of_run
+        )
+    return None
+
+
+def known_content(resolved: Resolved, places: Places) -> str:
+    """Return the digest of an arm's data as `Job` has it, without reading a file; "unknown" where that cannot be said."""
+    with contextlib.suppress(TlkitError):
+        found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+        if not found.files:
+            return data_files.data_content(resolved.dataset, found)
+        root = found.root if resolved.dataset.find else None
+        return files.known_content(found.files, root=root) or "unknown"
+    return "unknown"
+
+
+def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None, dict[str, Found]]:
+    """Find one arm's data, weights, and other data that it evaluates; what is missing of all is said together."""
+    arm, problems = resolved.arm, []
+    found, weights = Found(Path(), ()), None
+    try:
+        found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=True)
+    except TlkitError as error:
+        problems.append(error)
+    try:
+        weights = weight_files.find_weights(
+            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=True, run=resolve.weights_of_run
+        )
+    except TlkitError as error:
+        problems.append(error)
+    also = {}
+    for name, source in resolved.also.items():
+        try:  # --data is of the data that is trained on
+            also[name] = data_files.find_data(
+                source.name, source.dataset, source.options, replace(places, data=None), fetch=True
+            )
+        except TlkitError as error:
+            hints = [hint for hint in error.hints if "--data" not in hint]
+            problems.append(TlkitError(f"also.{name}: {error.problem}", *hints, f"also.{name}.options.path names its folder"))
+    if problems:
+        raise RecipeError(problems)
+    return found, weights, also
+
+
+def _kind(resolved: Resolved) -> str:
+    value, offered = resolved.arm.backbone.weights, resolved.backbone.weights
+    return "run" if value.startswith(weight_files.RUN) else offered[value].rename if value in offered else ""
+
+
+def finished(jobs: Sequence[Job]) -> bool:
+    """Whether every run is there, finished, with its weights; all are read, so a damaged one is found before another trains."""
+    results = [(job, job.result()) for job in jobs]
+    return all(result is not None and is_done(job, result) for job, result in results)
+
+
+def is_done(job: Job, result: RunResult) -> bool:
+    """Whether a result says that a job is finished, and its weights are still there."""
+    return result.status == "finished" and result.digest == job.digest and is_kept(job)
+
+
+def is_kept(job: Job) -> bool:
+    """Whether the network of a job's best epoch is there: its weights, and its head where that is solved."""
+    needed = [run_folder.WEIGHTS, *([run_folder.SOLVED] if job.resolved.head.solve else [])]
+    return all((job.folder / name).is_file() for name in needed)
+
+
+def current(jobs: Sequence[Job]) -> dict[tuple[str, int], Path]:
+    """Return the folder of each (arm, seed)."""
+    return {(job.resolved.name, job.seed): job.folder for job in jobs}

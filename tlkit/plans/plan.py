@@ -1,0 +1,324 @@
+"""The plan: what will happen, as plain data that prints, compares and round-trips through JSON. Imports no torch.
+
+The rule: `apply` does exactly what the plan says, and each choice that was made for the person carries its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from tlkit.errors import RunFolderError
+from tlkit.plugin import Convention, Task
+from tlkit.recipe.maps import AUX, HEAD
+from tlkit.recipe.tables import Arm
+from tlkit.recipe.training import Learns
+from tlkit.record.formats import PLAIN, Form, PrefixPlan
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ParameterPlan:
+    """One parameter.
+
+    Attributes:
+        name: The library's; the head's begin with "head.".
+        stage: The stage that owns it, or "head".
+        shape: Of the tensor.
+        trains_from: Epochs done when it begins to train, 0 for always; None for never.
+        group: The key of [lr_groups] that gives its rate; None where no key reaches it.
+    """
+
+    name: str
+    stage: str
+    shape: tuple[int, ...]
+    trains_from: int | None
+    group: str | None
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage, or the head.
+
+    Attributes:
+        name: Of the stage.
+        parameters: Scalars in it.
+        trained: Scalars that train in some phase.
+        trains: In words: "never", "always", "from epoch 4", "partly"; of a solved head "solved".
+        groups: Keys of [lr_groups] that its trained parameters follow.
+        peak_lr: Their peak rates, in the same order.
+        flops: Floating-point operations of one image forward, a multiply-add counted as two.
+        output: Shape of its output for one image.
+    """
+
+    name: str
+    parameters: int
+    trained: int
+    trains: str
+    groups: tuple[str, ...]
+    peak_lr: tuple[float, ...]
+    flops: int
+    output: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """One parameter group of the optimizer: a key of [lr_groups] that something follows."""
+
+    name: str
+    lr: float
+    weight_decay: float
+    momentum: float | None
+    parameters: int
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """Epochs in which the same parameters train.
+
+    Attributes:
+        first: First epoch, from 1.
+        last: Last epoch.
+        prefix: Leading stages that run as one fixed function, without gradients.
+        trained: Scalars that train.
+        steps: Optimizer steps in it.
+        reason: Why the cut is where it is.
+        fixed: How the prefix runs; None where there is none.
+        taps: Auxiliary classifiers that run, with the weight of their losses.
+    """
+
+    first: int
+    last: int
+    prefix: tuple[str, ...]
+    trained: int
+    steps: int
+    reason: str
+    fixed: PrefixPlan | None = None
+    taps: Mapping[str, float] = field(default_factory=dict)
+
+    def views(self, period: int) -> tuple[int, ...]:
+        """Return which of so many fixed views the phase's epochs use, ascending; epoch 1 uses view 0."""
+        begin = (self.first - 1) % period
+        return tuple(sorted((begin + offset) % period for offset in range(self.views_used(period))))
+
+    def views_used(self, period: int) -> int:
+        """Return how many of so many fixed views the phase's epochs use."""
+        return min(period, self.last - self.first + 1)
+
+
+@dataclass(frozen=True)
+class ImagesPlan:
+    """How many images each split has after [data.split], and how that is known.
+
+    Attributes:
+        also: Of other data sets that are evaluated, by the recipe's name for them; {} where they are not known.
+        source: "counted" from what is on this machine, "nominal" of the official data set, or "unknown".
+    """
+
+    train: int
+    validation: int
+    test: int
+    source: Literal["counted", "nominal", "unknown"]
+    also: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> int:
+        """Images that are evaluated and not trained on."""
+        return self.validation + self.test + sum(self.also.values())
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the planner must know of the images.
+
+    Attributes:
+        classes: How many.
+        images: Of each split, after [data.split].
+        names: Of the classes; () where they are not known yet.
+        per_class: Training images of each, after [data.split]; () likewise.
+        many: Whether an image may have any number of classes; None where that is not known yet.
+        absent: Classes that the validation or the test images have none of, in words.
+    """
+
+    classes: int
+    images: ImagesPlan
+    names: tuple[str, ...] = ()
+    per_class: tuple[int, ...] = ()
+    many: bool | None = None
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Estimated peak while training, in bytes; what Python and torch themselves hold is not in it.
+
+    Attributes:
+        weights: Parameters and buffers, those of the fixed prefix once more, which is a folded copy, and its largest stage while
+            that is folded.
+        gradients: Of what trains in the largest phase.
+        optimizer: State of every trained parameter, with its running mean.
+        activations: Kept for the backward pass of one batch, and the largest that pass; on a GPU those of the graph beside them.
+        images: One batch of input.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    images: int
+
+    @property
+    def total(self) -> int:
+        """Sum of the parts."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.images
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something that was decided for the person, and why."""
+
+    what: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one arm of a recipe will do, for one seed.
+
+    Attributes:
+        recipe: Its name.
+        arm: Its name.
+        tables: The arm, complete.
+        classes: How many.
+        image_size: Side of the network's input, pixels.
+        batch_size: Images of one forward pass.
+        input: How pixels reach the network.
+        stages: In order, then the head, then the auxiliary classifiers together as "head.aux".
+        parameters: Every one, in order.
+        groups: Of the optimizer.
+        phases: In order.
+        images: Of each split.
+        steps_per_epoch: Optimizer steps.
+        flops_per_image: Forward, a multiply-add counted as two.
+        memory: Estimated peak.
+        unused: What the recipe says that has no effect.
+        warnings: What a person should think twice about.
+        choices: What was decided for the person.
+        pools: The head reads pooled features, not the map.
+        task: What the answers mean.
+        positive: Of a binary head, the class that is 1.
+        class_weights: What an image of each class counts in the loss; () for 1.
+        learns: Whether parameters train step by step, or the head is fitted once on the embeddings, or nothing changes.
+        form: Of the training step, throughout the run.
+        folder: Where the recipe's relative paths begin.
+        format: Of this record.
+    """
+
+    recipe: str
+    arm: str
+    tables: Arm
+    classes: int
+    image_size: int
+    batch_size: int
+    input: Convention
+    stages: tuple[StagePlan, ...]
+    parameters: tuple[ParameterPlan, ...]
+    groups: tuple[GroupPlan, ...]
+    phases: tuple[PhasePlan, ...]
+    images: ImagesPlan
+    steps_per_epoch: int
+    flops_per_image: int
+    memory: MemoryPlan
+    unused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    pools: bool = True
+    task: Task = "single_label"
+    positive: int = 1
+    class_weights: tuple[float, ...] = ()
+    learns: Learns = "steps"
+    form: Form = PLAIN
+    folder: str = "."
+    format: int = field(default=FORMAT)
+
+    @property
+    def depth(self) -> int:
+        """Stages of the backbone."""
+        return sum(stage.name not in (HEAD, AUX) for stage in self.stages)
+
+    @property
+    def answers(self) -> int:
+        """Answers that an image asks for: one, or yes or no for each class."""
+        return self.classes if self.task == "multi_label" else 1
+
+    @property
+    def total(self) -> int:
+        """Scalars of the network."""
+        return sum(stage.parameters for stage in self.stages)
+
+    @property
+    def trained(self) -> int:
+        """Scalars that train in some phase."""
+        return sum(stage.trained for stage in self.stages)
+
+    @property
+    def epochs(self) -> int:
+        """Of the schedule."""
+        return self.tables.schedule.epochs
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.steps_per_epoch * self.epochs
+
+    def phase(self, epoch: int) -> PhasePlan:
+        """Return the phase of an epoch, from 1."""
+        return next(phase for phase in self.phases if phase.first <= epoch <= phase.last)
+
+
+def batches_per_epoch(images: int, batch: int) -> int:
+    """Return the batches of an epoch; a last batch of one image is left out, since BatchNorm cannot learn from one."""
+    whole, rest = divmod(images, batch)
+    return whole + (rest > 1 or (rest == 1 and (whole == 0 or batch == 1)))
+
+
+def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
+    """Return the optimizer steps of an epoch; the last may take fewer batches than `accumulate`."""
+    return max(math.ceil(batches_per_epoch(images, batch) / accumulate), 1)
+
+
+def trains_in(trains_from: int | None, epoch: int) -> bool:
+    """Whether a parameter trains in an epoch, from 1."""
+    return trains_from is not None and trains_from < epoch
+
+
+_ADAPTER = TypeAdapter(Plan)
+
+
+def to_json(plan: Plan) -> str:
+    """Return a plan as JSON."""
+    return _ADAPTER.dump_json(plan, indent=2).decode() + "\n"
+
+
+def from_json(text: str) -> Plan:
+    """Read a plan from JSON; equal to the one that was written.
+
+    Raises:
+        RunFolderError: it is no plan of this version.
+    """
+    try:
+        plan = _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        line = error.errors()[0]
+        raise RunFolderError(
+            f"plan.json: is not a plan of this version: {'.'.join(map(str, line['loc']))}: {line['msg']}."
+        ) from error
+    if plan.format != FORMAT:
+        raise RunFolderError(f"plan.json: is of format {plan.format}; this version reads format {FORMAT}.")
+    return plan

@@ -1,0 +1,335 @@
+"""The names in a recipe to plugins and checked options, with every problem of every arm at once. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tlkit.errors import Interim, RecipeError, TlkitError
+from tlkit.plans import preprocessing, solved_heads
+from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
+from tlkit.plugin.registry import Plugin
+from tlkit.recipe import maps, parsing
+from tlkit.recipe.messages import dotted
+from tlkit.recipe.tables import UNKNOWN, Arm, Rate, Recipe
+from tlkit.recipe.training import Learns, OneCycle
+from tlkit.record import run_folder
+from tlkit.sources import weight_files
+from tlkit.sources.places import Places
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that a recipe names, with its checked options."""
+
+    name: str
+    dataset: Dataset
+    options: BaseModel | None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One arm of a recipe with the plugins that it names.
+
+    Attributes:
+        recipe: Name of the recipe.
+        name: Of the arm.
+        arm: Its tables, plugin options with their defaults filled.
+        backbone: The plugin.
+        dataset: The plugin.
+        head: The plugin.
+        backbone_options: Checked, or None where the plugin has none.
+        data_options: Likewise.
+        head_options: Likewise.
+        convention: How pixels reach the network.
+        image_size: Side of the network's input, pixels.
+        trained: The convention that its weights were trained with, where that is known; None for random weights and files.
+        unused: What the recipe says that has no effect where no step is taken; `arm` has it not.
+        learns: Whether parameters train step by step, or the head is solved, or an earlier run is evaluated as it is.
+        also: Data sets that are evaluated too.
+    """
+
+    recipe: str
+    name: str
+    arm: Arm
+    backbone: Backbone
+    dataset: Dataset
+    head: Head
+    backbone_options: BaseModel | None
+    data_options: BaseModel | None
+    head_options: BaseModel | None
+    convention: Convention
+    image_size: int
+    trained: Convention | None = None
+    unused: tuple[str, ...] = ()
+    learns: Learns = "steps"
+    also: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+
+
+def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, dict[str, Resolved]]:
+    """Read a recipe file and resolve its arms.
+
+    Args:
+        path: The TOML file.
+        settings: "key=value" each.
+        places: Where paths begin.
+
+    Raises:
+        RecipeError: with every problem of tables and of names together.
+    """
+    try:
+        recipe = parsing.read(path, settings)
+    except Interim as error:
+        problems = list(error.problems)
+        if isinstance(error.rest, Recipe):
+            try:
+                resolve(error.rest, places, where=str(path))
+            except RecipeError as more:
+                problems += more.problems
+        raise RecipeError(problems) from error
+    return recipe, resolve(recipe, places, where=str(path))
+
+
+def resolve(recipe: Recipe, places: Places, *, where: str) -> dict[str, Resolved]:
+    """Resolve every arm.
+
+    Args:
+        recipe: As read.
+        places: Where paths begin.
+        where: Begins every message, usually the recipe's file.
+
+    Raises:
+        RecipeError: with every problem of every arm; one that all arms share is said once.
+    """
+    resolved: dict[str, Resolved] = {}
+    found: dict[str, list[str]] = {}
+    kept: dict[str, TlkitError] = {}
+    for name, arm in recipe.arms.items():
+        outcome = _Resolver(recipe.name, name, arm, places).run()
+        if isinstance(outcome, Resolved):
+            resolved[name] = outcome
+            continue
+        for problem in outcome:
+            kept[str(problem)] = problem
+            found.setdefault(str(problem), []).append(name)
+    if not kept:
+        return resolved
+    raise RecipeError(
+        TlkitError(
+            f"{where}: {'' if len(found[text]) == len(recipe.arms) else _arms(found[text])}{problem.problem}", *problem.hints
+        )
+        for text, problem in kept.items()
+    )
+
+
+@dataclass(frozen=True)
+class NetworkPlugins:
+    """What a network is built from, without its data."""
+
+    backbone: Backbone
+    head: Head
+    backbone_options: BaseModel | None
+    head_options: BaseModel | None
+
+
+def network_of(arm: Arm) -> NetworkPlugins:
+    """Return the plugins that an arm's network is built from; its data set need not be installed.
+
+    Raises:
+        PluginError: one is not installed.
+        RecipeError: its options are wrong.
+    """
+    backbone, head = registry.get(Backbone, arm.backbone.name), registry.get(Head, arm.head.kind)
+    if problems := list(solved_heads.problems(arm.head, head, backbone, arm.backbone.name)):
+        raise RecipeError(problems)
+    return NetworkPlugins(
+        backbone.until(arm.head.embed, pooled=arm.head.pooled),
+        head,
+        parsing.options(backbone.options, arm.backbone.options, place="backbone.options"),
+        parsing.options(head.options, arm.head.options, place="head.options"),
+    )
+
+
+def rate(value: float | Rate) -> Rate:
+    """Return a value of [lr_groups] in its long form."""
+    return value if isinstance(value, Rate) else Rate(lr=value)
+
+
+def _arms(names: list[str]) -> str:
+    return f"arms.{names[0]}: " if len(names) == 1 else f"arms {', '.join(names)}: "
+
+
+@dataclass
+class _Resolver:
+    """One arm on its way from names to plugins."""
+
+    recipe: str
+    name: str
+    arm: Arm
+    places: Places
+    problems: list[TlkitError] = dataclasses.field(default_factory=list)
+
+    def run(self) -> Resolved | list[TlkitError]:
+        arm = self.arm
+        backbone = self._plugin(Backbone, arm.backbone.name, "backbone.name")
+        dataset = self._plugin(Dataset, arm.data.name, "data.name")
+        head = self._plugin(Head, arm.head.kind, "head.kind")
+        options: dict[str, BaseModel | None] = {}
+        for table, plugin in (("backbone", backbone), ("data", dataset), ("head", head)):
+            options[table] = self._options(table, plugin)
+        self.problems += _arm_problems(arm)
+        also = self._also()
+        convention = self._convention(backbone) if backbone is not None else None
+        unused: tuple[str, ...] = ()
+        learns: Learns = "steps"
+        if backbone is not None and head is not None:
+            wrong = list(solved_heads.problems(arm.head, head, backbone, arm.backbone.name))
+            self.problems += wrong
+            backbone = backbone if wrong else backbone.until(arm.head.embed, pooled=arm.head.pooled)
+            learns = "solved" if head.solve else "nothing" if _as_it_is(arm, backbone) else "steps"
+            if head.task == "multi_label" and arm.loss.class_weights is not None:
+                self.problems.append(_unweighed(arm.head.kind))
+            if learns == "solved":
+                self.problems += solved_heads.conflicts(arm)
+            if learns != "steps":
+                arm, unused = solved_heads.alone(arm, solved=learns == "solved")
+        if backbone is not None:
+            self.problems += _backbone_problems(arm, backbone, steps=learns == "steps")
+        if self.problems or backbone is None or dataset is None or head is None or convention is None:
+            return self.problems
+        trained = (
+            convention
+            if arm.backbone.weights in backbone.weights or arm.backbone.weights.startswith(weight_files.RUN)
+            else None
+        )
+        if arm.backbone.input is not None:
+            convention = preprocessing.given(arm.backbone.input, convention)
+        if arm.data.crop is not None:
+            convention = dataclasses.replace(convention, crop=arm.data.crop)
+        return Resolved(
+            self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
+            options["backbone"], options["data"], options["head"], convention, arm.data.image_size or backbone.image_size,
+            trained, unused, learns, also,
+        )  # fmt: skip
+
+    def _also(self) -> dict[str, Source]:
+        found = {}
+        for name, table in self.arm.also.items():
+            dataset = self._plugin(Dataset, table.name, dotted("also", name, "name"))
+            if dataset is not None:
+                try:
+                    options = parsing.options(dataset.options, table.options, place=dotted("also", name, "options"))
+                    found[name] = Source(table.name, dataset, options)
+                except RecipeError as error:
+                    self.problems += error.problems
+        return found
+
+    def _plugin(self, kind: type[Plugin], name: str, place: str) -> Plugin | None:
+        if name == UNKNOWN:
+            return None
+        try:
+            return registry.get(kind, name)
+        except TlkitError as error:
+            self.problems.append(TlkitError(f"{place}: {error.problem}", *error.hints))
+            return None
+
+    def _options(self, table: str, plugin: Backbone | Dataset | Head | None) -> BaseModel | None:
+        if plugin is None:
+            return None
+        try:
+            return parsing.options(plugin.options, getattr(self.arm, table).options, place=f"{table}.options")
+        except RecipeError as error:
+            self.problems += error.problems
+            return None
+
+    def _convention(self, backbone: Backbone) -> Convention | None:
+        value, find = self.arm.backbone.weights, weights_of_run
+        try:
+            if value.startswith(weight_files.RUN):
+                path = weight_files.find_weights(value, self.arm.backbone.name, backbone, self.places, fetch=False, run=find)
+                return run_folder.convention(path.parent) if path is not None else None
+            if not weight_files.known_weights(value, backbone):
+                weight_files.find_weights(value, self.arm.backbone.name, backbone, self.places, fetch=False, run=find)
+        except TlkitError as error:
+            self.problems.append(error)
+            return None
+        return backbone.weights[value].input if value in backbone.weights else backbone.input
+
+
+def _unweighed(kind: str) -> TlkitError:
+    return TlkitError(
+        f"loss.class_weights: a {kind} head answers for every class by itself, and an image has no one class to be weighed by.",
+        "leave it out; precision and recall of every class are in evaluation.json",
+    )
+
+
+def weights_of_run(path: Path) -> Path:
+    """Return the weights file of a run's folder, or of a recipe's best run."""
+    return run_folder.choose(path) / run_folder.WEIGHTS
+
+
+def _as_it_is(arm: Arm, backbone: Backbone) -> bool:
+    """Whether an earlier run is to be evaluated as it is: it is what the arm begins from, and nothing of it ever trains."""
+    if not arm.backbone.weights.startswith(weight_files.RUN) or any(value is not True for value in arm.freeze.values()):
+        return False
+    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, taps=backbone.taps)
+    divided = maps.divide(names, tuple(backbone.stages), arm.freeze, {}, epochs=1)
+    return all(owned.trains_from is None for owned in divided.parameters)
+
+
+def _backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
+    """What can be said of the maps and the image size from what the plugin declares."""
+    size = arm.data.image_size
+    if size is not None and size < backbone.minimum_size:
+        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
+    if not steps:
+        return
+    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, taps=backbone.taps)
+    stages = tuple(backbone.stages)
+    divided = maps.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, tapped=backbone.tapped)
+    yield from maps.problems(
+        divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
+    )
+
+
+def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
+    """What two tables say that does not go together."""
+    for key, value in arm.lr_groups.items():
+        if rate(value).momentum is not None and arm.optimizer.name != "sgd":
+            yield TlkitError(
+                f"{dotted('lr_groups', key, 'momentum')}: {arm.optimizer.name} has no momentum.",
+                'leave it out, or optimizer.name = "sgd"',
+            )
+        if rate(value).momentum == 0 and arm.optimizer.name == "sgd" and arm.optimizer.nesterov:
+            yield TlkitError(f"{dotted('lr_groups', key, 'momentum')}: is 0, but optimizer.nesterov = true needs momentum.")
+    if arm.early_stopping is not None and arm.data.split.validation == 0:
+        yield TlkitError(
+            "early_stopping: there are no validation images to watch, data.split.validation is 0.",
+            "data.split.validation = 0.1",
+        )
+    schedule = arm.schedule
+    if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= schedule.epochs and schedule.warmup_epochs > 0:
+        yield TlkitError(
+            f"schedule.warmup_epochs: is {schedule.warmup_epochs}, the whole run of {schedule.epochs} epochs.",
+            "fewer than schedule.epochs",
+        )
+
+
+def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source]) -> Arm:
+    """Write the plugins' own defaults into the arm, so that they are part of its digest."""
+    changed: dict[str, Any] = {"also": dict(arm.also)}
+    for name, source in also.items():
+        if source.options is not None:
+            told = source.options.model_dump(mode="json", exclude_none=True)
+            changed["also"][name] = arm.also[name].model_copy(update={"options": told})
+    for table, model in options.items():
+        if model is not None:
+            changed[table] = getattr(arm, table).model_copy(
+                update={"options": model.model_dump(mode="json", exclude_none=True)}
+            )
+    return arm.model_copy(update=changed)

@@ -1,0 +1,69 @@
+"""What a head reads, and what a recipe says that has no effect where no step is taken. Imports no torch.
+
+The rule: nothing of a recipe is dropped in silence; what contradicts a solved head is refused, what it does not use is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tlkit.errors import TlkitError, nearest
+from tlkit.plugin import Backbone, Head
+from tlkit.recipe.messages import dotted
+from tlkit.recipe.tables import Arm, HeadTable
+from tlkit.recipe.training import AdamW, Constant, LossTable, OneCycle
+
+_ONCE = Constant(name="constant", epochs=1)
+
+
+def problems(table: HeadTable, head: Head, backbone: Backbone, name: str) -> Iterator[TlkitError]:
+    """What of [head] goes together neither with its plugin nor with the backbone of this name."""
+    if table.embed is not None and table.embed not in backbone.stages:
+        yield TlkitError(
+            f'head.embed: {name} has no stage "{table.embed}".',
+            f"stages: {', '.join(backbone.stages)}",
+            nearest(table.embed, backbone.stages),
+        )
+    if head.maps and not table.pooled:
+        yield TlkitError(f"head.pooled: is false, but a {table.kind} head reads the feature map itself.", "leave it out")
+    if table.positive is not None and head.task != "binary":
+        yield TlkitError(
+            f"head.positive: a {table.kind} head has a number for every class.", 'kind = "binary", or leave it out'
+        )
+
+
+def conflicts(arm: Arm) -> Iterator[TlkitError]:
+    """What an arm with a solved head says that cannot be done."""
+    for key, value in arm.freeze.items():
+        if value is not True:
+            said = "false" if value is False else "frozen for some epochs only"
+            yield TlkitError(
+                f"{dotted('freeze', key)}: is {said}, but a {arm.head.kind} head is solved on the embeddings of a fixed network.",
+                "leave it out, or take a head that is trained",
+            )
+
+
+def alone(arm: Arm, *, solved: bool) -> tuple[Arm, tuple[str, ...]]:
+    """Return an arm that takes no step, since its head is solved or nothing trains, without what it does not use; a line for each."""
+    given = {
+        "lr_groups": bool(arm.lr_groups),
+        "optimizer": arm.optimizer != AdamW(name="adamw"),
+        "schedule": arm.schedule not in (_ONCE, OneCycle(name="one_cycle")),
+        "loss": arm.loss != LossTable(),
+        "early_stopping": arm.early_stopping is not None,
+        "data.augment": bool(arm.data.augment),
+        "head.aux_weight": arm.head.aux_weight is not None,
+    }
+    why = f"a {arm.head.kind} head is solved, not trained" if solved else "nothing is trained"
+    lines = tuple(f"{name}: {why}" for name, said in given.items() if said)
+    usual = {
+        "freeze": {"backbone": True} if solved else {"backbone": True, "head": True},
+        "lr_groups": {},
+        "optimizer": AdamW(name="adamw"),
+        "schedule": _ONCE,
+        "loss": LossTable(),
+        "early_stopping": None,
+        "data": arm.data.model_copy(update={"augment": [], "augment_views": None}),
+        "head": arm.head.model_copy(update={"aux_weight": None}),
+    }
+    return arm.model_copy(update=usual), lines

@@ -1,0 +1,139 @@
+"""A backbone: a network up to its classifier, as stages in order from input to output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pydantic import BaseModel
+
+from tlkit.errors import PluginError
+from tlkit.plugin.options import check_options
+from tlkit.plugin.weights import IMAGENET, Convention, Weights
+
+_RESERVED = ("head", "backbone")  # keys of freeze and lr_groups that are no stage
+
+
+@dataclass(frozen=True)
+class Tap:
+    """An auxiliary classifier: it reads a stage's output, helps to train what lies before it, and is no part of the answer.
+
+    Attributes:
+        build: "module:function"(classes) -> torch.nn.Module from that output to logits (N, classes), random weights. Its own
+            parameter names are those that the library has below the tap's.
+        after: The stage that it reads.
+        classifier: Name of its last layer below the tap's own, dropped on loading: a file's classes are others.
+        weight: What its loss counts beside the main loss.
+        minimum_size: Smallest side of the images in pixels that it can be run with.
+    """
+
+    build: str
+    after: str
+    classifier: str
+    weight: float
+    minimum_size: int = 1
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network up to its classifier, as stages in order from input to output.
+
+    Attributes:
+        build: "module:function"; called with the options (or nothing where there are none) it returns
+            {stage: torch.nn.Module} in order, random weights, never downloading. Calling the modules one after the other is
+            the forward pass, from (N, 3, H, W) to (N, features, h, w), pooled by tlkit, or to (N, features). A module's
+            own parameter names are those of the library that the backbone comes from (see `tlkit.network.Stage`).
+        stages: Stage -> the library's names of the modules that it owns, and of parameters that lie in none.
+        features: Length of the pooled output.
+        classifier: The library's name of the classifier, dropped on loading and written when a head like it is exported.
+        maps: That classifier reads the feature map, not its mean.
+        library: Where the names come from, "torchvision.models.resnet18".
+        input: Convention of random weights, so that every arm of a recipe sees the same pixels.
+        weights: Named weights.
+        taps: Auxiliary classifiers by the library's module name, "AuxLogits".
+        options: The plugin's own options.
+        image_size: Usual input side in pixels.
+        minimum_size: Smallest input side in pixels.
+        summary: One line.
+        beyond: Module names of what files hold and no stage here: what `until` cut off, which the plugin still builds, and what the
+            plugin leaves out, as the second classifier of a distilled network. With any, no head is exported as the classifier.
+        flat: The head reads every value of the last stage's output, not its mean over the picture; see `until`.
+        cut: Where the library's network was cut into stages and why there, in two parts, where a plan is to say it.
+    """
+
+    build: str
+    stages: Mapping[str, tuple[str, ...]]
+    features: int
+    classifier: str
+    maps: bool = False
+    library: str = ""
+    input: Convention = IMAGENET
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+    taps: Mapping[str, Tap] = field(default_factory=dict)
+    options: type[BaseModel] | None = None
+    image_size: int = 224
+    minimum_size: int = 32
+    summary: str = ""
+    beyond: tuple[str, ...] = ()
+    flat: bool = False
+    cut: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PluginError where a field is of another kind than declared."""
+        _check_stages(self.build, self.stages)
+        check_options(self.build, self.options)
+        for name, tap in self.taps.items():
+            if tap.after not in self.stages:
+                raise PluginError(
+                    f"{self.build}: tap {name} reads {tap.after}, which is no stage.", f"stages: {', '.join(self.stages)}"
+                )
+        for name in ("features", "image_size", "minimum_size"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise PluginError(f"{self.build}: {name} is {value!r}.", "a whole number, at least 1")
+
+    @property
+    def tapped(self) -> dict[str, int]:
+        """Tap -> how many leading stages it reads."""
+        return {name: 1 + list(self.stages).index(tap.after) for name, tap in self.taps.items()}
+
+    @property
+    def whole(self) -> bool:
+        """Whether its head reads what the library's classifier reads, `features` values."""
+        return not self.beyond and not self.flat
+
+    def owns(self, name: str) -> bool:
+        """Return whether a tensor of the library's belongs to a stage, by its name."""
+        modules = (module for owned in self.stages.values() for module in owned)
+        return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+    def until(self, stage: str | None, *, pooled: bool = True) -> Backbone:
+        """Return it with another embedding point.
+
+        Args:
+            stage: The last one that is run; None for all.
+            pooled: The head reads the mean over the picture of that stage's output, not every value of it.
+        """
+        names = list(self.stages)
+        last = len(names) if stage is None else 1 + names.index(stage)
+        taps = {name: tap for name, tap in self.taps.items() if tap.after in names[:last]}
+        beyond = [module for name in names[last:] for module in self.stages[name]]
+        return replace(
+            self,
+            stages={name: self.stages[name] for name in names[:last]},
+            taps=taps,
+            beyond=(*self.beyond, *beyond, *(self.taps.keys() - taps.keys())),
+            flat=not pooled,
+        )
+
+
+def _check_stages(build: str, stages: object) -> None:
+    if not isinstance(stages, Mapping) or not stages:
+        raise PluginError(f"{build}: stages is {stages!r}.", 'stage -> module names: {"stem": ("conv1", "bn1")}')
+    for stage, modules in stages.items():
+        if not isinstance(stage, str) or stage in _RESERVED or not stage or "." in stage:
+            raise PluginError(
+                f"{build}: a stage cannot be called {stage}.", "a name; head and backbone mean something in recipes; no dots"
+            )
+        if not isinstance(modules, tuple) or not all(isinstance(module, str) for module in modules):
+            raise PluginError(f"{build}: stage {stage} is {modules!r}.", 'a tuple of module names: ("conv1",)')

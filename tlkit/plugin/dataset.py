@@ -1,0 +1,50 @@
+"""A data set: labelled images, where their files are, and how to download them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from tlkit.plugin.options import check_options
+from tlkit.plugin.weights import Download
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images.
+
+    The core finds the folder (--data, the option `path`, $TLKIT_DATA, the cache), downloads what is missing when it may, and hands
+    the folder to `read`. `read` raises `tlkit.errors.DataError` for what is wrong in the files.
+
+    Attributes:
+        read: "module:function"(found, options) -> Images. `options` is an instance of the model below, or None.
+        files: Names, relative to the folder, that must be there; () for a data set made from its options alone.
+        find: "module:function"(folder, options) -> Found, where the names are not known beforehand (image folders). It may
+            find a folder below the one given, and raises `DataError` or `DataMissing`.
+        subfolder: Name of the folder that the official archive unpacks to; the files may lie in it or without it.
+        downloads: What to fetch when the files are missing.
+        inside: Folder inside an installed package, "package/sub", for a data set that is shipped.
+        nominal: Images per split of the official data set, for a plan without images.
+        classes: Number of classes where it is fixed.
+        options: The plugin's own options; a field `path` names the folder.
+        licence: Of the images.
+        summary: One line.
+    """
+
+    read: str
+    files: tuple[str, ...] = ()
+    find: str = ""
+    subfolder: str = ""
+    downloads: tuple[Download, ...] = ()
+    inside: str = ""
+    nominal: Mapping[str, int] = field(default_factory=dict)
+    classes: int | None = None
+    options: type[BaseModel] | None = None
+    licence: str = ""
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise PluginError where the options are no model."""
+        check_options(self.read, self.options)

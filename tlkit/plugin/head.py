@@ -1,0 +1,77 @@
+"""A head: what stands on the backbone's features, trained or fitted once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel
+
+from tlkit.errors import PluginError
+from tlkit.plugin.backbone import Backbone
+from tlkit.plugin.options import check_options
+
+# What an image's label is: one class; one of two classes, told by one number; or any number of classes.
+Task = Literal["single_label", "binary", "multi_label"]
+
+
+@dataclass(frozen=True)
+class Solving:
+    """What the maker of a solved head is told of the embeddings that it will be fitted on.
+
+    Attributes:
+        images: How many, N.
+        features: Values of each.
+        classes: How many there are.
+        smallest: Images of the class that has fewest, of those that have any: more folds than these cannot hold all of them.
+        seed: Of the run.
+    """
+
+    images: int
+    features: int
+    classes: int
+    smallest: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands on the pooled features: trained, or solved once on the embeddings of all training images.
+
+    Attributes:
+        build: "module:function"(features, classes, options) -> torch.nn.Module from (N, features) to logits (N, classes); of a
+            binary head, which is asked for one class, (N, 1). "" for a solved one.
+        solve: "module:function"(options, solving: Solving) -> an estimator as scikit-learn's are: `fit` on (N, features) float32
+            and labels (N,), `classes_`, and predict_proba or decision_function; of a search `best_estimator_` is kept, and
+            `best_params_` and `best_score_` are told. "" for a trained one.
+        options: The plugin's own options.
+        linear: Its own tensors are the weight and bias of one layer, so they can be exported under the backbone's classifier.
+        maps: It reads the feature map (N, features, h, w), not its mean.
+        task: What its answers mean.
+        trusted: Full names of classes that the estimator's file may hold beside scikit-learn's, "package.module.Class".
+        summary: One line.
+    """
+
+    build: str = ""
+    options: type[BaseModel] | None = None
+    linear: bool = False
+    maps: bool = False
+    summary: str = ""
+    solve: str = ""
+    task: Task = "single_label"
+    trusted: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise PluginError where the options are no model, or it is neither trained nor solved."""
+        check_options(self.target, self.options)
+        if bool(self.build) == bool(self.solve):
+            raise PluginError(f"head {self.target or self.summary}: is to be either trained or solved.", "build=, or solve=")
+
+    @property
+    def target(self) -> str:
+        """The function that makes it."""
+        return self.build or self.solve
+
+    def fits(self, backbone: Backbone) -> bool:
+        """Return whether it is the classifier that the backbone's library has, so that the library can load it."""
+        return self.linear and self.maps == backbone.maps and backbone.whole and self.task != "binary"

@@ -1,0 +1,301 @@
+"""TOML text to a `Recipe`: merging arms, --set, and every problem at once in words.
+
+The rule: a problem is reported where the person wrote it, once, however many arms share it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tlkit.errors import Interim, RecipeError, TlkitError, nearest
+from tlkit.recipe.messages import NAMING, Said, dotted, errors, place, said, say, shown, words
+from tlkit.recipe.tables import FORMAT, LONGEST, MAPS, NAME, ONLY_ARM, UNKNOWN, Arm, Header, Recipe
+
+_HEADER = tuple(Header.model_fields)
+_TOP = (*_HEADER, "arms")  # keys of a recipe that no arm has
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One --set: a dotted key as its parts, and a value."""
+
+    path: tuple[str, ...]
+    value: Any
+
+
+def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file.
+
+    Args:
+        path: The TOML file.
+        settings: "key=value" each, applied to every arm, or "arms.NAME.key=value" to one.
+
+    Raises:
+        RecipeError: with every problem found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
+    except FileNotFoundError:
+        raise TlkitError(f"{path}: there is no such recipe.", "tlkit init FOLDER writes one for a folder of images") from None
+    except IsADirectoryError:
+        raise TlkitError(
+            f"{path}: is a folder, not a recipe.", f"tlkit init {path} writes one for a folder of images"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TlkitError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    try:
+        tables = _toml(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TlkitError(f"{path}: is not TOML: {error}") from error
+    return build(tables, where=str(path), settings=[parse_setting(setting) for setting in settings])
+
+
+def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] = ()) -> Recipe:
+    """Make a recipe from its tables.
+
+    Args:
+        tables: As tomllib reads them.
+        where: Begins every message, usually the file.
+        settings: Applied after the arms are merged.
+
+    Raises:
+        RecipeError: with every problem found.
+    """
+    base: dict[str, Any] = copy.deepcopy(dict(tables))
+    problems = _Problems(where)
+    overrides = _overrides(base.pop("arms", {}), problems)
+    header = {key: base.pop(key) for key in _HEADER if key in base}
+    arms = {name: _merge(base, arm) for name, arm in overrides.items()} or {ONLY_ARM: base}
+    written = {"": said(Header, header) | said(Arm, base)}
+    written |= {f"{dotted('arms', name)}.": said(Arm, arm) for name, arm in arms.items()}
+    _apply(settings, header, arms, problems)
+    for line in errors(Header, header):
+        problems.add_line(line, Header, written, arm="")
+    checked: dict[str, Arm] = {}
+    for name, arm in arms.items():
+        lines = errors(Arm, arm)
+        for line in lines:
+            problems.add_line(line, Arm, written, arm=f"{dotted('arms', name)}.")
+        rest = _without(arm, lines) if lines else Arm.model_validate(arm)
+        if rest is not None:
+            checked[name] = rest
+    if problems.found:
+        stand_in = Recipe.model_construct(format=FORMAT, name="x", seeds=[0], arms=checked)
+        raise Interim(problems.found.values(), stand_in if checked else None)
+    return Recipe(**header, arms=checked)
+
+
+def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: str) -> BaseModel | None:
+    """Check a plugin's own options against its model.
+
+    Args:
+        model: The plugin's, or None where it has no options.
+        values: From the recipe.
+        place: "data.options", for the messages.
+
+    Raises:
+        RecipeError: with every problem found.
+    """
+    if model is None:
+        if values:
+            raise RecipeError([TlkitError(f"{place}: this plugin has no options, and the recipe gives {', '.join(values)}.")])
+        return None
+    found = []
+    for line in errors(model, values):
+        problem, *hints = words(line, model)
+        found.append(TlkitError(f"{'.'.join([place, *map(dotted, line['loc'])])}: {problem}", *hints))
+    if found:
+        raise RecipeError(found)
+    return model.model_validate(dict(values))
+
+
+def digest(arm: Arm, content: Mapping[str, str]) -> str:
+    """Return the sha256, in hex, of what determines a run: the arm without paths, and the content of data and weights.
+
+    Args:
+        arm: With its plugin options' defaults filled.
+        content: sha256 per thing that the arm names: its data, its weights.
+    """
+    tables = arm.model_dump(mode="json")
+    for table in (tables["data"], *tables["also"].values()):
+        table["options"].pop("path", None)
+    if "weights" in content:
+        tables["backbone"].pop("weights")  # a file or a run: its content counts, not where it lies
+    text = json.dumps({"arm": tables, "content": dict(content)}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse_setting(text: str) -> Setting:
+    """Read "key.path=value"; a value that is not TOML is taken as a string.
+
+    Raises:
+        TlkitError: there is no key or no "=".
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise TlkitError(f"--set {text}: is not key=value.", "for instance --set schedule.epochs=2")
+    path = _path(key)
+    if not path:
+        raise TlkitError(f"--set {text}: {key!r} is not a key.", "quote a module path: 'freeze.\"layer4.0\"=true'")
+    try:
+        return Setting(path, _toml(f"value = {value}")["value"])
+    except tomllib.TOMLDecodeError:
+        return Setting(path, value.strip())
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """Read TOML; what the library raises besides its own error is one too."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("tables or arrays are nested too deeply") from None
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise tomllib.TOMLDecodeError(str(error).partition(";")[0]) from None
+
+
+def _path(key: str) -> tuple[str, ...]:
+    """Return a dotted key's parts; nothing where it is no key."""
+    try:
+        nested: Any = _toml(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return ()
+    path = []
+    while isinstance(nested, dict) and nested:
+        part, nested = next(iter(nested.items()))
+        path.append(part)
+    return tuple(path)
+
+
+class _Problems:
+    """What is wrong, each thing once, with the place where the person wrote it."""
+
+    def __init__(self, where: str) -> None:
+        self.found: dict[str, TlkitError] = {}
+        self._where = where
+
+    def add(self, at: str, problem: str, *hints: str) -> None:
+        self.found.setdefault(f"{at}: {problem}", TlkitError(f"{self._where}: {at}: {problem}", *hints))
+
+    def add_line(self, line: ErrorDetails, root: type[BaseModel], written: Mapping[str, set[Said]], *, arm: str) -> None:
+        """Add what pydantic found.
+
+        Args:
+            line: From pydantic.
+            root: The model that was validated.
+            written: What is wrong without --set: under "" in the recipe's own tables, under "arms.NAME." in an arm.
+            arm: "arms.NAME." of the arm that was validated.
+        """
+        at, told = say(line, root)
+        if (at, told) in written[""]:
+            self.add(at, *words(line, root, beside=_TOP))
+        elif arm and (at, told) in written[arm]:
+            self.add(f"{arm}{at}", *told)
+        else:
+            self.add(f"--set {at}", *words(line, root, beside=_TOP))
+
+
+def _overrides(arms: object, problems: _Problems) -> dict[str, dict[str, Any]]:
+    """Return the arms that are tables."""
+    if not isinstance(arms, dict):
+        problems.add("arms", f"is {shown(arms)}, but should be a table.", "write a table per arm, [arms.NAME]")
+        return {}
+    for name, arm in arms.items():
+        if not isinstance(arm, dict):
+            problems.add(dotted("arms", name), f"is {shown(arm)}, but should be a table.", f"[{dotted('arms', name)}]")
+        if not re.fullmatch(NAME, name) or len(name) > LONGEST:
+            problems.add(dotted("arms", name), "is not a name for an arm.", f"{NAMING}, at most {LONGEST} characters")
+    return {name: arm for name, arm in arms.items() if isinstance(arm, dict)}
+
+
+def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | None:
+    """Return an arm without what is wrong in it, so that more can be looked for; None where it cannot stand."""
+    rest = copy.deepcopy(dict(arm))
+    for line in lines:
+        at = tuple(map(str, place(line)))
+        if line["type"] == "missing" and len(at) > 1:
+            at = at[:-1] if at[0] not in _STAND_INS else ()
+        if at:
+            _drop(rest, at)
+    unnamed = [table for table in _STAND_INS if "name" not in rest.get(table, {})]
+    for table, keys in _STAND_INS.items():
+        rest[table] = keys | rest.get(table, {})
+    try:
+        made = Arm.model_validate(rest)
+    except ValidationError:
+        return None
+    return made.model_copy(update={table: getattr(made, table).model_copy(update={"name": UNKNOWN}) for table in unnamed})
+
+
+# Without these no arm can stand.
+_STAND_INS = {"backbone": {"name": "x", "weights": "none"}, "data": {"name": "x"}}
+
+
+def _drop(tables: dict[str, Any], at: Sequence[str]) -> None:
+    """Take one wrong thing out; in the two maps something right takes its place, or the gap would be a problem of its own."""
+    if at[0] in MAPS:
+        keys = [at[1]] if len(at) > 1 else ["backbone", "head"]
+        old = tables[at[0]] if len(at) > 1 else {}
+        tables[at[0]] = old | {key: key != "head" if at[0] == "freeze" else 1.0 for key in keys}
+        return
+    here = tables
+    for part in at[:-1]:
+        if not isinstance(here.get(part), dict):
+            here.pop(part, None)
+            return
+        here = here[part]
+    here.pop(at[-1], None)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any], *, top: bool = True) -> dict[str, Any]:
+    """Rule 7: an arm's maps replace, its other tables merge key by key."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and not (top and key in MAPS):
+            merged[key] = _merge(old, value, top=False)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def _apply(settings: Sequence[Setting], header: dict[str, Any], arms: dict[str, dict[str, Any]], problems: _Problems) -> None:
+    """Apply --set in order."""
+    for setting in settings:
+        path, targets = setting.path, list(arms.values())
+        if path[0] == "arms":
+            at = f"--set {dotted(*path)}"
+            if len(path) > 1 and path[1] not in arms:
+                problems.add(at, f"there is no arm {shown(path[1])}.", f"arms: {', '.join(arms)}", nearest(path[1], arms))
+                continue
+            if len(path) < 3:
+                problems.add(at, "names no key of an arm.", "--set arms.NAME.key=value")
+                continue
+            path, targets = path[2:], [arms[path[1]]]
+        elif path[0] in _HEADER:
+            targets = [header]
+        for target in targets:
+            _put(target, path, setting.value)
+
+
+def _put(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    nested = value
+    for part in reversed(path[1:]):
+        nested = {part: nested}
+    deep = len(path) > 1
+    if deep and path[0] in MAPS and isinstance(tables.get(path[0], {}), dict):
+        tables[path[0]] = {**tables.get(path[0], {}), path[1]: nested[path[1]]}
+    else:
+        tables.update(_merge(tables, {path[0]: nested}))

@@ -1,0 +1,255 @@
+"""What a run leaves on disk, and how it is read again. Imports no torch.
+
+The rule: result.json is an interface that other programs read; a folder of another format is named, never guessed at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from tlkit import files
+from tlkit.errors import RunFolderError, RunLocked
+from tlkit.plugin import Convention
+from tlkit.record.formats import Form, Kept
+
+FORMAT = 1
+WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recipe.toml", "resolved.toml"
+PLAN, SPLIT, METRICS, CURVES = "plan.json", "split.json", "metrics.jsonl", "curves.svg"
+EVALUATION, SOLVED = "evaluation.json", "head.skops"
+CHECKPOINT, STATE = "checkpoint", "state.safetensors"
+Metrics = dict[str, float]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Parameters(_Record):
+    """Scalars of the network, and those that trained in some phase."""
+
+    total: int
+    trained: int
+
+
+class RunResult(_Record):
+    """One run. `test`, `validation` and `also`, of other data sets, are the best epoch's by validation, or the last's without such."""
+
+    format: Literal[1] = 1
+    recipe: str
+    arm: str
+    seed: int
+    status: Literal["running", "interrupted", "failed", "finished"]
+    digest: str
+    exact: bool = True
+    test: Metrics | None = None
+    validation: Metrics | None = None
+    also: dict[str, Metrics] = {}
+    best_epoch: int | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    parameters: Parameters
+    skipped_images: int = 0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    versions: dict[str, str]
+
+
+def folder_of(runs: Path, *, recipe: str, arm: str, seed: int, digest: str) -> Path:
+    """Return the folder of one run."""
+    return runs / recipe / f"{arm}-s{seed}-{digest[:8]}"
+
+
+def read(folder: Path) -> RunResult | None:
+    """Read a run's result.
+
+    Returns:
+        None where the run has none yet.
+
+    Raises:
+        RunFolderError: it is of another format, or damaged.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    record = _json(path)
+    if "arms" in record:
+        raise RunFolderError(f"{folder}: is a recipe's folder, not a run's.", "a run's folder is one below it")
+    try:
+        return RunResult.model_validate(record)
+    except ValidationError as error:
+        line = error.errors()[0]
+        raise RunFolderError(f"{path}: is damaged: {'.'.join(map(str, line['loc']))}: {line['msg']}.", _MOVE) from error
+
+
+def write(folder: Path, result: RunResult) -> None:
+    """Write a run's result whole."""
+    files.replace(folder / RESULT, json.dumps(result.model_dump(mode="json"), indent=2) + "\n")
+
+
+def resolved(folder: Path) -> dict[str, Any]:
+    """Read what a run measured or resolved.
+
+    Raises:
+        RunFolderError: it is missing, damaged or of another format.
+    """
+    path = folder / RESOLVED
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"{folder}: is not the folder of a run: it has no {RESOLVED}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path}: is damaged: {error}.", _MOVE) from error
+    _check_format(path, record)
+    return record
+
+
+def convention(folder: Path) -> Convention:
+    """Return how pixels must reach a run's network."""
+    path = folder / RESOLVED
+    try:
+        return TypeAdapter(Convention).validate_python(resolved(folder)["input"])
+    except (KeyError, ValidationError) as error:
+        raise RunFolderError(f"{path}: is damaged: its table [input] cannot be used.", _MOVE) from error
+
+
+def choose(path: Path, arm: str | None = None) -> Path:
+    """Return the run folder that a RUN argument means.
+
+    Args:
+        path: A run's folder, or a recipe's folder: then the run with the best validation accuracy, then loss.
+        arm: Only runs of this arm.
+
+    Raises:
+        RunFolderError: there is no such folder, or no such run in it.
+    """
+    if not path.is_dir():
+        raise RunFolderError(f"{path}: there is no such run folder.", "a run's folder, or a recipe's: runs/NAME")
+    if (path / RESOLVED).is_file():
+        result = read(path)
+        if result is None or not (path / WEIGHTS).is_file():
+            raise RunFolderError(f"{path}: this run has no weights yet.", "apply its recipe again to finish it")
+        if arm not in (None, result.arm):
+            raise RunFolderError(f'{path}: is a run of arm "{result.arm}", not of "{arm}".', "leave --arm out")
+        return path
+    current = _current(path)
+    candidates = [(result, folder) for folder, result in current if result.status == "finished" and arm in (None, result.arm)]
+    if not candidates:
+        arms = sorted({result.arm for _, result in current})
+        what = f'no finished run of arm "{arm}"' if arm else "no finished run"
+        raise RunFolderError(
+            f"{path}: holds {what}.", f"arms: {', '.join(arms)}" if arms else "apply the recipe first: tlkit apply RECIPE"
+        )
+    return min(candidates, key=lambda pair: _rank(pair[0]))[1]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, made where it is missing, against other processes.
+
+    Raises:
+        RunLocked: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunLocked(f"{folder}: another process is running this.", "wait for it, or stop it; nothing was changed") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def kept(folder: Path) -> Kept | None:
+    """Return what was measured or resolved when a run began that can be continued; None where there is no such run.
+
+    Raises:
+        RunFolderError: as `resolved`.
+    """
+    path = folder / RESOLVED
+    if not path.is_file() or not (folder / CHECKPOINT / STATE).is_file():
+        return None
+    known = resolved(folder)
+    try:
+        prefixes = {int(row["stages"]): _form(row) for row in known["prefixes"]}
+        return Kept(int(known["batch_size"]), _form(known), prefixes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path}: is damaged: batch_size, precision or memory format: {error}.", _MOVE) from error
+
+
+def _form(table: Mapping[str, Any]) -> Form:
+    return TypeAdapter(Form).validate_python({"precision": table["precision"], "layout": table["memory_format"]})
+
+
+def summary(recipe_folder: Path) -> dict[str, Any] | None:
+    """Read a recipe's result.json, or None where there is none."""
+    path = recipe_folder / RESULT
+    return _json(path) if path.is_file() else None
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """Read a run's epochs, in order; a line that is no epoch is left out."""
+    path = folder / METRICS
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            record = json.loads(line)
+            if isinstance(record, dict) and {"epoch", "train", "validation", "test"} <= record.keys():
+                lines.append(record)
+    return lines
+
+
+def text(record: Mapping[str, Any]) -> bytes:
+    """Return a record as its file holds it."""
+    return (json.dumps(record, indent=2) + "\n").encode()
+
+
+_MOVE = "move the folder away, or name another with --runs"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path}: is damaged: {error}.", _MOVE) from error
+    if not isinstance(record, dict):
+        raise RunFolderError(f"{path}: is damaged: it holds no object.", _MOVE)
+    _check_format(path, record)
+    return record
+
+
+def _check_format(path: Path, record: Mapping[str, Any]) -> None:
+    if record.get("format") != FORMAT:
+        raise RunFolderError(
+            f"{path}: is of format {record.get('format')}, written by another version of tlkit; this one reads format {FORMAT}.",
+            _MOVE,
+        )
+
+
+def _current(recipe_folder: Path) -> list[tuple[Path, RunResult]]:
+    """The runs of the recipe as last applied, or every run where that is not recorded."""
+    record = summary(recipe_folder)
+    if record is None:
+        folders = [path.parent for path in sorted(recipe_folder.glob(f"*/{RESULT}"))]
+    else:
+        try:
+            folders = [recipe_folder / run["folder"] for arm in record["arms"].values() for run in arm["seeds"].values()]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"{recipe_folder / RESULT}: is damaged: it names no runs.", "apply the recipe again"
+            ) from error
+    return [(folder, result) for folder in folders if (result := read(folder)) is not None]
+
+
+def _rank(result: RunResult) -> tuple[float, float]:
+    scores = result.validation or result.test or {}
+    return -scores.get("accuracy", 0.0), scores.get("loss", float("inf"))

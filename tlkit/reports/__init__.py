@@ -1,0 +1,1 @@
+"""Tables and pictures of what plans and runs say. Computes nothing, prints nothing, imports no torch."""

@@ -1,0 +1,108 @@
+"""What is installed, and what a recipe's author needs to know of one plugin. Nothing here prints."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tlkit.plugin import Backbone, Convention, Dataset, Download, Family, Head
+from tlkit.plugin.registry import Entry
+
+
+def plugins(kind: str, entries: Sequence[Entry]) -> Table:
+    """Return what is installed of one kind."""
+    table = Table(kind, "distribution", "version", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    names = [entry.name for entry in entries]
+    for entry in entries:
+        doubled = "  (offered twice: uninstall one)" if names.count(entry.name) > 1 else ""
+        table.add_row(entry.name, entry.distribution, entry.version + doubled)
+    return table
+
+
+def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Family) -> RenderableType:
+    """Return what a recipe's author needs to know of a plugin."""
+    if isinstance(shown, Backbone):
+        return _backbone(name, entry, shown)
+    if isinstance(shown, Dataset):
+        return _dataset(name, entry, shown)
+    if isinstance(shown, Family):
+        table = _facts(name, entry, shown.summary)
+        table.add_row("names", "\n".join(f"{name}:{member}" for member in shown.names))
+        return table
+    return Group(_facts(name, entry, shown.summary), *_options("head.options", shown.options))
+
+
+def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
+    table = _facts(name, entry, shown.summary)
+    table.add_row("stages", ", ".join(shown.stages))
+    if shown.cut is not None:
+        table.add_row("cut", ": ".join(shown.cut))
+    table.add_row("features", str(shown.features))
+    table.add_row("image size", f"{shown.image_size} px, at least {shown.minimum_size}")
+    for name_of, tap in shown.taps.items():
+        least = f", images of at least {tap.minimum_size} px" if tap.minimum_size > 1 else ""
+        table.add_row(f"auxiliary {name_of}", f"after {tap.after}, weight {tap.weight:g}{least}")
+    table.add_row("names as in", shown.library)
+    table.add_row("input of random weights", _convention(shown.input))
+    for weights, each in shown.weights.items():
+        source = each.source.url if isinstance(each.source, Download) else each.source
+        table.add_row(
+            f"weights {weights}", f"{each.summary}\n{source}\ninput {_convention(each.input)}\nlicence {each.licence}"
+        )
+    return Group(table, *_options("backbone.options", shown.options))
+
+
+def _dataset(name: str, entry: Entry, shown: Dataset) -> RenderableType:
+    table = _facts(name, entry, shown.summary)
+    if shown.classes:
+        table.add_row("classes", str(shown.classes))
+    if shown.nominal:
+        table.add_row("images", ", ".join(f"{split} {count:,}" for split, count in shown.nominal.items()))
+    if shown.files:
+        table.add_row("files", ", ".join(shown.files))
+    for each in shown.downloads:
+        table.add_row("download", f"{each.url} ({each.checksum})")
+    if shown.licence:
+        table.add_row("licence", shown.licence)
+    return Group(table, *_options("data.options", shown.options))
+
+
+def _facts(name: str, entry: Entry, summary: str) -> Table:
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_row(Text(name, style="bold"), summary)
+    table.add_row("from", f"{entry.distribution} {entry.version}")
+    return table
+
+
+def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
+    if model is None:
+        return []
+    table = Table(f"[{place}]".replace("[", r"\["), "default", "what", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    said = _attributes(model)
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        table.add_row(name, "" if default is None else str(default), Text(field.description or said.get(name, "")))
+    return ["", table]
+
+
+def _attributes(model: type[BaseModel]) -> dict[str, str]:
+    """What a class says of its attributes in its docstring, name -> text."""
+    _, _, section = (inspect.getdoc(model) or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        if start := re.fullmatch(r" {4}(\w+): (.*)", line):
+            name, found[start[1]] = start[1], start[2]
+        elif name and line.startswith(" " * 8):
+            found[name] += " " + line.strip()
+    return found
+
+
+def _convention(shown: Convention) -> str:
+    return f"{shown.pixels}, {shown.resize}, centre crop {shown.crop:g}"

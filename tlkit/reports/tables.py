@@ -1,0 +1,228 @@
+"""Plans and results as rich tables. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tlkit import units
+from tlkit.plans.plan import Plan
+from tlkit.store.cache import Listed
+
+_STEPLESS = {"solved": "the head is solved", "nothing": "nothing is trained"}
+
+
+def plan(shown: Plan) -> RenderableType:
+    """Return a plan for a terminal."""
+    images, memory = shown.images, shown.memory
+    counts = [
+        f"images     train {images.train:,}, validation {images.validation:,}, test {images.test:,} ({images.source})",
+        f"steps      none: {_STEPLESS[shown.learns]}"
+        if shown.learns in _STEPLESS
+        else f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in all",
+    ]
+    counts += [f"also       {name}: {count:,} images are evaluated" for name, count in images.also.items()]
+    lines = [
+        *(counts if images.source != "unknown" else ["images     not here yet, so their number and the steps are not known"]),
+        f"memory     about {_bytes(memory.total)} at its peak beside Python and torch: weights {_bytes(memory.weights)}, gradients "
+        f"{_bytes(memory.gradients)}, optimizer {_bytes(memory.optimizer)}, activations {_bytes(memory.activations)}, "
+        f"images {_bytes(memory.images)}",
+        *(f"chosen     {choice.what}: {choice.value}: {choice.reason}" for choice in shown.choices),
+    ]
+    return Group(_title(shown), _stages(shown), _phases(shown), *map(Text, [_input(shown), *lines]), *_remarks(shown), "")
+
+
+def network(shown: Plan) -> RenderableType:
+    """Return of a plan what is known without data: the stages, and how images reach them."""
+    return Group(_title(shown), _stages(shown), Text(_input(shown)), *_remarks(shown), "")
+
+
+_ARM, _SCORE = 24, 13  # characters that an arm's name, and "62.5% ± 158.8", keep in a narrow terminal
+
+
+def result(summary: Mapping[str, Any]) -> RenderableType:
+    """Return a recipe's result.json for a terminal, best arm first."""
+    every = [run for record in summary["arms"].values() for run in record["seeds"].values()]
+    epoch = "the best epoch by validation" if not every or any(run["validation"] for run in every) else "the last epoch"
+    title = f"{summary['recipe']}: {epoch}; accuracy and loss on the test images"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("arm", no_wrap=True, min_width=min(max(map(len, summary["arms"]), default=0), _ARM))
+    for name in ("seeds", "accuracy", "loss", "validation", "epoch", "trained", "seconds", "status"):
+        # in a narrow terminal the others give way
+        least = _SCORE if name in ("accuracy", "loss") and len(summary["arms"]) else None
+        table.add_column(name, justify="right" if name != "status" else "left", no_wrap=True, min_width=least)
+    notes: dict[str, str] = {}  # line -> style
+    for arm, record in sorted(summary["arms"].items(), key=lambda item: -_mean(item[1], "accuracy")):
+        runs = list(record["seeds"].values())
+        best = sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})
+        validated = [run["validation"]["accuracy"] for run in runs if run["validation"]]
+        table.add_row(
+            Text(arm),
+            str(len(runs)),
+            _interval(record["test"].get("accuracy"), percent=True),
+            _interval(record["test"].get("loss"), percent=False),
+            f"{sum(validated) / len(validated):.1%}" if validated else "",
+            ", ".join(best),
+            _count(runs[0]["parameters"]["trained"]),
+            f"{sum(run['seconds'] for run in runs):.0f}",
+            ", ".join(sorted({run["status"] for run in runs})),
+        )
+        if more := _more(record["test"]):
+            notes[f"metrics    {arm}: {more}"] = "dim"
+        for name, test in record.get("also", {}).items():
+            notes[f"also       {arm}: {name} accuracy {_interval(test.get('accuracy'), percent=True)}, {_more(test)}"] = ""
+        for run in runs:
+            notes |= _notes(f"{arm}, seed {run['seed']}", run)
+    return Group(table, *(Text(line, style=style) for line, style in notes.items()))
+
+
+_METRICS = {
+    "balanced_accuracy": "balanced accuracy",
+    "top5": "top-5 accuracy",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "auroc": "AUROC",
+}
+
+
+def _more(test: Mapping[str, Any]) -> str:
+    """What the test images say beside accuracy and loss, in one line."""
+    parts = ("balanced_accuracy", "top5", "exact_match")  # parts of the images; the others are told as 0 to 1
+    shown = {name: _interval(test.get(name), percent=name in parts) for name in _METRICS}
+    return ", ".join(f"{_METRICS[name]} {text}" for name, text in shown.items() if text)
+
+
+def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
+    """What a person should know of a run beside its figures: line -> style."""
+    notes = {f"warning    {label}: {line}": "bold yellow" for line in run["warnings"]}
+    if run["skipped_images"]:
+        notes[f"skipped    {label}: {units.images(run['skipped_images'])} that cannot be decoded"] = "yellow"
+    if not run["exact"]:
+        notes[f"not exact  {label}: continued on another machine, or with other threads or versions"] = "yellow"
+    return notes
+
+
+def _title(shown: Plan) -> Text:
+    tables = shown.tables
+    learns = f"{tables.optimizer.name}, {tables.schedule.name}"
+    learns = {"solved": f"{tables.head.kind}, solved", "nothing": "as it is"}.get(shown.learns, learns)
+    return Text(
+        f"{shown.recipe} / {shown.arm}: {tables.backbone.name} ({tables.backbone.weights}), {shown.classes} classes, "
+        f"{shown.image_size} px, batch {shown.batch_size}, {learns}",
+        style="bold",
+    )
+
+
+def _input(shown: Plan) -> str:
+    """How pixels reach the network, from the short side that a picture is resized to."""
+    side, augment = shown.image_size, shown.tables.data.augment
+    short = round(side / shown.input.crop)
+    line = f"input      {shown.input.pixels}; {shown.input.resize} to a short side of {short} px, centre {side} px"
+    views = shown.tables.data.augment_views
+    fixed = f", {views} fixed views of each image" if views else ""
+    return f"{line}; training: {', '.join(each.name for each in augment)}{fixed}" if augment else line
+
+
+def _remarks(shown: Plan) -> list[Text]:
+    unused = [Text(f"unused     {line}", style="yellow") for line in shown.unused]
+    return unused + [Text(f"warning    {line}", style="bold yellow") for line in shown.warnings]
+
+
+def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Table:
+    """Return images with their most probable classes."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("image", overflow="fold")
+    table.add_column("class", overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    for image, ranked in rows:
+        for position, (name, probability) in enumerate(ranked):
+            table.add_row(Text(image if position == 0 else ""), Text(name), f"{probability:.1%}")
+    return table
+
+
+# Facts of stored rows that a person tells them apart by; entry.json and --json have all.
+_TOLD = ("backbone", "stages", "form", "weights", "picture side", "side", "resize", "seed")
+
+
+def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], limit: int) -> RenderableType:
+    """Return what lies in the cache, those used last first, and how much may."""
+    table = Table("what", "made from", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("rows", "size", "last used"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in entries:
+        facts = ", ".join(f"{name} {_brief(each.facts[name])}" for name in _TOLD if each.facts.get(name) is not None)
+        used = datetime.fromtimestamp(each.used).strftime("%Y-%m-%d %H:%M")
+        table.add_row(Text(each.kind), Text(facts or "unknown"), f"{each.rows:,}", units.size(each.bytes), used)
+    total = sum(each.bytes for each in entries)
+    lines = [f"{folder}: {units.size(total)} of at most {units.size(limit)}"]
+    lines += [f"{name}: {units.size(count)}" for name, count in others.items()]
+    return Group(*([table] if entries else []), Text(lines[0], style="bold"), *(Text(line, style="dim") for line in lines[1:]))
+
+
+def _brief(value: object) -> str:
+    """A digest by its beginning, as git shows one; of many stages the first and the last."""
+    text = str(value)
+    names = text.split(", ")
+    if len(names) > 3:  # stages
+        return f"{names[0]} .. {', '.join(names[-2:]) if names[-1] == 'pooled' else names[-1]}"
+    return text[:8] if len(text) >= 32 and set(text) <= set("0123456789abcdef") else text
+
+
+def _stages(shown: Plan) -> Table:
+    table = Table("stage", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("parameters", "trained", "trains", "group", "peak lr", "GFLOPs", "output"):
+        table.add_column(name, justify="left" if name in ("trains", "group") else "right", no_wrap=True)
+    for row in shown.stages:
+        table.add_row(
+            row.name,
+            f"{row.parameters:,}",
+            f"{row.trained:,}",
+            row.trains,
+            Text(", ".join(row.groups)),
+            ", ".join(f"{rate:g}" for rate in row.peak_lr),
+            f"{row.flops / 1e9:.3f}",
+            "x".join(map(str, row.output)),
+            style="dim" if row.trains == "never" else "",
+        )
+    flops = f"{shown.flops_per_image / 1e9:.3f}"
+    table.add_row("total", f"{shown.total:,}", f"{shown.trained:,}", "", "", "", flops, "", style="bold")
+    return table
+
+
+def _phases(shown: Plan) -> Table:
+    table = Table("phase", "epochs", "steps", "fixed prefix", "trained", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, phase in enumerate(shown.phases, start=1):
+        prefix = f"{phase.prefix[0]} .. {phase.prefix[-1]}" if len(phase.prefix) > 1 else "".join(phase.prefix) or "none"
+        epochs = str(phase.first) if phase.first == phase.last else f"{phase.first} to {phase.last}"
+        steps = f"{phase.steps:,}" if shown.images.source != "unknown" else "?"
+        table.add_row(str(number), epochs, steps, prefix, f"{phase.trained:,}", phase.reason)
+    return table
+
+
+def _interval(value: Mapping[str, Any] | None, *, percent: bool) -> str:
+    """Mean and half of its 95 % interval."""
+    if value is None:
+        return ""
+    text = f"{value['mean']:.1%}" if percent else f"{value['mean']:.3f}"
+    if value["low"] is None:
+        return text
+    half = (value["high"] - value["low"]) / 2
+    return f"{text} ± {half * 100:.1f}" if percent else f"{text} ± {half:.3f}"
+
+
+def _mean(record: Mapping[str, Any], metric: str) -> float:
+    found = record["test"].get(metric)
+    return float(found["mean"]) if found else -1.0
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _count(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"

@@ -1,0 +1,254 @@
+"""Carrying out a job: train, save after every epoch, continue where it stopped.
+
+The rule: every file is written whole, the checkpoint last, so a run that is stopped anywhere continues from its last epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import tomli_w
+import torch
+
+from tlkit import files
+from tlkit.engine import estimators, row_keys
+from tlkit.engine.estimators import Solved
+from tlkit.engine.fit import Fit
+from tlkit.engine.solver import Solve, learner
+from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
+from tlkit.events import Epoch, Observer
+from tlkit.network import weights
+from tlkit.plans import plan as plans
+from tlkit.plans.jobs import Job, is_done, is_kept
+from tlkit.recipe.tables import FORMAT, arm_toml
+from tlkit.record import run_folder
+from tlkit.record.formats import Form
+from tlkit.record.run_folder import Parameters, RunResult
+from tlkit.run import preparation
+from tlkit.run.preparation import Prepared
+from tlkit.sources import weight_files
+
+
+def carry_out(
+    job: Job, prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True
+) -> RunResult:
+    """Train a job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
+
+    Raises:
+        RunLocked: another process is running it.
+        RunFailed: the disk is full, or the loss is no longer a number; what was saved is kept.
+        Interrupted: a signal came; what was saved is kept.
+        WeightsError: its weights do not fit; nothing was written.
+    """
+    network = preparation.build(job, prepared.plan, prepared.images, observer=observer).to(device)
+    fit = learner(
+        prepared.plan, network, prepared.train, prepared.evaluated,
+        device=device, observer=observer, watch=watch, graph=graph,
+    )  # fmt: skip
+    fresh = not job.folder.is_dir()
+    try:
+        with run_folder.locked(job.folder):
+            return _Writer(job, prepared, fit, device, observer).run()
+    except OSError as error:
+        if fresh and not (job.folder / run_folder.RESULT).is_file():
+            shutil.rmtree(job.folder, ignore_errors=True)
+        raise files.unwritable(job.folder, error) from error
+
+
+@dataclass
+class _Writer:
+    """A run and its folder, held by this process."""
+
+    job: Job
+    prepared: Prepared
+    fit: Fit | Solve
+    device: torch.device
+    observer: Observer
+    seconds: float = 0.0
+    exact: bool = True
+    scores: Epoch | None = None
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    saved: int = 0
+
+    def run(self) -> RunResult:
+        done = self.job.result()
+        if done is not None and is_done(self.job, done):
+            return done
+        self._begin()
+        plan, label = self.prepared.plan, self.job.label
+        self.observer.begin(label, epochs=plan.epochs, done=self.saved, steps=self.fit.ticks)
+        try:
+            for epoch in self.fit.epochs():
+                self._save(epoch)
+                self.observer.epoch(epoch)
+            if self.saved < plan.epochs and self.scores is not None:
+                better = f"none was better than epoch {self.scores.epoch}"
+                self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
+            return self._result("finished")
+        except Interrupted as error:
+            self._result("interrupted")
+            kept = (
+                f"after {self.saved} of {plan.epochs} epochs, which are saved"
+                if self.saved
+                else "in its first epoch; nothing is saved yet"
+            )
+            raise Interrupted(error.exit_code - 128, f"{label}: {error.problem[:-1]} {kept}.", *error.hints) from None
+        except (TlkitError, OSError, RuntimeError, MemoryError) as error:
+            failure = self._failure(error)
+            with contextlib.suppress(OSError):  # there may be room for this little
+                self._result("failed", error=failure.problem)
+            raise failure from error
+        finally:
+            self.observer.end(label)
+
+    def _failure(self, error: Exception) -> RunFailed:
+        """Say in words why a run cannot go on; what is a mistake of ours is raised as it is."""
+        if isinstance(error, TlkitError):
+            return RunFailed(f"{self.job.label}: {error.problem}", *error.hints)
+        if isinstance(error, OSError):
+            return files.unwritable(self.job.folder, error)
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+            return RunFailed(
+                f"{self.job.label}: a batch of {self.prepared.plan.batch_size} images does not fit into the memory of {self.device}.",
+                "a smaller data.batch_size, and optimizer.accumulate to step on as many images as before",
+            )
+        raise error
+
+    def _begin(self) -> None:
+        folder, plan = self.job.folder, self.prepared.plan
+        state = folder / run_folder.CHECKPOINT / run_folder.STATE
+        now = self._resolved()
+        for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
+            stray.unlink()
+        if state.is_file() and is_kept(self.job):
+            self._continue(state, now)
+            return
+        (folder / run_folder.CHECKPOINT).mkdir(exist_ok=True)
+        header = {"format": FORMAT, "name": self.job.resolved.recipe, "seeds": [self.job.seed]}
+        files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | self._tables()))
+        files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(now))
+        files.replace(folder / run_folder.PLAN, plans.to_json(plan))
+        files.replace(folder / run_folder.SPLIT, json.dumps(self.prepared.split) + "\n")
+        files.replace(folder / run_folder.METRICS, "")
+        self._result("running")
+
+    def _continue(self, state: Path, now: dict[str, Any]) -> None:
+        """Set everything to what the last epoch saved."""
+        folder = self.job.folder
+        before = run_folder.resolved(folder)
+        if any(before[name] != now[name] for name in ("batch_size", "precision", "memory_format", "prefixes")):
+            raise RunFolderError(
+                f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
+            )
+        result = self.job.result()
+        self.exact = before.get("machine") == now["machine"] and (result is None or result.exact)
+        try:
+            kept = weights.metadata(state)
+            self.fit.resume_(safetensors.torch.load_file(state), kept["progress"])
+            record = json.loads(kept["scores"])
+            self.seconds, self.scores = float(kept["seconds"]), Epoch(**record) if record else None
+        except (TlkitError, KeyError, TypeError, ValueError) as error:
+            why = error.problem if isinstance(error, TlkitError) else f"{type(error).__name__}: {error}"
+            raise RunFolderError(f"{state}: is damaged.", why, "move the run's folder away to begin anew") from error
+        self.lines = [line for line in run_folder.metrics(folder) if line["epoch"] <= self.fit.progress.epochs]
+        self.saved = self.fit.progress.epochs
+        self._write_metrics(self.lines)
+        self._result("running")
+        self.observer.note(
+            f"{self.job.label}: continues after epoch {self.fit.progress.epochs}"
+            + ("" if self.exact else ", not exactly: the machine, threads or versions changed")
+        )
+
+    def _save(self, epoch: Epoch) -> None:
+        """Write an epoch: its weights where it is the best, its line, and last the checkpoint."""
+        folder, seconds = self.job.folder, self.seconds + epoch.seconds
+        scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
+        if epoch.best:
+            with self.fit.averaged():
+                found = weights.export(
+                    self.fit.network, self.job.resolved.backbone, linear=self.job.resolved.head.fits(self.job.resolved.backbone)
+                )
+                tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
+            # one text only: safetensors writes several in random order, and the same run must be the same bytes
+            beside = {"classes": json.dumps(self.prepared.images.classes)}
+            files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, beside))
+            if isinstance(self.fit.network.head, Solved):
+                files.replace(folder / run_folder.SOLVED, estimators.to_bytes(self.fit.network.head))
+            told = {"format": FORMAT, "epoch": epoch.epoch, **self.fit.details(self.prepared.images.classes)}
+            files.replace(folder / run_folder.EVALUATION, json.dumps(told) + "\n")
+        self._write_metrics(lines)
+        record = asdict(scores) if scores is not None else {}
+        beside = {"progress": self.fit.scalars(), "seconds": str(seconds), "scores": json.dumps(record)}
+        files.replace(folder / run_folder.CHECKPOINT / run_folder.STATE, weights.to_bytes(self.fit.tensors(), beside))
+        self.saved, self.seconds, self.scores, self.lines = epoch.epoch, seconds, scores, lines
+
+    def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
+        files.replace(self.job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def _result(
+        self, status: Literal["running", "interrupted", "failed", "finished"], *, error: str | None = None
+    ) -> RunResult:
+        plan, best = self.prepared.plan, self.scores
+        result = RunResult(
+            recipe=plan.recipe,
+            arm=plan.arm,
+            seed=self.job.seed,
+            status=status,
+            digest=self.job.digest,
+            exact=self.exact,
+            test=dict(best.test) if best is not None and best.test is not None else None,
+            validation=dict(best.validation) if best is not None and best.validation is not None else None,
+            also={name: dict(scores) for name, scores in best.also.items()} if best is not None else {},
+            best_epoch=best.epoch if best is not None else None,
+            epochs=self.saved,
+            seconds=round(self.seconds, 3),
+            parameters=Parameters(total=plan.total, trained=plan.trained),
+            skipped_images=self.prepared.skipped,
+            warnings=(*plan.warnings, *self.fit.warnings),
+            error=error,
+            versions=row_keys.versions(),
+        )
+        run_folder.write(self.job.folder, result)
+        return result
+
+    def _tables(self) -> dict[str, Any]:
+        """The arm's tables, its paths made absolute so that the written recipe can be applied from anywhere."""
+        resolved = self.job.resolved
+        tables, options = arm_toml(resolved.arm), resolved.data_options
+        own = tables["data"]["options"]
+        if own.get("path") or (resolved.dataset.find and options is not None and "path" in type(options).model_fields):
+            own["path"] = str(self.job.found.root.resolve())
+        for name, found in self.job.also.items():
+            if found.files and resolved.also[name].dataset.find:
+                tables["also"][name]["options"]["path"] = str(found.root.resolve())
+        value = resolved.arm.backbone.weights
+        if self.job.weights is not None and value not in resolved.backbone.weights:
+            path = self.job.weights.resolve()
+            tables["backbone"]["weights"] = f"run:{path.parent}" if value.startswith(weight_files.RUN) else str(path)
+        return tables
+
+    def _resolved(self) -> dict[str, Any]:
+        plan = self.prepared.plan
+        cuts = {len(phase.prefix): phase.fixed.form for phase in plan.phases if phase.fixed is not None}
+        return {
+            "format": FORMAT,
+            "digest": self.job.digest,
+            "batch_size": plan.batch_size,
+            "image_size": plan.image_size,
+            **_form(plan.form),
+            "classes": list(self.prepared.images.classes),
+            "input": asdict(plan.input),
+            "machine": row_keys.machine(self.device),
+            "prefixes": [{"stages": stages, **_form(form)} for stages, form in cuts.items()],
+        }
+
+
+def _form(form: Form) -> dict[str, str]:
+    return {"precision": form.precision, "memory_format": form.layout}

@@ -1,0 +1,147 @@
+"""Every job of a recipe, one after the other, on images that are decoded once for all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from tlkit.engine.images.parts import Library
+from tlkit.errors import RunFailed, TlkitError
+from tlkit.events import Observer
+from tlkit.plans import dataset_facts
+from tlkit.plans.jobs import Job, finished
+from tlkit.record import run_folder
+from tlkit.record.formats import Kept
+from tlkit.run import execution, preparation
+from tlkit.run.preparation import Prepared
+from tlkit.run.signals import watching
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device that --device names; "auto" is the GPU where there is one.
+
+    Raises:
+        TlkitError: there is no such device here.
+    """
+    if not re.fullmatch("auto|(cpu|cuda)(:[0-9]+)?", str(name)):
+        raise TlkitError(f"--device {name}: is not supported.", "one of: auto, cpu, cuda, cuda:1")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise TlkitError(f"--device {name}: cannot be used here: {first}.", "--device cpu") from error
+    if device.type == "cuda":  # the same bits for the same digest
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    return device
+
+
+def train(
+    jobs: Sequence[Job], *, device: torch.device, observer: Observer, graph: bool = True, verify: bool = False
+) -> list[RunFailed]:
+    """Carry out every job; one that fails does not stop the others.
+
+    Everything that can be wrong with images and weights is found before the first job begins.
+
+    Args:
+        jobs: In the order in which they are carried out.
+        device: That they use.
+        observer: Told of what happens.
+        graph: Capture the training step where the device can.
+        verify: Hash every file again and check every row of the store that is used.
+
+    Returns:
+        The failures.
+
+    Raises:
+        TlkitError: of an image, weights or the plan, before anything is written; or another process holds a run.
+    """
+    libraries: dict[int, Library] = {}
+    failures: list[RunFailed] = []
+    with watching() as watch:
+        waiting: list[tuple[Job, Prepared]] = []
+        asking = _Asking(observer, watch)
+        batches = _batches(jobs)
+        for job in jobs:
+            if finished([job]):
+                continue
+            kept = run_folder.kept(job.folder)
+            prepared = prepare(
+                job,
+                libraries,
+                device=device,
+                observer=asking,
+                kept=kept,
+                batch_size=batches.get(job.digest),
+                verify=verify,
+                watch=watch,
+            )
+            batches[job.digest] = prepared.plan.batch_size
+            waiting.append((job, prepared))
+            watch()
+        for job, prepared in waiting:
+            try:
+                execution.carry_out(job, prepared, device=device, observer=observer, watch=watch, graph=graph)
+            except RunFailed as error:
+                failures.append(error)
+                observer.note(f"failed: {error.problem}")
+    return failures
+
+
+def _batches(jobs: Sequence[Job]) -> dict[str, int]:
+    """Return the batch size of every arm, by digest, of which a seed is there: all seeds of an arm have the same."""
+    folders = {job.digest: job.folder for job in jobs if (job.folder / run_folder.RESOLVED).is_file()}
+    known = {digest: run_folder.resolved(folder).get("batch_size") for digest, folder in folders.items()}
+    return {digest: size for digest, size in known.items() if isinstance(size, int)}
+
+
+class _Asking(Observer):
+    """Passes on what preparing tells, and asks for a signal at every image.
+
+    Args:
+        observer: Told.
+        watch: Called; raises to stop.
+    """
+
+    def __init__(self, observer: Observer, watch: Callable[[], None]) -> None:
+        self.note = observer.note  # type: ignore[method-assign]  # it is passed on as it is
+        self._decoding = observer.decoding
+        self._watch = watch
+
+    def decoding(self, done: int, total: int) -> None:
+        """Ask, then pass it on."""
+        self._watch()
+        self._decoding(done, total)
+
+
+def prepare(
+    job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, kept: Kept | None = None,
+    batch_size: int | None = None, verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
+) -> Prepared:  # fmt: skip
+    """Prepare one job; jobs of one data set share its decoded pictures. The other arguments are those of `runs.prepare`."""
+    images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+    library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify))
+    return preparation.prepare(
+        job,
+        library=library,
+        images=images,
+        device=device,
+        observer=observer,
+        kept=kept,
+        batch_size=batch_size,
+        anew=anew,
+        watch=watch,
+    )
+
+
+def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]]) -> None:
+    """Draw the curves of every arm beside the recipe's result."""
+    from tlkit.reports import curves  # brings matplotlib, which a plan does not need
+
+    curves.write(recipe_folder / run_folder.CURVES, [(arm, run_folder.metrics(folder)) for arm, folder in folders])

@@ -1,0 +1,140 @@
+"""A finished run's network and its answers on images, with the run's own preprocessing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tlkit.engine import estimators, evaluate
+from tlkit.engine.images import decode, parts
+from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
+from tlkit.network import network as networks
+from tlkit.network import weights
+from tlkit.network.network import Network
+from tlkit.plans import answers, resolve
+from tlkit.plugin import Convention
+from tlkit.recipe import parsing
+from tlkit.record import run_folder
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network with everything that its input and output mean.
+
+    Attributes:
+        network: With its weights, on the device.
+        classes: Class names in output order.
+        convention: How pixels reach it.
+        image_size: Side of its input, pixels.
+        batch_size: Images at a time.
+        device: That it is on.
+    """
+
+    network: Network
+    classes: tuple[str, ...]
+    convention: Convention
+    image_size: int
+    batch_size: int
+    device: torch.device
+
+    def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return class probabilities (N, classes).
+
+        Args:
+            images: Files, or (N, H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: a file cannot be decoded, or the images are of another kind.
+        """
+        return self._each(images, evaluate.probabilities)
+
+    def embed(
+        self, images: Sequence[str | Path] | NDArray[np.uint8], *, at: str | None = None, pooled: bool = True
+    ) -> NDArray[np.float32]:
+        """Return the output of a stage, the last where none is named.
+
+        Args:
+            images: Files, or (N, H, W, 3) uint8 RGB.
+            at: The stage.
+            pooled: Return the mean over the picture (N, C), not the map (N, C, h, w).
+
+        Raises:
+            TlkitError: there is no such stage.
+            DataError: a file cannot be decoded, or the images are of another kind.
+        """
+        stages = list(self.network.stages)
+        if at is not None and at not in stages:
+            raise TlkitError(f'embed: there is no stage "{at}".', f"stages: {', '.join(stages)}", nearest(at, stages))
+        return self._each(images, partial(evaluate.embeddings, at=at, pooled=pooled))
+
+    def _each(
+        self, images: Sequence[str | Path] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor]
+    ) -> NDArray[np.float32]:
+        images = _checked(images)
+        if not len(images):  # of which the shape of an answer is learned all the same
+            blank = np.zeros((1, self.image_size, self.image_size, 3), np.uint8)
+            return answer(self.network, self._input(blank)).cpu().numpy()[:0]
+        rows = []
+        for start in range(0, len(images), self.batch_size):
+            rows.append(answer(self.network, self._input(images[start : start + self.batch_size])).cpu().numpy())
+        return np.concatenate(rows)
+
+    def _input(self, images: Sequence[Path] | NDArray[np.uint8]) -> torch.Tensor:
+        geometry = decode.still(self.image_size, self.convention)
+        opened = (decode.picture(image) for image in images)
+        stacked = torch.from_numpy(np.stack([decode.fit(image, geometry) for image in opened]))
+        return parts.normalise(stacked.to(self.device), self.convention).contiguous()
+
+
+def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
+    """Load a run's network.
+
+    Args:
+        run: A run's folder, or a recipe's: then its best run by validation.
+        arm: Of a recipe's folder, only this arm.
+        device: To put it on.
+
+    Raises:
+        RunFolderError: the folder is not a run's, is of another version, or its weights do not fit its recipe.
+        PluginError: a plugin that it needs is not installed.
+    """
+    folder = run_folder.choose(run, arm)
+    known = run_folder.resolved(folder)
+    recipe = parsing.read(folder / run_folder.RECIPE)
+    (table,) = recipe.arms.values()
+    built = resolve.network_of(table)
+    try:
+        classes, size, batch = tuple(known["classes"]), int(known["image_size"]), int(known["batch_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: {error}.") from error
+    network = networks.build(
+        built.backbone, built.head, classes=len(classes), backbone_options=built.backbone_options,
+        head_options=built.head_options, seed=0, image_size=size, positive=answers.positive(table.head, classes),
+    )  # fmt: skip
+    weights.load_whole_(network, folder / run_folder.WEIGHTS, backbone=built.backbone)
+    if built.head.solve:
+        network.head = estimators.load(folder, built.head, len(classes))
+    convention = run_folder.convention(folder)
+    return Predictor(network.to(device).eval(), classes, convention, size, batch, device)
+
+
+def _checked(images: object) -> Sequence[Path] | NDArray[np.uint8]:
+    """Return files or pixels; raise DataError where they are neither."""
+    wanted = "(N, H, W, 3) uint8 RGB, or a list of files"
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
+            raise DataError(f"images: are {images.dtype} of shape {images.shape}.", wanted)
+        return images
+    if not isinstance(images, Sequence) or isinstance(images, str):
+        raise DataError(f"images: are a {type(images).__name__}.", wanted)
+    for image in images:
+        if not isinstance(image, str | os.PathLike):
+            raise DataError(f"images: one of them is a {type(image).__name__}.", wanted)
+    return [Path(image) for image in images]

@@ -1,0 +1,311 @@
+"""A job's images, plan and network, made and found sound before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlkit import files, units
+from tlkit.compiler import compiler, timing
+from tlkit.engine.images import decode
+from tlkit.engine.images import parts as data
+from tlkit.engine.images.parts import Evaluated, Library, Part, TrainingPart
+from tlkit.engine.images.pictures import Indices
+from tlkit.errors import DataError, RecipeError, TlkitError
+from tlkit.events import Observer
+from tlkit.network import memory, weights
+from tlkit.network import network as networks
+from tlkit.network.network import Network
+from tlkit.plans import choices, dataset_facts
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import Images
+from tlkit.recipe import augmentations
+from tlkit.recipe.tables import FORMAT
+from tlkit.record.formats import Kept, Measurements
+from tlkit.sources.splits import Chosen
+from tlkit.store import cache, measurements
+
+_TRIED = 32  # images on which forms are timed and compared
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job's plan and its images, decoded and found sound.
+
+    Attributes:
+        plan: What will happen.
+        images: The data set.
+        train: Training images.
+        evaluated: Validation and test images.
+        split: Positions by split, and what was skipped: split.json.
+        skipped: Images that could not be decoded.
+    """
+
+    plan: Plan
+    images: Images
+    train: TrainingPart
+    evaluated: Evaluated
+    split: Mapping[str, Any]
+    skipped: int
+
+
+def prepare(
+    job: Job,
+    *,
+    library: Library,
+    images: Images,
+    device: torch.device,
+    observer: Observer,
+    kept: Kept | None = None,
+    batch_size: int | None = None,
+    network: Network | None = None,
+    anew: bool = False,
+    watch: Callable[[], None] = lambda: None,
+) -> Prepared:
+    """Split and decode a job's images, measure what is not known of this machine, and make the plan. No run is written.
+
+    Args:
+        job: One run.
+        library: Decoded pictures of `images`.
+        images: The data set.
+        device: That the run uses.
+        observer: Told of images done.
+        kept: What the run began with, where it is continued.
+        batch_size: What "auto" came to for another seed of the arm.
+        network: That the run begins from; made from the job's weights where it is not given.
+        anew: Measure again what is remembered.
+        watch: Called between two measurements; may raise to stop.
+
+    Raises:
+        DataError: an image cannot be decoded, unless the recipe says to skip such.
+        RecipeError: the plan cannot be made.
+    """
+    memory.keep_blocks()
+    resolved, table = job.resolved, job.resolved.arm.data
+    sound = _sound(job, library, images, observer)
+    plan = compiler.make(
+        resolved,
+        _data_facts(images, sound),
+        where=resolved.recipe,
+        device=device,
+        batch_size=kept.batch_size if kept else batch_size,
+        folder=str(job.base),
+    )
+    train = TrainingPart(
+        sound.training.pictures, sound.training.indices, resolved.convention,
+        augment=table.augment, views=table.augment_views, side=resolved.image_size, seed=job.seed, classes=plan.classes,
+    )  # fmt: skip
+    network = network if network is not None else build(job, plan, images, observer=Observer())
+    known = Measurements() if kept is not None else remembered(plan, job.weights, data=job.content, device=device)
+    unknown = not (known.step or known.prefixes)
+    if kept is None and (anew or (unknown and not timing.too_short(plan))):
+        known = _measured(job, plan, network, train, device=device, observer=observer, watch=watch)
+    plan = choices.tuned(plan, known, room=cache.room(), kept=kept)  # beside the pictures, which this process holds
+    parts = {**sound.parts, **sound.evaluated.parts}
+    split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in parts.items()}}
+    return Prepared(plan, images, train, sound.evaluated, split, len(sound.lines))
+
+
+def _data_facts(images: Images, sound: _Sound) -> DataFacts:
+    labels = images.splits["train"].labels
+    mine = labels[sound.training.indices]
+    held_out = {
+        name: part.pictures.split.labels[part.indices]
+        for name, part in sound.parts.items()
+        if part is not None and name != "train"
+    }
+    return DataFacts(
+        len(images.classes), sound.counts, images.classes, dataset_facts.per_class(mine, len(images.classes)), labels.ndim == 2,
+        dataset_facts.absent(held_out, images.classes),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """A job's images, every one of which can be decoded.
+
+    Attributes:
+        training: Of the training images.
+        evaluated: Validation and test images.
+        lines: A line per image that was skipped.
+    """
+
+    training: Part
+    evaluated: Evaluated
+    lines: Sequence[str]
+
+    @property
+    def parts(self) -> dict[str, Part | None]:
+        """Each by its name."""
+        return {"train": self.training, "validation": self.evaluated.validation, "test": self.evaluated.test}
+
+    @property
+    def counts(self) -> ImagesPlan:
+        """Images of each."""
+        mine = {name: 0 if part is None else len(part.indices) for name, part in self.parts.items()}
+        also = {name: len(part.indices) for name, part in self.evaluated.also.items()}
+        return ImagesPlan(**mine, source="counted", also=also)
+
+
+def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _Sound:
+    """Split a job's images, decode them, and leave out what cannot be."""
+    resolved, table = job.resolved, job.resolved.arm.data
+    _, chosen = dataset_facts.facts(resolved, images, seed=job.seed)
+    still = decode.still(resolved.image_size, resolved.convention)
+    geometry = decode.roomy(resolved.image_size, resolved.convention) if augmentations.needs_room(table.augment) else still
+    lines: list[str] = []
+
+    def part(split: str, indices: Indices, shape: decode.Geometry) -> Part:
+        pictures = library.pictures(split, shape)
+        kept, skipped = data.sound(pictures, indices, on_corrupt=table.on_corrupt, progress=observer.decoding)
+        lines.extend(skipped)
+        return Part(pictures, kept, resolved.convention)
+
+    training = part("train", chosen.train, geometry)
+    _refuse_lost_class(images, chosen, training, lines)
+    evaluated = _evaluated(images, chosen, lambda split, indices: part(split, indices, still))
+    also = {}
+    for name, found in job.also.items():
+        other = dataset_facts.other_images(resolved.also[name], found, images.classes, where=f"also.{name}")
+        labels = other.splits["test"].labels
+        if labels.ndim != images.splits["train"].labels.ndim:
+            raise DataError(
+                f"also.{name}: its images have one class each where others may have several, or the other way round."
+            )
+        pictures, every = library.other(other).pictures("test", still), np.arange(len(labels))
+        kept, skipped = data.sound(pictures, every, on_corrupt=table.on_corrupt, progress=observer.decoding)
+        lines.extend(skipped)
+        if not len(kept):
+            raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
+        also[name] = Part(pictures, kept, resolved.convention)
+    evaluated = replace(evaluated, also=also)
+    if lines:
+        observer.note(f"{units.images(len(lines))} cannot be decoded, and are left out; split.json names them")
+    if resolved.arm.early_stopping is not None and evaluated.validation is None:
+        raise TlkitError(
+            "early_stopping: there are no validation images to watch.",
+            "a larger data.split.validation, or fewer training images",
+        )
+    return _Sound(training, evaluated, lines)
+
+
+def remembered(plan: Plan, weights_file: Path | None, *, data: str, device: torch.device) -> Measurements:
+    """Return what is known of a plan's speed on this machine; empty, with the reason, where nothing is."""
+    known = measurements.recall(_facts(plan, weights_file, data, device))
+    if known is not None:
+        return known
+    why = timing.too_short(plan)
+    return Measurements(why=why) if why else Measurements()
+
+
+def _measured(
+    job: Job, plan: Plan, network: Network, train: TrainingPart, *,
+    device: torch.device, observer: Observer, watch: Callable[[], None],
+) -> Measurements:  # fmt: skip
+    """Take measurements and remember them, unless they were given up."""
+    chosen = train.indices[np.linspace(0, len(train.indices) - 1, num=min(_TRIED, len(train.indices)), dtype=np.int64)]
+    pictures = train.inputs(chosen, 0, device)
+    observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
+    taken = timing.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch)
+    if taken.why:
+        observer.note(f"{job.label}: {taken.why}; float32 is taken, and the next run tries again")
+        return taken
+    measurements.remember(_facts(plan, job.weights, job.content, device), taken)
+    observer.note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
+    return taken
+
+
+def pictures_bytes(resolved: Resolved, images: ImagesPlan) -> int:
+    """Return what the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
+    side, convention = resolved.image_size, resolved.convention
+    still = decode.still(side, convention).side
+    room = decode.roomy(side, convention).side if augmentations.needs_room(resolved.arm.data.augment) else still
+    return 3 * (images.train * room**2 + images.held_out * still**2)
+
+
+def _facts(plan: Plan, weights_file: Path | None, data: str, device: torch.device) -> dict[str, object]:
+    weights = "none" if weights_file is None else files.content([weights_file])
+    return timing.key(plan, weights=weights, data=data, device=device)
+
+
+def _refuse_lost_class(images: Images, chosen: Chosen, training: Part, lines: Sequence[str]) -> None:
+    """What cannot be decoded may be skipped, but not a whole class of the training images."""
+    labels = images.splits["train"].labels
+    if labels.ndim == 2:
+        return
+    lost = set(labels[chosen.train].tolist()) - set(labels[training.indices].tolist())
+    if lost:
+        names = ", ".join(images.classes[label] for label in sorted(lost))
+        raise DataError(
+            f"data: no training image of class {names} can be decoded.", lines[0], "mend them, or take the class out"
+        )
+
+
+def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Network:
+    """Build a job's network with the weights it starts from, on the CPU.
+
+    Raises:
+        WeightsError: the file does not fit.
+    """
+    resolved = job.resolved
+    network = networks.build(
+        resolved.backbone, resolved.head, classes=plan.classes,
+        backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=job.seed,
+        image_size=resolved.image_size, positive=plan.positive,
+    )  # fmt: skip
+    value, name = resolved.arm.backbone.weights, resolved.arm.backbone.name
+    if job.weights is None:
+        return network
+    if value.startswith("run:"):
+        observer.note(f"{value}: begins from {job.weights.parent}")
+        if not weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes):
+            if plan.learns == "nothing":
+                raise RecipeError([_no_head(value)])
+            observer.note(
+                f"{value}: its head is of another kind, of other classes or another shape; this run's head begins anew"
+            )
+        return network
+    rename = resolved.backbone.weights[value].rename if value in resolved.backbone.weights else ""
+    weights.load_(network, job.weights, backbone=resolved.backbone, name=name, rename=rename)
+    return network
+
+
+def _no_head(value: str) -> TlkitError:
+    return TlkitError(
+        f"backbone.weights: {value} has no head of these classes, and nothing of it is to be trained.",
+        "freeze.head = false trains one",
+    )
+
+
+def _evaluated(images: Images, chosen: Chosen, part: Callable[[str, Indices], Part]) -> Evaluated:
+    held, test = None, None
+    if "validation" in images.splits:
+        held = part("validation", np.arange(len(images.splits["validation"].labels)))
+    elif len(chosen.validation):
+        held = part("train", chosen.validation)
+    if "test" in images.splits:
+        test = part("test", np.arange(len(images.splits["test"].labels)))
+    elif chosen.test is not None and len(chosen.test):
+        test = part("train", chosen.test)
+    for name, each in (("validation", held), ("test", test)):
+        if each is not None and not len(each.indices):
+            raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
+    return Evaluated(held, test)
+
+
+def _positions(part: Part | None) -> dict[str, Any]:
+    """Where a part's images come from: positions in the data set's arrays, or file names."""
+    if part is None:
+        return {"count": 0}
+    split = part.pictures.split
+    kept: dict[str, Any] = {"count": len(part.indices), "positions": part.indices.tolist()}
+    if split.files:
+        kept["files"] = [str(split.files[index]) for index in part.indices]
+    return kept

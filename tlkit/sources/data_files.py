@@ -1,0 +1,141 @@
+"""Find a data set's files on this machine, or download them. Imports no torch.
+
+The rule: every place that was looked in is named when something is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from tlkit import files, plugin
+from tlkit.errors import DataMissing, PluginError, TlkitError
+from tlkit.plugin import Dataset, Found
+from tlkit.sources import download
+from tlkit.sources.places import Places, relative
+
+
+def data_folder() -> Path:
+    """Return the folder below which data sets lie: $TLKIT_DATA, else ~/.cache/tlkit/data."""
+    return files.named_folder("TLKIT_DATA") or files.home_cache() / "data"
+
+
+def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places, *, fetch: bool) -> Found:
+    """Find a data set's files.
+
+    Args:
+        name: Of the data set.
+        dataset: The plugin.
+        options: Its checked options; a field `path` names the folder.
+        places: Where to look.
+        fetch: Download what is missing, unless `places` forbids it.
+
+    Raises:
+        DataMissing: with every folder that was looked in, and what would help.
+    """
+    if not dataset.files and not dataset.find:
+        return Found(Path(), ())
+    looked = list(_folders(name, dataset, options, places))
+    if dataset.find and not dataset.downloads:
+        return _find_folder(name, dataset, options, looked)
+    for folder in looked:
+        if dataset.find and folder.is_dir():
+            with contextlib.suppress(DataMissing):
+                return _find_by_plugin(dataset, folder, options)
+        elif dataset.files and all((folder / file).is_file() for file in dataset.files):
+            return Found(folder, tuple(folder / file for file in dataset.files))
+    why = _download_data(name, dataset, options, places) if fetch else None
+    if why is None and fetch:
+        return find_data(name, dataset, options, places, fetch=False)
+    missing = [file for file in dataset.files if not looked or not (looked[0] / file).is_file()] or [dataset.subfolder or name]
+    raise DataMissing(
+        f'data.name: "{name}" is not on this machine: {", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""} not found.',
+        *(f"looked in {folder}" for folder in looked),
+        f"could not download it: {why}" if why else "",
+        f"put the files of {dataset.subfolder or name} in one of these folders, or name their folder with --data",
+        "to try the recipe without them: --set data.name=synthetic",
+    )
+
+
+def data_content(dataset: Dataset, found: Found, *, content: Callable[..., str] = files.content) -> str:
+    """Return the sha256 of everything that determines the images, as `content` hashes it; "" where the options alone do."""
+    return content(found.files, root=found.root if dataset.find else None) if found.files else ""
+
+
+def _find_by_plugin(dataset: Dataset, folder: Path, options: BaseModel | None) -> Found:
+    found = plugin.call(dataset.find, folder, options)
+    if not isinstance(found, Found):
+        raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.Found.")
+    return found
+
+
+def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked: list[Path]) -> Found:
+    for folder in looked:
+        if folder.is_dir():
+            return _find_by_plugin(dataset, folder, options)
+    if not looked:
+        raise DataMissing(
+            f'data.options.path: is missing: "{name}" needs to know which folder.',
+            'data.options.path = "images", or --data images',
+        )
+    raise DataMissing(
+        f"{looked[0]}: there is no such folder.",
+        "name the folder of images with data.options.path (relative to the recipe) or --data",
+    )
+
+
+def _asked(options: BaseModel | None, places: Places) -> Path | None:
+    """Return the folder that the person named, with --data or the option `path`."""
+    path: str | None = getattr(options, "path", None)
+    if path == "":
+        raise DataMissing("data.options.path: is empty.", 'a folder, relative to the recipe: data.options.path = "images"')
+    return places.data if places.data is not None else relative(path, places) if path is not None else None
+
+
+def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> Iterator[Path]:
+    """Every folder in which a data set may lie, the first asked for first."""
+    if dataset.inside:
+        package, _, below = dataset.inside.partition("/")
+        from importlib.util import find_spec
+
+        spec = find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            yield Path(next(iter(spec.submodule_search_locations))) / below
+        return
+    asked = _asked(options, places)
+    if dataset.find and not dataset.downloads:
+        if asked is not None:
+            yield asked
+        return
+    bases = [asked] if asked is not None else list(dict.fromkeys([data_folder(), files.home_cache() / "data"]))
+    for base in bases:
+        for folder in (base, base / _family(name)):
+            yield folder
+            if dataset.subfolder:
+                yield folder / dataset.subfolder
+
+
+def _family(name: str) -> str:
+    """Name of a data set's folder: those of a family share one."""
+    return name.partition(":")[0]
+
+
+def _download_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> str | None:
+    """Download a data set; return why that was not possible."""
+    if not dataset.downloads:
+        return "it has no address to download from"
+    if places.offline:
+        return f"--offline forbids {dataset.downloads[0].url}"
+    target = (_asked(options, places) or data_folder()) / _family(name)
+    try:
+        for wanted in dataset.downloads:
+            if wanted.archive or not (target / wanted.into / wanted.filename).is_file():
+                download.fetch(wanted, target / wanted.into, notify=places.notify)
+    except OSError as error:
+        return f"{target}: {error.strerror or error}"
+    except TlkitError as error:
+        return str(error.problem)
+    return None

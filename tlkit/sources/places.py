@@ -1,0 +1,38 @@
+"""Where a command may look for data and weights: command-line options, never part of a recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def _silent(_: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where this command may look: command-line options, never part of a recipe.
+
+    Attributes:
+        recipe: Folder of the recipe, which its relative paths begin at.
+        data: --data, or None.
+        offline: Downloads are forbidden.
+        notify: Told of downloads, one line each.
+    """
+
+    recipe: Path = Path()
+    data: Path | None = None
+    offline: bool = False
+    notify: Callable[[str], None] = _silent
+
+
+def relative(value: str, places: Places) -> Path:
+    """Return a path of a recipe: it begins at the recipe's folder; one that is not there, at the working folder (--set)."""
+    path = Path(value)
+    with contextlib.suppress(RuntimeError):  # "~somebody" who is not known here
+        path = path.expanduser()
+    beside = places.recipe / path
+    return beside if path.is_absolute() or os.path.exists(beside) or not os.path.exists(path) else path

@@ -1,0 +1,218 @@
+"""Which images are trained on, held out and tested on: class-balanced, seeded. Imports no torch.
+
+The rule: images of one group, a patient's for instance, are never on two sides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit.errors import DataError, first_few
+from tlkit.recipe.tables import SplitTable
+
+Indices = NDArray[np.int64]
+Groups = NDArray[np.str_]
+Counts = NDArray[np.int64]  # (classes,)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Positions in the data set's training images, ascending.
+
+    Attributes:
+        train: That are trained on.
+        validation: That are held out.
+        test: That are tested on; None where the data set's own test images are.
+    """
+
+    train: Indices
+    validation: Indices
+    test: Indices | None = None
+
+
+def choose(
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    table: SplitTable,
+    *,
+    seed: int,
+    held_out: bool,
+    groups: Groups | None = None,
+) -> Chosen:
+    """Choose training and validation images, and with fractions the test images too, class by class.
+
+    Of each class, round(fraction x images) are held out, but of two images or more at least one is held out and one is not; a
+    count of training images comes before them, so few labels leave the validation images to the rest. Groups are dealt out whole,
+    the largest first, to the part that lacks most of their classes, so counts are met as nearly as the groups allow.
+
+    Args:
+        labels: (N,) of the data set's training images, or with fractions of all.
+        classes: Class names in label order.
+        table: The recipe's [data.split].
+        seed: Of the run.
+        held_out: The data set has validation images of its own, so none are taken.
+        groups: (N,) of the same images; None where each is one of its own.
+
+    Raises:
+        DataError: a class has fewer images than asked for or than there are parts, or none are left to train on.
+    """
+    if table.fractions is not None:
+        wanted = _by_fraction(np.bincount(labels, minlength=len(classes)), classes, table.fractions)
+    else:
+        wanted = _by_count(labels, classes, table, seed, 0.0 if held_out else table.validation)
+    if groups is None:
+        parts = _deal(
+            labels,
+            wanted,
+            seed,
+            counted=any(each is not None for each in (table.fractions, table.train, table.train_per_class)),
+        )
+    else:
+        parts = _deal_groups(labels, groups, wanted, classes, seed)
+        if table.fractions is None and (table.train is not None or table.train_per_class is not None):
+            parts[0] = _first(labels, parts[0], wanted[0], seed)
+    if not len(parts[0]):
+        raise DataError("data.split: no image is left to train on.", "a smaller data.split.validation")
+    lost = np.setdiff1d(labels, labels[parts[0]])
+    if len(lost):
+        shown = first_few(classes[label] for label in lost.tolist())
+        raise DataError(
+            f"data.split: no image of class {shown} is left to train on.", "more training images, or fewer held out"
+        )
+    return Chosen(parts[0], parts[1], parts[2] if table.fractions is not None else None)
+
+
+def set_aside(labels: Sequence[str], keys: Sequence[str], fraction: float) -> list[bool]:
+    """Say of each image whether it becomes a test image, where a data set has none of its own. No seed is in it.
+
+    Of each class the max(1, round(fraction x images)) whose keys have the smallest SHA-256, but not all; images of one key go
+    together, so there may be more. It depends on keys alone, and a new image moves at most one other.
+
+    Args:
+        labels: Class of each image.
+        keys: What names each image, or the group that it belongs to.
+        fraction: Of each class.
+    """
+    wanted = {label: min(max(1, round(fraction * count)), count - 1) for label, count in Counter(labels).items()}
+    members: dict[str, list[str]] = {}
+    for label, key in zip(labels, keys, strict=True):
+        members.setdefault(key, []).append(label)
+    chosen: set[str] = set()
+    for key in sorted(members, key=lambda each: sha256(os.fsencode(each)).digest()):
+        if any(wanted[label] > 0 for label in members[key]):
+            chosen.add(key)
+            for label in members[key]:
+                wanted[label] -= 1
+    return [key in chosen for key in keys]
+
+
+def _by_fraction(counts: Counts, classes: Sequence[str], fractions: Sequence[float]) -> NDArray[np.int64]:
+    """Images (3, classes) of train, validation and test: at least one in every part that is wanted, the test set the rest."""
+    needed = sum(fraction > 0 for fraction in fractions)
+    for name, count in zip(classes, counts, strict=True):
+        if count < needed:
+            raise DataError(
+                f"data.split.fractions: class {name} has {count} images for {needed} parts.", "at least one in each part"
+            )
+    wanted = np.zeros((3, len(classes)), dtype=np.int64)
+    for part in (0, 1):
+        wanted[part] = np.maximum(np.round(fractions[part] * counts), 1) if fractions[part] > 0 else 0
+    if fractions[2] > 0:
+        wanted[0] = np.minimum(wanted[0], counts - wanted[1] - 1)
+        wanted[2] = counts - wanted[0] - wanted[1]
+    else:
+        wanted[0] = counts - wanted[1]
+    return wanted
+
+
+def _by_count(
+    labels: NDArray[np.int64], classes: Sequence[str], table: SplitTable, seed: int, fraction: float
+) -> NDArray[np.int64]:
+    """Images (3, classes) of train, validation, and neither."""
+    counts = np.bincount(labels, minlength=len(classes))
+    hold = np.round(fraction * counts).astype(np.int64)
+    hold = np.where((fraction > 0) & (counts > 0), np.minimum(np.maximum(hold, 1), counts - 1), 0)
+    asked = _asked(counts, classes, table, seed)
+    if asked is None:
+        return np.stack([counts - hold, hold, np.zeros_like(counts)])
+    for label in np.flatnonzero(asked > counts).tolist():
+        raise DataError(
+            f"data.split: class {classes[label]} has {counts[label]} training images, and {asked[label]} are asked for."
+        )
+    hold = np.minimum(hold, counts - asked)
+    return np.stack([asked, hold, counts - asked - hold])
+
+
+def _deal(labels: NDArray[np.int64], wanted: NDArray[np.int64], seed: int, *, counted: bool) -> list[Indices]:
+    """Deal the images of every class out, those to train on first where they are counted, else those that are held out."""
+    parts: list[list[Indices]] = [[], [], []]
+    for label in range(wanted.shape[1]):
+        order = np.random.Generator(np.random.Philox(key=[seed, label])).permutation(np.flatnonzero(labels == label))
+        train, held, _ = wanted[:, label]
+        if not counted:
+            order = np.roll(order, -held)
+        cuts = (order[:train], order[train : train + held], order[train + held :])
+        for part, cut in zip(parts, cuts, strict=True):
+            part.append(cut)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def _deal_groups(
+    labels: NDArray[np.int64], groups: Groups, wanted: NDArray[np.int64], classes: Sequence[str], seed: int
+) -> list[Indices]:
+    """Deal whole groups out, the largest first, each to the part that lacks most of what it holds."""
+    names, member = np.unique(groups, return_inverse=True)
+    held = np.zeros((len(names), len(classes)), dtype=np.int64)
+    np.add.at(held, (member, labels), 1)
+    order = np.random.Generator(np.random.Philox(key=[seed, len(classes) + 1])).permutation(len(names))
+    order = order[np.argsort(-held[order].sum(1), kind="stable")]
+    lack, part_of = wanted.astype(np.float64), np.zeros(len(names), dtype=np.int64)
+    share = np.maximum(wanted, 1)
+    for group in order:
+        score = (held[group] * lack / share).sum(1)
+        part_of[group] = np.argmax(np.where(wanted.any(1), score, -np.inf))
+        lack[part_of[group]] -= held[group]
+    parts = [np.flatnonzero(part_of[member] == part) for part in range(3)]
+    for part, chosen in enumerate(parts):
+        for label in np.flatnonzero((wanted[part] > 0) & (np.bincount(labels[chosen], minlength=len(classes)) == 0)).tolist():
+            count = len(set(member[labels == label]))
+            what = ("training", "validation", "test")[part]
+            raise DataError(
+                f"data.split: class {classes[label]} has images of {count} groups, too few for {what} images of its own.",
+                "a group is never parted; fewer parts, or more groups",
+            )
+    return parts
+
+
+def _first(labels: NDArray[np.int64], chosen: Indices, wanted: Counts, seed: int) -> Indices:
+    """Of the images that whole groups brought, as many of each class as are wanted."""
+    kept = []
+    for label, count in enumerate(wanted):
+        mine = chosen[labels[chosen] == label]
+        kept.append(np.random.Generator(np.random.Philox(key=[seed, label])).permutation(mine)[:count])
+    return np.sort(np.concatenate(kept))
+
+
+def _asked(counts: Counts, classes: Sequence[str], table: SplitTable, seed: int) -> Counts | None:
+    """Training images of each class, or None for all that are not held out."""
+    if table.train_per_class is not None:
+        return np.full(len(classes), table.train_per_class)
+    if table.train is None:
+        return None
+    if table.train > counts.sum():
+        raise DataError(f"data.split.train: is {table.train}; there are {counts.sum()} training images.")
+    wanted = np.zeros_like(counts)
+    order = np.random.Generator(np.random.Philox(key=[seed, len(classes)])).permutation(len(classes))
+    while (left := table.train - wanted.sum()) > 0:
+        free = [label for label in order if wanted[label] < counts[label]]
+        share = max(left // len(free), 1)
+        for label in free[: int(left)]:
+            wanted[label] += min(share, counts[label] - wanted[label])
+    return wanted

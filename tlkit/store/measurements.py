@@ -1,0 +1,58 @@
+"""What was measured on this machine, remembered by what it depends on. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from tlkit import files
+from tlkit.errors import TlkitError
+from tlkit.record.formats import FORMS, PLAIN, Measurements, Timing
+from tlkit.store import cache
+
+_ADAPTER = TypeAdapter(Measurements)
+
+
+def recall(facts: Mapping[str, object]) -> Measurements | None:
+    """Return what was measured for the same facts, or None; a damaged file, or one that no measuring writes, is as none."""
+    try:
+        found = _ADAPTER.validate_python(json.loads(_path(facts).read_bytes())["measured"])
+    except (OSError, TlkitError, ValueError, KeyError, TypeError, ValidationError, RecursionError):
+        return None
+    return found if all(map(_whole, [found.step, *(timings for _, timings in found.prefixes)])) else None
+
+
+def remember(facts: Mapping[str, object], measured: Measurements) -> None:
+    """Keep measurements; a cache that cannot be written costs time, never an error."""
+    record = {"facts": dict(facts), "measured": _ADAPTER.dump_python(measured, mode="json")}
+    with contextlib.suppress(OSError, TlkitError):
+        path = _path(facts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, json.dumps(record, indent=2) + "\n")
+
+
+def _whole(timings: Sequence[Timing]) -> bool:
+    """Whether the timings of a part are of every form once, or none, and each is one that can be."""
+    forms = [each.form for each in timings]
+    return not timings or (len(forms) == len(FORMS) == len(set(forms)) and all(map(_possible, timings)))
+
+
+def _possible(timing: Timing) -> bool:
+    """Whether a clock and a comparison can have given a timing; NaN is in no order.
+
+    The error of an output that is not finite is infinite. So are both where the form cannot be run, which is never PLAIN.
+    """
+    if timing.seconds == math.inf:
+        return timing.error == math.inf and timing.form != PLAIN
+    return timing.seconds > 0 and timing.error >= 0
+
+
+def _path(facts: Mapping[str, object]) -> Path:
+    text = json.dumps(dict(facts), sort_keys=True)
+    return files.cache_folder() / cache.MEASURED / f"{hashlib.sha256(text.encode()).hexdigest()}.json"

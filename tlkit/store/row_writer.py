@@ -1,0 +1,202 @@
+"""How rows are written: into a file beside its place, flushed to the disk, renamed, and its index last.
+
+The rule: at any moment, whatever ends the process, what has its name is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit import files
+from tlkit.errors import StoreError
+from tlkit.store import cache, segments
+from tlkit.store.segments import Keys, Rows, Segment
+
+# A segment is cut here, so that a fill that is killed loses little.
+SEGMENT_BYTES = 256_000_000
+SEGMENT_ROWS = 1 << 20
+SEGMENT_SECONDS = 120.0  # since its first row
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the rows of one entry lie, and what they are.
+
+    Attributes:
+        folder: Of the entry; None where there is no cache folder.
+        digest: Of `content`.
+        content: Of entry.json.
+    """
+
+    folder: Path | None
+    digest: str
+    content: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def per_segment(self) -> int:
+        """Rows of a full segment."""
+        return max(1, min(SEGMENT_ROWS, SEGMENT_BYTES // self.row_bytes))
+
+    def size(self, count: int) -> int:
+        """Return what rows take on the disk with their indexes, in full segments."""
+        return count * (self.row_bytes + cache.INDEX_ROW) + -(-count // self.per_segment) * cache.INDEX_HEAD
+
+    def described(self) -> bool:
+        """Return whether entry.json is there and as it should be."""
+        if self.folder is None:
+            return False
+        try:
+            return (self.folder / cache.ENTRY).read_bytes() == self.content.encode()
+        except OSError:
+            return False
+
+    def describe(self) -> None:
+        """Write entry.json, where it is not.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.folder is not None and not self.described():
+            files.replace(self.folder / cache.ENTRY, self.content)
+
+
+@dataclass(eq=False)
+class _Part:
+    """A segment that is being written."""
+
+    path: Path
+    rows: Path  # where it will lie
+    file: io.FileIO
+    records: NDArray[np.void]  # room for a full segment's
+    count: int = 0  # rows that are whole
+    begun: float = field(default_factory=time.monotonic)
+
+
+class Writer:
+    """Takes rows in blocks, as a context; see `Entry.writer`."""
+
+    def __init__(self, place: Place, count: int, adopt: Callable[[Segment], None]) -> None:
+        self._place, self._coming, self._adopt = place, count, adopt
+        self._part: _Part | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.nullcontext() if error is None else contextlib.suppress(StoreError):
+            self._finish()
+
+    def write(self, keys: Keys, rows: Rows) -> None:
+        """Keep rows (n, *shape) of the entry's dtype under their keys (n, 16).
+
+        Raises:
+            StoreError: they cannot be written; those since the last whole segment are lost too, and no file is left of them.
+            ValueError: they are not what the entry holds.
+        """
+        place = self._place
+        if rows.shape != (len(keys), *place.shape) or rows.dtype != place.dtype or keys.shape != (len(keys), segments.KEY):
+            raise ValueError(
+                f"rows {rows.shape} {rows.dtype}, keys {keys.shape}: not {place.shape} {place.dtype} and a key each"
+            )
+        start, rows = 0, np.ascontiguousarray(rows)
+        while start < len(rows):
+            self._part = part = self._part or self._begin(max(self._coming, len(rows) - start))
+            stop = min(len(rows), start + place.per_segment - part.count)
+            self._put(part, keys[start:stop], rows[start:stop])
+            self._coming -= stop - start
+            start = stop
+            if part.count == place.per_segment or time.monotonic() - part.begun > SEGMENT_SECONDS:
+                self._finish()
+
+    def _begin(self, coming: int) -> _Part:
+        """Make room for a segment, and its file."""
+        folder, name = self._place.folder, secrets.token_hex(16)
+        if folder is None:
+            raise StoreError("store: there is no cache folder.", "set HOME, or TLKIT_CACHE")
+        with cache.lock():
+            cache.make_room(self._place.size(min(coming, self._place.per_segment)))
+            path = folder / f".{name}{cache.PART}"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = path.open("xb", buffering=0)
+            except OSError as error:
+                raise cache.unwritable(error) from error
+        return _Part(path, folder / f"{name}{cache.ROWS}", file, np.zeros(self._place.per_segment, segments.RECORD))
+
+    def _put(self, part: _Part, keys: Keys, rows: Rows) -> None:
+        """Add rows to a segment; what an interruption leaves of them is cut off when it is finished."""
+        left, stop = rows.reshape(-1).view(np.uint8).data, part.count + len(rows)
+        try:
+            part.file.seek(part.count * self._place.row_bytes)
+            while left:
+                left = left[part.file.write(left) :]
+        except OSError as error:
+            self._part = None
+            _discard(part)
+            raise cache.unwritable(error) from error
+        new = part.records[part.count : stop]
+        new["key"], new["crc"] = keys, [zlib.crc32(row) for row in rows]
+        new["position"] = np.arange(part.count, stop)
+        part.count = stop
+
+    def _finish(self) -> None:
+        """Give the segment its name, with its index, and hand it to the entry."""
+        part, self._part = self._part, None
+        if part is None:
+            return
+        try:
+            if part.count:
+                self._adopt(self._commit(part))
+        except (OSError, NotImplementedError) as error:
+            raise cache.unwritable(error) from error
+        finally:
+            _discard(part)
+
+    def _commit(self, part: _Part) -> Segment:
+        place = self._place
+        part.file.truncate(part.count * place.row_bytes)
+        os.fsync(part.file.fileno())
+        part.file.close()
+        segment = Segment(part.rows, part.records[: part.count].copy(), np.zeros(5, np.uint64))
+        cache.hold(segment)
+        with cache.lock():
+            cache.make_room(cache.INDEX_HEAD + part.count * cache.INDEX_ROW)
+            try:
+                os.chmod(part.path, 0o644)
+                os.replace(part.path, part.rows)
+                place.describe()
+                segment.state = segments.map_(segment, shape=place.shape, dtype=place.dtype)
+                segments.write_index(segment, entry=place.digest)
+            except BaseException:
+                cache.remove(part.rows)
+                raise
+        return segment
+
+
+def _discard(part: _Part) -> None:
+    """Remove what is left of a segment beside its place."""
+    with contextlib.suppress(OSError):
+        part.file.close()
+    with contextlib.suppress(OSError):
+        part.path.unlink()
