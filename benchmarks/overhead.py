@@ -155,7 +155,7 @@ def by_hand(plan: Plan, made: Network, batches: Batches) -> Callable[[], None]:
 
 
 def _layout(plan: Plan) -> str:
-    return str(getattr(getattr(plan, "form", None), "layout", "contiguous"))
+    return str(getattr(getattr(plan, "compute_format", None), "layout", "contiguous"))
 
 
 def _laid(plan: Plan, x: Tensor) -> Tensor:

@@ -27,11 +27,11 @@ from tlkit.engine.prefix.prefix import Prefix
 from tlkit.network import network as networks
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
-from tlkit.record.formats import FORMS, Form, PrefixPlan
+from tlkit.record.formats import COMPUTE_FORMATS, ComputeFormat, PrefixPlan
 from tlkit_heads import LinearOptions
 
 TO_REACH = 0.40  # of the matrix product's rate in bfloat16, by the fastest form
-_PRECISIONS = tuple(dict.fromkeys(form.precision for form in FORMS))
+_PRECISIONS = tuple(dict.fromkeys(compute_format.precision for compute_format in COMPUTE_FORMATS))
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Row:
     """What a form reaches.
 
     Attributes:
-        form: Precision and memory format.
+        compute_format: Precision and memory format.
         images_per_second: Of the median round.
         gflops: 10^9 operations a second of it.
         rate: The same of the matrix product in that precision.
         part: `gflops` as a part of `rate`.
     """
 
-    form: Form
+    compute_format: ComputeFormat
     images_per_second: float
     gflops: float
     rate: float
@@ -63,14 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     chunks = max(1, -(-options.images // PrefixPlan().chunk))
     rows = measure(side=options.side, chunks=chunks, rounds=options.rounds)
-    rates = {row.form.precision: row.rate for row in rows}
+    rates = {row.compute_format.precision: row.rate for row in rows}
     best = max(rows, key=lambda row: row.gflops)
     reached = best.gflops / rates["bfloat16"]
     images = chunks * PrefixPlan().chunk
     if options.json:
-        forms = [vars(row) | {"form": str(row.form)} | vars(row.form) for row in rows]
+        compute_formats = [vars(row) | {"compute_format": str(row.compute_format)} | vars(row.compute_format) for row in rows]
         print(
-            json.dumps({"side": options.side, "images": images, "rounds": options.rounds, "forms": forms, "reached": reached})
+            json.dumps(
+                {"side": options.side, "images": images, "rounds": options.rounds, "forms": compute_formats, "reached": reached}
+            )
         )
         return
     print(
@@ -78,10 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for row in rows:
         print(
-            f"{row.form!s:24} {row.images_per_second:10,.1f} images/s {row.gflops:10,.1f} GFLOP/s, "
+            f"{row.compute_format!s:24} {row.images_per_second:10,.1f} images/s {row.gflops:10,.1f} GFLOP/s, "
             f"{row.part:.0%} of the {row.rate:,.1f} of a matrix product"
         )
-    print(f"the fastest, {best.form}, comes to {reached:.0%} of the rate in bfloat16; {TO_REACH:.0%} are to be reached")
+    print(
+        f"the fastest, {best.compute_format}, comes to {reached:.0%} of the rate in bfloat16; {TO_REACH:.0%} are to be reached"
+    )
 
 
 def measure(*, side: int, chunks: int, rounds: int) -> list[Row]:
@@ -97,32 +101,38 @@ def measure(*, side: int, chunks: int, rounds: int) -> list[Row]:
     count = flops(whole, side=side)
     whole = whole.to(device)
     x = torch.randn(PrefixPlan().chunk, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    built = {form: prefix.build(whole, len(whole.stages), PrefixPlan(form=form), sample=x[:1]) for form in FORMS}
+    built = {
+        compute_format: prefix.build(whole, len(whole.stages), PrefixPlan(compute_format=compute_format), sample=x[:1])
+        for compute_format in COMPUTE_FORMATS
+    }
     for each in built.values():  # warm up
         _seconds(each, x, 1)
-    seconds: dict[Form, list[float]] = {form: [] for form in FORMS}
+    seconds: dict[ComputeFormat, list[float]] = {compute_format: [] for compute_format in COMPUTE_FORMATS}
     rates: dict[str, list[float]] = {name: [] for name in _PRECISIONS}
     for _ in range(rounds):
         for name, found in rates.items():
             found.append(machine.rate(name))
-        for form, each in built.items():
-            seconds[form].append(_seconds(each, x, chunks))
+        for compute_format, each in built.items():
+            seconds[compute_format].append(_seconds(each, x, chunks))
     images = chunks * len(x)
-    return [row(f, images=images, seconds=seconds[f], flops=count, rate=statistics.median(rates[f.precision])) for f in FORMS]
+    return [
+        row(f, images=images, seconds=seconds[f], flops=count, rate=statistics.median(rates[f.precision]))
+        for f in COMPUTE_FORMATS
+    ]
 
 
-def row(form: Form, *, images: int, seconds: Sequence[float], flops: int, rate: float) -> Row:
+def row(compute_format: ComputeFormat, *, images: int, seconds: Sequence[float], flops: int, rate: float) -> Row:
     """Return the figures of a form.
 
     Args:
-        form: Which.
+        compute_format: Which.
         images: Of a turn.
         seconds: Of each turn.
         flops: Operations of one picture.
         rate: Operations a second of the matrix product in that precision.
     """
     per_second = images / statistics.median(seconds)
-    return Row(form, per_second, per_second * flops / 1e9, rate / 1e9, per_second * flops / rate)
+    return Row(compute_format, per_second, per_second * flops / 1e9, rate / 1e9, per_second * flops / rate)
 
 
 def network() -> Network:

@@ -128,7 +128,7 @@ def apply(job: Mapping[str, Any], folder: Path, *, epochs: int, captured: bool =
     return {
         "first": seconds[0],
         "later": sum(later) / len(later),
-        "form": json.loads((run / "plan.json").read_text()).get("form", {}),
+        "form": json.loads((run / "plan.json").read_text()).get("compute_format", {}),
         "versions": json.loads((run / "result.json").read_text())["versions"],
         "threads": torch.get_num_threads(),
     }

@@ -16,7 +16,7 @@ from tlkit import testing
 from tlkit.engine.prefix import prefix
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.network.network import Network, Stage
-from tlkit.plugin import Backbone, Dataset, Found, Head, Images, Split
+from tlkit.plugin import Backbone, DataFiles, Dataset, Head, Images, Split
 from tlkit.record.formats import PrefixPlan
 
 SOUND = Backbone(
@@ -199,7 +199,7 @@ def images(
     return Images(classes, {"train": Split(LABELS, pixels=PIXELS), split: Split(labels, pixels=pixels)})
 
 
-def good(found: Found, options: object) -> Images:
+def good(found: DataFiles, options: object) -> Images:
     return images()
 
 
@@ -228,7 +228,7 @@ DATASETS: dict[str, tuple[Callable[[], object], list[str]]] = {
 }
 
 
-def bad(found: Found, options: object) -> object:
+def bad(found: DataFiles, options: object) -> object:
     return DATASETS[BROKEN[0]][0]()
 
 

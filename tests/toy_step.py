@@ -11,7 +11,7 @@ from tlkit.engine.step.graph import Captured
 from tlkit.engine.step.step import Batch, Step
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
-from tlkit.record.formats import PLAIN, Form
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 
 OPTIMIZERS = {
     "sgd": '{name="sgd", momentum=0.9, weight_decay=1e-3',
@@ -29,17 +29,17 @@ def table(optimizer: str, *more: str) -> str:
     return "optimizer=" + ", ".join([OPTIMIZERS[optimizer], *more]) + "}"
 
 
-def made(recipe: Path, *settings: str, form: Form = PLAIN) -> tuple[Network, Plan]:
+def made(recipe: Path, *settings: str, compute_format: ComputeFormat = PLAIN_FORMAT) -> tuple[Network, Plan]:
     """A network of the toy recipe, set to no phase yet, and its plan in a form."""
     mine = training(recipe, "lr_groups={backbone=3e-3, head=2e-2}", *settings)
-    return mine.network, replace(mine.plan, form=form)
+    return mine.network, replace(mine.plan, compute_format=compute_format)
 
 
 def batch(network: Network, plan: Plan, epoch: int = 1, *, images: int = 16, seed: int = 0, soft: bool = False) -> Batch:
     """Random pictures as the fixed prefix of an epoch's phase gives them, and random targets."""
     draw = torch.Generator().manual_seed(seed)
     x = torch.randn(images, 3, 16, 16, generator=draw)
-    x = x.contiguous(memory_format=torch.channels_last) if plan.form.layout == "channels_last" else x
+    x = x.contiguous(memory_format=torch.channels_last) if plan.compute_format.layout == "channels_last" else x
     device = network.head.weight.device
     with torch.no_grad():
         x = network.run(x.to(device), stop=len(plan.phase(epoch).prefix))

@@ -138,10 +138,12 @@ def plan(
             plans[name] = executor.prepare(job, {}, device=where, observer=watcher, anew=True).plan
             continue
         facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes)
-        made = compiler.make(resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent))
+        made = compiler.compile_plan(
+            resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
+        )
         content = jobs.known_content(resolved, places)
         known = runs.remembered(made, jobs.local_weights(resolved, places), data=content, device=where)
-        plans[name] = choices.tuned(made, known, room=max(cache.room() - runs.pictures_bytes(resolved, made.images), 0))
+        plans[name] = choices.decide(made, known, room=max(cache.room() - runs.pictures_bytes(resolved, made.images), 0))
     return plans
 
 
@@ -178,8 +180,10 @@ def epochs(
     recipe = Recipe(format=1, name=plan.recipe, seeds=[seed], arms={plan.arm: plan.tables})
     arms = resolve.resolve(recipe, places, where=plan.recipe)
     (job,) = jobs.plan_jobs(recipe, arms, places, runs=Path("runs"), where=plan.recipe)
-    prefixes = {len(phase.prefix): phase.fixed.form for phase in plan.phases if phase.fixed is not None}
-    prepared = executor.prepare(job, {}, device=where, observer=watcher, kept=Kept(plan.batch_size, plan.form, prefixes))
+    prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
+    prepared = executor.prepare(
+        job, {}, device=where, observer=watcher, kept=Kept(plan.batch_size, plan.compute_format, prefixes)
+    )
     pairs = zip(prepared.plan.phases, plan.phases, strict=True)
     exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
     network = runs.build(job, exact, prepared.images, observer=watcher).to(where)

@@ -245,7 +245,7 @@ class Model:
     def _build(self) -> Network:
         resolved = self._known()
         job = self._job(resolved, self._places)
-        plan = compiler.make(resolved, self._facts(), where="Model", device=self._device)
+        plan = compiler.compile_plan(resolved, self._facts(), where="Model", device=self._device)
         return preparation.build(job, plan, Images(self._names, {}), observer=Observer())
 
     def _known(self) -> Resolved:
@@ -253,7 +253,7 @@ class Model:
         return self._resolved(self._tables, self._places, where="Model")
 
     def _plan(self) -> Plan:
-        return compiler.make(self._known(), self._facts(), where="Model", device=self._device)
+        return compiler.compile_plan(self._known(), self._facts(), where="Model", device=self._device)
 
     def _facts(self) -> DataFacts:
         return DataFacts(self.classes, ImagesPlan(0, 0, 0, "unknown"))

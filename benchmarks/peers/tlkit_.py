@@ -73,8 +73,8 @@ def main() -> None:
     ((folder, run),) = _runs(scratch / "runs" / "peer", json.loads(printed.getvalue()), str(work.seed))
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     plan = json.loads((folder / "plan.json").read_text())
-    forms = {"form": plan.get("form"), "prefix": [phase.get("fixed") for phase in plan["phases"]]}
-    clock.answer([epoch["test"]["accuracy"] for epoch in epochs], run["versions"], forms=forms)
+    compute_formats = {"form": plan.get("compute_format"), "prefix": [phase.get("fixed") for phase in plan["phases"]]}
+    clock.answer([epoch["test"]["accuracy"] for epoch in epochs], run["versions"], compute_formats=compute_formats)
 
 
 def _runs(folder: Path, result: Mapping[str, Any], seed: str) -> list[tuple[Path, dict[str, Any]]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tlkit.errors import DataMissing
-from tlkit.plugin import Found, Images
+from tlkit.plugin import DataFiles, Images
 from tlkit_caltech import CaltechOptions
 from tlkit_folder import FolderOptions
 from tlkit_folder import read as folders
@@ -12,7 +12,7 @@ _FOLDER, _BACKGROUND = "101_ObjectCategories", "BACKGROUND_Google"
 _SOME = ("accordion", "yin_yang")  # by which the folder is known under another name
 
 
-def find(folder: Path, options: CaltechOptions | None = None) -> Found:
+def find(folder: Path, options: CaltechOptions | None = None) -> DataFiles:
     """Return the images of 101_ObjectCategories, which is the folder or lies in it.
 
     Raises:
@@ -22,10 +22,12 @@ def find(folder: Path, options: CaltechOptions | None = None) -> Found:
         if all((place / name).is_dir() for name in _SOME):
             found = folders.find(place)
             used = (options or CaltechOptions()).background
-            return Found(place, tuple(file for file in found.files if used or file.relative_to(place).parts[0] != _BACKGROUND))
+            return DataFiles(
+                place, tuple(file for file in found.files if used or file.relative_to(place).parts[0] != _BACKGROUND)
+            )
     raise DataMissing(f"{folder}: has no {_FOLDER}.")
 
 
-def read(found: Found, options: CaltechOptions | None = None) -> Images:
+def read(found: DataFiles, options: CaltechOptions | None = None) -> Images:
     """Return the classes by name, with a test set that is split off by file names."""
     return folders.read(found, FolderOptions(test_fraction=(options or CaltechOptions()).test_fraction))

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.errors import DataError
-from tlkit.plugin import Found, Images, Split
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit_cifar.unpickle import Array, text, unpickle
 
 _PIXELS = 3 * 32 * 32  # values of an image: 1024 red, then 1024 green, then 1024 blue, each row by row
 
 
-def cifar10(found: Found, options: None = None) -> Images:
+def cifar10(found: DataFiles, options: None = None) -> Images:
     """Return CIFAR-10: "train" of five batches in order and "test", pixels (N, 32, 32, 3) uint8 RGB.
 
     Raises:
@@ -33,7 +33,7 @@ def cifar10(found: Found, options: None = None) -> Images:
     )
 
 
-def cifar100(found: Found, options: None = None) -> Images:
+def cifar100(found: DataFiles, options: None = None) -> Images:
     """Return CIFAR-100 with its 100 fine classes: "train" and "test", pixels (N, 32, 32, 3) uint8 RGB.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit.errors import DataError, DataMissing, nearest
-from tlkit.plugin import Found, Images, Split
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit.sources.splits import set_aside
 from tlkit_csv import CsvOptions
 
@@ -25,7 +25,7 @@ class _Row:
     group: str
 
 
-def find(folder: Path, options: CsvOptions | None = None) -> Found:
+def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
     """Return the table and the images that it lists, in its order.
 
     Raises:
@@ -39,10 +39,10 @@ def find(folder: Path, options: CsvOptions | None = None) -> Found:
             raise DataError(
                 f"{table}: line {row.line}: {folder / row.image}: there is no such file.", "paths begin at the table's folder"
             )
-    return Found(root=folder, files=(table, *(folder / row.image for row in rows)))
+    return DataFiles(root=folder, files=(table, *(folder / row.image for row in rows)))
 
 
-def read(found: Found, options: CsvOptions | None = None) -> Images:
+def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
     """Return the splits; classes are the sorted names that training images have.
 
     With a separator an image has any number of them, and labels are (N, classes) uint8.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.errors import DataError
-from tlkit.plugin import Found, Split
+from tlkit.plugin import DataFiles, Split
 from tlkit_fashion_mnist import fashion_mnist as dataset
 from tlkit_fashion_mnist.read import CLASSES, fashion_mnist
 
@@ -27,7 +27,7 @@ def make(folder: Path, output: Path) -> None:
     Raises:
         DataError: the files are not Fashion-MNIST's, or a class has too few images.
     """
-    images = fashion_mnist(Found(folder, tuple(folder / name for name in dataset.files)))
+    images = fashion_mnist(DataFiles(folder, tuple(folder / name for name in dataset.files)))
     where = {name: _first(images.splits[name].labels, PER_CLASS[name], where=f"{folder}: {name}") for name in PER_CLASS}
     with output.open("wb") as file:
         np.savez_compressed(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.errors import DataError
-from tlkit.plugin import Found, Images, Split
+from tlkit.plugin import DataFiles, Images, Split
 
 # Label order of https://github.com/zalandoresearch/fashion-mnist
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -28,7 +28,7 @@ _AGAIN = "fetch the official file again"
 _REINSTALL = "install tlkit again"
 
 
-def fashion_mnist(found: Found, options: None = None) -> Images:
+def fashion_mnist(found: DataFiles, options: None = None) -> Images:
     """Return "train" and "test" of the four idx files.
 
     Raises:
@@ -41,7 +41,7 @@ def fashion_mnist(found: Found, options: None = None) -> Images:
     )
 
 
-def fashion_mnist_mini(found: Found, options: None = None) -> Images:
+def fashion_mnist_mini(found: DataFiles, options: None = None) -> Images:
     """Return the shipped subset: 2,000 training and 1,000 test images, balanced, in the order of the official files.
 
     These are the first 200 and the first 100 of each class (`make_mini.py`).

@@ -20,7 +20,7 @@ import numpy as np
 
 from tlkit.errors import DataError, DataMissing, nearest
 from tlkit.files import shown
-from tlkit.plugin import Found, Images, Split
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit.sources.splits import set_aside
 from tlkit_folder import FolderOptions
 from tlkit_folder.scan import SUFFIXES, images_below, listing
@@ -31,7 +31,7 @@ _ROLES = {"train": "train", "val": "validation", "valid": "validation", "validat
 _Classes = dict[str, list[Path]]
 
 
-def find(folder: Path, options: FolderOptions | None = None) -> Found:
+def find(folder: Path, options: FolderOptions | None = None) -> DataFiles:
     """Return the image files of all class folders, sorted by split, class and name.
 
     The root is the train folder where that is the only one, so naming either folder gives the same split.
@@ -54,10 +54,10 @@ def find(folder: Path, options: FolderOptions | None = None) -> Found:
                     f"{part / name}: the class folder holds no images.", f"image files end in {', '.join(SUFFIXES)}"
                 )
             files += images
-    return Found(root=parts[0] if len(parts) == 1 else folder, files=tuple(files))
+    return DataFiles(root=parts[0] if len(parts) == 1 else folder, files=tuple(files))
 
 
-def read(found: Found, options: FolderOptions | None = None) -> Images:
+def read(found: DataFiles, options: FolderOptions | None = None) -> Images:
     """Return the splits as files; classes are the sorted names of the training set's class folders.
 
     Where the folder has no test set, of each class the max(1, round(test_fraction * n)) files whose paths below the root
@@ -127,7 +127,7 @@ def _class_folders(part: Path) -> tuple[str, ...]:
     return found.folders
 
 
-def _grouped(found: Found) -> dict[str, _Classes]:
+def _grouped(found: DataFiles) -> dict[str, _Classes]:
     """Return split -> class -> files; one other split beside "train" is "test"."""
     paths = [(file, file.relative_to(found.root).parts) for file in found.files]
     by_split = all(parts[0].lower() in _ROLES for _, parts in paths)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from tlkit.errors import DataMissing
-from tlkit.plugin import Found
+from tlkit.plugin import DataFiles
 from tlkit_folder.read import find as folder_of
 
 
-def find(folder: Path, options: None = None) -> Found:
+def find(folder: Path, options: None = None) -> DataFiles:
     """Return the images of train/ants, train/bees, val/ants and val/bees; val is the test set, as in the tutorial.
 
     Raises:

@@ -6,7 +6,7 @@ arms with and without weights see the same pictures.
 
 from dataclasses import replace
 
-from tlkit.plugin import IMAGENET, Backbone, Tap, pytorch
+from tlkit.plugin import IMAGENET, AuxHead, Backbone, pytorch
 
 STAGES = (
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3"),
@@ -21,8 +21,8 @@ inception_v3 = Backbone(
     classifier="fc",
     library="torchvision.models.inception_v3",
     weights={"imagenet1k-v1": pytorch("inception_v3_google-0cc3c7bd.pth", replace(IMAGENET, crop=299 / 342))},
-    taps={
-        "AuxLogits": Tap(
+    aux_heads={
+        "AuxLogits": AuxHead(
             build="tlkit_inception.build:auxiliary",
             after="Mixed_6e",
             classifier="fc",

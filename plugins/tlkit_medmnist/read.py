@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.errors import DataError
-from tlkit.plugin import Found, Images, Split
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit_medmnist.sets import SETS, Set
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
-def _read(name: str, found: Found, options: None = None) -> Images:
+def _read(name: str, found: DataFiles, options: None = None) -> Images:
     """Return a set's splits; grey images have three equal channels, without a copy.
 
     Raises:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.plugin import Found, Images, Split
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit_synthetic import SyntheticOptions
 
 _GRID = 4  # a template has this many random points per side, so it is smooth and survives cropping and resizing
 _CHUNK = 2**24  # values made at once: 64 MiB as floats
 
 
-def synthetic(found: Found, options: SyntheticOptions | None = None) -> Images:
+def synthetic(found: DataFiles, options: SyntheticOptions | None = None) -> Images:
     """Return balanced classes as pixels (N, size, size, 3) uint8: the template of a class plus noise, "train" and "test".
 
     The same options give the same bytes with the same release of numpy.

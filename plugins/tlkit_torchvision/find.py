@@ -4,12 +4,12 @@ from functools import partial
 from pathlib import Path
 
 from tlkit.errors import DataMissing
-from tlkit.plugin import Found
+from tlkit.plugin import DataFiles
 from tlkit_folder.scan import images_below
 from tlkit_torchvision.sets import SETS
 
 
-def _find(name: str, folder: Path, options: None = None) -> Found:
+def _find(name: str, folder: Path, options: None = None) -> DataFiles:
     """Return the files that say what the images are, and then the images.
 
     Raises:
@@ -20,7 +20,7 @@ def _find(name: str, folder: Path, options: None = None) -> Found:
     if missing:
         raise DataMissing(f"{folder}: has no {', '.join(missing)}.")
     listed = [folder / each for each in found.needs if each != found.images]
-    return Found(folder, (*listed, *(images_below(folder / found.images) if found.images else ())))
+    return DataFiles(folder, (*listed, *(images_below(folder / found.images) if found.images else ())))
 
 
 oxford_pets = partial(_find, "oxford_pets")

@@ -12,7 +12,7 @@ import torchvision
 from scipy.io.matlab import MatReadError
 
 from tlkit.errors import DataError, reason
-from tlkit.plugin import Found, Images, Split
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit_torchvision.sets import SETS
 
 _FILES = ("_images", "_image_files")  # under which torchvision's classes keep the paths
@@ -20,7 +20,7 @@ _FILES = ("_images", "_image_files")  # under which torchvision's classes keep t
 _DAMAGED = (RuntimeError, OSError, ValueError, KeyError, IndexError, TypeError, MatReadError, zlib.error)
 
 
-def _read(name: str, found: Found, options: None = None) -> Images:
+def _read(name: str, found: DataFiles, options: None = None) -> Images:
     """Return the splits, as files or as pixels (N, H, W, 3) uint8.
 
     Raises:

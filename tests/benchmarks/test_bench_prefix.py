@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import machine, prefix
-from tlkit.record.formats import FORMS, Form
+from tlkit.record.formats import COMPUTE_FORMATS, ComputeFormat
 
 # Multiply-adds of ResNet-18 without its classifier at 224 pixels, output channels x input channels x window x places:
 STEM = 64 * 3 * 49 * 112 * 112
@@ -22,9 +22,9 @@ def test_operations_are_those_worked_by_hand() -> None:
 
 
 def test_a_row_is_the_median_of_its_rounds() -> None:
-    form = Form("bfloat16", "channels_last")
-    row = prefix.row(form, images=64, seconds=[4.0, 0.5, 1.0, 0.5, 2.0], flops=2_000_000_000, rate=512e9)
-    assert row == prefix.Row(form, images_per_second=64.0, gflops=128.0, rate=512.0, part=0.25)
+    compute_format = ComputeFormat("bfloat16", "channels_last")
+    row = prefix.row(compute_format, images=64, seconds=[4.0, 0.5, 1.0, 0.5, 2.0], flops=2_000_000_000, rate=512e9)
+    assert row == prefix.Row(compute_format, images_per_second=64.0, gflops=128.0, rate=512.0, part=0.25)
 
 
 def test_it_runs_every_form(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +37,7 @@ def test_it_runs_every_form(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(machine, "rate", rate)
     prefix.main(["--images", "3", "--side", "32", "--rounds", "2", "--json"])
     found = json.loads(capsys.readouterr().out)
-    assert [(row["precision"], row["layout"]) for row in found["forms"]] == [(f.precision, f.layout) for f in FORMS]
+    assert [(row["precision"], row["layout"]) for row in found["forms"]] == [(f.precision, f.layout) for f in COMPUTE_FORMATS]
     assert asked == ["float32", "bfloat16"] * 2
     assert found["images"] == 32  # a chunk, which is always full
     for row in found["forms"]:

@@ -83,7 +83,7 @@ def test_a_plan_round_trips_through_json(resnet_recipe: Path, toy_recipe: Path) 
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [(('"format": 1', '"format": 2'), "format"), (("{", "["), "plan of this version")]
+    ("change", "words"), [(('"format": 2', '"format": 1'), "format"), (("{", "["), "plan of this version")]
 )
 def test_another_versions_plan_is_named(toy_recipe: Path, change: tuple[str, str], words: str) -> None:
     text = plans.to_json(plan(toy_recipe)).replace(*change)
@@ -377,6 +377,9 @@ def test_a_folder_that_is_not_there_yet_is_planned_for_so_many_classes(toy_recip
 def test_a_plan_for_cuda_says_that_it_is_unverified(toy_recipe: Path) -> None:
     (resolved,) = resolve.load(toy_recipe, (), Places(recipe=toy_recipe.parent))[1].values()
     facts = DataFacts(4, ImagesPlan(80, 0, 40, "counted"))
-    on = {name: compiler.make(resolved, facts, where="here", device=torch.device(name)).warnings for name in ("cpu", "cuda")}
+    on = {
+        name: compiler.compile_plan(resolved, facts, where="here", device=torch.device(name)).warnings
+        for name in ("cpu", "cuda")
+    }
     assert on["cpu"] == ()
     assert "CUDA is unverified" in on["cuda"][0]

@@ -27,10 +27,10 @@ from tlkit.errors import Interrupted, PluginError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Stage
 from tlkit.plugin import Backbone
-from tlkit.record.formats import FORMS, PLAIN, TOLERANCE, Form, Measurements, PrefixPlan, Timing
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, TOLERANCE, ComputeFormat, Measurements, PrefixPlan, Timing
 from tlkit.store import measurements as measured
 
-HALF_LAST = Form("bfloat16", "channels_last")
+HALF_LAST = ComputeFormat("bfloat16", "channels_last")
 LAST_STAGE = "freeze={stem=true, block1=true}"
 
 
@@ -56,10 +56,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     return taken
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, fastest: Form) -> list[int]:
+def scripted(monkeypatch: pytest.MonkeyPatch, fastest: ComputeFormat) -> list[int]:
     """Let one form be the fastest of every part; return a list that grows with every measurement."""
     taken: list[int] = []
-    rows = tuple(Timing(form, 0.001 if form == fastest else 0.01, 0.0) for form in FORMS)
+    rows = tuple(
+        Timing(compute_format, 0.001 if compute_format == fastest else 0.01, 0.0) for compute_format in COMPUTE_FORMATS
+    )
 
     def measured(plan: object, *_: object, **__: object) -> Measurements:
         taken.append(1)
@@ -73,8 +75,8 @@ def remembered() -> list[Path]:
     return sorted((files.cache_folder() / "measured").glob("*.json"))
 
 
-def forms(mine: Training) -> tuple[Form, ...]:
-    return (mine.plan.form, *(phase.fixed.form for phase in mine.plan.phases if phase.fixed))
+def compute_formats(mine: Training) -> tuple[ComputeFormat, ...]:
+    return (mine.plan.compute_format, *(phase.fixed.compute_format for phase in mine.plan.phases if phase.fixed))
 
 
 # ---- once
@@ -101,7 +103,11 @@ def test_a_plan_shows_what_is_remembered_and_measures_nothing(toy_recipe: Path, 
     mine = training(toy_recipe, LAST_STAGE)
     (after,) = api.plan(toy_recipe, [LAST_STAGE]).values()
     assert taken == [1]
-    assert (before.form, after.form, after.phases[0].fixed.form) == (PLAIN, HALF_LAST, HALF_LAST)
+    assert (before.compute_format, after.compute_format, after.phases[0].fixed.compute_format) == (
+        PLAIN_FORMAT,
+        HALF_LAST,
+        HALF_LAST,
+    )
     assert after.choices == mine.plan.choices
     assert any("1 ms an image" in choice.reason for choice in after.choices)
     api.plan(toy_recipe, [LAST_STAGE], measure=True)
@@ -111,7 +117,7 @@ def test_a_plan_shows_what_is_remembered_and_measures_nothing(toy_recipe: Path, 
 def test_a_short_run_is_not_measured(toy_recipe: Path, calls: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "WORTHWHILE", 5.0)
     mine = training(toy_recipe, LAST_STAGE)
-    assert forms(mine) == (PLAIN, PLAIN)
+    assert compute_formats(mine) == (PLAIN_FORMAT, PLAIN_FORMAT)
     assert not calls
     assert not remembered()
     assert "the run is too short for measuring to pay" in [choice.reason for choice in mine.plan.choices]
@@ -137,7 +143,7 @@ def test_a_damaged_file_is_measured_again(toy_recipe: Path, monkeypatch: pytest.
     (path,) = remembered()
     good = json.loads(path.read_text())
     path.write_bytes(content)
-    assert forms(training(toy_recipe, LAST_STAGE)) == (HALF_LAST, HALF_LAST)
+    assert compute_formats(training(toy_recipe, LAST_STAGE)) == (HALF_LAST, HALF_LAST)
     assert len(taken) == 2
     assert json.loads(path.read_text()) == good
 
@@ -188,10 +194,10 @@ def test_other_images_of_the_same_folder_are_measured_anew(
                 Image.new("RGB", (16, 16), (value, 20 * label, index)).save(tmp_path / "images" / f"c{label}" / f"{index}.png")
         if count > len(taken):
             (unmeasured,) = api.plan(toy_recipe, [LAST_STAGE]).values()
-            assert unmeasured.form == PLAIN
+            assert unmeasured.compute_format == PLAIN_FORMAT
         training(toy_recipe, LAST_STAGE)
         (planned,) = api.plan(toy_recipe, [LAST_STAGE]).values()
-        assert planned.form == HALF_LAST
+        assert planned.compute_format == HALF_LAST
         assert len(taken) == count
 
 
@@ -221,9 +227,9 @@ def test_a_form_that_the_network_cannot_be_run_in_is_never_chosen(
 ) -> None:
     only_float32(monkeypatch)
     mine = training(toy_recipe, f"freeze={freeze}")
-    assert set(forms(mine)) == {PLAIN}
+    assert set(compute_formats(mine)) == {PLAIN_FORMAT}
     assert any("cannot be run" in choice.reason for choice in mine.plan.choices)
-    assert forms(training(toy_recipe, f"freeze={freeze}")) == forms(mine), "as it is remembered"
+    assert compute_formats(training(toy_recipe, f"freeze={freeze}")) == compute_formats(mine), "as it is remembered"
     assert len(remembered()) == 1
     if freeze == "{}":
         assert len(list(mine.fit.epochs())) == 2
@@ -239,19 +245,19 @@ def test_a_precision_that_the_network_cannot_be_run_in_is_a_message(toy_recipe: 
 def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(monkeypatch: pytest.MonkeyPatch) -> None:
     only_float32(monkeypatch, contiguous=False)
     with pytest.raises(PluginError, match="the network cannot be run: RuntimeError: expected float32"):
-        timing._race(lambda form: (lambda: nn.ReLU()(torch.zeros(1)), 0.0), 1, torch.device("cpu"), lambda: None)
+        timing._race(lambda compute_format: (lambda: nn.ReLU()(torch.zeros(1)), 0.0), 1, torch.device("cpu"), lambda: None)
 
 
 def test_one_form_is_held_at_a_time() -> None:
     held: list[weakref.ref[nn.Module]] = []
 
-    def make(form: Form) -> tuple[Callable[[], object], float]:
+    def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
         assert not [each for each in held if each() is not None]
         module = nn.Linear(4, 4)
         held.append(weakref.ref(module))
         return lambda: module(torch.zeros(1, 4)), 0.0
 
-    assert len(timing._race(make, 1, torch.device("cpu"), lambda: None)) == len(FORMS)
+    assert len(timing._race(make, 1, torch.device("cpu"), lambda: None)) == len(COMPUTE_FORMATS)
 
 
 def test_other_threads_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,12 +275,15 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     (tmp_path / "file").write_text("a file where the folder should be")
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "file"))
     for count in (1, 2):
-        assert forms(training(toy_recipe, LAST_STAGE)) == (HALF_LAST, HALF_LAST)
+        assert compute_formats(training(toy_recipe, LAST_STAGE)) == (HALF_LAST, HALF_LAST)
         assert len(taken) == count
 
 
 def test_measurements_come_back_as_they_were() -> None:
-    rows = (*(Timing(form, 1 / 3, 0.01) for form in FORMS[:-1]), Timing(FORMS[-1], math.inf, math.inf))
+    rows = (
+        *(Timing(compute_format, 1 / 3, 0.01) for compute_format in COMPUTE_FORMATS[:-1]),
+        Timing(COMPUTE_FORMATS[-1], math.inf, math.inf),
+    )
     known = Measurements(rows, ((2, rows), (5, ())), 1.5, "")
     measured.remember({"a": [1, "b"], "c": None}, known)
     assert measured.recall({"c": None, "a": [1, "b"]}) == known
@@ -308,7 +317,7 @@ def test_measuring_that_takes_too_long_is_given_up_and_said(toy_recipe: Path, mo
             said.append(text)
 
     mine = training(toy_recipe, LAST_STAGE, observer=Listening())
-    assert set(forms(mine)) == {Form("float32", "contiguous")}
+    assert set(compute_formats(mine)) == {ComputeFormat("float32", "contiguous")}
     assert not remembered()
     assert any("measuring was given up after 0 s" in line and "the next run tries again" in line for line in said)
     assert any("measuring was given up" in choice.reason for choice in mine.plan.choices)
@@ -341,12 +350,14 @@ def test_the_error_is_that_of_all_images_together(toy_recipe: Path) -> None:
     x = part.inputs(part.indices[:32], 0, CPU).contiguous()
     (cut, rows), *more = measuring(mine).prefixes
     assert (cut, more) == (2, [])
-    assert tuple(row.form for row in rows) == FORMS
+    assert tuple(row.compute_format for row in rows) == COMPUTE_FORMATS
     mine.network.eval()
     with torch.no_grad():
         right = mine.network.run(x, stop=2).double().flatten(1)
     for row in rows:
-        found = prefix.build(mine.network, 2, PrefixPlan(form=row.form), sample=x[:1])(x).double().flatten(1)
+        found = (
+            prefix.build(mine.network, 2, PrefixPlan(compute_format=row.compute_format), sample=x[:1])(x).double().flatten(1)
+        )
         squares = ((found - right) ** 2).sum() / (right**2).sum()
         assert row.error == pytest.approx(math.sqrt(squares), rel=1e-3, abs=1e-7)
         assert row.seconds > 0
@@ -403,9 +414,10 @@ def far_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tlkit_toy, "toy", replace(backbone, image_size=16))
     original = timing._race
 
-    def race(make: Callable[[Form], tuple[Callable[[], object], float]], *rest: object) -> tuple[Timing, ...]:
+    def race(make: Callable[[ComputeFormat], tuple[Callable[[], object], float]], *rest: object) -> tuple[Timing, ...]:
         return tuple(
-            replace(t, seconds=t.seconds / (1e6 if t.form.precision == "bfloat16" else 1)) for t in original(make, *rest)
+            replace(t, seconds=t.seconds / (1e6 if t.compute_format.precision == "bfloat16" else 1))
+            for t in original(make, *rest)
         )
 
     monkeypatch.setattr(timing, "_race", race)
@@ -415,21 +427,21 @@ def far_off(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("freeze", ["{backbone=true}", "{}", "{first=true}"])
 def test_a_form_that_is_too_far_off_is_not_chosen(toy_recipe: Path, freeze: str) -> None:
     mine = training(toy_recipe, f"freeze={freeze}")
-    assert {form.precision for form in forms(mine) if freeze != "{first=true}"} <= {
+    assert {compute_format.precision for compute_format in compute_formats(mine) if freeze != "{first=true}"} <= {
         "float32"
     }  # a thousand and a bit is not far off
-    assert mine.plan.form.precision == "float32"
+    assert mine.plan.compute_format.precision == "float32"
     said = [choice.reason for choice in mine.plan.choices if "off float32 on real images, allowed is 2%" in choice.reason]
     assert len(said) == 1
     (asked,) = api.plan(toy_recipe, [f"freeze={freeze}", "precision=bfloat16"]).values()
-    assert asked.form.precision == "bfloat16" or freeze == "{backbone=true}"
+    assert asked.compute_format.precision == "bfloat16" or freeze == "{backbone=true}"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_recipe_may_name_the_precision(toy_recipe: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted(monkeypatch, HALF_LAST if precision == "float32" else PLAIN)
+    scripted(monkeypatch, HALF_LAST if precision == "float32" else PLAIN_FORMAT)
     mine = training(toy_recipe, LAST_STAGE, f"precision={precision}")
-    assert {form.precision for form in forms(mine)} == {precision}
+    assert {compute_format.precision for compute_format in compute_formats(mine)} == {precision}
     seen: list[torch.dtype] = []
     feed = mine.fit._feed_of(1)
     seen += [x.dtype for x, _ in feed.train(mine.prepared.train.order(0), 0)]
@@ -448,13 +460,13 @@ def test_the_tolerance_is_two_per_cent() -> None:
 # ---- what a run keeps
 
 
-def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Form, ...]]:
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ComputeFormat, ...]]:
     """The forms of every run that is carried out from now on."""
-    seen: list[tuple[Form, ...]] = []
+    seen: list[tuple[ComputeFormat, ...]] = []
 
     class Spied(Fit):
         def __init__(self, plan: object, *rest: object, **more: object) -> None:
-            seen.append((plan.form, *(phase.fixed.form for phase in plan.phases if phase.fixed)))
+            seen.append((plan.compute_format, *(phase.fixed.compute_format for phase in plan.phases if phase.fixed)))
             super().__init__(plan, *rest, **more)
 
     monkeypatch.setattr("tlkit.engine.solver.Fit", Spied)
@@ -473,13 +485,16 @@ def test_a_run_keeps_the_forms_that_it_began_with(toy_recipe: Path, monkeypatch:
         api.apply(toy_recipe, TWO, runs=broken, observer=SignalAfter(1))
     (folder,) = (path.parent for path in broken.rglob("resolved.toml"))
     kept = tomllib.loads((folder / "resolved.toml").read_text())
-    form = {"precision": "bfloat16", "memory_format": "channels_last"}
-    assert {key: kept[key] for key in form} == form
-    assert sorted(kept["prefixes"], key=lambda row: row["stages"]) == [{"stages": 1, **form}, {"stages": 2, **form}]
+    compute_format = {"precision": "bfloat16", "memory_format": "channels_last"}
+    assert {key: kept[key] for key in compute_format} == compute_format
+    assert sorted(kept["prefixes"], key=lambda row: row["stages"]) == [
+        {"stages": 1, **compute_format},
+        {"stages": 2, **compute_format},
+    ]
     text = (folder / "resolved.toml").read_bytes()
     for path in remembered():
         path.unlink()
-    taken = scripted(monkeypatch, PLAIN)
+    taken = scripted(monkeypatch, PLAIN_FORMAT)
     training(toy_recipe, *TWO)
     assert taken, "now another form is the fastest"
     taken.clear()
@@ -493,6 +508,6 @@ def test_a_run_keeps_the_forms_that_it_began_with(toy_recipe: Path, monkeypatch:
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     fresh = toy_recipe.parent / "fresh"
     api.apply(toy_recipe, TWO, runs=fresh)
-    assert seen[-1] == (PLAIN,) * 3
+    assert seen[-1] == (PLAIN_FORMAT,) * 3
     other = load_file(next(fresh.rglob("state.safetensors")))
     assert not all(torch.equal(tensor, theirs[name]) for name, tensor in other.items())

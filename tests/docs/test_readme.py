@@ -27,7 +27,7 @@ from tlkit.cli import app
 from tlkit.network.network import build
 from tlkit.plugin import Backbone, Dataset, Head, registry
 from tlkit.record import run_folder
-from tlkit.record.formats import FORMS
+from tlkit.record.formats import COMPUTE_FORMATS
 from tlkit_heads import LinearOptions
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,9 @@ def test_a_folder_of_images_from_init_to_predict(
             Image.fromarray(pixels).save(tmp_path / "images" / name / ("0013035.jpg" if index == 0 else f"{index}.jpg"))
     run("tlkit init images")
     assert "2 classes" in run("tlkit plan images.toml")
-    monkeypatch.setattr("tlkit.compiler.timing.FORMS", FORMS[:1])  # each takes seconds at 224 px; tests/test_measure.py has all
+    monkeypatch.setattr(
+        "tlkit.compiler.timing.COMPUTE_FORMATS", COMPUTE_FORMATS[:1]
+    )  # each takes seconds at 224 px; tests/test_measure.py has all
     assert "fixed prefix" in run("tlkit plan images.toml --measure")
     assert "pictures" in run("tlkit cache")
     assert "head_only" in run("tlkit apply images.toml")

@@ -17,7 +17,7 @@ from toy_training import CPU
 
 from tlkit.engine.step.graph import Captured
 from tlkit.engine.step.step import Step
-from tlkit.record.formats import PLAIN, Form
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 
 WARM = ["warm up"] * 3
 CAPTURE = ["capture", "replay"]
@@ -61,16 +61,16 @@ class Again:
 
 
 def capturing(
-    recipe: Path, *settings: str, form: Form = PLAIN, failing: dict[int, Exception] | None = None
+    recipe: Path, *settings: str, compute_format: ComputeFormat = PLAIN_FORMAT, failing: dict[int, Exception] | None = None
 ) -> tuple[Captured, Recorder, list[str]]:
-    network, plan = made(recipe, *settings, form=form)
+    network, plan = made(recipe, *settings, compute_format=compute_format)
     notes: list[str] = []
     backend = Recorder(failing or {})
     return Captured(Step(network, plan, CPU, static=True), backend, note=notes.append), backend, notes
 
 
-def eager(recipe: Path, *settings: str, form: Form = PLAIN) -> Step:
-    network, plan = made(recipe, *settings, form=form)
+def eager(recipe: Path, *settings: str, compute_format: ComputeFormat = PLAIN_FORMAT) -> Step:
+    network, plan = made(recipe, *settings, compute_format=compute_format)
     return Step(network, plan, CPU)
 
 
@@ -95,15 +95,15 @@ def two_epochs(step: Step | Captured, *, steps: int = 6) -> None:
 ALL = ("clip_norm=0.1", "ema=0.99", "accumulate=3")
 
 
-@pytest.mark.parametrize("form", [PLAIN, Form("bfloat16", "channels_last")], ids=str)
+@pytest.mark.parametrize("compute_format", [PLAIN_FORMAT, ComputeFormat("bfloat16", "channels_last")], ids=str)
 @pytest.mark.parametrize("more", [(), ALL], ids=["plain", "all"])
 @pytest.mark.parametrize("optimizer", ["sgd", "plain sgd", "nesterov", "adam", "adamw"])
 def test_two_phases_have_the_bits_of_steps_without_a_graph(
-    toy_recipe: Path, optimizer: str, more: tuple[str, ...], form: Form
+    toy_recipe: Path, optimizer: str, more: tuple[str, ...], compute_format: ComputeFormat
 ) -> None:
     settings = (table(optimizer, *more), LATE_STEM, "head.options.dropout=0.3")
-    captured, backend, notes = capturing(toy_recipe, *settings, form=form)
-    plain = eager(toy_recipe, *settings, form=form)
+    captured, backend, notes = capturing(toy_recipe, *settings, compute_format=compute_format)
+    plain = eager(toy_recipe, *settings, compute_format=compute_format)
     for step in (captured, plain):
         two_epochs(step)
     captured.release()
@@ -134,7 +134,7 @@ def test_a_phase_that_is_shorter_than_the_warm_up_is_never_captured(toy_recipe: 
 
 
 def test_a_replay_reads_the_batch_that_it_is_given_and_keeps_none_of_it(toy_recipe: Path) -> None:
-    captured, _, _ = capturing(toy_recipe, form=Form(layout="channels_last"))
+    captured, _, _ = capturing(toy_recipe, compute_format=ComputeFormat(layout="channels_last"))
     captured.begin_(1)
     train(captured, steps=4)
     own = [tensor for pair in captured._inputs for tensor in pair]

@@ -14,7 +14,7 @@ from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
 from tlkit.plans.schedule import factor
-from tlkit.record.formats import PLAIN, Form
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 
 pytestmark = [
     pytest.mark.cuda,
@@ -37,8 +37,8 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.cuda.synchronize()
 
 
-def on_cuda(recipe: Path, *settings: str, form: Form = PLAIN) -> tuple[Network, Plan]:
-    network, plan = made(recipe, *settings, form=form)
+def on_cuda(recipe: Path, *settings: str, compute_format: ComputeFormat = PLAIN_FORMAT) -> tuple[Network, Plan]:
+    network, plan = made(recipe, *settings, compute_format=compute_format)
     return network.to(CUDA), plan
 
 
@@ -62,16 +62,21 @@ def train(step: Taking, epochs: Iterator[int] | range, *, steps: int = 8) -> Non
         step([batch(network, plan, epoch, images=8, seed=epoch)])
 
 
-@pytest.mark.parametrize("form", [PLAIN, Form("bfloat16", "channels_last")], ids=str)
+@pytest.mark.parametrize("compute_format", [PLAIN_FORMAT, ComputeFormat("bfloat16", "channels_last")], ids=str)
 @pytest.mark.parametrize("more", [(), ("clip_norm=0.1", "ema=0.99", "accumulate=2")], ids=["plain", "all"])
 @pytest.mark.parametrize("phases", [(), (LATE_STEM,)], ids=["one phase", "two phases"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_replay_equals_eager(
-    toy_recipe: Path, optimizer: str, schedule: str, phases: tuple[str, ...], more: tuple[str, ...], form: Form
+    toy_recipe: Path,
+    optimizer: str,
+    schedule: str,
+    phases: tuple[str, ...],
+    more: tuple[str, ...],
+    compute_format: ComputeFormat,
 ) -> None:
     settings = (table(optimizer, *more), f'schedule={{name="{schedule}", epochs=2}}', *phases)
-    network, plan = on_cuda(toy_recipe, *settings, form=form)
+    network, plan = on_cuda(toy_recipe, *settings, compute_format=compute_format)
     still(network)
     eager, captured = Step(copy.deepcopy(network), plan, CUDA), capturing(network, plan)
     for step in (eager, captured):
@@ -79,7 +84,7 @@ def test_replay_equals_eager(
     assert captured.captured
     # cuBLAS promises the same bits only while one stream is in use (cuBLAS guide, "Results Reproducibility").
     mine, theirs = copies(captured.step), copies(eager)
-    if form == PLAIN:
+    if compute_format == PLAIN_FORMAT:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
     else:
         torch.testing.assert_close(mine, theirs, rtol=2e-2, atol=2e-2)

@@ -16,7 +16,7 @@ from tlkit.engine.prefix.prefix import Prefix
 from tlkit.network.network import Stage
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
-from tlkit.record.formats import FORMS, PLAIN, Form, StorePlan
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, StorePlan
 from tlkit.store import cache
 from tlkit.store.cache import Kind
 
@@ -37,7 +37,12 @@ CASES = {
 
 
 def planned(
-    *, form: Form = PLAIN, train: int | None = LAST, evaluation: int | None = LAST, chunk: int = CHUNK, folded: bool = True
+    *,
+    compute_format: ComputeFormat = PLAIN_FORMAT,
+    train: int | None = LAST,
+    evaluation: int | None = LAST,
+    chunk: int = CHUNK,
+    folded: bool = True,
 ) -> Change:
     """Set the form of everything, and after how many stages outputs are stored; None for not at all."""
 
@@ -49,9 +54,9 @@ def planned(
             return phase
         cut = len(phase.prefix)
         stores = {"train": after(train, cut), "evaluation": after(evaluation, cut)}
-        return replace(phase, fixed=replace(phase.fixed, form=form, chunk=chunk, folded=folded, **stores))
+        return replace(phase, fixed=replace(phase.fixed, compute_format=compute_format, chunk=chunk, folded=folded, **stores))
 
-    return lambda plan: replace(plan, form=form, phases=tuple(map(fix, plan.phases)))
+    return lambda plan: replace(plan, compute_format=compute_format, phases=tuple(map(fix, plan.phases)))
 
 
 NOT_STORED = {"train": None, "evaluation": None}
@@ -118,28 +123,33 @@ def rows() -> int:
 # ---- the promise
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("compute_format", COMPUTE_FORMATS, ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_stored_and_computed_give_the_same_bits(
-    toy_recipe: Path, case: str, form: Form, computed: Computed, folder: Path, monkeypatch: pytest.MonkeyPatch
+    toy_recipe: Path,
+    case: str,
+    compute_format: ComputeFormat,
+    computed: Computed,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    right = outcome(toy_recipe, *CASES[case], form=form, **NOT_STORED)
+    right = outcome(toy_recipe, *CASES[case], compute_format=compute_format, **NOT_STORED)
     assert not rows()
     often = computed.take()
-    assert_same(outcome(toy_recipe, *CASES[case], form=form), right)
+    assert_same(outcome(toy_recipe, *CASES[case], compute_format=compute_format), right)
     assert rows()
     assert 0 < computed.take() < often
-    assert_same(outcome(toy_recipe, *CASES[case], form=form), right)
+    assert_same(outcome(toy_recipe, *CASES[case], compute_format=compute_format), right)
     assert computed.take() == 0, "the second run reads"
-    assert_same(outcome(toy_recipe, *CASES[case], form=form, train=1, evaluation=1), right)
-    assert_same(outcome(toy_recipe, *CASES[case], form=form, train=1, evaluation=None), right)
+    assert_same(outcome(toy_recipe, *CASES[case], compute_format=compute_format, train=1, evaluation=1), right)
+    assert_same(outcome(toy_recipe, *CASES[case], compute_format=compute_format, train=1, evaluation=None), right)
     for path in folder.rglob("features/*/*.rows"):
         spoil(path)
     computed.take()
-    assert_same(outcome(toy_recipe, *CASES[case], form=form), right)
+    assert_same(outcome(toy_recipe, *CASES[case], compute_format=compute_format), right)
     monkeypatch.setenv("TLKIT_CACHE", str(folder / "other"))
     monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")
-    assert_same(outcome(toy_recipe, *CASES[case], form=form), right)
+    assert_same(outcome(toy_recipe, *CASES[case], compute_format=compute_format), right)
     assert not rows()
 
 
@@ -157,7 +167,7 @@ def test_the_promise_is_not_kept_by_chance(toy_recipe: Path) -> None:
     """Another form, another seed, another chunk of images: each changes the curve or the weights, so equality says something."""
     right = outcome(toy_recipe, *CASES["last stage"])
     for other in (
-        outcome(toy_recipe, *CASES["last stage"], form=Form("bfloat16")),
+        outcome(toy_recipe, *CASES["last stage"], compute_format=ComputeFormat("bfloat16")),
         outcome(toy_recipe, *CASES["last stage"], seed=1),
     ):
         assert other.curve != right.curve
@@ -220,18 +230,19 @@ def odd() -> dict[str, nn.Module]:
     }
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("compute_format", COMPUTE_FORMATS, ids=str)
 @pytest.mark.parametrize("freeze", ["{stem=true}", "{backbone=true}"])
 @pytest.mark.parametrize("batch", [7, 10])
 def test_rows_of_odd_shapes_have_the_same_bits(
-    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, freeze: str, form: Form, batch: int
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, freeze: str, compute_format: ComputeFormat, batch: int
 ) -> None:
     stages = {"stem": ("c", "n"), "top": ("d", "m")}
     backbone = Backbone(build="test_feed:odd", stages=stages, features=33, classifier="fc", minimum_size=16, image_size=16)
     monkeypatch.setattr(tlkit_toy, "toy", backbone)
     settings = [f"freeze={freeze}", f"data.batch_size={batch}", "schedule.epochs=3", "data.options.train=200"]
     stored, again = (
-        finish(training(toy_recipe, *settings, change=planned(form=form, **stores))) for stores in ({}, NOT_STORED)
+        finish(training(toy_recipe, *settings, change=planned(compute_format=compute_format, **stores)))
+        for stores in ({}, NOT_STORED)
     )
     assert_same(stored, again)
 
@@ -263,19 +274,19 @@ VIEWS = [
 OTHER_VIEWS = ['data.augment=["random_resized_crop", "randaugment"]', "data.augment_views=3", "schedule.epochs=4"]
 
 
-@pytest.mark.parametrize("form", [PLAIN, Form("bfloat16", "channels_last")], ids=str)
+@pytest.mark.parametrize("compute_format", [PLAIN_FORMAT, ComputeFormat("bfloat16", "channels_last")], ids=str)
 @pytest.mark.parametrize("views", [VIEWS, OTHER_VIEWS], ids=["two", "three"])
 @pytest.mark.parametrize("case", ["head only", "last stage", "three phases"])
 def test_stored_views_have_the_bits_of_those_computed_in_every_epoch(
-    toy_recipe: Path, case: str, views: list[str], form: Form, computed: Computed
+    toy_recipe: Path, case: str, views: list[str], compute_format: ComputeFormat, computed: Computed
 ) -> None:
     settings = [*CASES[case], *views]
-    right = outcome(toy_recipe, *settings, form=form, **NOT_STORED)
-    assert_same(outcome(toy_recipe, *settings, form=form), right)
+    right = outcome(toy_recipe, *settings, compute_format=compute_format, **NOT_STORED)
+    assert_same(outcome(toy_recipe, *settings, compute_format=compute_format), right)
     computed.take()
-    assert_same(outcome(toy_recipe, *settings, form=form), right)
+    assert_same(outcome(toy_recipe, *settings, compute_format=compute_format), right)
     assert computed.take() == 0
-    assert_same(outcome(toy_recipe, *settings, form=form, train=1), right)
+    assert_same(outcome(toy_recipe, *settings, compute_format=compute_format, train=1), right)
 
 
 def test_an_epoch_uses_the_view_of_its_number(toy_recipe: Path) -> None:
@@ -387,8 +398,8 @@ ALTERED = {
     "weight": {"alter": shift("conv1.weight")},
     "running mean": {"alter": shift("bn1.running_mean")},
     "running variance": {"alter": shift("block1.1.running_var")},
-    "precision": {"form": Form("bfloat16")},
-    "memory format": {"form": Form("float32", "channels_last")},
+    "precision": {"compute_format": ComputeFormat("bfloat16")},
+    "memory format": {"compute_format": ComputeFormat("float32", "channels_last")},
     "chunk": {"chunk": 16},
     "not folded": {"folded": False},
     "stored earlier": {"train": 1, "evaluation": 1},

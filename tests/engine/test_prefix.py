@@ -18,7 +18,7 @@ from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.network.network import Network, Stage
 from tlkit.plugin import IMAGENET
-from tlkit.record.formats import FORMS, TOLERANCE, Form, PrefixPlan
+from tlkit.record.formats import COMPUTE_FORMATS, TOLERANCE, ComputeFormat, PrefixPlan
 from tlkit_efficientnet_lite.build import efficientnet_lite0
 from tlkit_resnet.build import resnet18
 
@@ -47,9 +47,11 @@ def pictures(name: str, count: int) -> Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(2))
 
 
-def build(name: str, form: Form, count: int | None = None, *, folded: bool = True, chunk: int = CHUNK) -> Prefix:
+def build(
+    name: str, compute_format: ComputeFormat, count: int | None = None, *, folded: bool = True, chunk: int = CHUNK
+) -> Prefix:
     whole = network(name)
-    plan = PrefixPlan(form=form, folded=folded, chunk=chunk)
+    plan = PrefixPlan(compute_format=compute_format, folded=folded, chunk=chunk)
     return prefix.build(whole, len(whole.stages) if count is None else count, plan, sample=pictures(name, 1))
 
 
@@ -59,17 +61,17 @@ def worst(found: Tensor, right: Tensor) -> float:
     return max(float((a - b).norm() / b.norm()) for a, b in rows)
 
 
-each_form = pytest.mark.parametrize("form", FORMS, ids=str)
+each_compute_format = pytest.mark.parametrize("compute_format", COMPUTE_FORMATS, ids=str)
 each_network = pytest.mark.parametrize("name", BUILDERS)
 
 
-@each_form
+@each_compute_format
 @each_network
-def test_an_image_gets_the_same_bits_whatever_is_beside_it(name: str, form: Form) -> None:
+def test_an_image_gets_the_same_bits_whatever_is_beside_it(name: str, compute_format: ComputeFormat) -> None:
     """Alone, first, last, between others, among NaNs: always the bits that it has in a full chunk."""
     x = pictures(name, CHUNK)
     for cut in (len(network(name).stages) - 1, None):
-        run = build(name, form, cut)
+        run = build(name, compute_format, cut)
         right = run(x)
         assert len(right) == CHUNK
         order = torch.tensor([5, 2, 7, 0, 1, 6, 4, 3])
@@ -81,32 +83,34 @@ def test_an_image_gets_the_same_bits_whatever_is_beside_it(name: str, form: Form
         assert torch.equal(run(strangers)[3], right[6])
 
 
-@each_form
+@each_compute_format
 @pytest.mark.parametrize(("width", "side"), [(9, 1), (9, 3), (30, 1)])
-def test_rows_that_begin_at_any_address_have_the_same_bits(width: int, side: int, form: Form) -> None:
+def test_rows_that_begin_at_any_address_have_the_same_bits(width: int, side: int, compute_format: ComputeFormat) -> None:
     """A product in float32 rounds otherwise where its input begins at an address of another alignment."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         mine = Network({"one": nn.Conv2d(width, 33, 1), "two": nn.Conv2d(33, 9, 1)}, nn.Identity()).eval()
     x = torch.randn(CHUNK, width, side, side, generator=torch.Generator().manual_seed(1))
-    run = prefix.build(mine, 2, PrefixPlan(form=form, chunk=CHUNK), sample=x[:1])
+    run = prefix.build(mine, 2, PrefixPlan(compute_format=compute_format, chunk=CHUNK), sample=x[:1])
     right = run(x)
     for by in range(1, CHUNK):
         assert torch.equal(run(x.roll(by, 0)), right.roll(by, 0))
 
 
-@each_form
+@each_compute_format
 @each_network
-def test_a_prefix_run_in_two_parts_is_the_whole(name: str, form: Form) -> None:
+def test_a_prefix_run_in_two_parts_is_the_whole(name: str, compute_format: ComputeFormat) -> None:
     x = pictures(name, 5)
     stages = len(network(name).stages)
-    run = build(name, form)
+    run = build(name, compute_format)
     right = run(x)
     for cut in range(1, stages):
         part = run(x, stop=cut)
-        assert part.dtype == formats.DTYPES[form.precision]
-        assert part.is_contiguous(memory_format=formats.LAYOUTS[form.layout])
-        again = part.contiguous().clone().contiguous(memory_format=formats.LAYOUTS[form.layout])  # as if it had been stored
+        assert part.dtype == formats.DTYPES[compute_format.precision]
+        assert part.is_contiguous(memory_format=formats.LAYOUTS[compute_format.layout])
+        again = (
+            part.contiguous().clone().contiguous(memory_format=formats.LAYOUTS[compute_format.layout])
+        )  # as if it had been stored
         assert torch.equal(run(again, start=cut), right)
         assert torch.equal(run(part[2:3], start=cut), right[2:3])
 
@@ -114,21 +118,21 @@ def test_a_prefix_run_in_two_parts_is_the_whole(name: str, form: Form) -> None:
 @each_network
 def test_nothing_of_a_prefix_is_what_came(name: str) -> None:
     x = pictures(name, 3)
-    run = build(name, FORMS[0])
+    run = build(name, COMPUTE_FORMATS[0])
     assert run(x, start=1, stop=1) is x
     assert len(run) == len(network(name).stages)
 
 
-@each_form
+@each_compute_format
 @each_network
-def test_a_prefix_is_the_network_within_its_tolerance(name: str, form: Form) -> None:
+def test_a_prefix_is_the_network_within_its_tolerance(name: str, compute_format: ComputeFormat) -> None:
     """Against the network as it is, in plain PyTorch; bfloat16 of random weights and random images is no measure of use."""
     x = pictures(name, 5)
-    allowed = 1e-4 if form.precision == "float32" else 0.1
+    allowed = 1e-4 if compute_format.precision == "float32" else 0.1
     with torch.no_grad():
         for cut in range(1, len(network(name).stages)):
-            assert worst(build(name, form, cut)(x), network(name).run(x, stop=cut)) < allowed
-        features = build(name, form)(x)
+            assert worst(build(name, compute_format, cut)(x), network(name).run(x, stop=cut)) < allowed
+        features = build(name, compute_format)(x)
         assert worst(features, network(name).run(x).mean((2, 3))) < allowed
     assert features.dtype == torch.float32
     assert features.shape == (5, {"toy": 16, "resnet18": 512, "efficientnet_lite0": 1280}[name])
@@ -138,20 +142,20 @@ def test_a_prefix_is_the_network_within_its_tolerance(name: str, form: Form) -> 
 def test_every_norm_of_a_prefix_is_folded_and_none_of_the_network(name: str) -> None:
     before = {key: tensor.clone() for key, tensor in network(name).state_dict().items()}
     strides = {key: tensor.stride() for key, tensor in network(name).state_dict().items()}
-    made = build(name, Form("bfloat16", "channels_last"))
+    made = build(name, ComputeFormat("bfloat16", "channels_last"))
     folds = [module for stage in made._stages for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
     assert folds == []
     after = network(name).state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(tensor, before[key]) and tensor.stride() == strides[key] for key, tensor in after.items())
-    plain = build(name, Form(), folded=False)
+    plain = build(name, ComputeFormat(), folded=False)
     kept = sum(isinstance(module, nn.BatchNorm2d) for stage in plain._stages for module in stage.modules())
     assert kept == {"toy": 3, "resnet18": 20, "efficientnet_lite0": 49}[name]
 
 
 def test_a_plain_prefix_has_the_bits_of_the_network() -> None:
     x = pictures("resnet18", CHUNK)
-    run = build("resnet18", Form(), 4, folded=False)
+    run = build("resnet18", ComputeFormat(), 4, folded=False)
     with torch.no_grad():
         assert torch.equal(run(x), network("resnet18").run(x, stop=4))
 
@@ -190,20 +194,20 @@ def test_a_norm_is_not_folded_into_the_stage_before() -> None:
         assert torch.equal(run(x), mine.run(x).mean((2, 3)))
 
 
-@each_form
-def test_features_that_are_no_map_pass(form: Form) -> None:
+@each_compute_format
+def test_features_that_are_no_map_pass(compute_format: ComputeFormat) -> None:
     """A backbone may end in a pooling and a product of its own."""
     last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6))
     mine = Network({"map": nn.Conv2d(3, 4, 3), "features": last, "more": nn.Linear(6, 5)}, nn.Identity()).eval()
     x = torch.randn(3, 3, 8, 8)
-    run = prefix.build(mine, 3, PrefixPlan(form=form, chunk=4), sample=x[:1])
+    run = prefix.build(mine, 3, PrefixPlan(compute_format=compute_format, chunk=4), sample=x[:1])
     part = run(x, stop=2)
-    assert part.dtype == formats.DTYPES[form.precision]
+    assert part.dtype == formats.DTYPES[compute_format.precision]
     features = run(part, start=2)
     assert torch.equal(features, run(x))
     assert features.dtype == torch.float32
     with torch.no_grad():
-        assert worst(features, mine.run(x)) < (1e-5 if form.precision == "float32" else 0.05)
+        assert worst(features, mine.run(x)) < (1e-5 if compute_format.precision == "float32" else 0.05)
 
 
 def photos(folder: Path, count: int, side: int) -> Tensor:
@@ -225,7 +229,7 @@ def test_bfloat16_is_within_the_tolerance_on_photographs(test_data: Path, cut: i
     with torch.random.fork_rng():
         torch.manual_seed(0)
         mine = Network(resnet18(), nn.Identity()).eval()
-    plan = PrefixPlan(form=Form("bfloat16", layout), chunk=len(x))
+    plan = PrefixPlan(compute_format=ComputeFormat("bfloat16", layout), chunk=len(x))
     with torch.no_grad():
         right = mine.run(x, stop=cut)
         assert worst(prefix.build(mine, cut, plan, sample=x[:1])(x), right.mean((2, 3)) if cut == 5 else right) < TOLERANCE

@@ -13,7 +13,7 @@ from toy_training import CPU
 
 from tlkit.engine.step.graph import HostReads
 from tlkit.engine.step.step import Step
-from tlkit.record.formats import Form
+from tlkit.record.formats import ComputeFormat
 
 READS: dict[str, Callable[[Tensor], object]] = {
     "item": lambda x: x.sum().item(),
@@ -72,7 +72,9 @@ def test_the_watch_passes_a_gather_and_a_choice_by_a_mask() -> None:
     assert reads.found == []
 
 
-@pytest.mark.parametrize("form", [Form(), Form("bfloat16", "channels_last")], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "compute_format", [ComputeFormat(), ComputeFormat("bfloat16", "channels_last")], ids=["float32", "bfloat16"]
+)
 @pytest.mark.parametrize(
     "more",
     [(), ("clip_norm=0.1",), ("ema=0.99",), ("accumulate=2",), ("clip_norm=0.1", "ema=0.99", "accumulate=2")],
@@ -81,9 +83,9 @@ def test_the_watch_passes_a_gather_and_a_choice_by_a_mask() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "adamw"])
 @pytest.mark.parametrize("static", [False, True], ids=["dropped", "static"])
 def test_a_step_asks_the_device_for_nothing(
-    toy_recipe: Path, optimizer: str, more: tuple[str, ...], form: Form, static: bool
+    toy_recipe: Path, optimizer: str, more: tuple[str, ...], compute_format: ComputeFormat, static: bool
 ) -> None:
-    network, plan = made(toy_recipe, table(optimizer, *more), "head.options.dropout=0.3", form=form)
+    network, plan = made(toy_recipe, table(optimizer, *more), "head.options.dropout=0.3", compute_format=compute_format)
     step = Step(network, plan, CPU, static=static)
     step.begin_(1)
     groups = [group(network, plan, seed=at) for at in range(3)]

@@ -13,11 +13,11 @@ from toy_step import LATE_STEM, OPTIMIZERS, addresses, assert_same, batch, copie
 from toy_training import CPU
 
 from tlkit.engine.step.step import Step
-from tlkit.record.formats import Form
+from tlkit.record.formats import ComputeFormat
 
 
 def test_bfloat16_is_autocast_with_the_loss_in_float32(toy_recipe: Path) -> None:
-    network, plan = made(toy_recipe, table("plain sgd"), form=Form("bfloat16"))
+    network, plan = made(toy_recipe, table("plain sgd"), compute_format=ComputeFormat("bfloat16"))
     still(network)
     twin = copy.deepcopy(network).train()
     step = Step(network, plan, CPU)
@@ -38,7 +38,7 @@ def test_bfloat16_is_autocast_with_the_loss_in_float32(toy_recipe: Path) -> None
 
 
 def test_a_bfloat16_feature_map_is_trained_on(toy_recipe: Path) -> None:
-    network, plan = made(toy_recipe, "freeze={stem=true}", form=Form("bfloat16"))
+    network, plan = made(toy_recipe, "freeze={stem=true}", compute_format=ComputeFormat("bfloat16"))
     step = Step(network, plan, CPU)
     step.begin_(1)
     x, labels = batch(network, plan)
@@ -50,7 +50,7 @@ def test_a_bfloat16_feature_map_is_trained_on(toy_recipe: Path) -> None:
 def test_channels_last_trains_as_contiguous_does(toy_recipe: Path, optimizer: str) -> None:
     steps = []
     for layout in ("contiguous", "channels_last"):
-        network, plan = made(toy_recipe, table(optimizer, "ema=0.9"), form=Form(layout=layout))
+        network, plan = made(toy_recipe, table(optimizer, "ema=0.9"), compute_format=ComputeFormat(layout=layout))
         still(network)
         step = Step(network, plan, CPU)
         step.begin_(1)
@@ -67,7 +67,7 @@ def test_the_network_is_put_into_the_plans_memory_format(toy_recipe: Path) -> No
     network, plan = made(toy_recipe)
     held = list(network.parameters())
     for layout, memory in (("channels_last", torch.channels_last), ("contiguous", torch.contiguous_format)):
-        Step(network, replace(plan, form=Form(layout=layout)), CPU)
+        Step(network, replace(plan, compute_format=ComputeFormat(layout=layout)), CPU)
         weights = [tensor for tensor in network.parameters() if tensor.ndim == 4]
         assert len(weights) == 3
         assert all(tensor.is_contiguous(memory_format=memory) for tensor in weights)
@@ -78,7 +78,7 @@ def test_a_convolution_of_one_pixel_trains_in_channels_last_as_in_contiguous(toy
     """Its strides are ambiguous, and the fused kernels look at none."""
     ends = []
     for layout in ("contiguous", "channels_last"):
-        network, plan = made(toy_recipe, table("adamw"), form=Form(layout=layout))
+        network, plan = made(toy_recipe, table("adamw"), compute_format=ComputeFormat(layout=layout))
         still(network)
         torch.manual_seed(0)
         network.stages["block1"].block1[0] = nn.Conv2d(8, 8, 1, bias=False)
@@ -92,7 +92,7 @@ def test_a_convolution_of_one_pixel_trains_in_channels_last_as_in_contiguous(toy
 
 def continued(recipe: Path, setting: str, load: Callable[[Step, dict[str, Tensor]], None]) -> Iterator[Step]:
     """A channels-last step of three, and one that goes on after two from what a checkpoint holds, contiguous."""
-    whole, part = (Step(*made(recipe, setting, form=Form(layout="channels_last")), CPU) for _ in range(2))
+    whole, part = (Step(*made(recipe, setting, compute_format=ComputeFormat(layout="channels_last")), CPU) for _ in range(2))
     for step in (whole, part):
         still(step.network)
         step.begin_(1)

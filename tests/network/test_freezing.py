@@ -174,7 +174,7 @@ def plain_stages() -> dict[str, nn.Module]:
     }
 
 
-PLAIN = Backbone(
+PLAIN_FORMAT = Backbone(
     build="test_freezing:plain_stages",
     stages={"first": ("norm0",), "conv": ("conv", "norm1"), "plain": ("norm2", "drop"), "last": ("last",)},
     features=8,
@@ -196,7 +196,7 @@ def test_a_batchnorm_without_parameters_moves_only_with_the_stage_that_feeds_it(
     trains: tuple[str, ...], moving: set[str]
 ) -> None:
     head = registry.get(Head, "linear")
-    network = networks.build(PLAIN, head, classes=3, backbone_options=None, head_options=LinearOptions(), seed=0)
+    network = networks.build(PLAIN_FORMAT, head, classes=3, backbone_options=None, head_options=LinearOptions(), seed=0)
     freeze_(network, lambda name: name.startswith(trains))
     x = torch.rand(4, 3, 12, 12) + 1
     before = copy(network)

@@ -13,7 +13,7 @@ from toy_training import Training, training
 
 from tlkit import api
 from tlkit.errors import PluginError, RecipeError, WeightsError
-from tlkit.plugin import Backbone, Tap
+from tlkit.plugin import AuxHead, Backbone
 
 BOTH = "lr_groups={backbone=0.05, head=0.1}"
 SGD = 'optimizer={name="sgd", momentum=0.9}'
@@ -93,7 +93,7 @@ def test_one_that_teaches_nobody_is_neither_run_nor_changed(recipe: Path, settin
     (choice,) = (choice for choice in mine.plan.choices if choice.what == "aux")
     assert (choice.value, choice.reason) == ("not run, not changed", words)
     calls: list[int] = []
-    mine.network.taps["aux"].register_forward_hook(lambda *_: calls.append(1))
+    mine.network.aux_heads["aux"].register_forward_hook(lambda *_: calls.append(1))
     before = aux_tensors(mine)
     epochs = list(mine.fit.epochs())
     assert not calls
@@ -106,7 +106,7 @@ def test_one_that_teaches_nobody_is_neither_run_nor_changed(recipe: Path, settin
 
 def test_it_begins_with_the_first_phase_that_trains_something_before_it(recipe: Path) -> None:
     mine = training(recipe, BOTH, "freeze={backbone={epochs=1}}", "schedule.epochs=3")
-    assert [dict(phase.taps) for phase in mine.plan.phases] == [{}, {"aux": 0.4}]
+    assert [dict(phase.aux_heads) for phase in mine.plan.phases] == [{}, {"aux": 0.4}]
     (choice,) = (choice for choice in mine.plan.choices if choice.what == "aux")
     assert (choice.value, choice.reason) == ("runs from epoch 2", "before that, nothing trains at or before block1")
     before, epochs = aux_tensors(mine), mine.fit.epochs()
@@ -179,6 +179,6 @@ def test_arms_of_a_seed_begin_with_the_same_one(recipe: Path) -> None:
 
 
 def test_a_tap_that_does_not_exist_is_named() -> None:
-    tap = Tap(build="a:b", after="block9", classifier="fc", weight=0.4)
+    aux_head = AuxHead(build="a:b", after="block9", classifier="fc", weight=0.4)
     with pytest.raises(PluginError, match="tap aux reads block9, which is no stage"):
-        Backbone(build="a:c", stages={"stem": ("conv",)}, features=3, classifier="fc", taps={"aux": tap})
+        Backbone(build="a:c", stages={"stem": ("conv",)}, features=3, classifier="fc", aux_heads={"aux": aux_head})

@@ -9,9 +9,9 @@ from tlkit import api, files
 from tlkit.plans import choices
 from tlkit.plans import plan as plans
 from tlkit.plans.plan import ImagesPlan, Plan
-from tlkit.record.formats import FORMS, PLAIN, Form, Kept, Measurements, Timing, choose
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, Kept, Measurements, Timing, choose
 
-PLAIN_LAST, HALF, HALF_LAST = FORMS[1:]
+PLAIN_LAST, HALF, HALF_LAST = COMPUTE_FORMATS[1:]
 ROOM = 20_000_000_000
 WHY = "not measured on this machine yet"
 
@@ -39,7 +39,10 @@ epochs = 5
 
 
 def timings(*milliseconds: float, errors: tuple[float, ...] = (0.0, 1e-7, 0.004, 0.004)) -> tuple[Timing, ...]:
-    return tuple(Timing(form, ms / 1000, error) for form, ms, error in zip(FORMS, milliseconds, errors, strict=True))
+    return tuple(
+        Timing(compute_format, ms / 1000, error)
+        for compute_format, ms, error in zip(COMPUTE_FORMATS, milliseconds, errors, strict=True)
+    )
 
 
 # ---- the form
@@ -51,26 +54,26 @@ def timings(*milliseconds: float, errors: tuple[float, ...] = (0.0, 1e-7, 0.004,
         ((10, 8, 6, 4), (0, 0, 0.004, 0.004), "auto", HALF_LAST),
         ((10, 8, 4, 6), (0, 0, 0.004, 0.004), "auto", HALF),
         ((10, 8, 12, 14), (0, 0, 0.004, 0.004), "auto", PLAIN_LAST),
-        ((10, 12, 14, 16), (0, 0, 0.004, 0.004), "auto", PLAIN),
-        ((10, 9.6, 11, 11), (0, 0, 0.004, 0.004), "auto", PLAIN),  # by 4 %, which may be noise
+        ((10, 12, 14, 16), (0, 0, 0.004, 0.004), "auto", PLAIN_FORMAT),
+        ((10, 9.6, 11, 11), (0, 0, 0.004, 0.004), "auto", PLAIN_FORMAT),  # by 4 %, which may be noise
         ((10, 9.4, 11, 11), (0, 0, 0.004, 0.004), "auto", PLAIN_LAST),
         ((10, 8, 6, 4), (0, 0, 0.004, 0.021), "auto", HALF),
         ((10, 8, 6, 4), (0, 0, 0.0201, 0.021), "auto", PLAIN_LAST),
         ((10, 8, 6, 4), (0, 0, 0.02, 0.021), "auto", HALF),
         ((10, 8, 6, 4), (0, 0, float("inf"), float("inf")), "auto", PLAIN_LAST),
         ((10, 8, 6, 4), (0, 0, 0.004, 0.004), "float32", PLAIN_LAST),
-        ((10, 9.8, 6, 4), (0, 0, 0.004, 0.004), "float32", PLAIN),
+        ((10, 9.8, 6, 4), (0, 0, 0.004, 0.004), "float32", PLAIN_FORMAT),
         ((1, 1, 6, 4), (0, 0, 0.004, 0.004), "bfloat16", HALF_LAST),
         ((1, 1, 6, 5.9), (0, 0, 0.004, 0.004), "bfloat16", HALF),
         ((1, 1, 6, 4), (0, 0, 0.5, 0.5), "bfloat16", HALF_LAST),  # the recipe asks for it
     ],
 )
 def test_the_fastest_form_that_is_allowed_is_chosen(
-    milliseconds: tuple[float, ...], errors: tuple[float, ...], wanted: str, expected: Form
+    milliseconds: tuple[float, ...], errors: tuple[float, ...], wanted: str, expected: ComputeFormat
 ) -> None:
-    form, reason = choose(timings(*milliseconds, errors=errors), wanted, why="")
-    assert form == expected
-    assert f"{milliseconds[FORMS.index(expected)]:.3g} ms" in reason
+    compute_format, reason = choose(timings(*milliseconds, errors=errors), wanted, why="")
+    assert compute_format == expected
+    assert f"{milliseconds[COMPUTE_FORMATS.index(expected)]:.3g} ms" in reason
 
 
 def test_the_reason_names_every_time_and_the_error() -> None:
@@ -82,8 +85,8 @@ def test_the_reason_names_every_time_and_the_error() -> None:
 
 
 def test_what_is_too_far_off_is_said() -> None:
-    form, reason = choose(timings(10, 8, 6, 4, errors=(0, 0, 0.021, 0.034)), "auto", why="")
-    assert form == PLAIN_LAST
+    compute_format, reason = choose(timings(10, 8, 6, 4, errors=(0, 0, 0.021, 0.034)), "auto", why="")
+    assert compute_format == PLAIN_LAST
     assert reason == (
         "8 ms an image; bfloat16 channels_last 4 ms*, bfloat16 contiguous 6 ms*, float32 contiguous 10 ms "
         "(* bfloat16 is 3.4% off float32 on real images, allowed is 2%)"
@@ -91,17 +94,17 @@ def test_what_is_too_far_off_is_said() -> None:
 
 
 def test_a_precision_that_is_asked_for_is_taken_and_said_to_be_too_far_off() -> None:
-    form, reason = choose(timings(10, 8, 6, 4, errors=(0, 0, 0.021, 0.034)), "bfloat16", why="")
-    assert form == Form("bfloat16", "channels_last")
+    compute_format, reason = choose(timings(10, 8, 6, 4, errors=(0, 0, 0.021, 0.034)), "bfloat16", why="")
+    assert compute_format == ComputeFormat("bfloat16", "channels_last")
     assert reason == (
         "4 ms* an image; bfloat16 contiguous 6 ms*; 3.4% off float32 on real images, where 2% is the most that tlkit would choose"
     )
 
 
-@pytest.mark.parametrize(("wanted", "expected"), [("auto", PLAIN), ("float32", PLAIN), ("bfloat16", HALF)])
-def test_where_nothing_was_measured_the_reason_says_so(wanted: str, expected: Form) -> None:
-    form, reason = choose((), wanted, why=WHY)
-    assert form == expected
+@pytest.mark.parametrize(("wanted", "expected"), [("auto", PLAIN_FORMAT), ("float32", PLAIN_FORMAT), ("bfloat16", HALF)])
+def test_where_nothing_was_measured_the_reason_says_so(wanted: str, expected: ComputeFormat) -> None:
+    compute_format, reason = choose((), wanted, why=WHY)
+    assert compute_format == expected
     assert WHY in reason
     assert ("as the recipe says" in reason) == (wanted != "auto")
 
@@ -115,7 +118,7 @@ def made(tmp_path: Path, *settings: str, train: int = 4000, held_out: int = 1000
     (plan,) = api.plan(path, settings).values()
     phases = tuple(replace(phase, fixed=None) for phase in plan.phases)
     images = ImagesPlan(train, 0, held_out, "counted")
-    return replace(plan, phases=phases, images=images, form=PLAIN, choices=())
+    return replace(plan, phases=phases, images=images, compute_format=PLAIN_FORMAT, choices=())
 
 
 def measured(cut: int, *milliseconds: float) -> Measurements:
@@ -130,9 +133,9 @@ def said(plan: Plan, what: str) -> tuple[str, str]:
 
 def test_the_sum_of_a_cut_after_layer3_is_that_worked_by_hand(tmp_path: Path) -> None:
     """256 x 14 x 14 x 2 bytes = 100,352; 4,000 x (7.85 ms - 0.1 ms to read them at 1 GB/s) = 31.0 s."""
-    plan = choices.tuned(made(tmp_path), measured(4, 20, 18, 16, 7.85), room=ROOM)
+    plan = choices.decide(made(tmp_path), measured(4, 20, 18, 16, 7.85), room=ROOM)
     (phase,) = plan.phases
-    assert phase.fixed.form == HALF_LAST
+    assert phase.fixed.compute_format == HALF_LAST
     assert (phase.fixed.train.stages, phase.fixed.train.bytes_per_image, phase.fixed.train.images) == (4, 100_352, 4000)
     assert phase.fixed.train.saves == pytest.approx(4000 * (0.00785 - 100_352 / 1e9))
     expected = "cut after layer3: 100 KB x 4,000 images = 401 MB in bfloat16, saves 31 s an epoch"
@@ -142,14 +145,14 @@ def test_the_sum_of_a_cut_after_layer3_is_that_worked_by_hand(tmp_path: Path) ->
 
 
 def test_a_float32_prefix_takes_twice_as_much(tmp_path: Path) -> None:
-    plan = choices.tuned(made(tmp_path, "precision=float32"), measured(4, 20, 18, 16, 7.85), room=ROOM)
-    assert plan.phases[0].fixed.form == PLAIN_LAST
+    plan = choices.decide(made(tmp_path, "precision=float32"), measured(4, 20, 18, 16, 7.85), room=ROOM)
+    assert plan.phases[0].fixed.compute_format == PLAIN_LAST
     assert plan.phases[0].fixed.train.bytes_per_image == 200_704
     assert "201 KB x 4,000 images = 803 MB in float32" in plan.phases[0].fixed.train.reason
 
 
 def test_pooled_rows_are_two_kilobytes_whatever_the_precision(tmp_path: Path) -> None:
-    plan = choices.tuned(made(tmp_path, "freeze={backbone=true}"), measured(5, 30, 28, 26, 10), room=ROOM)
+    plan = choices.decide(made(tmp_path, "freeze={backbone=true}"), measured(5, 30, 28, 26, 10), room=ROOM)
     row = plan.phases[0].fixed.train
     assert (row.stages, row.bytes_per_image) == (5, 512 * 4)
     assert row.reason == "cut after layer4, pooled: 2.05 KB x 4,000 images = 8.19 MB in float32, saves 40 s an epoch"
@@ -158,10 +161,10 @@ def test_pooled_rows_are_two_kilobytes_whatever_the_precision(tmp_path: Path) ->
 def test_an_estimate_is_marked(tmp_path: Path) -> None:
     """FLOPs of the leading stages at 5e10 a second."""
     bare = made(tmp_path)
-    plan = choices.tuned(bare, Measurements(), room=ROOM)
+    plan = choices.decide(bare, Measurements(), room=ROOM)
     (phase,) = plan.phases
     seconds = sum(stage.flops for stage in plan.stages[:4]) / 5e10
-    assert phase.fixed.form == PLAIN
+    assert phase.fixed.compute_format == PLAIN_FORMAT
     assert phase.fixed.train.saves == pytest.approx(4000 * (seconds - 200_704 / 1e9))
     assert "saves about " in phase.fixed.train.reason
     assert said(plan, "fixed prefix") == ("float32 contiguous", WHY)
@@ -170,10 +173,10 @@ def test_an_estimate_is_marked(tmp_path: Path) -> None:
 
 def test_views_are_counted(tmp_path: Path) -> None:
     views = ['data.augment=["hflip"]', "data.augment_views=3"]
-    row = choices.tuned(made(tmp_path, *views), measured(4, 20, 18, 16, 7.85), room=ROOM).phases[0].fixed.train
+    row = choices.decide(made(tmp_path, *views), measured(4, 20, 18, 16, 7.85), room=ROOM).phases[0].fixed.train
     assert row.images == 12_000
     assert "100 KB x 4,000 images x 3 views = 1.2 GB in bfloat16, saves 31 s an epoch" in row.reason
-    few = choices.tuned(made(tmp_path, *views, "schedule.epochs=2"), measured(4, 20, 18, 16, 7.85), room=ROOM)
+    few = choices.decide(made(tmp_path, *views, "schedule.epochs=2"), measured(4, 20, 18, 16, 7.85), room=ROOM)
     assert few.phases[0].fixed.train.images == 8000  # two epochs use two views
 
 
@@ -192,7 +195,7 @@ def test_the_budget_moves_the_cut_earlier_and_then_to_nothing(tmp_path: Path) ->
     bare = narrow(made(tmp_path, held_out=0), *shapes)
     found = {}
     for room in (24_000_000, 23_999_999, 4_000_000, 3_999_999):
-        fixed = choices.tuned(bare, measured(4, 20, 18, 16, 8), room=room).phases[0].fixed
+        fixed = choices.decide(bare, measured(4, 20, 18, 16, 8), room=room).phases[0].fixed
         found[room] = fixed.train and (fixed.train.stages, fixed.train.bytes_per_image, fixed.train.saves)
         assert bool(fixed.reason) == (fixed.train is None)
     assert found[24_000_000] == (4, 6000, pytest.approx(4000 * (0.008 - 6e-6)))
@@ -203,21 +206,21 @@ def test_the_budget_moves_the_cut_earlier_and_then_to_nothing(tmp_path: Path) ->
 
 def test_held_out_images_come_first(tmp_path: Path) -> None:
     bare = made(tmp_path, train=1000, held_out=1000)
-    both = choices.tuned(bare, measured(4, 20, 18, 16, 8), room=2 * 100_352_000).phases[0].fixed
+    both = choices.decide(bare, measured(4, 20, 18, 16, 8), room=2 * 100_352_000).phases[0].fixed
     assert both.train is not None
     assert both.evaluation is not None
-    one = choices.tuned(bare, measured(4, 20, 18, 16, 8), room=2 * 100_352_000 - 1).phases[0].fixed
+    one = choices.decide(bare, measured(4, 20, 18, 16, 8), room=2 * 100_352_000 - 1).phases[0].fixed
     assert one.train is None
     assert one.evaluation is not None
     assert "fits the store's 100 MB" in one.reason
-    none = choices.tuned(bare, measured(4, 20, 18, 16, 8), room=0).phases[0].fixed
+    none = choices.decide(bare, measured(4, 20, 18, 16, 8), room=0).phases[0].fixed
     assert (none.train, none.evaluation) == (None, None)
 
 
 def test_a_prefix_that_is_faster_than_reading_is_not_stored(tmp_path: Path) -> None:
     """100,352 bytes take 0.1 ms to read."""
     for milliseconds, stored in ((0.1, False), (0.2, True)):
-        fixed = choices.tuned(made(tmp_path), measured(4, 20, 18, 16, milliseconds), room=ROOM).phases[0].fixed
+        fixed = choices.decide(made(tmp_path), measured(4, 20, 18, 16, milliseconds), room=ROOM).phases[0].fixed
         assert (fixed.train is not None) == stored
         assert (fixed.evaluation is not None) == stored
 
@@ -231,7 +234,7 @@ def test_a_prefix_that_is_faster_than_reading_is_not_stored(tmp_path: Path) -> N
     ],
 )
 def test_why_nothing_is_stored_is_said_and_held_out_images_are(tmp_path: Path, settings: list[str], words: str) -> None:
-    plan = choices.tuned(made(tmp_path, *settings), measured(4, 20, 18, 16, 7.85), room=ROOM)
+    plan = choices.decide(made(tmp_path, *settings), measured(4, 20, 18, 16, 7.85), room=ROOM)
     assert plan.phases[0].fixed.train is None
     value, reason = said(plan, "fixed prefix, training images")
     assert value == "computed in every epoch"
@@ -240,7 +243,7 @@ def test_why_nothing_is_stored_is_said_and_held_out_images_are(tmp_path: Path, s
 
 
 def test_why_held_out_images_are_not_stored_is_said(tmp_path: Path) -> None:
-    plan = choices.tuned(made(tmp_path), measured(4, 20, 18, 16, 7.85), room=10)
+    plan = choices.decide(made(tmp_path), measured(4, 20, 18, 16, 7.85), room=10)
     assert plan.phases[0].fixed.evaluation is None
     value, reason = said(plan, "fixed prefix, held-out images")
     assert value == "computed in every epoch"
@@ -248,24 +251,24 @@ def test_why_held_out_images_are_not_stored_is_said(tmp_path: Path) -> None:
 
 
 def test_a_store_without_any_room_is_named(tmp_path: Path) -> None:
-    plan = choices.tuned(made(tmp_path), measured(4, 20, 18, 16, 7.85), room=0)
+    plan = choices.decide(made(tmp_path), measured(4, 20, 18, 16, 7.85), room=0)
     _, reason = said(plan, "fixed prefix, held-out images")
     assert reason.startswith(f"no cut of it fits the store's 0 bytes in {files.cache_folder()}: the smallest takes ")
 
 
 def test_where_everything_trains_there_is_no_prefix(tmp_path: Path) -> None:
-    plan = choices.tuned(made(tmp_path, "freeze={}"), Measurements(timings(10, 8, 6, 4), (), 0.0, ""), room=ROOM)
+    plan = choices.decide(made(tmp_path, "freeze={}"), Measurements(timings(10, 8, 6, 4), (), 0.0, ""), room=ROOM)
     assert plan.phases[0].fixed is None
-    assert plan.form == HALF_LAST
+    assert plan.compute_format == HALF_LAST
     assert [choice.what for choice in plan.choices] == ["training step"]
 
 
 def test_each_phase_has_its_own_prefix(tmp_path: Path) -> None:
     bare = made(tmp_path, "freeze={backbone={epochs=2}, stem=true}")
     known = Measurements(timings(10, 8, 6, 4), ((1, timings(9, 0.8, 2, 3)), (5, timings(9, 3, 2, 1))), 0.0, "")
-    plan = choices.tuned(bare, known, room=ROOM)
+    plan = choices.decide(bare, known, room=ROOM)
     assert [len(phase.prefix) for phase in plan.phases] == [5, 1]
-    assert [phase.fixed.form for phase in plan.phases] == [HALF_LAST, PLAIN_LAST]
+    assert [phase.fixed.compute_format for phase in plan.phases] == [HALF_LAST, PLAIN_LAST]
     assert [phase.fixed.train.stages for phase in plan.phases if phase.fixed.train] == [5]  # a map of the stem's is 803 KB
     assert said(plan, "fixed prefix, phase 1")[0] == "bfloat16 channels_last"
     assert said(plan, "fixed prefix, phase 2")[0] == "float32 channels_last"
@@ -273,23 +276,23 @@ def test_each_phase_has_its_own_prefix(tmp_path: Path) -> None:
 
 def test_forms_of_a_run_that_is_continued_are_kept(tmp_path: Path) -> None:
     kept = Kept(32, HALF, {4: PLAIN_LAST})
-    plan = choices.tuned(
+    plan = choices.decide(
         made(tmp_path), Measurements(timings(1, 9, 9, 9), ((4, timings(1, 9, 9, 9)),), 0.0, ""), room=ROOM, kept=kept
     )
-    assert (plan.form, plan.phases[0].fixed.form) == (HALF, PLAIN_LAST)
+    assert (plan.compute_format, plan.phases[0].fixed.compute_format) == (HALF, PLAIN_LAST)
     assert said(plan, "training step") == (str(HALF), "kept from when this run began")
     assert said(plan, "fixed prefix") == (str(PLAIN_LAST), "kept from when this run began")
 
 
 def test_a_head_that_trains_alone_is_plain(tmp_path: Path) -> None:
-    plan = choices.tuned(made(tmp_path, "freeze={backbone=true}"), measured(5, 9, 9, 9, 1), room=ROOM)
-    assert plan.form == PLAIN
+    plan = choices.decide(made(tmp_path, "freeze={backbone=true}"), measured(5, 9, 9, 9, 1), room=ROOM)
+    assert plan.compute_format == PLAIN_FORMAT
     assert "only the head trains" in said(plan, "training step")[1]
 
 
 def test_a_plan_with_stores_round_trips_through_json(tmp_path: Path) -> None:
     for settings in ([], ['data.augment=["hflip"]'], ["freeze={backbone={epochs=2}, stem=true}"]):
-        plan = choices.tuned(made(tmp_path, *settings), measured(4, 20, 18, 16, 7.85), room=ROOM)
+        plan = choices.decide(made(tmp_path, *settings), measured(4, 20, 18, 16, 7.85), room=ROOM)
         assert plans.from_json(plans.to_json(plan)) == plan
 
 

@@ -8,14 +8,14 @@ import tlkit_toy
 
 from tlkit import api
 from tlkit.plans import dataset_facts, resolve
-from tlkit.plugin import Dataset, Found, Images, Split, registry
+from tlkit.plugin import DataFiles, Dataset, Images, Split, registry
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
 ARRAYS = Dataset(read="test_dataset_facts:read", files=("arrays.npz",), classes=2)
 
 
-def read(found: Found, options: None) -> Images:
+def read(found: DataFiles, options: None) -> Images:
     arrays = np.load(found.files[0])
     half = len(arrays["y"]) // 2
     parts = {"train": slice(None, half), "test": slice(half, None)}
@@ -37,7 +37,7 @@ def recipe(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tlkit_toy, "arrays", ARRAYS, raising=False)
     found = registry.scan()
     mine = registry.Entry("tlkit.datasets", "arrays", "tlkit_toy:arrays", "tlkit-toy", "1.0")
-    monkeypatch.setattr(registry, "scan", lambda: registry.Found((*found.entries, mine), found.broken))
+    monkeypatch.setattr(registry, "scan", lambda: registry.EntryPoints((*found.entries, mine), found.broken))
     text = toy_recipe.read_text().replace('"synthetic"', '"arrays"').replace("epochs = 2", "epochs = 1")
     options = text[text.index("[data.options]") : text.index("[lr_groups]")]
     toy_recipe.write_text(text.replace(options, ""))

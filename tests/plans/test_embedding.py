@@ -63,7 +63,7 @@ def test_what_lies_behind_is_neither_loaded_nor_owned(tmp_path: Path) -> None:
     held = {name for name in mine.tensors() if not name.startswith("head.")}
     assert held < names
     assert not any(name.startswith(("Mixed_6", "Mixed_7", "AuxLogits", "fc.")) for name in held)
-    assert not backbone.taps, "the auxiliary classifier reads a stage behind it"
+    assert not backbone.aux_heads, "the auxiliary classifier reads a stage behind it"
 
 
 def test_a_file_that_lacks_a_needed_tensor_is_still_refused(tmp_path: Path) -> None:

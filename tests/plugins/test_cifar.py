@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from tlkit.errors import DataError
-from tlkit.plugin import Dataset, Found, Images, call
+from tlkit.plugin import DataFiles, Dataset, Images, call
 from tlkit_cifar import cifar10, cifar100
 
 DATA = Path(os.environ.get("TLKIT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def read(dataset: Dataset, folder: Path) -> Images:
-    images = call(dataset.read, Found(folder, tuple(folder / name for name in dataset.files)), None)
+    images = call(dataset.read, DataFiles(folder, tuple(folder / name for name in dataset.files)), None)
     assert isinstance(images, Images)
     return images
 

@@ -13,7 +13,7 @@ import pytest
 
 import tlkit_fashion_mnist
 from tlkit.errors import DataError
-from tlkit.plugin import Dataset, Found, Images, call
+from tlkit.plugin import DataFiles, Dataset, Images, call
 from tlkit_fashion_mnist import fashion_mnist, fashion_mnist_mini
 
 DATA = Path(os.environ.get("TLKIT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -22,7 +22,7 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = fashion_mnist.files
 
 
 def read(dataset: Dataset, folder: Path) -> Images:
-    images = call(dataset.read, Found(folder, tuple(folder / name for name in dataset.files)), None)
+    images = call(dataset.read, DataFiles(folder, tuple(folder / name for name in dataset.files)), None)
     assert isinstance(images, Images)
     return images
 

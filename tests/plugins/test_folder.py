@@ -15,15 +15,15 @@ from pydantic import ValidationError
 
 from tlkit.advice import init_recipe
 from tlkit.errors import DataError, DataMissing
-from tlkit.plugin import Found, Images, Split, call
+from tlkit.plugin import DataFiles, Images, Split, call
 from tlkit_folder import FolderOptions, folder
 
 DATA = Path(os.environ.get("TLKIT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
-def find(root: Path) -> Found:
+def find(root: Path) -> DataFiles:
     found = call(folder.find, root, FolderOptions())
-    assert isinstance(found, Found)
+    assert isinstance(found, DataFiles)
     return found
 
 

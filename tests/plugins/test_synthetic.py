@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tlkit.plugin import Found, Images, call
+from tlkit.plugin import DataFiles, Images, call
 from tlkit_synthetic import SyntheticOptions, synthetic
 
 
 def read(options: SyntheticOptions | None = None) -> Images:
-    images = call(synthetic.read, Found(Path("."), ()), options)
+    images = call(synthetic.read, DataFiles(Path("."), ()), options)
     assert isinstance(images, Images)
     return images
 

@@ -41,7 +41,7 @@ MILLIONS = {
 
 def library(name: str, backbone: Backbone, *, classes: int = CLASSES) -> nn.Module:
     """torchvision's own network, without memory."""
-    more = {"aux_logits": True, "transform_input": True, "init_weights": False} if backbone.taps else {}
+    more = {"aux_logits": True, "transform_input": True, "init_weights": False} if backbone.aux_heads else {}
     with torch.device("meta"):
         made: nn.Module = getattr(torchvision.models, name)(weights=None, num_classes=classes, **more)
     return made
@@ -52,10 +52,10 @@ def ours(backbone: Backbone, found: Mapping[str, Tensor], *, classes: int = CLAS
     head = registry.get(Head, "conv" if backbone.maps else "linear")
     assert head.options is not None
     # Rescale's buffers are no tensors of a file, so where there are any the network is built with memory.
-    with torch.device("cpu" if backbone.taps else "meta"):
+    with torch.device("cpu" if backbone.aux_heads else "meta"):
         made = networks.build(backbone, head, classes=classes, backbone_options=None, head_options=head.options(), seed=0)
     named = weights.import_names(found, backbone)
-    for module, prefix in [*((stage, "") for stage in made.stages.values()), (made.head, "head."), (made.taps, "")]:
+    for module, prefix in [*((stage, "") for stage in made.stages.values()), (made.head, "head."), (made.aux_heads, "")]:
         module.load_state_dict({key: named[prefix + key] for key in module.state_dict()}, assign=True)
     assert made.tensors().keys() == named.keys(), "every tensor has one place"
     return made
@@ -130,12 +130,12 @@ def test_auxiliary_answers_are_those_of_the_library(name: str, count: int) -> No
     x = torch.randn(2, 3, backbone.image_size, backbone.image_size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = theirs(x)
-        logits, aside = mine.answers(x, taps=tuple(backbone.taps))
+        logits, aside = mine.answers(x, aux_heads=tuple(backbone.aux_heads))
     assert len(aside) == count
     assert torch.equal(logits, expected.logits)
     pairs = {"AuxLogits": "aux_logits", "aux1": "aux_logits1", "aux2": "aux_logits2"}
-    for tap, answer in aside.items():
-        assert torch.equal(answer, getattr(expected, pairs[tap]))
+    for aux_head, answer in aside.items():
+        assert torch.equal(answer, getattr(expected, pairs[aux_head]))
 
 
 @pytest.mark.parametrize("depth", [20, 32, 44, 56])

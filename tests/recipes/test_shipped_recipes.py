@@ -59,7 +59,7 @@ def test_arms_of_inception_have_its_auxiliary_classifier_where_it_teaches_someth
     assert list(made) == ["scratch", "finetune", "head_only"]
     for name, plan in made.items():
         assert (plan.image_size, plan.batch_size, plan.tables.optimizer.name) == (299, 8, "adam")
-        assert [phase.taps for phase in plan.phases] == [{} if name == "head_only" else {"AuxLogits": 0.4}]
+        assert [phase.aux_heads for phase in plan.phases] == [{} if name == "head_only" else {"AuxLogits": 0.4}]
 
 
 def test_resnet18_from_scratch_trains_all_of_it() -> None:

@@ -22,7 +22,7 @@ from tlkit_toy_build import ToyNet
 from tlkit import api, plugin
 from tlkit.errors import TlkitError
 from tlkit.network import memory
-from tlkit.plugin import Dataset, Found, registry
+from tlkit.plugin import DataFiles, Dataset, registry
 
 ARMS = """
 [arms.finetune]
@@ -80,7 +80,7 @@ def _toy_images(split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The toy recipe's images (N, 3, 16, 16) as its weights want them, and labels; worked out without the engine."""
     dataset = registry.get(Dataset, "synthetic")
     options = dataset.options.model_validate({"classes": 4, "train": 80, "test": 40, "size": 16})
-    part = plugin.call(dataset.read, Found(Path(), ()), options).splits[split]
+    part = plugin.call(dataset.read, DataFiles(Path(), ()), options).splits[split]
     x = torch.from_numpy(part.pixels.astype(np.float32)) / 255
     return ((x - 0.5) / 0.5).permute(0, 3, 1, 2), torch.from_numpy(part.labels)
 

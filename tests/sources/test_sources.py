@@ -15,7 +15,7 @@ import pytest
 from conftest import served
 
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing
-from tlkit.plugin import IMAGENET, Backbone, Dataset, Download, Found, Images, Options, Split, Weights
+from tlkit.plugin import IMAGENET, Backbone, DataFiles, Dataset, Download, Images, Options, Split, Weights
 from tlkit.sources import data_files, datasets, download, weight_files
 from tlkit.sources.places import Places
 
@@ -240,19 +240,19 @@ def put(folder: Path, *names: str) -> Path:
     return folder
 
 
-def find(wanted: Dataset, options: Options | None = None, *, fetch: bool = False, **places: Any) -> Found:
+def find(wanted: Dataset, options: Options | None = None, *, fetch: bool = False, **places: Any) -> DataFiles:
     return data_files.find_data("set", wanted, options, Places(**places), fetch=fetch)
 
 
 def test_data_made_from_options_need_no_folder() -> None:
-    assert find(Dataset(read="x:y")) == Found(Path(), ())
+    assert find(Dataset(read="x:y")) == DataFiles(Path(), ())
 
 
 @pytest.mark.parametrize("below", ["", "inside", "set", "set/inside"])
 def test_files_are_found_in_the_folder_or_below_it(below: str, tmp_path: Path) -> None:
     root = put(tmp_path / below)
     found = find(dataset(), data=tmp_path)
-    assert found == Found(root, (root / "one", root / "two"))
+    assert found == DataFiles(root, (root / "one", root / "two"))
 
 
 def test_data_option_is_before_the_path_and_the_path_before_the_variable_and_that_before_the_cache(
@@ -380,43 +380,43 @@ def images(labels: list[int], count: int = 3, classes: int = 2) -> Images:
     return Images(tuple(map(str, range(classes))), {"train": Split(labels=np.array(labels, np.int64), pixels=pixels)})
 
 
-def read_right(found: Found, options: object) -> Images:
+def read_right(found: DataFiles, options: object) -> Images:
     return images([0, 1, 1])
 
 
-def read_short(found: Found, options: object) -> Images:
+def read_short(found: DataFiles, options: object) -> Images:
     return images([0, 1])
 
 
-def read_nothing(found: Found, options: object) -> Images:
+def read_nothing(found: DataFiles, options: object) -> Images:
     return images([], 0)
 
 
-def read_beyond(found: Found, options: object) -> Images:
+def read_beyond(found: DataFiles, options: object) -> Images:
     return images([0, 1, 2])
 
 
-def read_below(found: Found, options: object) -> Images:
+def read_below(found: DataFiles, options: object) -> Images:
     return images([0, -1, 1])
 
 
-def read_else(found: Found, options: object) -> object:
+def read_else(found: DataFiles, options: object) -> object:
     return {"train": 3}
 
 
-def read_gone(found: Found, options: object) -> Images:
+def read_gone(found: DataFiles, options: object) -> Images:
     raise FileNotFoundError(2, "No such file or directory", "gone.png")
 
 
-def read_bug(found: Found, options: object) -> Images:
+def read_bug(found: DataFiles, options: object) -> Images:
     raise AttributeError("a mistake of the plugin's own")
 
 
-def read_exits(found: Found, options: object) -> Images:
+def read_exits(found: DataFiles, options: object) -> Images:
     raise SystemExit(0)
 
 
-def read_mute(found: Found, options: object) -> Images:
+def read_mute(found: DataFiles, options: object) -> Images:
     raise Mute
 
 
@@ -426,7 +426,7 @@ class Mute(Exception):
 
 
 def read(name: str) -> Images:
-    return datasets.read_data(Dataset(read=f"{__name__}:{name}"), Found(Path("root"), ()), None)
+    return datasets.read_data(Dataset(read=f"{__name__}:{name}"), DataFiles(Path("root"), ()), None)
 
 
 def test_what_a_plugin_reads_is_handed_on() -> None:
@@ -458,10 +458,10 @@ def test_content_of_named_files_is_their_bytes_and_of_folders_their_names_too(tm
     one, two = put(tmp_path / "a", "one"), put(tmp_path / "b", "two")
     (two / "two").write_bytes(b"one")
     plain, folder = Dataset(read="x:y", files=("f",)), Dataset(read="x:y", find="x:z")
-    founds = [Found(one, (one / "one",)), Found(two, (two / "two",))]
+    founds = [DataFiles(one, (one / "one",)), DataFiles(two, (two / "two",))]
     assert len({data_files.data_content(plain, found) for found in founds}) == 1
     assert len({data_files.data_content(folder, found) for found in founds}) == 2
-    assert data_files.data_content(plain, Found(Path(), ())) == ""
+    assert data_files.data_content(plain, DataFiles(Path(), ())) == ""
 
 
 # weights

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tlkit import files
-from tlkit.record.formats import FORMS, Measurements, Timing
+from tlkit.record.formats import COMPUTE_FORMATS, Measurements, Timing
 from tlkit.store import measurements
 
 FACTS = {"backbone": "toy"}
 INF = math.inf
-ROWS = tuple(Timing(form, 0.1 * (at + 1), 0.001 * at) for at, form in enumerate(FORMS))
+ROWS = tuple(Timing(compute_format, 0.1 * (at + 1), 0.001 * at) for at, compute_format in enumerate(COMPUTE_FORMATS))
 KNOWN = Measurements(ROWS, ((2, ROWS), (5, ())), 1.5, "")
 
 
@@ -32,7 +32,7 @@ def test_good_measurements_come_back(path: Path) -> None:
 
 @pytest.mark.parametrize(("seconds", "error"), [(INF, INF), (0.1, INF)], ids=["cannot run here", "not finite"])
 def test_a_form_that_is_no_use_here_comes_back(seconds: float, error: float) -> None:
-    rows = (*ROWS[:3], Timing(FORMS[3], seconds, error))
+    rows = (*ROWS[:3], Timing(COMPUTE_FORMATS[3], seconds, error))
     measurements.remember(FACTS, Measurements(rows, (), 1.5, ""))
     found = measurements.recall(FACTS)
     assert found is not None
@@ -40,7 +40,7 @@ def test_a_form_that_is_no_use_here_comes_back(seconds: float, error: float) -> 
 
 
 def bfloat16_only(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row in rows if row["form"]["precision"] == "bfloat16"]
+    return [row for row in rows if row["compute_format"]["precision"] == "bfloat16"]
 
 
 def changed(**values: object) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tlkit.plugin import Backbone, Convention, Tap
+from tlkit.plugin import AuxHead, Backbone, Convention
 
 _HALF = Convention(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop=1.0)
 
@@ -21,5 +21,5 @@ toy_tapped = replace(
     toy,
     build="tlkit_toy_build:toy_tapped",
     library="tlkit_toy_build.ToyTapped",
-    taps={"aux": Tap(build="tlkit_toy_build:aux", after="block1", classifier="fc", weight=0.4, minimum_size=12)},
+    aux_heads={"aux": AuxHead(build="tlkit_toy_build:aux", after="block1", classifier="fc", weight=0.4, minimum_size=12)},
 )

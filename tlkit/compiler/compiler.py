@@ -15,7 +15,7 @@ from tlkit.network import network as networks
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
 from tlkit.plans import answers, preprocessing, resolve
-from tlkit.plans.auxiliary import Taps
+from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, GroupPlan, ParameterPlan, PhasePlan, Plan, StagePlan, steps_per_epoch, trains_in
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
@@ -23,7 +23,7 @@ from tlkit.recipe import maps
 from tlkit.recipe.maps import AUX, HEAD, Owned, Partition
 
 
-def make(
+def compile_plan(
     resolved: Resolved,
     facts: DataFacts,
     *,
@@ -48,16 +48,16 @@ def make(
     arm, names = resolved.arm, tuple(resolved.backbone.stages)
     network = _meta(resolved, facts.classes)
     owned = [parameter for parameter, _ in network.owned()]
-    taps = Taps(resolved.backbone, resolved.image_size, arm.head.aux_weight)
-    divided = maps.divide(owned, names, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, tapped=taps.usable)
+    aux_heads = AuxHeads(resolved.backbone, resolved.image_size, arm.head.aux_weight)
+    divided = maps.divide(owned, names, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, aux_depths=aux_heads.usable)
     problems = list(answers.problems(resolved, facts))
     if resolved.learns == "steps":
         problems += maps.problems(divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name)
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
-    flops, outputs = _cost(network, resolved, taps)
+    flops, outputs = _cost(network, resolved, aux_heads)
     cuts = tuple(_cut(divided, names, first) for first in divided.boundaries())
-    draft = Draft(resolved, facts, network, divided, cuts, device, taps)
+    draft = Draft(resolved, facts, network, divided, cuts, device, aux_heads)
     batch, choices = memory.batch_size(draft, batch_size)
     if device.type == "cuda":
         choices.append(
@@ -91,7 +91,7 @@ def make(
         steps_per_epoch=steps,
         flops_per_image=sum(count for name, count in flops.items() if name != AUX),
         memory=memory.estimate(draft, batch),
-        unused=(*resolved.unused, *divided.unused, *draft.taps.unused(arm.backbone.name)),
+        unused=(*resolved.unused, *divided.unused, *draft.aux_heads.unused(arm.backbone.name)),
         warnings=_warnings(draft),
         pools=network.pools,
         task=resolved.head.task,
@@ -102,7 +102,7 @@ def make(
             *_cut_choice(resolved.backbone),
             *choices,
             *answers.choices(resolved, facts),
-            *draft.taps.choices(divided.parameters),
+            *draft.aux_heads.choices(divided.parameters),
         ),
         folder=folder,
     )
@@ -121,7 +121,7 @@ def _meta(resolved: Resolved, classes: int) -> Network:
         )  # fmt: skip
 
 
-def _cost(network: Network, resolved: Resolved, taps: Taps) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
     """FLOPs and output shape of every stage, the head and the auxiliary classifiers, for one image."""
     freeze_(network, lambda _: False)
     flops: dict[str, int] = {}
@@ -138,17 +138,17 @@ def _cost(network: Network, resolved: Resolved, taps: Taps) -> tuple[dict[str, i
             except Exception as error:  # whatever a third party's forward raises
                 target = resolved.head.target if name == HEAD else resolved.backbone.build
                 raise unplannable(target, f"stage {name}", resolved.image_size, error) from error
-        for name in taps.usable:
-            tap = resolved.backbone.taps[name]
-            x = torch.empty(1, *outputs[tap.after], device="meta")
+        for name in aux_heads.usable:
+            aux_head = resolved.backbone.aux_heads[name]
+            x = torch.empty(1, *outputs[aux_head.after], device="meta")
             try:
                 with FlopCounterMode(display=False) as counter:
-                    outputs[AUX] = tuple(network.taps[name](x).shape[1:])
+                    outputs[AUX] = tuple(network.aux_heads[name](x).shape[1:])
                 flops[AUX] = flops.get(AUX, 0) + counter.get_total_flops()
             except Exception as error:  # likewise
-                raise unplannable(tap.build, f"tap {name}", resolved.image_size, error) from error
+                raise unplannable(aux_head.build, f"tap {name}", resolved.image_size, error) from error
             if outputs[AUX] != outputs[HEAD]:
-                raise PluginError(f"{tap.build}: tap {name} gives {outputs[AUX]} for an image, the head {outputs[HEAD]}.")
+                raise PluginError(f"{aux_head.build}: tap {name} gives {outputs[AUX]} for an image, the head {outputs[HEAD]}.")
     return flops, outputs
 
 
@@ -177,15 +177,17 @@ def _phases(draft: Draft, steps: int) -> tuple[PhasePlan, ...]:
         trained = sum(tensor.numel() for owned, (_, tensor) in sizes if trains_in(owned.trains_from, start + 1))
         reason = f"nothing trains before {[*names, HEAD][cut]}" if cut else "the first stage trains"
         reason = {"solved": "the head is solved", "nothing": "nothing trains"}.get(draft.resolved.learns, reason)
-        taps = draft.taps.running(draft.divided.parameters, start)
-        phases.append(PhasePlan(start + 1, end, tuple(names[:cut]), trained, (end - start) * steps, reason, taps=taps))
+        aux_heads = draft.aux_heads.running(draft.divided.parameters, start)
+        phases.append(
+            PhasePlan(start + 1, end, tuple(names[:cut]), trained, (end - start) * steps, reason, aux_heads=aux_heads)
+        )
     return tuple(phases)
 
 
 def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, ...]]) -> tuple[StagePlan, ...]:
     tensors = dict(draft.network.owned())
     rows = []
-    for name in [*draft.names, HEAD, *([AUX] if draft.resolved.backbone.taps else [])]:
+    for name in [*draft.names, HEAD, *([AUX] if draft.resolved.backbone.aux_heads else [])]:
         mine = [o for o in draft.divided.parameters if o.parameter.stage == name]
         moving = [o for o in mine if o.trains_from is not None]
         groups = tuple(dict.fromkeys(o.group for o in moving if o.group is not None))
@@ -235,7 +237,7 @@ def _warnings(draft: Draft) -> tuple[str, ...]:
     """What to think twice about: a part frozen with random weights (the head too, unless an earlier run brings its own), CUDA."""
     weights = draft.resolved.arm.backbone.weights
     frozen = dict.fromkeys(o.parameter.stage for o in draft.divided.parameters if o.trains_from is None)
-    if not draft.taps.running(draft.divided.parameters, draft.resolved.arm.schedule.epochs):
+    if not draft.aux_heads.running(draft.divided.parameters, draft.resolved.arm.schedule.epochs):
         frozen.pop(AUX, None)
     still = [stage for stage in frozen if weights == "none" or (stage in (HEAD, AUX) and not weights.startswith("run:"))]
     lines = [f"frozen with random weights: {', '.join(still)}; they will never learn anything"] if still else []

@@ -11,7 +11,7 @@ from tlkit.errors import PluginError, TlkitError, reason
 from tlkit.network import memory
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
-from tlkit.plans.auxiliary import Taps
+from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, trains_in
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.maps import Partition
@@ -35,7 +35,7 @@ class Draft:
         divided: What trains when, at which rate.
         cuts: Leading stages in which nothing trains, of each phase.
         device: That training uses.
-        taps: The auxiliary classifiers.
+        aux_heads: The auxiliary classifiers.
     """
 
     resolved: Resolved
@@ -44,7 +44,7 @@ class Draft:
     divided: Partition
     cuts: tuple[int, ...]
     device: torch.device
-    taps: Taps
+    aux_heads: AuxHeads
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,8 +101,8 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
         freeze_(network, moving.__contains__)
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
-            running = tuple(draft.taps.running(divided.parameters, first))
-            kept = max(kept, memory.activations(network, cut=cut, chunk=chunk, batch=real, image_size=size, taps=running))
+            running = tuple(draft.aux_heads.running(divided.parameters, first))
+            kept = max(kept, memory.activations(network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running))
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
                 f"data.batch_size: {real} of {size} px cannot be trained on: {error}.",

@@ -24,7 +24,7 @@ from tlkit.network.network import Network
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Backbone, registry
-from tlkit.record.formats import FORMS, PLAIN, Form, Measurements, PrefixPlan, Timing
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, Measurements, PrefixPlan, Timing
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
@@ -53,7 +53,7 @@ def _work(plan: Plan) -> float:
     cuts = {len(phase.prefix) for phase in plan.phases}
     prefixes = sum(flops(plan, 0, cut) for cut in cuts) * PrefixPlan().chunk
     trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * min(plan.batch_size, _STEP_IMAGES)
-    return float(len(FORMS) * _CALLS * (prefixes + trained))
+    return float(len(COMPUTE_FORMATS) * _CALLS * (prefixes + trained))
 
 
 def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[str, object]:
@@ -133,8 +133,8 @@ def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, wa
     repeated = images.repeat(-(-chunk // len(images)), 1, 1, 1)[:chunk]
     right = prefix.build(network, cut, PrefixPlan(folded=False), sample=images[:1])(repeated)
 
-    def make(form: Form) -> tuple[Callable[[], object], float]:
-        run = prefix.build(network, cut, PrefixPlan(form=form), sample=images[:1])
+    def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
+        run = prefix.build(network, cut, PrefixPlan(compute_format=compute_format), sample=images[:1])
         return lambda: run(repeated), relative_error(run(repeated), right)
 
     return _race(make, chunk, device, watch)
@@ -152,8 +152,8 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
         right = network.embed(repeated)
         x = network.run(repeated, stop=len(phase.prefix))
 
-    def make(form: Form) -> tuple[Callable[[], object], float]:
-        one = Step(networks.copied("of all", network), replace(plan, form=form), device)
+    def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
+        one = Step(networks.copied("of all", network), replace(plan, compute_format=compute_format), device)
         with evaluating(one.network), torch.no_grad():
             error = relative_error(one.embed(repeated), right)
         one.begin_(phase.first)
@@ -165,7 +165,7 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
 
 
 def _race(
-    make: Callable[[Form], tuple[Callable[[], object], float]], images: int, device: torch.device, watch: Watch
+    make: Callable[[ComputeFormat], tuple[Callable[[], object], float]], images: int, device: torch.device, watch: Watch
 ) -> tuple[Timing, ...]:
     """Time each form, what contends again, one form after the other so that one of them is held at a time.
 
@@ -177,21 +177,21 @@ def _race(
     """
     timings: list[Timing] = []
     best = math.inf
-    for form in FORMS:
+    for compute_format in COMPUTE_FORMATS:
         watch()
         try:
-            call, error = make(form)
+            call, error = make(compute_format)
             seconds = _time(call, device)
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
-            if form == PLAIN:
+            if compute_format == PLAIN_FORMAT:
                 raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure
-            timings.append(Timing(form, math.inf, math.inf))
+            timings.append(Timing(compute_format, math.inf, math.inf))
             continue
         for _ in range(_AGAIN if seconds <= best * _CONTENDS else 0):
             watch()
             seconds = min(seconds, _time(call, device))
         best = min(best, seconds)
-        timings.append(Timing(form, seconds / images, error))
+        timings.append(Timing(compute_format, seconds / images, error))
         del call  # it holds the form's copy of the network
     return tuple(timings)
 

@@ -95,7 +95,7 @@ def prefix(
         "structure": _structure(modules),
         "plugin": _sources(_packages(modules, build)),
         "weights": _weights(modules),
-        "form": str(plan.form),
+        "form": str(plan.compute_format),
         "folded": plan.folded,
         "chunk": plan.chunk,
         "code": code("tlkit.network", *(f"tlkit.engine.{name}" for name in ("fold", "forms", "prefix", "feed", "data"))),

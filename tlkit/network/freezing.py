@@ -29,7 +29,7 @@ def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
     for module in (*network.stages.values(), network.head):
         _mode_(module, around)
         around = module.training
-    for module in network.taps.values():
+    for module in network.aux_heads.values():
         _mode_(module, False)
 
 

@@ -48,7 +48,7 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def activations(network: Network, *, cut: int, chunk: int, batch: int, image_size: int, taps: Sequence[str] = ()) -> int:
+def activations(network: Network, *, cut: int, chunk: int, batch: int, image_size: int, aux_heads: Sequence[str] = ()) -> int:
     """Return the bytes that a training step's activations take at their largest.
 
     What autograd keeps for the backward pass is counted by running the step's forward on the meta device; to it comes the
@@ -60,7 +60,7 @@ def activations(network: Network, *, cut: int, chunk: int, batch: int, image_siz
         chunk: and for how many images at a time.
         batch: Images in a step.
         image_size: Side, pixels.
-        taps: Auxiliary classifiers that run.
+        aux_heads: Auxiliary classifiers that run.
     """
     kept: dict[int, int] = {}
     parameters = {p.untyped_storage()._cdata for p in network.parameters()}
@@ -81,7 +81,7 @@ def activations(network: Network, *, cut: int, chunk: int, batch: int, image_siz
                 x = network.run(x, stop=cut)
             x = torch.empty(batch, *x.shape[1:], device="meta")
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            network.answers(x, taps=taps, start=cut)
+            network.answers(x, aux_heads=aux_heads, start=cut)
     return sum(kept.values()) + passing[0]
 
 

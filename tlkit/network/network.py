@@ -89,8 +89,8 @@ class Network(nn.Module):
     Args:
         stages: Stage name -> module, in order; a module's own parameter names are the library's.
         head: From what it reads of the last stage to logits (N, classes), of a binary one (N, 1).
-        taps: Auxiliary classifiers by the library's name, from the output of a stage to logits (N, classes).
-        tapped: Tap -> how many leading stages it reads.
+        aux_heads: Auxiliary classifiers by the library's name, from the output of a stage to logits (N, classes).
+        aux_depths: Tap -> how many leading stages it reads.
         reads: What the head reads of a feature map (N, C, h, w): its mean over the picture (N, C), every value (N, C * h * w), or
             the map itself.
         task: What the answers mean.
@@ -101,8 +101,8 @@ class Network(nn.Module):
         self,
         stages: Mapping[str, nn.Module],
         head: nn.Module,
-        taps: Mapping[str, nn.Module] | None = None,
-        tapped: Mapping[str, int] | None = None,
+        aux_heads: Mapping[str, nn.Module] | None = None,
+        aux_depths: Mapping[str, int] | None = None,
         *,
         reads: Literal["mean", "values", "map"] = "mean",
         task: Task = "single_label",
@@ -111,11 +111,11 @@ class Network(nn.Module):
         super().__init__()
         self.stages = nn.ModuleDict(stages)
         self.head = head
-        self.taps = nn.ModuleDict(taps)
+        self.aux_heads = nn.ModuleDict(aux_heads)
         self.reads = reads
         self.task = task
         self.positive = positive
-        self._tapped = dict(tapped or {})
+        self._tapped = dict(aux_depths or {})
 
     @property
     def pools(self) -> bool:
@@ -149,14 +149,14 @@ class Network(nn.Module):
         """Return what the head reads of the last stage's output."""
         return pool(x) if self.pools else torch.flatten(x, 1) if self.reads == "values" else x
 
-    def answers(self, x: Tensor, *, taps: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+    def answers(self, x: Tensor, *, aux_heads: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (N, classes) of the stages from `start` and the head, and those of some auxiliary classifiers."""
         aside = {}
         for index, stage in enumerate(list(self.stages.values())[start:], start=start + 1):
             x = stage(x)
-            for name in taps:
+            for name in aux_heads:
                 if self._tapped[name] == index:
-                    aside[name] = self.taps[name](x)
+                    aside[name] = self.aux_heads[name](x)
         return self.finish(x), aside
 
     def embed(self, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:
@@ -172,13 +172,15 @@ class Network(nn.Module):
                 yield Parameter(name, stage), parameter
         for name, parameter in self.head.named_parameters():
             yield Parameter(f"{HEAD}.{name}", HEAD), parameter
-        for name, parameter in self.taps.named_parameters():
+        for name, parameter in self.aux_heads.named_parameters():
             yield Parameter(name, AUX), parameter
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every parameter and buffer by the library's name, the head's under "head."."""
         named = {name: tensor for module in self.stages.values() for name, tensor in module.state_dict().items()}
-        return named | {f"{HEAD}.{name}": tensor for name, tensor in self.head.state_dict().items()} | self.taps.state_dict()
+        return (
+            named | {f"{HEAD}.{name}": tensor for name, tensor in self.head.state_dict().items()} | self.aux_heads.state_dict()
+        )
 
 
 def pool(x: Tensor) -> Tensor:
@@ -222,11 +224,13 @@ def build(
         torch.manual_seed(seed + 1)
         top = _head(head, features, classes, head_options)
         torch.manual_seed(seed + 2)
-        taps = {name: _module(tap.build, plugin.call(tap.build, classes)) for name, tap in backbone.taps.items()}
+        aux_heads = {
+            name: _module(aux_head.build, plugin.call(aux_head.build, classes)) for name, aux_head in backbone.aux_heads.items()
+        }
     reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
-    network = Network(stages, top, taps, backbone.tapped, reads=reads, task=head.task, positive=positive)
+    network = Network(stages, top, aux_heads, backbone.aux_depths, reads=reads, task=head.task, positive=positive)
     for parameter, _ in network.owned():
-        declared = backbone.stages.get(parameter.stage, (HEAD, *taps))
+        declared = backbone.stages.get(parameter.stage, (HEAD, *aux_heads))
         if not any(parameter.name == module or parameter.name.startswith(f"{module}.") for module in declared):
             raise PluginError(
                 f"{backbone.build}: stage {parameter.stage} holds {parameter.name}, which it does not declare.",

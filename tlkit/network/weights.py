@@ -179,7 +179,7 @@ def _heads(name: str, backbone: Backbone) -> bool:
 
 def _split(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The backbone's tensors up to its embedding point, and those of the head and of the auxiliary classifiers' last layers."""
-    last = tuple(f"{name}.{tap.classifier}." for name, tap in backbone.taps.items())
+    last = tuple(f"{name}.{aux_head.classifier}." for name, aux_head in backbone.aux_heads.items())
     head = {key: tensor for key, tensor in tensors.items() if _heads(key, backbone) or key.startswith(last)}
     beyond = tuple(f"{name}." for name in backbone.beyond)
     return {key: tensor for key, tensor in tensors.items() if key not in head and not f"{key}.".startswith(beyond)}, head

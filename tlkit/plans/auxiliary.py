@@ -16,7 +16,7 @@ from tlkit.recipe.maps import Owned
 
 
 @dataclass(frozen=True)
-class Taps:
+class AuxHeads:
     """The auxiliary classifiers of one arm.
 
     Attributes:
@@ -32,16 +32,18 @@ class Taps:
     @property
     def usable(self) -> dict[str, int]:
         """Those that these images can be run through and whose loss counts -> how many leading stages they read."""
-        taps = self.backbone.taps
+        aux_heads = self.backbone.aux_heads
         if self.weight == 0:
             return {}
-        return {name: count for name, count in self.backbone.tapped.items() if self.image_size >= taps[name].minimum_size}
+        return {
+            name: count for name, count in self.backbone.aux_depths.items() if self.image_size >= aux_heads[name].minimum_size
+        }
 
     def running(self, parameters: Sequence[Owned], first: int) -> dict[str, float]:
         """Return the weight of each that runs in the phase that begins after `first` epochs."""
         begins = {name: self._begins(parameters, name) for name in self.usable}
         return {
-            name: self.backbone.taps[name].weight if self.weight is None else self.weight
+            name: self.backbone.aux_heads[name].weight if self.weight is None else self.weight
             for name, begin in begins.items()
             if begin is not None and begin <= first
         }
@@ -49,26 +51,28 @@ class Taps:
     def choices(self, parameters: Sequence[Owned]) -> list[Choice]:
         """Return a line of the plan for each that does not run from the start."""
         found = []
-        for name, tap in self.backbone.taps.items():
+        for name, aux_head in self.backbone.aux_heads.items():
             begin = self._begins(parameters, name)
             if self.weight == 0:
                 found.append(Choice(name, "not run, not changed", "head.aux_weight is 0"))
-            elif self.image_size < tap.minimum_size:
-                found.append(Choice(name, "not run, not changed", f"it needs images of at least {tap.minimum_size} px"))
+            elif self.image_size < aux_head.minimum_size:
+                found.append(Choice(name, "not run, not changed", f"it needs images of at least {aux_head.minimum_size} px"))
             elif begin is None:
-                found.append(Choice(name, "not run, not changed", f"nothing trains at or before {tap.after}, which it reads"))
+                found.append(
+                    Choice(name, "not run, not changed", f"nothing trains at or before {aux_head.after}, which it reads")
+                )
             elif begin:
                 found.append(
-                    Choice(name, f"runs from epoch {begin + 1}", f"before that, nothing trains at or before {tap.after}")
+                    Choice(name, f"runs from epoch {begin + 1}", f"before that, nothing trains at or before {aux_head.after}")
                 )
         return found
 
     def unused(self, name: str) -> tuple[str, ...]:
         """Return a line where the recipe weighs what a backbone of this name has not."""
-        if self.weight is None or self.backbone.taps:
+        if self.weight is None or self.backbone.aux_heads:
             return ()
         return (f"head.aux_weight: {name} has no auxiliary classifier",)
 
     def _begins(self, parameters: Sequence[Owned], name: str) -> int | None:
-        stages = list(self.backbone.stages)[: self.backbone.tapped[name]]
+        stages = list(self.backbone.stages)[: self.backbone.aux_depths[name]]
         return maps.first_trained(parameters, stages)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tlkit import files, units
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan
 from tlkit.recipe import augmentations
-from tlkit.record.formats import PLAIN, Form, Kept, Measurements, PrefixPlan, StorePlan, choose
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, Kept, Measurements, PrefixPlan, StorePlan, choose
 
 # Where nothing is measured: floating-point operations a second, of a small CPU in float32.
 ASSUMED_RATE = 5e10
@@ -24,7 +24,7 @@ NO_ROOM = "no cut of it fits"  # begins the reason why nothing is kept, where th
 _SIZES = {"float32": 4, "bfloat16": 2}
 
 
-def tuned(plan: Plan, measured: Measurements, *, room: int, kept: Kept | None = None) -> Plan:
+def decide(plan: Plan, measured: Measurements, *, room: int, kept: Kept | None = None) -> Plan:
     """Choose forms and stores.
 
     Args:
@@ -33,17 +33,17 @@ def tuned(plan: Plan, measured: Measurements, *, room: int, kept: Kept | None = 
         room: Bytes that the store may take.
         kept: Forms of a run that is continued.
     """
-    form, reason = _step_form(plan, measured, kept)
-    choices = [*plan.choices, Choice("training step", str(form), reason)]
+    compute_format, reason = _step_form(plan, measured, kept)
+    choices = [*plan.choices, Choice("training step", str(compute_format), reason)]
     phases = []
     for number, phase in enumerate(plan.phases, start=1):
         fixed = _prefix(plan, phase, measured, room, kept)
         phases.append(replace(phase, fixed=fixed[0] if fixed else None))
         if fixed:
             name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
-            choices.append(Choice(name, str(fixed[0].form), fixed[1]))
+            choices.append(Choice(name, str(fixed[0].compute_format), fixed[1]))
             choices += _stored(name, fixed[0])
-    return replace(plan, form=form, phases=tuple(phases), choices=tuple(choices))
+    return replace(plan, compute_format=compute_format, phases=tuple(phases), choices=tuple(choices))
 
 
 def work(plan: Plan) -> float:
@@ -61,13 +61,13 @@ def work(plan: Plan) -> float:
     return total
 
 
-def _step_form(plan: Plan, measured: Measurements, kept: Kept | None) -> tuple[Form, str]:
+def _step_form(plan: Plan, measured: Measurements, kept: Kept | None) -> tuple[ComputeFormat, str]:
     if kept is not None:
         return kept.step, "kept from when this run began"
     if plan.learns != "steps":
-        return PLAIN, "there is none: " + ("the head is solved" if plan.learns == "solved" else "nothing is trained")
+        return PLAIN_FORMAT, "there is none: " + ("the head is solved" if plan.learns == "solved" else "nothing is trained")
     if all(len(phase.prefix) == plan.depth for phase in plan.phases):
-        return PLAIN, "only the head trains, which takes no time to speak of"
+        return PLAIN_FORMAT, "only the head trains, which takes no time to speak of"
     return choose(measured.step, plan.tables.precision, why=measured.why)
 
 
@@ -79,12 +79,12 @@ def _prefix(
         return None
     timings = measured.prefix(cut)
     if kept is not None and cut in kept.prefixes:
-        form, reason = kept.prefixes[cut], "kept from when this run began"
+        compute_format, reason = kept.prefixes[cut], "kept from when this run began"
     else:
-        form, reason = choose(timings, plan.tables.precision, why=measured.why)
-    known = next((each.seconds for each in timings if each.form == form), None)
+        compute_format, reason = choose(timings, plan.tables.precision, why=measured.why)
+    known = next((each.seconds for each in timings if each.compute_format == compute_format), None)
     seconds = flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
-    sums = _Sums(plan, cut, form, seconds, estimated=known is None)
+    sums = _Sums(plan, cut, compute_format, seconds, estimated=known is None)
     held_out = plan.images.held_out
     evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
     why_not = sums.why(held_out, room) if held_out and evaluation is None else ""
@@ -94,7 +94,9 @@ def _prefix(
         views = phase.views_used(plan.tables.data.augment_views or 1) if plan.tables.data.augment else 1
         train = sums.best(plan.images.train, views, phase, left, what="images")
         why = "" if train is not None else sums.why(plan.images.train * views, left)
-    return PrefixPlan(form=form, train=train, evaluation=evaluation, reason=why, evaluation_reason=why_not), reason
+    return PrefixPlan(
+        compute_format=compute_format, train=train, evaluation=evaluation, reason=why, evaluation_reason=why_not
+    ), reason
 
 
 def _no_repeat(plan: Plan) -> str:
@@ -113,7 +115,7 @@ class _Sums:
 
     plan: Plan
     cut: int
-    form: Form
+    compute_format: ComputeFormat
     seconds: float
     estimated: bool
 
@@ -141,7 +143,7 @@ class _Sums:
         name = self.plan.stages[stages - 1].name + (", pooled" if self._pooled(stages) else "")
         count = f"{images:,} {what}" + (f" x {views} views" if views > 1 else "")
         about = "about " if self.estimated else ""
-        kept = "float32" if self._pooled(stages) else self.form.precision
+        kept = "float32" if self._pooled(stages) else self.compute_format.precision
         reason = (
             f"cut after {name}: {units.size(size)} x {count} = {units.size(size * images * views)} in {kept}, "
             f"saves {about}{_seconds(saves)} an epoch"
@@ -151,7 +153,7 @@ class _Sums:
     def _bytes(self, stages: int) -> int:
         if self._pooled(stages):
             return self.plan.stages[stages - 1].output[0] * _SIZES["float32"]
-        return math.prod(self.plan.stages[stages - 1].output) * _SIZES[self.form.precision]
+        return math.prod(self.plan.stages[stages - 1].output) * _SIZES[self.compute_format.precision]
 
     def _pooled(self, stages: int) -> bool:
         return self.plan.pools and stages == self.plan.depth

@@ -16,7 +16,7 @@ from tlkit import files
 from tlkit.errors import DataError, DataMissing, first_few
 from tlkit.plans.plan import DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
-from tlkit.plugin import Dataset, Found, Images, Split
+from tlkit.plugin import DataFiles, Dataset, Images, Split
 from tlkit.sources import data_files, datasets, splits
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
@@ -63,7 +63,7 @@ def facts(resolved: Resolved, images: Images, *, seed: int) -> tuple[DataFacts, 
     return _counted(resolved, labels, images.classes, seed, "counted", groups=images.splits["train"].groups)
 
 
-def images(dataset: Dataset, found: Found, resolved: Resolved) -> Images:
+def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
     """Read a data set, once for as long as its files do not change and no few others are read.
 
     Where the recipe splits all of its images anew, they are all in "train".
@@ -72,7 +72,7 @@ def images(dataset: Dataset, found: Found, resolved: Resolved) -> Images:
     return _read(_Key(dataset, found, resolved.data_options, pooled=pooled))
 
 
-def other_images(source: Source, found: Found, classes: tuple[str, ...], *, where: str) -> Images:
+def other_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, where: str) -> Images:
     """Read a data set that is only evaluated: its test images, with the labels of the classes that are trained on.
 
     Args:
@@ -113,7 +113,7 @@ def _labelled(key: _Key, classes: tuple[str, ...]) -> Images:
 class _Key:
     """Makes `_read` remember by what determines the images."""
 
-    def __init__(self, dataset: Dataset, found: Found, options: BaseModel | None, *, pooled: bool) -> None:
+    def __init__(self, dataset: Dataset, found: DataFiles, options: BaseModel | None, *, pooled: bool) -> None:
         self.dataset, self.found, self.options, self.pooled = dataset, found, options, pooled
         self._same = (dataset.read, found, repr(self.options), files.states(found.files), self.pooled)
 

@@ -15,7 +15,7 @@ from tlkit import files
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import Found
+from tlkit.plugin import DataFiles
 from tlkit.recipe import parsing
 from tlkit.recipe.tables import Recipe
 from tlkit.record import run_folder
@@ -42,13 +42,13 @@ class Job:
 
     resolved: Resolved
     seed: int
-    found: Found
+    found: DataFiles
     weights: Path | None
     digest: str
     folder: Path
     base: Path
     content: str
-    also: Mapping[str, Found] = field(default_factory=dict)
+    also: Mapping[str, DataFiles] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -131,10 +131,10 @@ def known_content(resolved: Resolved, places: Places) -> str:
     return "unknown"
 
 
-def _find(resolved: Resolved, places: Places) -> tuple[Found, Path | None, dict[str, Found]]:
+def _find(resolved: Resolved, places: Places) -> tuple[DataFiles, Path | None, dict[str, DataFiles]]:
     """Find one arm's data, weights, and other data that it evaluates; what is missing of all is said together."""
     arm, problems = resolved.arm, []
-    found, weights = Found(Path(), ()), None
+    found, weights = DataFiles(Path(), ()), None
     try:
         found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=True)
     except TlkitError as error:

@@ -17,9 +17,9 @@ from tlkit.plugin import Convention, Task
 from tlkit.recipe.maps import AUX, HEAD
 from tlkit.recipe.tables import Arm
 from tlkit.recipe.training import Learns
-from tlkit.record.formats import PLAIN, Form, PrefixPlan
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class PhasePlan:
         steps: Optimizer steps in it.
         reason: Why the cut is where it is.
         fixed: How the prefix runs; None where there is none.
-        taps: Auxiliary classifiers that run, with the weight of their losses.
+        aux_heads: Auxiliary classifiers that run, with the weight of their losses.
     """
 
     first: int
@@ -99,7 +99,7 @@ class PhasePlan:
     steps: int
     reason: str
     fixed: PrefixPlan | None = None
-    taps: Mapping[str, float] = field(default_factory=dict)
+    aux_heads: Mapping[str, float] = field(default_factory=dict)
 
     def views(self, period: int) -> tuple[int, ...]:
         """Return which of so many fixed views the phase's epochs use, ascending; epoch 1 uses view 0."""
@@ -215,7 +215,7 @@ class Plan:
         positive: Of a binary head, the class that is 1.
         class_weights: What an image of each class counts in the loss; () for 1.
         learns: Whether parameters train step by step, or the head is fitted once on the embeddings, or nothing changes.
-        form: Of the training step, throughout the run.
+        compute_format: Of the training step, throughout the run.
         folder: Where the recipe's relative paths begin.
         format: Of this record.
     """
@@ -243,7 +243,7 @@ class Plan:
     positive: int = 1
     class_weights: tuple[float, ...] = ()
     learns: Learns = "steps"
-    form: Form = PLAIN
+    compute_format: ComputeFormat = PLAIN_FORMAT
     folder: str = "."
     format: int = field(default=FORMAT)
 

@@ -277,7 +277,7 @@ def _as_it_is(arm: Arm, backbone: Backbone) -> bool:
     """Whether an earlier run is to be evaluated as it is: it is what the arm begins from, and nothing of it ever trains."""
     if not arm.backbone.weights.startswith(weight_files.RUN) or any(value is not True for value in arm.freeze.values()):
         return False
-    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, taps=backbone.taps)
+    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
     divided = maps.divide(names, tuple(backbone.stages), arm.freeze, {}, epochs=1)
     return all(owned.trains_from is None for owned in divided.parameters)
 
@@ -289,9 +289,9 @@ def _backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator
         yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
     if not steps:
         return
-    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, taps=backbone.taps)
+    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
     stages = tuple(backbone.stages)
-    divided = maps.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, tapped=backbone.tapped)
+    divided = maps.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, aux_depths=backbone.aux_depths)
     yield from maps.problems(
         divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
     )

@@ -3,16 +3,33 @@
 Third parties import from here; importing this package, or a plugin, imports no torch. Nothing here knows a recipe, a network or a run.
 """
 
-from tlkit.plugin.backbone import Backbone, Tap
+from tlkit.plugin.backbone import AuxHead, Backbone
 from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
 from tlkit.plugin.family import Family
 from tlkit.plugin.head import Head, Solving, Task
-from tlkit.plugin.images import Found, Images, Split
+from tlkit.plugin.images import DataFiles, Images, Split
 from tlkit.plugin.options import Options
 from tlkit.plugin.weights import CAFFE, HUB, IMAGENET, Convention, Download, Weights, pytorch
 
 __all__ = [
-    "CAFFE", "HUB", "IMAGENET", "Backbone", "Convention", "Dataset", "Download", "Family", "Found", "Head", "Images", "Options", "Solving",
-    "Split", "Tap", "Task", "Weights", "call", "pytorch",
+    "CAFFE",
+    "HUB",
+    "IMAGENET",
+    "AuxHead",
+    "Backbone",
+    "Convention",
+    "DataFiles",
+    "Dataset",
+    "Download",
+    "Family",
+    "Head",
+    "Images",
+    "Options",
+    "Solving",
+    "Split",
+    "Task",
+    "Weights",
+    "call",
+    "pytorch",
 ]  # fmt: skip

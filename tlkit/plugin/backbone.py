@@ -15,7 +15,7 @@ _RESERVED = ("head", "backbone")  # keys of freeze and lr_groups that are no sta
 
 
 @dataclass(frozen=True)
-class Tap:
+class AuxHead:
     """An auxiliary classifier: it reads a stage's output, helps to train what lies before it, and is no part of the answer.
 
     Attributes:
@@ -50,7 +50,7 @@ class Backbone:
         library: Where the names come from, "torchvision.models.resnet18".
         input: Convention of random weights, so that every arm of a recipe sees the same pixels.
         weights: Named weights.
-        taps: Auxiliary classifiers by the library's module name, "AuxLogits".
+        aux_heads: Auxiliary classifiers by the library's module name, "AuxLogits".
         options: The plugin's own options.
         image_size: Usual input side in pixels.
         minimum_size: Smallest input side in pixels.
@@ -69,7 +69,7 @@ class Backbone:
     library: str = ""
     input: Convention = IMAGENET
     weights: Mapping[str, Weights] = field(default_factory=dict)
-    taps: Mapping[str, Tap] = field(default_factory=dict)
+    aux_heads: Mapping[str, AuxHead] = field(default_factory=dict)
     options: type[BaseModel] | None = None
     image_size: int = 224
     minimum_size: int = 32
@@ -82,10 +82,10 @@ class Backbone:
         """Raise PluginError where a field is of another kind than declared."""
         _check_stages(self.build, self.stages)
         check_options(self.build, self.options)
-        for name, tap in self.taps.items():
-            if tap.after not in self.stages:
+        for name, aux_head in self.aux_heads.items():
+            if aux_head.after not in self.stages:
                 raise PluginError(
-                    f"{self.build}: tap {name} reads {tap.after}, which is no stage.", f"stages: {', '.join(self.stages)}"
+                    f"{self.build}: tap {name} reads {aux_head.after}, which is no stage.", f"stages: {', '.join(self.stages)}"
                 )
         for name in ("features", "image_size", "minimum_size"):
             value = getattr(self, name)
@@ -93,9 +93,9 @@ class Backbone:
                 raise PluginError(f"{self.build}: {name} is {value!r}.", "a whole number, at least 1")
 
     @property
-    def tapped(self) -> dict[str, int]:
+    def aux_depths(self) -> dict[str, int]:
         """Tap -> how many leading stages it reads."""
-        return {name: 1 + list(self.stages).index(tap.after) for name, tap in self.taps.items()}
+        return {name: 1 + list(self.stages).index(aux_head.after) for name, aux_head in self.aux_heads.items()}
 
     @property
     def whole(self) -> bool:
@@ -116,13 +116,13 @@ class Backbone:
         """
         names = list(self.stages)
         last = len(names) if stage is None else 1 + names.index(stage)
-        taps = {name: tap for name, tap in self.taps.items() if tap.after in names[:last]}
+        aux_heads = {name: aux_head for name, aux_head in self.aux_heads.items() if aux_head.after in names[:last]}
         beyond = [module for name in names[last:] for module in self.stages[name]]
         return replace(
             self,
             stages={name: self.stages[name] for name in names[:last]},
-            taps=taps,
-            beyond=(*self.beyond, *beyond, *(self.taps.keys() - taps.keys())),
+            aux_heads=aux_heads,
+            beyond=(*self.beyond, *beyond, *(self.aux_heads.keys() - aux_heads.keys())),
             flat=not pooled,
         )
 

@@ -42,7 +42,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Found:
+class DataFiles:
     """Where a data set lies on this machine, from file names alone.
 
     Attributes:

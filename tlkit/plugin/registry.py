@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Found:
+class EntryPoints:
     """Every entry point of tlkit's groups, and the entry-point files that could not be read."""
 
     entries: tuple[Entry, ...]
@@ -55,7 +55,7 @@ class Found:
 
 
 @cache
-def scan() -> Found:
+def scan() -> EntryPoints:
     """Read the entry points of every installed distribution; a broken file of another package is named, not fatal."""
     entries: list[Entry] = []
     broken: list[str] = []
@@ -79,7 +79,7 @@ def scan() -> Found:
                 entries += _entries(_parse(text), distro)
             except (OSError, UnicodeDecodeError, configparser.Error, entrypoints.BadEntryPoint) as error:
                 broken.append(f"{file}: {str(error).splitlines()[0]}")
-    return Found(tuple(entries), tuple(broken))
+    return EntryPoints(tuple(entries), tuple(broken))
 
 
 def entries(kind: type) -> tuple[Entry, ...]:

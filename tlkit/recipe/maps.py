@@ -88,7 +88,7 @@ def divide(
     rates: Rates,
     *,
     epochs: int,
-    tapped: Mapping[str, int] | None = None,
+    aux_depths: Mapping[str, int] | None = None,
 ) -> Partition:
     """Apply both maps to every parameter.
 
@@ -100,13 +100,13 @@ def divide(
         freeze: The recipe's map.
         rates: The recipe's map.
         epochs: Of the schedule; what is frozen for as long or longer never trains.
-        tapped: Auxiliary classifier -> how many leading stages it reads.
+        aux_depths: Auxiliary classifier -> how many leading stages it reads.
     """
     owned: list[Owned] = []
     for parameter in parameters:
         key = winner(freeze, parameter, stages)
         owned.append(Owned(parameter, _trains_from(freeze[key] if key else False, epochs), winner(rates, parameter, stages)))
-    begins = {name: first_trained(owned, stages[:count]) for name, count in (tapped or {}).items()}
+    begins = {name: first_trained(owned, stages[:count]) for name, count in (aux_depths or {}).items()}
     owned = [_with_its_tap(each, begins) if each.parameter.stage == AUX else each for each in owned]
     return Partition(tuple(owned), tuple(_unused(owned, stages, freeze, rates, epochs)))
 
@@ -159,7 +159,7 @@ def problems(
 
 
 def names_only(
-    stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates, *, taps: Iterable[str] = ()
+    stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates, *, aux_heads: Iterable[str] = ()
 ) -> list[Parameter]:
     """Stand-ins for parameters, from what a plugin declares: one per owned module and per module path that a map names.
 
@@ -168,12 +168,12 @@ def names_only(
     parameters = [Parameter(f"{module}.*", stage) for stage, modules in stages.items() for module in modules]
     inside = {module for modules in stages.values() for module in modules if _below(module, HEAD)}  # so called by the library
     for key in {*freeze, *rates} - {HEAD, AUX, BACKBONE, *stages}:
-        for stage, modules in (*stages.items(), (HEAD, (HEAD,)), (AUX, tuple(taps))):
+        for stage, modules in (*stages.items(), (HEAD, (HEAD,)), (AUX, tuple(aux_heads))):
             if stage == HEAD and any(key == module or _below(key, module) for module in inside):
                 continue
             if any(_below(key, module) for module in modules):
                 parameters.append(Parameter(f"{key}.*", stage))
-    return [*parameters, Parameter(f"{HEAD}.*", HEAD), *(Parameter(f"{tap}.*", AUX) for tap in taps)]
+    return [*parameters, Parameter(f"{HEAD}.*", HEAD), *(Parameter(f"{aux_head}.*", AUX) for aux_head in aux_heads)]
 
 
 def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[str], *, tensors: bool) -> list[TlkitError]:

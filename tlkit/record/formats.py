@@ -13,7 +13,7 @@ from typing import Literal
 from tlkit.errors import TlkitError
 
 Precision = Literal["float32", "bfloat16"]
-Layout = Literal["contiguous", "channels_last"]
+MemoryFormat = Literal["contiguous", "channels_last"]
 
 # A form may be chosen where its features of real images are no further than this from those of the network as it is, in float32
 # and unfolded: |found - right| / |right|, Euclidean over all images. bfloat16 rounds each value by up to 2^-9, 0.2 %; trained
@@ -25,7 +25,7 @@ _MARGIN = 0.05
 
 
 @dataclass(frozen=True)
-class Form:
+class ComputeFormat:
     """In which precision and memory format a part of the network runs.
 
     Attributes:
@@ -35,14 +35,16 @@ class Form:
     """
 
     precision: Precision = "float32"
-    layout: Layout = "contiguous"
+    layout: MemoryFormat = "contiguous"
 
     def __str__(self) -> str:
         return f"{self.precision} {self.layout}"
 
 
-PLAIN = Form()
-FORMS = tuple(Form(precision, layout) for precision in ("float32", "bfloat16") for layout in ("contiguous", "channels_last"))
+PLAIN_FORMAT = ComputeFormat()
+COMPUTE_FORMATS = tuple(
+    ComputeFormat(precision, layout) for precision in ("float32", "bfloat16") for layout in ("contiguous", "channels_last")
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class PrefixPlan:
     """How the fixed prefix of a phase runs.
 
     Attributes:
-        form: Precision and memory format.
+        compute_format: Precision and memory format.
         folded: BatchNorm is folded into the convolutions before it.
         chunk: Images at a time, always; the last chunk is padded.
         train: What is kept of the training images; None where they differ every epoch or do not fit.
@@ -78,7 +80,7 @@ class PrefixPlan:
         evaluation_reason: The same of validation and test images.
     """
 
-    form: Form = PLAIN
+    compute_format: ComputeFormat = PLAIN_FORMAT
     folded: bool = True
     chunk: int = 32
     train: StorePlan | None = None
@@ -92,12 +94,12 @@ class Timing:
     """One form of one part of the network, on this machine.
 
     Attributes:
-        form: Of the part.
+        compute_format: Of the part.
         seconds: For one image; infinite where the part cannot be run in the form.
         error: On real images, against float32, unfolded, contiguous: |found - right| / |right|.
     """
 
-    form: Form
+    compute_format: ComputeFormat
     seconds: float
     error: float
 
@@ -134,11 +136,11 @@ class Kept:
     """
 
     batch_size: int
-    step: Form = PLAIN
-    prefixes: Mapping[int, Form] = field(default_factory=dict)
+    step: ComputeFormat = PLAIN_FORMAT
+    prefixes: Mapping[int, ComputeFormat] = field(default_factory=dict)
 
 
-def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[Form, str]:
+def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[ComputeFormat, str]:
     """Return the fastest form that is allowed, and the reason in words.
 
     Args:
@@ -151,25 +153,29 @@ def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[Form, s
     """
     precision: Precision = "bfloat16" if wanted == "bfloat16" else "float32"
     if not timings:
-        return Form(precision), why if wanted == "auto" else "as the recipe says; memory format " + why
+        return ComputeFormat(precision), why if wanted == "auto" else "as the recipe says; memory format " + why
     right = [each for each in timings if each.error <= TOLERANCE or wanted == "bfloat16"]
-    allowed = [each for each in right if wanted in ("auto", each.form.precision)]
-    usual = next(each for each in timings if each.form == Form(precision))
+    allowed = [each for each in right if wanted in ("auto", each.compute_format.precision)]
+    usual = next(each for each in timings if each.compute_format == ComputeFormat(precision))
     best = min(allowed, key=lambda each: each.seconds, default=usual)
     if not best.seconds <= usual.seconds * (1 - _MARGIN):
         best = usual
     if math.isinf(best.seconds):
         raise TlkitError(f"precision: the network cannot be run in {precision}.", 'precision = "auto"')
-    others = [each for each in timings if each.form != best.form and wanted in ("auto", each.form.precision)]
-    against = ", ".join(f"{each.form} {_time(each)}" for each in sorted(others, key=lambda each: each.seconds))
+    others = [
+        each
+        for each in timings
+        if each.compute_format != best.compute_format and wanted in ("auto", each.compute_format.precision)
+    ]
+    against = ", ".join(f"{each.compute_format} {_time(each)}" for each in sorted(others, key=lambda each: each.seconds))
     reason = f"{_time(best)} an image; {against}"
     worst = max((each.error for each in others if each not in right and math.isfinite(each.error)), default=None)
     if worst is not None:
         reason += f" (* bfloat16 is {worst:.1%} off float32 on real images, allowed is {TOLERANCE:.0%})"
-    elif best.form.precision == "bfloat16":
+    elif best.compute_format.precision == "bfloat16":
         reason += f"; {best.error:.1%} off float32 on real images"
         reason += f", where {TOLERANCE:.0%} is the most that tlkit would choose" if best.error > TOLERANCE else ""
-    return best.form, reason
+    return best.compute_format, reason
 
 
 def _time(timing: Timing) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from tlkit import files
 from tlkit.errors import RunFolderError, RunLocked
 from tlkit.plugin import Convention
-from tlkit.record.formats import Form, Kept
+from tlkit.record.formats import ComputeFormat, Kept
 
 FORMAT = 1
 WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recipe.toml", "resolved.toml"
@@ -186,8 +186,8 @@ def kept(folder: Path) -> Kept | None:
         raise RunFolderError(f"{path}: is damaged: batch_size, precision or memory format: {error}.", _MOVE) from error
 
 
-def _form(table: Mapping[str, Any]) -> Form:
-    return TypeAdapter(Form).validate_python({"precision": table["precision"], "layout": table["memory_format"]})
+def _form(table: Mapping[str, Any]) -> ComputeFormat:
+    return TypeAdapter(ComputeFormat).validate_python({"precision": table["precision"], "layout": table["memory_format"]})
 
 
 def summary(recipe_folder: Path) -> dict[str, Any] | None:

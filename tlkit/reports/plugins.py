@@ -45,9 +45,9 @@ def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
         table.add_row("cut", ": ".join(shown.cut))
     table.add_row("features", str(shown.features))
     table.add_row("image size", f"{shown.image_size} px, at least {shown.minimum_size}")
-    for name_of, tap in shown.taps.items():
-        least = f", images of at least {tap.minimum_size} px" if tap.minimum_size > 1 else ""
-        table.add_row(f"auxiliary {name_of}", f"after {tap.after}, weight {tap.weight:g}{least}")
+    for name_of, aux_head in shown.aux_heads.items():
+        least = f", images of at least {aux_head.minimum_size} px" if aux_head.minimum_size > 1 else ""
+        table.add_row(f"auxiliary {name_of}", f"after {aux_head.after}, weight {aux_head.weight:g}{least}")
     table.add_row("names as in", shown.library)
     table.add_row("input of random weights", _convention(shown.input))
     for weights, each in shown.weights.items():

@@ -29,14 +29,14 @@ from tlkit.plans import plan as plans
 from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.recipe.tables import FORMAT, arm_toml
 from tlkit.record import run_folder
-from tlkit.record.formats import Form
+from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.run import preparation
 from tlkit.run.preparation import Prepared
 from tlkit.sources import weight_files
 
 
-def carry_out(
+def execute(
     job: Job, prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True
 ) -> RunResult:
     """Train a job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
@@ -236,19 +236,19 @@ class _Writer:
 
     def _resolved(self) -> dict[str, Any]:
         plan = self.prepared.plan
-        cuts = {len(phase.prefix): phase.fixed.form for phase in plan.phases if phase.fixed is not None}
+        cuts = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
         return {
             "format": FORMAT,
             "digest": self.job.digest,
             "batch_size": plan.batch_size,
             "image_size": plan.image_size,
-            **_form(plan.form),
+            **_form(plan.compute_format),
             "classes": list(self.prepared.images.classes),
             "input": asdict(plan.input),
             "machine": row_keys.machine(self.device),
-            "prefixes": [{"stages": stages, **_form(form)} for stages, form in cuts.items()],
+            "prefixes": [{"stages": stages, **_form(compute_format)} for stages, compute_format in cuts.items()],
         }
 
 
-def _form(form: Form) -> dict[str, str]:
-    return {"precision": form.precision, "memory_format": form.layout}
+def _form(compute_format: ComputeFormat) -> dict[str, str]:
+    return {"precision": compute_format.precision, "memory_format": compute_format.layout}

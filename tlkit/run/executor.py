@@ -87,7 +87,7 @@ def train(
             watch()
         for job, prepared in waiting:
             try:
-                execution.carry_out(job, prepared, device=device, observer=observer, watch=watch, graph=graph)
+                execution.execute(job, prepared, device=device, observer=observer, watch=watch, graph=graph)
             except RunFailed as error:
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")

@@ -90,7 +90,7 @@ def prepare(
     memory.keep_blocks()
     resolved, table = job.resolved, job.resolved.arm.data
     sound = _sound(job, library, images, observer)
-    plan = compiler.make(
+    plan = compiler.compile_plan(
         resolved,
         _data_facts(images, sound),
         where=resolved.recipe,
@@ -107,7 +107,7 @@ def prepare(
     unknown = not (known.step or known.prefixes)
     if kept is None and (anew or (unknown and not timing.too_short(plan))):
         known = _measured(job, plan, network, train, device=device, observer=observer, watch=watch)
-    plan = choices.tuned(plan, known, room=cache.room(), kept=kept)  # beside the pictures, which this process holds
+    plan = choices.decide(plan, known, room=cache.room(), kept=kept)  # beside the pictures, which this process holds
     parts = {**sound.parts, **sound.evaluated.parts}
     split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in parts.items()}}
     return Prepared(plan, images, train, sound.evaluated, split, len(sound.lines))

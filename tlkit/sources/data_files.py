@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from tlkit import files, plugin
 from tlkit.errors import DataMissing, PluginError, TlkitError
-from tlkit.plugin import Dataset, Found
+from tlkit.plugin import DataFiles, Dataset
 from tlkit.sources import download
 from tlkit.sources.places import Places, relative
 
@@ -23,7 +23,7 @@ def data_folder() -> Path:
     return files.named_folder("TLKIT_DATA") or files.home_cache() / "data"
 
 
-def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places, *, fetch: bool) -> Found:
+def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places, *, fetch: bool) -> DataFiles:
     """Find a data set's files.
 
     Args:
@@ -37,7 +37,7 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
         DataMissing: with every folder that was looked in, and what would help.
     """
     if not dataset.files and not dataset.find:
-        return Found(Path(), ())
+        return DataFiles(Path(), ())
     looked = list(_folders(name, dataset, options, places))
     if dataset.find and not dataset.downloads:
         return _find_folder(name, dataset, options, looked)
@@ -46,7 +46,7 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
             with contextlib.suppress(DataMissing):
                 return _find_by_plugin(dataset, folder, options)
         elif dataset.files and all((folder / file).is_file() for file in dataset.files):
-            return Found(folder, tuple(folder / file for file in dataset.files))
+            return DataFiles(folder, tuple(folder / file for file in dataset.files))
     why = _download_data(name, dataset, options, places) if fetch else None
     if why is None and fetch:
         return find_data(name, dataset, options, places, fetch=False)
@@ -60,19 +60,19 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
     )
 
 
-def data_content(dataset: Dataset, found: Found, *, content: Callable[..., str] = files.content) -> str:
+def data_content(dataset: Dataset, found: DataFiles, *, content: Callable[..., str] = files.content) -> str:
     """Return the sha256 of everything that determines the images, as `content` hashes it; "" where the options alone do."""
     return content(found.files, root=found.root if dataset.find else None) if found.files else ""
 
 
-def _find_by_plugin(dataset: Dataset, folder: Path, options: BaseModel | None) -> Found:
+def _find_by_plugin(dataset: Dataset, folder: Path, options: BaseModel | None) -> DataFiles:
     found = plugin.call(dataset.find, folder, options)
-    if not isinstance(found, Found):
+    if not isinstance(found, DataFiles):
         raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.Found.")
     return found
 
 
-def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked: list[Path]) -> Found:
+def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked: list[Path]) -> DataFiles:
     for folder in looked:
         if folder.is_dir():
             return _find_by_plugin(dataset, folder, options)

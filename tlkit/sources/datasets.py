@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from tlkit import plugin
 from tlkit.errors import DataError, PluginError, first_few
-from tlkit.plugin import Dataset, Found, Images, Split
+from tlkit.plugin import DataFiles, Dataset, Images, Split
 
 
-def read_data(dataset: Dataset, found: Found, options: BaseModel | None) -> Images:
+def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> Images:
     """Let the plugin read what was found, and check what it hands over.
 
     Raises:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.record.formats import FORMS, PLAIN, Measurements, Timing
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, Measurements, Timing
 from tlkit.store import cache
 
 _ADAPTER = TypeAdapter(Measurements)
@@ -39,8 +39,10 @@ def remember(facts: Mapping[str, object], measured: Measurements) -> None:
 
 def _whole(timings: Sequence[Timing]) -> bool:
     """Whether the timings of a part are of every form once, or none, and each is one that can be."""
-    forms = [each.form for each in timings]
-    return not timings or (len(forms) == len(FORMS) == len(set(forms)) and all(map(_possible, timings)))
+    compute_formats = [each.compute_format for each in timings]
+    return not timings or (
+        len(compute_formats) == len(COMPUTE_FORMATS) == len(set(compute_formats)) and all(map(_possible, timings))
+    )
 
 
 def _possible(timing: Timing) -> bool:
@@ -49,7 +51,7 @@ def _possible(timing: Timing) -> bool:
     The error of an output that is not finite is infinite. So are both where the form cannot be run, which is never PLAIN.
     """
     if timing.seconds == math.inf:
-        return timing.error == math.inf and timing.form != PLAIN
+        return timing.error == math.inf and timing.compute_format != PLAIN_FORMAT
     return timing.seconds > 0 and timing.error >= 0
 
 

@@ -120,10 +120,10 @@ class Feed:
 
     def _finish(self, x: Tensor) -> Tensor:
         """Bring what the prefix gives into the form of the training step."""
-        form = self._plan.form
+        compute_format = self._plan.compute_format
         if x.ndim == 4:
-            x = x.contiguous(memory_format=LAYOUTS[form.layout])
-        return x if form.precision == "bfloat16" else x.float()
+            x = x.contiguous(memory_format=LAYOUTS[compute_format.layout])
+        return x if compute_format.precision == "bfloat16" else x.float()
 
     def _stream(self, part: Part, order: Indices, epoch: int) -> Iterator[Tensor]:
         """Yield outputs of the whole prefix in pieces of any size."""
@@ -174,7 +174,7 @@ class Feed:
         except StoreError as error:
             pictures.note(f"{error.problem.removesuffix('.')}; the fixed prefix is computed again every epoch")
             return
-        channels_last = self._prefix.plan.form.layout == "channels_last"
+        channels_last = self._prefix.plan.compute_format.layout == "channels_last"
         self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, bits, channels_last)
 
     def _known(self, stages: int) -> row_keys.Facts:
@@ -191,12 +191,12 @@ class Feed:
     def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:
         """Shape of a stored row, and whether it is bfloat16."""
         assert self._prefix is not None  # there is something to keep
-        form, shape = self._prefix.plan.form, self._plan.stages[stages - 1].output
+        compute_format, shape = self._prefix.plan.compute_format, self._plan.stages[stages - 1].output
         if self._network.pools and stages == len(self._network.stages):
             return shape[:1], False
-        if len(shape) == 3 and form.layout == "channels_last":
+        if len(shape) == 3 and compute_format.layout == "channels_last":
             shape = (*shape[1:], shape[0])
-        return shape, form.precision == "bfloat16"
+        return shape, compute_format.precision == "bfloat16"
 
     def _compute(self, part: Part, stages: int, absent: Indices, views: Sequence[int]) -> Iterator[NDArray[np.generic]]:
         """Yield rows (n, ...) of what is absent: positions in the part, view by view."""
@@ -207,7 +207,7 @@ class Feed:
             for chosen in _slices(part.indices[mine], self._prefix.plan.chunk):
                 self._watch()
                 x = self._prefix(part.inputs(chosen, view, self._device), stop=stages)
-                yield _to_numpy(_row(x, self._prefix.plan.form.layout))
+                yield _to_numpy(_row(x, self._prefix.plan.compute_format.layout))
                 done += len(chosen)
                 self._observer.storing(done, len(absent))
 

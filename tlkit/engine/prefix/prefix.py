@@ -56,13 +56,13 @@ class Prefix:
         stop = len(self._stages) if stop is None else stop
         if start == stop:
             return x
-        images, form = len(x), self.plan.form
+        images, compute_format = len(x), self.plan.compute_format
         if images < self.plan.chunk:
             x = torch.cat([x, x.new_zeros(self.plan.chunk - images, *x.shape[1:])])
-        x = cast(x, form)
+        x = cast(x, compute_format)
         for stage, singly in zip(self._stages[start:stop], self._singly[start:stop], strict=True):
             x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if singly else stage(x)
-        x = networks.pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, form)
+        x = networks.pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, compute_format)
         return x[:images]
 
     @torch.no_grad()
@@ -77,7 +77,7 @@ class Prefix:
         """
         x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
         tensor = next((tensor for stage in self._stages for tensor in stage.parameters()), x)
-        x = cast(x.to(tensor.device), self.plan.form)
+        x = cast(x.to(tensor.device), self.plan.compute_format)
         for stage in self._stages[:stop]:
             x = stage(x)
         seen = x.float().cpu().contiguous().flatten().view(torch.uint8).numpy()
@@ -103,7 +103,7 @@ def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> 
         stage = stage.to(memory_format=torch.contiguous_format)
         with torch.no_grad():
             following = stage(x)
-        stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.form))
+        stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.compute_format))
         x = following
     return Prefix(stages, pools=network.pools and count == len(network.stages), plan=plan)
 

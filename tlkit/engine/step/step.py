@@ -65,7 +65,7 @@ class Step:
         self._phase: PhasePlan | None = None
         self._device = device
         self._static = device.type == "cuda" if static is None else static
-        self._layout = LAYOUTS[plan.form.layout]
+        self._layout = LAYOUTS[plan.compute_format.layout]
         network.to(memory_format=self._layout)
         self.optimizer = optimizers.build_optimizer(network, plan, device)
         self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
@@ -181,19 +181,19 @@ class Step:
 
     @property
     def _taps(self) -> Mapping[str, float]:
-        return {} if self._phase is None else self._phase.taps
+        return {} if self._phase is None else self._phase.aux_heads
 
     def _answers(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
         with self._autocast():
-            logits, aside = self.network.answers(self._laid_out(x), taps=tuple(self._taps), start=self._cut)
+            logits, aside = self.network.answers(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
         return logits.float(), {name: other.float() for name, other in aside.items()}
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=self._layout) if x.ndim == 4 else x
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.plan.form.precision == "bfloat16")
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.plan.compute_format.precision == "bfloat16")
 
     def _clear_(self) -> None:
         grads = [p.grad for _, p in self._members if p.grad is not None]
