@@ -10,6 +10,7 @@ from PIL import Image
 from tlkit import api
 from tlkit.plans import dataset_facts, resolve
 from tlkit.plans.plan import Plan
+from tlkit.recipe import parsing
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
@@ -22,6 +23,40 @@ CLASSES = {
     "photos": 7,
     "photo_to_art": 7,
 }  # assumed: neither data set says so without its images
+# How each arm's digest begins, without the content of data and weights. It changes with what an arm says, and with
+# `tlkit.recipe.defaults.VERSION`. If one changes that should not have, every earlier run of that arm is trained again.
+DIGESTS = {
+    "alexnet_svm": {"main": "0496f2b4a050"},
+    "ants_bees": {
+        "scratch": "4eea332f990f",
+        "finetune": "6acb379ff699",
+        "last_stage": "18c1d0baaeed",
+        "head_only": "fa6b8b8b7781",
+    },
+    "caltech101_one_percent": {"scratch": "2e03361f6341", "finetune": "aa028cbf523d", "head_only": "f17707399308"},
+    "chest_xray": {"head_only": "69dbdeaec9cc", "finetune": "aad935574326"},
+    "cifar4000_rates": {
+        "A1": "8bb25b9c1f31",
+        "B1": "ff9c035c4191",
+        "A2": "68f3cac09d31",
+        "B2": "3387d8ae7c75",
+        "C": "63a12c4e737b",
+        "D": "8c9a2a1f9a9c",
+    },
+    "densenet121_cifar": {"scratch": "bd9770fc495f", "finetune": "698626697346", "head_only": "face5dc6eb5e"},
+    "inception_three_arms": {"scratch": "9aa7287dc64f", "finetune": "4a0bc06929a2", "head_only": "85eeb0ce53c5"},
+    "photo_to_art": {
+        "as_it_is": "0f9ada799910",
+        "target_only": "c35d58aa9eb4",
+        "target_only_head": "534597fbf6c1",
+        "adapted": "0f9ada799910",
+        "adapted_head": "932f5fd02004",
+    },
+    "photos": {"main": "2d44d927564b"},
+    "quickstart": {"scratch": "633b32da7e9f", "head_only": "f29a064bcb7d", "finetune": "083e3f7f4dd0"},
+    "resnet18_cifar": {"main": "bcb4639d4e74"},
+    "resnet18_scratch": {"main": "4fac33546736"},
+}
 
 
 def plans(stem: str) -> dict[str, Plan]:
@@ -45,6 +80,12 @@ def test_recipe_is_valid_and_uses_all_that_it_says(path: Path) -> None:
     assert resolved.keys() == recipe.arms.keys()
     for arm in resolved.values():
         assert arm.unused == ()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_digest_of_every_arm_is_as_it_was(path: Path) -> None:
+    _, resolved = resolve.load(path, SETTINGS.get(path.stem, ()), Places(recipe=path.parent))
+    assert {name: parsing.digest(arm.arm, {})[:12] for name, arm in resolved.items()} == DIGESTS[path.stem]
 
 
 @pytest.mark.parametrize("stem", [path.stem for path in RECIPES])

@@ -321,7 +321,7 @@ def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
 
 
 def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source]) -> Arm:
-    """Write the plugins' own defaults into the arm, so that they are part of its digest."""
+    """Write the plugins' own defaults into the arm, for its digest and for resolved.toml."""
     changed: dict[str, Any] = {"also": dict(arm.also)}
     for name, source in also.items():
         if source.options is not None:

@@ -1,6 +1,6 @@
 """The augmentations that a recipe may name, as typed tables. Nothing here imports torch.
 
-The rule: `"hflip"` and `{ name = "hflip" }` are the same table, so a recipe shows and its digest holds the defaults that were used.
+The rule: `"hflip"` and `{ name = "hflip" }` are the same table, with its defaults filled: both have one digest.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tlkit.errors import Interim, RecipeError, TlkitError, nearest
+from tlkit.recipe import defaults
 from tlkit.recipe.messages import NAMING, Said, dotted, errors, place, said, say, shown, words
 from tlkit.recipe.tables import FORMAT, LONGEST, MAPS, NAME, ONLY_ARM, UNKNOWN, Arm, Header, Recipe
 
@@ -121,7 +122,9 @@ def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: 
 
 
 def digest(arm: Arm, content: Mapping[str, str]) -> str:
-    """Return the sha256, in hex, of what determines a run: the arm without paths, and the content of data and weights.
+    """Return the sha256, in hex, of what determines a run.
+
+    It covers what differs from the defaults in `tlkit.recipe.defaults`, and the content of data and weights. Paths are left out.
 
     Args:
         arm: With its plugin options' defaults filled.
@@ -130,10 +133,11 @@ def digest(arm: Arm, content: Mapping[str, str]) -> str:
     tables = arm.model_dump(mode="json")
     for table in (tables["data"], *tables["also"].values()):
         table["options"].pop("path", None)
+    told = defaults.differences(tables)
     if "weights" in content:
-        tables["backbone"].pop("weights")  # a file or a run: its content counts, not where it lies
-    text = json.dumps({"arm": tables, "content": dict(content)}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+        del told["backbone"]["weights"]  # a file or a run: its content counts, not where it lies
+    whole = {"version": defaults.VERSION, "arm": told, "content": dict(content)}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def parse_setting(text: str) -> Setting:

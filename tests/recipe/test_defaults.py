@@ -1,0 +1,222 @@
+"""The frozen defaults are those of the models, and a run's digest covers only what differs from them."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import tlkit_toy
+from pydantic import BaseModel, Field, TypeAdapter
+
+from tlkit.plans import resolve
+from tlkit.plugin import Backbone, Dataset, Head, Options, registry
+from tlkit.recipe import augmentations, defaults, parsing, tables, training
+from tlkit.recipe.defaults import Defaults
+from tlkit.recipe.tables import Arm
+from tlkit.sources.places import Places
+
+RAISE = "a line was added: write the new checksum here; a line was changed: raise VERSION, and add a checksum for it"
+FROZEN = {2: "4af4524afb3fa9f4"}
+
+# A table that is always there, an optional one, and one per optimizer, schedule and augmentation.
+TABLES: dict[type[BaseModel], Defaults] = {
+    tables.Arm: defaults.ARM,
+    tables.BackboneTable: defaults.BACKBONE,
+    tables.InputTable: defaults.INPUT,
+    tables.HeadTable: defaults.HEAD,
+    tables.DataTable: defaults.DATA,
+    tables.SplitTable: defaults.SPLIT,
+    tables.AlsoTable: defaults.ALSO,
+    tables.Until: defaults.UNTIL,
+    tables.Rate: defaults.RATE,
+    training.Sgd: defaults.OPTIMIZERS["sgd"],
+    training.Adam: defaults.OPTIMIZERS["adam"],
+    training.AdamW: defaults.OPTIMIZERS["adamw"],
+    training.Constant: defaults.SCHEDULES["constant"],
+    training.Step: defaults.SCHEDULES["step"],
+    training.Cosine: defaults.SCHEDULES["cosine"],
+    training.OneCycle: defaults.SCHEDULES["one_cycle"],
+    training.LossTable: defaults.LOSS,
+    training.EarlyStopping: defaults.EARLY_STOPPING,
+    augmentations.RandomCrop: defaults.AUGMENTATIONS["random_crop"],
+    augmentations.RandomResizedCrop: defaults.AUGMENTATIONS["random_resized_crop"],
+    augmentations.HFlip: defaults.AUGMENTATIONS["hflip"],
+    augmentations.ColorJitter: defaults.AUGMENTATIONS["color_jitter"],
+    augmentations.RandomErasing: defaults.AUGMENTATIONS["random_erasing"],
+    augmentations.Mixup: defaults.AUGMENTATIONS["mixup"],
+    augmentations.Cutmix: defaults.AUGMENTATIONS["cutmix"],
+    augmentations.RandAugment: defaults.AUGMENTATIONS["randaugment"],
+}
+OPTIONS: dict[type, dict[str, Defaults]] = {
+    Backbone: dict(defaults.BACKBONE_OPTIONS),
+    Dataset: dict(defaults.DATA_OPTIONS),
+    Head: dict(defaults.HEAD_OPTIONS),
+}
+OURS = {"tlkit", "tlkit-efficientnet-lite"}
+FIRST_PARTY = [
+    (kind, entry.name)
+    for kind in OPTIONS
+    for entry in registry.entries(kind)
+    if entry.distribution in OURS and entry.name != "timm"  # its members have no options, and take seconds to make
+]
+
+
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models_in(field.annotation)
+    for argument in get_args(annotation):
+        yield from models_in(argument)
+
+
+def defaults_of(model: type[BaseModel]) -> dict[str, object]:
+    """A model's defaults as JSON; a table that is always there is {}."""
+    found = {}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            value = field.get_default(call_default_factory=True, validated_data={})
+            found[name] = {} if isinstance(value, BaseModel) else TypeAdapter(Any).dump_python(value, mode="json")
+    return found
+
+
+def test_every_table_of_an_arm_has_frozen_defaults() -> None:
+    assert set(models_in(Arm)) == TABLES.keys()
+
+
+@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
+def test_default_of_a_key_is_the_frozen_one(model: type[BaseModel]) -> None:
+    usual = {training.AdamW: {"name": "adamw"}, training.OneCycle: {"name": "one_cycle"}}
+    assert defaults_of(model) | usual.get(model, {}) == TABLES[model]
+
+
+def test_tables_that_an_arm_leaves_out_are_those_of_the_defaults() -> None:
+    arm = Arm.model_validate({"backbone": {"name": "toy", "weights": "none"}, "data": {"name": "synthetic"}})
+    assert (arm.optimizer.name, arm.schedule.name) == ("adamw", "one_cycle")
+    assert defaults.differences(arm.model_dump(mode="json")) == {
+        "backbone": {"name": "toy", "weights": "none"},
+        "data": {"name": "synthetic"},
+    }
+
+
+@pytest.mark.parametrize(("kind", "name"), FIRST_PARTY, ids=[f"{kind.__name__}-{name}" for kind, name in FIRST_PARTY])
+def test_default_of_a_first_party_option_is_the_frozen_one(kind: type[Any], name: str) -> None:
+    family = registry.family(kind, name)
+    plugins = [registry.get(kind, f"{name}:{member}") for member in family.names] if family else [registry.get(kind, name)]
+    for plugin in plugins:
+        options = defaults_of(plugin.options) if plugin.options is not None else {}
+        assert options == OPTIONS[kind].get(name, {})
+
+
+def test_frozen_options_are_of_first_party_plugins() -> None:
+    assert {(kind, name) for kind, names in OPTIONS.items() for name in names} <= set(FIRST_PARTY)
+
+
+def test_a_default_changes_only_with_the_version() -> None:
+    frozen = {name: value for name, value in vars(defaults).items() if name.isupper() and name != "VERSION"}
+    text = json.dumps(frozen, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == FROZEN[defaults.VERSION], RAISE
+
+
+# digests
+
+BARE: dict[str, Any] = {"backbone": {"name": "toy", "weights": "none"}, "data": {"name": "synthetic"}}
+
+
+def digest(settings: str = "") -> str:
+    parsed = [parsing.parse_setting(each) for each in settings.split("; ") if each]
+    made = parsing.build({"format": 1, "name": "x", **copy.deepcopy(BARE)}, where="r", settings=parsed)
+    return parsing.digest(made.arms["main"], {})
+
+
+def test_digest_is_of_the_version_the_differences_and_the_content() -> None:
+    made = parsing.build({"format": 1, "name": "x", **BARE, "schedule": {"epochs": 3}}, where="r").arms["main"]
+    arm = '"arm":{"backbone":{"name":"toy"},"data":{"name":"synthetic"},"schedule":{"epochs":3}}'
+    text = f'{{{arm},"content":{{"data":"1","weights":"2"}},"version":2}}'
+    assert parsing.digest(made, {"weights": "2", "data": "1"}) == hashlib.sha256(text.encode()).hexdigest()
+
+
+SAME = [
+    ("", 'precision="auto"'),
+    ("", 'head.kind="linear"'),
+    ("", "head={}; loss={}; also={}; freeze={}; lr_groups={}; data.split={}; optimizer={}; schedule={}"),
+    ("", "data.split.validation=0.1"),
+    ("", "head.options.dropout=0"),
+    ("", "data.options={classes=10, train=512, noise=0.25}"),
+    ("", 'optimizer={name="adamw", betas=[0.9, 0.999], eps=1e-8}'),
+    ("", 'schedule={name="one_cycle", epochs=10}'),
+    ('optimizer.name="sgd"', 'optimizer={name="sgd", momentum=0.9, nesterov=false}'),
+    ('schedule.name="cosine"', 'schedule={name="cosine", epochs=10, final=0, warmup_epochs=0}'),
+    ('data.augment=["hflip"]', 'data.augment=[{name="hflip"}]'),
+    ('data.augment=["hflip"]', 'data.augment=[{name="hflip", p=0.5}]'),
+    ("lr_groups.head=1e-2", "lr_groups.head={lr=0.01}"),
+    ('head.kind="mlp"', 'head.kind="mlp"; head.options.widths=[256]'),
+    ('also.b.name="folder"', 'also.b={name="folder", options={path="there", test_fraction=0.2}}'),
+]  # fmt: skip
+OTHER = [
+    'precision="float32"', 'head.kind="mlp"', "head.options.dropout=0.5", 'head.kind="conv"', "data.split.validation=0.2",
+    "data.options.classes=9", "data.options.noise=0.5", 'optimizer.name="adam"', 'optimizer.name="sgd"', "optimizer.ema=0.9",
+    "optimizer.betas=[0.9, 0.99]", 'schedule.name="constant"', 'schedule.name="cosine"', "schedule.epochs=9",
+    'data.augment=["hflip"]', 'data.augment=[{name="hflip", p=0.4}]', 'data.augment=["random_crop"]',
+    "lr_groups.head=1e-2", "lr_groups.head={lr=0.01, weight_decay=0}", "freeze.stem=false", "freeze.stem=true",
+    "freeze.stem={epochs=1}", "early_stopping.patience=1", 'also.b.name="folder"', 'also.c.name="folder"',
+    'also.b={name="folder", options={test_fraction=0.3}}', 'backbone.input="torch"', "backbone.input={range=1.0}",
+    "backbone.options.a=1", "loss.label_smoothing=0.1", 'loss.class_weights="balanced"', 'loss.class_weights={cat=2.0}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("short", "long"), SAME, ids=[long for _, long in SAME])
+def test_default_written_out_leaves_the_digest(short: str, long: str) -> None:
+    assert digest(short) == digest(long)
+
+
+def test_every_difference_has_a_digest_of_its_own() -> None:
+    digests = [digest(), *map(digest, OTHER)]
+    assert len(set(digests)) == len(digests)
+
+
+def test_optional_table_that_is_given_differs_from_none() -> None:
+    assert digest("backbone.input={}") != digest()
+    assert digest("loss.class_weights={}") != digest()
+
+
+def test_name_and_seeds_of_a_recipe_are_in_no_digest() -> None:
+    assert digest("name=other; seeds=[3, 4]") == digest()
+
+
+def test_new_key_with_a_default_leaves_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = Arm.model_validate(BARE).model_dump(mode="json")
+    before = defaults.differences(arm)
+    arm["loss"]["focal"] = 0.0
+    assert defaults.differences(arm) != before
+    monkeypatch.setattr(defaults, "LOSS", {**defaults.LOSS, "focal": 0.0})
+    assert defaults.differences(arm) == before
+
+
+def test_version_is_part_of_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = digest()
+    monkeypatch.setattr(defaults, "VERSION", 3)
+    assert digest() != before
+
+
+class _Narrow(Options):
+    width: int = Field(default=8)
+
+
+class _Wide(Options):
+    width: int = Field(default=16)
+
+
+def test_options_of_a_third_party_count_whole(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(options: type[Options], *settings: str) -> dict[str, Any]:
+        monkeypatch.setattr(tlkit_toy, "toy", dataclasses.replace(tlkit_toy.toy, options=options))
+        _, arms = resolve.load(toy_recipe, settings, Places(recipe=toy_recipe.parent))
+        return defaults.differences(arms["main"].arm.model_dump(mode="json"))
+
+    assert told(_Narrow)["backbone"] == {"name": "toy", "weights": "none", "options": {"width": 8}}
+    assert told(_Narrow) == told(_Narrow, "backbone.options.width=8")
+    assert told(_Wide) == told(_Narrow, "backbone.options.width=16") != told(_Narrow)

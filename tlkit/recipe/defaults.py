@@ -1,0 +1,199 @@
+"""The defaults of a recipe's keys, frozen: a run's digest covers only what differs from them.
+
+The rule: a new key adds a line here, with a default that does what was done without the key. It changes no digest, so nothing is
+trained again. A changed default raises `VERSION`; without that, an earlier run would pass for one with the new default.
+The values are written out, not computed, and a test compares them with the models.
+
+Only an arm counts. What belongs at the head of a recipe, beside `name` and `seeds`, says how runs are chosen, compared, reported
+or combined, and is in no digest: `baseline`, `[evaluation]`, `[[loggers]]`, `[search]`, `[ensemble]`, `[cross_validation]`.
+What changes the weights that are learned, or the epoch that is chosen, belongs in an arm: `select_by`, `[adapt]`, `data.unlabelled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Defaults = Mapping[str, object]
+
+VERSION: Final = 2
+
+# Lists stand for tuples too, as in JSON. A key that must be given has no line. An empty table is one in which nothing differs.
+ARM: Final[Defaults] = {
+    "head": {},
+    "also": {},
+    "freeze": {},
+    "lr_groups": {},
+    "optimizer": {},
+    "schedule": {},
+    "loss": {},
+    "early_stopping": None,
+    "precision": "auto",
+}
+BACKBONE: Final[Defaults] = {"input": None, "options": {}}
+INPUT: Final[Defaults] = {"channels": None, "range": None, "mean": None, "std": None, "resize": None}
+HEAD: Final[Defaults] = {
+    "kind": "linear",
+    "embed": None,
+    "pooled": True,
+    "positive": None,
+    "aux_weight": None,
+    "options": {},
+}
+DATA: Final[Defaults] = {
+    "image_size": None,
+    "batch_size": 32,
+    "augment": [],
+    "augment_views": None,
+    "crop": None,
+    "on_corrupt": "error",
+    "options": {},
+    "split": {},
+}
+SPLIT: Final[Defaults] = {"train": None, "train_per_class": None, "validation": 0.1, "fractions": None}
+ALSO: Final[Defaults] = {"options": {}}
+UNTIL: Final[Defaults] = {}
+RATE: Final[Defaults] = {"weight_decay": None, "momentum": None}
+LOSS: Final[Defaults] = {"label_smoothing": 0.0, "class_weights": None}
+EARLY_STOPPING: Final[Defaults] = {}
+
+AUGMENTATIONS: Final[Mapping[str, Defaults]] = {
+    "random_crop": {},
+    "random_resized_crop": {"scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3]},
+    "hflip": {"p": 0.5},
+    "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+    "random_erasing": {"p": 0.25, "scale": [0.02, 0.33], "ratio": [0.3, 3.3]},
+    "mixup": {"alpha": 0.2},
+    "cutmix": {"alpha": 1.0},
+    "randaugment": {"ops": 2, "magnitude": 9},
+}
+# The name is a default of one optimizer and one schedule: those that are used where a recipe names none.
+OPTIMIZERS: Final[Mapping[str, Defaults]] = {
+    "sgd": {
+        "clip_norm": None,
+        "accumulate": 1,
+        "ema": None,
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 0.0,
+    },
+    "adam": {
+        "clip_norm": None,
+        "accumulate": 1,
+        "ema": None,
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+    },
+    "adamw": {
+        "name": "adamw",
+        "clip_norm": None,
+        "accumulate": 1,
+        "ema": None,
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
+        "weight_decay": 0.01,
+    },
+}
+SCHEDULES: Final[Mapping[str, Defaults]] = {
+    "constant": {"epochs": 10, "warmup_epochs": 0.0},
+    "step": {"epochs": 10, "warmup_epochs": 0.0, "every": None, "milestones": [], "gamma": 0.1},
+    "cosine": {"epochs": 10, "warmup_epochs": 0.0, "final": 0.0},
+    "one_cycle": {"name": "one_cycle", "epochs": 10, "rise": 0.3, "start_div": 25.0, "end_div": 10_000.0},
+}
+
+# Options of tlkit's own plugins by entry point. Those of all others are in the digest whole: their defaults may change without
+# a line here. No other distribution can take one of these names: a name that two offer is refused.
+BACKBONE_OPTIONS: Final[Mapping[str, Defaults]] = {}
+DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
+    "caltech101": {"background": False, "test_fraction": 0.2},
+    "csv": {
+        "path": None,
+        "file": "labels.csv",
+        "image": "path",
+        "label": "label",
+        "split": "",
+        "separator": "",
+        "none": "",
+        "group": "",
+        "test_fraction": 0.2,
+    },
+    "folder": {"path": None, "test_fraction": 0.2, "group": None},
+    "synthetic": {"classes": 10, "train": 512, "test": 128, "size": 32, "noise": 0.25, "seed": 0},
+}
+HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
+    "binary": {"dropout": 0.0},
+    "conv": {"dropout": 0.5},
+    "cosine": {"scale": 16.0, "dropout": 0.0},
+    "decision_tree": {"folds": 5, "scale": True, "max_depth": None, "balanced": False},
+    "gradient_boosting": {"folds": 3, "scale": True, "trees": 100, "learning_rate": None},
+    "knn": {"folds": 5, "scale": True, "neighbors": None, "weights": "uniform"},
+    "lda": {"folds": 5, "scale": True, "shrinkage": None},
+    "linear": {"dropout": 0.0},
+    "logistic": {"folds": 5, "scale": True, "C": None, "balanced": False},
+    "mlp": {"widths": [256], "norm": False, "dropout": 0.0},
+    "multilabel": {"dropout": 0.0},
+    "random_forest": {"folds": 5, "scale": True, "trees": 300, "min_samples_leaf": None, "balanced": False},
+    "svm": {"folds": 5, "scale": True, "kernel": "linear", "C": None, "balanced": False},
+}
+
+
+def differences(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an arm without the keys that have their default and the tables that are then empty.
+
+    Args:
+        arm: As JSON, every key of the models written out, plugin options with their defaults filled. An optional table that is
+            given stays, even when it is empty.
+    """
+    backbone, head, data = arm["backbone"], arm["head"], arm["data"]
+    return _rest(
+        {
+            **arm,
+            "backbone": _rest(
+                {
+                    **backbone,
+                    "input": _rest_of_table(backbone["input"], INPUT),
+                    "options": _options(backbone["options"], BACKBONE_OPTIONS, backbone["name"]),
+                },
+                BACKBONE,
+            ),
+            "head": _rest({**head, "options": _options(head["options"], HEAD_OPTIONS, head["kind"])}, HEAD),
+            "data": _rest(
+                {
+                    **data,
+                    "augment": [_rest(table, AUGMENTATIONS[table["name"]]) for table in data["augment"]],
+                    "options": _options(data["options"], DATA_OPTIONS, data["name"]),
+                    "split": _rest(data["split"], SPLIT),
+                },
+                DATA,
+            ),
+            "also": {
+                name: _rest({**table, "options": _options(table["options"], DATA_OPTIONS, table["name"])}, ALSO)
+                for name, table in arm["also"].items()
+            },
+            "freeze": {key: _rest_of_table(value, UNTIL) for key, value in arm["freeze"].items()},
+            "lr_groups": {
+                key: _rest(value if isinstance(value, dict) else {"lr": value}, RATE)  # a number is a table's short form
+                for key, value in arm["lr_groups"].items()
+            },
+            "optimizer": _rest(arm["optimizer"], OPTIMIZERS[arm["optimizer"]["name"]]),
+            "schedule": _rest(arm["schedule"], SCHEDULES[arm["schedule"]["name"]]),
+            "loss": _rest(arm["loss"], LOSS),
+            "early_stopping": _rest_of_table(arm["early_stopping"], EARLY_STOPPING),
+        },
+        ARM,
+    )
+
+
+def _rest(table: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in defaults or value != defaults[key]}
+
+
+def _rest_of_table(value: object, defaults: Defaults) -> object:
+    """Return what differs in a table; what is no table, as it is."""
+    return _rest(value, defaults) if isinstance(value, dict) else value
+
+
+def _options(options: Mapping[str, Any], known: Mapping[str, Defaults], name: str) -> dict[str, Any]:
+    """Return what differs in a plugin's options; of a family, "medmnist:pneumoniamnist", all have the defaults of its name."""
+    return _rest(options, known.get(name.partition(":")[0], {}))
