@@ -11,7 +11,7 @@ from tlkit import files
 from tlkit.errors import RunFailed, TlkitError, nearest
 from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_facts, jobs, resolve
-from tlkit.recipe.tables import Recipe
+from tlkit.recipe.recipe import Recipe
 from tlkit.record import results
 from tlkit.record.formats import Kept
 from tlkit.sources.places import Places

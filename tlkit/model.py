@@ -30,7 +30,7 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Dataset, Images, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.maps import HEAD
-from tlkit.recipe.tables import Recipe
+from tlkit.recipe.recipe import Recipe
 from tlkit.reports import tables
 from tlkit.run import executor, preparation
 from tlkit.run.prediction import Predictor

@@ -14,6 +14,7 @@ from tlkit.engine import estimators
 from tlkit.engine.solver import Solve
 from tlkit.errors import RecipeError, RunFolderError
 from tlkit.plugin import Head, Solving, registry
+from tlkit.recipe.digest import digest_of
 
 KINDS = ("svm", "logistic", "knn", "decision_tree", "random_forest", "gradient_boosting", "lda")
 FEW = ["head.options.trees=20"]
@@ -128,12 +129,11 @@ def test_what_contradicts_it_is_a_message(toy_recipe: Path, settings: list[str],
 
 def test_what_it_does_not_use_is_not_in_the_digest(toy_recipe: Path) -> None:
     from tlkit.plans import resolve
-    from tlkit.recipe import parsing
     from tlkit.sources.places import Places
 
     def digest(*more: str) -> str:
         _, arms = resolve.load(toy_recipe, ["head.kind=svm", *more], Places(recipe=toy_recipe.parent, offline=True))
-        return parsing.digest(arms["main"].arm, {})
+        return digest_of(arms["main"].arm, {})
 
     assert digest() == digest("schedule.epochs=9", "lr_groups={}", "optimizer.ema=0.5", "freeze={backbone=true}")
     assert digest() != digest("head.options.C=2.0")

@@ -16,7 +16,7 @@ import tlkit
 from tlkit.errors import RecipeError, RunFailed, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import plan
-from tlkit.recipe import tables, training
+from tlkit.recipe import recipe, schedules, tables
 from tlkit.store import cache
 
 OPTIONS = {"classes": 4, "train": 80, "test": 40, "size": 16}
@@ -348,11 +348,11 @@ def test_argument_names_are_the_recipes_keys() -> None:
     keys = {"backbone", "weights", "head", "classes", "image_size"}
     assert keys < set(inspect.signature(tlkit.Model).parameters)
     compiled = set(inspect.signature(tlkit.Model.compile).parameters) - {"self"}
-    assert compiled <= set(tables.Arm.model_fields)
+    assert compiled <= set(recipe.Arm.model_fields)
     fitted = set(inspect.signature(tlkit.Model.fit).parameters) - {"self", "data", "epochs", "early_stopping", "observer"}
     assert fitted <= set(tables.DataTable.model_fields)
-    assert "epochs" in training.ScheduleTable.model_fields
-    assert "early_stopping" in tables.Arm.model_fields
+    assert "epochs" in schedules.ScheduleTable.model_fields
+    assert "early_stopping" in recipe.Arm.model_fields
 
 
 def test_summary_names_stages_and_rates(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR, StepLR
 
 from tlkit.plans.schedule import Schedule, factor, warmup_steps
-from tlkit.recipe.training import Constant, Cosine, OneCycle, Step
+from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
 
 
 def ours(schedule: Schedule, steps_per_epoch: int) -> list[float]:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from tlkit.errors import RecipeError
 from tlkit.recipe import augmentations, json_schema, parsing
 from tlkit.recipe.augmentations import Augmentation
-from tlkit.recipe.tables import Arm, arm_toml
+from tlkit.recipe.digest import digest_of
+from tlkit.recipe.recipe import Arm, arm_toml
+from tlkit.recipe.settings import parse_setting
 
 BASE: dict[str, Any] = {"format": 1, "name": "small", "backbone": {"name": "toy", "weights": "none"}}
 NAMES = ["random_crop", "random_resized_crop", "hflip", "color_jitter", "random_erasing", "mixup", "cutmix", "randaugment"]
@@ -31,7 +33,7 @@ def arm(augment: object, **more: object) -> Arm:
 def problems(text: str, *settings: str) -> list[str]:
     start = 'format = 1\nname = "small"\nbackbone = { name = "toy", weights = "none" }\n'
     with pytest.raises(RecipeError) as caught:
-        parsing.build(tomllib.loads(start + text), where="r.toml", settings=[parsing.parse_setting(each) for each in settings])
+        parsing.build(tomllib.loads(start + text), where="r.toml", settings=[parse_setting(each) for each in settings])
     return [str(problem).removeprefix("r.toml: ") for problem in caught.value.problems]
 
 
@@ -57,22 +59,22 @@ def test_a_name_is_the_table_with_its_defaults(name: str) -> None:
     tables = [[name], [{"name": name}], [{"name": name, **WRITTEN[name]}]]
     arms = [arm(each) for each in tables]
     assert arms[0] == arms[1] == arms[2]
-    assert len({parsing.digest(each, {}) for each in arms}) == 1
+    assert len({digest_of(each, {}) for each in arms}) == 1
     assert arm_toml(arms[0])["data"]["augment"] == [{"name": name, **WRITTEN[name]}]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if WRITTEN[name]])
 def test_every_option_is_part_of_the_digest(name: str) -> None:
     changed: dict[str, object] = {"scale": [0.1, 0.2], "ratio": [0.5, 1.5], "ops": 1, "magnitude": 3}
-    digests = {parsing.digest(arm([{"name": name, option: changed.get(option, 0.3)}]), {}) for option in WRITTEN[name]}
-    digests.add(parsing.digest(arm([name]), {}))
+    digests = {digest_of(arm([{"name": name, option: changed.get(option, 0.3)}]), {}) for option in WRITTEN[name]}
+    digests.add(digest_of(arm([name]), {}))
     assert len(digests) == len(WRITTEN[name]) + 1
 
 
 def test_order_is_kept_and_counts() -> None:
     one, other = arm(["hflip", "random_crop"]), arm(["random_crop", "hflip"])
     assert [table.name for table in one.data.augment] == ["hflip", "random_crop"]
-    assert parsing.digest(one, {}) != parsing.digest(other, {})
+    assert digest_of(one, {}) != digest_of(other, {})
 
 
 def test_written_arm_reads_back_as_the_same_arm() -> None:
@@ -86,7 +88,7 @@ def test_written_arm_reads_back_as_the_same_arm() -> None:
 
 def test_set_gives_names_and_tables() -> None:
     made = parsing.build(
-        recipe(["hflip"]), where="r", settings=[parsing.parse_setting('data.augment=["hflip", { name = "mixup", alpha = 1 }]')]
+        recipe(["hflip"]), where="r", settings=[parse_setting('data.augment=["hflip", { name = "mixup", alpha = 1 }]')]
     )
     assert made.arms["main"].data.augment == augmentations.read(["hflip", {"name": "mixup", "alpha": 1.0}])
 

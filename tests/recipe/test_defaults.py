@@ -14,9 +14,11 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Dataset, Head, Options, registry
-from tlkit.recipe import augmentations, defaults, parsing, tables, training
+from tlkit.recipe import augmentations, defaults, losses, optimizers, parsing, recipe, schedules, tables
 from tlkit.recipe.defaults import Defaults
-from tlkit.recipe.tables import Arm
+from tlkit.recipe.digest import digest_of
+from tlkit.recipe.recipe import Arm
+from tlkit.recipe.settings import parse_setting
 from tlkit.sources.places import Places
 
 RAISE = "a line was added: write the new checksum here; a line was changed: raise VERSION, and add a checksum for it"
@@ -24,7 +26,7 @@ FROZEN = {2: "4af4524afb3fa9f4"}
 
 # A table that is always there, an optional one, and one per optimizer, schedule and augmentation.
 TABLES: dict[type[BaseModel], Defaults] = {
-    tables.Arm: defaults.ARM,
+    recipe.Arm: defaults.ARM,
     tables.BackboneTable: defaults.BACKBONE,
     tables.InputTable: defaults.INPUT,
     tables.HeadTable: defaults.HEAD,
@@ -33,15 +35,15 @@ TABLES: dict[type[BaseModel], Defaults] = {
     tables.AlsoTable: defaults.ALSO,
     tables.Until: defaults.UNTIL,
     tables.Rate: defaults.RATE,
-    training.Sgd: defaults.OPTIMIZERS["sgd"],
-    training.Adam: defaults.OPTIMIZERS["adam"],
-    training.AdamW: defaults.OPTIMIZERS["adamw"],
-    training.Constant: defaults.SCHEDULES["constant"],
-    training.Step: defaults.SCHEDULES["step"],
-    training.Cosine: defaults.SCHEDULES["cosine"],
-    training.OneCycle: defaults.SCHEDULES["one_cycle"],
-    training.LossTable: defaults.LOSS,
-    training.EarlyStopping: defaults.EARLY_STOPPING,
+    optimizers.Sgd: defaults.OPTIMIZERS["sgd"],
+    optimizers.Adam: defaults.OPTIMIZERS["adam"],
+    optimizers.AdamW: defaults.OPTIMIZERS["adamw"],
+    schedules.Constant: defaults.SCHEDULES["constant"],
+    schedules.Step: defaults.SCHEDULES["step"],
+    schedules.Cosine: defaults.SCHEDULES["cosine"],
+    schedules.OneCycle: defaults.SCHEDULES["one_cycle"],
+    losses.LossTable: defaults.LOSS,
+    tables.EarlyStopping: defaults.EARLY_STOPPING,
     augmentations.RandomCrop: defaults.AUGMENTATIONS["random_crop"],
     augmentations.RandomResizedCrop: defaults.AUGMENTATIONS["random_resized_crop"],
     augmentations.HFlip: defaults.AUGMENTATIONS["hflip"],
@@ -90,7 +92,7 @@ def test_every_table_of_an_arm_has_frozen_defaults() -> None:
 
 @pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
 def test_default_of_a_key_is_the_frozen_one(model: type[BaseModel]) -> None:
-    usual = {training.AdamW: {"name": "adamw"}, training.OneCycle: {"name": "one_cycle"}}
+    usual = {optimizers.AdamW: {"name": "adamw"}, schedules.OneCycle: {"name": "one_cycle"}}
     assert defaults_of(model) | usual.get(model, {}) == TABLES[model]
 
 
@@ -128,16 +130,16 @@ BARE: dict[str, Any] = {"backbone": {"name": "toy", "weights": "none"}, "data": 
 
 
 def digest(settings: str = "") -> str:
-    parsed = [parsing.parse_setting(each) for each in settings.split("; ") if each]
+    parsed = [parse_setting(each) for each in settings.split("; ") if each]
     made = parsing.build({"format": 1, "name": "x", **copy.deepcopy(BARE)}, where="r", settings=parsed)
-    return parsing.digest(made.arms["main"], {})
+    return digest_of(made.arms["main"], {})
 
 
 def test_digest_is_of_the_version_the_differences_and_the_content() -> None:
     made = parsing.build({"format": 1, "name": "x", **BARE, "schedule": {"epochs": 3}}, where="r").arms["main"]
     arm = '"arm":{"backbone":{"name":"toy"},"data":{"name":"synthetic"},"schedule":{"epochs":3}}'
     text = f'{{{arm},"content":{{"data":"1","weights":"2"}},"version":2}}'
-    assert parsing.digest(made, {"weights": "2", "data": "1"}) == hashlib.sha256(text.encode()).hexdigest()
+    assert digest_of(made, {"weights": "2", "data": "1"}) == hashlib.sha256(text.encode()).hexdigest()
 
 
 SAME = [

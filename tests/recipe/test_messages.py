@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.plans import resolve
 from tlkit.recipe import parsing
+from tlkit.recipe.settings import Setting, parse_setting
 from tlkit.sources.places import Places
 
 BASE = """\
@@ -27,7 +28,7 @@ lr_groups = { backbone = 1e-2, head = 1e-2 }
 def problems(text: str, *settings: str) -> list[str]:
     """What `build` finds, each problem with its hints."""
     with pytest.raises(RecipeError) as caught:
-        parsing.build(tomllib.loads(text), where="r.toml", settings=[parsing.parse_setting(each) for each in settings])
+        parsing.build(tomllib.loads(text), where="r.toml", settings=[parse_setting(each) for each in settings])
     assert str(caught.value) == "\n".join(map(str, caught.value.problems))
     return [str(problem) for problem in caught.value.problems]
 
@@ -378,7 +379,7 @@ def test_whatever_a_recipe_holds_the_error_is_a_message(
     tables = GOOD | tables if over else tables
     said = ""
     try:
-        parsing.build(tables, where="r.toml", settings=[parsing.Setting(tuple(path), value)])
+        parsing.build(tables, where="r.toml", settings=[Setting(tuple(path), value)])
     except TlkitError as error:
         said = str(error)
     assert [line for line in said.split("\n") if said and not line.startswith(("r.toml: ", "  "))] == []
@@ -388,7 +389,7 @@ def test_whatever_a_recipe_holds_the_error_is_a_message(
 @given(text=st.text(max_size=12) | st.builds("{}={}".format, KEYS, st.text(max_size=8)))
 def test_whatever_a_set_says_the_error_is_a_message(text: str) -> None:
     try:
-        outcome: object = parsing.parse_setting(text).path
+        outcome: object = parse_setting(text).path
     except TlkitError as error:
         outcome = str(error).startswith("--set")
     assert outcome

@@ -13,8 +13,12 @@ from conftest import Cli
 from tlkit.errors import TlkitError
 from tlkit.plans import jobs, resolve
 from tlkit.recipe import parsing
-from tlkit.recipe.tables import Arm, Rate, Recipe, Until, arm_toml
-from tlkit.recipe.training import Adam, AdamW, Constant, Cosine, OneCycle, Sgd, Step
+from tlkit.recipe.digest import digest_of
+from tlkit.recipe.optimizers import Adam, AdamW, Sgd
+from tlkit.recipe.recipe import Arm, Recipe, arm_toml
+from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
+from tlkit.recipe.settings import Setting, parse_setting
+from tlkit.recipe.tables import Rate, Until
 from tlkit.sources.places import Places
 
 MINIMAL = """\
@@ -30,7 +34,7 @@ name = "synthetic"
 
 def build(text: str, *settings: str) -> Recipe:
     tables = tomllib.loads(text)
-    return parsing.build(tables, where="r.toml", settings=[parsing.parse_setting(setting) for setting in settings])
+    return parsing.build(tables, where="r.toml", settings=[parse_setting(setting) for setting in settings])
 
 
 def only(text: str, *settings: str) -> Arm:
@@ -179,13 +183,13 @@ def test_set_reaches_the_header() -> None:
     ],
 )
 def test_set_is_read_as_toml_or_else_as_a_string(text: str, path: tuple[str, ...], value: object) -> None:
-    assert parsing.parse_setting(text) == parsing.Setting(path, value)
+    assert parse_setting(text) == Setting(path, value)
 
 
 @pytest.mark.parametrize("text", ["schedule.epochs", "=2", " =2", "a b=2", "#a=1", "a..b=1", "[a]=1", ""])
 def test_set_that_is_no_key_and_value_is_refused_with_the_text(text: str) -> None:
     with pytest.raises(TlkitError, match="--set") as caught:
-        parsing.parse_setting(text)
+        parse_setting(text)
     assert text in str(caught.value)
 
 
@@ -234,14 +238,14 @@ def test_digest_is_the_same_for_every_order_of_keys() -> None:
     turned = upside_down(TABLES)
     assert isinstance(turned, dict)
     assert list(turned["freeze"]) == ["block1", "stem"]
-    assert parsing.digest(arm_of(turned), {"data": "1", "w": "2"}) == parsing.digest(arm_of(TABLES), {"w": "2", "data": "1"})
+    assert digest_of(arm_of(turned), {"data": "1", "w": "2"}) == digest_of(arm_of(TABLES), {"w": "2", "data": "1"})
 
 
 def test_digest_of_a_default_is_the_same_whether_it_is_written_or_not() -> None:
     written = copy.deepcopy(TABLES)
     written["data"]["split"]["validation"] = 0.1
     written["optimizer"]["nesterov"] = False
-    assert parsing.digest(arm_of(written), {}) == parsing.digest(arm_of(TABLES), {})
+    assert digest_of(arm_of(written), {}) == digest_of(arm_of(TABLES), {})
 
 
 CHANGES: list[tuple[str, object]] = [
@@ -264,12 +268,12 @@ def test_digest_changes_with_every_value(key: str, value: object) -> None:
     for part in parents:
         table = table[part]
     table[last] = value
-    assert parsing.digest(arm_of(changed), {}) != parsing.digest(arm_of(TABLES), {})
+    assert digest_of(arm_of(changed), {}) != digest_of(arm_of(TABLES), {})
 
 
 def test_digest_changes_with_the_content_of_data_and_weights() -> None:
     arm = arm_of(TABLES)
-    digests = {parsing.digest(arm, content) for content in ({"data": "1"}, {"data": "2"}, {"data": "1", "weights": "3"})}
+    digests = {digest_of(arm, content) for content in ({"data": "1"}, {"data": "2"}, {"data": "1", "weights": "3"})}
     assert len(digests) == 3
 
 
@@ -278,7 +282,7 @@ def test_digest_leaves_out_where_data_and_weights_lie() -> None:
     here["data"]["options"]["path"], there["data"]["options"]["path"] = "here", "there"
     here["backbone"]["weights"], there["backbone"]["weights"] = "here.pth", "run:there"
     content = {"data": "1", "weights": "2"}
-    assert parsing.digest(arm_of(here), content) == parsing.digest(arm_of(there), content)
+    assert digest_of(arm_of(here), content) == digest_of(arm_of(there), content)
 
 
 # with plugins

@@ -10,7 +10,7 @@ from PIL import Image
 from tlkit import api
 from tlkit.plans import dataset_facts, resolve
 from tlkit.plans.plan import Plan
-from tlkit.recipe import parsing
+from tlkit.recipe.digest import digest_of
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
@@ -85,7 +85,7 @@ def test_recipe_is_valid_and_uses_all_that_it_says(path: Path) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_digest_of_every_arm_is_as_it_was(path: Path) -> None:
     _, resolved = resolve.load(path, SETTINGS.get(path.stem, ()), Places(recipe=path.parent))
-    assert {name: parsing.digest(arm.arm, {})[:12] for name, arm in resolved.items()} == DIGESTS[path.stem]
+    assert {name: digest_of(arm.arm, {})[:12] for name, arm in resolved.items()} == DIGESTS[path.stem]
 
 
 @pytest.mark.parametrize("stem", [path.stem for path in RECIPES])

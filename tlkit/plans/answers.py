@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from tlkit.errors import TlkitError, nearest
 from tlkit.plans.plan import Choice, DataFacts
 from tlkit.plans.resolve import Resolved
+from tlkit.recipe.losses import LossTable
 from tlkit.recipe.tables import HeadTable
-from tlkit.recipe.training import LossTable
 
 
 def problems(resolved: Resolved, facts: DataFacts) -> Iterator[TlkitError]:

@@ -16,8 +16,8 @@ from tlkit.errors import RecipeError, TlkitError
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import DataFiles
-from tlkit.recipe import parsing
-from tlkit.recipe.tables import Recipe
+from tlkit.recipe.digest import digest_of
+from tlkit.recipe.recipe import Recipe
 from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.sources import data_files, weight_files
@@ -92,7 +92,7 @@ def plan_jobs(
             content["weights"] = content_of((weights,))
             # One file may be named in ways that prepare images, name tensors or take the head differently.
             content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved)
-        digest = parsing.digest(resolved.arm, content)
+        digest = digest_of(resolved.arm, content)
         for seed in recipe.seeds:
             folder = run_folder.folder_of(runs, recipe=recipe.name, arm=resolved.name, seed=seed, digest=digest)
             jobs.append(Job(resolved, seed, found, weights, digest, folder, places.recipe.resolve(), content["data"], also))

@@ -15,11 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 from tlkit.errors import RunFolderError
 from tlkit.plugin import Convention, Task
 from tlkit.recipe.maps import AUX, HEAD
-from tlkit.recipe.tables import Arm
-from tlkit.recipe.training import Learns
+from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan
 
 FORMAT = 2
+
+# How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
+Learns = Literal["steps", "solved", "nothing"]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from pydantic import BaseModel
 
 from tlkit.errors import Interim, RecipeError, TlkitError
 from tlkit.plans import preprocessing, solved_heads
+from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
 from tlkit.plugin.registry import Plugin
 from tlkit.recipe import maps, parsing
 from tlkit.recipe.messages import dotted
-from tlkit.recipe.tables import UNKNOWN, Arm, Rate, Recipe
-from tlkit.recipe.training import Learns, OneCycle
+from tlkit.recipe.recipe import UNKNOWN, Arm, Recipe
+from tlkit.recipe.schedules import OneCycle
+from tlkit.recipe.tables import Rate
 from tlkit.record import run_folder
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places

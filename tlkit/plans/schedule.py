@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tlkit.recipe.training import Constant, Cosine, OneCycle, Step
+from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
 
 Schedule = Constant | Step | Cosine | OneCycle
 

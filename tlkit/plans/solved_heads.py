@@ -9,9 +9,12 @@ from collections.abc import Iterator
 
 from tlkit.errors import TlkitError, nearest
 from tlkit.plugin import Backbone, Head
+from tlkit.recipe.losses import LossTable
 from tlkit.recipe.messages import dotted
-from tlkit.recipe.tables import Arm, HeadTable
-from tlkit.recipe.training import AdamW, Constant, LossTable, OneCycle
+from tlkit.recipe.optimizers import AdamW
+from tlkit.recipe.recipe import Arm
+from tlkit.recipe.schedules import Constant, OneCycle
+from tlkit.recipe.tables import HeadTable
 
 _ONCE = Constant(name="constant", epochs=1)
 

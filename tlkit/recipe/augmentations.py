@@ -8,13 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
-
-class _Named(BaseModel):
-    """A table as strict as every other of the recipe."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+from tlkit.recipe.table import Table
 
 
 def _ascend(pair: tuple[float, float]) -> tuple[float, float]:
@@ -30,7 +26,7 @@ Ratios = Annotated[tuple[_Ratio, _Ratio], Field(strict=False), AfterValidator(_a
 Chance = Annotated[float, Field(ge=0, le=1)]
 
 
-class RandomCrop(_Named):
+class RandomCrop(Table):
     """A window of the input's size out of a picture 256/224 as large; every place equally likely.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, section 4.1.
@@ -39,7 +35,7 @@ class RandomCrop(_Named):
     name: Literal["random_crop"]
 
 
-class RandomResizedCrop(_Named):
+class RandomResizedCrop(Table):
     """A window of random area and shape, resized to the input's size.
 
     Source: Szegedy et al. 2014, arXiv:1409.4842, section 6; defaults of torchvision.transforms.RandomResizedCrop.
@@ -50,7 +46,7 @@ class RandomResizedCrop(_Named):
     ratio: Ratios = Field(default=(3 / 4, 4 / 3), description="smallest and largest width / height of the window")
 
 
-class HFlip(_Named):
+class HFlip(Table):
     """Left and right exchanged.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, section 4.1.
@@ -60,7 +56,7 @@ class HFlip(_Named):
     p: Chance = Field(default=0.5, description="part of the images that are flipped")
 
 
-class ColorJitter(_Named):
+class ColorJitter(Table):
     """Brightness, contrast, saturation and hue, each by a random amount and in random order.
 
     Source: Howard 2013, arXiv:1312.5402, for the first three. Amounts as in the code of MoCo v2, Chen et al. 2020,
@@ -74,7 +70,7 @@ class ColorJitter(_Named):
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(default=0.1, description="h: a turn from -h to h of the colour circle")
 
 
-class RandomErasing(_Named):
+class RandomErasing(Table):
     """A window of random area and shape filled with noise.
 
     Source: Zhong et al. 2017, arXiv:1708.04896, algorithm 1, filled as its RE-R; scale and ratio of
@@ -89,7 +85,7 @@ class RandomErasing(_Named):
     ratio: Ratios = Field(default=(0.3, 3.3), description="smallest and largest width / height of the window")
 
 
-class Mixup(_Named):
+class Mixup(Table):
     """Each image and its label blended with another's.
 
     Source: Zhang et al. 2017, arXiv:1710.09412, section 2; it has alpha 0.1 to 0.4 for ImageNet (section 3.1), torchvision's
@@ -100,7 +96,7 @@ class Mixup(_Named):
     alpha: float = Field(default=0.2, gt=0, le=100, description="the image's own share is drawn from Beta(alpha, alpha)")
 
 
-class Cutmix(_Named):
+class Cutmix(Table):
     """A window of each image replaced with another's, the label by area.
 
     Source: Yun et al. 2019, arXiv:1905.04899, section 3.1, where alpha is 1.
@@ -110,7 +106,7 @@ class Cutmix(_Named):
     alpha: float = Field(default=1.0, gt=0, le=100, description="the image's own share is drawn from Beta(alpha, alpha)")
 
 
-class RandAugment(_Named):
+class RandAugment(Table):
     """Operations drawn for each image from a list of 14, all of one strength.
 
     Source: Cubuk et al. 2019, arXiv:1909.13719, section 3, with N = 2 and M = 9 as there for ResNet-50; operations and

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tlkit.recipe.tables import LONGEST, NAME, Arm, Header
+from tlkit.recipe.recipe import Arm, Header
+from tlkit.recipe.tables import LONGEST, NAME
 
 
 def text() -> str:

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from tlkit.errors import nearest
 from tlkit.recipe import augmentations
-from tlkit.recipe.tables import MAPS, Arm, Header
+from tlkit.recipe.recipe import MAPS, Arm, Header
 
 NAMING = "letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder"
 Said = tuple[str, tuple[str, ...]]  # a place, and a problem with its hints

@@ -6,12 +6,9 @@ The rule: a problem is reported where the person wrote it, once, however many ar
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +16,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tlkit.errors import Interim, RecipeError, TlkitError, nearest
-from tlkit.recipe import defaults
+from tlkit.recipe.merging import merge, names_first, set_
 from tlkit.recipe.messages import NAMING, Said, dotted, errors, place, said, say, shown, words
-from tlkit.recipe.tables import FORMAT, LONGEST, MAPS, NAME, ONLY_ARM, UNKNOWN, Arm, Header, Recipe
+from tlkit.recipe.recipe import FORMAT, MAPS, ONLY_ARM, UNKNOWN, Arm, Header, Recipe
+from tlkit.recipe.settings import Setting, parse_setting, read_toml
+from tlkit.recipe.tables import LONGEST, NAME
 
 _HEADER = tuple(Header.model_fields)
 _TOP = (*_HEADER, "arms")  # keys of a recipe that no arm has
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One --set: a dotted key as its parts, and a value."""
-
-    path: tuple[str, ...]
-    value: Any
 
 
 def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
@@ -56,7 +47,7 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise TlkitError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     try:
-        tables = _toml(text)
+        tables = read_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise TlkitError(f"{path}: is not TOML: {error}") from error
     return build(tables, where=str(path), settings=[parse_setting(setting) for setting in settings])
@@ -77,7 +68,7 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
     problems = _Problems(where)
     overrides = _overrides(base.pop("arms", {}), problems)
     header = {key: base.pop(key) for key in _HEADER if key in base}
-    arms = {name: _merge(base, arm) for name, arm in overrides.items()} or {ONLY_ARM: base}
+    arms = {name: merge(base, arm) for name, arm in overrides.items()} or {ONLY_ARM: base}
     written = {"": said(Header, header) | said(Arm, base)}
     written |= {f"{dotted('arms', name)}.": said(Arm, arm) for name, arm in arms.items()}
     _apply(settings, header, arms, problems)
@@ -119,68 +110,6 @@ def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: 
     if found:
         raise RecipeError(found)
     return model.model_validate(dict(values))
-
-
-def digest(arm: Arm, content: Mapping[str, str]) -> str:
-    """Return the sha256, in hex, of what determines a run.
-
-    It covers what differs from the defaults in `tlkit.recipe.defaults`, and the content of data and weights. Paths are left out.
-
-    Args:
-        arm: With its plugin options' defaults filled.
-        content: sha256 per thing that the arm names: its data, its weights.
-    """
-    tables = arm.model_dump(mode="json")
-    for table in (tables["data"], *tables["also"].values()):
-        table["options"].pop("path", None)
-    told = defaults.differences(tables)
-    if "weights" in content:
-        del told["backbone"]["weights"]  # a file or a run: its content counts, not where it lies
-    whole = {"version": defaults.VERSION, "arm": told, "content": dict(content)}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def parse_setting(text: str) -> Setting:
-    """Read "key.path=value"; a value that is not TOML is taken as a string.
-
-    Raises:
-        TlkitError: there is no key or no "=".
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise TlkitError(f"--set {text}: is not key=value.", "for instance --set schedule.epochs=2")
-    path = _path(key)
-    if not path:
-        raise TlkitError(f"--set {text}: {key!r} is not a key.", "quote a module path: 'freeze.\"layer4.0\"=true'")
-    try:
-        return Setting(path, _toml(f"value = {value}")["value"])
-    except tomllib.TOMLDecodeError:
-        return Setting(path, value.strip())
-
-
-def _toml(text: str) -> dict[str, Any]:
-    """Read TOML; what the library raises besides its own error is one too."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        raise
-    except RecursionError:
-        raise tomllib.TOMLDecodeError("tables or arrays are nested too deeply") from None
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise tomllib.TOMLDecodeError(str(error).partition(";")[0]) from None
-
-
-def _path(key: str) -> tuple[str, ...]:
-    """Return a dotted key's parts; nothing where it is no key."""
-    try:
-        nested: Any = _toml(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
-        return ()
-    path = []
-    while isinstance(nested, dict) and nested:
-        part, nested = next(iter(nested.items()))
-        path.append(part)
-    return tuple(path)
 
 
 class _Problems:
@@ -263,21 +192,9 @@ def _drop(tables: dict[str, Any], at: Sequence[str]) -> None:
     here.pop(at[-1], None)
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any], *, top: bool = True) -> dict[str, Any]:
-    """Rule 7: an arm's maps replace, its other tables merge key by key."""
-    merged = copy.deepcopy(dict(base))
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and not (top and key in MAPS):
-            merged[key] = _merge(old, value, top=False)
-        else:
-            merged[key] = copy.deepcopy(value)
-    return merged
-
-
 def _apply(settings: Sequence[Setting], header: dict[str, Any], arms: dict[str, dict[str, Any]], problems: _Problems) -> None:
     """Apply --set in order."""
-    for setting in settings:
+    for setting in names_first(settings):
         path, targets = setting.path, list(arms.values())
         if path[0] == "arms":
             at = f"--set {dotted(*path)}"
@@ -291,15 +208,4 @@ def _apply(settings: Sequence[Setting], header: dict[str, Any], arms: dict[str, 
         elif path[0] in _HEADER:
             targets = [header]
         for target in targets:
-            _put(target, path, setting.value)
-
-
-def _put(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    nested = value
-    for part in reversed(path[1:]):
-        nested = {part: nested}
-    deep = len(path) > 1
-    if deep and path[0] in MAPS and isinstance(tables.get(path[0], {}), dict):
-        tables[path[0]] = {**tables.get(path[0], {}), path[1]: nested[path[1]]}
-    else:
-        tables.update(_merge(tables, {path[0]: nested}))
+            set_(target, path, setting.value)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from tlkit.plugin.options import Options
 
 LARGEST = 1e38  # of a learning rate or weight decay: float32, which they become, ends at 3.4e38
 
 
-class Table(BaseModel):
-    """A table of the recipe: unknown keys, NaN and silent conversions are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+class Table(Options):
+    """A table of a recipe, as strict as a plugin's options."""

@@ -27,7 +27,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.network import weights
 from tlkit.plans import plan as plans
 from tlkit.plans.jobs import Job, is_done, is_kept
-from tlkit.recipe.tables import FORMAT, arm_toml
+from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult

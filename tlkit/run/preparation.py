@@ -27,7 +27,7 @@ from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images
 from tlkit.recipe import augmentations
-from tlkit.recipe.tables import FORMAT
+from tlkit.recipe.recipe import FORMAT
 from tlkit.record.formats import Kept, Measurements
 from tlkit.sources.splits import Chosen
 from tlkit.store import cache, measurements

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tlkit.network.network import Network
 from tlkit.plans.plan import GroupPlan, Plan
-from tlkit.recipe.training import AdamW
+from tlkit.recipe.optimizers import AdamW
 
 _PREFIX = "optimizer/"
 

@@ -1,0 +1,84 @@
+"""Merge an arm's tables, and `--set`, into the recipe's own tables.
+
+The rule: [freeze] and [lr_groups] are replaced whole; a table whose keys depend on its `name` (or `kind`) is replaced whole when
+another name is given; `{}` empties a table; all other tables merge key by key.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tlkit.recipe.recipe import MAPS, USUAL
+from tlkit.recipe.settings import Setting
+
+# The key of each table that says which other keys the table may have, and its value where it is not given.
+TAGS = {
+    "optimizer": ("name", USUAL["optimizer"]),
+    "schedule": ("name", USUAL["schedule"]),
+    "head": ("kind", "linear"),
+    "data": ("name", None),
+}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe's own tables with those of an arm merged into them.
+
+    Args:
+        base: The recipe's own tables.
+        over: The arm's tables.
+    """
+    merged = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        old = merged.get(key)
+        keep = isinstance(value, dict) and isinstance(old, dict) and key not in MAPS and not _another(key, old, value)
+        merged[key] = _merge_tables(old, value) if keep else copy.deepcopy(value)
+    return merged
+
+
+def set_(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Put one setting into an arm's complete tables; a key of the two maps is added to the map that is there.
+
+    Args:
+        tables: Changed in place.
+        path: The parts of the dotted key.
+        value: As TOML has it.
+    """
+    nested = value
+    for part in reversed(path[1:]):
+        nested = {part: nested}
+    if len(path) > 1 and path[0] in MAPS and isinstance(tables.get(path[0], {}), dict):
+        tables[path[0]] = {**tables.get(path[0], {}), path[1]: nested[path[1]]}
+    else:
+        tables.update(merge(tables, {path[0]: nested}))
+
+
+def names_first(settings: Iterable[Setting]) -> list[Setting]:
+    """Return settings with those first that name another optimizer, schedule, head or data set, which replace a table."""
+    return sorted(settings, key=lambda setting: not _is_name(setting.path))
+
+
+def _is_name(path: tuple[str, ...]) -> bool:
+    path = path[2:] if path[0] == "arms" else path
+    return len(path) == 2 and path[0] in TAGS and path[1] == TAGS[path[0]][0]
+
+
+def _another(table: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a table names another optimizer, schedule, head or data set than the one that it would be merged into."""
+    if table not in TAGS:
+        return False
+    tag, usual = TAGS[table]
+    return tag in new and new[tag] != old.get(tag, usual)
+
+
+def _merge_tables(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge key by key, at any depth; an empty table empties."""
+    if not new:
+        return {}
+    merged = copy.deepcopy(dict(old))
+    for key, value in new.items():
+        inner = merged.get(key)
+        both = isinstance(value, dict) and isinstance(inner, dict)
+        merged[key] = _merge_tables(inner, value) if both else copy.deepcopy(value)
+    return merged
