@@ -85,6 +85,14 @@ def test_a_buffer_that_is_not_saved_is_in_the_key() -> None:
     assert of(("scale", scaled(1.0))) != of(("scale", scaled(2.0)))
 
 
+def test_every_source_of_a_package_is_in_the_digest_of_our_code(lab: Path) -> None:
+    before = row_keys.code.__wrapped__("lab_net")
+    (lab / "lab_net/helper.py").write_text("slope = 2\n")
+    assert row_keys.code.__wrapped__("lab_net") != before
+    with pytest.raises(ModuleNotFoundError, match="lab_absent"):
+        row_keys.code.__wrapped__("lab_absent")
+
+
 SOURCES = {
     "lab_net/__init__.py": "",
     "lab_net/build.py": "from lab_net.helper import slope\n",

@@ -81,7 +81,7 @@ def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[st
         "trained": last.trained,
         "plugin": row_keys.plugin(registry.get(Backbone, tables.backbone.name).build),
         "code": row_keys.code(
-            "tlkit.network", *(f"tlkit.engine.{name}" for name in ("measure", "fold", "forms", "prefix", "step"))
+            "tlkit.network", "tlkit.compiler.timing", "tlkit.engine.formats", "tlkit.engine.prefix", "tlkit.engine.step"
         ),
         **row_keys.machine(device),
     }

@@ -98,7 +98,7 @@ def prefix(
         "form": str(plan.compute_format),
         "folded": plan.folded,
         "chunk": plan.chunk,
-        "code": code("tlkit.network", *(f"tlkit.engine.{name}" for name in ("fold", "forms", "prefix", "feed", "data"))),
+        "code": code("tlkit.network", "tlkit.engine.formats", "tlkit.engine.prefix", "tlkit.engine.images"),
         **machine(device),
     }
 
@@ -106,7 +106,7 @@ def prefix(
 def views(tables: Sequence[BaseModel], *, seed: int, side: int) -> Facts:
     """Return what determines the augmented views of an image, beside the image and its position in the data set."""
     written = json.dumps([table.model_dump(mode="json") for table in tables], sort_keys=True)
-    sources = code(*(f"tlkit.engine.{name}" for name in ("augment", "colour", "draws", "randaugment")))
+    sources = code("tlkit.engine.augment")
     return {"augment": written, "seed": seed, "side": side, "augment code": sources}
 
 
@@ -116,11 +116,18 @@ def _geometry(geometry: Geometry) -> Facts:
 
 @cache
 def code(*modules: str) -> str:
-    """Digest of the source of modules of ours, so that no other version's rows are read."""
+    """Digest of the source of modules and whole packages of ours, so that no other version's rows are read.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
     total = hashlib.sha256()
     for name in sorted(set(modules)):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        total.update(Path(file).read_bytes() if file else name.encode())
+        sources = tuple(_files(name))
+        if not sources:
+            raise ModuleNotFoundError(f"{name}: has no source to read")
+        for file in sources:
+            total.update(f"{name} {file.name}\0".encode() + file.read_bytes())
     return total.hexdigest()
 
 
