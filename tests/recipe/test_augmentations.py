@@ -111,8 +111,8 @@ LISTED = f"augmentations: {', '.join(NAMES)}"
         ("[[]]", ["data.augment.0: is [], but should be a name, or a table with a name."]),
         ("[{ alpha = 0.4 }]", ['data.augment.0: is {"alpha": 0.4}, and has no name.', LISTED]),
         ("[{ name = 3 }]", ["data.augment.0: there is no augmentation 3."]),
-        ('"hflip"', ['data.augment: is "hflip", but should be a valid list.', "in this order"]),
-        ('{ name = "hflip" }', ['data.augment: is {"name": "hflip"}, but should be a valid list.']),
+        ('"hflip"', ['data.augment: is "hflip", but should be a list.', 'augment = ["hflip"]', "in this order"]),
+        ('{ name = "hflip" }', ['data.augment: is {"name": "hflip"}, but should be a list.']),
         ('[{ name = "mixup", alfa = 1 }]', ["data.augment.0.alfa: there is no such key.", "keys: name, alpha", '"alpha"?']),
         ('[{ name = "random_crop", p = 1 }]', ["data.augment.0.p: there is no such key.", "keys: name"]),
         (

@@ -142,15 +142,17 @@ def test_right_maps_have_no_problem() -> None:
     assert said({"stem": True}, {"features": 1.0, "layer1": 1.0, "head": 1.0}) == []
 
 
-def test_every_stage_that_trains_without_a_rate_is_said_with_its_tensors() -> None:
-    found = said({"features": Until(epochs=1)}, {"layer1.0": 1.0, "head": 1.0})
-    assert [each.partition("\n")[0] for each in found] == [
-        "lr_groups: stem trains but has no rate (3 tensors).",
-        "lr_groups: features trains but has no rate (3 tensors).",
-        "lr_groups: layer1 trains but has no rate (2 tensors).",
-    ]
-    assert "lr_groups.layer1 = 1e-3" in found[2]
-    assert "freeze.layer1 = true" in found[2]
+def test_stages_that_train_without_a_rate_are_said_once_with_their_tensors() -> None:
+    (found,) = said({"features": Until(epochs=1)}, {"layer1.0": 1.0, "head": 1.0})
+    assert found.partition("\n")[0] == "lr_groups: stem, features, layer1 train but have no rate (8 tensors)."
+    assert "lr_groups.backbone = 1e-3" in found
+    assert "freeze.stem = true, freeze.features = true, freeze.layer1 = true" in found
+
+
+def test_keys_of_another_backbones_stages_are_said_once() -> None:
+    (found,) = said({"layer7": True}, {"layer9": 1.0, "fc": 1.0, "backbone": 1.0, "head": 1.0})
+    assert found.startswith("freeze.layer7, lr_groups.layer9, lr_groups.fc: net has no stages of these names.")
+    assert "stages: stem, features, layer1" in found
 
 
 def test_backbone_without_any_rate_is_said_once() -> None:
@@ -234,7 +236,16 @@ def verdicts(
     stages = tuple(backbone.stages)
     divided = divide(parameters, stages, freeze, rates, epochs=EPOCHS)
     found = maps.problems(divided, stages=stages, freeze=freeze, rates=rates, backbone="net", tensors=real)
-    return {each.problem.partition(" (")[0].rstrip(".") for each in found}
+    lines = {each.problem.partition(" (")[0].rstrip(".") for each in found}
+    return {one for line in lines for one in _each_part(line)}
+
+
+def _each_part(line: str) -> list[str]:
+    """A line that names several stages without a rate as one line for each."""
+    several = line.removesuffix(" train but have no rate")
+    if several == line:
+        return [line]
+    return [f"lr_groups: {part} trains but has no rate" for part in several.removeprefix("lr_groups: ").split(", ")]
 
 
 def real_parameters(name: str) -> tuple[Backbone, list[Parameter]]:

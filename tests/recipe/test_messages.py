@@ -73,7 +73,7 @@ def load(path: Path, text: str, *settings: str) -> list[str]:
         ("seeds = [1, 1]", ["seeds: names one twice: [1, 1]"]),
         ("seeds = [true]", ["seeds.0: is true, but should be a valid integer"]),
         ("seeds = [-1]", ["seeds.0: is -1, but should be greater than or equal to 0"]),
-        ("seeds = 1", ["seeds: is 1, but should be a valid list"]),
+        ("seeds = 1", ["seeds: is 1, but should be a list", "for instance seeds = [1]"]),
         ("arms = 3", ["arms: is 3, but should be a table", "[arms.NAME]"]),
         ("[arms]\na = 3", ["arms.a: is 3, but should be a table"]),
         ("[arms.'a/b']", ['arms."a/b": is not a name for an arm', "it names a folder"]),
@@ -112,7 +112,11 @@ def test_wrong_table_is_said_in_words(table: str, words: list[str]) -> None:
         ('"synthetic"', '"synthetic", batch_size = "all"', ['data.batch_size: is "all"', 'images per step, or "auto"']),
         ('"synthetic"', '"synthetic", batch_size = 1.5', ["data.batch_size: is 1.5, but should be a valid integer"]),
         ('"synthetic"', '"synthetic", augment = ["flip"]', ["data.augment.0", '"hflip"', 'did you mean "hflip"?']),
-        ('"synthetic"', '"synthetic", augment = "hflip"', ['data.augment: is "hflip", but should be a valid list']),
+        (
+            '"synthetic"',
+            '"synthetic", augment = "hflip"',
+            ['data.augment: is "hflip", but should be a list', 'augment = ["hflip"]'],
+        ),
         ('"synthetic"', '"synthetic", on_corrupt = "skp"', ["data.on_corrupt", '"error", "skip"', 'did you mean "skip"?']),
         ('"synthetic"', '"synthetic", split = { train = 1, train_per_class = 1 }', ["data.split: train and train_per_class"]),
         ('"synthetic"', '"synthetic", split = { validation = 1.0 }', ["data.split.validation: is 1.0"]),
@@ -393,3 +397,33 @@ def test_whatever_a_set_says_the_error_is_a_message(text: str) -> None:
     except TlkitError as error:
         outcome = str(error).startswith("--set")
     assert outcome
+
+
+@pytest.mark.parametrize(
+    ("table", "wanted"),
+    [
+        (
+            "[optimizer]\nname = 'sgd'\nlr = 0.1",
+            ["optimizer.lr: there is no such key", "rates stand in lr_groups: lr_groups.head = 1e-3"],
+        ),
+        ("[schedule]\nname = 'cosine'\nlr = 0.1", ["schedule.lr: there is no such key", "rates stand in lr_groups"]),
+        ("[trainer]\nx = 1", ["trainer: there is no such key", "keys: format"]),
+        ("[dataset]\nname = 'x'", ["dataset: there is no such key", "[data] name"]),
+        ("[loss]\noversample = true", ["loss.oversample: there is no such key", 'loss.class_weights = "balanced"']),
+        ("[lr_scheduler]\nname = 'cosine'", ["lr_scheduler: there is no such key", "[schedule]"]),
+        ("[optimizer]\nname = 'adamw'\ngradient_clip_val = 1.0", ["optimizer.clip_norm = 1.0"]),
+    ],
+)
+def test_key_that_is_called_otherwise_elsewhere_is_answered_with_the_line_to_write(
+    toy_recipe: Path, table: str, wanted: list[str]
+) -> None:
+    toy_recipe.write_text(toy_recipe.read_text().replace('[schedule]\nname = "cosine"\nepochs = 2\n', "") + "\n" + table + "\n")
+    with pytest.raises(RecipeError) as caught:
+        parsing.read(toy_recipe)
+    assert all(words in str(caught.value) for words in wanted), str(caught.value)
+
+
+def test_augmentation_that_is_no_list_is_shown_as_one_with_the_nearest_name(toy_recipe: Path) -> None:
+    with pytest.raises(RecipeError, match=r'data\.augment: is "flip", but should be a list') as caught:
+        parsing.read(toy_recipe, ["data.augment='flip'"])
+    assert 'for instance augment = ["hflip"]' in str(caught.value) or 'augment = ["vflip"]' in str(caught.value)

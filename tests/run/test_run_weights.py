@@ -204,3 +204,14 @@ def test_run_of_another_backbone_is_an_error_that_names_both(toy_recipe: Path, t
     assert "missing: block1.0.weight" in str(error.value)
     assert "surplus: layer1.weight" in str(error.value)
     assert not (toy_recipe.parent / "runs").exists()
+
+
+def test_recipe_that_begins_with_its_own_runs_is_refused(toy_recipe: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    done = api.apply(toy_recipe, ["schedule.epochs=1"], runs=runs)
+    with pytest.raises(TlkitError, match="this recipe's own runs") as caught:
+        api.apply(toy_recipe, [f"backbone.weights=run:{done.folder}"], runs=runs)
+    assert 'another name than "toy"' in str(caught.value)
+    (run,) = done.folder.glob("main-*")
+    again = api.apply(toy_recipe, [f"backbone.weights=run:{run}", "schedule.epochs=1"], runs=runs)
+    assert not again.failures

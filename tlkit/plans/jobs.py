@@ -21,7 +21,7 @@ from tlkit.recipe.recipe import Recipe
 from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.sources import data_files, weight_files
-from tlkit.sources.places import Places
+from tlkit.sources.places import Places, relative
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def plan_jobs(
     content_of = cache(partial(files.content, again=again, notify=places.notify))  # arms share files
     for resolved in arms.values():
         try:
+            _refuse_own_run(resolved, places, runs=runs)
             found, weights, also = _find(resolved, places)
         except RecipeError as error:
             problems |= {str(problem): problem for problem in error.problems}
@@ -99,6 +100,24 @@ def plan_jobs(
     if problems:
         raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
     return tuple(jobs)
+
+
+def _refuse_own_run(resolved: Resolved, places: Places, *, runs: Path) -> None:
+    """Refuse an arm that begins with the best run of its own recipe: each run would change which one that is."""
+    value = resolved.arm.backbone.weights
+    if not value.startswith(weight_files.RUN):
+        return
+    source = relative(value.removeprefix(weight_files.RUN), places)
+    if source.resolve() == (runs / resolved.recipe).resolve():
+        raise RecipeError(
+            [
+                TlkitError(
+                    f"backbone.weights: {value} is where this recipe's own runs are kept, so it would begin with itself.",
+                    "name one run's folder, which does not change: run:RUNS/RECIPE/ARM-sSEED-DIGEST",
+                    f'or give this recipe another name than "{resolved.recipe}"',
+                )
+            ]
+        )
 
 
 def known_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, runs: Path) -> tuple[Job, ...]:

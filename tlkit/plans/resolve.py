@@ -24,6 +24,9 @@ from tlkit.record import run_folder
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
 
+# The ImageNet weights of any backbone that offers some, whatever it calls them.
+IMAGENET_WEIGHTS = "imagenet"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -177,8 +180,10 @@ class _Resolver:
     problems: list[TlkitError] = dataclasses.field(default_factory=list)
 
     def run(self) -> Resolved | list[TlkitError]:
+        backbone = self._plugin(Backbone, self.arm.backbone.name, "backbone.name")
+        if backbone is not None:
+            self.arm = _with_usual_weights(self.arm, backbone)
         arm = self.arm
-        backbone = self._plugin(Backbone, arm.backbone.name, "backbone.name")
         dataset = self._plugin(Dataset, arm.data.name, "data.name")
         head = self._plugin(Head, arm.head.kind, "head.kind")
         options: dict[str, BaseModel | None] = {}
@@ -261,6 +266,16 @@ class _Resolver:
             self.problems.append(error)
             return None
         return backbone.weights[value].input if value in backbone.weights else backbone.input
+
+
+def _with_usual_weights(arm: Arm, backbone: Backbone) -> Arm:
+    """Return an arm whose weights are "imagenet" with the name that its backbone's first ImageNet weights have."""
+    if arm.backbone.weights != IMAGENET_WEIGHTS or IMAGENET_WEIGHTS in backbone.weights:
+        return arm
+    usual = next((name for name in backbone.weights if name.startswith(IMAGENET_WEIGHTS)), None)
+    if usual is None:
+        return arm
+    return arm.model_copy(update={"backbone": arm.backbone.model_copy(update={"weights": usual})})
 
 
 def _unweighed(kind: str) -> TlkitError:

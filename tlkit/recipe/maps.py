@@ -138,16 +138,20 @@ def problems(
         tensors: Whether the partition's parameters are real ones, which may be counted in messages.
     """
     names = [owned.parameter for owned in partition.parameters]
-    found = []
+    found, unknown = [], []
     for table, keys in (("freeze", freeze), ("lr_groups", rates)):
         for key in keys:
             reached = list(dict.fromkeys(p.stage for p in names if matches(key, p, stages) is not None))
             if not reached:
-                found.append(_no_owner(table, key, names, stages, backbone))
+                unknown.append((table, key))
             elif len(reached) > 1 and key not in (BACKBONE, HEAD):
                 found.append(
                     TlkitError(f"{dotted(table, key)}: lies above several stages: {', '.join(reached)}.", "name the stages")
                 )
+    if len(unknown) > 2 and not any("." in key for _, key in unknown):
+        found.append(_other_stages(unknown, stages, backbone))
+    else:
+        found += [_no_owner(table, key, names, stages, backbone) for table, key in unknown]
     found += _without_rate(partition, stages, {*freeze, *rates}, tensors=tensors)
     if partition.parameters and all(owned.trains_from is None for owned in partition.parameters):
         found.append(
@@ -187,12 +191,23 @@ def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[st
     whole = all(key in (HEAD, AUX, BACKBONE) or _below(key, HEAD) for key in keys)
     if whole and len(stages) > 1 and missing.keys() >= set(stages):
         missing = {BACKBONE: sum(missing.pop(stage) for stage in stages), **missing}
-    found = []
-    for part, count in missing.items():
-        counted = f" ({count} tensors)" if tensors else ""
+    if not missing:
+        return []
+    counted = f" ({sum(missing.values())} tensors)" if tensors else ""
+    if len(missing) == 1:
+        (part,) = missing
         fix = f"give it one, lr_groups.{part} = 1e-3, or freeze it, freeze.{part} = true"
-        found.append(TlkitError(f"lr_groups: {part} trains but has no rate{counted}.", fix))
-    return found
+        return [TlkitError(f"lr_groups: {part} trains but has no rate{counted}.", fix)]
+    wide = [BACKBONE] * any(part not in (HEAD, AUX) for part in missing) + [part for part in missing if part in (HEAD, AUX)]
+    rates = " and ".join(f"lr_groups.{part} = 1e-3" for part in wide)
+    frozen = ", ".join(f"{dotted('freeze', part)} = true" for part in missing)
+    return [
+        TlkitError(
+            f"lr_groups: {', '.join(missing)} train but have no rate{counted}.",
+            f"give them one, {rates}",
+            f"or freeze them, {frozen}",
+        )
+    ]
 
 
 def _in_parts(stand_in: Parameter, keys: Iterable[str]) -> bool:
@@ -221,6 +236,16 @@ def _no_owner(table: str, key: str, names: Sequence[Parameter], stages: Sequence
     what = f"owns no parameter of {backbone}." if "." in key else f'{backbone} has no stage "{key}".'
     where = f"{dotted(table, key)}: {what}"
     return TlkitError(where, f"stages: {', '.join(stages)}", nearest(key, [*choices, *sorted(modules)]))
+
+
+def _other_stages(unknown: Sequence[tuple[str, str]], stages: Sequence[str], backbone: str) -> TlkitError:
+    """Say once that several keys are stages of another backbone."""
+    where = ", ".join(dotted(table, key) for table, key in unknown)
+    return TlkitError(
+        f"{where}: {backbone} has no stages of these names.",
+        f"stages: {', '.join(stages)}",
+        "the name backbone means all of them",
+    )
 
 
 def _unused(owned: Sequence[Owned], stages: Sequence[str], freeze: Freeze, rates: Rates, epochs: int) -> list[str]:

@@ -9,13 +9,14 @@ import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tlkit.errors import nearest
-from tlkit.recipe import augmentations
+from tlkit.recipe import augmentations, other_names
 from tlkit.recipe.recipe import MAPS, Arm, Header
 
 NAMING = "letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder"
@@ -84,6 +85,8 @@ def words(line: ErrorDetails, root: type[BaseModel], *, beside: Sequence[str] = 
         tags = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
         name = str(context["tag"])
         return (f"there is no {loc[0]} {shown(name)}.", f"{loc[0]}s: {', '.join(tags)}", nearest(name, tags))
+    if kind == "list_type":
+        return _no_list(loc, value, _meaning(loc, root))
     if kind == "literal_error":
         return _no_such_choice(value, str(context["expected"]), _meaning(loc, root))
     if kind == "string_pattern_mismatch" and root in (Arm, Header):
@@ -105,11 +108,23 @@ def said(root: type[BaseModel], tables: Mapping[str, Any]) -> set[Said]:
 
 def _no_such_key(loc: tuple[int | str, ...], root: type[BaseModel], beside: Sequence[str]) -> tuple[str, ...]:
     model = _model(loc[:-1], root)
+    if root in (Arm, Header) and (elsewhere := other_names.hint(loc)):
+        return ("there is no such key.", elsewhere)
     keys = [*(beside if len(loc) == 1 else ()), *(model.model_fields if model is not None else ())]
     quoted = ""
     if root is Arm and loc[0] in MAPS:
         quoted = f"a module path is one quoted key: {dotted(loc[0], f'{loc[1]}.{loc[-1]}')}"
     return ("there is no such key.", f"keys: {', '.join(keys)}", nearest(str(loc[-1]), keys), quoted)
+
+
+def _no_list(loc: tuple[int | str, ...], value: object, meaning: str) -> tuple[str, ...]:
+    """Say that a value stands where a list should, and show it as one."""
+    item = value
+    if loc == _AUGMENT and isinstance(value, str):
+        names = typing.get_args(augmentations.Name)
+        item = next(iter(get_close_matches(value, names, n=1, cutoff=0.5)), value)
+    example = f"{loc[-1]} = [{shown(item)}]" if not isinstance(value, dict) else f"{loc[-1]} = [{{ ... }}]"
+    return (f"is {shown(value)}, but should be a list.", f"for instance {example}", meaning)
 
 
 def _no_such_choice(value: object, expected: str, meaning: str) -> tuple[str, ...]:

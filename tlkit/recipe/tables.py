@@ -49,7 +49,9 @@ class BackboneTable(Table):
     """Which network, and what it starts from."""
 
     name: str = Field(min_length=1, description="a backbone that `tlkit list` shows")
-    weights: str = Field(description='a name the plugin offers, "none", a file, or "run:PATH" (an earlier run)')
+    weights: str = Field(
+        description='"imagenet", another name that `tlkit show BACKBONE` lists, "none" for random weights, a file, or "run:PATH" (an earlier run)'
+    )
     input: InputValue | None = Field(
         default=None, description="how pixels reach the network, where the weights do not say it or say something else"
     )
