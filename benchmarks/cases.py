@@ -139,7 +139,7 @@ def _small(case: Case, real: Plan, *, epochs: int, train: int, validation: int, 
     tables.pop("also")
     if isinstance(tables["loss"].get("class_weights"), dict):
         tables["loss"]["class_weights"] = "balanced"
-    side = _SIDES.get(tables["data"]["name"], real.image_size)
+    side = _SIDES.get(tables["data"]["name"], max(real.image_size))
     counts = {"classes": real.classes, "train": max(train + validation, real.classes), "test": test, "size": side}
     tables["data"] |= {"name": "synthetic", "options": counts, "split": {"validation": validation / (train + validation)}}
     return tomli_w.dumps({"format": 1, "name": f"bench-{case.name}", "seeds": [0]} | tables)

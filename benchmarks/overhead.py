@@ -111,7 +111,7 @@ def network(plan: Plan) -> Network:
 def batches_of(plan: Plan, *, steps: int, device: torch.device) -> Batches:
     """Return so many batches of noise."""
     generator = torch.Generator().manual_seed(0)
-    shape = (plan.batch_size, 3, plan.image_size, plan.image_size)
+    shape = (plan.batch_size, 3, *plan.image_size)
     made = []
     for _ in range(steps):
         labels = torch.randint(plan.classes, (plan.batch_size,), generator=generator)

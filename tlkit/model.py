@@ -51,7 +51,7 @@ class Model:
         head: A head's name, or the recipe's table [head].
         input: How pixels reach the network, where the weights do not say it: "torch", "caffe", or the recipe's table.
         classes: Length of the output.
-        image_size: Side of the input, pixels; the backbone's usual size where not given.
+        image_size: Side of the input, pixels, or (height, width); the backbone's usual size where not given.
         seed: Of random weights, data order and augmentation.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
@@ -61,7 +61,8 @@ class Model:
     """
 
     def __init__(
-        self, backbone: str, *, weights: str = "none", head: str | Mapping[str, Any] = "linear", classes: int, image_size: int | None = None,
+        self, backbone: str, *, weights: str = "none", head: str | Mapping[str, Any] = "linear", classes: int,
+        image_size: int | Sequence[int] | None = None,
         input: str | Mapping[str, Any] | None = None,  # as in the recipe
         seed: int = 0, device: str = "auto", offline: bool = False,
     ) -> None:  # fmt: skip
@@ -74,7 +75,7 @@ class Model:
         if input is not None:
             self._tables["backbone"]["input"] = _plain(input) if isinstance(input, Mapping) else input
         self._tables["head"] = _plain(head) if isinstance(head, Mapping) else {"kind": head}
-        self._tables["data"] = {"name": "synthetic"} | ({"image_size": image_size} if image_size is not None else {})
+        self._tables["data"] = {"name": "synthetic"} | ({"image_size": _plain(image_size)} if image_size is not None else {})
         self._compiled = False
         self._names: tuple[str, ...] = ()
         self._network = self._build().to(self._device)
@@ -202,7 +203,9 @@ class Model:
         images, _ = self._images(resolved, places)
         if "test" not in images.splits:
             raise TlkitError(f"Model.evaluate: {data} has no test images.")
-        pictures = Library(images).pictures("test", decode.still(resolved.image_size, resolved.convention))
+        pictures = Library(images).pictures(
+            "test", decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+        )
         every = np.arange(len(images.splits["test"].labels))
         corrupt = pictures.prepare(every, progress=lambda done, total: None)
         if corrupt:
@@ -296,7 +299,8 @@ class Model:
     def _predictor(self) -> Predictor:
         resolved = self._known()
         names = self._names or tuple(map(str, range(self.classes)))
-        return Predictor(self._network, names, resolved.convention, resolved.image_size, 32, self._device)
+        geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+        return Predictor(self._network, names, resolved.convention, geometry, 32, self._device)
 
 
 def _enough(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+Size = tuple[int, int]  # height and width of a picture, pixels
+
+
+def pixels(size: Size) -> str:
+    """Return a picture's size in words: "224 px" of a square, else height x width, "160x320 px"."""
+    height, width = size
+    return f"{height} px" if height == width else f"{height}x{width} px"
+
 
 def images(count: int) -> str:
     """Return a number of images in words."""

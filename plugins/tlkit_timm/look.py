@@ -62,6 +62,7 @@ def backbone(name: str) -> Backbone:
     except Exception as error:  # whatever a model's code raises
         raise PluginError(f"timm:{name}: cannot be built: {reason(error)}.") from error
     features, minimum = _sizes(name, made, sides[0])
+    fixed = minimum == sides[0] and not _takes(made, 2 * sides[0], 2 * sides[0])
     millions = sum(parameter.numel() for stage in made.stages.values() for parameter in stage.parameters()) / 1e6
     return Backbone(
         build=f"tlkit_timm.build:{name}",
@@ -73,6 +74,7 @@ def backbone(name: str) -> Backbone:
         weights=_weights(name, config),
         image_size=sides[0],
         minimum_size=minimum,
+        fixed_size=fixed,
         summary=f"timm's {kind}, {millions:.1f} million parameters before the classifier",
         beyond=made.left_out,
         cut=_told(kind, inside=made.inside),

@@ -68,7 +68,7 @@ def test_tlkit_trains_on_all_of_train_and_evaluates_all_of_val(tmp_path: Path) -
     path.write_text(tomli_w.dumps(tlkit_.recipe(given)))
     plan = tlkit.plan(path)["main"]
     assert (plan.images.train, plan.images.validation, plan.images.test) == (6, 0, 4)
-    assert (plan.image_size, plan.batch_size, plan.epochs) == (224, 32, 1)
+    assert (plan.image_size, plan.batch_size, plan.epochs) == ((224, 224), 32, 1)
 
 
 @pytest.mark.parametrize("network", ["resnet18", "efficientnet_lite0"])
@@ -101,11 +101,13 @@ def test_the_pixels_are_tlkits(tmp_path: Path, resize: str) -> None:
     from tlkit.engine.images import decode
     from tlkit.engine.images.parts import normalise
     from tlkit.plugin import Convention
+    from tlkit.recipe.tables import DataTable
 
     given = spec(tmp_path, resize=resize)
     convention = Convention(mean=(0.5,) * 3, std=(0.5,) * 3, resize=resize, crop=224 / 256)
     (file, *_) = sorted(Path(given.images).glob("train/*/*"))
-    pixels = decode.fit(decode.decode(file), decode.still(224, convention)).copy()  # torch takes writable arrays only
+    geometry = decode.evaluation_geometry((224, 224), convention, DataTable(name="any"))
+    pixels = decode.picture(file, geometry).copy()  # torch takes writable arrays only
     ours = normalise(torch.from_numpy(pixels)[None], convention)[0]
     with Image.open(file) as picture:
         theirs = contract.transform(given, train=False)(picture)

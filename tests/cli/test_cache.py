@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def filled(folder: Path) -> Path:
     """Three rows of 1000 bytes and one of 4, remembered hashes, and a measurement."""
-    keep(Kind.PICTURES, rows=3, shape=(1000,), side=224, weights=DIGEST)
+    keep(Kind.PICTURES, rows=3, shape=(1000,), size="224 px", weights=DIGEST)
     keep(Kind.FEATURES, rows=1, shape=(4,), backbone="resnet18 [layer2]")
     for index in folder.glob("pictures/*/*.index"):
         os.utime(index, (at := datetime.datetime(2026, 3, 4, 5, 6, 7).timestamp(), at))
@@ -51,7 +51,7 @@ def test_table_says_what_lies_there_and_the_limit(filled: Path, run: Cli) -> Non
     assert (code, text) == (0, "")
     assert lines[0] == ["what", "made from", "rows", "size", "last used"]
     assert lines[1][:3] == ["features", "backbone resnet18 [layer2]", "1"]
-    assert lines[2][:3] == ["pictures", "weights 01234567, side 224", "3"]
+    assert lines[2][:3] == ["pictures", "weights 01234567, size 224 px", "3"]
     assert re.fullmatch(r"3\.[345]\d? KB", lines[2][3])
     assert lines[2][4] == "2026-03-04 05:06"
     assert re.fullmatch(rf"{re.escape(str(filled))}: 3\.\d\d? KB of at most 5 MB", lines[3][0])
@@ -66,7 +66,7 @@ def test_json_says_the_same_in_numbers(filled: Path, run: Cli) -> None:
     assert (record["format"], record["folder"], record["limit"]) == (1, str(filled), 5_000_000)
     new, old = record["entries"]
     assert (new["kind"], new["rows"], new["facts"]) == ("features", 1, {"backbone": "resnet18 [layer2]"})
-    assert (old["kind"], old["rows"], old["facts"]) == ("pictures", 3, {"side": 224, "weights": DIGEST})
+    assert (old["kind"], old["rows"], old["facts"]) == ("pictures", 3, {"size": "224 px", "weights": DIGEST})
     assert record["total"] == new["bytes"] + old["bytes"]
     assert set(record["others"]) == {"hashes.sqlite", "measured"}
 

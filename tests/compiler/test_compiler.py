@@ -83,7 +83,7 @@ def test_a_plan_round_trips_through_json(resnet_recipe: Path, toy_recipe: Path) 
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [(('"format": 2', '"format": 1'), "format"), (("{", "["), "plan of this version")]
+    ("change", "words"), [(('"format": 3', '"format": 2'), "format"), (("{", "["), "plan of this version")]
 )
 def test_another_versions_plan_is_named(toy_recipe: Path, change: tuple[str, str], words: str) -> None:
     text = plans.to_json(plan(toy_recipe)).replace(*change)

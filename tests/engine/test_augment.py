@@ -29,9 +29,10 @@ def pictures(count: int, side: int) -> torch.Tensor:
     return x
 
 
-def noisy(count: int, side: int) -> torch.Tensor:
-    """(count, side, side, 3) uint8 of every value, each picture another."""
-    return torch.from_numpy(np.random.default_rng(side).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
+def noisy(count: int, height: int, width: int | None = None) -> torch.Tensor:
+    """(count, height, width, 3) uint8 of every value, each picture another; square where one side is given."""
+    shape = (count, height, width or height, 3)
+    return torch.from_numpy(np.random.default_rng(height).integers(0, 256, shape, dtype=np.uint8))
 
 
 def splitmix64(seed: int, *counters: int) -> float:
@@ -106,7 +107,7 @@ def test_draws_are_uniform_without_repeats() -> None:
 
 def test_a_crop_is_a_window_of_its_picture_and_every_offset_is_drawn() -> None:
     x = pictures(400, 12)
-    cropped = augment(x, augmentations.read(["random_crop"]), side=9, seed=0, epoch=0, images=np.arange(400))
+    cropped = augment(x, augmentations.read(["random_crop"]), size=(9, 9), seed=0, epoch=0, images=np.arange(400))
     assert cropped.shape == (400, 9, 9, 3)
     assert cropped.dtype == torch.uint8
     top, left = cropped[:, 0, 0, 0].long(), cropped[:, 0, 0, 1].long()
@@ -117,7 +118,7 @@ def test_a_crop_is_a_window_of_its_picture_and_every_offset_is_drawn() -> None:
 
 def test_a_flip_mirrors_about_half_of_the_pictures_and_leaves_the_others() -> None:
     x = pictures(400, 6)
-    flipped = augment(x, augmentations.read(["hflip"]), side=6, seed=3, epoch=1, images=np.arange(400))
+    flipped = augment(x, augmentations.read(["hflip"]), size=(6, 6), seed=3, epoch=1, images=np.arange(400))
     mirrored = torch.tensor([torch.equal(flipped[index], x[index].flip(1)) for index in range(400)])
     untouched = torch.tensor([torch.equal(flipped[index], x[index]) for index in range(400)])
     assert (mirrored ^ untouched).all()
@@ -127,7 +128,7 @@ def test_a_flip_mirrors_about_half_of_the_pictures_and_leaves_the_others() -> No
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_crops_and_flips_are_those_of_the_first_versions_draws(epoch: int) -> None:
     x, images = pictures(60, 12), np.arange(60)
-    changed = augment(x, augmentations.read(["random_crop", "hflip"]), side=9, seed=8, epoch=epoch, images=images)
+    changed = augment(x, augmentations.read(["random_crop", "hflip"]), size=(9, 9), seed=8, epoch=epoch, images=images)
     for image in range(60):
         top, left, flip = (splitmix64(8, epoch, image, draw) for draw in range(3))
         window = x[image, int(top * 4) : int(top * 4) + 9, int(left * 4) : int(left * 4) + 9]
@@ -138,7 +139,7 @@ def test_a_flip_has_its_own_chance() -> None:
     x = pictures(1, 2).expand(20_000, -1, -1, -1)
     for p in (0.0, 0.1, 1.0):
         (table,) = augmentations.read([{"name": "hflip", "p": p}])
-        flipped = (augment(x, [table], side=2, seed=3, epoch=1, images=MANY)[:, 0, 0, 1] == 1).float().mean()
+        flipped = (augment(x, [table], size=(2, 2), seed=3, epoch=1, images=MANY)[:, 0, 0, 1] == 1).float().mean()
         assert abs(float(flipped) - p) <= 5 * (p * (1 - p) / 20_000) ** 0.5
 
 
@@ -163,28 +164,28 @@ def test_each_holds_every_augmentation() -> None:
 @settings(deadline=None, max_examples=60)
 @given(
     items=st.lists(st.sampled_from(EACH), max_size=3, unique_by=lambda item: item["name"]),
-    side=st.sampled_from([8, 13]),
+    shape=st.sampled_from([(8, 8), (13, 13), (9, 14), (12, 5)]),
     seed=st.integers(0, 2**31 - 1),
     epoch=st.integers(0, 300),
     order=st.permutations(range(9)),
     size=st.integers(1, 9),
 )
 def test_a_batch_is_its_pictures_one_by_one_in_any_order(
-    items: list[dict[str, Any]], side: int, seed: int, epoch: int, order: list[int], size: int
+    items: list[dict[str, Any]], shape: tuple[int, int], seed: int, epoch: int, order: list[int], size: int
 ) -> None:
     tables = [augmentations.read([item])[0] for item in items]
-    room = side + 3 if augmentations.needs_room(tables) else side
+    room = 3 if augmentations.needs_room(tables) else 0
     if sum(augmentations.needs_room([table]) for table in tables) > 1:
         return
-    x, images = noisy(9, room), np.array([0, 5, 6, 7, 1000, 49_999, 8, 9, 3])
-    whole = augment(x, tables, side=side, seed=seed, epoch=epoch, images=images)
-    assert whole.shape == (9, side, side, 3)
+    x, images = noisy(9, shape[0] + room, shape[1] + room), np.array([0, 5, 6, 7, 1000, 49_999, 8, 9, 3])
+    whole = augment(x, tables, size=shape, seed=seed, epoch=epoch, images=images)
+    assert whole.shape == (9, *shape, 3)
     assert whole.dtype == torch.uint8
     torch.manual_seed(seed)
     np.random.seed(seed)
     for start in range(0, 9, size):
         chosen = order[start : start + size]
-        part = augment(x[chosen], tables, side=side, seed=seed, epoch=epoch, images=images[chosen])
+        part = augment(x[chosen], tables, size=shape, seed=seed, epoch=epoch, images=images[chosen])
         assert torch.equal(part, whole[chosen])
 
 
@@ -193,12 +194,14 @@ def test_large_pictures_come_out_the_same_in_any_batch_and_with_any_number_of_th
     """Large enough that torch shares the work out among its threads, odd enough that vectors do not end with the pictures."""
     x, images, tables = noisy(7, 131), np.arange(7), augmentations.read([item])
     side = 117 if augmentations.needs_room(tables) else 131
-    whole = augment(x, tables, side=side, seed=1, epoch=0, images=images)
+    whole = augment(x, tables, size=(side, side), seed=1, epoch=0, images=images)
     threads = torch.get_num_threads()
     try:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
-            again = [augment(x[i : i + 1], tables, side=side, seed=1, epoch=0, images=images[i : i + 1]) for i in range(7)]
+            again = [
+                augment(x[i : i + 1], tables, size=(side, side), seed=1, epoch=0, images=images[i : i + 1]) for i in range(7)
+            ]
             assert torch.equal(torch.cat(again), whole)
     finally:
         torch.set_num_threads(threads)
@@ -211,7 +214,7 @@ def test_epochs_and_seeds_draw_anew_and_nothing_is_changed_in_place(item: dict[s
     x, images, tables = noisy(64, 20), np.arange(64), augmentations.read([item])
     before, side = x.clone(), 14 if augmentations.needs_room(augmentations.read([item])) else 20
     outcomes = [
-        augment(x, tables, side=side, seed=seed, epoch=epoch, images=images) for seed, epoch in ((0, 0), (0, 1), (1, 0))
+        augment(x, tables, size=(side, side), seed=seed, epoch=epoch, images=images) for seed, epoch in ((0, 0), (0, 1), (1, 0))
     ]
     for first, second in ((0, 1), (0, 2), (1, 2)):
         changed = (outcomes[first] != outcomes[second]).flatten(1).any(1)
@@ -223,14 +226,16 @@ def test_augmentations_follow_each_other_as_listed() -> None:
     """Noise after a crop fills a window of it; before it, the crop may cut the window."""
     x, images = pictures(50, 20), np.arange(50)
     tables = augmentations.read(["random_crop", {"name": "random_erasing", "p": 1.0}])
-    cropped = augment(x, tables[:1], side=12, seed=0, epoch=0, images=images)
-    together = augment(x, tables, side=12, seed=0, epoch=0, images=images)
-    assert torch.equal(together, augment(cropped, tables[1:], side=12, seed=0, epoch=0, images=images))
-    assert not torch.equal(together, augment(x, tables[::-1], side=12, seed=0, epoch=0, images=images))
+    cropped = augment(x, tables[:1], size=(12, 12), seed=0, epoch=0, images=images)
+    together = augment(x, tables, size=(12, 12), seed=0, epoch=0, images=images)
+    assert torch.equal(together, augment(cropped, tables[1:], size=(12, 12), seed=0, epoch=0, images=images))
+    assert not torch.equal(together, augment(x, tables[::-1], size=(12, 12), seed=0, epoch=0, images=images))
 
 
 def test_windows_that_always_fit_are_even_in_area_and_in_the_logarithm_of_their_shape() -> None:
-    drawn = windows(Draws(3, 0, MANY), (0.1, 0.5), (3 / 4, 4 / 3), side=10_000, first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
+    drawn = windows(
+        Draws(3, 0, MANY), (0.1, 0.5), (3 / 4, 4 / 3), size=(10_000, 10_000), first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS)
+    )
     area, shape = drawn.height * drawn.width / 10_000**2, np.log(drawn.width / drawn.height)
     assert drawn.fits.all()
     assert stats.kstest(area, stats.uniform(0.1, 0.4).cdf).pvalue > 1e-3
@@ -239,7 +244,9 @@ def test_windows_that_always_fit_are_even_in_area_and_in_the_logarithm_of_their_
 
 
 def test_windows_of_the_usual_scale_are_distributed_as_torchvisions() -> None:
-    drawn = windows(Draws(0, 0, MANY), (0.08, 1.0), (3 / 4, 4 / 3), side=256, first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
+    drawn = windows(
+        Draws(0, 0, MANY), (0.08, 1.0), (3 / 4, 4 / 3), size=(256, 256), first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS)
+    )
     torch.manual_seed(0)
     blank = torch.zeros(3, 256, 256)
     theirs = np.array([RandomResizedCrop.get_params(blank, [0.08, 1.0], [3 / 4, 4 / 3])[2:] for _ in range(4000)])
@@ -250,7 +257,9 @@ def test_windows_of_the_usual_scale_are_distributed_as_torchvisions() -> None:
 
 def test_windows_that_never_fit_are_the_largest_of_a_permitted_shape() -> None:
     for ratio, expected in (((1.5, 2.0), (67, 100)), ((0.4, 0.5), (100, 50)), ((0.9, 1.1), (100, 100))):
-        drawn = windows(Draws(0, 0, np.arange(50)), (1.0, 1.0), ratio, side=100, first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
+        drawn = windows(
+            Draws(0, 0, np.arange(50)), (1.0, 1.0), ratio, size=(100, 100), first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS)
+        )
         lost = ~drawn.fits
         assert lost.any()
         assert {(int(h), int(w)) for h, w in zip(drawn.height[lost], drawn.width[lost], strict=True)} == {expected}
@@ -258,7 +267,7 @@ def test_windows_that_never_fit_are_the_largest_of_a_permitted_shape() -> None:
 
 def test_windows_are_erased_in_part_of_the_pictures_and_filled_with_noise() -> None:
     x = torch.full((2000, 16, 16, 3), 7, dtype=torch.uint8)
-    erased = augment(x, augmentations.read(["random_erasing"]), side=16, seed=5, epoch=0, images=np.arange(2000)) != 7
+    erased = augment(x, augmentations.read(["random_erasing"]), size=(16, 16), seed=5, epoch=0, images=np.arange(2000)) != 7
     touched = erased.flatten(1).any(1)
     assert abs(float(touched.float().mean()) - 0.25) < 5 * (0.25 * 0.75 / 2000) ** 0.5
     for each in erased[touched][:100].any(-1):
@@ -271,7 +280,7 @@ def test_windows_are_erased_in_part_of_the_pictures_and_filled_with_noise() -> N
 def test_brightness_factors_are_even_between_their_ends() -> None:
     (table,) = augmentations.read([{"name": "color_jitter", "brightness": 0.5, "contrast": 0, "saturation": 0, "hue": 0}])
     x = torch.full((20_000, 1, 1, 3), 100, dtype=torch.uint8)
-    levels = augment(x, [table], side=1, seed=0, epoch=0, images=MANY)[:, 0, 0, 0].numpy()
+    levels = augment(x, [table], size=(1, 1), seed=0, epoch=0, images=MANY)[:, 0, 0, 0].numpy()
     assert stats.chisquare(np.bincount(levels, minlength=150)[50:150]).pvalue > 1e-3  # 100 times 0.5 to 1.5, rounded down
 
 
@@ -281,8 +290,8 @@ def test_brightness_factors_are_even_between_their_ends() -> None:
 def test_pictures_stay_on_their_device_and_come_out_as_on_the_cpu(item: dict[str, Any]) -> None:
     x, images, tables = noisy(16, 40), np.arange(16), augmentations.read([item])
     side = 32 if augmentations.needs_room(tables) else 40
-    here = augment(x, tables, side=side, seed=1, epoch=0, images=images)
-    there = augment(x.cuda(), tables, side=side, seed=1, epoch=0, images=images)
+    here = augment(x, tables, size=(side, side), seed=1, epoch=0, images=images)
+    there = augment(x.cuda(), tables, size=(side, side), seed=1, epoch=0, images=images)
     assert there.is_cuda
     tolerance = 2 if item["name"] == "random_resized_crop" else 0  # the CPU resizes bytes in whole numbers
     assert int((there.cpu().int() - here.int()).abs().max()) <= tolerance

@@ -80,7 +80,7 @@ def test_hue_is_that_of_the_standard_library(turn: float) -> None:
 def test_jitter_changes_each_picture_by_its_own_amounts_in_its_own_order() -> None:
     (table,) = augmentations.read(["color_jitter"])
     x = photographs()[:4].repeat(30, 1, 1, 1)
-    mine = augment(x, [table], side=SIDE, seed=4, epoch=2, images=np.arange(120))
+    mine = augment(x, [table], size=(SIDE, SIDE), seed=4, epoch=2, images=np.arange(120))
     order = np.array(
         [(a, b, c, d) for a in range(4) for b in range(4) for c in range(4) for d in range(4) if len({a, b, c, d}) == 4]
     )
@@ -101,9 +101,9 @@ def test_jitter_changes_each_picture_by_its_own_amounts_in_its_own_order() -> No
 def test_resized_crops_are_torchvisions(side: int) -> None:
     (table,) = augmentations.read(["random_resized_crop"])
     x = photographs().repeat(10, 1, 1, 1)
-    mine = augment(x, [table], side=side, seed=1, epoch=7, images=np.arange(80))
+    mine = augment(x, [table], size=(side, side), seed=1, epoch=7, images=np.arange(80))
     draws = Draws(1, 7, np.arange(80))
-    drawn = windows(draws, (0.08, 1.0), (3 / 4, 4 / 3), side=SIDE, first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
+    drawn = windows(draws, (0.08, 1.0), (3 / 4, 4 / 3), size=(SIDE, SIDE), first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
     theirs = []
     for image in range(80):
         height, width = int(drawn.height[image]), int(drawn.width[image])
@@ -119,9 +119,9 @@ def test_resized_crops_are_torchvisions(side: int) -> None:
 def test_erased_windows_are_torchvisions_with_the_drawn_noise() -> None:
     (table,) = augmentations.read([{"name": "random_erasing", "p": 0.6}])
     x = photographs().repeat(5, 1, 1, 1)
-    mine = augment(x, [table], side=SIDE, seed=2, epoch=1, images=np.arange(40))
+    mine = augment(x, [table], size=(SIDE, SIDE), seed=2, epoch=1, images=np.arange(40))
     draws, theirs = Draws(2, 1, np.arange(40)), channels_first(x)
-    drawn = windows(draws, (0.02, 0.33), (0.3, 3.3), side=SIDE, first=(Draw.ERASE_AREAS, Draw.ERASE_RATIOS))
+    drawn = windows(draws, (0.02, 0.33), (0.3, 3.3), size=(SIDE, SIDE), first=(Draw.ERASE_AREAS, Draw.ERASE_RATIOS))
     for image in np.flatnonzero(draws.uniform(Draw.ERASE) < 0.6):
         height, width = int(drawn.height[image]), int(drawn.width[image])
         top = int(draws.uniform(Draw.ERASE_Y)[image] * (SIDE + 1 - height))
@@ -131,9 +131,9 @@ def test_erased_windows_are_torchvisions_with_the_drawn_noise() -> None:
     assert apart(mine, theirs) == (0, 0.0)
 
 
-def operation(name: str, magnitude: int, side: int) -> Callable[[Tensor], Tensor]:
+def operation(name: str, magnitude: int, size: tuple[int, int]) -> Callable[[Tensor], Tensor]:
     """An operation of RandAugment by torchvision's functions and its table of strengths."""
-    strengths, _ = RandAugment()._augmentation_space(31, (side, side))[name]
+    strengths, _ = RandAugment()._augmentation_space(31, size)[name]
     level = float(strengths[abs(magnitude)]) * (-1 if magnitude < 0 else 1) if strengths.ndim else 0.0
     angle = math.degrees(math.atan(level))
     nearest = InterpolationMode.NEAREST
@@ -180,7 +180,7 @@ def test_operation_is_torchvisions_at_every_magnitude(name: str) -> None:
     change, signed = randaugment.CHANGES[name]
     x = photographs()
     for magnitude in [*range(31), *(range(-30, 0) if signed else ())]:
-        theirs = operation(name, magnitude, SIDE)(channels_first(x))
+        theirs = operation(name, magnitude, (SIDE, SIDE))(channels_first(x))
         most, share = apart(change(x, magnitude), theirs)
         if name in EXACT or (name in MAPPED and not TIES[name](magnitude)):
             assert most == 0
@@ -189,6 +189,43 @@ def test_operation_is_torchvisions_at_every_magnitude(name: str) -> None:
         else:
             assert most <= 1
             assert share < 0.06
+
+
+@pytest.mark.parametrize("name", ["ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"])
+@pytest.mark.parametrize("shape", [(41, SIDE), (SIDE, 32)])
+def test_operations_that_move_pixels_are_torchvisions_on_rectangles(name: str, shape: tuple[int, int]) -> None:
+    x = photographs()[:, : shape[0], : shape[1]]
+    for magnitude in (-29, -9, 1, 9, 22):
+        theirs = operation(name, magnitude, shape)(channels_first(x))
+        assert apart(randaugment.CHANGES[name][0](x, magnitude), theirs)[0] == 0
+
+
+@pytest.mark.parametrize(("shape", "size"), [((30, 61), (26, 53)), ((61, 40), (53, 35))])
+def test_resized_crops_of_rectangles_are_torchvisions(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    """A window's shape is relative to the picture's: with a ratio of 1 it is a smaller picture of the same shape."""
+    (table,) = augmentations.read([{"name": "random_resized_crop", "scale": [0.2, 0.9], "ratio": [1.0, 1.0]}])
+    x = photographs()[:, : shape[0], : shape[1]].repeat(5, 1, 1, 1)
+    mine = augment(x, [table], size=size, seed=1, epoch=7, images=np.arange(40))
+    draws, theirs = Draws(1, 7, np.arange(40)), []
+    for image in range(40):
+        scale = math.sqrt(0.2 + 0.7 * draws.uniform(Draw.WINDOW_AREAS)[image])
+        height, width = round(shape[0] * scale), round(shape[1] * scale)
+        top = int(draws.uniform(Draw.WINDOW_Y)[image] * (shape[0] + 1 - height))
+        left = int(draws.uniform(Draw.WINDOW_X)[image] * (shape[1] + 1 - width))
+        picture = x[image].permute(2, 0, 1)
+        theirs.append(functional.resized_crop(picture, top, left, height, width, list(size), antialias=True))
+    most, share = apart(mine, torch.stack(theirs))
+    assert most <= 1
+    assert share < 0.01
+
+
+def test_erased_windows_of_rectangles_lie_within_them() -> None:
+    (table,) = augmentations.read([{"name": "random_erasing", "p": 1.0, "scale": [0.1, 0.1], "ratio": [1.0, 1.0]}])
+    x = torch.full((200, 20, 60, 3), 7, dtype=torch.uint8)
+    erased = (augment(x, [table], size=(20, 60), seed=5, epoch=0, images=np.arange(200)) != 7).any(3)
+    rows, columns = erased.any(2).sum(1), erased.any(1).sum(1)
+    assert set(rows.tolist()) == set(columns.tolist()) == {11}  # the square root of 0.1 * 20 * 60
+    assert erased.any(0)[[9, 10], [1, -2]].all()
 
 
 def outcomes(x: Tensor, magnitude: int) -> dict[bytes, tuple[str, int]]:
@@ -205,7 +242,7 @@ def test_every_operation_and_sign_is_drawn_as_often() -> None:
     known = outcomes(x, 9)
     assert len(known) == 23
     (table,) = augmentations.read([{"name": "randaugment", "ops": 1}])
-    made = augment(x.expand(14_000, -1, -1, -1), [table], side=20, seed=0, epoch=0, images=np.arange(14_000))
+    made = augment(x.expand(14_000, -1, -1, -1), [table], size=(20, 20), seed=0, epoch=0, images=np.arange(14_000))
     drawn = [known[picture.tobytes()] for picture in made.numpy()]
     counts = {name: [drawn.count((name, 1)), drawn.count((name, -1))] for name in randaugment.CHANGES}
     assert stats.chisquare([sum(each) for each in counts.values()]).pvalue > 1e-3
@@ -217,7 +254,7 @@ def test_operations_follow_each_other() -> None:
     x = photographs()[:1, 20:40, 20:40].clamp(20, 235)
     images = np.arange(300)
     first, second = (
-        augment(x.expand(300, -1, -1, -1), augmentations.read([{"name": "randaugment", "ops": ops}]), side=20, seed=0, epoch=0, images=images)
+        augment(x.expand(300, -1, -1, -1), augmentations.read([{"name": "randaugment", "ops": ops}]), size=(20, 20), seed=0, epoch=0, images=images)
         for ops in (1, 2)
     )  # fmt: skip
     following = set()

@@ -19,7 +19,7 @@ MANY = np.arange(20_000)
 def drawn(
     *items: str | dict[str, object], images: NDArray[np.int64] = MANY, side: int = 32, seed: int = 0, epoch: int = 0
 ) -> Mixing:
-    made = mixing(augmentations.read(list(items)), side=side, seed=seed, epoch=epoch, images=images, among=MANY)
+    made = mixing(augmentations.read(list(items)), size=(side, side), seed=seed, epoch=epoch, images=images, among=MANY)
     assert made is not None
     return made
 
@@ -92,12 +92,22 @@ def test_boxes_of_cutmix_have_the_area_that_was_drawn_and_every_place() -> None:
         assert stats.kstest((first + last)[tiny] / 2, stats.uniform(50, 900).cdf).statistic < 0.08
 
 
+def test_boxes_of_cutmix_have_the_shape_of_a_rectangle() -> None:
+    made = mixing(augmentations.read(["cutmix"]), size=(200, 600), seed=0, epoch=0, images=MANY, among=MANY)
+    assert made is not None
+    top, left, bottom, right = made.boxes.T
+    assert (bottom.max(), right.max()) == (200, 600)
+    np.testing.assert_allclose(made.shares, 1 - (bottom - top) * (right - left) / 120_000, atol=1e-12)
+    whole = (top > 0) & (bottom < 200) & (left > 0) & (right < 600)
+    assert np.abs((right - left) / 3 - (bottom - top))[whole].max() <= 2
+
+
 def test_partners_are_every_other_training_image_as_often_and_never_the_image_itself() -> None:
     among = np.array([2, 3, 11, 12, 40, 41, 42])
     images = np.repeat(among, 3000)
     counts = np.zeros((50, 50), dtype=int)
     for epoch in range(3000):
-        made = mixing(augmentations.read(["mixup"]), side=8, seed=1, epoch=epoch, images=among, among=among)
+        made = mixing(augmentations.read(["mixup"]), size=(8, 8), seed=1, epoch=epoch, images=among, among=among)
         assert made is not None
         counts[among, made.partners] += 1
     assert counts.sum() == len(images)
@@ -108,13 +118,13 @@ def test_partners_are_every_other_training_image_as_often_and_never_the_image_it
 
 def test_an_image_outside_the_training_images_may_have_any_partner() -> None:
     for images in (np.arange(100, 1100), np.arange(1000)):
-        made = mixing(augmentations.read(["cutmix"]), side=8, seed=0, epoch=0, images=images, among=np.array([5000, 5001]))
+        made = mixing(augmentations.read(["cutmix"]), size=(8, 8), seed=0, epoch=0, images=images, among=np.array([5000, 5001]))
         assert made is not None
         assert set(made.partners.tolist()) == {5000, 5001}
 
 
 def test_a_single_training_image_is_its_own_partner() -> None:
-    made = mixing(augmentations.read(["mixup"]), side=8, seed=0, epoch=0, images=np.array([4]), among=np.array([4]))
+    made = mixing(augmentations.read(["mixup"]), size=(8, 8), seed=0, epoch=0, images=np.array([4]), among=np.array([4]))
     assert made is not None
     assert made.partners.tolist() == [4]
 
@@ -129,7 +139,7 @@ def test_of_mixup_and_cutmix_each_image_draws_one() -> None:
 
 
 def test_nothing_is_mixed_where_neither_is_named() -> None:
-    assert mixing(augmentations.read(["hflip"]), side=8, seed=0, epoch=0, images=MANY, among=MANY) is None
+    assert mixing(augmentations.read(["hflip"]), size=(8, 8), seed=0, epoch=0, images=MANY, among=MANY) is None
 
 
 @settings(deadline=None, max_examples=60)

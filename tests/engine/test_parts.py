@@ -12,14 +12,14 @@ from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.mix import mixing
 from tlkit.engine.images import decode
 from tlkit.engine.images.decode import Geometry
-from tlkit.engine.images.parts import Library, Part, TrainingPart, normalise, sound
+from tlkit.engine.images.parts import Library, Part, TrainingPart, decodable, normalise
 from tlkit.engine.images.pictures import Pictures
 from tlkit.errors import DataError
 from tlkit.plugin import IMAGENET, Images, Split
 from tlkit.recipe import augmentations
 from tlkit.store import cache
 
-GEOMETRY = Geometry(10, 8, "bilinear")
+GEOMETRY = Geometry((8, 8), (10, 10), "bilinear")
 
 
 def quiet(done: int, total: int) -> None: ...
@@ -124,7 +124,7 @@ def test_what_is_prepared_in_parts_is_the_same_picture_stored_or_not(monkeypatch
 
 def test_arrays_of_the_right_size_are_used_as_they_are() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
-    pictures = Pictures(Split(np.zeros(5, np.int64), pixels=pixels), Geometry(8, 8, "bilinear"))
+    pictures = Pictures(Split(np.zeros(5, np.int64), pixels=pixels), Geometry((8, 8), (8, 8), "bilinear"))
     assert not pictures.prepare(np.arange(5), progress=quiet)
     assert np.array_equal(pictures.get(np.array([3, 0])).numpy(), pixels[[3, 0]])
     assert not cache.listing()
@@ -164,8 +164,8 @@ def test_progress_ends_at_the_number_of_images() -> None:
 
 def test_arms_share_the_pictures_of_one_geometry() -> None:
     library = Library(Images(("a",), {"train": random_pictures(3, keep=True).split}))
-    assert library.pictures("train", GEOMETRY) is library.pictures("train", Geometry(10, 8, "bilinear"))
-    assert library.pictures("train", GEOMETRY) is not library.pictures("train", Geometry(10, 8, "bicubic"))
+    assert library.pictures("train", GEOMETRY) is library.pictures("train", Geometry((8, 8), (10, 10), "bilinear"))
+    assert library.pictures("train", GEOMETRY) is not library.pictures("train", Geometry((8, 8), (10, 10), "bicubic"))
 
 
 def test_a_part_gives_normalised_images_and_their_labels() -> None:
@@ -182,9 +182,9 @@ def test_training_inputs_are_cropped_from_the_larger_picture() -> None:
     pictures = random_pictures(20, keep=True)
     pictures.prepare(np.arange(20), progress=quiet)
     crop = augmentations.read(["random_crop"])
-    part = TrainingPart(pictures, np.arange(20), IMAGENET, augment=crop, side=6, seed=3)
+    part = TrainingPart(pictures, np.arange(20), IMAGENET, augment=crop, size=(6, 6), seed=3)
     chosen = np.array([7, 2])
-    expected = augment(pictures.get(chosen), crop, side=6, seed=3, epoch=4, images=chosen)
+    expected = augment(pictures.get(chosen), crop, size=(6, 6), seed=3, epoch=4, images=chosen)
     assert torch.equal(part.inputs(chosen, 4, CPU), normalise(expected, IMAGENET))
 
 
@@ -193,7 +193,7 @@ def test_views_come_back_after_as_many_epochs_and_differ_between() -> None:
     pictures.prepare(np.arange(20), progress=quiet)
     tables = augmentations.read(["random_crop", "hflip"])
     views, free = (
-        TrainingPart(pictures, np.arange(20), IMAGENET, augment=tables, views=views, side=6, seed=3) for views in (3, None)
+        TrainingPart(pictures, np.arange(20), IMAGENET, augment=tables, views=views, size=(6, 6), seed=3) for views in (3, None)
     )
     epochs = [views.inputs(np.arange(20), epoch, CPU) for epoch in range(6)]
     for epoch in range(3):
@@ -209,10 +209,10 @@ def test_mixup_reaches_inputs_and_targets_alike() -> None:
     tables = augmentations.read([{"name": "mixup", "alpha": 1.0}])
     split = Split(np.arange(20) % 4, pixels=pictures.split.pixels)
     pictures.split = split
-    part = TrainingPart(pictures, np.arange(20), IMAGENET, augment=tables, side=8, seed=3, classes=4)
-    plain = TrainingPart(pictures, np.arange(20), IMAGENET, side=8, seed=3, classes=4)
+    part = TrainingPart(pictures, np.arange(20), IMAGENET, augment=tables, size=(8, 8), seed=3, classes=4)
+    plain = TrainingPart(pictures, np.arange(20), IMAGENET, size=(8, 8), seed=3, classes=4)
     chosen = np.array([7, 2, 11])
-    drawn = mixing(tables, side=8, seed=3, epoch=5, images=chosen, among=np.arange(20))
+    drawn = mixing(tables, size=(8, 8), seed=3, epoch=5, images=chosen, among=np.arange(20))
     assert drawn is not None
     x, targets = part.inputs(chosen, 5, CPU), part.targets(chosen, 5, CPU)
     for row, (image, partner, share) in enumerate(zip(chosen, drawn.partners, drawn.shares, strict=True)):
@@ -240,7 +240,7 @@ def test_corrupt_images_are_named_with_their_paths_up_to_five(tmp_path: Path, ke
     folder, split = files(tmp_path, 12, corrupt=(1, 3, 4, 6, 8, 9, 11))
     pictures = Pictures(split, GEOMETRY, keep=keep)
     with pytest.raises(DataError) as caught:
-        sound(pictures, np.arange(12), on_corrupt="error", progress=quiet)
+        decodable(pictures, np.arange(12), on_corrupt="error", progress=quiet)
     text = str(caught.value)
     for index in (1, 3, 4, 6, 8):
         assert str(folder / f"{index:02}.png") in text
@@ -252,7 +252,7 @@ def test_corrupt_images_are_named_with_their_paths_up_to_five(tmp_path: Path, ke
 def test_corrupt_images_are_skipped_and_counted(tmp_path: Path, keep: bool) -> None:
     folder, split = files(tmp_path, 8, corrupt=(2, 5))
     pictures = Pictures(split, GEOMETRY, keep=keep)
-    kept, lines = sound(pictures, np.array([0, 1, 2, 4, 5, 7]), on_corrupt="skip", progress=quiet)
+    kept, lines = decodable(pictures, np.array([0, 1, 2, 4, 5, 7]), on_corrupt="skip", progress=quiet)
     assert kept.tolist() == [0, 1, 4, 7]
     assert [str(folder / name) in line for name, line in zip(("02.png", "05.png"), lines, strict=True)] == [True, True]
     assert pictures.get(kept)[:, 0, 0, 0].tolist() == [10, 11, 14, 17]
@@ -331,6 +331,6 @@ def test_an_image_that_does_not_fit_into_memory_is_an_error_of_that_image(
         return fit(image, geometry)
 
     monkeypatch.setattr(decode, "fit", full)
-    kept, lines = sound(Pictures(split, GEOMETRY), np.arange(3), on_corrupt="skip", progress=quiet)
+    kept, lines = decodable(Pictures(split, GEOMETRY), np.arange(3), on_corrupt="skip", progress=quiet)
     assert kept.tolist() == [0, 2]
     assert lines == [f"{folder / '01.png' if of == 'files' else 'image 1'}: does not fit into memory."]

@@ -17,7 +17,9 @@ def built(
     name: str, stage: str | None, *, pooled: bool = True, size: int = 64, kind: str = "linear"
 ) -> tuple[Network, Backbone]:
     backbone, head = registry.get(Backbone, name).until(stage, pooled=pooled), registry.get(Head, kind)
-    made = network.build(backbone, head, classes=5, backbone_options=None, head_options=head.options(), seed=0, image_size=size)
+    made = network.build(
+        backbone, head, classes=5, backbone_options=None, head_options=head.options(), seed=0, image_size=(size, size)
+    )
     return made.eval(), backbone
 
 

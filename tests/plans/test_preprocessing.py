@@ -19,6 +19,7 @@ from tlkit.engine.images import parts as data
 from tlkit.errors import RecipeError
 from tlkit.network import network, weights
 from tlkit.plugin import CAFFE, IMAGENET, Backbone, Convention, Head, registry
+from tlkit.recipe.tables import DataTable
 from tlkit.record import run_folder
 from tlkit.run import prediction
 
@@ -46,8 +47,8 @@ def pictures(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     with tarfile.open(test_data / "hymenoptera.tar") as tar:
         tar.extractall(folder, filter="data")
     files = sorted(folder.rglob("val/*/*.jpg"))
-    geometry = decode.still(224, IMAGENET)
-    pixels = np.stack([decode.fit(decode.picture(file), geometry) for file in files])
+    geometry = decode.evaluation_geometry((224, 224), IMAGENET, DataTable(name="any"))
+    pixels = np.stack([decode.picture(file, geometry) for file in files])
     return pixels, np.array([ANTS if file.parent.name == "ants" else BEES for file in files])
 
 

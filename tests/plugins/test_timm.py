@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from toy_tensors import tensors
 
-from tlkit import files, plugin, testing
+from tlkit import api, files, plugin, testing
 from tlkit.engine.evaluate import evaluating
-from tlkit.errors import PluginError, WeightsError
+from tlkit.errors import PluginError, RecipeError, WeightsError
 from tlkit.network import network as networks
 from tlkit.network import weights
 from tlkit.network.network import Network
@@ -430,3 +430,20 @@ def test_a_run_trains_it_and_timm_reads_what_it_wrote(name: str, run: Cli, toy_r
     theirs = timm.create_model(name, num_classes=4, **more)
     theirs.load_state_dict(load_file(file), strict=True)
     assert torch.isfinite(theirs.eval()(pictures(32))).all()
+
+
+def test_a_model_of_one_size_says_so_of_any_other(toy_recipe: Path) -> None:
+    levit = ["backbone.name=timm:levit_128s", "backbone.weights=none"]
+    assert api.plan(toy_recipe, [*levit, "data.image_size=224"])["main"].image_size == (224, 224)
+    for size in ("256", "[224, 320]"):
+        with pytest.raises(RecipeError) as caught:
+            api.plan(toy_recipe, [*levit, f"data.image_size={size}"])
+        assert f"data.image_size: is {size}; timm:levit_128s takes squares of 224 pixels and nothing else" in str(caught.value)
+        assert ('data.fit = "pad"' in str(caught.value)) == size.startswith("[")
+
+
+def test_a_transformer_that_takes_other_sizes_takes_rectangles(toy_recipe: Path) -> None:
+    settings = ["backbone.name=timm:vit_tiny_patch16_224", "backbone.weights=none"]
+    assert api.plan(toy_recipe, [*settings, "data.image_size=[32, 64]"])["main"].image_size == (32, 64)
+    with pytest.raises(PluginError, match="images of 40x64 px do not suit it"):
+        api.plan(toy_recipe, [*settings, "data.image_size=[40, 64]"])

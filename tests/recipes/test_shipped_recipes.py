@@ -99,13 +99,13 @@ def test_arms_of_inception_have_its_auxiliary_classifier_where_it_teaches_someth
     made = plans("inception_three_arms")
     assert list(made) == ["scratch", "finetune", "head_only"]
     for name, plan in made.items():
-        assert (plan.image_size, plan.batch_size, plan.tables.optimizer.name) == (299, 8, "adam")
+        assert (plan.image_size, plan.batch_size, plan.tables.optimizer.name) == ((299, 299), 8, "adam")
         assert [phase.aux_heads for phase in plan.phases] == [{} if name == "head_only" else {"AuxLogits": 0.4}]
 
 
 def test_resnet18_from_scratch_trains_all_of_it() -> None:
     (plan,) = plans("resnet18_scratch").values()
-    assert (plan.image_size, plan.batch_size, plan.epochs, plan.tables.optimizer.name) == (224, 128, 10, "adam")
+    assert (plan.image_size, plan.batch_size, plan.epochs, plan.tables.optimizer.name) == ((224, 224), 128, 10, "adam")
     assert plan.tables.backbone.weights == "none"
     assert all(stage.trained == stage.parameters for stage in plan.stages)
 

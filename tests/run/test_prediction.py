@@ -258,7 +258,8 @@ def test_damaged_run_is_a_message_that_names_the_file(
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("classes =", "clas ="), ("image_size = 16", 'image_size = "x"'), ("[input]", "[in]"), ('"rgb"', '"gbr"')]
+    ("old", "new"),
+    [("classes =", "clas ="), ("image_size = [\n    16", 'image_size = [\n    "x"'), ("[input]", "[in]"), ('"rgb"', '"gbr"')],
 )
 def test_resolved_toml_without_what_is_needed_is_damaged(finished: Path, tmp_path: Path, old: str, new: str) -> None:
     copy = tmp_path / "copy"

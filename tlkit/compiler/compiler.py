@@ -126,7 +126,7 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[di
     freeze_(network, lambda _: False)
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
-    x = torch.empty(1, 3, resolved.image_size, resolved.image_size, device="meta")
+    x = torch.empty(1, 3, *resolved.image_size, device="meta")
     with torch.no_grad():
         for index, name in enumerate([*network.stages, HEAD]):
             if name == HEAD:

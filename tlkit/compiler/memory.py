@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tlkit import units
 from tlkit.errors import PluginError, TlkitError, reason
 from tlkit.network import memory
 from tlkit.network.freezing import freeze_
@@ -16,6 +17,7 @@ from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, t
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.maps import Partition
 from tlkit.record.formats import PrefixPlan
+from tlkit.units import Size
 
 _FLOAT = 4  # bytes
 # Tensors of a parameter's size that an optimizer keeps: Adam's two moments, SGD's momentum buffer.
@@ -105,7 +107,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
             kept = max(kept, memory.activations(network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running))
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
-                f"data.batch_size: {real} of {size} px cannot be trained on: {error}.",
+                f"data.batch_size: {real} of {units.pixels(size)} cannot be trained on: {error}.",
                 "a larger data.batch_size, or a larger data.image_size",
             ) from error
         except Exception as error:  # whatever a third party's forward raises in training alone
@@ -115,13 +117,13 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     averages = trained if arm.optimizer.ema is not None else 0
     if draft.device.type == "cuda":
         kept *= 2  # the graph's own, and those of a shorter batch, which runs without it
-    return MemoryPlan(weights, gradients, states * trained + averages, kept, real * size**2 * 3 * (1 + _FLOAT))
+    return MemoryPlan(weights, gradients, states * trained + averages, kept, real * size[0] * size[1] * 3 * (1 + _FLOAT))
 
 
-def unplannable(target: str, part: str, size: int, error: Exception) -> PluginError:
+def unplannable(target: str, part: str, size: Size, error: Exception) -> PluginError:
     """Say that a plugin's function does not run on the meta device."""
     return PluginError(
-        f"{target}: {part} fails on the meta device with images of {size} px: {reason(error)}.",
+        f"{target}: {part} fails on the meta device with images of {units.pixels(size)}: {reason(error)}.",
         "plans run the network on shapes alone: forward may not look at values",
-        f"or images of {size} px do not suit it: another data.image_size",
+        f"or images of {units.pixels(size)} do not suit it: another data.image_size",
     )

@@ -30,6 +30,7 @@ from tlkit.engine.images.decode import Geometry
 from tlkit.network.network import Network, Stage
 from tlkit.plugin import Convention
 from tlkit.record.formats import PrefixPlan
+from tlkit.units import Size, pixels
 
 Facts = dict[str, str | int | float | bool | None]
 _PACKAGES = ("tlkit", "torch", "torchvision", "timm")  # told apart by their versions, not by their files; ours has `code`
@@ -103,15 +104,22 @@ def prefix(
     }
 
 
-def views(tables: Sequence[BaseModel], *, seed: int, side: int) -> Facts:
+def views(tables: Sequence[BaseModel], *, seed: int, size: Size) -> Facts:
     """Return what determines the augmented views of an image, beside the image and its position in the data set."""
     written = json.dumps([table.model_dump(mode="json") for table in tables], sort_keys=True)
     sources = code("tlkit.engine.augment")
-    return {"augment": written, "seed": seed, "side": side, "augment code": sources}
+    return {"augment": written, "seed": seed, "size": pixels(size), "augment code": sources}
 
 
 def _geometry(geometry: Geometry) -> Facts:
-    return {"short": geometry.short, "side": geometry.side, "resize": geometry.resize}
+    return {
+        "size": pixels(geometry.size),
+        "resized to": pixels(geometry.resized),
+        "resize": geometry.resize,
+        "fit": geometry.fit,
+        "padding": str(geometry.padding),
+        "max pixels": geometry.max_pixels,
+    }
 
 
 @cache

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tlkit.network.network import Network
+from tlkit.units import Size
 
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -48,7 +49,7 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def activations(network: Network, *, cut: int, chunk: int, batch: int, image_size: int, aux_heads: Sequence[str] = ()) -> int:
+def activations(network: Network, *, cut: int, chunk: int, batch: int, image_size: Size, aux_heads: Sequence[str] = ()) -> int:
     """Return the bytes that a training step's activations take at their largest.
 
     What autograd keeps for the backward pass is counted by running the step's forward on the meta device; to it comes the
@@ -59,7 +60,7 @@ def activations(network: Network, *, cut: int, chunk: int, batch: int, image_siz
         cut: Leading stages that run without gradients,
         chunk: and for how many images at a time.
         batch: Images in a step.
-        image_size: Side, pixels.
+        image_size: Height and width, pixels.
         aux_heads: Auxiliary classifiers that run.
     """
     kept: dict[int, int] = {}
@@ -74,7 +75,7 @@ def activations(network: Network, *, cut: int, chunk: int, batch: int, image_siz
             kept[key] = storage.nbytes()
         return tensor
 
-    x = torch.empty(chunk if cut else batch, 3, image_size, image_size, device="meta")
+    x = torch.empty(chunk if cut else batch, 3, *image_size, device="meta")
     with _largest(network) as passing:
         if cut:
             with torch.no_grad():

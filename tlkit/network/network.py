@@ -18,6 +18,7 @@ from tlkit import plugin
 from tlkit.errors import PluginError, reason
 from tlkit.plugin import Backbone, Convention, Head, Task
 from tlkit.recipe.maps import AUX, HEAD, Parameter
+from tlkit.units import Size, pixels
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -196,7 +197,7 @@ def build(
     backbone_options: BaseModel | None,
     head_options: BaseModel | None,
     seed: int,
-    image_size: int | None = None,
+    image_size: Size | None = None,
     positive: int = 1,
 ) -> Network:
     """Build a network with random weights that depend on the seed alone.
@@ -211,7 +212,8 @@ def build(
         backbone_options: Checked.
         head_options: Checked.
         seed: Of the run.
-        image_size: Side of the input, pixels; the backbone's usual one where not given. It counts where the head reads every value.
+        image_size: Height and width of the input, pixels; the backbone's usual square where not given. It counts where the head
+            reads every value.
         positive: Of a binary head, the class that is 1.
 
     Raises:
@@ -220,7 +222,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         stages = _stages(backbone, backbone_options)
-        features = _features(stages, backbone, image_size or backbone.image_size)
+        features = _features(stages, backbone, image_size or (backbone.image_size, backbone.image_size))
         torch.manual_seed(seed + 1)
         top = _head(head, features, classes, head_options)
         torch.manual_seed(seed + 2)
@@ -277,11 +279,11 @@ def _module(target: str, built: object) -> nn.Module:
     return built
 
 
-def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: int) -> int:
+def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size) -> int:
     """Count the values that the head reads, on shapes alone where the plugin does not say it."""
     if backbone.whole:
         return backbone.features
-    x = torch.empty(1, 3, image_size, image_size, device="meta")
+    x = torch.empty(1, 3, *image_size, device="meta")
     for name, module in stages.items():
         tensors = {key: tensor.to("meta") for key, tensor in chain(module.named_parameters(), module.named_buffers())}
         module.eval()  # in training mode a BatchNorm refuses one image
@@ -290,7 +292,7 @@ def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: i
                 x = torch.func.functional_call(module, tensors, (x,))
         except Exception as error:  # whatever a third party's forward raises
             raise PluginError(
-                f"{backbone.build}: stage {name} fails on the meta device with images of {image_size} px: {reason(error)}."
+                f"{backbone.build}: stage {name} fails on the meta device with images of {pixels(image_size)}: {reason(error)}."
             ) from error
         module.train()
     return (torch.flatten(x, 1) if backbone.flat else pool(x)).shape[1]

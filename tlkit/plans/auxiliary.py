@@ -13,6 +13,7 @@ from tlkit.plans.plan import Choice
 from tlkit.plugin import Backbone
 from tlkit.recipe import maps
 from tlkit.recipe.maps import Owned
+from tlkit.units import Size
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class AuxHeads:
 
     Attributes:
         backbone: The plugin.
-        image_size: Side of the network's input, pixels.
+        image_size: Height and width of the network's input, pixels.
         weight: Of every one's loss, as the recipe says; None for the backbone's own.
     """
 
     backbone: Backbone
-    image_size: int
+    image_size: Size
     weight: float | None
 
     @property
@@ -36,7 +37,9 @@ class AuxHeads:
         if self.weight == 0:
             return {}
         return {
-            name: count for name, count in self.backbone.aux_depths.items() if self.image_size >= aux_heads[name].minimum_size
+            name: count
+            for name, count in self.backbone.aux_depths.items()
+            if min(self.image_size) >= aux_heads[name].minimum_size
         }
 
     def running(self, parameters: Sequence[Owned], first: int) -> dict[str, float]:
@@ -55,7 +58,7 @@ class AuxHeads:
             begin = self._begins(parameters, name)
             if self.weight == 0:
                 found.append(Choice(name, "not run, not changed", "head.aux_weight is 0"))
-            elif self.image_size < aux_head.minimum_size:
+            elif min(self.image_size) < aux_head.minimum_size:
                 found.append(Choice(name, "not run, not changed", f"it needs images of at least {aux_head.minimum_size} px"))
             elif begin is None:
                 found.append(

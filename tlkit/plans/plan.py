@@ -17,8 +17,9 @@ from tlkit.plugin import Convention, Task
 from tlkit.recipe.maps import AUX, HEAD
 from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan
+from tlkit.units import Size
 
-FORMAT = 2
+FORMAT = 3
 
 # How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
 Learns = Literal["steps", "solved", "nothing"]
@@ -198,7 +199,7 @@ class Plan:
         arm: Its name.
         tables: The arm, complete.
         classes: How many.
-        image_size: Side of the network's input, pixels.
+        image_size: Height and width of the network's input, pixels.
         batch_size: Images of one forward pass.
         input: How pixels reach the network.
         stages: In order, then the head, then the auxiliary classifiers together as "head.aux".
@@ -226,7 +227,7 @@ class Plan:
     arm: str
     tables: Arm
     classes: int
-    image_size: int
+    image_size: Size
     batch_size: int
     input: Convention
     stages: tuple[StagePlan, ...]

@@ -23,6 +23,7 @@ from tlkit.recipe.tables import Rate
 from tlkit.record import run_folder
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
+from tlkit.units import Size
 
 # The ImageNet weights of any backbone that offers some, whatever it calls them.
 IMAGENET_WEIGHTS = "imagenet"
@@ -52,9 +53,9 @@ class Resolved:
         data_options: Likewise.
         head_options: Likewise.
         convention: How pixels reach the network.
-        image_size: Side of the network's input, pixels.
+        image_size: Height and width of the network's input, pixels.
         trained: The convention that its weights were trained with, where that is known; None for random weights and files.
-        unused: What the recipe says that has no effect where no step is taken; `arm` has it not.
+        unused: What the recipe says that has no effect; `arm` has it not where no step is taken.
         learns: Whether parameters train step by step, or the head is solved, or an earlier run is evaluated as it is.
         also: Data sets that are evaluated too.
     """
@@ -69,7 +70,7 @@ class Resolved:
     data_options: BaseModel | None
     head_options: BaseModel | None
     convention: Convention
-    image_size: int
+    image_size: Size
     trained: Convention | None = None
     unused: tuple[str, ...] = ()
     learns: Learns = "steps"
@@ -205,6 +206,8 @@ class _Resolver:
                 self.problems += solved_heads.conflicts(arm)
             if learns != "steps":
                 arm, unused = solved_heads.alone(arm, solved=learns == "solved")
+        if arm.data.crop is not None and arm.data.fit != "crop":
+            unused = (*unused, f'data.crop: data.fit = "{arm.data.fit}" keeps the whole picture')
         if backbone is not None:
             self.problems += _backbone_problems(arm, backbone, steps=learns == "steps")
         if self.problems or backbone is None or dataset is None or head is None or convention is None:
@@ -220,7 +223,7 @@ class _Resolver:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
         return Resolved(
             self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
-            options["backbone"], options["data"], options["head"], convention, arm.data.image_size or backbone.image_size,
+            options["backbone"], options["data"], options["head"], convention, _size(arm.data.image_size or backbone.image_size),
             trained, unused, learns, also,
         )  # fmt: skip
 
@@ -301,9 +304,7 @@ def _as_it_is(arm: Arm, backbone: Backbone) -> bool:
 
 def _backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
     """What can be said of the maps and the image size from what the plugin declares."""
-    size = arm.data.image_size
-    if size is not None and size < backbone.minimum_size:
-        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
+    yield from _size_problems(arm, backbone)
     if not steps:
         return
     names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
@@ -312,6 +313,27 @@ def _backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator
     yield from maps.problems(
         divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
     )
+
+
+def _size(value: int | list[int]) -> Size:
+    """Return height and width of an image size as a recipe gives it."""
+    height, width = (value, value) if isinstance(value, int) else value
+    return height, width
+
+
+def _size_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
+    """What can be said of the image size from what the plugin declares."""
+    size = arm.data.image_size
+    if size is None:
+        return
+    if backbone.fixed_size and size != backbone.image_size:
+        yield TlkitError(
+            f"data.image_size: is {size}; {arm.backbone.name} takes squares of {backbone.image_size} pixels and nothing else.",
+            f"data.image_size = {backbone.image_size}, or leave it out",
+            'of pictures that are not square data.fit = "pad" keeps the whole' if isinstance(size, list) else "",
+        )
+    elif min(_size(size)) < backbone.minimum_size:
+        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
 
 
 def _arm_problems(arm: Arm) -> Iterator[TlkitError]:

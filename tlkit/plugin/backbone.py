@@ -54,6 +54,7 @@ class Backbone:
         options: The plugin's own options.
         image_size: Usual input side in pixels.
         minimum_size: Smallest input side in pixels.
+        fixed_size: It takes squares of image_size and nothing else, as most vision transformers.
         summary: One line.
         beyond: Module names of what files hold and no stage here: what `until` cut off, which the plugin still builds, and what the
             plugin leaves out, as the second classifier of a distilled network. With any, no head is exported as the classifier.
@@ -73,6 +74,7 @@ class Backbone:
     options: type[BaseModel] | None = None
     image_size: int = 224
     minimum_size: int = 32
+    fixed_size: bool = False
     summary: str = ""
     beyond: tuple[str, ...] = ()
     flat: bool = False

@@ -18,7 +18,7 @@ class Convention:
         mean: Per channel, in units of `range`.
         std: Per channel, in units of `range`.
         resize: Filter of the antialiased resize.
-        crop: Part of the resized short side that the centre crop keeps, 0 < crop <= 1.
+        crop: Part of the resized picture that the centre crop keeps, of height and of width, 0 < crop <= 1.
     """
 
     mean: tuple[float, float, float]
@@ -34,6 +34,13 @@ class Convention:
         scale = "0..1" if self.range == 1 else f"0..{self.range:g}"
         numbers = [", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std)]
         return f"{self.channels.upper()} {scale}, mean {numbers[0]}, std {numbers[1]}"
+
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """The mean as RGB, 0..255: a picture is padded with it, because the network sees it as (almost) zero."""
+        values = [min(max(round(255 * value / self.range), 0), 255) for value in self.mean]
+        red, green, blue = values if self.channels == "rgb" else reversed(values)
+        return red, green, blue
 
 
 # Mean and std of ImageNet's training images, RGB 0..1: Krizhevsky et al. 2012 as used by torchvision's reference training.

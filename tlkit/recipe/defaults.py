@@ -42,6 +42,8 @@ HEAD: Final[Defaults] = {
 }
 DATA: Final[Defaults] = {
     "image_size": None,
+    "fit": "crop",
+    "max_pixels": 200_000_000,
     "batch_size": 32,
     "augment": [],
     "augment_views": None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
 
 from tlkit.recipe.augmentations import Augmentations, Views
 from tlkit.recipe.table import LARGEST, Table
@@ -114,11 +114,40 @@ BatchSize = Annotated[
 ]
 
 
+def _square(value: int | list[int]) -> int | list[int]:
+    """Return one number for a pair of equal ones: both are the same recipe, with one digest."""
+    return value[0] if isinstance(value, list) and value[0] == value[1] else value
+
+
+_Side = Annotated[int, Field(ge=8, le=2048)]
+ImageSize = Annotated[
+    Annotated[
+        Annotated[_Side, Tag("=side")] | Annotated[list[_Side], Field(min_length=2, max_length=2), Tag("=pair")],
+        Discriminator(lambda value: "=pair" if isinstance(value, list) else "=side"),
+    ],
+    AfterValidator(_square),
+]
+# 200 million: what the largest sensors of telephones give, 16,320 x 12,240. As RGB it takes 600 MB while it is decoded.
+MAX_PIXELS = 200_000_000
+
+
 class DataTable(Table):
     """Which images, and how they reach the network."""
 
     name: str = Field(min_length=1, description="a data set that `tlkit list` shows")
-    image_size: int | None = Field(default=None, ge=8, le=2048, description="pixels; the backbone's usual size where not given")
+    image_size: ImageSize | None = Field(
+        default=None, description="pixels, of a square's side or [height, width]; the backbone's usual size where not given"
+    )
+    fit: Literal["crop", "pad", "squash"] = Field(
+        default="crop",
+        description="how a picture of another shape is brought to image_size: its middle cut out, the whole of it padded with "
+        "the mean colour, or the whole of it resized whatever its shape",
+    )
+    max_pixels: int = Field(
+        default=MAX_PIXELS,
+        ge=1,
+        description="width times height above which an image file counts as one that cannot be decoded",
+    )
     batch_size: BatchSize = Field(default=32, description='images per step, or "auto"')
     augment: Augmentations = Field(default_factory=list, description="applied to training images, in this order")
     augment_views: Views = Field(
@@ -128,7 +157,7 @@ class DataTable(Table):
         default=None,
         ge=0.1,
         le=1,
-        description="part of the short side that the centre crop keeps; the weights' own where not given",
+        description='part of the picture that the centre crop of fit = "crop" keeps; the weights\' own where not given',
     )
     on_corrupt: Literal["error", "skip"] = Field(default="error", description="what happens to an image that cannot be decoded")
     options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")

@@ -44,7 +44,9 @@ def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
     if shown.cut is not None:
         table.add_row("cut", ": ".join(shown.cut))
     table.add_row("features", str(shown.features))
-    table.add_row("image size", f"{shown.image_size} px, at least {shown.minimum_size}")
+    table.add_row(
+        "image size", f"{shown.image_size} px, {'no other' if shown.fixed_size else f'at least {shown.minimum_size}'}"
+    )
     for name_of, aux_head in shown.aux_heads.items():
         least = f", images of at least {aux_head.minimum_size} px" if aux_head.minimum_size > 1 else ""
         table.add_row(f"auxiliary {name_of}", f"after {aux_head.after}, weight {aux_head.weight:g}{least}")

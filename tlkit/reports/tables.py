@@ -113,19 +113,24 @@ def _title(shown: Plan) -> Text:
     learns = {"solved": f"{tables.head.kind}, solved", "nothing": "as it is"}.get(shown.learns, learns)
     return Text(
         f"{shown.recipe} / {shown.arm}: {tables.backbone.name} ({tables.backbone.weights}), {shown.classes} classes, "
-        f"{shown.image_size} px, batch {shown.batch_size}, {learns}",
+        f"{units.pixels(shown.image_size)}, batch {shown.batch_size}, {learns}",
         style="bold",
     )
 
 
 def _input(shown: Plan) -> str:
-    """How pixels reach the network, from the short side that a picture is resized to."""
-    side, augment = shown.image_size, shown.tables.data.augment
-    short = round(side / shown.input.crop)
-    line = f"input      {shown.input.pixels}; {shown.input.resize} to a short side of {short} px, centre {side} px"
-    views = shown.tables.data.augment_views
-    fixed = f", {views} fixed views of each image" if views else ""
-    return f"{line}; training: {', '.join(each.name for each in augment)}{fixed}" if augment else line
+    """How pictures reach the network: what is done to their pixels, how they are brought to size, how training images vary."""
+    size, data = shown.image_size, shown.tables.data
+    resized = round(size[0] / shown.input.crop), round(size[1] / shown.input.crop)
+    short = f"a short side of {resized[0]} px" if size[0] == size[1] else f"cover {units.pixels(resized)}"
+    steps = {
+        "crop": f"to {short}, centre {units.pixels(size)}",
+        "pad": f"the whole picture into {units.pixels(size)}, padded with the mean colour",
+        "squash": f"the whole picture to {units.pixels(size)}, whatever its shape",
+    }
+    line = f"input      {shown.input.pixels}; {shown.input.resize} {steps[data.fit]}"
+    fixed = f", {data.augment_views} fixed views of each image" if data.augment_views else ""
+    return f"{line}; training: {', '.join(each.name for each in data.augment)}{fixed}" if data.augment else line
 
 
 def _remarks(shown: Plan) -> list[Text]:
@@ -146,7 +151,7 @@ def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Tabl
 
 
 # Facts of stored rows that a person tells them apart by; entry.json and --json have all.
-_TOLD = ("backbone", "stages", "form", "weights", "picture side", "side", "resize", "seed")
+_TOLD = ("backbone", "stages", "form", "weights", "picture size", "size", "resize", "seed")
 
 
 def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], limit: int) -> RenderableType:

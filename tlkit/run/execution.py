@@ -241,7 +241,7 @@ class _Writer:
             "format": FORMAT,
             "digest": self.job.digest,
             "batch_size": plan.batch_size,
-            "image_size": plan.image_size,
+            "image_size": list(plan.image_size),
             **_form(plan.compute_format),
             "classes": list(self.prepared.images.classes),
             "input": asdict(plan.input),

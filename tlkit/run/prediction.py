@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tlkit.engine import estimators, evaluate
 from tlkit.engine.images import decode, parts
+from tlkit.engine.images.decode import Geometry
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import network as networks
 from tlkit.network import weights
@@ -22,6 +23,7 @@ from tlkit.plans import answers, resolve
 from tlkit.plugin import Convention
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
+from tlkit.units import Size
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Predictor:
         network: With its weights, on the device.
         classes: Class names in output order.
         convention: How pixels reach it.
-        image_size: Side of its input, pixels.
+        geometry: How a picture is brought to the size of its input.
         batch_size: Images at a time.
         device: That it is on.
     """
@@ -40,7 +42,7 @@ class Predictor:
     network: Network
     classes: tuple[str, ...]
     convention: Convention
-    image_size: int
+    geometry: Geometry
     batch_size: int
     device: torch.device
 
@@ -79,7 +81,7 @@ class Predictor:
     ) -> NDArray[np.float32]:
         images = _checked(images)
         if not len(images):  # of which the shape of an answer is learned all the same
-            blank = np.zeros((1, self.image_size, self.image_size, 3), np.uint8)
+            blank = np.zeros((1, *self.geometry.size, 3), np.uint8)
             return answer(self.network, self._input(blank)).cpu().numpy()[:0]
         rows = []
         for start in range(0, len(images), self.batch_size):
@@ -87,9 +89,7 @@ class Predictor:
         return np.concatenate(rows)
 
     def _input(self, images: Sequence[Path] | NDArray[np.uint8]) -> torch.Tensor:
-        geometry = decode.still(self.image_size, self.convention)
-        opened = (decode.picture(image) for image in images)
-        stacked = torch.from_numpy(np.stack([decode.fit(image, geometry) for image in opened]))
+        stacked = torch.from_numpy(np.stack([decode.picture(image, self.geometry) for image in images]))
         return parts.normalise(stacked.to(self.device), self.convention).contiguous()
 
 
@@ -111,7 +111,7 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
     (table,) = recipe.arms.values()
     built = resolve.network_of(table)
     try:
-        classes, size, batch = tuple(known["classes"]), int(known["image_size"]), int(known["batch_size"])
+        classes, size, batch = tuple(known["classes"]), _size(known["image_size"]), int(known["batch_size"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: {error}.") from error
     network = networks.build(
@@ -122,7 +122,15 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
     if built.head.solve:
         network.head = estimators.load(folder, built.head, len(classes))
     convention = run_folder.convention(folder)
-    return Predictor(network.to(device).eval(), classes, convention, size, batch, device)
+    geometry = decode.evaluation_geometry(size, convention, table.data)
+    return Predictor(network.to(device).eval(), classes, convention, geometry, batch, device)
+
+
+def _size(value: object) -> Size:
+    """Return height and width as resolved.toml has them."""
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"image_size is {value!r}, not [height, width]")
+    return int(value[0]), int(value[1])
 
 
 def _checked(images: object) -> Sequence[Path] | NDArray[np.uint8]:

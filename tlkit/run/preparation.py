@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +101,7 @@ def prepare(
     )
     train = TrainingPart(
         sound.training.pictures, sound.training.indices, resolved.convention,
-        augment=table.augment, views=table.augment_views, side=resolved.image_size, seed=job.seed, classes=plan.classes,
+        augment=table.augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=plan.classes,
     )  # fmt: skip
     network = network if network is not None else build(job, plan, images, observer=Observer())
     known = Measurements() if kept is not None else remembered(plan, job.weights, data=job.content, device=device)
@@ -158,19 +159,18 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
     """Split a job's images, decode them, and leave out what cannot be."""
     resolved, table = job.resolved, job.resolved.arm.data
     _, chosen = dataset_facts.facts(resolved, images, seed=job.seed)
-    still = decode.still(resolved.image_size, resolved.convention)
-    geometry = decode.roomy(resolved.image_size, resolved.convention) if augmentations.needs_room(table.augment) else still
+    geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, table)
     lines: list[str] = []
 
     def part(split: str, indices: Indices, shape: decode.Geometry) -> Part:
         pictures = library.pictures(split, shape)
-        kept, skipped = data.sound(pictures, indices, on_corrupt=table.on_corrupt, progress=observer.decoding)
+        kept, skipped = data.decodable(pictures, indices, on_corrupt=table.on_corrupt, progress=observer.decoding)
         lines.extend(skipped)
         return Part(pictures, kept, resolved.convention)
 
-    training = part("train", chosen.train, geometry)
+    training = part("train", chosen.train, _training_geometry(resolved))
     _refuse_lost_class(images, chosen, training, lines)
-    evaluated = _evaluated(images, chosen, lambda split, indices: part(split, indices, still))
+    evaluated = _evaluated(images, chosen, lambda split, indices: part(split, indices, geometry))
     also = {}
     for name, found in job.also.items():
         other = dataset_facts.other_images(resolved.also[name], found, images.classes, where=f"also.{name}")
@@ -179,8 +179,8 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
             raise DataError(
                 f"also.{name}: its images have one class each where others may have several, or the other way round."
             )
-        pictures, every = library.other(other).pictures("test", still), np.arange(len(labels))
-        kept, skipped = data.sound(pictures, every, on_corrupt=table.on_corrupt, progress=observer.decoding)
+        pictures, every = library.other(other).pictures("test", geometry), np.arange(len(labels))
+        kept, skipped = data.decodable(pictures, every, on_corrupt=table.on_corrupt, progress=observer.decoding)
         lines.extend(skipped)
         if not len(kept):
             raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
@@ -224,10 +224,15 @@ def _measured(
 
 def pictures_bytes(resolved: Resolved, images: ImagesPlan) -> int:
     """Return what the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
-    side, convention = resolved.image_size, resolved.convention
-    still = decode.still(side, convention).side
-    room = decode.roomy(side, convention).side if augmentations.needs_room(resolved.arm.data.augment) else still
-    return 3 * (images.train * room**2 + images.held_out * still**2)
+    training = _training_geometry(resolved).size
+    evaluation = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data).size
+    return 3 * (images.train * math.prod(training) + images.held_out * math.prod(evaluation))
+
+
+def _training_geometry(resolved: Resolved) -> decode.Geometry:
+    table = resolved.arm.data
+    geometry = decode.crop_geometry if augmentations.needs_room(table.augment) else decode.evaluation_geometry
+    return geometry(resolved.image_size, resolved.convention, table)
 
 
 def _facts(plan: Plan, weights_file: Path | None, data: str, device: torch.device) -> dict[str, object]:

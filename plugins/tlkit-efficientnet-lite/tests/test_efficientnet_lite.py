@@ -18,6 +18,7 @@ from tlkit.engine.images.parts import normalise
 from tlkit.errors import WeightsError
 from tlkit.network import weights
 from tlkit.plugin import IMAGENET, Convention
+from tlkit.recipe.tables import DataTable
 from tlkit_efficientnet_lite import efficientnet_lite0
 from tlkit_efficientnet_lite.build import efficientnet_lite0 as build
 from tlkit_efficientnet_lite.build import rename
@@ -57,8 +58,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, Tensor]:
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     files = sorted((folder / "val").glob("*/*.jpg"))
-    geometry = decode.still(224, efficientnet_lite0.weights["imagenet"].input)
-    pixels = np.stack([decode.fit(decode.decode(file), geometry) for file in files])
+    geometry = decode.evaluation_geometry((224, 224), efficientnet_lite0.weights["imagenet"].input, DataTable(name="any"))
+    pixels = np.stack([decode.picture(file, geometry) for file in files])
     return torch.from_numpy(pixels), torch.tensor([CLASSES[file.parent.name] for file in files])
 
 

@@ -1,4 +1,4 @@
-"""Random changes to training images: a pure function of seed, epoch and image, drawn for each image by itself."""
+"""Apply a recipe's augmentations to a batch: every image by draws of its own, which depend on seed, epoch and image alone."""
 
 from __future__ import annotations
 
@@ -17,36 +17,48 @@ from tlkit.engine.augment.draws import Draw, Draws, Positions
 from tlkit.engine.augment.randaugment import randaugment
 from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
+from tlkit.units import Size
 
+Colour = tuple[int, int, int]  # red, green, blue
 _ATTEMPTS = 10  # at a window of random area and shape that fits, as in torchvision
 
 
-def augment(pictures: Tensor, tables: Sequence[Augmentation], *, side: int, seed: int, epoch: int, images: Positions) -> Tensor:
+def augment(
+    pictures: Tensor,
+    tables: Sequence[Augmentation],
+    *,
+    size: Size,
+    seed: int,
+    epoch: int,
+    images: Positions,
+    fill: Colour = (0, 0, 0),
+) -> Tensor:
     """Apply augmentations in the order of the list, all but mixup and cutmix, which `mix` applies to normalised images.
 
     Args:
-        pictures: (n, H, H, 3) uint8; larger than side where a crop is named, else of that size.
+        pictures: (n, H, W, 3) uint8; larger than `size` where a crop is named, else of that size.
         tables: Of the recipe.
-        side: Pixels of the result.
+        size: Height and width of the result, pixels.
         seed: Of the run.
         epoch: From 0; of fixed views, which of them.
         images: (n,) positions in the data set, the key of each image's draws.
+        fill: Colour of what a rotation uncovers: the mean colour of the weights.
 
     Returns:
-        (n, side, side, 3) uint8 on the device of pictures.
+        (n, *size, 3) uint8 on the device of pictures.
     """
     draws = Draws(seed, epoch, images)
     for table in tables:
-        pictures = _apply(pictures, table, draws, side)
+        pictures = _apply(pictures, table, draws, size, fill)
     return pictures
 
 
-def _apply(pictures: Tensor, table: Augmentation, draws: Draws, side: int) -> Tensor:
+def _apply(pictures: Tensor, table: Augmentation, draws: Draws, size: Size, fill: Colour) -> Tensor:
     match table:
         case augmentations.RandomCrop():
-            return _random_crop(pictures, draws, side)
+            return _random_crop(pictures, draws, size)
         case augmentations.RandomResizedCrop():
-            return _random_resized_crop(pictures, table, draws, side)
+            return _random_resized_crop(pictures, table, draws, size)
         case augmentations.HFlip():
             flips = draws.uniform(Draw.FLIP) < table.p
             return torch.stack([p.flip(1) if flip else p for p, flip in zip(pictures, flips.tolist(), strict=True)])
@@ -60,25 +72,28 @@ def _apply(pictures: Tensor, table: Augmentation, draws: Draws, side: int) -> Te
             return pictures
 
 
-def _random_crop(pictures: Tensor, draws: Draws, side: int) -> Tensor:
-    room = pictures.shape[1] - side + 1
-    y, x = (draws.below(draw, room) for draw in (Draw.CROP_Y, Draw.CROP_X))
-    return torch.stack([p[t : t + side, s : s + side] for p, t, s in zip(pictures, y, x, strict=True)])
+def _random_crop(pictures: Tensor, draws: Draws, size: Size) -> Tensor:
+    height, width = size
+    y = draws.below(Draw.CROP_Y, pictures.shape[1] - height + 1)
+    x = draws.below(Draw.CROP_X, pictures.shape[2] - width + 1)
+    return torch.stack([p[t : t + height, s : s + width] for p, t, s in zip(pictures, y, x, strict=True)])
 
 
-def _random_resized_crop(pictures: Tensor, table: augmentations.RandomResizedCrop, draws: Draws, side: int) -> Tensor:
-    drawn = windows(draws, table.scale, table.ratio, side=pictures.shape[1], first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
+def _random_resized_crop(pictures: Tensor, table: augmentations.RandomResizedCrop, draws: Draws, size: Size) -> Tensor:
+    height, width = pictures.shape[1:3]
+    ratio = table.ratio[0] * (width / height), table.ratio[1] * (width / height)  # of a square picture they are as they stand
+    drawn = windows(draws, table.scale, ratio, size=(height, width), first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
     top, left = (draws.below(draw, room) for draw, room in zip((Draw.WINDOW_Y, Draw.WINDOW_X), drawn.room(), strict=True))
     boxes = np.stack([top, left, top + drawn.height, left + drawn.width], axis=1).tolist()
     crops = [picture[t:b, s:e] for picture, (t, s, b, e) in zip(pictures, boxes, strict=True)]
     if pictures.device.type != "cpu":
-        return torch.stack([resized(crop, side) for crop in crops])
+        return torch.stack([resized(crop, size) for crop in crops])
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return torch.stack(list(pool.map(lambda crop: resized(crop, side), crops)))
+        return torch.stack(list(pool.map(lambda crop: resized(crop, size), crops)))
 
 
-def resized(picture: Tensor, side: int) -> Tensor:
-    """Resize (h, w, 3) uint8 to (side, side, 3): bilinear, antialiased.
+def resized(picture: Tensor, size: Size) -> Tensor:
+    """Resize (h, w, 3) uint8 to (*size, 3): bilinear, antialiased.
 
     On the CPU torch resizes bytes as such where the channels are the innermost, as exactly as Pillow (within a grey level): 0.26
     to 0.29 ms at 224 pixels, Pillow 0.57, as floats 0.88 (least of 25 batches of 32, two cores of an AMD EPYC, in two threads).
@@ -86,7 +101,7 @@ def resized(picture: Tensor, side: int) -> Tensor:
     x = picture.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)  # (1, 3, h, w)
     if picture.device.type != "cpu":
         x = x.float()
-    x = functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True)
+    x = functional.interpolate(x, size=size, mode="bilinear", antialias=True)
     return (x if x.dtype == torch.uint8 else x.round_().clamp_(0, 255).to(torch.uint8))[0].permute(1, 2, 0)
 
 
@@ -95,7 +110,13 @@ def _random_erasing(pictures: Tensor, table: augmentations.RandomErasing, draws:
 
     Their values are 0 to 255, so it is done to pixels, in its place in the list, and not after normalising.
     """
-    drawn = windows(draws, table.scale, table.ratio, side=pictures.shape[1], first=(Draw.ERASE_AREAS, Draw.ERASE_RATIOS))
+    drawn = windows(
+        draws,
+        table.scale,
+        table.ratio,
+        size=(pictures.shape[1], pictures.shape[2]),
+        first=(Draw.ERASE_AREAS, Draw.ERASE_RATIOS),
+    )
     top, left = (draws.below(draw, room) for draw, room in zip((Draw.ERASE_Y, Draw.ERASE_X), drawn.room(), strict=True))
     pictures = pictures.clone()
     for image in np.flatnonzero((draws.uniform(Draw.ERASE) < table.p) & drawn.fits).tolist():
@@ -115,21 +136,21 @@ class Windows:
         width: (n,).
         fits: (n,) whether one of the attempts did; where none did, the window is the largest of a permitted shape, and drawn its
             place all the same (torchvision takes the middle).
-        side: Of the pictures.
+        size: Height and width of the pictures.
     """
 
     height: Positions
     width: Positions
     fits: NDArray[np.bool_]
-    side: int
+    size: Size
 
     def room(self) -> tuple[Positions, Positions]:
         """Return how many places each has, down and across."""
-        return self.side + 1 - self.height, self.side + 1 - self.width
+        return self.size[0] + 1 - self.height, self.size[1] + 1 - self.width
 
 
 def windows(
-    draws: Draws, scale: tuple[float, float], ratio: tuple[float, float], *, side: int, first: tuple[int, int]
+    draws: Draws, scale: tuple[float, float], ratio: tuple[float, float], *, size: Size, first: tuple[int, int]
 ) -> Windows:
     """Draw windows with an even area and an even logarithm of width / height, as torchvision does.
 
@@ -137,17 +158,17 @@ def windows(
         draws: Of the pictures.
         scale: Smallest and largest area, as a part of the picture's.
         ratio: Smallest and largest width / height.
-        side: Of the pictures.
+        size: Height and width of the pictures.
         first: Draws of the first attempt's area and ratio.
     """
-    low, high = ratio
-    width = np.full(len(draws.images), max(1, round(side * min(1, high))))
-    height = np.full(len(draws.images), max(1, round(side * min(1, 1 / low))))
+    (low, high), (tall, wide) = ratio, size
+    width = np.full(len(draws.images), max(1, round(min(wide, tall * high))))
+    height = np.full(len(draws.images), max(1, round(min(tall, wide / low))))
     fits = np.zeros(len(draws.images), dtype=np.bool_)
     for attempt in range(_ATTEMPTS):
-        area = side**2 * draws.between(first[0] + attempt, *scale)
+        area = tall * wide * draws.between(first[0] + attempt, *scale)
         shape = np.exp(draws.between(first[1] + attempt, np.log(low), np.log(high)))
         across, down = (np.rint(np.sqrt(each)).astype(np.int64) for each in (area * shape, area / shape))
-        taken = ~fits & (across >= 1) & (down >= 1) & (across <= side) & (down <= side)
+        taken = ~fits & (across >= 1) & (down >= 1) & (across <= wide) & (down <= tall)
         width, height, fits = np.where(taken, across, width), np.where(taken, down, height), fits | taken
-    return Windows(height, width, fits, side)
+    return Windows(height, width, fits, size)

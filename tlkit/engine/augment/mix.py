@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from tlkit.engine.augment.draws import Draw, Draws, Positions, Uniform
 from tlkit.recipe.augmentations import Augmentation, Cutmix, Mixup
+from tlkit.units import Size
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Mixing:
 
 
 def mixing(
-    tables: Sequence[Augmentation], *, side: int, seed: int, epoch: int, images: Positions, among: Positions
+    tables: Sequence[Augmentation], *, size: Size, seed: int, epoch: int, images: Positions, among: Positions
 ) -> Mixing | None:
     """Draw how images are mixed; with mixup and cutmix both named, one of them for each image, with equal chance.
 
     Args:
         tables: Of the recipe.
-        side: Pixels of the network's input.
+        size: Height and width of the network's input, pixels.
         seed: Of the run.
         epoch: From 0.
         images: (n,) positions in the data set.
@@ -63,9 +64,9 @@ def mixing(
     for chosen, alpha in zip((~cut, cut), alphas, strict=True):
         if alpha is not None:
             shares[chosen] = _beta(draws.uniform(Draw.MIX_SHARE)[chosen], alpha)
-    boxes = np.where(cut[:, None], _boxes(draws, shares, side), 0)
+    boxes = np.where(cut[:, None], _boxes(draws, shares, size), 0)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return Mixing(_partners(draws, among), cut, boxes, np.where(cut, 1 - areas / side**2, shares))
+    return Mixing(_partners(draws, among), cut, boxes, np.where(cut, 1 - areas / (size[0] * size[1]), shares))
 
 
 def mix(x: Tensor, partners: Tensor, mixing: Mixing) -> Tensor:
@@ -123,8 +124,8 @@ def _partners(draws: Draws, among: Positions) -> Positions:
     return partners
 
 
-def _boxes(draws: Draws, shares: Uniform, side: int) -> Positions:
-    """Draw (n, 4) boxes of area 1 - share around an evenly drawn middle, cut at the picture's edge."""
-    half = (side * np.sqrt(1 - shares) / 2).astype(np.int64)
-    y, x = (draws.below(draw, side) for draw in (Draw.MIX_Y, Draw.MIX_X))
-    return np.stack([y - half, x - half, y + half, x + half], axis=1).clip(0, side)
+def _boxes(draws: Draws, shares: Uniform, size: Size) -> Positions:
+    """Draw (n, 4) boxes of the picture's shape and area 1 - share around an evenly drawn middle, cut at the picture's edge."""
+    down, across = ((side * np.sqrt(1 - shares) / 2).astype(np.int64) for side in size)  # half of the box
+    y, x = draws.below(Draw.MIX_Y, size[0]), draws.below(Draw.MIX_X, size[1])
+    return np.stack([y - down, x - across, y + down, x + across], axis=1).clip(0, (*size, *size))

@@ -18,6 +18,7 @@ from torch import Tensor
 from tlkit.engine.augment import colour
 from tlkit.engine.augment.draws import Draw, Draws
 from tlkit.recipe import augmentations
+from tlkit.units import Size
 
 MOST = 30  # the largest magnitude
 
@@ -28,12 +29,12 @@ def randaugment(pictures: Tensor, table: augmentations.RandAugment, draws: Draws
     """Apply operations drawn for each picture.
 
     Args:
-        pictures: (n, H, H, 3) uint8.
+        pictures: (n, H, W, 3) uint8.
         table: How many, and how strong.
         draws: Of the pictures.
 
     Returns:
-        (n, H, H, 3) uint8.
+        (n, H, W, 3) uint8.
     """
     pictures = pictures.clone()
     for turn in range(table.ops):
@@ -53,17 +54,18 @@ def _identity(pictures: Tensor, magnitude: int) -> Tensor:
 
 
 def _shear_x(pictures: Tensor, magnitude: int) -> Tensor:
-    return _sampled(pictures, (1, 0.3 * magnitude / MOST, 0, 1), centre=0)
+    return _sampled(pictures, (1, 0.3 * magnitude / MOST, 0, 1), centre=(0, 0))
 
 
 def _shear_y(pictures: Tensor, magnitude: int) -> Tensor:
-    return _sampled(pictures, (1, 0, 0.3 * magnitude / MOST, 1), centre=0)
+    return _sampled(pictures, (1, 0, 0.3 * magnitude / MOST, 1), centre=(0, 0))
 
 
 def _rotate(pictures: Tensor, magnitude: int) -> Tensor:
     angle = math.radians(30 * magnitude / MOST)  # counterclockwise
     cosine, sine = math.cos(angle), math.sin(angle)
-    return _sampled(pictures, (cosine, -sine, sine, cosine), centre=pictures.shape[1] / 2)
+    height, width = pictures.shape[1:3]
+    return _sampled(pictures, (cosine, -sine, sine, cosine), centre=(height / 2, width / 2))
 
 
 def _translate_x(pictures: Tensor, magnitude: int) -> Tensor:
@@ -155,25 +157,29 @@ def _factors(pictures: Tensor, magnitude: int) -> colour.Amounts:
     return np.full(len(pictures), 1 + 0.9 * magnitude / MOST)
 
 
-def _sampled(pictures: Tensor, matrix: tuple[float, float, float, float], *, centre: float) -> Tensor:
+def _sampled(pictures: Tensor, matrix: tuple[float, float, float, float], *, centre: tuple[float, float]) -> Tensor:
     """Take each pixel from the nearest to where a linear map about a centre leads, black from outside.
 
     Args:
-        pictures: (k, H, H, 3) uint8.
+        pictures: (k, H, W, 3) uint8.
         matrix: From the result to the picture, row by row: x from (x, y), then y.
-        centre: Both coordinates, in pixels; pixel 0 has its middle at 0.5.
+        centre: y and x, in pixels; pixel 0 has its middle at 0.5.
     """
-    source, outside = (torch.from_numpy(each).to(pictures.device) for each in _sources(matrix, centre, pictures.shape[1]))
-    taken = pictures.flatten(1, 2).index_select(1, source)  # (k, H H, 3)
+    size = pictures.shape[1], pictures.shape[2]
+    source, outside = (torch.from_numpy(each).to(pictures.device) for each in _sources(matrix, centre, size))
+    taken = pictures.flatten(1, 2).index_select(1, source)  # (k, H * W, 3)
     return taken.masked_fill_(outside[:, None], 0).view_as(pictures)
 
 
 @lru_cache(maxsize=8)  # two signs of three maps; 1.3 MB each at 512 pixels
 def _sources(
-    matrix: tuple[float, float, float, float], centre: float, side: int
+    matrix: tuple[float, float, float, float], centre: tuple[float, float], size: Size
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Return per pixel which one to take, and whether there is none; in float64, so alike on every device."""
-    y, x = np.mgrid[:side, :side] + (0.5 - centre)
-    column, row = (np.floor(a * x + b * y + centre).astype(np.int32) for a, b in (matrix[:2], matrix[2:]))
-    outside = (column < 0) | (column >= side) | (row < 0) | (row >= side)
-    return np.where(outside, 0, row * np.int32(side) + column).ravel(), outside.ravel()
+    (height, width), (middle_y, middle_x) = size, centre
+    y, x = np.mgrid[:height, :width]
+    y, x = y + (0.5 - middle_y), x + (0.5 - middle_x)
+    column = np.floor(matrix[0] * x + matrix[1] * y + middle_x).astype(np.int32)
+    row = np.floor(matrix[2] * x + matrix[3] * y + middle_y).astype(np.int32)
+    outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)
+    return np.where(outside, 0, row * np.int32(width) + column).ravel(), outside.ravel()

@@ -1,1 +1,5 @@
-"""Image files and arrays to decoded pictures and to batches of normalised tensors."""
+"""Decode image files, keep the decoded pictures, and make batches of tensors from them.
+
+`decode` reads files and brings pictures to size, `pictures` keeps them, `parts` makes normalised batches. What varies at random
+is in `tlkit.engine.augment`.
+"""

@@ -1,4 +1,4 @@
-"""Image files and arrays to square uint8 pictures of one size.
+"""Decode image files, and bring pictures to the size that a network takes.
 
 The rule: an image that cannot be decoded is an error with its path, never a picture of something else.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,56 +19,87 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tlkit.errors import ImageError
 from tlkit.plugin import Convention
+from tlkit.recipe.tables import MAX_PIXELS, DataTable
+from tlkit.units import Size
 
 Pixels = NDArray[np.uint8]
+Colour = tuple[int, int, int]  # red, green, blue
 
 # Room that a random crop needs: 224 pixels out of 256, Krizhevsky et al. 2012.
 CROP_ROOM = 256 / 224
-# A side so many times as long as the other is resized only where the square is: a line of 1 x 30,000 would become 4.5 GB.
+# A side so many times as long as the other is resized only where the crop is: a line of 1 x 30,000 would become 4.5 GB.
 _THIN = 8
+# Above so many pixels, Pillow's own limit, files are decoded one at a time, JPEG at a reduced size.
+_LARGE = 89_478_485
+# Such a JPEG is decoded at no less than so many times the size that it is resized to, as Pillow's `reducing_gap` of thumbnails.
+_REDUCING_GAP = 3
 _FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-
-# An image of so many pixels is refused, not warned of. For the process: catch_warnings is not safe in the threads that decode.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+_one_large = threading.Lock()
+# Pillow's limit is one for the whole process; ours, `data.max_pixels`, belongs to a recipe and is checked in `decode`.
+Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a picture is brought to size.
+    """How a picture of any size is brought to the size that a network takes.
 
     Attributes:
-        short: Pixels of the short side after the resize.
-        side: Pixels of the centre square that is kept.
+        size: Height and width of the result.
+        resized: Height and width of what the result is the centre of. fit = "crop" resizes the picture to cover it, "pad" to fit
+            into it, "squash" to be it.
         resize: Filter, antialiased.
+        fit: As `data.fit` in a recipe.
+        padding: Colour of the border of fit = "pad"; None of the others.
+        max_pixels: An image file with more is refused.
     """
 
-    short: int
-    side: int
+    size: Size
+    resized: Size
     resize: str
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    padding: Colour | None = None
+    max_pixels: int = MAX_PIXELS
 
 
-def still(image_size: int, convention: Convention) -> Geometry:
-    """Geometry of evaluation, and of training without a random crop."""
-    return Geometry(round(image_size / convention.crop), image_size, convention.resize)
+def evaluation_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
+    """Return the geometry of evaluation, and of training without a random crop.
+
+    Args:
+        image_size: Height and width of the network's input.
+        convention: Of the weights; its `crop` counts for fit = "crop" alone, since the others keep the whole picture.
+        data: The recipe's table [data].
+    """
+    height, width = image_size
+    crop = convention.crop if data.fit == "crop" else 1
+    return _geometry(image_size, (round(height / crop), round(width / crop)), convention, data)
 
 
-def roomy(image_size: int, convention: Convention) -> Geometry:
-    """Geometry that leaves room for a random crop of image_size."""
-    short = round(image_size * CROP_ROOM)
-    return Geometry(short, short, convention.resize)
+def crop_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
+    """Return the geometry of pictures that a random crop of `image_size` is taken from: 256/224 as large."""
+    height, width = image_size
+    room = round(height * CROP_ROOM), round(width * CROP_ROOM)
+    return _geometry(room, room, convention, data)
 
 
-def decode(path: Path, *, digest: bytes | None = None) -> Image.Image:
+def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable) -> Geometry:
+    padding = convention.mean_colour if data.fit == "pad" else None
+    return Geometry(size, resized, convention.resize, data.fit, padding, data.max_pixels)
+
+
+def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIXELS, needed: Size | None = None) -> Image.Image:
     """Read an image file as RGB, turned as its EXIF says, transparency on white.
 
     Args:
         path: Of the file.
         digest: The beginning of the sha256 that its content must have.
+        max_pixels: A file with more is refused.
+        needed: The size that the picture is resized to. A JPEG file of more than 89 million pixels is decoded at 1/2, 1/4 or 1/8 of
+            its size where that is at least three times this; all other files are decoded whole.
 
     Raises:
-        ImageError: it is no image, truncated, above Pillow's limit of pixels, of a kind that cannot be turned into RGB, or
-            of another digest.
+        ImageError: it is no image, truncated, of more than `max_pixels`, of a kind that cannot be turned into RGB, or of another
+            digest.
         MemoryError: it does not fit into memory.
     """
     try:
@@ -75,8 +108,17 @@ def decode(path: Path, *, digest: bytes | None = None) -> Image.Image:
             hint = "run the same command again, with --verify if it says so again"
             raise ImageError(f"{path}: changed while it was read.", hint)
         with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image))
+            count = image.width * image.height
+            if count > max_pixels:
+                raise ImageError(
+                    f"{path}: has {image.width:,} x {image.height:,} pixels, more than data.max_pixels, {max_pixels:,}.",
+                    f"data.max_pixels = {count}, or make the image smaller",
+                )
+            with _one_large if count > _LARGE else nullcontext():
+                if count > _LARGE and needed is not None:
+                    image.draft("RGB", (_REDUCING_GAP * max(needed), _REDUCING_GAP * max(needed)))  # nothing but JPEG has it
+                image.load()
+                return _rgb(ImageOps.exif_transpose(image))
     except (ImageError, MemoryError):
         raise
     except FileNotFoundError:
@@ -85,48 +127,79 @@ def decode(path: Path, *, digest: bytes | None = None) -> Image.Image:
         raise ImageError(f"{path}: is a folder.", "name the image files in it") from None
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: is not an image.") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
-        raise ImageError(f"{path}: has more pixels than Pillow takes, {limit}.", "make the image smaller") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise ImageError(f"{path}: cannot be decoded: {error}.") from error
 
 
-def picture(source: Path | Pixels, *, digest: bytes | None = None) -> Image.Image:
-    """Return a file, of a digest where one is given, or an array (H, W, 3) uint8 RGB, as an image."""
-    return decode(source, digest=digest) if isinstance(source, Path) else Image.fromarray(np.ascontiguousarray(source))
+def picture(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Pixels:
+    """Return a file, of a digest where one is given, or an array (H, W, 3) uint8 RGB, brought to size: (height, width, 3) uint8.
+
+    Raises:
+        ImageError: as `decode`.
+        MemoryError: the picture does not fit into memory.
+    """
+    if not isinstance(source, Path):
+        return fit(Image.fromarray(np.ascontiguousarray(source)), geometry)
+    return fit(decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized), geometry)
 
 
 def fit(image: Image.Image, geometry: Geometry) -> Pixels:
-    """Resize the short side and keep the centre square: (side, side, 3) uint8.
+    """Bring a picture to size: (height, width, 3) uint8.
 
-    Rounding is that of torchvision.transforms.Resize and CenterCrop.
+    Rounding of a crop is that of torchvision.transforms.Resize and CenterCrop, of a padding that of PIL.ImageOps.pad.
 
     Raises:
         MemoryError: the picture does not fit into memory.
     """
-    width, height = image.size
-    short, side = geometry.short, geometry.side
-    if min(width, height) != short:
-        size = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
-        if max(size) >= _THIN * short and side <= short:
-            return np.asarray(_middle(image, size, geometry))
+    match geometry.fit:
+        case "crop":
+            return np.asarray(_cropped(image, geometry))
+        case "pad":
+            return np.asarray(_padded(image, geometry))
+        case "squash":
+            return np.asarray(image.resize(geometry.resized[::-1], _FILTERS[geometry.resize]))
+
+
+def _cropped(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """Resize a picture until it just covers `resized`, and keep its middle."""
+    (height, width), (tall, wide) = geometry.size, geometry.resized
+    if image.width * tall <= image.height * wide:
+        size = (wide, int(wide * image.height / image.width))
+    else:
+        size = (int(tall * image.width / image.height), tall)
+    if image.size != size:
+        if size[0] >= _THIN * wide or size[1] >= _THIN * tall:
+            return _middle(image, size, geometry)
         image = image.resize(size, _FILTERS[geometry.resize])
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    if image.size != (side, side):
-        image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image)
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image if image.size == (width, height) else image.crop((left, top, left + width, top + height))
 
 
 def _middle(image: Image.Image, size: tuple[int, int], geometry: Geometry) -> Image.Image:
-    """Return the centre square of an image as it would be after a resize to `size`."""
-    side = geometry.side
+    """Return the middle of an image as it would be after a resize to `size`, (width, height)."""
+    kept = geometry.size[::-1]
     (left, right), (top, bottom) = (
         (old * start / new, min(old * (start + side) / new, old))
-        for old, new in zip(image.size, size, strict=True)
+        for old, new, side in zip(image.size, size, kept, strict=True)
         for start in (round((new - side) / 2),)
     )
-    return image.resize((side, side), _FILTERS[geometry.resize], box=(left, top, right, bottom))
+    return image.resize(kept, _FILTERS[geometry.resize], box=(left, top, right, bottom))
+
+
+def _padded(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """Resize a picture until it just fits into `size`, and put it into the middle of one colour."""
+    height, width = geometry.size
+    if image.width * height >= image.height * width:
+        size = (width, max(1, round(width * image.height / image.width)))
+    else:
+        size = (max(1, round(height * image.width / image.height)), height)
+    if image.size != size:
+        image = image.resize(size, _FILTERS[geometry.resize])
+    if size == (width, height):
+        return image
+    padded = Image.new("RGB", (width, height), geometry.padding)
+    padded.paste(image, (round((width - size[0]) / 2), round((height - size[1]) / 2)))
+    return padded
 
 
 def _rgb(image: Image.Image) -> Image.Image:

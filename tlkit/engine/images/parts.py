@@ -1,4 +1,4 @@
-"""Images of a split as batches of normalised tensors, in an order and with draws that depend on seed and epoch alone."""
+"""Make batches of normalised tensors from a split's images; their order and augmentation depend on seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tlkit.engine.images.pictures import Indices, Note, Pictures, Progress
 from tlkit.errors import DataError
 from tlkit.plugin import Convention, Images
 from tlkit.recipe.augmentations import Augmentation
+from tlkit.units import Size
 
 ALSO = "also."  # before the name of another data set's images
 _SHOWN = 5  # corrupt images that a message names
@@ -24,12 +25,12 @@ _SHOWN = 5  # corrupt images that a message names
 
 @dataclass(frozen=True)
 class Part:
-    """Some images of a split, as the network wants them.
+    """Some images of a split as input of the network.
 
     Attributes:
-        pictures: Their split.
-        indices: Which of it, ascending.
-        convention: How pixels reach the network.
+        pictures: The split.
+        indices: Positions of the images in it, ascending.
+        convention: How pixels are handed to the network.
     """
 
     pictures: Pictures
@@ -37,7 +38,7 @@ class Part:
     convention: Convention
 
     def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
-        """Return (n, 3, side, side) float32, the same in every epoch."""
+        """Return (n, 3, H, W) float32, the same in every epoch."""
         return normalise(self.pictures.get(chosen, device), self.convention)
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
@@ -53,19 +54,19 @@ class TrainingPart(Part):
     Attributes:
         augment: In the order in which they are applied.
         views: Fixed augmented views of each image; None for other draws every epoch.
-        side: Pixels of the network's input.
+        size: Height and width of the network's input, pixels.
         seed: Of the run.
         classes: How many.
     """
 
     augment: Sequence[Augmentation] = ()
     views: int | None = None
-    side: int = 0
+    size: Size = (0, 0)
     seed: int = 0
     classes: int = 0
 
     def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
-        """Return images of an epoch, from 0, as (n, 3, side, side) float32; with mixup or cutmix, mixed with others."""
+        """Return images of an epoch, from 0, as (n, 3, H, W) float32; with mixup or cutmix, mixed with others."""
         drawn = self.draw_of(epoch)
         x = self._augmented(chosen, drawn, device)
         mixing = self._mixing(chosen, drawn)
@@ -92,11 +93,20 @@ class TrainingPart(Part):
     def _augmented(self, chosen: Indices, drawn: int, device: torch.device) -> Tensor:
         pictures = self.pictures.get(chosen, device)
         return normalise(
-            augment(pictures, self.augment, side=self.side, seed=self.seed, epoch=drawn, images=chosen), self.convention
+            augment(
+                pictures,
+                self.augment,
+                size=self.size,
+                fill=self.convention.mean_colour,
+                seed=self.seed,
+                epoch=drawn,
+                images=chosen,
+            ),
+            self.convention,
         )
 
     def _mixing(self, chosen: Indices, drawn: int) -> Mixing | None:
-        return mixing(self.augment, seed=self.seed, epoch=drawn, images=chosen, among=self.indices, side=self.side)
+        return mixing(self.augment, seed=self.seed, epoch=drawn, images=chosen, among=self.indices, size=self.size)
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ class Evaluated:
 
     Attributes:
         validation: None where the data set has none.
-        test: Likewise.
+        test: None where the data set has none.
         also: Of other data sets, by the recipe's name for them.
     """
 
@@ -177,12 +187,12 @@ class Library:
         return self._others[-1]
 
 
-def sound(pictures: Pictures, indices: Indices, *, on_corrupt: str, progress: Progress) -> tuple[Indices, list[str]]:
-    """Decode images and drop, or refuse, those that cannot be.
+def decodable(pictures: Pictures, indices: Indices, *, on_corrupt: str, progress: Progress) -> tuple[Indices, list[str]]:
+    """Decode images, and leave out or refuse those that cannot be decoded.
 
     Args:
-        pictures: Their split.
-        indices: Which of it.
+        pictures: The split.
+        indices: Positions of the images in it.
         on_corrupt: "error" or "skip".
         progress: Told of images done.
 

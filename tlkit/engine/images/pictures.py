@@ -1,4 +1,4 @@
-"""The pictures of a split, decoded once into the store where they fit, else again at every use.
+"""Decode the pictures of a split once into the store where they fit, else again at every use.
 
 The rule: whichever way a picture comes, its bytes are the same.
 """
@@ -54,37 +54,37 @@ class Pictures:
         self.split = split
         self.geometry = geometry
         self.note, self.keep, self.verify = note, keep, verify
-        self._sound = np.zeros(len(split.labels), dtype=bool)
+        self._decodable = np.zeros(len(split.labels), dtype=bool)
         self._keys = np.zeros((len(split.labels), segments.KEY), dtype=np.uint8)
         self._keyed = np.zeros(len(split.labels), dtype=bool)
-        self._row = np.full(len(split.labels), -1, dtype=np.int64)  # in _kept; -1 where the store has it not
-        self._kept: Located | None = None
+        self._row = np.full(len(split.labels), -1, dtype=np.int64)  # in _stored; -1 where the store has it not
+        self._stored: Located | None = None
         self._resident: tuple[torch.device, Tensor] | None = None  # a device as it was named, "cuda", and pictures there
         self._place = np.full(len(split.labels), -1, dtype=np.int64)  # in _resident; -1 where it is not there
 
     def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
         """Decode every image that was not yet, in parallel; return those that cannot be."""
-        wanted = indices[~self._sound[indices]]
+        wanted = indices[~self._decodable[indices]]
         corrupt: dict[int, ImageError] = {}
         if not self._ready_made() and len(wanted):
             corrupt = self._decode(wanted, progress)
-        self._sound[wanted] = True
-        self._sound[list(corrupt)] = False
+        self._decodable[wanted] = True
+        self._decodable[list(corrupt)] = False
         self._keyed[list(corrupt)] = False  # a file that is mended has another
         return corrupt
 
     def get(self, indices: Indices, device: torch.device = _CPU) -> Tensor:
-        """Return (n, side, side, 3) uint8."""
+        """Return (n, height, width, 3) uint8."""
         place = self._place[indices]
         if self._resident is not None and self._resident[0] == device and (place >= 0).all():
             return self._resident[1][torch.from_numpy(place).to(device)]
         if self._ready_made() and self.split.pixels is not None:
             return torch.from_numpy(self.split.pixels[indices]).to(device)
         rows = self._row[indices]
-        out = np.empty((len(indices), self.geometry.side, self.geometry.side, 3), dtype=np.uint8)
+        out = np.empty((len(indices), *self.geometry.size, 3), dtype=np.uint8)
         here = rows >= 0
-        if self._kept is not None and here.any():
-            out[here] = self._kept.gather(rows[here])
+        if self._stored is not None and here.any():
+            out[here] = self._stored.gather(rows[here])
         if not here.all():
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 for at, picture in zip(np.flatnonzero(~here), pool.map(self._one, indices[~here].tolist()), strict=True):
@@ -107,11 +107,11 @@ class Pictures:
 
     def settle_(self, indices: Indices, device: torch.device, *, share: float) -> bool:
         """Keep these pictures on a device where they take no more than a share of its free memory; return whether they are."""
-        if len(indices) * self.geometry.side**2 * 3 > share * free_memory(device):
+        if len(indices) * self._bytes() > share * free_memory(device):
             return False
         self._place[:] = -1  # what another run kept there goes first
         self._resident = None
-        resident = torch.empty(len(indices), self.geometry.side, self.geometry.side, 3, dtype=torch.uint8, device=device)
+        resident = torch.empty(len(indices), *self.geometry.size, 3, dtype=torch.uint8, device=device)
         for at in range(0, len(indices), _CHUNK):
             resident[at : at + _CHUNK] = self.get(indices[at : at + _CHUNK])
         self._place[indices] = np.arange(len(indices))
@@ -119,8 +119,14 @@ class Pictures:
         return True
 
     def _ready_made(self) -> bool:
-        pixels, side = self.split.pixels, self.geometry.side
-        return pixels is not None and pixels.shape[1:3] == (side, side) and self.geometry.short == side
+        """Whether the split's own arrays are pictures of this geometry already."""
+        pixels = self.split.pixels
+        return pixels is not None and pixels.shape[1:3] == self.geometry.size == self.geometry.resized
+
+    def _bytes(self) -> int:
+        """Bytes of one picture."""
+        height, width = self.geometry.size
+        return height * width * 3
 
     def _decode(self, wanted: Indices, progress: Progress) -> dict[int, ImageError]:
         """Decode into the store; where that is not possible, only to see that it can be done."""
@@ -147,7 +153,7 @@ class Pictures:
         return corrupt
 
     def _entry(self) -> row_store.Entry:
-        shape = (self.geometry.side, self.geometry.side, 3)
+        shape = (*self.geometry.size, 3)
         return row_store.open_(
             Kind.PICTURES, row_keys.pictures(self.geometry), shape=shape, dtype="uint8", note=self.note, verify=self.verify
         )
@@ -155,30 +161,30 @@ class Pictures:
     def _find(self, entry: row_store.Entry, wanted: Indices) -> None:
         """Remember where the store has these images and those of earlier calls."""
         known = np.union1d(np.flatnonzero(self._row >= 0), wanted)
-        kept = known[~entry.missing(self.keys(known))]
-        self._kept = entry.locate(self.keys(kept))
+        stored = known[~entry.missing(self.keys(known))]
+        self._stored = entry.locate(self.keys(stored))
         self._row[known] = -1
-        self._row[kept] = np.arange(len(kept))
+        self._row[stored] = np.arange(len(stored))
 
     def _blocks(
         self, wanted: Indices, corrupt: dict[int, ImageError], progress: Progress
     ) -> Iterator[tuple[Indices, NDArray[np.uint8]]]:
         """Decode in parallel; yield what could be, and add to corrupt what could not."""
-        size = int(np.clip(_BLOCK_BYTES // (self.geometry.side**2 * 3), 8, _CHUNK))
+        size = int(np.clip(_BLOCK_BYTES // self._bytes(), 8, _CHUNK))
         done = 0
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(wanted), size):
-                sound: list[tuple[int, NDArray[np.uint8]]] = []
+                decoded: list[tuple[int, NDArray[np.uint8]]] = []
                 block = wanted[start : start + size].tolist()
                 for index, outcome in zip(block, pool.map(self._try, block), strict=True):
                     if isinstance(outcome, ImageError):
                         corrupt[index] = outcome
                     else:
-                        sound.append((index, outcome))
+                        decoded.append((index, outcome))
                     done += 1
                     progress(done, len(wanted))
-                if sound:
-                    yield np.array([index for index, _ in sound]), np.stack([rows for _, rows in sound])
+                if decoded:
+                    yield np.array([index for index, _ in decoded]), np.stack([rows for _, rows in decoded])
 
     def _one(self, index: int) -> NDArray[np.uint8]:
         """Decode one image; what is no longer the file that its key is of is refused."""
@@ -186,7 +192,7 @@ class Pictures:
         source = self.split.files[index] if pixels is None else pixels[index]
         digest = self._keys[index].tobytes() if pixels is None and self._keyed[index] else None
         try:
-            return decode.fit(decode.picture(source, digest=digest), self.geometry)
+            return decode.picture(source, self.geometry, digest=digest)
         except MemoryError as error:
             name = source if isinstance(source, Path) else f"image {index}"
             raise ImageError(f"{name}: does not fit into memory.", "make the image smaller") from error

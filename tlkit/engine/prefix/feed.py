@@ -161,7 +161,7 @@ class Feed:
         if isinstance(part, TrainingPart) and part.augment:
             period = part.views or 1
             views = self._phase.views(period)
-            known |= row_keys.views(part.augment, seed=part.seed, side=part.side)
+            known |= row_keys.views(part.augment, seed=part.seed, size=part.size)
             keys = _of_views(keys, part.indices, views)
         shape, bits = self._shape(planned.stages)
         dtype = "uint16" if bits else "float32"

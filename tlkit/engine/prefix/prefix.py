@@ -17,6 +17,7 @@ from tlkit.engine.prefix.fold import folded
 from tlkit.network import network as networks
 from tlkit.network.network import Network
 from tlkit.record.formats import PrefixPlan
+from tlkit.units import Size
 
 
 class Prefix:
@@ -66,16 +67,16 @@ class Prefix:
         return x[:images]
 
     @torch.no_grad()
-    def fingerprint(self, side: int, *, stop: int) -> str:
+    def fingerprint(self, size: Size, *, stop: int) -> str:
         """Digest of what the stages before `stop` are, and of what they make of one fixed image.
 
         It tells apart what no list of facts can: what a plugin keeps in its objects, and which norms the sample let be folded.
 
         Args:
-            side: Pixels of the image.
+            size: Height and width of the image, pixels.
             stop: The stage after the last.
         """
-        x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
         tensor = next((tensor for stage in self._stages for tensor in stage.parameters()), x)
         x = cast(x.to(tensor.device), self.plan.compute_format)
         for stage in self._stages[:stop]:
