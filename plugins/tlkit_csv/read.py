@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit.errors import DataError, DataMissing, nearest
-from tlkit.plugin import DataFiles, Images, Split
-from tlkit.sources.splits import set_aside
+from tlkit.plugin import DataFiles, Images, Split, hold_out
 from tlkit_csv import CsvOptions
 
 _ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -128,6 +127,6 @@ def _parts(rows: list[_Row], table: Path) -> dict[str, list[int]]:
 
 
 def _split_off(rows: list[_Row], fraction: float) -> dict[str, list[int]]:
-    aside = set_aside([" ".join(row.labels) for row in rows], [row.group or row.image for row in rows], fraction)
-    train = [index for index, tested in enumerate(aside) if not tested]
-    return {"train": train, "test": [index for index, tested in enumerate(aside) if tested]}
+    held_out = hold_out([" ".join(row.labels) for row in rows], [row.group or row.image for row in rows], fraction)
+    train = [index for index, tested in enumerate(held_out) if not tested]
+    return {"train": train, "test": [index for index, tested in enumerate(held_out) if tested]}

@@ -19,9 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit.errors import DataError, DataMissing, nearest
-from tlkit.files import shown
-from tlkit.plugin import DataFiles, Images, Split
-from tlkit.sources.splits import set_aside
+from tlkit.plugin import DataFiles, Images, Split, hold_out
 from tlkit_folder import FolderOptions
 from tlkit_folder.scan import SUFFIXES, images_below, listing
 
@@ -123,7 +121,8 @@ def _class_folders(part: Path) -> tuple[str, ...]:
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise DataError(f"{shown(part / name)}: the name of the class is not UTF-8.", "rename the folder") from error
+            path = str(part / name).encode(errors="backslashreplace").decode()
+            raise DataError(f"{path}: the name of the class is not UTF-8.", "rename the folder") from error
     return found.folders
 
 
@@ -144,7 +143,7 @@ def _grouped(found: DataFiles) -> dict[str, _Classes]:
 def _split_off(classes: _Classes, fraction: float, pattern: str | None, *, root: Path) -> dict[str, _Classes]:
     labelled = [(name, file) for name, files in classes.items() for file in files]
     keys = [file.relative_to(root).as_posix() if pattern is None else _group(file, pattern) for _, file in labelled]
-    aside = set_aside([name for name, _ in labelled], keys, fraction)
+    held_out = hold_out([name for name, _ in labelled], keys, fraction)
     splits: dict[str, _Classes] = {"train": {}, "test": {}}
     for name, files in classes.items():
         if len(files) == 1:
@@ -154,7 +153,7 @@ def _split_off(classes: _Classes, fraction: float, pattern: str | None, *, root:
             )
         for part in splits.values():
             part[name] = []
-    for (name, file), tested in zip(labelled, aside, strict=True):
+    for (name, file), tested in zip(labelled, held_out, strict=True):
         splits["test" if tested else "train"][name].append(file)
     for name, files in splits["train"].items():
         if not files:

@@ -19,8 +19,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from tlkit import network
-from tlkit.recipe.maps import HEAD
 
+HEAD = "head"  # timm's own name of the module that holds the classifier
 Steps = tuple[str, ...]  # names of a model's modules, and of those below, in running order
 
 

@@ -11,8 +11,7 @@ import torch
 
 from tlkit import network
 from tlkit.errors import PluginError, TlkitError, nearest, reason
-from tlkit.plugin import HUB, Backbone, Convention, Download, Weights
-from tlkit.sources.hub import SITE
+from tlkit.plugin import HUB, HUB_SITE, Backbone, Convention, Download, Weights
 from tlkit_timm import build, cuts
 from tlkit_timm.cuts import Cut
 
@@ -150,7 +149,7 @@ def _source(full: str, config: Config) -> Download | None:
         return Download(url=config.url, checksum=f"sha256:{digits[1]}", filename=file)
     if config.hf_hub_id != f"timm/{full}":  # others' repositories keep their files under names of their own
         return None
-    return Download(url=f"{SITE}/timm/{full}/resolve/main/model.safetensors", checksum=HUB, filename=f"{full}.safetensors")
+    return Download(url=f"{HUB_SITE}/timm/{full}/resolve/main/model.safetensors", checksum=HUB, filename=f"{full}.safetensors")
 
 
 def _trained(full: str, source: Download, config: Config) -> Weights:

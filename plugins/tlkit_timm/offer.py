@@ -6,18 +6,14 @@ time, never an error. It lies with the measurements, and `tlkit cache clear` rem
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 from importlib import metadata
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from tlkit import files
 from tlkit.errors import PluginError, TlkitError
-from tlkit.plugin import Backbone
-from tlkit.store import cache
+from tlkit.plugin import Backbone, recall, remember
 
 _ADAPTER = TypeAdapter(Backbone)
 _OURS = ("tlkit_timm.build:", "tlkit_timm.loaded:")
@@ -34,35 +30,22 @@ def backbone(name: str) -> Backbone:
     except metadata.PackageNotFoundError:
         raise PluginError(f'timm: is not installed, and "{name}" is a model of it.', 'pip install "tlkit[timm]"') from None
     facts = {"timm": version, "name": name, "plugin": _sources()}
-    found = _recall(facts)
+    found = _recalled(facts)
     if found is None:
         from tlkit_timm import look  # seconds: it imports torch and timm
 
         found = look.backbone(name)
-        _remember(facts, found)
+        remember(facts, _ADAPTER.dump_python(found, mode="json"))
     return found
 
 
-def _recall(facts: dict[str, str]) -> Backbone | None:
+def _recalled(facts: dict[str, str]) -> Backbone | None:
     try:
-        found = _ADAPTER.validate_python(json.loads(_path(facts).read_bytes())["backbone"])
-    except (OSError, TlkitError, ValueError, LookupError, TypeError, RecursionError):
+        found = _ADAPTER.validate_python(recall(facts))
+    except (TlkitError, ValueError, RecursionError):
         return None
     functions = (found.build, *(each.rename for each in found.weights.values()))
     return found if all(each.startswith(_OURS) for each in functions) else None  # a file names no function but ours
-
-
-def _remember(facts: dict[str, str], found: Backbone) -> None:
-    record = {"facts": facts, "backbone": _ADAPTER.dump_python(found, mode="json")}
-    with contextlib.suppress(OSError, TlkitError):
-        path = _path(facts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(path, json.dumps(record, indent=2) + "\n")
-
-
-def _path(facts: dict[str, str]) -> Path:
-    text = json.dumps(facts, sort_keys=True)
-    return files.cache_folder() / cache.MEASURED / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
 
 
 def _sources() -> str:

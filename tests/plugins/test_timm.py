@@ -234,7 +234,7 @@ def test_a_damaged_file_is_as_none_and_is_mended(looks: list[str]) -> None:
     right = asked("test_resnet")
     (file,) = files.cache_folder().rglob("*.json")
     whole = file.read_text()
-    for damaged in ("", "[]", "[" * 100_000, '{"backbone": {}}', whole.replace('"tlkit_timm.build:', '"os:'), whole[:-40]):
+    for damaged in ("", "[]", "[" * 100_000, '{"value": {}}', whole.replace('"tlkit_timm.build:', '"os:'), whole[:-40]):
         file.write_text(damaged)
         assert asked("test_resnet") == right
         assert file.read_text() == whole

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tlkit.errors import DataError
+from tlkit.plugin import hold_out
 from tlkit.recipe.tables import SplitTable
-from tlkit.sources.splits import Chosen, choose, set_aside
+from tlkit.sources.splits import Chosen, choose
 
 
 def labels_of(*counts: int) -> NDArray[np.int64]:
@@ -290,9 +291,9 @@ def test_a_class_of_too_few_groups_is_refused() -> None:
 def test_images_set_aside_depend_on_their_keys_alone(counts: list[int], fraction: float) -> None:
     labels = [f"class{label}" for label, count in enumerate(counts) for _ in range(count)]
     keys = [f"file{index}" for index in range(len(labels))]
-    aside = dict(zip(keys, set_aside(labels, keys, fraction), strict=True))
+    aside = dict(zip(keys, hold_out(labels, keys, fraction), strict=True))
     order = np.random.default_rng(0).permutation(len(labels))
-    again = set_aside([labels[index] for index in order], [keys[index] for index in order], fraction)
+    again = hold_out([labels[index] for index in order], [keys[index] for index in order], fraction)
     assert [aside[keys[index]] for index in order] == again
     for label, count in enumerate(counts):
         mine = [aside[key] for key, each in zip(keys, labels, strict=True) if each == f"class{label}"]

@@ -65,9 +65,9 @@ DAMAGES = {
 def test_timings_that_cannot_be_are_as_none(path: Path, part: str, damage: Callable[[list[Any]], list[Any]]) -> None:
     record = json.loads(path.read_text())
     if part == "step":
-        record["measured"]["step"] = damage(record["measured"]["step"])
+        record["value"]["step"] = damage(record["value"]["step"])
     else:
-        record["measured"]["prefixes"][0][1] = damage(record["measured"]["prefixes"][0][1])
+        record["value"]["prefixes"][0][1] = damage(record["value"]["prefixes"][0][1])
     path.write_text(json.dumps(record))
     assert measurements.recall(FACTS) is None
 

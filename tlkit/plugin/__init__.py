@@ -8,13 +8,16 @@ from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
 from tlkit.plugin.family import Family
 from tlkit.plugin.head import Head, Solving, Task
+from tlkit.plugin.hold_out import hold_out
 from tlkit.plugin.images import DataFiles, Images, Split
 from tlkit.plugin.options import Options
-from tlkit.plugin.weights import CAFFE, HUB, IMAGENET, Convention, Download, Weights, pytorch
+from tlkit.plugin.remembered import recall, remember
+from tlkit.plugin.weights import CAFFE, HUB, HUB_SITE, IMAGENET, Convention, Download, Weights, pytorch
 
 __all__ = [
     "CAFFE",
     "HUB",
+    "HUB_SITE",
     "IMAGENET",
     "AuxHead",
     "Backbone",
@@ -31,5 +34,8 @@ __all__ = [
     "Task",
     "Weights",
     "call",
+    "hold_out",
     "pytorch",
+    "recall",
+    "remember",
 ]  # fmt: skip

@@ -51,6 +51,7 @@ CAFFE = Convention(mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0), channel
 
 
 HUB = "hub"
+HUB_SITE = "https://huggingface.co"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from tlkit import files
-from tlkit.plugin import Download
+from tlkit.plugin import HUB_SITE, Download
 
-SITE = "https://huggingface.co"
 _MAIN = "/resolve/main/"
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 
@@ -43,7 +42,7 @@ def open_(download: Download, *, agent: str, timeout: float) -> tuple[HTTPRespon
 
 def folder(download: Download) -> Path:
     """Return the folder of a file's repository in huggingface_hub's own cache."""
-    repository = download.url.removeprefix(f"{SITE}/").partition(_MAIN)[0]
+    repository = download.url.removeprefix(f"{HUB_SITE}/").partition(_MAIN)[0]
     home = files.named_folder("HF_HOME") or files.home_cache().parent / "huggingface"
     return (files.named_folder("HF_HUB_CACHE") or home / "hub") / f"models--{repository.replace('/', '--')}"
 
@@ -61,7 +60,7 @@ def cached(download: Download) -> Path | None:
 
 def _address(url: str) -> str:
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
-    return endpoint + url.removeprefix(SITE) if endpoint and url.startswith(f"{SITE}/") else url
+    return endpoint + url.removeprefix(HUB_SITE) if endpoint and url.startswith(f"{HUB_SITE}/") else url
 
 
 class _Linked(urllib.request.HTTPRedirectHandler):

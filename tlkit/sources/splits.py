@@ -5,11 +5,8 @@ The rule: images of one group, a patient's for instance, are never on two sides.
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,30 +84,6 @@ def choose(
             f"data.split: no image of class {shown} is left to train on.", "more training images, or fewer held out"
         )
     return Chosen(parts[0], parts[1], parts[2] if table.fractions is not None else None)
-
-
-def set_aside(labels: Sequence[str], keys: Sequence[str], fraction: float) -> list[bool]:
-    """Say of each image whether it becomes a test image, where a data set has none of its own. No seed is in it.
-
-    Of each class the max(1, round(fraction x images)) whose keys have the smallest SHA-256, but not all; images of one key go
-    together, so there may be more. It depends on keys alone, and a new image moves at most one other.
-
-    Args:
-        labels: Class of each image.
-        keys: What names each image, or the group that it belongs to.
-        fraction: Of each class.
-    """
-    wanted = {label: min(max(1, round(fraction * count)), count - 1) for label, count in Counter(labels).items()}
-    members: dict[str, list[str]] = {}
-    for label, key in zip(labels, keys, strict=True):
-        members.setdefault(key, []).append(label)
-    chosen: set[str] = set()
-    for key in sorted(members, key=lambda each: sha256(os.fsencode(each)).digest()):
-        if any(wanted[label] > 0 for label in members[key]):
-            chosen.add(key)
-            for label in members[key]:
-                wanted[label] -= 1
-    return [key in chosen for key in keys]
 
 
 def _by_fraction(counts: Counts, classes: Sequence[str], fractions: Sequence[float]) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from weakref import WeakSet
 
 from tlkit import files
 from tlkit.errors import StoreError, TlkitError
+from tlkit.plugin import remembered
 
 MOST = 20_000_000_000  # bytes of rows that are kept, or
 SHARE = 0.2  # of the disk that is free or already the store's, whichever is less
@@ -29,7 +30,7 @@ ROWS, INDEX, ENTRY, PART = ".rows", ".index", "entry.json", ".part"
 INDEX_HEAD, INDEX_ROW = 88, 24  # bytes of an index before its rows, and of each row; the format is tlkit.segments'
 _STRAY = 3600.0  # seconds until a file of a writer that never finished is removed
 _PATIENCE = 60.0  # seconds until a lock that is not given up is an error; each is held for a moment
-_HASHES, MEASURED = "hashes.sqlite", "measured"  # beside the rows: files' remembered hashes, and measurements
+_HASHES = "hashes.sqlite"  # files' remembered hashes, beside the rows as remembered.FOLDER is
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MEASUREMENT, _UNFINISHED = re.compile(r"[0-9a-f]{64}\.json"), re.compile(r"\.[0-9a-f]{64}\.json\.\w+")
 _OURS = re.compile(r"entry\.json|[0-9a-f]{32}\.(rows|index)|\.([0-9a-f]{32}\.part|(entry\.json|[0-9a-f]{32}\.index)\.\w+)")
@@ -112,10 +113,10 @@ def listing() -> list[Listed]:
 
 def others() -> dict[str, int]:
     """Return what else lies in the cache, name to bytes: remembered hashes and measurements, where there are any."""
-    sizes = {_HASHES: 0, MEASURED: 0}
+    sizes = {_HASHES: 0, remembered.FOLDER: 0}
     with contextlib.suppress(OSError):
         sizes[_HASHES] = (files.cache_folder() / _HASHES).stat().st_size
-    sizes[MEASURED] = sum(size for _, size in _measurements())
+    sizes[remembered.FOLDER] = sum(size for _, size in _measurements())
     return {name: size for name, size in sizes.items() if size}
 
 
@@ -146,7 +147,7 @@ def clear(kind: Kind | None = None) -> int:
                 freed += size
         if kind is None:
             with contextlib.suppress(OSError):
-                (files.cache_folder() / MEASURED).rmdir()
+                (files.cache_folder() / remembered.FOLDER).rmdir()
     return freed
 
 
@@ -293,7 +294,7 @@ def _facts(entry: Path) -> dict[str, Scalar]:
 def _measurements() -> list[tuple[Path, int]]:
     """What was measured, and what a writer that never finished left there."""
     found = []
-    with contextlib.suppress(OSError), os.scandir(files.cache_folder() / MEASURED) as listed:
+    with contextlib.suppress(OSError), os.scandir(files.cache_folder() / remembered.FOLDER) as listed:
         for each in sorted(listed, key=lambda each: each.name):
             with contextlib.suppress(OSError):
                 stat = os.stat(each.path, follow_symlinks=False)

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from tlkit import files
 from tlkit.errors import TlkitError
+from tlkit.plugin import remembered
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, Measurements, Timing
-from tlkit.store import cache
 
 _ADAPTER = TypeAdapter(Measurements)
 
 
 def recall(facts: Mapping[str, object]) -> Measurements | None:
-    """Return what was measured for the same facts, or None; a damaged file, or one that no measuring writes, is as none."""
+    """Return what was measured for the same facts, or None; a record that no measuring can have written is as none."""
     try:
-        found = _ADAPTER.validate_python(json.loads(_path(facts).read_bytes())["measured"])
-    except (OSError, TlkitError, ValueError, KeyError, TypeError, ValidationError, RecursionError):
+        found = _ADAPTER.validate_python(remembered.recall(facts))
+    except (TlkitError, ValueError, RecursionError):
         return None
     return found if all(map(_whole, [found.step, *(timings for _, timings in found.prefixes)])) else None
 
 
 def remember(facts: Mapping[str, object], measured: Measurements) -> None:
     """Keep measurements; a cache that cannot be written costs time, never an error."""
-    record = {"facts": dict(facts), "measured": _ADAPTER.dump_python(measured, mode="json")}
-    with contextlib.suppress(OSError, TlkitError):
-        path = _path(facts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(path, json.dumps(record, indent=2) + "\n")
+    remembered.remember(facts, _ADAPTER.dump_python(measured, mode="json"))
 
 
 def _whole(timings: Sequence[Timing]) -> bool:
@@ -53,8 +44,3 @@ def _possible(timing: Timing) -> bool:
     if timing.seconds == math.inf:
         return timing.error == math.inf and timing.compute_format != PLAIN_FORMAT
     return timing.seconds > 0 and timing.error >= 0
-
-
-def _path(facts: Mapping[str, object]) -> Path:
-    text = json.dumps(dict(facts), sort_keys=True)
-    return files.cache_folder() / cache.MEASURED / f"{hashlib.sha256(text.encode()).hexdigest()}.json"

@@ -1,0 +1,33 @@
+"""What a plugin imports of tlkit: four modules, and the names that they list."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from imports import imported
+
+PUBLIC = ("tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.testing")
+CODE = [path for path in sorted((ROOT / "plugins").rglob("*.py")) if "tests" not in path.parts]
+
+
+def not_public(names: set[str]) -> set[str]:
+    """Of imported names those of tlkit that no plugin may import."""
+    allowed = {"tlkit", *PUBLIC}
+    for module in PUBLIC:
+        found = importlib.import_module(module)
+        public = getattr(
+            found, "__all__", [name for name, value in vars(found).items() if getattr(value, "__module__", "") == module]
+        )
+        allowed |= {f"{module}.{name}" for name in public}
+    return {name for name in names if name.partition(".")[0] == "tlkit"} - allowed
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT / "plugins")))
+def test_first_party_plugin_imports_what_everybody_may(path: Path) -> None:
+    assert not_public(imported(path)) == set()
+
+
+def test_other_modules_are_told_apart() -> None:
+    names = {"tlkit.plugin", "tlkit.plugin.Backbone", "tlkit.errors.DataError", "tlkit.files", "tlkit.plugin.registry", "numpy"}
+    assert not_public(names) == {"tlkit.files", "tlkit.plugin.registry"}

@@ -1,0 +1,49 @@
+"""Small JSON records in tlkit's cache: results that take seconds to find and depend on known facts alone.
+
+The rule: a record that is missing, damaged or unreadable is as none, and one that cannot be written costs time, never an error.
+`tlkit cache clear` removes all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tlkit import files
+from tlkit.errors import TlkitError
+
+FOLDER = "measured"  # below tlkit's cache folder
+
+
+def recall(facts: Mapping[str, object]) -> object | None:
+    """Return the value that `remember` kept for the same facts, as JSON holds it; None where there is none.
+
+    Args:
+        facts: Everything that the value depends on, as JSON can hold it: names, versions, digests.
+    """
+    try:
+        return json.loads(_path(facts).read_bytes())["value"]  # type: ignore[no-any-return]
+    except (OSError, TlkitError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def remember(facts: Mapping[str, object], value: object) -> None:
+    """Keep a value for `recall`.
+
+    Args:
+        facts: As for `recall`.
+        value: Anything that JSON can hold.
+    """
+    record = {"facts": dict(facts), "value": value}
+    with contextlib.suppress(OSError, TlkitError):
+        path = _path(facts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, json.dumps(record, indent=2) + "\n")
+
+
+def _path(facts: Mapping[str, object]) -> Path:
+    text = json.dumps(dict(facts), sort_keys=True)
+    return files.cache_folder() / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
