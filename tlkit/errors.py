@@ -4,7 +4,7 @@ The rule: the first line says where and what is wrong and stands alone; indented
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 
 class TlkitError(Exception):
@@ -106,10 +106,11 @@ def reason(error: BaseException) -> str:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return 'did you mean "x"?' for the closest choice, or "" where none is close."""
-    known = {choice.lower(): choice for choice in choices}
-    match = get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f'did you mean "{known[match[0]]}"?' if match else ""
+    """Return 'did you mean "x"?' for the closest choice, the first of those equally close, or "" where none is close."""
+    wanted, known = name.lower(), {choice.lower(): choice for choice in choices}
+    close = sorted(get_close_matches(wanted, known, n=3, cutoff=0.5), key=list(known).index)
+    match = max(close, key=lambda choice: SequenceMatcher(None, choice, wanted).ratio(), default=None)
+    return "" if match is None else f'did you mean "{known[match]}"?'
 
 
 def first_few(names: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandAugment
 from torchvision.transforms.v2 import functional
 
-from tlkit.engine.augment import colour, randaugment
+from tlkit.engine.augment import colour, randaugment, rotation
 from tlkit.engine.augment.augment import augment, windows
 from tlkit.engine.augment.draws import Draw, Draws
 from tlkit.recipe import augmentations
@@ -189,6 +189,53 @@ def test_operation_is_torchvisions_at_every_magnitude(name: str) -> None:
         else:
             assert most <= 1
             assert share < 0.06
+
+
+@pytest.mark.parametrize("shape", [(SIDE, SIDE), (41, SIDE), (SIDE, 32)])
+@pytest.mark.parametrize("degrees", [-180.0, -77.3, -15.0, 0.0, 3.3, 90.0, 161.0])
+def test_a_turn_by_degrees_is_torchvisions(shape: tuple[int, int], degrees: float) -> None:
+    """Within a grey level; torchvision blends pixels at the edge with the fill twice, so they are left out."""
+    x, fill = photographs()[:, : shape[0], : shape[1]], (124, 116, 104)
+    mine = rotation.turned(x, np.full(len(x), degrees), fill)
+    theirs = functional.rotate(channels_first(x), degrees, InterpolationMode.BILINEAR, fill=list(fill))
+    ones = torch.ones(1, 1, *shape)
+    covered = functional.rotate(ones, degrees, InterpolationMode.BILINEAR)[0, 0]
+    inside, outside = covered > 0.9999, covered < 0.0001
+    difference = (channels_first(mine).int() - theirs.int()).abs()
+    assert int(difference[..., inside].max()) <= 1
+    assert torch.equal(mine[:, outside], torch.tensor(fill, dtype=torch.uint8).expand(len(x), int(outside.sum()), 3))
+    assert inside.float().mean() > 0.3
+
+
+def test_angles_are_drawn_for_each_picture_and_even_to_either_side() -> None:
+    (table,) = augmentations.read([{"name": "rotate", "degrees": 30}])
+    x = photographs().repeat(3, 1, 1, 1)
+    mine = augment(x, [table], size=(SIDE, SIDE), seed=3, epoch=2, images=np.arange(24), fill=(9, 8, 7))
+    angles = 60 * Draws(3, 2, np.arange(24)).uniform(Draw.ANGLE) - 30
+    assert angles.min() < -15
+    assert angles.max() > 15
+    alone = [rotation.turned(x[i : i + 1], angles[i : i + 1], (9, 8, 7)) for i in range(24)]
+    assert torch.equal(mine, torch.cat(alone))
+
+
+@pytest.mark.parametrize("steps", [90, 180])
+def test_steps_are_whole_turns_each_as_often(steps: int) -> None:
+    (table,) = augmentations.read([{"name": "rotate", "steps": steps}])
+    x = photographs()[:1].expand(4000, -1, -1, -1)[:, :9, :9]
+    mine = augment(x, [table], size=(9, 9), seed=1, epoch=0, images=np.arange(4000))
+    theirs = [functional.rotate(channels_first(x[:1]), angle)[0].permute(1, 2, 0) for angle in range(0, 360, steps)]
+    counts = [int((mine == each).flatten(1).all(1).sum()) for each in theirs]
+    assert sum(counts) == 4000
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_a_vertical_flip_is_torchvisions_in_its_part_of_the_pictures() -> None:
+    (table,) = augmentations.read([{"name": "vflip", "p": 0.3}])
+    x = photographs()[:1].expand(2000, -1, -1, -1)[:, :5, :7]
+    mine = augment(x, [table], size=(5, 7), seed=1, epoch=0, images=np.arange(2000))
+    flipped = Draws(1, 0, np.arange(2000)).uniform(Draw.VFLIP) < 0.3
+    assert torch.equal(channels_first(mine)[flipped], functional.vertical_flip(channels_first(x))[flipped])
+    assert torch.equal(mine[~flipped], x[~flipped])
 
 
 @pytest.mark.parametrize("name", ["ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"])

@@ -20,7 +20,7 @@ from tlkit.errors import TlkitError
 from tlkit.run import prediction
 
 COLOURS = {"ant": (200, 40, 40), "bee": (40, 200, 40), "cat": (40, 40, 200)}
-AUGMENT = '["random_crop", "hflip", "color_jitter", "randaugment", "random_erasing", "cutmix", "mixup"]'
+AUGMENT = '["random_crop", "hflip", "vflip", "rotate", "color_jitter", "randaugment", "random_erasing", "cutmix", "mixup"]'
 
 
 @pytest.fixture
@@ -115,6 +115,15 @@ def test_a_models_image_size_may_be_a_pair() -> None:
 def test_both_sides_count_for_the_smallest_size(toy_recipe: Path) -> None:
     with pytest.raises(TlkitError, match=r"data\.image_size: is \[100, 20\]; resnet18 needs at least 32"):
         api.plan(toy_recipe, ["backbone.name=resnet18", "data.image_size=[100, 20]"])
+
+
+def test_a_quarter_turn_of_a_rectangle_is_refused(toy_recipe: Path) -> None:
+    augment = 'data.augment=[{{name="rotate", steps={}}}]'.format
+    with pytest.raises(TlkitError, match="a quarter turn of rotate makes 24x16 pixels of 16x24") as caught:
+        api.plan(toy_recipe, [augment(90), "data.image_size=[16, 24]"])
+    assert "steps = 180" in str(caught.value)
+    api.plan(toy_recipe, [augment(180), "data.image_size=[16, 24]"])
+    api.plan(toy_recipe, [augment(90)])
 
 
 @pytest.mark.parametrize(("value", "words"), [("[16]", "2"), ("[16, 4]", "8"), ("[16, 24, 3]", "2"), ('["a", 24]', "integer")])

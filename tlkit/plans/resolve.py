@@ -16,6 +16,7 @@ from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
 from tlkit.plugin.registry import Plugin
 from tlkit.recipe import maps, parsing
+from tlkit.recipe.augmentations import Rotate
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import UNKNOWN, Arm, Recipe
 from tlkit.recipe.schedules import OneCycle
@@ -326,6 +327,11 @@ def _size_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
     size = arm.data.image_size
     if size is None:
         return
+    if isinstance(size, list) and any(isinstance(table, Rotate) and table.steps == 90 for table in arm.data.augment):
+        yield TlkitError(
+            f"data.augment: a quarter turn of rotate makes {size[1]}x{size[0]} pixels of {size[0]}x{size[1]}.",
+            "steps = 180, or degrees = 15, or a square data.image_size",
+        )
     if backbone.fixed_size and size != backbone.image_size:
         yield TlkitError(
             f"data.image_size: is {size}; {arm.backbone.name} takes squares of {backbone.image_size} pixels and nothing else.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo, model_validator
 
 from tlkit.recipe.table import Table
 
@@ -54,6 +54,39 @@ class HFlip(Table):
 
     name: Literal["hflip"]
     p: Chance = Field(default=0.5, description="part of the images that are flipped")
+
+
+class VFlip(Table):
+    """Top and bottom exchanged: for pictures without an up, from microscopes or satellites.
+
+    Source: torchvision.transforms.RandomVerticalFlip, with its p.
+    """
+
+    name: Literal["vflip"]
+    p: Chance = Field(default=0.5, description="part of the images that are flipped")
+
+
+class Rotate(Table):
+    """A turn about the middle, by up to so many degrees to either side, or by whole steps of a quarter or half turn.
+
+    Degrees leave corners uncovered, which get the mean colour of the weights. Steps move every pixel unchanged; each of the 4
+    or 2 turns, none among them, is as likely.
+
+    Source: Ciresan, Meier, Gambardella & Schmidhuber 2010, arXiv:1003.0358, with 15 degrees for all digits but 1 and 7; drawn as
+    torchvision.transforms.RandomRotation draws.
+    """
+
+    name: Literal["rotate"]
+    degrees: float = Field(default=15.0, gt=0, le=180, description="largest angle to either side")
+    steps: Literal[90, 180] | None = Field(
+        default=None, description="90 or 180: the degrees of a whole step, in place of `degrees`"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Rotate:
+        if self.steps is not None and self.degrees != type(self).model_fields["degrees"].default:
+            raise ValueError("degrees and steps are both given; give one")
+        return self
 
 
 class ColorJitter(Table):
@@ -118,9 +151,20 @@ class RandAugment(Table):
     magnitude: int = Field(default=9, ge=0, le=30, description="strength of each, 0 to 30")
 
 
-Augmentation = RandomCrop | RandomResizedCrop | HFlip | ColorJitter | RandomErasing | Mixup | Cutmix | RandAugment
+Augmentation = (
+    RandomCrop | RandomResizedCrop | HFlip | VFlip | Rotate | ColorJitter | RandomErasing | Mixup | Cutmix | RandAugment
+)
 Name = Literal[
-    "random_crop", "random_resized_crop", "hflip", "color_jitter", "random_erasing", "mixup", "cutmix", "randaugment"
+    "random_crop",
+    "random_resized_crop",
+    "hflip",
+    "vflip",
+    "rotate",
+    "color_jitter",
+    "random_erasing",
+    "mixup",
+    "cutmix",
+    "randaugment",
 ]
 
 

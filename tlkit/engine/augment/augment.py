@@ -15,11 +15,11 @@ from torch.nn import functional
 from tlkit.engine.augment.colour import jitter
 from tlkit.engine.augment.draws import Draw, Draws, Positions
 from tlkit.engine.augment.randaugment import randaugment
+from tlkit.engine.augment.rotation import Colour, rotate
 from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
 from tlkit.units import Size
 
-Colour = tuple[int, int, int]  # red, green, blue
 _ATTEMPTS = 10  # at a window of random area and shape that fits, as in torchvision
 
 
@@ -62,6 +62,11 @@ def _apply(pictures: Tensor, table: Augmentation, draws: Draws, size: Size, fill
         case augmentations.HFlip():
             flips = draws.uniform(Draw.FLIP) < table.p
             return torch.stack([p.flip(1) if flip else p for p, flip in zip(pictures, flips.tolist(), strict=True)])
+        case augmentations.VFlip():
+            flips = draws.uniform(Draw.VFLIP) < table.p
+            return torch.stack([p.flip(0) if flip else p for p, flip in zip(pictures, flips.tolist(), strict=True)])
+        case augmentations.Rotate():
+            return rotate(pictures, table, draws, fill)
         case augmentations.ColorJitter():
             return jitter(pictures, table, draws)
         case augmentations.RandomErasing():

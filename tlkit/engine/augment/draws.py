@@ -23,6 +23,8 @@ class Draw(IntEnum):
     CROP_Y = 0
     CROP_X = 1
     FLIP = 2
+    VFLIP = 3
+    ANGLE = 4
     WINDOW_AREAS = 16
     WINDOW_RATIOS = 32
     WINDOW_Y = 48
