@@ -98,6 +98,7 @@ def plan(
     settings: Sequence[str] = (),
     *,
     arm: str | None = None,
+    runs: str | Path = "runs",
     data: str | Path | None = None,
     classes: int | None = None,
     device: str = "cpu",
@@ -110,6 +111,7 @@ def plan(
         recipe: A TOML file.
         settings: "key=value" each, as --set.
         arm: Only this arm.
+        runs: Folder for run folders.
         data: Folder of the images, counted where it is there.
         classes: Assumed where there is nothing to count.
         device: Whose memory and speed count.
@@ -121,8 +123,7 @@ def plan(
     """
     from tlkit.compiler import compiler
     from tlkit.plans import choices
-    from tlkit.run import executor
-    from tlkit.run import preparation as runs
+    from tlkit.run import executor, preparation
     from tlkit.store import cache
 
     watcher = observer or Observer()
@@ -134,7 +135,7 @@ def plan(
         if arm not in (None, name):
             continue
         if measure:
-            (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path("runs"), where=str(recipe))
+            (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
             plans[name] = executor.prepare(job, {}, device=where, observer=watcher, anew=True).plan
             continue
         facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes)
@@ -142,8 +143,8 @@ def plan(
             resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
         )
         content = jobs.known_content(resolved, places)
-        known = runs.remembered(made, jobs.local_weights(resolved, places), data=content, device=where)
-        plans[name] = choices.decide(made, known, room=max(cache.room() - runs.pictures_bytes(resolved, made.images), 0))
+        known = preparation.remembered(made, jobs.local_weights(resolved, places), data=content, device=where)
+        plans[name] = choices.decide(made, known, room=max(cache.room() - preparation.pictures_bytes(resolved, made.images), 0))
     return plans
 
 
@@ -171,8 +172,7 @@ def epochs(
         RunFailed: the loss is no longer a number.
     """
     from tlkit.engine.solver import learner
-    from tlkit.run import executor
-    from tlkit.run import preparation as runs
+    from tlkit.run import executor, preparation
 
     watcher = observer or Observer()
     where = executor.device_of(device)
@@ -186,7 +186,7 @@ def epochs(
     )
     pairs = zip(prepared.plan.phases, plan.phases, strict=True)
     exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
-    network = runs.build(job, exact, prepared.images, observer=watcher).to(where)
+    network = preparation.build(job, exact, prepared.images, observer=watcher).to(where)
     yield from learner(exact, network, prepared.train, prepared.evaluated, device=where, observer=watcher).epochs()
 
 

@@ -95,7 +95,7 @@ def test_json_gives_every_class_as_plain_pytorch_does(finished: Path, images: li
     folder = _run(finished, "quick")
     code, output, text = run("predict", folder, *images, "--json")
     assert (code, text) == (0, "")
-    rows = json.loads(output)
+    rows = json.loads(output)["predictions"]
     assert [row["image"] for row in rows] == [str(path) for path in images]
     for row, expected in zip(rows, _expected(folder, images), strict=True):
         found = row["probabilities"]
@@ -146,7 +146,7 @@ def test_path_that_is_not_utf_8_is_shown_with_its_bytes(
     shutil.copy(images[0], path)
     code, output, text = run("predict", finished, path, *options)
     assert (code, text) == (0, "")
-    shown = json.loads(output)[0]["image"] if options else output
+    shown = json.loads(output)["predictions"][0]["image"] if options else output
     assert r"/i\udcff.png" in shown
 
 
@@ -199,10 +199,32 @@ def test_file_that_is_no_image_is_named(
     bad = images[0].with_name("bad.png")
     if content is not None:
         bad.write_bytes(content)
-    code, output, text = run("predict", finished, images[0], bad)
+    code, output, text = run("predict", finished, bad)
     assert (code, output) == (1, "")
     assert text.startswith(f"{bad}: {words}")
     assert "Traceback" not in text
+
+
+def test_other_images_are_answered_where_one_cannot_be_read(finished: Path, images: list[Path], run: Cli) -> None:
+    bad = images[0].with_name("bad.png")
+    bad.write_bytes(b"no picture")
+    code, output, text = run("predict", finished, images[0], bad, images[1], "--json")
+    assert code == 3
+    assert text.startswith(f"{bad}: is not an image")
+    record = json.loads(output)
+    assert record["format"] == 2
+    assert [row["image"] for row in record["predictions"]] == [str(images[0]), str(bad), str(images[1])]
+    assert [bool(row["probabilities"]) for row in record["predictions"]] == [True, False, True]
+    assert [row["error"] is None for row in record["predictions"]] == [True, False, True]
+    code, output, _ = run("predict", finished, images[0], bad)
+    assert code == 3
+    assert str(images[0]) in output
+
+
+def test_run_is_found_by_its_recipes_name_below_runs(finished: Path, images: list[Path], run: Cli) -> None:
+    code, output, _ = run("predict", finished.name, images[0], "--runs", finished.parent)
+    assert code == 0
+    assert str(images[0]) in output
 
 
 def test_truncated_image_is_an_error_not_half_a_picture(finished: Path, images: list[Path]) -> None:
@@ -289,5 +311,5 @@ def test_a_run_of_any_split_can_be_asked(split: str, toy_recipe: Path, tmp_path:
     _pictures(tmp_path / "new", 1)
     code, output, text = run("predict", applied.folder, tmp_path / "new" / "ant" / "0.png", "--json")
     assert (code, text) == (0, "")
-    assert sum(json.loads(output)[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert sum(json.loads(output)["predictions"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert run("validate", next(applied.folder.glob("main-*")) / "recipe.toml")[0] == 0

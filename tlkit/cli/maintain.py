@@ -1,4 +1,4 @@
-"""The verbs for what grows beside the runs: the cache, and the history of the benchmarks."""
+"""Commands that maintain what grows beside the runs: the cache, the history of the benchmarks, and the versions."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Annotated
 import typer
 
 from tlkit.cli import console
+from tlkit.cli.options import JsonOption
 from tlkit.errors import TlkitError, nearest
 from tlkit.store.cache import Kind
 
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
-cache_verbs = typer.Typer(help="Show what is kept so that it is not computed again, or clear it.", rich_markup_mode=None)
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")  # Linux, Linux on Windows, Windows
+cache_verbs = typer.Typer(help="Show the cache of decoded images and stored features, or clear it.", rich_markup_mode=None)
 
 
 def bench(
     baselines: Annotated[
-        Path, typer.Option("--baselines", metavar="DIR", help="where make bench-track keeps the history")
+        Path, typer.Option("--baselines", metavar="DIR", help="Where make bench-track keeps the history.")
     ] = Path("benchmarks/baselines"),
-    machine: Annotated[str | None, typer.Option("--machine", metavar="NAME", help="only this kind of machine")] = None,
+    machine: Annotated[str | None, typer.Option("--machine", metavar="NAME", help="Only this kind of machine.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the history of the benchmarks, and draw the trend of each recipe beside it."""
+    """Show the history of the benchmarks, and draw their trends."""
     from tlkit.record import benchmarks as benches
     from tlkit.reports import trend
 
@@ -50,7 +51,7 @@ def bench(
 
 @cache_verbs.callback(invoke_without_command=True)
 def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show what is kept so that it is not computed again: rows, size, when it was last used, and the limit."""
+    """Show the cache of decoded images and stored features: rows, size, when each was last used, and the limit."""
     if context.invoked_subcommand is not None:
         return
     from tlkit.reports import tables
@@ -68,15 +69,34 @@ def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
 
 @cache_verbs.command("clear")
 def clear_cache(
-    kind: Annotated[Kind | None, typer.Option("--kind", help="only these; without it, measurements go as well")] = None,
+    kind: Annotated[
+        Kind | None, typer.Option("--kind", help="Only these; without it, remembered measurements go as well.")
+    ] = None,
 ) -> None:
-    """Remove what is kept, and say how much was freed; what a run writes at this moment stays."""
+    """Clear the cache and say how much was freed. What a run is writing at this moment stays."""
     from tlkit import units
     from tlkit.store import cache
 
     _folder()
     freed = units.size(cache.clear(kind))
     console.line(f"{kind or 'cache'}: {freed} freed.")
+
+
+def versions() -> str:
+    """Return the versions that a report of a problem should name, and the device that `--device auto` takes."""
+    import platform
+    from importlib import metadata
+
+    from tlkit import __version__
+
+    device = "cpu (no NVIDIA driver found)"
+    if any(Path(driver).exists() for driver in _DRIVERS):  # only then is it worth the seconds that importing torch takes
+        import torch
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu (torch cannot use the NVIDIA driver)"
+    lines = {"tlkit": __version__, **{name: metadata.version(name) for name in ("torch", "torchvision")}}
+    lines |= {"Python": platform.python_version(), "device": device}
+    return "\n".join(f"{name} {version}" for name, version in lines.items())
 
 
 def _folder() -> str:

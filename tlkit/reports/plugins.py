@@ -1,12 +1,14 @@
-"""What is installed, and what a recipe's author needs to know of one plugin. Nothing here prints."""
+"""Tables of installed plugins and shipped recipes, and the details of one plugin. Nothing here prints."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,15 +16,54 @@ from rich.text import Text
 from tlkit.plugin import Backbone, Convention, Dataset, Download, Family, Head
 from tlkit.plugin.registry import Entry
 
+_OURS = ("tlkit", "tlkit-efficientnet-lite")
+_TITLES = {"backbone": "backbones", "head": "heads", "dataset": "data sets"}
 
-def plugins(kind: str, entries: Sequence[Entry]) -> Table:
-    """Return what is installed of one kind."""
-    table = Table(kind, "distribution", "version", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+
+def plugins(kind: str, entries: Sequence[Entry]) -> RenderableType:
+    """Return the names that are installed of one kind, backbones by family; names of other distributions are marked with theirs."""
+    table = Table.grid(padding=(0, 2, 0, 0))
     names = [entry.name for entry in entries]
+    families: dict[str, list[str]] = {}
     for entry in entries:
-        doubled = "  (offered twice: uninstall one)" if names.count(entry.name) > 1 else ""
-        table.add_row(entry.name, entry.distribution, entry.version + doubled)
+        marks = [f"{entry.distribution} {entry.version}"] if entry.distribution not in _OURS else []
+        marks += ["offered twice: uninstall one"] if names.count(entry.name) > 1 else []
+        module = entry.target.partition(":")[0].partition(".")[0]
+        family = module.removeprefix("tlkit_") if kind == "backbone" else ""
+        families.setdefault(family, []).append(entry.name + (f" ({', '.join(marks)})" if marks else ""))
+    several = {family: members for family, members in families.items() if len(members) > 1}
+    single = [member for members in families.values() if len(members) == 1 for member in members]
+    for family, members in {**several, **({"others" if several else "": single} if single else {})}.items():
+        table.add_row(f"  {family}".rstrip(), Text(", ".join(sorted(members, key=_natural))))
+    return Group(Text(_TITLES[kind], style="bold"), table)
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key by which resnet18 stands before resnet101."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def recipes(questions: Mapping[str, str]) -> Table:
+    """Return the recipes that come with tlkit, each with the question that it answers."""
+    table = Table("recipe", "what it answers", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, question in questions.items():
+        table.add_row(name, Text(question))
     return table
+
+
+def record(entry: Entry) -> dict[str, Any]:
+    """Return an installed plugin as JSON has it."""
+    return {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
+
+
+def facts(shown: Backbone | Dataset | Head | Family) -> dict[str, Any]:
+    """Return what a plugin declares as JSON has it; its options as their JSON Schema."""
+    values = {each.name: getattr(shown, each.name) for each in dataclasses.fields(shown)}
+    options = values.get("options")
+    if options is not None:
+        values["options"] = options.model_json_schema()
+    plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(values, mode="json")
+    return plain
 
 
 def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Family) -> RenderableType:
@@ -89,7 +130,8 @@ def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
     said = _attributes(model)
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        table.add_row(name, "" if default is None else str(default), Text(field.description or said.get(name, "")))
+        shown = "required" if field.is_required() else "" if default is None else str(default)
+        table.add_row(name, shown, Text(field.description or said.get(name, "")))
     return ["", table]
 
 

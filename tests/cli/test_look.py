@@ -1,0 +1,105 @@
+"""Commands that look: what they list, and the same as JSON."""
+
+import json
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Cli
+
+from tlkit.plugin import Backbone, Dataset, Head, registry
+
+KINDS = {"backbone": Backbone, "head": Head, "dataset": Dataset}
+
+
+def test_version_names_what_a_report_of_a_problem_should(run: Cli) -> None:
+    code, output, _ = run("--version")
+    assert code == 0
+    for name in ("torch", "torchvision"):
+        assert f"{name} {metadata.version(name)}" in output
+    assert "device " in output
+
+
+def test_help_lists_every_command_in_a_group(run: Cli) -> None:
+    code, output, _ = run("--help")
+    assert code == 0
+    titles = [line for line in output.splitlines() if line in ("Look:", "Train:", "Use:", "Maintain:")]
+    assert titles == ["Look:", "Train:", "Use:", "Maintain:"]
+    for command in ("list", "show", "validate", "plan", "schema", "check", "init", "apply", "predict", "bench", "cache"):
+        assert f"\n  {command} " in output
+
+
+def test_completion_can_be_shown(run: Cli) -> None:
+    code, output, _ = run("--show-completion", "bash")
+    assert code == 0
+    assert "_TLKIT_COMPLETE" in output
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_of_one_kind_names_every_plugin_of_it(kind: str, run: Cli) -> None:
+    code, output, _ = run("list", "--kind", kind)
+    assert code == 0
+    listed = output.replace(",", " ").split()
+    assert all(entry.name in listed for entry in registry.entries(KINDS[kind]))
+
+
+def test_list_fits_a_screen(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, output, _ = run("list")
+    assert sum(-(-len(line) // 80) for line in output.splitlines()) <= 24
+
+
+def test_list_as_json_has_what_is_listed(run: Cli) -> None:
+    record = json.loads(run("list", "--json")[1])
+    assert set(record) == {"format", "recipe", *KINDS}
+    for kind, value in KINDS.items():
+        assert [each["name"] for each in record[kind]] == [entry.name for entry in registry.entries(value)]
+
+
+def test_list_of_recipes_has_the_question_that_each_answers(run: Cli) -> None:
+    record = json.loads(run("list", "--kind", "recipe", "--json")[1])
+    assert {each["name"] for each in record["recipe"]} == {path.stem for path in (ROOT / "recipes").glob("*.toml")}
+    assert all(len(each["question"].split()) > 5 for each in record["recipe"])
+
+
+def test_recipe_that_is_shipped_can_be_written_here(run: Cli, tmp_path: Path) -> None:
+    code, output, _ = run("init", "--from", "quickstart")
+    assert (code, output) == (0, "quickstart.toml: written. Next: tlkit apply quickstart.toml\n")
+    written = (tmp_path / "quickstart.toml").read_text()
+    assert tomllib.loads(written) == tomllib.loads((ROOT / "recipes" / "quickstart.toml").read_text())
+    assert "recipes/" not in written.partition("format = 1")[0]
+    assert run("init", "--from", "quickstart")[0] == 1  # it is there now
+    assert run("init", "--from", "quickstart", "--force")[0] == 0
+    code, _, text = run("init", "--from", "quikstart", "-o", "other.toml")
+    assert code == 1
+    assert 'did you mean "quickstart"?' in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["images", "--from", "quickstart"]])
+def test_init_takes_a_folder_or_a_shipped_recipe(run: Cli, arguments: list[str]) -> None:
+    code, _, text = run("init", *arguments)
+    assert code == 2
+    assert "FOLDER" in text
+    assert "--from" in text
+
+
+def test_show_as_json_has_what_a_backbone_declares(run: Cli) -> None:
+    (record,) = json.loads(run("show", "resnet18", "--json")[1])["plugins"]
+    assert record["kind"] == "backbone"
+    assert list(record["stages"]) == ["stem", "layer1", "layer2", "layer3", "layer4"]
+    assert record["features"] == 512
+
+
+def test_validate_as_json_says_what_is_valid(toy_recipe: Path, run: Cli) -> None:
+    record = json.loads(run("validate", toy_recipe, "--json")[1])
+    assert record == {"format": 1, "valid": True, "name": "toy", "arms": ["main"], "seeds": [0]}
+
+
+def test_validate_as_json_has_every_problem(toy_recipe: Path, run: Cli) -> None:
+    code, output, text = run("validate", toy_recipe, "--json", "--set", "optimizer.lr=1", "--set", "seeds=3")
+    record = json.loads(output)
+    assert code == 1
+    assert record["valid"] is False
+    assert len(record["problems"]) == 2
+    assert all(each["problem"] in text for each in record["problems"])

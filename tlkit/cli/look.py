@@ -1,0 +1,157 @@
+"""Commands that look and train nothing: list, show, validate, plan, schema, check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlkit.cli import console
+from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, RecipeArgument, RunsOption, SetOption
+from tlkit.errors import RecipeError, TlkitError, nearest
+
+
+class Kind(StrEnum):
+    """What `tlkit list` shows."""
+
+    BACKBONE = "backbone"
+    HEAD = "head"
+    DATASET = "dataset"
+    RECIPE = "recipe"
+
+
+def list_plugins(
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only these; recipe: those that come with tlkit.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the installed backbones, heads and data sets, or the shipped recipes."""
+    from tlkit.advice import shipped_recipes
+    from tlkit.plugin import Backbone, Dataset, Head, registry
+    from tlkit.reports import plugins
+
+    kinds: dict[Kind, type[Backbone | Dataset | Head]] = {
+        Kind.BACKBONE: Backbone, Kind.HEAD: Head, Kind.DATASET: Dataset,
+    }  # fmt: skip
+    entries = {each: registry.entries(kinds[each]) for each in kinds if kind in (None, each)}
+    recipes = shipped_recipes.questions() if kind in (None, Kind.RECIPE) else {}
+    if as_json:
+        record: dict[str, object] = {each.value: [plugins.record(one) for one in found] for each, found in entries.items()}
+        if kind in (None, Kind.RECIPE):
+            record["recipe"] = [{"name": name, "question": question} for name, question in recipes.items()]
+        console.as_json({"format": 1, **record})
+        return
+    for each, found in entries.items():
+        console.show(plugins.plugins(each.value, found))
+    if kind is Kind.RECIPE:
+        console.show(plugins.recipes(recipes))
+    elif kind is None:
+        console.line("tlkit show NAME tells more of one; tlkit list --kind recipe lists recipes.")
+    for line in registry.scan().broken:
+        console.say(f"skipped, its entry points cannot be read: {line}")
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, data set or head.")], as_json: JsonOption = False
+) -> None:
+    """Show the stages, weights, preprocessing and options of a plugin."""
+    from tlkit.plugin import Backbone, Dataset, Head, registry
+    from tlkit.reports import plugins
+
+    kinds: tuple[type[Backbone | Dataset | Head], ...] = (Backbone, Dataset, Head)
+    found = [kind for kind in kinds if registry.offers(kind, name)]
+    if not found:
+        names = [entry.name for kind in kinds for entry in registry.entries(kind)]
+        raise TlkitError(f'there is no plugin "{name}" installed.', "tlkit list shows what is", nearest(name, names))
+    records = []
+    for kind in found:
+        family = registry.family(kind, name) if ":" not in name else None
+        shown, entry = family or registry.get(kind, name), registry.entry(kind, name)
+        if as_json:
+            records.append(plugins.record(entry) | {"kind": kind.__name__.lower(), **plugins.facts(shown)})
+        else:
+            console.show(plugins.plugin(name, entry, shown))
+    if as_json:
+        console.as_json({"format": 1, "plugins": records})
+
+
+def validate(recipe: RecipeArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Check a recipe and list all of its mistakes at once."""
+    from tlkit.plans import resolve
+    from tlkit.sources.places import Places
+
+    try:
+        read, _ = resolve.load(recipe, set_ or (), Places(recipe=recipe.parent))
+    except RecipeError as error:
+        if as_json:
+            problems = [{"problem": each.problem, "hints": list(each.hints)} for each in error.problems]
+            console.as_json({"format": 1, "valid": False, "problems": problems})
+        raise
+    if as_json:
+        console.as_json({"format": 1, "valid": True, "name": read.name, "arms": list(read.arms), "seeds": read.seeds})
+        return
+    seeds = "1 seed" if len(read.seeds) == 1 else f"{len(read.seeds)} seeds"
+    console.line(f"{recipe}: valid. arms: {', '.join(read.arms)}; {seeds}")
+
+
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    from tlkit.recipe import json_schema
+
+    sys.stdout.write(json_schema.text())
+
+
+def plan(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", min=2, help="Number of classes, where no images are here.")
+    ] = None,
+    device: DeviceOption = "auto",
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time precisions and memory formats now; needs weights and images.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what apply would do, without weights, images or a GPU."""
+    from rich.console import Console
+
+    from tlkit import api
+    from tlkit.cli.progress import TerminalObserver
+    from tlkit.plans import plan as plans
+    from tlkit.reports import tables
+
+    with TerminalObserver(Console(stderr=True)) as observer:
+        made = api.plan(
+            recipe,
+            set_ or (),
+            arm=arm,
+            runs=runs,
+            data=data,
+            classes=classes,
+            device=device,
+            measure=measure,
+            observer=observer,
+        )
+    if as_json:
+        record = {"format": 1, "arms": {name: json.loads(plans.to_json(each)) for name, each in made.items()}}
+        console.as_json(record)
+        return
+    for each in made.values():
+        console.show(tables.plan(each))
+
+
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, data set or head.")], data: DataOption = None
+) -> None:
+    """Test an installed plugin against the plugin contract."""
+    from tlkit import testing
+
+    for line in testing.check(name, data=data):
+        console.line(f"ok  {line}")

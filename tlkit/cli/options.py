@@ -1,0 +1,24 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a TOML file.")]
+RunArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="A run's folder, or a recipe's folder or name: then its best run by validation accuracy."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe in every arm; arms.NAME.KEY=VALUE in one."),
+]
+ArmOption = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Only this arm.")]
+RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run folders.")]
+DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the images.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -1,0 +1,99 @@
+"""Commands that begin something: init writes a recipe, apply trains it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlkit.cli import console
+from tlkit.cli.options import (
+    ArmOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    RecipeArgument,
+    RunsOption,
+    SetOption,
+)
+
+
+def init(
+    folder: Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Images in one sub-folder per class.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="NAME", help="Write a recipe that comes with tlkit instead.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The recipe to write; by default NAME.toml here.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    similar: Annotated[
+        bool, typer.Option("--similar", help="The images are like everyday photographs: choose what to train by their number.")
+    ] = False,
+    dissimilar: Annotated[
+        bool,
+        typer.Option("--dissimilar", help="They are unlike everyday photographs, as X-rays or drawings are: choose likewise."),
+    ] = False,
+) -> None:
+    """Write a recipe for a folder of images, or a copy of a shipped one."""
+    from tlkit.advice import init_recipe, shipped_recipes
+    from tlkit.advice.strategies import Likeness
+
+    if (folder is None) == (source is None):
+        raise typer.BadParameter("give either a FOLDER of images or --from NAME; tlkit list --kind recipe lists the names")
+    if similar and dissimilar:
+        raise typer.BadParameter(
+            "--similar and --dissimilar exclude each other; give one, or neither for a recipe that compares"
+        )
+    if source is not None:
+        path = shipped_recipes.write(source, output, force=force)
+    else:
+        assert folder is not None  # as checked above
+        likeness: Likeness | None = "similar" if similar else "dissimilar" if dissimilar else None
+        path = init_recipe.write(folder, output, force=force, likeness=likeness)
+    console.line(f"{path}: written. Next: tlkit apply {shlex.quote(str(path))}")
+
+
+def apply(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    no_graph: Annotated[
+        bool, typer.Option("--no-graph", help="On a GPU, do not capture the training step as a CUDA graph.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash data and weights again, and check every stored row that is used.")
+    ] = False,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a recipe: begin it, continue it, or do nothing where it is finished."""
+    from rich.console import Console
+
+    from tlkit import api
+    from tlkit.cli.progress import TerminalObserver
+    from tlkit.reports import tables
+
+    with TerminalObserver(Console(stderr=True)) as observer:
+        applied = api.apply(
+            recipe, set_ or (), arm=arm, runs=runs, data=data, device=device,
+            graph=not no_graph, verify=verify, offline=offline, observer=observer,
+        )  # fmt: skip
+    if as_json:
+        console.as_json(applied.result)
+    else:
+        if not applied.changed:
+            console.line(f"{applied.folder}: finished before, nothing to do.")
+        if applied.result["arms"]:
+            console.show(tables.result(applied.result))
+            console.line(f"curves: {applied.folder}/curves.svg")
+    for failure in applied.failures:
+        console.say(str(failure))
+    if applied.failures:
+        raise typer.Exit(applied.failures[0].exit_code)

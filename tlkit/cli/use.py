@@ -1,0 +1,70 @@
+"""Commands that use a finished run: predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tlkit.cli import console
+from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption
+from tlkit.errors import DataError
+
+if TYPE_CHECKING:
+    from tlkit.run.prediction import Predictor
+
+Ranked = list[tuple[str, float]]  # classes with their probabilities, the most probable first
+_SOME_FAILED = 3  # the exit code where part of the work failed and the rest is done
+
+
+def predict(
+    run: RunArgument,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files.")],
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of classes shown for each image.")] = 1,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the most probable classes of images. Preprocessing is the run's own."""
+    from tlkit import files
+    from tlkit.reports import tables
+    from tlkit.run import executor, prediction
+
+    folder = run if run.exists() or not (runs / run).exists() else runs / run
+    predictor = prediction.load(folder, arm=arm, device=executor.device_of(device))
+    answers = dict(zip(map(files.shown, images), _answers(predictor, images), strict=True))
+    ranked = {image: answer for image, answer in answers.items() if not isinstance(answer, DataError)}
+    failed = {image: answer for image, answer in answers.items() if isinstance(answer, DataError)}
+    if as_json:
+        records = [
+            {
+                "image": image,
+                "probabilities": dict(ranked.get(image, [])),
+                "error": str(failed[image]) if image in failed else None,
+            }
+            for image in answers
+        ]
+        console.as_json({"format": 2, "predictions": records})
+    elif ranked:
+        console.show(tables.predictions([(image, row[:top]) for image, row in ranked.items()]))
+    for error in failed.values():
+        console.say(str(error))
+    if failed:
+        raise typer.Exit(_SOME_FAILED if ranked else 1)
+
+
+def _answers(predictor: Predictor, images: Sequence[Path]) -> list[Ranked | DataError]:
+    """Answer all images together; where one cannot be read, each by itself, so that the others are answered."""
+    try:
+        return [_ranked(predictor, row) for row in predictor.predict(images).tolist()]
+    except DataError as error:
+        if len(images) == 1:
+            return [error]
+        return [answer for image in images for answer in _answers(predictor, [image])]
+
+
+def _ranked(predictor: Predictor, row: Sequence[float]) -> Ranked:
+    return sorted(zip(predictor.classes, row, strict=True), key=lambda pair: -pair[1])
