@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from tlkit_toy import toy
 from torch import Tensor, nn
 
-from tlkit import testing
+from tlkit import api, network, testing
 from tlkit.engine.prefix import prefix
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.network.network import Network, Stage
@@ -82,11 +83,26 @@ def from_numpy() -> dict[str, nn.Module]:
     return stages(top=FromNumpy())
 
 
+def tensor_widths() -> dict[str, nn.Module]:
+    """Counts with tensors while it is built, as torchvision's RegNet does."""
+    width = int((torch.linspace(2, 4, 3) * 2).round().tolist()[1])
+    return stages(bn=nn.BatchNorm2d(4), top=nn.Conv2d(4, width - 2, 1))
+
+
 def reads_a_weight() -> dict[str, nn.Module]:
     built = stages()
     if built["stem"].conv1.weight.detach().sum().item() > 1e9:
         raise AssertionError
     return built
+
+
+class Loudest(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2 if x.max() > 1e9 else x
+
+
+def looks_at_a_value() -> dict[str, nn.Module]:
+    return stages(after=Loudest())
 
 
 def of_one_size() -> dict[str, nn.Module]:
@@ -121,7 +137,38 @@ def test_a_sound_backbone_passes_every_check(backbone: Backbone) -> None:
     assert said[0] == f"builds its stages: {', '.join(backbone.stages)}"
     assert f"gives {backbone.features} features of 16 px" in said
     assert "gives the same output cut after any stage" in said
-    assert said[-1] == "builds without memory, for plans"
+    assert said[-1] == "runs on shapes alone, for plans"
+
+
+@pytest.mark.parametrize("build", ["from_numpy", "tensor_widths", "reads_a_weight"])
+def test_a_backbone_that_cannot_be_built_on_the_meta_device_is_built_on_the_cpu(build: str) -> None:
+    assert "runs on shapes alone, for plans" in list(testing.check_backbone(replace(SOUND, build=f"test_contract:{build}")))
+
+
+def regnet() -> dict[str, nn.Module]:
+    net = torchvision.models.regnet_y_400mf()
+    blocks = {f"block{n}": [f"trunk_output.block{n}"] for n in range(1, 5)}
+    return network.cut(net, {"stem": ["stem"], **blocks})
+
+
+REGNET = Backbone(
+    build="test_contract:regnet",
+    stages={"stem": ("stem",), **{f"block{n}": (f"trunk_output.block{n}",) for n in range(1, 5)}},
+    features=440,
+    classifier="fc",
+    library="torchvision.models.regnet_y_400mf",
+)
+
+
+def test_torchvisions_regnet_is_a_plugin_like_any_other(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It computes its widths with tensors while it is built, so that it cannot be built on the meta device."""
+    with pytest.raises(Exception, match="meta"), torch.device("meta"):  # whatever torch raises
+        torchvision.models.regnet_y_400mf()
+    assert list(testing.check_backbone(REGNET))[-1] == "runs on shapes alone, for plans"
+    monkeypatch.setattr("tlkit_toy.toy", REGNET)
+    plan = api.plan(toy_recipe, ["data.image_size=32", "freeze={backbone=true}"])["main"]
+    theirs = sum(p.numel() for name, p in torchvision.models.regnet_y_400mf().named_parameters() if name[:3] != "fc.")
+    assert plan.total == theirs + 440 * 4 + 4
 
 
 @pytest.mark.parametrize(
@@ -131,8 +178,10 @@ def test_a_sound_backbone_passes_every_check(backbone: Backbone) -> None:
         (replace(SOUND, build="test_contract:shared_parameter"), ["block.bias and conv1.bias are one parameter"]),
         (replace(SOUND, build="test_contract:doubled_name"), ["two stages hold bn1."]),
         (replace(SOUND, build="test_contract:not_a_function"), ["cut after stem, the output is another"]),
-        (replace(SOUND, build="test_contract:from_numpy"), ["block.weight", "device of its own", "meta device"]),
-        (replace(SOUND, build="test_contract:reads_a_weight"), ["failed", "meta"]),
+        (
+            replace(SOUND, build="test_contract:looks_at_a_value"),
+            ["forward fails on the meta device", "may not look at values"],
+        ),
         (replace(SOUND, build="test_contract:broken_weights"), ["failed: FileNotFoundError: weights.pth"]),
         (
             replace(SOUND, build="test_contract:missing"),

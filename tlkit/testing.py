@@ -10,7 +10,6 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tlkit import plugin
 from tlkit.engine import estimators
 from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
 from tlkit.network import network as networks
@@ -84,13 +83,8 @@ def check_backbone(backbone: Backbone) -> Iterator[str]:
                 raise PluginError(f"{backbone.build}: cut after {list(backbone.stages)[cut - 1]}, the output is another.")
     yield "gives the same output cut after any stage"
     with torch.device("meta"):
-        tensors = _build(backbone).tensors()
-    for name, tensor in tensors.items():
-        if not tensor.is_meta:
-            raise PluginError(
-                f"{backbone.build}: {name} is made on a device of its own.", "plans build the network on the meta device"
-            )
-    yield "builds without memory, for plans"
+        _run_on_shapes(backbone.build, _build(backbone), torch.empty(2, 3, size, size))
+    yield "runs on shapes alone, for plans"
 
 
 def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> Iterator[str]:
@@ -130,13 +124,7 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
     classes = 1 if head.task == "binary" else _CLASSES
     shape = (_IMAGES, _FEATURES, 4, 4) if head.maps else (_IMAGES, _FEATURES)
 
-    def build() -> nn.Module:
-        made = plugin.call(head.build, _FEATURES, classes, options)
-        if not isinstance(made, nn.Module):
-            raise PluginError(f"{head.build}: gave {type(made).__name__}, not a torch.nn.Module.")
-        return made
-
-    made = build()
+    made = networks.build_module(head.build, _FEATURES, classes, options)
     logits = made(torch.randn(shape))
     if not isinstance(logits, Tensor) or logits.shape != (_IMAGES, classes):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -150,11 +138,8 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
         )
     yield f"learns: {sum(1 for _ in made.parameters())} tensors have gradients"
     with torch.device("meta"):
-        tensors = build().state_dict()
-    for name, tensor in tensors.items():
-        if not tensor.is_meta:
-            raise PluginError(f"{head.build}: {name} is made on a device of its own.", "plans build it on the meta device")
-    yield "builds without memory, for plans"
+        _run_on_shapes(head.build, networks.build_module(head.build, _FEATURES, classes, options), torch.empty(shape))
+    yield "runs on shapes alone, for plans"
 
 
 def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
@@ -189,6 +174,17 @@ def _build(backbone: Backbone) -> Network:
         backbone, head, classes=_CLASSES, backbone_options=options,
         head_options=parsing.options(head.options, {}, place="head.options"), seed=0,
     )  # fmt: skip
+
+
+def _run_on_shapes(target: str, module: nn.Module, x: Tensor) -> None:
+    """Run a module on the meta device, as a plan does."""
+    try:
+        module.eval()(x)
+    except Exception as error:  # whatever a third party's forward raises
+        raise PluginError(
+            f"{target}: forward fails on the meta device: {reason(error)}.",
+            "plans run the network on shapes alone: forward may not look at values",
+        ) from error
 
 
 def _check_declared(network: Network, backbone: Backbone) -> None:

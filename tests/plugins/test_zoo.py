@@ -94,7 +94,7 @@ def test_parameters_are_as_many_as_the_librarys(name: str) -> None:
 
 @pytest.mark.parametrize("name", SLOW)
 def test_it_keeps_the_contract(name: str) -> None:
-    assert list(testing.check_backbone(registry.get(Backbone, name)))[-1] == "builds without memory, for plans"
+    assert list(testing.check_backbone(registry.get(Backbone, name)))[-1] == "runs on shapes alone, for plans"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -124,6 +124,7 @@ def unplannable(target: str, part: str, size: Size, error: Exception) -> PluginE
     """Say that a plugin's function does not run on the meta device."""
     return PluginError(
         f"{target}: {part} fails on the meta device with images of {units.pixels(size)}: {reason(error)}.",
-        "plans run the network on shapes alone: forward may not look at values",
+        "plans run the network on shapes alone: forward may not look at values, as .item(), .tolist() or `if x.max() > 1` do",
+        "a number that forward needs belongs into __init__, computed there; a tensor into a buffer: self.register_buffer(...)",
         f"or images of {units.pixels(size)} do not suit it: another data.image_size",
     )

@@ -200,7 +200,7 @@ def build(
     image_size: Size | None = None,
     positive: int = 1,
 ) -> Network:
-    """Build a network with random weights that depend on the seed alone.
+    """Build a network with random weights that depend on the seed alone, or on shapes alone under torch.device("meta").
 
     The head draws from a generator state of its own, so arms of one seed begin with the same head where shapes agree; so do the
     auxiliary classifiers.
@@ -226,9 +226,7 @@ def build(
         torch.manual_seed(seed + 1)
         top = _head(head, features, classes, head_options)
         torch.manual_seed(seed + 2)
-        aux_heads = {
-            name: _module(aux_head.build, plugin.call(aux_head.build, classes)) for name, aux_head in backbone.aux_heads.items()
-        }
+        aux_heads = {name: build_module(aux_head.build, classes) for name, aux_head in backbone.aux_heads.items()}
     reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
     network = Network(stages, top, aux_heads, backbone.aux_depths, reads=reads, task=head.task, positive=positive)
     for parameter, _ in network.owned():
@@ -239,6 +237,15 @@ def build(
                 f"it declares {', '.join(declared)}",
             )
     return network
+
+
+def build_module(target: str, *arguments: object) -> nn.Module:
+    """Build the module that a plugin's "module:function" makes, on the default device.
+
+    Raises:
+        PluginError: it fails, or makes something else.
+    """
+    return _module(target, _call(target, *arguments))
 
 
 class Unsolved(nn.Module):
@@ -259,7 +266,7 @@ class Unsolved(nn.Module):
 
 def _stages(backbone: Backbone, options: BaseModel | None) -> dict[str, nn.Module]:
     """Build the stages up to the embedding point."""
-    built = plugin.call(backbone.build, *([] if options is None else [options]))
+    built = _call(backbone.build, *([] if options is None else [options]))
     declared = list(backbone.stages)
     names = list(built) if isinstance(built, Mapping) else built
     if not isinstance(built, Mapping) or list(built)[: len(declared) if backbone.beyond else None] != declared:
@@ -270,13 +277,31 @@ def _stages(backbone: Backbone, options: BaseModel | None) -> dict[str, nn.Modul
 def _head(head: Head, features: int, classes: int, options: BaseModel | None) -> nn.Module:
     if head.solve:
         return Unsolved(classes)
-    return _module(head.build, plugin.call(head.build, features, 1 if head.task == "binary" else classes, options))
+    return build_module(head.build, features, 1 if head.task == "binary" else classes, options)
+
+
+def _call(target: str, *arguments: object) -> object:
+    """Call a plugin's build function; on the CPU where it fails on the meta device, because it looks at values.
+
+    torchvision's RegNet rounds the widths of its stages with tensors, for instance.
+
+    Raises:
+        PluginError: it fails on the CPU too.
+    """
+    try:
+        return plugin.call(target, *arguments)
+    except PluginError:
+        if torch.get_default_device().type != "meta":
+            raise
+    with torch.device("cpu"):
+        return plugin.call(target, *arguments)
 
 
 def _module(target: str, built: object) -> nn.Module:
+    """Check that a plugin built a module, and bring it to the meta device where that is the default."""
     if not isinstance(built, nn.Module):
         raise PluginError(f"{target}: gave {type(built).__name__}, not a torch.nn.Module.")
-    return built
+    return built.to("meta") if torch.get_default_device().type == "meta" else built
 
 
 def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size) -> int:
@@ -292,7 +317,8 @@ def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: S
                 x = torch.func.functional_call(module, tensors, (x,))
         except Exception as error:  # whatever a third party's forward raises
             raise PluginError(
-                f"{backbone.build}: stage {name} fails on the meta device with images of {pixels(image_size)}: {reason(error)}."
+                f"{backbone.build}: stage {name} fails on the meta device with images of {pixels(image_size)}: {reason(error)}.",
+                "features are counted on shapes alone: forward may not look at values",
             ) from error
         module.train()
     return (torch.flatten(x, 1) if backbone.flat else pool(x)).shape[1]

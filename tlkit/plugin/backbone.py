@@ -43,6 +43,9 @@ class Backbone:
             {stage: torch.nn.Module} in order, random weights, never downloading. Calling the modules one after the other is
             the forward pass, from (N, 3, H, W) to (N, features, h, w), pooled by tlkit, or to (N, features). A module's
             own parameter names are those of the library that the backbone comes from (see `tlkit.network.Stage`).
+            A plan calls it on torch's meta device, where tensors have shapes and no values. Code that looks at a value while it
+            builds fails there; it is then called on the CPU and what it built is moved, which takes longer and needs no change.
+            `forward` is run on the meta device too, and may not look at values.
         stages: Stage -> the library's names of the modules that it owns, and of parameters that lie in none.
         features: Length of the pooled output.
         classifier: The library's name of the classifier, dropped on loading and written when a head like it is exported.
