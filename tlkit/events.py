@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. Imports no torch.
+"""Events of a run: what it reports while it prepares, trains and evaluates. Imports no torch.
 
 The rule: everything here may be ignored; an observer changes nothing.
 """
@@ -21,12 +21,12 @@ class Epoch:
         phase: From 1.
         train: loss (the objective) and accuracy over the epoch's training batches, as the network was at each.
         validation: loss (cross-entropy) and accuracy after the epoch; None without such images.
-        test: Likewise.
+        test: The same of the test images.
         seconds: Training and evaluation.
         images_per_second: Training images only, over the time that training took.
         lr: Per group, of the epoch's last step.
         best: It beats every epoch before it.
-        also: Likewise of other data sets, by the recipe's name for them.
+        also: The same of other data sets, by the name that the recipe gives them.
     """
 
     epoch: int
@@ -58,7 +58,7 @@ class Observer:
     def storing(self, done: int, total: int) -> None:
         """Outputs of the fixed prefix are being computed and stored, images done and in all."""
 
-    def begin(self, label: str, *, epochs: int, done: int, steps: int) -> None:
+    def begin(self, label: str, *, epochs: int, done: int, steps: int, images: int) -> None:
         """A run begins.
 
         Args:
@@ -66,6 +66,7 @@ class Observer:
             epochs: Of the schedule.
             done: Epochs that were finished before.
             steps: Training steps and evaluation batches of an epoch.
+            images: Images of a training step.
         """
 
     def step(self, epoch: int, step: int) -> None:

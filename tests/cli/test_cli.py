@@ -226,9 +226,9 @@ def test_apply_prints_results_to_stdout_and_progress_to_stderr(run: Cli, toy_rec
     assert "main" in output
     assert "accuracy" in output
     assert "runs/toy/curves.svg" in output
-    assert "epoch 1/2" in text
-    assert "epoch 2/2" in text
-    assert "epoch 1/2" not in output
+    assert "\n  1/2  " in text
+    assert "\n  2/2  " in text
+    assert "1/2  " not in output
     code, output, text = run("apply", "toy.toml", "--json")
     assert (code, text) == (0, "")
     assert json.loads(output) == json.loads(Path("runs", "toy", "result.json").read_text())

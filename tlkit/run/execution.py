@@ -83,7 +83,13 @@ class _Writer:
             return done
         self._begin()
         plan, label = self.prepared.plan, self.job.label
-        self.observer.begin(label, epochs=plan.epochs, done=self.saved, steps=self.fit.ticks)
+        self.observer.begin(
+            label,
+            epochs=plan.epochs,
+            done=self.saved,
+            steps=self.fit.ticks,
+            images=plan.batch_size * plan.tables.optimizer.accumulate,
+        )
         try:
             for epoch in self.fit.epochs():
                 self._save(epoch)

@@ -1,0 +1,65 @@
+"""What is seen of a run in a terminal: rows with headers, and a bar, none wider than 80 characters."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from tlkit.cli.progress import TerminalObserver
+from tlkit.events import Epoch
+
+SCORES = {"loss": 1234567.0, "accuracy": 1.0}
+
+
+def epoch(number: int, *, best: bool = False, validation: bool = True) -> Epoch:
+    held_out = {"loss": 0.5, "accuracy": 0.825}
+    return Epoch(number, 1, SCORES, held_out if validation else None, held_out, 12345.6, 99.0, {}, best)
+
+
+def seen(width: int, *, terminal: bool, validation: bool = True) -> list[str]:
+    """Every line that is on the screen at some moment of two epochs of a long run."""
+    output = io.StringIO()
+    console = Console(file=output, width=width, force_terminal=terminal, color_system=None)
+    with TerminalObserver(console) as observer:
+        observer.decoding(1234, 60_000)
+        observer.decoding(60_000, 60_000)
+        observer.begin("a_rather_long_arm_name, seed 1234", epochs=100, done=0, steps=1234, images=128)
+        for number in (1, 2):
+            for step in (1, 1234):
+                observer.step(number, step)
+                if terminal:
+                    observer._progress.refresh()
+            observer.epoch(epoch(number, best=True, validation=validation))
+        observer.step(3, 617)
+        if terminal:
+            observer._progress.refresh()
+        observer.end("a_rather_long_arm_name, seed 1234")
+    return [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue())) if line.strip()]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = seen(width, terminal=True)
+    assert max(map(len, lines)) <= width
+    (bar, *_) = [line for line in lines if "step 617/1234" in line]
+    assert all(words in bar for words in ("epoch 3/100", "images/s", "best 82.5%", "left"))
+
+
+def test_rows_stand_below_a_header_and_have_no_bar_without_a_terminal() -> None:
+    title, header, first, second = seen(80, terminal=False)
+    assert title == "a_rather_long_arm_name, seed 1234: accuracy (loss) after each epoch"
+    assert header.split() == ["epoch", "train", "validation", "test", "seconds"]
+    assert first.split() == ["1/100", "100.0%", "(1.23e+06)", "82.5%", "(0.500)", "82.5%", "(0.500)", "12345.6", "best"]
+    assert second.startswith("  2/100")
+    assert [header.index(name) for name in ("train", "validation", "test")] == [
+        first.index("100.0%"),
+        first.index("82.5%"),
+        first.rindex("82.5%"),
+    ]
+
+
+def test_column_of_validation_is_left_out_where_there_are_no_such_images() -> None:
+    _, header, first, _ = seen(80, terminal=False, validation=False)
+    assert header.split() == ["epoch", "train", "test", "seconds"]
+    assert "best" not in first
