@@ -1,6 +1,7 @@
 """Images of one's own, in a folder per class."""
 
 import re
+import warnings
 
 from pydantic import Field, field_validator
 
@@ -25,8 +26,10 @@ class FolderOptions(Options):
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:
         try:
-            re.compile(value or "")
-        except re.error as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Python's own would stand beside the messages, or be shown to nobody
+                re.compile(value or "")
+        except (re.error, FutureWarning, DeprecationWarning) as error:
             raise ValueError(f"is no regular expression: {error}") from error
         return value
 

@@ -6,7 +6,14 @@ import pytest
 
 from tlkit.errors import RecipeError
 from tlkit.plans import resolve
+from tlkit.plugin import Dataset, Options, registry
 from tlkit.sources.places import Places
+
+
+class MustHavePath(Options):
+    """A third party's options, whose path has no default."""
+
+    path: str
 
 
 @pytest.mark.parametrize(
@@ -22,3 +29,24 @@ def test_backbone_without_imagenet_weights_says_what_it_has(toy_recipe: Path) ->
     with pytest.raises(RecipeError, match='cifar_resnet20 has no weights "imagenet"') as caught:
         resolve.load(toy_recipe, ["backbone.name=cifar_resnet20", "backbone.weights=imagenet"], Places())
     assert "one of: cifar10, none, a file" in str(caught.value)
+
+
+def test_data_folder_reaches_a_data_set_whose_path_must_be_given(
+    toy_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Dataset(read="tlkit_toy:read", find="tlkit_toy:find", options=MustHavePath)
+    known = registry.get
+    monkeypatch.setattr(registry, "get", lambda kind, name: dataset if name == "mine" else known(kind, name))
+    settings = ["data={name='mine', image_size=16}"]
+    with pytest.raises(RecipeError, match=r"data\.options\.path: is missing"):
+        resolve.load(toy_recipe, settings, Places())
+    _, arms = resolve.load(toy_recipe, settings, Places(data=tmp_path))
+    assert arms["main"].data_options == MustHavePath(path=str(tmp_path))
+    _, arms = resolve.load(toy_recipe, ["data={name='mine', options={path='x'}, image_size=16}"], Places(data=tmp_path))
+    assert arms["main"].data_options == MustHavePath(path="x")  # the folder is still --data's when it is looked for
+
+
+def test_expression_that_a_later_python_reads_otherwise_is_refused_in_our_words(toy_recipe: Path) -> None:
+    settings = ["data={name='folder', image_size=16, options={path='x', group='[[a]'}}"]
+    with pytest.raises(RecipeError, match=r"data\.options\.group: is no regular expression: Possible nested set"):
+        resolve.load(toy_recipe, settings, Places())

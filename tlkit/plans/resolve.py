@@ -253,7 +253,10 @@ class _Resolver:
         if plugin is None:
             return None
         try:
-            return parsing.options(plugin.options, getattr(self.arm, table).options, place=f"{table}.options")
+            values = getattr(self.arm, table).options
+            if table == "data" and self.places.data is not None and _needs_path(plugin.options):
+                values = {"path": str(self.places.data), **values}
+            return parsing.options(plugin.options, values, place=f"{table}.options")
         except RecipeError as error:
             self.problems += error.problems
             return None
@@ -270,6 +273,12 @@ class _Resolver:
             self.problems.append(error)
             return None
         return backbone.weights[value].input if value in backbone.weights else backbone.input
+
+
+def _needs_path(model: type[BaseModel] | None) -> bool:
+    """Whether a data set's options have a path that must be given, which --data may give."""
+    field = model.model_fields.get("path") if model is not None else None
+    return field is not None and field.is_required()
 
 
 def _with_usual_weights(arm: Arm, backbone: Backbone) -> Arm:
