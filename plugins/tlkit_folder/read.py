@@ -6,7 +6,7 @@
     train/CLASS/ and one of the others      the other is the test set
     train/CLASS/ alone, or CLASS/           the test set is split off, class by class
 
-A folder "train" without sub-folders is a class like any other. Images beside class folders are not used.
+A folder "train" without sub-folders is a class like any other. Images beside class folders are not used, and `find` names them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def find(folder: Path, options: FolderOptions | None = None) -> DataFiles:
                     f"{part / name}: the class folder holds no images.", f"image files end in {', '.join(SUFFIXES)}"
                 )
             files += images
-    return DataFiles(root=parts[0] if len(parts) == 1 else folder, files=tuple(files))
+    unused = [place / name for place in dict.fromkeys([folder, *parts]) for name in listing(place).images]
+    return DataFiles(root=parts[0] if len(parts) == 1 else folder, files=tuple(files), unused=tuple(unused))
 
 
 def read(found: DataFiles, options: FolderOptions | None = None) -> Images:

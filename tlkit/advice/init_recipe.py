@@ -6,7 +6,7 @@ import re
 import statistics
 import textwrap
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from tlkit import files
 from tlkit.advice import strategies
 from tlkit.advice.strategies import FEW, MANY, Likeness, Strategy
 from tlkit.errors import DataError, TlkitError
+from tlkit.plans import dataset_facts
 from tlkit.plugin import Backbone, Dataset, Images, registry
-from tlkit.sources import data_files, datasets
+from tlkit.recipe.tables import MAX_PIXELS
+from tlkit.sources import data_files, datasets, image_files
 from tlkit.sources.places import Places
 
 _SAMPLE = 50  # images whose size is looked at
@@ -42,6 +44,7 @@ class Look:
         most: Of the largest.
         short_side: Median over a sample, pixels.
         test_from: The sub-folder that holds the test images; "" where a fraction of every class is taken.
+        warnings: Files that are not used or cannot be read, in words.
     """
 
     images: Images
@@ -49,9 +52,17 @@ class Look:
     most: tuple[int, str]
     short_side: int
     test_from: str
+    warnings: tuple[str, ...] = ()
 
 
-def write(folder: Path, output: Path | None, *, force: bool, likeness: Likeness | None = None) -> Path:
+def write(
+    folder: Path,
+    output: Path | None,
+    *,
+    force: bool,
+    likeness: Likeness | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Write a recipe for a folder of images.
 
     Args:
@@ -59,6 +70,7 @@ def write(folder: Path, output: Path | None, *, force: bool, likeness: Likeness 
         output: The recipe; the folder's name + .toml in the working folder where not given.
         force: Replace a file that is there.
         likeness: As in `recipe_text`.
+        notify: Told which files are not used or cannot be read.
 
     Raises:
         DataError: the folder is not one of images in classes.
@@ -67,11 +79,14 @@ def write(folder: Path, output: Path | None, *, force: bool, likeness: Likeness 
     path = output or Path(f"{folder.resolve().name or 'recipe'}.toml")
     if path.exists() and not force:
         raise TlkitError(f"{path}: is there already.", "another name, --output FILE, or --force to replace it")
-    text = recipe_text(folder, look(folder), path, likeness)
+    seen = look(folder)
+    text = recipe_text(folder, seen, path, likeness)
     try:
         files.replace(path, text)
     except OSError as error:
         raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    for line in seen.warnings:
+        notify(line)
     return path
 
 
@@ -92,7 +107,12 @@ def look(folder: Path) -> Look:
     test_root = images.splits["test"].files[0].relative_to(folder).parts[0]
     test_from = "" if any(file.relative_to(folder).parts[0] == test_root for file in train.files) else test_root
     smallest, largest = (int(counts[least]), images.classes[least]), (int(counts[most]), images.classes[most])
-    return Look(images, smallest, largest, int(statistics.median(sides)), "" if test_root in images.classes else test_from)
+    every = [file for split in images.splits.values() for file in split.files]
+    problem = image_files.unreadable(every, max_pixels=MAX_PIXELS, on_corrupt="error")
+    return Look(
+        images, smallest, largest, int(statistics.median(sides)), "" if test_root in images.classes else test_from,
+        (*dataset_facts.unused(found), *filter(None, [problem])),
+    )  # fmt: skip
 
 
 def recipe_text(folder: Path, seen: Look, path: Path, likeness: Likeness | None = None) -> str:
@@ -148,7 +168,13 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
 # Seen in {_one_line(folder)}: {len(seen.images.classes)} classes, {splits} images.
 # The smallest class is {_one_line(least_name)} with {least:,} training images, the largest {_one_line(most_name)} with {most:,}.
 # Their short side is {seen.short_side} pixels (median of a sample).
-{note}{warn}{few if strategy is None else _why(strategy, least)}"""
+{_remarks(seen)}{note}{warn}{few if strategy is None else _why(strategy, least)}"""
+
+
+def _remarks(seen: Look) -> str:
+    """Comment lines of what is not used or cannot be read."""
+    lines = (line for text in seen.warnings for line in textwrap.wrap(_one_line(text), _WIDTH, break_on_hyphens=False))
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _why(strategy: Strategy, least: int) -> str:
@@ -242,7 +268,7 @@ def _network(short_side: int) -> tuple[str, str, int]:
 def _short_side(file: Path) -> int | None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             with Image.open(file) as image:
                 return min(image.size)
     except Exception:  # whatever Pillow raises for a file that is no image; apply names it with its path

@@ -53,7 +53,7 @@ def init(
     else:
         assert folder is not None  # as checked above
         likeness: Likeness | None = "similar" if similar else "dissimilar" if dissimilar else None
-        path = init_recipe.write(folder, output, force=force, likeness=likeness)
+        path = init_recipe.write(folder, output, force=force, likeness=likeness, notify=console.say)
     console.line(f"{path}: written. Next: tlkit apply {shlex.quote(str(path))}")
 
 

@@ -243,7 +243,7 @@ def _warnings(draft: Draft) -> tuple[str, ...]:
     lines = [f"frozen with random weights: {', '.join(still)}; they will never learn anything"] if still else []
     resolved = draft.resolved
     said = resolved.arm.backbone.input is not None
-    lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.absent]
+    lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.warnings]
     if draft.device.type == "cuda":
         lines.append("CUDA is unverified: no test of tlkit has run on a GPU yet")
     return tuple(lines)

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from tlkit import files
+from tlkit import files, units
 from tlkit.errors import DataError, DataMissing, first_few
 from tlkit.plans.plan import DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, Images, Split
-from tlkit.sources import data_files, datasets, splits
+from tlkit.sources import data_files, datasets, image_files, splits
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 
@@ -54,7 +54,11 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
             there = data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
             other = other_images(source, there, mine.classes, where=f"also.{name}")
             also[name] = len(other.splits["test"].labels)
-    return replace(counted, images=replace(counted.images, also=also))
+    table = resolved.arm.data
+    every = [file for split in mine.splits.values() for file in split.files]
+    problem = image_files.unreadable(every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt)
+    warnings = (*counted.warnings, *unused(found), *filter(None, [problem]))
+    return replace(counted, images=replace(counted.images, also=also), warnings=warnings)
 
 
 def facts(resolved: Resolved, images: Images, *, seed: int) -> tuple[DataFacts, Chosen]:
@@ -186,6 +190,15 @@ def _counted(
         len(classes), counts, classes, per_class(mine[chosen.train], len(classes)), many, absent(held_out, classes)
     )
     return found, chosen
+
+
+def unused(found: DataFiles) -> tuple[str, ...]:
+    """Say which image files lie beside the classes and are not used."""
+    if not found.unused:
+        return ()
+    names, one = first_few(map(str, found.unused)), len(found.unused) == 1
+    lies = "lies beside the class folders and is" if one else "lie beside the class folders and are"
+    return (f"{units.images(len(found.unused))} {lies} not used: {names}",)
 
 
 def absent(parts: Mapping[str, Labels], classes: tuple[str, ...]) -> tuple[str, ...]:

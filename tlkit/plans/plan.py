@@ -145,7 +145,8 @@ class DataFacts:
         names: Of the classes; () where they are not known yet.
         per_class: Training images of each, after [data.split]; () likewise.
         many: Whether an image may have any number of classes; None where that is not known yet.
-        absent: Classes that the validation or the test images have none of, in words.
+        warnings: What a person should think twice about, in words: classes without a held-out image, files that are not used or
+            cannot be read.
     """
 
     classes: int
@@ -153,7 +154,7 @@ class DataFacts:
     names: tuple[str, ...] = ()
     per_class: tuple[int, ...] = ()
     many: bool | None = None
-    absent: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

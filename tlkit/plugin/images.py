@@ -48,7 +48,9 @@ class DataFiles:
     Attributes:
         root: The folder that holds it.
         files: Every file whose bytes determine the images, in a fixed order.
+        unused: Image files that lie among them and belong to no class; a plan says so.
     """
 
     root: Path
     files: tuple[Path, ...]
+    unused: tuple[Path, ...] = ()

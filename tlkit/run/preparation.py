@@ -26,7 +26,7 @@ from tlkit.plans import choices, dataset_facts
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import Images
+from tlkit.plugin import DataFiles, Images
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import FORMAT
 from tlkit.record.formats import Kept, Measurements
@@ -93,7 +93,7 @@ def prepare(
     sound = _sound(job, library, images, observer)
     plan = compiler.compile_plan(
         resolved,
-        _data_facts(images, sound),
+        _data_facts(images, sound, job.found),
         where=resolved.recipe,
         device=device,
         batch_size=kept.batch_size if kept else batch_size,
@@ -114,7 +114,7 @@ def prepare(
     return Prepared(plan, images, train, sound.evaluated, split, len(sound.lines))
 
 
-def _data_facts(images: Images, sound: _Sound) -> DataFacts:
+def _data_facts(images: Images, sound: _Sound, found: DataFiles) -> DataFacts:
     labels = images.splits["train"].labels
     mine = labels[sound.training.indices]
     held_out = {
@@ -124,7 +124,7 @@ def _data_facts(images: Images, sound: _Sound) -> DataFacts:
     }
     return DataFacts(
         len(images.classes), sound.counts, images.classes, dataset_facts.per_class(mine, len(images.classes)), labels.ndim == 2,
-        dataset_facts.absent(held_out, images.classes),
+        (*dataset_facts.absent(held_out, images.classes), *dataset_facts.unused(found)),
     )  # fmt: skip
 
 
@@ -187,7 +187,9 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
         also[name] = Part(pictures, kept, resolved.convention)
     evaluated = replace(evaluated, also=also)
     if lines:
-        observer.note(f"{units.images(len(lines))} cannot be decoded, and are left out; split.json names them")
+        library.note(f"{units.images(len(lines))} cannot be decoded, and are left out; split.json names them")
+    for line in dataset_facts.unused(job.found):
+        library.note(line)
     if resolved.arm.early_stopping is not None and evaluated.validation is None:
         raise TlkitError(
             "early_stopping: there are no validation images to watch.",

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tlkit.errors import ImageError
 from tlkit.plugin import Convention
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
+from tlkit.sources.image_files import check_pixels
 from tlkit.units import Size
 
 Pixels = NDArray[np.uint8]
@@ -36,8 +37,6 @@ _REDUCING_GAP = 3
 _FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 _one_large = threading.Lock()
-# Pillow's limit is one for the whole process; ours, `data.max_pixels`, belongs to a recipe and is checked in `decode`.
-Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,7 @@ def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIX
             hint = "run the same command again, with --verify if it says so again"
             raise ImageError(f"{path}: changed while it was read.", hint)
         with Image.open(io.BytesIO(content)) as image:
-            count = image.width * image.height
-            if count > max_pixels:
-                raise ImageError(
-                    f"{path}: has {image.width:,} x {image.height:,} pixels, more than data.max_pixels, {max_pixels:,}.",
-                    f"data.max_pixels = {count}, or make the image smaller",
-                )
+            count = check_pixels(path, image, max_pixels)
             with _one_large if count > _LARGE else nullcontext():
                 if count > _LARGE and needed is not None:
                     image.draft("RGB", (_REDUCING_GAP * max(needed), _REDUCING_GAP * max(needed)))  # nothing but JPEG has it

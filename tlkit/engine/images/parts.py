@@ -153,7 +153,7 @@ class Library:
 
     Args:
         images: The data set.
-        note: Told what is wrong with the store.
+        note: Told what a person should know; the attribute of this name says each thing once.
         keep: Whether decoded pictures may be stored.
         verify: Check what is stored, whatever its times say.
     """
@@ -167,6 +167,7 @@ class Library:
                 said.add(text)
                 note(text)
 
+        self.note = once
         self._open = partial(Pictures, note=once, keep=keep, verify=verify)
         self._pictures: dict[tuple[str, Geometry], Pictures] = {}
         self._others: list[Library] = []
