@@ -8,7 +8,7 @@ import torch
 
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.parts import Library
-from tlkit.engine.solver import Solve, learner
+from tlkit.engine.solver import Solve
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import dataset_facts, jobs, resolve
@@ -50,6 +50,5 @@ def training(
     images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
     prepared = preparation.prepare(job, library=Library(images, keep=keep), images=images, device=CPU, observer=observer)
     prepared = replace(prepared, plan=change(prepared.plan))
-    network = preparation.build(job, prepared.plan, images, observer=observer)
-    fit = learner(prepared.plan, network, prepared.train, prepared.evaluated, device=CPU, observer=observer, watch=watch)
-    return Training(prepared, network, fit)
+    fit = prepared.learner(device=CPU, observer=observer, watch=watch)
+    return Training(prepared, fit.network, fit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import results
-from tlkit.record.formats import Kept
 from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
@@ -171,23 +170,12 @@ def epochs(
         TlkitError: images or weights cannot be used.
         RunFailed: the loss is no longer a number.
     """
-    from tlkit.engine.solver import learner
-    from tlkit.run import executor, preparation
+    from tlkit.run import executor
 
-    watcher = observer or Observer()
-    where = executor.device_of(device)
+    watcher, where = observer or Observer(), executor.device_of(device)
     places = _places(Path(plan.folder) / "recipe", data, offline, watcher)
-    recipe = Recipe(format=1, name=plan.recipe, seeds=[seed], arms={plan.arm: plan.tables})
-    arms = resolve.resolve(recipe, places, where=plan.recipe)
-    (job,) = jobs.plan_jobs(recipe, arms, places, runs=Path("runs"), where=plan.recipe)
-    prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
-    prepared = executor.prepare(
-        job, {}, device=where, observer=watcher, kept=Kept(plan.batch_size, plan.compute_format, prefixes)
-    )
-    pairs = zip(prepared.plan.phases, plan.phases, strict=True)
-    exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
-    network = preparation.build(job, exact, prepared.images, observer=watcher).to(where)
-    yield from learner(exact, network, prepared.train, prepared.evaluated, device=where, observer=watcher).epochs()
+    prepared = executor.prepare_plan(plan, seed=seed, places=places, device=where, observer=watcher)
+    yield from prepared.learner(device=where, observer=watcher).epochs()
 
 
 def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:

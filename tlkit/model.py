@@ -19,7 +19,6 @@ from tlkit.compiler import compiler
 from tlkit.engine.evaluate import evaluate
 from tlkit.engine.images import decode
 from tlkit.engine.images.parts import Library, Part
-from tlkit.engine.solver import learner
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.network import weights
@@ -30,7 +29,6 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Dataset, Images, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.maps import HEAD
-from tlkit.recipe.recipe import Recipe
 from tlkit.reports import tables
 from tlkit.run import executor, preparation
 from tlkit.run.prediction import Predictor
@@ -172,7 +170,7 @@ class Model:
             network=self._network,
         )  # fmt: skip
         self._network.positive = prepared.plan.positive
-        fit = learner(prepared.plan, self._network, prepared.train, prepared.evaluated, device=self._device, observer=watcher)
+        fit = prepared.learner(device=self._device, observer=watcher)
         history, best = [], {}
         for epoch in fit.epochs():
             history.append(epoch)
@@ -293,8 +291,7 @@ class Model:
         return images, job
 
     def _job(self, resolved: Resolved, places: Places) -> jobs.Job:
-        recipe = Recipe(format=1, name="model", seeds=[self.seed], arms={"main": resolved.arm})
-        return jobs.plan_jobs(recipe, {"main": resolved}, places, runs=Path("runs"), where="Model")[0]
+        return jobs.plan_job(resolved, self.seed, places, runs=Path("runs"), where="Model")
 
     def _predictor(self) -> Predictor:
         resolved = self._known()

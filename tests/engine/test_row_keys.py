@@ -157,8 +157,8 @@ def noise() -> Tensor:
 def test_what_the_sample_image_left_unfolded_is_another_prefix() -> None:
     network = fragile()
     plain, again, folded = (prefix.build(network, 1, PLAN, sample=x) for x in (flat(), flat(), noise()))
-    assert plain.fingerprint(16, stop=1) == again.fingerprint(16, stop=1)
-    assert plain.fingerprint(16, stop=1) != folded.fingerprint(16, stop=1)
+    assert plain.fingerprint((16, 16), stop=1) == again.fingerprint((16, 16), stop=1)
+    assert plain.fingerprint((16, 16), stop=1) != folded.fingerprint((16, 16), stop=1)
 
 
 class Leaky(nn.Module):
@@ -174,7 +174,7 @@ def test_an_attribute_that_repr_hides_is_in_the_fingerprint() -> None:
     def of_slope(slope: float) -> str:
         network = Network({"stem": Stage({"act": Leaky(slope)}), "last": Stage({"act": nn.ReLU()})}, nn.Identity()).eval()
         built = prefix.build(network, 2, PLAN, sample=noise())
-        return built.fingerprint(16, stop=1)
+        return built.fingerprint((16, 16), stop=1)
 
     assert of_slope(0.1) == of_slope(0.1)
     assert of_slope(0.1) != of_slope(0.2)

@@ -6,7 +6,7 @@ The rule: whether a run is finished is known from its recipe and the content of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -81,25 +81,47 @@ def plan_jobs(
     content_of = cache(partial(files.content, again=again, notify=places.notify))  # arms share files
     for resolved in arms.values():
         try:
-            _refuse_own_run(resolved, places, runs=runs)
-            found, weights, also = _find(resolved, places)
+            jobs += _jobs_of(resolved, recipe.seeds, places, runs=runs, content_of=content_of)
         except RecipeError as error:
             problems |= {str(problem): problem for problem in error.problems}
-            continue
-        content = {"data": data_files.data_content(resolved.dataset, found, content=content_of)}
-        for name, each in also.items():
-            content[f"also.{name}"] = data_files.data_content(resolved.also[name].dataset, each, content=content_of)
-        if weights is not None:
-            content["weights"] = content_of((weights,))
-            # One file may be named in ways that prepare images, name tensors or take the head differently.
-            content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved)
-        digest = digest_of(resolved.arm, content)
-        for seed in recipe.seeds:
-            folder = run_folder.folder_of(runs, recipe=recipe.name, arm=resolved.name, seed=seed, digest=digest)
-            jobs.append(Job(resolved, seed, found, weights, digest, folder, places.recipe.resolve(), content["data"], also))
     if problems:
         raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
     return tuple(jobs)
+
+
+def plan_job(resolved: Resolved, seed: int, places: Places, *, runs: Path, where: str) -> Job:
+    """Find data and weights of one arm, and name its run of one seed. The arguments are those of `plan_jobs`.
+
+    Raises:
+        RecipeError: of data and weights that cannot be had.
+    """
+    try:
+        return _jobs_of(resolved, [seed], places, runs=runs, content_of=partial(files.content, notify=places.notify))[0]
+    except RecipeError as error:
+        raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in error.problems) from error
+
+
+def _jobs_of(
+    resolved: Resolved, seeds: Sequence[int], places: Places, *, runs: Path, content_of: Callable[[tuple[Path, ...]], str]
+) -> list[Job]:
+    """Find data and weights of one arm, and name its runs.
+
+    Raises:
+        RecipeError: of data and weights that cannot be had.
+    """
+    _refuse_own_run(resolved, places, runs=runs)
+    found, weights, also = _find(resolved, places)
+    content = {"data": data_files.data_content(resolved.dataset, found, content=content_of)}
+    for name, each in also.items():
+        content[f"also.{name}"] = data_files.data_content(resolved.also[name].dataset, each, content=content_of)
+    if weights is not None:
+        content["weights"] = content_of((weights,))
+        # One file may be named in ways that prepare images, name tensors or take the head differently.
+        content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved)
+    digest = digest_of(resolved.arm, content)
+    folder = partial(run_folder.folder_of, runs, recipe=resolved.recipe, arm=resolved.name, digest=digest)
+    base, images = places.recipe.resolve(), content["data"]
+    return [Job(resolved, seed, found, weights, digest, folder(seed=seed), base, images, also) for seed in seeds]
 
 
 def _refuse_own_run(resolved: Resolved, places: Places, *, runs: Path) -> None:

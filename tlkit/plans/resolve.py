@@ -134,6 +134,25 @@ def resolve(recipe: Recipe, places: Places, *, where: str) -> dict[str, Resolved
     )
 
 
+def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str) -> Resolved:
+    """Resolve one arm, as a plan or a run folder holds it.
+
+    Args:
+        arm: Its tables.
+        name: Of the arm.
+        recipe: Name of the recipe.
+        places: Where paths begin.
+        where: Begins every message.
+
+    Raises:
+        RecipeError: with every problem of it.
+    """
+    outcome = _Resolver(recipe, name, arm, places).run()
+    if isinstance(outcome, Resolved):
+        return outcome
+    raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in outcome)
+
+
 @dataclass(frozen=True)
 class NetworkPlugins:
     """What a network is built from, without its data."""

@@ -21,7 +21,7 @@ from tlkit import files
 from tlkit.engine import estimators, row_keys
 from tlkit.engine.estimators import Solved
 from tlkit.engine.fit import Fit
-from tlkit.engine.solver import Solve, learner
+from tlkit.engine.solver import Solve
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.network import weights
@@ -31,15 +31,14 @@ from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
-from tlkit.run import preparation
 from tlkit.run.preparation import Prepared
 from tlkit.sources import weight_files
 
 
 def execute(
-    job: Job, prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True
+    prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True
 ) -> RunResult:
-    """Train a job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
+    """Train a prepared job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
 
     Raises:
         RunLocked: another process is running it.
@@ -47,15 +46,11 @@ def execute(
         Interrupted: a signal came; what was saved is kept.
         WeightsError: its weights do not fit; nothing was written.
     """
-    network = preparation.build(job, prepared.plan, prepared.images, observer=observer).to(device)
-    fit = learner(
-        prepared.plan, network, prepared.train, prepared.evaluated,
-        device=device, observer=observer, watch=watch, graph=graph,
-    )  # fmt: skip
+    job, fit = prepared.job, prepared.learner(device=device, observer=observer, watch=watch, graph=graph)
     fresh = not job.folder.is_dir()
     try:
         with run_folder.locked(job.folder):
-            return _Writer(job, prepared, fit, device, observer).run()
+            return _Writer(prepared, fit, device, observer).run()
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -66,7 +61,6 @@ def execute(
 class _Writer:
     """A run and its folder, held by this process."""
 
-    job: Job
     prepared: Prepared
     fit: Fit | Solve
     device: torch.device
@@ -76,6 +70,11 @@ class _Writer:
     scores: Epoch | None = None
     lines: list[dict[str, Any]] = field(default_factory=list)
     saved: int = 0
+
+    @property
+    def job(self) -> Job:
+        """The run that is carried out."""
+        return self.prepared.job
 
     def run(self) -> RunResult:
         done = self.job.result()

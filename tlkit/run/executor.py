@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,13 +12,15 @@ import torch
 from tlkit.engine.images.parts import Library
 from tlkit.errors import RunFailed, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import dataset_facts
+from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
+from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
 from tlkit.record.formats import Kept
 from tlkit.run import execution, preparation
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
+from tlkit.sources.places import Places
 
 
 def device_of(name: str) -> torch.device:
@@ -43,14 +46,14 @@ def device_of(name: str) -> torch.device:
 
 
 def train(
-    jobs: Sequence[Job], *, device: torch.device, observer: Observer, graph: bool = True, verify: bool = False
+    wanted: Sequence[Job], *, device: torch.device, observer: Observer, graph: bool = True, verify: bool = False
 ) -> list[RunFailed]:
     """Carry out every job; one that fails does not stop the others.
 
     Everything that can be wrong with images and weights is found before the first job begins.
 
     Args:
-        jobs: In the order in which they are carried out.
+        wanted: In the order in which they are carried out.
         device: That they use.
         observer: Told of what happens.
         graph: Capture the training step where the device can.
@@ -65,10 +68,10 @@ def train(
     libraries: dict[int, Library] = {}
     failures: list[RunFailed] = []
     with watching() as watch:
-        waiting: list[tuple[Job, Prepared]] = []
+        waiting: list[Prepared] = []
         asking = _Asking(observer, watch)
-        batches = _batches(jobs)
-        for job in jobs:
+        batches = _batches(wanted)
+        for job in wanted:
             if finished([job]):
                 continue
             kept = run_folder.kept(job.folder)
@@ -83,20 +86,22 @@ def train(
                 watch=watch,
             )
             batches[job.digest] = prepared.plan.batch_size
-            waiting.append((job, prepared))
+            if waiting:  # only the run that is next keeps its network; the others' are built again when their turn comes
+                prepared.start.release()
+            waiting.append(prepared)
             watch()
-        for job, prepared in waiting:
+        for prepared in waiting:
             try:
-                execution.execute(job, prepared, device=device, observer=observer, watch=watch, graph=graph)
+                execution.execute(prepared, device=device, observer=observer, watch=watch, graph=graph)
             except RunFailed as error:
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")
     return failures
 
 
-def _batches(jobs: Sequence[Job]) -> dict[str, int]:
+def _batches(wanted: Sequence[Job]) -> dict[str, int]:
     """Return the batch size of every arm, by digest, of which a seed is there: all seeds of an arm have the same."""
-    folders = {job.digest: job.folder for job in jobs if (job.folder / run_folder.RESOLVED).is_file()}
+    folders = {job.digest: job.folder for job in wanted if (job.folder / run_folder.RESOLVED).is_file()}
     known = {digest: run_folder.resolved(folder).get("batch_size") for digest, folder in folders.items()}
     return {digest: size for digest, size in known.items() if isinstance(size, int)}
 
@@ -118,6 +123,29 @@ class _Asking(Observer):
         """Ask, then pass it on."""
         self._watch()
         self._decoding(done, total)
+
+
+def prepare_plan(plan: Plan, *, seed: int, places: Places, device: torch.device, observer: Observer) -> Prepared:
+    """Prepare the run of a plan that was made before, so that it does exactly what the plan says.
+
+    Args:
+        plan: From `tlkit.plan`.
+        seed: Of the run.
+        places: Where to look for images and weights.
+        device: That the run uses.
+        observer: Told of images done.
+
+    Raises:
+        TlkitError: images or weights cannot be used.
+    """
+    resolved = resolve.resolve_arm(plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=plan.recipe)
+    job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe)
+    prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
+    kept = Kept(plan.batch_size, plan.compute_format, prefixes)
+    prepared = prepare(job, {}, device=device, observer=observer, kept=kept)
+    pairs = zip(prepared.plan.phases, plan.phases, strict=True)
+    exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
+    return replace(prepared, plan=exact)
 
 
 def prepare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import torch
 
 from tlkit import files, units
 from tlkit.compiler import compiler, timing
+from tlkit.engine.fit import Fit
 from tlkit.engine.images import decode
 from tlkit.engine.images import parts as data
 from tlkit.engine.images.parts import Evaluated, Library, Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
+from tlkit.engine.solver import Solve, learner
 from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network import memory, weights
@@ -38,23 +41,75 @@ _TRIED = 32  # images on which forms are timed and compared
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job's plan and its images, decoded and found sound.
+    """A job with all that its run needs: its plan, its decoded images and the network that it begins from.
 
     Attributes:
+        job: The run.
         plan: What will happen.
         images: The data set.
         train: Training images.
         evaluated: Validation and test images.
         split: Positions by split, and what was skipped: split.json.
         skipped: Images that could not be decoded.
+        start: The network that the run begins from.
     """
 
+    job: Job
     plan: Plan
     images: Images
     train: TrainingPart
     evaluated: Evaluated
     split: Mapping[str, Any]
     skipped: int
+    start: StartNetwork
+
+    def learner(
+        self, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True
+    ) -> Fit | Solve:
+        """Return what carries the plan out. It takes the network: a second learner begins from one that is built again.
+
+        Args:
+            device: That the run uses.
+            observer: Told of steps.
+            watch: Called between batches; may raise to stop.
+            graph: Capture the training step where the device can.
+
+        Raises:
+            WeightsError: the weights do not fit the network any more.
+        """
+        network = self.start.take().to(device)
+        return learner(
+            self.plan, network, self.train, self.evaluated, device=device, observer=observer, watch=watch, graph=graph
+        )
+
+
+class StartNetwork:
+    """The network that a run begins from, on the CPU: built when it is first asked for, and held until it is taken.
+
+    Args:
+        build: Builds it, with its weights.
+        network: It, where it is there already.
+    """
+
+    def __init__(self, build: Callable[[], Network], network: Network | None = None) -> None:
+        self._build = build
+        self._network = network
+
+    def get(self) -> Network:
+        """Return the network, and hold it."""
+        if self._network is None:
+            self._network = self._build()
+        return self._network
+
+    def take(self) -> Network:
+        """Return the network, and let go of it: whoever takes it may change it."""
+        network = self.get()
+        self._network = None
+        return network
+
+    def release(self) -> None:
+        """Free the memory of the network; it is built again when it is asked for."""
+        self._network = None
 
 
 def prepare(
@@ -103,15 +158,18 @@ def prepare(
         sound.training.pictures, sound.training.indices, resolved.convention,
         augment=table.augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=plan.classes,
     )  # fmt: skip
-    network = network if network is not None else build(job, plan, images, observer=Observer())
+    start = StartNetwork(
+        partial(build, job, plan, images, observer=Observer()),
+        network if network is not None else build(job, plan, images, observer=observer),
+    )
     known = Measurements() if kept is not None else remembered(plan, job.weights, data=job.content, device=device)
     unknown = not (known.step or known.prefixes)
     if kept is None and (anew or (unknown and not timing.too_short(plan))):
-        known = _measured(job, plan, network, train, device=device, observer=observer, watch=watch)
+        known = _measured(job, plan, start.get(), train, device=device, observer=observer, watch=watch)
     plan = choices.decide(plan, known, room=cache.room(), kept=kept)  # beside the pictures, which this process holds
     parts = {**sound.parts, **sound.evaluated.parts}
     split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in parts.items()}}
-    return Prepared(plan, images, train, sound.evaluated, split, len(sound.lines))
+    return Prepared(job, plan, images, train, sound.evaluated, split, len(sound.lines), start)
 
 
 def _data_facts(images: Images, sound: _Sound, found: DataFiles) -> DataFacts:

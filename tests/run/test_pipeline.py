@@ -1,0 +1,56 @@
+"""A run is prepared once: its network is built once, and a run that waits holds none."""
+
+from pathlib import Path
+
+import pytest
+from toy_training import CPU, training
+
+from tlkit.events import Observer
+from tlkit.network.network import Network
+from tlkit.plans import jobs, resolve
+from tlkit.run import executor, preparation
+from tlkit.sources.places import Places
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs whose network was built, in order."""
+    labels: list[str] = []
+    original = preparation.build
+
+    def build(job: jobs.Job, *arguments: object, **named: object) -> Network:
+        labels.append(job.label)
+        return original(job, *arguments, **named)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(preparation, "build", build)
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    return labels
+
+
+def test_network_of_a_run_is_built_once(toy_recipe: Path, built: list[str]) -> None:
+    prepared = training(toy_recipe).prepared
+    assert built == [prepared.job.label]
+
+
+def test_second_learner_begins_from_the_same_weights(toy_recipe: Path, built: list[str]) -> None:
+    prepared = training(toy_recipe).prepared
+    one, other = (prepared.learner(device=CPU, observer=Observer()).network for _ in range(2))
+    assert one is not other
+    assert all(bool((tensor == other.tensors()[name]).all()) for name, tensor in one.tensors().items())
+
+
+def test_run_that_waits_holds_no_network(toy_recipe: Path, built: list[str]) -> None:
+    places = Places(recipe=toy_recipe.parent, offline=True)
+    read, arms = resolve.load(toy_recipe, ["seeds=[0, 1, 2]"], places)
+    wanted = jobs.plan_jobs(read, arms, places, runs=toy_recipe.parent, where="toy")
+    assert not executor.train(wanted, device=CPU, observer=Observer())
+    first, *waiting = [job.label for job in wanted]
+    assert built == [first, *waiting, *waiting]
+
+
+def test_job_of_a_plan_is_the_recipes_own(toy_recipe: Path) -> None:
+    prepared = training(toy_recipe).prepared
+    places = Places(recipe=toy_recipe.parent, offline=True)
+    found = executor.prepare_plan(prepared.plan, seed=0, places=places, device=CPU, observer=Observer())
+    assert found.job.digest == prepared.job.digest
+    assert found.plan.phases == prepared.plan.phases
