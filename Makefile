@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check format clean bench bench-track bench-peers soak
+.PHONY: demo test test-slow check format clean bench bench-track bench-peers soak docs-api
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -23,6 +23,9 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs-api: $(STAMP)
+	$(BIN)/python -m docs.generate
 
 $(STAMP): pyproject.toml constraints.txt plugins/tlkit-efficientnet-lite/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("tlkit needs Python 3.11 or newer; make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

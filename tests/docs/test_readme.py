@@ -1,4 +1,4 @@
-"""Every command and every block of the README does what it says there."""
+"""The commands of the documentation that install, download or take minutes; tests/docs/test_pages.py types all others."""
 
 import dataclasses
 import hashlib
@@ -6,7 +6,6 @@ import http.server
 import io
 import os
 import pickle
-import re
 import shlex
 import subprocess
 import sys
@@ -19,27 +18,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from conftest import ROOT
+from pages import PAGES, README, Page
 
 import tlkit_cifar
 import tlkit_resnet
 from tlkit.cli import app
 from tlkit.network.network import build
-from tlkit.plugin import Backbone, Dataset, Head, registry
+from tlkit.plugin import Dataset, Head, registry
 from tlkit.record import run_folder
-from tlkit.record.formats import COMPUTE_FORMATS
 from tlkit_heads import LinearOptions
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
-
-
-def after(marker: str) -> str:
-    """The fenced block that follows a comment."""
-    found = re.search(rf"<!-- {re.escape(marker)} -->\n```\w+\n(.*?)```", README, re.S)
-    assert found, marker
-    return found[1]
+COMMANDS = {command for page in PAGES for command in page.commands}
 
 
 @pytest.fixture
@@ -73,53 +63,8 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server.server_close()
 
 
-def test_every_command_is_run_by_a_test_here() -> None:
-    source = Path(__file__).read_text()
-    assert len(COMMANDS) > 10
-    assert [command for command in COMMANDS if source.count(command) < 1] == []
-
-
 def test_the_recipe_shown_is_the_recipe() -> None:
-    assert after("recipes/quickstart.toml") == (ROOT / "recipes/quickstart.toml").read_text()
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["tlkit validate recipes/quickstart.toml", "tlkit list", "tlkit show efficientnet_lite0", "tlkit check efficientnet_lite0"],
-)
-def test_a_command_answers(command: str, run: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert command in COMMANDS
-    monkeypatch.chdir(ROOT)
-    assert "quickstart" in run(command) or "efficientnet_lite0" in run(command) or "ok" in run(command)
-
-
-def test_the_plan_shown_is_the_plan(run: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    printed = run("tlkit plan recipes/quickstart.toml --arm head_only")
-    shown = after("tlkit plan recipes/quickstart.toml --arm head_only")
-    words = [[line.split() for line in text.splitlines() if line.strip()] for text in (printed, shown)]
-    assert words[0] == words[1]
-
-
-def test_a_folder_of_images_from_init_to_predict(
-    run: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    generator = np.random.default_rng(0)
-    for name, tint in (("ants", 0), ("bees", 120)):
-        (tmp_path / "images" / name).mkdir(parents=True)
-        for index in range(6):
-            pixels = generator.integers(0, 100, (48, 40, 3), dtype=np.uint8) + np.uint8(tint)
-            Image.fromarray(pixels).save(tmp_path / "images" / name / ("0013035.jpg" if index == 0 else f"{index}.jpg"))
-    run("tlkit init images")
-    assert "2 classes" in run("tlkit plan images.toml")
-    monkeypatch.setattr(
-        "tlkit.compiler.timing.COMPUTE_FORMATS", COMPUTE_FORMATS[:1]
-    )  # each takes seconds at 224 px; tests/test_measure.py has all
-    assert "fixed prefix" in run("tlkit plan images.toml --measure")
-    assert "pictures" in run("tlkit cache")
-    assert "head_only" in run("tlkit apply images.toml")
-    assert "%" in run("tlkit predict runs/images images/ants/0013035.jpg")
+    assert README.after("recipes/quickstart.toml") == (ROOT / "recipes/quickstart.toml").read_text()
 
 
 @pytest.mark.slow
@@ -228,12 +173,17 @@ def test_the_wheels_hold_everything(tmp_path: Path) -> None:
         assert (tmp_path / "site" / file).is_file()
 
 
-def test_the_plugins_shown_install_and_hold(run: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "pip install ./tlkit-tiny" in COMMANDS
+@pytest.mark.parametrize(
+    ("page", "names"), [("README.md", ["tiny"]), ("docs/plugins.md", ["regnet", "maxout", "noise"])], ids=["README", "plugins"]
+)
+def test_the_plugins_shown_install_and_hold(
+    page: str, names: list[str], run: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, site = tmp_path / "tlkit-tiny", tmp_path / "site"
     folder.mkdir()
-    for name in ("pyproject.toml", "tlkit_tiny.py", "tlkit_tiny_code.py"):
-        (folder / name).write_text(after(f"plugin: {name}"))
+    for block in Page(ROOT / page).blocks:
+        if block.marker.startswith("plugin: "):
+            (folder / block.marker.removeprefix("plugin: ")).write_text(block.text)
     install = ["install", "./tlkit-tiny", "--no-deps", "--target", str(site)]
     subprocess.run([sys.executable, "-m", "pip", *install], cwd=tmp_path, check=True, capture_output=True)
     pixels = np.stack([np.full((40, 40, 3), 255 * (index % 2), np.uint8) for index in range(8)])
@@ -241,19 +191,16 @@ def test_the_plugins_shown_install_and_hold(run: Callable[[str], str], tmp_path:
     monkeypatch.syspath_prepend(site)
     registry.scan.cache_clear()
     try:
-        assert registry.entry(Backbone, "tiny").version == "1.0"
-        assert "same output cut after any stage" in run("tlkit check tiny")
-        assert "8 images" in run(f"tlkit check tiny_noise --data {tmp_path}")
+        for name in names:
+            assert "ok" in run(f"tlkit check {name}" + (f" --data {tmp_path}" if name == "noise" else ""))
     finally:
         registry.scan.cache_clear()
 
 
 @pytest.mark.slow
-def test_make_demo_then_python(
-    monkeypatch: pytest.MonkeyPatch, run: Callable[[str], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`make demo`, the ranking it promises, `apply` that finds it finished, and the Python of the README."""
-    assert {"make demo", "tlkit apply recipes/quickstart.toml"} <= set(COMMANDS)
+def test_make_demo(monkeypatch: pytest.MonkeyPatch, run: Callable[[str], str]) -> None:
+    """`make demo`, the ranking that it promises, and `apply` that finds it finished."""
+    assert {"make demo", "tlkit apply recipes/quickstart.toml"} <= COMMANDS
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "TLKIT_"))}
     done = subprocess.run(["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -263,9 +210,6 @@ def test_make_demo_then_python(
     assert accuracy["finetune"] > accuracy["head_only"] > accuracy["scratch"]
     monkeypatch.chdir(ROOT)
     assert "nothing to do" in run("tlkit apply recipes/quickstart.toml")
-    (block,) = re.findall(r"```python\n(import tlkit\n.*?)```", README, re.S)
-    exec(compile(block, "README.md", "exec"), {})
-    assert "efficientnet_lite0" in capsys.readouterr().out
 
 
 def test_fashion_mnist_mini_needs_nothing_from_outside() -> None:
