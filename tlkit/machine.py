@@ -1,9 +1,19 @@
-"""What this machine is called. Imports no torch."""
+"""The machine as this process may use it: the processor's name, how many processors, and how much memory. Imports no torch.
+
+The rule: a container's limits count as much as the machine's, and the least of all counts.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import platform
+from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")  # where control groups are mounted: cgroups(7)
+PROC = Path("/proc")
 
 
 @cache
@@ -14,3 +24,95 @@ def processor() -> str:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def processors() -> int:
+    """Return how many processors this process may use: the least of its affinity and of its control groups' quotas.
+
+    A part of a processor counts as one: with a quota of 1.5, two threads run.
+
+    Source: cpu.max in Linux's admin-guide/cgroup-v2; cpu.cfs_quota_us in scheduler/sched-bwc.
+    """
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([here, *(math.ceil(quota) for quota in _quotas())]))
+
+
+def free_memory() -> int:
+    """Return the bytes that this process can still take: the least of the machine's and of its control groups' free memory.
+
+    Memory that holds files which were read and are not in use counts as free: the system takes it back when it is needed.
+
+    Source: memory.max, memory.current and memory.stat in Linux's admin-guide/cgroup-v2; cgroup-v1/memory.
+    """
+    return max(0, min([_free_in_machine(), *_free_in_groups()]))
+
+
+def _free_in_machine() -> int:
+    try:
+        with open(PROC / "meminfo", encoding="ascii") as file:
+            available = next(line for line in file if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _free_in_groups() -> Iterator[int]:
+    """Free bytes of every control group with a limit that this process is in."""
+    for folder in _groups(""):  # version 2
+        yield from _free_in(folder, limit="memory.max", used="memory.current", idle="inactive_file")
+    for folder in _groups("memory"):  # version 1, where no limit is a number larger than any memory
+        yield from _free_in(folder, limit="memory.limit_in_bytes", used="memory.usage_in_bytes", idle="total_inactive_file")
+
+
+def _free_in(folder: Path, *, limit: str, used: str, idle: str) -> Iterator[int]:
+    most, now = _number(folder / limit), _number(folder / used)
+    if most is not None and now is not None:
+        yield int(most - now) + _statistics(folder / "memory.stat").get(idle, 0)
+
+
+def _quotas() -> Iterator[float]:
+    """Processors that every control group with a quota gives to what is in it."""
+    for folder in _groups(""):
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
+        if quota.isdigit() and period.isdigit() and int(period):
+            yield int(quota) / int(period)
+    for folder in _groups("cpu"):
+        share, length = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+        if share is not None and share > 0 and length:
+            yield share / length
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """The folders of the control group that this process is in and of those around it, of one controller; "" means version 2.
+
+    In a container a group may be listed under the path that it has outside: what is not there is passed over.
+    """
+    for line in _text(PROC / "self" / "cgroup").splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controller not in controllers.split(","):
+            continue
+        mounted = [CGROUPS / controllers, CGROUPS / controller] if controller else [CGROUPS, CGROUPS / "unified"]
+        top = next((folder for folder in mounted if folder.is_dir()), None)
+        if top is not None:
+            inner = Path(path.lstrip("/"))
+            yield from (folder for part in (inner, *inner.parents) if (folder := top / part).is_dir())
+
+
+def _statistics(path: Path) -> Mapping[str, int]:
+    pairs = (line.split() for line in _text(path).splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+
+def _number(path: Path) -> int | None:
+    """A file's number; None where there is none, as where it says "max"."""
+    try:
+        return int(_text(path))
+    except ValueError:
+        return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

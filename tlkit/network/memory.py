@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from tlkit import machine
 from tlkit.network.network import Network
 from tlkit.units import Size
 
@@ -41,12 +41,7 @@ def free_memory(device: torch.device) -> int:
     """Return the bytes that can still be taken on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            available = next(line for line in file if line.startswith("MemAvailable"))
-        return int(available.split()[1]) * 1024
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return machine.free_memory()
 
 
 def activations(network: Network, *, cut: int, chunk: int, batch: int, image_size: Size, aux_heads: Sequence[str] = ()) -> int:

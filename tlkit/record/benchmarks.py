@@ -6,7 +6,6 @@ in turns with tlkit is compared, and only with the same kind of machine.
 
 from __future__ import annotations
 
-import os
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -146,7 +145,7 @@ class Verdict:
 
 def kind(gpu: str = "") -> str:
     """Return what kind of machine this is, as a folder's name: processor, cores that may be used, and the GPU's name."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = machine.processors()
     return re.sub(r"[^a-z0-9]+", "-", f"{machine.processor()} {cores} cores {gpu}".lower()).strip("-")[:_LONGEST]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from tlkit import machine
 from tlkit.engine.images.parts import Library
 from tlkit.errors import RunFailed, TlkitError
 from tlkit.events import Observer
@@ -39,10 +41,17 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise TlkitError(f"--device {name}: cannot be used here: {first}.", "--device cpu") from error
+    _limit_threads()
     if device.type == "cuda":  # the same bits for the same digest
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     return device
+
+
+def _limit_threads() -> None:
+    """Let torch start no more threads than processors may be used; torch knows nothing of a container's quota."""
+    if "OMP_NUM_THREADS" not in os.environ and "MKL_NUM_THREADS" not in os.environ:  # the user's own number counts
+        torch.set_num_threads(min(torch.get_num_threads(), machine.processors()))
 
 
 def train(

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit import files
+from tlkit import files, machine
 from tlkit.store import cache
 
 Keys = NDArray[np.uint8]  # (N, 16), the first bytes of a sha256 of what determines the row
@@ -32,7 +32,7 @@ RECORD = np.dtype([("key", "u1", KEY), ("crc", "<u4"), ("position", "<u4")])
 _ALL = 2**64 - 1  # bits of a number there; some systems' inodes have more
 _AT_ONCE = 4 << 20  # bytes checked by a thread in one go
 _SMALL = 8192  # bytes; smaller rows are copied faster together, though twice, larger ones one by one
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, machine.processors())
 
 assert len(_MAGIC) + 32 + 5 * _STATE.itemsize == cache.INDEX_HEAD
 assert RECORD.itemsize == cache.INDEX_ROW

@@ -6,7 +6,6 @@ The rule: whichever way a picture comes, its bytes are the same.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit import files
+from tlkit import files, machine
 from tlkit.engine import row_keys
 from tlkit.engine.images import decode
 from tlkit.engine.images.decode import Geometry
@@ -86,7 +85,7 @@ class Pictures:
         if self._stored is not None and here.any():
             out[here] = self._stored.gather(rows[here])
         if not here.all():
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
+            with ThreadPoolExecutor(machine.processors()) as pool:
                 for at, picture in zip(np.flatnonzero(~here), pool.map(self._one, indices[~here].tolist()), strict=True):
                     out[at] = picture
         return torch.from_numpy(out).to(device)
@@ -172,7 +171,7 @@ class Pictures:
         """Decode in parallel; yield what could be, and add to corrupt what could not."""
         size = int(np.clip(_BLOCK_BYTES // self._bytes(), 8, _CHUNK))
         done = 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(machine.processors()) as pool:
             for start in range(0, len(wanted), size):
                 decoded: list[tuple[int, NDArray[np.uint8]]] = []
                 block = wanted[start : start + size].tolist()
