@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tlkit.engine import estimators, evaluate
-from tlkit.engine.images import decode, parts
+from tlkit.engine.images import decode, parts, pillow_warnings
 from tlkit.engine.images.decode import Geometry
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import network as networks
@@ -89,7 +89,8 @@ class Predictor:
         return np.concatenate(rows)
 
     def _input(self, images: Sequence[Path] | NDArray[np.uint8]) -> torch.Tensor:
-        stacked = torch.from_numpy(np.stack([decode.picture(image, self.geometry) for image in images]))
+        with pillow_warnings.reported(lambda _: None):
+            stacked = torch.from_numpy(np.stack([decode.picture(image, self.geometry) for image in images]))
         return parts.normalise(stacked.to(self.device), self.convention).contiguous()
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tlkit import files, machine
 from tlkit.engine import row_keys
-from tlkit.engine.images import decode
+from tlkit.engine.images import decode, pillow_warnings
 from tlkit.engine.images.decode import Geometry
 from tlkit.errors import ImageError, StoreError
 from tlkit.network.memory import free_memory
@@ -66,7 +66,8 @@ class Pictures:
         wanted = indices[~self._decodable[indices]]
         corrupt: dict[int, ImageError] = {}
         if not self._ready_made() and len(wanted):
-            corrupt = self._decode(wanted, progress)
+            with pillow_warnings.reported(self.note):
+                corrupt = self._decode(wanted, progress)
         self._decodable[wanted] = True
         self._decodable[list(corrupt)] = False
         self._keyed[list(corrupt)] = False  # a file that is mended has another
@@ -85,7 +86,7 @@ class Pictures:
         if self._stored is not None and here.any():
             out[here] = self._stored.gather(rows[here])
         if not here.all():
-            with ThreadPoolExecutor(machine.processors()) as pool:
+            with pillow_warnings.reported(lambda _: None), ThreadPoolExecutor(machine.processors()) as pool:  # said when prepared
                 for at, picture in zip(np.flatnonzero(~here), pool.map(self._one, indices[~here].tolist()), strict=True):
                     out[at] = picture
         return torch.from_numpy(out).to(device)
