@@ -86,7 +86,10 @@ class Pictures:
         if self._stored is not None and here.any():
             out[here] = self._stored.gather(rows[here])
         if not here.all():
-            with pillow_warnings.reported(lambda _: None), ThreadPoolExecutor(machine.processors()) as pool:  # said when prepared
+            with (
+                pillow_warnings.reported(lambda _: None),
+                ThreadPoolExecutor(machine.processors()) as pool,
+            ):  # said when prepared
                 for at, picture in zip(np.flatnonzero(~here), pool.map(self._one, indices[~here].tolist()), strict=True):
                     out[at] = picture
         return torch.from_numpy(out).to(device)
