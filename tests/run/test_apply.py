@@ -239,7 +239,7 @@ def test_without_validation_images_the_last_epoch_counts(toy_recipe: Path) -> No
 def test_what_is_printed_says_which_epoch_counts(toy_recipe: Path, run: Cli, part: float, chosen: bool) -> None:
     code, output, text = run("apply", toy_recipe, "--set", f"data.split.validation={part}")
     assert code == 0
-    lines = [line for line in text.splitlines() if "  epoch " in line]
+    lines = [line for line in text.splitlines() if line.startswith(("  1/2 ", "  2/2 "))]
     assert len(lines) == 2
     assert lines[0].endswith("  best") == chosen
     assert ("the best epoch by validation;" in output, "the last epoch;" in output) == (chosen, not chosen)

@@ -42,43 +42,36 @@ def network(shown: Plan) -> RenderableType:
     return Group(_title(shown), _stages(shown), Text(_input(shown)), *_remarks(shown), "")
 
 
+_COLUMNS = ("arm", "seeds", "accuracy", "loss", "validation", "epoch", "trained", "seconds", "status")
 _ARM, _SCORE = 24, 13  # characters that an arm's name, and "62.5% ± 158.8", keep in a narrow terminal
 
 
 def result(summary: Mapping[str, Any]) -> RenderableType:
-    """Return a recipe's result.json for a terminal, best arm first."""
+    """Return a recipe's result.json for a terminal, best arm first; a column in which no arm has anything is left out."""
     every = [run for record in summary["arms"].values() for run in record["seeds"].values()]
     epoch = "the best epoch by validation" if not every or any(run["validation"] for run in every) else "the last epoch"
-    title = f"{summary['recipe']}: {epoch}; accuracy and loss on the test images"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("arm", no_wrap=True, min_width=min(max(map(len, summary["arms"]), default=0), _ARM))
-    for name in ("seeds", "accuracy", "loss", "validation", "epoch", "trained", "seconds", "status"):
-        # in a narrow terminal the others give way
-        least = _SCORE if name in ("accuracy", "loss") and len(summary["arms"]) else None
-        table.add_column(name, justify="right" if name != "status" else "left", no_wrap=True, min_width=least)
+    ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1]))
+    rows = [_result_row(arm, record) for arm, record in ranked]
+    columns = [name for name in _COLUMNS if not rows or any(row[name] for row in rows)]
+    tested = "; accuracy and loss on the test images" if "accuracy" in columns else "; there are no test images"
+    title = Text(f"{summary['recipe']}: {epoch}{tested}", style="italic")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:  # in a narrow terminal those without a least width give way
+        least = {"arm": min(max(map(len, summary["arms"]), default=0), _ARM), "accuracy": _SCORE, "loss": _SCORE}.get(name)
+        least = least if rows or name == "arm" else None
+        table.add_column(name, justify="left" if name in ("arm", "status") else "right", no_wrap=True, min_width=least)
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in columns))
     notes: dict[str, str] = {}  # line -> style
-    for arm, record in sorted(summary["arms"].items(), key=lambda item: -_mean(item[1], "accuracy")):
+    for arm, record in ranked:
         runs = list(record["seeds"].values())
-        best = sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})
-        validated = [run["validation"]["accuracy"] for run in runs if run["validation"]]
-        table.add_row(
-            Text(arm),
-            str(len(runs)),
-            _interval(record["test"].get("accuracy"), percent=True),
-            _interval(record["test"].get("loss"), percent=False),
-            f"{sum(validated) / len(validated):.1%}" if validated else "",
-            ", ".join(best),
-            _count(runs[0]["parameters"]["trained"]),
-            f"{sum(run['seconds'] for run in runs):.0f}",
-            ", ".join(sorted({run["status"] for run in runs})),
-        )
         if more := _more(record["test"]):
             notes[f"metrics    {arm}: {more}"] = "dim"
         for name, test in record.get("also", {}).items():
             notes[f"also       {arm}: {name} accuracy {_interval(test.get('accuracy'), percent=True)}, {_more(test)}"] = ""
         for run in runs:
             notes |= _notes(f"{arm}, seed {run['seed']}", run)
-    return Group(table, *(Text(line, style=style) for line, style in notes.items()))
+    return Group(title, table, *(Text(line, style=style) for line, style in notes.items()))
 
 
 _METRICS = {
@@ -220,9 +213,31 @@ def _interval(value: Mapping[str, Any] | None, *, percent: bool) -> str:
     return f"{text} ± {half * 100:.1f}" if percent else f"{text} ± {half:.3f}"
 
 
-def _mean(record: Mapping[str, Any], metric: str) -> float:
-    found = record["test"].get(metric)
-    return float(found["mean"]) if found else -1.0
+def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of one arm by column; "" for what it has not."""
+    runs = list(record["seeds"].values())
+    validated = _validated(record)
+    return {
+        "arm": arm,
+        "seeds": str(len(runs)),
+        "accuracy": _interval(record["test"].get("accuracy"), percent=True),
+        "loss": _interval(record["test"].get("loss"), percent=False),
+        "validation": f"{sum(validated) / len(validated):.1%}" if validated else "",
+        "epoch": ", ".join(sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})),
+        "trained": _count(runs[0]["parameters"]["trained"]),
+        "seconds": f"{sum(run['seconds'] for run in runs):.0f}",
+        "status": ", ".join(sorted({run["status"] for run in runs})),
+    }
+
+
+def _rank(record: Mapping[str, Any]) -> float:
+    """An arm's mean accuracy on the test images, without such on the validation images, for its place in the table."""
+    found, validated = record["test"].get("accuracy"), _validated(record)
+    return float(found["mean"]) if found else sum(validated) / len(validated) if validated else -1.0
+
+
+def _validated(record: Mapping[str, Any]) -> list[float]:
+    return [run["validation"]["accuracy"] for run in record["seeds"].values() if run["validation"]]
 
 
 def _bytes(count: int) -> str:
