@@ -48,8 +48,10 @@ class Plain:
         self.mean, self.std = (torch.tensor(each).view(3, 1, 1) for each in (backbone.input.mean, backbone.input.std))
         self.augment = _augmentations(data.get("augment", []))
         splits = synthetic(None, SyntheticOptions(**data["options"])).splits
-        self.train = (splits["train"].pixels[: job["train"]], splits["train"].labels[: job["train"]])
-        held = [np.concatenate(each) for each in zip(*((split.pixels, split.labels) for split in splits.values()), strict=True)]
+        self.train = (splits["train"].pixels[: job["train"]], splits["train"].targets[: job["train"]])
+        held = [
+            np.concatenate(each) for each in zip(*((split.pixels, split.targets) for split in splits.values()), strict=True)
+        ]
         self.held = tuple(each[-job["held"] :] for each in held)
         self.optimizer = _optimizer(recipe, [p for p in self.network.parameters() if p.requires_grad])
 

@@ -261,18 +261,18 @@ DATASETS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "empty_name": (lambda: images(classes=("a", "")), ["classes are ('a', '')"]),
     "splits_list": (lambda: Images(("a", "b"), ["train"]), ["with a split named train"]),
     "no_split": (lambda: Images(("a", "b"), {"train": LABELS}), ["train is a ndarray", "tlkit.plugin.Split"]),
-    "label_list": (lambda: images(labels=[0, 1] * 3), ["test: labels are a list", "int64"]),
-    "label_shape": (lambda: images(labels=LABELS[:, None]), ["test: labels are int64 (6, 1)"]),
+    "label_list": (lambda: images(labels=[0, 1] * 3), ["test: targets are a list", "int64"]),
+    "label_shape": (lambda: images(labels=LABELS[:, None]), ["test: targets are int64 (6, 1)"]),
     "pixel_list": (lambda: images(pixels=[0] * 6), ["test: pixels are a list"]),
     "file_names": (lambda: Images(("a", "b"), {"train": Split(LABELS, files=("x",) * 6)}), ["train: files", "pathlib.Path"]),
     "odd_split": (lambda: images(split="extra"), ['a split "extra"']),
-    "label_type": (lambda: images(labels=LABELS.astype(np.int32)), ["test: labels are int32", "int64"]),
+    "label_type": (lambda: images(labels=LABELS.astype(np.int32)), ["test: targets are int32", "int64"]),
     "pixel_type": (lambda: images(pixels=PIXELS.astype(np.float32)), ["test: pixels are float32", "uint8"]),
     "grey": (lambda: images(pixels=PIXELS[..., 0]), ["test: pixels are uint8 (6, 4, 4)"]),
     "channels_first": (lambda: images(pixels=np.zeros((6, 3, 8, 8), np.uint8)), ["(N, H, W, 3)"]),
     "out_of_range": (lambda: images(labels=LABELS + 1), ["label 2 is out of range", "0 to 1"]),
     "negative": (lambda: images(labels=LABELS - 1), ["label -1 is out of range"]),
-    "uneven": (lambda: images(labels=LABELS[:5]), ["6 images and 5 labels"]),
+    "uneven": (lambda: images(labels=LABELS[:5]), ["6 images and 5 targets"]),
     "empty": (lambda: images(labels=LABELS[:0], pixels=PIXELS[:0]), ["0 images"]),
 }
 
@@ -287,7 +287,7 @@ BROKEN = [""]
 def test_a_sound_data_set_passes_every_check() -> None:
     said = list(testing.check_dataset("good", Dataset(read="test_contract:good", classes=2)))
     assert said[1:] == [
-        "has 2 classes with names of their own", "train: 6 images with labels in range", "test: 6 images with labels in range",
+        "has 2 classes with names of their own", "train: 6 images with targets in range", "test: 6 images with targets in range",
     ]  # fmt: skip
 
 
@@ -307,7 +307,7 @@ def test_a_data_set_with_other_classes_than_declared_is_refused() -> None:
 
 def test_every_installed_name_can_be_checked_and_another_gets_the_nearest() -> None:
     assert any("features of 16 px" in line for line in testing.check("toy"))
-    assert any("images with labels in range" in line for line in testing.check("synthetic"))
+    assert any("images with targets in range" in line for line in testing.check("synthetic"))
     with pytest.raises(TlkitError, match='did you mean "synthetic"') as caught:
         list(testing.check("syntetic"))
     assert "tlkit list" in str(caught.value)

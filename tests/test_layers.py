@@ -25,12 +25,12 @@ BEFORE_TORCH = [
     "reports",
 ]
 # Rooms whose modules import torch;
-WITH_TORCH = ["tasks", "network", "engine", "compiler", "run"]
+WITH_TORCH = ["network", "engine", "compiler", "run"]
 # and rooms that import torch inside functions only, where something must be computed.
-LATE_TORCH = ["advice", "testing", "api", "model", "cli"]
+LATE_TORCH = ["tasks", "advice", "testing", "api", "model", "cli"]
 ORDER = [
     "errors", "units", "machine", "files", "events",
-    "plugin", "recipe", "sources", "record", "store", "tasks", "plans", "reports",
+    "plugin", "recipe", "tasks", "sources", "record", "store", "plans", "reports",
     "network", "engine", "compiler", "run", "advice", "testing", "api", "model", "cli",
 ]  # fmt: skip
 
@@ -95,7 +95,17 @@ def test_no_module_is_named_for_nothing_in_particular() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["plans.resolve", "plans.plan", "api", "cli", "recipe.json_schema", "advice.init_recipe", "reports.tables", "cli.progress"],
+    [
+        "tasks",
+        "plans.resolve",
+        "plans.plan",
+        "api",
+        "cli",
+        "recipe.json_schema",
+        "advice.init_recipe",
+        "reports.tables",
+        "cli.progress",
+    ],
 )
 def test_importing_it_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     assert not loaded_by(f"import tlkit.{module}", cwd=tmp_path) & HEAVY

@@ -204,11 +204,11 @@ class Model:
         pictures = Library(images).pictures(
             "test", decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
         )
-        every = np.arange(len(images.splits["test"].labels))
+        every = np.arange(len(images.splits["test"].targets))
         corrupt = pictures.prepare(every, progress=lambda done, total: None)
         if corrupt:
             raise next(iter(corrupt.values()))
-        part = Part(pictures, every, resolved.convention)
+        part = Part(pictures, every, resolved.convention, self._network.task)
         slices = (every[start : start + batch_size] for start in range(0, len(every), batch_size))
         batches = (
             (part.inputs(chosen, 0, self._device).contiguous(), part.targets(chosen, 0, self._device)) for chosen in slices

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from tlkit import tasks
 from tlkit.engine import estimators
 from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
 from tlkit.network import network as networks
@@ -104,7 +105,7 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
         raise PluginError(f"{dataset.read}: gives {len(images.classes)} classes, declared are {dataset.classes}.")
     yield f"has {len(images.classes)} classes with names of their own"
     for split, each in images.splits.items():
-        yield f"{split}: {len(each.labels)} images with labels in range"
+        yield f"{split}: {len(each.targets)} images with targets in range"
 
 
 def check_head(head: Head) -> Iterator[str]:
@@ -121,7 +122,7 @@ def check_head(head: Head) -> Iterator[str]:
 
 
 def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
-    classes = 1 if head.task == "binary" else _CLASSES
+    classes = tasks.get(head.task).outputs(_CLASSES)
     shape = (_IMAGES, _FEATURES, 4, 4) if head.maps else (_IMAGES, _FEATURES)
 
     made = networks.build_module(head.build, _FEATURES, classes, options)

@@ -67,7 +67,7 @@ def _split(paths: list[Path], *, key: str, classes: int) -> Split:
         planes = rows.reshape(-1, 3, 32, 32)  # (n, 3, 32, 32)
         pixels[start : start + len(labels)] = planes.transpose(0, 2, 3, 1)
         start += len(labels)
-    return Split(labels=np.concatenate([labels for _, labels in batches]), pixels=pixels)
+    return Split(targets=np.concatenate([labels for _, labels in batches]), pixels=pixels)
 
 
 def _batch(path: Path, *, key: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

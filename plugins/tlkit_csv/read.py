@@ -68,7 +68,7 @@ def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
                 )
         held = np.array([[label in rows[index].labels for label in classes] for index in chosen], np.uint8)
         splits[name] = Split(
-            labels=held if options.separator else held.argmax(1).astype(np.int64),
+            targets=held if options.separator else held.argmax(1).astype(np.int64),
             files=tuple(files[index] for index in chosen),
             groups=np.array([rows[index].group for index in chosen]) if options.group else None,
         )

@@ -28,14 +28,14 @@ def make(folder: Path, output: Path) -> None:
         DataError: the files are not Fashion-MNIST's, or a class has too few images.
     """
     images = fashion_mnist(DataFiles(folder, tuple(folder / name for name in dataset.files)))
-    where = {name: _first(images.splits[name].labels, PER_CLASS[name], where=f"{folder}: {name}") for name in PER_CLASS}
+    where = {name: _first(images.splits[name].targets, PER_CLASS[name], where=f"{folder}: {name}") for name in PER_CLASS}
     with output.open("wb") as file:
         np.savez_compressed(
             file,
             train_images=_grey(images.splits["train"])[where["train"]],
-            train_labels=images.splits["train"].labels[where["train"]].astype(np.uint8),
+            train_labels=images.splits["train"].targets[where["train"]].astype(np.uint8),
             test_images=_grey(images.splits["test"])[where["test"]],
-            test_labels=images.splits["test"].labels[where["test"]].astype(np.uint8),
+            test_labels=images.splits["test"].targets[where["test"]].astype(np.uint8),
         )
 
 

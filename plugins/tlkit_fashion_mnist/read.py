@@ -112,4 +112,4 @@ def _split(path: Path, grey: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Sp
     if labels.max() >= len(CLASSES):
         position = int(np.argmax(labels >= len(CLASSES)))
         raise DataError(f"{path}: the label at position {position} is {labels[position]}.", f"labels: 0 to {len(CLASSES) - 1}")
-    return Split(labels=labels.astype(np.int64), pixels=np.broadcast_to(grey[..., None], (*grey.shape, 3)))
+    return Split(targets=labels.astype(np.int64), pixels=np.broadcast_to(grey[..., None], (*grey.shape, 3)))

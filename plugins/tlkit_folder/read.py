@@ -174,4 +174,4 @@ def _split(files: Mapping[str, list[Path]], classes: tuple[str, ...], pattern: s
     ordered = [(file, label) for label, name in enumerate(classes) for file in files.get(name, [])]
     labels, paths = np.array([label for _, label in ordered], np.int64), tuple(file for file, _ in ordered)
     groups = None if pattern is None else np.array([_group(file, pattern) for file in paths])
-    return Split(labels=labels, files=paths, groups=groups)
+    return Split(targets=labels, files=paths, groups=groups)

@@ -46,8 +46,8 @@ def _split(images: NDArray[np.uint8], labels: NDArray[np.integer], known: Set, w
         raise DataError(f"{where}: has label {labels.max()}.", f"labels are 0 to {largest}")
     pixels = images if images.ndim == 4 else np.broadcast_to(images[..., None], (*images.shape, 3))
     if known.many:
-        return Split(labels=labels.astype(np.uint8), pixels=pixels)
-    return Split(labels=labels[:, 0].astype(np.int64), pixels=pixels)
+        return Split(targets=labels.astype(np.uint8), pixels=pixels)
+    return Split(targets=labels[:, 0].astype(np.int64), pixels=pixels)
 
 
 chestmnist = partial(_read, "chestmnist")

@@ -55,4 +55,4 @@ def _split(count: int, templates: NDArray[np.float32], noise: float, rng: np.ran
         chosen = templates[labels[start : start + step]]
         values = chosen + np.float32(noise) * rng.standard_normal(chosen.shape, dtype=np.float32)
         pixels[start : start + step] = np.rint(np.clip(values, 0, 1) * 255)
-    return Split(labels=labels, pixels=pixels)
+    return Split(targets=labels, pixels=pixels)

@@ -45,9 +45,9 @@ def _read(name: str, found: DataFiles, options: None = None) -> Images:
 
 def _split(part: Any) -> Split:
     if hasattr(part, "data"):  # (N, 3, H, W)
-        return Split(labels=np.asarray(part.labels, np.int64), pixels=np.ascontiguousarray(part.data.transpose(0, 2, 3, 1)))
+        return Split(targets=np.asarray(part.labels, np.int64), pixels=np.ascontiguousarray(part.data.transpose(0, 2, 3, 1)))
     paths = next(getattr(part, name) for name in _FILES if hasattr(part, name))
-    return Split(labels=np.asarray(part._labels, np.int64), files=tuple(Path(path) for path in paths))
+    return Split(targets=np.asarray(part._labels, np.int64), files=tuple(Path(path) for path in paths))
 
 
 oxford_pets = partial(_read, "oxford_pets")

@@ -104,7 +104,7 @@ def folder(root: Path, counts: dict[str, int]) -> Path:
 def seen(least: int, most: int) -> Look:
     """A look at two classes of so many training images, with validation and test images of their own."""
     splits = {"train": np.arange(least + most) < least, "validation": np.arange(2) < 1, "test": np.arange(2) < 1}
-    images = Images(("ant", "bee"), {name: Split(labels=labels.astype(np.int64)) for name, labels in splits.items()})
+    images = Images(("ant", "bee"), {name: Split(targets=labels.astype(np.int64)) for name, labels in splits.items()})
     return Look(images, (least, "ant"), (most, "bee"), 300, "test")
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from tlkit.engine.augment.mix import Mixing, mix, mixing, targets
+from tlkit.engine.augment.mix import Mixing, mix, mix_targets, mixing
 from tlkit.recipe import augmentations
+from tlkit.tasks.single_label import LABELS
 
 MANY = np.arange(20_000)
 
@@ -48,7 +49,7 @@ def test_images_are_mixed_as_by_hand() -> None:
 
 
 def test_targets_are_mixed_as_by_hand() -> None:
-    soft = targets(torch.tensor([0, 1, 2, 2]), torch.tensor([1, 1, 0, 0]), by_hand(), 3)
+    soft = mix_targets(torch.tensor([0, 1, 2, 2]), torch.tensor([1, 1, 0, 0]), by_hand(), 3, kind=LABELS)
     expected = torch.tensor([[0.75, 0.25, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     assert torch.equal(soft, expected)
     assert soft.dtype == torch.float32
@@ -60,8 +61,8 @@ def test_rows_of_targets_sum_to_one(shares: list[float]) -> None:
     nothing = np.zeros((len(shares), 4), dtype=np.int64)
     made = Mixing(np.zeros(len(shares), dtype=np.int64), np.zeros(len(shares), dtype=bool), nothing, np.array(shares))
     labels = torch.arange(len(shares)) % 4
-    assert torch.equal(targets(labels, (labels + 1) % 4, made, 4).sum(1), torch.ones(len(shares)))
-    assert torch.equal(targets(labels, labels, made, 4), torch.nn.functional.one_hot(labels, 4).float())
+    assert torch.equal(mix_targets(labels, (labels + 1) % 4, made, 4, kind=LABELS).sum(1), torch.ones(len(shares)))
+    assert torch.equal(mix_targets(labels, labels, made, 4, kind=LABELS), torch.nn.functional.one_hot(labels, 4).float())
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 4.0])
@@ -155,13 +156,13 @@ def test_mixing_a_batch_is_mixing_its_images_one_by_one_in_any_order(
     x, partners = (torch.randn(10, 3, 7, 7, generator=generator) for _ in range(2))
     labels, others = (torch.randint(0, 5, (10,), generator=generator) for _ in range(2))
     whole = drawn(*items, images=images, side=7, seed=seed, epoch=epoch)
-    mixed, soft = mix(x, partners, whole), targets(labels, others, whole, 5)
+    mixed, soft = mix(x, partners, whole), mix_targets(labels, others, whole, 5, kind=LABELS)
     for start in range(0, 10, size):
         chosen = order[start : start + size]
         part = drawn(*items, images=images[chosen], side=7, seed=seed, epoch=epoch)
         np.testing.assert_array_equal(part.partners, whole.partners[chosen])
         assert torch.equal(mix(x[chosen], partners[chosen], part), mixed[chosen])
-        assert torch.equal(targets(labels[chosen], others[chosen], part, 5), soft[chosen])
+        assert torch.equal(mix_targets(labels[chosen], others[chosen], part, 5, kind=LABELS), soft[chosen])
 
 
 def test_epochs_and_seeds_mix_anew() -> None:
@@ -188,5 +189,5 @@ def test_images_are_mixed_on_their_device_as_on_the_cpu() -> None:
     there = mix(x.cuda(), partners.cuda(), made)
     assert there.is_cuda
     assert torch.equal(there.cpu(), mix(x, partners, made))
-    soft = targets(labels.cuda(), labels.flip(0).cuda(), made, 7)
-    assert torch.equal(soft.cpu(), targets(labels, labels.flip(0), made, 7))
+    soft = mix_targets(labels.cuda(), labels.flip(0).cuda(), made, 7, kind=LABELS)
+    assert torch.equal(soft.cpu(), mix_targets(labels, labels.flip(0), made, 7, kind=LABELS))

@@ -49,7 +49,7 @@ def test_an_epoch_uses_every_training_image_once(toy_recipe: Path) -> None:
         x, labels = epoch_of(mine, epoch)
         order = train.order(epoch)
         assert torch.equal(x, normalise(torch.from_numpy(split.pixels[order]), train.convention))
-        assert labels.tolist() == split.labels[order].tolist()
+        assert labels.tolist() == split.targets[order].tolist()
 
 
 def test_order_differs_by_epoch_and_by_seed_and_returns_with_them(toy_recipe: Path) -> None:
@@ -269,7 +269,7 @@ def test_an_image_asked_for_after_it_was_mended_is_read(tmp_path: Path) -> None:
 
 def prepared(split: Split, geometry: Geometry = GEOMETRY) -> Pictures:
     pictures = Pictures(split, geometry)
-    pictures.prepare(np.arange(len(split.labels)), progress=quiet)
+    pictures.prepare(np.arange(len(split.targets)), progress=quiet)
     return pictures
 
 
@@ -322,7 +322,7 @@ def test_an_image_that_does_not_fit_into_memory_is_an_error_of_that_image(
 ) -> None:
     folder, split = files(tmp_path, 3)
     if of == "pixels":
-        split = Split(split.labels, pixels=np.stack([np.asarray(Image.open(path)) for path in split.files]))
+        split = Split(split.targets, pixels=np.stack([np.asarray(Image.open(path)) for path in split.files]))
     fit = decode.fit
 
     def full(image: Image.Image, geometry: Geometry) -> np.ndarray:

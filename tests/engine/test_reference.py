@@ -102,7 +102,7 @@ def batches(run: Training, epoch: int, size: int = 16) -> Iterator[tuple[Tensor,
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         x = torch.stack([functional.to_tensor(pixels) for pixels in split.pixels[chosen]])
-        yield functional.normalize(x, [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]), torch.from_numpy(split.labels[chosen])
+        yield functional.normalize(x, [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]), torch.from_numpy(split.targets[chosen])
 
 
 def train_by_hand(

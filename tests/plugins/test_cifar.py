@@ -60,7 +60,7 @@ def test_every_pickle_protocol_gives_the_same_pixels(small10: Path, protocol: in
     assert test.pixels is not None
     expected = np.asarray(content[b"data"])
     assert test.pixels[2, 5, 7].tolist() == [expected[2, channel * 1024 + 5 * 32 + 7] for channel in range(3)]
-    assert test.labels.tolist() == content[b"labels"]
+    assert test.targets.tolist() == content[b"labels"]
 
 
 def test_names_of_numpy_1_and_2_are_both_understood(small10: Path) -> None:
@@ -69,7 +69,7 @@ def test_names_of_numpy_1_and_2_are_both_understood(small10: Path) -> None:
     assert old != new
     for variant in (old, new):
         (small10 / "test_batch").write_bytes(variant)
-        assert len(read(cifar10, small10).splits["test"].labels) == 2
+        assert len(read(cifar10, small10).splits["test"].targets) == 2
 
 
 def test_a_pickle_written_by_python_2_is_read(small10: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_pickle_written_by_python_2_is_read(small10: Path) -> None:
     (small10 / "test_batch").write_bytes(parts)
     test = read(cifar10, small10).splits["test"]
     assert test.pixels is not None
-    assert test.labels.tolist() == [7] == expected[b"labels"]
+    assert test.targets.tolist() == [7] == expected[b"labels"]
     np.testing.assert_array_equal(test.pixels.transpose(0, 3, 1, 2).reshape(1, 3072), expected[b"data"])
 
 
@@ -96,8 +96,8 @@ def test_cifar10_joins_the_batches_in_order(small10: Path) -> None:
     assert train.pixels.shape == (3 + 4 + 5 + 6 + 7, 32, 32, 3)
     assert train.pixels.dtype == np.uint8
     assert train.pixels.flags.c_contiguous
-    assert train.labels.dtype == np.int64
-    assert train.labels.tolist() == [
+    assert train.targets.dtype == np.int64
+    assert train.targets.tolist() == [
         label for number in range(5) for label in np.asarray(batch(3 + number, seed=number)[b"labels"])
     ]
 
@@ -105,13 +105,13 @@ def test_cifar10_joins_the_batches_in_order(small10: Path) -> None:
 def test_cifar100_uses_the_fine_labels(small100: Path) -> None:
     images = read(cifar100, small100)
     assert len(images.classes) == cifar100.classes == 100
-    assert images.splits["train"].labels.tolist() == batch(7, classes=100, key=b"fine_labels")[b"fine_labels"]
-    assert len(images.splits["test"].labels) == 4
+    assert images.splits["train"].targets.tolist() == batch(7, classes=100, key=b"fine_labels")[b"fine_labels"]
+    assert len(images.splits["test"].targets) == 4
 
 
 def test_labels_may_be_an_array(small10: Path) -> None:
     write(small10 / "test_batch", batch(3) | {b"labels": np.array([9, 0, 4])})
-    assert read(cifar10, small10).splits["test"].labels.tolist() == [9, 0, 4]
+    assert read(cifar10, small10).splits["test"].targets.tolist() == [9, 0, 4]
 
 
 class Evil:
@@ -224,7 +224,7 @@ def test_real_batches_equal_what_pickle_reads(name: str) -> None:
     np.testing.assert_array_equal(
         split.pixels[start : start + 2000].transpose(0, 3, 1, 2).reshape(2000, 3072), expected[b"data"]
     )
-    np.testing.assert_array_equal(split.labels[start : start + 2000], expected[b"labels"])
+    np.testing.assert_array_equal(split.targets[start : start + 2000], expected[b"labels"])
 
 
 def test_real_class_names_are_those_of_the_exact_copy() -> None:

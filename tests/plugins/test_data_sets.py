@@ -37,7 +37,7 @@ def test_ants_and_bees_are_the_tutorials(test_data: Path, tmp_path: Path) -> Non
         tar.extractall(tmp_path / "hymenoptera_data", filter="data")
     images = read("hymenoptera", tmp_path)
     assert images.classes == ("ants", "bees")
-    assert {name: len(split.labels) for name, split in images.splits.items()} == {"train": 244, "test": 153}
+    assert {name: len(split.targets) for name, split in images.splits.items()} == {"train": 244, "test": 153}
     assert {path.parts[-3] for path in images.splits["test"].files} == {"val"}
 
 
@@ -60,7 +60,7 @@ def caltech(tmp_path: Path) -> Path:
 def test_caltech101_has_its_background_where_it_is_asked_for(caltech: Path, background: bool) -> None:
     images = read("caltech101", caltech, background=background)
     assert images.classes == (("BACKGROUND_Google",) if background else ()) + ("accordion", "yin_yang")
-    assert sum(len(split.labels) for split in images.splits.values()) == (15 if background else 11)
+    assert sum(len(split.targets) for split in images.splits.values()) == (15 if background else 11)
     assert read("caltech101", caltech / "101_ObjectCategories").classes == ("accordion", "yin_yang")
 
 
@@ -118,8 +118,8 @@ def test_medmnist_is_read_from_its_file(test_data: Path) -> None:
     assert counts == {"train": (4708, 28, 28, 3), "validation": (524, 28, 28, 3), "test": (624, 28, 28, 3)}
     with np.load(test_data / "pneumoniamnist.npz") as archive:
         assert np.array_equal(images.splits["test"].pixels[7, :, :, 1], archive["test_images"][7])
-        assert np.array_equal(images.splits["test"].labels, archive["test_labels"][:, 0])
-    assert images.splits["train"].labels.mean() == pytest.approx(0.742, abs=0.001)  # 3,494 of 4,708: MedMNIST v2, table 2
+        assert np.array_equal(images.splits["test"].targets, archive["test_labels"][:, 0])
+    assert images.splits["train"].targets.mean() == pytest.approx(0.742, abs=0.001)  # 3,494 of 4,708: MedMNIST v2, table 2
 
 
 def test_medmnists_facts_are_of_one_length() -> None:
@@ -227,9 +227,9 @@ def test_a_set_of_torchvisions_is_read_from_its_layout(
     make(tmp_path)
     images = read(f"torchvision:{name}", tmp_path)
     assert images.classes == classes
-    assert {split: len(each.labels) for split, each in images.splits.items()} == counts
+    assert {split: len(each.targets) for split, each in images.splits.items()} == counts
     for each in images.splits.values():
-        for path, label in zip(each.files, each.labels, strict=True):
+        for path, label in zip(each.files, each.targets, strict=True):
             assert classes[label].lower() in str(path).lower()
 
 
@@ -241,7 +241,7 @@ def test_digits_of_house_numbers_are_read_as_pixels(tmp_path: Path, monkeypatch:
     images = read("torchvision:svhn", tmp_path)
     stored = scipy.io.loadmat(tmp_path / "train_32x32.mat")
     assert np.array_equal(images.splits["train"].pixels[3], stored["X"][:, :, :, 3])
-    assert images.splits["train"].labels.tolist() == [int(value) % 10 for value in stored["y"][:, 0]]
+    assert images.splits["train"].targets.tolist() == [int(value) % 10 for value in stored["y"][:, 0]]
 
 
 def test_a_set_of_torchvisions_that_is_not_here_says_where_it_was_looked_for(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_table_without_splits_sets_whole_groups_aside(tmp_path: Path) -> None:
     train, test = (set(images.splits[name].groups.tolist()) for name in ("train", "test"))
     assert not train & test
     assert len(train) + len(test) == 20
-    assert 12 <= len(images.splits["test"].labels) <= 18
+    assert 12 <= len(images.splits["test"].targets) <= 18
 
 
 @pytest.mark.parametrize(
@@ -369,13 +369,13 @@ def test_flowers_are_torchvisions(flowers: Path) -> None:
     images = read("torchvision:flowers102", flowers)
     assert images.classes == tuple(Flowers102.classes)
     assert (len(images.classes), images.classes[0], images.classes[76]) == (102, "pink primrose", "passion flower")
-    assert {name: split.labels.tolist() for name, split in images.splits.items()} == {
+    assert {name: split.targets.tolist() for name, split in images.splits.items()} == {
         "train": [0, 76, 101, 1], "validation": [0, 76], "test": [1, 0, 101],
     }  # fmt: skip
     for name, theirs in (("train", "train"), ("validation", "val"), ("test", "test")):
         split, official = images.splits[name], Flowers102(flowers, split=theirs)
-        assert len(split.labels) == len(split.files) == len(official)
-        for path, label, (picture_, label_) in zip(split.files, split.labels, official, strict=True):
+        assert len(split.targets) == len(split.files) == len(official)
+        for path, label, (picture_, label_) in zip(split.files, split.targets, official, strict=True):
             assert label == label_
             assert np.array_equal(decode.decode(path), picture_)
     assert images.splits["train"].files[0].name == "image_00009.jpg"
@@ -413,13 +413,13 @@ def test_pictures_of_stl10_are_torchvisions(stl: Path) -> None:
 
     images = read("torchvision:stl10", stl)
     assert images.classes == ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
-    assert {name: split.labels.tolist() for name, split in images.splits.items()} == {"train": [9, 0, 2, 0], "test": [1, 9, 0]}
+    assert {name: split.targets.tolist() for name, split in images.splits.items()} == {"train": [9, 0, 2, 0], "test": [1, 9, 0]}
     for name, split in images.splits.items():
         official = STL10(stl, split=name)
         assert tuple(official.classes) == images.classes
         assert split.pixels.shape == (len(official), 96, 96, 3)
         assert np.array_equal(split.pixels, np.load(stl / f"{name}.npy"))
-        for pixels, label, (picture_, label_) in zip(split.pixels, split.labels, official, strict=True):
+        for pixels, label, (picture_, label_) in zip(split.pixels, split.targets, official, strict=True):
             assert label == label_
             assert np.array_equal(pixels, picture_)
 

@@ -64,9 +64,9 @@ def test_idx_files_become_grey_in_three_channels_without_a_copy(small: Path) -> 
     assert train.pixels.dtype == np.uint8
     assert train.pixels.strides[-1] == 0
     assert train.pixels[1, 2, 3].tolist() == [(784 + 2 * 28 + 3) % 251] * 3
-    assert train.labels.dtype == np.int64
-    assert train.labels.tolist() == [0, 1, 2, 9, 0]
-    assert images.splits["test"].labels.tolist() == [9, 8, 7]
+    assert train.targets.dtype == np.int64
+    assert train.targets.tolist() == [0, 1, 2, 9, 0]
+    assert images.splits["test"].targets.tolist() == [9, 8, 7]
     assert images.classes[9] == "Ankle boot"
 
 
@@ -122,9 +122,9 @@ def test_official_files_equal_what_gzip_and_numpy_read(official: Path) -> None:
     for name, (pixels, labels) in {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}.items():
         split = images.splits[name]
         assert split.pixels is not None
-        assert len(split.labels) == fashion_mnist.nominal[name]
+        assert len(split.targets) == fashion_mnist.nominal[name]
         np.testing.assert_array_equal(split.pixels[..., 1], plain(official / pixels, 16).reshape(-1, 28, 28))
-        np.testing.assert_array_equal(split.labels, plain(official / labels, 8))
+        np.testing.assert_array_equal(split.targets, plain(official / labels, 8))
 
 
 def test_mini_is_balanced_and_needs_nothing_but_the_package() -> None:
@@ -133,8 +133,8 @@ def test_mini_is_balanced_and_needs_nothing_but_the_package() -> None:
         split = images.splits[name]
         assert split.pixels is not None
         assert split.pixels.shape == (fashion_mnist_mini.nominal[name], 28, 28, 3)
-        assert split.labels.dtype == np.int64
-        assert np.bincount(split.labels).tolist() == [each] * 10
+        assert split.targets.dtype == np.int64
+        assert np.bincount(split.targets).tolist() == [each] * 10
     assert fashion_mnist_mini.inside == PACKAGE.name
     assert "MIT License" in (PACKAGE / "LICENSE.fashion_mnist").read_text(encoding="utf-8")
 
@@ -149,10 +149,10 @@ def test_mini_is_the_first_images_of_each_class_in_file_order(official: Path) ->
         chosen = []
         for position, label in enumerate(of):
             seen[label] += 1
-            if seen[label] <= len(split.labels) // 10:
+            if seen[label] <= len(split.targets) // 10:
                 chosen.append(position)
         np.testing.assert_array_equal(split.pixels[..., 2], whole[chosen])
-        assert split.labels.tolist() == [of[position] for position in chosen]
+        assert split.targets.tolist() == [of[position] for position in chosen]
 
 
 def test_making_mini_again_gives_the_same_arrays(official: Path, tmp_path: Path) -> None:

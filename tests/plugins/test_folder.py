@@ -54,10 +54,10 @@ def test_train_val_and_test_are_three_splits(tmp_path: Path) -> None:
     assert images.classes == ("ant", "bee")
     assert set(images.splits) == {"train", "validation", "test"}
     assert names(images, "train", tmp_path) == ["train/ant/3.jpg", "train/bee/1.jpg", "train/bee/2.jpg"]
-    assert images.splits["train"].labels.tolist() == [0, 1, 1]
-    assert images.splits["train"].labels.dtype == "int64"
+    assert images.splits["train"].targets.tolist() == [0, 1, 1]
+    assert images.splits["train"].targets.dtype == "int64"
     assert names(images, "validation", tmp_path) == ["val/ant/4.jpg"]  # a class may be absent here
-    assert images.splits["test"].labels.tolist() == [0, 1]
+    assert images.splits["test"].targets.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "Validation", "VAL"])
@@ -86,7 +86,7 @@ def test_without_a_test_folder_part_of_each_class_is_held_out(
         by_hash = sorted((f"{name}/{n:03d}.jpg" for n in range(count)), key=lambda path: sha256(path.encode()).hexdigest())
         chosen = [file for file in names(images, "test", tmp_path) if file.startswith(name)]
         assert chosen == sorted(by_hash[:held_out])
-        assert images.splits["test"].labels.tolist().count(label) == held_out
+        assert images.splits["test"].targets.tolist().count(label) == held_out
     assert sorted(names(images, "train", tmp_path) + names(images, "test", tmp_path)) == many("", count)
 
 
@@ -208,7 +208,7 @@ def test_real_image_folder_has_the_documented_counts(tmp_path: Path) -> None:
 
 
 def counts(split: Split) -> list[int]:
-    return [split.labels.tolist().count(label) for label in (0, 1)]
+    return [split.targets.tolist().count(label) for label in (0, 1)]
 
 
 def counts_on_disk(part: Path) -> list[int]:

@@ -30,15 +30,15 @@ def test_defaults_are_512_and_128_pictures_of_10_balanced_classes() -> None:
     assert pixels(images, "train").shape == (512, 32, 32, 3)
     assert pixels(images, "test").shape == (128, 32, 32, 3)
     assert pixels(images, "train").dtype == np.uint8
-    assert images.splits["train"].labels.dtype == np.int64
-    assert sorted(np.bincount(images.splits["train"].labels).tolist()) == [51] * 8 + [52] * 2
+    assert images.splits["train"].targets.dtype == np.int64
+    assert sorted(np.bincount(images.splits["train"].targets).tolist()) == [51] * 8 + [52] * 2
 
 
 def test_equal_options_give_equal_pictures_and_another_seed_gives_others() -> None:
     first, again, other = read(SyntheticOptions(seed=3)), read(SyntheticOptions(seed=3)), read(SyntheticOptions(seed=4))
     for split in ("train", "test"):
         np.testing.assert_array_equal(pixels(first, split), pixels(again, split))
-        np.testing.assert_array_equal(first.splits[split].labels, again.splits[split].labels)
+        np.testing.assert_array_equal(first.splits[split].targets, again.splits[split].targets)
         assert (pixels(first, split) != pixels(other, split)).mean() > 0.9
 
 
@@ -64,17 +64,17 @@ def test_pictures_made_in_pieces_are_those_made_at_once(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("size", [8, 32])
 def test_the_nearest_class_mean_is_nearly_always_right(size: int) -> None:
     images = read(SyntheticOptions(size=size))
-    x, y = pixels(images, "train").reshape(512, -1).astype(float), images.splits["train"].labels
+    x, y = pixels(images, "train").reshape(512, -1).astype(float), images.splits["train"].targets
     means = np.stack([x[y == label].mean(0) for label in range(10)])
     distances = ((pixels(images, "test").reshape(128, 1, -1).astype(float) - means) ** 2).sum(-1)
-    assert (distances.argmin(1) == images.splits["test"].labels).mean() > 0.95
+    assert (distances.argmin(1) == images.splits["test"].targets).mean() > 0.95
 
 
 def test_without_noise_every_picture_of_a_class_is_equal_and_smooth() -> None:
     images = read(SyntheticOptions(noise=0.0, classes=2, train=6))
     x = pixels(images, "train")
     for label in (0, 1):
-        assert len({picture.tobytes() for picture in x[images.splits["train"].labels == label]}) == 1
+        assert len({picture.tobytes() for picture in x[images.splits["train"].targets == label]}) == 1
     steps = np.abs(np.diff(x.astype(int), axis=1))
     assert steps.max() <= 255 * 3 / 31 + 1  # four random points over 31 steps, and rounding
 

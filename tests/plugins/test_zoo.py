@@ -130,7 +130,7 @@ def test_auxiliary_answers_are_those_of_the_library(name: str, count: int) -> No
     x = torch.randn(2, 3, backbone.image_size, backbone.image_size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = theirs(x)
-        logits, aside = mine.answers(x, aux_heads=tuple(backbone.aux_heads))
+        logits, aside = mine.forward_with_aux(x, aux_heads=tuple(backbone.aux_heads))
     assert len(aside) == count
     assert torch.equal(logits, expected.logits)
     pairs = {"AuxLogits": "aux_logits", "aux1": "aux_logits1", "aux2": "aux_logits2"}
@@ -215,4 +215,4 @@ def test_published_weights_of_the_cifar_resnets_know_cifar10(
     with evaluating(made), torch.inference_mode():
         parts = [normalise(torch.from_numpy(split.pixels[at : at + 500]), backbone.input) for at in range(0, 2000, 500)]
         found = torch.cat([made(part).argmax(1) for part in parts]).numpy()
-    assert (found == split.labels).mean() == pytest.approx(accuracy, abs=0.012)
+    assert (found == split.targets).mean() == pytest.approx(accuracy, abs=0.012)

@@ -82,7 +82,7 @@ def _toy_images(split: str) -> tuple[torch.Tensor, torch.Tensor]:
     options = dataset.options.model_validate({"classes": 4, "train": 80, "test": 40, "size": 16})
     part = plugin.call(dataset.read, DataFiles(Path(), ()), options).splits[split]
     x = torch.from_numpy(part.pixels.astype(np.float32)) / 255
-    return ((x - 0.5) / 0.5).permute(0, 3, 1, 2), torch.from_numpy(part.labels)
+    return ((x - 0.5) / 0.5).permute(0, 3, 1, 2), torch.from_numpy(part.targets)
 
 
 def test_every_arm_and_seed_has_a_folder_of_its_own(applied: Path) -> None:

@@ -347,9 +347,9 @@ def test_label_out_of_range_is_refused_before_anything_is_written(toy_recipe: Pa
     def wrong(found: object, options: object) -> Images:
         images = whole(found, options)
         test = images.splits["test"]
-        labels = test.labels.copy()
+        labels = test.targets.copy()
         labels[7] = 4
-        return Images(images.classes, {**images.splits, "test": Split(labels=labels, pixels=test.pixels)})
+        return Images(images.classes, {**images.splits, "test": Split(targets=labels, pixels=test.pixels)})
 
     monkeypatch.setattr(plugin, "synthetic", wrong)
     with pytest.raises(TlkitError, match="test: label 4 is out of range") as error:

@@ -377,7 +377,7 @@ def test_folders_of_images_must_be_named(tmp_path: Path) -> None:
 
 def images(labels: list[int], count: int = 3, classes: int = 2) -> Images:
     pixels = np.zeros((count, 4, 4, 3), np.uint8)
-    return Images(tuple(map(str, range(classes))), {"train": Split(labels=np.array(labels, np.int64), pixels=pixels)})
+    return Images(tuple(map(str, range(classes))), {"train": Split(targets=np.array(labels, np.int64), pixels=pixels)})
 
 
 def read_right(found: DataFiles, options: object) -> Images:
@@ -430,14 +430,14 @@ def read(name: str) -> Images:
 
 
 def test_what_a_plugin_reads_is_handed_on() -> None:
-    assert read("read_right").splits["train"].labels.tolist() == [0, 1, 1]
+    assert read("read_right").splits["train"].targets.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("read_short", DataError, "root: train: 3 images and 2 labels"),
-        ("read_nothing", DataError, "root: train: 0 images and 0 labels"),
+        ("read_short", DataError, "root: train: 3 images and 2 targets"),
+        ("read_nothing", DataError, "root: train: 0 images and 0 targets"),
         ("read_beyond", DataError, "root: train: label 2 is out of range"),
         ("read_below", DataError, "root: train: label -1 is out of range"),
         ("read_else", PluginError, "gave dict, not tlkit.plugin.Images"),

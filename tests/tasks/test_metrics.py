@@ -7,28 +7,28 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from tlkit.tasks import metrics
-from tlkit.tasks.metrics import Answers
-from tlkit.tasks.objective import Objective, losses, right
+from tlkit import tasks
+from tlkit.tasks import Predictions, metrics
+from tlkit.tasks.objective import Objective
 
 CPU = torch.device("cpu")
 
 
-def answers(classes: int, images: int = 120, *, task: str = "single_label", seed: int = 0) -> Answers:
+def predictions(classes: int, images: int = 120, *, task: str = "single_label", seed: int = 0) -> Predictions:
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(images, classes, generator=generator)
     if task == "multi_label":
-        return Answers(logits, (torch.rand(images, classes, generator=generator) < 0.3).float(), task)
+        return Predictions(logits, (torch.rand(images, classes, generator=generator) < 0.3).float(), tasks.get(task))
     labels = torch.randint(0, classes, (images,), generator=generator)
     if task == "binary":
         logits[:, 0] = 0
-    return Answers(logits, labels, task)
+    return Predictions(logits, labels, tasks.get(task))
 
 
 @pytest.mark.parametrize("classes", [3, 7])
 def test_metrics_of_one_class_an_image_are_scikit_learns(classes: int) -> None:
-    given = answers(classes)
-    y, p = given.labels.numpy(), torch.softmax(given.logits.double(), 1).numpy()
+    given = predictions(classes)
+    y, p = given.targets.numpy(), torch.softmax(given.logits.double(), 1).numpy()
     found = metrics.scores(given)
     assert found["loss"] == pytest.approx(reference.log_loss(y, p), rel=1e-6)
     assert found["accuracy"] == reference.accuracy_score(y, p.argmax(1))
@@ -42,17 +42,17 @@ def test_metrics_of_one_class_an_image_are_scikit_learns(classes: int) -> None:
 
 @pytest.mark.parametrize("positive", [0, 1])
 def test_metrics_of_a_binary_head_are_of_the_positive_class(positive: int) -> None:
-    given = answers(2, task="binary")
-    given = Answers(given.logits, given.labels, "binary", positive)
-    y, p = given.labels.numpy() == positive, torch.softmax(given.logits.double(), 1).numpy()[:, positive]
+    given = predictions(2, task="binary")
+    given = Predictions(given.logits, given.targets, tasks.get("binary"), positive)
+    y, p = given.targets.numpy() == positive, torch.softmax(given.logits.double(), 1).numpy()[:, positive]
     found = metrics.scores(given)
     assert found["f1"] == pytest.approx(reference.f1_score(y, p > 0.5), rel=1e-6)
     assert found["auroc"] == pytest.approx(reference.roc_auc_score(y, p), rel=1e-6)
 
 
 def test_metrics_of_many_classes_an_image_are_scikit_learns() -> None:
-    given = answers(6, task="multi_label")
-    y, p = given.labels.numpy().astype(int), torch.sigmoid(given.logits.double()).numpy()
+    given = predictions(6, task="multi_label")
+    y, p = given.targets.numpy().astype(int), torch.sigmoid(given.logits.double()).numpy()
     found = metrics.scores(given)
     assert found["loss"] == pytest.approx(np.mean([reference.log_loss(y[:, i], p[:, i]) for i in range(6)]), rel=1e-6)
     assert found["accuracy"] == pytest.approx(1 - reference.hamming_loss(y, p > 0.5))
@@ -62,10 +62,10 @@ def test_metrics_of_many_classes_an_image_are_scikit_learns() -> None:
 
 
 def test_a_class_without_images_counts_in_no_mean() -> None:
-    given = answers(4)
-    labels = given.labels.clone()
+    given = predictions(4)
+    labels = given.targets.clone()
     labels[labels == 2] = 1
-    found = metrics.scores(Answers(given.logits, labels, "single_label"))
+    found = metrics.scores(Predictions(given.logits, labels, tasks.get("single_label")))
     predicted = given.logits.argmax(1)
     recalls = [float((predicted[labels == label] == label).float().mean()) for label in (0, 1, 3)]
     assert found["balanced_accuracy"] == pytest.approx(sum(recalls) / 3, rel=1e-6)
@@ -75,23 +75,23 @@ def test_a_class_without_images_counts_in_no_mean() -> None:
 
 
 def test_what_is_not_defined_is_left_out() -> None:
-    given = answers(2, images=5, task="binary")
-    found = metrics.scores(Answers(given.logits, torch.ones(5, dtype=torch.int64), "binary"))
+    given = predictions(2, images=5, task="binary")
+    found = metrics.scores(Predictions(given.logits, torch.ones(5, dtype=torch.int64), tasks.get("binary")))
     assert "auroc" not in found
     assert math.isfinite(found["f1"])
 
 
 def test_sure_answers_keep_their_order() -> None:
     logits = torch.tensor([[0.0, 40.0], [0.0, 45.0], [0.0, 50.0], [0.0, 55.0]])  # float32 calls every one of them 1.0
-    found = metrics.scores(Answers(logits, torch.tensor([1, 0, 0, 1]), "binary", 0))
+    found = metrics.scores(Predictions(logits, torch.tensor([1, 0, 0, 1]), tasks.get("binary"), 0))
     assert found["auroc"] == pytest.approx(reference.roc_auc_score([0, 1, 1, 0], (-logits[:, 1]).numpy()))
 
 
 def test_details_add_up() -> None:
-    given = answers(3)
+    given = predictions(3)
     names = ("a", "b", "c")
     found = metrics.details(given, names)
-    y, chosen = given.labels.numpy(), given.logits.argmax(1).numpy()
+    y, chosen = given.targets.numpy(), given.logits.argmax(1).numpy()
     assert found["confusion"] == reference.confusion_matrix(y, chosen).tolist()
     precision, recall, f1, count = reference.precision_recall_fscore_support(y, chosen)
     for index, name in enumerate(names):
@@ -101,9 +101,9 @@ def test_details_add_up() -> None:
 
 
 def test_details_of_many_classes_an_image_add_up() -> None:
-    given = answers(3, task="multi_label")
+    given = predictions(3, task="multi_label")
     found = metrics.details(given, ("a", "b", "c"))
-    y, chosen = given.labels.numpy().astype(int), (given.logits > 0).numpy().astype(int)
+    y, chosen = given.targets.numpy().astype(int), (given.logits > 0).numpy().astype(int)
     assert found["confusion"] == reference.multilabel_confusion_matrix(y, chosen).tolist()
     assert [each["images"] for each in found["per_class"].values()] == y.sum(0).tolist()
 
@@ -114,12 +114,12 @@ def test_details_of_many_classes_an_image_add_up() -> None:
 def test_weights_of_classes_weigh_images_and_not_the_batch() -> None:
     logits, labels = torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 1, 2])
     weights = torch.tensor([2.0, 0.5, 4.0])
-    found = Objective("single_label", smoothing=0.0, weights=weights.tolist(), device=CPU)(logits, labels)
+    found = Objective(tasks.get("single_label"), smoothing=0.0, weights=weights.tolist(), device=CPU)(logits, labels)
     each = -torch.log_softmax(logits, 1)[torch.arange(6), labels]
     assert float(found) == pytest.approx(float((weights[labels] * each).mean()), rel=1e-6)
     one_hot = torch.nn.functional.one_hot(labels, 3).float()
     assert float(
-        Objective("single_label", smoothing=0.0, weights=weights.tolist(), device=CPU)(logits, one_hot)
+        Objective(tasks.get("single_label"), smoothing=0.0, weights=weights.tolist(), device=CPU)(logits, one_hot)
     ) == pytest.approx(float(found), rel=1e-6)
 
 
@@ -127,26 +127,28 @@ def test_weights_of_classes_weigh_images_and_not_the_batch() -> None:
 def test_two_columns_of_one_logit_are_binary_cross_entropy(positive: int) -> None:
     z, labels = torch.randn(9), torch.randint(0, 2, (9,))
     columns = torch.stack((torch.zeros(9), z) if positive else (z, torch.zeros(9)), 1)
-    found = Objective("binary", smoothing=0.0, weights=(), device=CPU)(columns, labels)
+    found = Objective(tasks.get("binary"), smoothing=0.0, weights=(), device=CPU)(columns, labels)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(z, (labels == positive).float())
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
-    assert int(right(columns, labels, "binary")) == int(((z > 0) == (labels == positive)).sum())
+    assert tasks.get("binary").correct(columns, labels) == (((z > 0) == (labels == positive)).sum(), 9)
 
 
 def test_smoothing_of_many_classes_an_image_goes_towards_a_half() -> None:
     logits, labels = torch.randn(4, 3), torch.tensor([[1.0, 0, 0], [0, 0, 0], [1, 1, 0], [0, 1, 1]])
-    found = Objective("multi_label", smoothing=0.2, weights=(), device=CPU)(logits, labels)
+    found = Objective(tasks.get("multi_label"), smoothing=0.2, weights=(), device=CPU)(logits, labels)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels * 0.8 + 0.1)
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
-    assert losses(logits, labels, "multi_label").shape == (4,)
+    assert tasks.get("multi_label").losses(logits, labels).shape == (4,)
 
 
 def test_equal_probabilities_of_a_solved_head_stay_equal() -> None:
-    """Answers of one nearest neighbour are 0 or 1: the area of each class is (1 + recall - false positives / others) / 2."""
+    """Predictions of one nearest neighbour are 0 or 1: the area of each class is (1 + recall - false positives / others) / 2."""
     chosen = torch.randint(9, (400,), generator=torch.Generator().manual_seed(0))
     labels = torch.where(torch.rand(400, generator=torch.Generator().manual_seed(1)) < 0.4, chosen, chosen.roll(1))
     logits = torch.nn.functional.one_hot(chosen, 9).float().clamp_min(1e-7).log()
-    found = metrics.details(Answers(logits, labels, "single_label", logarithms=True), [str(number) for number in range(9)])
+    found = metrics.details(
+        Predictions(logits, labels, tasks.get("single_label"), logarithms=True), [str(number) for number in range(9)]
+    )
     for number in range(9):
         mine, said = labels == number, chosen == number
         expected = (1 + float(said[mine].float().mean()) - float(said[~mine].float().mean())) / 2

@@ -62,8 +62,11 @@ def test_the_positive_class_may_be_either(toy_recipe: Path) -> None:
     [
         (["head.kind=binary", "data.options.classes=3"], "a binary head is for 2 classes, synthetic has 3"),
         (["head.kind=binary", "data.options.classes=2", "head.positive=cat"], 'synthetic has no class "cat"'),
-        (["head.positive=class1"], "head.positive: a linear head has a number for every class"),
-        (["head.kind=multilabel"], "a multilabel head is for images of several classes"),
+        (["head.positive=class1"], "head.positive: a linear head has an output for every class"),
+        (
+            ["head.kind=multilabel"],
+            "a multilabel head learns any number of classes per image, and synthetic has one class per image",
+        ),
         (["loss.class_weights={ cat = 2.0 }"], 'loss.class_weights: synthetic has no class "cat"'),
         (["loss.class_weights={ class0 = 0.0, class1 = 0.0, class2 = 0.0, class3 = 0.0 }"], "are 0 for every class"),
         (["loss.class_weights={ class0 = -1.0 }"], "--set loss.class_weights.class0: "),
@@ -104,7 +107,7 @@ def test_balanced_weights_are_of_the_images_that_are_trained_on(run: Cli, tmp_pa
     assert result["test"].keys() >= {"loss", "accuracy", "balanced_accuracy", "f1", "auroc"}
     code, out, error = run("predict", folder, "pictures/bee/0.png", "--json", "--top", "2")
     assert code == 0, error
-    assert sum(json.loads(out)[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert sum(json.loads(out)["predictions"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
 RECIPE = """\
@@ -189,7 +192,7 @@ def test_several_classes_an_image_are_learned(run: Cli, findings: Path) -> None:
     assert test["accuracy"] > 0.75
     code, out, error = run("predict", folder, "0.png", "--json", "--top", "3")
     assert code == 0, error
-    found = json.loads(out)[0]["probabilities"]
+    found = json.loads(out)["predictions"][0]["probabilities"]
     assert found.keys() == {"red", "green", "blue"}
     assert all(0 <= each <= 1 for each in found.values())
     told = json.loads((folder / "evaluation.json").read_text())
@@ -219,7 +222,7 @@ def test_a_table_may_name_images_anywhere(run: Cli, tmp_path: Path) -> None:
 def test_several_classes_an_image_want_a_head_for_them(run: Cli, findings: Path) -> None:
     code, _, error = run("plan", "r.toml", "--set", "head.kind=linear")
     assert code == 1
-    assert "an image of csv may have several classes, and a linear head answers with one" in error
+    assert "a linear head learns one class per image, and csv has any number of classes per image" in error
     code, _, error = run("validate", "r.toml", "--set", "loss.class_weights=balanced")
     assert code == 1
     assert "loss.class_weights: a multilabel head answers for every class by itself" in error
@@ -234,8 +237,8 @@ def test_a_chest_may_have_any_findings(tmp_path: Path) -> None:
         arrays[f"{part}_labels"] = np.eye(14, dtype=np.int64)[:count]
     np.savez(tmp_path / "chestmnist.npz", **arrays)
     images = read("medmnist:chestmnist", tmp_path)
-    assert images.splits["train"].labels.dtype == np.uint8
-    assert np.array_equal(images.splits["test"].labels, np.eye(14)[:3])
+    assert images.splits["train"].targets.dtype == np.uint8
+    assert np.array_equal(images.splits["test"].targets, np.eye(14)[:3])
     assert images.classes[:2] == ("atelectasis", "cardiomegaly")
 
 
@@ -257,9 +260,9 @@ def test_a_table_of_several_classes_is_read(tmp_path: Path) -> None:
     options = CsvOptions(separator="|", none="none", split="split")
     images = table.read(table.find(tmp_path, options), options)
     assert images.classes == ("a", "b", "c")
-    assert images.splits["train"].labels.tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 1]]
-    assert images.splits["test"].labels.tolist() == [[0, 0, 0], [0, 1, 0]]
-    assert images.splits["train"].labels.dtype == np.uint8
+    assert images.splits["train"].targets.tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 1]]
+    assert images.splits["test"].targets.tolist() == [[0, 0, 0], [0, 1, 0]]
+    assert images.splits["train"].targets.dtype == np.uint8
     (tmp_path / "labels.csv").write_text("\n".join([*rows[:-1], "4.png,b|d,test"]) + "\n")
     with pytest.raises(DataError, match='class "d" of test has no training images'):
         table.read(table.find(tmp_path, options), options)
@@ -273,7 +276,7 @@ def test_a_class_of_which_only_test_images_are_there_is_named(tmp_path: Path, mo
         arrays[f"{part}_images"] = np.full((3, 28, 28, 3), 7, np.uint8)
         arrays[f"{part}_labels"] = np.array(labels)[:, None]
     np.savez(tmp_path / "bloodmnist.npz", **arrays)
-    assert read("medmnist:bloodmnist", tmp_path).splits["test"].labels.tolist() == [0, 3, 3]
+    assert read("medmnist:bloodmnist", tmp_path).splits["test"].targets.tolist() == [0, 3, 3]
     (tmp_path / "r.toml").write_text(RECIPE.replace('"binary"', '"linear"').replace('"folder"', '"medmnist:bloodmnist"'))
     (tmp_path / "r.toml").write_text((tmp_path / "r.toml").read_text().replace('path = "pictures"', ""))
     import tlkit

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlkit import files
+from tlkit import files, tasks
 from tlkit.advice import strategies
 from tlkit.advice.strategies import FEW, MANY, Likeness, Strategy
 from tlkit.errors import DataError, TlkitError
@@ -98,7 +98,7 @@ def look(folder: Path) -> Look:
     found = data_files.find_data("folder", plugin, options, Places(data=folder), fetch=False)
     images = datasets.read_data(plugin, found, options)
     train = images.splits["train"]
-    counts = np.bincount(train.labels, minlength=len(images.classes))
+    counts = np.array(tasks.understanding(train.targets)[0].targets.count(train.targets, len(images.classes)))
     sample = train.files[:: max(len(train.files) // _SAMPLE, 1)][:_SAMPLE]
     sides = [side for file in sample if (side := _short_side(file)) is not None]
     if not sides:
@@ -148,7 +148,7 @@ image_size = {size}  # pixels; larger is slower, by its square, and usually bett
 
 
 def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) -> str:
-    splits = ", ".join(f"{len(split.labels):,} {name}" for name, split in seen.images.splits.items())
+    splits = ", ".join(f"{len(split.targets):,} {name}" for name, split in seen.images.splits.items())
     (least, least_name), (most, most_name) = seen.least, seen.most
     question = "Which is better for these images: a new last layer on a trained network, or training all of it?"
     taken = "" if strategy is not None and strategy.solved else "; validation images are taken from train"
@@ -201,7 +201,7 @@ kernel = "linear"
 
 
 def _batches(seen: Look) -> str:
-    train = len(seen.images.splits["train"].labels)
+    train = len(seen.images.splits["train"].targets)
     return f"""\
 batch_size = {32 if train >= 256 else 16 if train >= 64 else 8}
 augment = ["random_crop", "hflip"]  # leave out hflip where left and right mean something
@@ -231,7 +231,7 @@ def _split(seen: Look, *, solved: bool) -> str:
 
 def _learning(seen: Look, strategy: Strategy | None) -> str:
     """The tables of what trains, how fast and how long."""
-    train = len(seen.images.splits["train"].labels)
+    train = len(seen.images.splits["train"].targets)
     rates = {"backbone": strategies.MIDDLE_RATE, "head": strategies.HEAD_RATE} if strategy is None else strategy.rates
     speeds = "what is trained already moves slowly, the new head fast" if len(set(rates.values())) > 1 else "one for all"
     freeze = _table("freeze", "", strategy.freeze) if strategy is not None and strategy.freeze else ""

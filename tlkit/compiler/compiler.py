@@ -8,19 +8,21 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tlkit import tasks
 from tlkit.compiler import memory
 from tlkit.compiler.memory import Draft, unplannable
 from tlkit.errors import PluginError, RecipeError, TlkitError
 from tlkit.network import network as networks
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
-from tlkit.plans import answers, preprocessing, resolve
+from tlkit.plans import preprocessing, resolve
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, GroupPlan, ParameterPlan, PhasePlan, Plan, StagePlan, steps_per_epoch, trains_in
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
 from tlkit.recipe import maps
 from tlkit.recipe.maps import AUX, HEAD, Owned, Partition
+from tlkit.tasks import named_classes
 
 
 def compile_plan(
@@ -50,7 +52,8 @@ def compile_plan(
     owned = [parameter for parameter, _ in network.owned()]
     aux_heads = AuxHeads(resolved.backbone, resolved.image_size, arm.head.aux_weight)
     divided = maps.divide(owned, names, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, aux_depths=aux_heads.usable)
-    problems = list(answers.problems(resolved, facts))
+    task = tasks.get(resolved.head.task)
+    problems = task.data_problems(arm, facts.classes, facts.names)
     if resolved.learns == "steps":
         problems += maps.problems(divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name)
     if problems:
@@ -69,6 +72,7 @@ def compile_plan(
         )
     if resolved.learns == "solved":
         choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of all training images"))
+    weights = named_classes.weights(arm.loss, facts.names, facts.per_class)
     steps = 0
     if resolved.learns == "steps":
         steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
@@ -94,14 +98,14 @@ def compile_plan(
         unused=(*resolved.unused, *divided.unused, *draft.aux_heads.unused(arm.backbone.name)),
         warnings=_warnings(draft),
         pools=network.pools,
-        task=resolved.head.task,
-        positive=answers.positive(arm.head, facts.names),
-        class_weights=answers.weights(arm.loss, facts),
+        task=task.name,
+        positive=named_classes.positive(arm.head, facts.names),
+        class_weights=weights,
         learns=resolved.learns,
         choices=(
             *_cut_choice(resolved.backbone),
             *choices,
-            *answers.choices(resolved, facts),
+            *(Choice(*each) for each in (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, weights))),
             *draft.aux_heads.choices(divided.parameters),
         ),
         folder=folder,

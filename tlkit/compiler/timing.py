@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tlkit import tasks
 from tlkit.engine import row_keys
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.prefix import prefix
@@ -24,6 +25,7 @@ from tlkit.network.network import Network
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Backbone, registry
+from tlkit.recipe.maps import HEAD
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, Measurements, PrefixPlan, Timing
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
@@ -145,9 +147,8 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
     phase = plan.phases[-1]
     count = min(plan.batch_size, _STEP_IMAGES)
     repeated = images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous()
-    labels = torch.arange(count, device=device) % plan.classes
-    if plan.task == "multi_label":
-        labels = torch.nn.functional.one_hot(labels, plan.classes).float()
+    logits = next(stage.output for stage in plan.stages if stage.name == HEAD)
+    targets = tasks.get(plan.task).targets.example((count, *logits)).to(device)
     with evaluating(network), torch.no_grad():
         right = network.embed(repeated)
         x = network.run(repeated, stop=len(phase.prefix))
@@ -158,8 +159,8 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
             error = relative_error(one.embed(repeated), right)
         one.begin_(phase.first)
         one.set_rates_(0.0)
-        one([(x, labels)])
-        return lambda: one([(x, labels)]), error
+        one([(x, targets)])
+        return lambda: one([(x, targets)]), error
 
     return _race(make, count, device, watch)
 

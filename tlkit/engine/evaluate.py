@@ -1,4 +1,4 @@
-"""A network's answers on images: logits, probabilities, embeddings. Nothing here changes the network."""
+"""A network's predictions for images: logits, probabilities, embeddings. Nothing here changes the network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tlkit.network.network import Network
-from tlkit.tasks import objective
-from tlkit.tasks.metrics import Answers
+from tlkit.tasks import Predictions
 
 
 def evaluate(
@@ -19,28 +18,28 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     watch: Callable[[], None],
-) -> Answers:
-    """Return a network's answers on images.
+) -> Predictions:
+    """Return a network's predictions for images.
 
     Args:
         network: Put into eval mode, and back as it was.
-        forward: From an input to logits (n, classes), by the network.
-        batches: Inputs and labels; at least one.
+        forward: From an input to logits (n, classes, ...), by the network.
+        batches: Inputs and targets; at least one.
         watch: Called between batches; may raise.
     """
-    logits, labels = [], []
+    logits, targets = [], []
     with evaluating(network), torch.inference_mode():
-        for x, targets in batches:
+        for x, each in batches:
             watch()
             logits.append(forward(x).float())
-            labels.append(targets)
-    return Answers(torch.cat(logits), torch.cat(labels), network.task, network.positive, network.logarithms)
+            targets.append(each)
+    return Predictions(torch.cat(logits), torch.cat(targets), network.task, network.positive, network.logarithms)
 
 
 def probabilities(network: Network, x: Tensor) -> Tensor:
     """Return class probabilities (N, classes) of normalised images (N, 3, H, W)."""
     with evaluating(network), torch.inference_mode():
-        return objective.probabilities(network(x), network.task)
+        return network.task.probabilities(network(x))
 
 
 def embeddings(network: Network, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:

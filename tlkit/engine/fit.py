@@ -24,8 +24,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
 from tlkit.plans.plan import PhasePlan, Plan, batches_per_epoch
 from tlkit.plans.schedule import factor
-from tlkit.tasks import metrics
-from tlkit.tasks.metrics import Answers
+from tlkit.tasks import Predictions, metrics
 
 _LOOK_EVERY = 50  # steps after which a loss that is not a number is looked for; on a GPU that waits for it
 _LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
@@ -87,7 +86,7 @@ class Fit:
         self._take = Captured(self._step, CudaBackend(device), note=observer.note) if captures else self._step
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._done = 0  # ticks of this epoch
-        self._answers: dict[str, Answers] = {}  # of the last epoch, by split
+        self._predictions: dict[str, Predictions] = {}  # of the last epoch, by split
 
     @property
     def ticks(self) -> int:
@@ -119,7 +118,7 @@ class Fit:
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what happened to every class in the last epoch's evaluation, by split: see `metrics.details`."""
-        return {split: metrics.details(answers, names) for split, answers in self._answers.items()}
+        return {split: metrics.details(each, names) for split, each in self._predictions.items()}
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated: the running mean, where the recipe asks for one."""
@@ -167,7 +166,7 @@ class Fit:
         return Epoch(
             epoch=number,
             phase=1 + self.plan.phases.index(self.plan.phase(number)),
-            train={"loss": sums.loss / images, "accuracy": sums.correct / (images * self.plan.answers)} | aside,
+            train={"loss": sums.loss / images, "accuracy": sums.correct / sums.predictions} | aside,
             validation=scores.pop("validation", None),
             test=scores.pop("test", None),
             seconds=time.perf_counter() - began,
@@ -232,8 +231,8 @@ class Fit:
             self._tick(number, self._done + 1)
 
         batches = self._feed_of(number).held_out(part)
-        answers = self._answers[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
-        scores = metrics.scores(answers)
+        predictions = self._predictions[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
+        scores = metrics.scores(predictions)
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
         return scores

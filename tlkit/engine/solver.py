@@ -26,8 +26,7 @@ from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Head, Solving, registry
 from tlkit.recipe import parsing
-from tlkit.tasks import metrics
-from tlkit.tasks.metrics import Answers
+from tlkit.tasks import Predictions, metrics
 
 
 class Solve:
@@ -56,7 +55,7 @@ class Solve:
         self._device = device
         self._observer = observer
         self._watch = watch
-        self._answers: dict[str, Answers] = {}
+        self._predictions: dict[str, Predictions] = {}
         self._said: list[str] = []
         self._ticked = 0
 
@@ -80,20 +79,20 @@ class Solve:
             self.network, self.plan, self.plan.phases[0], self._train, self._evaluated,
             device=self._device, observer=self._observer, watch=self._watch,
         )  # fmt: skip
-        answered = self._solved(feed) if self.plan.learns == "solved" else self._answered(feed, self._train)
+        trained = self._solved(feed) if self.plan.learns == "solved" else self._predict(feed, self._train)
         took = time.perf_counter() - began
         for name, part in self._evaluated.parts.items():
-            self._answers[name] = self._answered(feed, part)
-        scores = {name: metrics.scores(answers) for name, answers in self._answers.items()}
+            self._predictions[name] = self._predict(feed, part)
+        scores = {name: metrics.scores(each) for name, each in self._predictions.items()}
         self.progress = Progress(epochs=1, best_epoch=1)
         yield Epoch(
             epoch=1,
             phase=1,
-            train=metrics.basic(answered),
+            train=metrics.basic(trained),
             validation=scores.pop("validation", None),
             test=scores.pop("test", None),
             seconds=time.perf_counter() - began,
-            images_per_second=len(answered.labels) / took,
+            images_per_second=len(trained.targets) / took,
             lr={},
             best=True,
             also={name.removeprefix(ALSO): each for name, each in scores.items()},
@@ -101,7 +100,7 @@ class Solve:
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what happened to every class, by split: see `metrics.details`; and what a search chose."""
-        found = {split: metrics.details(answers, names) for split, answers in self._answers.items()}
+        found = {split: metrics.details(each, names) for split, each in self._predictions.items()}
         return found | ({"chosen": self._said} if self._said else {})
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -120,15 +119,15 @@ class Solve:
         """Set the state to done."""
         self.progress = Progress(epochs=1, best_epoch=1)
 
-    def _solved(self, feed: Feed) -> Answers:
-        """Fit the head, put it in its place, and return its answers on the training images."""
+    def _solved(self, feed: Feed) -> Predictions:
+        """Fit the head, put it in its place, and return its predictions for the training images."""
         embedded, labels = self._embedded(feed)
         solved, self._said = _solve(self.plan, embedded, labels, seed=self._train.seed)
         for line in self._said:
             self._observer.note(f"{self.plan.arm}: {line}")
         self.warnings = tuple(solved.warnings)
         self.network.head = solved.to(self._device)
-        return Answers(
+        return Predictions(
             solved(torch.from_numpy(embedded)), torch.from_numpy(labels), self.network.task, logarithms=solved.logarithms
         )
 
@@ -144,8 +143,8 @@ class Solve:
             raise RunFailed("the embeddings are not finite numbers.", "other weights, or another head.embed")
         return embedded.numpy(), torch.cat(labels).numpy()
 
-    def _answered(self, feed: Feed, part: Part) -> Answers:
-        """Answer every image of a part as it is, without augmentation."""
+    def _predict(self, feed: Feed, part: Part) -> Predictions:
+        """Predict every image of a part as it is, without augmentation."""
         return evaluate(self.network, lambda x: self.network.finish(x.float()), feed.held_out(part), watch=self._tick)
 
     def _tick(self) -> None:

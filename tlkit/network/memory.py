@@ -77,7 +77,7 @@ def activations(network: Network, *, cut: int, chunk: int, batch: int, image_siz
                 x = network.run(x, stop=cut)
             x = torch.empty(batch, *x.shape[1:], device="meta")
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            network.answers(x, aux_heads=aux_heads, start=cut)
+            network.forward_with_aux(x, aux_heads=aux_heads, start=cut)
     return sum(kept.values()) + passing[0]
 
 

@@ -14,10 +14,12 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tlkit import plugin
+from tlkit import plugin, tasks
 from tlkit.errors import PluginError, reason
-from tlkit.plugin import Backbone, Convention, Head, Task
+from tlkit.plugin import Backbone, Convention, Head
 from tlkit.recipe.maps import AUX, HEAD, Parameter
+from tlkit.tasks import Task
+from tlkit.tasks.single_label import SINGLE_LABEL
 from tlkit.units import Size, pixels
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -89,12 +91,12 @@ class Network(nn.Module):
 
     Args:
         stages: Stage name -> module, in order; a module's own parameter names are the library's.
-        head: From what it reads of the last stage to logits (N, classes), of a binary one (N, 1).
+        head: From what it reads of the last stage to the outputs that its task asks for, (N, outputs, ...).
         aux_heads: Auxiliary classifiers by the library's name, from the output of a stage to logits (N, classes).
-        aux_depths: Tap -> how many leading stages it reads.
+        aux_depths: Auxiliary classifier -> how many leading stages it reads.
         reads: What the head reads of a feature map (N, C, h, w): its mean over the picture (N, C), every value (N, C * h * w), or
             the map itself.
-        task: What the answers mean.
+        task: The kind of problem: it makes logits of the head's outputs.
         positive: Of a binary head, the class that its one logit is of.
     """
 
@@ -106,7 +108,7 @@ class Network(nn.Module):
         aux_depths: Mapping[str, int] | None = None,
         *,
         reads: Literal["mean", "values", "map"] = "mean",
-        task: Task = "single_label",
+        task: Task = SINGLE_LABEL,
         positive: int = 1,
     ) -> None:
         super().__init__()
@@ -125,7 +127,7 @@ class Network(nn.Module):
 
     @property
     def logarithms(self) -> bool:
-        """Whether the head answers with logarithms of probabilities, as some solved ones do."""
+        """Whether the head gives logarithms of probabilities, as some solved ones do."""
         return bool(getattr(self.head, "logarithms", False))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,18 +141,14 @@ class Network(nn.Module):
         return x
 
     def finish(self, x: Tensor) -> Tensor:
-        """Return logits (N, classes) of the last stage's output; of a binary head the other class has 0 throughout."""
-        logits: Tensor = self.head(self.read(x))
-        if self.task != "binary":
-            return logits
-        both = (torch.zeros_like(logits), logits)
-        return torch.cat(both if self.positive else both[::-1], 1)
+        """Return logits (N, classes, ...) of the last stage's output, with a column for every class: see `Task.expand`."""
+        return self.task.expand(self.head(self.read(x)), self.positive)
 
     def read(self, x: Tensor) -> Tensor:
         """Return what the head reads of the last stage's output."""
         return pool(x) if self.pools else torch.flatten(x, 1) if self.reads == "values" else x
 
-    def answers(self, x: Tensor, *, aux_heads: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward_with_aux(self, x: Tensor, *, aux_heads: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (N, classes) of the stages from `start` and the head, and those of some auxiliary classifiers."""
         aside = {}
         for index, stage in enumerate(list(self.stages.values())[start:], start=start + 1):
@@ -228,7 +226,7 @@ def build(
         torch.manual_seed(seed + 2)
         aux_heads = {name: build_module(aux_head.build, classes) for name, aux_head in backbone.aux_heads.items()}
     reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
-    network = Network(stages, top, aux_heads, backbone.aux_depths, reads=reads, task=head.task, positive=positive)
+    network = Network(stages, top, aux_heads, backbone.aux_depths, reads=reads, task=tasks.get(head.task), positive=positive)
     for parameter, _ in network.owned():
         declared = backbone.stages.get(parameter.stage, (HEAD, *aux_heads))
         if not any(parameter.name == module or parameter.name.startswith(f"{module}.") for module in declared):
@@ -277,7 +275,7 @@ def _stages(backbone: Backbone, options: BaseModel | None) -> dict[str, nn.Modul
 def _head(head: Head, features: int, classes: int, options: BaseModel | None) -> nn.Module:
     if head.solve:
         return Unsolved(classes)
-    return build_module(head.build, features, 1 if head.task == "binary" else classes, options)
+    return build_module(head.build, features, tasks.get(head.task).outputs(classes), options)
 
 
 def _call(target: str, *arguments: object) -> object:

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from tlkit import files, units
-from tlkit.errors import DataError, DataMissing, first_few
+from tlkit import files, tasks, units
+from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few
 from tlkit.plans.plan import DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, Images, Split
 from tlkit.sources import data_files, datasets, image_files, splits
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
-
-Labels = NDArray[np.int64] | NDArray[np.uint8]  # as in `tlkit.plugin.Split`
+from tlkit.tasks import Targets
+from tlkit.tasks.task import Rows, Strata
 
 
 def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None) -> DataFacts:
@@ -53,7 +53,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
         with suppress(DataMissing):
             there = data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
             other = other_images(source, there, mine.classes, where=f"also.{name}")
-            also[name] = len(other.splits["test"].labels)
+            also[name] = len(other.splits["test"].targets)
     table = resolved.arm.data
     every = [file for split in mine.splits.values() for file in split.files]
     problem = image_files.unreadable(every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt)
@@ -63,17 +63,32 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
 
 def facts(resolved: Resolved, images: Images, *, seed: int) -> tuple[DataFacts, Chosen]:
     """Split the images as the recipe says, and count them."""
-    labels: dict[str, Labels] = {name: split.labels for name, split in images.splits.items()}
-    return _counted(resolved, labels, images.classes, seed, "counted", groups=images.splits["train"].groups)
+    kind, classes = tasks.get(resolved.head.task).targets, images.classes
+    targets = {name: split.targets for name, split in images.splits.items()}
+    mine = targets["train"]
+    sizes = {name: len(each) for name, each in targets.items()}
+    chosen = _choose(resolved, kind.strata(mine, classes), sizes, seed, groups=images.splits["train"].groups)
+    held_out = {
+        "validation": targets.get("validation", mine[chosen.validation]),
+        "test": targets.get("test", mine[:0]) if chosen.test is None else mine[chosen.test],
+    }
+    counts = _counts(sizes, chosen, "counted")
+    per_class = kind.count(mine[chosen.train], len(classes))
+    return DataFacts(len(classes), counts, classes, per_class, absent(kind, held_out, classes)), chosen
 
 
 def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
     """Read a data set, once for as long as its files do not change and no few others are read.
 
     Where the recipe splits all of its images anew, they are all in "train".
+
+    Raises:
+        RecipeError: the head's task cannot learn from the targets of these images.
     """
     pooled = resolved.arm.data.split.fractions is not None
-    return _read(_Key(dataset, found, resolved.data_options, pooled=pooled))
+    read = _read(_Key(dataset, found, resolved.data_options, pooled=pooled))
+    _check_task(resolved, read.splits["train"].targets)
+    return read
 
 
 def other_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, where: str) -> Images:
@@ -107,11 +122,24 @@ def _labelled(key: _Key, classes: tuple[str, ...]) -> Images:
     images = _read(key)
     test = images.splits["test"]
     places = [classes.index(name) for name in images.classes]
-    if test.labels.ndim == 2:
-        many = np.zeros((len(test.labels), len(classes)), np.uint8)
-        many[:, places] = test.labels
-        return Images(classes, {"test": replace(test, labels=many)})
-    return Images(classes, {"test": replace(test, labels=np.array(places, np.int64)[test.labels])})
+    kind = tasks.understanding(test.targets)[0].targets
+    return Images(classes, {"test": replace(test, targets=kind.renumber(test.targets, places, len(classes)))})
+
+
+def _check_task(resolved: Resolved, targets: Rows) -> None:
+    """Refuse a head whose task cannot learn from these targets."""
+    wanted, fitting = tasks.get(resolved.head.task), tasks.understanding(targets)
+    if wanted not in fitting:
+        data, head = resolved.arm.data.name, resolved.arm.head.kind
+        raise RecipeError(
+            [
+                TlkitError(
+                    f"{resolved.recipe}: head.kind: a {head} head learns {wanted.targets.words}, and {data} has "
+                    f"{fitting[0].targets.words}.",
+                    f'kind = "{fitting[0].head}"',
+                )
+            ]
+        )
 
 
 class _Key:
@@ -147,7 +175,7 @@ def _pooled(images: Images) -> Split:
         )
     groups = [part.groups for part in parts if part.groups is not None]
     return Split(
-        labels=np.concatenate([part.labels for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
         files=tuple(file for part in parts for file in part.files),
         pixels=np.concatenate(pixels) if pixels else None,
         groups=np.concatenate(groups) if len(groups) == len(parts) else None,
@@ -157,39 +185,18 @@ def _pooled(images: Images) -> Split:
 def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int) -> DataFacts:
     if not dataset.nominal:
         return DataFacts(classes, ImagesPlan(0, 0, 0, "unknown"))
-    nominal = dataset.nominal
+    sizes = dict(dataset.nominal)
     if resolved.arm.data.split.fractions is not None:
-        nominal = {"train": sum(nominal.values())}
-    labels: dict[str, Labels] = {name: np.arange(count) % classes for name, count in nominal.items()}
-    return _counted(resolved, labels, tuple(map(str, range(classes))), seed, "nominal")[0]
+        sizes = {"train": sum(sizes.values())}
+    even = np.arange(sizes["train"]) % classes, tuple(map(str, range(classes)))
+    return DataFacts(classes, _counts(sizes, _choose(resolved, even, sizes, seed), "nominal"))
 
 
-def _counted(
-    resolved: Resolved,
-    labels: dict[str, Labels],
-    classes: tuple[str, ...],
-    seed: int,
-    source: Literal["counted", "nominal"],
-    *,
-    groups: NDArray[np.str_] | None = None,
-) -> tuple[DataFacts, Chosen]:
-    own, mine = "validation" in labels, labels["train"]
-    many = mine.ndim == 2  # then no class is balanced: all images are dealt out as if they were of one
-    strata = (np.zeros(len(mine), dtype=np.int64), ("any",)) if many else (mine.astype(np.int64, copy=False), classes)
-    chosen = splits.choose(*strata, resolved.arm.data.split, seed=seed, held_out=own, groups=groups)
-    validation = len(labels["validation"]) if own else len(chosen.validation)
-    test = len(labels.get("test", ())) if chosen.test is None else len(chosen.test)
-    counts = ImagesPlan(len(chosen.train), validation, test, source)
-    if source == "nominal":
-        return DataFacts(len(classes), counts), chosen
-    held_out = {
-        "validation": labels["validation"] if own else mine[chosen.validation],
-        "test": labels.get("test", mine[:0]) if chosen.test is None else mine[chosen.test],
-    }
-    found = DataFacts(
-        len(classes), counts, classes, per_class(mine[chosen.train], len(classes)), many, absent(held_out, classes)
-    )
-    return found, chosen
+def _choose(
+    resolved: Resolved, strata: Strata, sizes: Mapping[str, int], seed: int, *, groups: NDArray[np.str_] | None = None
+) -> Chosen:
+    """Split the images of "train", of which these are the strata."""
+    return splits.choose(*strata, resolved.arm.data.split, seed=seed, held_out="validation" in sizes, groups=groups)
 
 
 def unused(found: DataFiles) -> tuple[str, ...]:
@@ -201,17 +208,20 @@ def unused(found: DataFiles) -> tuple[str, ...]:
     return (f"{units.images(len(found.unused))} {lies} not used: {names}",)
 
 
-def absent(parts: Mapping[str, Labels], classes: tuple[str, ...]) -> tuple[str, ...]:
+def _counts(sizes: Mapping[str, int], chosen: Chosen, source: Literal["counted", "nominal"]) -> ImagesPlan:
+    """Images of each split after [data.split], from those before it."""
+    validation = sizes.get("validation", len(chosen.validation))
+    test = sizes.get("test", 0) if chosen.test is None else len(chosen.test)
+    return ImagesPlan(len(chosen.train), validation, test, source)
+
+
+def absent(kind: Targets, parts: Mapping[str, Rows], classes: tuple[str, ...]) -> tuple[str, ...]:
     """Say of which classes the held-out images have none, so that a metric of every class leaves these out."""
     lines = []
-    for part, labels in parts.items():
-        if len(labels) and labels.ndim == 1 and len(missing := np.setdiff1d(np.arange(len(classes)), labels)):
-            names = first_few(classes[label] for label in missing.tolist())
-            lines.append(f"{part}: there is no image of {names}; what is said of them means nothing")
+    for part, targets in parts.items():
+        strata, names = kind.strata(targets, classes)
+        missing = np.setdiff1d(np.arange(len(names)), strata).tolist()
+        if len(targets) and missing:
+            shown = first_few(names[stratum] for stratum in missing)
+            lines.append(f"{part}: there is no image of {shown}; what is said of them means nothing")
     return tuple(lines)
-
-
-def per_class(labels: Labels, classes: int) -> tuple[int, ...]:
-    """Count the images of every class."""
-    counts = labels.sum(0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
-    return tuple(counts.tolist())

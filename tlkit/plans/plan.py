@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from tlkit.errors import RunFolderError
-from tlkit.plugin import Convention, Task
+from tlkit.plugin import Convention
 from tlkit.recipe.maps import AUX, HEAD
 from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan
@@ -144,7 +144,6 @@ class DataFacts:
         images: Of each split, after [data.split].
         names: Of the classes; () where they are not known yet.
         per_class: Training images of each, after [data.split]; () likewise.
-        many: Whether an image may have any number of classes; None where that is not known yet.
         warnings: What a person should think twice about, in words: classes without a held-out image, files that are not used or
             cannot be read.
     """
@@ -153,7 +152,6 @@ class DataFacts:
     images: ImagesPlan
     names: tuple[str, ...] = ()
     per_class: tuple[int, ...] = ()
-    many: bool | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -215,7 +213,7 @@ class Plan:
         warnings: What a person should think twice about.
         choices: What was decided for the person.
         pools: The head reads pooled features, not the map.
-        task: What the answers mean.
+        task: Name of the kind of problem, in `tlkit.tasks`.
         positive: Of a binary head, the class that is 1.
         class_weights: What an image of each class counts in the loss; () for 1.
         learns: Whether parameters train step by step, or the head is fitted once on the embeddings, or nothing changes.
@@ -243,7 +241,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
     pools: bool = True
-    task: Task = "single_label"
+    task: str = "single_label"
     positive: int = 1
     class_weights: tuple[float, ...] = ()
     learns: Learns = "steps"
@@ -255,11 +253,6 @@ class Plan:
     def depth(self) -> int:
         """Stages of the backbone."""
         return sum(stage.name not in (HEAD, AUX) for stage in self.stages)
-
-    @property
-    def answers(self) -> int:
-        """Answers that an image asks for: one, or yes or no for each class."""
-        return self.classes if self.task == "multi_label" else 1
 
     @property
     def total(self) -> int:

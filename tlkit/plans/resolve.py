@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tlkit import tasks
 from tlkit.errors import Interim, RecipeError, TlkitError
 from tlkit.plans import preprocessing, solved_heads
 from tlkit.plans.plan import Learns
@@ -220,8 +221,7 @@ class _Resolver:
             self.problems += wrong
             backbone = backbone if wrong else backbone.until(arm.head.embed, pooled=arm.head.pooled)
             learns = "solved" if head.solve else "nothing" if _as_it_is(arm, backbone) else "steps"
-            if head.task == "multi_label" and arm.loss.class_weights is not None:
-                self.problems.append(_unweighed(arm.head.kind))
+            self.problems += _task_problems(arm, head)
             if learns == "solved":
                 self.problems += solved_heads.conflicts(arm)
             if learns != "steps":
@@ -310,11 +310,12 @@ def _with_usual_weights(arm: Arm, backbone: Backbone) -> Arm:
     return arm.model_copy(update={"backbone": arm.backbone.model_copy(update={"weights": usual})})
 
 
-def _unweighed(kind: str) -> TlkitError:
-    return TlkitError(
-        f"loss.class_weights: a {kind} head answers for every class by itself, and an image has no one class to be weighed by.",
-        "leave it out; precision and recall of every class are in evaluation.json",
-    )
+def _task_problems(arm: Arm, head: Head) -> list[TlkitError]:
+    """What the recipe says that the head's task cannot do."""
+    try:
+        return tasks.get(head.task).recipe_problems(arm)
+    except TlkitError as error:
+        return [TlkitError(f"head.kind: {arm.head.kind}: {error.problem}", *error.hints)]
 
 
 def weights_of_run(path: Path) -> Path:

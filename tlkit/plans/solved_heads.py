@@ -29,10 +29,6 @@ def problems(table: HeadTable, head: Head, backbone: Backbone, name: str) -> Ite
         )
     if head.maps and not table.pooled:
         yield TlkitError(f"head.pooled: is false, but a {table.kind} head reads the feature map itself.", "leave it out")
-    if table.positive is not None and head.task != "binary":
-        yield TlkitError(
-            f"head.positive: a {table.kind} head has a number for every class.", 'kind = "binary", or leave it out'
-        )
 
 
 def conflicts(arm: Arm) -> Iterator[TlkitError]:

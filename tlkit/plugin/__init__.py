@@ -7,7 +7,7 @@ from tlkit.plugin.backbone import AuxHead, Backbone
 from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
 from tlkit.plugin.family import Family
-from tlkit.plugin.head import Head, Solving, Task
+from tlkit.plugin.head import Head, Solving
 from tlkit.plugin.hold_out import hold_out
 from tlkit.plugin.images import DataFiles, Images, Split
 from tlkit.plugin.options import Options
@@ -31,7 +31,6 @@ __all__ = [
     "Options",
     "Solving",
     "Split",
-    "Task",
     "Weights",
     "call",
     "hold_out",

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import BaseModel
 
 from tlkit.errors import PluginError
 from tlkit.plugin.backbone import Backbone
 from tlkit.plugin.options import check_options
-
-# What an image's label is: one class; one of two classes, told by one number; or any number of classes.
-Task = Literal["single_label", "binary", "multi_label"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,11 @@ class Head:
             and labels (N,), `classes_`, and predict_proba or decision_function; of a search `best_estimator_` is kept, and
             `best_params_` and `best_score_` are told. "" for a trained one.
         options: The plugin's own options.
-        linear: Its own tensors are the weight and bias of one layer, so they can be exported under the backbone's classifier.
+        linear: Its own tensors are the weight and bias of one layer with an output for every class, so they can be exported under
+            the backbone's classifier.
         maps: It reads the feature map (N, features, h, w), not its mean.
-        task: What its answers mean.
+        task: The kind of problem, by its name in `tlkit.tasks`: "single_label", "binary", "multi_label". It determines the loss,
+            the metrics, the targets that it learns from, and how many outputs the head is asked for.
         trusted: Full names of classes that the estimator's file may hold beside scikit-learn's, "package.module.Class".
         summary: One line.
     """
@@ -58,7 +56,7 @@ class Head:
     maps: bool = False
     summary: str = ""
     solve: str = ""
-    task: Task = "single_label"
+    task: str = "single_label"
     trusted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,4 +72,4 @@ class Head:
 
     def fits(self, backbone: Backbone) -> bool:
         """Return whether it is the classifier that the backbone's library has, so that the library can load it."""
-        return self.linear and self.maps == backbone.maps and backbone.whole and self.task != "binary"
+        return self.linear and self.maps == backbone.maps and backbone.whole

@@ -1,10 +1,11 @@
-"""Labelled images as data: what a data set's plugin finds and hands over. Imports no torch."""
+"""Images and their targets as data: what a data set's plugin finds and hands over. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Split:
-    """The images of one split: either files or pixels, with labels.
+    """The images of one split: either files or pixels, with their targets.
 
     Attributes:
-        labels: (N,) int64, 0 <= label < number of classes; or, where an image has any number of classes, (N, classes) uint8,
-            1 for those that it has.
+        targets: What is to be learned, one row per image, as the head's task understands it: class labels (N,) int64, 0 <= label <
+            number of classes; or, where an image has any number of classes, (N, classes) uint8, 1 for those that it has.
         files: N image files, or empty.
         pixels: (N, H, W, 3) uint8 RGB, or None. A grey set may hand over a broadcast view (no copy, read-only).
         groups: (N,) names of what belongs together, patients for instance, or None: a split never parts them.
     """
 
-    labels: NDArray[np.int64] | NDArray[np.uint8]
+    targets: NDArray[Any]
     files: tuple[Path, ...] = ()
     pixels: NDArray[np.uint8] | None = None
     groups: NDArray[np.str_] | None = None

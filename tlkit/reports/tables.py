@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tlkit import units
+from tlkit import tasks, units
 from tlkit.plans.plan import Plan
 from tlkit.store.cache import Listed
 
@@ -74,20 +74,10 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     return Group(title, table, *(Text(line, style=style) for line, style in notes.items()))
 
 
-_METRICS = {
-    "balanced_accuracy": "balanced accuracy",
-    "top5": "top-5 accuracy",
-    "exact_match": "exact match",
-    "f1": "F1",
-    "auroc": "AUROC",
-}
-
-
 def _more(test: Mapping[str, Any]) -> str:
     """What the test images say beside accuracy and loss, in one line."""
-    parts = ("balanced_accuracy", "top5", "exact_match")  # parts of the images; the others are told as 0 to 1
-    shown = {name: _interval(test.get(name), percent=name in parts) for name in _METRICS}
-    return ", ".join(f"{_METRICS[name]} {text}" for name, text in shown.items() if text)
+    shown = {each.label: _interval(test.get(name), percent=each.percent) for name, each in tasks.metric_labels().items()}
+    return ", ".join(f"{label} {text}" for label, text in shown.items() if text)
 
 
 def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A finished run's network and its answers on images, with the run's own preprocessing."""
+"""A finished run's network and its predictions for images, with the run's own preprocessing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import network as networks
 from tlkit.network import weights
 from tlkit.network.network import Network
-from tlkit.plans import answers, resolve
+from tlkit.plans import resolve
 from tlkit.plugin import Convention
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
+from tlkit.tasks import named_classes
 from tlkit.units import Size
 
 
@@ -117,7 +118,7 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
         raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: {error}.") from error
     network = networks.build(
         built.backbone, built.head, classes=len(classes), backbone_options=built.backbone_options,
-        head_options=built.head_options, seed=0, image_size=size, positive=answers.positive(table.head, classes),
+        head_options=built.head_options, seed=0, image_size=size, positive=named_classes.positive(table.head, classes),
     )  # fmt: skip
     weights.load_whole_(network, folder / run_folder.WEIGHTS, backbone=built.backbone)
     if built.head.solve:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlkit import files, units
+from tlkit import files, tasks, units
 from tlkit.compiler import compiler, timing
 from tlkit.engine.fit import Fit
 from tlkit.engine.images import decode
@@ -29,7 +29,7 @@ from tlkit.plans import choices, dataset_facts
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import DataFiles, Images
+from tlkit.plugin import Images
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import FORMAT
 from tlkit.record.formats import Kept, Measurements
@@ -148,14 +148,14 @@ def prepare(
     sound = _sound(job, library, images, observer)
     plan = compiler.compile_plan(
         resolved,
-        _data_facts(images, sound, job.found),
+        _data_facts(job, images, sound),
         where=resolved.recipe,
         device=device,
         batch_size=kept.batch_size if kept else batch_size,
         folder=str(job.base),
     )
     train = TrainingPart(
-        sound.training.pictures, sound.training.indices, resolved.convention,
+        sound.training.pictures, sound.training.indices, resolved.convention, sound.training.task,
         augment=table.augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=plan.classes,
     )  # fmt: skip
     start = StartNetwork(
@@ -172,17 +172,17 @@ def prepare(
     return Prepared(job, plan, images, train, sound.evaluated, split, len(sound.lines), start)
 
 
-def _data_facts(images: Images, sound: _Sound, found: DataFiles) -> DataFacts:
-    labels = images.splits["train"].labels
-    mine = labels[sound.training.indices]
+def _data_facts(job: Job, images: Images, sound: _Sound) -> DataFacts:
+    kind = tasks.get(job.resolved.head.task).targets
+    mine = images.splits["train"].targets[sound.training.indices]
     held_out = {
-        name: part.pictures.split.labels[part.indices]
+        name: part.pictures.split.targets[part.indices]
         for name, part in sound.parts.items()
         if part is not None and name != "train"
     }
     return DataFacts(
-        len(images.classes), sound.counts, images.classes, dataset_facts.per_class(mine, len(images.classes)), labels.ndim == 2,
-        (*dataset_facts.absent(held_out, images.classes), *dataset_facts.unused(found)),
+        len(images.classes), sound.counts, images.classes, kind.count(mine, len(images.classes)),
+        (*dataset_facts.absent(kind, held_out, images.classes), *dataset_facts.unused(job.found)),
     )  # fmt: skip
 
 
@@ -216,6 +216,7 @@ class _Sound:
 def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _Sound:
     """Split a job's images, decode them, and leave out what cannot be."""
     resolved, table = job.resolved, job.resolved.arm.data
+    task = tasks.get(resolved.head.task)
     _, chosen = dataset_facts.facts(resolved, images, seed=job.seed)
     geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, table)
     lines: list[str] = []
@@ -224,7 +225,7 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
         pictures = library.pictures(split, shape)
         kept, skipped = data.decodable(pictures, indices, on_corrupt=table.on_corrupt, progress=observer.decoding)
         lines.extend(skipped)
-        return Part(pictures, kept, resolved.convention)
+        return Part(pictures, kept, resolved.convention, task)
 
     training = part("train", chosen.train, _training_geometry(resolved))
     _refuse_lost_class(images, chosen, training, lines)
@@ -232,17 +233,16 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
     also = {}
     for name, found in job.also.items():
         other = dataset_facts.other_images(resolved.also[name], found, images.classes, where=f"also.{name}")
-        labels = other.splits["test"].labels
-        if labels.ndim != images.splits["train"].labels.ndim:
-            raise DataError(
-                f"also.{name}: its images have one class each where others may have several, or the other way round."
-            )
-        pictures, every = library.other(other).pictures("test", geometry), np.arange(len(labels))
+        targets = other.splits["test"].targets
+        if not task.targets.holds(targets):
+            theirs = tasks.understanding(targets)[0].targets.words
+            raise DataError(f"also.{name}: has {theirs}; the images that are trained on have {task.targets.words}.")
+        pictures, every = library.other(other).pictures("test", geometry), np.arange(len(targets))
         kept, skipped = data.decodable(pictures, every, on_corrupt=table.on_corrupt, progress=observer.decoding)
         lines.extend(skipped)
         if not len(kept):
             raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
-        also[name] = Part(pictures, kept, resolved.convention)
+        also[name] = Part(pictures, kept, resolved.convention, task)
     evaluated = replace(evaluated, also=also)
     if lines:
         library.note(f"{units.images(len(lines))} cannot be decoded, and are left out; split.json names them")
@@ -302,14 +302,12 @@ def _facts(plan: Plan, weights_file: Path | None, data: str, device: torch.devic
 
 def _refuse_lost_class(images: Images, chosen: Chosen, training: Part, lines: Sequence[str]) -> None:
     """What cannot be decoded may be skipped, but not a whole class of the training images."""
-    labels = images.splits["train"].labels
-    if labels.ndim == 2:
-        return
-    lost = set(labels[chosen.train].tolist()) - set(labels[training.indices].tolist())
+    strata, names = training.task.targets.strata(images.splits["train"].targets, images.classes)
+    lost = np.setdiff1d(strata[chosen.train], strata[training.indices]).tolist()
     if lost:
-        names = ", ".join(images.classes[label] for label in sorted(lost))
+        shown = ", ".join(names[stratum] for stratum in lost)
         raise DataError(
-            f"data: no training image of class {names} can be decoded.", lines[0], "mend them, or take the class out"
+            f"data: no training image of class {shown} can be decoded.", lines[0], "mend them, or take the class out"
         )
 
 
@@ -352,11 +350,11 @@ def _no_head(value: str) -> TlkitError:
 def _evaluated(images: Images, chosen: Chosen, part: Callable[[str, Indices], Part]) -> Evaluated:
     held, test = None, None
     if "validation" in images.splits:
-        held = part("validation", np.arange(len(images.splits["validation"].labels)))
+        held = part("validation", np.arange(len(images.splits["validation"].targets)))
     elif len(chosen.validation):
         held = part("train", chosen.validation)
     if "test" in images.splits:
-        test = part("test", np.arange(len(images.splits["test"].labels)))
+        test = part("test", np.arange(len(images.splits["test"].targets)))
     elif chosen.test is not None and len(chosen.test):
         test = part("train", chosen.test)
     for name, each in (("validation", held), ("test", test)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from tlkit import plugin
+from tlkit import plugin, tasks
 from tlkit.errors import DataError, PluginError, first_few
 from tlkit.plugin import DataFiles, Dataset, Images, Split
 
@@ -27,21 +27,16 @@ def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> 
     for name, split in images.splits.items():
         _check_split(dataset.read, name, split)
         count = len(split.files) if split.pixels is None else len(split.pixels)
-        if count != len(split.labels) or count == 0:
+        if count != len(split.targets) or count == 0:
             raise DataError(
-                f"{found.root}: {name}: {count} images and {len(split.labels)} labels.", "as many of both, at least one"
+                f"{found.root}: {name}: {count} images and {len(split.targets)} targets.", "as many of both, at least one"
             )
-        if split.labels.ndim == 2:
-            _check_many(f"{found.root}: {name}", split, len(images.classes))
-            continue
-        wrong = split.labels[(split.labels < 0) | (split.labels >= len(images.classes))]
-        if len(wrong):
-            raise DataError(
-                f"{found.root}: {name}: label {wrong[0]} is out of range.",
-                f"labels of {len(images.classes)} classes are 0 to {len(images.classes) - 1}",
-            )
-    if len({split.labels.ndim for split in images.splits.values()}) > 1:
-        raise PluginError(f"{dataset.read}: labels of one split are (N,), of another (N, classes).")
+        wrong = tasks.understanding(split.targets)[0].targets.problem(split.targets, len(images.classes))
+        if wrong:
+            raise DataError(f"{found.root}: {name}: {wrong[0]}.", *wrong[1:])
+    arrays = dict.fromkeys(tasks.understanding(split.targets)[0].targets.array for split in images.splits.values())
+    if len(arrays) > 1:
+        raise PluginError(f"{dataset.read}: targets of one split are {', of another '.join(arrays)}.")
     return images
 
 
@@ -51,24 +46,17 @@ def refuse_unlearnable(images: Images, where: str) -> None:
     Raises:
         DataError: names each, up to five.
     """
-    if images.splits["train"].labels.ndim == 2:
-        return
-    learned = set(np.unique(images.splits["train"].labels).tolist())
+    strata_of = tasks.understanding(images.splits["train"].targets)[0].targets.strata
+    learned = strata_of(images.splits["train"].targets, images.classes)[0]
     for name, split in images.splits.items():
-        absent = sorted(set(np.unique(split.labels).tolist()) - learned)
+        strata, names = strata_of(split.targets, images.classes)
+        absent = np.setdiff1d(strata, learned).tolist()
         if absent:
-            shown = first_few(images.classes[label] for label in absent)
+            shown = first_few(names[stratum] for stratum in absent)
             raise DataError(
                 f"{where}: {name} has images of class {shown}, of which there is no training image.",
                 "add training images of it, take its images away, or split all images anew: data.split.fractions",
             )
-
-
-def _check_many(where: str, split: Split, classes: int) -> None:
-    if split.labels.shape[1] != classes:
-        raise DataError(f"{where}: labels are of {split.labels.shape[1]} classes, and there are {classes}.")
-    if split.labels.max() > 1:
-        raise DataError(f"{where}: a label is {split.labels.max()}.", "1 for a class that an image has, else 0")
 
 
 def _check_classes(read: str, classes: object) -> None:
@@ -83,15 +71,15 @@ def _check_split(read: str, name: object, split: object) -> None:
         raise PluginError(f'{read}: has a split "{name}".', "train, validation, test")
     if not isinstance(split, Split):
         raise PluginError(f"{read}: {name} is a {type(split).__name__}.", "a tlkit.plugin.Split")
-    labels, pixels = split.labels, split.pixels
-    kinds = {1: np.int64, 2: np.uint8}
-    if not isinstance(labels, np.ndarray) or labels.dtype != kinds.get(labels.ndim):
-        raise PluginError(f"{read}: {name}: labels are {_kind(labels)}.", "an array (N,) int64, or (N, classes) uint8")
+    targets, pixels = split.targets, split.pixels
+    if not tasks.understanding(targets):
+        arrays = dict.fromkeys(task.targets.array for task in tasks.KINDS.values())
+        raise PluginError(f"{read}: {name}: targets are {_kind(targets)}.", f"an array {', or '.join(arrays)}")
     if pixels is not None and not (
         isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3
     ):
         raise PluginError(f"{read}: {name}: pixels are {_kind(pixels)}.", "an array (N, H, W, 3) uint8, or None")
-    if split.groups is not None and (not isinstance(split.groups, np.ndarray) or split.groups.shape != labels.shape[:1]):
+    if split.groups is not None and (not isinstance(split.groups, np.ndarray) or split.groups.shape != targets.shape[:1]):
         raise PluginError(f"{read}: {name}: groups are {_kind(split.groups)}.", "an array (N,) of names, or None")
     if not isinstance(split.files, tuple) or not all(isinstance(file, Path) for file in split.files):
         raise PluginError(f"{read}: {name}: files are not a tuple of pathlib.Path.")

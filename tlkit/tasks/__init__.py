@@ -1,4 +1,10 @@
 """One file per kind of problem: what a target is, the loss, which predictions are correct, and the metrics.
 
-Nothing outside asks which task it is. torch is imported inside functions only.
+Nothing outside this package asks which task it is: a head names its task, and `tasks.get(name)` finds it. torch is imported
+inside functions only.
 """
+
+from tlkit.tasks.kinds import KINDS, get, metric_labels, understanding
+from tlkit.tasks.task import Metric, Predictions, Targets, Task
+
+__all__ = ["KINDS", "Metric", "Predictions", "Targets", "Task", "get", "metric_labels", "understanding"]

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from tlkit.engine.augment.draws import Draw, Draws, Positions, Uniform
 from tlkit.recipe.augmentations import Augmentation, Cutmix, Mixup
+from tlkit.tasks import Targets
 from tlkit.units import Size
 
 
@@ -89,18 +89,17 @@ def mix(x: Tensor, partners: Tensor, mixing: Mixing) -> Tensor:
     return torch.where(inside, partners, (x * own).add_(partners * (1 - own)))
 
 
-def targets(labels: Tensor, partner_labels: Tensor, mixing: Mixing, classes: int) -> Tensor:
-    """Return (n, classes) float32; each row's sum is 1 where an image has one class.
+def mix_targets(own: Tensor, partners: Tensor, mixing: Mixing, classes: int, *, kind: Targets) -> Tensor:
+    """Mix the targets of images with those of their partners, in the shares of `mixing`.
 
     Args:
-        labels: (n,) int64, or 0 and 1 for every class (n, classes) float32.
-        partner_labels: The same of `mixing.partners`.
+        own: (n, ...), as `Targets.batch` gives them.
+        partners: The same of `mixing.partners`.
         mixing: Of these images.
-        classes: How many there are.
+        classes: Number of classes.
+        kind: What the targets are.
     """
-    own, other = (each if each.ndim == 2 else functional.one_hot(each, classes).float() for each in (labels, partner_labels))
-    share = _column(mixing.shares, own)
-    return (own * share).add_(other * (1 - share))
+    return kind.mix(own, partners, torch.from_numpy(mixing.shares.astype(np.float32)).to(own.device), classes)
 
 
 def _column(shares: Uniform, like: Tensor) -> Tensor:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from tlkit.engine.augment.augment import augment
-from tlkit.engine.augment.mix import Mixing, mix, mixing, targets
+from tlkit.engine.augment.mix import Mixing, mix, mix_targets, mixing
 from tlkit.engine.images.decode import Geometry
 from tlkit.engine.images.pictures import Indices, Note, Pictures, Progress
 from tlkit.errors import DataError
 from tlkit.plugin import Convention, Images
 from tlkit.recipe.augmentations import Augmentation
+from tlkit.tasks import Task
+from tlkit.tasks.single_label import SINGLE_LABEL
 from tlkit.units import Size
 
 ALSO = "also."  # before the name of another data set's images
@@ -31,20 +33,21 @@ class Part:
         pictures: The split.
         indices: Positions of the images in it, ascending.
         convention: How pixels are handed to the network.
+        task: Understands their targets.
     """
 
     pictures: Pictures
     indices: Indices
     convention: Convention
+    task: Task = SINGLE_LABEL
 
     def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
         """Return (n, 3, H, W) float32, the same in every epoch."""
         return normalise(self.pictures.get(chosen, device), self.convention)
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
-        """Return labels (n,) int64; where an image has any number of classes, 0 or 1 for each (n, classes) float32."""
-        labels = torch.from_numpy(self.pictures.split.labels[chosen])
-        return (labels.float() if labels.ndim == 2 else labels).to(device)
+        """Return the targets (n, ...) as the task's loss takes them."""
+        return self.task.targets.batch(self.pictures.split.targets[chosen]).to(device)
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,12 @@ class TrainingPart(Part):
         return mix(x, self._augmented(mixing.partners, drawn, device), mixing)
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
-        """Return labels as `Part` does; with mixup or cutmix, the shares of every class (n, classes) float32."""
-        labels = super().targets(chosen, epoch, device)
+        """Return targets as `Part` does; with mixup or cutmix, soft ones of both images."""
+        own = super().targets(chosen, epoch, device)
         mixing = self._mixing(chosen, self.draw_of(epoch))
         if mixing is None:
-            return labels
-        return targets(labels, super().targets(mixing.partners, epoch, device), mixing, self.classes)
+            return own
+        return mix_targets(own, super().targets(mixing.partners, epoch, device), mixing, self.classes, kind=self.task.targets)
 
     def draw_of(self, epoch: int) -> int:
         """Return which draws an epoch, from 0, uses: its own, or one of the fixed views."""

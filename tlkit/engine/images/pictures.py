@@ -53,13 +53,13 @@ class Pictures:
         self.split = split
         self.geometry = geometry
         self.note, self.keep, self.verify = note, keep, verify
-        self._decodable = np.zeros(len(split.labels), dtype=bool)
-        self._keys = np.zeros((len(split.labels), segments.KEY), dtype=np.uint8)
-        self._keyed = np.zeros(len(split.labels), dtype=bool)
-        self._row = np.full(len(split.labels), -1, dtype=np.int64)  # in _stored; -1 where the store has it not
+        self._decodable = np.zeros(len(split.targets), dtype=bool)
+        self._keys = np.zeros((len(split.targets), segments.KEY), dtype=np.uint8)
+        self._keyed = np.zeros(len(split.targets), dtype=bool)
+        self._row = np.full(len(split.targets), -1, dtype=np.int64)  # in _stored; -1 where the store has it not
         self._stored: Located | None = None
         self._resident: tuple[torch.device, Tensor] | None = None  # a device as it was named, "cuda", and pictures there
-        self._place = np.full(len(split.labels), -1, dtype=np.int64)  # in _resident; -1 where it is not there
+        self._place = np.full(len(split.targets), -1, dtype=np.int64)  # in _resident; -1 where it is not there
 
     def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
         """Decode every image that was not yet, in parallel; return those that cannot be."""

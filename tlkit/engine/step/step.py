@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tlkit import tasks
 from tlkit.engine.formats import LAYOUTS
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
-from tlkit.tasks import objective
 from tlkit.tasks.objective import Objective
 
 Batch = tuple[Tensor, Tensor]
@@ -32,7 +32,8 @@ class Sums:
     Attributes:
         loss: Of every image, without the auxiliary classifiers'.
         aside: The auxiliary classifiers' losses together, without their weights; None where none runs.
-        correct: Right answers, `Plan.answers` of each image at most; of soft targets the largest is right.
+        correct: Correct predictions; with soft targets the class with the largest share is the correct one.
+        predictions: How many there are: one per image, or one for each of its classes, as the task counts them.
         bad: The first batch whose loss is not a number, from 0; -1 for none.
         norms: Where there is one, the norm of its step's gradients before they were clipped, by group that trains.
     """
@@ -40,6 +41,7 @@ class Sums:
     loss: float
     aside: float | None
     correct: int
+    predictions: int
     bad: int
     norms: Mapping[str, float]
 
@@ -49,7 +51,7 @@ class Step:
 
     A batch is the input of the phase's trained suffix and its targets: pictures (N, 3, H, W) float32 where no stage is fixed,
     else the feature map that the fixed prefix gives, float32 or bfloat16, or pooled features (N, F) float32 where all are; and
-    labels (N,) int64, or soft targets or those of a multi-label task (N, classes) float32.
+    targets (N, ...) as the plan's task understands them, or soft ones.
 
     Args:
         network: Changed by every call; put into the plan's memory format here.
@@ -69,8 +71,9 @@ class Step:
         network.to(memory_format=self._layout)
         self.optimizer = optimizers.build_optimizer(network, plan, device)
         self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        self._task = tasks.get(plan.task)
         self._objective = Objective(
-            plan.task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device
+            self._task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device
         )
         decay = plan.tables.optimizer.ema
         self.average = None if decay is None else Average(network, plan, decay)
@@ -78,6 +81,7 @@ class Step:
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._aside = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._predictions = torch.zeros((), dtype=torch.int64, device=device)
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         self._bad = torch.full((), -1, dtype=torch.int64, device=device)
         self._norms = torch.zeros(len(self.rates), dtype=torch.float32, device=device)
@@ -96,7 +100,7 @@ class Step:
             number = {id(parameter): index for index, group in groups for parameter in group["params"]}
             self._members = [(number[id(p)], p) for p in self.network.parameters() if p.requires_grad]
             self.network.zero_grad(set_to_none=True)
-        for total in (self._loss, self._aside, self._correct, self._count, self._norms):
+        for total in (self._loss, self._aside, self._correct, self._predictions, self._count, self._norms):
             total.zero_()
         self._bad.fill_(-1)
 
@@ -111,7 +115,7 @@ class Step:
         known = self._bad >= 0
         images = sum(len(targets) for _, targets in batches)
         for x, targets in batches:
-            logits, aside = self._answers(x)
+            logits, aside = self._forward_with_aux(x)
             loss = total = self._objective(logits, targets)
             for name, other in aside.items():
                 beside = self._objective(other, targets)
@@ -146,7 +150,8 @@ class Step:
         groups = sorted({index for index, _ in self._members}) if bad >= 0 else ()
         norms, names = self._norms.tolist(), list(self.rates)
         aside = float(self._aside) if self._taps else None
-        return Sums(float(self._loss), aside, int(self._correct), bad, {names[index]: norms[index] for index in groups})
+        counts = int(self._correct), int(self._predictions)
+        return Sums(float(self._loss), aside, *counts, bad, {names[index]: norms[index] for index in groups})
 
     def without_gradient(self) -> list[str]:
         """Return the names of parameters that train in this phase and have no gradient after its last step."""
@@ -183,10 +188,10 @@ class Step:
     def _taps(self) -> Mapping[str, float]:
         return {} if self._phase is None else self._phase.aux_heads
 
-    def _answers(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
         with self._autocast():
-            logits, aside = self.network.answers(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
+            logits, aside = self.network.forward_with_aux(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
         return logits.float(), {name: other.float() for name, other in aside.items()}
 
     def _laid_out(self, x: Tensor) -> Tensor:
@@ -204,7 +209,9 @@ class Step:
 
     def _add_(self, loss: Tensor, total: Tensor, logits: Tensor, targets: Tensor) -> None:
         self._loss.add_(loss, alpha=len(targets))  # in float64
-        self._correct += objective.right(logits, targets, self.plan.task)
+        correct, predictions = self._task.correct(logits, targets)
+        self._correct += correct
+        self._predictions += predictions
         settled = torch.isfinite(total) | (self._bad >= 0)
         self._bad.copy_(torch.where(settled, self._bad, self._count))
         self._count += 1

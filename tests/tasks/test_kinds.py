@@ -1,0 +1,72 @@
+"""Tasks are found by name, and nobody else asks which one it is."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from tlkit import tasks
+from tlkit.errors import TlkitError
+from tlkit.plugin import Head
+
+OTHERS = [path for path in sorted((ROOT / "tlkit").rglob("*.py")) if path.parent.name != "tasks"]
+# A head's task where its maker names none: in the plugin contract, and in the plan that copies it.
+DEFAULTS = {("plugin/head.py", "single_label"), ("plans/plan.py", "single_label")}
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: str(path.relative_to(ROOT / "tlkit")))
+def test_nothing_outside_asks_which_task_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    where = str(path.relative_to(ROOT / "tlkit"))
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} & set(tasks.KINDS)
+    if where != "recipe/defaults.py":  # a table of heads, one of which has the name of its task
+        assert {(where, name) for name in named} <= DEFAULTS
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            asked = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+            assert not asked & {"task", "targets"} or not any(isinstance(each, ast.Constant) for each in ast.walk(node))
+
+
+def test_an_unknown_task_is_a_message_with_the_nearest_name() -> None:
+    with pytest.raises(TlkitError) as error:
+        tasks.get("multilabel")
+    assert error.value.problem == 'there is no task "multilabel".'
+    assert 'did you mean "multi_label"?' in error.value.hints
+    assert tasks.get(Head.task) is tasks.KINDS["single_label"]
+
+
+def test_targets_say_which_tasks_can_learn_from_them() -> None:
+    def names(targets: object) -> list[str]:
+        return [task.name for task in tasks.understanding(targets)]
+
+    assert names(np.zeros(3, np.int64)) == ["single_label", "binary"]
+    assert names(np.zeros((3, 2), np.uint8)) == ["multi_label"]
+    for other in (np.zeros(3, np.int32), np.zeros((3, 2), np.int64), np.zeros((3, 4, 4), np.uint8), [0, 1], None):
+        assert names(other) == []
+
+
+@pytest.mark.parametrize("name", list(tasks.KINDS))
+def test_targets_go_through_mixing_and_the_loss(name: str) -> None:
+    task, classes = tasks.get(name), 2
+    own = task.targets.example((6, classes))
+    other = own.roll(1, 0)
+    logits = torch.randn(6, classes)
+    assert torch.isfinite(task.loss(logits, own, 0.1, None))
+    assert float(task.loss(logits, own, 0.0, None)) == pytest.approx(float(task.losses(logits, own).mean()), rel=1e-6)
+    soft = task.targets.mix(own, other, torch.full((6,), 0.75), classes)
+    assert soft.shape == (6, classes)
+    assert sorted(soft.unique().tolist()) == [0.25, 0.75]
+    assert task.correct(logits, own) == task.correct(logits, soft)
+
+
+@pytest.mark.parametrize("name", list(tasks.KINDS))
+def test_every_function_of_a_task_says_what_it_does(name: str) -> None:
+    task = tasks.get(name)
+    for owner in (task, task.targets):
+        for field, value in vars(owner).items():
+            if inspect.isfunction(value) and value.__name__ != "<lambda>":
+                assert value.__doc__, field

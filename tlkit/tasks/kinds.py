@@ -1,0 +1,33 @@
+"""The tasks that there are, by name and by the targets that they understand."""
+
+from __future__ import annotations
+
+from tlkit.errors import TlkitError, nearest
+from tlkit.tasks.binary import BINARY
+from tlkit.tasks.multi_label import MULTI_LABEL
+from tlkit.tasks.single_label import SINGLE_LABEL
+from tlkit.tasks.task import Metric, Task
+
+KINDS: dict[str, Task] = {task.name: task for task in (SINGLE_LABEL, BINARY, MULTI_LABEL)}
+
+
+def get(name: str) -> Task:
+    """Return the task of a name.
+
+    Raises:
+        TlkitError: there is none.
+    """
+    if name not in KINDS:
+        raise TlkitError(f'there is no task "{name}".', f"tasks: {', '.join(KINDS)}", nearest(name, KINDS))
+    return KINDS[name]
+
+
+def understanding(targets: object) -> list[Task]:
+    """Return the tasks that can learn from such targets, the most general first; empty where none can."""
+    return [task for task in KINDS.values() if task.targets.holds(targets)]
+
+
+def metric_labels() -> dict[str, Metric]:
+    """Return how the metrics of all tasks are shown, those in percent first."""
+    every = {name: metric for task in KINDS.values() for name, metric in task.metrics.items()}
+    return dict(sorted(every.items(), key=lambda item: not item[1].percent))

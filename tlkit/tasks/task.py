@@ -1,0 +1,163 @@
+"""A task as data: the functions that differ between kinds of problem. Imports no torch.
+
+The rule: targets and logits have one row per image, and only the functions here know what a row holds. So a new kind of problem
+(masks, boxes, numbers) is a new `Task` value in a file of its own, and the engine stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit.errors import TlkitError
+from tlkit.recipe.recipe import Arm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Rows = NDArray[Any]  # targets of images as a data set hands them over, one row per image
+Strata = tuple[NDArray[np.int64], Sequence[str]]  # (N,) the stratum of every image, and the names of the strata
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the targets of a split are; tasks may share one.
+
+    Attributes:
+        words: What an image has, as a message says it: "one class per image".
+        array: The array that a data set hands over, as a message says it: "(N,) int64".
+        holds: (array) -> whether it is such an array, by dtype and dimensions.
+        problem: (targets, number of classes) -> the problem and a hint where a value is out of range; () where none is.
+        strata: (targets, class names) -> the stratum of every image. Splits take the same part of every stratum, and a stratum
+            without training images cannot be learned.
+        count: (targets, number of classes) -> images of every class.
+        renumber: (targets, numbers, number of classes) -> the targets where class i has the number numbers[i] among that many.
+        batch: (targets) -> tensor (n, ...) as the loss takes them.
+        mix: (own, other, shares, number of classes) -> soft targets of images mixed with others, from two results of `batch`; the
+            shares (n,) float32 are the part that stays the image's own.
+        example: (shape of logits (n, classes, ...)) -> tensor (n, ...) of possible targets, to measure a training step.
+    """
+
+    words: str
+    array: str
+    holds: Callable[[object], bool]
+    problem: Callable[[Rows, int], tuple[str, ...]]
+    strata: Callable[[Rows, Sequence[str]], Strata]
+    count: Callable[[Rows, int], tuple[int, ...]]
+    renumber: Callable[[Rows, Sequence[int], int], Rows]
+    batch: Callable[[Rows], Tensor]
+    mix: Callable[[Tensor, Tensor, Tensor, int], Tensor]
+    example: Callable[[Sequence[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown.
+
+    Attributes:
+        label: In tables: "balanced accuracy".
+        percent: It is a part of the images, shown in percent; else a number from 0 to 1.
+    """
+
+    label: str
+    percent: bool = False
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A network's predictions for the images of a split.
+
+    Attributes:
+        logits: (N, classes, ...) float32.
+        targets: (N, ...) as `Targets.batch` gives them.
+        task: What they mean.
+        positive: Of a binary task, the class that is 1.
+        logarithms: The logits are logarithms of probabilities already.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    task: Task
+    positive: int = 1
+    logarithms: bool = False
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.logits.shape[1]
+
+    @property
+    def chosen(self) -> Tensor:
+        """What the network chooses: see `Task.chosen`."""
+        return self.task.chosen(self.logits)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of every class (N, classes, ...) float64, because float32 rounds many sure predictions to the same 1.0.
+
+        Logarithms of probabilities, which solved heads give, are not normalised again: equal ones would then differ in their
+        last bits, and a ranking would see an order where there is none.
+        """
+        if self.logarithms:
+            return self.logits.double().exp()
+        return self.task.probabilities(self.logits.double())
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of problem.
+
+    `logits` are (n, classes, ...) float32, of a head whose output went through `expand`; `targets` are (n, ...), from
+    `Targets.batch`, or soft ones from `Targets.mix`. No function of the training step (loss, correct) may ask the device for a
+    number, or the step cannot be captured as a graph.
+
+    Attributes:
+        name: By which heads, plans and run folders name it.
+        head: A head of this task, for hints.
+        targets: What it learns from.
+        outputs: (number of classes) -> the outputs that a head is asked for.
+        expand: (head's output, positive class) -> logits with a column for every class.
+        loss: (logits, targets, label smoothing, weights of the classes (classes,) or None) -> mean over the images (0-d).
+        losses: (logits, targets) -> loss of each image (n,), neither smoothed nor weighted.
+        correct: (logits, targets) -> how many predictions are correct (0-d int64), and out of how many: a number where that
+            depends on the shape alone, else a tensor (0-d int64).
+        probabilities: (logits) -> probability of each class (n, classes, ...).
+        chosen: (logits) -> what is predicted (n, ...).
+        scores: (predictions) -> the metrics beside loss and accuracy; None for one that these images do not define.
+        details: (predictions, class names) -> what evaluation.json says of every class.
+        metrics: How each of `scores` is shown.
+        recipe_problems: (arm) -> what the recipe says that this task cannot do, whatever the images are.
+        data_problems: (arm, number of classes, class names or ()) -> what the recipe says that does not fit the classes.
+        choices: (arm, class names) -> what the task decides for the person: (what, value, reason).
+    """
+
+    name: str
+    head: str
+    targets: Targets
+    outputs: Callable[[int], int]
+    expand: Callable[[Tensor, int], Tensor]
+    loss: Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
+    losses: Callable[[Tensor, Tensor], Tensor]
+    correct: Callable[[Tensor, Tensor], tuple[Tensor, int | Tensor]]
+    probabilities: Callable[[Tensor], Tensor]
+    chosen: Callable[[Tensor], Tensor]
+    scores: Callable[[Predictions], Mapping[str, float | None]]
+    details: Callable[[Predictions, Sequence[str]], dict[str, Any]]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    recipe_problems: Callable[[Arm], list[TlkitError]] = lambda arm: []
+    data_problems: Callable[[Arm, int, Sequence[str]], list[TlkitError]] = lambda arm, classes, names: []
+    choices: Callable[[Arm, Sequence[str]], list[tuple[str, str, str]]] = lambda arm, names: []
+
+
+def same_outputs(classes: int) -> int:
+    """Return one output for every class: `Task.outputs` of most tasks."""
+    return classes
+
+
+def same_logits(logits: Tensor, positive: int) -> Tensor:
+    """Return a head's output as it is: `Task.expand` of most tasks."""
+    return logits
