@@ -63,6 +63,12 @@ def test_module_imports_only_from_its_own_room_and_those_before_it(path: Path) -
     assert {room for room in rooms if ORDER.index(room) > mine} == set()
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) in ("engine", "compiler")], ids=name_of)
+def test_engine_is_given_what_it_needs(path: Path) -> None:
+    """It looks up no plugin, reads no recipe and knows no run folder: whoever calls it passes what it needs."""
+    assert not imported_of_ours(path) & {"plugin.registry", "recipe.parsing", "record.run_folder"}
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     names = {name_of(path) for path in MODULES}
     graph = {name_of(path): imported_of_ours(path) & names - {name_of(path)} for path in MODULES}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-from tlkit.engine.fit import Fit
 from tlkit.engine.images.parts import Library
-from tlkit.engine.solver import Solve
+from tlkit.engine.learner import Learner
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import dataset_facts, jobs, resolve
@@ -24,7 +23,7 @@ CPU = torch.device("cpu")
 class Training:
     prepared: Prepared
     network: Network
-    fit: Fit | Solve
+    fit: Learner
 
     @property
     def plan(self) -> Plan:

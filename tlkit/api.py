@@ -142,7 +142,7 @@ def plan(
             resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
         )
         content = jobs.known_content(resolved, places)
-        known = preparation.remembered(made, jobs.local_weights(resolved, places), data=content, device=where)
+        known = preparation.remembered(made, resolved, jobs.local_weights(resolved, places), data=content, device=where)
         plans[name] = choices.decide(made, known, room=max(cache.room() - preparation.pictures_bytes(resolved, made.images), 0))
     return plans
 

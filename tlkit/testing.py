@@ -158,9 +158,10 @@ def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
         raise PluginError(f"{head.solve}: is right for {right:.0%} of the easy embeddings that it was fitted to.")
     yield f"is right for {right:.0%} of them"
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / run_folder.SOLVED).write_bytes(estimators.to_bytes(fitted))
+        path = Path(folder) / run_folder.SOLVED
+        path.write_bytes(estimators.to_bytes(fitted))
         try:
-            again = estimators.load(Path(folder), head, _CLASSES)
+            again = estimators.load(path, head, _CLASSES)
         except RunFolderError as error:
             raise PluginError(f"{head.solve}: cannot be read again: {error.problem}", *error.hints) from error
     if not torch.equal(again(features), logits):

@@ -469,7 +469,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ComputeFormat, ...]]:
             seen.append((plan.compute_format, *(phase.fixed.compute_format for phase in plan.phases if phase.fixed)))
             super().__init__(plan, *rest, **more)
 
-    monkeypatch.setattr("tlkit.engine.solver.Fit", Spied)
+    monkeypatch.setattr("tlkit.engine.learner.Fit", Spied)
     return seen
 
 

@@ -43,7 +43,7 @@ class Scripted(Fit):
 def scripted(recipe: Path, script: list[tuple[float, float]], *settings: str) -> Scripted:
     mine = training(recipe, f"schedule.epochs={len(script)}", "freeze={backbone=true}", *settings)
     fit = Scripted(
-        mine.plan, mine.network, mine.prepared.train, mine.prepared.evaluated,
+        mine.plan, mine.network, mine.prepared.job.resolved.network_plugins, mine.prepared.train, mine.prepared.evaluated,
         device=CPU, observer=Observer(), watch=lambda: None,
     )  # fmt: skip
     fit.script = script
@@ -168,7 +168,7 @@ def test_a_last_batch_of_one_image_is_left_out(toy_recipe: Path) -> None:
 
     mine = training(toy_recipe, *settings, "data.options.train=81")
     fit = Fit(
-        mine.plan, mine.network, mine.prepared.train, mine.prepared.evaluated,
+        mine.plan, mine.network, mine.prepared.job.resolved.network_plugins, mine.prepared.train, mine.prepared.evaluated,
         device=CPU, observer=Counting(), watch=lambda: None,
     )  # fmt: skip
     used = spied(mine)

@@ -171,7 +171,7 @@ def test_a_lost_or_strange_head_is_found(run: Cli, toy_recipe: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:200])
     with pytest.raises(RunFolderError, match="cannot be read"):
-        estimators.load(folder, registry.get(Head, "knn"), 4)
+        estimators.load(path, registry.get(Head, "knn"), 4)
     path.write_bytes(whole)
     with zipfile.ZipFile(path) as archive:
         schema = json.loads(archive.read("schema.json"))
@@ -179,7 +179,7 @@ def test_a_lost_or_strange_head_is_found(run: Cli, toy_recipe: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("schema.json", json.dumps(schema))
     with pytest.raises(RunFolderError):
-        estimators.load(folder, registry.get(Head, "knn"), 4)
+        estimators.load(path, registry.get(Head, "knn"), 4)
     path.unlink()
     code, _, error = run("predict", folder, "x.png")
     assert code == 1

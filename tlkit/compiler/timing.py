@@ -24,7 +24,6 @@ from tlkit.network import network as networks
 from tlkit.network.network import Network
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
-from tlkit.plugin import Backbone, registry
 from tlkit.recipe.maps import HEAD
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, Measurements, PrefixPlan, Timing
 
@@ -58,11 +57,12 @@ def _work(plan: Plan) -> float:
     return float(len(COMPUTE_FORMATS) * _CALLS * (prefixes + trained))
 
 
-def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[str, object]:
+def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device) -> dict[str, object]:
     """Return what measurements of a plan depend on.
 
     Args:
         plan: Of the run.
+        build: "module:function" that builds the backbone; its code counts.
         weights: Digest of the weights that it begins from; "none" for random ones.
         data: Digest of its images' content: how far a form is from float32 depends on them.
         device: That it runs on.
@@ -81,7 +81,7 @@ def key(plan: Plan, *, weights: str, data: str, device: torch.device) -> dict[st
         "optimizer": tables.optimizer.name,
         "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
         "trained": last.trained,
-        "plugin": row_keys.plugin(registry.get(Backbone, tables.backbone.name).build),
+        "plugin": row_keys.plugin(build),
         "code": row_keys.code(
             "tlkit.network", "tlkit.compiler.timing", "tlkit.engine.formats", "tlkit.engine.prefix", "tlkit.engine.step"
         ),

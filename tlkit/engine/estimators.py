@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tlkit import plugin
 from tlkit.errors import PluginError, RunFolderError, reason
 from tlkit.plugin import Head, Solving
-from tlkit.record import run_folder
 
 _LEAST = 1e-7  # a probability of 0 is taken for this one: else one wrong answer that is sure makes the mean loss endless
 # Classes that scikit-learn's own estimators hold and skops does not trust by itself.
@@ -122,11 +121,11 @@ def to_bytes(solved: Solved) -> bytes:
     return data
 
 
-def load(folder: Path, head: Head, classes: int) -> Solved:
+def load(path: Path, head: Head, classes: int) -> Solved:
     """Read a run's solved head.
 
     Args:
-        folder: Of the run.
+        path: Of the file.
         head: The plugin.
         classes: Of the run.
 
@@ -135,7 +134,6 @@ def load(folder: Path, head: Head, classes: int) -> Solved:
     """
     import skops.io
 
-    path = folder / run_folder.SOLVED
     try:
         unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in {*TRUSTED, *head.trusted}]
         if unknown:
@@ -145,7 +143,7 @@ def load(folder: Path, head: Head, classes: int) -> Solved:
             )
         return Solved(skops.io.load(path, trusted=[*TRUSTED, *head.trusted]), classes)
     except FileNotFoundError:
-        raise RunFolderError(f"{folder}: this run has no {path.name}.", "apply its recipe again") from None
+        raise RunFolderError(f"{path.parent}: this run has no {path.name}.", "apply its recipe again") from None
     except RunFolderError:
         raise
     except Exception as error:  # of a damaged file skops raises whatever the zip or the schema does

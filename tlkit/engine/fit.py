@@ -22,6 +22,7 @@ from tlkit.engine.step.step import Step, Sums
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
+from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import PhasePlan, Plan, batches_per_epoch
 from tlkit.plans.schedule import factor
 from tlkit.tasks import Predictions, metrics
@@ -53,6 +54,7 @@ class Fit:
     Args:
         plan: What it does, exactly.
         network: On the device, weights loaded.
+        plugins: That the network was built from.
         train: Training images.
         evaluated: Validation and test images.
         device: That the network is on.
@@ -65,6 +67,7 @@ class Fit:
         self,
         plan: Plan,
         network: Network,
+        plugins: NetworkPlugins,
         train: TrainingPart,
         evaluated: Evaluated,
         *,
@@ -76,6 +79,7 @@ class Fit:
         self.plan = plan
         self.network = network
         self.progress = Progress()
+        self._plugins = plugins
         self._train = train
         self._evaluated = evaluated
         self._device = device
@@ -200,7 +204,7 @@ class Fit:
         if self._feed is None or self._feed[0] != phase:
             self._feed = None  # the old one's memory goes before the new one takes its own
             feed = Feed(
-                self.network, self.plan, phase, self._train, self._evaluated,
+                self.network, self._plugins.backbone, self.plan, phase, self._train, self._evaluated,
                 device=self._device, observer=self._observer, watch=self._watch,
             )  # fmt: skip
             self._feed = phase, feed

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from tlkit.engine.estimators import Solved, fit
 from tlkit.engine.evaluate import evaluate
-from tlkit.engine.fit import Fit, Progress
+from tlkit.engine.fit import Progress
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.errors import DataError, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
+from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Plan
-from tlkit.plugin import Head, Solving, registry
-from tlkit.recipe import parsing
+from tlkit.plugin import Solving
 from tlkit.tasks import Predictions, metrics
 
 
@@ -35,6 +35,7 @@ class Solve:
     Args:
         plan: What it does, exactly.
         network: On the device, weights loaded; a head that is to be solved is replaced.
+        plugins: That the network was built from, and the head that is fitted.
         train: Training images.
         evaluated: Validation and test images.
         device: That the network is on.
@@ -43,13 +44,14 @@ class Solve:
     """
 
     def __init__(
-        self, plan: Plan, network: Network, train: TrainingPart, evaluated: Evaluated, *,
+        self, plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
         device: torch.device, observer: Observer, watch: Callable[[], None],
     ) -> None:  # fmt: skip
         self.plan = plan
         self.network = network
         self.progress = Progress()
         self.warnings: tuple[str, ...] = ()
+        self._plugins = plugins
         self._train = train
         self._evaluated = evaluated
         self._device = device
@@ -76,7 +78,7 @@ class Solve:
             return
         began = time.perf_counter()
         feed = Feed(
-            self.network, self.plan, self.plan.phases[0], self._train, self._evaluated,
+            self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,
             device=self._device, observer=self._observer, watch=self._watch,
         )  # fmt: skip
         trained = self._solved(feed) if self.plan.learns == "solved" else self._predict(feed, self._train)
@@ -122,7 +124,7 @@ class Solve:
     def _solved(self, feed: Feed) -> Predictions:
         """Fit the head, put it in its place, and return its predictions for the training images."""
         embedded, labels = self._embedded(feed)
-        solved, self._said = _solve(self.plan, embedded, labels, seed=self._train.seed)
+        solved, self._said = _solve(self.plan, self._plugins, embedded, labels, seed=self._train.seed)
         for line in self._said:
             self._observer.note(f"{self.plan.arm}: {line}")
         self.warnings = tuple(solved.warnings)
@@ -153,23 +155,12 @@ class Solve:
         self._observer.step(1, self._ticked)
 
 
-def learner(
-    plan: Plan, network: Network, train: TrainingPart, evaluated: Evaluated, *,
-    device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
-) -> Fit | Solve:  # fmt: skip
-    """Return what carries a plan out: training, or a run without steps. The arguments are those of `Fit`."""
-    if plan.learns != "steps":
-        return Solve(plan, network, train, evaluated, device=device, observer=observer, watch=watch)
-    return Fit(plan, network, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)
-
-
-def _solve(plan: Plan, embedded: NDArray[np.float32], labels: NDArray[np.int64], *, seed: int) -> tuple[Solved, list[str]]:
+def _solve(
+    plan: Plan, plugins: NetworkPlugins, embedded: NDArray[np.float32], labels: NDArray[np.int64], *, seed: int
+) -> tuple[Solved, list[str]]:
     """Fit a plan's head to embeddings (N, features) with labels (N,); also what a search chose, in words."""
-    table = plan.tables.head
-    head = registry.get(Head, table.kind)
-    options = parsing.options(head.options, table.options, place="head.options")
     counts = np.bincount(labels, minlength=plan.classes)
     if np.count_nonzero(counts) < 2:
-        raise DataError("data: the training images are of one class.", f"a {table.kind} head tells classes apart")
+        raise DataError("data: the training images are of one class.", f"a {plan.tables.head.kind} head tells classes apart")
     facts = Solving(len(labels), embedded.shape[1], plan.classes, int(counts[counts > 0].min()), seed)
-    return fit(head, options, embedded, labels, facts)
+    return fit(plugins.head, plugins.head_options, embedded, labels, facts)

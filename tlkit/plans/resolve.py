@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from tlkit import tasks
 from tlkit.errors import Interim, RecipeError, TlkitError
 from tlkit.plans import preprocessing, solved_heads
+from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
 from tlkit.plugin.registry import Plugin
@@ -77,6 +78,11 @@ class Resolved:
     unused: tuple[str, ...] = ()
     learns: Learns = "steps"
     also: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+
+    @property
+    def network_plugins(self) -> NetworkPlugins:
+        """Return what the arm's network is built from."""
+        return NetworkPlugins(self.backbone, self.head, self.backbone_options, self.head_options)
 
 
 def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, dict[str, Resolved]]:
@@ -152,16 +158,6 @@ def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str)
     if isinstance(outcome, Resolved):
         return outcome
     raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in outcome)
-
-
-@dataclass(frozen=True)
-class NetworkPlugins:
-    """What a network is built from, without its data."""
-
-    backbone: Backbone
-    head: Head
-    backbone_options: BaseModel | None
-    head_options: BaseModel | None
 
 
 def network_of(arm: Arm) -> NetworkPlugins:

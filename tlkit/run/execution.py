@@ -20,8 +20,7 @@ import torch
 from tlkit import files
 from tlkit.engine import estimators, row_keys
 from tlkit.engine.estimators import Solved
-from tlkit.engine.fit import Fit
-from tlkit.engine.solver import Solve
+from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.network import weights
@@ -62,7 +61,7 @@ class _Writer:
     """A run and its folder, held by this process."""
 
     prepared: Prepared
-    fit: Fit | Solve
+    fit: Learner
     device: torch.device
     observer: Observer
     seconds: float = 0.0

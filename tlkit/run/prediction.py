@@ -122,7 +122,7 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
     )  # fmt: skip
     weights.load_whole_(network, folder / run_folder.WEIGHTS, backbone=built.backbone)
     if built.head.solve:
-        network.head = estimators.load(folder, built.head, len(classes))
+        network.head = estimators.load(folder / run_folder.SOLVED, built.head, len(classes))
     convention = run_folder.convention(folder)
     geometry = decode.evaluation_geometry(size, convention, table.data)
     return Predictor(network.to(device).eval(), classes, convention, geometry, batch, device)

@@ -14,12 +14,11 @@ import torch
 
 from tlkit import files, tasks, units
 from tlkit.compiler import compiler, timing
-from tlkit.engine.fit import Fit
 from tlkit.engine.images import decode
 from tlkit.engine.images import parts as data
 from tlkit.engine.images.parts import Evaluated, Library, Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
-from tlkit.engine.solver import Solve, learner
+from tlkit.engine.learner import Learner, learner
 from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network import memory, weights
@@ -65,7 +64,7 @@ class Prepared:
 
     def learner(
         self, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True
-    ) -> Fit | Solve:
+    ) -> Learner:
         """Return what carries the plan out. It takes the network: a second learner begins from one that is built again.
 
         Args:
@@ -79,7 +78,15 @@ class Prepared:
         """
         network = self.start.take().to(device)
         return learner(
-            self.plan, network, self.train, self.evaluated, device=device, observer=observer, watch=watch, graph=graph
+            self.plan,
+            network,
+            self.job.resolved.network_plugins,
+            self.train,
+            self.evaluated,
+            device=device,
+            observer=observer,
+            watch=watch,
+            graph=graph,
         )
 
 
@@ -162,7 +169,7 @@ def prepare(
         partial(build, job, plan, images, observer=Observer()),
         network if network is not None else build(job, plan, images, observer=observer),
     )
-    known = Measurements() if kept is not None else remembered(plan, job.weights, data=job.content, device=device)
+    known = Measurements() if kept is not None else remembered(plan, resolved, job.weights, data=job.content, device=device)
     unknown = not (known.step or known.prefixes)
     if kept is None and (anew or (unknown and not timing.too_short(plan))):
         known = _measured(job, plan, start.get(), train, device=device, observer=observer, watch=watch)
@@ -256,9 +263,9 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
     return _Sound(training, evaluated, lines)
 
 
-def remembered(plan: Plan, weights_file: Path | None, *, data: str, device: torch.device) -> Measurements:
+def remembered(plan: Plan, resolved: Resolved, weights_file: Path | None, *, data: str, device: torch.device) -> Measurements:
     """Return what is known of a plan's speed on this machine; empty, with the reason, where nothing is."""
-    known = measurements.recall(_facts(plan, weights_file, data, device))
+    known = measurements.recall(_measured_of(plan, resolved, weights_file, data, device))
     if known is not None:
         return known
     why = timing.too_short(plan)
@@ -277,7 +284,7 @@ def _measured(
     if taken.why:
         observer.note(f"{job.label}: {taken.why}; float32 is taken, and the next run tries again")
         return taken
-    measurements.remember(_facts(plan, job.weights, job.content, device), taken)
+    measurements.remember(_measured_of(plan, job.resolved, job.weights, job.content, device), taken)
     observer.note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
     return taken
 
@@ -295,9 +302,12 @@ def _training_geometry(resolved: Resolved) -> decode.Geometry:
     return geometry(resolved.image_size, resolved.convention, table)
 
 
-def _facts(plan: Plan, weights_file: Path | None, data: str, device: torch.device) -> dict[str, object]:
+def _measured_of(
+    plan: Plan, resolved: Resolved, weights_file: Path | None, data: str, device: torch.device
+) -> dict[str, object]:
+    """What measurements of a plan depend on, the weights by their content."""
     weights = "none" if weights_file is None else files.content([weights_file])
-    return timing.key(plan, weights=weights, data=data, device=device)
+    return timing.key(plan, build=resolved.backbone.build, weights=weights, data=data, device=device)
 
 
 def _refuse_lost_class(images: Images, chosen: Chosen, training: Part, lines: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans.choices import NO_ROOM
 from tlkit.plans.plan import PhasePlan, Plan
-from tlkit.plugin import Backbone, registry
+from tlkit.plugin import Backbone
 from tlkit.record.formats import StorePlan
 from tlkit.store import row_store
 from tlkit.store.cache import Kind
@@ -74,6 +74,7 @@ class Feed:
 
     Args:
         network: Its leading stages are copied where a prefix is fixed; they may not change as long as this lives.
+        backbone: The plugin that built them: its code is part of the key of what is stored.
         plan: Of the run.
         phase: Of the plan.
         train: Training images.
@@ -84,10 +85,10 @@ class Feed:
     """
 
     def __init__(
-        self, network: Network, plan: Plan, phase: PhasePlan, train: TrainingPart, evaluated: Evaluated, *,
+        self, network: Network, backbone: Backbone, plan: Plan, phase: PhasePlan, train: TrainingPart, evaluated: Evaluated, *,
         device: torch.device, observer: Observer, watch: Watch,
     ) -> None:  # fmt: skip
-        self._network, self._plan, self._phase = network, plan, phase
+        self._network, self._backbone, self._plan, self._phase = network, backbone, plan, phase
         self._device, self._observer, self._watch = device, observer, watch
         self._train = train
         self._cut = len(phase.prefix)
@@ -184,7 +185,7 @@ class Feed:
             table = self._plan.tables.backbone
             self._facts[stages] = row_keys.prefix(
                 self._network, stages, self._prefix.plan, backbone=table.name, options=table.options, device=self._device,
-                build=registry.get(Backbone, table.name).build,
+                build=self._backbone.build,
             ) | {"fingerprint": self._prefix.fingerprint(self._plan.image_size, stop=stages)}  # fmt: skip
         return self._facts[stages]
 

@@ -1,0 +1,82 @@
+"""What every kind of run is to the one who carries it out: a generator of epochs whose state can be saved and set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tlkit.engine.fit import Fit, Progress
+from tlkit.engine.images.parts import Evaluated, TrainingPart
+from tlkit.engine.solver import Solve
+from tlkit.events import Epoch, Observer
+from tlkit.network.network import Network
+from tlkit.plans.network_plugins import NetworkPlugins
+from tlkit.plans.plan import Plan
+
+
+class Learner(Protocol):
+    """One run: `Fit` where the network is trained by steps, `Solve` where its head is fitted at once or nothing is learned."""
+
+    plan: Plan
+    network: Network
+    progress: Progress
+
+    @property
+    def ticks(self) -> int:
+        """Return how often an epoch calls `Observer.step`."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what became known in training that a person should know of the result."""
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train until the schedule or early stopping ends it; between two epochs the state may be saved.
+
+        Raises:
+            RunFailed: the loss, or an embedding, is no longer a finite number.
+        """
+
+    def details(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return what happened to every class in the last epoch's evaluation, by split: see `metrics.details`."""
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the network hold the weights that are evaluated, which may be a running mean."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor of the state, by name."""
+
+    def scalars(self) -> str:
+        """Return the rest of the state, as JSON."""
+
+    def resume_(self, tensors: Mapping[str, Tensor], scalars: str) -> None:
+        """Set the state to what `tensors` and `scalars` returned.
+
+        Raises:
+            RunFolderError: it is of another network or another version.
+        """
+
+
+def learner(
+    plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
+    device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
+) -> Learner:  # fmt: skip
+    """Return what carries a plan out: training by steps, or a run without any.
+
+    Args:
+        plan: What it does, exactly.
+        network: On the device, weights loaded.
+        plugins: That the network was built from.
+        train: Training images.
+        evaluated: Validation and test images.
+        device: That the network is on.
+        observer: Told of steps.
+        watch: Called between batches; may raise to stop.
+        graph: Capture the training step where the device can.
+    """
+    if plan.learns != "steps":
+        return Solve(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch)
+    return Fit(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)
