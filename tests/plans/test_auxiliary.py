@@ -180,5 +180,5 @@ def test_arms_of_a_seed_begin_with_the_same_one(recipe: Path) -> None:
 
 def test_a_tap_that_does_not_exist_is_named() -> None:
     aux_head = AuxHead(build="a:b", after="block9", classifier="fc", weight=0.4)
-    with pytest.raises(PluginError, match="tap aux reads block9, which is no stage"):
+    with pytest.raises(PluginError, match="auxiliary head aux reads block9, which is no stage"):
         Backbone(build="a:c", stages={"stem": ("conv",)}, features=3, classifier="fc", aux_heads={"aux": aux_head})

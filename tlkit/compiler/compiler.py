@@ -150,9 +150,11 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[di
                     outputs[AUX] = tuple(network.aux_heads[name](x).shape[1:])
                 flops[AUX] = flops.get(AUX, 0) + counter.get_total_flops()
             except Exception as error:  # likewise
-                raise unplannable(aux_head.build, f"tap {name}", resolved.image_size, error) from error
+                raise unplannable(aux_head.build, f"auxiliary head {name}", resolved.image_size, error) from error
             if outputs[AUX] != outputs[HEAD]:
-                raise PluginError(f"{aux_head.build}: tap {name} gives {outputs[AUX]} for an image, the head {outputs[HEAD]}.")
+                raise PluginError(
+                    f"{aux_head.build}: auxiliary head {name} gives {outputs[AUX]} for an image, the head {outputs[HEAD]}."
+                )
     return flops, outputs
 
 

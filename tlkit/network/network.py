@@ -165,7 +165,7 @@ class Network(nn.Module):
         return pool(x) if pooled else x
 
     def owned(self) -> Iterator[tuple[Parameter, nn.Parameter]]:
-        """Every parameter once, in order: its name in the library and its stage, and itself; then the head's, then the taps'."""
+        """Every parameter once, in order: its name in the library and its stage, and itself; then those of the head and of the auxiliary heads."""
         for stage, module in self.stages.items():
             for name, parameter in module.named_parameters():
                 yield Parameter(name, stage), parameter

@@ -1,7 +1,7 @@
 """When a backbone's auxiliary classifiers run, and why not. Imports no torch.
 
-The rule: one runs in the phases in which a parameter at or before its tap trains; else it is neither run nor changed, and the plan
-says so.
+The rule: one runs in the phases in which a parameter at or before the stage that it reads trains. In the others it is neither run
+nor changed, and the plan says so.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ class AuxHead:
 
     Attributes:
         build: "module:function"(classes) -> torch.nn.Module from that output to logits (N, classes), random weights. Its own
-            parameter names are those that the library has below the tap's.
+            parameter names are those that the library has below the classifier's.
         after: The stage that it reads.
-        classifier: Name of its last layer below the tap's own, dropped on loading: a file's classes are others.
+        classifier: Name of its last layer within it, dropped on loading, because a file's classes are others.
         weight: What its loss counts beside the main loss.
         minimum_size: Smallest side of the images in pixels that it can be run with.
     """
@@ -57,7 +57,7 @@ class Backbone:
         options: The plugin's own options.
         image_size: Usual input side in pixels.
         minimum_size: Smallest input side in pixels.
-        fixed_size: It takes squares of image_size and nothing else, as most vision transformers.
+        fixed_size: It takes squares of image_size and nothing else, as LeViT does.
         summary: One line.
         beyond: Module names of what files hold and no stage here: what `until` cut off, which the plugin still builds, and what the
             plugin leaves out, as the second classifier of a distilled network. With any, no head is exported as the classifier.
@@ -90,7 +90,8 @@ class Backbone:
         for name, aux_head in self.aux_heads.items():
             if aux_head.after not in self.stages:
                 raise PluginError(
-                    f"{self.build}: tap {name} reads {aux_head.after}, which is no stage.", f"stages: {', '.join(self.stages)}"
+                    f"{self.build}: auxiliary head {name} reads {aux_head.after}, which is no stage.",
+                    f"stages: {', '.join(self.stages)}",
                 )
         for name in ("features", "image_size", "minimum_size"):
             value = getattr(self, name)
@@ -99,7 +100,7 @@ class Backbone:
 
     @property
     def aux_depths(self) -> dict[str, int]:
-        """Tap -> how many leading stages it reads."""
+        """Auxiliary head -> how many leading stages it reads."""
         return {name: 1 + list(self.stages).index(aux_head.after) for name, aux_head in self.aux_heads.items()}
 
     @property

@@ -92,7 +92,7 @@ def divide(
 ) -> Partition:
     """Apply both maps to every parameter.
 
-    An auxiliary classifier does not train before something at or before its tap does: until then it would teach nobody.
+    An auxiliary classifier does not train before something at or before the stage that it reads: until then nothing would learn from it.
 
     Args:
         parameters: In order from input to output, the head's last.

@@ -37,10 +37,10 @@ def augment(
 
     Args:
         pictures: (n, H, W, 3) uint8; larger than `size` where a crop is named, else of that size.
-        tables: Of the recipe.
+        tables: The recipe's data.augment.
         size: Height and width of the result, pixels.
-        seed: Of the run.
-        epoch: From 0; of fixed views, which of them.
+        seed: The run's seed.
+        epoch: From 0; with fixed views, the number of the view.
         images: (n,) positions in the data set, the key of each image's draws.
         fill: Colour of what a rotation uncovers: the mean colour of the weights.
 
@@ -160,7 +160,7 @@ def windows(
     """Draw windows with an even area and an even logarithm of width / height, as torchvision does.
 
     Args:
-        draws: Of the pictures.
+        draws: Random numbers of these pictures.
         scale: Smallest and largest area, as a part of the picture's.
         ratio: Smallest and largest width / height.
         size: Height and width of the pictures.

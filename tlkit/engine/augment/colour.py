@@ -1,4 +1,4 @@
-"""Brightness, contrast, saturation and hue of whole batches, by an amount of each image's own.
+"""Change brightness, contrast, saturation and hue of a batch, each image by its own random amount.
 
 Pixels are float32 whole numbers, 0 to 255, as (n, 3, H, W). The rule: every product and every sum is rounded by itself, and no
 sum over pixels is taken in float32, so a picture comes out the same bit for bit in any batch and at any place in it.
@@ -28,7 +28,7 @@ def jitter(pictures: Tensor, table: ColorJitter, draws: Draws) -> Tensor:
     Args:
         pictures: (n, H, W, 3) uint8.
         table: How far at most.
-        draws: Of the pictures.
+        draws: Random numbers of these pictures.
 
     Returns:
         (n, H, W, 3) uint8.

@@ -1,6 +1,6 @@
-"""Random numbers without a state: each depends on seed, epoch, image and what is drawn, and on nothing else.
+"""Random numbers without a state: each depends on seed, epoch, image and the number of the draw, and on nothing else.
 
-The rule: what is drawn has a number of its own, below, and keeps it, so an augmentation draws the same whatever stands beside it.
+The rule: every draw has a number, below, and keeps it, so an augmentation draws the same whatever else the recipe names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: splitmix64
 
 
 class Draw(IntEnum):
-    """Which draw of an image; of those with a plural the first of up to 16."""
+    """The number of each random draw of an image; a name in the plural is the first of up to 16."""
 
     CROP_Y = 0
     CROP_X = 1
@@ -51,10 +51,10 @@ class Draw(IntEnum):
 
 @dataclass(frozen=True)
 class Draws:
-    """The draws of some images in one epoch.
+    """The random numbers of some images in one epoch.
 
     Attributes:
-        seed: Of the run.
+        seed: The run's seed.
         epoch: From 0.
         images: (n,) positions in the data set.
     """
@@ -79,9 +79,9 @@ class Draws:
         """Return (count,) random bytes of one image.
 
         Args:
-            draw: Which of its draws.
-            image: Which of these, an index into `images`.
-            count: Bytes.
+            draw: Number of the draw.
+            image: Index into `images`.
+            count: How many bytes.
         """
         state = _state(self.seed, self.epoch, self.images[image : image + 1], draw)
         numbers = _mix(state + np.arange(1, -(-count // 8) + 1, dtype=np.uint64) * _GOLDEN)
@@ -92,10 +92,10 @@ def uniform(seed: int, epoch: int, images: Positions, draw: int) -> Uniform:
     """Return a number in [0, 1) per image that depends on nothing but the arguments.
 
     Args:
-        seed: Of the run.
+        seed: The run's seed.
         epoch: From 0.
         images: (n,) positions in the data set.
-        draw: Which of an image's draws.
+        draw: Number of the draw.
 
     Source: the mixing function of splitmix64, Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators".
     """

@@ -42,9 +42,9 @@ def mixing(
     """Draw how images are mixed; with mixup and cutmix both named, one of them for each image, with equal chance.
 
     Args:
-        tables: Of the recipe.
+        tables: The recipe's data.augment.
         size: Height and width of the network's input, pixels.
-        seed: Of the run.
+        seed: The run's seed.
         epoch: From 0.
         images: (n,) positions in the data set.
         among: (m,) positions of the training images, ascending. A partner is another of these; the image itself where m is 1.
@@ -75,7 +75,7 @@ def mix(x: Tensor, partners: Tensor, mixing: Mixing) -> Tensor:
     Args:
         x: (n, 3, H, W) float32, normalised: mixing is linear, so this is mixing pixels without rounding them to bytes.
         partners: (n, 3, H, W), the same of `mixing.partners`, augmented by their own draws.
-        mixing: Of these images.
+        mixing: How these images are mixed.
 
     Returns:
         (n, 3, H, W) float32; pixels of cutmix are those of the image or of its partner, bit for bit.
@@ -95,7 +95,7 @@ def mix_targets(own: Tensor, partners: Tensor, mixing: Mixing, classes: int, *, 
     Args:
         own: (n, ...), as `Targets.batch` gives them.
         partners: The same of `mixing.partners`.
-        mixing: Of these images.
+        mixing: How these images are mixed.
         classes: Number of classes.
         kind: What the targets are.
     """

@@ -31,7 +31,7 @@ def randaugment(pictures: Tensor, table: augmentations.RandAugment, draws: Draws
     Args:
         pictures: (n, H, W, 3) uint8.
         table: How many, and how strong.
-        draws: Of the pictures.
+        draws: Random numbers of these pictures.
 
     Returns:
         (n, H, W, 3) uint8.

@@ -19,7 +19,7 @@ def rotate(pictures: Tensor, table: Rotate, draws: Draws, fill: Colour) -> Tenso
     Args:
         pictures: (n, H, W, 3) uint8; H = W where `table.steps` is 90.
         table: By steps of a half or a quarter turn, each as likely, or by any angle from -degrees to degrees.
-        draws: Of the pictures.
+        draws: Random numbers of these pictures.
         fill: Colour of what a turn by degrees uncovers.
 
     Returns:

@@ -52,14 +52,14 @@ class Part:
 
 @dataclass(frozen=True)
 class TrainingPart(Part):
-    """Training images: every epoch has its own order and draws.
+    """Training images: every epoch has its own order and its own random augmentation.
 
     Attributes:
-        augment: In the order in which they are applied.
-        views: Fixed augmented views of each image; None for other draws every epoch.
+        augment: Augmentations in the order in which they are applied.
+        views: Number of fixed augmented views of each image; None where every epoch draws anew.
         size: Height and width of the network's input, pixels.
-        seed: Of the run.
-        classes: How many.
+        seed: The run's seed.
+        classes: Number of classes.
     """
 
     augment: Sequence[Augmentation] = ()
@@ -86,7 +86,7 @@ class TrainingPart(Part):
         return mix_targets(own, super().targets(mixing.partners, epoch, device), mixing, self.classes, kind=self.task.targets)
 
     def draw_of(self, epoch: int) -> int:
-        """Return which draws an epoch, from 0, uses: its own, or one of the fixed views."""
+        """Return the number that an epoch's random draws begin with: the epoch, from 0, or one of the fixed views."""
         return epoch if self.views is None else epoch % self.views
 
     def order(self, epoch: int) -> Indices:
@@ -117,9 +117,9 @@ class Evaluated:
     """The evaluation images of one run.
 
     Attributes:
-        validation: None where the data set has none.
-        test: None where the data set has none.
-        also: Of other data sets, by the recipe's name for them.
+        validation: None where the data set has no validation images.
+        test: None where the data set has no test images.
+        also: Images of other data sets, by the recipe's name for them.
     """
 
     validation: Part | None
@@ -128,18 +128,18 @@ class Evaluated:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """Those that there are: "validation", "test", and "also.NAME"."""
+        """The parts that there are, by name: "validation", "test", and "also.NAME"."""
         own = {"validation": self.validation, "test": self.test}
         others = {f"{ALSO}{name}": part for name, part in self.also.items()}
         return {name: part for name, part in own.items() if part is not None} | others
 
 
 def normalise(pictures: Tensor, convention: Convention) -> Tensor:
-    """Turn pixels into what the weights want.
+    """Normalise pixels as the weights want them.
 
     Args:
         pictures: (n, H, W, 3) uint8 RGB.
-        convention: Of the weights.
+        convention: How the weights want pixels.
 
     Returns:
         (n, 3, H, W) float32 in channels_last memory format, (v * range / 255 - mean) / std.

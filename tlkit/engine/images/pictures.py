@@ -35,13 +35,13 @@ _BLOCK_BYTES = 64 << 20  # of decoded pictures that wait to be written
 
 
 class Pictures:
-    """One split at one geometry: decoded once into the store where it fits, else again at every use.
+    """The decoded pictures of one split, all brought to one size.
 
-    Arrays that have the geometry already are used as they are.
+    They are decoded once into the store where they fit, else again at every use. Arrays that have the size are used as they are.
 
     Args:
-        split: Files or pixels.
-        geometry: Of every picture.
+        split: Image files or pixels.
+        geometry: How every picture is brought to size.
         note: Told what is wrong with the store.
         keep: Whether the store may be used.
         verify: Check what is stored and hash files again, whatever their times say.
@@ -62,7 +62,7 @@ class Pictures:
         self._place = np.full(len(split.targets), -1, dtype=np.int64)  # in _resident; -1 where it is not there
 
     def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
-        """Decode every image that was not yet, in parallel; return those that cannot be."""
+        """Decode in parallel the images that were not decoded before; return the errors of those that cannot be, by position."""
         wanted = indices[~self._decodable[indices]]
         corrupt: dict[int, ImageError] = {}
         if not self._ready_made() and len(wanted):
@@ -109,7 +109,7 @@ class Pictures:
         return self._keys[indices]
 
     def settle_(self, indices: Indices, device: torch.device, *, share: float) -> bool:
-        """Keep these pictures on a device where they take no more than a share of its free memory; return whether they are."""
+        """Keep pictures on a device if they take no more than a share of its free memory; return whether they are kept."""
         if len(indices) * self._bytes() > share * free_memory(device):
             return False
         self._place[:] = -1  # what another run kept there goes first
@@ -132,7 +132,7 @@ class Pictures:
         return height * width * 3
 
     def _decode(self, wanted: Indices, progress: Progress) -> dict[int, ImageError]:
-        """Decode into the store; where that is not possible, only to see that it can be done."""
+        """Decode into the store; without a store, decode only to find the images that cannot be decoded."""
         entry = self._entry() if self.keep else None
         absent = wanted
         if entry is not None:
@@ -162,7 +162,7 @@ class Pictures:
         )
 
     def _find(self, entry: row_store.Entry, wanted: Indices) -> None:
-        """Remember where the store has these images and those of earlier calls."""
+        """Remember where the store keeps these images and those of earlier calls."""
         known = np.union1d(np.flatnonzero(self._row >= 0), wanted)
         stored = known[~entry.missing(self.keys(known))]
         self._stored = entry.locate(self.keys(stored))
@@ -172,7 +172,7 @@ class Pictures:
     def _blocks(
         self, wanted: Indices, corrupt: dict[int, ImageError], progress: Progress
     ) -> Iterator[tuple[Indices, NDArray[np.uint8]]]:
-        """Decode in parallel; yield what could be, and add to corrupt what could not."""
+        """Decode in parallel; yield positions and pixels, and add the errors to `corrupt`."""
         size = int(np.clip(_BLOCK_BYTES // self._bytes(), 8, _CHUNK))
         done = 0
         with ThreadPoolExecutor(machine.processors()) as pool:
@@ -190,7 +190,7 @@ class Pictures:
                     yield np.array([index for index, _ in decoded]), np.stack([rows for _, rows in decoded])
 
     def _one(self, index: int) -> NDArray[np.uint8]:
-        """Decode one image; what is no longer the file that its key is of is refused."""
+        """Decode one image; refuse a file that changed since its key was computed."""
         pixels = self.split.pixels
         source = self.split.files[index] if pixels is None else pixels[index]
         digest = self._keys[index].tobytes() if pixels is None and self._keyed[index] else None
