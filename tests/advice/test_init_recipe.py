@@ -235,7 +235,7 @@ def test_every_case_is_valid(
 
 
 @pytest.mark.parametrize("flag", ["--similar", "--dissimilar"])
-@pytest.mark.parametrize(("count", "said"), [(FEW - 1, "solved"), (FEW, "never"), (MANY, "always")])
+@pytest.mark.parametrize(("count", "said"), [(FEW - 1, "solved"), (FEW, "frozen"), (MANY, "all epochs")])
 def test_what_init_writes_is_planned(run: Cli, tmp_path: Path, flag: str, count: int, said: str) -> None:
     folder(
         tmp_path / "images", {"train/ant": count, "train/bee": count, "val/ant": 2, "val/bee": 2, "test/ant": 2, "test/bee": 2}
@@ -245,7 +245,7 @@ def test_what_init_writes_is_planned(run: Cli, tmp_path: Path, flag: str, count:
     code, plan, text = run("plan", "images.toml")
     assert (code, text) == (0, "")
     assert said in plan
-    assert "unused" not in plan
+    assert "not used" not in plan
     assert f"train {2 * count:,}, validation 4, test 4" in plan
 
 

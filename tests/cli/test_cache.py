@@ -49,7 +49,7 @@ def test_table_says_what_lies_there_and_the_limit(filled: Path, run: Cli) -> Non
     code, output, text = run("cache")
     lines = [re.split(r"\s{2,}", line.strip()) for line in output.splitlines()]
     assert (code, text) == (0, "")
-    assert lines[0] == ["what", "made from", "rows", "size", "last used"]
+    assert lines[0] == ["content", "made from", "rows", "size", "last used"]
     assert lines[1][:3] == ["features", "backbone resnet18 [layer2]", "1"]
     assert lines[2][:3] == ["pictures", "weights 01234567, size 224 px", "3"]
     assert re.fullmatch(r"3\.[345]\d? KB", lines[2][3])

@@ -296,7 +296,7 @@ def test_plan_without_images_invents_no_counts(toy_recipe: Path, run: Cli) -> No
     toy_recipe.write_text(text.replace("classes = 4\ntrain = 80\ntest = 40\nsize = 16", 'path = "nothere"'))
     code, out, _ = run("plan", "toy.toml", "--classes", "7")
     assert code == 0
-    assert "not here yet" in out
+    assert "not on this machine yet" in out
     assert "an epoch" not in out
 
 

@@ -42,7 +42,7 @@ def seen(width: int, *, terminal: bool, validation: bool = True) -> list[str]:
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     lines = seen(width, terminal=True)
     assert max(map(len, lines)) <= width
-    (bar, *_) = [line for line in lines if "step 617/1234" in line]
+    (bar, *_) = [line for line in lines if "batch 617/1234" in line]
     assert all(words in bar for words in ("epoch 3/100", "images/s", "best 82.5%", "left"))
 
 

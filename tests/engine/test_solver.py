@@ -106,7 +106,7 @@ def test_a_plan_says_what_a_solved_head_does_not_use(run: Cli, toy_recipe: Path)
     code, out, error = run("plan", toy_recipe, "--set", "head.kind=svm", "--set", "data.augment=['hflip']")
     assert code == 0, error
     for name in ("lr_groups", "optimizer", "schedule", "loss", "early_stopping", "data.augment"):
-        assert f"unused     {name}: a svm head is solved, not trained" in out
+        assert f"not used   {name}: a svm head is solved, not trained" in out
     assert "steps      none: the head is solved" in out
     assert "svm, solved" in out
 

@@ -361,7 +361,7 @@ def test_summary_names_stages_and_rates(capsys: pytest.CaptureFixture[str]) -> N
     model.compile(lr_groups={"backbone": 3e-4, "head": 1e-2})
     model.summary()
     text = capsys.readouterr().out
-    for word in ("stem", "block1", "block2", "head", "never"):
+    for word in ("stem", "block1", "block2", "head", "frozen"):
         assert word in text
 
 

@@ -179,7 +179,7 @@ def test_a_plan_says_where_the_model_is_cut(name: str, words: str, run: Cli, toy
     changed = ["--set", f"backbone.name=timm:{name}", "--set", "data.image_size=32"]
     code, output, text = run("plan", toy_recipe, *changed)
     assert code == 0, text
-    assert f"chosen     cut: {words}: timm's" in " ".join(output.split(" "))
+    assert f"chosen     cut: {words} (timm's" in " ".join(output.split(" "))
     code, output, _ = run("plan", toy_recipe, *changed, "--json")
     choices = next(iter(json.loads(output)["arms"].values()))["choices"]
     assert [choice["value"] for choice in choices if choice["what"] == "cut"] == [words]

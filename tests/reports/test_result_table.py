@@ -24,14 +24,14 @@ def applied(recipe: Path, *settings: str) -> list[str]:
 def test_without_test_images_their_columns_are_left_out(toy_recipe: Path) -> None:
     title, header, row, *_ = applied(toy_recipe, "data.split.fractions=[0.8, 0.2, 0.0]")
     assert title.rstrip() == "toy: the best epoch by validation; there are no test images"
-    assert header.split() == ["arm", "seeds", "validation", "epoch", "trained", "seconds", "status"]
+    assert header.split() == ["arm", "seeds", "val", "accuracy", "epoch", "trainable", "seconds", "status"]
     assert len(row.split()) == 7
 
 
 def test_without_validation_images_their_column_is_left_out(toy_recipe: Path) -> None:
     title, header, *_ = applied(toy_recipe, "data.split.validation=0.0")
-    assert title.rstrip() == "toy: the last epoch; accuracy and loss on the test images"
-    assert "validation" not in header.split()
+    assert title.rstrip() == "toy: test accuracy and loss of the last epoch"
+    assert "val" not in header.split()
     assert header.split()[2:4] == ["accuracy", "loss"]
 
 

@@ -63,10 +63,10 @@ def test_another_domain_is_evaluated_with_the_best_weights(run: Cli, domains: Pa
 
     code, out, error = run("plan", "r.toml")
     assert code == 0, error
-    assert "also       dark: 8 images are evaluated" in out
+    assert "also test  dark: 8 images" in out
     code, out, error = run("apply", "r.toml")
     assert code == 0, error
-    assert "also       main: dark accuracy" in out
+    assert "also test  main, dark: accuracy" in out
     folder = only(domains, "first")
     result = json.loads((folder / "result.json").read_text())
     split = json.loads((folder / "split.json").read_text())["also.dark"]
@@ -144,7 +144,7 @@ def test_a_run_is_evaluated_as_it_is(run: Cli, domains: Path) -> None:
     code, out, error = run("plan", "r2.toml")
     assert code == 0, error
     assert "steps      none: nothing is trained" in out
-    assert "unused     lr_groups: nothing is trained" in out
+    assert "not used   lr_groups: nothing is trained" in out
     code, out, error = run("apply", "r2.toml")
     assert code == 0, error
     second = json.loads((only(domains, "second") / "result.json").read_text())

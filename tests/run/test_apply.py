@@ -242,7 +242,7 @@ def test_what_is_printed_says_which_epoch_counts(toy_recipe: Path, run: Cli, par
     lines = [line for line in text.splitlines() if line.startswith(("  1/2 ", "  2/2 "))]
     assert len(lines) == 2
     assert lines[0].endswith("  best") == chosen
-    assert ("the best epoch by validation;" in output, "the last epoch;" in output) == (chosen, not chosen)
+    assert ("of the best epoch by validation" in output, "of the last epoch" in output) == (chosen, not chosen)
 
 
 def test_finished_recipe_is_left_alone(applied: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_wrong_pair_is_said(toy_recipe: Path, value: str, words: str) -> None:
 
 
 def test_the_plan_says_how_pictures_are_fitted(recipe: Path, run: Cli) -> None:
-    words = {"crop": "centre 16x24 px", "pad": "padded with the mean colour", "squash": "whatever its shape"}
+    words = {"crop": "centre crop 16x24 px", "pad": "padded with the mean colour", "squash": "whatever its shape"}
     for fit, said in words.items():
         code, out, _ = run("plan", recipe, "--set", f"data.fit={fit}")
         assert code == 0

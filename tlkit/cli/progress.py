@@ -68,11 +68,11 @@ class TerminalObserver(Observer):
         )
 
     def step(self, epoch: int, step: int) -> None:
-        """Move the bar: epoch, step, images a second, and the best epoch so far."""
+        """Move the bar: epoch, batch (training, then evaluation), images per second, best accuracy so far."""
         if self._task is None:
             return
         rate = step * self._images / max(time.perf_counter() - self._epoch_began, 1e-9)
-        shown = f"epoch {epoch}/{self._epochs} step {step}/{self._steps} {rate:,.0f} images/s{self._best}"
+        shown = f"epoch {epoch}/{self._epochs} batch {step}/{self._steps} {rate:,.0f} images/s{self._best}"
         self._progress.update(self._task, completed=(epoch - 1) * self._steps + step, shown=shown)
 
     def epoch(self, epoch: Epoch) -> None:

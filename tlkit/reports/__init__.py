@@ -1,1 +1,1 @@
-"""Tables and pictures of what plans and runs say. Computes nothing, prints nothing, imports no torch."""
+"""Tables and plots of plans, runs, plugins and the cache. Nothing here computes results, prints or imports torch."""

@@ -21,13 +21,13 @@ _TITLES = {"backbone": "backbones", "head": "heads", "dataset": "data sets"}
 
 
 def plugins(kind: str, entries: Sequence[Entry]) -> RenderableType:
-    """Return the names that are installed of one kind, backbones by family; names of other distributions are marked with theirs."""
+    """Return the installed plugins of one kind, backbones by family; a third party's name is followed by its distribution."""
     table = Table.grid(padding=(0, 2, 0, 0))
     names = [entry.name for entry in entries]
     families: dict[str, list[str]] = {}
     for entry in entries:
         marks = [f"{entry.distribution} {entry.version}"] if entry.distribution not in _OURS else []
-        marks += ["offered twice: uninstall one"] if names.count(entry.name) > 1 else []
+        marks += ["installed twice: uninstall one"] if names.count(entry.name) > 1 else []
         module = entry.target.partition(":")[0].partition(".")[0]
         family = module.removeprefix("tlkit_") if kind == "backbone" else ""
         families.setdefault(family, []).append(entry.name + (f" ({', '.join(marks)})" if marks else ""))
@@ -44,20 +44,20 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def recipes(questions: Mapping[str, str]) -> Table:
-    """Return the recipes that come with tlkit, each with the question that it answers."""
-    table = Table("recipe", "what it answers", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    """Return the recipes that tlkit ships, each with the question that it answers."""
+    table = Table("recipe", "question", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, question in questions.items():
         table.add_row(name, Text(question))
     return table
 
 
 def record(entry: Entry) -> dict[str, Any]:
-    """Return an installed plugin as JSON has it."""
+    """Return the JSON record of an installed plugin: its name, distribution and version."""
     return {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
 
 
 def facts(shown: Backbone | Dataset | Head | Family) -> dict[str, Any]:
-    """Return what a plugin declares as JSON has it; its options as their JSON Schema."""
+    """Return the fields that a plugin declares, ready for JSON; its options as a JSON Schema."""
     values = {each.name: getattr(shown, each.name) for each in dataclasses.fields(shown)}
     options = values.get("options")
     if options is not None:
@@ -67,7 +67,7 @@ def facts(shown: Backbone | Dataset | Head | Family) -> dict[str, Any]:
 
 
 def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Family) -> RenderableType:
-    """Return what a recipe's author needs to know of a plugin."""
+    """Return the details of a plugin that the author of a recipe needs."""
     if isinstance(shown, Backbone):
         return _backbone(name, entry, shown)
     if isinstance(shown, Dataset):
@@ -91,8 +91,8 @@ def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
     for name_of, aux_head in shown.aux_heads.items():
         least = f", images of at least {aux_head.minimum_size} px" if aux_head.minimum_size > 1 else ""
         table.add_row(f"auxiliary {name_of}", f"after {aux_head.after}, weight {aux_head.weight:g}{least}")
-    table.add_row("names as in", shown.library)
-    table.add_row("input of random weights", _convention(shown.input))
+    table.add_row("parameter names of", shown.library)
+    table.add_row("input, random weights", _convention(shown.input))
     for weights, each in shown.weights.items():
         source = each.source.url if isinstance(each.source, Download) else each.source
         table.add_row(
@@ -126,7 +126,7 @@ def _facts(name: str, entry: Entry, summary: str) -> Table:
 def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
     if model is None:
         return []
-    table = Table(f"[{place}]".replace("[", r"\["), "default", "what", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = Table(f"[{place}]".replace("[", r"\["), "default", "meaning", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     said = _attributes(model)
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -136,7 +136,7 @@ def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
 
 
 def _attributes(model: type[BaseModel]) -> dict[str, str]:
-    """What a class says of its attributes in its docstring, name -> text."""
+    """The descriptions under "Attributes:" in a class's docstring, name -> text."""
     _, _, section = (inspect.getdoc(model) or "").partition("Attributes:\n")
     found: dict[str, str] = {}
     name = ""

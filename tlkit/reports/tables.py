@@ -14,6 +14,8 @@ from tlkit import tasks, units
 from tlkit.plans.plan import Plan
 from tlkit.store.cache import Listed
 
+# A stage's column "training", by `StagePlan.trains`; other words, "from epoch 4", are shown as they are.
+_TRAINING = {"never": "frozen", "always": "all epochs"}
 _STEPLESS = {"solved": "the head is solved", "nothing": "nothing is trained"}
 
 
@@ -26,23 +28,27 @@ def plan(shown: Plan) -> RenderableType:
         if shown.learns in _STEPLESS
         else f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in all",
     ]
-    counts += [f"also       {name}: {count:,} images are evaluated" for name, count in images.also.items()]
+    counts += [f"also test  {name}: {count:,} images" for name, count in images.also.items()]
     lines = [
-        *(counts if images.source != "unknown" else ["images     not here yet, so their number and the steps are not known"]),
-        f"memory     about {_bytes(memory.total)} at its peak beside Python and torch: weights {_bytes(memory.weights)}, gradients "
+        *(
+            counts
+            if images.source != "unknown"
+            else ["images     not on this machine yet, so their number and the number of steps are unknown"]
+        ),
+        f"memory     about {_bytes(memory.total)} at the peak, without Python and torch: weights {_bytes(memory.weights)}, gradients "
         f"{_bytes(memory.gradients)}, optimizer {_bytes(memory.optimizer)}, activations {_bytes(memory.activations)}, "
         f"images {_bytes(memory.images)}",
-        *(f"chosen     {choice.what}: {choice.value}: {choice.reason}" for choice in shown.choices),
+        *(f"chosen     {choice.what}: {choice.value} ({choice.reason})" for choice in shown.choices),
     ]
     return Group(_title(shown), _stages(shown), _phases(shown), *map(Text, [_input(shown), *lines]), *_remarks(shown), "")
 
 
 def network(shown: Plan) -> RenderableType:
-    """Return of a plan what is known without data: the stages, and how images reach them."""
+    """Return the part of a plan that is known without data: the stages and the preprocessing."""
     return Group(_title(shown), _stages(shown), Text(_input(shown)), *_remarks(shown), "")
 
 
-_COLUMNS = ("arm", "seeds", "accuracy", "loss", "validation", "epoch", "trained", "seconds", "status")
+_COLUMNS = ("arm", "seeds", "accuracy", "loss", "val accuracy", "epoch", "trainable", "seconds", "status")
 _ARM, _SCORE = 24, 13  # characters that an arm's name, and "62.5% ± 158.8", keep in a narrow terminal
 
 
@@ -53,8 +59,8 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1]))
     rows = [_result_row(arm, record) for arm, record in ranked]
     columns = [name for name in _COLUMNS if not rows or any(row[name] for row in rows)]
-    tested = "; accuracy and loss on the test images" if "accuracy" in columns else "; there are no test images"
-    title = Text(f"{summary['recipe']}: {epoch}{tested}", style="italic")
+    scores = f"test accuracy and loss of {epoch}" if "accuracy" in columns else f"{epoch}; there are no test images"
+    title = Text(f"{summary['recipe']}: {scores}", style="italic")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:  # in a narrow terminal those without a least width give way
         least = {"arm": min(max(map(len, summary["arms"]), default=0), _ARM), "accuracy": _SCORE, "loss": _SCORE}.get(name)
@@ -68,20 +74,20 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
         if more := _more(record["test"]):
             notes[f"metrics    {arm}: {more}"] = "dim"
         for name, test in record.get("also", {}).items():
-            notes[f"also       {arm}: {name} accuracy {_interval(test.get('accuracy'), percent=True)}, {_more(test)}"] = ""
+            notes[f"also test  {arm}, {name}: accuracy {_interval(test.get('accuracy'), percent=True)}, {_more(test)}"] = ""
         for run in runs:
             notes |= _notes(f"{arm}, seed {run['seed']}", run)
     return Group(title, table, *(Text(line, style=style) for line, style in notes.items()))
 
 
 def _more(test: Mapping[str, Any]) -> str:
-    """What the test images say beside accuracy and loss, in one line."""
+    """The metrics on the test images other than accuracy and loss, in one line."""
     shown = {each.label: _interval(test.get(name), percent=each.percent) for name, each in tasks.metric_labels().items()}
     return ", ".join(f"{label} {text}" for label, text in shown.items() if text)
 
 
 def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
-    """What a person should know of a run beside its figures: line -> style."""
+    """A run's warnings, skipped images and inexact continuation: line -> style."""
     notes = {f"warning    {label}: {line}": "bold yellow" for line in run["warnings"]}
     if run["skipped_images"]:
         notes[f"skipped    {label}: {units.images(run['skipped_images'])} that cannot be decoded"] = "yellow"
@@ -93,21 +99,22 @@ def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
 def _title(shown: Plan) -> Text:
     tables = shown.tables
     learns = f"{tables.optimizer.name}, {tables.schedule.name}"
-    learns = {"solved": f"{tables.head.kind}, solved", "nothing": "as it is"}.get(shown.learns, learns)
+    learns = {"solved": f"{tables.head.kind}, solved", "nothing": "evaluated only"}.get(shown.learns, learns)
+    weights = "random weights" if tables.backbone.weights == "none" else tables.backbone.weights
     return Text(
-        f"{shown.recipe} / {shown.arm}: {tables.backbone.name} ({tables.backbone.weights}), {shown.classes} classes, "
+        f"{shown.recipe} / {shown.arm}: {tables.backbone.name} ({weights}), {shown.classes} classes, "
         f"{units.pixels(shown.image_size)}, batch {shown.batch_size}, {learns}",
         style="bold",
     )
 
 
 def _input(shown: Plan) -> str:
-    """How pictures reach the network: what is done to their pixels, how they are brought to size, how training images vary."""
+    """The preprocessing of every image, and the augmentation of training images."""
     size, data = shown.image_size, shown.tables.data
     resized = round(size[0] / shown.input.crop), round(size[1] / shown.input.crop)
     short = f"a short side of {resized[0]} px" if size[0] == size[1] else f"cover {units.pixels(resized)}"
     steps = {
-        "crop": f"to {short}, centre {units.pixels(size)}",
+        "crop": f"to {short}, centre crop {units.pixels(size)}",
         "pad": f"the whole picture into {units.pixels(size)}, padded with the mean colour",
         "squash": f"the whole picture to {units.pixels(size)}, whatever its shape",
     }
@@ -117,7 +124,7 @@ def _input(shown: Plan) -> str:
 
 
 def _remarks(shown: Plan) -> list[Text]:
-    unused = [Text(f"unused     {line}", style="yellow") for line in shown.unused]
+    unused = [Text(f"not used   {line}", style="yellow") for line in shown.unused]
     return unused + [Text(f"warning    {line}", style="bold yellow") for line in shown.warnings]
 
 
@@ -133,13 +140,13 @@ def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Tabl
     return table
 
 
-# Facts of stored rows that a person tells them apart by; entry.json and --json have all.
+# What the table shows of stored rows; entry.json and --json hold every fact.
 _TOLD = ("backbone", "stages", "form", "weights", "picture size", "size", "resize", "seed")
 
 
 def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], limit: int) -> RenderableType:
-    """Return what lies in the cache, those used last first, and how much may."""
-    table = Table("what", "made from", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    """Return the contents of the cache, last used first, its size and its limit."""
+    table = Table("content", "made from", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for name in ("rows", "size", "last used"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in entries:
@@ -153,7 +160,7 @@ def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], 
 
 
 def _brief(value: object) -> str:
-    """A digest by its beginning, as git shows one; of many stages the first and the last."""
+    """The first 8 characters of a digest; the first and last of many stages."""
     text = str(value)
     names = text.split(", ")
     if len(names) > 3:  # stages
@@ -163,14 +170,14 @@ def _brief(value: object) -> str:
 
 def _stages(shown: Plan) -> Table:
     table = Table("stage", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("parameters", "trained", "trains", "group", "peak lr", "GFLOPs", "output"):
-        table.add_column(name, justify="left" if name in ("trains", "group") else "right", no_wrap=True)
+    for name in ("parameters", "trainable", "training", "lr group", "peak lr", "GFLOPs", "output"):
+        table.add_column(name, justify="left" if name in ("training", "lr group") else "right", no_wrap=True)
     for row in shown.stages:
         table.add_row(
             row.name,
             f"{row.parameters:,}",
             f"{row.trained:,}",
-            row.trains,
+            _TRAINING.get(row.trains, row.trains),
             Text(", ".join(row.groups)),
             ", ".join(f"{rate:g}" for rate in row.peak_lr),
             f"{row.flops / 1e9:.3f}",
@@ -183,7 +190,9 @@ def _stages(shown: Plan) -> Table:
 
 
 def _phases(shown: Plan) -> Table:
-    table = Table("phase", "epochs", "steps", "fixed prefix", "trained", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        "phase", "epochs", "steps", "fixed prefix", "trainable", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for number, phase in enumerate(shown.phases, start=1):
         prefix = f"{phase.prefix[0]} .. {phase.prefix[-1]}" if len(phase.prefix) > 1 else "".join(phase.prefix) or "none"
         epochs = str(phase.first) if phase.first == phase.last else f"{phase.first} to {phase.last}"
@@ -204,7 +213,7 @@ def _interval(value: Mapping[str, Any] | None, *, percent: bool) -> str:
 
 
 def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of one arm by column; "" for what it has not."""
+    """The cells of an arm by column; "" where it has no value."""
     runs = list(record["seeds"].values())
     validated = _validated(record)
     return {
@@ -212,9 +221,9 @@ def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
         "seeds": str(len(runs)),
         "accuracy": _interval(record["test"].get("accuracy"), percent=True),
         "loss": _interval(record["test"].get("loss"), percent=False),
-        "validation": f"{sum(validated) / len(validated):.1%}" if validated else "",
+        "val accuracy": f"{sum(validated) / len(validated):.1%}" if validated else "",
         "epoch": ", ".join(sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})),
-        "trained": _count(runs[0]["parameters"]["trained"]),
+        "trainable": _count(runs[0]["parameters"]["trained"]),
         "seconds": f"{sum(run['seconds'] for run in runs):.0f}",
         "status": ", ".join(sorted({run["status"] for run in runs})),
     }

@@ -32,7 +32,7 @@ def table(machine: str, records: Sequence[Record]) -> Table:
         machine: Names it.
         records: In any order.
     """
-    title = f"{machine}: times faster than a plain PyTorch loop timed in turns with it"
+    title = f"{machine}: ratio is the speed relative to a plain PyTorch loop, timed in alternation"
     shown = Table("recipe", title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("arm", "mode", "date", "commit"):
         shown.add_column(name, no_wrap=True)
