@@ -20,6 +20,7 @@ from tlkit.recipe import parsing
 from tlkit.record import run_folder
 from tlkit.sources import data_files, datasets
 from tlkit.sources.places import Places
+from tlkit.tasks import Task
 
 _CLASSES = 3  # of the head that a backbone is tried with, and of a head itself,
 _FEATURES, _IMAGES = 8, 12  # with so many features and images (of each class, where it is solved)
@@ -122,12 +123,13 @@ def check_head(head: Head) -> Iterator[str]:
 
 
 def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
-    classes = tasks.get(head.task).outputs(_CLASSES)
+    task = tasks.get(head.task)
+    classes = task.outputs(_CLASSES)
     shape = (_IMAGES, _FEATURES, 4, 4) if head.maps else (_IMAGES, _FEATURES)
 
     made = networks.build_module(head.build, _FEATURES, classes, options)
     logits = made(torch.randn(shape))
-    if not isinstance(logits, Tensor) or logits.shape != (_IMAGES, classes):
+    if not isinstance(logits, Tensor) or logits.shape[:2] != (_IMAGES, classes) or not _has_loss(task, logits):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise PluginError(f"{head.build}: gives {given} for {shape}.", f"logits {(_IMAGES, classes)}")
     yield f"gives logits of {classes} classes for {'maps' if head.maps else 'features'}"
@@ -141,6 +143,15 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
     with torch.device("meta"):
         _run_on_shapes(head.build, networks.build_module(head.build, _FEATURES, classes, options), torch.empty(shape))
     yield "runs on shapes alone, for plans"
+
+
+def _has_loss(task: Task, logits: Tensor) -> bool:
+    """Whether logits have the dimensions that the loss of their task takes."""
+    whole = task.expand(logits.detach(), 1)
+    try:
+        return bool(task.losses(whole, task.targets.example(whole.shape)).shape == whole.shape[:1])
+    except (RuntimeError, ValueError, IndexError):  # torch's words for other dimensions
+        return False
 
 
 def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
