@@ -110,7 +110,7 @@ def test_no_module_is_named_for_nothing_in_particular() -> None:
         "recipe.json_schema",
         "advice.init_recipe",
         "reports.tables",
-        "cli.progress",
+        "reports.progress",
     ],
 )
 def test_importing_it_loads_nothing_heavy(module: str, tmp_path: Path) -> None:

@@ -9,12 +9,18 @@ from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
     from tlkit.api import apply, epochs, plan
-    from tlkit.model import Model
+    from tlkit.model import Model, load
 
 __version__ = "0.1.0"
-__all__ = ["Model", "TlkitError", "__version__", "apply", "epochs", "plan"]
+__all__ = ["Model", "TlkitError", "__version__", "apply", "epochs", "load", "plan"]
 
-_WHERE = {"Model": "tlkit.model", "apply": "tlkit.api", "epochs": "tlkit.api", "plan": "tlkit.api"}
+_WHERE = {
+    "Model": "tlkit.model",
+    "apply": "tlkit.api",
+    "epochs": "tlkit.api",
+    "load": "tlkit.model",
+    "plan": "tlkit.api",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -23,3 +29,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

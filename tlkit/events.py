@@ -69,6 +69,12 @@ class Observer:
             images: Images of a training step.
         """
 
+    def epoch_begins(self, epoch: int) -> None:
+        """An epoch, from 1, is about to be trained."""
+
+    def loss(self, epoch: int, step: int, loss: float) -> None:
+        """The mean training loss of an epoch so far was read from the device, before `step` is told of the same step."""
+
     def step(self, epoch: int, step: int) -> None:
         """A training step or an evaluation batch of an epoch, both from 1, is done."""
 

@@ -136,7 +136,7 @@ def test_signal_is_an_exit_code_and_a_message_of_what_is_saved(
     toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
 ) -> None:
     runs = toy_recipe.parent / "runs"
-    monkeypatch.setattr("tlkit.cli.progress.TerminalObserver.epoch", SignalAfter(2, number=number).epoch)
+    monkeypatch.setattr("tlkit.reports.progress.TerminalObserver.epoch", SignalAfter(2, number=number).epoch)
     monkeypatch.setattr(sys, "argv", ["tlkit", "apply", str(toy_recipe), "--set", "schedule.epochs=5", "--runs", str(runs)])
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stopped:
@@ -168,7 +168,7 @@ PROCESS = """
 import os, signal, sys
 from pathlib import Path
 from tlkit import cli
-from tlkit.cli import progress
+from tlkit.reports import progress
 def step(self, epoch, step):
     if (epoch, step) == (2, 3):
         Path("reached").touch()

@@ -123,9 +123,9 @@ def plan(
     from rich.console import Console
 
     from tlkit import api
-    from tlkit.cli.progress import TerminalObserver
     from tlkit.plans import plan as plans
     from tlkit.reports import tables
+    from tlkit.reports.progress import TerminalObserver
 
     with TerminalObserver(Console(stderr=True)) as observer:
         made = api.plan(

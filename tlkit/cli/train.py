@@ -77,8 +77,8 @@ def apply(
     from rich.console import Console
 
     from tlkit import api
-    from tlkit.cli.progress import TerminalObserver
     from tlkit.reports import tables
+    from tlkit.reports.progress import TerminalObserver
 
     with TerminalObserver(Console(stderr=True)) as observer:
         applied = api.apply(

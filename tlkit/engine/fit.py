@@ -27,7 +27,8 @@ from tlkit.plans.plan import PhasePlan, Plan, batches_per_epoch
 from tlkit.plans.schedule import factor
 from tlkit.tasks import Predictions, metrics
 
-_LOOK_EVERY = 50  # steps after which a loss that is not a number is looked for; on a GPU that waits for it
+# Steps after which a loss that is not a number is looked for, and on a GPU, which is waited for then, the loss is read.
+_LOOK_EVERY = 50
 _LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
 
 
@@ -155,10 +156,20 @@ class Fit:
             ) from error
         self.progress = progress
 
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Return the optimizer's state, by name; they are not copies."""
+        return self._step.state()
+
+    def continue_optimizer_(self, tensors: Mapping[str, Tensor]) -> None:
+        """Begin with the optimizer's state that another run of the same groups ended with, as `optimizer_state` returned it."""
+        self._step.load_optimizer_(tensors)
+
     def _epoch(self, number: int) -> Epoch:
+        self._observer.epoch_begins(number)
         began = time.perf_counter()
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            torch.manual_seed(self._train.seed * 1_000_003 + number)  # dropout's draws; so a continued epoch has the same
+            # dropout's draws, so that a continued epoch has the same
+            torch.manual_seed(self._train.seed * 1_000_003 + self._train.epochs_before + number)
             images = self._train_epoch(number)
         sums = self._step.sums()
         aside = {} if sums.aside is None else {"aux_loss": sums.aside / images}
@@ -192,8 +203,11 @@ class Fit:
             taken = (number - 1) * plan.steps_per_epoch + step
             self._step.set_rates_(factor(taken, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
             self._take(list(islice(batches, group)))
+            look = (step + 1) % _LOOK_EVERY == 0
+            if look or self._device.type == "cpu":
+                self._observer.loss(number, step + 1, self._step.loss() / min((step + 1) * size * group, len(order)))
             self._tick(number, step + 1)
-            if (step + 1) % _LOOK_EVERY == 0 and self._step.bad() >= 0:
+            if look and self._step.bad() >= 0:
                 break
         self._refuse_bad(number, self._step.sums(), batches_per_epoch(len(order), size))
         return len(order)

@@ -76,6 +76,7 @@ class Solve:
         """
         if self.progress.epochs:
             return
+        self._observer.epoch_begins(1)
         began = time.perf_counter()
         feed = Feed(
             self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,

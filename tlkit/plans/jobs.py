@@ -17,7 +17,7 @@ from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import DataFiles
 from tlkit.recipe.digest import digest_of
-from tlkit.recipe.recipe import Recipe
+from tlkit.recipe.recipe import Arm, Recipe
 from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.sources import data_files, weight_files
@@ -149,6 +149,26 @@ def known_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, 
         with contextlib.suppress(RecipeError):
             found += plan_jobs(recipe, {name: resolved}, replace(places, offline=True), runs=runs, where="")
     return tuple(found)
+
+
+def absolute_arm(job: Job) -> Arm:
+    """Return a job's arm with its paths made absolute, so that a recipe of it can be applied from anywhere."""
+    resolved, arm = job.resolved, job.resolved.arm
+    own = dict(arm.data.options)
+    has_path = resolved.data_options is not None and "path" in type(resolved.data_options).model_fields
+    if own.get("path") or (resolved.dataset.find and has_path):
+        own["path"] = str(job.found.root.resolve())
+    also = dict(arm.also)
+    for name, found in job.also.items():
+        if found.files and resolved.also[name].dataset.find:
+            options = {**also[name].options, "path": str(found.root.resolve())}
+            also[name] = also[name].model_copy(update={"options": options})
+    backbone, value = arm.backbone, arm.backbone.weights
+    if job.weights is not None and value not in resolved.backbone.weights:
+        path = job.weights.resolve()
+        where = f"{weight_files.RUN}{path.parent}" if value.startswith(weight_files.RUN) else str(path)
+        backbone = backbone.model_copy(update={"weights": where})
+    return arm.model_copy(update={"data": arm.data.model_copy(update={"options": own}), "also": also, "backbone": backbone})
 
 
 def local_weights(resolved: Resolved, places: Places) -> Path | None:

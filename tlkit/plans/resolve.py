@@ -109,13 +109,14 @@ def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, d
     return recipe, resolve(recipe, places, where=str(path))
 
 
-def resolve(recipe: Recipe, places: Places, *, where: str) -> dict[str, Resolved]:
+def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | None = None) -> dict[str, Resolved]:
     """Resolve every arm.
 
     Args:
         recipe: As read.
         places: Where paths begin.
         where: Begins every message, usually the recipe's file.
+        dataset: Stands for the data set that the recipe names, where the images are in memory.
 
     Raises:
         RecipeError: with every problem of every arm; one that all arms share is said once.
@@ -124,7 +125,7 @@ def resolve(recipe: Recipe, places: Places, *, where: str) -> dict[str, Resolved
     found: dict[str, list[str]] = {}
     kept: dict[str, TlkitError] = {}
     for name, arm in recipe.arms.items():
-        outcome = _Resolver(recipe.name, name, arm, places).run()
+        outcome = _Resolver(recipe.name, name, arm, places, dataset).run()
         if isinstance(outcome, Resolved):
             resolved[name] = outcome
             continue
@@ -195,6 +196,7 @@ class _Resolver:
     name: str
     arm: Arm
     places: Places
+    dataset: Dataset | None = None
     problems: list[TlkitError] = dataclasses.field(default_factory=list)
 
     def run(self) -> Resolved | list[TlkitError]:
@@ -202,7 +204,7 @@ class _Resolver:
         if backbone is not None:
             self.arm = _with_usual_weights(self.arm, backbone)
         arm = self.arm
-        dataset = self._plugin(Dataset, arm.data.name, "data.name")
+        dataset = self.dataset or self._plugin(Dataset, arm.data.name, "data.name")
         head = self._plugin(Head, arm.head.kind, "head.kind")
         options: dict[str, BaseModel | None] = {}
         for table, plugin in (("backbone", backbone), ("data", dataset), ("head", head)):

@@ -47,6 +47,7 @@ DATA: Final[Defaults] = {
     "batch_size": 32,
     "augment": [],
     "augment_views": None,
+    "initial_epoch": 0,
     "crop": None,
     "on_corrupt": "error",
     "options": {},

@@ -153,6 +153,11 @@ class DataTable(Table):
     augment_views: Views = Field(
         default=None, description="fixed augmented views of each image; epoch e uses view e mod this, and they can be stored"
     )
+    initial_epoch: int = Field(
+        default=0,
+        ge=0,
+        description="epochs that were trained before: the order of the images and their augmentation go on from there",
+    )
     crop: float | None = Field(
         default=None,
         ge=0.1,

@@ -28,24 +28,35 @@ def write(path: Path, runs: Iterable[Run]) -> None:
         path: Of the .svg file.
         runs: Arm and epochs (lines of metrics.jsonl) of each run; several seeds of an arm share its colour.
     """
+    drawn = list(runs)
+    made = figure(drawn, held_out="test" if any(epoch["test"] for _, epochs in drawn for epoch in epochs) else "validation")
+    with matplotlib.rc_context({"svg.hashsalt": "tlkit", "svg.fonttype": "none"}):
+        buffer = io.StringIO()
+        made.savefig(buffer, format="svg", metadata={"Date": None})
+    files.replace(path, buffer.getvalue())
+
+
+def figure(runs: Iterable[Run], *, held_out: str) -> Figure:
+    """Draw loss and accuracy of each epoch: of the training images dashed, of the held-out images solid.
+
+    Args:
+        runs: As `write` takes them.
+        held_out: "validation" or "test".
+    """
     drawn = [(arm, epochs) for arm, epochs in runs if epochs]
     arms = list(dict.fromkeys(arm for arm, _ in drawn))
     colours = {arm: _COLOURS[index % len(_COLOURS)] for index, arm in enumerate(arms)}
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    held = "test" if any(epoch["test"] for _, epochs in drawn for epoch in epochs) else "validation"
-    left, right = figure.subplots(1, 2)
+    made = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = made.subplots(1, 2)
     for axes, metric in ((left, "loss"), (right, "accuracy")):
         for arm, epochs in drawn:
             _draw(axes, epochs, "train", metric, colours[arm], "--")
-            _draw(axes, epochs, held, metric, colours[arm], "-")
+            _draw(axes, epochs, held_out, metric, colours[arm], "-")
         _dress(axes, metric)
     keys = [Line2D([], [], color=colours[arm], lw=2, label=arm) for arm in arms]
-    keys += [Line2D([], [], color="0.3", ls=style, label=name) for style, name in (("-", held), ("--", "train"))]
-    figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 6), frameon=False)
-    with matplotlib.rc_context({"svg.hashsalt": "tlkit", "svg.fonttype": "none"}):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    files.replace(path, buffer.getvalue())
+    keys += [Line2D([], [], color="0.3", ls=style, label=name) for style, name in (("-", held_out), ("--", "train"))]
+    made.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 6), frameon=False)
+    return made
 
 
 def _draw(axes: Axes, epochs: Sequence[Mapping[str, Any]], split: str, metric: str, colour: str, style: str) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import tasks, units
+from tlkit.events import Epoch
 from tlkit.plans.plan import Plan
 from tlkit.store.cache import Listed
 
@@ -46,6 +47,22 @@ def plan(shown: Plan) -> RenderableType:
 def network(shown: Plan) -> RenderableType:
     """Return the part of a plan that is known without data: the stages and the preprocessing."""
     return Group(_title(shown), _stages(shown), Text(_input(shown)), *_remarks(shown), "")
+
+
+def epochs(shown: Sequence[Epoch]) -> Table:
+    """Return a training run's epochs: loss and accuracy on training and validation images, and which is the best."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("epoch", "loss", "accuracy", "val loss", "val accuracy", "seconds", ""):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    best = max((epoch.epoch for epoch in shown if epoch.best), default=0)
+    for epoch in shown:
+        held = epoch.validation
+        table.add_row(
+            str(epoch.epoch), f"{epoch.train['loss']:.3f}", f"{epoch.train['accuracy']:.1%}",
+            "" if held is None else f"{held['loss']:.3f}", "" if held is None else f"{held['accuracy']:.1%}",
+            f"{epoch.seconds:.1f}", "best" if epoch.epoch == best else "",
+        )  # fmt: skip
+    return table
 
 
 _COLUMNS = ("arm", "seeds", "accuracy", "loss", "val accuracy", "epoch", "trainable", "seconds", "status")

@@ -25,13 +25,12 @@ from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.network import weights
 from tlkit.plans import plan as plans
-from tlkit.plans.jobs import Job, is_done, is_kept
+from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
 from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.run.preparation import Prepared
-from tlkit.sources import weight_files
 
 
 def execute(
@@ -136,7 +135,7 @@ class _Writer:
             return
         (folder / run_folder.CHECKPOINT).mkdir(exist_ok=True)
         header = {"format": FORMAT, "name": self.job.resolved.recipe, "seeds": [self.job.seed]}
-        files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | self._tables()))
+        files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(absolute_arm(self.job))))
         files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(now))
         files.replace(folder / run_folder.PLAN, plans.to_json(plan))
         files.replace(folder / run_folder.SPLIT, json.dumps(self.prepared.split) + "\n")
@@ -221,22 +220,6 @@ class _Writer:
         )
         run_folder.write(self.job.folder, result)
         return result
-
-    def _tables(self) -> dict[str, Any]:
-        """The arm's tables, its paths made absolute so that the written recipe can be applied from anywhere."""
-        resolved = self.job.resolved
-        tables, options = arm_toml(resolved.arm), resolved.data_options
-        own = tables["data"]["options"]
-        if own.get("path") or (resolved.dataset.find and options is not None and "path" in type(options).model_fields):
-            own["path"] = str(self.job.found.root.resolve())
-        for name, found in self.job.also.items():
-            if found.files and resolved.also[name].dataset.find:
-                tables["also"][name]["options"]["path"] = str(found.root.resolve())
-        value = resolved.arm.backbone.weights
-        if self.job.weights is not None and value not in resolved.backbone.weights:
-            path = self.job.weights.resolve()
-            tables["backbone"]["weights"] = f"run:{path.parent}" if value.startswith(weight_files.RUN) else str(path)
-        return tables
 
     def _resolved(self) -> dict[str, Any]:
         plan = self.prepared.plan

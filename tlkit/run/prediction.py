@@ -26,6 +26,8 @@ from tlkit.record import run_folder
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
+Picture = Path | NDArray[np.uint8]
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -47,11 +49,11 @@ class Predictor:
     batch_size: int
     device: torch.device
 
-    def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images: Sequence[str | Picture] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return class probabilities (N, classes).
 
         Args:
-            images: Files, or (N, H, W, 3) uint8 RGB.
+            images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB.
 
         Raises:
             DataError: a file cannot be decoded, or the images are of another kind.
@@ -59,12 +61,12 @@ class Predictor:
         return self._each(images, evaluate.probabilities)
 
     def embed(
-        self, images: Sequence[str | Path] | NDArray[np.uint8], *, at: str | None = None, pooled: bool = True
+        self, images: Sequence[str | Picture] | NDArray[np.uint8], *, at: str | None = None, pooled: bool = True
     ) -> NDArray[np.float32]:
         """Return the output of a stage, the last where none is named.
 
         Args:
-            images: Files, or (N, H, W, 3) uint8 RGB.
+            images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB.
             at: The stage.
             pooled: Return the mean over the picture (N, C), not the map (N, C, h, w).
 
@@ -78,7 +80,7 @@ class Predictor:
         return self._each(images, partial(evaluate.embeddings, at=at, pooled=pooled))
 
     def _each(
-        self, images: Sequence[str | Path] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor]
+        self, images: Sequence[str | Picture] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor]
     ) -> NDArray[np.float32]:
         images = _checked(images)
         if not len(images):  # of which the shape of an answer is learned all the same
@@ -89,7 +91,7 @@ class Predictor:
             rows.append(answer(self.network, self._input(images[start : start + self.batch_size])).cpu().numpy())
         return np.concatenate(rows)
 
-    def _input(self, images: Sequence[Path] | NDArray[np.uint8]) -> torch.Tensor:
+    def _input(self, images: Sequence[Picture] | NDArray[np.uint8]) -> torch.Tensor:
         with pillow_warnings.reported(lambda _: None):
             stacked = torch.from_numpy(np.stack([decode.picture(image, self.geometry) for image in images]))
         return parts.normalise(stacked.to(self.device), self.convention).contiguous()
@@ -135,16 +137,21 @@ def _size(value: object) -> Size:
     return int(value[0]), int(value[1])
 
 
-def _checked(images: object) -> Sequence[Path] | NDArray[np.uint8]:
+def _checked(images: object) -> Sequence[Picture] | NDArray[np.uint8]:
     """Return files or pixels; raise DataError where they are neither."""
-    wanted = "(N, H, W, 3) uint8 RGB, or a list of files"
+    wanted = "(N, H, W, 3) uint8 RGB, or a list of files and of (H, W, 3) uint8 RGB"
     if isinstance(images, np.ndarray):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
             raise DataError(f"images: are {images.dtype} of shape {images.shape}.", wanted)
         return images
     if not isinstance(images, Sequence) or isinstance(images, str):
         raise DataError(f"images: are a {type(images).__name__}.", wanted)
+    pictures: list[Picture] = []
     for image in images:
-        if not isinstance(image, str | os.PathLike):
+        if isinstance(image, str | os.PathLike):
+            pictures.append(Path(image))
+        elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+            pictures.append(image)
+        else:
             raise DataError(f"images: one of them is a {type(image).__name__}.", wanted)
-    return [Path(image) for image in images]
+    return pictures

@@ -164,6 +164,7 @@ def prepare(
     train = TrainingPart(
         sound.training.pictures, sound.training.indices, resolved.convention, sound.training.task,
         augment=table.augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=plan.classes,
+        epochs_before=table.initial_epoch,
     )  # fmt: skip
     start = StartNetwork(
         partial(build, job, plan, images, observer=Observer()),

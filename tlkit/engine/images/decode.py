@@ -112,7 +112,7 @@ def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIX
                 if count > _LARGE and needed is not None:
                     image.draft("RGB", (_REDUCING_GAP * max(needed), _REDUCING_GAP * max(needed)))  # nothing but JPEG has it
                 image.load()
-                return _rgb(ImageOps.exif_transpose(image))
+                return rgb(ImageOps.exif_transpose(image))
     except (ImageError, MemoryError):
         raise
     except FileNotFoundError:
@@ -196,7 +196,12 @@ def _padded(image: Image.Image, geometry: Geometry) -> Image.Image:
     return padded
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """Return an image as RGB, transparency on white.
+
+    Raises:
+        ValueError: its pixels are of a kind whose range is not known.
+    """
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -60,6 +60,7 @@ class TrainingPart(Part):
         size: Height and width of the network's input, pixels.
         seed: The run's seed.
         classes: Number of classes.
+        epochs_before: Epochs that were trained before the run: the order and, without fixed views, the draws go on from there.
     """
 
     augment: Sequence[Augmentation] = ()
@@ -67,6 +68,7 @@ class TrainingPart(Part):
     size: Size = (0, 0)
     seed: int = 0
     classes: int = 0
+    epochs_before: int = 0
 
     def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
         """Return images of an epoch, from 0, as (n, 3, H, W) float32; with mixup or cutmix, mixed with others."""
@@ -87,11 +89,11 @@ class TrainingPart(Part):
 
     def draw_of(self, epoch: int) -> int:
         """Return the number that an epoch's random draws begin with: the epoch, from 0, or one of the fixed views."""
-        return epoch if self.views is None else epoch % self.views
+        return self.epochs_before + epoch if self.views is None else epoch % self.views
 
     def order(self, epoch: int) -> Indices:
         """Return the images of an epoch, from 0, in the order in which they are used."""
-        return np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.indices)
+        return np.random.Generator(np.random.Philox(key=[self.seed, self.epochs_before + epoch])).permutation(self.indices)
 
     def _augmented(self, chosen: Indices, drawn: int, device: torch.device) -> Tensor:
         pictures = self.pictures.get(chosen, device)

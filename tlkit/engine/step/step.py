@@ -144,6 +144,10 @@ class Step:
         """Read the first batch whose loss is not a number, from 0, from the device; -1 for none."""
         return int(self._bad)
 
+    def loss(self) -> float:
+        """Read the loss from the device: the sum over every image since `begin_`."""
+        return float(self._loss)
+
     def sums(self) -> Sums:
         """Read the sums from the device."""
         bad = self.bad()
@@ -165,6 +169,10 @@ class Step:
         """Return what a checkpoint needs besides the network's tensors, by name; they are not copies."""
         mean = {} if self.average is None else self.average.state()
         return {**optimizers.state(self.optimizer, self.network, self.plan), **mean}
+
+    def load_optimizer_(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the optimizer's state alone to what `state` returned; a running mean begins anew."""
+        optimizers.load_state_(self.optimizer, tensors, self.network, self.plan)
 
     def load_state_(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the state to what `state` returned, after the network's tensors; other names are passed over.

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from tlkit.cli.progress import TerminalObserver
 from tlkit.events import Epoch
+from tlkit.reports.progress import TerminalObserver
 
 SCORES = {"loss": 1234567.0, "accuracy": 1.0}
 

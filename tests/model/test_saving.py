@@ -1,0 +1,184 @@
+"""Models to folders and recipes, and back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from toy_model import OPTIONS, compiled, labels, model, pixels
+
+import tlkit
+from tlkit.errors import RunFolderError, TlkitError
+
+X, Y = pixels(), labels()
+FIT = {"options": OPTIONS, "epochs": 2, "batch_size": 16, "verbose": 0}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)  # takes longer than the training
+
+
+def _same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def _applied(recipe: str) -> dict:
+    done = tlkit.apply(recipe)
+    (arm,) = done.result["arms"].values()
+    (run,) = arm["seeds"].values()
+    return load_file(done.folder / run["folder"] / "weights.safetensors")
+
+
+def test_saved_model_is_loaded_with_everything(tmp_path: Path, run) -> None:
+    trained = compiled(classes=["ant", "bee", "cow", "dog"])
+    trained.fit(X, Y, epochs=1, batch_size=8, verbose=0)
+    trained.save("saved")
+    assert not any(path.suffix in (".pkl", ".pt", ".pth") for path in Path("saved").iterdir())
+    again = tlkit.load("saved", device="cpu")
+    assert again.class_names == ("ant", "bee", "cow", "dog")
+    np.testing.assert_array_equal(again.predict(X), trained.predict(X))
+    assert again.evaluate(X, Y) == trained.evaluate(X, Y)
+    again.fit(X, Y, epochs=1, batch_size=8, verbose=0)
+    assert not _same(again.state_dict(), trained.state_dict())
+    again.save("saved")
+    Image.fromarray(X[0]).save("a.png")
+    code, out, _ = run("predict", "saved", "a.png")
+    assert code == 0
+    assert any(name in out for name in again.class_names)
+
+
+def test_run_and_recipe_folders_are_loaded(toy_recipe: Path) -> None:
+    applied = tlkit.apply(toy_recipe, runs="runs")
+    weights = _applied(str(toy_recipe))
+    folder = applied.folder / applied.result["arms"]["main"]["seeds"]["0"]["folder"]
+    for place in (folder, applied.folder):
+        loaded = tlkit.load(place, device="cpu")
+        assert _same(loaded.state_dict(), weights)
+        assert loaded.predict(X).shape == (24, 4)
+        assert len(loaded.fit("synthetic", options=OPTIONS, epochs=1, verbose=0)) == 1
+
+
+def test_a_solved_head_is_saved_too() -> None:
+    solved = model(head="logistic")
+    solved.fit(X, Y, batch_size=8, verbose=0)
+    solved.save("saved")
+    np.testing.assert_allclose(tlkit.load("saved", device="cpu").predict(X), solved.predict(X), atol=1e-6)
+
+
+def test_save_refuses_a_folder_of_something_else(toy_recipe: Path) -> None:
+    made = model()
+    Path("full").mkdir()
+    Path("full/notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="is not empty, and holds no saved model"):
+        made.save("full")
+    with pytest.raises(TlkitError, match="is a file"):
+        made.save(toy_recipe)
+    applied = tlkit.apply(toy_recipe, ["schedule.epochs=1"])
+    with pytest.raises(RunFolderError, match="is a run of the recipe toy"):
+        made.save(applied.folder / applied.result["arms"]["main"]["seeds"]["0"]["folder"])
+
+
+def test_load_of_no_folder_is_a_message() -> None:
+    with pytest.raises(RunFolderError, match="there is no such run folder"):
+        tlkit.load("nowhere")
+
+
+@pytest.mark.parametrize("kind", ["plain", "frozen, augmented", "folder"])
+def test_apply_of_the_recipe_gives_the_bits_of_fit(kind: str, tmp_path: Path) -> None:
+    made, x, fit = model(seed=3), "synthetic", FIT
+    if kind == "plain":
+        made.compile(optimizer="sgd", lr=1e-2)
+    elif kind == "folder":
+        for index, pixels_of in enumerate(X):
+            (tmp_path / "images" / "abcd"[index % 4]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels_of).save(tmp_path / "images" / "abcd"[index % 4] / f"{index}.png")
+        x, fit = "images", {"epochs": 2, "batch_size": 8, "verbose": 0, "class_weight": {1: 2.0}, "on_corrupt": "skip"}
+        made.compile(lr=1e-2, schedule="cosine")
+    else:
+        made.freeze("stem").freeze("block1", epochs=1)
+        made.compile(
+            optimizer={"name": "sgd", "nesterov": True}, lr_groups={"backbone": 1e-2, "head": {"lr": 1e-1, "momentum": 0.5}}
+        )
+        fit = {**FIT, "augment": ["random_crop", "hflip"], "validation_split": 0.2, "early_stopping": 2}
+    made.fit(x, **fit)
+    made.to_recipe("mine.toml")
+    assert _same(_applied("mine.toml"), made.state_dict())
+    again = tlkit.Model.from_recipe("mine.toml", device="cpu")
+    again.fit(verbose=0)
+    assert _same(again.state_dict(), made.state_dict())
+
+
+def test_recipe_of_a_second_fit_begins_from_the_saved_model() -> None:
+    made = model()
+    made.freeze("backbone")
+    made.compile(optimizer="adam", lr=1e-2)
+    made.fit("synthetic", **FIT, augment=["hflip"])
+    made.save("first")
+    made.unfreeze("backbone")
+    made.compile(optimizer="adam", lr=1e-3)
+    made.fit("synthetic", **FIT, augment=["hflip"])
+    made.to_recipe("second.toml")
+    text = Path("second.toml").read_text()
+    assert f'weights = "run:{Path("first").resolve()}"' in text
+    assert "initial_epoch = 2" in text
+    assert _same(_applied("second.toml"), made.state_dict())
+
+
+def test_recipe_says_only_what_differs_from_a_default() -> None:
+    made = compiled()
+    made.fit("synthetic", **FIT)
+    made.to_recipe("mine.toml")
+    text = Path("mine.toml").read_text()
+    assert text.startswith('format = 1\nname = "mine"\nseeds = [')
+    assert "on_corrupt" not in text
+    assert "crop" not in text
+
+
+def _continued(made: tlkit.Model) -> None:
+    made.fit("synthetic", **FIT)
+    made.save("first")
+    made.fit("synthetic", **FIT)
+
+
+def _unsaved(made: tlkit.Model) -> None:
+    made.fit("synthetic", **FIT)
+    made.compile(optimizer="sgd", lr=1e-3)
+    made.fit("synthetic", **FIT)
+
+
+NO_RECIPE = {
+    "nothing": (lambda made: None, "nothing was fitted yet"),
+    "memory": (lambda made: made.fit(X, Y, epochs=1, verbose=0), "the images were in memory"),
+    "validation": (lambda made: made.fit("synthetic", **FIT, validation_data=(X, Y)), "validation_data is beside"),
+    "not saved": (_unsaved, "model.save(FOLDER) before it"),
+    "the optimizer's state": (_continued, "compile before fit"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_RECIPE)
+def test_what_no_recipe_can_say_is_refused(kind: str) -> None:
+    prepare, words = NO_RECIPE[kind]
+    made = compiled()
+    prepare(made)
+    with pytest.raises(TlkitError) as error:
+        made.to_recipe("mine.toml")
+    assert words in str(error.value)
+    assert not Path("mine.toml").exists()
+
+
+def test_from_recipe_asks_for_an_arm(toy_recipe: Path) -> None:
+    toy_recipe.write_text(toy_recipe.read_text() + "\n[arms.probe]\nfreeze = { backbone = true }\n[arms.whole]\n")
+    with pytest.raises(TlkitError, match="has 2 arms") as error:
+        tlkit.Model.from_recipe(toy_recipe)
+    assert "probe, whole" in str(error.value)
+    with pytest.raises(TlkitError, match='no arm "prob"') as error:
+        tlkit.Model.from_recipe(toy_recipe, arm="prob")
+    assert 'did you mean "probe"?' in str(error.value)
+    made = tlkit.Model.from_recipe(toy_recipe, arm="probe", device="cpu")
+    assert not made.stages["stem"].trainable
+    assert len(made.fit(verbose=0)) == 2
+    assert len(made.fit(X, Y, epochs=1, verbose=0)) == 1

@@ -1,0 +1,72 @@
+"""Check the arguments of a call: a name that is not known becomes an error that offers the nearest one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from tlkit.errors import TlkitError, nearest
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Arguments that Keras has and tlkit names otherwise, or does by itself.
+_KERAS = {
+    "learning_rate": "lr= of compile is the learning rate",
+    "metrics": "every metric of the head's task is computed; history and evaluate have them",
+    "shuffle": "training images are shuffled anew in every epoch",
+    "sample_weight": "class_weight= weighs classes; single images cannot be weighed",
+    "include_top": "the backbone never has its classifier; head= names one of your own",
+    "input_shape": "image_size= is the side of the input, or (height, width)",
+    "steps_per_epoch": "an epoch is every training image once; split={'train': N} trains on fewer",
+}
+
+
+def named(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that raises TlkitError where the arguments do not fit the function.
+
+    Args:
+        where: Begins the message: "Model.fit".
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            known = [name for name in signature.parameters if name not in ("self", "cls")]
+            for name in kwargs:
+                if name not in known:
+                    hint = _KERAS.get(name) or nearest(name, known)
+                    raise TlkitError(f'{where}: has no argument "{name}".', hint, f"arguments: {', '.join(known)}")
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TlkitError(f"{where}: {error}.", f"arguments: {', '.join(known)}") from error
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def check_count(what: str, value: object, *, least: int) -> None:
+    """Raise TlkitError where a value is no whole number, or less than `least`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise TlkitError(f"{what} is {value!r}.", f"a whole number, at least {least}")
+
+
+def table_of(value: object) -> dict[str, Any]:
+    """Return a table of the recipe; what is no mapping is its name, right or wrong."""
+    return plain(value) if isinstance(value, Mapping) else {"name": value}
+
+
+def plain(value: object) -> Any:
+    """Return a value as TOML has it: dict for a mapping, list for a tuple. The recipe refuses what cannot be one."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,54 @@
+"""A recipe, or a run's folder, to the tables that a Model begins with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tlkit.errors import TlkitError, nearest
+from tlkit.model.setup import Tables, input_keys
+from tlkit.recipe import parsing
+from tlkit.recipe.recipe import arm_toml
+from tlkit.record import run_folder
+from tlkit.run import prediction
+from tlkit.run.prediction import Predictor
+from tlkit.sources.places import Places
+
+_OF_A_FIT = ("early_stopping", "also")
+
+
+def recipe(file: Path, arm: str | None, *, offline: bool) -> tuple[dict[str, Any], int, Places]:
+    """Read an arm of a recipe: its tables, its first seed, and where its paths begin.
+
+    Raises:
+        TlkitError: the recipe cannot be used, or has several arms and none is named.
+    """
+    read = parsing.read(file)
+    if arm is None and len(read.arms) > 1:
+        raise TlkitError(f"Model.from_recipe: {file} has {len(read.arms)} arms.", f"arm= one of: {', '.join(read.arms)}")
+    name = arm or next(iter(read.arms))
+    if name not in read.arms:
+        raise TlkitError(
+            f'Model.from_recipe: {file} has no arm "{name}".', f"arms: {', '.join(read.arms)}", nearest(name, read.arms)
+        )
+    return arm_toml(read.arms[name]), read.seeds[0], replace(Places(recipe=file.parent), offline=offline)
+
+
+def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables, int, Predictor]:
+    """Read a run's folder: tables that say how its network learned, its seed, and its network with what it means.
+
+    Raises:
+        RunFolderError: the folder is not a run's, or is damaged.
+    """
+    chosen = run_folder.choose(folder, arm)
+    predictor = prediction.load(chosen, arm=None, device=device)
+    read = parsing.read(chosen / run_folder.RECIPE)
+    (table,) = read.arms.values()
+    tables = {key: value for key, value in arm_toml(table).items() if key not in _OF_A_FIT}
+    tables["backbone"]["weights"] = f"run:{chosen}"
+    tables["data"] = input_keys(tables["data"])
+    tables.setdefault("freeze", {})
+    return tables, read.seeds[0], predictor

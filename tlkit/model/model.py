@@ -1,0 +1,614 @@
+"""A network with the verbs that Keras has: compile, fit, evaluate, predict, embed, summary, save.
+
+The rule: a Model builds a recipe, its argument names are the recipe's keys, and it trains as `tlkit apply` does, in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from tlkit import tasks
+from tlkit.engine.images import decode
+from tlkit.errors import RecipeError, TlkitError
+from tlkit.model import evaluation, inputs, loading, notebook, pictures, saving
+from tlkit.model.arguments import check_count, named, plain, table_of
+from tlkit.model.callbacks import checked
+from tlkit.model.history import History
+from tlkit.model.inputs import Given, Labels
+from tlkit.model.predictions import Predictions
+from tlkit.model.setup import Setup, Tables, input_keys
+from tlkit.model.stages import Stages
+from tlkit.model.training import Training
+from tlkit.network import weights as weight_names
+from tlkit.network.network import Network
+from tlkit.plans import jobs
+from tlkit.plans.jobs import Job
+from tlkit.plugin import Images
+from tlkit.recipe.maps import HEAD
+from tlkit.reports import tables as report
+from tlkit.run import executor
+from tlkit.run.prediction import Predictor
+from tlkit.sources.places import Places
+
+Rates = Mapping[str, float | Mapping[str, float]]
+_EPOCHS = 10  # where nothing is said, as in the recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class _LastFit:
+    """What `to_recipe` writes: the job, what its weights were, and why it cannot be written, "" where it can."""
+
+    job: Job
+    began: str | None
+    refusal: str
+
+
+class Model:
+    """A backbone and a head, trained from Python.
+
+    Args:
+        backbone: A name that `tlkit list` shows.
+        weights: A name that the backbone offers, "none" for random weights, a file, or "run:PATH" of an earlier run.
+        head: A head's name, or the recipe's table [head].
+        input: How pixels reach the network, where the weights do not say it: "torch", "caffe", or the recipe's table.
+        classes: How many, or their names in output order; left out, the first `fit` says it.
+        image_size: Side of the input in pixels, or (height, width); the backbone's usual size where not given.
+        seed: Of random weights, data order and augmentation.
+        device: "auto", "cpu", "cuda".
+        offline: Forbid downloads.
+
+    Attributes:
+        stop_training: A callback sets it to end training after the epoch.
+        history: What the last `fit` returned, or had done when it failed.
+
+    Raises:
+        TlkitError: a name is wrong, or the weights are not here and cannot be downloaded.
+
+    Example:
+        >>> import numpy as np, tlkit
+        >>> model = tlkit.Model("cifar_resnet20", classes=["cat", "dog"], image_size=32, device="cpu")
+        >>> model.freeze("stem").compile(optimizer="adam", lr=1e-3)
+        >>> x = np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), np.uint8)
+        >>> history = model.fit(x, ["cat", "dog"] * 10, epochs=1, batch_size=8, verbose=0)
+        >>> model.predict(x).shape
+        (20, 2)
+    """
+
+    @named("Model")
+    def __init__(
+        self, backbone: str, *, weights: str = "none", head: str | Mapping[str, Any] = "linear",
+        classes: int | Sequence[str] | None = None, image_size: int | Sequence[int] | None = None,
+        input: str | Mapping[str, Any] | None = None,  # as in the recipe
+        seed: int = 0, device: str = "auto", offline: bool = False,
+    ) -> None:  # fmt: skip
+        tables: Tables = {"backbone": {"name": backbone, "weights": weights}, "freeze": {}, "data": {}}
+        if input is not None:
+            tables["backbone"]["input"] = plain(input)
+        tables["head"] = plain(head) if isinstance(head, Mapping) else {"kind": head}
+        if image_size is not None:
+            tables["data"]["image_size"] = plain(image_size)
+        places = Places(recipe=Path.cwd(), offline=offline)
+        self._start(Setup(tables, places, seed, executor.device_of(device)), *_classes(classes))
+
+    def _start(self, setup: Setup, classes: int | None, names: tuple[str, ...], network: Network | None = None) -> None:
+        self._setup = setup
+        self.classes = classes
+        self.stop_training = False
+        self.history: History | None = None
+        self._names = names
+        self._state: Literal["new", "compiled", "changed"] = "new"
+        self._usual: Tables = {}  # what a recipe says of epochs and data, where fit does not
+        self._optimizer: dict[str, Tensor] = {}
+        self._epochs_done = 0
+        self._weights: str | None = setup.tables["backbone"]["weights"]  # what a recipe calls the network as it is now
+        self._last: _LastFit | None = None
+        self._network = network
+        if network is None:
+            setup.resolved(where="Model")
+            if classes is not None:
+                self._network = setup.network(classes, names)
+
+    @classmethod
+    @named("Model.from_recipe")
+    def from_recipe(cls, file: str | Path, *, arm: str | None = None, device: str = "auto", offline: bool = False) -> Model:
+        """Build the network of a recipe; `fit()` without images then trains what the recipe says.
+
+        Args:
+            file: The TOML file.
+            arm: Which arm, where there are several.
+            device: "auto", "cpu", "cuda".
+            offline: Forbid downloads.
+
+        Raises:
+            TlkitError: the recipe cannot be used, or has several arms and none is named.
+
+        Example:
+            >>> import tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=4, image_size=32, device="cpu")
+            >>> model.compile(optimizer="sgd", lr=0.01)
+            >>> data = {"classes": 4, "train": 32, "test": 8}
+            >>> history = model.fit("synthetic", options=data, epochs=1, verbose=0)
+            >>> model.to_recipe("mine.toml")
+            >>> again = tlkit.Model.from_recipe("mine.toml", device="cpu")
+            >>> history == again.fit(verbose=0) or "the times differ"
+            'the times differ'
+        """
+        tables, seed, places = loading.recipe(Path(file), arm, offline=offline)
+        model = cls.__new__(cls)
+        usual = {"data": tables["data"], "schedule": tables["schedule"]}
+        usual |= {"early_stopping": tables["early_stopping"]} if "early_stopping" in tables else {}
+        network = {key: value for key, value in tables.items() if key not in ("early_stopping", "also")}
+        network["data"] = input_keys(tables["data"])
+        model._start(Setup(network, places, seed, executor.device_of(device)), None, ())
+        model._usual, model._state = usual, "compiled"
+        return model
+
+    @property
+    def network(self) -> Network:
+        """The torch module itself."""
+        if self._network is None:
+            raise TlkitError(
+                "Model: has no network yet, since the number of classes is not known.", "Model(.., classes=10), or fit"
+            )
+        return self._network
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in output order; "0", "1", ... where nothing named them."""
+        return self._names or tuple(map(str, range(self.classes or 0)))
+
+    @property
+    def stages(self) -> Stages:
+        """The stages by name, and the head: `model.stages["layer4"].trainable = False` freezes one.
+
+        Example:
+            >>> import tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
+            >>> model.stages["layer1"].trainable = False
+            >>> [name for name, stage in model.stages.items() if stage.trainable]
+            ['stem', 'layer2', 'layer3', 'head']
+        """
+        names = [*self._setup.resolved(where="Model")[0].backbone.stages, HEAD]
+        return Stages(names, self._setup.tables["freeze"], lambda name, frozen: self._freeze((name,), frozen))
+
+    def freeze(self, *keys: str, epochs: int | None = None) -> Model:
+        """Freeze parts: "backbone", a stage, "head", or a module path. Compile again before the next fit.
+
+        Args:
+            keys: As in the recipe's [freeze].
+            epochs: Only for so many first epochs.
+
+        Example:
+            >>> import tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
+            >>> model.freeze("backbone").unfreeze("layer3").stages["layer3"].trainable
+            True
+        """
+        return self._freeze(keys, True if epochs is None else {"epochs": epochs})
+
+    def unfreeze(self, *keys: str) -> Model:
+        """Let parts train that a wider key froze. Compile again before the next fit; `freeze` has an example."""
+        for key in keys:
+            if key == "backbone":  # what is narrower is frozen no longer either
+                for narrower in [each for each in self._setup.tables["freeze"] if each != HEAD]:
+                    del self._setup.tables["freeze"][narrower]
+        return self._freeze(keys, False)
+
+    def _freeze(self, keys: Sequence[str], value: bool | Mapping[str, int]) -> Model:
+        self._setup.tables["freeze"].update(dict.fromkeys(keys, value))
+        self._state = "changed" if self._state != "new" else "new"
+        return self
+
+    @named("Model.compile")
+    def compile(
+        self, optimizer: str | Mapping[str, Any] = "adamw", *, lr: float | None = None, lr_groups: Rates | None = None,
+        schedule: str | Mapping[str, Any] = "one_cycle", loss: Mapping[str, Any] | None = None, precision: str = "auto",
+    ) -> None:  # fmt: skip
+        """Say how what is not frozen learns. Compiling again keeps the weights, and the optimizer begins anew.
+
+        Args:
+            optimizer: A name, or the recipe's table [optimizer].
+            lr: Peak learning rate of everything that trains.
+            lr_groups: Peak learning rates of parts instead: the recipe's map, key -> rate or table.
+            schedule: A name, or the recipe's table [schedule] without epochs.
+            loss: The recipe's table [loss].
+            precision: "auto", "float32" or "bfloat16".
+
+        Raises:
+            TlkitError: a key owns no parameter, a part that trains has no rate, or the schedule names its epochs.
+
+        Example:
+            >>> import tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
+            >>> model.compile(optimizer="adam", lr=1e-3)
+            >>> model.compile(optimizer={"name": "sgd", "nesterov": True}, lr_groups={"backbone": 1e-3, "head": 1e-1})
+        """
+        if lr is not None and lr_groups is not None:
+            raise TlkitError(
+                "Model.compile: lr and lr_groups are both given.", "lr is one rate for all, lr_groups one for each part"
+            )
+        if isinstance(loss, str):
+            raise TlkitError(
+                f'Model.compile: loss is "{loss}".', "the head's task has its loss; loss={'label_smoothing': 0.1} sets it up"
+            )
+        shape = table_of(schedule)
+        if "epochs" in shape:
+            raise TlkitError("Model.compile: schedule.epochs belongs to fit.", f"model.fit(.., epochs={shape['epochs']})")
+        rates = {"backbone": lr, HEAD: lr} if lr is not None else plain(lr_groups)
+        if rates is None and not self._setup.resolved(where="Model")[0].head.solve:
+            raise TlkitError(
+                "Model.compile: there is no learning rate.", "lr=1e-3, or lr_groups={'backbone': 1e-4, 'head': 1e-2}"
+            )
+        before = dict(self._setup.tables)
+        self._setup.tables |= {
+            "optimizer": table_of(optimizer),
+            "schedule": shape | {"epochs": _enough(self._setup.tables["freeze"], shape)},
+            "lr_groups": rates or {},
+            "loss": plain(loss or {}),
+            "precision": precision,
+        }
+        try:
+            self._setup.plan(self.classes)
+        except TlkitError:
+            self._setup.tables = before
+            raise
+        self._state, self._optimizer = "compiled", {}
+
+    @named("Model.fit")
+    def fit(
+        self, x: object = None, y: object = None, *, epochs: int | None = None, batch_size: int | str | None = None,
+        validation_data: object = None, validation_split: float | None = None, callbacks: object = (),
+        verbose: int | str = "auto", class_weight: str | Mapping[Any, float] | None = None,
+        augment: Sequence[str | Mapping[str, Any]] | None = None, augment_views: int | None = None,
+        split: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
+        on_corrupt: str | None = None, early_stopping: int | None = None,
+    ) -> History:  # fmt: skip
+        """Train, and end with the best epoch's weights by validation, not, as Keras does, with the last epoch's.
+
+        Another call goes on from these weights with a new schedule. It keeps the optimizer's state, unless the model was compiled
+        again, and order and augmentation go on from the epochs before. Where x has no validation images of its own and neither
+        `validation_data` nor `validation_split` is given, a tenth of the training images is held out, as in a recipe.
+
+        Args:
+            x: A folder, a data set's name, arrays (N, H, W, 3), tensors (N, 3, H, W), a list of paths or PIL images, or a torch
+                data set of (image, label), which is read once. Pixels are uint8, or floats from 0 to 1.
+            y: Labels of arrays, tensors and lists: numbers, names, or one column per class.
+            epochs: Of the schedule, which begins anew at every call; 10 where not given.
+            batch_size: Images a step, or "auto"; 32 where not given.
+            validation_data: (x, y), a folder whose images are all held out, or a torch data set.
+            validation_split: Part of the training images that is held out, from every class and at random.
+            callbacks: Objects with some of the method names of Keras's callbacks; see `tlkit.model.callbacks`.
+            verbose: "auto" or 1 for a bar and a line an epoch, 2 for the lines, 0 for nothing.
+            class_weight: Class -> weight in the loss, or "balanced".
+            augment: The recipe's list data.augment: names, or tables.
+            augment_views: Fixed augmented views of each image.
+            split: The recipe's table [data.split].
+            options: The data set's options, the recipe's table [data.options].
+            on_corrupt: "error", or "skip" to leave out files that cannot be decoded.
+            early_stopping: Epochs without a better one after which it stops.
+
+        Raises:
+            TlkitError: not compiled, or images that cannot be used.
+            RunFailed: the loss is no longer a number, or a callback raised.
+
+        Example:
+            >>> import numpy as np, tlkit
+            >>> model = tlkit.Model("cifar_resnet20", image_size=32, device="cpu")
+            >>> model.compile(optimizer="sgd", lr=0.01)
+            >>> x = np.random.default_rng(0).random((24, 32, 32, 3))
+            >>> history = model.fit(x, ["a", "b", "c"] * 8, epochs=2, batch_size=8, validation_split=0.25, verbose=0)
+            >>> len(history.history["val_accuracy"]), model.class_names
+            (2, ('a', 'b', 'c'))
+        """
+        self._check_compiled()
+        listed = checked(callbacks)
+        given = self._given(x, y)
+        data = {
+            "batch_size": batch_size, "augment": augment, "augment_views": augment_views, "options": options,
+            "split": _split(split, validation_split, validation_data), "on_corrupt": on_corrupt,
+        }  # fmt: skip
+        tables = self._fit_tables(data, epochs, early_stopping, given=given)
+        images, job = self._images(given, tables)
+        if class_weight is not None:
+            weights = inputs.class_weights(class_weight, images.classes)
+            images, job = self._images(
+                given, tables | {"loss": {**self._setup.tables.get("loss", {}), "class_weights": weights}}
+            )
+        if validation_data is not None:
+            known = Labels(images.classes, len(images.classes), self._several())
+            held_out = inputs.held_out(validation_data, known=known, where="Model.fit: validation_data")
+            images, job = self._setup.validated(images, job, held_out)
+        self._adopt(images)
+        training = Training(job, images, self.network, self._setup.device, listed)
+        self._last = _LastFit(job, self._weights, _refusal(given, validation_data, continued=bool(self._optimizer)))
+        self.stop_training = False
+        try:
+            with notebook.observer(verbose) as shown:
+                training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._optimizer)
+        finally:
+            self.history = History(training.epochs, stopped=training.stopped)
+            if training.epochs:
+                self._optimizer, self._weights = training.optimizer, None
+                self._epochs_done += len(training.epochs)
+        return self.history
+
+    @named("Model.evaluate")
+    def evaluate(
+        self, x: object, y: object = None, *, options: Mapping[str, Any] | None = None, batch_size: int = 32
+    ) -> dict[str, float]:
+        """Return loss, accuracy and the other metrics of the head's task.
+
+        Args:
+            x: As `fit` takes it; of a folder and a data set the test images are evaluated.
+            y: Labels of arrays, tensors and lists.
+            options: The data set's options.
+            batch_size: Images at a time.
+
+        Raises:
+            TlkitError: it has no test images, or they cannot be used.
+
+        Example:
+            >>> import tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=4, image_size=32, device="cpu")
+            >>> scores = model.evaluate("synthetic", options={"classes": 4, "train": 8, "test": 8})
+            >>> sorted(scores)
+            ['accuracy', 'auroc', 'balanced_accuracy', 'f1', 'loss']
+        """
+        check_count("Model.evaluate: batch_size", batch_size, least=1)
+        network, given = self.network, inputs.read(x, y, known=self._labels(), where="Model.evaluate")
+        more = {"data": input_keys(self._setup.tables["data"]) | {"options": plain(options or {})}}
+        resolved, places = self._setup.resolved(where="Model.evaluate", more=more, given=given)
+        images, _ = self._setup.images(given, self._setup.job(resolved, places, where="Model.evaluate"))
+        self._check_classes(images)
+        split = inputs.whole(images) if given.images is not None else images.splits.get("test")
+        if split is None:
+            raise TlkitError(f"Model.evaluate: {x} has no test images.")
+        return evaluation.scores(network, split, resolved, batch_size=batch_size, device=self._setup.device)
+
+    @named("Model.predict")
+    def predict(self, x: object) -> Predictions:
+        """Return class probabilities (N, classes), an array with `labels` and `top(k)`.
+
+        Args:
+            x: A path, a folder, a list of paths or PIL images, arrays (H, W, 3) or (N, H, W, 3), tensors (3, H, W) or
+                (N, 3, H, W); uint8, or floats from 0 to 1.
+
+        Example:
+            >>> import numpy as np, tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=["cat", "dog"], image_size=32, device="cpu")
+            >>> model.predict(np.zeros((48, 40, 3))).shape
+            (1, 2)
+        """
+        rows = self._predictor().predict(pictures.read(x, where="Model.predict"))
+        return Predictions(rows, self.class_names, several=self._several())
+
+    @named("Model.embed")
+    def embed(self, x: object, *, at: str | None = None, pooled: bool = True) -> NDArray[np.float32]:
+        """Return the output of a stage, the last where none is named: pooled (N, C), else the map (N, C, h, w).
+
+        Example:
+            >>> import numpy as np, tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
+            >>> model.embed(np.zeros((3, 32, 32, 3), np.uint8), at="layer2").shape
+            (3, 32)
+        """
+        return self._predictor().embed(pictures.read(x, where="Model.embed"), at=at, pooled=pooled)
+
+    def summary(self) -> None:
+        """Print stages, parameters, what trains and how fast.
+
+        Example:
+            >>> import tlkit
+            >>> tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").summary()  # doctest: +ELLIPSIS
+            model / main: cifar_resnet20 (none), 2 classes, 32 px, ...
+        """
+        Console().print(report.network(self._setup.plan(self.classes)))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the network, what its input and output mean, and its recipe; `tlkit.load` reads it. No pickle.
+
+        Raises:
+            TlkitError: the folder holds something else, or cannot be written.
+
+        Example:
+            >>> import tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=["cat", "dog"], image_size=32, device="cpu")
+            >>> model.save("saved")
+            >>> tlkit.load("saved", device="cpu").class_names
+            ('cat', 'dog')
+        """
+        resolved, places = self._setup.resolved(where="Model.save")
+        job = self._last.job if self._last is not None else self._setup.job(resolved, places, where="Model.save")
+        saving.save(
+            Path(folder), arm=jobs.absolute_arm(job), resolved=resolved, plan=self._setup.plan(self.classes),
+            network=self.network, classes=self.class_names, seed=self._setup.seed, epochs=self.history or (),
+        )  # fmt: skip
+        self._weights = f"run:{Path(folder).resolve()}"
+
+    def to_recipe(self, file: str | Path) -> None:
+        """Write the last fit as a recipe: `tlkit apply FILE` trains to the same bits on the same data.
+
+        Raises:
+            TlkitError: nothing was fitted; the images were in memory; the fit began from weights that were not saved; or it
+                went on with the optimizer's state. None of these can be written in a recipe. `from_recipe` has an example.
+        """
+        last, name = self._last, Path(file).stem
+        if last is None:
+            raise TlkitError(
+                "Model.to_recipe: nothing was fitted yet.", "a recipe says which images are trained on: model.fit(..)"
+            )
+        if last.refusal:
+            raise TlkitError(f"Model.to_recipe: {last.refusal}")
+        if last.began is None:
+            raise TlkitError(
+                "Model.to_recipe: the last fit began from weights that are not on disk.",
+                'model.save(FOLDER) before it; the recipe then begins with weights = "run:FOLDER"',
+            )
+        own = last.job.resolved.arm.backbone.weights
+        text = saving.recipe_text(
+            jobs.absolute_arm(last.job), name=name, seed=self._setup.seed,
+            weights_from=None if last.began == own else last.began,
+        )  # fmt: skip
+        saving.write_text(Path(file), text)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True.
+
+        Example:
+            >>> import tlkit
+            >>> len(tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").state_dict()) > 100
+            True
+        """
+        resolved, _ = self._setup.resolved(where="Model")
+        return weight_names.export(self.network, resolved.backbone, linear=resolved.head.fits(resolved.backbone))
+
+    def __repr__(self) -> str:
+        table = self._setup.tables["backbone"]
+        return f"<tlkit.Model {table['name']} ({table['weights']}), {self.classes or 'unknown'} classes>"
+
+    def _repr_html_(self) -> str:
+        return notebook.html(report.network(self._setup.plan(self.classes)))
+
+    def _check_compiled(self) -> None:
+        if self._state == "changed":
+            raise TlkitError(
+                "Model.fit: what is frozen changed after the model was compiled.",
+                "model.compile(optimizer=.., lr=..) again, then fit",
+            )
+        if self._state == "new" and not self._setup.resolved(where="Model")[0].head.solve:
+            raise TlkitError("Model.fit: the model is not compiled.", 'model.compile(optimizer="adamw", lr=1e-3)')
+
+    def _given(self, x: object, y: object) -> Given:
+        if x is not None:
+            return inputs.read(x, y, known=self._labels(), where="Model.fit")
+        if "name" not in self._usual.get("data", {}):
+            raise TlkitError(
+                "Model.fit: x is missing.", "a folder, a data set's name, arrays, or a list of paths: model.fit(x, y)"
+            )
+        return Given(self._usual["data"]["name"])
+
+    def _images(self, given: Given, tables: Tables) -> tuple[Images, Job]:
+        resolved, places = self._setup.resolved(where="Model.fit", more=tables, given=given)
+        return self._setup.images(given, self._setup.job(resolved, places, where="Model.fit"))
+
+    def _labels(self) -> Labels:
+        """What is known of the classes."""
+        return Labels(self._names, self.classes, self._several())
+
+    def _several(self) -> bool:
+        """Whether the head's task takes one column of targets per class."""
+        task = tasks.get(self._setup.resolved(where="Model")[0].head.task)
+        return task.targets.holds(np.zeros((1, 2), np.uint8))
+
+    def _fit_tables(self, data: Tables, epochs: int | None, patience: int | None, *, given: Given) -> Tables:
+        """Tables of a recipe from the arguments of fit; what is not given is as the recipe has it that the model is of."""
+        own = self._usual.get("data", {})
+        usual = own if own.get("name") == given.name and given.folder is None else {}
+        table = {**usual, **input_keys(self._setup.tables["data"])}
+        table |= {key: plain(value) for key, value in data.items() if value is not None}
+        if self._epochs_done:
+            table["initial_epoch"] = self._epochs_done
+        length = epochs if epochs is not None else self._usual.get("schedule", {}).get("epochs", _EPOCHS)
+        tables = {"data": table, "schedule": {**self._setup.tables.get("schedule", {}), "epochs": length}}
+        stopping = {"patience": patience} if patience is not None else self._usual.get("early_stopping")
+        return tables | ({} if stopping is None else {"early_stopping": stopping})
+
+    def _adopt(self, images: Images) -> None:
+        """Take classes from the first images, or check that these have the model's."""
+        if self.classes is None:
+            self._network = self._setup.network(len(images.classes), images.classes)
+            self.classes = len(images.classes)
+        self._check_classes(images)
+        self._names = images.classes
+
+    def _check_classes(self, images: Images) -> None:
+        found = len(images.classes)
+        if found != self.classes:
+            problem = f"Model: has {self.classes} classes, and the images have {found}."
+            raise RecipeError([TlkitError(problem, f"Model(.., classes={found})")])
+        if self._names and images.classes != self._names:
+            raise TlkitError(
+                "Model: the images have other classes.",
+                f"of the model: {', '.join(self._names[:10])}", f"of the images: {', '.join(images.classes[:10])}",
+            )  # fmt: skip
+
+    def _predictor(self) -> Predictor:
+        resolved, _ = self._setup.resolved(where="Model")
+        geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+        return Predictor(self.network, self.class_names, resolved.convention, geometry, 32, self._setup.device)
+
+
+@named("load")
+def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") -> Model:
+    """Return a saved model, or the network of a run, ready to predict, to evaluate and to be trained on.
+
+    Args:
+        folder: That `Model.save` wrote, a run's folder, or a recipe's folder of runs: then its best run by validation.
+        arm: Of a recipe's folder, only this arm.
+        device: "auto", "cpu", "cuda".
+
+    Raises:
+        RunFolderError: the folder is none of these.
+        TlkitError: a plugin that it needs is not installed.
+
+    Example:
+        >>> import tlkit
+        >>> tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").save("saved")
+        >>> tlkit.load("saved", device="cpu")
+        <tlkit.Model cifar_resnet20 (run:saved), 2 classes>
+    """
+    where = executor.device_of(device)
+    tables, seed, predictor = loading.run(Path(folder), arm, device=where)
+    model = Model.__new__(Model)
+    setup = Setup(tables, Places(recipe=Path.cwd()), seed, where)
+    model._start(setup, len(predictor.classes), predictor.classes, predictor.network)
+    model._state = "compiled"
+    return model
+
+
+def _classes(classes: object) -> tuple[int | None, tuple[str, ...]]:
+    """Return how many classes, and their names, () where only the number is known."""
+    if classes is None or isinstance(classes, int | float | np.number | str):
+        if classes is not None:
+            check_count("Model: classes", classes, least=2)
+        return (None if classes is None else int(classes)), ()
+    names = tuple(classes) if isinstance(classes, Sequence | np.ndarray) else ()
+    if len(names) < 2 or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise TlkitError(f"Model: classes is {classes!r}.", "a number, or two or more different names")
+    return len(names), tuple(map(str, names))
+
+
+def _split(split: Mapping[str, Any] | None, part: float | None, held_out: object) -> object:
+    if part is None:
+        return split
+    if held_out is not None:
+        raise TlkitError("Model.fit: validation_data and validation_split are both given.", "give one")
+    if isinstance(split, Mapping) and "validation" in split:
+        raise TlkitError("Model.fit: validation_split and split['validation'] are both given.", "give one")
+    return {**(split or {}), "validation": part}
+
+
+def _refusal(given: Given, held_out: object, *, continued: bool) -> str:
+    """Why a fit cannot be written as a recipe; "" where it can."""
+    if given.images is not None:
+        return "the images were in memory, and a recipe names a folder or a data set."
+    if held_out is not None:
+        return "validation_data is beside the data set, and a recipe holds out images of it; put them into FOLDER/val."
+    if continued:
+        return "the last fit went on with the optimizer's state, which a recipe has not; compile before fit."
+    return ""
+
+
+def _enough(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
+    """Epochs in which every phase and the warm-up have room; how many there are, fit says."""
+    frozen = [value["epochs"] for value in freeze.values() if isinstance(value, dict)]
+    lengths = [*frozen, schedule.get("warmup_epochs", 0)]
+    return max([_EPOCHS, *(int(length) + 1 for length in lengths if isinstance(length, int | float))])

@@ -1,0 +1,156 @@
+"""Pictures as a caller has them, to files and uint8 arrays: paths, folders, PIL images, numpy arrays and tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from tlkit.engine.images import decode
+from tlkit.errors import DataError
+
+Pixels = NDArray[np.uint8]
+Picture = Path | Pixels
+
+WANTED = (
+    "images: a path, a folder, PIL images, arrays (H, W, 3) or (N, H, W, 3), tensors (3, H, W) or (N, 3, H, W); "
+    "uint8, or floats from 0 to 1"
+)
+
+
+def read(given: object, *, where: str) -> Sequence[Picture] | Pixels:
+    """Return pictures as files and arrays (H, W, 3) uint8 RGB, or all as one array (N, H, W, 3); one picture is one of a list.
+
+    Floats from 0 to 1 are multiplied by 255 and rounded. A folder is every image file in it and below it, sorted.
+
+    Raises:
+        DataError: they are of another kind, shape or range; the message says what is wanted.
+    """
+    if isinstance(given, np.ndarray | torch.Tensor):
+        pixels = array(given, where=where)
+        return [pixels] if pixels.ndim == 3 else pixels
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return [_one(each, where=where) for each in given]
+    if isinstance(given, str | os.PathLike) and os.path.isdir(given):
+        return below(Path(given), where=where)
+    return [_one(given, where=where)]
+
+
+def array(given: NDArray[Any] | torch.Tensor, *, where: str) -> Pixels:
+    """Return an array (H, W, 3) or (N, H, W, 3), or a tensor (3, H, W) or (N, 3, H, W), as uint8 RGB with the channels last.
+
+    Raises:
+        DataError: it is of another shape or range.
+    """
+    if isinstance(given, torch.Tensor):
+        values = given.detach().cpu().numpy()
+        if values.ndim not in (3, 4) or values.shape[-3] != 3:
+            last = values.ndim in (3, 4) and values.shape[-1] == 3
+            hint = f"x.permute({'2, 0, 1' if values.ndim == 3 else '0, 3, 1, 2'})" if last else ""
+            raise _refused(where, f"a tensor has shape {tuple(given.shape)}, not (N, 3, H, W).", hint)
+        values = np.moveaxis(values, -3, -1)
+    else:
+        values = given
+        if values.ndim not in (3, 4) or values.shape[-1] != 3:
+            raise _refused(where, f"an array has shape {values.shape}, not (N, H, W, 3).", _shape_hint(values.shape))
+    if 0 in values.shape[-3:]:
+        raise _refused(where, f"an array has shape {tuple(given.shape)}: there is no pixel in it.")
+    return np.ascontiguousarray(_bytes(values, where=where))
+
+
+def rgb(image: Image.Image) -> Pixels:
+    """Return a PIL image as (H, W, 3) uint8 RGB, turned as its EXIF says, as a file of it would be decoded.
+
+    Raises:
+        DataError: its pixels cannot be turned into RGB.
+    """
+    try:
+        return np.asarray(decode.rgb(ImageOps.exif_transpose(image)))
+    except (OSError, ValueError) as error:
+        raise DataError(f"images: a PIL image cannot be used: {error}.") from error
+
+
+def below(folder: Path, *, where: str) -> list[Path]:
+    """Return the image files in a folder and below it, by path; what is hidden or no image is left out.
+
+    Raises:
+        DataError: there are none.
+    """
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    parts = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes)
+    files = [path for path in parts if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if not files:
+        raise DataError(f"{where}: {folder} holds no image files.")
+    return files
+
+
+def stacked(pictures: Iterable[Pixels]) -> NDArray[Any]:
+    """Return arrays (H, W, 3) as one (N, H, W, 3), or where their sizes differ as an object array (N,) of them."""
+    listed = list(pictures)
+    if len({picture.shape for picture in listed}) == 1:
+        return np.stack(listed)
+    ragged = np.empty(len(listed), dtype=object)
+    for index, picture in enumerate(listed):
+        ragged[index] = picture
+    return ragged
+
+
+def _one(given: object, *, where: str) -> Picture:
+    if isinstance(given, str | os.PathLike):
+        return Path(given)
+    if isinstance(given, Image.Image):
+        return rgb(given)
+    if isinstance(given, np.ndarray | torch.Tensor):
+        pixels = array(given, where=where)
+        if pixels.ndim != 3:
+            raise _refused(where, f"one in a list has shape {tuple(given.shape)}, and is to be one picture.")
+        return pixels
+    raise _refused(where, f"one of the images is a {type(given).__name__}.")
+
+
+def _bytes(values: NDArray[Any], *, where: str) -> Pixels:
+    """Return whole numbers 0 to 255 or floats 0 to 1 as uint8."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind not in "fiu":
+        raise _refused(where, f"an array is of type {values.dtype}.")
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if values.dtype.kind in "iu":
+        if low < 0 or high > 255:
+            raise _refused(where, f"an array of {values.dtype} has values from {low:g} to {high:g}, not 0 to 255.")
+        return values.astype(np.uint8)
+    if not np.isfinite([low, high]).all():
+        raise _refused(where, "an array has values that are not finite numbers.")
+    if low < 0:
+        raise _refused(
+            where,
+            f"an array of floats has values from {low:.3g} to {high:.3g}: it is normalised already.",
+            "give the pixels as they are; tlkit normalises them as the weights want",
+        )
+    if high > 1:
+        hint = 'if they are pixels from 0 to 255: x.astype("uint8")' if high <= 255 else ""
+        raise _refused(where, f"an array of floats has values from {low:.3g} to {high:.3g}, not 0 to 1.", hint)
+    scaled: Pixels = np.rint(values * 255).astype(np.uint8)
+    return scaled
+
+
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    if len(shape) == 4 and shape[1] == 3:
+        return "channels are last in an array: x.transpose(0, 2, 3, 1)"
+    if len(shape) == 3 and shape[0] != 3:
+        return "for grey images: np.repeat(x[..., None], 3, axis=-1)"
+    if len(shape) == 4 and shape[-1] == 1:
+        return "for grey images: np.repeat(x, 3, axis=-1)"
+    if len(shape) == 3 and shape[0] == 3:
+        return "channels are last in an array: x.transpose(1, 2, 0)"
+    return ""
+
+
+def _refused(where: str, problem: str, hint: str = "") -> DataError:
+    return DataError(f"{where}: {problem}", hint, WANTED)

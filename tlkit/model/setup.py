@@ -1,0 +1,131 @@
+"""The recipe that a Model stands for: its tables, and what they are resolved to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlkit.compiler import compiler
+from tlkit.errors import TlkitError
+from tlkit.events import Observer
+from tlkit.model.inputs import MEMORY, Given, whole
+from tlkit.network.network import Network
+from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import Dataset, Images, Split
+from tlkit.recipe import parsing
+from tlkit.recipe.maps import HEAD
+from tlkit.run import preparation
+from tlkit.sources.places import Places
+
+Tables = dict[str, Any]
+# Keys of [data] that say how a picture reaches the network, whichever data set it is of.
+INPUT_KEYS = ("image_size", "fit", "max_pixels", "crop")
+_UNTRAINED = {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}}  # before compile, when rates mean nothing
+_CLASSES = 2  # stands in where the first fit will say how many there are
+_IN_MEMORY = Dataset(read="tlkit.model.setup:Setup", summary="images in memory")
+
+
+@dataclass
+class Setup:
+    """Tables of a recipe with one arm, and where its relative paths begin.
+
+    Attributes:
+        tables: The arm's.
+        places: Where data and weights are looked for.
+        seed: Of random weights, data order and augmentation.
+        device: That the network is on.
+    """
+
+    tables: Tables
+    places: Places
+    seed: int
+    device: torch.device
+
+    def resolved(self, *, where: str, more: Tables | None = None, given: Given | None = None) -> tuple[Resolved, Places]:
+        """Resolve the tables, with others over them, and images that were given in the place of [data].
+
+        Raises:
+            TlkitError: with every problem of the tables.
+        """
+        places, dataset = self.places, None
+        tables = {**_UNTRAINED, **self.tables, **(more or {})}
+        tables["data"] = {"name": MEMORY, **tables["data"]}
+        if given is not None:
+            tables["data"]["name"] = given.name
+            if given.folder is not None:
+                places = replace(places, data=given.folder)
+        if tables["data"]["name"] == MEMORY:
+            dataset = _IN_MEMORY
+        recipe = parsing.build({"format": 1, "name": "model", "seeds": [self.seed], **tables}, where=where)
+        return next(iter(resolve.resolve(recipe, places, where=where, dataset=dataset).values())), places
+
+    def job(self, resolved: Resolved, places: Places, *, where: str) -> Job:
+        """Find data and weights, downloading what is missing."""
+        return jobs.plan_job(resolved, self.seed, places, runs=Path("runs"), where=where)
+
+    def plan(self, classes: int | None) -> Plan:
+        """Plan what is known without data."""
+        resolved, _ = self.resolved(where="Model")
+        facts = DataFacts(classes or _CLASSES, ImagesPlan(0, 0, 0, "unknown"))
+        return compiler.compile_plan(resolved, facts, where="Model", device=self.device)
+
+    def network(self, classes: int, names: tuple[str, ...]) -> Network:
+        """Build the network with the weights that it starts from."""
+        resolved, places = self.resolved(where="Model")
+        job = self.job(resolved, places, where="Model")
+        return preparation.build(job, self.plan(classes), Images(names, {}), observer=Observer()).to(self.device)
+
+    def images(self, given: Given, job: Job) -> tuple[Images, Job]:
+        """Return the images of a call, and the job for them."""
+        if given.images is not None:
+            return given.images, replace(job, content=_content(given.images))
+        return dataset_facts.images(job.resolved.dataset, job.found, job.resolved), job
+
+    def validated(self, images: Images, job: Job, held_out: Given) -> tuple[Images, Job]:
+        """Return images with those of `validation_data` in the split "validation", and the job for them."""
+        other = self.every_image(held_out, where="Model.fit: validation_data")
+        if other.classes != images.classes:
+            raise TlkitError(
+                "Model.fit: validation_data has other classes than x.",
+                f"x has {', '.join(images.classes[:10])}", f"validation_data has {', '.join(other.classes[:10])}",
+            )  # fmt: skip
+        both = Images(images.classes, {**images.splits, "validation": whole(other)})
+        return both, replace(job, content=_content(both))
+
+    def every_image(self, given: Given, *, where: str) -> Images:
+        """Return all images of a folder, or those in memory, in the split "train"."""
+        if given.images is not None:
+            return given.images
+        data = {"data": {"split": {"fractions": [1.0, 0.0, 0.0]}}}
+        resolved, places = self.resolved(where=where, more=data, given=given)
+        return dataset_facts.images(resolved.dataset, self.job(resolved, places, where=where).found, resolved)
+
+
+def input_keys(table: Mapping[str, Any]) -> Tables:
+    """Return of a table [data] what says how a picture reaches the network."""
+    return {key: value for key, value in table.items() if key in INPUT_KEYS}
+
+
+def _content(images: Images) -> str:
+    """Digest images in memory: what is measured for some is not taken for others."""
+    digest = hashlib.sha256()
+    for name, split in images.splits.items():
+        digest.update(f"{name}\0{split.targets.shape}".encode() + split.targets.tobytes())
+        for each in _bytes(split):
+            digest.update(each)
+    return digest.hexdigest()
+
+
+def _bytes(split: Split) -> list[bytes] | map[bytes]:
+    if split.pixels is None:
+        return [str(file).encode() for file in split.files]
+    return map(bytes, map(np.ascontiguousarray, split.pixels))

@@ -1,0 +1,63 @@
+"""`model.stages`: the stages of a network by name, each trainable or frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tlkit.errors import TlkitError, nearest
+from tlkit.recipe.maps import HEAD
+
+Freeze = Callable[[str, bool], object]
+
+
+class Stage:
+    """One stage of the backbone, or the head.
+
+    Attributes:
+        name: As a recipe names it.
+    """
+
+    def __init__(self, name: str, frozen: Mapping[str, Any], freeze: Freeze) -> None:
+        self.name = name
+        self._frozen = frozen
+        self._freeze = freeze
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it trains, in some epoch at least. Set it, and compile again before the next fit."""
+        wide = False if self.name == HEAD else self._frozen.get("backbone", False)
+        return self._frozen.get(self.name, wide) is not True
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._freeze(self.name, not value)
+
+    def __repr__(self) -> str:
+        return f"Stage({self.name!r}, trainable={self.trainable})"
+
+
+class Stages(Mapping[str, Stage]):
+    """Stages by name, from input to output, the head last."""
+
+    def __init__(self, names: Sequence[str], frozen: Mapping[str, Any], freeze: Freeze) -> None:
+        self._stages = {name: Stage(name, frozen, freeze) for name in names}
+
+    def __getitem__(self, name: str) -> Stage:
+        if name not in self._stages:
+            raise TlkitError(
+                f'Model.stages: there is no stage "{name}".', f"stages: {', '.join(self)}", nearest(str(name), self._stages)
+            )
+        return self._stages[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stages
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stages)
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    def __repr__(self) -> str:
+        return f"Stages({', '.join(map(repr, self._stages.values()))})"

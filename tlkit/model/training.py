@@ -1,0 +1,99 @@
+"""One call of `Model.fit`: what `apply` trains, on the network at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tlkit.engine.fit import Fit
+from tlkit.engine.images.parts import Library
+from tlkit.events import Epoch, Observer
+from tlkit.model.callbacks import Callbacks
+from tlkit.network.network import Network
+from tlkit.plans.jobs import Job
+from tlkit.plugin import Images
+from tlkit.run import preparation
+
+
+@dataclass
+class Training:
+    """A run in memory.
+
+    Args:
+        job: What is trained.
+        images: Its data set.
+        network: Changed in place.
+        device: That the network is on.
+        callbacks: Objects with Keras's method names.
+
+    Attributes:
+        epochs: Done.
+        stopped: Why it ended early; "" where it did not.
+        optimizer: The optimizer's state as it was after the best epoch.
+    """
+
+    job: Job
+    images: Images
+    network: Network
+    device: torch.device
+    callbacks: Sequence[object]
+    epochs: list[Epoch] = field(default_factory=list)
+    stopped: str = ""
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+
+    def run(self, model: object, *, shown: Observer, stop: Callable[[], bool], optimizer: Mapping[str, Tensor]) -> None:
+        """Train; however it ends, the network then has the best epoch's weights, or where none is done those of the last step.
+
+        Args:
+            model: That the callbacks get.
+            shown: Told of everything.
+            stop: Asked after every epoch.
+            optimizer: State that the optimizer begins with; {} for a new one.
+
+        Raises:
+            RunFailed: a callback raised, or the loss is no longer a number.
+        """
+        prepared = preparation.prepare(
+            self.job, library=Library(self.images, note=shown.note), images=self.images, device=self.device,
+            observer=shown, network=self.network,
+        )  # fmt: skip
+        plan = prepared.plan
+        self.network.positive = plan.positive
+        told = Callbacks(self.callbacks, model=model, shown=shown, steps=plan.steps_per_epoch, epochs=plan.epochs)
+        fit = prepared.learner(device=self.device, observer=told)
+        if isinstance(fit, Fit) and optimizer:
+            fit.continue_optimizer_(optimizer)
+        best: dict[str, Tensor] = {}
+        told.begin(
+            "fit", epochs=plan.epochs, done=0, steps=fit.ticks, images=plan.batch_size * plan.tables.optimizer.accumulate
+        )
+        try:
+            told.train_begins()
+            with closing(fit.epochs()) as epochs:  # type: ignore[type-var]  # both are generators
+                for epoch in epochs:
+                    self.epochs.append(epoch)
+                    if epoch.best:
+                        with fit.averaged():
+                            best = _copies(self.network.tensors())
+                        self.optimizer = _copies(fit.optimizer_state()) if isinstance(fit, Fit) else {}
+                    told.epoch(epoch)
+                    if stop():
+                        self.stopped = "a callback set model.stop_training"
+                        break
+            told.train_ends(self.epochs[-1] if self.epochs else None)
+        finally:
+            told.end("fit")
+            self.network.to(memory_format=torch.contiguous_format)
+            with torch.no_grad():
+                for name, tensor in self.network.tensors().items() if best else ():
+                    tensor.copy_(best[name])
+        if not self.stopped and len(self.epochs) < plan.epochs and isinstance(fit, Fit):
+            self.stopped = "early stopping"
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
