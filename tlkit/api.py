@@ -160,7 +160,7 @@ def epochs(
 
     Args:
         plan: From `tlkit.plan`.
-        seed: Of the run.
+        seed: The run's seed.
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.

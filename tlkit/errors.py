@@ -1,4 +1,4 @@
-"""Every error that a person may meet, as one tree; each carries the exit code of the command line.
+"""All errors that tlkit raises for users, each with its exit code.
 
 The rule: the first line says where and what is wrong and stands alone; indented lines say what would be right.
 """
@@ -8,7 +8,7 @@ from difflib import SequenceMatcher, get_close_matches
 
 
 class TlkitError(Exception):
-    """A message for a person, never a traceback.
+    """Base of all errors that tlkit raises for users. The command line prints its text without a traceback.
 
     Args:
         problem: "where: what is wrong, with the value", one line.
@@ -24,7 +24,7 @@ class TlkitError(Exception):
 
 
 class RecipeError(TlkitError):
-    """A recipe that cannot be used; holds every problem found, not only the first."""
+    """A recipe that cannot be used; it holds every problem that was found."""
 
     def __init__(self, problems: Iterable[TlkitError]) -> None:
         self.problems = tuple(problems)
@@ -33,7 +33,7 @@ class RecipeError(TlkitError):
 
 
 class Interim(RecipeError):
-    """Problems of a recipe's tables, with the recipe as it would be without them, so that more can be looked for.
+    """Problems in a recipe's tables, with the rest of the recipe, in which more problems can be found.
 
     Attributes:
         rest: The recipe with what is wrong left out; None where that cannot stand.
@@ -53,7 +53,7 @@ class DataError(TlkitError):
 
 
 class DataMissing(DataError):
-    """Images that are not on this machine."""
+    """Images that were not found on this machine."""
 
 
 class ImageError(DataError):
@@ -65,21 +65,21 @@ class WeightsError(TlkitError):
 
 
 class WeightsMissing(WeightsError):
-    """Weights that are not on this machine."""
+    """Weights that were not found on this machine."""
 
 
 class RunFolderError(TlkitError):
-    """A run folder that cannot be read: of another version, damaged, or of something else."""
+    """A run folder that cannot be read: of another version, damaged, or not a run folder."""
 
 
 class RunFailed(TlkitError):
-    """A run that began and could not go on; what it had saved is kept."""
+    """A run that failed while training; saved epochs are kept."""
 
     exit_code = 3
 
 
 class StoreError(TlkitError):
-    """Rows that cannot be kept in the cache; nothing is lost but the time to compute them again."""
+    """Rows that cannot be stored in the cache; they will be computed again."""
 
 
 class RunLocked(TlkitError):
@@ -89,7 +89,7 @@ class RunLocked(TlkitError):
 
 
 class Interrupted(TlkitError):
-    """Stopped by a signal; what was finished is saved."""
+    """The program was stopped by a signal; finished epochs are saved."""
 
     def __init__(self, signum: int, problem: str, *hints: str) -> None:
         super().__init__(problem, *hints)
@@ -97,7 +97,7 @@ class Interrupted(TlkitError):
 
 
 def reason(error: BaseException) -> str:
-    """Return the kind and the first line of an error that others raised, also where its text cannot be had."""
+    """Return the type and the first line of a library's error, even if its text cannot be read."""
     try:
         text = next(iter(str(error).strip().splitlines()), "")
     except Exception:  # a __str__ that fails

@@ -14,7 +14,7 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch, as it stands in metrics.jsonl.
+    """The results of one epoch, as a line of metrics.jsonl holds them.
 
     Attributes:
         epoch: From 1.
@@ -41,25 +41,25 @@ class Epoch:
     also: Mapping[str, Metrics] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """Return it as a line of metrics.jsonl holds it."""
+        """Return a dict for a line of metrics.jsonl."""
         told = asdict(self)
         return told if self.also else {name: value for name, value in told.items() if name != "also"}
 
 
 class Observer:
-    """Ignores everything; override what is to be shown."""
+    """Receives the events of a run; override the methods that you need."""
 
     def note(self, text: str) -> None:
-        """Something a person should know, one line."""
+        """Called with one line that the user should know."""
 
     def decoding(self, done: int, total: int) -> None:
-        """Images are being decoded."""
+        """Called while images are decoded."""
 
     def storing(self, done: int, total: int) -> None:
-        """Outputs of the fixed prefix are being computed and stored, images done and in all."""
+        """Called while outputs of the fixed prefix are computed and stored, with the images done and their total."""
 
     def begin(self, label: str, *, epochs: int, done: int, steps: int, images: int) -> None:
-        """A run begins.
+        """Called when a run begins.
 
         Args:
             label: "finetune, seed 0".
@@ -76,10 +76,10 @@ class Observer:
         """The mean training loss of an epoch so far was read from the device, before `step` is told of the same step."""
 
     def step(self, epoch: int, step: int) -> None:
-        """A training step or an evaluation batch of an epoch, both from 1, is done."""
+        """Called after a training step or evaluation batch, with epoch and step counted from 1."""
 
     def epoch(self, epoch: Epoch) -> None:
-        """An epoch is done and saved."""
+        """Called after an epoch is trained and saved."""
 
     def end(self, label: str) -> None:
-        """A run is over, however it ended."""
+        """Called when a run ends, also after an error."""

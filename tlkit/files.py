@@ -1,4 +1,4 @@
-"""Bytes on disk: written whole or not at all, hashed once for as long as they do not change."""
+"""Write files atomically, and remember the hashes of files that do not change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _silent(_: str) -> None: ...
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again: $TLKIT_CACHE, else ~/.cache/tlkit/store.
+    """Return the cache folder: $TLKIT_CACHE, else ~/.cache/tlkit/store.
 
     Raises:
         TlkitError: there is no home folder.
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 
 def named_folder(variable: str) -> Path | None:
-    """Return the folder that an environment variable names, "~" at its beginning resolved; None where it is not set.
+    """Return the folder in an environment variable, with "~" expanded; None if it is not set.
 
     Raises:
         TlkitError: there is no such home folder.
@@ -59,12 +59,12 @@ def home_cache() -> Path:
 
 
 def shown(path: Path) -> str:
-    r"""Return a path as text that any file and terminal can take: bytes that are not UTF-8 as \udcff."""
+    r"""Return a path as text that can be printed anywhere: bytes that are not UTF-8 become \udcff."""
     return str(path).encode(errors="backslashreplace").decode()
 
 
 def replace(path: Path, content: bytes | str) -> None:
-    """Write a file beside its place, flush it to the disk, and rename it: readers see the old one or the new one, whole.
+    """Write a file atomically: a temporary file, flushed to the disk, then renamed. Readers see the old or the new file.
 
     Raises:
         OSError: as the system says it; the file and its folder are then as they were.
@@ -85,7 +85,7 @@ def replace(path: Path, content: bytes | str) -> None:
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written, before work is put into what it would hold.
+    """Raise an error for a folder that cannot be created or written, before any work is done.
 
     Raises:
         RunFailed: with what would help.
@@ -99,7 +99,7 @@ def refuse_unwritable(folder: Path) -> None:
 
 
 def unwritable(folder: Path, error: OSError) -> RunFailed:
-    """Return a failed write in words."""
+    """Return the error for a failed write."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     hint = "make room and run" if full else "name another folder with --runs, or make this one writable and run"
     return RunFailed(
@@ -138,7 +138,7 @@ def content(
 
 
 def known_content(files: Iterable[Path], *, root: Path | None = None) -> str | None:
-    """Return `content` from what is remembered; None where a file is not, or changed since."""
+    """Return `content` from remembered hashes; None if a file changed or has no remembered hash."""
     total = hashlib.sha256()
     with _memory() as memory:
         for file in files:
@@ -186,7 +186,7 @@ def digests(files: Iterable[Path], *, again: bool = False, notify: Callable[[str
 
 
 def racy(changed: int, *, seen: int) -> bool:
-    """Return whether a file may have changed after it was looked at without its times showing it.
+    """Return whether a file is so new that it may change again without a change of its times.
 
     Args:
         changed: The later of its mtime and ctime, in nanoseconds.
@@ -196,7 +196,7 @@ def racy(changed: int, *, seen: int) -> bool:
 
 
 def states(files: Iterable[Path]) -> tuple[str, ...]:
-    """Return what shows that a file changed, of each: size, mtime, ctime, inode; "" where there is none."""
+    """Return the state of each file, which differs if the file changed: size, mtime, ctime, inode; "" if there is no file."""
     found = []
     for file in files:
         try:
@@ -208,7 +208,7 @@ def states(files: Iterable[Path]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _memory() -> Iterator[sqlite3.Connection | None]:
-    """Open the remembered hashes; a cache that cannot be used costs time, never an error."""
+    """Open the database of hashes; a cache that cannot be used is no error."""
     with contextlib.ExitStack() as stack:
         memory = None
         try:
@@ -230,7 +230,7 @@ def _remembered(path: bytes, stat: str, memory: sqlite3.Connection | None) -> st
 
 
 def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connection | None) -> None:
-    """Keep hashes, all at once: while a large folder is read, other processes can use the memory."""
+    """Store hashes all at once, so that other processes can use the database meanwhile."""
     if memory is not None and hashes:
         with contextlib.suppress(sqlite3.Error), memory:
             before = _count(memory)

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Format numbers for people: image sizes, counts, bytes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ Size = tuple[int, int]  # height and width of a picture, pixels
 
 
 def pixels(size: Size) -> str:
-    """Return a picture's size in words: "224 px" of a square, else height x width, "160x320 px"."""
+    """Return an image's size as text: "224 px" for a square, else height x width, "160x320 px"."""
     height, width = size
     return f"{height} px" if height == width else f"{height}x{width} px"
 
 
 def images(count: int) -> str:
-    """Return a number of images in words."""
+    """Return a number of images as text."""
     return "1 image" if count == 1 else f"{count:,} images"
 
 
 def size(count: float) -> str:
-    """Return bytes as disks are measured, in three digits: 1 KB is 1000 bytes."""
+    """Return bytes as text with three digits: 1 KB is 1000 bytes."""
     if count < 1000:
         return f"{count:.0f} bytes"
     for unit in ("KB", "MB"):

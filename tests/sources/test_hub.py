@@ -95,7 +95,7 @@ def test_another_content_is_thrown_away(hub: Hub) -> None:
 @pytest.mark.parametrize("etag", ["", '"not a sha256"', 'W/"0123abc"'])
 def test_without_a_checksum_nothing_is_kept(etag: str, hub: Hub) -> None:
     hub.etag = etag
-    with pytest.raises(WeightsMissing, match="the answer names no checksum"):
+    with pytest.raises(WeightsMissing, match="the server names no checksum"):
         found()
     assert not list((Path.home() / ".cache").rglob("tiny*"))
 

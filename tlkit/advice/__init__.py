@@ -1,1 +1,1 @@
-"""From a folder of images to a recipe. Imports no torch until something must be computed."""
+"""Write recipes for the user: from a folder of images, or a copy of a recipe that ships. Nothing here trains."""

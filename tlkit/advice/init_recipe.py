@@ -1,4 +1,4 @@
-"""`tlkit init`: look at a folder of images and write a commented recipe for it. Imports no torch."""
+"""`tlkit init`: write a commented recipe for a folder of images. Imports no torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ freeze = { backbone = true }
 
 @dataclass(frozen=True)
 class Look:
-    """What a folder holds.
+    """What was found in a folder of images.
 
     Attributes:
         images: Classes and splits.
@@ -116,7 +116,7 @@ def look(folder: Path) -> Look:
 
 
 def recipe_text(folder: Path, seen: Look, path: Path, likeness: Likeness | None = None) -> str:
-    """Return the recipe, each choice with its reason from what was seen.
+    """Return the recipe's text; comments give the reason of each choice.
 
     Args:
         folder: As the user names it.
@@ -172,13 +172,13 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
 
 
 def _remarks(seen: Look) -> str:
-    """Comment lines of what is not used or cannot be read."""
+    """Return comment lines about files that are not used or cannot be read."""
     lines = (line for text in seen.warnings for line in textwrap.wrap(_one_line(text), _WIDTH, break_on_hyphens=False))
     return "".join(f"# {line}\n" for line in lines)
 
 
 def _why(strategy: Strategy, least: int) -> str:
-    """Comment lines: the count, the case and the reason."""
+    """Return comment lines with the number of images and the reason for the choice."""
     bounds = {"few": f"fewer than {FEW}", "some": f"{FEW} to {MANY - 1}", "many": f"{MANY} or more"}[strategy.amount]
     like = {"similar": "like", "dissimilar": "unlike"}[strategy.likeness]
     text = (
@@ -230,7 +230,7 @@ def _split(seen: Look, *, solved: bool) -> str:
 
 
 def _learning(seen: Look, strategy: Strategy | None) -> str:
-    """The tables of what trains, how fast and how long."""
+    """Return the tables that say what trains, how fast and how long."""
     train = len(seen.images.splits["train"].targets)
     rates = {"backbone": strategies.MIDDLE_RATE, "head": strategies.HEAD_RATE} if strategy is None else strategy.rates
     speeds = "what is trained already moves slowly, the new head fast" if len(set(rates.values())) > 1 else "one for all"
@@ -253,12 +253,12 @@ def _table(name: str, comment: str, values: Mapping[str, float]) -> str:
 
 
 def _rate(value: float) -> str:
-    """A rate as a person writes it, 1e-4."""
+    """Return a learning rate as text, "1e-4"."""
     return f"{value:.0e}".replace("e-0", "e-")
 
 
 def _network(short_side: int) -> tuple[str, str, int]:
-    """A backbone whose weights can be had here, and the size its input is best given."""
+    """Return a backbone whose weights are available here, and a good input size for it."""
     size = 224 if short_side >= 160 else 128 if short_side >= 96 else 96 if short_side >= 48 else 64
     if any(entry.name == "efficientnet_lite0" for entry in registry.entries(Backbone)):
         return "efficientnet_lite0", "imagenet", size
@@ -294,5 +294,5 @@ def _quoted(text: str) -> str:
 
 
 def _one_line(text: object) -> str:
-    """Text for a comment: what TOML forbids there, and what no UTF-8 can hold, as Python escapes it."""
+    """Return text for a TOML comment, with characters that TOML or UTF-8 forbids escaped."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], str(text))

@@ -11,7 +11,7 @@ _SCHEMA = "#:schema"  # a line for editors, whose path is right only beside the 
 
 
 def folder() -> Path:
-    """Return where they are: in the installed package, or in the checkout that is used as it is."""
+    """Return the folder of the shipped recipes: in the installed package, or in the checkout."""
     package = Path(__file__).parents[1]
     installed = package / "shipped_recipes"
     return installed if installed.is_dir() else package.parent / "recipes"

@@ -1,6 +1,6 @@
-"""What to learn, from how many images a class there are and how like they are to those that the weights know. Imports no torch.
+"""Choose what to train by the number of images and their likeness to ImageNet. Imports no torch.
 
-The rule: the fewer the images, the less is learned; the less like they are, the earlier in the network that begins.
+The rule: fewer images, fewer trained layers; less similar images, training begins earlier in the network.
 
 Sources: the four cases of few or many, similar or not, are those of Stanford's CS231n notes (cs231n.github.io/transfer-learning).
 Features go from general to specific with depth, and even those of a distant task are a better start than random ones: Yosinski et
@@ -33,7 +33,7 @@ HEAD_RATE, LATE_RATE, MIDDLE_RATE, EARLY_RATE = 1e-3, 3e-4, 1e-4, 3e-5
 
 @dataclass(frozen=True)
 class Strategy:
-    """What a recipe learns, and why.
+    """What a recipe trains, and why.
 
     Attributes:
         amount: What the images of the smallest class come to.
@@ -57,7 +57,7 @@ class Strategy:
 
 
 def amount(least: int) -> Amount:
-    """Return what the training images of the smallest class come to."""
+    """Return "few", "some" or "many" for the number of training images in the smallest class."""
     return "few" if least < FEW else "some" if least < MANY else "many"
 
 
@@ -74,7 +74,7 @@ def choose(least: int, likeness: Likeness, stages: Sequence[str]) -> Strategy:
 
 
 def thirds(stages: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Divide two stages or more into early, middle and late ones; what three does not divide is early, the middle may be empty."""
+    """Divide the stages into early, middle and late ones; a remainder is early, and the middle may be empty."""
     third = max(len(stages) // 3, 1)
     middle, late = max(len(stages) - 2 * third, 1), len(stages) - third
     return tuple(stages[:middle]), tuple(stages[middle:late]), tuple(stages[late:])

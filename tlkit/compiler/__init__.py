@@ -1,4 +1,4 @@
-"""From a resolved arm to a filled-in plan: the network on the meta device, its cost and memory, measured speed.
+"""Fill in the plan of an arm: build the network on the meta device, count operations and memory, measure speed.
 
 Nothing here trains.
 """

@@ -1,4 +1,4 @@
-"""A resolved arm to its plan: the network is built on the meta device, so neither weights nor images nor a GPU are needed."""
+"""Make the plan of a resolved arm on the meta device, without weights, images or a GPU."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _meta(resolved: Resolved, classes: int) -> Network:
 
 
 def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    """FLOPs and output shape of every stage, the head and the auxiliary classifiers, for one image."""
+    """Return FLOPs and output shape of every stage, the head and the auxiliary heads, for one image."""
     freeze_(network, lambda _: False)
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
@@ -170,7 +170,7 @@ def _check_width(x: Tensor, backbone: Backbone) -> None:
 
 
 def _cut(divided: Partition, names: Sequence[str], first: int) -> int:
-    """Leading stages in which nothing trains in the phase that begins after `first` epochs."""
+    """Return the number of leading stages that are frozen in the phase after `first` epochs."""
     busy = {o.parameter.stage for o in divided.parameters if trains_in(o.trains_from, first + 1)}
     return next((index for index, name in enumerate(names) if name in busy), len(names))
 
@@ -221,7 +221,7 @@ def _when(owned: Sequence[Owned]) -> str:
 
 
 def _groups(draft: Draft) -> tuple[GroupPlan, ...]:
-    """Groups in the order of their first parameter, whatever the order of the table."""
+    """Return the groups in the order of their first parameter."""
     arm = draft.resolved.arm
     optimizer = arm.optimizer
     sizes: dict[str, int] = {}
@@ -240,7 +240,7 @@ def _groups(draft: Draft) -> tuple[GroupPlan, ...]:
 
 
 def _warnings(draft: Draft) -> tuple[str, ...]:
-    """What to think twice about: a part frozen with random weights (the head too, unless an earlier run brings its own), CUDA."""
+    """Return the plan's warnings, for instance about parts that are frozen with random weights."""
     weights = draft.resolved.arm.backbone.weights
     frozen = dict.fromkeys(o.parameter.stage for o in draft.divided.parameters if o.trains_from is None)
     if not draft.aux_heads.running(draft.divided.parameters, draft.resolved.arm.schedule.epochs):

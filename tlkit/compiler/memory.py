@@ -1,4 +1,4 @@
-"""How much memory training takes, from shapes alone, and the batch size that fits it."""
+"""Estimate the memory of training from shapes, and choose a batch size that fits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AUTO_SHARE = 0.7
 
 @dataclass(frozen=True)
 class Draft:
-    """What every part of a plan is made from.
+    """The values that every part of a plan is made from.
 
     Attributes:
         resolved: The arm with its plugins.
@@ -50,12 +50,12 @@ class Draft:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The stages' names."""
+        """Names of the stages."""
         return tuple(self.resolved.backbone.stages)
 
 
 def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
-    """Return the batch size, and why it is that.
+    """Return the batch size, and the reason for it.
 
     Args:
         draft: Of the plan.
@@ -84,7 +84,7 @@ def _last_batch(images: int, batch: int) -> list[Choice]:
 
 
 def estimate(draft: Draft, batch: int) -> MemoryPlan:
-    """Return what a training step on a batch takes at its peak.
+    """Return the peak memory of a training step on a batch.
 
     Raises:
         TlkitError: BatchNorm cannot learn from such a batch.
@@ -121,7 +121,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
 
 
 def unplannable(target: str, part: str, size: Size, error: Exception) -> PluginError:
-    """Say that a plugin's function does not run on the meta device."""
+    """Return the error for a plugin's function that does not run on the meta device."""
     return PluginError(
         f"{target}: {part} fails on the meta device with images of {units.pixels(size)}: {reason(error)}.",
         "plans run the network on shapes alone: forward may not look at values, as .item(), .tolist() or `if x.max() > 1` do",

@@ -1,4 +1,4 @@
-"""How fast each form of the fixed prefix and of the training step is here, and how far from float32, on real images.
+"""Measure the speed and the error of each compute format of the fixed prefix and the training step on real images.
 
 The rule: what is timed is what will run, the prefix in its chunks and the step with its optimizer.
 """
@@ -43,14 +43,14 @@ Watch = Callable[[], None]
 
 
 def too_short(plan: Plan) -> str:
-    """Why measuring a run is not worth its time; empty where it is."""
+    """Return why measuring is not worth its time for a run; empty if it is."""
     if work(plan) < max(WORTHWHILE * ASSUMED_RATE, PAYS * _work(plan)):
         return "the run is too short for measuring to pay"
     return ""
 
 
 def _work(plan: Plan) -> float:
-    """Floating-point operations of measuring a plan."""
+    """Return the floating-point operations that measuring a plan takes."""
     cuts = {len(phase.prefix) for phase in plan.phases}
     prefixes = sum(flops(plan, 0, cut) for cut in cuts) * PrefixPlan().chunk
     trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * min(plan.batch_size, _STEP_IMAGES)
@@ -58,10 +58,10 @@ def _work(plan: Plan) -> float:
 
 
 def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device) -> dict[str, object]:
-    """Return what measurements of a plan depend on.
+    """Return the facts that measurements of a plan depend on.
 
     Args:
-        plan: Of the run.
+        plan: The run's plan.
         build: "module:function" that builds the backbone; its code counts.
         weights: Digest of the weights that it begins from; "none" for random ones.
         data: Digest of its images' content: how far a form is from float32 depends on them.
@@ -90,13 +90,13 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
 
 
 def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.device, watch: Watch) -> Measurements:
-    """Time every form of a plan's prefixes and of the step of its last phase, which trains most.
+    """Time every compute format of a plan's prefixes, and of the training step of its last phase, which trains most.
 
     A form in which the network cannot be run takes for ever: seconds and error are infinite. Where all of it takes too long,
     nothing was measured, and `why` says so.
 
     Args:
-        plan: Of the run.
+        plan: The run's plan.
         network: With its weights, on the device; not changed.
         images: (n, 3, H, W) float32, normalised, real, at least one.
         device: That the network is on.

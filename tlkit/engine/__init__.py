@@ -1,4 +1,4 @@
-"""What computes: decoded images, augmentation, the frozen prefix, the training step, evaluation.
+"""The computation of a run: decoding, augmentation, frozen stages, training steps, evaluation.
 
 Nothing here reads a recipe, finds a plugin or knows a run folder.
 """

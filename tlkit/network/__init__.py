@@ -1,4 +1,4 @@
-"""Stages and a head as one torch module; freezing; weights in and out; the memory of a forward pass.
+"""The network: stages and a head as one torch module, freezing, loading and saving weights, memory of a forward pass.
 
 Backbone plugins import `Stage`, `cut`, `pool` and `Rescale` from here. Nothing here knows training, data sets or run folders.
 """

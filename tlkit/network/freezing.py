@@ -1,4 +1,4 @@
-"""A network set to one phase: what is frozen is a fixed function."""
+"""Freeze and unfreeze a network for a phase."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tlkit.network.network import Network
 
 
 def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
-    """Set the network to one phase: what is frozen takes no gradient and is a fixed function.
+    """Set the network to one phase: frozen parts take no gradient and run in eval mode.
 
     A module is in training mode only where the nearest module around it that owns parameters has one that trains, itself
     included; so a frozen BatchNorm uses and keeps its running statistics, and a frozen stage has no dropout. A stage without

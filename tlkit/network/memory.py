@@ -1,4 +1,4 @@
-"""How much memory there is, how much a network will need (estimated from shapes alone), and how it is kept."""
+"""Free memory, and the memory that a network needs, estimated from shapes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 @cache
 def keep_blocks() -> bool:
-    """Let this process keep large blocks of memory that it frees, and return whether it does; glibc only.
+    """Tell glibc to keep large freed blocks of memory for reuse; return whether that worked.
 
     Else every step's activations are given back to the system and taken again, zeroed a page at a time. Blocks come from the
     heap instead of from mmap, and the heap's top is not given back. For the rest of the process; call it before training.
@@ -38,14 +38,14 @@ def keep_blocks() -> bool:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that can still be taken on a device."""
+    """Return the free memory of a device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return machine.free_memory()
 
 
 def activations(network: Network, *, cut: int, chunk: int, batch: int, image_size: Size, aux_heads: Sequence[str] = ()) -> int:
-    """Return the bytes that a training step's activations take at their largest.
+    """Return the peak bytes of a training step's activations.
 
     What autograd keeps for the backward pass is counted by running the step's forward on the meta device; to it comes the
     largest input and output of one layer, which live while that layer runs.
@@ -83,7 +83,7 @@ def activations(network: Network, *, cut: int, chunk: int, batch: int, image_siz
 
 @contextmanager
 def _largest(network: nn.Module) -> Iterator[list[int]]:
-    """Watch for the largest input and output, in bytes, of any one layer."""
+    """Find the largest input and output of any layer, in bytes."""
     largest = [0]
 
     def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

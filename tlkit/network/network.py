@@ -52,7 +52,7 @@ class Stage(nn.Module):
 
 
 def cut(network: nn.Module, stages: Mapping[str, Sequence[str]], **added: nn.Module) -> dict[str, nn.Module]:
-    """Cut a library's network into stages; what no stage names is left out.
+    """Cut a library's network into stages; modules that no stage names are left out.
 
     Args:
         network: As the library builds it.
@@ -66,7 +66,7 @@ def cut(network: nn.Module, stages: Mapping[str, Sequence[str]], **added: nn.Mod
 
 
 class Rescale(nn.Module):
-    """Bring pixels from one convention's mean and std to another's; an operation of a stem, without parameters.
+    """Change the mean and std of normalised pixels, as the first operation of a stage; it has no parameters.
 
     Args:
         before: Convention of the input.
@@ -135,7 +135,7 @@ class Network(nn.Module):
         return self.finish(self.run(x))
 
     def run(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
-        """Run the stages start to stop, not including stop; all of them where nothing is said."""
+        """Run the stages from start up to, not including, stop; by default all of them."""
         for stage in list(self.stages.values())[start:stop]:
             x = stage(x)
         return x
@@ -145,7 +145,7 @@ class Network(nn.Module):
         return self.task.expand(self.head(self.read(x)), self.positive)
 
     def read(self, x: Tensor) -> Tensor:
-        """Return what the head reads of the last stage's output."""
+        """Return the head's input from the last stage's output: its mean, all values, or the map."""
         return pool(x) if self.pools else torch.flatten(x, 1) if self.reads == "values" else x
 
     def forward_with_aux(self, x: Tensor, *, aux_heads: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
@@ -159,7 +159,7 @@ class Network(nn.Module):
         return self.finish(x), aside
 
     def embed(self, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:
-        """Return the output of a stage, the last where none is named: its mean over the picture (N, C), or the map (N, C, h, w)."""
+        """Return the output of a stage, by default the last: its mean over the image (N, C), or the map (N, C, h, w)."""
         stop = None if at is None else 1 + list(self.stages).index(at)
         x = self.run(x, stop=stop)
         return pool(x) if pooled else x
@@ -183,7 +183,7 @@ class Network(nn.Module):
 
 
 def pool(x: Tensor) -> Tensor:
-    """Return the mean over the picture of a feature map (N, C, h, w) -> (N, C); pooled features pass."""
+    """Average a feature map (N, C, h, w) over the image to (N, C); features (N, C) are returned as they are."""
     return torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1) if x.ndim == 4 else x
 
 
@@ -209,7 +209,7 @@ def build(
         classes: Length of the output.
         backbone_options: Checked.
         head_options: Checked.
-        seed: Of the run.
+        seed: The run's seed.
         image_size: Height and width of the input, pixels; the backbone's usual square where not given. It counts where the head
             reads every value.
         positive: Of a binary head, the class that is 1.
@@ -247,7 +247,7 @@ def build_module(target: str, *arguments: object) -> nn.Module:
 
 
 class Unsolved(nn.Module):
-    """Stands where a solved head will: every class is as likely. It owns nothing.
+    """A placeholder for a head that is solved later: all logits are 0, no parameters.
 
     Args:
         classes: Length of the output.
@@ -303,7 +303,7 @@ def _module(target: str, built: object) -> nn.Module:
 
 
 def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size) -> int:
-    """Count the values that the head reads, on shapes alone where the plugin does not say it."""
+    """Return how many values the head reads, computed from shapes if the plugin does not say it."""
     if backbone.whole:
         return backbone.features
     x = torch.empty(1, 3, *image_size, device="meta")

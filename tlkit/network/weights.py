@@ -1,4 +1,4 @@
-"""Weights files to and from a network: tensors only, on the CPU, every one by name and shape.
+"""Load and save weights: tensors only, checked by name and shape.
 
 The rule: nothing is dropped or left random in silence; a file that does not fit is refused with every difference at once.
 """
@@ -27,7 +27,7 @@ _LOCAL = "num_batches_tracked"  # BatchNorm's counter: absent from files older t
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Read named tensors from .safetensors, .npz, or a torch file (tensors only; a `state_dict` wrapper is understood).
+    """Read named tensors from a .safetensors, .npz or torch file (tensors only; a `state_dict` wrapper is unpacked).
 
     Raises:
         WeightsError: the file is damaged, or holds something other than named tensors.
@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename: str = "") -> None:
-    """Load a backbone's weights; the classifiers that the plugin names are dropped.
+    """Load a backbone's weights; the file's classifiers are dropped.
 
     Args:
         network: Its stages are changed in place; where the file does not fit, nothing is.
@@ -80,7 +80,7 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
 
 
 def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, classes: tuple[str, ...]) -> bool:
-    """Load an earlier run's network: its backbone, and its head where that has the same tensors and classes.
+    """Load an earlier run's backbone, and its head if it has the same tensors and classes.
 
     Args:
         network: Changed in place.
@@ -122,7 +122,7 @@ def load_whole_(network: Network, path: Path, *, backbone: Backbone) -> None:
 
 
 def export(network: Network, backbone: Backbone, *, linear: bool) -> dict[str, Tensor]:
-    """Return every tensor under the library's names, the head's under the backbone's classifier where it is one like it.
+    """Return all tensors under the library's names; a head like the library's classifier gets the classifier's names.
 
     The library's own model of as many classes loads it with strict=True.
     """
@@ -133,13 +133,13 @@ def export(network: Network, backbone: Backbone, *, linear: bool) -> dict[str, T
 
 
 def import_names(tensors: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
-    """Undo `export`: the classifier's tensors come back as the head's."""
+    """Undo `export`: rename the classifier's tensors to the head's."""
     own = f"{backbone.classifier}."
     return {f"{HEAD}.{key.removeprefix(own)}" if key.startswith(own) else key: tensor for key, tensor in tensors.items()}
 
 
 def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Return a .safetensors file of tensors, with text beside them."""
+    """Return the bytes of a .safetensors file with tensors and text metadata."""
     data: bytes = safetensors.torch.save(
         {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, dict(metadata)
     )
@@ -147,7 +147,7 @@ def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> byte
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """Return the text beside the tensors of a .safetensors file.
+    """Return the text metadata of a .safetensors file.
 
     Raises:
         WeightsError: the file is damaged.
@@ -160,7 +160,7 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def class_names(path: Path) -> tuple[str, ...]:
-    """Return the class names that a run wrote beside its weights; () where there are none."""
+    """Return the class names in a run's weights file; () if there are none."""
     import json
 
     with contextlib.suppress(json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""A recipe, its plugins and the counts of its images become a `Plan`: plain data that says what will happen.
+"""Plans: make a `Plan`, plain data that says what will happen, from a recipe, its plugins and the counts of its images.
 
 Nothing here imports torch or computes on images.
 """

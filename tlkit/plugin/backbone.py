@@ -16,7 +16,7 @@ _RESERVED = ("head", "backbone")  # keys of freeze and lr_groups that are no sta
 
 @dataclass(frozen=True)
 class AuxHead:
-    """An auxiliary classifier: it reads a stage's output, helps to train what lies before it, and is no part of the answer.
+    """An auxiliary classifier: it reads a stage's output during training and is no part of the prediction.
 
     Attributes:
         build: "module:function"(classes) -> torch.nn.Module from that output to logits (N, classes), random weights. Its own
@@ -105,7 +105,7 @@ class Backbone:
 
     @property
     def whole(self) -> bool:
-        """Whether its head reads what the library's classifier reads, `features` values."""
+        """Whether its head reads what the library's classifier reads: the pooled output of all stages."""
         return not self.beyond and not self.flat
 
     def owns(self, name: str) -> bool:
@@ -114,7 +114,7 @@ class Backbone:
         return any(name == module or name.startswith(f"{module}.") for module in modules)
 
     def until(self, stage: str | None, *, pooled: bool = True) -> Backbone:
-        """Return it with another embedding point.
+        """Return the backbone up to a stage: the one whose output the head reads.
 
         Args:
             stage: The last one that is run; None for all.

@@ -1,4 +1,4 @@
-"""Call a plugin's function by its name, and say whose fault it is when that fails."""
+"""Call a plugin's function by its name, and turn its failure into an error that names the plugin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tlkit.errors import DataError, PluginError, TlkitError, reason
 
 
 def call(target: str, *arguments: object) -> object:
-    """Call the function that "module:function" names, and say whose fault it is when that fails.
+    """Call the function "module:function"; an unexpected error names the plugin that it comes from.
 
     Raises:
         PluginError: the module does not import, has no such function, or the function fails.

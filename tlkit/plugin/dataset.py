@@ -13,7 +13,7 @@ from tlkit.plugin.weights import Download
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images.
+    """A data set: labelled images, where their files are, and how to download them.
 
     The core finds the folder (--data, the option `path`, $TLKIT_DATA, the cache), downloads what is missing when it may, and hands
     the folder to `read`. `read` raises `tlkit.errors.DataError` for what is wrong in the files.
@@ -21,7 +21,7 @@ class Dataset:
     Attributes:
         read: "module:function"(found, options) -> Images. `options` is an instance of the model below, or None.
         files: Names, relative to the folder, that must be there; () for a data set made from its options alone.
-        find: "module:function"(folder, options) -> Found, where the names are not known beforehand (image folders). It may
+        find: "module:function"(folder, options) -> DataFiles, where the names are not known beforehand (image folders). It may
             find a folder below the one given, and raises `DataError` or `DataMissing`.
         subfolder: Name of the folder that the official archive unpacks to; the files may lie in it or without it.
         downloads: What to fetch when the files are missing.

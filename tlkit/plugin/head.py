@@ -13,7 +13,7 @@ from tlkit.plugin.options import check_options
 
 @dataclass(frozen=True)
 class Solving:
-    """What the maker of a solved head is told of the embeddings that it will be fitted on.
+    """Facts about the training features, for the function that makes a solved head's estimator.
 
     Attributes:
         images: How many, N.
@@ -32,7 +32,7 @@ class Solving:
 
 @dataclass(frozen=True)
 class Head:
-    """What stands on the pooled features: trained, or solved once on the embeddings of all training images.
+    """A head: reads features and predicts classes. It is trained, or solved once on the features of all training images.
 
     Attributes:
         build: "module:function"(features, classes, options) -> torch.nn.Module from (N, features) to logits (N, classes); of a
@@ -67,9 +67,9 @@ class Head:
 
     @property
     def target(self) -> str:
-        """The function that makes it."""
+        """The "module:function" that makes the head: `build` or `solve`."""
         return self.build or self.solve
 
     def fits(self, backbone: Backbone) -> bool:
-        """Return whether it is the classifier that the backbone's library has, so that the library can load it."""
+        """Return whether the head has the form of the library's classifier, so that the library can load its weights."""
         return self.linear and self.maps == backbone.maps and backbone.whole

@@ -31,7 +31,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Images:
-    """What a data set holds.
+    """The images of a data set, by split.
 
     Attributes:
         classes: Class names in label order.
@@ -44,7 +44,7 @@ class Images:
 
 @dataclass(frozen=True)
 class DataFiles:
-    """Where a data set lies on this machine, from file names alone.
+    """The files of a data set on this machine, found by their names.
 
     Attributes:
         root: The folder that holds it.

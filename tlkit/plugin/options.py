@@ -8,7 +8,7 @@ from tlkit.errors import PluginError
 
 
 class Options(BaseModel):
-    """Base of a plugin's own options, and of every table of a recipe: unknown keys, NaN and silent conversions are errors."""
+    """Base class of a plugin's options and of every table of a recipe. Unknown keys, NaN and values of another type are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 

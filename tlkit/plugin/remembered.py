@@ -1,6 +1,6 @@
 """Small JSON records in tlkit's cache: results that take seconds to find and depend on known facts alone.
 
-The rule: a record that is missing, damaged or unreadable is as none, and one that cannot be written costs time, never an error.
+The rule: a missing, damaged or unreadable record counts as none, and a record that cannot be written is no error.
 `tlkit cache clear` removes all of them.
 """
 

@@ -1,4 +1,4 @@
-"""Trained weights as data: where they come from and how pixels must be handed to them. Imports no torch."""
+"""Pretrained weights as data: where to download them, and the preprocessing that they need. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Convention:
-    """How pixels must be handed to a network: a property of its weights.
+    """The preprocessing that a set of weights needs.
 
     A pixel value v of 0..255 becomes (v * range / 255 - mean) / std, per channel, in the order of `channels`.
 
@@ -30,7 +30,7 @@ class Convention:
 
     @property
     def pixels(self) -> str:
-        """What becomes of a pixel, in words."""
+        """The preprocessing of a pixel as text."""
         scale = "0..1" if self.range == 1 else f"0..{self.range:g}"
         numbers = [", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std)]
         return f"{self.channels.upper()} {scale}, mean {numbers[0]}, std {numbers[1]}"
@@ -56,7 +56,7 @@ HUB_SITE = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Download:
-    """A file to fetch, and how to know that it is right.
+    """A file to download, and its checksum.
 
     Attributes:
         url: http or https address; the checksum is what is trusted.

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and how it is read again: run folders, results over seeds, the history of the benchmarks.
+"""Read and write the files of runs: run folders, results over seeds, and the history of benchmarks.
 
 Nothing here trains or draws.
 """

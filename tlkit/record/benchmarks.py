@@ -1,4 +1,4 @@
-"""The history of the benchmarks, and whether something became slower. Imports no torch.
+"""Read and write the history of benchmarks, and compare it with a baseline. Imports no torch.
 
 The rule: machines differ, and so does one machine from hour to hour; only the ratio to a plain PyTorch loop that was timed
 in turns with tlkit is compared, and only with the same kind of machine.
@@ -77,13 +77,13 @@ class Record(BaseModel):
 
     @property
     def key(self) -> Key:
-        """What tells two benchmarks apart."""
+        """Identify the benchmark."""
         return (self.recipe, self.arm, self.mode)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a benchmark stands against its baseline.
+    """The comparison of a benchmark with its baseline.
 
     Attributes:
         now: What was measured; None where the baseline has a benchmark that was not run.
@@ -99,19 +99,19 @@ class Verdict:
 
     @property
     def key(self) -> Key:
-        """Of the benchmark."""
+        """Identify the benchmark."""
         found = self.now or self.baseline
         assert found is not None  # compare() makes none without both
         return found.key
 
     @property
     def change(self) -> float | None:
-        """See the class."""
+        """Change of the ratio, as a part of the baseline's; None if they cannot be compared."""
         return None if self.now is None or self.baseline is None or self.unlike else self.now.ratio / self.baseline.ratio - 1
 
     @property
     def unlike(self) -> str:
-        """See the class."""
+        """The differences in what the two did, as text; empty if they may be compared."""
         if self.now is None or self.baseline is None:
             return ""
         pairs = zip(_conditions(self.now), _conditions(self.baseline), strict=True)
@@ -119,17 +119,17 @@ class Verdict:
 
     @property
     def allowed(self) -> float:
-        """See the class."""
+        """The loss of speed that does not count as slower."""
         return LIMIT + (min(self.baseline.spread, SPREAD_LIMIT) if self.baseline else 0.0)
 
     @property
     def slower(self) -> bool:
-        """Whether more was lost than is allowed."""
+        """Whether the benchmark is slower than is allowed."""
         return self.change is not None and -self.change > self.allowed
 
     @property
     def words(self) -> str:
-        """Return the verdict as a person reads it."""
+        """Return the verdict as text."""
         if self.now is None:
             return "not run, though the baseline has it"
         if self.baseline is None:
@@ -150,7 +150,7 @@ def kind(gpu: str = "") -> str:
 
 
 def history(folder: Path) -> list[Record]:
-    """Read every record of one kind of machine, the oldest first.
+    """Read all records of one kind of machine, the oldest first.
 
     Raises:
         TlkitError: a line is damaged, or of another format.
@@ -159,7 +159,7 @@ def history(folder: Path) -> list[Record]:
 
 
 def baseline(folder: Path) -> list[Record]:
-    """Read what is compared against, nothing where no baseline was written.
+    """Read the baseline records; none if no baseline was written.
 
     Raises:
         TlkitError: as `history`.
@@ -185,7 +185,7 @@ def machines(folder: Path) -> list[str]:
 
 
 def compare(records: Iterable[Record], against: Iterable[Record]) -> list[Verdict]:
-    """Hold a session against a baseline, each benchmark that either has, in the session's order."""
+    """Compare a session with a baseline: every benchmark of either, in the session's order."""
     now, before = {each.key: each for each in records}, {each.key: each for each in against}
     return [Verdict(now.get(key), before.get(key)) for key in dict.fromkeys([*now, *before])]
 

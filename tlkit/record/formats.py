@@ -1,4 +1,4 @@
-"""How the parts of a plan run: precision, memory format, what is stored, and how fast each was measured. Imports no torch.
+"""Compute formats (precision and memory format), stores and timings of the parts of a plan. Imports no torch.
 
 The rule: what is chosen here changes speed, memory and rounding, never what is learned.
 """
@@ -26,7 +26,7 @@ _MARGIN = 0.05
 
 @dataclass(frozen=True)
 class ComputeFormat:
-    """In which precision and memory format a part of the network runs.
+    """The precision and memory format in which a part of the network runs.
 
     Attributes:
         precision: "float32", or "bfloat16": convolutions and products on bfloat16 values. Weights that train, their gradients
@@ -49,7 +49,7 @@ COMPUTE_FORMATS = tuple(
 
 @dataclass(frozen=True)
 class StorePlan:
-    """Outputs of leading stages that are computed once per image and read ever after.
+    """Outputs of leading stages that are computed once per image and stored.
 
     Attributes:
         stages: How many leading stages; all of them means the pooled features.
@@ -91,7 +91,7 @@ class PrefixPlan:
 
 @dataclass(frozen=True)
 class Timing:
-    """One form of one part of the network, on this machine.
+    """The measured time of one part of the network in one compute format on this machine.
 
     Attributes:
         compute_format: Of the part.
@@ -106,7 +106,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What is known of an arm's speed on this machine; empty where nothing is.
+    """All timings of an arm on this machine; empty if nothing was measured.
 
     Attributes:
         step: Of the training step of the phase that trains most.
@@ -121,13 +121,13 @@ class Measurements:
     why: str = field(default="not measured on this machine yet")
 
     def prefix(self, stages: int) -> tuple[Timing, ...]:
-        """Return the timings of a prefix of so many stages; none where it was not measured."""
+        """Return the timings of a prefix of so many stages; none if it was not measured."""
         return dict(self.prefixes).get(stages, ())
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run began with, and is continued with.
+    """The measured choices that a run started with and continues with.
 
     Attributes:
         batch_size: What "auto" came to.
@@ -141,7 +141,7 @@ class Kept:
 
 
 def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[ComputeFormat, str]:
-    """Return the fastest form that is allowed, and the reason in words.
+    """Return the fastest allowed compute format, and the reason as text.
 
     Args:
         timings: Of every form, or none.

@@ -1,4 +1,4 @@
-"""What all runs of a recipe come to: result.json over arms and seeds. Imports no torch."""
+"""Summarise all runs of a recipe in result.json: means and intervals over seeds. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tlkit.record import run_folder
 
 
 def gather(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
-    """Return what a recipe's result.json should hold, from its run folders.
+    """Return the content of a recipe's result.json, from its run folders.
 
     Args:
         recipe_folder: runs/<recipe>.
@@ -42,7 +42,7 @@ def gather(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int]
 
 
 def summarise(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
-    """Rebuild a recipe's result.json, under a lock; where it would stay as it is, nothing is written.
+    """Rebuild a recipe's result.json under a lock; an unchanged file is not written.
 
     Returns:
         What it holds; the arguments are those of `gather`.
@@ -61,7 +61,7 @@ def summarise(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, i
 
 
 def stale_curves(recipe_folder: Path, folders: Iterable[Path]) -> bool:
-    """Whether the picture of a recipe's runs is missing or older than what it shows."""
+    """Return whether curves.svg is missing or older than the metrics that it shows."""
     picture = recipe_folder / run_folder.CURVES
     shown = [path for folder in folders if (path := folder / run_folder.METRICS).is_file()]
     return bool(shown) and (
@@ -70,7 +70,7 @@ def stale_curves(recipe_folder: Path, folders: Iterable[Path]) -> bool:
 
 
 def _over_seeds(tests: list[dict[str, float]]) -> dict[str, Any]:
-    """Mean and 95 % interval of the mean over seeds (Student's t); no interval for one seed."""
+    """Return the mean and half of its 95 % interval over seeds (Student's t); no interval for one seed."""
     table: dict[str, Any] = {}
     for name in tests[0] if tests else ():
         if not all(name in test for test in tests):  # a metric that the images of some seed do not define

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and how it is read again. Imports no torch.
+"""Names, formats and reading of the files in a run folder. Imports no torch.
 
 The rule: result.json is an interface that other programs read; a folder of another format is named, never guessed at.
 """
@@ -33,7 +33,7 @@ class _Record(BaseModel):
 
 
 class Parameters(_Record):
-    """Scalars of the network, and those that trained in some phase."""
+    """The number of parameters of the network, and of those that trained in some phase."""
 
     total: int
     trained: int
@@ -90,12 +90,12 @@ def read(folder: Path) -> RunResult | None:
 
 
 def write(folder: Path, result: RunResult) -> None:
-    """Write a run's result whole."""
+    """Write a run's result.json."""
     files.replace(folder / RESULT, json.dumps(result.model_dump(mode="json"), indent=2) + "\n")
 
 
 def resolved(folder: Path) -> dict[str, Any]:
-    """Read what a run measured or resolved.
+    """Read a run's resolved.toml.
 
     Raises:
         RunFolderError: it is missing, damaged or of another format.
@@ -112,7 +112,7 @@ def resolved(folder: Path) -> dict[str, Any]:
 
 
 def convention(folder: Path) -> Convention:
-    """Return how pixels must reach a run's network."""
+    """Return the preprocessing of a run's network."""
     path = folder / RESOLVED
     try:
         return TypeAdapter(Convention).validate_python(resolved(folder)["input"])
@@ -121,7 +121,7 @@ def convention(folder: Path) -> Convention:
 
 
 def choose(path: Path, arm: str | None = None) -> Path:
-    """Return the run folder that a RUN argument means.
+    """Return the run folder of a RUN argument.
 
     Args:
         path: A run's folder, or a recipe's folder: then the run with the best validation accuracy, then loss.
@@ -152,7 +152,7 @@ def choose(path: Path, arm: str | None = None) -> Path:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, made where it is missing, against other processes.
+    """Lock a run's folder against other processes; create it if it is missing.
 
     Raises:
         RunLocked: another process holds it.
@@ -170,7 +170,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def kept(folder: Path) -> Kept | None:
-    """Return what was measured or resolved when a run began that can be continued; None where there is no such run.
+    """Return the measured choices of a run that can be continued; None if there is no such run.
 
     Raises:
         RunFolderError: as `resolved`.
@@ -197,7 +197,7 @@ def summary(recipe_folder: Path) -> dict[str, Any] | None:
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read a run's epochs, in order; a line that is no epoch is left out."""
+    """Read the epochs in a run's metrics.jsonl, in order; damaged lines are left out."""
     path = folder / METRICS
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
@@ -209,7 +209,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def text(record: Mapping[str, Any]) -> bytes:
-    """Return a record as its file holds it."""
+    """Return a record as JSON text."""
     return (json.dumps(record, indent=2) + "\n").encode()
 
 
@@ -222,7 +222,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path}: is damaged: {error}.", _MOVE) from error
     if not isinstance(record, dict):
-        raise RunFolderError(f"{path}: is damaged: it holds no object.", _MOVE)
+        raise RunFolderError(f"{path}: is damaged: it is no JSON object.", _MOVE)
     _check_format(path, record)
     return record
 
@@ -236,7 +236,7 @@ def _check_format(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _current(recipe_folder: Path) -> list[tuple[Path, RunResult]]:
-    """The runs of the recipe as last applied, or every run where that is not recorded."""
+    """Return the runs of the recipe as last applied, or all runs if that is not recorded."""
     record = summary(recipe_folder)
     if record is None:
         folders = [path.parent for path in sorted(recipe_folder.glob(f"*/{RESULT}"))]

@@ -1,4 +1,4 @@
-"""Where images and weights lie on this machine: find, download and read them, and split images into training, validation and test.
+"""Find, download and read images and weights on this machine, and split images into training, validation and test images.
 
 Nothing here decodes an image or imports torch.
 """

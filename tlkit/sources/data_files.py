@@ -19,7 +19,7 @@ from tlkit.sources.places import Places, relative
 
 
 def data_folder() -> Path:
-    """Return the folder below which data sets lie: $TLKIT_DATA, else ~/.cache/tlkit/data."""
+    """Return the folder that holds data sets: $TLKIT_DATA, else ~/.cache/tlkit/data."""
     return files.named_folder("TLKIT_DATA") or files.home_cache() / "data"
 
 
@@ -61,14 +61,14 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
 
 
 def data_content(dataset: Dataset, found: DataFiles, *, content: Callable[..., str] = files.content) -> str:
-    """Return the sha256 of everything that determines the images, as `content` hashes it; "" where the options alone do."""
+    """Return the sha256 of all files that determine the images; "" if the options alone do."""
     return content(found.files, root=found.root if dataset.find else None) if found.files else ""
 
 
 def _find_by_plugin(dataset: Dataset, folder: Path, options: BaseModel | None) -> DataFiles:
     found = plugin.call(dataset.find, folder, options)
     if not isinstance(found, DataFiles):
-        raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.Found.")
+        raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.DataFiles.")
     return found
 
 
@@ -88,7 +88,7 @@ def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked:
 
 
 def _asked(options: BaseModel | None, places: Places) -> Path | None:
-    """Return the folder that the person named, with --data or the option `path`."""
+    """Return the folder that the user named, with --data or the option `path`."""
     path: str | None = getattr(options, "path", None)
     if path == "":
         raise DataMissing("data.options.path: is empty.", 'a folder, relative to the recipe: data.options.path = "images"')
@@ -96,7 +96,7 @@ def _asked(options: BaseModel | None, places: Places) -> Path | None:
 
 
 def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> Iterator[Path]:
-    """Every folder in which a data set may lie, the first asked for first."""
+    """Return the folders to look in for a data set, in order."""
     if dataset.inside:
         package, _, below = dataset.inside.partition("/")
         from importlib.util import find_spec
@@ -119,12 +119,12 @@ def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Pla
 
 
 def _family(name: str) -> str:
-    """Name of a data set's folder: those of a family share one."""
+    """Return the name of a data set's folder; the data sets of a family share one."""
     return name.partition(":")[0]
 
 
 def _download_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> str | None:
-    """Download a data set; return why that was not possible."""
+    """Download a data set; return the reason if that failed."""
     if not dataset.downloads:
         return "it has no address to download from"
     if places.offline:

@@ -1,4 +1,4 @@
-"""What a data set's plugin hands over, checked. Imports no torch itself; a plugin may."""
+"""Read a data set through its plugin and check the result. Imports no torch itself; a plugin may."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tlkit.plugin import DataFiles, Dataset, Images, Split
 
 
 def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> Images:
-    """Let the plugin read what was found, and check what it hands over.
+    """Let the plugin read its files, and check what it returns.
 
     Raises:
         DataError: as the plugin says it.
@@ -41,7 +41,7 @@ def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> 
 
 
 def refuse_unlearnable(images: Images, where: str) -> None:
-    """Refuse classes that held-out images have and no training image has.
+    """Refuse validation or test classes that have no training image.
 
     Raises:
         DataError: names each, up to five.

@@ -1,4 +1,4 @@
-"""Fetching a file from its official address: checked before it is named, unpacked beside its place, never half there."""
+"""Download a file: check it, then rename or unpack it, so that it is never half there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AGENT = "tlkit"
 
 
 def fetch(download: Download, folder: Path, *, notify: Notify) -> Path:
-    """Fetch a file into a folder, and unpack it there where it is an archive.
+    """Download a file into a folder, and unpack it there if it is an archive.
 
     Args:
         download: What to fetch.
@@ -54,7 +54,7 @@ def fetch(download: Download, folder: Path, *, notify: Notify) -> Path:
 
 
 def checksum_fits(path: Path, checksum: str) -> bool:
-    """Whether a file has a checksum, "sha256:<hex or its first digits>" or "md5:<hex>"."""
+    """Return whether a file matches a checksum, "sha256:<hex or its first digits>" or "md5:<hex>"."""
     kind, _, digits = checksum.partition(":")
     with path.open("rb") as file:
         return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
@@ -77,7 +77,7 @@ def _fetch(download: Download, folder: Path) -> Path:
 
 
 def _move_in(entry: Path, place: Path) -> None:
-    """Move a file or folder to its place; what is there already stays, what is missing in a folder is added."""
+    """Move a file or folder to its place; existing files stay, missing ones are added."""
     if not place.exists():
         os.replace(entry, place)
     elif entry.is_dir() and place.is_dir():
@@ -97,16 +97,16 @@ def _receive(download: Download, part: Path) -> None:
         reason = getattr(error, "reason", error)
         raise TlkitError(f"{download.url}: cannot be downloaded: {reason}.") from error
     if not checksum:
-        raise TlkitError(f"{download.url}: the answer names no checksum, so what comes could not be held against it.")
+        raise TlkitError(f"{download.url}: the server names no checksum, so the file cannot be checked.")
     if not checksum_fits(part, checksum):
         raise TlkitError(
-            f"{download.url}: what came ({part.stat().st_size} bytes) does not have the checksum {checksum}.",
-            "it was thrown away; try again, or fetch it another way",
+            f"{download.url}: the downloaded file ({part.stat().st_size} bytes) does not have the checksum {checksum}.",
+            "it was removed; try again, or download it another way",
         )
 
 
 def _open(download: Download) -> tuple[HTTPResponse, str]:
-    """Ask for a file; return the answer, and the checksum that it must have."""
+    """Request a file; return the response, and the checksum that it must have."""
     if download.checksum == HUB:
         return hub.open_(download, agent=_AGENT, timeout=_TIMEOUT)
     request = urllib.request.Request(download.url, headers={"User-Agent": _AGENT})

@@ -1,4 +1,4 @@
-"""Files of the model hub at huggingface.co: its address, what it says of a file, and its own cache on this machine.
+"""Files of the model hub huggingface.co: download them, and find them in huggingface_hub's cache.
 
 The rule: a download is held against the sha256 that the hub names in its answer; nothing is fetched of which it names none.
 
@@ -23,11 +23,11 @@ _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 
 
 def open_(download: Download, *, agent: str, timeout: float) -> tuple[HTTPResponse, str]:
-    """Ask for a file; return the answer, and "sha256:<hex>" as the hub names it, "" where it names none.
+    """Request a file; return the response, and "sha256:<hex>" as the hub names it, "" if it names none.
 
     Args:
         download: With an address of the hub; $HF_ENDPOINT names another that has the same files.
-        agent: That asks.
+        agent: User-Agent header of the request.
         timeout: Seconds without a byte.
 
     Raises:
@@ -48,7 +48,7 @@ def folder(download: Download) -> Path:
 
 
 def cached(download: Download) -> Path | None:
-    """Return a file in huggingface_hub's own cache, None where it is not there."""
+    """Return the path of a file in huggingface_hub's own cache, or None."""
     own = folder(download)
     try:
         commit = (own / "refs" / "main").read_text(encoding="ascii").strip()
@@ -64,7 +64,7 @@ def _address(url: str) -> str:
 
 
 class _Linked(urllib.request.HTTPRedirectHandler):
-    """Notes what the hub says of the file that it sends on to."""
+    """Remember the checksum that the hub sends with a redirect."""
 
     HEADER = "X-Linked-Etag"
 
@@ -74,6 +74,6 @@ class _Linked(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> urllib.request.Request | None:
-        """Follow as ever."""
+        """Follow the redirect."""
         self.etag = self.etag or headers.get(self.HEADER, "")
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed wants HTTPMessage

@@ -30,7 +30,7 @@ class Places:
 
 
 def relative(value: str, places: Places) -> Path:
-    """Return a path of a recipe: it begins at the recipe's folder; one that is not there, at the working folder (--set)."""
+    """Return a path that a recipe names: relative to the recipe's folder, or if it is not there, to the working folder (--set)."""
     path = Path(value)
     with contextlib.suppress(RuntimeError):  # "~somebody" who is not known here
         path = path.expanduser()

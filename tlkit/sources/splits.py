@@ -1,6 +1,6 @@
-"""Which images are trained on, held out and tested on: class-balanced, seeded. Imports no torch.
+"""Choose training, validation and test images: class by class, seeded. Imports no torch.
 
-The rule: images of one group, a patient's for instance, are never on two sides.
+The rule: images of one group, of one patient for instance, are never in two parts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Counts = NDArray[np.int64]  # (classes,)
 
 @dataclass(frozen=True)
 class Chosen:
-    """Positions in the data set's training images, ascending.
+    """The chosen images, as ascending positions in the data set's training images.
 
     Attributes:
         train: That are trained on.
@@ -53,7 +53,7 @@ def choose(
         labels: (N,) of the data set's training images, or with fractions of all.
         classes: Class names in label order.
         table: The recipe's [data.split].
-        seed: Of the run.
+        seed: The run's seed.
         held_out: The data set has validation images of its own, so none are taken.
         groups: (N,) of the same images; None where each is one of its own.
 
@@ -87,7 +87,7 @@ def choose(
 
 
 def _by_fraction(counts: Counts, classes: Sequence[str], fractions: Sequence[float]) -> NDArray[np.int64]:
-    """Images (3, classes) of train, validation and test: at least one in every part that is wanted, the test set the rest."""
+    """Return the number of images (3, classes) of train, validation and test; each wanted part gets at least one."""
     needed = sum(fraction > 0 for fraction in fractions)
     for name, count in zip(classes, counts, strict=True):
         if count < needed:
@@ -108,7 +108,7 @@ def _by_fraction(counts: Counts, classes: Sequence[str], fractions: Sequence[flo
 def _by_count(
     labels: NDArray[np.int64], classes: Sequence[str], table: SplitTable, seed: int, fraction: float
 ) -> NDArray[np.int64]:
-    """Images (3, classes) of train, validation, and neither."""
+    """Return the number of images (3, classes) of train, validation, and neither."""
     counts = np.bincount(labels, minlength=len(classes))
     hold = np.round(fraction * counts).astype(np.int64)
     hold = np.where((fraction > 0) & (counts > 0), np.minimum(np.maximum(hold, 1), counts - 1), 0)
@@ -124,7 +124,7 @@ def _by_count(
 
 
 def _deal(labels: NDArray[np.int64], wanted: NDArray[np.int64], seed: int, *, counted: bool) -> list[Indices]:
-    """Deal the images of every class out, those to train on first where they are counted, else those that are held out."""
+    """Assign the images of each class to the parts."""
     parts: list[list[Indices]] = [[], [], []]
     for label in range(wanted.shape[1]):
         order = np.random.Generator(np.random.Philox(key=[seed, label])).permutation(np.flatnonzero(labels == label))
@@ -140,7 +140,7 @@ def _deal(labels: NDArray[np.int64], wanted: NDArray[np.int64], seed: int, *, co
 def _deal_groups(
     labels: NDArray[np.int64], groups: Groups, wanted: NDArray[np.int64], classes: Sequence[str], seed: int
 ) -> list[Indices]:
-    """Deal whole groups out, the largest first, each to the part that lacks most of what it holds."""
+    """Assign whole groups, the largest first, each to the part that lacks most of its classes."""
     names, member = np.unique(groups, return_inverse=True)
     held = np.zeros((len(names), len(classes)), dtype=np.int64)
     np.add.at(held, (member, labels), 1)
@@ -165,7 +165,7 @@ def _deal_groups(
 
 
 def _first(labels: NDArray[np.int64], chosen: Indices, wanted: Counts, seed: int) -> Indices:
-    """Of the images that whole groups brought, as many of each class as are wanted."""
+    """Return as many images of each class as are wanted, of those that whole groups brought."""
     kept = []
     for label, count in enumerate(wanted):
         mine = chosen[labels[chosen] == label]
@@ -174,7 +174,7 @@ def _first(labels: NDArray[np.int64], chosen: Indices, wanted: Counts, seed: int
 
 
 def _asked(counts: Counts, classes: Sequence[str], table: SplitTable, seed: int) -> Counts | None:
-    """Training images of each class, or None for all that are not held out."""
+    """Return the wanted training images of each class, or None for all."""
     if table.train_per_class is not None:
         return np.full(len(classes), table.train_per_class)
     if table.train is None:

@@ -22,7 +22,7 @@ NONE, RUN = "none", "run:"
 def find_weights(
     value: str, name: str, backbone: Backbone, places: Places, *, fetch: bool, run: Callable[[Path], Path]
 ) -> Path | None:
-    """Find the file that a recipe's `backbone.weights` means.
+    """Find the file of a recipe's `backbone.weights`.
 
     Args:
         value: A name the plugin offers, "none", a file, or "run:PATH".
@@ -60,7 +60,7 @@ def find_weights(
 
 
 def known_weights(value: str, backbone: Backbone) -> bool:
-    """Whether a weights value needs no file to be judged: a name the plugin offers, or "none"."""
+    """Return whether a value of backbone.weights can be checked without a file: a name that the plugin offers, or "none"."""
     return value == NONE or value in backbone.weights
 
 
@@ -75,7 +75,7 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
             if source.checksum != HUB and not _fits(path, source.checksum):
                 raise WeightsError(
                     f"{path}: does not have the checksum {source.checksum}.",
-                    "it is damaged or of something else; remove it and fetch it again",
+                    "it is damaged, or another file; remove it and download it again",
                 )
             return path
     known = hub.cached(source) if source.checksum == HUB else None

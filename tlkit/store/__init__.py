@@ -1,4 +1,4 @@
 """Rows that are computed once and kept: decoded images, outputs of frozen stages, and what was measured on this machine.
 
-The store knows bytes and keys; what a row means is known to who computes it.
+Nothing here knows what a row means: the store has bytes, shapes and keys. Imports no torch.
 """

@@ -1,4 +1,4 @@
-"""What lies in the cache, how much may lie there, and what goes first where that is too much.
+"""The cache folder: list and clear its entries, limit its size, and remove what was used least recently.
 
 The rule: files are made, named and removed under one lock, and no file is touched whose name is not one that tlkit gives.
 Rows lie as <cache>/<kind>/<entry digest>/<segment>.rows with an .index beside each and one entry.json; see tlkit.store.
@@ -39,14 +39,14 @@ Scalar = str | int | float | bool | None
 
 
 class Kind(StrEnum):
-    """What rows are: decoded pictures, or outputs of a network's fixed prefix."""
+    """The kinds of rows: decoded pictures, or outputs of a network's fixed prefix."""
 
     PICTURES = "pictures"
     FEATURES = "features"
 
 
 class Held(Protocol):
-    """Something of this process that reads a file of rows."""
+    """A reader in this process that has a file of rows open."""
 
     path: Path
 
@@ -81,7 +81,7 @@ _holding = threading.Lock()
 
 
 def limit() -> int:
-    """Return how many bytes of rows may be kept: 20 GB, or 20 % of the disk that is free or the store's own, whichever is less.
+    """Return the largest size of the store in bytes: 20 GB, or 20 % of the free disk and the store's own bytes, whichever is less.
 
     $TLKIT_CACHE_BYTES, a whole number, sets another limit; 0 keeps nothing. Without a home folder nothing is kept.
 
@@ -96,12 +96,12 @@ def limit() -> int:
 
 
 def room() -> int:
-    """Return the bytes that could still be written if all were evicted that may be."""
+    """Return how many bytes can be written after everything that may be evicted is evicted."""
     return _limit(_total()) - _total() + sum(each.bytes for each in _evictable())
 
 
 def listing() -> list[Listed]:
-    """Return the entries of the store, those used last first."""
+    """Return the entries of the store, the most recently used first."""
     found = []
     for entry in _entries():
         if whole := _segments(entry):
@@ -112,7 +112,7 @@ def listing() -> list[Listed]:
 
 
 def others() -> dict[str, int]:
-    """Return what else lies in the cache, name to bytes: remembered hashes and measurements, where there are any."""
+    """Return the bytes that remembered hashes and measurements take in the cache, by name."""
     sizes = {_HASHES: 0, remembered.FOLDER: 0}
     with contextlib.suppress(OSError):
         sizes[_HASHES] = (files.cache_folder() / _HASHES).stat().st_size
@@ -121,7 +121,7 @@ def others() -> dict[str, int]:
 
 
 def clear(kind: Kind | None = None) -> int:
-    """Remove rows, and without a kind the remembered measurements too; hashes of files stay.
+    """Remove all rows of a kind; without a kind, all rows and the remembered measurements. File hashes stay.
 
     What another process writes at this moment stays as well.
 
@@ -153,10 +153,10 @@ def clear(kind: Kind | None = None) -> int:
 
 @contextlib.contextmanager
 def lock() -> Iterator[None]:
-    """Hold the store: one process at a time changes what lies there. Not to be taken twice.
+    """Lock the store, so that one process at a time changes it. The lock must not be taken twice.
 
     Raises:
-        StoreError: it cannot be had.
+        StoreError: the lock was not free within a minute, or its file cannot be opened.
     """
     from filelock import FileLock  # here, since the command line imports this module at its start
 
@@ -176,7 +176,7 @@ def lock() -> Iterator[None]:
 
 
 def make_room(need: int) -> None:
-    """Evict what was used least recently until so many bytes more fit; what this process reads stays. Under the lock.
+    """Evict the least recently used rows until `need` bytes fit; rows that this process reads stay. Call it under the lock.
 
     Raises:
         StoreError: they cannot fit; then nothing is evicted.
@@ -196,20 +196,20 @@ def make_room(need: int) -> None:
 
 
 def hold(reader: Held) -> None:
-    """Keep a file from being evicted by this process for as long as its reader lives."""
+    """Do not let this process evict a file while its reader is alive."""
     with _holding:
         _held.add(reader)
 
 
 def remove(rows: Path) -> None:
-    """Remove a segment as far as the system lets, its index first: without one it is no segment. Under the lock."""
+    """Remove a segment, its index first, because a file without an index is ignored. Call it under the lock."""
     for path in (rows.with_suffix(INDEX), rows):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def unwritable(error: Exception) -> StoreError:
-    """Return a failed write in words."""
+    """Return the error for a failed write."""
     why = (error.strerror if isinstance(error, OSError) else None) or error
     hint = "name another folder with TLKIT_CACHE, or make room with `tlkit cache clear`"
     return StoreError(f"store: {files.shown(files.cache_folder())}: cannot be written: {why}.", hint)
@@ -231,7 +231,7 @@ def _total() -> int:
 
 
 def _evictable() -> list[_Segment]:
-    """What this process does not read, the least recently used first."""
+    """Segments that this process does not read, the least recently used first."""
     with _holding:
         held = {each.path for each in _held}
     free = (each for entry in _entries() for each in _segments(entry) if each.path not in held)
@@ -247,7 +247,7 @@ def _entries() -> list[Path]:
 
 
 def _stats(entry: Path) -> dict[str, os.stat_result]:
-    """Name to stat of what is tlkit's in a folder; another process may be removing it."""
+    """Return the stat of each of tlkit's files in a folder, by name; another process may remove them meanwhile."""
     found = {}
     with contextlib.suppress(OSError), os.scandir(entry) as listed:
         for each in listed:
@@ -269,7 +269,7 @@ def _segments(entry: Path) -> list[_Segment]:
 
 
 def _sweep(entry: Path) -> None:
-    """Remove what writers left that never finished, and a folder that holds nothing else. Under the lock."""
+    """Remove the files of writers that never finished, and the folder if it is empty then. Call it under the lock."""
     stats, whole = _stats(entry), {each.path.stem for each in _segments(entry)}
     strays = {name for name in stats if name != ENTRY and Path(name).stem not in whole}
     for name in strays:
@@ -292,7 +292,7 @@ def _facts(entry: Path) -> dict[str, Scalar]:
 
 
 def _measurements() -> list[tuple[Path, int]]:
-    """What was measured, and what a writer that never finished left there."""
+    """Files of measurements and their sizes, unfinished ones included."""
     found = []
     with contextlib.suppress(OSError), os.scandir(files.cache_folder() / remembered.FOLDER) as listed:
         for each in sorted(listed, key=lambda each: each.name):

@@ -1,4 +1,4 @@
-"""What was measured on this machine, remembered by what it depends on. Imports no torch."""
+"""Remember the measured speed of compute formats on this machine. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ADAPTER = TypeAdapter(Measurements)
 
 
 def recall(facts: Mapping[str, object]) -> Measurements | None:
-    """Return what was measured for the same facts, or None; a record that no measuring can have written is as none."""
+    """Return the measurements for the same facts, or None; an impossible record counts as none."""
     try:
         found = _ADAPTER.validate_python(remembered.recall(facts))
     except (TlkitError, ValueError, RecursionError):
@@ -24,12 +24,12 @@ def recall(facts: Mapping[str, object]) -> Measurements | None:
 
 
 def remember(facts: Mapping[str, object], measured: Measurements) -> None:
-    """Keep measurements; a cache that cannot be written costs time, never an error."""
+    """Store measurements; a cache that cannot be written is no error."""
     remembered.remember(facts, _ADAPTER.dump_python(measured, mode="json"))
 
 
 def _whole(timings: Sequence[Timing]) -> bool:
-    """Whether the timings of a part are of every form once, or none, and each is one that can be."""
+    """Whether the timings hold every compute format once, or none, and each timing is possible."""
     compute_formats = [each.compute_format for each in timings]
     return not timings or (
         len(compute_formats) == len(COMPUTE_FORMATS) == len(set(compute_formats)) and all(map(_possible, timings))
@@ -37,7 +37,7 @@ def _whole(timings: Sequence[Timing]) -> bool:
 
 
 def _possible(timing: Timing) -> bool:
-    """Whether a clock and a comparison can have given a timing; NaN is in no order.
+    """Whether a timing is possible: positive seconds, an error of at least 0, no NaN.
 
     The error of an output that is not finite is infinite. So are both where the form cannot be run, which is never PLAIN.
     """

@@ -1,4 +1,4 @@
-"""Rows that are computed once: decoded pictures, and outputs of a network's fixed prefix, one array of one shape per image.
+"""Read stored rows: decoded pictures and outputs of fixed prefixes, one array of one shape per image.
 
 The rule: the store costs no run. What is missing, damaged or evicted is computed again; what cannot be written is a StoreError,
 and the run goes on without it.
@@ -48,7 +48,7 @@ def open_(
     note: Callable[[str], None],
     verify: bool = False,
 ) -> Entry:
-    """Return the rows that are kept of one kind for the same facts, shape and dtype. Only what is damaged is changed.
+    """Open the stored rows of one kind, facts, shape and dtype. Only damaged rows are changed.
 
     Args:
         kind: What the rows are.
@@ -77,7 +77,7 @@ def open_(
 
 
 class Entry:
-    """Rows of one kind and the same facts. Only one thread may use it; what it located, any number may gather."""
+    """Rows of one kind and the same facts. One thread at a time may use it; any number may gather located rows."""
 
     def __init__(self, place: Place, *, note: Callable[[str], None], verify: bool) -> None:
         self._place, self._note, self._verify = place, note, verify
@@ -87,7 +87,7 @@ class Entry:
         self._read()
 
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
-        """Return which rows (N,) are not there, or damaged; the others stay readable for as long as the entry lives."""
+        """Return which rows (N,) are missing or damaged; the others stay readable while the entry is alive."""
         return self._find(keys)[0] < 0
 
     def locate(self, keys: Keys) -> Located:
@@ -112,7 +112,7 @@ class Entry:
         return self.locate(keys).gather(np.arange(len(keys)))
 
     def fits(self, count: int) -> bool:
-        """Return whether so many rows more can be kept, if everything else goes that this process does not read.
+        """Return whether so many more rows fit if everything that this process does not read is evicted.
 
         Raises:
             TlkitError: $TLKIT_CACHE_BYTES is no number.
@@ -120,7 +120,7 @@ class Entry:
         return self._place.folder is not None and self._place.size(count) <= cache.room()
 
     def writer(self, count: int) -> Writer:
-        """Return a context that takes rows in blocks; what was written is kept and readable here when it ends, however it ends.
+        """Return a context manager that stores rows in blocks; at its end, also after an error, written rows are readable.
 
         Args:
             count: Rows that will come.
@@ -133,12 +133,12 @@ class Entry:
             size, most, room = self._place.size(count), cache.limit(), 0 if self._place.folder is None else cache.room()
             raise StoreError(
                 f"store: {count:,} rows of {size:,} bytes in all do not fit: at most {most:,} are kept, and {max(room, 0):,} of "
-                "them can be had beside what this run reads."
+                "them can be freed beside what this run reads."
             )
         return Writer(self._place, count, self._adopt)
 
     def append(self, keys: Keys, blocks: Iterable[Rows]) -> None:
-        """Keep rows that come in blocks (n, *shape), in the order of their keys (N, 16).
+        """Store rows that come in blocks (n, *shape), in the order of their keys (N, 16).
 
         Raises:
             StoreError: as `writer` does.
@@ -153,7 +153,7 @@ class Entry:
             raise ValueError(f"{len(keys)} keys, but {done} rows")
 
     def _read(self) -> None:
-        """Read the indexes of the segments that are there."""
+        """Read the indexes of all segments."""
         folder = self._place.folder
         for name in self._names(folder) if folder is not None else ():
             if name.startswith(".") or not name.endswith(cache.INDEX) or folder is None:
@@ -173,7 +173,7 @@ class Entry:
             self._change(self._place.describe)
 
     def _names(self, folder: Path) -> list[str]:
-        """Return what lies in the entry's folder; nothing where that cannot be read."""
+        """Return the names in the entry's folder; none if it cannot be read."""
         try:
             return sorted(os.listdir(folder))
         except (FileNotFoundError, NotADirectoryError):
@@ -183,7 +183,7 @@ class Entry:
             return []
 
     def _find(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return segment (N,), -1 where there is none, and position (N,) of rows that can be relied on."""
+        """Return the segment (N,), -1 for none, and the position (N,) of each row that is trusted."""
         if keys.ndim != 2 or keys.shape[1] != segments.KEY or keys.dtype != np.uint8:
             raise ValueError(f"keys are (N, {segments.KEY}) uint8, not {keys.shape} {keys.dtype}")
         names = np.ascontiguousarray(keys).view(_NAME).reshape(-1)
@@ -201,7 +201,7 @@ class Entry:
                 self._prepare(each)
 
     def _prepare(self, segment: Segment) -> None:
-        """Map a segment at its first use, and take out of it what is damaged."""
+        """Map a segment into memory at its first use, and leave out damaged rows."""
         cache.hold(segment)
         try:
             now = segments.map_(segment, shape=self._place.shape, dtype=self._place.dtype)
@@ -239,7 +239,7 @@ class Entry:
         self._sorted = None
 
     def _change(self, action: Callable[[], None]) -> None:
-        """Change what lies there where that is possible; where it is not, it is found again the next time."""
+        """Change files in the store; if that fails, the next reader tries again."""
         with contextlib.suppress(StoreError, OSError), cache.lock():
             action()
 
@@ -249,7 +249,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class _Sorted:
-    """Every key of an entry (N,), sorted, with the number of its segment and its position there."""
+    """All keys of an entry (N,), sorted, each with its segment and its position there."""
 
     names: NDArray[np.bytes_]
     segment: NDArray[np.int64]
@@ -263,7 +263,7 @@ class _Sorted:
 
 
 def _sort(found: list[Segment]) -> _Sorted:
-    """Sort the keys of segments; of a key that lies in two, the earlier segment's comes first and is the one found."""
+    """Sort the keys of all segments; a key in two segments is found in the earlier one."""
     records = [each.records for each in found]
     names = [np.ascontiguousarray(each["key"]).view(_NAME).reshape(-1) for each in records]
     joined = np.concatenate([np.empty(0, _NAME), *names])

@@ -1,4 +1,4 @@
-"""How rows are written: into a file beside its place, flushed to the disk, renamed, and its index last.
+"""Write rows: into a temporary file, flushed to the disk and renamed, and the index last.
 
 The rule: at any moment, whatever ends the process, what has its name is whole.
 """
@@ -34,7 +34,7 @@ SEGMENT_SECONDS = 120.0  # since its first row
 
 @dataclass(frozen=True)
 class Place:
-    """Where the rows of one entry lie, and what they are.
+    """Folder, shape and dtype of the rows of one entry.
 
     Attributes:
         folder: Of the entry; None where there is no cache folder.
@@ -59,11 +59,11 @@ class Place:
         return max(1, min(SEGMENT_ROWS, SEGMENT_BYTES // self.row_bytes))
 
     def size(self, count: int) -> int:
-        """Return what rows take on the disk with their indexes, in full segments."""
+        """Return the bytes on disk of so many rows with their indexes, in full segments."""
         return count * (self.row_bytes + cache.INDEX_ROW) + -(-count // self.per_segment) * cache.INDEX_HEAD
 
     def described(self) -> bool:
-        """Return whether entry.json is there and as it should be."""
+        """Return whether entry.json exists and is correct."""
         if self.folder is None:
             return False
         try:
@@ -72,7 +72,7 @@ class Place:
             return False
 
     def describe(self) -> None:
-        """Write entry.json, where it is not.
+        """Write entry.json if it does not exist.
 
         Raises:
             OSError: it cannot be written.
@@ -94,7 +94,7 @@ class _Part:
 
 
 class Writer:
-    """Takes rows in blocks, as a context; see `Entry.writer`."""
+    """A context manager that stores rows in blocks; see `Entry.writer`."""
 
     def __init__(self, place: Place, count: int, adopt: Callable[[Segment], None]) -> None:
         self._place, self._coming, self._adopt = place, count, adopt
@@ -108,7 +108,7 @@ class Writer:
             self._finish()
 
     def write(self, keys: Keys, rows: Rows) -> None:
-        """Keep rows (n, *shape) of the entry's dtype under their keys (n, 16).
+        """Store rows (n, *shape) of the entry's dtype under their keys (n, 16).
 
         Raises:
             StoreError: they cannot be written; those since the last whole segment are lost too, and no file is left of them.
@@ -130,7 +130,7 @@ class Writer:
                 self._finish()
 
     def _begin(self, coming: int) -> _Part:
-        """Make room for a segment, and its file."""
+        """Make room for a segment, and create its file."""
         folder, name = self._place.folder, secrets.token_hex(16)
         if folder is None:
             raise StoreError("store: there is no cache folder.", "set HOME, or TLKIT_CACHE")
@@ -145,7 +145,7 @@ class Writer:
         return _Part(path, folder / f"{name}{cache.ROWS}", file, np.zeros(self._place.per_segment, segments.RECORD))
 
     def _put(self, part: _Part, keys: Keys, rows: Rows) -> None:
-        """Add rows to a segment; what an interruption leaves of them is cut off when it is finished."""
+        """Add rows to a segment; rows that an interruption left incomplete are cut off at its end."""
         left, stop = rows.reshape(-1).view(np.uint8).data, part.count + len(rows)
         try:
             part.file.seek(part.count * self._place.row_bytes)
@@ -161,7 +161,7 @@ class Writer:
         part.count = stop
 
     def _finish(self) -> None:
-        """Give the segment its name, with its index, and hand it to the entry."""
+        """Write the index, rename the segment, and add it to the entry."""
         part, self._part = self._part, None
         if part is None:
             return
@@ -195,7 +195,7 @@ class Writer:
 
 
 def _discard(part: _Part) -> None:
-    """Remove what is left of a segment beside its place."""
+    """Remove the temporary file of a segment."""
     with contextlib.suppress(OSError):
         part.file.close()
     with contextlib.suppress(OSError):

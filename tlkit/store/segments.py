@@ -1,4 +1,4 @@
-"""One immutable file of rows and its index: written whole, mapped to be read, and checked row by row where in doubt.
+"""A segment: an immutable file of rows and its index, mapped into memory and checked row by row when in doubt.
 
 The rule: an index is believed only if its own sha256 holds; rows are believed if their file did not change since they were
 last checked, as git believes its index (Documentation/technical/racy-git), and otherwise only by their crc32.
@@ -40,7 +40,7 @@ assert RECORD.itemsize == cache.INDEX_ROW
 
 @dataclass(eq=False)
 class Segment:
-    """Rows that lie in one file.
+    """The rows of one file.
 
     Attributes:
         path: Of the rows.
@@ -57,7 +57,7 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """Where rows lie, found once. Any number of threads may gather.
+    """The places of rows, found once. Any number of threads may gather them.
 
     Attributes:
         segments: Those that hold any of them.
@@ -120,7 +120,7 @@ def read(path: Path, *, entry: str) -> Segment:
 
 
 def write_index(segment: Segment, *, entry: str) -> None:
-    """Write the index of a file of rows whole.
+    """Write the index of a file of rows.
 
     Raises:
         OSError: it cannot be written; an older one is then as it was.
@@ -130,7 +130,7 @@ def write_index(segment: Segment, *, entry: str) -> None:
 
 
 def rewrite_index(segment: Segment, *, entry: str) -> None:
-    """Write it again, unless the segment was evicted since. Under the cache's lock.
+    """Write the index again, unless the segment was evicted. Call it under the cache's lock.
 
     Raises:
         OSError: it cannot be written.
@@ -140,7 +140,7 @@ def rewrite_index(segment: Segment, *, entry: str) -> None:
 
 
 def map_(segment: Segment, *, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np.uint64]:
-    """Map a segment's rows, and return what their file is now; from then on it may be unlinked.
+    """Map a segment's rows into memory, and return the state of the file; after that the file may be unlinked.
 
     Raises:
         OSError: the file is gone or cannot be read.
@@ -157,13 +157,13 @@ def map_(segment: Segment, *, shape: tuple[int, ...], dtype: np.dtype[np.generic
 
 
 def trusted(segment: Segment, now: NDArray[np.uint64]) -> bool:
-    """Return whether a file is what it was when its rows were checked, and was old enough then to show a change."""
+    """Return whether a file is unchanged since its rows were checked."""
     seen, recorded = int(segment.state[4]), segment.state[:4]
     return bool((recorded == now[:4]).all()) and not files.racy(int(max(recorded[1:3])), seen=seen)
 
 
 def good(segment: Segment) -> NDArray[np.bool_]:
-    """Return which of a mapped segment's records (N,) have the row that they say."""
+    """Return which records (N,) of a mapped segment have a row with the right checksum."""
     assert segment.rows is not None
     width = math.prod(segment.rows.shape[1:]) * segment.rows.itemsize
     flat = segment.rows.reshape(-1).view(np.uint8).reshape(-1, width)  # no copy; (M, bytes)

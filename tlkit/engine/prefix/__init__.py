@@ -1,1 +1,1 @@
-"""The frozen stages at the front of a network as one fixed function: folded, run in chunks, its output stored."""
+"""The fixed prefix: frozen stages at the front of a network, folded, run in chunks, their output stored. Nothing here trains."""

@@ -1,4 +1,4 @@
-"""What the trained suffix of one phase is given: pictures, or the fixed prefix's output, from the store where it is there.
+"""Feed the trained stages of one phase: with pictures, or with outputs of the fixed prefix, read from the store or computed.
 
 The rule: whether an output is read from the store or computed now, it has the same bits.
 """
@@ -70,12 +70,12 @@ class _Rows:
 
 
 class Feed:
-    """Batches of one phase, already past its fixed prefix.
+    """The batches of one phase, after its fixed prefix.
 
     Args:
         network: Its leading stages are copied where a prefix is fixed; they may not change as long as this lives.
         backbone: The plugin that built them: its code is part of the key of what is stored.
-        plan: Of the run.
+        plan: The run's plan.
         phase: Of the plan.
         train: Training images.
         evaluated: Validation and test images.
@@ -120,7 +120,7 @@ class Feed:
             yield self._finish(x), part.targets(order[start : start + size], epoch, self._device)
 
     def _finish(self, x: Tensor) -> Tensor:
-        """Bring what the prefix gives into the form of the training step."""
+        """Convert the prefix's output to the compute format of the training step."""
         compute_format = self._plan.compute_format
         if x.ndim == 4:
             x = x.contiguous(memory_format=LAYOUTS[compute_format.layout])
@@ -152,7 +152,7 @@ class Feed:
         return prefix.build(self._network, self._cut, fixed, sample=sample)
 
     def _keep(self, part: Part, planned: StorePlan | None) -> None:
-        """Compute and store what is not stored yet; where that fails it is computed in every epoch."""
+        """Compute and store missing rows; if storing fails, rows are computed in every epoch."""
         if planned is None or self._prefix is None or not len(part.indices):
             return
         pictures, period = part.pictures, 1
@@ -179,7 +179,7 @@ class Feed:
         self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, bits, channels_last)
 
     def _known(self, stages: int) -> row_keys.Facts:
-        """Facts of leading stages, read once for all parts."""
+        """Return the facts that stored outputs depend on, once for all parts."""
         assert self._prefix is not None  # there is something to keep
         if stages not in self._facts:
             table = self._plan.tables.backbone
@@ -190,7 +190,7 @@ class Feed:
         return self._facts[stages]
 
     def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:
-        """Shape of a stored row, and whether it is bfloat16."""
+        """Return the shape of a stored row, and whether it is bfloat16."""
         assert self._prefix is not None  # there is something to keep
         compute_format, shape = self._prefix.plan.compute_format, self._plan.stages[stages - 1].output
         if self._network.pools and stages == len(self._network.stages):
@@ -200,7 +200,7 @@ class Feed:
         return shape, compute_format.precision == "bfloat16"
 
     def _compute(self, part: Part, stages: int, absent: Indices, views: Sequence[int]) -> Iterator[NDArray[np.generic]]:
-        """Yield rows (n, ...) of what is absent: positions in the part, view by view."""
+        """Yield rows (n, ...) for missing positions in the part, view by view."""
         assert self._prefix is not None  # there is something to keep
         done = 0
         for slot, view in enumerate(views):
@@ -214,7 +214,7 @@ class Feed:
 
 
 def _of_views(keys: Keys, indices: Indices, views: Sequence[int]) -> Keys:
-    """Return keys of every view of every image, view by view: draws depend on view and position, so the key does."""
+    """Return keys of every view of every image, view by view; augmentation depends on view and position, so the key does."""
     mixed = np.tile(np.ascontiguousarray(keys).view(np.uint64), (len(views), 1))  # (views * n, 2)
     mixed[:, 0] ^= np.repeat(np.asarray(views, dtype=np.uint64) + np.uint64(1), len(indices))
     mixed[:, 1] ^= np.tile(indices.astype(np.uint64), len(views))
@@ -222,7 +222,7 @@ def _of_views(keys: Keys, indices: Indices, views: Sequence[int]) -> Keys:
 
 
 def _row(x: Tensor, layout: str) -> Tensor:
-    """Return (n, h, w, C) of a feature map that is kept in channels_last, else as it is."""
+    """Return a channels-last feature map as (n, h, w, C), any other array as it is."""
     return x.permute(0, 2, 3, 1) if layout == "channels_last" and x.ndim == 4 else x
 
 
@@ -237,7 +237,7 @@ def _slices(order: Indices, size: int) -> Iterator[Indices]:
 
 
 def _rebatch(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
-    """Yield the same rows in pieces of one size, the last one shorter."""
+    """Yield the same rows in pieces of one size; the last may be shorter."""
     waiting: list[Tensor] = []
     count = 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolution before it, found by watching a real image pass.
+"""Fold BatchNorm into the convolution before it; the pairs are found by running an image through the stage.
 
 The rule: only where a convolution's output goes to that BatchNorm and to nothing else, so that folding changes no value but
 its rounding.
@@ -23,7 +23,7 @@ Pair = tuple[str, str]  # names of a convolution and of the BatchNorm that it al
 
 
 def folded(stage: nn.Module, x: Tensor) -> nn.Module:
-    """Return a copy of a stage with every BatchNorm folded that can be, or the stage itself where that is not right.
+    """Return a copy of a stage with its BatchNorm layers folded, or the stage itself if the copy is not equal enough.
 
     Args:
         stage: Any module in eval mode; it is not changed.
@@ -37,7 +37,7 @@ def folded(stage: nn.Module, x: Tensor) -> nn.Module:
 
 
 def _try(plain: nn.Module, x: Tensor) -> tuple[nn.Module, float]:
-    """Return a folded copy, and how far it is from the stage."""
+    """Return a folded copy, and its relative error against the stage."""
     pairs, right = _pairs(plain, x)
     changed = copy.deepcopy(plain)
     for convolution, norm in pairs:
@@ -47,13 +47,13 @@ def _try(plain: nn.Module, x: Tensor) -> tuple[nn.Module, float]:
 
 
 def relative_error(found: Tensor, right: Tensor) -> float:
-    """Return |found - right| / |right|, Euclidean over everything; infinite where a value is not finite."""
+    """Return |found - right| / |right| (Euclidean norm over all values); infinite if a value is not finite."""
     difference = (found.double() - right.double()).norm() / right.double().norm().clamp_min(1e-30)
     return float(difference) if bool(torch.isfinite(difference)) else float("inf")
 
 
 def _pairs(stage: nn.Module, x: Tensor) -> tuple[list[Pair], Tensor]:
-    """Run a stage once; return the pairs that may be folded, and its output."""
+    """Run a stage once; return the (convolution, BatchNorm) pairs that may be folded, and the output."""
     watch = _Watch()
     calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
     handles = [
@@ -85,15 +85,15 @@ def _times(stage: nn.Module, module: nn.Module) -> int:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Counts the operators that take each tensor."""
+    """Count how many operators read each tensor."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # likewise
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's __init__ has no types
         self._uses: dict[int, int] = {}
         self._alive: list[Tensor] = []  # so that no two tensors share an id
 
     def used(self, tensor: Tensor) -> int:
-        """Return how many operators took a tensor."""
+        """Return how many operators read a tensor."""
         return self._uses.get(id(tensor), 0)
 
     def __torch_dispatch__(
@@ -109,7 +109,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
 
 
 def _foldable(module: nn.Module) -> bool:
-    """A BatchNorm with fixed statistics; of a subclass, only one that is known to end in `drop` and `act`, as timm's is."""
+    """Return whether a module is a BatchNorm with fixed statistics; a subclass only if it ends in `drop` and `act`, as timm's does."""
     if not isinstance(module, nn.BatchNorm2d) or module.running_mean is None:
         return False
     return type(module) is nn.BatchNorm2d or _rest(module) is not None
@@ -121,7 +121,7 @@ def _rest(norm: nn.BatchNorm2d) -> list[nn.Module] | None:
 
 
 def _fold_(stage: nn.Module, convolution: str, norm: str) -> None:
-    """Scale a convolution's filters and bias, and leave of the BatchNorm only what comes after it.
+    """Scale a convolution's filters and bias in place, and replace the BatchNorm by what follows it.
 
     y = (w * x + b - mean) / sqrt(var + eps) * gamma + beta, Ioffe & Szegedy 2015, arXiv:1502.03167, alg. 2; computed in float64.
     """

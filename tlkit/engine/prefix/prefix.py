@@ -1,4 +1,4 @@
-"""The fixed prefix of a phase as one function: folded, in one precision and memory format, in chunks of one size.
+"""The fixed prefix of a phase: frozen stages, folded, in one compute format, run in chunks of one size.
 
 The rule: a chunk always has the same number of images, the last one padded, because a convolution gives an image other last
 bits at another batch size. So what is stored and what is computed again are the same bits.
@@ -21,7 +21,7 @@ from tlkit.units import Size
 
 
 class Prefix:
-    """Leading stages of a network, none of which trains.
+    """Leading stages of a network, all frozen.
 
     MKL's float32 products give a row other last bits where it begins at another alignment, so a stage with a product over a
     width that is no multiple of 16 bytes runs image by image. No usual backbone has one.
@@ -68,7 +68,7 @@ class Prefix:
 
     @torch.no_grad()
     def fingerprint(self, size: Size, *, stop: int) -> str:
-        """Digest of what the stages before `stop` are, and of what they make of one fixed image.
+        """Return a digest of the stages before `stop`: their code, their tensors, and their output for one fixed image.
 
         It tells apart what no list of facts can: what a plugin keeps in its objects, and which norms the sample let be folded.
 
@@ -86,7 +86,7 @@ class Prefix:
 
 
 def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> Prefix:
-    """Copy a network's leading stages into the prefix's form.
+    """Copy a network's leading stages, folded and in the prefix's compute format.
 
     Args:
         network: Not changed.
@@ -110,7 +110,7 @@ def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> 
 
 
 def _is_odd(module: nn.Module) -> bool:
-    """Whether a module is a product of rows whose width is no multiple of 16 bytes in float32."""
+    """Whether a linear layer's rows are no multiple of 16 bytes wide in float32."""
     if isinstance(module, nn.Linear):
         return bool(module.in_features % 4)
     return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and bool(module.in_channels // module.groups % 4)

@@ -1,1 +1,1 @@
-"""One optimizer step: loss, gradients, optimizer, running mean of weights, and its capture as a CUDA graph."""
+"""One training step: loss, gradients, optimizer, averaged weights, and its capture as a CUDA graph. Nothing here reads data."""

@@ -1,4 +1,4 @@
-"""The running mean of the weights, kept on the device by the training step and put into the network to be evaluated."""
+"""Exponential moving average of the weights, updated by the training step and used for evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UPDATES = f"{_PREFIX}updates"
 
 
 class Average:
-    """Running mean of every parameter that ever trains and of the buffers beside them.
+    """Moving average of all parameters that train in any phase, and of the buffers beside them.
 
     After update t, from 0: mean = d mean + (1 - d) weight with d = min(decay, (1 + t) / (10 + t)), so that the initial
     weights are soon forgotten. The mean begins as the weights it is built with. d is worked out on the device from a counter
@@ -48,7 +48,7 @@ class Average:
 
     @torch.no_grad()
     def update_(self) -> None:
-        """Move the mean towards the weights as they are now."""
+        """Update the average with the present weights."""
         decay = ((self._updates + 1) / (self._updates + 10)).clamp(max=self._decay)
         for weight in self._weights:
             weight.copy_(1 - decay)
@@ -58,7 +58,7 @@ class Average:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Let the network hold the mean, in its own tensors, and then again the very weights that it held."""
+        """Put the average into the network, and afterwards the trained weights again."""
         held = [tensor.clone() for tensor in self._now]
         _copy_(self._now, self._mean)
         try:
@@ -67,12 +67,12 @@ class Average:
             _copy_(self._now, held)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the mean and the number of updates, by name; they are not copies."""
+        """Return the average and the number of updates, by name; they are not copies."""
         means = {f"{_PREFIX}{name}": tensor for name, tensor in zip(self._names, self._mean, strict=True)}
         return {**means, _UPDATES: self._updates}
 
     def load_state_(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the mean to what `state` returned, in place; other names are passed over.
+        """Set the average to what `state` returned, in place; other names are ignored.
 
         Raises:
             KeyError: a tensor is not there.
@@ -85,7 +85,7 @@ class Average:
 
 
 def _followed(network: Network, plan: Plan) -> dict[str, Tensor]:
-    """What changes while training, by name, detached."""
+    """Return the tensors that change during training, by name, detached."""
     parameters = {p.name: p.trains_from is not None for p in plan.parameters}
     cut = min(len(phase.prefix) for phase in plan.phases)
     fixed = {name for stage in list(network.stages.values())[:cut] for name in stage.state_dict()}

@@ -1,4 +1,4 @@
-"""A training step as one captured graph: the first steps of a phase are real ones, the next is recorded, the rest replay it.
+"""A training step as a captured graph: the first steps of a phase run eagerly, then one is captured, and the rest replay it.
 
 The rule: what cannot be captured trains step by step instead, and says why. The first steps look for what a capture would
 stumble over, so that one is rarely begun in vain.
@@ -27,27 +27,27 @@ _COPIES = {"aten::_to_copy", "aten::copy_"}
 
 
 class Graph(Protocol):
-    """A recorded step."""
+    """A captured step."""
 
     def replay(self) -> None:
-        """Carry it out once."""
+        """Run the captured step once."""
 
     def release(self) -> None:
-        """Give its memory back, after the device is done with it."""
+        """Free the graph's memory, after the device has finished with it."""
 
 
 class Backend(Protocol):
-    """What a device offers for capturing."""
+    """What capturing needs from a device."""
 
     def warm_up(self) -> AbstractContextManager[None]:
-        """Return a context for real steps before a capture."""
+        """Return a context manager for the eager steps before a capture."""
 
     def capture(self, run: Callable[[], None]) -> Graph:
-        """Record what a call does without carrying it out; raises whatever makes that impossible."""
+        """Capture a call without running it; raises the error that makes capture impossible."""
 
 
 class Captured:
-    """A step with the same calls, replayed from a graph wherever that is possible.
+    """A step with the methods of `Step` that replays a graph if it can.
 
     What is captured is one accumulation group of full batches. A shorter one, the end of an epoch, runs step by step on the
     same optimizer state. Every phase has a graph of its own, released when the next phase begins. Between replays only the
@@ -76,11 +76,11 @@ class Captured:
 
     @property
     def captured(self) -> bool:
-        """Whether the present phase has its graph."""
+        """Whether the present phase has been captured."""
         return self._graph is not None
 
     def begin_(self, epoch: int) -> None:
-        """Begin an epoch, from 1, as `Step.begin_`; the graph goes where another phase begins."""
+        """Begin an epoch, counted from 1, as `Step.begin_` does; a new phase drops the graph."""
         phase = self.step.plan.phase(epoch)
         if phase != self._phase:
             self.release()
@@ -102,7 +102,7 @@ class Captured:
             self._capture(batches)
 
     def release(self) -> None:
-        """Give back the graph's memory; the run's end needs it, a new phase does it."""
+        """Free the graph's memory at the end of a run or phase."""
         graph, self._graph = self._graph, None
         if graph is not None:
             graph.release()
@@ -163,7 +163,7 @@ class Captured:
 
 
 class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Watches for operators that make the host wait for the device, or whose result's shape hangs on values.
+    """Find operators that make the host wait for the device, or whose output shape depends on values.
 
     It sees what torch dispatches, in the backward pass too; not what a kernel does inside, nor `numpy()` and `tolist()` of a CPU
     tensor, which read memory that is the host's anyway.
@@ -173,13 +173,13 @@ class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # likewise
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's __init__ has no types
         self.found: list[str] = []
 
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
     ) -> object:
-        """Carry out an operator, and keep its name where it reads."""
+        """Run an operator, and keep its name if it makes the host wait."""
         result: object = func(*args, **(kwargs or {}))
         if _reads(func, args, result):
             self.found.append(str(func))
@@ -212,14 +212,14 @@ class CudaBackend:
 
     @contextmanager
     def warm_up(self) -> Iterator[None]:
-        """Run on the side stream, after what is queued and before what comes."""
+        """Run on a side stream, after queued work and before later work."""
         self._side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._side):
             yield
         torch.cuda.current_stream(self._device).wait_stream(self._side)
 
     def capture(self, run: Callable[[], None]) -> Graph:
-        """Record a call into a pool of memory of its own; the default generator is registered by torch, so dropout draws anew."""
+        """Capture a call with a memory pool of its own; torch registers the default generator, so dropout draws new values at each replay."""
         graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream(self._device)
         try:

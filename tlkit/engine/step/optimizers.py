@@ -1,4 +1,4 @@
-"""The optimizer of a plan: every parameter that ever trains, rates as tensors, state that a checkpoint can hold.
+"""Build the optimizer of a plan, and save and load its state.
 
 The rule: only fused kernels, since they alone take a rate from a tensor without reading it back.
 """
@@ -18,7 +18,7 @@ _PREFIX = "optimizer/"
 
 
 def build_optimizer(network: Network, plan: Plan, device: torch.device) -> torch.optim.Optimizer:
-    """Build the optimizer with every parameter that ever trains, its rates as 0-d tensors on the device.
+    """Build the optimizer with all parameters that train in any phase, and learning rates as 0-d tensors on the device.
 
     The constructors read a tensor rate back to check it, so they get numbers and the tensors are put in afterwards. What
     `step()` then asks the device for, seen in torch 2.14 (tests/test_step.py):
@@ -84,7 +84,7 @@ def load_state_(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor],
 
 
 def _members(network: Network, plan: Plan) -> Iterator[tuple[GroupPlan, list[tuple[str, nn.Parameter]]]]:
-    """Every group with the parameters that ever train in it, by name."""
+    """Return each group's parameters that train in any phase, by name."""
     tensors = {parameter.name: tensor for parameter, tensor in network.owned()}
     for group in plan.groups:
         names = [p.name for p in plan.parameters if p.trains_from is not None and p.group == group.name]

@@ -1,4 +1,4 @@
-"""One optimizer step on one accumulation group, in the form that a graph can capture.
+"""One optimizer step on one accumulation group of batches, written so that a CUDA graph can capture it.
 
 The rule: every tensor that outlives a step keeps its address; rates are tensors filled from outside; sums stay on the device
 and are read outside the step; nothing here asks the device for a number.
@@ -27,7 +27,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Sums:
-    """What the steps since `begin_` add up to.
+    """Sums over the steps since `begin_`: loss, correct predictions, images.
 
     Attributes:
         loss: Of every image, without the auxiliary classifiers'.
@@ -47,7 +47,7 @@ class Sums:
 
 
 class Step:
-    """Training state of one network: optimizer, rates, running mean, sums.
+    """The training state of one network: optimizer, learning rates, averaged weights, sums.
 
     A batch is the input of the phase's trained suffix and its targets: pictures (N, 3, H, W) float32 where no stage is fixed,
     else the feature map that the fixed prefix gives, float32 or bfloat16, or pooled features (N, F) float32 where all are; and
@@ -90,7 +90,7 @@ class Step:
         self._seen = None if self._static or device.type != "cpu" else self._bad.numpy()
 
     def begin_(self, epoch: int) -> None:
-        """Set the network to the phase of an epoch, from 1, and clear the sums."""
+        """Set the network to the phase of an epoch, counted from 1, and clear the sums."""
         phase = self.plan.phase(epoch)
         trains = {p.name for p in self.plan.parameters if trains_in(p.trains_from, epoch)}
         freeze_(self.network, trains.__contains__)
@@ -105,7 +105,7 @@ class Step:
         self._bad.fill_(-1)
 
     def set_rates_(self, factor: float) -> None:
-        """Fill every group's rate with its peak times the schedule's factor."""
+        """Set every group's learning rate to its peak times the schedule's factor."""
         for group in self.plan.groups:
             self.rates[group.name].fill_(group.lr * factor)
 
@@ -141,7 +141,7 @@ class Step:
             return self.network.embed(self._laid_out(x)).float()
 
     def bad(self) -> int:
-        """Read the first batch whose loss is not a number, from 0, from the device; -1 for none."""
+        """Read from the device the first batch whose loss is not finite, counted from 0; -1 for none."""
         return int(self._bad)
 
     def loss(self) -> float:
@@ -158,11 +158,11 @@ class Step:
         return Sums(float(self._loss), aside, *counts, bad, {names[index]: norms[index] for index in groups})
 
     def without_gradient(self) -> list[str]:
-        """Return the names of parameters that train in this phase and have no gradient after its last step."""
+        """Return the names of parameters that train in this phase but got no gradient in its last step."""
         return [parameter.name for parameter, tensor in self.network.owned() if tensor.requires_grad and tensor.grad is None]
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Let the network hold the running mean of its weights, where the recipe asks for one, and then its own again."""
+        """Put the averaged weights into the network, if the recipe has optimizer.ema, and afterwards its own again."""
         return nullcontext() if self.average is None else self.average.swapped()
 
     def state(self) -> dict[str, Tensor]:
@@ -175,7 +175,7 @@ class Step:
         optimizers.load_state_(self.optimizer, tensors, self.network, self.plan)
 
     def load_state_(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the state to what `state` returned, after the network's tensors; other names are passed over.
+        """Set the state to what `state` returned, after the network's tensors; other names are ignored.
 
         Before the first step: what exists is filled in place, but what the checkpoint has not is dropped. Everything has its
         parameter's strides, whatever those of the tensors are.
@@ -226,7 +226,7 @@ class Step:
 
     @torch.no_grad()
     def _clip_(self, known: Tensor) -> None:
-        """Clip the gradients, and keep their norms up to the first bad step, its own included; `known` is whether one was."""
+        """Clip the gradients, and keep their norms up to and including the first bad step; `known` says whether there was one."""
         clip = self.plan.tables.optimizer.clip_norm
         graded = [(group, p, p.grad) for group, p in self._members if p.grad is not None]
         if not graded or (clip is None and self._seen is not None and self._seen < 0):
