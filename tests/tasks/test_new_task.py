@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
+from PIL import Image
 from toy_training import training
 
 from tlkit import tasks, testing
@@ -162,6 +163,21 @@ def test_a_new_task_trains_end_to_end(recipe: Path, run: Cli) -> None:
     masks = images.splits["test"].targets
     known = masks >= 0
     assert (found.argmax(1) == masks)[known].mean() == pytest.approx(test["accuracy"], abs=1e-6)
+
+
+def test_predict_shows_what_the_task_says(recipe: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    probabilities = np.array([[[0.9, 0.8]], [[0.1, 0.2]]], np.float32)
+    (ground, square) = PIXELS.ranked(probabilities, ("ground", "square"))
+    assert (ground[0], square[0]) == ("ground", "square")
+    assert ground[1] == pytest.approx(0.85)
+    assert run("apply", recipe, "--set", "schedule.epochs=3")[0] == 0
+    Image.fromarray(np.full((SIDE, SIDE, 3), 40, np.uint8)).save(recipe.parent / "grey.png")
+    monkeypatch.setitem(
+        tasks.KINDS, "pixels", replace(PIXELS, ranked=lambda each, names: [(f"{names[1]} of {each.shape}", 0.5)])
+    )
+    code, out, error = run("predict", "squares", recipe.parent / "grey.png")
+    assert code == 0, error
+    assert f"square of (2, {MASK}, {MASK})" in out
 
 
 def test_accuracy_of_an_epoch_is_over_the_predictions_that_count(recipe: Path) -> None:

@@ -59,12 +59,8 @@ def predict(
 def _answers(predictor: Predictor, images: Sequence[Path]) -> list[Ranked | DataError]:
     """Answer all images together; where one cannot be read, each by itself, so that the others are answered."""
     try:
-        return [_ranked(predictor, row) for row in predictor.predict(images).tolist()]
+        return [predictor.network.task.ranked(row, predictor.classes) for row in predictor.predict(images)]
     except DataError as error:
         if len(images) == 1:
             return [error]
         return [answer for image in images for answer in _answers(predictor, [image])]
-
-
-def _ranked(predictor: Predictor, row: Sequence[float]) -> Ranked:
-    return sorted(zip(predictor.classes, row, strict=True), key=lambda pair: -pair[1])

@@ -107,6 +107,13 @@ class Predictions:
         return self.task.probabilities(self.logits.double())
 
 
+def most_probable(probabilities: NDArray[np.floating[Any]], names: Sequence[str]) -> list[tuple[str, float]]:
+    """Return the classes of one image with their probabilities, the most probable first; of a map (classes, ...) its mean."""
+    each = probabilities.reshape(len(names), -1)
+    means = each[:, 0] if each.shape[1] == 1 else each.mean(1)
+    return sorted(zip(names, means.tolist(), strict=True), key=lambda pair: -pair[1])
+
+
 @dataclass(frozen=True)
 class Task:
     """A kind of problem.
@@ -130,6 +137,8 @@ class Task:
         scores: (predictions) -> the metrics beside loss and accuracy; None for one that these images do not define.
         details: (predictions, class names) -> what evaluation.json says of every class.
         metrics: How each of `scores` is shown.
+        ranked: (probabilities of one image (classes, ...), class names) -> what `predict` shows of it: names with numbers 0 to 1,
+            the most important first.
         recipe_problems: (arm) -> what the recipe says that this task cannot do, whatever the images are.
         data_problems: (arm, number of classes, class names or ()) -> what the recipe says that does not fit the classes.
         choices: (arm, class names) -> what the task decides for the person: (what, value, reason).
@@ -148,6 +157,7 @@ class Task:
     scores: Callable[[Predictions], Mapping[str, float | None]]
     details: Callable[[Predictions, Sequence[str]], dict[str, Any]]
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    ranked: Callable[[NDArray[np.floating[Any]], Sequence[str]], list[tuple[str, float]]] = most_probable
     recipe_problems: Callable[[Arm], list[TlkitError]] = lambda arm: []
     data_problems: Callable[[Arm, int, Sequence[str]], list[TlkitError]] = lambda arm, classes, names: []
     choices: Callable[[Arm, Sequence[str]], list[tuple[str, str, str]]] = lambda arm, names: []
