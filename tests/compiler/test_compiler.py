@@ -197,6 +197,14 @@ def test_freezing_random_weights_is_a_warning(toy_recipe: Path, settings: list[s
     assert plan(toy_recipe, *settings).warnings == expected
 
 
+def test_a_batch_larger_than_the_data_is_a_warning(toy_recipe: Path) -> None:
+    (line,) = plan(toy_recipe, "data.batch_size=512").warnings
+    assert "data.batch_size 512 is more than the" in line
+    assert "training images: one step an epoch" in line
+    images = plan(toy_recipe).images.train
+    assert not plan(toy_recipe, f"data.batch_size={images}").warnings
+
+
 def test_a_frozen_head_is_random_even_on_a_trained_backbone(resnet_recipe: Path) -> None:
     (mine,) = api.plan(resnet_recipe, ["freeze={head=true, stem=true}"], arm="finetune").values()
     assert mine.warnings == ("frozen with random weights: head; they will never learn anything",)

@@ -11,7 +11,7 @@ from conftest import Cli
 from toy_training import training
 
 from tlkit.engine import estimators
-from tlkit.engine.solver import Solve
+from tlkit.engine.solver import SinglePass
 from tlkit.errors import RecipeError, RunFolderError
 from tlkit.plugin import Head, Solving, registry
 from tlkit.recipe.digest import digest_of
@@ -39,7 +39,7 @@ def test_a_linear_svm_is_scikit_learns_on_the_same_embeddings(toy_recipe: Path) 
     from sklearn.svm import LinearSVC
 
     mine = training(toy_recipe, "head.kind=svm", "head.options.C=0.5")
-    assert isinstance(mine.fit, Solve)
+    assert isinstance(mine.fit, SinglePass)
     x, y = embedded(mine, mine.prepared.train)
     test_x, test_y = embedded(mine, mine.prepared.evaluated.test)
     expected = make_pipeline(StandardScaler(), LinearSVC(C=0.5, random_state=0, max_iter=10_000, dual="auto")).fit(x, y)
@@ -155,7 +155,7 @@ def test_an_estimator_that_has_not_seen_a_class_never_answers_with_it() -> None:
 
     x, y = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), np.array([0, 3] * 20)
     for estimator in (LogisticRegression(), LinearSVC()):
-        module = estimators.Solved(estimator.fit(x, y), 5)
+        module = estimators.FittedHead(estimator.fit(x, y), 5)
         logits = module(torch.from_numpy(x))
         assert logits.shape == (40, 5)
         assert set(logits.argmax(1).tolist()) <= {0, 3}

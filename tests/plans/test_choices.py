@@ -9,7 +9,7 @@ from tlkit import api, files
 from tlkit.plans import choices
 from tlkit.plans import plan as plans
 from tlkit.plans.plan import ImagesPlan, Plan
-from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, Kept, Measurements, Timing, choose
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, EarlierChoices, Measurements, Timing, choose
 
 PLAIN_LAST, HALF, HALF_LAST = COMPUTE_FORMATS[1:]
 ROOM = 20_000_000_000
@@ -275,9 +275,9 @@ def test_each_phase_has_its_own_prefix(tmp_path: Path) -> None:
 
 
 def test_forms_of_a_run_that_is_continued_are_kept(tmp_path: Path) -> None:
-    kept = Kept(32, HALF, {4: PLAIN_LAST})
+    earlier = EarlierChoices(32, HALF, {4: PLAIN_LAST})
     plan = choices.decide(
-        made(tmp_path), Measurements(timings(1, 9, 9, 9), ((4, timings(1, 9, 9, 9)),), 0.0, ""), room=ROOM, kept=kept
+        made(tmp_path), Measurements(timings(1, 9, 9, 9), ((4, timings(1, 9, 9, 9)),), 0.0, ""), room=ROOM, earlier=earlier
     )
     assert (plan.compute_format, plan.phases[0].fixed.compute_format) == (HALF, PLAIN_LAST)
     assert said(plan, "training step") == (str(HALF), "kept from when this run began")

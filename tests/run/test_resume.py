@@ -22,7 +22,7 @@ from tlkit import api
 from tlkit.cli import app
 from tlkit.errors import Interrupted, RunFolderError
 from tlkit.record import run_folder
-from tlkit.record.formats import ComputeFormat, Kept
+from tlkit.record.formats import ComputeFormat, EarlierChoices
 from tlkit.run import signals
 
 KINDS = {
@@ -228,7 +228,7 @@ def test_run_that_another_process_went_on_with_in_another_form_is_left_alone(
 ) -> None:
     before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
     monkeypatch.setattr(
-        run_folder, "kept", lambda folder: Kept(16, ComputeFormat("bfloat16"))
+        run_folder, "earlier_choices", lambda folder: EarlierChoices(16, ComputeFormat("bfloat16"))
     )  # as it was when this process looked
     with pytest.raises(RunFolderError, match="another process went on with this run meanwhile, in another form"):
         api.apply(toy_recipe, runs=toy_recipe.parent / "runs")

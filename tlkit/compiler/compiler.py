@@ -96,7 +96,7 @@ def compile_plan(
         flops_per_image=sum(count for name, count in flops.items() if name != AUX),
         memory=memory.estimate(draft, batch),
         unused=(*resolved.unused, *divided.unused, *draft.aux_heads.unused(arm.backbone.name)),
-        warnings=_warnings(draft),
+        warnings=_warnings(draft, batch),
         pools=network.pools,
         task=task.name,
         positive=named_classes.positive(arm.head, facts.names),
@@ -239,17 +239,19 @@ def _groups(draft: Draft) -> tuple[GroupPlan, ...]:
     return tuple(rows)
 
 
-def _warnings(draft: Draft) -> tuple[str, ...]:
+def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     """Return the plan's warnings, for instance about parts that are frozen with random weights."""
     weights = draft.resolved.arm.backbone.weights
     frozen = dict.fromkeys(o.parameter.stage for o in draft.divided.parameters if o.trains_from is None)
     if not draft.aux_heads.running(draft.divided.parameters, draft.resolved.arm.schedule.epochs):
         frozen.pop(AUX, None)
-    still = [stage for stage in frozen if weights == "none" or (stage in (HEAD, AUX) and not weights.startswith("run:"))]
-    lines = [f"frozen with random weights: {', '.join(still)}; they will never learn anything"] if still else []
+    random = [stage for stage in frozen if weights == "none" or (stage in (HEAD, AUX) and not weights.startswith("run:"))]
+    lines = [f"frozen with random weights: {', '.join(random)}; they will never learn anything"] if random else []
     resolved = draft.resolved
     said = resolved.arm.backbone.input is not None
     lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.warnings]
+    if resolved.learns == "steps" and 0 < draft.facts.images.train < batch:
+        lines.append(f"data.batch_size {batch} is more than the {draft.facts.images.train} training images: one step an epoch")
     if draft.device.type == "cuda":
         lines.append("CUDA is unverified: no test of tlkit has run on a GPU yet")
     return tuple(lines)

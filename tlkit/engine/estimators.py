@@ -37,7 +37,7 @@ TRUSTED = (
 )
 
 
-class Solved(nn.Module):
+class FittedHead(nn.Module):
     """An estimator as a module: from features (N, F) to numbers whose softmax are probabilities. It owns no parameter.
 
     An estimator that gives probabilities answers with their logarithm; one that only ranks, as an SVM does, with its decision
@@ -79,8 +79,8 @@ class Solved(nn.Module):
 
 
 def fit(
-    head: Head, options: BaseModel | None, embedded: NDArray[np.float32], labels: NDArray[np.int64], facts: Solving
-) -> tuple[Solved, list[str]]:
+    head: Head, options: BaseModel | None, embedded: NDArray[np.float32], labels: NDArray[np.int64], solving: Solving
+) -> tuple[FittedHead, list[str]]:
     """Make a head's estimator and fit it.
 
     Args:
@@ -88,7 +88,7 @@ def fit(
         options: Its own, checked.
         embedded: (N, features).
         labels: (N,).
-        facts: Of these.
+        solving: What the maker of the estimator is told of these.
 
     Returns:
         The head, and what a search chose, in words.
@@ -96,7 +96,7 @@ def fit(
     Raises:
         PluginError: its maker, or what it made, failed.
     """
-    estimator: Any = plugin.call(head.solve, options, facts)
+    estimator: Any = plugin.call(head.solve, options, solving)
     name = head.solve.rpartition(":")[2]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -110,10 +110,10 @@ def fit(
         said.append(f"{name}: {chosen} by cross-validation, accuracy {estimator.best_score_:.1%} there")
         estimator = estimator.best_estimator_
     lines = dict.fromkeys(f"{name}: {str(each.message).strip().splitlines()[0]}" for each in caught)
-    return Solved(estimator, facts.classes, warnings=tuple(lines)), said
+    return FittedHead(estimator, solving.classes, warnings=tuple(lines)), said
 
 
-def to_bytes(solved: Solved) -> bytes:
+def to_bytes(solved: FittedHead) -> bytes:
     """Return a solved head's file."""
     import skops.io
 
@@ -121,7 +121,7 @@ def to_bytes(solved: Solved) -> bytes:
     return data
 
 
-def load(path: Path, head: Head, classes: int) -> Solved:
+def load(path: Path, head: Head, classes: int) -> FittedHead:
     """Read a run's solved head.
 
     Args:
@@ -141,7 +141,7 @@ def load(path: Path, head: Head, classes: int) -> Solved:
                 f"{path}: holds {', '.join(unknown)}, which tlkit does not trust.",
                 "a head's plugin may name it: Head(trusted=)",
             )
-        return Solved(skops.io.load(path, trusted=[*TRUSTED, *head.trusted]), classes)
+        return FittedHead(skops.io.load(path, trusted=[*TRUSTED, *head.trusted]), classes)
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent}: this run has no {path.name}.", "apply its recipe again") from None
     except RunFolderError:

@@ -50,7 +50,7 @@ class Progress:
 
 
 class Fit:
-    """One training run.
+    """A run that trains by steps, as a `Learner`.
 
     Args:
         plan: What it does, exactly.
@@ -172,7 +172,7 @@ class Fit:
             torch.manual_seed(self._train.seed * 1_000_003 + self._train.epochs_before + number)
             images = self._train_epoch(number)
         sums = self._step.sums()
-        aside = {} if sums.aside is None else {"aux_loss": sums.aside / images}
+        aux_loss = {} if sums.aux_loss is None else {"aux_loss": sums.aux_loss / images}
         trained = time.perf_counter() - began
         with self.averaged():
             scores = {split: self._scores(number, split, part) for split, part in self._evaluated.parts.items()}
@@ -181,7 +181,7 @@ class Fit:
         return Epoch(
             epoch=number,
             phase=1 + self.plan.phases.index(self.plan.phase(number)),
-            train={"loss": sums.loss / images, "accuracy": sums.correct / sums.predictions} | aside,
+            train={"loss": sums.loss / images, "accuracy": sums.correct / sums.predictions} | aux_loss,
             validation=scores.pop("validation", None),
             test=scores.pop("test", None),
             seconds=time.perf_counter() - began,

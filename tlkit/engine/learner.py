@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tlkit.engine.fit import Fit, Progress
 from tlkit.engine.images.parts import Evaluated, TrainingPart
-from tlkit.engine.solver import Solve
+from tlkit.engine.solver import SinglePass
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
 from tlkit.plans.network_plugins import NetworkPlugins
@@ -19,7 +19,7 @@ from tlkit.plans.plan import Plan
 
 
 class Learner(Protocol):
-    """One run: `Fit` where the network is trained by steps, `Solve` where its head is fitted at once or nothing is learned."""
+    """One run: `Fit` where the network is trained by steps, `SinglePass` where its head is fitted at once or nothing is learned."""
 
     plan: Plan
     network: Network
@@ -78,5 +78,5 @@ def learner(
         graph: Capture the training step where the device can.
     """
     if plan.learns != "steps":
-        return Solve(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch)
+        return SinglePass(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch)
     return Fit(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)

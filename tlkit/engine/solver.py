@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit.engine.estimators import Solved, fit
+from tlkit.engine.estimators import FittedHead, fit
 from tlkit.engine.evaluate import evaluate
 from tlkit.engine.fit import Progress
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
@@ -29,8 +29,8 @@ from tlkit.plugin import Solving
 from tlkit.tasks import Predictions, metrics
 
 
-class Solve:
-    """One run without steps; its methods are those of `Fit`.
+class SinglePass:
+    """A run without steps, as a `Learner`: every image passes the network once.
 
     Args:
         plan: What it does, exactly.
@@ -82,7 +82,7 @@ class Solve:
             self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,
             device=self._device, observer=self._observer, watch=self._watch,
         )  # fmt: skip
-        trained = self._solved(feed) if self.plan.learns == "solved" else self._predict(feed, self._train)
+        trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._train)
         took = time.perf_counter() - began
         for name, part in self._evaluated.parts.items():
             self._predictions[name] = self._predict(feed, part)
@@ -122,16 +122,16 @@ class Solve:
         """Set the state to done."""
         self.progress = Progress(epochs=1, best_epoch=1)
 
-    def _solved(self, feed: Feed) -> Predictions:
+    def _fit_head(self, feed: Feed) -> Predictions:
         """Fit the head, put it in its place, and return its predictions for the training images."""
         embedded, labels = self._embedded(feed)
-        solved, self._said = _solve(self.plan, self._plugins, embedded, labels, seed=self._train.seed)
+        fitted, self._said = _fitted_head(self.plan, self._plugins, embedded, labels, seed=self._train.seed)
         for line in self._said:
             self._observer.note(f"{self.plan.arm}: {line}")
-        self.warnings = tuple(solved.warnings)
-        self.network.head = solved.to(self._device)
+        self.warnings = tuple(fitted.warnings)
+        self.network.head = fitted.to(self._device)
         return Predictions(
-            solved(torch.from_numpy(embedded)), torch.from_numpy(labels), self.network.task, logarithms=solved.logarithms
+            fitted(torch.from_numpy(embedded)), torch.from_numpy(labels), self.network.task, logarithms=fitted.logarithms
         )
 
     def _embedded(self, feed: Feed) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -156,12 +156,12 @@ class Solve:
         self._observer.step(1, self._ticked)
 
 
-def _solve(
+def _fitted_head(
     plan: Plan, plugins: NetworkPlugins, embedded: NDArray[np.float32], labels: NDArray[np.int64], *, seed: int
-) -> tuple[Solved, list[str]]:
+) -> tuple[FittedHead, list[str]]:
     """Fit a plan's head to embeddings (N, features) with labels (N,); also what a search chose, in words."""
     counts = np.bincount(labels, minlength=plan.classes)
     if np.count_nonzero(counts) < 2:
         raise DataError("data: the training images are of one class.", f"a {plan.tables.head.kind} head tells classes apart")
-    facts = Solving(len(labels), embedded.shape[1], plan.classes, int(counts[counts > 0].min()), seed)
-    return fit(plugins.head, plugins.head_options, embedded, labels, facts)
+    solving = Solving(len(labels), embedded.shape[1], plan.classes, int(counts[counts > 0].min()), seed)
+    return fit(plugins.head, plugins.head_options, embedded, labels, solving)

@@ -15,7 +15,7 @@ import tomli_w
 
 from tlkit import files
 from tlkit.engine import estimators, row_keys
-from tlkit.engine.estimators import Solved
+from tlkit.engine.estimators import FittedHead
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch
 from tlkit.network import weights
@@ -67,7 +67,7 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, {"classes": json.dumps(list(classes))}))
-        if isinstance(network.head, Solved):
+        if isinstance(network.head, FittedHead):
             files.replace(folder / run_folder.SOLVED, estimators.to_bytes(network.head))
         files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(arm)))
         files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(known))

@@ -246,7 +246,7 @@ def build_module(target: str, *arguments: object) -> nn.Module:
     return _module(target, _call(target, *arguments))
 
 
-class Unsolved(nn.Module):
+class PlaceholderHead(nn.Module):
     """A placeholder for a head that is solved later: all logits are 0, no parameters.
 
     Args:
@@ -274,7 +274,7 @@ def _stages(backbone: Backbone, options: BaseModel | None) -> dict[str, nn.Modul
 
 def _head(head: Head, features: int, classes: int, options: BaseModel | None) -> nn.Module:
     if head.solve:
-        return Unsolved(classes)
+        return PlaceholderHead(classes)
     return build_module(head.build, features, tasks.get(head.task).outputs(classes), options)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tlkit import files, units
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan
 from tlkit.recipe import augmentations
-from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, Kept, Measurements, PrefixPlan, StorePlan, choose
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, EarlierChoices, Measurements, PrefixPlan, StorePlan, choose
 
 # Where nothing is measured: floating-point operations a second, of a small CPU in float32.
 ASSUMED_RATE = 5e10
@@ -24,20 +24,20 @@ NO_ROOM = "no cut of it fits"  # begins the reason why nothing is kept, where th
 _SIZES = {"float32": 4, "bfloat16": 2}
 
 
-def decide(plan: Plan, measured: Measurements, *, room: int, kept: Kept | None = None) -> Plan:
+def decide(plan: Plan, measured: Measurements, *, room: int, earlier: EarlierChoices | None = None) -> Plan:
     """Choose forms and stores.
 
     Args:
         plan: With plain forms and without stores.
         measured: Of this machine.
         room: Bytes that the store may take.
-        kept: Forms of a run that is continued.
+        earlier: Forms of a run that is continued.
     """
-    compute_format, reason = _step_form(plan, measured, kept)
+    compute_format, reason = _step_form(plan, measured, earlier)
     choices = [*plan.choices, Choice("training step", str(compute_format), reason)]
     phases = []
     for number, phase in enumerate(plan.phases, start=1):
-        fixed = _prefix(plan, phase, measured, room, kept)
+        fixed = _prefix(plan, phase, measured, room, earlier)
         phases.append(replace(phase, fixed=fixed[0] if fixed else None))
         if fixed:
             name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
@@ -61,9 +61,9 @@ def work(plan: Plan) -> float:
     return total
 
 
-def _step_form(plan: Plan, measured: Measurements, kept: Kept | None) -> tuple[ComputeFormat, str]:
-    if kept is not None:
-        return kept.step, "kept from when this run began"
+def _step_form(plan: Plan, measured: Measurements, earlier: EarlierChoices | None) -> tuple[ComputeFormat, str]:
+    if earlier is not None:
+        return earlier.step, "kept from when this run began"
     if plan.learns != "steps":
         return PLAIN_FORMAT, "there is none: " + ("the head is solved" if plan.learns == "solved" else "nothing is trained")
     if all(len(phase.prefix) == plan.depth for phase in plan.phases):
@@ -72,14 +72,14 @@ def _step_form(plan: Plan, measured: Measurements, kept: Kept | None) -> tuple[C
 
 
 def _prefix(
-    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, kept: Kept | None
+    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, earlier: EarlierChoices | None
 ) -> tuple[PrefixPlan, str] | None:
     cut = len(phase.prefix)
     if not cut:
         return None
     timings = measured.prefix(cut)
-    if kept is not None and cut in kept.prefixes:
-        compute_format, reason = kept.prefixes[cut], "kept from when this run began"
+    if earlier is not None and cut in earlier.prefixes:
+        compute_format, reason = earlier.prefixes[cut], "kept from when this run began"
     else:
         compute_format, reason = choose(timings, plan.tables.precision, why=measured.why)
     known = next((each.seconds for each in timings if each.compute_format == compute_format), None)

@@ -30,7 +30,7 @@ class Job:
 
     Attributes:
         resolved: The arm.
-        seed: Of the run.
+        seed: One of the recipe's seeds.
         found: Its data.
         weights: Its weights file; None for random weights.
         digest: Of everything that determines it.

@@ -52,9 +52,9 @@ class Resolved:
         backbone: The plugin.
         dataset: The plugin.
         head: The plugin.
-        backbone_options: Checked, or None where the plugin has none.
-        data_options: Likewise.
-        head_options: Likewise.
+        backbone_options: Those of the backbone, checked; None where it has none.
+        data_options: Those of the data set, checked; None where it has none.
+        head_options: Those of the head, checked; None where it has none.
         convention: How pixels reach the network.
         image_size: Height and width of the network's input, pixels.
         trained: The convention that its weights were trained with, where that is known; None for random weights and files.

@@ -126,7 +126,7 @@ class Measurements:
 
 
 @dataclass(frozen=True)
-class Kept:
+class EarlierChoices:
     """The measured choices that a run started with and continues with.
 
     Attributes:

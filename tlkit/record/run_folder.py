@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from tlkit import files
 from tlkit.errors import RunFolderError, RunLocked
 from tlkit.plugin import Convention
-from tlkit.record.formats import ComputeFormat, Kept
+from tlkit.record.formats import ComputeFormat, EarlierChoices
 
 FORMAT = 1
 WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recipe.toml", "resolved.toml"
@@ -169,7 +169,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def kept(folder: Path) -> Kept | None:
+def earlier_choices(folder: Path) -> EarlierChoices | None:
     """Return the measured choices of a run that can be continued; None if there is no such run.
 
     Raises:
@@ -181,7 +181,7 @@ def kept(folder: Path) -> Kept | None:
     known = resolved(folder)
     try:
         prefixes = {int(row["stages"]): _form(row) for row in known["prefixes"]}
-        return Kept(int(known["batch_size"]), _form(known), prefixes)
+        return EarlierChoices(int(known["batch_size"]), _form(known), prefixes)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path}: is damaged: batch_size, precision or memory format: {error}.", _MOVE) from error
 

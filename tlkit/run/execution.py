@@ -19,7 +19,7 @@ import torch
 
 from tlkit import files
 from tlkit.engine import estimators, row_keys
-from tlkit.engine.estimators import Solved
+from tlkit.engine.estimators import FittedHead
 from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
@@ -182,10 +182,10 @@ class _Writer:
             # one text only: safetensors writes several in random order, and the same run must be the same bytes
             beside = {"classes": json.dumps(self.prepared.images.classes)}
             files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, beside))
-            if isinstance(self.fit.network.head, Solved):
+            if isinstance(self.fit.network.head, FittedHead):
                 files.replace(folder / run_folder.SOLVED, estimators.to_bytes(self.fit.network.head))
-            told = {"format": FORMAT, "epoch": epoch.epoch, **self.fit.details(self.prepared.images.classes)}
-            files.replace(folder / run_folder.EVALUATION, json.dumps(told) + "\n")
+            evaluation = {"format": FORMAT, "epoch": epoch.epoch, **self.fit.details(self.prepared.images.classes)}
+            files.replace(folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
         self._write_metrics(lines)
         record = asdict(scores) if scores is not None else {}
         beside = {"progress": self.fit.scalars(), "seconds": str(seconds), "scores": json.dumps(record)}

@@ -18,7 +18,7 @@ from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
 from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
-from tlkit.record.formats import Kept
+from tlkit.record.formats import EarlierChoices
 from tlkit.run import execution, preparation
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
@@ -83,13 +83,13 @@ def train(
         for job in wanted:
             if finished([job]):
                 continue
-            kept = run_folder.kept(job.folder)
+            earlier = run_folder.earlier_choices(job.folder)
             prepared = prepare(
                 job,
                 libraries,
                 device=device,
                 observer=asking,
-                kept=kept,
+                earlier=earlier,
                 batch_size=batches.get(job.digest),
                 verify=verify,
                 watch=watch,
@@ -139,7 +139,7 @@ def prepare_plan(plan: Plan, *, seed: int, places: Places, device: torch.device,
 
     Args:
         plan: From `tlkit.plan`.
-        seed: Of the run.
+        seed: The seed of the run.
         places: Where to look for images and weights.
         device: That the run uses.
         observer: Told of images done.
@@ -150,15 +150,15 @@ def prepare_plan(plan: Plan, *, seed: int, places: Places, device: torch.device,
     resolved = resolve.resolve_arm(plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=plan.recipe)
     job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe)
     prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
-    kept = Kept(plan.batch_size, plan.compute_format, prefixes)
-    prepared = prepare(job, {}, device=device, observer=observer, kept=kept)
+    earlier = EarlierChoices(plan.batch_size, plan.compute_format, prefixes)
+    prepared = prepare(job, {}, device=device, observer=observer, earlier=earlier)
     pairs = zip(prepared.plan.phases, plan.phases, strict=True)
     exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
     return replace(prepared, plan=exact)
 
 
 def prepare(
-    job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, kept: Kept | None = None,
+    job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, earlier: EarlierChoices | None = None,
     batch_size: int | None = None, verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
 ) -> Prepared:  # fmt: skip
     """Prepare one job; jobs of one data set share its decoded pictures. The other arguments are those of `runs.prepare`."""
@@ -170,7 +170,7 @@ def prepare(
         images=images,
         device=device,
         observer=observer,
-        kept=kept,
+        earlier=earlier,
         batch_size=batch_size,
         anew=anew,
         watch=watch,

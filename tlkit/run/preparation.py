@@ -1,4 +1,4 @@
-"""A job's images, plan and network, made and found sound before anything is written."""
+"""A job's images, plan and network, made and checked before anything is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import FORMAT
-from tlkit.record.formats import Kept, Measurements
+from tlkit.record.formats import EarlierChoices, Measurements
 from tlkit.sources.splits import Chosen
 from tlkit.store import cache, measurements
 
@@ -126,7 +126,7 @@ def prepare(
     images: Images,
     device: torch.device,
     observer: Observer,
-    kept: Kept | None = None,
+    earlier: EarlierChoices | None = None,
     batch_size: int | None = None,
     network: Network | None = None,
     anew: bool = False,
@@ -140,7 +140,7 @@ def prepare(
         images: The data set.
         device: That the run uses.
         observer: Told of images done.
-        kept: What the run began with, where it is continued.
+        earlier: What the run began with, where it is continued.
         batch_size: What "auto" came to for another seed of the arm.
         network: That the run begins from; made from the job's weights where it is not given.
         anew: Measure again what is remembered.
@@ -152,17 +152,17 @@ def prepare(
     """
     memory.keep_blocks()
     resolved, table = job.resolved, job.resolved.arm.data
-    sound = _sound(job, library, images, observer)
+    decoded = _decoded(job, library, images, observer)
     plan = compiler.compile_plan(
         resolved,
-        _data_facts(job, images, sound),
+        _data_facts(job, images, decoded),
         where=resolved.recipe,
         device=device,
-        batch_size=kept.batch_size if kept else batch_size,
+        batch_size=earlier.batch_size if earlier else batch_size,
         folder=str(job.base),
     )
     train = TrainingPart(
-        sound.training.pictures, sound.training.indices, resolved.convention, sound.training.task,
+        decoded.training.pictures, decoded.training.indices, resolved.convention, decoded.training.task,
         augment=table.augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=plan.classes,
         epochs_before=table.initial_epoch,
     )  # fmt: skip
@@ -170,36 +170,36 @@ def prepare(
         partial(build, job, plan, images, observer=Observer()),
         network if network is not None else build(job, plan, images, observer=observer),
     )
-    known = Measurements() if kept is not None else remembered(plan, resolved, job.weights, data=job.content, device=device)
+    known = Measurements() if earlier is not None else remembered(plan, resolved, job.weights, data=job.content, device=device)
     unknown = not (known.step or known.prefixes)
-    if kept is None and (anew or (unknown and not timing.too_short(plan))):
+    if earlier is None and (anew or (unknown and not timing.too_short(plan))):
         known = _measured(job, plan, start.get(), train, device=device, observer=observer, watch=watch)
-    plan = choices.decide(plan, known, room=cache.room(), kept=kept)  # beside the pictures, which this process holds
-    parts = {**sound.parts, **sound.evaluated.parts}
-    split = {"format": FORMAT, "skipped": sound.lines, **{name: _positions(each) for name, each in parts.items()}}
-    return Prepared(job, plan, images, train, sound.evaluated, split, len(sound.lines), start)
+    plan = choices.decide(plan, known, room=cache.room(), earlier=earlier)  # beside the pictures, which this process holds
+    parts = {**decoded.parts, **decoded.evaluated.parts}
+    split = {"format": FORMAT, "skipped": decoded.lines, **{name: _positions(each) for name, each in parts.items()}}
+    return Prepared(job, plan, images, train, decoded.evaluated, split, len(decoded.lines), start)
 
 
-def _data_facts(job: Job, images: Images, sound: _Sound) -> DataFacts:
+def _data_facts(job: Job, images: Images, decoded: _Decoded) -> DataFacts:
     kind = tasks.get(job.resolved.head.task).targets
-    mine = images.splits["train"].targets[sound.training.indices]
+    mine = images.splits["train"].targets[decoded.training.indices]
     held_out = {
         name: part.pictures.split.targets[part.indices]
-        for name, part in sound.parts.items()
+        for name, part in decoded.parts.items()
         if part is not None and name != "train"
     }
     return DataFacts(
-        len(images.classes), sound.counts, images.classes, kind.count(mine, len(images.classes)),
+        len(images.classes), decoded.counts, images.classes, kind.count(mine, len(images.classes)),
         (*dataset_facts.absent(kind, held_out, images.classes), *dataset_facts.unused(job.found)),
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Sound:
+class _Decoded:
     """A job's images, every one of which can be decoded.
 
     Attributes:
-        training: Of the training images.
+        training: The training images.
         evaluated: Validation and test images.
         lines: A line per image that was skipped.
     """
@@ -210,18 +210,18 @@ class _Sound:
 
     @property
     def parts(self) -> dict[str, Part | None]:
-        """Each by its name."""
+        """The images of each split; None where the job has none of that split."""
         return {"train": self.training, "validation": self.evaluated.validation, "test": self.evaluated.test}
 
     @property
     def counts(self) -> ImagesPlan:
-        """Images of each."""
+        """How many images each split has."""
         mine = {name: 0 if part is None else len(part.indices) for name, part in self.parts.items()}
         also = {name: len(part.indices) for name, part in self.evaluated.also.items()}
         return ImagesPlan(**mine, source="counted", also=also)
 
 
-def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _Sound:
+def _decoded(job: Job, library: Library, images: Images, observer: Observer) -> _Decoded:
     """Split a job's images, decode them, and leave out what cannot be."""
     resolved, table = job.resolved, job.resolved.arm.data
     task = tasks.get(resolved.head.task)
@@ -261,7 +261,7 @@ def _sound(job: Job, library: Library, images: Images, observer: Observer) -> _S
             "early_stopping: there are no validation images to watch.",
             "a larger data.split.validation, or fewer training images",
         )
-    return _Sound(training, evaluated, lines)
+    return _Decoded(training, evaluated, lines)
 
 
 def remembered(plan: Plan, resolved: Resolved, weights_file: Path | None, *, data: str, device: torch.device) -> Measurements:

@@ -31,7 +31,7 @@ class Sums:
 
     Attributes:
         loss: Of every image, without the auxiliary classifiers'.
-        aside: The auxiliary classifiers' losses together, without their weights; None where none runs.
+        aux_loss: The auxiliary classifiers' losses together, without their weights; None where none runs.
         correct: Correct predictions; with soft targets the class with the largest share is the correct one.
         predictions: How many there are: one per image, or one for each of its classes, as the task counts them.
         bad: The first batch whose loss is not a number, from 0; -1 for none.
@@ -39,7 +39,7 @@ class Sums:
     """
 
     loss: float
-    aside: float | None
+    aux_loss: float | None
     correct: int
     predictions: int
     bad: int
@@ -79,7 +79,7 @@ class Step:
         self.average = None if decay is None else Average(network, plan, decay)
         self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._aside = torch.zeros((), dtype=torch.float64, device=device)
+        self._aux_loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._predictions = torch.zeros((), dtype=torch.int64, device=device)
         self._count = torch.zeros((), dtype=torch.int64, device=device)
@@ -100,7 +100,7 @@ class Step:
             number = {id(parameter): index for index, group in groups for parameter in group["params"]}
             self._members = [(number[id(p)], p) for p in self.network.parameters() if p.requires_grad]
             self.network.zero_grad(set_to_none=True)
-        for total in (self._loss, self._aside, self._correct, self._predictions, self._count, self._norms):
+        for total in (self._loss, self._aux_loss, self._correct, self._predictions, self._count, self._norms):
             total.zero_()
         self._bad.fill_(-1)
 
@@ -115,12 +115,12 @@ class Step:
         known = self._bad >= 0
         images = sum(len(targets) for _, targets in batches)
         for x, targets in batches:
-            logits, aside = self._forward_with_aux(x)
+            logits, aux_logits = self._forward_with_aux(x)
             loss = total = self._objective(logits, targets)
-            for name, other in aside.items():
+            for name, other in aux_logits.items():
                 beside = self._objective(other, targets)
                 total = total + beside * self._taps[name]
-                self._aside.add_(beside.detach(), alpha=len(targets))
+                self._aux_loss.add_(beside.detach(), alpha=len(targets))
             part = total if len(targets) == images else total * (len(targets) / images)
             part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self._add_(loss.detach(), total.detach(), logits.detach(), targets)
@@ -153,9 +153,9 @@ class Step:
         bad = self.bad()
         groups = sorted({index for index, _ in self._members}) if bad >= 0 else ()
         norms, names = self._norms.tolist(), list(self.rates)
-        aside = float(self._aside) if self._taps else None
+        aux_loss = float(self._aux_loss) if self._taps else None
         counts = int(self._correct), int(self._predictions)
-        return Sums(float(self._loss), aside, *counts, bad, {names[index]: norms[index] for index in groups})
+        return Sums(float(self._loss), aux_loss, *counts, bad, {names[index]: norms[index] for index in groups})
 
     def without_gradient(self) -> list[str]:
         """Return the names of parameters that train in this phase but got no gradient in its last step."""
@@ -199,8 +199,8 @@ class Step:
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
         with self._autocast():
-            logits, aside = self.network.forward_with_aux(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
-        return logits.float(), {name: other.float() for name, other in aside.items()}
+            logits, aux_logits = self.network.forward_with_aux(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
+        return logits.float(), {name: other.float() for name, other in aux_logits.items()}
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=self._layout) if x.ndim == 4 else x
