@@ -115,7 +115,7 @@ def test_a_plan_says_what_a_solved_head_does_not_use(run: Cli, toy_recipe: Path)
     ("settings", "words"),
     [
         (["freeze={stem=false}"], "freeze.stem: is false, but a svm head is solved"),
-        (["freeze={stem={epochs=1}}"], "freeze.stem: is frozen for some epochs only"),
+        (["freeze={stem={epochs=1}}"], "freeze.stem: is for some epochs only"),
         (["head.options.kernel=cubic"], "head.options.kernel"),
         (["head.options.C=0.0"], "head.options.C"),
         (["head.embed=block3"], 'head.embed: toy has no stage "block3"'),

@@ -126,7 +126,7 @@ def test_a_file_that_does_not_say_its_pixels_is_warned_of(toy_recipe: Path, tmp_
     save_file({name: tensor.clone() for name, tensor in mine.network.tensors().items()}, tmp_path / "w.safetensors")
     settings = ["backbone.weights=w.safetensors"]
     (line,) = [line for line in training(toy_recipe, *settings).plan.warnings if "backbone.input" in line]
-    assert line.startswith("backbone.input: nothing says what pixels w.safetensors wants; RGB 0..1, mean ")
+    assert line.startswith("backbone.input: the preprocessing of w.safetensors is not known; RGB 0..1, mean ")
     assert not [line for line in training(toy_recipe, *settings, GIVEN).plan.warnings if "backbone.input" in line]
 
 

@@ -144,14 +144,14 @@ LISTED = f"augmentations: {', '.join(NAMES)}"
         ),
         (
             '[{ name = "random_erasing", scale = [0.5, 1.1] }]',
-            ["data.augment.0.scale.1: is 1.1, but", "as a part of the picture's"],
+            ["data.augment.0.scale.1: is 1.1, but", "as a fraction of the picture's"],
         ),
         ('[{ name = "random_erasing", scale = 0.5 }]', ["data.augment.0.scale: is 0.5, but should be a valid tuple."]),
         ('[{ name = "random_resized_crop", ratio = [1.0] }]', ["data.augment.0.ratio.1: is missing."]),
-        ('["hflip", "mixup", { name = "hflip", p = 1 }]', ["data.augment: names hflip twice; name it once."]),
+        ('["hflip", "mixup", { name = "hflip", p = 1 }]', ["data.augment: has hflip twice; give it once."]),
         (
             '["random_crop", "random_resized_crop"]',
-            ["data.augment: names random_crop and random_resized_crop", "name one of them"],
+            ["data.augment: has random_crop and random_resized_crop", "give one of them"],
         ),
     ],
 )
@@ -170,7 +170,7 @@ def test_views_of_mixed_images_cannot_be_fixed(name: str) -> None:
 @pytest.mark.parametrize("augment", ["", "augment = []"])
 def test_views_of_what_is_not_augmented_are_refused(augment: str) -> None:
     assert problem(f"{augment}\naugment_views = 4").startswith(
-        "data.augment_views: is 4, but nothing is augmented: name augment"
+        "data.augment_views: is 4, but there is no augmentation: add some"
     )
 
 

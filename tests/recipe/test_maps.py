@@ -166,7 +166,7 @@ def test_path_above_several_stages_is_refused() -> None:
     freeze, rates = {"blocks": True}, {"head": 1.0}
     divided = divide(parameters, ["early", "late"], freeze, rates, epochs=1)
     (found,) = maps.problems(divided, stages=["early", "late"], freeze=freeze, rates=rates, backbone="net")
-    assert found.problem == "freeze.blocks: lies above several stages: early, late."
+    assert found.problem == "freeze.blocks: covers several stages: early, late."
 
 
 def test_what_never_trains_needs_no_rate() -> None:

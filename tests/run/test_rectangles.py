@@ -104,7 +104,7 @@ def test_a_pair_of_equal_sides_is_the_square_and_the_same_run(toy_recipe: Path, 
 @pytest.mark.parametrize("fit", ["pad", "squash"])
 def test_a_crop_that_has_no_effect_is_said(toy_recipe: Path, fit: str) -> None:
     plan = api.plan(toy_recipe, [f"data.fit={fit}", "data.crop=0.5"])["main"]
-    assert plan.unused == (f'data.crop: data.fit = "{fit}" keeps the whole picture',)
+    assert plan.unused == (f'data.crop: data.fit = "{fit}" does not crop',)
 
 
 def test_a_models_image_size_may_be_a_pair() -> None:
@@ -119,7 +119,7 @@ def test_both_sides_count_for_the_smallest_size(toy_recipe: Path) -> None:
 
 def test_a_quarter_turn_of_a_rectangle_is_refused(toy_recipe: Path) -> None:
     augment = 'data.augment=[{{name="rotate", steps={}}}]'.format
-    with pytest.raises(TlkitError, match="a quarter turn of rotate makes 24x16 pixels of 16x24") as caught:
+    with pytest.raises(TlkitError, match="rotate by 90 degrees would turn images of 16x24 pixels into 24x16") as caught:
         api.plan(toy_recipe, [augment(90), "data.image_size=[16, 24]"])
     assert "steps = 180" in str(caught.value)
     api.plan(toy_recipe, [augment(180), "data.image_size=[16, 24]"])

@@ -1,7 +1,7 @@
-"""When a backbone's auxiliary classifiers run, and why not. Imports no torch.
+"""Decide when the auxiliary classifiers of a backbone run, and give the reason if they do not. Imports no torch.
 
-The rule: one runs in the phases in which a parameter at or before the stage that it reads trains. In the others it is neither run
-nor changed, and the plan says so.
+The rule: an auxiliary classifier runs in every phase that trains a stage it reads from. In other phases it is neither run nor
+changed, and the plan says so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class AuxHeads:
     Attributes:
         backbone: The plugin.
         image_size: Height and width of the network's input, pixels.
-        weight: Of every one's loss, as the recipe says; None for the backbone's own.
+        weight: Weight of each one's loss, head.aux_weight; None for the backbone's own weights.
     """
 
     backbone: Backbone
@@ -32,7 +32,7 @@ class AuxHeads:
 
     @property
     def usable(self) -> dict[str, int]:
-        """Those that these images can be run through and whose loss counts -> how many leading stages they read."""
+        """Classifiers whose loss counts and whose input is large enough -> number of stages, from the input on, that they read."""
         aux_heads = self.backbone.aux_heads
         if self.weight == 0:
             return {}
@@ -43,7 +43,7 @@ class AuxHeads:
         }
 
     def running(self, parameters: Sequence[Owned], first: int) -> dict[str, float]:
-        """Return the weight of each that runs in the phase that begins after `first` epochs."""
+        """Return the loss weight of each classifier that runs in the phase that begins after `first` epochs."""
         begins = {name: self._begins(parameters, name) for name in self.usable}
         return {
             name: self.backbone.aux_heads[name].weight if self.weight is None else self.weight
@@ -52,7 +52,7 @@ class AuxHeads:
         }
 
     def choices(self, parameters: Sequence[Owned]) -> list[Choice]:
-        """Return a line of the plan for each that does not run from the start."""
+        """Return a line of the plan for each classifier that does not run from the start."""
         found = []
         for name, aux_head in self.backbone.aux_heads.items():
             begin = self._begins(parameters, name)
@@ -71,7 +71,7 @@ class AuxHeads:
         return found
 
     def unused(self, name: str) -> tuple[str, ...]:
-        """Return a line where the recipe weighs what a backbone of this name has not."""
+        """Return a line if the recipe sets head.aux_weight for a backbone without auxiliary classifiers."""
         if self.weight is None or self.backbone.aux_heads:
             return ()
         return (f"head.aux_weight: {name} has no auxiliary classifier",)

@@ -1,4 +1,4 @@
-"""The names in a recipe to plugins and checked options, with every problem of every arm at once. Imports no torch."""
+"""Find the plugins that a recipe names, check their options, and report the problems of all arms together. Imports no torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tlkit.sources import weight_files
 from tlkit.sources.places import Places
 from tlkit.units import Size
 
-# The ImageNet weights of any backbone that offers some, whatever it calls them.
+# As `backbone.weights`: the first ImageNet weights that the backbone declares.
 IMAGENET_WEIGHTS = "imagenet"
 
 
@@ -43,24 +43,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Resolved:
-    """One arm of a recipe with the plugins that it names.
+    """An arm of a recipe, together with the plugins that it names.
 
     Attributes:
         recipe: Name of the recipe.
-        name: Of the arm.
-        arm: Its tables, plugin options with their defaults filled.
-        backbone: The plugin.
-        dataset: The plugin.
-        head: The plugin.
-        backbone_options: Those of the backbone, checked; None where it has none.
-        data_options: Those of the data set, checked; None where it has none.
-        head_options: Those of the head, checked; None where it has none.
-        convention: How pixels reach the network.
+        name: Name of the arm.
+        arm: Its tables, with the defaults of plugin options filled in.
+        backbone: The backbone plugin.
+        dataset: The data set plugin.
+        head: The head plugin.
+        backbone_options: The backbone's options, checked; None if it has none.
+        data_options: The data set's options, checked; None if it has none.
+        head_options: The head's options, checked; None if it has none.
+        convention: The preprocessing that is used.
         image_size: Height and width of the network's input, pixels.
-        trained: The convention that its weights were trained with, where that is known; None for random weights and files.
-        unused: What the recipe says that has no effect; `arm` has it not where no step is taken.
-        learns: Whether parameters train step by step, or the head is solved, or an earlier run is evaluated as it is.
-        also: Data sets that are evaluated too.
+        trained: The preprocessing that the weights were trained with; None for random weights and files, where it is not known.
+        unused: A line for each key that has no effect. If nothing is trained by steps, `arm` has the default of such a key.
+        learns: "steps" if parameters are trained, "solved" if the head is solved, "nothing" if an earlier run is only evaluated.
+        also: The data sets of [also], which are only evaluated.
     """
 
     recipe: str
@@ -162,7 +162,7 @@ def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str)
 
 
 def network_of(arm: Arm) -> NetworkPlugins:
-    """Return the plugins that an arm's network is built from; its data set need not be installed.
+    """Return the backbone and head of an arm. Its data set need not be installed.
 
     Raises:
         PluginError: one is not installed.
@@ -180,7 +180,7 @@ def network_of(arm: Arm) -> NetworkPlugins:
 
 
 def rate(value: float | Rate) -> Rate:
-    """Return a value of [lr_groups] in its long form."""
+    """Return a value of [lr_groups] as a table, also if it is a number."""
     return value if isinstance(value, Rate) else Rate(lr=value)
 
 
@@ -190,7 +190,7 @@ def _arms(names: list[str]) -> str:
 
 @dataclass
 class _Resolver:
-    """One arm on its way from names to plugins."""
+    """Resolve one arm, and collect its problems."""
 
     recipe: str
     name: str
@@ -225,7 +225,7 @@ class _Resolver:
             if learns != "steps":
                 arm, unused = solved_heads.alone(arm, solved=learns == "solved")
         if arm.data.crop is not None and arm.data.fit != "crop":
-            unused = (*unused, f'data.crop: data.fit = "{arm.data.fit}" keeps the whole picture')
+            unused = (*unused, f'data.crop: data.fit = "{arm.data.fit}" does not crop')
         if backbone is not None:
             self.problems += _backbone_problems(arm, backbone, steps=learns == "steps")
         if self.problems or backbone is None or dataset is None or head is None or convention is None:
@@ -299,7 +299,7 @@ def _needs_path(model: type[BaseModel] | None) -> bool:
 
 
 def _with_usual_weights(arm: Arm, backbone: Backbone) -> Arm:
-    """Return an arm whose weights are "imagenet" with the name that its backbone's first ImageNet weights have."""
+    """Return an arm in which weights = "imagenet" is replaced by the name of the backbone's first ImageNet weights."""
     if arm.backbone.weights != IMAGENET_WEIGHTS or IMAGENET_WEIGHTS in backbone.weights:
         return arm
     usual = next((name for name in backbone.weights if name.startswith(IMAGENET_WEIGHTS)), None)
@@ -317,12 +317,12 @@ def _task_problems(arm: Arm, head: Head) -> list[TlkitError]:
 
 
 def weights_of_run(path: Path) -> Path:
-    """Return the weights file of a run's folder, or of a recipe's best run."""
+    """Return the weights file of a run's folder, or of the best run in a recipe's folder."""
     return run_folder.choose(path) / run_folder.WEIGHTS
 
 
 def _as_it_is(arm: Arm, backbone: Backbone) -> bool:
-    """Whether an earlier run is to be evaluated as it is: it is what the arm begins from, and nothing of it ever trains."""
+    """Return whether an arm only evaluates an earlier run: it starts with its weights, and no parameter ever trains."""
     if not arm.backbone.weights.startswith(weight_files.RUN) or any(value is not True for value in arm.freeze.values()):
         return False
     names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
@@ -331,7 +331,7 @@ def _as_it_is(arm: Arm, backbone: Backbone) -> bool:
 
 
 def _backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
-    """What can be said of the maps and the image size from what the plugin declares."""
+    """Yield the problems of the two maps and of the image size that can be found without building the network."""
     yield from _size_problems(arm, backbone)
     if not steps:
         return
@@ -344,33 +344,33 @@ def _backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator
 
 
 def _size(value: int | list[int]) -> Size:
-    """Return height and width of an image size as a recipe gives it."""
+    """Return height and width of data.image_size, which is a number or a pair."""
     height, width = (value, value) if isinstance(value, int) else value
     return height, width
 
 
 def _size_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
-    """What can be said of the image size from what the plugin declares."""
+    """Yield the problems of data.image_size."""
     size = arm.data.image_size
     if size is None:
         return
     if isinstance(size, list) and any(isinstance(table, Rotate) and table.steps == 90 for table in arm.data.augment):
         yield TlkitError(
-            f"data.augment: a quarter turn of rotate makes {size[1]}x{size[0]} pixels of {size[0]}x{size[1]}.",
+            f"data.augment: rotate by 90 degrees would turn images of {size[0]}x{size[1]} pixels into {size[1]}x{size[0]}.",
             "steps = 180, or degrees = 15, or a square data.image_size",
         )
     if backbone.fixed_size and size != backbone.image_size:
         yield TlkitError(
-            f"data.image_size: is {size}; {arm.backbone.name} takes squares of {backbone.image_size} pixels and nothing else.",
+            f"data.image_size: is {size}; {arm.backbone.name} takes only squares of {backbone.image_size} pixels.",
             f"data.image_size = {backbone.image_size}, or leave it out",
-            'of pictures that are not square data.fit = "pad" keeps the whole' if isinstance(size, list) else "",
+            'data.fit = "pad" keeps the whole of pictures that are not square' if isinstance(size, list) else "",
         )
     elif min(_size(size)) < backbone.minimum_size:
         yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
 
 
 def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
-    """What two tables say that does not go together."""
+    """Yield the problems of keys in different tables that contradict each other."""
     for key, value in arm.lr_groups.items():
         if rate(value).momentum is not None and arm.optimizer.name != "sgd":
             yield TlkitError(
@@ -381,19 +381,19 @@ def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
             yield TlkitError(f"{dotted('lr_groups', key, 'momentum')}: is 0, but optimizer.nesterov = true needs momentum.")
     if arm.early_stopping is not None and arm.data.split.validation == 0:
         yield TlkitError(
-            "early_stopping: there are no validation images to watch, data.split.validation is 0.",
+            "early_stopping: needs validation images, but data.split.validation is 0.",
             "data.split.validation = 0.1",
         )
     schedule = arm.schedule
     if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= schedule.epochs and schedule.warmup_epochs > 0:
         yield TlkitError(
-            f"schedule.warmup_epochs: is {schedule.warmup_epochs}, the whole run of {schedule.epochs} epochs.",
-            "fewer than schedule.epochs",
+            f"schedule.warmup_epochs: is {schedule.warmup_epochs}, but the whole run has {schedule.epochs} epochs.",
+            "give it less than schedule.epochs",
         )
 
 
 def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source]) -> Arm:
-    """Write the plugins' own defaults into the arm, for its digest and for resolved.toml."""
+    """Return the arm with the defaults of its plugins' options, as its digest and resolved.toml need them."""
     changed: dict[str, Any] = {"also": dict(arm.also)}
     for name, source in also.items():
         if source.options is not None:

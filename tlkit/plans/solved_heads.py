@@ -1,6 +1,7 @@
-"""What a head reads, and what a recipe says that has no effect where no step is taken. Imports no torch.
+"""Check [head], and find the keys of a recipe that have no effect if the head is solved or nothing trains.
 
-The rule: nothing of a recipe is dropped in silence; what contradicts a solved head is refused, what it does not use is said.
+The rule: no key is ignored silently. A key that contradicts a solved head is an error; one that has no effect is reported as
+unused. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _ONCE = Constant(name="constant", epochs=1)
 
 
 def problems(table: HeadTable, head: Head, backbone: Backbone, name: str) -> Iterator[TlkitError]:
-    """What of [head] goes together neither with its plugin nor with the backbone of this name."""
+    """Yield the keys of [head] that do not fit the head plugin or the backbone called `name`."""
     if table.embed is not None and table.embed not in backbone.stages:
         yield TlkitError(
             f'head.embed: {name} has no stage "{table.embed}".',
@@ -28,22 +29,27 @@ def problems(table: HeadTable, head: Head, backbone: Backbone, name: str) -> Ite
             nearest(table.embed, backbone.stages),
         )
     if head.maps and not table.pooled:
-        yield TlkitError(f"head.pooled: is false, but a {table.kind} head reads the feature map itself.", "leave it out")
+        yield TlkitError(f"head.pooled: is false, but a {table.kind} head always reads the whole feature map.", "leave it out")
 
 
 def conflicts(arm: Arm) -> Iterator[TlkitError]:
-    """What an arm with a solved head says that cannot be done."""
+    """Yield the problems of an arm whose head is solved, not trained: keys that would train the backbone."""
     for key, value in arm.freeze.items():
         if value is not True:
-            said = "false" if value is False else "frozen for some epochs only"
+            said = "false" if value is False else "for some epochs only"
             yield TlkitError(
-                f"{dotted('freeze', key)}: is {said}, but a {arm.head.kind} head is solved on the embeddings of a fixed network.",
-                "leave it out, or take a head that is trained",
+                f"{dotted('freeze', key)}: is {said}, but a {arm.head.kind} head is computed from the features of a frozen network.",
+                'leave it out, or take a head that is trained with gradients, for instance head.kind = "linear"',
             )
 
 
 def alone(arm: Arm, *, solved: bool) -> tuple[Arm, tuple[str, ...]]:
-    """Return an arm that takes no step, since its head is solved or nothing trains, without what it does not use; a line for each."""
+    """Return an arm that needs no training steps with its unused keys reset to their defaults, and a line for each of these keys.
+
+    Args:
+        arm: The arm; its head is solved, or nothing in it trains.
+        solved: Whether the head is solved.
+    """
     given = {
         "lr_groups": bool(arm.lr_groups),
         "optimizer": arm.optimizer != AdamW(name="adamw"),

@@ -1,4 +1,4 @@
-"""From TOML text to a merged, typed, checked `Recipe`: its tables, its two maps, its messages, its digest and its JSON Schema.
+"""Read a TOML file into a checked `Recipe`: its tables, its two maps, error messages, its digest and its JSON Schema.
 
-Nothing here knows an installed plugin, a file of images or torch.
+Modules here know no installed plugin and no image files, and do not import torch.
 """

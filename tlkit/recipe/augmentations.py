@@ -1,6 +1,6 @@
-"""The augmentations that a recipe may name, as typed tables. Nothing here imports torch.
+"""The augmentations of `data.augment`: one class for each. This module does not import torch.
 
-The rule: `"hflip"` and `{ name = "hflip" }` are the same table, with its defaults filled: both have one digest.
+The rule: `"hflip"` and `{ name = "hflip" }` mean the same table with its defaults, and have the same digest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 class RandomCrop(Table):
-    """A window of the input's size out of a picture 256/224 as large; every place equally likely.
+    """Crop a random window of the input's size from a picture that is 256/224 as large.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, section 4.1.
     """
@@ -36,50 +36,52 @@ class RandomCrop(Table):
 
 
 class RandomResizedCrop(Table):
-    """A window of random area and shape, resized to the input's size.
+    """Crop a window of random area and shape, and resize it to the input's size.
 
     Source: Szegedy et al. 2014, arXiv:1409.4842, section 6; defaults of torchvision.transforms.RandomResizedCrop.
     """
 
     name: Literal["random_resized_crop"]
-    scale: Parts = Field(default=(0.08, 1.0), description="smallest and largest area of the window, as a part of the picture's")
+    scale: Parts = Field(
+        default=(0.08, 1.0), description="smallest and largest area of the window, as a fraction of the picture's area"
+    )
     ratio: Ratios = Field(default=(3 / 4, 4 / 3), description="smallest and largest width / height of the window")
 
 
 class HFlip(Table):
-    """Left and right exchanged.
+    """Flip the picture horizontally.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, section 4.1.
     """
 
     name: Literal["hflip"]
-    p: Chance = Field(default=0.5, description="part of the images that are flipped")
+    p: Chance = Field(default=0.5, description="probability that an image is flipped")
 
 
 class VFlip(Table):
-    """Top and bottom exchanged: for pictures without an up, from microscopes or satellites.
+    """Flip the picture vertically, for pictures that have no upper side: from microscopes or satellites.
 
     Source: torchvision.transforms.RandomVerticalFlip, with its p.
     """
 
     name: Literal["vflip"]
-    p: Chance = Field(default=0.5, description="part of the images that are flipped")
+    p: Chance = Field(default=0.5, description="probability that an image is flipped")
 
 
 class Rotate(Table):
-    """A turn about the middle, by up to so many degrees to either side, or by whole steps of a quarter or half turn.
+    """Rotate the picture about its centre, by a random angle up to `degrees`, or by whole `steps`.
 
-    Degrees leave corners uncovered, which get the mean colour of the weights. Steps move every pixel unchanged; each of the 4
-    or 2 turns, none among them, is as likely.
+    A rotation by degrees leaves empty corners; they get the mean colour of the weights. A rotation by steps changes no pixel's
+    value; the 4 or 2 possible rotations, 0 degrees among them, are equally likely.
 
     Source: Ciresan, Meier, Gambardella & Schmidhuber 2010, arXiv:1003.0358, with 15 degrees for all digits but 1 and 7; drawn as
     torchvision.transforms.RandomRotation draws.
     """
 
     name: Literal["rotate"]
-    degrees: float = Field(default=15.0, gt=0, le=180, description="largest angle to either side")
+    degrees: float = Field(default=15.0, gt=0, le=180, description="largest angle in degrees, to either side")
     steps: Literal[90, 180] | None = Field(
-        default=None, description="90 or 180: the degrees of a whole step, in place of `degrees`"
+        default=None, description="rotate by multiples of 90 or 180 degrees instead of by a random angle"
     )
 
     @model_validator(mode="after")
@@ -90,65 +92,77 @@ class Rotate(Table):
 
 
 class ColorJitter(Table):
-    """Brightness, contrast, saturation and hue, each by a random amount and in random order.
+    """Change brightness, contrast, saturation and hue by random amounts, in random order.
 
     Source: Howard 2013, arXiv:1312.5402, for the first three. Amounts as in the code of MoCo v2, Chen et al. 2020,
     arXiv:2003.04297; drawn as torchvision.transforms.ColorJitter draws.
     """
 
     name: Literal["color_jitter"]
-    brightness: Annotated[float, Field(ge=0, le=1)] = Field(default=0.4, description="b: a factor from 1 - b to 1 + b")
-    contrast: Annotated[float, Field(ge=0, le=1)] = Field(default=0.4, description="c: a factor from 1 - c to 1 + c")
-    saturation: Annotated[float, Field(ge=0, le=1)] = Field(default=0.4, description="s: a factor from 1 - s to 1 + s")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(default=0.1, description="h: a turn from -h to h of the colour circle")
+    brightness: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.4, description="b: brightness is multiplied by a factor from 1 - b to 1 + b"
+    )
+    contrast: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.4, description="c: contrast is multiplied by a factor from 1 - c to 1 + c"
+    )
+    saturation: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.4, description="s: saturation is multiplied by a factor from 1 - s to 1 + s"
+    )
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.1, description="h: hue is shifted by -h to h, where 1 is the whole colour circle"
+    )
 
 
 class RandomErasing(Table):
-    """A window of random area and shape filled with noise.
+    """Fill a window of random area and shape with noise.
 
     Source: Zhong et al. 2017, arXiv:1708.04896, algorithm 1, filled as its RE-R; scale and ratio of
     torchvision.transforms.RandomErasing; p of DeiT, Touvron et al. 2020, arXiv:2012.12877, table 9.
     """
 
     name: Literal["random_erasing"]
-    p: Chance = Field(default=0.25, description="part of the images in which a window is erased")
+    p: Chance = Field(default=0.25, description="probability that a window of an image is erased")
     scale: Parts = Field(
-        default=(0.02, 0.33), description="smallest and largest area of the window, as a part of the picture's"
+        default=(0.02, 0.33), description="smallest and largest area of the window, as a fraction of the picture's area"
     )
     ratio: Ratios = Field(default=(0.3, 3.3), description="smallest and largest width / height of the window")
 
 
 class Mixup(Table):
-    """Each image and its label blended with another's.
+    """Blend each image and its label with another image and its label.
 
     Source: Zhang et al. 2017, arXiv:1710.09412, section 2; it has alpha 0.1 to 0.4 for ImageNet (section 3.1), torchvision's
     reference training 0.2.
     """
 
     name: Literal["mixup"]
-    alpha: float = Field(default=0.2, gt=0, le=100, description="the image's own share is drawn from Beta(alpha, alpha)")
+    alpha: float = Field(
+        default=0.2, gt=0, le=100, description="the share of the image itself is drawn from Beta(alpha, alpha)"
+    )
 
 
 class Cutmix(Table):
-    """A window of each image replaced with another's, the label by area.
+    """Replace a window of each image with that of another image, and mix the labels by area.
 
     Source: Yun et al. 2019, arXiv:1905.04899, section 3.1, where alpha is 1.
     """
 
     name: Literal["cutmix"]
-    alpha: float = Field(default=1.0, gt=0, le=100, description="the image's own share is drawn from Beta(alpha, alpha)")
+    alpha: float = Field(
+        default=1.0, gt=0, le=100, description="the share of the image itself is drawn from Beta(alpha, alpha)"
+    )
 
 
 class RandAugment(Table):
-    """Operations drawn for each image from a list of 14, all of one strength.
+    """Apply operations that are drawn for each image from a list of 14, all with the same strength.
 
     Source: Cubuk et al. 2019, arXiv:1909.13719, section 3, with N = 2 and M = 9 as there for ResNet-50; operations and
     strengths are those of torchvision.transforms.RandAugment with 31 bins.
     """
 
     name: Literal["randaugment"]
-    ops: int = Field(default=2, ge=1, le=14, description="operations one after another")
-    magnitude: int = Field(default=9, ge=0, le=30, description="strength of each, 0 to 30")
+    ops: int = Field(default=2, ge=1, le=14, description="number of operations applied to each image")
+    magnitude: int = Field(default=9, ge=0, le=30, description="strength of every operation, 0 to 30")
 
 
 Augmentation = (
@@ -169,17 +183,17 @@ Name = Literal[
 
 
 def needs_room(tables: Iterable[Augmentation]) -> bool:
-    """Whether pictures must be larger than the network's input, because a window is drawn from them."""
+    """Return whether pictures must be larger than the network's input, because a window is cropped from them."""
     return any(isinstance(table, RandomCrop | RandomResizedCrop) for table in tables)
 
 
 def mixes(tables: Iterable[Augmentation]) -> bool:
-    """Whether an image is mixed with another, so that what the network sees is no function of one image."""
+    """Return whether one of the augmentations mixes an image with another one."""
     return any(isinstance(table, Mixup | Cutmix) for table in tables)
 
 
 def read(items: Sequence[str | dict[str, Any]]) -> list[Augmentation]:
-    """Read what `data.augment` may hold: names and tables.
+    """Return the typed tables of a list of names and tables, as `data.augment` holds it.
 
     Raises:
         pydantic.ValidationError: as the recipe would be refused.
@@ -188,7 +202,7 @@ def read(items: Sequence[str | dict[str, Any]]) -> list[Augmentation]:
 
 
 def _table(item: object) -> object:
-    """Write a name as the table with that name and its defaults."""
+    """Return a name as a table that has only this name; return a table as it is."""
     return {"name": item} if isinstance(item, str) else item
 
 
@@ -196,9 +210,9 @@ def _go_together(tables: list[Augmentation]) -> list[Augmentation]:
     names = [table.name for table in tables]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
-        raise ValueError(f"names {doubled} twice; name it once")
+        raise ValueError(f"has {doubled} twice; give it once")
     if "random_crop" in names and "random_resized_crop" in names:
-        raise ValueError("names random_crop and random_resized_crop, and an image is cropped once; name one of them")
+        raise ValueError("has random_crop and random_resized_crop, but an image is cropped once; give one of them")
     return tables
 
 
@@ -207,7 +221,7 @@ def _can_be_fixed(views: int | None, info: ValidationInfo) -> int | None:
     if views is None or tables is None:
         return views
     if not tables:
-        raise ValueError(f"is {views}, but nothing is augmented: name augmentations in data.augment, or leave this out")
+        raise ValueError(f"is {views}, but there is no augmentation: add some to data.augment, or leave this out")
     mixing = next((table.name for table in tables if mixes([table])), None)
     if mixing is not None:
         raise ValueError(f"is {views}, but {mixing} mixes images, so views cannot be fixed; leave out one of the two")

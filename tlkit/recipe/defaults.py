@@ -1,7 +1,7 @@
-"""The defaults of a recipe's keys, frozen: a run's digest covers only what differs from them.
+"""The frozen defaults of a recipe's keys. A run's digest covers only the values that differ from them.
 
-The rule: a new key adds a line here, with a default that does what was done without the key. It changes no digest, so nothing is
-trained again. A changed default raises `VERSION`; without that, an earlier run would pass for one with the new default.
+The rule: a new key adds a line here, with the default that keeps the behaviour from before the key existed. So it changes no
+digest, and nothing is trained again. A changed default raises `VERSION`; else an earlier run would count as one with the new default.
 The values are written out, not computed, and a test compares them with the models.
 
 Only an arm counts. What belongs at the head of a recipe, beside `name` and `seeds`, says how runs are chosen, compared, reported
@@ -144,7 +144,7 @@ HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
 
 
 def differences(arm: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an arm without the keys that have their default and the tables that are then empty.
+    """Return an arm without the keys that have their default value, and without tables that are then empty.
 
     Args:
         arm: As JSON, every key of the models written out, plugin options with their defaults filled. An optional table that is
@@ -195,10 +195,10 @@ def _rest(table: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
 
 
 def _rest_of_table(value: object, defaults: Defaults) -> object:
-    """Return what differs in a table; what is no table, as it is."""
+    """Return the keys of a table that differ from its defaults; return a value that is not a table as it is."""
     return _rest(value, defaults) if isinstance(value, dict) else value
 
 
 def _options(options: Mapping[str, Any], known: Mapping[str, Defaults], name: str) -> dict[str, Any]:
-    """Return what differs in a plugin's options; of a family, "medmnist:pneumoniamnist", all have the defaults of its name."""
+    """Return the plugin options that differ from their defaults; all of a family, "medmnist:NAME", have the same defaults."""
     return _rest(options, known.get(name.partition(":")[0], {}))

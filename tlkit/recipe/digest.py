@@ -1,4 +1,4 @@
-"""The digest of a run: what it differs from the frozen defaults in, and the content of its data and weights."""
+"""Compute the digest of a run from its arm's settings and from the content of its data and weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tlkit.recipe.recipe import Arm
 
 
 def digest_of(arm: Arm, content: Mapping[str, str]) -> str:
-    """Return the sha256, in hex, of what determines a run.
+    """Return a run's digest: a sha256, in hex, of everything that determines its result.
 
-    It covers what differs from the defaults in `tlkit.recipe.defaults`, and the content of data and weights. Paths are left out.
+    It covers the settings that differ from `tlkit.recipe.defaults`, and the content of data and weights. Paths do not count.
 
     Args:
-        arm: With its plugin options' defaults filled.
-        content: sha256 per thing that the arm names: its data, its weights.
+        arm: The arm, with the defaults of its plugins' options filled in.
+        content: The sha256 of each input that the arm names: its data, its weights.
     """
     tables = arm.model_dump(mode="json")
     for table in (tables["data"], *tables["also"].values()):

@@ -1,6 +1,6 @@
-"""The JSON Schema of a recipe file, for editors.
+"""Make the JSON Schema of a recipe file, which editors use to complete and check it.
 
-Plugin names and plugin options stay open in it, so it does not depend on what is installed.
+It accepts any plugin name and any plugin options, so it does not depend on the installed plugins.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from tlkit.recipe.tables import LONGEST, NAME
 
 
 def text() -> str:
-    """Return the schema as it lies in recipes/recipe.schema.json."""
+    """Return the schema as text, exactly as in recipes/recipe.schema.json."""
     return json.dumps(schema(), indent=2) + "\n"
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema of a recipe file: a header, one arm's tables, and arms that change some of them."""
+    """Return the schema of a recipe file: the keys at its head, the tables, and the arms that change some of them."""
     arm = Arm.model_json_schema(ref_template="#/$defs/{model}")
     header = Header.model_json_schema()
     tables: dict[str, Any] = arm.pop("$defs")
@@ -27,7 +27,7 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tlkit recipe",
-        "description": "An arm may leave out what the recipe's own tables say; arms together must be complete.",
+        "description": "A recipe of tlkit. An arm changes some of the recipe's own tables; merged with them, every arm must be complete.",
         "type": "object",
         "additionalProperties": False,
         "required": header["required"],
@@ -36,7 +36,8 @@ def schema() -> dict[str, Any]:
             **partial,
             "arms": {
                 "type": "object",
-                "description": "each is the recipe with these tables changed; freeze and lr_groups are replaced whole",
+                "description": "variants of the recipe. Each changes the tables that it gives; freeze and lr_groups are replaced as a whole, "
+                "and so is a table that names another optimizer, schedule, head or data set",
                 "propertyNames": {"pattern": NAME, "maxLength": LONGEST},
                 "additionalProperties": {"type": "object", "additionalProperties": False, "properties": partial},
             },
@@ -45,7 +46,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-# Tables that an arm may give in part.
+# Tables of which an arm may give only some keys.
 _TABLES = (
     "BackboneTable",
     "HeadTable",
@@ -62,13 +63,13 @@ _TABLES = (
 
 
 def _partial(value: dict[str, Any]) -> dict[str, Any]:
-    """Point a property at the partial form of its table."""
+    """Return a property that refers to the partial form of its table, in which no key is required."""
     text = json.dumps(value)
     for name in _TABLES:
         text = text.replace(f'"#/$defs/{name}"', f'"#/$defs/{name}InArm"')
     changed: dict[str, Any] = json.loads(text)
     changed.pop("discriminator", None)
-    if "oneOf" in changed:  # without its name a partial table may be one of several
+    if "oneOf" in changed:  # a partial table without its name fits several of them
         changed["anyOf"] = changed.pop("oneOf")
     return changed
 

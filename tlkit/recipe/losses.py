@@ -16,11 +16,13 @@ ClassWeights = Annotated[
 
 
 class LossTable(Table):
-    """Cross-entropy; of a multi-label head binary cross-entropy, the mean over classes."""
+    """Settings of the loss: cross-entropy, or for a multi-label head the mean binary cross-entropy over classes."""
 
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="part of a label's weight that is spread evenly over all classes, for instance 0.1"
+    )
     class_weights: ClassWeights | None = Field(
         default=None,
-        description='what an image of a class counts in the mean: a table, 1 where it names none, or "balanced": images / '
-        "(classes x images of that class), of those that are trained on",
+        description='weight of each class in the loss: "balanced" gives rare classes more, training images / (classes x training '
+        "images of the class); a table gives weights by class name, and a class that it does not name has 1",
     )

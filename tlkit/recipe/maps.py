@@ -1,6 +1,6 @@
-"""Keys of [freeze] and [lr_groups] to parameters, on names only: the rules of the two maps.
+"""Apply the keys of [freeze] and [lr_groups] to a network's parameters, by their names alone.
 
-The rule: the most specific key wins (module path, deeper before shallower; then stage or head; then backbone), never the order.
+The rule: the most specific key wins: a module path (the deepest first), then a stage or head, then backbone. Order never counts.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from tlkit.recipe.messages import dotted
 from tlkit.recipe.tables import Rate, Until
 
 HEAD, BACKBONE = "head", "backbone"
-AUX = "head.aux"  # the auxiliary classifiers; what reaches the head reaches them where no key names them
+AUX = "head.aux"  # the auxiliary classifiers; the key `head` covers them too, unless they have a key of their own
 Freeze = Mapping[str, bool | Until]
 Rates = Mapping[str, float | Rate]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter by name.
+    """The name of a parameter, and the stage that it belongs to.
 
     Attributes:
-        name: The library's, "layer1.0.conv1.weight"; of the head "head.weight".
+        name: Its name in the library, "layer1.0.conv1.weight"; in the head, "head.weight".
         stage: The stage that owns it, or "head", or "head.aux".
     """
 
@@ -33,11 +33,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Owned:
-    """What the two maps say of one parameter.
+    """When a parameter trains, and which key gives its learning rate.
 
     Attributes:
-        trains_from: Epochs done when it begins to train, 0 for always; None for never.
-        group: The winning key of [lr_groups]; None where no key reaches it.
+        trains_from: Number of epochs after which it begins to train: 0 from the start, None never.
+        group: The most specific key of [lr_groups] that covers it; None if no key does.
     """
 
     parameter: Parameter
@@ -47,23 +47,23 @@ class Owned:
 
 @dataclass(frozen=True)
 class Partition:
-    """Every parameter once, and what of the maps has no effect."""
+    """All parameters, each exactly once, and the keys of the two maps that have no effect."""
 
     parameters: tuple[Owned, ...]
     unused: tuple[str, ...]
 
     def boundaries(self) -> tuple[int, ...]:
-        """Return the epochs, from 0, at which what trains changes."""
+        """Return the epochs, counted from 0, at which the set of trained parameters changes."""
         return tuple(sorted({0, *(owned.trains_from for owned in self.parameters if owned.trains_from)}))
 
 
 def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> tuple[int, int] | None:
-    """Return how specific a key is for a parameter, larger wins, or None where it does not reach it.
+    """Return how specific a key is for a parameter (larger wins), or None if it does not cover the parameter.
 
     Args:
         key: "head", "head.aux", "backbone", a stage, or a module path.
         parameter: The parameter.
-        stages: Every stage name; a key that is one means the stage.
+        stages: The names of all stages; a key with such a name means the stage.
     """
     if key == BACKBONE:
         return (0, 0) if parameter.stage not in (HEAD, AUX) else None
@@ -76,7 +76,7 @@ def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> tuple[int,
 
 
 def winner(keys: Iterable[str], parameter: Parameter, stages: Sequence[str]) -> str | None:
-    """Return the most specific key that reaches a parameter."""
+    """Return the most specific key that covers a parameter, None if no key does."""
     ranked = [(rank, key) for key in keys if (rank := matches(key, parameter, stages)) is not None]
     return max(ranked)[1] if ranked else None
 
@@ -90,17 +90,17 @@ def divide(
     epochs: int,
     aux_depths: Mapping[str, int] | None = None,
 ) -> Partition:
-    """Apply both maps to every parameter.
+    """Find for every parameter when it trains and which key gives its rate.
 
-    An auxiliary classifier does not train before something at or before the stage that it reads: until then nothing would learn from it.
+    An auxiliary classifier does not train before a stage that it reads from does: until then its gradients reach nothing else.
 
     Args:
-        parameters: In order from input to output, the head's last.
+        parameters: All parameters, in order from input to output; those of the head come last.
         stages: Stage names in order.
         freeze: The recipe's map.
         rates: The recipe's map.
-        epochs: Of the schedule; what is frozen for as long or longer never trains.
-        aux_depths: Auxiliary classifier -> how many leading stages it reads.
+        epochs: Epochs of the schedule; a part that is frozen for as many or more never trains.
+        aux_depths: Auxiliary classifier -> number of stages, from the input on, whose output it reads.
     """
     owned: list[Owned] = []
     for parameter in parameters:
@@ -112,7 +112,7 @@ def divide(
 
 
 def first_trained(owned: Iterable[Owned], stages: Iterable[str]) -> int | None:
-    """Return the epochs done when the first parameter of some stages begins to train; None for never."""
+    """Return the number of epochs after which some of these stages begins to train; None if they never do."""
     begins = {each.trains_from for each in owned if each.parameter.stage in set(stages)} - {None}
     return min((begin for begin in begins if begin is not None), default=None)
 
@@ -127,15 +127,15 @@ def _with_its_tap(owned: Owned, begins: Mapping[str, int | None]) -> Owned:
 def problems(
     partition: Partition, *, stages: Sequence[str], freeze: Freeze, rates: Rates, backbone: str, tensors: bool = True
 ) -> list[TlkitError]:
-    """Return what is wrong with the two maps, each with its nearest fix.
+    """Return the problems of the two maps, each with the nearest fix.
 
     Args:
-        partition: Of these maps.
+        partition: The result of `divide` for these maps.
         stages: Stage names in order.
         freeze: The recipe's map.
         rates: The recipe's map.
-        backbone: Its name, for the messages.
-        tensors: Whether the partition's parameters are real ones, which may be counted in messages.
+        backbone: Name of the backbone, for messages.
+        tensors: Whether the parameters are those of a built network, so that messages can count them.
     """
     names = [owned.parameter for owned in partition.parameters]
     found, unknown = [], []
@@ -146,7 +146,10 @@ def problems(
                 unknown.append((table, key))
             elif len(reached) > 1 and key not in (BACKBONE, HEAD):
                 found.append(
-                    TlkitError(f"{dotted(table, key)}: lies above several stages: {', '.join(reached)}.", "name the stages")
+                    TlkitError(
+                        f"{dotted(table, key)}: covers several stages: {', '.join(reached)}.",
+                        "give each stage a key of its own",
+                    )
                 )
     if len(unknown) > 2 and not any("." in key for _, key in unknown):
         found.append(_other_stages(unknown, stages, backbone))
@@ -155,9 +158,7 @@ def problems(
     found += _without_rate(partition, stages, {*freeze, *rates}, tensors=tensors)
     if partition.parameters and all(owned.trains_from is None for owned in partition.parameters):
         found.append(
-            TlkitError(
-                "freeze: nothing trains: every part is frozen in every epoch.", "leave the head free: freeze.head = false"
-            )
+            TlkitError("freeze: nothing trains: every part is frozen in every epoch.", "train the head: freeze.head = false")
         )
     return found
 
@@ -165,9 +166,9 @@ def problems(
 def names_only(
     stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates, *, aux_heads: Iterable[str] = ()
 ) -> list[Parameter]:
-    """Stand-ins for parameters, from what a plugin declares: one per owned module and per module path that a map names.
+    """Return placeholders for parameters: one for each module that a plugin declares and for each module path in the maps.
 
-    With these, stage names and stage rates can be checked before any network is built.
+    With them, stage names and rates can be checked before a network is built.
     """
     parameters = [Parameter(f"{module}.*", stage) for stage, modules in stages.items() for module in modules]
     inside = {module for modules in stages.values() for module in modules if _below(module, HEAD)}  # so called by the library
@@ -181,7 +182,7 @@ def names_only(
 
 
 def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[str], *, tensors: bool) -> list[TlkitError]:
-    """What trains without a rate, by stage; as the backbone where no key tells its stages apart."""
+    """Return the problem of parts that train without a rate; names the backbone as a whole if no key names a stage of it."""
     missing: dict[str, int] = {}
     for owned in partition.parameters:
         if not tensors and _in_parts(owned.parameter, keys):
@@ -211,7 +212,7 @@ def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[st
 
 
 def _in_parts(stand_in: Parameter, keys: Iterable[str]) -> bool:
-    """Whether keys reach below a stand-in's module, so that they may share all of it out."""
+    """Return whether some key lies below a placeholder's module, so that such keys together may cover all of it."""
     return any(key.startswith(stand_in.name.removesuffix("*")) for key in keys)
 
 
@@ -239,12 +240,12 @@ def _no_owner(table: str, key: str, names: Sequence[Parameter], stages: Sequence
 
 
 def _other_stages(unknown: Sequence[tuple[str, str]], stages: Sequence[str], backbone: str) -> TlkitError:
-    """Say once that several keys are stages of another backbone."""
+    """Return one message for several keys that are stages of another backbone."""
     where = ", ".join(dotted(table, key) for table, key in unknown)
     return TlkitError(
         f"{where}: {backbone} has no stages of these names.",
         f"stages: {', '.join(stages)}",
-        "the name backbone means all of them",
+        "the key backbone covers all of them",
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tlkit.recipe.recipe import MAPS, USUAL
 from tlkit.recipe.settings import Setting
 
-# The key of each table that says which other keys the table may have, and its value where it is not given.
+# Table -> (the key that decides which other keys the table may have, the default value of that key).
 TAGS = {
     "optimizer": ("name", USUAL["optimizer"]),
     "schedule": ("name", USUAL["schedule"]),
@@ -23,7 +23,7 @@ TAGS = {
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe's own tables with those of an arm merged into them.
+    """Merge an arm's tables into the recipe's own tables, and return the result.
 
     Args:
         base: The recipe's own tables.
@@ -38,12 +38,12 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def set_(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Put one setting into an arm's complete tables; a key of the two maps is added to the map that is there.
+    """Apply one setting to an arm's merged tables. A key of [freeze] or [lr_groups] is added to the map.
 
     Args:
         tables: Changed in place.
         path: The parts of the dotted key.
-        value: As TOML has it.
+        value: The value, as read from TOML.
     """
     nested = value
     for part in reversed(path[1:]):
@@ -55,7 +55,7 @@ def set_(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def names_first(settings: Iterable[Setting]) -> list[Setting]:
-    """Return settings with those first that name another optimizer, schedule, head or data set, which replace a table."""
+    """Sort settings: those that name an optimizer, schedule, head or data set come first, since they can replace a table."""
     return sorted(settings, key=lambda setting: not _is_name(setting.path))
 
 
@@ -65,7 +65,7 @@ def _is_name(path: tuple[str, ...]) -> bool:
 
 
 def _another(table: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a table names another optimizer, schedule, head or data set than the one that it would be merged into."""
+    """Return whether a new table names another optimizer, schedule, head or data set than the old one."""
     if table not in TAGS:
         return False
     tag, usual = TAGS[table]
@@ -73,7 +73,7 @@ def _another(table: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool
 
 
 def _merge_tables(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge key by key, at any depth; an empty table empties."""
+    """Merge two tables key by key, at any depth. An empty new table gives an empty table."""
     if not new:
         return {}
     merged = copy.deepcopy(dict(old))

@@ -1,6 +1,6 @@
-"""What pydantic found in a recipe or in a plugin's options, in the house's words.
+"""Turn the errors that pydantic finds in a recipe or in a plugin's options into messages.
 
-The rule: a place is written as the person would write the key, and the hint says what would be right there.
+The rule: a message names the key as the user would write it, and its hint says which value would be right.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tlkit.recipe import augmentations, other_names
 from tlkit.recipe.recipe import MAPS, Arm, Header
 
 NAMING = "letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder"
-Said = tuple[str, tuple[str, ...]]  # a place, and a problem with its hints
+Said = tuple[str, tuple[str, ...]]  # the place of a problem; the problem and its hints
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
 _AUGMENT, _INPUT = ("data", "augment"), ("backbone", "input")
 _WEIGHTS = ("loss", "class_weights")
@@ -28,7 +28,7 @@ _TABLE = {"model_type", "dict_type", "model_attributes_type"}  # pydantic's kind
 
 
 def errors(model: type[BaseModel], tables: Mapping[str, Any]) -> list[ErrorDetails]:
-    """Return what a model finds wrong with tables, nothing where they are right."""
+    """Return the errors that a model finds in tables; none if they are right."""
     try:
         model.model_validate(tables)
     except ValidationError as error:
@@ -37,7 +37,7 @@ def errors(model: type[BaseModel], tables: Mapping[str, Any]) -> list[ErrorDetai
 
 
 def place(line: ErrorDetails) -> tuple[int | str, ...]:
-    """Return where a problem is as keys, without the union tags that pydantic writes into a place."""
+    """Return the keys that lead to a problem, without the tags of unions that pydantic puts between them."""
     loc = line["loc"]
     if len(loc) > 1 and loc[0] in ("optimizer", "schedule"):
         loc = (loc[0], *loc[2:])
@@ -51,18 +51,18 @@ def place(line: ErrorDetails) -> tuple[int | str, ...]:
 
 
 def dotted(*parts: int | str) -> str:
-    """Return keys as TOML writes them: quoted where they must be."""
+    """Join keys with dots as in TOML; quote the keys that need quotes."""
     return ".".join(part if _BARE.fullmatch(part) else json.dumps(part, ensure_ascii=False) for part in map(str, parts))
 
 
 def shown(value: object) -> str:
-    """Return a value as a person would write it, cut where it is long."""
+    """Return a value as text, as a user would write it; cut it after 60 characters."""
     text = str(value) if isinstance(value, float) else json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def words(line: ErrorDetails, root: type[BaseModel], *, beside: Sequence[str] = ()) -> tuple[str, ...]:
-    """Say what is wrong and what would be right: (problem, hint, ...).
+    """Return a message for an error: (problem, hint, ...).
 
     Args:
         line: From pydantic.
@@ -97,12 +97,12 @@ def words(line: ErrorDetails, root: type[BaseModel], *, beside: Sequence[str] = 
 
 
 def say(line: ErrorDetails, root: type[BaseModel]) -> Said:
-    """Return the place of a problem, and its words."""
+    """Return the place and the message of an error."""
     return dotted(*place(line)), words(line, root)
 
 
 def said(root: type[BaseModel], tables: Mapping[str, Any]) -> set[Said]:
-    """Return everything that a model finds wrong with tables."""
+    """Return the places and messages of all errors that a model finds in tables."""
     return {say(line, root) for line in errors(root, tables)}
 
 
@@ -118,7 +118,7 @@ def _no_such_key(loc: tuple[int | str, ...], root: type[BaseModel], beside: Sequ
 
 
 def _no_list(loc: tuple[int | str, ...], value: object, meaning: str) -> tuple[str, ...]:
-    """Say that a value stands where a list should, and show it as one."""
+    """Return the message for a value that should be a list, with an example of the list."""
     item = value
     if loc == _AUGMENT and isinstance(value, str):
         names = typing.get_args(augmentations.Name)
@@ -136,7 +136,7 @@ def _no_such_choice(value: object, expected: str, meaning: str) -> tuple[str, ..
 
 
 def _no_such_augmentation(item: object) -> tuple[str, ...]:
-    """Say what is wrong with an item of data.augment that is none of the augmentations."""
+    """Return the message for an item of data.augment that is not an augmentation."""
     names = typing.get_args(augmentations.Name)
     listed = f"augmentations: {', '.join(names)}"
     if not isinstance(item, str | dict):
@@ -157,7 +157,7 @@ def _should(line: ErrorDetails) -> str:
 
 
 def _meaning(loc: tuple[int | str, ...], root: type[BaseModel]) -> str:
-    """Return the description of the key that a place names, "" where there is none."""
+    """Return the description of the field at a place, "" if it has none."""
     end = len(loc) - 1 if loc and isinstance(loc[-1], str) and not loc[-1].startswith("=") else len(loc) - 2
     model = _model(loc[:end], root) if end >= 0 else None
     field = model.model_fields.get(str(loc[end])) if model is not None else None
@@ -165,7 +165,7 @@ def _meaning(loc: tuple[int | str, ...], root: type[BaseModel]) -> str:
 
 
 def _model(loc: tuple[int | str, ...], root: type[BaseModel]) -> type[BaseModel] | None:
-    """Return the model that a pydantic place leads to, where it leads to one."""
+    """Return the model at a place in pydantic's form, or None if there is not exactly one."""
     found: list[type[BaseModel]] = [root]
     for part in loc:
         if isinstance(part, int):  # an item of a list is what the list is made of

@@ -1,6 +1,6 @@
-"""What people call a key elsewhere, in Keras, PyTorch and Lightning, and what it is in a recipe.
+"""Names of settings in Keras, PyTorch and Lightning, and the recipe keys that do the same.
 
-The rule: a key that a recipe does not have, but whose meaning is clear, is answered with the line to write.
+The rule: if a recipe has no such key but its meaning is clear, the message shows the line to write instead.
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ _KNOWN = {
     "path": 'data.options.path = "images"',
     "shuffle": "nothing to set: training images are shuffled in every epoch, the same for every arm of one seed",
 }
-# The tables in which a plugin's options or a data set's classes stand: a key there is not one of the recipe's.
+# Tables whose keys are a plugin's options, class names or parts of a network, not keys of a recipe.
 _OPEN = ("options", "also", "freeze", "lr_groups", "class_weights")
 
 
 def hint(loc: tuple[int | str, ...]) -> str:
-    """Return what to write for a key that is called otherwise elsewhere, "" where that is not known.
+    """Return the line to write instead of a key of another framework, "" if the key is not known.
 
     Args:
-        loc: The place of the key, its own name last.
+        loc: The keys that lead to it, and its own name last.
     """
     if any(part in _OPEN for part in loc[:-1]):
         return ""

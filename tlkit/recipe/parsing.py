@@ -1,6 +1,6 @@
-"""TOML text to a `Recipe`: merging arms, --set, and every problem at once in words.
+"""Read a recipe file, merge its arms, apply --set, and report all problems together.
 
-The rule: a problem is reported where the person wrote it, once, however many arms share it.
+The rule: each problem is reported once, at the place where the user wrote it, even if several arms have it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOP = (*_HEADER, "arms")  # keys of a recipe that no arm has
 
 
 def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file.
+    """Read and check a recipe file.
 
     Args:
         path: The TOML file.
@@ -54,10 +54,10 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
 
 
 def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] = ()) -> Recipe:
-    """Make a recipe from its tables.
+    """Build a recipe from its tables.
 
     Args:
-        tables: As tomllib reads them.
+        tables: The tables, as tomllib returns them.
         where: Begins every message, usually the file.
         settings: Applied after the arms are merged.
 
@@ -89,12 +89,12 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
 
 
 def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: str) -> BaseModel | None:
-    """Check a plugin's own options against its model.
+    """Check a plugin's options, and return them as its model.
 
     Args:
-        model: The plugin's, or None where it has no options.
-        values: From the recipe.
-        place: "data.options", for the messages.
+        model: The plugin's model of its options, or None if it has no options.
+        values: The options in the recipe.
+        place: The table's name in messages, for instance "data.options".
 
     Raises:
         RecipeError: with every problem found.
@@ -113,7 +113,7 @@ def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: 
 
 
 class _Problems:
-    """What is wrong, each thing once, with the place where the person wrote it."""
+    """Collect problems, each one once, with the place where the user wrote it."""
 
     def __init__(self, where: str) -> None:
         self.found: dict[str, TlkitError] = {}
@@ -123,7 +123,7 @@ class _Problems:
         self.found.setdefault(f"{at}: {problem}", TlkitError(f"{self._where}: {at}: {problem}", *hints))
 
     def add_line(self, line: ErrorDetails, root: type[BaseModel], written: Mapping[str, set[Said]], *, arm: str) -> None:
-        """Add what pydantic found.
+        """Add a problem that pydantic found.
 
         Args:
             line: From pydantic.
@@ -141,7 +141,7 @@ class _Problems:
 
 
 def _overrides(arms: object, problems: _Problems) -> dict[str, dict[str, Any]]:
-    """Return the arms that are tables."""
+    """Return the arms that are tables; add a problem for every other."""
     if not isinstance(arms, dict):
         problems.add("arms", f"is {shown(arms)}, but should be a table.", "write a table per arm, [arms.NAME]")
         return {}
@@ -154,7 +154,7 @@ def _overrides(arms: object, problems: _Problems) -> dict[str, dict[str, Any]]:
 
 
 def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | None:
-    """Return an arm without what is wrong in it, so that more can be looked for; None where it cannot stand."""
+    """Return an arm without its wrong keys, so that the rest can be checked; None if no arm can be made from the rest."""
     rest = copy.deepcopy(dict(arm))
     for line in lines:
         at = tuple(map(str, place(line)))
@@ -172,12 +172,12 @@ def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | Non
     return made.model_copy(update={table: getattr(made, table).model_copy(update={"name": UNKNOWN}) for table in unnamed})
 
 
-# Without these no arm can stand.
+# The keys that every arm needs, with values that take the place of missing ones.
 _STAND_INS = {"backbone": {"name": "x", "weights": "none"}, "data": {"name": "x"}}
 
 
 def _drop(tables: dict[str, Any], at: Sequence[str]) -> None:
-    """Take one wrong thing out; in the two maps something right takes its place, or the gap would be a problem of its own."""
+    """Remove one wrong key. In the two maps a correct value replaces it: a gap there would cause another message."""
     if at[0] in MAPS:
         keys = [at[1]] if len(at) > 1 else ["backbone", "head"]
         old = tables[at[0]] if len(at) > 1 else {}
@@ -193,7 +193,7 @@ def _drop(tables: dict[str, Any], at: Sequence[str]) -> None:
 
 
 def _apply(settings: Sequence[Setting], header: dict[str, Any], arms: dict[str, dict[str, Any]], problems: _Problems) -> None:
-    """Apply --set in order."""
+    """Apply the --set options in order, to the head of the recipe or to its arms."""
     for setting in names_first(settings):
         path, targets = setting.path, list(arms.values())
         if path[0] == "arms":

@@ -1,6 +1,6 @@
-"""The recipe: what a person wrote, as typed tables, one complete `Arm` per arm.
+"""The classes of a recipe: `Header` for the keys at its head, `Arm` for one complete configuration, `Recipe` for the whole file.
 
-The rule: a recipe says what is learned, never where it runs. Nothing here knows a plugin or imports torch.
+The rule: a recipe says what is learned, never where it runs. This module knows no plugin and does not import torch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tlkit.recipe.tables import (
 FORMAT: Final = 1
 
 
+# The optimizer and the schedule of a recipe that names none.
 USUAL = {"optimizer": "adamw", "schedule": "one_cycle"}
 
 
@@ -35,41 +36,52 @@ USUAL = {"optimizer": "adamw", "schedule": "one_cycle"}
 ONLY_ARM = "main"
 
 
-# A plugin's name that is not known yet: stands in for a missing one while more problems are looked for.
+# Takes the place of a missing plugin name, so that the rest of the recipe can be checked too.
 UNKNOWN = ""
 
 
-# These tables are replaced by an arm that names them; all others merge key by key.
+# An arm that gives one of these tables replaces the whole table.
 MAPS = ("freeze", "lr_groups")
 
 
 class Arm(Table):
-    """One complete recipe: what one run of it learns."""
+    """One complete configuration: everything that determines what a run learns."""
 
     backbone: BackboneTable
     head: HeadTable = Field(default_factory=HeadTable)
     data: DataTable
     also: dict[Annotated[str, Field(pattern=NAME, max_length=LONGEST)], AlsoTable] = Field(
-        default_factory=dict, description="a name -> a data set of the same classes, evaluated after every epoch"
+        default_factory=dict,
+        description="more data sets with the same classes, by a name of your choice; each is evaluated after every epoch",
     )
-    freeze: dict[str, FreezeValue] = Field(default_factory=dict, description="key -> true, false or { epochs = N }")
-    lr_groups: dict[str, RateValue] = Field(default_factory=dict, description="key -> peak learning rate, or a table")
+    freeze: dict[str, FreezeValue] = Field(
+        default_factory=dict,
+        description="which parts are frozen: part = true, false, or { epochs = N } for the first N epochs. "
+        "A part is head, backbone, a stage, or a quoted module path",
+    )
+    lr_groups: dict[str, RateValue] = Field(
+        default_factory=dict,
+        description="peak learning rate of each part: part = 1e-3, or { lr = 1e-3, weight_decay = 0.01 }. "
+        "A part is head, backbone, a stage, or a quoted module path",
+    )
     optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="name")] = Field(
-        default_factory=lambda: AdamW(name="adamw"), description="adamw where not given"
+        default_factory=lambda: AdamW(name="adamw"), description="the optimizer and its settings; default: adamw"
     )
     schedule: Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="name")] = Field(
-        default_factory=lambda: OneCycle(name="one_cycle"), description="one_cycle where not given"
+        default_factory=lambda: OneCycle(name="one_cycle"),
+        description="the learning-rate schedule and the number of epochs; default: one_cycle",
     )
     loss: LossTable = Field(default_factory=LossTable)
     early_stopping: EarlyStopping | None = None
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="of convolutions and products; auto takes what is measured fastest here"
+        default="auto",
+        description="number format of convolutions and matrix products; auto measures which one is fastest on this machine",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _usual_kind(cls, tables: object) -> object:
-        """Name the optimizer and the schedule where their tables do not."""
+        """Add the default name to an optimizer or schedule table that has none."""
         if not isinstance(tables, dict):
             return tables
         usual = {key: tables[key] for key in USUAL if isinstance(tables.get(key), dict)}
@@ -77,16 +89,20 @@ class Arm(Table):
 
 
 class Header(Table):
-    """What belongs to the recipe as a whole."""
+    """The keys at the head of a recipe, which hold for all of its arms."""
 
-    format: Literal[1] = Field(description="of this file")
-    name: str = Field(pattern=NAME, max_length=LONGEST, description="names the run folder")
-    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=lambda: [0], min_length=1)
+    format: Literal[1] = Field(description="version of the recipe format; always 1")
+    name: str = Field(pattern=NAME, max_length=LONGEST, description="name of the recipe; its runs are kept in runs/NAME")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+        default_factory=lambda: [0],
+        min_length=1,
+        description="random seeds; every arm is trained once with each, for instance [0, 1, 2]",
+    )
 
     @field_validator("format", mode="before")
     @classmethod
     def _known(cls, value: object) -> object:
-        """Refuse other formats, and true and 1.0, which Python takes for 1."""
+        """Refuse any format but the integer 1; true and 1.0 are equal to 1 in Python."""
         if type(value) is not int or value != FORMAT:
             raise ValueError(f"is {value!r}; this version reads recipes of format {FORMAT}")
         return value
@@ -95,7 +111,7 @@ class Header(Table):
     @classmethod
     def _differ(cls, seeds: list[int]) -> list[int]:
         if len(set(seeds)) < len(seeds):
-            raise ValueError(f"names one twice: {seeds}")
+            raise ValueError(f"is {seeds}, which has the same seed twice")
         return seeds
 
 
@@ -103,15 +119,15 @@ ArmName = Annotated[str, Field(pattern=NAME, max_length=80)]
 
 
 class Recipe(Header):
-    """A recipe with every arm complete."""
+    """A whole recipe: the keys at its head, and every arm with all of its tables."""
 
     arms: dict[Annotated[str, Field(pattern=NAME, max_length=LONGEST)], Arm]
 
 
 def arm_toml(arm: Arm) -> dict[str, Any]:
-    """Return the arm with its defaults written out, as TOML can hold it (what is None is absent)."""
+    """Return an arm as tables that can be written as TOML: defaults are included, keys that are None are left out."""
     tables = arm.model_dump(mode="json", exclude_none=True)
     split = tables["data"]["split"]
     if "fractions" in split:
-        del split["validation"]  # says nothing beside them, and is refused
+        del split["validation"]  # a recipe may not give both
     return tables

@@ -1,4 +1,4 @@
-"""`--set key=value`: a dotted key and a TOML value."""
+"""Parse `--set key=value`, where the key is dotted and the value is TOML."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from tlkit.errors import TlkitError
 
 @dataclass(frozen=True)
 class Setting:
-    """One --set: a dotted key as its parts, and a value."""
+    """One `--set` option.
+
+    Attributes:
+        path: The parts of its dotted key.
+        value: Its value.
+    """
 
     path: tuple[str, ...]
     value: Any
 
 
 def parse_setting(text: str) -> Setting:
-    """Read "key.path=value"; a value that is not TOML is taken as a string.
+    """Parse "key.path=value". A value that is not TOML is taken as a string.
 
     Raises:
-        TlkitError: there is no key or no "=".
+        TlkitError: the text has no key or no "=".
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -36,7 +41,7 @@ def parse_setting(text: str) -> Setting:
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """Read TOML; what the library raises besides its own error is one too."""
+    """Parse TOML, and raise TOMLDecodeError for every kind of wrong text, also where tomllib raises another error."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
@@ -48,7 +53,7 @@ def read_toml(text: str) -> dict[str, Any]:
 
 
 def _path(key: str) -> tuple[str, ...]:
-    """Return a dotted key's parts; nothing where it is no key."""
+    """Return the parts of a dotted key, or () where the text is not a key."""
     try:
         nested: Any = read_toml(f"{key} = 0")
     except tomllib.TOMLDecodeError:

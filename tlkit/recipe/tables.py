@@ -1,6 +1,6 @@
-"""The tables of an arm but the optimizer, the schedule and the loss: backbone, head, data, freeze, lr_groups.
+"""The tables [backbone], [head], [data], [also], [early_stopping], and the values of [freeze] and [lr_groups].
 
-Nothing here knows a plugin or imports torch.
+The optimizer, the schedule and the loss have modules of their own. This module knows no plugin and does not import torch.
 """
 
 from __future__ import annotations
@@ -26,18 +26,24 @@ Three = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class InputTable(Table):
-    """How pixels are handed to the network: (pixel * range / 255 - mean) / std, channel by channel.
+    """Preprocessing of pixels, for each channel: (pixel * range / 255 - mean) / std.
 
-    What is not given is as the weights have it.
+    A key that is not given has the value that the weights were trained with.
     """
 
-    channels: Literal["rgb", "bgr"] | None = Field(default=None, description="their order")
-    range: float | None = Field(default=None, gt=0, description="what the brightest pixel is before mean and std")
-    mean: Three | None = Field(default=None, description="of each channel, in that order and range")
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] | None = Field(
-        default=None, description="likewise"
+    channels: Literal["rgb", "bgr"] | None = Field(default=None, description="order of the colour channels")
+    range: float | None = Field(
+        default=None, gt=0, description="value of the brightest pixel before mean and std are applied: 1 or 255, for instance"
     )
-    resize: Literal["nearest", "bilinear", "bicubic"] | None = Field(default=None, description="filter of the resize")
+    mean: Three | None = Field(
+        default=None, description="mean of each channel, in the order of `channels` and the unit of `range`"
+    )
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] | None = Field(
+        default=None, description="standard deviation of each channel, in the order of `channels` and the unit of `range`"
+    )
+    resize: Literal["nearest", "bilinear", "bicubic"] | None = Field(
+        default=None, description="interpolation filter that resizes pictures"
+    )
 
 
 InputValue = Annotated[
@@ -46,35 +52,42 @@ InputValue = Annotated[
 
 
 class BackboneTable(Table):
-    """Which network, and what it starts from."""
+    """The network, and the weights that it starts with."""
 
-    name: str = Field(min_length=1, description="a backbone that `tlkit list` shows")
+    name: str = Field(min_length=1, description="name of a backbone, as `tlkit list --kind backbone` shows it")
     weights: str = Field(
         description='"imagenet", another name that `tlkit show BACKBONE` lists, "none" for random weights, a file, or "run:PATH" (an earlier run)'
     )
     input: InputValue | None = Field(
-        default=None, description="how pixels reach the network, where the weights do not say it or say something else"
+        default=None,
+        description='preprocessing of pixels, where it differs from what the weights were trained with: "torch", "caffe" or a table',
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of this backbone, as `tlkit show NAME` lists them"
+    )
 
 
 class HeadTable(Table):
-    """What stands on the backbone."""
+    """The head: the layers, or the classifier, behind the backbone."""
 
-    kind: str = Field(default="linear", description="a head that `tlkit list` shows")
+    kind: str = Field(default="linear", description="kind of head, as `tlkit list --kind head` shows it")
     embed: str | None = Field(
-        default=None, description="the stage whose output it reads; those behind it are left out. The last where not given"
+        default=None,
+        description="stage whose output the head reads; later stages are left out of the network. Default: the last stage",
     )
-    pooled: bool = Field(default=True, description="it reads the mean over the picture of that output, not every value of it")
+    pooled: bool = Field(
+        default=True,
+        description="true: the head reads the average over all positions of the feature map; false: it reads every value",
+    )
     positive: str | None = Field(
-        default=None, description="of a binary head, the class that is 1; the last one where not given"
+        default=None, description="binary head: the class that counts as positive. Default: the last class"
     )
     aux_weight: float | None = Field(
         default=None,
         ge=0,
-        description="of the auxiliary classifiers' losses beside the main one; the backbone's own where not given",
+        description="weight of the auxiliary classifiers' losses; the main loss has weight 1. Default: the backbone's own",
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of this head, as `tlkit show NAME` lists them")
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -84,15 +97,25 @@ Fractions = Annotated[list[Fraction], Field(min_length=3, max_length=3)]
 
 
 class SplitTable(Table):
-    """Which images are trained on; every choice is class-balanced and seeded, and images of one group stay on one side."""
+    """How images are split into training, validation and test sets.
 
-    train: int | None = Field(default=None, ge=1, description="training images in all, as even over the classes as can be")
-    train_per_class: int | None = Field(default=None, ge=1, description="training images of each class")
+    Every split is stratified by class and depends on the seed. Images of one group all go into the same set.
+    """
+
+    train: int | None = Field(
+        default=None, ge=1, description="number of training images in total, the same for every class as far as possible"
+    )
+    train_per_class: int | None = Field(default=None, ge=1, description="number of training images of each class")
     validation: float = Field(
-        default=0.1, ge=0, lt=1, description="part of the training images held out, taken from those not trained on"
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="fraction of the training images that is held out as the validation set, and not trained on",
     )
     fractions: Fractions | None = Field(
-        default=None, description="train, validation and test as parts of all images, whatever split the data set has"
+        default=None,
+        description="fractions of all images for training, validation and test, for instance [0.8, 0.1, 0.1]; "
+        "replaces the split that the data set comes with",
     )
 
     @model_validator(mode="after")
@@ -102,9 +125,9 @@ class SplitTable(Table):
         if self.fractions is None:
             return self
         if {"train", "train_per_class", "validation"} & self.model_fields_set:
-            raise ValueError("fractions says it all; leave train, train_per_class and validation out")
+            raise ValueError("fractions already gives all three sets; leave out train, train_per_class and validation")
         if self.fractions[0] == 0 or abs(sum(self.fractions) - 1) > 1e-6:
-            raise ValueError(f"fractions are {self.fractions}; they add up to 1, and the first is more than 0")
+            raise ValueError(f"fractions are {self.fractions}; they must add up to 1, and the first must be above 0")
         return self
 
 
@@ -115,7 +138,7 @@ BatchSize = Annotated[
 
 
 def _square(value: int | list[int]) -> int | list[int]:
-    """Return one number for a pair of equal ones: both are the same recipe, with one digest."""
+    """Return one number for two equal ones, so that `224` and `[224, 224]` have the same digest."""
     return value[0] if isinstance(value, list) and value[0] == value[1] else value
 
 
@@ -127,31 +150,37 @@ ImageSize = Annotated[
     ],
     AfterValidator(_square),
 ]
-# 200 million: what the largest sensors of telephones give, 16,320 x 12,240. As RGB it takes 600 MB while it is decoded.
+# 200 million: the largest sensors of phones have 16,320 x 12,240 pixels. Decoding such an image as RGB takes 600 MB.
 MAX_PIXELS = 200_000_000
 
 
 class DataTable(Table):
-    """Which images, and how they reach the network."""
+    """The data set, the size and augmentation of its images, and its split."""
 
-    name: str = Field(min_length=1, description="a data set that `tlkit list` shows")
+    name: str = Field(min_length=1, description="name of a data set, as `tlkit list --kind dataset` shows it")
     image_size: ImageSize | None = Field(
-        default=None, description="pixels, of a square's side or [height, width]; the backbone's usual size where not given"
+        default=None,
+        description="size of the network's input in pixels: a number for a square, or [height, width]. Default: the backbone's own",
     )
     fit: Literal["crop", "pad", "squash"] = Field(
         default="crop",
-        description="how a picture of another shape is brought to image_size: its middle cut out, the whole of it padded with "
-        "the mean colour, or the whole of it resized whatever its shape",
+        description="how a picture of another shape is fitted to image_size: crop cuts out its centre, pad adds borders of the "
+        "mean colour, squash resizes it without keeping its shape",
     )
     max_pixels: int = Field(
         default=MAX_PIXELS,
         ge=1,
-        description="width times height above which an image file counts as one that cannot be decoded",
+        description="largest width times height of an image file in pixels; a larger file is treated as one that cannot be decoded",
     )
     batch_size: BatchSize = Field(default=32, description='images per step, or "auto"')
-    augment: Augmentations = Field(default_factory=list, description="applied to training images, in this order")
+    augment: Augmentations = Field(
+        default_factory=list,
+        description='augmentations of training images, applied in this order, for instance ["random_crop", "hflip"]',
+    )
     augment_views: Views = Field(
-        default=None, description="fixed augmented views of each image; epoch e uses view e mod this, and they can be stored"
+        default=None,
+        description="number of fixed augmented views of each image, used in turn, one each epoch. What frozen layers compute from "
+        "them can be stored. Default: new augmentations in every epoch",
     )
     initial_epoch: int = Field(
         default=0,
@@ -162,32 +191,44 @@ class DataTable(Table):
         default=None,
         ge=0.1,
         le=1,
-        description='part of the picture that the centre crop of fit = "crop" keeps; the weights\' own where not given',
+        description='fraction of the picture\'s side that the centre crop keeps, with fit = "crop". Default: as the weights were trained',
     )
-    on_corrupt: Literal["error", "skip"] = Field(default="error", description="what happens to an image that cannot be decoded")
-    options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
+    on_corrupt: Literal["error", "skip"] = Field(
+        default="error", description="error: stop at an image that cannot be decoded; skip: leave it out"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
+    )
     split: SplitTable = Field(default_factory=SplitTable)
 
 
 class AlsoTable(Table):
-    """Images that are evaluated too, and never trained on: of another domain, for instance."""
+    """Another data set that is only evaluated, never trained on: images of another domain, for instance."""
 
-    name: str = Field(min_length=1, description="a data set that `tlkit list` shows; its test images are evaluated")
-    options: dict[str, Any] = Field(default_factory=dict, description="the plugin's own")
+    name: str = Field(
+        min_length=1, description="name of a data set, as `tlkit list --kind dataset` shows it; its test images are evaluated"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
+    )
 
 
 class Until(Table):
-    """Frozen for the first epochs, trained after that."""
+    """A part that is frozen for the first epochs and trained after them."""
 
-    epochs: int = Field(ge=1, description="epochs for which it stays frozen")
+    epochs: int = Field(ge=1, description="number of epochs for which the part stays frozen")
 
 
 class Rate(Table):
-    """A group's peak learning rate and its own optimizer settings."""
+    """Peak learning rate of a part of the network, and optimizer settings for this part alone."""
 
     lr: float = Field(gt=0, le=LARGEST, description="peak learning rate")
-    weight_decay: float | None = Field(default=None, ge=0, le=LARGEST, description="the optimizer's where not given")
-    momentum: float | None = Field(default=None, ge=0, lt=1, description="sgd only; the optimizer's where not given")
+    weight_decay: float | None = Field(
+        default=None, ge=0, le=LARGEST, description="weight decay of this part. Default: optimizer.weight_decay"
+    )
+    momentum: float | None = Field(
+        default=None, ge=0, lt=1, description="momentum of this part, sgd only. Default: optimizer.momentum"
+    )
 
 
 PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
@@ -200,6 +241,6 @@ RateValue = Annotated[Annotated[PositiveRate, Tag("=rate")] | Annotated[Rate, Ta
 
 
 class EarlyStopping(Table):
-    """Stop when no epoch beat the best one (validation accuracy, then loss) for so long."""
+    """Stop training when the validation accuracy has not improved; equal accuracies are compared by loss."""
 
-    patience: int = Field(ge=1, description="epochs")
+    patience: int = Field(ge=1, description="number of epochs without improvement after which training stops")
