@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from tlkit.plans.plan import Plan
 
 
+class Plans(dict[str, "Plan"]):
+    """Plans by the name of their arm: a dict that a notebook shows as tables."""
+
+    def _repr_html_(self) -> str:
+        from tlkit.reports import tables
+        from tlkit.reports.html import html
+
+        return "".join(html(tables.plan(each)) for each in self.values())
+
+
 @dataclass(frozen=True)
 class Applied:
     """What `apply` did.
@@ -103,7 +113,7 @@ def plan(
     device: str = "cpu",
     measure: bool = False,
     observer: Observer | None = None,
-) -> dict[str, Plan]:
+) -> Plans:
     """Return each arm's plan, for the recipe's first seed; needs no weights, no images and no GPU, except to measure.
 
     Args:
@@ -129,7 +139,7 @@ def plan(
     places, where = _places(Path(recipe), data, True, watcher), executor.device_of(device)
     read, arms = resolve.load(Path(recipe), settings, places)
     _check_arm(arm, read)
-    plans = {}
+    plans = Plans()
     for name, resolved in arms.items():
         if arm not in (None, name):
             continue

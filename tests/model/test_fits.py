@@ -1,5 +1,7 @@
 """Several fits of one model: weights, optimizer state, draws, and what is said of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -156,6 +158,10 @@ def test_misspelt_argument_offers_the_nearest(kind: str) -> None:
     assert hint in str(error.value)
 
 
-def test_notebook_shows_models() -> None:
+def test_notebook_shows_models_and_plans(toy_recipe: Path) -> None:
     assert "block1" in model()._repr_html_()
     assert "toy" in repr(model())
+    shown = tlkit.plan(toy_recipe)._repr_html_()
+    assert shown.startswith("<pre")
+    assert "block1" in shown
+    assert "steps" in shown

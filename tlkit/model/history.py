@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 from tlkit.events import Epoch
-from tlkit.model import notebook
 from tlkit.reports import tables
+from tlkit.reports.html import html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ class History(Sequence[Epoch]):
         return f"History({len(self.epochs)} epochs, best {self.best_epoch}{scores})"
 
     def _repr_html_(self) -> str:
-        return notebook.html(tables.epochs(self.epochs))
+        return html(tables.epochs(self.epochs))
 
 
 def logs_of(epoch: Epoch) -> dict[str, float]:

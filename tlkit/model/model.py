@@ -18,7 +18,7 @@ from torch import Tensor
 from tlkit import tasks
 from tlkit.engine.images import decode
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.model import evaluation, inputs, loading, notebook, pictures, saving
+from tlkit.model import evaluation, inputs, loading, pictures, progress, saving
 from tlkit.model.arguments import check_count, named, plain, table_of
 from tlkit.model.callbacks import checked
 from tlkit.model.history import History
@@ -34,6 +34,7 @@ from tlkit.plans.jobs import Job
 from tlkit.plugin import Images
 from tlkit.recipe.maps import HEAD
 from tlkit.reports import tables as report
+from tlkit.reports.html import html
 from tlkit.run import executor
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
@@ -331,7 +332,7 @@ class Model:
         self._last = _LastFit(job, self._weights, _refusal(given, validation_data, continued=bool(self._optimizer)))
         self.stop_training = False
         try:
-            with notebook.observer(verbose) as shown:
+            with progress.observer(verbose) as shown:
                 training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._optimizer)
         finally:
             self.history = History(training.epochs, stopped=training.stopped)
@@ -408,7 +409,7 @@ class Model:
         Example:
             >>> import tlkit
             >>> tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").summary()  # doctest: +ELLIPSIS
-            model / main: cifar_resnet20 (none), 2 classes, 32 px, ...
+            model / main: cifar_resnet20 ...
         """
         Console().print(report.network(self._setup.plan(self.classes)))
 
@@ -475,7 +476,7 @@ class Model:
         return f"<tlkit.Model {table['name']} ({table['weights']}), {self.classes or 'unknown'} classes>"
 
     def _repr_html_(self) -> str:
-        return notebook.html(report.network(self._setup.plan(self.classes)))
+        return html(report.network(self._setup.plan(self.classes)))
 
     def _check_compiled(self) -> None:
         if self._state == "changed":

@@ -1,27 +1,16 @@
-"""Show what a terminal shows in a notebook: tables as HTML, and progress."""
+"""Show progress in a terminal or in a notebook."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from tlkit.errors import TlkitError
 from tlkit.events import Observer
 from tlkit.reports.progress import TerminalObserver
-
-_WIDTH = 120  # characters
-
-
-def html(shown: RenderableType) -> str:
-    """Return what a terminal would show as HTML for a notebook."""
-    console = Console(file=io.StringIO(), record=True, width=_WIDTH, force_jupyter=False)
-    console.print(shown)
-    frame = '<pre style="font-family:monospace;line-height:normal;white-space:pre">{code}</pre>'
-    return console.export_html(inline_styles=True, code_format=frame)
 
 
 @contextmanager
