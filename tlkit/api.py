@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit import files
-from tlkit.errors import RunFailed, TlkitError, nearest
+from tlkit.errors import RunFailed, TlkitError, nearest, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.recipe.recipe import Recipe
@@ -195,7 +195,9 @@ def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Obse
 def _check_arm(arm: str | None, recipe: Recipe) -> None:
     if arm is not None and arm not in recipe.arms:
         raise TlkitError(
-            f'--arm {arm}: the recipe has no arm "{arm}".', f"arms: {', '.join(recipe.arms)}", nearest(arm, recipe.arms)
+            f'{option("arm", arm)}: the recipe has no arm "{arm}".',
+            f"arms: {', '.join(recipe.arms)}",
+            nearest(arm, recipe.arms),
         )
 
 

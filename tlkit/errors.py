@@ -3,7 +3,9 @@
 The rule: the first line says where and what is wrong and stands alone; indented lines say what would be right.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import SequenceMatcher, get_close_matches
 
 
@@ -111,6 +113,31 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     close = sorted(get_close_matches(wanted, known, n=3, cutoff=0.5), key=list(known).index)
     match = max(close, key=lambda choice: SequenceMatcher(None, choice, wanted).ratio(), default=None)
     return "" if match is None else f'did you mean "{known[match]}"?'
+
+
+_COMMAND_LINE: ContextVar[bool] = ContextVar("command_line", default=False)
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """Let `option` name options of the command line, not arguments of Python functions."""
+    token = _COMMAND_LINE.set(True)
+    try:
+        yield
+    finally:
+        _COMMAND_LINE.reset(token)
+
+
+def option(name: str, value: str | bool = "") -> str:
+    """Return how a message names an option: "--data images" on the command line, 'data="images"' in Python.
+
+    Args:
+        name: The same in both.
+        value: True for a flag; "" where only the name is told.
+    """
+    if _COMMAND_LINE.get():
+        return f"--{name}" if value is True or not value else f"--{name} {value}"
+    return f"{name}={value}" if value is True or not value else f'{name}="{value}"'
 
 
 def first_few(names: Iterable[str]) -> str:

@@ -114,6 +114,6 @@ def test_offline_it_says_where_it_looked_and_what_would_help(hub: Hub) -> None:
     with pytest.raises(WeightsMissing) as caught:
         found(offline=True)
     said = str(caught.value)
-    for words in ("tiny.a1.safetensors not found", "models--timm--tiny.a1", "--offline forbids", f"from {SOURCE.url} into"):
+    for words in ("tiny.a1.safetensors not found", "models--timm--tiny.a1", "offline=True forbids", f"from {SOURCE.url} into"):
         assert words in said
     assert hub.asked == []

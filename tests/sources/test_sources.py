@@ -290,7 +290,7 @@ def test_missing_data_name_every_folder_that_was_looked_in(tmp_path: Path, monke
     for base in (tmp_path, home):
         for folder in (base, base / "inside", base / "set", base / "set" / "inside"):
             assert f"looked in {folder}\n" in said
-    assert "--data" in said
+    assert "data=" in said
     assert "--set data.name=synthetic" in said
     assert "could not download" not in said
 
@@ -326,7 +326,7 @@ def test_data_are_downloaded_to_the_folder_that_the_recipe_names(site: Site, tmp
 
 def test_offline_forbids_the_download_and_says_so(site: Site, tmp_path: Path) -> None:
     wanted = dataset(downloads=(site.offer("one", b"1"),))
-    with pytest.raises(DataMissing, match=f"--offline forbids {site.address}/one"):
+    with pytest.raises(DataMissing, match=f"offline=True forbids {site.address}/one"):
         find(wanted, fetch=True, offline=True, data=tmp_path)
     assert site.asked == []
     assert everything(tmp_path) == []
@@ -367,7 +367,7 @@ def test_folders_of_images_must_be_named(tmp_path: Path) -> None:
     wanted = Dataset(read="tlkit_folder.read:read", find="tlkit_folder.read:find", options=PathOptions)
     with pytest.raises(DataMissing, match=r"data\.options\.path: is missing") as caught:
         find(wanted, PathOptions())
-    assert "--data" in str(caught.value)
+    assert 'data="images"' in str(caught.value)
     with pytest.raises(DataMissing, match="nowhere: there is no such folder"):
         find(wanted, PathOptions(path="nowhere"), recipe=tmp_path)
 
@@ -553,7 +553,7 @@ def test_missing_weights_name_every_folder_and_what_would_help(tmp_path: Path, m
     said = str(caught.value)
     assert said.startswith('backbone.weights: "trained" of net is not on this machine: w.pth not found.')
     assert all(f"looked in {folder}\n" in said for folder in folders())
-    assert f"--offline forbids {FILE.url}" in said
+    assert f"offline=True forbids {FILE.url}" in said
     assert f"put w.pth from {FILE.url} into {tmp_path}" in said
     assert "backbone.weights=none" in said
 

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from tlkit.cli import console, look, maintain, train, use
-from tlkit.errors import Interrupted, TlkitError
+from tlkit.errors import Interrupted, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _COMMANDS = {
@@ -66,7 +66,8 @@ def main() -> NoReturn:
     """Run the command line; a message and an exit code instead of a traceback."""
     console.open_()
     try:
-        code = app(standalone_mode=False, prog_name="tlkit")
+        with command_line():
+            code = app(standalone_mode=False, prog_name="tlkit")
         sys.stdout.flush()  # here, where a reader that went away can still be answered
     except TlkitError as error:
         if isinstance(error, Interrupted) and error.exit_code == 128 + signal.SIGINT:

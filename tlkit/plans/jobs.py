@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from tlkit import files
-from tlkit.errors import RecipeError, TlkitError
+from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import DataFiles
@@ -213,7 +213,7 @@ def _find(resolved: Resolved, places: Places) -> tuple[DataFiles, Path | None, d
                 source.name, source.dataset, source.options, replace(places, data=None), fetch=True
             )
         except TlkitError as error:
-            hints = [hint for hint in error.hints if "--data" not in hint]
+            hints = [hint for hint in error.hints if option("data") not in hint]
             problems.append(TlkitError(f"also.{name}: {error.problem}", *hints, f"also.{name}.options.path names its folder"))
     if problems:
         raise RecipeError(problems)

@@ -12,7 +12,7 @@ import torch
 
 from tlkit import machine
 from tlkit.engine.images.parts import Library
-from tlkit.errors import RunFailed, TlkitError
+from tlkit.errors import RunFailed, TlkitError, option
 from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
@@ -32,7 +32,7 @@ def device_of(name: str) -> torch.device:
         TlkitError: there is no such device here.
     """
     if not re.fullmatch("auto|(cpu|cuda)(:[0-9]+)?", str(name)):
-        raise TlkitError(f"--device {name}: is not supported.", "one of: auto, cpu, cuda, cuda:1")
+        raise TlkitError(f"{option('device', name)}: is not supported.", "one of: auto, cpu, cuda, cuda:1")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -40,7 +40,7 @@ def device_of(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
-        raise TlkitError(f"--device {name}: cannot be used here: {first}.", "--device cpu") from error
+        raise TlkitError(f"{option('device', name)}: cannot be used here: {first}.", option("device", "cpu")) from error
     _limit_threads()
     if device.type == "cuda":  # the same bits for the same digest
         torch.backends.cudnn.deterministic = True

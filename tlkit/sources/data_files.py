@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tlkit import files, plugin
-from tlkit.errors import DataMissing, PluginError, TlkitError
+from tlkit.errors import DataMissing, PluginError, TlkitError, option
 from tlkit.plugin import DataFiles, Dataset
 from tlkit.sources import download
 from tlkit.sources.places import Places, relative
@@ -55,7 +55,7 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
         f'data.name: "{name}" is not on this machine: {", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""} not found.',
         *(f"looked in {folder}" for folder in looked),
         f"could not download it: {why}" if why else "",
-        f"put the files of {dataset.subfolder or name} in one of these folders, or name their folder with --data",
+        f"put the files of {dataset.subfolder or name} in one of these folders, or name their folder with {option('data')}",
         "to try the recipe without them: --set data.name=synthetic",
     )
 
@@ -79,11 +79,11 @@ def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked:
     if not looked:
         raise DataMissing(
             f'data.options.path: is missing: "{name}" needs to know which folder.',
-            'data.options.path = "images", or --data images',
+            f'data.options.path = "images", or {option("data", "images")}',
         )
     raise DataMissing(
         f"{looked[0]}: there is no such folder.",
-        "name the folder of images with data.options.path (relative to the recipe) or --data",
+        f"name the folder of images with data.options.path (relative to the recipe) or {option('data')}",
     )
 
 
@@ -128,7 +128,7 @@ def _download_data(name: str, dataset: Dataset, options: BaseModel | None, place
     if not dataset.downloads:
         return "it has no address to download from"
     if places.offline:
-        return f"--offline forbids {dataset.downloads[0].url}"
+        return f"{option('offline', True)} forbids {dataset.downloads[0].url}"
     target = (_asked(options, places) or data_folder()) / _family(name)
     try:
         for wanted in dataset.downloads:

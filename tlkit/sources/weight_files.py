@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tlkit import files
-from tlkit.errors import TlkitError, WeightsError, WeightsMissing, nearest
+from tlkit.errors import TlkitError, WeightsError, WeightsMissing, nearest, option
 from tlkit.plugin import HUB, Backbone, Download
 from tlkit.sources import download, hub
 from tlkit.sources.places import Places, relative
@@ -81,7 +81,7 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
     known = hub.cached(source) if source.checksum == HUB else None
     if known is not None:
         return known
-    why = f"--offline forbids {source.url}" if places.offline else ""
+    why = f"{option('offline', True)} forbids {source.url}" if places.offline else ""
     if fetch and not places.offline:
         try:
             return download.fetch(source, looked[0], notify=places.notify)
