@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as reference
 
 from tlkit import tasks
-from tlkit.tasks import Predictions, metrics
+from tlkit.tasks import Predictions, scoring
 from tlkit.tasks.objective import Objective
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def predictions(classes: int, images: int = 120, *, task: str = "single_label", 
 def test_metrics_of_one_class_an_image_are_scikit_learns(classes: int) -> None:
     given = predictions(classes)
     y, p = given.targets.numpy(), torch.softmax(given.logits.double(), 1).numpy()
-    found = metrics.scores(given)
+    found = scoring.scores(given)
     assert found["loss"] == pytest.approx(reference.log_loss(y, p), rel=1e-6)
     assert found["accuracy"] == reference.accuracy_score(y, p.argmax(1))
     assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(y, p.argmax(1)), rel=1e-6)
@@ -45,7 +45,7 @@ def test_metrics_of_a_binary_head_are_of_the_positive_class(positive: int) -> No
     given = predictions(2, task="binary")
     given = Predictions(given.logits, given.targets, tasks.get("binary"), positive)
     y, p = given.targets.numpy() == positive, torch.softmax(given.logits.double(), 1).numpy()[:, positive]
-    found = metrics.scores(given)
+    found = scoring.scores(given)
     assert found["f1"] == pytest.approx(reference.f1_score(y, p > 0.5), rel=1e-6)
     assert found["auroc"] == pytest.approx(reference.roc_auc_score(y, p), rel=1e-6)
 
@@ -53,7 +53,7 @@ def test_metrics_of_a_binary_head_are_of_the_positive_class(positive: int) -> No
 def test_metrics_of_many_classes_an_image_are_scikit_learns() -> None:
     given = predictions(6, task="multi_label")
     y, p = given.targets.numpy().astype(int), torch.sigmoid(given.logits.double()).numpy()
-    found = metrics.scores(given)
+    found = scoring.scores(given)
     assert found["loss"] == pytest.approx(np.mean([reference.log_loss(y[:, i], p[:, i]) for i in range(6)]), rel=1e-6)
     assert found["accuracy"] == pytest.approx(1 - reference.hamming_loss(y, p > 0.5))
     assert found["exact_match"] == pytest.approx(reference.accuracy_score(y, p > 0.5))
@@ -65,7 +65,7 @@ def test_a_class_without_images_counts_in_no_mean() -> None:
     given = predictions(4)
     labels = given.targets.clone()
     labels[labels == 2] = 1
-    found = metrics.scores(Predictions(given.logits, labels, tasks.get("single_label")))
+    found = scoring.scores(Predictions(given.logits, labels, tasks.get("single_label")))
     predicted = given.logits.argmax(1)
     recalls = [float((predicted[labels == label] == label).float().mean()) for label in (0, 1, 3)]
     assert found["balanced_accuracy"] == pytest.approx(sum(recalls) / 3, rel=1e-6)
@@ -76,21 +76,21 @@ def test_a_class_without_images_counts_in_no_mean() -> None:
 
 def test_what_is_not_defined_is_left_out() -> None:
     given = predictions(2, images=5, task="binary")
-    found = metrics.scores(Predictions(given.logits, torch.ones(5, dtype=torch.int64), tasks.get("binary")))
+    found = scoring.scores(Predictions(given.logits, torch.ones(5, dtype=torch.int64), tasks.get("binary")))
     assert "auroc" not in found
     assert math.isfinite(found["f1"])
 
 
 def test_sure_answers_keep_their_order() -> None:
     logits = torch.tensor([[0.0, 40.0], [0.0, 45.0], [0.0, 50.0], [0.0, 55.0]])  # float32 calls every one of them 1.0
-    found = metrics.scores(Predictions(logits, torch.tensor([1, 0, 0, 1]), tasks.get("binary"), 0))
+    found = scoring.scores(Predictions(logits, torch.tensor([1, 0, 0, 1]), tasks.get("binary"), 0))
     assert found["auroc"] == pytest.approx(reference.roc_auc_score([0, 1, 1, 0], (-logits[:, 1]).numpy()))
 
 
 def test_details_add_up() -> None:
     given = predictions(3)
     names = ("a", "b", "c")
-    found = metrics.details(given, names)
+    found = scoring.details(given, names)
     y, chosen = given.targets.numpy(), given.logits.argmax(1).numpy()
     assert found["confusion"] == reference.confusion_matrix(y, chosen).tolist()
     precision, recall, f1, count = reference.precision_recall_fscore_support(y, chosen)
@@ -102,7 +102,7 @@ def test_details_add_up() -> None:
 
 def test_details_of_many_classes_an_image_add_up() -> None:
     given = predictions(3, task="multi_label")
-    found = metrics.details(given, ("a", "b", "c"))
+    found = scoring.details(given, ("a", "b", "c"))
     y, chosen = given.targets.numpy().astype(int), (given.logits > 0).numpy().astype(int)
     assert found["confusion"] == reference.multilabel_confusion_matrix(y, chosen).tolist()
     assert [each["images"] for each in found["per_class"].values()] == y.sum(0).tolist()
@@ -146,7 +146,7 @@ def test_equal_probabilities_of_a_solved_head_stay_equal() -> None:
     chosen = torch.randint(9, (400,), generator=torch.Generator().manual_seed(0))
     labels = torch.where(torch.rand(400, generator=torch.Generator().manual_seed(1)) < 0.4, chosen, chosen.roll(1))
     logits = torch.nn.functional.one_hot(chosen, 9).float().clamp_min(1e-7).log()
-    found = metrics.details(
+    found = scoring.details(
         Predictions(logits, labels, tasks.get("single_label"), logarithms=True), [str(number) for number in range(9)]
     )
     for number in range(9):

@@ -25,7 +25,7 @@ from tlkit.network.network import Network
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import PhasePlan, Plan, batches_per_epoch
 from tlkit.plans.schedule import factor
-from tlkit.tasks import Predictions, metrics
+from tlkit.tasks import Predictions, scoring
 
 # Steps after which a loss that is not a number is looked for, and on a GPU, which is waited for then, the loss is read.
 _LOOK_EVERY = 50
@@ -122,8 +122,8 @@ class Fit:
                 self._take.release()
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what happened to every class in the last epoch's evaluation, by split: see `metrics.details`."""
-        return {split: metrics.details(each, names) for split, each in self._predictions.items()}
+        """Return what happened to every class in the last epoch's evaluation, by split: see `scoring.details`."""
+        return {split: scoring.details(each, names) for split, each in self._predictions.items()}
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated: the running mean, where the recipe asks for one."""
@@ -250,7 +250,7 @@ class Fit:
 
         batches = self._feed_of(number).held_out(part)
         predictions = self._predictions[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
-        scores = metrics.scores(predictions)
+        scores = scoring.scores(predictions)
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
         return scores

@@ -26,7 +26,7 @@ from tlkit.network.network import Network
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Solving
-from tlkit.tasks import Predictions, metrics
+from tlkit.tasks import Predictions, scoring
 
 
 class SinglePass:
@@ -86,12 +86,12 @@ class SinglePass:
         took = time.perf_counter() - began
         for name, part in self._evaluated.parts.items():
             self._predictions[name] = self._predict(feed, part)
-        scores = {name: metrics.scores(each) for name, each in self._predictions.items()}
+        scores = {name: scoring.scores(each) for name, each in self._predictions.items()}
         self.progress = Progress(epochs=1, best_epoch=1)
         yield Epoch(
             epoch=1,
             phase=1,
-            train=metrics.basic(trained),
+            train=scoring.basic(trained),
             validation=scores.pop("validation", None),
             test=scores.pop("test", None),
             seconds=time.perf_counter() - began,
@@ -102,8 +102,8 @@ class SinglePass:
         )
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what happened to every class, by split: see `metrics.details`; and what a search chose."""
-        found = {split: metrics.details(each, names) for split, each in self._predictions.items()}
+        """Return what happened to every class, by split: see `scoring.details`; and what a search chose."""
+        found = {split: scoring.details(each, names) for split, each in self._predictions.items()}
         return found | ({"chosen": self._said} if self._said else {})
 
     def averaged(self) -> AbstractContextManager[None]:

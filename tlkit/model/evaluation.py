@@ -11,7 +11,7 @@ from tlkit.engine.images.parts import Library, Part
 from tlkit.network.network import Network
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images, Split
-from tlkit.tasks import metrics
+from tlkit.tasks import scoring
 
 
 def scores(network: Network, split: Split, resolved: Resolved, *, batch_size: int, device: torch.device) -> dict[str, float]:
@@ -29,4 +29,4 @@ def scores(network: Network, split: Split, resolved: Resolved, *, batch_size: in
     part = Part(pictures, every, resolved.convention, network.task)
     slices = (every[start : start + batch_size] for start in range(0, len(every), batch_size))
     batches = ((part.inputs(chosen, 0, device).contiguous(), part.targets(chosen, 0, device)) for chosen in slices)
-    return metrics.scores(evaluate(network, network, batches, watch=lambda: None))
+    return scoring.scores(evaluate(network, network, batches, watch=lambda: None))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tlkit.errors import TlkitError
 from tlkit.recipe.recipe import Arm
-from tlkit.tasks import classification, named_classes
+from tlkit.tasks import metrics, named_classes
 from tlkit.tasks.single_label import SINGLE_LABEL
 from tlkit.tasks.task import Predictions
 
@@ -47,9 +47,9 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
 
     positive, targets = predictions.positive, predictions.targets
     return {
-        "balanced_accuracy": classification.balanced_accuracy(predictions),
+        "balanced_accuracy": metrics.balanced_accuracy(predictions),
         "f1": float(known.binary_f1_score((predictions.chosen == positive).long(), (targets == positive).long())),
-        "auroc": classification.area(predictions.probabilities[:, positive], targets == positive),
+        "auroc": metrics.area(predictions.probabilities[:, positive], targets == positive),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlkit.errors import TlkitError
 from tlkit.recipe.recipe import Arm
-from tlkit.tasks import classification, named_classes
+from tlkit.tasks import metrics, named_classes
 from tlkit.tasks.task import Metric, Predictions, Rows, Strata, Targets, Task, same_logits, same_outputs
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
     return {
         "exact_match": int((picked == targets).all(1).sum()) / len(targets),
         "f1": float(known.multilabel_f1_score(picked, targets, num_labels=predictions.classes, average="macro")),
-        "auroc": classification.mean(classification.areas(predictions.probabilities, predictions.targets)),
+        "auroc": metrics.mean(metrics.areas(predictions.probabilities, predictions.targets)),
     }
 
 
@@ -147,8 +147,8 @@ def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
 
     targets = predictions.targets.long()
     confusion = known.multilabel_confusion_matrix(predictions.chosen, targets, num_labels=predictions.classes)
-    areas = classification.areas(predictions.probabilities, predictions.targets)
-    per_class = classification.per_class(names, confusion[:, 1, 1], confusion[:, 0, 1], confusion[:, 1, 0], areas)
+    areas = metrics.areas(predictions.probabilities, predictions.targets)
+    per_class = metrics.per_class(names, confusion[:, 1, 1], confusion[:, 0, 1], confusion[:, 1, 0], areas)
     return {"confusion": confusion.tolist(), "per_class": per_class}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlkit.errors import TlkitError
 from tlkit.recipe.recipe import Arm
-from tlkit.tasks import classification, named_classes
+from tlkit.tasks import metrics, named_classes
 from tlkit.tasks.task import Metric, Predictions, Rows, Strata, Targets, Task, same_logits, same_outputs
 
 if TYPE_CHECKING:
@@ -134,13 +134,13 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
     from torchmetrics.functional import classification as known
 
     kinds, targets = predictions.classes, predictions.targets
-    found: dict[str, float | None] = {"balanced_accuracy": classification.balanced_accuracy(predictions)}
+    found: dict[str, float | None] = {"balanced_accuracy": metrics.balanced_accuracy(predictions)}
     if kinds > _TOP:
         found["top5"] = float(
             known.multiclass_accuracy(predictions.probabilities, targets, num_classes=kinds, top_k=_TOP, average="micro")
         )
     found["f1"] = float(known.multiclass_f1_score(predictions.chosen, targets, num_classes=kinds, average="macro"))
-    found["auroc"] = classification.mean(classification.areas(predictions.probabilities, _one_hot(predictions)))
+    found["auroc"] = metrics.mean(metrics.areas(predictions.probabilities, _one_hot(predictions)))
     return found
 
 
@@ -155,8 +155,8 @@ def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
 
     confusion = known.multiclass_confusion_matrix(predictions.chosen, predictions.targets, num_classes=predictions.classes)
     hit = confusion.diagonal()
-    areas = classification.areas(predictions.probabilities, _one_hot(predictions))
-    per_class = classification.per_class(names, hit, confusion.sum(0) - hit, confusion.sum(1) - hit, areas)
+    areas = metrics.areas(predictions.probabilities, _one_hot(predictions))
+    per_class = metrics.per_class(names, hit, confusion.sum(0) - hit, confusion.sum(1) - hit, areas)
     return {"confusion": confusion.tolist(), "per_class": per_class}
 
 
