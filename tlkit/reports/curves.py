@@ -21,6 +21,15 @@ Run = tuple[str, Sequence[Mapping[str, Any]]]
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
+class Chart(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
 def write(path: Path, runs: Iterable[Run]) -> None:
     """Write the picture.
 
@@ -36,7 +45,7 @@ def write(path: Path, runs: Iterable[Run]) -> None:
     files.replace(path, buffer.getvalue())
 
 
-def figure(runs: Iterable[Run], *, held_out: str) -> Figure:
+def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
     """Draw loss and accuracy of each epoch: of the training images dashed, of the held-out images solid.
 
     Args:
@@ -46,7 +55,7 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Figure:
     drawn = [(arm, epochs) for arm, epochs in runs if epochs]
     arms = list(dict.fromkeys(arm for arm, _ in drawn))
     colours = {arm: _COLOURS[index % len(_COLOURS)] for index, arm in enumerate(arms)}
-    made = Figure(figsize=(10, 4.2), layout="constrained")
+    made = Chart(figsize=(10, 4.2), layout="constrained")
     left, right = made.subplots(1, 2)
     for axes, metric in ((left, "loss"), (right, "accuracy")):
         for arm, epochs in drawn:
