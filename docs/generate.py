@@ -23,6 +23,10 @@ from tlkit.recipe import augmentations, losses, optimizers, recipe, schedules, t
 
 FOLDER = Path(__file__).parent
 MODULES = ("tlkit", "tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.testing")
+# What the functions of a module return and nobody imports: "module:name".
+RETURNED = {
+    "tlkit": ("tlkit.api:Applied", "tlkit.events:Epoch", "tlkit.model.history:History", "tlkit.model.predictions:Predictions")
+}
 TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "header": (recipe.Header,),
     "backbone": (tables.BackboneTable,),
@@ -130,6 +134,9 @@ def _module(name: str) -> str:
     for key in sorted(public, key=str.lower):
         if not key.startswith("__"):
             out += _entry(key, getattr(module, key))
+    for target in RETURNED.get(name, ()):
+        home, _, key = target.partition(":")
+        out += _entry(key, getattr(importlib.import_module(home), key))
     return "\n".join(out) + "\n"
 
 
@@ -144,7 +151,7 @@ def _entry(name: str, value: object) -> list[str]:
     out = [f"### {name}", "", "```text", _signature(name, value), "```", "", *_docstring(inspect.getdoc(value) or ""), ""]
     if inspect.isclass(value) and not issubclass(value, BaseException):
         for key, method in vars(value).items():
-            own = method.fget if isinstance(method, property) else method
+            own = method.fget if isinstance(method, property) else getattr(method, "__func__", method)
             if not key.startswith("_") and inspect.isfunction(own):
                 line = f"{name}.{key}" if isinstance(method, property) else _signature(f"{name}.{key}", own, method=True)
                 out += ["```text", line, "```", "", *_docstring(inspect.getdoc(own) or ""), ""]
