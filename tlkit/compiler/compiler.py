@@ -15,7 +15,7 @@ from tlkit.errors import PluginError, RecipeError, TlkitError
 from tlkit.network import network as networks
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
-from tlkit.plans import preprocessing, resolve
+from tlkit.plans import arm_checks, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, GroupPlan, ParameterPlan, PhasePlan, Plan, StagePlan, steps_per_epoch, trains_in
 from tlkit.plans.resolve import Resolved
@@ -204,7 +204,7 @@ def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, .
                 trained=sum(tensors[o.parameter].numel() for o in moving),
                 trains="solved" if name == HEAD and draft.resolved.learns == "solved" else _when(mine),
                 groups=groups,
-                peak_lr=tuple(resolve.rate(draft.resolved.arm.lr_groups[group]).lr for group in groups),
+                peak_lr=tuple(arm_checks.rate(draft.resolved.arm.lr_groups[group]).lr for group in groups),
                 flops=flops.get(name, 0),
                 output=outputs.get(name, outputs[HEAD]),
             )
@@ -230,7 +230,7 @@ def _groups(draft: Draft) -> tuple[GroupPlan, ...]:
             sizes[owned.group] = sizes.get(owned.group, 0) + tensor.numel()
     rows = []
     for name, size in sizes.items():
-        rate = resolve.rate(arm.lr_groups[name])
+        rate = arm_checks.rate(arm.lr_groups[name])
         momentum = None
         if optimizer.name == "sgd":
             momentum = optimizer.momentum if rate.momentum is None else rate.momentum

@@ -42,8 +42,8 @@ class Callbacks(Observer):
         self._steps = steps
         self._loss: dict[str, float] = {}
         self.note = shown.note  # type: ignore[method-assign]  # passed on as it is
-        self.decoding = shown.decoding  # type: ignore[method-assign]
-        self.storing = shown.storing  # type: ignore[method-assign]
+        self.decoding = shown.decoding  # type: ignore[method-assign]  # it is passed on as it is
+        self.storing = shown.storing  # type: ignore[method-assign]  # it is passed on as it is
         for callback in self._callbacks:
             if hasattr(callback, "set_params"):
                 callback.set_params({"epochs": epochs, "steps": steps, "verbose": 0})

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from tlkit import tasks
 from tlkit.errors import Interim, RecipeError, TlkitError
-from tlkit.plans import preprocessing, solved_heads
+from tlkit.plans import arm_checks, preprocessing, solved_heads
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
 from tlkit.plugin.registry import Plugin
-from tlkit.recipe import maps, parsing
-from tlkit.recipe.augmentations import Rotate
+from tlkit.recipe import parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import UNKNOWN, Arm, Recipe
-from tlkit.recipe.schedules import OneCycle
-from tlkit.recipe.tables import Rate
 from tlkit.record import run_folder
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
@@ -179,11 +175,6 @@ def network_of(arm: Arm) -> NetworkPlugins:
     )
 
 
-def rate(value: float | Rate) -> Rate:
-    """Return a value of [lr_groups] as a table, also if it is a number."""
-    return value if isinstance(value, Rate) else Rate(lr=value)
-
-
 def _arms(names: list[str]) -> str:
     return f"arms.{names[0]}: " if len(names) == 1 else f"arms {', '.join(names)}: "
 
@@ -209,7 +200,7 @@ class _Resolver:
         options: dict[str, BaseModel | None] = {}
         for table, plugin in (("backbone", backbone), ("data", dataset), ("head", head)):
             options[table] = self._options(table, plugin)
-        self.problems += _arm_problems(arm)
+        self.problems += arm_checks.arm_problems(arm)
         also = self._also()
         convention = self._convention(backbone) if backbone is not None else None
         unused: tuple[str, ...] = ()
@@ -218,8 +209,8 @@ class _Resolver:
             wrong = list(solved_heads.problems(arm.head, head, backbone, arm.backbone.name))
             self.problems += wrong
             backbone = backbone if wrong else backbone.until(arm.head.embed, pooled=arm.head.pooled)
-            learns = "solved" if head.solve else "nothing" if _as_it_is(arm, backbone) else "steps"
-            self.problems += _task_problems(arm, head)
+            learns = "solved" if head.solve else "nothing" if arm_checks.only_evaluated(arm, backbone) else "steps"
+            self.problems += arm_checks.task_problems(arm, head)
             if learns == "solved":
                 self.problems += solved_heads.conflicts(arm)
             if learns != "steps":
@@ -227,7 +218,7 @@ class _Resolver:
         if arm.data.crop is not None and arm.data.fit != "crop":
             unused = (*unused, f'data.crop: data.fit = "{arm.data.fit}" does not crop')
         if backbone is not None:
-            self.problems += _backbone_problems(arm, backbone, steps=learns == "steps")
+            self.problems += arm_checks.backbone_problems(arm, backbone, steps=learns == "steps")
         if self.problems or backbone is None or dataset is None or head is None or convention is None:
             return self.problems
         trained = (
@@ -241,7 +232,7 @@ class _Resolver:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
         return Resolved(
             self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
-            options["backbone"], options["data"], options["head"], convention, _size(arm.data.image_size or backbone.image_size),
+            options["backbone"], options["data"], options["head"], convention, arm_checks.height_and_width(arm.data.image_size or backbone.image_size),
             trained, unused, learns, also,
         )  # fmt: skip
 
@@ -308,88 +299,9 @@ def _with_usual_weights(arm: Arm, backbone: Backbone) -> Arm:
     return arm.model_copy(update={"backbone": arm.backbone.model_copy(update={"weights": usual})})
 
 
-def _task_problems(arm: Arm, head: Head) -> list[TlkitError]:
-    """What the recipe says that the head's task cannot do."""
-    try:
-        return tasks.get(head.task).recipe_problems(arm)
-    except TlkitError as error:
-        return [TlkitError(f"head.kind: {arm.head.kind}: {error.problem}", *error.hints)]
-
-
 def weights_of_run(path: Path) -> Path:
     """Return the weights file of a run's folder, or of the best run in a recipe's folder."""
     return run_folder.choose(path) / run_folder.WEIGHTS
-
-
-def _as_it_is(arm: Arm, backbone: Backbone) -> bool:
-    """Return whether an arm only evaluates an earlier run: it starts with its weights, and no parameter ever trains."""
-    if not arm.backbone.weights.startswith(weight_files.RUN) or any(value is not True for value in arm.freeze.values()):
-        return False
-    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
-    divided = maps.divide(names, tuple(backbone.stages), arm.freeze, {}, epochs=1)
-    return all(owned.trains_from is None for owned in divided.parameters)
-
-
-def _backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
-    """Yield the problems of the two maps and of the image size that can be found without building the network."""
-    yield from _size_problems(arm, backbone)
-    if not steps:
-        return
-    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
-    stages = tuple(backbone.stages)
-    divided = maps.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, aux_depths=backbone.aux_depths)
-    yield from maps.problems(
-        divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
-    )
-
-
-def _size(value: int | list[int]) -> Size:
-    """Return height and width of data.image_size, which is a number or a pair."""
-    height, width = (value, value) if isinstance(value, int) else value
-    return height, width
-
-
-def _size_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
-    """Yield the problems of data.image_size."""
-    size = arm.data.image_size
-    if size is None:
-        return
-    if isinstance(size, list) and any(isinstance(table, Rotate) and table.steps == 90 for table in arm.data.augment):
-        yield TlkitError(
-            f"data.augment: rotate by 90 degrees would turn images of {size[0]}x{size[1]} pixels into {size[1]}x{size[0]}.",
-            "steps = 180, or degrees = 15, or a square data.image_size",
-        )
-    if backbone.fixed_size and size != backbone.image_size:
-        yield TlkitError(
-            f"data.image_size: is {size}; {arm.backbone.name} takes only squares of {backbone.image_size} pixels.",
-            f"data.image_size = {backbone.image_size}, or leave it out",
-            'data.fit = "pad" keeps the whole of pictures that are not square' if isinstance(size, list) else "",
-        )
-    elif min(_size(size)) < backbone.minimum_size:
-        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
-
-
-def _arm_problems(arm: Arm) -> Iterator[TlkitError]:
-    """Yield the problems of keys in different tables that contradict each other."""
-    for key, value in arm.lr_groups.items():
-        if rate(value).momentum is not None and arm.optimizer.name != "sgd":
-            yield TlkitError(
-                f"{dotted('lr_groups', key, 'momentum')}: {arm.optimizer.name} has no momentum.",
-                'leave it out, or optimizer.name = "sgd"',
-            )
-        if rate(value).momentum == 0 and arm.optimizer.name == "sgd" and arm.optimizer.nesterov:
-            yield TlkitError(f"{dotted('lr_groups', key, 'momentum')}: is 0, but optimizer.nesterov = true needs momentum.")
-    if arm.early_stopping is not None and arm.data.split.validation == 0:
-        yield TlkitError(
-            "early_stopping: needs validation images, but data.split.validation is 0.",
-            "data.split.validation = 0.1",
-        )
-    schedule = arm.schedule
-    if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= schedule.epochs and schedule.warmup_epochs > 0:
-        yield TlkitError(
-            f"schedule.warmup_epochs: is {schedule.warmup_epochs}, but the whole run has {schedule.epochs} epochs.",
-            "give it less than schedule.epochs",
-        )
 
 
 def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source]) -> Arm:

@@ -25,7 +25,7 @@ def recall(facts: Mapping[str, object]) -> object | None:
         facts: Everything that the value depends on, as JSON can hold it: names, versions, digests.
     """
     try:
-        return json.loads(_path(facts).read_bytes())["value"]  # type: ignore[no-any-return]
+        return json.loads(_path(facts).read_bytes())["value"]  # type: ignore[no-any-return]  # whatever was written
     except (OSError, TlkitError, ValueError, LookupError, TypeError, RecursionError):
         return None
 

@@ -13,23 +13,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
 import tomli_w
 import torch
 
 from tlkit import files
-from tlkit.engine import estimators, row_keys
-from tlkit.engine.estimators import FittedHead
+from tlkit.engine import row_keys
 from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.network import weights
 from tlkit.plans import plan as plans
 from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
 from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
+from tlkit.run import checkpoint
 from tlkit.run.preparation import Prepared
 
 
@@ -152,14 +150,7 @@ class _Writer:
             )
         result = self.job.result()
         self.exact = before.get("machine") == now["machine"] and (result is None or result.exact)
-        try:
-            kept = weights.metadata(state)
-            self.fit.resume_(safetensors.torch.load_file(state), kept["progress"])
-            record = json.loads(kept["scores"])
-            self.seconds, self.scores = float(kept["seconds"]), Epoch(**record) if record else None
-        except (TlkitError, KeyError, TypeError, ValueError) as error:
-            why = error.problem if isinstance(error, TlkitError) else f"{type(error).__name__}: {error}"
-            raise RunFolderError(f"{state}: is damaged.", why, "move the run's folder away to begin anew") from error
+        self.seconds, self.scores = checkpoint.resume_(self.fit, state)
         self.lines = [line for line in run_folder.metrics(folder) if line["epoch"] <= self.fit.progress.epochs]
         self.saved = self.fit.progress.epochs
         self._write_metrics(self.lines)
@@ -174,22 +165,9 @@ class _Writer:
         folder, seconds = self.job.folder, self.seconds + epoch.seconds
         scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
         if epoch.best:
-            with self.fit.averaged():
-                found = weights.export(
-                    self.fit.network, self.job.resolved.backbone, linear=self.job.resolved.head.fits(self.job.resolved.backbone)
-                )
-                tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
-            # one text only: safetensors writes several in random order, and the same run must be the same bytes
-            beside = {"classes": json.dumps(self.prepared.images.classes)}
-            files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, beside))
-            if isinstance(self.fit.network.head, FittedHead):
-                files.replace(folder / run_folder.SOLVED, estimators.to_bytes(self.fit.network.head))
-            evaluation = {"format": FORMAT, "epoch": epoch.epoch, **self.fit.details(self.prepared.images.classes)}
-            files.replace(folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
+            checkpoint.write_best(folder, self.prepared, self.fit, epoch)
         self._write_metrics(lines)
-        record = asdict(scores) if scores is not None else {}
-        beside = {"progress": self.fit.scalars(), "seconds": str(seconds), "scores": json.dumps(record)}
-        files.replace(folder / run_folder.CHECKPOINT / run_folder.STATE, weights.to_bytes(self.fit.tensors(), beside))
+        checkpoint.write(folder, self.fit, seconds=seconds, scores=scores)
         self.saved, self.seconds, self.scores, self.lines = epoch.epoch, seconds, scores, lines
 
     def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:

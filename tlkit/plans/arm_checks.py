@@ -1,0 +1,101 @@
+"""Check what the tables of one arm say against each other, and against its backbone and its task. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tlkit import tasks
+from tlkit.errors import TlkitError
+from tlkit.plugin import Backbone, Head
+from tlkit.recipe import maps
+from tlkit.recipe.augmentations import Rotate
+from tlkit.recipe.messages import dotted
+from tlkit.recipe.recipe import Arm
+from tlkit.recipe.schedules import OneCycle
+from tlkit.recipe.tables import Rate
+from tlkit.sources import weight_files
+from tlkit.units import Size
+
+
+def rate(value: float | Rate) -> Rate:
+    """Return a value of [lr_groups] as a table, also if it is a number."""
+    return value if isinstance(value, Rate) else Rate(lr=value)
+
+
+def task_problems(arm: Arm, head: Head) -> list[TlkitError]:
+    """What the recipe says that the head's task cannot do."""
+    try:
+        return tasks.get(head.task).recipe_problems(arm)
+    except TlkitError as error:
+        return [TlkitError(f"head.kind: {arm.head.kind}: {error.problem}", *error.hints)]
+
+
+def only_evaluated(arm: Arm, backbone: Backbone) -> bool:
+    """Return whether an arm only evaluates an earlier run: it starts with its weights, and no parameter ever trains."""
+    if not arm.backbone.weights.startswith(weight_files.RUN) or any(value is not True for value in arm.freeze.values()):
+        return False
+    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
+    divided = maps.divide(names, tuple(backbone.stages), arm.freeze, {}, epochs=1)
+    return all(owned.trains_from is None for owned in divided.parameters)
+
+
+def backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
+    """Yield the problems of the two maps and of the image size that can be found without building the network."""
+    yield from _size_problems(arm, backbone)
+    if not steps:
+        return
+    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
+    stages = tuple(backbone.stages)
+    divided = maps.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, aux_depths=backbone.aux_depths)
+    yield from maps.problems(
+        divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
+    )
+
+
+def height_and_width(value: int | list[int]) -> Size:
+    """Return height and width of data.image_size, which is a number or a pair."""
+    height, width = (value, value) if isinstance(value, int) else value
+    return height, width
+
+
+def _size_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
+    """Yield the problems of data.image_size."""
+    size = arm.data.image_size
+    if size is None:
+        return
+    if isinstance(size, list) and any(isinstance(table, Rotate) and table.steps == 90 for table in arm.data.augment):
+        yield TlkitError(
+            f"data.augment: rotate by 90 degrees would turn images of {size[0]}x{size[1]} pixels into {size[1]}x{size[0]}.",
+            "steps = 180, or degrees = 15, or a square data.image_size",
+        )
+    if backbone.fixed_size and size != backbone.image_size:
+        yield TlkitError(
+            f"data.image_size: is {size}; {arm.backbone.name} takes only squares of {backbone.image_size} pixels.",
+            f"data.image_size = {backbone.image_size}, or leave it out",
+            'data.fit = "pad" keeps the whole of pictures that are not square' if isinstance(size, list) else "",
+        )
+    elif min(height_and_width(size)) < backbone.minimum_size:
+        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
+
+
+def arm_problems(arm: Arm) -> Iterator[TlkitError]:
+    """Yield the problems of keys in different tables that contradict each other."""
+    for key, value in arm.lr_groups.items():
+        if rate(value).momentum is not None and arm.optimizer.name != "sgd":
+            yield TlkitError(
+                f"{dotted('lr_groups', key, 'momentum')}: {arm.optimizer.name} has no momentum.",
+                'leave it out, or optimizer.name = "sgd"',
+            )
+        if rate(value).momentum == 0 and arm.optimizer.name == "sgd" and arm.optimizer.nesterov:
+            yield TlkitError(f"{dotted('lr_groups', key, 'momentum')}: is 0, but optimizer.nesterov = true needs momentum.")
+    if arm.early_stopping is not None and arm.data.split.validation == 0:
+        yield TlkitError(
+            "early_stopping: needs validation images, but data.split.validation is 0.",
+            "data.split.validation = 0.1",
+        )
+    schedule = arm.schedule
+    if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= schedule.epochs and schedule.warmup_epochs > 0:
+        yield TlkitError(
+            f"schedule.warmup_epochs: is {schedule.warmup_epochs}, but the whole run has {schedule.epochs} epochs.",
+            "give it less than schedule.epochs",
+        )
