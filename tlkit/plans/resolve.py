@@ -230,9 +230,10 @@ class _Resolver:
             convention = preprocessing.given(arm.backbone.input, convention)
         if arm.data.crop is not None:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
+        size = arm_checks.height_and_width(arm.data.image_size or backbone.image_size)
         return Resolved(
             self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
-            options["backbone"], options["data"], options["head"], convention, arm_checks.height_and_width(arm.data.image_size or backbone.image_size),
+            options["backbone"], options["data"], options["head"], convention, size,
             trained, unused, learns, also,
         )  # fmt: skip
 
