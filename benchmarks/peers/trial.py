@@ -108,7 +108,7 @@ def command(arguments: Sequence[str], *, measured: Path) -> float:
 def _seconds(files: Iterable[Path]) -> float | None:
     """Return how long it took to measure the machine, from what tlkit kept of it; None where that does not say."""
     try:
-        return float(sum(json.loads(file.read_text())["measured"]["seconds"] for file in files))
+        return float(sum(json.loads(file.read_text())["value"]["seconds"] for file in files))
     except (KeyError, TypeError, ValueError):
         return None
 
