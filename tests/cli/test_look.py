@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Cli
+from PIL import Image
 
 from tlkit.plugin import Backbone, Dataset, Head, registry
 
@@ -103,3 +104,12 @@ def test_validate_as_json_has_every_problem(toy_recipe: Path, run: Cli) -> None:
     assert record["valid"] is False
     assert len(record["problems"]) == 2
     assert all(each["problem"] in text for each in record["problems"])
+
+
+def test_recipe_that_init_writes_elsewhere_has_the_name_of_its_file(run: Cli, tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / "images" / name / f"{number}.png")
+    assert run("init", "images", "-o", "pets at home.toml")[1].endswith("Next: tlkit apply 'pets at home.toml'\n")
+    assert tomllib.loads((tmp_path / "pets at home.toml").read_text())["name"] == "pets-at-home"

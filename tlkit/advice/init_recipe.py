@@ -133,7 +133,7 @@ def recipe_text(folder: Path, seen: Look, path: Path, likeness: Likeness | None 
     return f"""\
 {_heading(folder, seen, path, strategy)}# Result: not measured yet.
 format = 1
-name = "{_name(folder)}"
+name = "{_name(path.resolve().with_suffix(""))}"
 
 [backbone]
 name = "{backbone}"

@@ -129,6 +129,10 @@ def _items(x: torch.utils.data.Dataset[Any]) -> Iterable[Any]:
 
 def _images(found: Sequence[pictures.Picture] | NDArray[np.uint8], y: object, *, known: Labels, where: str) -> Images:
     classes, targets = labels_of(y, known=known, where=where)
+    if len(classes) < 2:
+        raise TlkitError(
+            f"{where}: y has one class, {', '.join(classes) or 'of none'}.", "a classifier needs images of two classes at least"
+        )
     if len(found) != len(targets):
         raise TlkitError(f"{where}: x has {len(found):,} images, and y has {len(targets):,} labels.")
     if not len(found):

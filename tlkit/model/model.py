@@ -24,7 +24,7 @@ from tlkit.model.callbacks import checked
 from tlkit.model.history import History
 from tlkit.model.inputs import Given, Labels
 from tlkit.model.predictions import Predictions
-from tlkit.model.setup import Setup, Tables, input_keys
+from tlkit.model.setup import UNTRAINED, Setup, Tables, input_keys
 from tlkit.model.stages import Stages
 from tlkit.model.training import Training
 from tlkit.network import weights as weight_names
@@ -177,7 +177,7 @@ class Model:
             >>> [name for name, stage in model.stages.items() if stage.trainable]
             ['stem', 'layer2', 'layer3', 'head']
         """
-        names = [*self._setup.resolved(where="Model")[0].backbone.stages, HEAD]
+        names = [*self._setup.untrained(where="Model").backbone.stages, HEAD]
         return Stages(names, self._setup.tables["freeze"], lambda name, frozen: self._freeze((name,), frozen))
 
     def freeze(self, *keys: str, epochs: int | None = None) -> Model:
@@ -197,13 +197,34 @@ class Model:
 
     def unfreeze(self, *keys: str) -> Model:
         """Let parts train that a wider key froze. Compile again before the next fit; `freeze` has an example."""
+        self._setup.check_keys(keys, where="Model.unfreeze")
         for key in keys:
             if key == "backbone":  # what is narrower is frozen no longer either
                 for narrower in [each for each in self._setup.tables["freeze"] if each != HEAD]:
                     del self._setup.tables["freeze"][narrower]
         return self._freeze(keys, False)
 
+    @property
+    def trainable(self) -> bool:
+        """Whether any stage, or the head, trains. Set it for all of them; compile again before the next fit.
+
+        Example:
+            >>> import tlkit
+            >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
+            >>> model.trainable = False
+            >>> model.stages["head"].trainable = True
+            >>> model.trainable
+            True
+        """
+        return any(stage.trainable for stage in self.stages.values())
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for stage in self.stages.values():
+            stage.trainable = value
+
     def _freeze(self, keys: Sequence[str], value: bool | Mapping[str, int]) -> Model:
+        self._setup.check_keys(keys, where="Model.freeze")
         self._setup.tables["freeze"].update(dict.fromkeys(keys, value))
         self._state = "changed" if self._state != "new" else "new"
         return self
@@ -244,7 +265,7 @@ class Model:
         if "epochs" in shape:
             raise TlkitError("Model.compile: schedule.epochs belongs to fit.", f"model.fit(.., epochs={shape['epochs']})")
         rates = {"backbone": lr, HEAD: lr} if lr is not None else plain(lr_groups)
-        if rates is None and not self._setup.resolved(where="Model")[0].head.solve:
+        if rates is None and not self._setup.untrained(where="Model").head.solve:
             raise TlkitError(
                 "Model.compile: there is no learning rate.", "lr=1e-3, or lr_groups={'backbone': 1e-4, 'head': 1e-2}"
             )
@@ -365,7 +386,7 @@ class Model:
         """
         check_count("Model.evaluate: batch_size", batch_size, least=1)
         network, given = self.network, inputs.read(x, y, known=self._labels(), where="Model.evaluate")
-        more = {"data": input_keys(self._setup.tables["data"]) | {"options": plain(options or {})}}
+        more = {**UNTRAINED, "data": input_keys(self._setup.tables["data"]) | {"options": plain(options or {})}}
         resolved, places = self._setup.resolved(where="Model.evaluate", more=more, given=given)
         images, _ = self._setup.images(given, self._setup.job(resolved, places, where="Model.evaluate"))
         self._check_classes(images)
@@ -468,7 +489,7 @@ class Model:
             >>> len(tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").state_dict()) > 100
             True
         """
-        resolved, _ = self._setup.resolved(where="Model")
+        resolved = self._setup.untrained(where="Model")
         return weight_names.export(self.network, resolved.backbone, linear=resolved.head.fits(resolved.backbone))
 
     def __repr__(self) -> str:
@@ -484,7 +505,7 @@ class Model:
                 "Model.fit: what is frozen changed after the model was compiled.",
                 "model.compile(optimizer=.., lr=..) again, then fit",
             )
-        if self._state == "new" and not self._setup.resolved(where="Model")[0].head.solve:
+        if self._state == "new" and not self._setup.untrained(where="Model").head.solve:
             raise TlkitError("Model.fit: the model is not compiled.", 'model.compile(optimizer="adamw", lr=1e-3)')
 
     def _given(self, x: object, y: object) -> Given:
@@ -506,7 +527,7 @@ class Model:
 
     def _several(self) -> bool:
         """Whether the head's task takes one column of targets per class."""
-        task = tasks.get(self._setup.resolved(where="Model")[0].head.task)
+        task = tasks.get(self._setup.untrained(where="Model").head.task)
         return task.targets.holds(np.zeros((1, 2), np.uint8))
 
     def _fit_tables(self, data: Tables, epochs: int | None, patience: int | None, *, given: Given) -> Tables:
@@ -542,7 +563,7 @@ class Model:
             )  # fmt: skip
 
     def _predictor(self) -> Predictor:
-        resolved, _ = self._setup.resolved(where="Model")
+        resolved = self._setup.untrained(where="Model")
         geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
         return Predictor(self.network, self.class_names, resolved.convention, geometry, 32, self._setup.device)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tlkit.compiler import compiler
-from tlkit.errors import TlkitError
+from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.model.inputs import MEMORY, Given, whole
 from tlkit.network.network import Network
@@ -21,7 +21,7 @@ from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Dataset, Images, Split
-from tlkit.recipe import parsing
+from tlkit.recipe import maps, parsing
 from tlkit.recipe.maps import HEAD
 from tlkit.run import preparation
 from tlkit.sources.places import Places
@@ -29,7 +29,8 @@ from tlkit.sources.places import Places
 Tables = dict[str, Any]
 # Keys of [data] that say how a picture reaches the network, whichever data set it is of.
 INPUT_KEYS = ("image_size", "fit", "max_pixels", "crop")
-_UNTRAINED = {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}}  # before compile, when rates mean nothing
+_RATES = {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}}  # before compile, when rates mean nothing
+UNTRAINED: Tables = {"freeze": {}, **_RATES}
 _CLASSES = 2  # stands in where the first fit will say how many there are
 _IN_MEMORY = Dataset(read="tlkit.model.setup:Setup", summary="images in memory")
 
@@ -57,7 +58,7 @@ class Setup:
             TlkitError: with every problem of the tables.
         """
         places, dataset = self.places, None
-        tables = {**_UNTRAINED, **self.tables, **(more or {})}
+        tables = {**_RATES, **self.tables, **(more or {})}
         tables["data"] = {"name": MEMORY, **tables["data"]}
         if given is not None:
             tables["data"]["name"] = given.name
@@ -67,6 +68,32 @@ class Setup:
             dataset = _IN_MEMORY
         recipe = parsing.build({"format": 1, "name": "model", "seeds": [self.seed], **tables}, where=where)
         return next(iter(resolve.resolve(recipe, places, where=where, dataset=dataset).values())), places
+
+    def untrained(self, *, where: str) -> Resolved:
+        """Resolve the tables without what is frozen and how fast the rest learns, for what does not depend on it."""
+        return self.resolved(where=where, more=UNTRAINED)[0]
+
+    def check_keys(self, keys: Sequence[object], *, where: str) -> None:
+        """Refuse keys of [freeze] that are none of this network, before any is taken.
+
+        Raises:
+            TlkitError: a key is no text, or owns no parameter.
+        """
+        if not all(isinstance(key, str) for key in keys):
+            raise TlkitError(
+                f"{where}: is given {', '.join(map(repr, keys))}.",
+                'stage names, one after the other: model.freeze("stem", "layer1")',
+            )
+        resolved = self.untrained(where=where)
+        stages = tuple(resolved.backbone.stages)
+        wanted = {str(key): False for key in keys}
+        names = maps.names_only(resolved.backbone.stages, wanted, {}, aux_heads=resolved.backbone.aux_heads)
+        divided = maps.divide(names, stages, wanted, {"backbone": 1.0, HEAD: 1.0}, epochs=1)
+        name = self.tables["backbone"]["name"]
+        wrong = maps.problems(divided, stages=stages, freeze=wanted, rates={}, backbone=name, tensors=False)
+        found = [each for each in wrong if each.problem.startswith("freeze.")]
+        if found:
+            raise RecipeError(TlkitError(f"{where}: {each.problem}", *each.hints) for each in found)
 
     def job(self, resolved: Resolved, places: Places, *, where: str) -> Job:
         """Find data and weights, downloading what is missing."""

@@ -33,6 +33,12 @@ class Stage:
     def trainable(self, value: bool) -> None:
         self._freeze(self.name, not value)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse a name that a stage does not have, which would otherwise do nothing."""
+        if not name.startswith("_") and name not in ("name", "trainable"):
+            raise TlkitError(f'Model.stages: a stage has no "{name}" to set.', nearest(name, ["trainable"]))
+        super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         return f"Stage({self.name!r}, trainable={self.trainable})"
 

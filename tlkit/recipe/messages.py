@@ -47,7 +47,7 @@ def place(line: ErrorDetails) -> tuple[int | str, ...]:
         loc = (*loc[:2], *loc[3:])
     if len(loc) > 2 and loc[:2] in (_INPUT, _WEIGHTS):
         loc = (*loc[:2], *loc[3:])
-    return tuple(part for part in loc if part not in ("=count", "=auto"))
+    return tuple(part for part in loc if part not in ("=count", "=auto", "=side", "=pair"))
 
 
 def dotted(*parts: int | str) -> str:

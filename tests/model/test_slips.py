@@ -1,0 +1,75 @@
+"""Slips that a newcomer makes: each is a message at once, and the model is as it was."""
+
+import numpy as np
+import pytest
+
+import tlkit
+from tlkit.errors import TlkitError
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (12, 16, 16, 3), np.uint8)
+
+
+def model(**more: object) -> tlkit.Model:
+    return tlkit.Model("toy", classes=["cat", "dog"], image_size=16, device="cpu", **more)  # type: ignore[arg-type]  # for the test
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (("blok1",), 'toy has no stage "blok1"'),
+        ((["stem", "block1"],), "Model.freeze: is given"),
+        ((3,), "Model.freeze: is given 3"),
+    ],
+)
+def test_freeze_of_what_is_no_part_is_refused_at_once(keys: tuple[object, ...], words: str) -> None:
+    mine = model()
+    with pytest.raises(TlkitError, match=words):
+        mine.freeze(*keys)  # type: ignore[arg-type]  # for the test
+    assert [stage.trainable for stage in mine.stages.values()] == [True] * len(mine.stages)
+    mine.predict(PIXELS[0])
+
+
+def test_unfreeze_of_what_is_no_part_is_refused_at_once() -> None:
+    mine = model().freeze("stem")
+    with pytest.raises(TlkitError, match="has no stage"):
+        mine.unfreeze("steem")
+    assert not mine.stages["stem"].trainable
+
+
+def test_parts_that_no_rate_reaches_yet_can_be_thawed() -> None:
+    mine = model().freeze("backbone")
+    mine.compile(lr_groups={"head": 1e-2})
+    assert mine.unfreeze("backbone").stages["stem"].trainable
+    assert mine.predict(PIXELS[:2]).shape == (2, 2)
+    assert set(mine.evaluate(PIXELS, ["cat", "dog"] * 6)) >= {"loss", "accuracy"}
+
+
+def test_the_whole_model_can_be_frozen_and_thawed_as_in_keras() -> None:
+    mine = model()
+    mine.trainable = False
+    assert not any(stage.trainable for stage in mine.stages.values())
+    mine.stages["head"].trainable = True
+    assert mine.trainable
+
+
+def test_attribute_that_a_stage_has_not_cannot_be_set() -> None:
+    with pytest.raises(TlkitError, match='no "trainabel"') as caught:
+        model().stages["stem"].trainabel = False  # type: ignore[attr-defined]  # for the test
+    assert 'did you mean "trainable"?' in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [["a"] * 12, np.zeros(12, int)])
+def test_labels_of_one_class_are_refused(labels: object) -> None:
+    mine = tlkit.Model("toy", image_size=16, device="cpu")
+    mine.compile(lr=1e-2)
+    with pytest.raises(TlkitError, match="y has one class"):
+        mine.fit(PIXELS, labels, epochs=1, batch_size=4, verbose=0)
+
+
+@pytest.mark.parametrize("size", [4, [32, 32, 3]])
+def test_a_size_that_cannot_be_is_said_of_the_key(size: object) -> None:
+    with pytest.raises(TlkitError) as caught:
+        tlkit.Model("toy", classes=2, image_size=size, device="cpu")  # type: ignore[arg-type]  # for the test
+    assert "data.image_size" in str(caught.value)
+    assert "=side" not in str(caught.value)
+    assert "=pair" not in str(caught.value)
