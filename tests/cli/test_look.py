@@ -31,10 +31,12 @@ def test_help_lists_every_command_in_a_group(run: Cli) -> None:
         assert f"\n  {command} " in output
 
 
-def test_completion_can_be_shown(run: Cli) -> None:
-    code, output, _ = run("--show-completion", "bash")
-    assert code == 0
-    assert "_TLKIT_COMPLETE" in output
+def test_shell_is_given_the_commands_that_begin_so(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TLKIT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "tlkit va")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    code, output, _ = run()
+    assert (code, output.split()) == (0, ["validate"])
 
 
 @pytest.mark.parametrize("kind", KINDS)

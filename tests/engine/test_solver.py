@@ -114,7 +114,7 @@ def test_a_plan_says_what_a_solved_head_does_not_use(run: Cli, toy_recipe: Path)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["freeze={stem=false}"], "freeze.stem: is false, but a svm head is solved"),
+        (["freeze={stem=false}"], "freeze.stem: is false, but a svm head"),
         (["freeze={stem={epochs=1}}"], "freeze.stem: is for some epochs only"),
         (["head.options.kernel=cubic"], "head.options.kernel"),
         (["head.options.C=0.0"], "head.options.C"),

@@ -428,7 +428,7 @@ def test_pictures_of_stl10_are_torchvisions(stl: Path) -> None:
 def test_stl10_that_was_cut_short_is_a_message(stl: Path, cut: int) -> None:
     file = stl / "stl10_binary" / "train_X.bin"
     file.write_bytes(file.read_bytes()[:-cut])
-    with pytest.raises(DataError, match=r"torchvision cannot read it|3 images and 4 labels"):
+    with pytest.raises(DataError, match=r"torchvision cannot read it|3 images and 4 targets"):
         read("torchvision:stl10", stl)
 
 

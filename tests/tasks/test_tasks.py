@@ -94,7 +94,7 @@ def test_balanced_weights_are_of_the_images_that_are_trained_on(run: Cli, tmp_pa
     assert sum(counts) == train
     assert counts[0] > 2 * counts[1]
     code, out, _ = run("plan", "r.toml")
-    assert "positive class: bee: the last one" in out
+    assert "positive class: bee (the last one)" in out
     assert "class weights: " in out
     code, out, error = run("apply", "r.toml")
     assert code == 0, error
