@@ -313,3 +313,13 @@ def test_a_run_of_any_split_can_be_asked(split: str, toy_recipe: Path, tmp_path:
     assert (code, text) == (0, "")
     assert sum(json.loads(output)["predictions"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert run("validate", next(applied.folder.glob("main-*")) / "recipe.toml")[0] == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_image_that_is_named_twice_is_answered_twice(finished: Path, images: list[Path], run: Cli, options: list[str]) -> None:
+    code, output, _ = run("predict", finished, images[0], images[1], images[0], *options)
+    assert code == 0
+    if options:
+        assert [row["image"] for row in json.loads(output)["predictions"]] == [str(images[at]) for at in (0, 1, 0)]
+    else:
+        assert output.count(f"{images[0].parent.name}/{images[0].name}") == 2

@@ -35,25 +35,24 @@ def predict(
 
     folder = run if run.exists() or not (runs / run).exists() else runs / run
     predictor = prediction.load(folder, arm=arm, device=executor.device_of(device))
-    answers = dict(zip(map(files.shown, images), _answers(predictor, images), strict=True))
-    ranked = {image: answer for image, answer in answers.items() if not isinstance(answer, DataError)}
-    failed = {image: answer for image, answer in answers.items() if isinstance(answer, DataError)}
+    answers = list(zip(map(files.shown, images), _answers(predictor, images), strict=True))
+    ranked = [(image, answer) for image, answer in answers if not isinstance(answer, DataError)]
+    failed = [answer for _, answer in answers if isinstance(answer, DataError)]
     if as_json:
-        records = [
-            {
-                "image": image,
-                "probabilities": dict(ranked.get(image, [])),
-                "error": str(failed[image]) if image in failed else None,
-            }
-            for image in answers
-        ]
-        console.as_json({"format": 2, "predictions": records})
+        console.as_json({"format": 2, "predictions": [_record(image, answer) for image, answer in answers]})
     elif ranked:
-        console.show(tables.predictions([(image, row[:top]) for image, row in ranked.items()]))
-    for error in failed.values():
+        console.show(tables.predictions([(image, row[:top]) for image, row in ranked]))
+    for error in failed:
         console.say(str(error))
     if failed:
         raise typer.Exit(_SOME_FAILED if ranked else 1)
+
+
+def _record(image: str, answer: Ranked | DataError) -> dict[str, object]:
+    """Return an image's row of the JSON: its probabilities, or why it cannot be read."""
+    if isinstance(answer, DataError):
+        return {"image": image, "probabilities": {}, "error": str(answer)}
+    return {"image": image, "probabilities": dict(answer), "error": None}
 
 
 def _answers(predictor: Predictor, images: Sequence[Path]) -> list[Ranked | DataError]:

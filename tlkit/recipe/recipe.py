@@ -115,9 +115,6 @@ class Header(Table):
         return seeds
 
 
-ArmName = Annotated[str, Field(pattern=NAME, max_length=80)]
-
-
 class Recipe(Header):
     """A whole recipe: the keys at its head, and every arm with all of its tables."""
 
