@@ -5,7 +5,6 @@ The rule: a Model builds a recipe, its argument names are the recipe's keys, and
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from tlkit import tasks
 from tlkit.engine.images import decode
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.model import evaluation, inputs, loading, pictures, progress, saving
-from tlkit.model.arguments import check_count, named, plain, table_of
+from tlkit.model import evaluation, fits, inputs, loading, pictures, progress, saving
+from tlkit.model.arguments import check_count, classes_of, named, plain, table_of
 from tlkit.model.callbacks import checked
 from tlkit.model.history import History
-from tlkit.model.inputs import Given, Labels
+from tlkit.model.inputs import Labels
 from tlkit.model.predictions import Predictions
 from tlkit.model.setup import UNTRAINED, Setup, Tables, input_keys
 from tlkit.model.stages import Stages
@@ -30,7 +28,6 @@ from tlkit.model.training import Training
 from tlkit.network import weights as weight_names
 from tlkit.network.network import Network
 from tlkit.plans import jobs
-from tlkit.plans.jobs import Job
 from tlkit.plugin import Images
 from tlkit.recipe.maps import HEAD
 from tlkit.reports import tables as report
@@ -40,16 +37,6 @@ from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
 
 Rates = Mapping[str, float | Mapping[str, float]]
-_EPOCHS = 10  # where nothing is said, as in the recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class _LastFit:
-    """What `to_recipe` writes: the job, what its weights were, and why it cannot be written, "" where it can."""
-
-    job: Job
-    began: str | None
-    refusal: str
 
 
 class Model:
@@ -97,7 +84,7 @@ class Model:
         if image_size is not None:
             tables["data"]["image_size"] = plain(image_size)
         places = Places(recipe=Path.cwd(), offline=offline)
-        self._start(Setup(tables, places, seed, executor.device_of(device)), *_classes(classes))
+        self._start(Setup(tables, places, seed, executor.device_of(device)), *classes_of(classes))
 
     def _start(self, setup: Setup, classes: int | None, names: tuple[str, ...], network: Network | None = None) -> None:
         self._setup = setup
@@ -110,7 +97,7 @@ class Model:
         self._optimizer: dict[str, Tensor] = {}
         self._epochs_done = 0
         self._weights: str | None = setup.tables["backbone"]["weights"]  # what a recipe calls the network as it is now
-        self._last: _LastFit | None = None
+        self._last: fits.Fitted | None = None
         self._network = network
         if network is None:
             setup.resolved(where="Model")
@@ -272,7 +259,7 @@ class Model:
         before = dict(self._setup.tables)
         self._setup.tables |= {
             "optimizer": table_of(optimizer),
-            "schedule": shape | {"epochs": _enough(self._setup.tables["freeze"], shape)},
+            "schedule": shape | {"epochs": fits.least_epochs(self._setup.tables["freeze"], shape)},
             "lr_groups": rates or {},
             "loss": plain(loss or {}),
             "precision": precision,
@@ -332,25 +319,16 @@ class Model:
         """
         self._check_compiled()
         listed = checked(callbacks)
-        given = self._given(x, y)
         data = {
             "batch_size": batch_size, "augment": augment, "augment_views": augment_views, "options": options,
-            "split": _split(split, validation_split, validation_data), "on_corrupt": on_corrupt,
+            "split": fits.split_table(split, validation_split, validation_data), "on_corrupt": on_corrupt,
         }  # fmt: skip
-        tables = self._fit_tables(data, epochs, early_stopping, given=given)
-        images, job = self._images(given, tables)
-        if class_weight is not None:
-            weights = inputs.class_weights(class_weight, images.classes)
-            images, job = self._images(
-                given, tables | {"loss": {**self._setup.tables.get("loss", {}), "class_weights": weights}}
-            )
-        if validation_data is not None:
-            known = Labels(images.classes, len(images.classes), self._several())
-            held_out = inputs.held_out(validation_data, known=known, where="Model.fit: validation_data")
-            images, job = self._setup.validated(images, job, held_out)
-        self._adopt(images)
-        training = Training(job, images, self.network, self._setup.device, listed)
-        self._last = _LastFit(job, self._weights, _refusal(given, validation_data, continued=bool(self._optimizer)))
+        request = fits.Request(x, y, data, epochs, early_stopping, validation_data, class_weight)
+        found = fits.found(request, self._setup, usual=self._usual, known=self._labels(), epochs_done=self._epochs_done)
+        self._adopt(found.images)
+        training = Training(found.job, found.images, self.network, self._setup.device, listed)
+        refusal = found.refusal or (fits.CONTINUED if self._optimizer else "")
+        self._last = fits.Fitted(found.job, self._weights, refusal)
         self.stop_training = False
         try:
             with progress.observer(verbose) as shown:
@@ -410,7 +388,7 @@ class Model:
             (1, 2)
         """
         rows = self._predictor().predict(pictures.read(x, where="Model.predict"))
-        return Predictions(rows, self.class_names, several=self._several())
+        return Predictions(rows, self.class_names, several=self._setup.several())
 
     @named("Model.embed")
     def embed(self, x: object, *, at: str | None = None, pooled: bool = True) -> NDArray[np.float32]:
@@ -462,24 +440,7 @@ class Model:
             TlkitError: nothing was fitted; the images were in memory; the fit began from weights that were not saved; or it
                 went on with the optimizer's state. None of these can be written in a recipe. `from_recipe` has an example.
         """
-        last, name = self._last, Path(file).stem
-        if last is None:
-            raise TlkitError(
-                "Model.to_recipe: nothing was fitted yet.", "a recipe says which images are trained on: model.fit(..)"
-            )
-        if last.refusal:
-            raise TlkitError(f"Model.to_recipe: {last.refusal}")
-        if last.began is None:
-            raise TlkitError(
-                "Model.to_recipe: the last fit began from weights that are not on disk.",
-                'model.save(FOLDER) before it; the recipe then begins with weights = "run:FOLDER"',
-            )
-        own = last.job.resolved.arm.backbone.weights
-        text = saving.recipe_text(
-            jobs.absolute_arm(last.job), name=name, seed=self._setup.seed,
-            weights_from=None if last.began == own else last.began,
-        )  # fmt: skip
-        saving.write_text(Path(file), text)
+        saving.write_recipe(Path(file), self._last, seed=self._setup.seed)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True.
@@ -508,40 +469,9 @@ class Model:
         if self._state == "new" and not self._setup.untrained(where="Model").head.solve:
             raise TlkitError("Model.fit: the model is not compiled.", 'model.compile(optimizer="adamw", lr=1e-3)')
 
-    def _given(self, x: object, y: object) -> Given:
-        if x is not None:
-            return inputs.read(x, y, known=self._labels(), where="Model.fit")
-        if "name" not in self._usual.get("data", {}):
-            raise TlkitError(
-                "Model.fit: x is missing.", "a folder, a data set's name, arrays, or a list of paths: model.fit(x, y)"
-            )
-        return Given(self._usual["data"]["name"])
-
-    def _images(self, given: Given, tables: Tables) -> tuple[Images, Job]:
-        resolved, places = self._setup.resolved(where="Model.fit", more=tables, given=given)
-        return self._setup.images(given, self._setup.job(resolved, places, where="Model.fit"))
-
     def _labels(self) -> Labels:
         """What is known of the classes."""
-        return Labels(self._names, self.classes, self._several())
-
-    def _several(self) -> bool:
-        """Whether the head's task takes one column of targets per class."""
-        task = tasks.get(self._setup.untrained(where="Model").head.task)
-        return task.targets.holds(np.zeros((1, 2), np.uint8))
-
-    def _fit_tables(self, data: Tables, epochs: int | None, patience: int | None, *, given: Given) -> Tables:
-        """Tables of a recipe from the arguments of fit; what is not given is as the recipe has it that the model is of."""
-        own = self._usual.get("data", {})
-        usual = own if own.get("name") == given.name and given.folder is None else {}
-        table = {**usual, **input_keys(self._setup.tables["data"])}
-        table |= {key: plain(value) for key, value in data.items() if value is not None}
-        if self._epochs_done:
-            table["initial_epoch"] = self._epochs_done
-        length = epochs if epochs is not None else self._usual.get("schedule", {}).get("epochs", _EPOCHS)
-        tables = {"data": table, "schedule": {**self._setup.tables.get("schedule", {}), "epochs": length}}
-        stopping = {"patience": patience} if patience is not None else self._usual.get("early_stopping")
-        return tables | ({} if stopping is None else {"early_stopping": stopping})
+        return Labels(self._names, self.classes, self._setup.several())
 
     def _adopt(self, images: Images) -> None:
         """Take classes from the first images, or check that these have the model's."""
@@ -594,43 +524,3 @@ def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") ->
     model._start(setup, len(predictor.classes), predictor.classes, predictor.network)
     model._state = "compiled"
     return model
-
-
-def _classes(classes: object) -> tuple[int | None, tuple[str, ...]]:
-    """Return how many classes, and their names, () where only the number is known."""
-    if classes is None or isinstance(classes, int | float | np.number | str):
-        if classes is not None:
-            check_count("Model: classes", classes, least=2)
-        return (None if classes is None else int(classes)), ()
-    names = tuple(classes) if isinstance(classes, Sequence | np.ndarray) else ()
-    if len(names) < 2 or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise TlkitError(f"Model: classes is {classes!r}.", "a number, or two or more different names")
-    return len(names), tuple(map(str, names))
-
-
-def _split(split: Mapping[str, Any] | None, part: float | None, held_out: object) -> object:
-    if part is None:
-        return split
-    if held_out is not None:
-        raise TlkitError("Model.fit: validation_data and validation_split are both given.", "give one")
-    if isinstance(split, Mapping) and "validation" in split:
-        raise TlkitError("Model.fit: validation_split and split['validation'] are both given.", "give one")
-    return {**(split or {}), "validation": part}
-
-
-def _refusal(given: Given, held_out: object, *, continued: bool) -> str:
-    """Why a fit cannot be written as a recipe; "" where it can."""
-    if given.images is not None:
-        return "the images were in memory, and a recipe names a folder or a data set."
-    if held_out is not None:
-        return "validation_data is beside the data set, and a recipe holds out images of it; put them into FOLDER/val."
-    if continued:
-        return "the last fit went on with the optimizer's state, which a recipe has not; compile before fit."
-    return ""
-
-
-def _enough(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
-    """Epochs in which every phase and the warm-up have room; how many there are, fit says."""
-    frozen = [value["epochs"] for value in freeze.values() if isinstance(value, dict)]
-    lengths = [*frozen, schedule.get("warmup_epochs", 0)]
-    return max([_EPOCHS, *(int(length) + 1 for length in lengths if isinstance(length, int | float))])

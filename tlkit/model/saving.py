@@ -18,8 +18,10 @@ from tlkit.engine import estimators, row_keys
 from tlkit.engine.estimators import FittedHead
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch
+from tlkit.model.fits import Fitted
 from tlkit.network import weights
 from tlkit.network.network import Network
+from tlkit.plans import jobs
 from tlkit.plans.plan import Plan
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.defaults import differences
@@ -84,28 +86,30 @@ def save(
         raise files.unwritable(folder, error) from error
 
 
-def recipe_text(arm: Arm, *, name: str, seed: int, weights_from: str | None) -> str:
-    """Return an arm as a recipe that says only what differs from a default.
+def write_recipe(file: Path, last: Fitted | None, *, seed: int) -> None:
+    """Write the last fit as a recipe whose `apply` trains to the same bits.
 
     Args:
-        arm: Its paths absolute.
-        name: Of the recipe.
-        seed: Its one seed.
-        weights_from: What it begins from, in the place of its own weights.
-    """
-    tables = _without_none(differences(arm.model_dump(mode="json")))
-    if weights_from is not None:
-        tables["backbone"]["weights"] = weights_from
-    tables.setdefault("schedule", {})["epochs"] = arm.schedule.epochs
-    return tomli_w.dumps({"format": FORMAT, "name": name, "seeds": [seed], **tables})
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a recipe whole.
+        file: The recipe; its name is the recipe's.
+        last: The last fit; None where there was none.
+        seed: Of the model.
 
     Raises:
-        TlkitError: it cannot be written.
+        TlkitError: no recipe can say what was fitted, or the file cannot be written.
     """
+    if last is None:
+        raise TlkitError("Model.to_recipe: nothing was fitted yet.", "a recipe says which images are trained on: model.fit(..)")
+    if last.refusal:
+        raise TlkitError(f"Model.to_recipe: {last.refusal}")
+    if last.began is None:
+        raise TlkitError(
+            "Model.to_recipe: the last fit began from weights that are not on disk.",
+            'model.save(FOLDER) before it; the recipe then begins with weights = "run:FOLDER"',
+        )
+    own = last.job.resolved.arm.backbone.weights
+    text = _recipe_text(
+        jobs.absolute_arm(last.job), name=file.stem, seed=seed, weights_from=None if last.began == own else last.began
+    )
     try:
         files.replace(file, text)
     except OSError as error:
@@ -122,6 +126,22 @@ def _refuse_other(folder: Path) -> None:
         raise RunFolderError(f"Model.save: {folder}: is not empty, and holds no saved model.", "another folder")
     if saved.digest:
         raise RunFolderError(f"Model.save: {folder}: is a run of the recipe {saved.recipe}.", "another folder")
+
+
+def _recipe_text(arm: Arm, *, name: str, seed: int, weights_from: str | None) -> str:
+    """Return an arm as a recipe that says only what differs from a default.
+
+    Args:
+        arm: Its paths absolute.
+        name: Of the recipe.
+        seed: Its one seed.
+        weights_from: What it begins from, in the place of its own weights.
+    """
+    tables = _without_none(differences(arm.model_dump(mode="json")))
+    if weights_from is not None:
+        tables["backbone"]["weights"] = weights_from
+    tables.setdefault("schedule", {})["epochs"] = arm.schedule.epochs
+    return tomli_w.dumps({"format": FORMAT, "name": name, "seeds": [seed], **tables})
 
 
 def _without_none(tables: Mapping[str, Any]) -> dict[str, Any]:

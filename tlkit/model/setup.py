@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlkit import tasks
 from tlkit.compiler import compiler
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
@@ -72,6 +73,11 @@ class Setup:
     def untrained(self, *, where: str) -> Resolved:
         """Resolve the tables without what is frozen and how fast the rest learns, for what does not depend on it."""
         return self.resolved(where=where, more=UNTRAINED)[0]
+
+    def several(self) -> bool:
+        """Return whether an image may have several classes: the head's task takes one column of targets per class."""
+        task = tasks.get(self.untrained(where="Model").head.task)
+        return task.targets.holds(np.zeros((1, 2), np.uint8))
 
     def check_keys(self, keys: Sequence[object], *, where: str) -> None:
         """Refuse keys of [freeze] that are none of this network, before any is taken.

@@ -1,0 +1,154 @@
+"""A call of `Model.fit` as a recipe has it: its images, its job, and why it cannot be written as a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tlkit.errors import TlkitError
+from tlkit.model import inputs
+from tlkit.model.arguments import plain
+from tlkit.model.inputs import Given, Labels
+from tlkit.model.setup import Setup, Tables, input_keys
+from tlkit.plans.jobs import Job
+from tlkit.plugin import Images
+
+CONTINUED = "the last fit went on with the optimizer's state, which a recipe has not; compile before fit."
+_EPOCHS = 10  # where nothing is said, as in the recipe
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call of fit asks for.
+
+    Attributes:
+        x: The images, as `fit` takes them.
+        y: Their labels.
+        data: The recipe's keys of [data]; None for one that is not given.
+        epochs: Of the schedule; None where not given.
+        patience: Of early stopping; None where not given.
+        validation_data: As `fit` takes it.
+        class_weight: As `fit` takes it.
+    """
+
+    x: object
+    y: object
+    data: Tables
+    epochs: int | None
+    patience: int | None
+    validation_data: object
+    class_weight: str | Mapping[Any, float] | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The images of a fit, and its job.
+
+    Attributes:
+        images: All splits.
+        job: What `apply` would call the run.
+        refusal: Why no recipe can say it; "" where one can.
+    """
+
+    images: Images
+    job: Job
+    refusal: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The last fit of a model, as `to_recipe` writes it.
+
+    Attributes:
+        job: The run.
+        began: What a recipe calls the weights that it began from; None where they are not on disk.
+        refusal: Why it cannot be written; "" where it can.
+    """
+
+    job: Job
+    began: str | None
+    refusal: str
+
+
+def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epochs_done: int) -> Found:
+    """Find the images of a fit and name its job.
+
+    Args:
+        request: What is asked for.
+        setup: The model's tables.
+        usual: What the recipe that the model is of says of data and epochs; {} where it is of none.
+        known: The model's classes.
+        epochs_done: In earlier fits.
+
+    Raises:
+        TlkitError: the images cannot be used.
+    """
+    given = _given(request, usual, known)
+    tables = _tables(request, setup, usual, epochs_done, given=given)
+    images, job = _images(setup, given, tables)
+    if request.class_weight is not None:
+        weights = inputs.class_weights(request.class_weight, images.classes)
+        images, job = _images(setup, given, tables | {"loss": {**setup.tables.get("loss", {}), "class_weights": weights}})
+    if request.validation_data is not None:
+        now = Labels(images.classes, len(images.classes), known.several)
+        held_out = inputs.held_out(request.validation_data, known=now, where="Model.fit: validation_data")
+        images, job = setup.validated(images, job, held_out)
+    return Found(images, job, _refusal(given, request))
+
+
+def split_table(split: Mapping[str, Any] | None, part: float | None, held_out: object) -> object:
+    """Return the recipe's table data.split of fit's `split`, `validation_split` and `validation_data`.
+
+    Raises:
+        TlkitError: two of them say what is held out.
+    """
+    if part is None:
+        return split
+    if held_out is not None:
+        raise TlkitError("Model.fit: validation_data and validation_split are both given.", "give one")
+    if isinstance(split, Mapping) and "validation" in split:
+        raise TlkitError("Model.fit: validation_split and split['validation'] are both given.", "give one")
+    return {**(split or {}), "validation": part}
+
+
+def least_epochs(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
+    """Return epochs in which every phase and the warm-up have room; how many there are, fit says."""
+    frozen = [value["epochs"] for value in freeze.values() if isinstance(value, dict)]
+    lengths = [*frozen, schedule.get("warmup_epochs", 0)]
+    return max([_EPOCHS, *(int(length) + 1 for length in lengths if isinstance(length, int | float))])
+
+
+def _given(request: Request, usual: Tables, known: Labels) -> Given:
+    if request.x is not None:
+        return inputs.read(request.x, request.y, known=known, where="Model.fit")
+    if "name" not in usual.get("data", {}):
+        raise TlkitError("Model.fit: x is missing.", "a folder, a data set's name, arrays, or a list of paths: model.fit(x, y)")
+    return Given(usual["data"]["name"])
+
+
+def _tables(request: Request, setup: Setup, usual: Tables, epochs_done: int, *, given: Given) -> Tables:
+    """Tables of a recipe from the arguments of fit; what is not given is as the recipe has it that the model is of."""
+    own = usual.get("data", {})
+    same = own if own.get("name") == given.name and given.folder is None else {}
+    table = {**same, **input_keys(setup.tables["data"])}
+    table |= {key: plain(value) for key, value in request.data.items() if value is not None}
+    if epochs_done:
+        table["initial_epoch"] = epochs_done
+    length = request.epochs if request.epochs is not None else usual.get("schedule", {}).get("epochs", _EPOCHS)
+    tables = {"data": table, "schedule": {**setup.tables.get("schedule", {}), "epochs": length}}
+    stopping = {"patience": request.patience} if request.patience is not None else usual.get("early_stopping")
+    return tables | ({} if stopping is None else {"early_stopping": stopping})
+
+
+def _images(setup: Setup, given: Given, tables: Tables) -> tuple[Images, Job]:
+    resolved, places = setup.resolved(where="Model.fit", more=tables, given=given)
+    return setup.images(given, setup.job(resolved, places, where="Model.fit"))
+
+
+def _refusal(given: Given, request: Request) -> str:
+    if given.images is not None:
+        return "the images were in memory, and a recipe names a folder or a data set."
+    if request.validation_data is not None:
+        return "validation_data is beside the data set, and a recipe holds out images of it; put them into FOLDER/val."
+    return ""
