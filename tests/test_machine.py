@@ -90,3 +90,30 @@ def test_group_that_is_over_its_limit_has_nothing_free(groups: Path) -> None:
 def test_damaged_files_are_passed_over(groups: Path) -> None:
     write(groups, "nonsense\n0::/\n", **{"memory--max": "", "memory--current": "x", "cpu--max": "a b c"})
     assert (machine.free_memory(), machine.processors()) == (64 * GIB, 8)
+
+
+def test_the_time_that_threads_waited_is_the_sum_of_all_threads(groups: Path) -> None:
+    for thread, text in {"7": "1000 2500000000 3", "8": "1000 500000000 3", "9": "gone"}.items():
+        folder = groups.parent / "proc" / "self" / "task" / thread
+        folder.mkdir(parents=True)
+        (folder / "schedstat").write_text(text)
+    assert machine.waited() == 3.0
+
+
+def test_a_machine_that_does_not_tell_has_not_waited(groups: Path) -> None:
+    assert machine.waited() == 0.0
+
+
+def test_threads_sleep_soon_but_what_the_user_set_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    machine.let_threads_sleep()
+    assert os.environ["GOMP_SPINCOUNT"] == str(machine.SPIN_COUNT)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    machine.let_threads_sleep()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    machine.let_threads_sleep()
+    assert "GOMP_SPINCOUNT" not in os.environ

@@ -14,6 +14,9 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")  # where control groups are mounted: cgroups(7)
 PROC = Path("/proc")
+# How often a thread of libgomp, which torch's operators use, asks for work before it sleeps. libgomp itself asks for milliseconds, and
+# takes the processor from whoever has work; benchmarks/busy.py measures what other values cost.
+SPIN_COUNT = 1000
 
 
 @cache
@@ -45,6 +48,21 @@ def free_memory() -> int:
     Source: memory.max, memory.current and memory.stat in Linux's admin-guide/cgroup-v2; cgroup-v1/memory.
     """
     return max(0, min([_free_in_machine(), *_free_in_groups()]))
+
+
+def waited() -> float:
+    """Return the seconds that this process's threads together were ready to run and had no processor; 0 where nothing tells.
+
+    Source: the second number of /proc/PID/task/TID/schedstat, nanoseconds, in Linux's scheduler/sched-stats.
+    """
+    files = (PROC / "self" / "task").glob("*/schedstat")
+    return sum(int(numbers[1]) for file in files if len(numbers := _text(file).split()) > 1) / 1e9
+
+
+def let_threads_sleep() -> None:
+    """Let torch's threads sleep soon where they wait, so that other programs cost little. Before torch is loaded; what is set counts."""
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
 
 
 def _free_in_machine() -> int:

@@ -511,3 +511,14 @@ def test_a_run_keeps_the_forms_that_it_began_with(toy_recipe: Path, monkeypatch:
     assert seen[-1] == (PLAIN_FORMAT,) * 3
     other = load_file(next(fresh.rglob("state.safetensors")))
     assert not all(torch.equal(tensor, theirs[name]) for name, tensor in other.items())
+
+
+def test_a_measurement_says_how_long_threads_waited_for_a_processor(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = training(toy_recipe, LAST_STAGE)
+    part = mine.prepared.evaluated.test
+    images = part.inputs(part.indices, 0, CPU)
+    monkeypatch.setattr("tlkit.machine.waited", lambda: 0.0)
+    assert timing.measure(mine.plan, mine.network, images, device=CPU, watch=lambda: None).waited == 0.0
+    told = iter([2.0, 1e6])
+    monkeypatch.setattr("tlkit.machine.waited", lambda: next(told))
+    assert timing.measure(mine.plan, mine.network, images, device=CPU, watch=lambda: None).waited == 1.0

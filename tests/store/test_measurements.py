@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,14 @@ def test_timings_that_cannot_be_are_as_none(path: Path, part: str, damage: Calla
 def test_deep_nesting_is_as_none(path: Path, content: str) -> None:
     path.write_text(content)
     assert measurements.recall(FACTS) is None
+
+
+def test_what_was_measured_while_other_programs_were_busy_counts_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet, busy = (replace(KNOWN, waited=part, taken=1_000_000.0) for part in (0.1, 0.3))
+    measurements.remember(FACTS, busy)
+    monkeypatch.setattr("time.time", lambda: 1_000_000.0 + 86_399)
+    assert measurements.recall(FACTS) == busy
+    monkeypatch.setattr("time.time", lambda: 1_000_000.0 + 86_401)
+    assert measurements.recall(FACTS) is None
+    measurements.remember(FACTS, quiet)
+    assert measurements.recall(FACTS) == quiet

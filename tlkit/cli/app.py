@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from tlkit import machine
 from tlkit.cli import console, look, maintain, train, use
 from tlkit.errors import Interrupted, TlkitError, command_line
 
@@ -64,6 +65,7 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line; a message and an exit code instead of a traceback."""
+    machine.let_threads_sleep()
     console.open_()
     try:
         with command_line():

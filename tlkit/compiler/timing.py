@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tlkit import tasks
+from tlkit import machine, tasks
 from tlkit.engine import row_keys
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.prefix import prefix
@@ -105,7 +105,7 @@ def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.devic
     Raises:
         PluginError: the network cannot be run as it is, in float32 and contiguous.
     """
-    began = time.perf_counter()
+    began, waited = time.perf_counter(), machine.waited()
     limit = max(LIMIT, _LIMIT_PART * work(plan) / ASSUMED_RATE)
 
     def watch_clock() -> None:
@@ -123,7 +123,9 @@ def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.devic
         seconds = time.perf_counter() - began
         why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
         return Measurements(seconds=seconds, why=why)
-    return Measurements(trained, prefixes, time.perf_counter() - began, "")
+    seconds = time.perf_counter() - began
+    part = min((machine.waited() - waited) / (seconds * torch.get_num_threads()), 1.0)
+    return Measurements(trained, prefixes, seconds, "", waited=max(part, 0.0), taken=time.time())
 
 
 class _TooSlow(Exception):

@@ -113,12 +113,16 @@ class Measurements:
         prefixes: Number of leading stages and the timings of such a prefix, folded.
         seconds: That measuring took.
         why: Why nothing was measured, in words; empty where something was.
+        waited: The part of the time, 0 to 1, in which threads waited for a processor that another program had.
+        taken: When, in seconds since 1970.
     """
 
     step: tuple[Timing, ...] = ()
     prefixes: tuple[tuple[int, tuple[Timing, ...]], ...] = ()
     seconds: float = 0.0
     why: str = field(default="not measured on this machine yet")
+    waited: float = 0.0
+    taken: float = 0.0
 
     def prefix(self, stages: int) -> tuple[Timing, ...]:
         """Return the timings of a prefix of so many stages; none if it was not measured."""

@@ -287,6 +287,8 @@ def _measured(
         return taken
     measurements.remember(_measured_of(plan, job.resolved, job.weights, job.content, device), taken)
     observer.note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
+    if taken.waited > measurements.BUSY:
+        observer.note(f"{job.label}: other programs used the processors meanwhile, so it is tried again after a day")
     return taken
 
 

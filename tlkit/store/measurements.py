@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 
 from pydantic import TypeAdapter
@@ -11,14 +12,20 @@ from tlkit.errors import TlkitError
 from tlkit.plugin import remembered
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, Measurements, Timing
 
+# Where threads waited for a processor for more than this part of the time, other programs were busy, and what was measured may
+# choose for a day, not for good: seconds.
+BUSY = 0.2
+_DAY = 86_400.0
 _ADAPTER = TypeAdapter(Measurements)
 
 
 def recall(facts: Mapping[str, object]) -> Measurements | None:
-    """Return the measurements for the same facts, or None; an impossible record counts as none."""
+    """Return the measurements for the same facts, or None; an impossible record counts as none, as does an old one of a busy time."""
     try:
         found = _ADAPTER.validate_python(remembered.recall(facts))
     except (TlkitError, ValueError, RecursionError):
+        return None
+    if found.waited > BUSY and not 0 <= time.time() - found.taken < _DAY:
         return None
     return found if all(map(_whole, [found.step, *(timings for _, timings in found.prefixes)])) else None
 
