@@ -132,7 +132,7 @@ def plan(
     """
     from tlkit.compiler import compiler
     from tlkit.plans import choices
-    from tlkit.run import executor, preparation
+    from tlkit.run import decoding, executor, measuring
     from tlkit.store import cache
 
     watcher = observer or Observer()
@@ -152,8 +152,8 @@ def plan(
             resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
         )
         content = jobs.known_content(resolved, places)
-        known = preparation.remembered(made, resolved, jobs.local_weights(resolved, places), data=content, device=where)
-        plans[name] = choices.decide(made, known, room=max(cache.room() - preparation.pictures_bytes(resolved, made.images), 0))
+        known = measuring.remembered(made, resolved, jobs.local_weights(resolved, places), data=content, device=where)
+        plans[name] = choices.decide(made, known, room=max(cache.room() - decoding.pictures_bytes(resolved, made.images), 0))
     return plans
 
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 from PIL import Image
 
 from tlkit import api
-from tlkit.plans import dataset_facts, resolve
+from tlkit.plans import dataset_facts, dataset_parts, resolve
 from tlkit.plans.plan import Plan
 from tlkit.recipe.digest import digest_of
 from tlkit.sources import data_files
@@ -157,9 +157,13 @@ def test_chest_x_rays_are_split_by_patient(tmp_path: Path) -> None:
     arm = resolve.load(path, (), places)[1]["finetune"]
     found = data_files.find_data("folder", arm.dataset, arm.data_options, places, fetch=False)
     images = dataset_facts.images(arm.dataset, found, arm)
-    _, chosen = dataset_facts.facts(arm, images, seed=0)
+    chosen = dataset_parts.select(arm, images, seed=0)
     patients = images.splits["train"].groups
-    sides = [set(patients[chosen.train]), set(patients[chosen.validation]), set(images.splits["test"].groups)]
+    sides = [
+        set(patients[chosen["train"].indices]),
+        set(patients[chosen["validation"].indices]),
+        set(images.splits["test"].groups),
+    ]
     assert all(sides)
     assert sum(map(len, sides)) == len(set.union(*sides)) == 60
 

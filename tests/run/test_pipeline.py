@@ -8,7 +8,7 @@ from toy_training import CPU, training
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import jobs, resolve
-from tlkit.run import executor, preparation
+from tlkit.run import executor, start_network
 from tlkit.sources.places import Places
 
 
@@ -16,13 +16,13 @@ from tlkit.sources.places import Places
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs whose network was built, in order."""
     labels: list[str] = []
-    original = preparation.build
+    original = start_network.build
 
     def build(job: jobs.Job, *arguments: object, **named: object) -> Network:
         labels.append(job.label)
         return original(job, *arguments, **named)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(preparation, "build", build)
+    monkeypatch.setattr(start_network, "build", build)
     monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
     return labels
 

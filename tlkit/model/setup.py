@@ -24,7 +24,7 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Dataset, Images, Split
 from tlkit.recipe import maps, parsing
 from tlkit.recipe.maps import HEAD
-from tlkit.run import preparation
+from tlkit.run import start_network
 from tlkit.sources.places import Places
 
 Tables = dict[str, Any]
@@ -115,7 +115,7 @@ class Setup:
         """Build the network with the weights that it starts from."""
         resolved, places = self.resolved(where="Model")
         job = self.job(resolved, places, where="Model")
-        return preparation.build(job, self.plan(classes), Images(names, {}), observer=Observer()).to(self.device)
+        return start_network.build(job, self.plan(classes), Images(names, {}), observer=Observer()).to(self.device)
 
     def images(self, given: Given, job: Job) -> tuple[Images, Job]:
         """Return the images of a call, and the job for them."""

@@ -1,4 +1,4 @@
-"""What is known of the images before training: classes, counts, and the images themselves where they are here. No torch."""
+"""Read a data set's images and count them: classes, images of each part and class. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from tlkit import files, tasks, units
 from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few
+from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.plan import DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, Images, Split
-from tlkit.sources import data_files, datasets, image_files, splits
+from tlkit.sources import data_files, datasets, image_files
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
-from tlkit.tasks import Targets
-from tlkit.tasks.task import Rows, Strata
+from tlkit.tasks.task import Rows
 
 
 def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None) -> DataFacts:
@@ -40,14 +38,13 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
     try:
         found = data_files.find_data(resolved.arm.data.name, dataset, resolved.data_options, places, fetch=False)
     except DataMissing as error:
-        count = classes or dataset.classes
-        if count is None:
+        assumed = classes or dataset.classes
+        if assumed is None:
             raise DataMissing(
                 error.problem, *error.hints, "to plan without images, say how many classes: --classes N"
             ) from error
-        return _nominal(resolved, dataset, seed, count)
+        return _nominal(resolved, dataset, seed, assumed)
     mine = images(dataset, found, resolved)
-    counted = facts(resolved, mine, seed=seed)[0]
     also = {}
     for name, source in resolved.also.items():
         with suppress(DataMissing):
@@ -57,24 +54,32 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
     table = resolved.arm.data
     every = [file for split in mine.splits.values() for file in split.files]
     problem = image_files.unreadable(every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt)
-    warnings = (*counted.warnings, *unused(found), *filter(None, [problem]))
-    return replace(counted, images=replace(counted.images, also=also), warnings=warnings)
+    counted = count(resolved, mine, select(resolved, mine, seed=seed), also=also, found=found)
+    return replace(counted, warnings=(*counted.warnings, *filter(None, [problem])))
 
 
-def facts(resolved: Resolved, images: Images, *, seed: int) -> tuple[DataFacts, Chosen]:
-    """Split the images as the recipe says, and count them."""
+def count(
+    resolved: Resolved, images: Images, parts: Mapping[str, Selected], *, also: Mapping[str, int], found: DataFiles
+) -> DataFacts:
+    """Count the images of every part, and those of every class that are trained on.
+
+    Args:
+        resolved: The arm.
+        images: The data set.
+        parts: Which of the images each part has, as `select` returns it or without those that cannot be decoded.
+        also: Number of images of each other data set that is evaluated.
+        found: The data set's files.
+    """
     kind, classes = tasks.get(resolved.head.task).targets, images.classes
-    targets = {name: split.targets for name, split in images.splits.items()}
-    mine = targets["train"]
-    sizes = {name: len(each) for name, each in targets.items()}
-    chosen = _choose(resolved, kind.strata(mine, classes), sizes, seed, groups=images.splits["train"].groups)
-    held_out = {
-        "validation": targets.get("validation", mine[chosen.validation]),
-        "test": targets.get("test", mine[:0]) if chosen.test is None else mine[chosen.test],
-    }
-    counts = _counts(sizes, chosen, "counted")
-    per_class = kind.count(mine[chosen.train], len(classes))
-    return DataFacts(len(classes), counts, classes, per_class, absent(kind, held_out, classes)), chosen
+    targets = {name: images.splits[part.split].targets[part.indices] for name, part in parts.items()}
+    sizes = {name: len(targets.get(name, ())) for name in ("train", "validation", "test")}
+    return DataFacts(
+        len(classes),
+        ImagesPlan(**sizes, source="counted", also=also),
+        classes,
+        kind.count(targets["train"], len(classes)),
+        (*_missing_classes(resolved, images, targets), *unused(found)),
+    )
 
 
 def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
@@ -189,14 +194,7 @@ def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int) -> D
     if resolved.arm.data.split.fractions is not None:
         sizes = {"train": sum(sizes.values())}
     even = np.arange(sizes["train"]) % classes, tuple(map(str, range(classes)))
-    return DataFacts(classes, _counts(sizes, _choose(resolved, even, sizes, seed), "nominal"))
-
-
-def _choose(
-    resolved: Resolved, strata: Strata, sizes: Mapping[str, int], seed: int, *, groups: NDArray[np.str_] | None = None
-) -> Chosen:
-    """Split the images of "train", of which these are the strata."""
-    return splits.choose(*strata, resolved.arm.data.split, seed=seed, held_out="validation" in sizes, groups=groups)
+    return DataFacts(classes, _nominal_counts(sizes, split_train(resolved, *even, sizes=sizes, seed=seed)))
 
 
 def unused(found: DataFiles) -> tuple[str, ...]:
@@ -208,20 +206,22 @@ def unused(found: DataFiles) -> tuple[str, ...]:
     return (f"{units.images(len(found.unused))} {lies} not used: {names}",)
 
 
-def _counts(sizes: Mapping[str, int], chosen: Chosen, source: Literal["counted", "nominal"]) -> ImagesPlan:
-    """Images of each split after [data.split], from those before it."""
+def _nominal_counts(sizes: Mapping[str, int], chosen: Chosen) -> ImagesPlan:
+    """Return the number of images of each part after [data.split], from the official sizes before it."""
     validation = sizes.get("validation", len(chosen.validation))
     test = sizes.get("test", 0) if chosen.test is None else len(chosen.test)
-    return ImagesPlan(len(chosen.train), validation, test, source)
+    return ImagesPlan(len(chosen.train), validation, test, "nominal")
 
 
-def absent(kind: Targets, parts: Mapping[str, Rows], classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Say of which classes the held-out images have none, so that a metric of every class leaves these out."""
-    lines = []
-    for part, targets in parts.items():
-        strata, names = kind.strata(targets, classes)
+def _missing_classes(resolved: Resolved, images: Images, targets: Mapping[str, Rows]) -> tuple[str, ...]:
+    """Say which classes have no validation or test image, so that a metric of every class leaves them out."""
+    kind, lines = tasks.get(resolved.head.task).targets, []
+    for part in ("validation", "test"):
+        if part not in targets or not len(targets[part]):
+            continue
+        strata, names = kind.strata(targets[part], images.classes)
         missing = np.setdiff1d(np.arange(len(names)), strata).tolist()
-        if len(targets) and missing:
+        if missing:
             shown = first_few(names[stratum] for stratum in missing)
             lines.append(f"{part}: there is no image of {shown}; what is said of them means nothing")
     return tuple(lines)

@@ -1,0 +1,161 @@
+"""Decode a job's images, part by part, and leave out or refuse those that cannot be decoded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkit import tasks, units
+from tlkit.engine.images import decode
+from tlkit.engine.images import parts as data
+from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.parts import Evaluated, Library, Part
+from tlkit.engine.images.pictures import Indices, Pictures
+from tlkit.errors import DataError, TlkitError
+from tlkit.events import Observer
+from tlkit.plans import dataset_facts
+from tlkit.plans.dataset_parts import Selected, select
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import DataFacts, ImagesPlan
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import DataFiles, Images
+from tlkit.recipe import augmentations
+from tlkit.recipe.recipe import FORMAT
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A job's images, every one of which can be decoded.
+
+    Attributes:
+        training: The training images.
+        evaluated: The validation and test images.
+        facts: Their counts, for the plan.
+        skipped: A line for each image that cannot be decoded.
+    """
+
+    training: Part
+    evaluated: Evaluated
+    facts: DataFacts
+    skipped: Sequence[str]
+
+    def record(self) -> dict[str, Any]:
+        """Return what split.json holds: which images each part has, and what was skipped."""
+        parts = {"train": self.training, "validation": None, "test": None, **self.evaluated.parts}
+        return {"format": FORMAT, "skipped": self.skipped, **{name: _positions(each) for name, each in parts.items()}}
+
+
+def decode_job(job: Job, library: Library, images: Images, observer: Observer) -> Decoded:
+    """Choose a job's images, decode them, and count them.
+
+    Args:
+        job: One run.
+        library: Decoded pictures of `images`.
+        images: The data set.
+        observer: Told of images done, and of those that are skipped.
+
+    Raises:
+        DataError: an image cannot be decoded, unless the recipe says to skip such; or a part or a class has no image left.
+        TlkitError: early stopping has no validation images to watch.
+    """
+    resolved = job.resolved
+    reader = _Reader(resolved, observer)
+    chosen = select(resolved, images, seed=job.seed)
+    geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    parts = {}
+    for name, selected in chosen.items():
+        pictures = library.pictures(selected.split, _training_geometry(resolved) if name == "train" else geometry)
+        parts[name] = reader.part(pictures, selected.indices)
+        if name == "train":
+            _refuse_lost_class(images, selected.indices, parts[name], reader.skipped)
+        elif not len(parts[name].indices):
+            raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
+    also = {name: reader.also(name, found, library, images, geometry) for name, found in job.also.items()}
+    evaluated = Evaluated(parts.get("validation"), parts.get("test"), also)
+    if reader.skipped:
+        library.note(f"{units.images(len(reader.skipped))} cannot be decoded, and are left out; split.json names them")
+    for line in dataset_facts.unused(job.found):
+        library.note(line)
+    if resolved.arm.early_stopping is not None and evaluated.validation is None:
+        raise TlkitError(
+            "early_stopping: there are no validation images to watch.",
+            "a larger data.split.validation, or fewer training images",
+        )
+    remaining = {name: Selected(chosen[name].split, part.indices) for name, part in parts.items()}
+    sizes = {name: len(part.indices) for name, part in also.items()}
+    facts = dataset_facts.count(resolved, images, remaining, also=sizes, found=job.found)
+    return Decoded(parts["train"], evaluated, facts, reader.skipped)
+
+
+def pictures_bytes(resolved: Resolved, images: ImagesPlan) -> int:
+    """Return the bytes that the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
+    training = _training_geometry(resolved).size
+    evaluation = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data).size
+    return 3 * (images.train * math.prod(training) + images.held_out * math.prod(evaluation))
+
+
+class _Reader:
+    """Decodes one part after the other as an arm says, and collects what is skipped.
+
+    Args:
+        resolved: The arm.
+        observer: Told of images done.
+    """
+
+    def __init__(self, resolved: Resolved, observer: Observer) -> None:
+        self.skipped: list[str] = []
+        self._resolved = resolved
+        self._task = tasks.get(resolved.head.task)
+        self._observer = observer
+
+    def part(self, pictures: Pictures, indices: Indices) -> Part:
+        """Decode images of a split; return those that can be decoded."""
+        on_corrupt = self._resolved.arm.data.on_corrupt
+        remaining, skipped = data.decodable(pictures, indices, on_corrupt=on_corrupt, progress=self._observer.decoding)
+        self.skipped += skipped
+        return Part(pictures, remaining, self._resolved.convention, self._task)
+
+    def also(self, name: str, found: DataFiles, library: Library, images: Images, geometry: Geometry) -> Part:
+        """Decode another data set that is evaluated."""
+        source, wanted = self._resolved.also[name], self._task.targets
+        other = dataset_facts.other_images(source, found, images.classes, where=f"also.{name}")
+        targets = other.splits["test"].targets
+        if not wanted.holds(targets):
+            theirs = tasks.understanding(targets)[0].targets.words
+            raise DataError(f"also.{name}: has {theirs}; the images that are trained on have {wanted.words}.")
+        part = self.part(library.other(other).pictures("test", geometry), np.arange(len(targets)))
+        if not len(part.indices):
+            raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
+        return part
+
+
+def _training_geometry(resolved: Resolved) -> Geometry:
+    table = resolved.arm.data
+    geometry = decode.crop_geometry if augmentations.needs_room(table.augment) else decode.evaluation_geometry
+    return geometry(resolved.image_size, resolved.convention, table)
+
+
+def _refuse_lost_class(images: Images, chosen: Indices, training: Part, skipped: Sequence[str]) -> None:
+    """Refuse training images of which a whole class cannot be decoded."""
+    strata, names = training.task.targets.strata(images.splits["train"].targets, images.classes)
+    lost = np.setdiff1d(strata[chosen], strata[training.indices]).tolist()
+    if lost:
+        shown = ", ".join(names[stratum] for stratum in lost)
+        raise DataError(
+            f"data: no training image of class {shown} can be decoded.", skipped[0], "mend them, or take the class out"
+        )
+
+
+def _positions(part: Part | None) -> dict[str, Any]:
+    """Return the positions of a part's images in the data set, and their files."""
+    if part is None:
+        return {"count": 0}
+    split = part.pictures.split
+    record: dict[str, Any] = {"count": len(part.indices), "positions": part.indices.tolist()}
+    if split.files:
+        record["files"] = [str(split.files[index]) for index in part.indices]
+    return record

@@ -1,0 +1,80 @@
+"""Measure compute formats on a job's own network and images, and remember the result on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tlkit import files
+from tlkit.compiler import timing
+from tlkit.engine.images.parts import TrainingPart
+from tlkit.events import Observer
+from tlkit.network.network import Network
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import Plan
+from tlkit.plans.resolve import Resolved
+from tlkit.record.formats import Measurements
+from tlkit.store import measurements
+
+_IMAGES = 32  # on which compute formats are timed and compared
+
+
+def remembered(plan: Plan, resolved: Resolved, weights_file: Path | None, *, data: str, device: torch.device) -> Measurements:
+    """Return what is known of a plan's speed on this machine; empty, with the reason, where nothing is."""
+    known = measurements.recall(_measured_of(plan, resolved, weights_file, data, device))
+    if known is not None:
+        return known
+    why = timing.too_short(plan)
+    return Measurements(why=why) if why else Measurements()
+
+
+def recall_or_measure(
+    job: Job, plan: Plan, network: Callable[[], Network], train: TrainingPart, *,
+    anew: bool, device: torch.device, observer: Observer, watch: Callable[[], None],
+) -> Measurements:  # fmt: skip
+    """Return what is known of a plan's speed on this machine; measure it if nothing is and the run is long enough.
+
+    Args:
+        job: The run.
+        plan: Its plan.
+        network: Returns the network that the run begins from.
+        train: Its training images.
+        anew: Measure in any case.
+        device: That the run uses.
+        observer: Told what is measured.
+        watch: Called between two measurements; may raise to stop.
+    """
+    known = remembered(plan, job.resolved, job.weights, data=job.content, device=device)
+    if not anew and (known.step or known.prefixes or timing.too_short(plan)):
+        return known
+    return _measure(job, plan, network(), train, device=device, observer=observer, watch=watch)
+
+
+def _measure(
+    job: Job, plan: Plan, network: Network, train: TrainingPart, *,
+    device: torch.device, observer: Observer, watch: Callable[[], None],
+) -> Measurements:  # fmt: skip
+    """Take measurements and remember them, unless they were given up."""
+    chosen = train.indices[np.linspace(0, len(train.indices) - 1, num=min(_IMAGES, len(train.indices)), dtype=np.int64)]
+    pictures = train.inputs(chosen, 0, device)
+    observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
+    taken = timing.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch)
+    if taken.why:
+        observer.note(f"{job.label}: {taken.why}; float32 is taken, and the next run tries again")
+        return taken
+    measurements.remember(_measured_of(plan, job.resolved, job.weights, job.content, device), taken)
+    observer.note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
+    if taken.waited > measurements.BUSY:
+        observer.note(f"{job.label}: other programs used the processors meanwhile, so it is tried again after a day")
+    return taken
+
+
+def _measured_of(
+    plan: Plan, resolved: Resolved, weights_file: Path | None, data: str, device: torch.device
+) -> dict[str, object]:
+    """What measurements of a plan depend on, the weights by their content."""
+    weights = "none" if weights_file is None else files.content([weights_file])
+    return timing.key(plan, build=resolved.backbone.build, weights=weights, data=data, device=device)

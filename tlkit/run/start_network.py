@@ -1,0 +1,79 @@
+"""Build the network that a run begins from, with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tlkit.errors import RecipeError, TlkitError
+from tlkit.events import Observer
+from tlkit.network import network as networks
+from tlkit.network import weights
+from tlkit.network.network import Network
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import Plan
+from tlkit.plugin import Images
+
+
+class StartNetwork:
+    """The network that a run begins from, on the CPU: built when it is first asked for, and held until it is taken.
+
+    Args:
+        build: Builds it, with its weights.
+        network: It, where it is there already.
+    """
+
+    def __init__(self, build: Callable[[], Network], network: Network | None = None) -> None:
+        self._build = build
+        self._network = network
+
+    def get(self) -> Network:
+        """Return the network, and hold it."""
+        if self._network is None:
+            self._network = self._build()
+        return self._network
+
+    def take(self) -> Network:
+        """Return the network, and let go of it: whoever takes it may change it."""
+        network = self.get()
+        self._network = None
+        return network
+
+    def release(self) -> None:
+        """Free the memory of the network; it is built again when it is asked for."""
+        self._network = None
+
+
+def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Network:
+    """Build a job's network with the weights it starts from, on the CPU.
+
+    Raises:
+        WeightsError: the file does not fit.
+    """
+    resolved = job.resolved
+    network = networks.build(
+        resolved.backbone, resolved.head, classes=plan.classes,
+        backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=job.seed,
+        image_size=resolved.image_size, positive=plan.positive,
+    )  # fmt: skip
+    value, name = resolved.arm.backbone.weights, resolved.arm.backbone.name
+    if job.weights is None:
+        return network
+    if value.startswith("run:"):
+        observer.note(f"{value}: begins from {job.weights.parent}")
+        if not weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes):
+            if plan.learns == "nothing":
+                raise RecipeError([_no_head(value)])
+            observer.note(
+                f"{value}: its head is of another kind, of other classes or another shape; this run's head begins anew"
+            )
+        return network
+    rename = resolved.backbone.weights[value].rename if value in resolved.backbone.weights else ""
+    weights.load_(network, job.weights, backbone=resolved.backbone, name=name, rename=rename)
+    return network
+
+
+def _no_head(value: str) -> TlkitError:
+    return TlkitError(
+        f"backbone.weights: {value} has no head of these classes, and nothing of it is to be trained.",
+        "freeze.head = false trains one",
+    )
