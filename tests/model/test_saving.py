@@ -182,3 +182,60 @@ def test_from_recipe_asks_for_an_arm(toy_recipe: Path) -> None:
     assert not made.stages["stem"].trainable
     assert len(made.fit(verbose=0)) == 2
     assert len(made.fit(X, Y, epochs=1, verbose=0)) == 1
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_loaded_model_goes_on_with_optimizer_and_epochs(optimizer: str) -> None:
+    fit = {"batch_size": 8, "verbose": 0, "validation_split": 0.0, "augment": ["hflip"]}
+    through, whole = model(), model()
+    for made in (through, whole):
+        made.compile(optimizer=optimizer, lr=1e-2, schedule="constant")
+        made.fit(X, Y, epochs=1, **fit)
+    through.save("saved")
+    loaded = tlkit.load("saved", device="cpu")
+    loaded.save("again")
+    for made in (whole, loaded, tlkit.load("again", device="cpu")):
+        made.fit(X, Y, epochs=2, **fit)
+        assert _same(made.state_dict(), whole.state_dict())
+    loaded.compile(optimizer=optimizer, lr=1e-2, schedule="constant")
+    loaded.save("saved")
+    assert not list(Path("saved").glob("optimizer*")), "compiled anew, it has no state"
+
+
+def test_a_loaded_run_counts_on_from_its_epochs(toy_recipe: Path) -> None:
+    applied = tlkit.apply(toy_recipe, runs="runs")
+    loaded = tlkit.load(applied.folder, device="cpu")
+    loaded.compile(lr=1e-2)
+    loaded.fit("synthetic", options=OPTIONS, epochs=1, verbose=0)
+    loaded.to_recipe("next.toml")
+    assert "initial_epoch = 2" in Path("next.toml").read_text()
+
+
+def test_a_model_is_saved_before_it_is_compiled_and_as_it_is_frozen_now() -> None:
+    made = model()
+    made.save("new")
+    with pytest.raises(TlkitError, match="is not compiled"):
+        tlkit.load("new", device="cpu").fit(X, Y, epochs=1, verbose=0)
+    made.freeze("backbone")
+    made.compile(lr_groups={"head": 1e-2})
+    made.fit(X, Y, epochs=1, batch_size=8, verbose=0)
+    made.unfreeze("backbone")
+    made.save("thawed")
+    again = tlkit.load("thawed", device="cpu")
+    assert again.stages["stem"].trainable
+    np.testing.assert_array_equal(again.predict(X), made.predict(X))
+    with pytest.raises(TlkitError, match="frozen changed after the model was compiled"):
+        again.fit(X, Y, epochs=1, verbose=0)
+    again.compile(lr=1e-3)
+    assert len(again.fit(X, Y, epochs=1, verbose=0)) == 1
+
+
+def test_what_compile_said_last_is_saved() -> None:
+    made = compiled()
+    made.fit(X, Y, epochs=1, batch_size=8, verbose=0, class_weight={0: 2.0})
+    made.compile(optimizer="adam", lr=1e-3, loss={"label_smoothing": 0.1})
+    made.save("saved")
+    text = Path("saved/recipe.toml").read_text()
+    assert 'name = "adam"' in text
+    assert "label_smoothing = 0.1" in text
+    assert "class_weights" not in text

@@ -10,12 +10,11 @@ from tlkit.errors import TlkitError
 from tlkit.model import inputs
 from tlkit.model.arguments import plain
 from tlkit.model.inputs import Given, Labels
-from tlkit.model.setup import Setup, Tables, input_keys
+from tlkit.model.setup import EPOCHS, Setup, Tables, input_keys
 from tlkit.plans.jobs import Job
 from tlkit.plugin import Images
 
 CONTINUED = "the last fit went on with the optimizer's state, which a recipe has not; compile before fit."
-_EPOCHS = 10  # where nothing is said, as in the recipe
 
 
 @dataclass(frozen=True)
@@ -112,13 +111,6 @@ def split_table(split: Mapping[str, Any] | None, part: float | None, held_out: o
     return {**(split or {}), "validation": part}
 
 
-def least_epochs(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
-    """Return epochs in which every phase and the warm-up have room; how many there are, fit says."""
-    frozen = [value["epochs"] for value in freeze.values() if isinstance(value, dict)]
-    lengths = [*frozen, schedule.get("warmup_epochs", 0)]
-    return max([_EPOCHS, *(int(length) + 1 for length in lengths if isinstance(length, int | float))])
-
-
 def _given(request: Request, usual: Tables, known: Labels) -> Given:
     if request.x is not None:
         return inputs.read(request.x, request.y, known=known, where="Model.fit")
@@ -135,7 +127,7 @@ def _tables(request: Request, setup: Setup, usual: Tables, epochs_done: int, *, 
     table |= {key: plain(value) for key, value in request.data.items() if value is not None}
     if epochs_done:
         table["initial_epoch"] = epochs_done
-    length = request.epochs if request.epochs is not None else usual.get("schedule", {}).get("epochs", _EPOCHS)
+    length = request.epochs if request.epochs is not None else usual.get("schedule", {}).get("epochs", EPOCHS)
     tables = {"data": table, "schedule": {**setup.tables.get("schedule", {}), "epochs": length}}
     stopping = {"patience": request.patience} if request.patience is not None else usual.get("early_stopping")
     return tables | ({} if stopping is None else {"early_stopping": stopping})

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from tlkit.errors import TlkitError, nearest
+from tlkit.model import saving
+from tlkit.model.saving import Standing
 from tlkit.model.setup import Tables, input_keys
 from tlkit.recipe import parsing
 from tlkit.recipe.recipe import arm_toml
@@ -37,8 +39,8 @@ def recipe(file: Path, arm: str | None, *, offline: bool) -> tuple[dict[str, Any
     return arm_toml(read.arms[name]), read.seeds[0], replace(Places(recipe=file.parent), offline=offline)
 
 
-def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables, int, Predictor]:
-    """Read a run's folder: tables that say how its network learned, its seed, and its network with what it means.
+def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables, int, Predictor, Standing]:
+    """Read a run's folder: tables that say how its network learned, its seed, its network with what it means, and how it stands.
 
     Raises:
         RunFolderError: the folder is not a run's, or is damaged.
@@ -47,8 +49,10 @@ def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables,
     predictor = prediction.load(chosen, arm=None, device=device)
     read = parsing.read(chosen / run_folder.RECIPE)
     (table,) = read.arms.values()
-    tables = {key: value for key, value in arm_toml(table).items() if key not in _OF_A_FIT}
+    stands = saving.standing(chosen, table)
+    left_out = {*_OF_A_FIT, *(saving.LEARNING - {"freeze"} if stands.state == "new" else ())}
+    tables = {key: value for key, value in arm_toml(table).items() if key not in left_out}
     tables["backbone"]["weights"] = f"run:{chosen}"
     tables["data"] = input_keys(tables["data"])
     tables.setdefault("freeze", {})
-    return tables, read.seeds[0], predictor
+    return tables, read.seeds[0], predictor, stands

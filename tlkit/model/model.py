@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,12 @@ from tlkit.model.callbacks import checked
 from tlkit.model.history import History
 from tlkit.model.inputs import Labels
 from tlkit.model.predictions import Predictions
-from tlkit.model.setup import UNTRAINED, Setup, Tables, input_keys
+from tlkit.model.saving import Standing
+from tlkit.model.setup import UNTRAINED, Setup, Tables, input_keys, least_epochs
 from tlkit.model.stages import Stages
 from tlkit.model.training import Training
 from tlkit.network import weights as weight_names
 from tlkit.network.network import Network
-from tlkit.plans import jobs
 from tlkit.plugin import Images
 from tlkit.recipe.maps import HEAD
 from tlkit.reports import tables as report
@@ -92,10 +92,8 @@ class Model:
         self.stop_training = False
         self.history: History | None = None
         self._names = names
-        self._state: Literal["new", "compiled", "changed"] = "new"
+        self._standing = Standing()
         self._usual: Tables = {}  # what a recipe says of epochs and data, where fit does not
-        self._optimizer: dict[str, Tensor] = {}
-        self._epochs_done = 0
         self._weights: str | None = setup.tables["backbone"]["weights"]  # what a recipe calls the network as it is now
         self._last: fits.Fitted | None = None
         self._network = network
@@ -136,7 +134,7 @@ class Model:
         network = {key: value for key, value in tables.items() if key not in ("early_stopping", "also")}
         network["data"] = input_keys(tables["data"])
         model._start(Setup(network, places, seed, executor.device_of(device)), None, ())
-        model._usual, model._state = usual, "compiled"
+        model._usual, model._standing = usual, Standing("compiled")
         return model
 
     @property
@@ -213,7 +211,7 @@ class Model:
     def _freeze(self, keys: Sequence[str], value: bool | Mapping[str, int]) -> Model:
         self._setup.check_keys(keys, where="Model.freeze")
         self._setup.tables["freeze"].update(dict.fromkeys(keys, value))
-        self._state = "changed" if self._state != "new" else "new"
+        self._standing.state = "changed" if self._standing.state != "new" else "new"
         return self
 
     @named("Model.compile")
@@ -259,7 +257,7 @@ class Model:
         before = dict(self._setup.tables)
         self._setup.tables |= {
             "optimizer": table_of(optimizer),
-            "schedule": shape | {"epochs": fits.least_epochs(self._setup.tables["freeze"], shape)},
+            "schedule": shape | {"epochs": least_epochs(self._setup.tables["freeze"], shape)},
             "lr_groups": rates or {},
             "loss": plain(loss or {}),
             "precision": precision,
@@ -269,7 +267,7 @@ class Model:
         except TlkitError:
             self._setup.tables = before
             raise
-        self._state, self._optimizer = "compiled", {}
+        self._standing.state, self._standing.optimizer = "compiled", {}
 
     @named("Model.fit")
     def fit(
@@ -324,20 +322,20 @@ class Model:
             "split": fits.split_table(split, validation_split, validation_data), "on_corrupt": on_corrupt,
         }  # fmt: skip
         request = fits.Request(x, y, data, epochs, early_stopping, validation_data, class_weight)
-        found = fits.found(request, self._setup, usual=self._usual, known=self._labels(), epochs_done=self._epochs_done)
+        found = fits.found(request, self._setup, usual=self._usual, known=self._labels(), epochs_done=self._standing.epochs)
         self._adopt(found.images)
         training = Training(found.job, found.images, self.network, self._setup.device, listed)
-        refusal = found.refusal or (fits.CONTINUED if self._optimizer else "")
+        refusal = found.refusal or (fits.CONTINUED if self._standing.optimizer else "")
         self._last = fits.Fitted(found.job, self._weights, refusal)
         self.stop_training = False
         try:
             with progress.observer(verbose) as shown:
-                training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._optimizer)
+                training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._standing.optimizer)
         finally:
             self.history = History(training.epochs, stopped=training.stopped)
             if training.epochs:
-                self._optimizer, self._weights = training.optimizer, None
-                self._epochs_done += len(training.epochs)
+                self._standing.optimizer, self._weights = training.optimizer, None
+                self._standing.epochs += len(training.epochs)
         return self.history
 
     @named("Model.evaluate")
@@ -413,7 +411,7 @@ class Model:
         Console().print(report.network(self._setup.plan(self.classes)))
 
     def save(self, folder: str | Path) -> None:
-        """Write the network, what its input and output mean, and its recipe; `tlkit.load` reads it. No pickle.
+        """Write the network, what its input and output mean, its recipe and the optimizer's state; `tlkit.load` reads it. No pickle.
 
         Raises:
             TlkitError: the folder holds something else, or cannot be written.
@@ -425,11 +423,9 @@ class Model:
             >>> tlkit.load("saved", device="cpu").class_names
             ('cat', 'dog')
         """
-        resolved, places = self._setup.resolved(where="Model.save")
-        job = self._last.job if self._last is not None else self._setup.job(resolved, places, where="Model.save")
         saving.save(
-            Path(folder), arm=jobs.absolute_arm(job), resolved=resolved, plan=self._setup.plan(self.classes),
-            network=self.network, classes=self.class_names, seed=self._setup.seed, epochs=self.history or (),
+            Path(folder), self._setup, self.network, self._standing,
+            classes=self.class_names, last=self._last, epochs=self.history or (),
         )  # fmt: skip
         self._weights = f"run:{Path(folder).resolve()}"
 
@@ -461,12 +457,12 @@ class Model:
         return html(report.network(self._setup.plan(self.classes)))
 
     def _check_compiled(self) -> None:
-        if self._state == "changed":
+        if self._standing.state == "changed":
             raise TlkitError(
                 "Model.fit: what is frozen changed after the model was compiled.",
                 "model.compile(optimizer=.., lr=..) again, then fit",
             )
-        if self._state == "new" and not self._setup.untrained(where="Model").head.solve:
+        if self._standing.state == "new" and not self._setup.untrained(where="Model").head.solve:
             raise TlkitError("Model.fit: the model is not compiled.", 'model.compile(optimizer="adamw", lr=1e-3)')
 
     def _labels(self) -> Labels:
@@ -502,6 +498,9 @@ class Model:
 def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") -> Model:
     """Return a saved model, or the network of a run, ready to predict, to evaluate and to be trained on.
 
+    `fit` goes on as it would have before `save`: with the optimizer's state, and from the epochs that were trained. A run keeps no
+    optimizer state of its best epoch; there the optimizer begins anew.
+
     Args:
         folder: That `Model.save` wrote, a run's folder, or a recipe's folder of runs: then its best run by validation.
         arm: Of a recipe's folder, only this arm.
@@ -518,9 +517,9 @@ def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") ->
         <tlkit.Model cifar_resnet20 (run:saved), 2 classes>
     """
     where = executor.device_of(device)
-    tables, seed, predictor = loading.run(Path(folder), arm, device=where)
+    tables, seed, predictor, standing = loading.run(Path(folder), arm, device=where)
     model = Model.__new__(Model)
     setup = Setup(tables, Places(recipe=Path.cwd()), seed, where)
     model._start(setup, len(predictor.classes), predictor.classes, predictor.network)
-    model._state = "compiled"
+    model._standing = standing
     return model

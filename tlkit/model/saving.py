@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from tlkit import files
 from tlkit.engine import estimators, row_keys
@@ -19,63 +21,97 @@ from tlkit.engine.estimators import FittedHead
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch
 from tlkit.model.fits import Fitted
+from tlkit.model.inputs import MEMORY
+from tlkit.model.setup import UNTRAINED, Setup
 from tlkit.network import weights
 from tlkit.network.network import Network
 from tlkit.plans import jobs
-from tlkit.plans.plan import Plan
-from tlkit.plans.resolve import Resolved
+from tlkit.recipe import parsing
 from tlkit.recipe.defaults import differences
 from tlkit.recipe.recipe import FORMAT, Arm, arm_toml
 from tlkit.record import run_folder
 from tlkit.record.run_folder import Parameters, RunResult
 
+State = Literal["new", "compiled", "changed"]
+_OPTIMIZER = "optimizer.safetensors"  # beside the files of a run, where the optimizer has a state
+# Tables of a recipe that freeze and compile fill.
+LEARNING = frozenset({"freeze", "lr_groups", "optimizer", "schedule", "loss", "precision"})
+
+
+@dataclass(frozen=True)
+class _Known:
+    state: State
+    epochs: int
+
+
+@dataclass
+class Standing:
+    """Where a model stands between two calls of fit.
+
+    Attributes:
+        state: "new" before it is compiled, "compiled", or "changed" where what is frozen changed since.
+        optimizer: The optimizer's state by name, which the next fit goes on from; {} where it begins anew.
+        epochs: Trained so far; order and augmentation of the next fit go on from there.
+    """
+
+    state: State = "new"
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    epochs: int = 0
+
 
 def save(
     folder: Path,
-    *,
-    arm: Arm,
-    resolved: Resolved,
-    plan: Plan,
+    setup: Setup,
     network: Network,
+    standing: Standing,
+    *,
     classes: Sequence[str],
-    seed: int,
+    last: Fitted | None,
     epochs: Sequence[Epoch],
 ) -> None:
     """Write a model so that `tlkit.load` and everything that reads a run can read it.
 
     Args:
         folder: Made where it is not there; an earlier save of a model in it is replaced.
-        arm: Its tables, paths absolute.
-        resolved: The same, resolved.
-        plan: Of the network.
+        setup: The model's tables.
         network: With its weights.
+        standing: What the next fit goes on from.
         classes: Names in output order.
-        seed: Of the model.
-        epochs: Of its last fit.
+        last: The last fit; None where there was none.
+        epochs: Of the last fit.
 
     Raises:
         RunFolderError: the folder holds something else, a run for instance.
         TlkitError: it cannot be written.
     """
     _refuse_other(folder)
+    resolved, places = setup.resolved(where="Model.save", more=UNTRAINED)
+    job = last.job if last is not None else setup.job(resolved, places, where="Model.save")
+    arm = jobs.absolute_arm(replace(job, resolved=replace(job.resolved, arm=_arm(setup, job.resolved.arm, standing))))
+    plan = setup.plan(len(classes), compiled=standing.state == "compiled")
     tensors = weights.export(network, resolved.backbone, linear=resolved.head.fits(resolved.backbone))
     known = {
         "format": FORMAT, "digest": "", "batch_size": 32, "image_size": list(resolved.image_size),
         "precision": "float32", "memory_format": "contiguous", "classes": list(classes), "input": asdict(resolved.convention),
-        "prefixes": [],
+        "prefixes": [], "model": {"state": standing.state, "epochs": standing.epochs},
     }  # fmt: skip
-    header = {"format": FORMAT, "name": "model", "seeds": [seed]}
+    header = {"format": FORMAT, "name": "model", "seeds": [setup.seed]}
     best = max((epoch for epoch in epochs if epoch.best), key=lambda epoch: epoch.epoch, default=None)
+    solved = estimators.to_bytes(network.head) if isinstance(network.head, FittedHead) else None
+    optimizer = weights.to_bytes(standing.optimizer, {}) if standing.optimizer else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, {"classes": json.dumps(list(classes))}))
-        if isinstance(network.head, FittedHead):
-            files.replace(folder / run_folder.SOLVED, estimators.to_bytes(network.head))
+        for path, content in ((folder / run_folder.SOLVED, solved), (folder / _OPTIMIZER, optimizer)):
+            if content is None:  # of an earlier save
+                path.unlink(missing_ok=True)
+            else:
+                files.replace(path, content)
         files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(arm)))
         files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(known))
         files.replace(folder / run_folder.METRICS, "".join(json.dumps(epoch.record()) + "\n" for epoch in epochs))
         result = RunResult(
-            recipe="model", arm="main", seed=seed, status="finished", digest="",
+            recipe="model", arm="main", seed=setup.seed, status="finished", digest="",
             validation=None if best is None or best.validation is None else dict(best.validation),
             test=None if best is None or best.test is None else dict(best.test),
             best_epoch=None if best is None else best.epoch, epochs=len(epochs),
@@ -84,6 +120,28 @@ def save(
         run_folder.write(folder, result)
     except OSError as error:
         raise files.unwritable(folder, error) from error
+
+
+def standing(folder: Path, arm: Arm) -> Standing:
+    """Return where a saved model stands; a run's network has counted its epochs, and its optimizer begins anew.
+
+    Args:
+        folder: Of the model or the run.
+        arm: That it was trained with.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    found = run_folder.resolved(folder).get("model")
+    if found is None:
+        result = run_folder.read(folder)
+        return Standing("compiled", {}, arm.data.initial_epoch + (result.epochs if result is not None else 0))
+    try:
+        known = TypeAdapter(_Known).validate_python(found)
+    except ValidationError as error:
+        raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: its table [model] cannot be used.") from error
+    path = folder / _OPTIMIZER
+    return Standing(known.state, weights.read(path) if path.is_file() else {}, known.epochs)
 
 
 def write_recipe(file: Path, last: Fitted | None, *, seed: int) -> None:
@@ -126,6 +184,15 @@ def _refuse_other(folder: Path) -> None:
         raise RunFolderError(f"Model.save: {folder}: is not empty, and holds no saved model.", "another folder")
     if saved.digest:
         raise RunFolderError(f"Model.save: {folder}: is a run of the recipe {saved.recipe}.", "another folder")
+
+
+def _arm(setup: Setup, fitted: Arm, standing: Standing) -> Arm:
+    """The last fit's arm, with what was said of freezing and learning since."""
+    tables = {**setup.tables, "data": {"name": MEMORY}}
+    if "schedule" in tables and standing.state == "compiled":
+        tables["schedule"] = {**tables["schedule"], "epochs": fitted.schedule.epochs}
+    (now,) = parsing.build({"format": FORMAT, "name": "model", **tables}, where="Model.save").arms.values()
+    return fitted.model_copy(update={name: getattr(now, name) for name in LEARNING})
 
 
 def _recipe_text(arm: Arm, *, name: str, seed: int, weights_from: str | None) -> str:

@@ -32,6 +32,7 @@ Tables = dict[str, Any]
 INPUT_KEYS = ("image_size", "fit", "max_pixels", "crop")
 _RATES = {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}}  # before compile, when rates mean nothing
 UNTRAINED: Tables = {"freeze": {}, **_RATES}
+EPOCHS = 10  # where nothing is said, as in the recipe
 _CLASSES = 2  # stands in where the first fit will say how many there are
 _IN_MEMORY = Dataset(read="tlkit.model.setup:Setup", summary="images in memory")
 
@@ -105,9 +106,16 @@ class Setup:
         """Find data and weights, downloading what is missing."""
         return jobs.plan_job(resolved, self.seed, places, runs=Path("runs"), where=where)
 
-    def plan(self, classes: int | None) -> Plan:
-        """Plan what is known without data."""
-        resolved, _ = self.resolved(where="Model")
+    def plan(self, classes: int | None, *, compiled: bool = True) -> Plan:
+        """Plan what is known without data.
+
+        Args:
+            classes: How many; None where that is not known.
+            compiled: The tables say how fast everything that trains learns; else the plan's rates mean nothing.
+        """
+        length = least_epochs(self.tables["freeze"], {})
+        rates = None if compiled else {**_RATES, "schedule": {"name": "constant", "epochs": length}}
+        resolved, _ = self.resolved(where="Model", more=rates)
         facts = DataFacts(classes or _CLASSES, ImagesPlan(0, 0, 0, "unknown"))
         return compiler.compile_plan(resolved, facts, where="Model", device=self.device)
 
@@ -141,6 +149,13 @@ class Setup:
         data = {"data": {"split": {"fractions": [1.0, 0.0, 0.0]}}}
         resolved, places = self.resolved(where=where, more=data, given=given)
         return dataset_facts.images(resolved.dataset, self.job(resolved, places, where=where).found, resolved)
+
+
+def least_epochs(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
+    """Return epochs in which every phase and the warm-up have room; how many there are, fit says."""
+    frozen = [value["epochs"] for value in freeze.values() if isinstance(value, dict)]
+    lengths = [*frozen, schedule.get("warmup_epochs", 0)]
+    return max([EPOCHS, *(int(length) + 1 for length in lengths if isinstance(length, int | float))])
 
 
 def input_keys(table: Mapping[str, Any]) -> Tables:
