@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tlkit.recipe import augmentations, losses, optimizers, recipe, schedules, tables
+from tlkit.recipe import augmentations, losses, map_tables, optimizers, recipe, schedules, tables
 
 FOLDER = Path(__file__).parent
 MODULES = ("tlkit", "tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.testing")
@@ -38,7 +38,7 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "schedule": (schedules.Constant, schedules.Step, schedules.Cosine, schedules.OneCycle),
     "loss": (losses.LossTable,),
     "augment": get_args(augmentations.Augmentation),
-    "lr_groups": (tables.Rate,),
+    "lr_groups": (map_tables.Rate,),
     "early_stopping": (tables.EarlyStopping,),
     "also": (tables.AlsoTable,),
 }

@@ -146,7 +146,7 @@ LISTED = f"augmentations: {', '.join(NAMES)}"
             '[{ name = "random_erasing", scale = [0.5, 1.1] }]',
             ["data.augment.0.scale.1: is 1.1, but", "as a fraction of the picture's"],
         ),
-        ('[{ name = "random_erasing", scale = 0.5 }]', ["data.augment.0.scale: is 0.5, but should be a valid tuple."]),
+        ('[{ name = "random_erasing", scale = 0.5 }]', ["data.augment.0.scale: is 0.5, but should be a list."]),
         ('[{ name = "random_resized_crop", ratio = [1.0] }]', ["data.augment.0.ratio.1: is missing."]),
         ('["hflip", "mixup", { name = "hflip", p = 1 }]', ["data.augment: has hflip twice; give it once."]),
         (

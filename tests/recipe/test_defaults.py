@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Dataset, Head, Options, registry
-from tlkit.recipe import augmentations, defaults, losses, optimizers, parsing, recipe, schedules, tables
+from tlkit.recipe import augmentations, defaults, losses, map_tables, optimizers, parsing, recipe, schedules, tables
 from tlkit.recipe.defaults import Defaults
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm
@@ -33,8 +33,8 @@ TABLES: dict[type[BaseModel], Defaults] = {
     tables.DataTable: defaults.DATA,
     tables.SplitTable: defaults.SPLIT,
     tables.AlsoTable: defaults.ALSO,
-    tables.Until: defaults.UNTIL,
-    tables.Rate: defaults.RATE,
+    map_tables.Until: defaults.UNTIL,
+    map_tables.Rate: defaults.RATE,
     optimizers.Sgd: defaults.OPTIMIZERS["sgd"],
     optimizers.Adam: defaults.OPTIMIZERS["adam"],
     optimizers.AdamW: defaults.OPTIMIZERS["adamw"],

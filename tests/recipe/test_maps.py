@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tlkit.plugin import Backbone, registry
 from tlkit.recipe import maps, parsing
+from tlkit.recipe.map_tables import Rate, Until
 from tlkit.recipe.maps import Parameter, divide, names_only
-from tlkit.recipe.tables import Rate, Until
 
 # As a torchvision network has them: a stage named as its module, a stage of two modules, modules "1" and "10", a deep module.
 STAGES = {"stem": ("conv1", "bn1"), "features": ("features.1", "features.10"), "layer1": ("layer1",)}

@@ -14,11 +14,11 @@ from tlkit.errors import TlkitError
 from tlkit.plans import jobs, resolve
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
+from tlkit.recipe.map_tables import Rate, Until
 from tlkit.recipe.optimizers import Adam, AdamW, Sgd
 from tlkit.recipe.recipe import Arm, Recipe, arm_toml
 from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
 from tlkit.recipe.settings import Setting, parse_setting
-from tlkit.recipe.tables import Rate, Until
 from tlkit.sources.places import Places
 
 MINIMAL = """\

@@ -9,10 +9,10 @@ from tlkit.errors import TlkitError
 from tlkit.plugin import Backbone, Head
 from tlkit.recipe import maps
 from tlkit.recipe.augmentations import Rotate
+from tlkit.recipe.map_tables import Rate
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.schedules import OneCycle
-from tlkit.recipe.tables import Rate
 from tlkit.sources import weight_files
 from tlkit.units import Size
 

@@ -5,12 +5,15 @@ The rule: `"hflip"` and `{ name = "hflip" }` mean the same table with its defaul
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo, model_validator
 
-from tlkit.recipe.table import Table
+from tlkit.recipe.messages import no_list, problem, shown
+from tlkit.recipe.table import Table, by_name
 
 
 def _ascend(pair: tuple[float, float]) -> tuple[float, float]:
@@ -203,7 +206,20 @@ def read(items: Sequence[str | dict[str, Any]]) -> list[Augmentation]:
 
 def _table(item: object) -> object:
     """Return a name as a table that has only this name; return a table as it is."""
-    return {"name": item} if isinstance(item, str) else item
+    if isinstance(item, str):
+        return {"name": item}
+    if not isinstance(item, dict | Table):
+        raise problem(f"is {shown(item)}, but should be a name, or a table with a name.", _LISTED)
+    return item
+
+
+def _list(value: object) -> object:
+    """Refuse what is no list with an example of a list, which has the nearest augmentation."""
+    if isinstance(value, list):
+        return value
+    near = get_close_matches(value, _NAMES, n=1, cutoff=0.5) if isinstance(value, str) else []
+    what, *hints = no_list("augment", value, near[0] if near else value, "augmentations are applied in this order")
+    raise problem(what, *hints, _LISTED)
 
 
 def _go_together(tables: list[Augmentation]) -> list[Augmentation]:
@@ -228,11 +244,15 @@ def _can_be_fixed(views: int | None, info: ValidationInfo) -> int | None:
     return views
 
 
+_NAMES = typing.get_args(Name)
+_LISTED = f"augmentations: {', '.join(_NAMES)}"
+_Table = Annotated[Augmentation, Field(discriminator="name")]
 _Item = Annotated[
-    Annotated[Augmentation, Field(discriminator="name")],
-    BeforeValidator(_table, json_schema_input_type=Name | Annotated[Augmentation, Field(discriminator="name")]),
+    _Table,
+    by_name("augmentation", *typing.get_args(Augmentation)),
+    BeforeValidator(_table, json_schema_input_type=Name | _Table),
 ]
 # The types of data.augment and of data.augment_views, which stands after it.
-Augmentations = Annotated[list[_Item], AfterValidator(_go_together)]
+Augmentations = Annotated[list[_Item], BeforeValidator(_list), AfterValidator(_go_together)]
 Views = Annotated[Annotated[int, Field(ge=1)] | None, AfterValidator(_can_be_fixed)]
 _LIST: TypeAdapter[list[Augmentation]] = TypeAdapter(Augmentations)

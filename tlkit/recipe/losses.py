@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, TypeAdapter
 
-from tlkit.recipe.table import LARGEST, Table
+from tlkit.recipe.messages import problem, shown
+from tlkit.recipe.table import LARGEST, Table, chosen_by
+
+_Weights = dict[str, Annotated[float, Field(ge=0, le=LARGEST)]]
+_WEIGHTS: TypeAdapter[dict[str, float]] = TypeAdapter(_Weights, config=Table.model_config)
+
+
+def _class_weights(value: object) -> Literal["balanced"] | dict[str, float]:
+    if isinstance(value, dict):
+        return _WEIGHTS.validate_python(value)
+    if value == "balanced":
+        return "balanced"
+    raise problem(f"is {shown(value)}.", '"balanced", or a table of weights by class name: { cat = 2.0, dog = 1.0 }')
+
 
 ClassWeights = Annotated[
-    Annotated[Literal["balanced"], Tag("=name")]
-    | Annotated[dict[str, Annotated[float, Field(ge=0, le=LARGEST)]], Tag("=table")],
-    Discriminator(lambda value: "=table" if isinstance(value, dict) else "=name"),
+    Literal["balanced"] | _Weights,
+    chosen_by(_class_weights),
 ]
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tlkit.errors import TlkitError, nearest
+from tlkit.recipe.map_tables import Rate, Until
 from tlkit.recipe.messages import dotted
-from tlkit.recipe.tables import Rate, Until
 
 HEAD, BACKBONE = "head", "backbone"
 AUX = "head.aux"  # the auxiliary classifiers; the key `head` covers them too, unless they have a key of their own

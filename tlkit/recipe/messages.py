@@ -1,6 +1,8 @@
-"""Turn the errors that pydantic finds in a recipe or in a plugin's options into messages.
+"""Turn what pydantic refuses in a recipe or in a plugin's options into messages.
 
-The rule: a message names the key as the user would write it, and its hint says which value would be right.
+The rule: a message names the key as the user would write it, and its hint says which value would be right. A table of a recipe
+writes the messages of its own keys (`of_table`), so the location of a problem is the path to its key and nothing else. A value that
+may be of several types has a validator that chooses the type and raises `problem` itself.
 """
 
 from __future__ import annotations
@@ -9,22 +11,48 @@ import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from tlkit.errors import nearest
-from tlkit.recipe import augmentations, other_names
-from tlkit.recipe.recipe import MAPS, Arm, Header
 
-NAMING = "letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder"
 Said = tuple[str, tuple[str, ...]]  # the place of a problem; the problem and its hints
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
-_AUGMENT, _INPUT = ("data", "augment"), ("backbone", "input")
-_WEIGHTS = ("loss", "class_weights")
 _TABLE = {"model_type", "dict_type", "model_attributes_type"}  # pydantic's kinds of "not a table"
+_PROBLEM, _HINTS = "problem", "hints"  # in the context of an error whose message is written
+
+
+def problem(text: str, *hints: str, kind: str = "problem") -> PydanticCustomError:
+    """Return an error for a validator to raise: what is wrong with a value, and what would be right.
+
+    Args:
+        text: Follows the key in the message: 'is "x", but should be a number.'
+        hints: One line each. Without any, the table that has the key adds the key's description.
+        kind: pydantic's kind of the error, where the error stands for one of pydantic's.
+    """
+    return PydanticCustomError(kind, "{problem}", {_PROBLEM: text, _HINTS: tuple(filter(None, hints))})
+
+
+def of_table(error: ValidationError, table: type[BaseModel], *, elsewhere: typing.Callable[[str], str]) -> ValidationError:
+    """Return a table's errors with the messages of its own keys written; those of tables inside it are written already.
+
+    Args:
+        error: What the table's validation raised.
+        table: The class of the table.
+        elsewhere: From a key that the table does not have to a hint where its setting belongs, "" where that is not known.
+    """
+    return ValidationError.from_exception_data(table.__name__, [_written(line, table, elsewhere) for line in error.errors()])
+
+
+def unchanged(line: ErrorDetails) -> InitErrorDetails:
+    """Return an error as a validator raises it again."""
+    context = line.get("ctx", {})
+    if _HINTS in context:
+        kind: str | PydanticCustomError = problem(context[_PROBLEM], *context[_HINTS], kind=line["type"])
+        return InitErrorDetails(type=kind, loc=line["loc"], input=line["input"])
+    return InitErrorDetails(type=line["type"], loc=line["loc"], input=line["input"], ctx=context)
 
 
 def errors(model: type[BaseModel], tables: Mapping[str, Any]) -> list[ErrorDetails]:
@@ -34,20 +62,6 @@ def errors(model: type[BaseModel], tables: Mapping[str, Any]) -> list[ErrorDetai
     except ValidationError as error:
         return error.errors()
     return []
-
-
-def place(line: ErrorDetails) -> tuple[int | str, ...]:
-    """Return the keys that lead to a problem, without the tags of unions that pydantic puts between them."""
-    loc = line["loc"]
-    if len(loc) > 1 and loc[0] in ("optimizer", "schedule"):
-        loc = (loc[0], *loc[2:])
-    if len(loc) > 3 and loc[:2] == _AUGMENT:
-        loc = (*loc[:3], *loc[4:])
-    if len(loc) > 2 and loc[0] in MAPS:
-        loc = (*loc[:2], *loc[3:])
-    if len(loc) > 2 and loc[:2] in (_INPUT, _WEIGHTS):
-        loc = (*loc[:2], *loc[3:])
-    return tuple(part for part in loc if part not in ("=count", "=auto", "=side", "=pair"))
 
 
 def dotted(*parts: int | str) -> str:
@@ -61,127 +75,105 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def words(line: ErrorDetails, root: type[BaseModel], *, beside: Sequence[str] = ()) -> tuple[str, ...]:
+def words(line: ErrorDetails, root: type[BaseModel]) -> tuple[str, ...]:
     """Return a message for an error: (problem, hint, ...).
 
     Args:
         line: From pydantic.
-        root: The model that was validated: `Header`, `Arm`, or a plugin's options.
-        beside: Keys that may stand beside the root's own in what the person wrote.
+        root: The model that was validated: a table, or a plugin's options.
     """
-    kind, value, context, loc = line["type"], line["input"], line.get("ctx", {}), line["loc"]
-    if root is Arm and loc[:2] == _AUGMENT and len(loc) == 3:
-        return _no_such_augmentation(value)
+    context = line.get("ctx", {})
+    if _HINTS in context:
+        return (context[_PROBLEM], *context[_HINTS])
+    owner, loc = _owner(line["loc"], root)
+    kind, value, meaning = line["type"], line["input"], _meaning(loc, owner)
     if kind == "extra_forbidden":
-        return _no_such_key(loc, root, beside)
+        return no_such_key(str(loc[-1]), tuple(owner.model_fields) if owner is not None else ())
     if kind == "missing":
-        return ("is missing.", _meaning(loc, root))
+        return ("is missing.", meaning)
     if kind == "value_error":
         return (f"{context['error']}.",)
-    if kind == "greater_than" and root is Arm and loc[0] == "lr_groups" and value == 0:
-        fix = f"to freeze it: {dotted('freeze', loc[1])} = true"
-        return ("the rate is 0, which would still cost gradients and move BatchNorm.", fix)
-    if kind == "union_tag_invalid":
-        tags = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
-        name = str(context["tag"])
-        return (f"there is no {loc[0]} {shown(name)}.", f"{loc[0]}s: {', '.join(tags)}", nearest(name, tags))
     if kind == "list_type":
-        return _no_list(loc, value, _meaning(loc, root))
+        return no_list(str(loc[-1]), value, value, meaning)
     if kind == "literal_error":
-        return _no_such_choice(value, str(context["expected"]), _meaning(loc, root))
-    if kind == "string_pattern_mismatch" and root in (Arm, Header):
-        return (f"is {shown(value)}.", NAMING)
-    if kind == "bool_type" and root is Arm and loc[0] == "freeze":
-        return (f"is {shown(value)}.", "true, false, or { epochs = N }")
-    return (f"is {shown(value)}, but {_should(line)}.", _meaning(loc, root))
-
-
-def say(line: ErrorDetails, root: type[BaseModel]) -> Said:
-    """Return the place and the message of an error."""
-    return dotted(*place(line)), words(line, root)
+        return no_such_choice(value, re.findall(r"'([^']*)'", str(context["expected"])), meaning)
+    return (f"is {shown(value)}, but {_should(line)}.", meaning)
 
 
 def said(root: type[BaseModel], tables: Mapping[str, Any]) -> set[Said]:
     """Return the places and messages of all errors that a model finds in tables."""
-    return {say(line, root) for line in errors(root, tables)}
+    return {(dotted(*line["loc"]), words(line, root)) for line in errors(root, tables)}
 
 
-def _no_such_key(loc: tuple[int | str, ...], root: type[BaseModel], beside: Sequence[str]) -> tuple[str, ...]:
-    model = _model(loc[:-1], root)
-    if root in (Arm, Header) and (elsewhere := other_names.hint(loc)):
+def no_such_key(key: str, keys: Sequence[str], elsewhere: str = "") -> tuple[str, ...]:
+    """Return the message for a key that a table does not have: with the place of the setting, or the table's keys."""
+    if elsewhere:
         return ("there is no such key.", elsewhere)
-    keys = [*(beside if len(loc) == 1 else ()), *(model.model_fields if model is not None else ())]
-    quoted = ""
-    if root is Arm and loc[0] in MAPS:
-        quoted = f"a module path is one quoted key: {dotted(loc[0], f'{loc[1]}.{loc[-1]}')}"
-    return ("there is no such key.", f"keys: {', '.join(keys)}", nearest(str(loc[-1]), keys), quoted)
+    return ("there is no such key.", f"keys: {', '.join(keys)}" if keys else "", nearest(key, keys))
 
 
-def _no_list(loc: tuple[int | str, ...], value: object, meaning: str) -> tuple[str, ...]:
-    """Return the message for a value that should be a list, with an example of the list."""
-    item = value
-    if loc == _AUGMENT and isinstance(value, str):
-        names = typing.get_args(augmentations.Name)
-        item = next(iter(get_close_matches(value, names, n=1, cutoff=0.5)), value)
-    example = f"{loc[-1]} = [{shown(item)}]" if not isinstance(value, dict) else f"{loc[-1]} = [{{ ... }}]"
+def no_list(key: str, value: object, item: object, meaning: str) -> tuple[str, ...]:
+    """Return the message for a value that should be a list, with an example of a list that holds `item`."""
+    example = f"{key} = [{shown(item)}]" if not isinstance(item, dict) else f"{key} = [{{ ... }}]"
     return (f"is {shown(value)}, but should be a list.", f"for instance {example}", meaning)
 
 
-def _no_such_choice(value: object, expected: str, meaning: str) -> tuple[str, ...]:
-    choices = re.findall(r"'([^']*)'", expected)
+def no_such_choice(value: object, choices: Sequence[str], meaning: str) -> tuple[str, ...]:
+    """Return the message for a value that is none of a few texts."""
     if len(choices) < 2:
         return (f"is {shown(value)}.", meaning)
     listed = ", ".join(f'"{choice}"' for choice in choices)
     return (f"is {shown(value)}.", f"one of: {listed}", nearest(str(value), choices))
 
 
-def _no_such_augmentation(item: object) -> tuple[str, ...]:
-    """Return the message for an item of data.augment that is not an augmentation."""
-    names = typing.get_args(augmentations.Name)
-    listed = f"augmentations: {', '.join(names)}"
-    if not isinstance(item, str | dict):
-        return (f"is {shown(item)}, but should be a name, or a table with a name.", listed)
-    if isinstance(item, dict) and "name" not in item:
-        return (f"is {shown(item)}, and has no name.", listed)
-    name = item["name"] if isinstance(item, dict) else item
-    return (f"there is no augmentation {shown(name)}.", listed, nearest(str(name), names))
+def _written(line: ErrorDetails, table: type[BaseModel], elsewhere: typing.Callable[[str], str]) -> InitErrorDetails:
+    loc, context = line["loc"], line.get("ctx", {})
+    if loc and loc[-1] == "[key]":  # pydantic's mark of a key that is wrong itself
+        loc = loc[:-1]
+    if line["type"] == "extra_forbidden" and _HINTS not in context:
+        told = no_such_key(str(loc[-1]), tuple(table.model_fields), elsewhere(str(loc[-1])))
+    else:
+        told = words(line, table)
+    if len(told) == 1 and line["type"] == "problem":
+        told = (*told, _meaning(loc, table))
+    return InitErrorDetails(type=problem(*told, kind=line["type"]), loc=loc, input=line["input"])
 
 
 def _should(line: ErrorDetails) -> str:
-    if line["type"] in _TABLE:
+    kind, context = line["type"], line.get("ctx", {})
+    if kind in _TABLE:
         return "should be a table"
-    if line["type"] == "too_short":
-        return f"should hold at least {line['ctx']['min_length']}"
+    if kind == "tuple_type":
+        return "should be a list"
+    if kind == "too_short":
+        return f"should hold at least {context['min_length']}"
+    if kind == "too_long":
+        return f"should hold at most {context['max_length']}"
     message = line["msg"].removeprefix("Input ")
     return message[:1].lower() + message[1:]
 
 
-def _meaning(loc: tuple[int | str, ...], root: type[BaseModel]) -> str:
-    """Return the description of the field at a place, "" if it has none."""
-    end = len(loc) - 1 if loc and isinstance(loc[-1], str) and not loc[-1].startswith("=") else len(loc) - 2
-    model = _model(loc[:end], root) if end >= 0 else None
-    field = model.model_fields.get(str(loc[end])) if model is not None else None
+def _owner(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[type[BaseModel] | None, tuple[int | str, ...]]:
+    """Return the innermost model on the way to a place, and the rest of the way; None where several models may be there.
+
+    Only a plugin's options lead through other models here: a table inside a table writes its messages itself.
+    """
+    owner, start = root, 0
+    for index, part in enumerate(loc[:-1]):
+        field = owner.model_fields.get(str(part))
+        inner = _models(field.annotation) if field is not None else []
+        if len(inner) > 1:
+            return None, loc[start:]
+        if inner:
+            owner, start = inner[0], index + 1
+    return owner, loc[start:]
+
+
+def _meaning(loc: tuple[int | str, ...], owner: type[BaseModel] | None) -> str:
+    """Return the description of the field at a place or of the list at it, "" if it has none."""
+    names = [part for part in loc if isinstance(part, str)]
+    field = owner.model_fields.get(names[0]) if owner is not None and len(names) == 1 else None
     return str(field.description or "") if field is not None else ""
-
-
-def _model(loc: tuple[int | str, ...], root: type[BaseModel]) -> type[BaseModel] | None:
-    """Return the model at a place in pydantic's form, or None if there is not exactly one."""
-    found: list[type[BaseModel]] = [root]
-    for part in loc:
-        if isinstance(part, int):  # an item of a list is what the list is made of
-            continue
-        if len(found) > 1:  # a union of tables: the step is its tag
-            found = [model for model in found if _tag(model) == part]
-        elif part != "=table":
-            field = found[0].model_fields.get(str(part)) if found else None
-            # A key of a map (freeze, lr_groups) is no field; the model stays the map's.
-            found = _models(field.annotation) if field is not None else found
-    return found[0] if len(found) == 1 else None
-
-
-def _tag(model: type[BaseModel]) -> str:
-    choices = typing.get_args(model.model_fields["name"].annotation) if "name" in model.model_fields else ()
-    return str(choices[0]) if choices else ""
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

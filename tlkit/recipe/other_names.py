@@ -69,16 +69,8 @@ _KNOWN = {
     "path": 'data.options.path = "images"',
     "shuffle": "nothing to set: training images are shuffled in every epoch, the same for every arm of one seed",
 }
-# Tables whose keys are a plugin's options, class names or parts of a network, not keys of a recipe.
-_OPEN = ("options", "also", "freeze", "lr_groups", "class_weights")
 
 
-def hint(loc: tuple[int | str, ...]) -> str:
-    """Return the line to write instead of a key of another framework, "" if the key is not known.
-
-    Args:
-        loc: The keys that lead to it, and its own name last.
-    """
-    if any(part in _OPEN for part in loc[:-1]):
-        return ""
-    return _KNOWN.get(str(loc[-1]).lower().replace("-", "_"), "")
+def hint(key: str) -> str:
+    """Return the line to write instead of a key of another framework, "" if the key is not known."""
+    return _KNOWN.get(key.lower().replace("-", "_"), "")

@@ -16,11 +16,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tlkit.errors import Interim, RecipeError, TlkitError, nearest
+from tlkit.recipe import other_names
 from tlkit.recipe.merging import merge, names_first, set_
-from tlkit.recipe.messages import NAMING, Said, dotted, errors, place, said, say, shown, words
+from tlkit.recipe.messages import Said, dotted, errors, no_such_key, said, shown, words
 from tlkit.recipe.recipe import FORMAT, MAPS, ONLY_ARM, UNKNOWN, Arm, Header, Recipe
 from tlkit.recipe.settings import Setting, parse_setting, read_toml
-from tlkit.recipe.tables import LONGEST, NAME
+from tlkit.recipe.tables import LONGEST, NAME, NAMING
 
 _HEADER = tuple(Header.model_fields)
 _TOP = (*_HEADER, "arms")  # keys of a recipe that no arm has
@@ -131,13 +132,13 @@ class _Problems:
             written: What is wrong without --set: under "" in the recipe's own tables, under "arms.NAME." in an arm.
             arm: "arms.NAME." of the arm that was validated.
         """
-        at, told = say(line, root)
-        if (at, told) in written[""]:
-            self.add(at, *words(line, root, beside=_TOP))
-        elif arm and (at, told) in written[arm]:
+        at, told = dotted(*line["loc"]), words(line, root)
+        if arm and (at, told) in written[arm] and (at, told) not in written[""]:
             self.add(f"{arm}{at}", *told)
-        else:
-            self.add(f"--set {at}", *words(line, root, beside=_TOP))
+            return
+        if line["type"] == "extra_forbidden" and len(line["loc"]) == 1:  # a key of the recipe itself, which has more keys
+            told = no_such_key(at, (*_TOP, *root.model_fields), other_names.hint(at))
+        self.add(at if (at, words(line, root)) in written[""] else f"--set {at}", *told)
 
 
 def _overrides(arms: object, problems: _Problems) -> dict[str, dict[str, Any]]:
@@ -157,7 +158,7 @@ def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | Non
     """Return an arm without its wrong keys, so that the rest can be checked; None if no arm can be made from the rest."""
     rest = copy.deepcopy(dict(arm))
     for line in lines:
-        at = tuple(map(str, place(line)))
+        at = tuple(map(str, line["loc"]))
         if line["type"] == "missing" and len(at) > 1:
             at = at[:-1] if at[0] not in _STAND_INS else ()
         if at:

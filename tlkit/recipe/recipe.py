@@ -10,19 +10,17 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tlkit.recipe.losses import LossTable
+from tlkit.recipe.map_tables import FreezeMap, RateMap
 from tlkit.recipe.optimizers import Adam, AdamW, Sgd
 from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
-from tlkit.recipe.table import Table
+from tlkit.recipe.table import Table, by_name
 from tlkit.recipe.tables import (
-    LONGEST,
-    NAME,
     AlsoTable,
     BackboneTable,
     DataTable,
     EarlyStopping,
-    FreezeValue,
+    FolderName,
     HeadTable,
-    RateValue,
 )
 
 FORMAT: Final = 1
@@ -43,6 +41,11 @@ UNKNOWN = ""
 # An arm that gives one of these tables replaces the whole table.
 MAPS = ("freeze", "lr_groups")
 
+_Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
+_Schedule = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="name")]
+Optimizer = Annotated[_Optimizer, by_name("optimizer", Sgd, Adam, AdamW)]
+Schedule = Annotated[_Schedule, by_name("schedule", Constant, Step, Cosine, OneCycle)]
+
 
 class Arm(Table):
     """One complete configuration: everything that determines what a run learns."""
@@ -50,24 +53,24 @@ class Arm(Table):
     backbone: BackboneTable
     head: HeadTable = Field(default_factory=HeadTable)
     data: DataTable
-    also: dict[Annotated[str, Field(pattern=NAME, max_length=LONGEST)], AlsoTable] = Field(
+    also: dict[FolderName, AlsoTable] = Field(
         default_factory=dict,
         description="more data sets with the same classes, by a name of your choice; each is evaluated after every epoch",
     )
-    freeze: dict[str, FreezeValue] = Field(
+    freeze: FreezeMap = Field(
         default_factory=dict,
         description="which parts are frozen: part = true, false, or { epochs = N } for the first N epochs. "
         "A part is head, backbone, a stage, or a quoted module path",
     )
-    lr_groups: dict[str, RateValue] = Field(
+    lr_groups: RateMap = Field(
         default_factory=dict,
         description="peak learning rate of each part: part = 1e-3, or { lr = 1e-3, weight_decay = 0.01 }. "
         "A part is head, backbone, a stage, or a quoted module path",
     )
-    optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="name")] = Field(
+    optimizer: Optimizer = Field(
         default_factory=lambda: AdamW(name="adamw"), description="the optimizer and its settings; default: adamw"
     )
-    schedule: Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="name")] = Field(
+    schedule: Schedule = Field(
         default_factory=lambda: OneCycle(name="one_cycle"),
         description="the learning-rate schedule and the number of epochs; default: one_cycle",
     )
@@ -92,7 +95,7 @@ class Header(Table):
     """The keys at the head of a recipe, which hold for all of its arms."""
 
     format: Literal[1] = Field(description="version of the recipe format; always 1")
-    name: str = Field(pattern=NAME, max_length=LONGEST, description="name of the recipe; its runs are kept in runs/NAME")
+    name: FolderName = Field(description="name of the recipe; its runs are kept in runs/NAME")
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
         default_factory=lambda: [0],
         min_length=1,
@@ -118,7 +121,7 @@ class Header(Table):
 class Recipe(Header):
     """A whole recipe: the keys at its head, and every arm with all of its tables."""
 
-    arms: dict[Annotated[str, Field(pattern=NAME, max_length=LONGEST)], Arm]
+    arms: dict[FolderName, Arm]
 
 
 def arm_toml(arm: Arm) -> dict[str, Any]:

@@ -1,27 +1,41 @@
-"""The tables [backbone], [head], [data], [also], [early_stopping], and the values of [freeze] and [lr_groups].
+"""The tables [backbone], [head], [data], [also] and [early_stopping].
 
-The optimizer, the schedule and the loss have modules of their own. This module knows no plugin and does not import torch.
+The optimizer, the schedule, the loss and the maps [freeze] and [lr_groups] have modules of their own. This module knows no plugin
+and does not import torch.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from tlkit.recipe.augmentations import Augmentations, Views
-from tlkit.recipe.table import LARGEST, Table
+from tlkit.recipe.messages import no_such_choice, problem, shown
+from tlkit.recipe.table import Table, chosen_by
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # recipe and arm names become folder names
-
-
 LONGEST = 80  # characters of such a name; the folder's own name adds seed and digest to it
+NAMING = "letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder"
 
 
-def _table_or(scalar: str) -> Discriminator:
-    return Discriminator(lambda value: "=table" if isinstance(value, (dict, BaseModel)) else scalar)
+def _say_name(value: object, check: ValidatorFunctionWrapHandler) -> str:
+    try:
+        return str(check(value))
+    except ValidationError:
+        if isinstance(value, str):
+            raise problem(f"is {shown(value)}.", f"{NAMING}; at most {LONGEST} characters") from None
+        raise
 
 
+FolderName = Annotated[str, Field(pattern=NAME, max_length=LONGEST), WrapValidator(_say_name)]
 Three = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
@@ -46,8 +60,22 @@ class InputTable(Table):
     )
 
 
+_INPUTS: tuple[Literal["torch"], Literal["caffe"]] = ("torch", "caffe")
+
+
+def _input(value: object) -> Literal["torch", "caffe"] | InputTable:
+    if isinstance(value, dict | InputTable):
+        return InputTable.model_validate(value)
+    for known in _INPUTS:
+        if value == known:
+            return known
+    what, *hints = no_such_choice(value, _INPUTS, "")
+    raise problem(what, *hints, f"or a table: {', '.join(InputTable.model_fields)}")
+
+
 InputValue = Annotated[
-    Annotated[Literal["torch", "caffe"], Tag("=name")] | Annotated[InputTable, Tag("=table")], _table_or("=name")
+    Literal["torch", "caffe"] | InputTable,
+    chosen_by(_input),
 ]
 
 
@@ -131,25 +159,36 @@ class SplitTable(Table):
         return self
 
 
-BatchSize = Annotated[
-    Annotated[int, Field(ge=1), Tag("=count")] | Annotated[Literal["auto"], Tag("=auto")],
-    Discriminator(lambda value: "=auto" if isinstance(value, str) else "=count"),
-]
+_Count = Annotated[int, Field(ge=1)]
+_COUNT: TypeAdapter[int] = TypeAdapter(_Count, config=Table.model_config)
 
 
-def _square(value: int | list[int]) -> int | list[int]:
-    """Return one number for two equal ones, so that `224` and `[224, 224]` have the same digest."""
-    return value[0] if isinstance(value, list) and value[0] == value[1] else value
+def _batch_size(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if type(value) is int:
+        return _COUNT.validate_python(value)
+    raise problem(f'is {shown(value)}, but should be a whole number or "auto".')
 
 
+BatchSize = Annotated[_Count | Literal["auto"], chosen_by(_batch_size)]
 _Side = Annotated[int, Field(ge=8, le=2048)]
-ImageSize = Annotated[
-    Annotated[
-        Annotated[_Side, Tag("=side")] | Annotated[list[_Side], Field(min_length=2, max_length=2), Tag("=pair")],
-        Discriminator(lambda value: "=pair" if isinstance(value, list) else "=side"),
-    ],
-    AfterValidator(_square),
-]
+_Pair = Annotated[list[_Side], Field(min_length=2, max_length=2)]
+_SIDE: TypeAdapter[int] = TypeAdapter(_Side, config=Table.model_config)
+_PAIR: TypeAdapter[list[int]] = TypeAdapter(_Pair, config=Table.model_config)
+
+
+def _image_size(value: object) -> int | list[int]:
+    """Return one number for two equal ones, so that `224` and `[224, 224]` have the same digest."""
+    if isinstance(value, list) and len(value) == 2:
+        height, width = _PAIR.validate_python(value)
+        return height if height == width else [height, width]
+    if type(value) is int:
+        return _SIDE.validate_python(value)
+    raise problem(f"is {shown(value)}, but should be a whole number or [height, width].", "224, or [224, 320], in pixels")
+
+
+ImageSize = Annotated[_Side | _Pair, chosen_by(_image_size)]
 # 200 million: the largest sensors of phones have 16,320 x 12,240 pixels. Decoding such an image as RGB takes 600 MB.
 MAX_PIXELS = 200_000_000
 
@@ -212,32 +251,9 @@ class AlsoTable(Table):
         default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
     )
 
-
-class Until(Table):
-    """A part that is frozen for the first epochs and trained after them."""
-
-    epochs: int = Field(ge=1, description="number of epochs for which the part stays frozen")
-
-
-class Rate(Table):
-    """Peak learning rate of a part of the network, and optimizer settings for this part alone."""
-
-    lr: float = Field(gt=0, le=LARGEST, description="peak learning rate")
-    weight_decay: float | None = Field(
-        default=None, ge=0, le=LARGEST, description="weight decay of this part. Default: optimizer.weight_decay"
-    )
-    momentum: float | None = Field(
-        default=None, ge=0, lt=1, description="momentum of this part, sgd only. Default: optimizer.momentum"
-    )
-
-
-PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
-
-
-FreezeValue = Annotated[Annotated[bool, Tag("=bool")] | Annotated[Until, Tag("=table")], _table_or("=bool")]
-
-
-RateValue = Annotated[Annotated[PositiveRate, Tag("=rate")] | Annotated[Rate, Tag("=table")], _table_or("=rate")]
+    @classmethod
+    def _elsewhere(cls, key: str) -> str:
+        return 'a path is an option: options = { path = "images" }' if key == "path" else ""
 
 
 class EarlyStopping(Table):
