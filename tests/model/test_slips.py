@@ -73,3 +73,20 @@ def test_a_size_that_cannot_be_is_said_of_the_key(size: object) -> None:
     assert "data.image_size" in str(caught.value)
     assert "=side" not in str(caught.value)
     assert "=pair" not in str(caught.value)
+
+
+def test_arguments_of_kerass_evaluate_and_predict_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    mine, labels = model(), ["cat", "dog"] * 6
+    whole = mine.predict(PIXELS)
+    np.testing.assert_allclose(mine.predict(PIXELS, batch_size=5, verbose=0), whole, atol=1e-6)
+    assert mine.evaluate(PIXELS, labels, verbose=0, return_dict=True) == mine.evaluate(PIXELS, labels, verbose=1)
+    assert capsys.readouterr() == ("", ""), "a bar is for a terminal or a notebook"
+    for call, words in (
+        (lambda: mine.evaluate(PIXELS, labels, return_dict=False), "it always returns a dict"),
+        (lambda: mine.evaluate(PIXELS, labels, verbose=3), "Model.evaluate: verbose is 3"),
+        (lambda: mine.predict(PIXELS, batch_size=0), "Model.predict: batch_size is 0"),
+        (lambda: mine.predict(PIXELS, steps=3), "every image is used once"),
+    ):
+        with pytest.raises(TlkitError) as caught:
+            call()
+        assert words in str(caught.value)

@@ -323,3 +323,31 @@ def test_image_that_is_named_twice_is_answered_twice(finished: Path, images: lis
         assert [row["image"] for row in json.loads(output)["predictions"]] == [str(images[at]) for at in (0, 1, 0)]
     else:
         assert output.count(f"{images[0].parent.name}/{images[0].name}") == 2
+
+
+def test_a_folder_is_every_image_in_it_and_below(finished: Path, images: list[Path], run: Cli) -> None:
+    new = images[0].parents[1]
+    (new / "notes.txt").write_text("no image")
+    code, output, _ = run("predict", _run(finished, "quick"), new, images[3], "--json")
+    assert code == 0
+    named = [row["image"] for row in json.loads(output)["predictions"]]
+    assert named == [str(new / name / "0.png") for name in sorted(CLASSES)] + [str(images[3])]
+    (new.parent / "empty").mkdir()
+    code, _, text = run("predict", _run(finished, "quick"), new.parent / "empty")
+    assert code == 1
+    assert "holds no image files" in text
+
+
+def test_images_beside_an_unreadable_one_are_answered_in_batches(
+    finished: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _run(finished, "quick")
+    broken = images[0].with_name("broken.png")
+    broken.write_bytes(b"no image")
+    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    sizes: list[int] = []
+    predictor.network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    answers = predictor.answers([images[0], broken, *images[1:]])
+    assert sizes == [len(images)]
+    assert isinstance(answers.pop(1), ImageError)
+    np.testing.assert_allclose(np.stack(answers), _expected(folder, images).numpy(), atol=1e-5)

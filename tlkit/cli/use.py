@@ -21,7 +21,9 @@ _SOME_FAILED = 3  # the exit code where part of the work failed and the rest is 
 
 def predict(
     run: RunArgument,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders: then every image in them and below.")
+    ],
     arm: ArmOption = None,
     runs: RunsOption = Path("runs"),
     top: Annotated[int, typer.Option("--top", min=1, help="Number of classes shown for each image.")] = 1,
@@ -32,10 +34,12 @@ def predict(
     from tlkit import files
     from tlkit.reports import tables
     from tlkit.run import executor, prediction
+    from tlkit.sources import image_files
 
     folder = run if run.exists() or not (runs / run).exists() else runs / run
     predictor = prediction.load(folder, arm=arm, device=executor.device_of(device))
-    answers = list(zip(map(files.shown, images), _answers(predictor, images), strict=True))
+    named = [file for path in images for file in (image_files.below(path, where="predict") if path.is_dir() else [path])]
+    answers = list(zip(map(files.shown, named), _ranked(predictor, named), strict=True))
     ranked = [(image, answer) for image, answer in answers if not isinstance(answer, DataError)]
     failed = [answer for _, answer in answers if isinstance(answer, DataError)]
     if as_json:
@@ -55,11 +59,8 @@ def _record(image: str, answer: Ranked | DataError) -> dict[str, object]:
     return {"image": image, "probabilities": dict(answer), "error": None}
 
 
-def _answers(predictor: Predictor, images: Sequence[Path]) -> list[Ranked | DataError]:
-    """Answer all images together; where one cannot be read, each by itself, so that the others are answered."""
-    try:
-        return [predictor.network.task.ranked(row, predictor.classes) for row in predictor.predict(images)]
-    except DataError as error:
-        if len(images) == 1:
-            return [error]
-        return [answer for image in images for answer in _answers(predictor, [image])]
+def _ranked(predictor: Predictor, images: Sequence[Path]) -> list[Ranked | DataError]:
+    """Return the classes of each image with their probabilities, or why it cannot be read."""
+    task, classes = predictor.network.task, predictor.classes
+    answers = predictor.answers(images)
+    return [answer if isinstance(answer, DataError) else task.ranked(answer, classes) for answer in answers]

@@ -22,6 +22,7 @@ _KERAS = {
     "sample_weight": "class_weight= weighs classes; single images cannot be weighed",
     "include_top": "the backbone never has its classifier; head= names one of your own",
     "input_shape": "image_size= is the side of the input, or (height, width)",
+    "steps": "every image is used once; give fewer images",
     "steps_per_epoch": "an epoch is every training image once; split={'train': N} trains on fewer",
 }
 

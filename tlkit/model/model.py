@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -340,8 +340,9 @@ class Model:
 
     @named("Model.evaluate")
     def evaluate(
-        self, x: object, y: object = None, *, options: Mapping[str, Any] | None = None, batch_size: int = 32
-    ) -> dict[str, float]:
+        self, x: object, y: object = None, *, options: Mapping[str, Any] | None = None, batch_size: int = 32,
+        verbose: int | str = "auto", return_dict: Literal[True] = True,
+    ) -> dict[str, float]:  # fmt: skip
         """Return loss, accuracy and the other metrics of the head's task.
 
         Args:
@@ -349,6 +350,8 @@ class Model:
             y: Labels of arrays, tensors and lists.
             options: The data set's options.
             batch_size: Images at a time.
+            verbose: "auto" or 1 for a bar while it runs, 0 or 2 for none.
+            return_dict: Always true: the result names each metric.
 
         Raises:
             TlkitError: it has no test images, or they cannot be used.
@@ -361,6 +364,11 @@ class Model:
             ['accuracy', 'auroc', 'balanced_accuracy', 'f1', 'loss']
         """
         check_count("Model.evaluate: batch_size", batch_size, least=1)
+        if return_dict is not True:
+            raise TlkitError(
+                f"Model.evaluate: return_dict is {return_dict!r}.",
+                "it always returns a dict: model.evaluate(..)['loss'], ['accuracy'] and the other metrics of the head's task",
+            )
         network, given = self.network, inputs.read(x, y, known=self._labels(), where="Model.evaluate")
         more = {**UNTRAINED, "data": input_keys(self._setup.tables["data"]) | {"options": plain(options or {})}}
         resolved, places = self._setup.resolved(where="Model.evaluate", more=more, given=given)
@@ -369,15 +377,18 @@ class Model:
         split = inputs.whole(images) if given.images is not None else images.splits.get("test")
         if split is None:
             raise TlkitError(f"Model.evaluate: {x} has no test images.")
-        return evaluation.scores(network, split, resolved, batch_size=batch_size, device=self._setup.device)
+        with progress.bar(verbose, where="Model.evaluate") as told:
+            return evaluation.scores(network, split, resolved, batch_size=batch_size, device=self._setup.device, progress=told)
 
     @named("Model.predict")
-    def predict(self, x: object) -> Predictions:
+    def predict(self, x: object, *, batch_size: int = 32, verbose: int | str = "auto") -> Predictions:
         """Return class probabilities (N, classes), an array with `labels` and `top(k)`.
 
         Args:
             x: A path, a folder, a list of paths or PIL images, arrays (H, W, 3) or (N, H, W, 3), tensors (3, H, W) or
                 (N, 3, H, W); uint8, or floats from 0 to 1.
+            batch_size: Images at a time.
+            verbose: "auto" or 1 for a bar while it runs, 0 or 2 for none.
 
         Example:
             >>> import numpy as np, tlkit
@@ -385,7 +396,10 @@ class Model:
             >>> model.predict(np.zeros((48, 40, 3))).shape
             (1, 2)
         """
-        rows = self._predictor().predict(pictures.read(x, where="Model.predict"))
+        check_count("Model.predict: batch_size", batch_size, least=1)
+        found = pictures.read(x, where="Model.predict")
+        with progress.bar(verbose, where="Model.predict") as told:
+            rows = self._predictor(batch_size).predict(found, progress=told)
         return Predictions(rows, self.class_names, several=self._setup.several())
 
     @named("Model.embed")
@@ -488,10 +502,10 @@ class Model:
                 f"of the model: {', '.join(self._names[:10])}", f"of the images: {', '.join(images.classes[:10])}",
             )  # fmt: skip
 
-    def _predictor(self) -> Predictor:
+    def _predictor(self, batch_size: int = 32) -> Predictor:
         resolved = self._setup.untrained(where="Model")
         geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
-        return Predictor(self.network, self.class_names, resolved.convention, geometry, 32, self._setup.device)
+        return Predictor(self.network, self.class_names, resolved.convention, geometry, batch_size, self._setup.device)
 
 
 @named("load")

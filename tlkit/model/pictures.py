@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from tlkit.engine.images import decode
 from tlkit.errors import DataError
+from tlkit.sources import image_files
 
 Pixels = NDArray[np.uint8]
 Picture = Path | Pixels
@@ -38,7 +39,7 @@ def read(given: object, *, where: str) -> Sequence[Picture] | Pixels:
     if isinstance(given, Sequence) and not isinstance(given, str):
         return [_one(each, where=where) for each in given]
     if isinstance(given, str | os.PathLike) and os.path.isdir(given):
-        return below(Path(given), where=where)
+        return image_files.below(Path(given), where=where)
     return [_one(given, where=where)]
 
 
@@ -74,20 +75,6 @@ def rgb(image: Image.Image) -> Pixels:
         return np.asarray(decode.rgb(ImageOps.exif_transpose(image)))
     except (OSError, ValueError) as error:
         raise DataError(f"images: a PIL image cannot be used: {error}.") from error
-
-
-def below(folder: Path, *, where: str) -> list[Path]:
-    """Return the image files in a folder and below it, by path; what is hidden or no image is left out.
-
-    Raises:
-        DataError: there are none.
-    """
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    parts = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes)
-    files = [path for path in parts if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not files:
-        raise DataError(f"{where}: {folder} holds no image files.")
-    return files
 
 
 def stacked(pictures: Iterable[Pixels]) -> NDArray[Any]:

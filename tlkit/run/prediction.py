@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tlkit.engine import estimators, evaluate
 from tlkit.engine.images import decode, parts, pillow_warnings
 from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.pictures import Progress
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import network as networks
 from tlkit.network import weights
@@ -49,16 +50,29 @@ class Predictor:
     batch_size: int
     device: torch.device
 
-    def predict(self, images: Sequence[str | Picture] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(
+        self, images: Sequence[str | Picture] | NDArray[np.uint8], *, progress: Progress = lambda done, total: None
+    ) -> NDArray[np.float32]:
         """Return class probabilities (N, classes).
 
         Args:
             images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB.
+            progress: Told of images done.
 
         Raises:
             DataError: a file cannot be decoded, or the images are of another kind.
         """
-        return self._each(images, evaluate.probabilities)
+        return self._each(images, evaluate.probabilities, progress=progress)
+
+    def answers(self, images: Sequence[Path]) -> list[NDArray[np.float32] | DataError]:
+        """Return the class probabilities (classes,) of each file, or why it cannot be decoded."""
+        found: list[NDArray[np.float32] | DataError] = []
+        for start in range(0, len(images), self.batch_size):
+            pictures = [self._decoded(image) for image in images[start : start + self.batch_size]]
+            readable = [each for each in pictures if not isinstance(each, DataError)]
+            rows = iter(evaluate.probabilities(self.network, self._normalised(readable)).cpu().numpy() if readable else ())
+            found += [each if isinstance(each, DataError) else next(rows) for each in pictures]
+        return found
 
     def embed(
         self, images: Sequence[str | Picture] | NDArray[np.uint8], *, at: str | None = None, pooled: bool = True
@@ -80,7 +94,11 @@ class Predictor:
         return self._each(images, partial(evaluate.embeddings, at=at, pooled=pooled))
 
     def _each(
-        self, images: Sequence[str | Picture] | NDArray[np.uint8], answer: Callable[[Network, torch.Tensor], torch.Tensor]
+        self,
+        images: Sequence[str | Picture] | NDArray[np.uint8],
+        answer: Callable[[Network, torch.Tensor], torch.Tensor],
+        *,
+        progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
         images = _checked(images)
         if not len(images):  # of which the shape of an answer is learned all the same
@@ -89,11 +107,23 @@ class Predictor:
         rows = []
         for start in range(0, len(images), self.batch_size):
             rows.append(answer(self.network, self._input(images[start : start + self.batch_size])).cpu().numpy())
+            progress(min(start + self.batch_size, len(images)), len(images))
         return np.concatenate(rows)
+
+    def _decoded(self, image: Path) -> NDArray[np.uint8] | DataError:
+        """A file as (H, W, 3) uint8 RGB of the size of the network's input, or why it cannot be decoded."""
+        try:
+            with pillow_warnings.reported(lambda _: None):
+                return decode.picture(image, self.geometry)
+        except DataError as error:
+            return error
 
     def _input(self, images: Sequence[Picture] | NDArray[np.uint8]) -> torch.Tensor:
         with pillow_warnings.reported(lambda _: None):
-            stacked = torch.from_numpy(np.stack([decode.picture(image, self.geometry) for image in images]))
+            return self._normalised([decode.picture(image, self.geometry) for image in images])
+
+    def _normalised(self, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        stacked = torch.from_numpy(np.stack(pictures))
         return parts.normalise(stacked.to(self.device), self.convention).contiguous()
 
 

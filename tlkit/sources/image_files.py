@@ -1,4 +1,4 @@
-"""Check image files by their beginning alone: cheap enough for `init` and `plan`. Imports no torch.
+"""Find image files, and check them by their beginning alone: cheap enough for `init` and `plan`. Imports no torch.
 
 The rule: a file that is named here cannot be decoded. One that is not named may still fail: a photograph cut off in its middle.
 """
@@ -12,7 +12,7 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from tlkit.errors import ImageError, first_few
+from tlkit.errors import DataError, ImageError, first_few
 
 OnCorrupt = Literal["error", "skip"]
 # Of more files so many are looked at, evenly spread: 10,000 take about a second once they are in the system's cache.
@@ -35,6 +35,24 @@ def check_pixels(path: Path, image: Image.Image, max_pixels: int) -> int:
             f"data.max_pixels = {count}, or make the image smaller",
         )
     return count
+
+
+def below(folder: Path, *, where: str) -> list[Path]:
+    """Return the image files in a folder and below it, by path; what is hidden or no image is left out.
+
+    Args:
+        folder: To look in.
+        where: Begins the message.
+
+    Raises:
+        DataError: there are none.
+    """
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    parts = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes)
+    files = [path for path in parts if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if not files:
+        raise DataError(f"{where}: {folder} holds no image files.")
+    return files
 
 
 def unreadable(files: Sequence[Path], *, max_pixels: int, on_corrupt: OnCorrupt) -> str:
