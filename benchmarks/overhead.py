@@ -25,7 +25,7 @@ from torch import Tensor, nn
 import tlkit
 from tlkit.engine.step.step import Step
 from tlkit.events import Observer
-from tlkit.network import network as networks
+from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
 from tlkit.plans.schedule import factor
@@ -102,7 +102,7 @@ def plan_of(backbone: str, *, side: int, batch: int) -> Plan:
 
 def network(plan: Plan) -> Network:
     """Build a plan's network; the same weights every time."""
-    return networks.build(
+    return building.build(
         registry.get(Backbone, plan.tables.backbone.name), registry.get(Head, "linear"), classes=plan.classes,
         backbone_options=None, head_options=LinearOptions(), seed=0,
     )  # fmt: skip

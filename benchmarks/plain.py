@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tlkit.network import network as networks
+from tlkit.network import building
+from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
 from tlkit_synthetic import SyntheticOptions
 from tlkit_synthetic.read import synthetic
@@ -113,8 +114,8 @@ def _augmentations(entries: Sequence[str | Mapping[str, Any]]) -> dict[str, Mapp
     return found
 
 
-def _network(recipe: Mapping[str, Any], backbone: Backbone, head: Head, *, classes: int) -> networks.Network:
-    return networks.build(
+def _network(recipe: Mapping[str, Any], backbone: Backbone, head: Head, *, classes: int) -> Network:
+    return building.build(
         backbone,
         head,
         classes=classes,

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import machine
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
-from tlkit.network import network as networks
+from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
 from tlkit.record.formats import COMPUTE_FORMATS, ComputeFormat, PrefixPlan
@@ -137,7 +137,7 @@ def row(compute_format: ComputeFormat, *, images: int, seconds: Sequence[float],
 
 def network() -> Network:
     """Build ResNet-18 with random weights."""
-    return networks.build(
+    return building.build(
         registry.get(Backbone, "resnet18"), registry.get(Head, "linear"), classes=10, backbone_options=None,
         head_options=LinearOptions(), seed=0,
     )  # fmt: skip

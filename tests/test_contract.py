@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tlkit import api, network, testing
 from tlkit.engine.prefix import prefix
 from tlkit.errors import DataError, PluginError, TlkitError
-from tlkit.network.network import Network, Stage
+from tlkit.network.network import Network
+from tlkit.network.stages import Stage
 from tlkit.plugin import Backbone, DataFiles, Dataset, Head, Images, Split
 from tlkit.record.formats import PrefixPlan
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from tlkit import tasks
 from tlkit.engine import estimators
 from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
-from tlkit.network import network as networks
+from tlkit.network import building
 from tlkit.network.network import Network
+from tlkit.network.stages import copied
 from tlkit.plugin import Backbone, Dataset, Head, Solving, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
@@ -127,7 +128,7 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
     classes = task.outputs(_CLASSES)
     shape = (_IMAGES, _FEATURES, 4, 4) if head.maps else (_IMAGES, _FEATURES)
 
-    made = networks.build_module(head.build, _FEATURES, classes, options)
+    made = building.build_module(head.build, _FEATURES, classes, options)
     logits = made(torch.randn(shape))
     if not isinstance(logits, Tensor) or logits.shape[:2] != (_IMAGES, classes) or not _has_loss(task, logits):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -141,7 +142,7 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
         )
     yield f"learns: {sum(1 for _ in made.parameters())} tensors have gradients"
     with torch.device("meta"):
-        _run_on_shapes(head.build, networks.build_module(head.build, _FEATURES, classes, options), torch.empty(shape))
+        _run_on_shapes(head.build, building.build_module(head.build, _FEATURES, classes, options), torch.empty(shape))
     yield "runs on shapes alone, for plans"
 
 
@@ -183,7 +184,7 @@ def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
 def _build(backbone: Backbone) -> Network:
     options = parsing.options(backbone.options, {}, place="backbone.options")
     head = registry.get(Head, "linear")
-    return networks.build(
+    return building.build(
         backbone, head, classes=_CLASSES, backbone_options=options,
         head_options=parsing.options(head.options, {}, place="head.options"), seed=0,
     )  # fmt: skip
@@ -202,7 +203,7 @@ def _run_on_shapes(target: str, module: nn.Module, x: Tensor) -> None:
 
 def _check_declared(network: Network, backbone: Backbone) -> None:
     for stage, modules in backbone.stages.items():
-        networks.copied(stage, network.stages[stage])
+        copied(stage, network.stages[stage])
         module_names = (name for name, _ in network.stages[stage].named_modules())
         held = {*module_names, *(name for name, _ in network.stages[stage].named_parameters())}
         for module in modules:

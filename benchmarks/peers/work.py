@@ -96,13 +96,12 @@ def _weights(work: Work, path: Path, classes: int) -> None:
     """Write the network that `tlkit apply` with seed 0 begins with, head and all, under its library's names."""
     import torch
 
-    from tlkit.network import network as networks
-    from tlkit.network import weights
+    from tlkit.network import building, weights
     from tlkit.plugin import Backbone, Head, registry
     from tlkit_heads import LinearOptions
 
     backbone = registry.get(Backbone, work.network)
-    made = networks.build(
+    made = building.build(
         backbone, registry.get(Head, "linear"), classes=classes, backbone_options=None, head_options=LinearOptions(), seed=0
     )
     if work.weights != "none":

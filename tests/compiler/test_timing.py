@@ -25,7 +25,7 @@ from tlkit.engine.formats import DTYPES
 from tlkit.engine.prefix import prefix
 from tlkit.errors import Interrupted, PluginError, TlkitError
 from tlkit.events import Observer
-from tlkit.network.network import Stage
+from tlkit.network.stages import Stage
 from tlkit.plugin import Backbone
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, TOLERANCE, ComputeFormat, Measurements, PrefixPlan, Timing
 from tlkit.store import measurements as measured

@@ -24,7 +24,7 @@ from pages import PAGES, README, Page
 import tlkit_cifar
 import tlkit_resnet
 from tlkit.cli import app
-from tlkit.network.network import build
+from tlkit.network.building import build
 from tlkit.plugin import Dataset, Head, registry
 from tlkit.record import run_folder
 from tlkit_heads import LinearOptions

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from toy_training import CPU, Training, training
 
 from tlkit.engine.prefix.prefix import Prefix
-from tlkit.network.network import Stage
+from tlkit.network.stages import Stage
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, StorePlan

@@ -16,7 +16,8 @@ from tlkit.engine import formats
 from tlkit.engine.images.parts import normalise
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
-from tlkit.network.network import Network, Stage
+from tlkit.network.network import Network
+from tlkit.network.stages import Stage
 from tlkit.plugin import IMAGENET
 from tlkit.record.formats import COMPUTE_FORMATS, TOLERANCE, ComputeFormat, PrefixPlan
 from tlkit_efficientnet_lite.build import efficientnet_lite0

@@ -12,7 +12,8 @@ from toy_training import CPU, training
 
 from tlkit.engine import row_keys
 from tlkit.engine.prefix import prefix
-from tlkit.network.network import Network, Stage
+from tlkit.network.network import Network
+from tlkit.network.stages import Stage
 from tlkit.plugin import Backbone, Options
 from tlkit.record.formats import PrefixPlan
 

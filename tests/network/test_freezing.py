@@ -9,9 +9,10 @@ from tlkit_toy import toy
 from torch import Tensor, nn
 from toy_training import training
 
-from tlkit.network import network as networks
+from tlkit.network import building
 from tlkit.network.freezing import freeze_
-from tlkit.network.network import Network, Stage
+from tlkit.network.network import Network
+from tlkit.network.stages import Stage
 from tlkit.plugin import Backbone, Head, registry
 from tlkit_heads import LinearOptions
 
@@ -112,7 +113,7 @@ def test_no_optimizer_state_exists_for_what_never_trains(toy_recipe: Path) -> No
 
 def build_toy() -> Network:
     head = registry.get(Head, "linear")
-    return networks.build(toy, head, classes=4, backbone_options=None, head_options=LinearOptions(dropout=0.5), seed=0)
+    return building.build(toy, head, classes=4, backbone_options=None, head_options=LinearOptions(dropout=0.5), seed=0)
 
 
 def test_a_frozen_network_answers_as_in_eval_mode() -> None:
@@ -196,7 +197,7 @@ def test_a_batchnorm_without_parameters_moves_only_with_the_stage_that_feeds_it(
     trains: tuple[str, ...], moving: set[str]
 ) -> None:
     head = registry.get(Head, "linear")
-    network = networks.build(PLAIN_FORMAT, head, classes=3, backbone_options=None, head_options=LinearOptions(), seed=0)
+    network = building.build(PLAIN_FORMAT, head, classes=3, backbone_options=None, head_options=LinearOptions(), seed=0)
     freeze_(network, lambda name: name.startswith(trains))
     x = torch.rand(4, 3, 12, 12) + 1
     before = copy(network)

@@ -8,16 +8,16 @@ from tlkit_toy_build import ToyNet
 from torch import Tensor, nn
 
 from tlkit.errors import PluginError
-from tlkit.network import network as networks
-from tlkit.network import weights
-from tlkit.network.network import Network, Stage
+from tlkit.network import building, weights
+from tlkit.network.network import Network, pool
+from tlkit.network.stages import Stage
 from tlkit.plugin import Backbone, Head, registry
 from tlkit_heads import LinearOptions, MlpOptions
 
 
 def network_of(backbone: Backbone, *, classes: int = 7, seed: int = 0, dropout: float = 0.0) -> Network:
     head = registry.get(Head, "linear")
-    return networks.build(
+    return building.build(
         backbone, head, classes=classes, backbone_options=None, head_options=LinearOptions(dropout=dropout), seed=seed
     )
 
@@ -171,7 +171,7 @@ def test_the_linear_head_is_one_linear_layer_after_dropout() -> None:
 @torch.no_grad()
 def test_the_mlp_head_is_layers_with_relu_and_dropout_between() -> None:
     options = MlpOptions(widths=[12, 6], dropout=0.3)
-    head = networks.build(
+    head = building.build(
         toy, registry.get(Head, "mlp"), classes=4, backbone_options=None, head_options=options, seed=0
     ).head  # fmt: skip
     linears = [module for module in head.modules() if isinstance(module, nn.Linear)]
@@ -201,8 +201,8 @@ def test_a_stage_registers_modules_below_their_dotted_names_and_runs_them_in_ord
 
 def test_pooled_features_pass_and_maps_are_averaged() -> None:
     maps = torch.rand(2, 5, 3, 4)
-    torch.testing.assert_close(networks.pool(maps), maps.mean((2, 3)))
-    assert networks.pool(maps[:, :, 0, 0]).data_ptr() == maps.data_ptr()
+    torch.testing.assert_close(pool(maps), maps.mean((2, 3)))
+    assert pool(maps[:, :, 0, 0]).data_ptr() == maps.data_ptr()
 
 
 def no_import() -> None: ...

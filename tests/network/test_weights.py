@@ -15,8 +15,7 @@ from tlkit_toy_build import ToyNet
 from torch import Tensor
 
 from tlkit.errors import RunFolderError, WeightsError
-from tlkit.network import network as networks
-from tlkit.network import weights
+from tlkit.network import building, weights
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
 from tlkit_heads import LinearOptions, MlpOptions
@@ -27,12 +26,12 @@ CLASSES = ("ant", "bee", "cat", "dog")
 
 def network_of(*, seed: int = 0, classes: int = 4) -> Network:
     head = registry.get(Head, "linear")
-    return networks.build(toy, head, classes=classes, backbone_options=None, head_options=LinearOptions(), seed=seed)
+    return building.build(toy, head, classes=classes, backbone_options=None, head_options=LinearOptions(), seed=seed)
 
 
 def mlp_network(*, seed: int, classes: int = 4) -> Network:
     options = MlpOptions(widths=[8])
-    return networks.build(
+    return building.build(
         toy, registry.get(Head, "mlp"), classes=classes, backbone_options=None, head_options=options, seed=seed
     )
 
@@ -129,7 +128,7 @@ def test_weights_of_another_resnet_are_refused(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet34(weights=None).state_dict(), path)
     backbone = registry.get(Backbone, "resnet18")
     head = registry.get(Head, "linear")
-    network = networks.build(backbone, head, classes=3, backbone_options=None, head_options=LinearOptions(), seed=0)
+    network = building.build(backbone, head, classes=3, backbone_options=None, head_options=LinearOptions(), seed=0)
     with pytest.raises(WeightsError, match=r"resnet34\.pth: does not fit resnet18\.\n  surplus: layer1\.2\.conv1\.weight"):
         weights.load_(network, path, backbone=backbone, name="resnet18")
 

@@ -20,8 +20,7 @@ from toy_tensors import tensors
 from tlkit import api, files, plugin, testing
 from tlkit.engine.evaluate import evaluating
 from tlkit.errors import PluginError, RecipeError, WeightsError
-from tlkit.network import network as networks
-from tlkit.network import weights
+from tlkit.network import building, weights
 from tlkit.network.network import Network
 from tlkit.plugin import HUB, Backbone, Head, registry
 from tlkit.recipe import maps
@@ -66,7 +65,7 @@ def filled(name: str, *, classes: int = CLASSES, **more: object) -> nn.Module:
 def built(backbone: Backbone, *, classes: int = CLASSES) -> Network:
     head = registry.get(Head, "linear")
     assert head.options is not None
-    return networks.build(backbone, head, classes=classes, backbone_options=None, head_options=head.options(), seed=0)
+    return building.build(backbone, head, classes=classes, backbone_options=None, head_options=head.options(), seed=0)
 
 
 def loaded(name: str, theirs: nn.Module, folder: Path) -> Network:

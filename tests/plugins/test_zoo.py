@@ -12,8 +12,7 @@ from toy_tensors import tensors
 from tlkit import testing
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images.parts import normalise
-from tlkit.network import network as networks
-from tlkit.network import weights
+from tlkit.network import building, weights
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Dataset, Head, registry
 from tlkit.sources import data_files, datasets, weight_files
@@ -53,7 +52,7 @@ def ours(backbone: Backbone, found: Mapping[str, Tensor], *, classes: int = CLAS
     assert head.options is not None
     # Rescale's buffers are no tensors of a file, so where there are any the network is built with memory.
     with torch.device("cpu" if backbone.aux_heads else "meta"):
-        made = networks.build(backbone, head, classes=classes, backbone_options=None, head_options=head.options(), seed=0)
+        made = building.build(backbone, head, classes=classes, backbone_options=None, head_options=head.options(), seed=0)
     named = weights.import_names(found, backbone)
     for module, prefix in [*((stage, "") for stage in made.stages.values()), (made.head, "head."), (made.aux_heads, "")]:
         module.load_state_dict({key: named[prefix + key] for key in module.state_dict()}, assign=True)
@@ -86,7 +85,7 @@ def test_parameters_are_as_many_as_the_librarys(name: str) -> None:
     backbone = registry.get(Backbone, name)
     head = registry.get(Head, "conv" if backbone.maps else "linear")
     with torch.device("meta"):
-        mine = networks.build(backbone, head, classes=1000, backbone_options=None, head_options=head.options(), seed=0)
+        mine = building.build(backbone, head, classes=1000, backbone_options=None, head_options=head.options(), seed=0)
     total = sum(parameter.numel() for _, parameter in mine.owned())
     assert total == sum(parameter.numel() for parameter in library(name, backbone, classes=1000).parameters())
     assert total / 1e6 == pytest.approx(MILLIONS.get(name, total / 1e6), abs=0.005)
@@ -142,7 +141,7 @@ def test_auxiliary_answers_are_those_of_the_library(name: str, count: int) -> No
 def test_a_resnet_for_cifar_has_the_papers_parameters(depth: int) -> None:
     """He et al. 2016, table 6, in millions."""
     backbone, head = registry.get(Backbone, f"cifar_resnet{depth}"), registry.get(Head, "linear")
-    made = networks.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
+    made = building.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
     total = sum(parameter.numel() for _, parameter in made.owned())
     blocks = (depth - 2) // 6
     convolutions = 3 * 16 * 9 + sum(
@@ -172,7 +171,7 @@ def test_a_shortcut_of_option_a_is_every_second_pixel_and_zeros() -> None:
 def test_lenet5_has_the_papers_layers() -> None:
     """LeCun et al. 1998, figure 2; three channels instead of one, and all maps of S2 feed all of C3."""
     backbone, head = registry.get(Backbone, "lenet5"), registry.get(Head, "linear")
-    made = networks.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
+    made = building.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
     x, shapes = torch.zeros(1, 3, 32, 32), []
     for index in range(4):
         x = made.run(x, start=index, stop=index + 1)
@@ -200,7 +199,7 @@ def test_published_weights_of_the_cifar_resnets_know_cifar10(
     assert head.options is not None
     file = weight_files.find_weights("cifar10", name, backbone, Places(offline=True), fetch=False, run=lambda path: path)
     assert file is not None
-    made = networks.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
+    made = building.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
     named = weights.import_names(weights.read(file), backbone)
     own = made.tensors()
     assert {key for key in own if not key.endswith("num_batches_tracked")} == named.keys()

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from tlkit.network.network import Stage
+from tlkit.network.stages import Stage
 
 
 class ToyNet(nn.Module):

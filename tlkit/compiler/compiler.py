@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit import tasks
-from tlkit.compiler import memory
-from tlkit.compiler.memory import Draft, unplannable
+from tlkit.compiler import memory_estimate
+from tlkit.compiler.memory_estimate import Draft, unplannable
 from tlkit.errors import PluginError, RecipeError, TlkitError
-from tlkit.network import network as networks
+from tlkit.network import building
 from tlkit.network.freezing import freeze_
-from tlkit.network.network import Network
+from tlkit.network.network import Network, pool
 from tlkit.plans import arm_checks, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, GroupPlan, ParameterPlan, PhasePlan, Plan, StagePlan, steps_per_epoch, trains_in
@@ -61,7 +61,7 @@ def compile_plan(
     flops, outputs = _cost(network, resolved, aux_heads)
     cuts = tuple(_cut(divided, names, first) for first in divided.boundaries())
     draft = Draft(resolved, facts, network, divided, cuts, device, aux_heads)
-    batch, choices = memory.batch_size(draft, batch_size)
+    batch, choices = memory_estimate.batch_size(draft, batch_size)
     if device.type == "cuda":
         choices.append(
             Choice(
@@ -94,7 +94,7 @@ def compile_plan(
         images=facts.images,
         steps_per_epoch=steps,
         flops_per_image=sum(count for name, count in flops.items() if name != AUX),
-        memory=memory.estimate(draft, batch),
+        memory=memory_estimate.estimate(draft, batch),
         unused=(*resolved.unused, *divided.unused, *draft.aux_heads.unused(arm.backbone.name)),
         warnings=_warnings(draft, batch),
         pools=network.pools,
@@ -118,7 +118,7 @@ def _cut_choice(backbone: Backbone) -> list[Choice]:
 
 def _meta(resolved: Resolved, classes: int) -> Network:
     with torch.device("meta"):
-        return networks.build(
+        return building.build(
             resolved.backbone, resolved.head, classes=classes,
             backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
             image_size=resolved.image_size,
@@ -161,7 +161,7 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[di
 def _check_width(x: Tensor, backbone: Backbone) -> None:
     if not backbone.whole:
         return
-    width = tuple(networks.pool(x).shape)
+    width = tuple(pool(x).shape)
     if width != (1, backbone.features):
         raise PluginError(
             f"{backbone.build}: its pooled output of one image is {width}, declared are {backbone.features} features.",

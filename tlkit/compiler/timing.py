@@ -20,8 +20,8 @@ from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
 from tlkit.engine.step.step import Step
 from tlkit.errors import PluginError, reason
-from tlkit.network import network as networks
 from tlkit.network.network import Network
+from tlkit.network.stages import copied
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
 from tlkit.recipe.maps import HEAD
@@ -156,7 +156,7 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
         x = network.run(repeated, stop=len(phase.prefix))
 
     def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
-        one = Step(networks.copied("of all", network), replace(plan, compute_format=compute_format), device)
+        one = Step(copied("of all", network), replace(plan, compute_format=compute_format), device)
         with evaluating(one.network), torch.no_grad():
             error = relative_error(one.embed(repeated), right)
         one.begin_(phase.first)

@@ -27,7 +27,8 @@ from torch import nn
 import tlkit
 from tlkit import machine as machines
 from tlkit.engine.images.decode import Geometry
-from tlkit.network.network import Network, Stage
+from tlkit.network.network import Network
+from tlkit.network.stages import Stage
 from tlkit.plugin import Convention
 from tlkit.record.formats import PrefixPlan
 from tlkit.units import Size, pixels

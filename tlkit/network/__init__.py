@@ -3,6 +3,7 @@
 Backbone plugins import `Stage`, `cut`, `pool` and `Rescale` from here. Nothing here knows training, data sets or run folders.
 """
 
-from tlkit.network.network import Rescale, Stage, cut, pool
+from tlkit.network.network import pool
+from tlkit.network.stages import Rescale, Stage, cut
 
 __all__ = ["Rescale", "Stage", "cut", "pool"]

@@ -17,8 +17,7 @@ from tlkit.engine.images import decode, parts, pillow_warnings
 from tlkit.engine.images.decode import Geometry
 from tlkit.engine.images.pictures import Progress
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
-from tlkit.network import network as networks
-from tlkit.network import weights
+from tlkit.network import building, weights
 from tlkit.network.network import Network
 from tlkit.plans import resolve
 from tlkit.plugin import Convention
@@ -148,7 +147,7 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
         classes, size, batch = tuple(known["classes"]), _size(known["image_size"]), int(known["batch_size"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: {error}.") from error
-    network = networks.build(
+    network = building.build(
         built.backbone, built.head, classes=len(classes), backbone_options=built.backbone_options,
         head_options=built.head_options, seed=0, image_size=size, positive=named_classes.positive(table.head, classes),
     )  # fmt: skip

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
-from tlkit.network import network as networks
-from tlkit.network import weights
+from tlkit.network import building, weights
 from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
@@ -50,7 +49,7 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
         WeightsError: the file does not fit.
     """
     resolved = job.resolved
-    network = networks.build(
+    network = building.build(
         resolved.backbone, resolved.head, classes=plan.classes,
         backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=job.seed,
         image_size=resolved.image_size, positive=plan.positive,

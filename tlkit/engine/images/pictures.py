@@ -20,7 +20,7 @@ from tlkit.engine import row_keys
 from tlkit.engine.images import decode, pillow_warnings
 from tlkit.engine.images.decode import Geometry
 from tlkit.errors import ImageError, StoreError
-from tlkit.network.memory import free_memory
+from tlkit.network.device_memory import free_memory
 from tlkit.plugin import Split
 from tlkit.store import row_store, segments
 from tlkit.store.cache import Kind

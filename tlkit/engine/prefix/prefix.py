@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from tlkit.engine.formats import cast, in_form_
 from tlkit.engine.prefix.fold import folded
-from tlkit.network import network as networks
-from tlkit.network.network import Network
+from tlkit.network.network import Network, pool
+from tlkit.network.stages import copied
 from tlkit.record.formats import PrefixPlan
 from tlkit.units import Size
 
@@ -63,7 +63,7 @@ class Prefix:
         x = cast(x, compute_format)
         for stage, singly in zip(self._stages[start:stop], self._singly[start:stop], strict=True):
             x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if singly else stage(x)
-        x = networks.pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, compute_format)
+        x = pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, compute_format)
         return x[:images]
 
     @torch.no_grad()
@@ -100,7 +100,7 @@ def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> 
     stages: list[nn.Module] = []
     x = sample.float().contiguous()
     for name, module in list(network.stages.items())[:count]:
-        stage = networks.copied(name, module).eval().requires_grad_(False)
+        stage = copied(name, module).eval().requires_grad_(False)
         stage = stage.to(memory_format=torch.contiguous_format)
         with torch.no_grad():
             following = stage(x)

@@ -9,7 +9,7 @@ import torch
 
 from tlkit import units
 from tlkit.errors import PluginError, TlkitError, reason
-from tlkit.network import memory
+from tlkit.network import activations, device_memory
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
 from tlkit.plans.auxiliary import AuxHeads
@@ -67,7 +67,7 @@ def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
         return wanted, _last_batch(trained, wanted)
     if known is not None:
         return known, [Choice("batch_size", str(known), "kept from when this arm began")]
-    free = memory.free_memory(draft.device)
+    free = device_memory.free_memory(draft.device)
     batch, largest = 2, max(images // 4, 2) if images else math.inf
     while batch * 2 <= largest and estimate(draft, batch * 2).total < _AUTO_SHARE * free:
         batch *= 2
@@ -104,7 +104,10 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
             running = tuple(draft.aux_heads.running(divided.parameters, first))
-            kept = max(kept, memory.activations(network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running))
+            kept = max(
+                kept,
+                activations.activation_bytes(network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running),
+            )
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
                 f"data.batch_size: {real} of {units.pixels(size)} cannot be trained on: {error}.",

@@ -1,0 +1,153 @@
+"""Build a network from a backbone plugin and a head plugin, and check that it is what they declare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Literal
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from tlkit import plugin, tasks
+from tlkit.errors import PluginError, reason
+from tlkit.network.network import Network, pool
+from tlkit.plugin import Backbone, Head
+from tlkit.recipe.maps import HEAD
+from tlkit.units import Size, pixels
+
+
+def build(
+    backbone: Backbone,
+    head: Head,
+    *,
+    classes: int,
+    backbone_options: BaseModel | None,
+    head_options: BaseModel | None,
+    seed: int,
+    image_size: Size | None = None,
+    positive: int = 1,
+) -> Network:
+    """Build a network with random weights that depend on the seed alone, or on shapes alone under torch.device("meta").
+
+    The head draws from a generator state of its own, so arms of one seed begin with the same head where shapes agree; so do the
+    auxiliary classifiers.
+
+    Args:
+        backbone: The plugin.
+        head: The plugin.
+        classes: Length of the output.
+        backbone_options: Checked.
+        head_options: Checked.
+        seed: The run's seed.
+        image_size: Height and width of the input, pixels; the backbone's usual square where not given. It counts where the head
+            reads every value.
+        positive: Of a binary head, the class that is 1.
+
+    Raises:
+        PluginError: the plugin does not build, or builds other stages than it declares.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        stages = _stages(backbone, backbone_options)
+        features = _features(stages, backbone, image_size or (backbone.image_size, backbone.image_size))
+        torch.manual_seed(seed + 1)
+        top = _head(head, features, classes, head_options)
+        torch.manual_seed(seed + 2)
+        aux_heads = {name: build_module(aux_head.build, classes) for name, aux_head in backbone.aux_heads.items()}
+    reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
+    network = Network(stages, top, aux_heads, backbone.aux_depths, reads=reads, task=tasks.get(head.task), positive=positive)
+    for parameter, _ in network.owned():
+        declared = backbone.stages.get(parameter.stage, (HEAD, *aux_heads))
+        if not any(parameter.name == module or parameter.name.startswith(f"{module}.") for module in declared):
+            raise PluginError(
+                f"{backbone.build}: stage {parameter.stage} holds {parameter.name}, which it does not declare.",
+                f"it declares {', '.join(declared)}",
+            )
+    return network
+
+
+def build_module(target: str, *arguments: object) -> nn.Module:
+    """Build the module that a plugin's "module:function" makes, on the default device.
+
+    Raises:
+        PluginError: it fails, or makes something else.
+    """
+    return _module(target, _call(target, *arguments))
+
+
+class PlaceholderHead(nn.Module):
+    """A placeholder for a head that is solved later: all logits are 0, no parameters.
+
+    Args:
+        classes: Length of the output.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, classes) zeros."""
+        return x.new_zeros(len(x), self.classes)
+
+
+def _stages(backbone: Backbone, options: BaseModel | None) -> dict[str, nn.Module]:
+    """Build the stages up to the embedding point."""
+    built = _call(backbone.build, *([] if options is None else [options]))
+    declared = list(backbone.stages)
+    names = list(built) if isinstance(built, Mapping) else built
+    if not isinstance(built, Mapping) or list(built)[: len(declared) if backbone.beyond else None] != declared:
+        raise PluginError(f"{backbone.build}: builds the stages {names}.", f"it declares {declared}")
+    return {name: _module(backbone.build, built[name]) for name in declared}
+
+
+def _head(head: Head, features: int, classes: int, options: BaseModel | None) -> nn.Module:
+    if head.solve:
+        return PlaceholderHead(classes)
+    return build_module(head.build, features, tasks.get(head.task).outputs(classes), options)
+
+
+def _call(target: str, *arguments: object) -> object:
+    """Call a plugin's build function; on the CPU where it fails on the meta device, because it looks at values.
+
+    torchvision's RegNet rounds the widths of its stages with tensors, for instance.
+
+    Raises:
+        PluginError: it fails on the CPU too.
+    """
+    try:
+        return plugin.call(target, *arguments)
+    except PluginError:
+        if torch.get_default_device().type != "meta":
+            raise
+    with torch.device("cpu"):
+        return plugin.call(target, *arguments)
+
+
+def _module(target: str, built: object) -> nn.Module:
+    """Check that a plugin built a module, and bring it to the meta device where that is the default."""
+    if not isinstance(built, nn.Module):
+        raise PluginError(f"{target}: gave {type(built).__name__}, not a torch.nn.Module.")
+    return built.to("meta") if torch.get_default_device().type == "meta" else built
+
+
+def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size) -> int:
+    """Return how many values the head reads, computed from shapes if the plugin does not say it."""
+    if backbone.whole:
+        return backbone.features
+    x = torch.empty(1, 3, *image_size, device="meta")
+    for name, module in stages.items():
+        tensors = {key: tensor.to("meta") for key, tensor in chain(module.named_parameters(), module.named_buffers())}
+        module.eval()  # in training mode a BatchNorm refuses one image
+        try:
+            with torch.no_grad():
+                x = torch.func.functional_call(module, tensors, (x,))
+        except Exception as error:  # whatever a third party's forward raises
+            raise PluginError(
+                f"{backbone.build}: stage {name} fails on the meta device with images of {pixels(image_size)}: {reason(error)}.",
+                "features are counted on shapes alone: forward may not look at values",
+            ) from error
+        module.train()
+    return (torch.flatten(x, 1) if backbone.flat else pool(x)).shape[1]
