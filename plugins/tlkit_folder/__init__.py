@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -16,11 +17,14 @@ class FolderOptions(Options):
         test_fraction: Part of each class that becomes the test set where the folder has none of its own.
         group: Regular expression that finds a group's name at the beginning of a file's name, "person[0-9]+"; images of one
             group are never split. A file in which it finds none is a group of its own.
+        splits: Which folder is which split, { fold_1 = "train", fold_2 = "test" }, where their names do not say it; {} where none
+            is a split, whatever its name.
     """
 
     path: str | None = None
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     group: str | None = None
+    splits: dict[str, Literal["train", "validation", "test"]] | None = None
 
     @field_validator("group")
     @classmethod

@@ -1,30 +1,33 @@
 """Find and read a folder of images: a sub-folder per class, below train, val and test folders or not.
 
-`find` looks at names alone and `read` works from what it found; no image is opened. What the folder is:
+`find` looks at names, and into files whose suffix says nothing; `read` works from what it found. What the folder is:
 
-    train/CLASS/, val/CLASS/, test/CLASS/   as they say; valid and validation are other names of val
+    train/CLASS/, val/CLASS/, test/CLASS/   as they say, however it is written: Training, val_data, seg_test
     train/CLASS/ and one of the others      the other is the test set
     train/CLASS/ alone, or CLASS/           the test set is split off, class by class
+    val/images/, val/val_annotations.txt    as Tiny ImageNet has it: the table names the class of each image
 
-A folder "train" without sub-folders is a class like any other. Images beside class folders are not used, and `find` names them.
+Each may lie one folder deeper. A folder "train" without sub-folders is a class like any other. Images beside class folders are not
+used, and `find` names them.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from tlkit import units
 from tlkit.errors import DataError, DataMissing, nearest
-from tlkit.plugin import DataFiles, Images, Split, hold_out
-from tlkit_folder import FolderOptions
-from tlkit_folder.scan import SUFFIXES, images_below, listing
+from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
+from tlkit_folder import FolderOptions, layout
+from tlkit_folder.scan import images_below, listing
 
-# Folder names in lower case -> split.
-_ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+_ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet: file name, class, and a box, separated by tabs
 
 _Classes = dict[str, list[Path]]
 
@@ -36,24 +39,122 @@ def find(folder: Path, options: FolderOptions | None = None) -> DataFiles:
 
     Raises:
         DataMissing: there is no such folder.
-        DataError: it has no class folders, one of them holds no images, or the layout is unclear.
+        DataError: it has no class folders, one of them holds no images, most files cannot be read as images, or the layout is
+            unclear.
     """
+    options = options or FolderOptions()
     if os.path.isfile(folder):
         raise DataError(f"{folder}: is a file, not a folder.", "unpack an archive first, and name the folder")
     if not os.path.isdir(folder):
         raise DataMissing(f"{folder}: there is no such folder.")
-    files: list[Path] = []
-    parts = _parts(folder)
-    for part in parts:
-        for name in _class_folders(part):
-            images = images_below(part / name)
-            if not images:
-                raise DataError(
-                    f"{part / name}: the class folder holds no images.", f"image files end in {', '.join(SUFFIXES)}"
-                )
-            files += images
-    unused = [place / name for place in dict.fromkeys([folder, *parts]) for name in listing(place).images]
-    return DataFiles(root=parts[0] if len(parts) == 1 else folder, files=tuple(files), unused=tuple(unused))
+    folder = layout.inner(folder) if options.splits is None else folder
+    parts = layout.parts(folder, options.splits)
+    return _Search(folder, parts).found()
+
+
+class _Search:
+    """Collects the files of a folder's splits.
+
+    Args:
+        folder: That holds the splits or the classes.
+        parts: Folders of each split; {} where `folder` holds the classes.
+    """
+
+    def __init__(self, folder: Path, parts: Mapping[layout.Role, list[Path]]) -> None:
+        self._folder, self._parts = folder, parts
+        self._files: list[Path] = []
+        self._left_out: Counter[str] = Counter()
+        self._places = [folder]  # folders whose own images belong to no class
+        self._unlabelled: list[Path] = []
+
+    def found(self) -> DataFiles:
+        """Return what there is.
+
+        Raises:
+            DataError: as `find`.
+        """
+        train = self._parts.get("train", [self._folder])
+        places, classes = self._class_folders(train)
+        root = places[0] if len(places) == 1 and set(self._parts) <= {"train"} else self._folder
+        trained = len(self._files)
+        for role, folders in self._parts.items():
+            if role != "train":
+                self._evaluated(role, folders, classes)
+        if self._unlabelled and len(self._files) == trained:
+            self._refuse_unlabelled(train[0])
+        unused = [place / name for place in dict.fromkeys(self._places) for name in listing(place).images]
+        image_kinds.refuse_more_left_out(self._folder, self._left_out, len(self._files))
+        remarks = (*map(_unlabelled, self._unlabelled), *image_kinds.remark(self._left_out))
+        return DataFiles(root=root, files=tuple(self._files), unused=(*unused, *self._beside()), remarks=remarks)
+
+    def _class_folders(self, parts: Iterable[Path], classes: Iterable[str] = ()) -> tuple[list[Path], set[str]]:
+        """Take the images of class folders; return where these lie, and their names."""
+        places, names = [], set()
+        for part in parts:
+            place, mine = layout.class_folders(part, classes)
+            for name in mine:
+                self._class(place / name)
+            places.append(place)
+            names |= set(mine)
+        self._places += places
+        return places, names
+
+    def _class(self, folder: Path) -> None:
+        left_out: Counter[str] = Counter()
+        images = images_below(folder, left_out=left_out)
+        if not images:
+            why = f"; {', '.join(image_kinds.remark(left_out))}" if left_out else ""
+            raise DataError(
+                f"{folder}: the class folder holds no images{why}.", f"image files end in {', '.join(image_kinds.SUFFIXES)}"
+            )
+        self._files += images
+        self._left_out.update(left_out)
+
+    def _evaluated(self, role: layout.Role, folders: Iterable[Path], classes: set[str]) -> None:
+        """Take the images of a validation or test set."""
+        for part in folders:
+            lone = _without_labels(part, role, classes)
+            if (part / _ANNOTATIONS).is_file():
+                self._files += [part / _ANNOTATIONS, *images_below(part, left_out=self._left_out)]
+            elif lone is not None:
+                self._unlabelled.append(lone)
+            else:
+                self._class_folders([part], classes)
+
+    def _refuse_unlabelled(self, train: Path) -> None:
+        place = self._unlabelled[0]
+        raise DataError(
+            f"{place}: has no class sub-folders; {listing(place).images[0]} lies directly in it.",
+            f"if these images have no labels: name {train} as the folder, and a part of it becomes the test set; "
+            f"`tlkit predict RUN {place}/*` classifies these",
+            "if they have: put the images of each class into a sub-folder of its name",
+        )
+
+    def _beside(self) -> list[Path]:
+        """Return the images of folders beside those of the splits."""
+        if not self._parts:
+            return []
+        taken = {part.name for parts in self._parts.values() for part in parts}
+        names = [name for name in listing(self._folder).folders if name not in taken]
+        return [image for name in names for image in images_below(self._folder / name)]
+
+
+def _without_labels(part: Path, role: layout.Role, classes: set[str]) -> Path | None:
+    """Return the folder of a split's images that lie in no class folder: its own, or a lone "images"; None where there is none."""
+    found = listing(part)
+    if found.images and not found.folders:
+        return part
+    if len(found.folders) != 1 or found.images or found.folders[0] in classes:
+        return None
+    (name,) = found.folders
+    below = listing(part / name)
+    says_nothing = name.lower() in layout.WRAPPERS or layout.role_of(name) == role
+    return part / name if says_nothing and below.images and not below.folders else None
+
+
+def _unlabelled(place: Path) -> str:
+    count = len(listing(place).images)
+    return f"{place}: {units.images(count)} without class folders {'is' if count == 1 else 'are'} not used: they have no labels"
 
 
 def read(found: DataFiles, options: FolderOptions | None = None) -> Images:
@@ -67,78 +168,77 @@ def read(found: DataFiles, options: FolderOptions | None = None) -> Images:
         DataError: fewer than two classes, a class without training images, or one with a single image to be split.
     """
     options = options or FolderOptions()
-    splits = _grouped(found)
+    splits = _grouped(found, options)
     classes = tuple(sorted(splits["train"]))
     if len(classes) < 2:
         problem = f"{found.root}: has images of one class ({', '.join(classes)}), and two are needed."
         raise DataError(problem, "layout: one sub-folder per class, or train/ and test/ with one sub-folder per class each")
     for name, others in splits.items():
         for extra in sorted(others.keys() - set(classes)):
-            where = others[extra][0]
-            raise DataError(f'{where}: class "{extra}" of {name} has no training images.', nearest(extra, classes))
+            raise _not_trained(others[extra][0], extra, name, classes)
     if len(splits) == 1:
         splits = _split_off(splits["train"], options.test_fraction, options.group, root=found.root)
     return Images(classes=classes, splits={name: _split(splits[name], classes, options.group) for name in splits})
 
 
-def _parts(folder: Path) -> list[Path]:
-    """Return the folders that hold class folders: those of the splits, or the folder itself."""
-    names = listing(folder).folders
-    roles: dict[str, str] = {}
-    if not any(name.lower() == "train" and listing(folder / name).folders for name in names):
-        if names and all(name.lower() in _ROLES for name in names):
-            raise DataError(f"{folder}: has {', '.join(names)} but no train folder with a sub-folder per class.")
-        return [folder]
-    for name in names:
-        role = _ROLES.get(name.lower())
-        if role in roles:
-            raise DataError(f"{folder}: {roles[role]} and {name} are both the {role} set.", "remove or rename one")
-        if role:
-            roles[role] = name
-    if len(roles) == 1:
-        _refuse_class_named_train(folder, roles["train"], names)
-    return [folder / roles[role] for role in ("train", "validation", "test") if role in roles]
-
-
-def _refuse_class_named_train(folder: Path, train: str, names: tuple[str, ...]) -> None:
-    """Raise where other folders of images lie beside `train`: they may be classes, and so may it."""
-    for name in names:
-        if name != train and images_below(folder / name):
-            raise DataError(
-                f"{folder}: is {train} the training set, or a class as {name} beside it?",
-                f"if the training set: name {folder / train} as the folder, or put a test folder beside it",
-                f"if a class: put its images directly into {folder / train}",
+def _not_trained(file: Path, extra: str, split: str, classes: tuple[str, ...]) -> DataError:
+    for name in classes:
+        if layout.spelt(name) == layout.spelt(extra):
+            return DataError(
+                f'{file}: class "{layout.spelt(extra)}" of {split} is written {extra!a}, and {name!a} in the training set.',
+                "they differ in their Unicode form or in a space at the end; rename one of the folders",
             )
+    return DataError(f'{file}: class "{extra}" of {split} has no training images.', nearest(extra, classes))
 
 
-def _class_folders(part: Path) -> tuple[str, ...]:
-    found = listing(part)
-    if not found.folders:
-        loose = f"; {found.images[0]} lies directly in it" if found.images else ""
-        raise DataError(
-            f"{part}: has no class sub-folders{loose}.", "put the images of each class into a sub-folder of its name"
-        )
-    for name in found.folders:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            path = str(part / name).encode(errors="backslashreplace").decode()
-            raise DataError(f"{path}: the name of the class is not UTF-8.", "rename the folder") from error
-    return found.folders
-
-
-def _grouped(found: DataFiles) -> dict[str, _Classes]:
+def _grouped(found: DataFiles, options: FolderOptions) -> dict[str, _Classes]:
     """Return split -> class -> files; one other split beside "train" is "test"."""
-    paths = [(file, file.relative_to(found.root).parts) for file in found.files]
-    by_split = all(parts[0].lower() in _ROLES for _, parts in paths)
-    by_split = by_split and any(parts[0].lower() == "train" and len(parts) > 2 for _, parts in paths)
-    splits: dict[str, _Classes] = {"train": {}}
-    for file, parts in paths:
-        split, name = (_ROLES[parts[0].lower()], parts[1]) if by_split else ("train", parts[0])
-        splits.setdefault(split, {}).setdefault(name, []).append(file)
+    below = [(file, file.relative_to(found.root).parts) for file in found.files]
+    tops = dict.fromkeys(parts[0] for _, parts in below)
+    roles = layout.roles(tops, options.splits)
+    if len(roles) < len(tops) or not any(roles[parts[0]] == "train" and len(parts) > 2 for _, parts in below):
+        roles = {}
+    if not roles:
+        splits: dict[str, _Classes] = {"train": {}}
+        for file, parts in below:
+            splits["train"].setdefault(parts[0], []).append(file)
+        return splits
+    splits = {"train": {}}
+    for top in sorted(roles, key=lambda name: layout.ROLES.index(roles[name])):
+        mine = [(file, parts[1:]) for file, parts in below if parts[0] == top]
+        for name, files in _classes(mine, splits["train"], top=found.root / top).items():
+            splits.setdefault(roles[top], {}).setdefault(name, []).extend(files)
     if "test" not in splits and "validation" in splits:
         splits["test"] = splits.pop("validation")
     return splits
+
+
+def _classes(below: list[tuple[Path, tuple[str, ...]]], trained: Mapping[str, object], *, top: Path) -> _Classes:
+    """Return the files of each class of one split, from their paths below its folder."""
+    if below[0][1] == (_ANNOTATIONS,):
+        return _annotated(top / _ANNOTATIONS, [file for file, _ in below[1:]])
+    while len({parts[0] for _, parts in below}) == 1 and below[0][1][0] not in trained and all(len(p) > 2 for _, p in below):
+        below = [(file, parts[1:]) for file, parts in below]
+    classes: _Classes = {}
+    for file, parts in below:
+        classes.setdefault(parts[0], []).append(file)
+    return classes
+
+
+def _annotated(table: Path, images: list[Path]) -> _Classes:
+    try:
+        rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{table}: cannot be read: {error}.", "a line per image: its file name, a tab, its class") from error
+    named = {row[0]: row[1] for row in rows if len(row) > 1}
+    classes: _Classes = {}
+    for image in images:
+        if image.name not in named:
+            raise DataError(
+                f"{image}: is not in {table}, so its class is not known.", "a line per image: file name, tab, class"
+            )
+        classes.setdefault(named[image.name], []).append(image)
+    return classes
 
 
 def _split_off(classes: _Classes, fraction: float, pattern: str | None, *, root: Path) -> dict[str, _Classes]:

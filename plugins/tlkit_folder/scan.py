@@ -1,30 +1,35 @@
-"""List a folder's sub-folders and image files, by name alone."""
+"""List a folder's sub-folders and image files; a file is opened only where its suffix says nothing."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from tlkit.errors import DataError
+from tlkit.plugin import image_kinds
+from tlkit.plugin.image_kinds import Kind
 
-# Compared in lower case; what else lies in a class folder is no image.
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Folders that programs leave among images: what macOS adds to archives, and thumbnails of a Synology disk station.
+_FOREIGN = ("__MACOSX", "@eaDir")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies directly in a folder, sorted; hidden names and other files are left out.
+    """What lies directly in a folder, sorted; hidden names and files that are known to be no images are left out.
 
     Attributes:
         place: Device and inode of the folder, the same whichever link leads to it.
         folders: Names of sub-folders, links to folders among them.
         images: Names of image files.
+        left_out: Suffixes, in lower case, of files that may hold pictures and cannot be decoded, one each.
     """
 
     place: tuple[int, int]
     folders: tuple[str, ...]
     images: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def listing(folder: Path) -> Listing:
@@ -33,30 +38,36 @@ def listing(folder: Path) -> Listing:
     Raises:
         DataError: it cannot be read, or an image in it is a link to nothing.
     """
-    folders, images = [], []
+    folders, images, left_out = [], [], []
     try:
         status = os.stat(folder)
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name in _FOREIGN:
                     continue
                 if entry.is_dir():
                     folders.append(entry.name)
-                elif entry.name.lower().endswith(SUFFIXES):
-                    if not entry.is_file():
-                        raise DataError(f"{folder / entry.name}: is no file, or a link to nothing.")
-                    images.append(entry.name)
+                    continue
+                path = folder / entry.name
+                match image_kinds.kind(path):
+                    case Kind.IMAGE:
+                        if not entry.is_file():
+                            raise DataError(f"{path}: is no file, or a link to nothing.")
+                        images.append(entry.name)
+                    case Kind.LEFT_OUT:
+                        left_out.append(path.suffix.lower())
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror or error}.") from error
-    return Listing((status.st_dev, status.st_ino), tuple(sorted(folders)), tuple(sorted(images)))
+    return Listing((status.st_dev, status.st_ino), tuple(sorted(folders)), tuple(sorted(images)), tuple(left_out))
 
 
-def images_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> list[Path]:
+def images_below(folder: Path, above: tuple[tuple[int, int], ...] = (), *, left_out: Counter[str] | None = None) -> list[Path]:
     """Return all image files in a folder and its sub-folders, those directly in it first.
 
     Args:
         folder: Where to begin.
         above: Places of the folders that led here, to notice a link that leads back.
+        left_out: Counts, by suffix, the files that cannot be read as images.
 
     Raises:
         DataError: a folder cannot be read, or a link leads back to a folder above it.
@@ -64,7 +75,9 @@ def images_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> list[
     found = listing(folder)
     if found.place in above:
         raise DataError(f"{folder}: is a link back to a folder that holds it.", "remove the link")
+    if left_out is not None:
+        left_out.update(found.left_out)
     images = [folder / name for name in found.images]
     for name in found.folders:
-        images += images_below(folder / name, (*above, found.place))
+        images += images_below(folder / name, (*above, found.place), left_out=left_out)
     return images

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tlkit import files, tasks
 from tlkit.advice import strategies
@@ -104,8 +103,8 @@ def look(folder: Path) -> Look:
     if not sides:
         raise DataError(f"{folder}: none of {len(sample)} images looked at can be opened.", f"the first is {sample[0]}")
     least, most = int(counts.argmin()), int(counts.argmax())
-    test_root = images.splits["test"].files[0].relative_to(folder).parts[0]
-    test_from = "" if any(file.relative_to(folder).parts[0] == test_root for file in train.files) else test_root
+    test_root = images.splits["test"].files[0].relative_to(found.root).parts[0]
+    test_from = "" if any(file.relative_to(found.root).parts[0] == test_root for file in train.files) else test_root
     smallest, largest = (int(counts[least]), images.classes[least]), (int(counts[most]), images.classes[most])
     every = [file for split in images.splits.values() for file in split.files]
     problem = image_files.unreadable(every, max_pixels=MAX_PIXELS, on_corrupt="error")
@@ -269,7 +268,7 @@ def _short_side(file: Path) -> int | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file) as image:
+            with image_files.opened(file) as image:
                 return min(image.size)
     except Exception:  # whatever Pillow raises for a file that is no image; apply names it with its path
         return None

@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -62,8 +63,17 @@ def arithmetic() -> str:
 
 def pictures(geometry: Geometry) -> Facts:
     """Return what determines a decoded picture."""
-    told: Facts = {"pillow": PIL.__version__, "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
+    told: Facts = {"pillow": PIL.__version__, "pi-heif": _pi_heif(), "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
     return {**_geometry(geometry), **told, "code": code("tlkit.engine.images.decode")}
+
+
+@cache
+def _pi_heif() -> str | None:
+    """Return the version of the library that reads HEIF files; None where it is not installed."""
+    try:
+        return metadata.version("pi-heif")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def inputs(geometry: Geometry, convention: Convention) -> Facts:

@@ -198,12 +198,12 @@ def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int) -> D
 
 
 def unused(found: DataFiles) -> tuple[str, ...]:
-    """Say which image files lie beside the classes and are not used."""
+    """Say which image files lie beside the classes and are not used, and what else the data set's plugin found."""
     if not found.unused:
-        return ()
+        return found.remarks
     names, one = first_few(map(str, found.unused)), len(found.unused) == 1
     lies = "lies beside the class folders and is" if one else "lie beside the class folders and are"
-    return (f"{units.images(len(found.unused))} {lies} not used: {names}",)
+    return (f"{units.images(len(found.unused))} {lies} not used: {names}", *found.remarks)
 
 
 def _nominal_counts(sizes: Mapping[str, int], chosen: Chosen) -> ImagesPlan:

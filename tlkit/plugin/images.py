@@ -50,8 +50,10 @@ class DataFiles:
         root: The folder that holds it.
         files: Every file whose bytes determine the images, in a fixed order.
         unused: Image files that lie among them and belong to no class; a plan says so.
+        remarks: What else a person should know of the folder, a line each: files that are left out, images without labels.
     """
 
     root: Path
     files: tuple[Path, ...]
     unused: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()

@@ -123,7 +123,7 @@ DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
         "group": "",
         "test_fraction": 0.2,
     },
-    "folder": {"path": None, "test_fraction": 0.2, "group": None},
+    "folder": {"path": None, "test_fraction": 0.2, "group": None, "splits": None},
     "synthetic": {"classes": 10, "train": 512, "test": 128, "size": 32, "noise": 0.25, "seed": 0},
 }
 HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {

@@ -13,6 +13,7 @@ from typing import Literal
 from PIL import Image, UnidentifiedImageError
 
 from tlkit.errors import DataError, ImageError, first_few
+from tlkit.plugin import image_kinds
 
 OnCorrupt = Literal["error", "skip"]
 # Of more files so many are looked at, evenly spread: 10,000 take about a second once they are in the system's cache.
@@ -20,6 +21,18 @@ MOST = 10_000
 
 # Pillow's limit is one for the whole process; `data.max_pixels` belongs to a recipe.
 Image.MAX_IMAGE_PIXELS = None
+
+
+def opened(file: Path) -> Image.Image:
+    """Open an image file with Pillow, which reads its beginning; HEIF files too, where pi-heif is installed.
+
+    Raises:
+        Exception: whatever Pillow raises for a file that is no image.
+    """
+    with file.open("rb") as beginning:
+        if image_kinds.is_heif(beginning.read(16)):
+            image_kinds.reads_heif()
+    return Image.open(file)
 
 
 def check_pixels(path: Path, image: Image.Image, max_pixels: int) -> int:
@@ -82,7 +95,7 @@ def _problems(file: Path, max_pixels: int) -> Iterator[str]:
         if not file.stat().st_size:
             yield "empty"
             return
-        with Image.open(file) as image:
+        with opened(file) as image:
             check_pixels(file, image, max_pixels)
     except ImageError as error:
         yield error.problem.removeprefix(f"{file}: ").removesuffix(".")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tlkit.errors import ImageError
-from tlkit.plugin import Convention
+from tlkit.plugin import Convention, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
 from tlkit.sources.image_files import check_pixels
 from tlkit.units import Size
@@ -106,6 +106,8 @@ def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIX
         if digest is not None and not hashlib.sha256(content).digest().startswith(digest):
             hint = "run the same command again, with --verify if it says so again"
             raise ImageError(f"{path}: changed while it was read.", hint)
+        if image_kinds.is_heif(content[:16]) and not image_kinds.reads_heif():
+            raise ImageError(f"{path}: is a HEIF file, which needs pi-heif to be read.", "pip install tlkit[heif]")
         with Image.open(io.BytesIO(content)) as image:
             count = check_pixels(path, image, max_pixels)
             with _one_large if count > _LARGE else nullcontext():
