@@ -60,9 +60,10 @@ def below(folder: Path, *, where: str) -> list[Path]:
     Raises:
         DataError: there are none.
     """
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    parts = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes)
-    files = [path for path in parts if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    shown = (
+        path for path in sorted(folder.rglob("*")) if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    files = [path for path in shown if path.is_file() and image_kinds.kind(path) is image_kinds.Kind.IMAGE]
     if not files:
         raise DataError(f"{where}: {folder} holds no image files.")
     return files
