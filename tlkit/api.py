@@ -12,11 +12,12 @@ from tlkit.errors import RunFailed, TlkitError, nearest, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import results
+from tlkit.record import recipe_choices, results
 from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
     from tlkit.plans.plan import Plan
+    from tlkit.record.formats import Measurements
 
 
 class Plans(dict[str, "Plan"]):
@@ -94,7 +95,14 @@ def apply(
 
         files.refuse_unwritable(folder)
         try:
-            failures = executor.train(wanted, device=executor.device_of(device), observer=watcher, graph=graph, verify=verify)
+            failures = executor.train(
+                wanted,
+                settings=jobs.settings(arms),
+                device=executor.device_of(device),
+                observer=watcher,
+                graph=graph,
+                verify=verify,
+            )
         except BaseException:
             _conclude(folder, read, all_jobs, draw=True)
             raise
@@ -131,7 +139,7 @@ def plan(
         TlkitError: the recipe cannot be used, or what is to be measured is not here.
     """
     from tlkit.compiler import compiler
-    from tlkit.plans import choices
+    from tlkit.plans import choices, precision
     from tlkit.run import decoding, executor, measuring
     from tlkit.store import cache
 
@@ -139,22 +147,29 @@ def plan(
     places, where = _places(Path(recipe), data, True, watcher), executor.device_of(device)
     read, arms = resolve.load(Path(recipe), settings, places)
     _check_arm(arm, read)
-    plans = Plans()
+    known: dict[str, tuple[Plan, Measurements, int]] = {}
     for name, resolved in arms.items():
         if arm not in (None, name):
             continue
         if measure:
             (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
-            plans[name] = executor.prepare(job, {}, device=where, observer=watcher, anew=True).plan
+            prepared = executor.prepare(job, {}, device=where, observer=watcher, anew=True)
+            known[name] = prepared.bare, prepared.measured, cache.room()
             continue
         facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes)
         made = compiler.compile_plan(
             resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
         )
-        content = jobs.known_content(resolved, places)
-        known = measuring.remembered(made, resolved, jobs.local_weights(resolved, places), data=content, device=where)
-        plans[name] = choices.decide(made, known, room=max(cache.room() - decoding.pictures_bytes(resolved, made.images), 0))
-    return plans
+        content, weights = jobs.known_content(resolved, places), jobs.local_weights(resolved, places)
+        room = max(cache.room() - decoding.pictures_bytes(resolved, made.images), 0)
+        known[name] = made, measuring.remembered(made, resolved, weights, data=content, device=where), room
+    shared = recipe_choices.find(Path(runs) / read.name, jobs.settings(arms)) or precision.decide(
+        [(made, measured) for made, measured, _ in known.values() if measured]
+        or [(made, measured) for made, measured, _ in known.values()]
+    )
+    return Plans(
+        {name: choices.decide(made, measured, room=room, shared=shared) for name, (made, measured, room) in known.items()}
+    )
 
 
 def epochs(

@@ -1,4 +1,4 @@
-"""Format numbers for people: image sizes, counts, bytes."""
+"""Format numbers for people: image sizes, counts, bytes, seconds."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
     count /= 1000
     return f"{count:.3g} GB" if count < 999.5 else f"{count:,.0f} GB"
+
+
+def seconds(value: float) -> str:
+    """Return a duration in seconds as text, with two digits where it is short."""
+    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"

@@ -99,7 +99,7 @@ def test_run_folder_holds_these_files_and_no_other(applied: Path) -> None:
     for folder in _runs(applied):
         assert {path.name for path in folder.iterdir()} == FILES
         assert [path.name for path in (folder / "checkpoint").iterdir()] == ["state.safetensors"]
-    assert {path.name for path in applied.iterdir() if path.is_file()} == {"result.json", "curves.svg", ".lock"}
+    assert {path.name for path in applied.iterdir() if path.is_file()} == {"result.json", "curves.svg", "choices.json", ".lock"}
 
 
 def test_result_of_a_run_says_what_happened(applied: Path) -> None:

@@ -43,7 +43,7 @@ def test_run_that_waits_holds_no_network(toy_recipe: Path, built: list[str]) -> 
     places = Places(recipe=toy_recipe.parent, offline=True)
     read, arms = resolve.load(toy_recipe, ["seeds=[0, 1, 2]"], places)
     wanted = jobs.plan_jobs(read, arms, places, runs=toy_recipe.parent, where="toy")
-    assert not executor.train(wanted, device=CPU, observer=Observer())
+    assert not executor.train(wanted, settings=(), device=CPU, observer=Observer())
     first, *waiting = [job.label for job in wanted]
     assert built == [first, *waiting, *waiting]
 

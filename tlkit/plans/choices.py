@@ -10,9 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tlkit import files, units
-from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan
-from tlkit.recipe import augmentations
-from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, EarlierChoices, Measurements, PrefixPlan, StorePlan, choose
+from tlkit.plans import precision
+from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, why_images_differ
+from tlkit.record.formats import (
+    PLAIN_FORMAT,
+    ComputeFormat,
+    EarlierChoices,
+    Measurements,
+    PrefixPlan,
+    SharedPrecision,
+    StorePlan,
+    choose,
+)
 
 # Where nothing is measured: floating-point operations a second, of a small CPU in float32.
 ASSUMED_RATE = 5e10
@@ -24,7 +33,14 @@ NO_ROOM = "no cut of it fits"  # begins the reason why nothing is kept, where th
 _SIZES = {"float32": 4, "bfloat16": 2}
 
 
-def decide(plan: Plan, measured: Measurements, *, room: int, earlier: EarlierChoices | None = None) -> Plan:
+def decide(
+    plan: Plan,
+    measured: Measurements,
+    *,
+    room: int,
+    earlier: EarlierChoices | None = None,
+    shared: SharedPrecision | None = None,
+) -> Plan:
     """Choose forms and stores.
 
     Args:
@@ -32,12 +48,20 @@ def decide(plan: Plan, measured: Measurements, *, room: int, earlier: EarlierCho
         measured: Of this machine.
         room: Bytes that the store may take.
         earlier: Forms of a run that is continued.
+        shared: The precision of all arms of the recipe; by default that of this one alone.
     """
-    compute_format, reason = _step_form(plan, measured, earlier)
-    choices = [*plan.choices, Choice("training step", str(compute_format), reason)]
+    if shared is None:
+        shared = precision.decide([(plan, measured)])
+    if plan.tables.precision != "auto":
+        shared = SharedPrecision(plan.tables.precision, "")
+    compute_format, reason = _step_form(plan, measured, earlier, shared)
+    choices = [*plan.choices]
+    if shared.reason and earlier is None and any(precision.needs(plan)):
+        choices.append(Choice("precision of all arms", shared.precision, shared.reason))
+    choices.append(Choice("training step", str(compute_format), reason))
     phases = []
     for number, phase in enumerate(plan.phases, start=1):
-        fixed = _prefix(plan, phase, measured, room, earlier)
+        fixed = _prefix(plan, phase, measured, room, earlier, shared)
         phases.append(replace(phase, fixed=fixed[0] if fixed else None))
         if fixed:
             name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
@@ -52,7 +76,7 @@ def work(plan: Plan) -> float:
     Of images that repeat, the fixed prefix counts once for each phase and view.
     """
     total = 0.0
-    every, repeats = plan.images.held_out, not _no_repeat(plan)
+    every, repeats = plan.images.held_out, not why_images_differ(plan)
     for phase in plan.phases:
         fixed = flops(plan, 0, len(phase.prefix))
         rest, epochs = plan.flops_per_image - fixed, phase.last - phase.first + 1
@@ -61,18 +85,20 @@ def work(plan: Plan) -> float:
     return total
 
 
-def _step_form(plan: Plan, measured: Measurements, earlier: EarlierChoices | None) -> tuple[ComputeFormat, str]:
+def _step_form(
+    plan: Plan, measured: Measurements, earlier: EarlierChoices | None, shared: SharedPrecision
+) -> tuple[ComputeFormat, str]:
     if earlier is not None:
         return earlier.step, "kept from when this run began"
     if plan.learns != "steps":
         return PLAIN_FORMAT, "there is none: " + ("the head is solved" if plan.learns == "solved" else "nothing is trained")
     if all(len(phase.prefix) == plan.depth for phase in plan.phases):
         return PLAIN_FORMAT, "only the head trains, which takes no time to speak of"
-    return choose(measured.step, plan.tables.precision, why=measured.why)
+    return choose(measured.step, shared.precision, why=measured.why, exactly=not shared.reason)
 
 
 def _prefix(
-    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, earlier: EarlierChoices | None
+    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, earlier: EarlierChoices | None, shared: SharedPrecision
 ) -> tuple[PrefixPlan, str] | None:
     cut = len(phase.prefix)
     if not cut:
@@ -81,14 +107,14 @@ def _prefix(
     if earlier is not None and cut in earlier.prefixes:
         compute_format, reason = earlier.prefixes[cut], "kept from when this run began"
     else:
-        compute_format, reason = choose(timings, plan.tables.precision, why=measured.why)
+        compute_format, reason = choose(timings, shared.precision, why=measured.why, exactly=not shared.reason)
     known = next((each.seconds for each in timings if each.compute_format == compute_format), None)
     seconds = flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
     sums = _Sums(plan, cut, compute_format, seconds, estimated=known is None)
     held_out = plan.images.held_out
     evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
     why_not = sums.why(held_out, room) if held_out and evaluation is None else ""
-    train, why = None, _no_repeat(plan)
+    train, why = None, why_images_differ(plan)
     if not why and plan.images.train:
         left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
         views = phase.views_used(plan.tables.data.augment_views or 1) if plan.tables.data.augment else 1
@@ -97,16 +123,6 @@ def _prefix(
     return PrefixPlan(
         compute_format=compute_format, train=train, evaluation=evaluation, reason=why, evaluation_reason=why_not
     ), reason
-
-
-def _no_repeat(plan: Plan) -> str:
-    """Why a training image never reaches the prefix twice as it is; empty where it does."""
-    data = plan.tables.data
-    if augmentations.mixes(data.augment):
-        return "mixup and cutmix mix images before it"
-    if data.augment and data.augment_views is None:
-        return "augmentation changes every image in every epoch; data.augment_views = 5 would draw five views once"
-    return ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,7 @@ class _Sums:
         kept = "float32" if self._pooled(stages) else self.compute_format.precision
         reason = (
             f"cut after {name}: {units.size(size)} x {count} = {units.size(size * images * views)} in {kept}, "
-            f"saves {about}{_seconds(saves)} an epoch"
+            f"saves {about}{units.seconds(saves)} an epoch"
         )
         return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of later runs")
 
@@ -180,7 +196,3 @@ def flops(plan: Plan, start: int, stop: int) -> int:
 
 def _backbone(plan: Plan) -> Sequence[StagePlan]:
     return plan.stages[: plan.depth]
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"

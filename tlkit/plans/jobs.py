@@ -124,6 +124,11 @@ def _jobs_of(
     return [Job(resolved, seed, found, weights, digest, folder(seed=seed), base, images, also) for seed in seeds]
 
 
+def settings(arms: Mapping[str, Resolved]) -> frozenset[str]:
+    """Return the digests of what the arms that leave the precision to tlkit say, without the content of data and weights."""
+    return frozenset(digest_of(each.arm, {}) for each in arms.values() if each.arm.precision == "auto")
+
+
 def _refuse_own_run(resolved: Resolved, places: Places, *, runs: Path) -> None:
     """Refuse an arm that begins with the best run of its own recipe: each run would change which one that is."""
     value = resolved.arm.backbone.weights

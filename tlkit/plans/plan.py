@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tlkit.errors import RunFolderError
 from tlkit.plugin import Convention
+from tlkit.recipe import augmentations
 from tlkit.recipe.maps import AUX, HEAD
 from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan
@@ -293,6 +294,16 @@ def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
 def trains_in(trains_from: int | None, epoch: int) -> bool:
     """Whether a parameter trains in an epoch, from 1."""
     return trains_from is not None and trains_from < epoch
+
+
+def why_images_differ(plan: Plan) -> str:
+    """Return why a training image never reaches the fixed prefix twice as it is; empty where it does."""
+    data = plan.tables.data
+    if augmentations.mixes(data.augment):
+        return "mixup and cutmix mix images before it"
+    if data.augment and data.augment_views is None:
+        return "augmentation changes every image in every epoch; data.augment_views = 5 would draw five views once"
+    return ""
 
 
 _ADAPTER = TypeAdapter(Plan)

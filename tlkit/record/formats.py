@@ -21,7 +21,7 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 # 99.7 % of the answers are the same. EfficientNet-Lite0 comes to 4 %, and is left in float32.
 TOLERANCE = 0.02
 # A form must be faster than plain float32 by so much, or noise would choose.
-_MARGIN = 0.05
+MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,26 @@ class Measurements:
     waited: float = 0.0
     taken: float = 0.0
 
+    def __bool__(self) -> bool:
+        """Whether anything was measured."""
+        return bool(self.step or self.prefixes)
+
     def prefix(self, stages: int) -> tuple[Timing, ...]:
         """Return the timings of a prefix of so many stages; none if it was not measured."""
         return dict(self.prefixes).get(stages, ())
+
+
+@dataclass(frozen=True)
+class SharedPrecision:
+    """The precision of all arms of a recipe that leave it to tlkit.
+
+    Attributes:
+        precision: In which their networks run.
+        reason: Why, in words.
+    """
+
+    precision: Precision
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -144,37 +161,33 @@ class EarlierChoices:
     prefixes: Mapping[int, ComputeFormat] = field(default_factory=dict)
 
 
-def choose(timings: Sequence[Timing], wanted: str, *, why: str) -> tuple[ComputeFormat, str]:
-    """Return the fastest allowed compute format, and the reason as text.
+def choose(timings: Sequence[Timing], precision: Precision, *, why: str, exactly: bool = False) -> tuple[ComputeFormat, str]:
+    """Return the faster compute format of a precision, and the reason as text.
 
     Args:
         timings: Of every form, or none.
-        wanted: "auto", or the precision that the recipe asks for, whose error is then not looked at.
+        precision: In which the network runs.
         why: Why there are no timings.
+        exactly: The recipe asks for this precision, so how far it is from float32 does not count.
 
     Raises:
-        TlkitError: the network cannot be run in the precision that the recipe asks for.
+        TlkitError: the network cannot be run in the precision.
     """
-    precision: Precision = "bfloat16" if wanted == "bfloat16" else "float32"
     if not timings:
-        return ComputeFormat(precision), why if wanted == "auto" else "as the recipe says; memory format " + why
-    right = [each for each in timings if each.error <= TOLERANCE or wanted == "bfloat16"]
-    allowed = [each for each in right if wanted in ("auto", each.compute_format.precision)]
-    usual = next(each for each in timings if each.compute_format == ComputeFormat(precision))
-    best = min(allowed, key=lambda each: each.seconds, default=usual)
-    if not best.seconds <= usual.seconds * (1 - _MARGIN):
+        return ComputeFormat(precision), "as the recipe says; memory format " + why if exactly else why
+    mine = [each for each in timings if each.compute_format.precision == precision]
+    right = [each for each in mine if each.error <= TOLERANCE or exactly] or mine
+    usual = next(each for each in mine if each.compute_format == ComputeFormat(precision))
+    best = min(right, key=lambda each: each.seconds)
+    if usual in right and not best.seconds <= usual.seconds * (1 - MARGIN):
         best = usual
     if math.isinf(best.seconds):
         raise TlkitError(f"precision: the network cannot be run in {precision}.", 'precision = "auto"')
-    others = [
-        each
-        for each in timings
-        if each.compute_format != best.compute_format and wanted in ("auto", each.compute_format.precision)
-    ]
+    others = [each for each in timings if each.compute_format != best.compute_format and (each in mine or not exactly)]
     against = ", ".join(f"{each.compute_format} {_time(each)}" for each in sorted(others, key=lambda each: each.seconds))
     reason = f"{_time(best)} an image; {against}"
-    worst = max((each.error for each in others if each not in right and math.isfinite(each.error)), default=None)
-    if worst is not None:
+    worst = max((each.error for each in others if each.error > TOLERANCE and math.isfinite(each.error)), default=None)
+    if worst is not None and not exactly and best.error <= TOLERANCE:
         reason += f" (* bfloat16 is {worst:.1%} off float32 on real images, allowed is {TOLERANCE:.0%})"
     elif best.compute_format.precision == "bfloat16":
         reason += f"; {best.error:.1%} off float32 on real images"

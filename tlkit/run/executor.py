@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tlkit.plans.jobs import Job, finished
 from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
 from tlkit.record.formats import EarlierChoices
-from tlkit.run import execution, preparation
+from tlkit.run import execution, preparation, shared_precision
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
@@ -55,14 +55,21 @@ def _limit_threads() -> None:
 
 
 def train(
-    wanted: Sequence[Job], *, device: torch.device, observer: Observer, graph: bool = True, verify: bool = False
+    wanted: Sequence[Job],
+    *,
+    settings: Collection[str],
+    device: torch.device,
+    observer: Observer,
+    graph: bool = True,
+    verify: bool = False,
 ) -> list[RunFailed]:
     """Carry out every job; one that fails does not stop the others.
 
     Everything that can be wrong with images and weights is found before the first job begins.
 
     Args:
-        wanted: In the order in which they are carried out.
+        wanted: In the order in which they are carried out; of one recipe.
+        settings: Digests of the settings of its arms that leave the precision to tlkit: `jobs.settings`.
         device: That they use.
         observer: Told of what happens.
         graph: Capture the training step where the device can.
@@ -99,6 +106,9 @@ def train(
                 prepared.start.release()
             waiting.append(prepared)
             watch()
+        if waiting:
+            folder = waiting[0].job.folder.parent
+            waiting = shared_precision.share(waiting, settings, folder, device=device, observer=observer, watch=watch)
         for prepared in waiting:
             try:
                 execution.execute(prepared, device=device, observer=observer, watch=watch, graph=graph)

@@ -48,16 +48,16 @@ def recall_or_measure(
         watch: Called between two measurements; may raise to stop.
     """
     known = remembered(plan, job.resolved, job.weights, data=job.content, device=device)
-    if not anew and (known.step or known.prefixes or timing.too_short(plan)):
+    if not anew and (known or timing.too_short(plan)):
         return known
-    return _measure(job, plan, network(), train, device=device, observer=observer, watch=watch)
+    return measure(job, plan, network(), train, device=device, observer=observer, watch=watch)
 
 
-def _measure(
+def measure(
     job: Job, plan: Plan, network: Network, train: TrainingPart, *,
     device: torch.device, observer: Observer, watch: Callable[[], None],
 ) -> Measurements:  # fmt: skip
-    """Take measurements and remember them, unless they were given up."""
+    """Measure a run's speed and remember it, unless measuring was given up; the arguments are those of `recall_or_measure`."""
     chosen = train.indices[np.linspace(0, len(train.indices) - 1, num=min(_IMAGES, len(train.indices)), dtype=np.int64)]
     pictures = train.inputs(chosen, 0, device)
     observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")

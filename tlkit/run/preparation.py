@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from tlkit.plans import choices
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
-from tlkit.record.formats import EarlierChoices, Measurements
+from tlkit.record.formats import EarlierChoices, Measurements, SharedPrecision
 from tlkit.run import decoding, measuring, start_network
 from tlkit.run.start_network import StartNetwork
 from tlkit.store import cache
@@ -38,6 +38,9 @@ class Prepared:
         split: Positions by split, and what was skipped: split.json.
         skipped: Images that could not be decoded.
         start: The network that the run begins from.
+        bare: The plan without forms and stores.
+        measured: What is known of its speed.
+        earlier: What the run began with, where it is continued.
     """
 
     job: Job
@@ -48,6 +51,21 @@ class Prepared:
     split: Mapping[str, Any]
     skipped: int
     start: StartNetwork
+    bare: Plan
+    measured: Measurements
+    earlier: EarlierChoices | None
+
+    def sharing(self, shared: SharedPrecision) -> Prepared:
+        """Return the same run in the precision that all arms of its recipe have."""
+        plan = choices.decide(self.bare, self.measured, room=cache.room(), earlier=self.earlier, shared=shared)
+        return replace(self, plan=plan)
+
+    def with_measurements(self, *, device: torch.device, observer: Observer, watch: Callable[[], None]) -> Prepared:
+        """Return the same run with its speed measured, which its length alone would not be worth."""
+        measured = measuring.measure(
+            self.job, self.bare, self.start.get(), self.train, device=device, observer=observer, watch=watch
+        )
+        return replace(self, measured=measured)
 
     def learner(
         self, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True
@@ -133,5 +151,7 @@ def prepare(
         known = measuring.recall_or_measure(
             job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
         )
-    plan = choices.decide(plan, known, room=cache.room(), earlier=earlier)  # beside the pictures, which this process holds
-    return Prepared(job, plan, images, train, decoded.evaluated, decoded.record(), len(decoded.skipped), start)
+    decided = choices.decide(plan, known, room=cache.room(), earlier=earlier)  # beside the pictures, which this process holds
+    return Prepared(
+        job, decided, images, train, decoded.evaluated, decoded.record(), len(decoded.skipped), start, plan, known, earlier
+    )

@@ -1,0 +1,79 @@
+"""One precision for all arms of a recipe, so that no arm is rounded otherwise than its rival. Imports no torch.
+
+The rule: bfloat16 is taken where every arm was measured, stays within the tolerance in it, and all of them together are faster.
+The memory format is chosen for each part alone, in `choices`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tlkit import units
+from tlkit.plans.plan import Plan, why_images_differ
+from tlkit.record.formats import MARGIN, TOLERANCE, Measurements, Precision, SharedPrecision, Timing
+
+
+def decide(arms: Sequence[tuple[Plan, Measurements]]) -> SharedPrecision:
+    """Return the precision for arms that are compared.
+
+    Args:
+        arms: Plans, with what was measured of each; those whose recipe names a precision do not count.
+    """
+    asked = [(plan, measured) for plan, measured in arms if plan.tables.precision == "auto"]
+    for plan, measured in asked:
+        if any(needs(plan)) and not measured:
+            return SharedPrecision("float32", measured.why)
+    parts = [(plan.arm, part) for plan, measured in asked for part in _parts(plan, measured) if part.timings]
+    for arm, part in parts:
+        best = min((each.error for each in part.timings if each.compute_format.precision == "bfloat16"), default=math.inf)
+        if best > TOLERANCE:
+            off = (
+                f"{best:.1%} off float32 on real images, allowed is {TOLERANCE:.0%}" if math.isfinite(best) else "not possible"
+            )
+            return SharedPrecision("float32", f"in bfloat16 {arm} is {off}")
+    whole, half = (sum(part.seconds(precision) for _, part in parts) for precision in ("float32", "bfloat16"))
+    if half <= whole * (1 - MARGIN):
+        return SharedPrecision(
+            "bfloat16", f"about {units.seconds(half)} of training and evaluation, against {units.seconds(whole)} in float32"
+        )
+    return SharedPrecision(
+        "float32", f"about {units.seconds(whole)} of training and evaluation, against {units.seconds(half)} in bfloat16"
+    )
+
+
+def needs(plan: Plan) -> tuple[bool, bool]:
+    """Return whether a plan has a training step and whether it has a fixed prefix: what can be measured of it."""
+    prefixes = [len(phase.prefix) for phase in plan.phases]
+    return plan.learns == "steps" and min(prefixes) < plan.depth, max(prefixes) > 0
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a network that was measured.
+
+    Attributes:
+        timings: In every format.
+        images: That pass through it in the whole run.
+    """
+
+    timings: Sequence[Timing]
+    images: float
+
+    def seconds(self, precision: Precision) -> float:
+        """Return the seconds that it takes in a precision, in the fastest memory format that is within the tolerance."""
+        known = [each for each in self.timings if each.compute_format.precision == precision]
+        right = [each for each in known if each.error <= TOLERANCE] or known
+        return self.images * min((each.seconds for each in right), default=math.inf)
+
+
+def _parts(plan: Plan, measured: Measurements) -> list[_Part]:
+    """Return the parts of a plan's network that are measured, as far as they are."""
+    step, _ = needs(plan)
+    parts = [_Part(measured.step, plan.images.train * plan.epochs)] if step else []
+    for cut in sorted({len(phase.prefix) for phase in plan.phases} - {0}):
+        epochs = [phase.last - phase.first + 1 for phase in plan.phases if len(phase.prefix) == cut]
+        passes = sum(epochs) if why_images_differ(plan) else len(epochs)
+        parts.append(_Part(measured.prefix(cut), plan.images.train * passes + plan.images.held_out))
+    return parts
