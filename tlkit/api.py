@@ -49,7 +49,7 @@ class Applied:
 
 def apply(
     recipe: str | Path,
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str] = (),
     *,
     arm: str | None = None,
     runs: str | Path = "runs",
@@ -64,7 +64,7 @@ def apply(
 
     Args:
         recipe: A TOML file.
-        settings: "key=value" each, as --set.
+        settings: "key=value", or several of them, as --set.
         arm: Only this arm.
         runs: Folder for run folders.
         data: Folder of the images.
@@ -79,7 +79,7 @@ def apply(
     """
     watcher = observer or Observer()
     places = _places(Path(recipe), data, offline, watcher)
-    read, arms = resolve.load(Path(recipe), settings, places)
+    read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
     wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe), again=verify)
@@ -112,7 +112,7 @@ def apply(
 
 def plan(
     recipe: str | Path,
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str] = (),
     *,
     arm: str | None = None,
     runs: str | Path = "runs",
@@ -126,7 +126,7 @@ def plan(
 
     Args:
         recipe: A TOML file.
-        settings: "key=value" each, as --set.
+        settings: "key=value", or several of them, as --set.
         arm: Only this arm.
         runs: Folder for run folders.
         data: Folder of the images, counted where it is there.
@@ -145,7 +145,7 @@ def plan(
 
     watcher = observer or Observer()
     places, where = _places(Path(recipe), data, True, watcher), executor.device_of(device)
-    read, arms = resolve.load(Path(recipe), settings, places)
+    read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
     known: dict[str, tuple[Plan, Measurements, int]] = {}
     for name, resolved in arms.items():
@@ -195,6 +195,7 @@ def epochs(
         TlkitError: images or weights cannot be used.
         RunFailed: the loss is no longer a number.
     """
+    _check_plan(plan)
     from tlkit.run import executor
 
     watcher, where = observer or Observer(), executor.device_of(device)
@@ -205,6 +206,28 @@ def epochs(
 
 def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:
     return Places(recipe=recipe.parent, data=Path(data) if data is not None else None, offline=offline, notify=observer.note)
+
+
+def _listed(settings: object) -> list[str]:
+    """Return settings as a list; one alone is one."""
+    listed = [settings] if isinstance(settings, str) else settings
+    if not isinstance(listed, Sequence) or not all(isinstance(each, str) for each in listed):
+        raise TlkitError(f"settings: is {settings!r}.", 'texts "key=value": ["schedule.epochs=4", "data.batch_size=8"]')
+    return list(listed)
+
+
+def _check_plan(plan: object) -> None:
+    from tlkit.plans.plan import Plan
+
+    if isinstance(plan, Mapping):
+        raise TlkitError(
+            "epochs: is given the plans of a recipe, not one of them.", f"tlkit.epochs(plans[{next(iter(plan), 'main')!r}])"
+        )
+    if not isinstance(plan, Plan):
+        raise TlkitError(
+            f"epochs: is given {plan!r}, which is no plan.",
+            'for plan in tlkit.plan("recipe.toml").values(): tlkit.epochs(plan)',
+        )
 
 
 def _check_arm(arm: str | None, recipe: Recipe) -> None:

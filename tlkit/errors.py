@@ -3,6 +3,8 @@
 The rule: the first line says where and what is wrong and stands alone; indented lines say what would be right.
 """
 
+import json
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,24 +28,18 @@ class TlkitError(Exception):
 
 
 class RecipeError(TlkitError):
-    """A recipe that cannot be used; it holds every problem that was found."""
-
-    def __init__(self, problems: Iterable[TlkitError]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(self.problems[0].problem, *self.problems[0].hints)
-        self.args = ("\n".join(str(problem) for problem in self.problems),)
-
-
-class Interim(RecipeError):
-    """Problems in a recipe's tables, with the rest of the recipe, in which more problems can be found.
+    """A recipe that cannot be used; it holds every problem that was found.
 
     Attributes:
-        rest: The recipe with what is wrong left out; None where that cannot stand.
+        problems: Each of them.
+        rest: Of problems in the tables, the recipe with what is wrong left out, in which more can be found; None where there is none.
     """
 
-    def __init__(self, problems: Iterable[TlkitError], rest: object) -> None:
-        super().__init__(problems)
+    def __init__(self, problems: Iterable[TlkitError], *, rest: object = None) -> None:
+        self.problems = tuple(problems)
         self.rest = rest
+        super().__init__(self.problems[0].problem, *self.problems[0].hints)
+        self.args = ("\n".join(str(problem) for problem in self.problems),)
 
 
 class PluginError(TlkitError):
@@ -138,6 +134,13 @@ def option(name: str, value: str | bool = "") -> str:
     if _COMMAND_LINE.get():
         return f"--{name}" if value is True or not value else f"--{name} {value}"
     return f"{name}={value}" if value is True or not value else f'{name}="{value}"'
+
+
+def setting(*texts: str) -> str:
+    """Return how a message changes keys: "--set a.b=3" on the command line, 'settings=["a.b=3"]' in Python."""
+    if _COMMAND_LINE.get():
+        return " ".join(f"--set {shlex.quote(text)}" for text in texts)
+    return f"settings={json.dumps(texts)}"
 
 
 def first_few(names: Iterable[str]) -> str:

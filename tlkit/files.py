@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tlkit.errors import DataError, RunFailed, TlkitError
+from tlkit.errors import DataError, RunFailed, TlkitError, option
 
 _CHUNK = 1 << 20  # bytes read at a time
 # A file changed less than this ago may change again without its times showing it, so its hash is not remembered yet:
@@ -101,7 +101,7 @@ def refuse_unwritable(folder: Path) -> None:
 def unwritable(folder: Path, error: OSError) -> RunFailed:
     """Return the error for a failed write."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    hint = "make room and run" if full else "name another folder with --runs, or make this one writable and run"
+    hint = "make room and run" if full else f"name another folder with {option('runs')}, or make this one writable and run"
     return RunFailed(
         f"{folder}: cannot be written: {error.strerror or error}.",
         f"{hint} the same command again; it continues from the last saved epoch",

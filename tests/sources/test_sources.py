@@ -291,7 +291,7 @@ def test_missing_data_name_every_folder_that_was_looked_in(tmp_path: Path, monke
         for folder in (base, base / "inside", base / "set", base / "set" / "inside"):
             assert f"looked in {folder}\n" in said
     assert "data=" in said
-    assert "--set data.name=synthetic" in said
+    assert 'settings=["data.name=synthetic"]' in said
     assert "could not download" not in said
 
 

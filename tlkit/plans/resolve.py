@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tlkit.errors import Interim, RecipeError, TlkitError
+from tlkit.errors import RecipeError, TlkitError
 from tlkit.plans import arm_checks, preprocessing, solved_heads
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
@@ -94,7 +94,7 @@ def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, d
     """
     try:
         recipe = parsing.read(path, settings)
-    except Interim as error:
+    except RecipeError as error:
         problems = list(error.problems)
         if isinstance(error.rest, Recipe):
             try:

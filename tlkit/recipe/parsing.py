@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tlkit.errors import Interim, RecipeError, TlkitError, nearest
+from tlkit.errors import RecipeError, TlkitError, nearest
 from tlkit.recipe import other_names
 from tlkit.recipe.merging import merge, names_first, set_
 from tlkit.recipe.messages import Said, dotted, errors, no_such_key, said, shown, words
@@ -85,7 +85,7 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
             checked[name] = rest
     if problems.found:
         stand_in = Recipe.model_construct(format=FORMAT, name="x", seeds=[0], arms=checked)
-        raise Interim(problems.found.values(), stand_in if checked else None)
+        raise RecipeError(problems.found.values(), rest=stand_in if checked else None)
     return Recipe(**header, arms=checked)
 
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tlkit import files
-from tlkit.errors import RunFolderError, RunLocked
+from tlkit.errors import RunFolderError, RunLocked, option
 from tlkit.plugin import Convention
 from tlkit.record.formats import ComputeFormat, EarlierChoices
 
@@ -86,7 +86,7 @@ def read(folder: Path) -> RunResult | None:
         return RunResult.model_validate(record)
     except ValidationError as error:
         line = error.errors()[0]
-        raise RunFolderError(f"{path}: is damaged: {'.'.join(map(str, line['loc']))}: {line['msg']}.", _MOVE) from error
+        raise RunFolderError(f"{path}: is damaged: {'.'.join(map(str, line['loc']))}: {line['msg']}.", _move()) from error
 
 
 def write(folder: Path, result: RunResult) -> None:
@@ -106,7 +106,7 @@ def resolved(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunFolderError(f"{folder}: is not the folder of a run: it has no {RESOLVED}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{path}: is damaged: {error}.", _MOVE) from error
+        raise RunFolderError(f"{path}: is damaged: {error}.", _move()) from error
     _check_format(path, record)
     return record
 
@@ -117,7 +117,7 @@ def convention(folder: Path) -> Convention:
     try:
         return TypeAdapter(Convention).validate_python(resolved(folder)["input"])
     except (KeyError, ValidationError) as error:
-        raise RunFolderError(f"{path}: is damaged: its table [input] cannot be used.", _MOVE) from error
+        raise RunFolderError(f"{path}: is damaged: its table [input] cannot be used.", _move()) from error
 
 
 def choose(path: Path, arm: str | None = None) -> Path:
@@ -137,7 +137,7 @@ def choose(path: Path, arm: str | None = None) -> Path:
         if result is None or not (path / WEIGHTS).is_file():
             raise RunFolderError(f"{path}: this run has no weights yet.", "apply its recipe again to finish it")
         if arm not in (None, result.arm):
-            raise RunFolderError(f'{path}: is a run of arm "{result.arm}", not of "{arm}".', "leave --arm out")
+            raise RunFolderError(f'{path}: is a run of arm "{result.arm}", not of "{arm}".', f"leave {option('arm')} out")
         return path
     current = _current(path)
     candidates = [(result, folder) for folder, result in current if result.status == "finished" and arm in (None, result.arm)]
@@ -183,7 +183,7 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
         prefixes = {int(row["stages"]): _form(row) for row in known["prefixes"]}
         return EarlierChoices(int(known["batch_size"]), _form(known), prefixes)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{path}: is damaged: batch_size, precision or memory format: {error}.", _MOVE) from error
+        raise RunFolderError(f"{path}: is damaged: batch_size, precision or memory format: {error}.", _move()) from error
 
 
 def _form(table: Mapping[str, Any]) -> ComputeFormat:
@@ -213,16 +213,17 @@ def text(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record, indent=2) + "\n").encode()
 
 
-_MOVE = "move the folder away, or name another with --runs"
+def _move() -> str:
+    return f"move the folder away, or name another with {option('runs')}"
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{path}: is damaged: {error}.", _MOVE) from error
+        raise RunFolderError(f"{path}: is damaged: {error}.", _move()) from error
     if not isinstance(record, dict):
-        raise RunFolderError(f"{path}: is damaged: it is no JSON object.", _MOVE)
+        raise RunFolderError(f"{path}: is damaged: it is no JSON object.", _move())
     _check_format(path, record)
     return record
 
@@ -231,7 +232,7 @@ def _check_format(path: Path, record: Mapping[str, Any]) -> None:
     if record.get("format") != FORMAT:
         raise RunFolderError(
             f"{path}: is of format {record.get('format')}, written by another version of tlkit; this one reads format {FORMAT}.",
-            _MOVE,
+            _move(),
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tlkit import files, plugin
-from tlkit.errors import DataMissing, PluginError, TlkitError, option
+from tlkit.errors import DataMissing, PluginError, TlkitError, option, setting
 from tlkit.plugin import DataFiles, Dataset
 from tlkit.sources import download
 from tlkit.sources.places import Places, relative
@@ -56,7 +56,7 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
         *(f"looked in {folder}" for folder in looked),
         f"could not download it: {why}" if why else "",
         f"put the files of {dataset.subfolder or name} in one of these folders, or name their folder with {option('data')}",
-        "to try the recipe without them: --set data.name=synthetic",
+        f"to try the recipe without them: {setting('data.name=synthetic')}",
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tlkit import files
-from tlkit.errors import TlkitError, WeightsError, WeightsMissing, nearest, option
+from tlkit.errors import RunFolderError, TlkitError, WeightsError, WeightsMissing, nearest, option, setting
 from tlkit.plugin import HUB, Backbone, Download
 from tlkit.sources import download, hub
 from tlkit.sources.places import Places, relative
@@ -41,7 +41,10 @@ def find_weights(
     if value == NONE:
         return None
     if value.startswith(RUN):
-        return run(relative(value.removeprefix(RUN), places))
+        try:
+            return run(relative(value.removeprefix(RUN), places))
+        except RunFolderError as error:
+            raise RunFolderError(f'backbone.weights: "{value}": {error.problem}', *error.hints) from error
     if value in backbone.weights:
         source = backbone.weights[value].source
         if isinstance(source, str):
@@ -95,7 +98,7 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
         f"could not download it: {why}" if why else "",
         f"put {source.filename} from {source.url} into {looked[0]}",
         "or into a folder that $TLKIT_WEIGHTS names" if not own else "",
-        "to try the recipe without it: --set backbone.weights=none --set 'freeze={}'",
+        f"to try the recipe without it: {setting('backbone.weights=none', 'freeze={}')}",
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tlkit.errors import ImageError
+from tlkit.errors import ImageError, option
 from tlkit.plugin import Convention, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
 from tlkit.sources.image_files import check_pixels
@@ -104,7 +104,7 @@ def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIX
     try:
         content = path.read_bytes()
         if digest is not None and not hashlib.sha256(content).digest().startswith(digest):
-            hint = "run the same command again, with --verify if it says so again"
+            hint = f"run the same again, with {option('verify', True)} if it says so again"
             raise ImageError(f"{path}: changed while it was read.", hint)
         if image_kinds.is_heif(content[:16]) and not image_kinds.reads_heif():
             raise ImageError(f"{path}: is a HEIF file, which needs pi-heif to be read.", "pip install tlkit[heif]")
