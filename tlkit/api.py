@@ -90,6 +90,9 @@ def apply(
     failures: list[RunFailed] = []
     if verify and not changed:
         watcher.note("verify: every run is finished with data and weights as they are now; no stored row was read")
+    for line in dict.fromkeys(map(jobs.changed_since, wanted)):
+        if line:
+            watcher.note(line)
     if changed:
         from tlkit.run import executor
 

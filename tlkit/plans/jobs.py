@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from tlkit import files
-from tlkit.errors import RecipeError, TlkitError, option
+from tlkit.errors import RecipeError, TlkitError, first_few, option
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import DataFiles
@@ -22,6 +22,12 @@ from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.sources import data_files, weight_files
 from tlkit.sources.places import Places, relative
+
+# What a person calls an input of `Job.inputs`; the others are images of [also].
+_INPUTS = {
+    "data": "the images", "weights": "the weights", "input": "the preprocessing of the weights",
+    "weights_as": "the way in which the weights are read",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Job:
         folder: Where it is kept.
         base: Where the recipe's relative paths begin.
         content: A digest of its data's content.
+        inputs: What its digest covers beside the arm: digests of its data and weights, and how they are read.
         also: Other data that is evaluated, by the recipe's name for it.
     """
 
@@ -49,6 +56,7 @@ class Job:
     base: Path
     content: str
     also: Mapping[str, DataFiles] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -121,7 +129,7 @@ def _jobs_of(
     digest = digest_of(resolved.arm, content)
     folder = partial(run_folder.folder_of, runs, recipe=resolved.recipe, arm=resolved.name, digest=digest)
     base, images = places.recipe.resolve(), content["data"]
-    return [Job(resolved, seed, found, weights, digest, folder(seed=seed), base, images, also) for seed in seeds]
+    return [Job(resolved, seed, found, weights, digest, folder(seed=seed), base, images, also, content) for seed in seeds]
 
 
 def settings(arms: Mapping[str, Resolved]) -> frozenset[str]:
@@ -234,6 +242,24 @@ def finished(jobs: Sequence[Job]) -> bool:
     """Whether every run is there, finished, with its weights; all are read, so a damaged one is found before another trains."""
     results = [(job, job.result()) for job in jobs]
     return all(result is not None and is_done(job, result) for job, result in results)
+
+
+def changed_since(job: Job) -> str:
+    """Say why a job is a new run although its recipe was run before: which of its inputs changed since; "" where that is not so."""
+    known = []
+    if not job.folder.is_dir():
+        for result in job.folder.parent.glob(f"{job.resolved.name}-s{job.seed}-*/{run_folder.RESULT}"):
+            with contextlib.suppress(TlkitError, OSError):
+                record = run_folder.resolved(result.parent)
+                inputs = record.get("inputs")
+                if isinstance(inputs, dict) and digest_of(job.resolved.arm, inputs) == record.get("digest"):
+                    known.append((result.stat().st_mtime, result.parent, inputs))
+    if not known:
+        return ""
+    _, folder, inputs = max(known, key=lambda each: each[0])
+    changed = [name for name in job.inputs if job.inputs[name] != inputs.get(name)]
+    what = first_few(_INPUTS.get(name, f"the images of {name}") for name in changed)
+    return f"{job.label}: {what} changed since {folder}, so this is a new run"
 
 
 def is_done(job: Job, result: RunResult) -> bool:

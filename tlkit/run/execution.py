@@ -205,6 +205,7 @@ class _Writer:
         return {
             "format": FORMAT,
             "digest": self.job.digest,
+            "inputs": dict(self.job.inputs),
             "batch_size": plan.batch_size,
             "image_size": list(plan.image_size),
             **_form(plan.compute_format),
