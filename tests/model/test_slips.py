@@ -90,3 +90,48 @@ def test_arguments_of_kerass_evaluate_and_predict_are_taken(capsys: pytest.Captu
         with pytest.raises(TlkitError) as caught:
             call()
         assert words in str(caught.value)
+
+
+def test_epochs_of_a_head_that_is_solved_are_said_to_have_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    mine, labels = model(head="logistic"), ["cat", "dog"] * 6
+    mine.fit(PIXELS, labels, epochs=5, batch_size=4)
+    text = capsys.readouterr().err
+    assert "not used: epochs and schedule: a logistic head is solved, not trained" in text
+    assert "lr_groups" not in text, "nobody gave rates"
+    mine.fit(PIXELS, labels, batch_size=4)
+    assert "not used" not in capsys.readouterr().err
+
+
+def test_validation_data_is_a_pair_in_a_list_too() -> None:
+    mine, labels = model(), ["cat", "dog"] * 6
+    mine.compile(lr=1e-2)
+    pair = mine.fit(PIXELS, labels, epochs=1, batch_size=4, verbose=0, validation_data=[PIXELS, labels])
+    assert pair[0].validation is not None
+    with pytest.raises(TlkitError, match="single images cannot be weighed"):
+        mine.fit(PIXELS, labels, verbose=0, validation_data=(PIXELS, labels, np.ones(12)))
+
+
+def test_summary_says_what_is_not_known_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tlkit.Model("toy", image_size=16, device="cpu")
+    mine.summary()
+    text = capsys.readouterr().out
+    assert "classes not known yet, 16 px, not compiled" in text
+    assert "the first fit says how many" in text
+    assert "2 classes" not in text
+    (row,) = [line for line in text.splitlines() if line.startswith("head   ") and "?" in line]
+    assert row.split()[1:3] == ["?", "?"]
+    known = model()
+    known.compile(lr_groups={"head": 1e-2, "backbone": 3e-4})
+    known.summary()
+    assert "2 classes, 16 px, adamw, one_cycle" in capsys.readouterr().out
+    known.freeze("backbone")
+    known.compile(lr_groups={"head": 1e-2})
+    known.unfreeze("backbone").summary()
+    text = capsys.readouterr().out
+    assert "not compiled" in text
+    assert "0.01" not in text, "what trains now has no rate yet"
+
+
+def test_a_run_that_is_not_there_is_said_of_the_key() -> None:
+    with pytest.raises(TlkitError, match=r"weights: \"run:nope\": .*nope: there is no such run folder"):
+        model(weights="run:nope")

@@ -48,11 +48,13 @@ class Found:
         images: All splits.
         job: What `apply` would call the run.
         refusal: Why no recipe can say it; "" where one can.
+        unused: A line for each argument of compile and fit that has no effect.
     """
 
     images: Images
     job: Job
     refusal: str
+    unused: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
         now = Labels(images.classes, len(images.classes), known.several)
         held_out = inputs.held_out(request.validation_data, known=now, where="Model.fit: validation_data")
         images, job = setup.validated(images, job, held_out)
-    return Found(images, job, _refusal(given, request))
+    unused = [line.replace("schedule:", "epochs and schedule:") for line in job.resolved.unused]
+    return Found(images, job, _refusal(given, request), tuple(f"not used: {line}" for line in unused))
 
 
 def split_table(split: Mapping[str, Any] | None, part: float | None, held_out: object) -> object:

@@ -223,7 +223,9 @@ def held_out(given: object, *, known: Labels, where: str) -> Given:
     Raises:
         TlkitError: as `read`; or it is the name of a data set.
     """
-    x, y = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    if isinstance(given, tuple | list) and len(given) == 3:
+        raise TlkitError(f"{where}: has three parts; single images cannot be weighed.", "(x, y)")
+    x, y = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
     found = read(x, y, known=known, where=where)
     if found.images is None and found.folder is None:
         raise TlkitError(

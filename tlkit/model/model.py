@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
+from rich.console import Console, RenderableType
 from torch import Tensor
 
 from tlkit.engine.images import decode
@@ -330,6 +330,8 @@ class Model:
         self.stop_training = False
         try:
             with progress.observer(verbose) as shown:
+                for line in found.unused:
+                    shown.note(line)
                 training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._standing.optimizer)
         finally:
             self.history = History(training.epochs, stopped=training.stopped)
@@ -420,9 +422,9 @@ class Model:
         Example:
             >>> import tlkit
             >>> tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").summary()  # doctest: +ELLIPSIS
-            model / main: cifar_resnet20 ...
+            cifar_resnet20 (random weights), 2 classes, 32 px, not compiled...
         """
-        Console().print(report.network(self._setup.plan(self.classes)))
+        Console().print(self._summary())
 
     def save(self, folder: str | Path) -> None:
         """Write the network, what its input and output mean, its recipe and the optimizer's state; `tlkit.load` reads it. No pickle.
@@ -468,7 +470,11 @@ class Model:
         return f"<tlkit.Model {table['name']} ({table['weights']}), {self.classes or 'unknown'} classes>"
 
     def _repr_html_(self) -> str:
-        return html(report.network(self._setup.plan(self.classes)))
+        return html(self._summary())
+
+    def _summary(self) -> RenderableType:
+        compiled = self._standing.state == "compiled" or self._setup.untrained(where="Model").head.solve != ""
+        return report.network(self._setup.plan(self.classes, compiled=compiled), classes=self.classes, compiled=compiled)
 
     def _check_compiled(self) -> None:
         if self._standing.state == "changed":

@@ -119,7 +119,7 @@ def save(
         )  # fmt: skip
         run_folder.write(folder, result)
     except OSError as error:
-        raise files.unwritable(folder, error) from error
+        raise _unwritable("Model.save", folder, error) from error
 
 
 def standing(folder: Path, arm: Arm) -> Standing:
@@ -171,7 +171,11 @@ def write_recipe(file: Path, last: Fitted | None, *, seed: int) -> None:
     try:
         files.replace(file, text)
     except OSError as error:
-        raise files.unwritable(file, error) from error
+        raise _unwritable("Model.to_recipe", file, error) from error
+
+
+def _unwritable(where: str, path: Path, error: OSError) -> TlkitError:
+    return TlkitError(f"{where}: {path}: cannot be written: {error.strerror or error}.", "another place, or make room there")
 
 
 def _refuse_other(folder: Path) -> None:

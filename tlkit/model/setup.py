@@ -69,7 +69,10 @@ class Setup:
         if tables["data"]["name"] == MEMORY:
             dataset = _IN_MEMORY
         recipe = parsing.build({"format": 1, "name": "model", "seeds": [self.seed], **tables}, where=where)
-        return next(iter(resolve.resolve(recipe, places, where=where, dataset=dataset).values())), places
+        resolved = next(iter(resolve.resolve(recipe, places, where=where, dataset=dataset).values()))
+        if "lr_groups" not in {*self.tables, *(more or {})}:  # the rates stand in, and nobody gave them
+            resolved = replace(resolved, unused=tuple(line for line in resolved.unused if not line.startswith("lr_groups:")))
+        return resolved, places
 
     def untrained(self, *, where: str) -> Resolved:
         """Resolve the tables without what is frozen and how fast the rest learns, for what does not depend on it."""

@@ -44,9 +44,22 @@ def plan(shown: Plan) -> RenderableType:
     return Group(_title(shown), _stages(shown), _phases(shown), *map(Text, [_input(shown), *lines]), *_remarks(shown), "")
 
 
-def network(shown: Plan) -> RenderableType:
-    """Return the part of a plan that is known without data: the stages and the preprocessing."""
-    return Group(_title(shown), _stages(shown), Text(_input(shown)), *_remarks(shown), "")
+def network(shown: Plan, *, classes: int | None, compiled: bool) -> RenderableType:
+    """Return the part of a plan that is known without data: the stages and the preprocessing.
+
+    Args:
+        shown: The plan, of any number of classes where that is not known.
+        classes: How many; None where the first images will say it.
+        compiled: The plan's rates are those of the model; else they are not shown.
+    """
+    tables, size = shown.tables, units.pixels(shown.image_size)
+    outputs = f"{classes} classes" if classes is not None else "classes not known yet"
+    learns = _learns(shown) if compiled else "not compiled"
+    title = Text(f"{tables.backbone.name} ({_weights(shown)}), {outputs}, {size}, {learns}", style="bold")
+    lines = [_input(shown)]
+    if classes is None:
+        lines.append("head       has no classes yet: the first fit says how many, or Model(.., classes=)")
+    return Group(title, _stages(shown, head=classes is not None, rates=compiled), *map(Text, lines), *_remarks(shown), "")
 
 
 def epochs(shown: Sequence[Epoch]) -> Table:
@@ -114,15 +127,21 @@ def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _title(shown: Plan) -> Text:
-    tables = shown.tables
-    learns = f"{tables.optimizer.name}, {tables.schedule.name}"
-    learns = {"solved": f"{tables.head.kind}, solved", "nothing": "evaluated only"}.get(shown.learns, learns)
-    weights = "random weights" if tables.backbone.weights == "none" else tables.backbone.weights
     return Text(
-        f"{shown.recipe} / {shown.arm}: {tables.backbone.name} ({weights}), {shown.classes} classes, "
-        f"{units.pixels(shown.image_size)}, batch {shown.batch_size}, {learns}",
+        f"{shown.recipe} / {shown.arm}: {shown.tables.backbone.name} ({_weights(shown)}), {shown.classes} classes, "
+        f"{units.pixels(shown.image_size)}, batch {shown.batch_size}, {_learns(shown)}",
         style="bold",
     )
+
+
+def _learns(shown: Plan) -> str:
+    tables = shown.tables
+    steps = f"{tables.optimizer.name}, {tables.schedule.name}"
+    return {"solved": f"{tables.head.kind}, solved", "nothing": "evaluated only"}.get(shown.learns, steps)
+
+
+def _weights(shown: Plan) -> str:
+    return "random weights" if shown.tables.backbone.weights == "none" else shown.tables.backbone.weights
 
 
 def _input(shown: Plan) -> str:
@@ -185,24 +204,30 @@ def _brief(value: object) -> str:
     return text[:8] if len(text) >= 32 and set(text) <= set("0123456789abcdef") else text
 
 
-def _stages(shown: Plan) -> Table:
+def _stages(shown: Plan, *, head: bool = True, rates: bool = True) -> Table:
+    """The stages; `head` says whether the size of the head is known, `rates` whether the rates are."""
     table = Table("stage", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("parameters", "trainable", "training", "lr group", "peak lr", "GFLOPs", "output"):
         table.add_column(name, justify="left" if name in ("training", "lr group") else "right", no_wrap=True)
     for row in shown.stages:
+        known = head or row is not shown.stages[-1]
         table.add_row(
             row.name,
-            f"{row.parameters:,}",
-            f"{row.trained:,}",
+            f"{row.parameters:,}" if known else "?",
+            f"{row.trained:,}" if known else "?",
             _TRAINING.get(row.trains, row.trains),
-            Text(", ".join(row.groups)),
-            ", ".join(f"{rate:g}" for rate in row.peak_lr),
-            f"{row.flops / 1e9:.3f}",
-            "x".join(map(str, row.output)),
+            Text(", ".join(row.groups) if rates else ""),
+            ", ".join(f"{rate:g}" for rate in row.peak_lr) if rates else "",
+            f"{row.flops / 1e9:.3f}" if known else "?",
+            "x".join(map(str, row.output)) if known else "?",
             style="dim" if row.trains == "never" else "",
         )
-    flops = f"{shown.flops_per_image / 1e9:.3f}"
-    table.add_row("total", f"{shown.total:,}", f"{shown.trained:,}", "", "", "", flops, "", style="bold")
+    total, trained, flops = shown.total, shown.trained, shown.flops_per_image
+    if not head:
+        last = shown.stages[-1]
+        total, trained, flops = total - last.parameters, trained - last.trained, flops - last.flops
+    label = "total" if head else "total without head"
+    table.add_row(label, f"{total:,}", f"{trained:,}", "", "", "", f"{flops / 1e9:.3f}", "", style="bold")
     return table
 
 
