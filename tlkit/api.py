@@ -125,7 +125,7 @@ def plan(
     measure: bool = False,
     observer: Observer | None = None,
 ) -> Plans:
-    """Return each arm's plan, for the recipe's first seed; needs no weights, no images and no GPU, except to measure.
+    """Return each arm's plan, for the recipe's first seed and its first fold; needs no weights, no images and no GPU, except to measure.
 
     Args:
         recipe: A TOML file.
@@ -159,7 +159,8 @@ def plan(
             prepared = executor.prepare(job, {}, device=where, observer=watcher, anew=True)
             known[name] = prepared.bare, prepared.measured, cache.room()
             continue
-        facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes)
+        fold, *_ = jobs.folds_of(read.folds)
+        facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold)
         made = compiler.compile_plan(
             resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
         )
@@ -179,6 +180,7 @@ def epochs(
     plan: Plan,
     *,
     seed: int = 0,
+    fold: int | None = None,
     data: str | Path | None = None,
     device: str = "auto",
     offline: bool = False,
@@ -189,6 +191,7 @@ def epochs(
     Args:
         plan: From `tlkit.plan`.
         seed: The run's seed.
+        fold: The fold that is tested, 1 to the number of folds, where the recipe has [cross_validation]; by default the first.
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
@@ -203,7 +206,15 @@ def epochs(
 
     watcher, where = observer or Observer(), executor.device_of(device)
     places = _places(Path(plan.folder) / "recipe", data, offline, watcher)
-    prepared = executor.prepare_plan(plan, seed=seed, places=places, device=where, observer=watcher)
+    known = jobs.folds_of(plan.folds)
+    if fold is not None and fold not in known:
+        raise TlkitError(
+            f"fold: is {fold}; "
+            + ("the recipe has no [cross_validation]." if plan.folds is None else f"there are {plan.folds}."),
+            "leave it out" if plan.folds is None else f"1 to {plan.folds}",
+        )
+    tested = known[0] if fold is None else fold
+    prepared = executor.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
     yield from prepared.learner(device=where, observer=watcher).epochs()
 
 
@@ -249,12 +260,14 @@ def _conclude(
     current = jobs.current(all_jobs)
     if folder.is_dir():
         try:
-            result = results.summarise(folder, recipe=recipe.name, current=current)
+            result = results.summarise(folder, recipe=recipe.name, current=current, folds=recipe.folds)
             if draw or results.stale_curves(folder, current.values()):
                 from tlkit.run import executor
 
                 executor.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])
             return result, ()
         except OSError as error:
-            return results.gather(folder, recipe=recipe.name, current=current), (files.unwritable(folder, error),)
-    return results.gather(folder, recipe=recipe.name, current=current), ()
+            return results.gather(folder, recipe=recipe.name, current=current, folds=recipe.folds), (
+                files.unwritable(folder, error),
+            )
+    return results.gather(folder, recipe=recipe.name, current=current, folds=recipe.folds), ()

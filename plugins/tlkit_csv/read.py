@@ -72,7 +72,7 @@ def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
             files=tuple(files[index] for index in chosen),
             groups=np.array([rows[index].group for index in chosen]) if options.group else None,
         )
-    return Images(classes, splits)
+    return Images(classes, splits, test_held_out=not options.split)
 
 
 def _rows(table: Path, options: CsvOptions) -> list[_Row]:

@@ -176,9 +176,11 @@ def read(found: DataFiles, options: FolderOptions | None = None) -> Images:
     for name, others in splits.items():
         for extra in sorted(others.keys() - set(classes)):
             raise _not_trained(others[extra][0], extra, name, classes)
-    if len(splits) == 1:
+    alone = len(splits) == 1
+    if alone:
         splits = _split_off(splits["train"], options.test_fraction, options.group, root=found.root)
-    return Images(classes=classes, splits={name: _split(splits[name], classes, options.group) for name in splits})
+    parts = {name: _split(splits[name], classes, options.group) for name in splits}
+    return Images(classes=classes, splits=parts, test_held_out=alone)
 
 
 def _not_trained(file: Path, extra: str, split: str, classes: tuple[str, ...]) -> DataError:

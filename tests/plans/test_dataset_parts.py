@@ -61,9 +61,9 @@ def test_preparing_a_run_chooses_its_images_once(toy_recipe: Path, monkeypatch: 
     seeds: list[int] = []
     select = dataset_parts.select
 
-    def counted(resolved: resolve.Resolved, given: Images, *, seed: int) -> dict[str, dataset_parts.Selected]:
+    def counted(resolved: resolve.Resolved, given: Images, *, seed: int, fold: None) -> dict[str, dataset_parts.Selected]:
         seeds.append(seed)
-        return select(resolved, given, seed=seed)
+        return select(resolved, given, seed=seed, fold=fold)
 
     for module in (dataset_parts, dataset_facts, decoding):
         monkeypatch.setattr(module, "select", counted)

@@ -40,10 +40,33 @@ def test_the_best_arm_comes_first(tested: bool) -> None:
     def arm(score: float) -> dict[str, Any]:
         run = {
             "validation": {"accuracy": score}, "best_epoch": 3, "parameters": {"trained": 10}, "seconds": 2.0, "status": "finished",
-            "seed": 0, "skipped_images": 0, "exact": True, "warnings": [],
+            "seed": 0, "skipped_images": 0, "exact": True, "warnings": [], "test": None,
         }  # fmt: skip
         mean = {"mean": score, "low": None, "high": None}
         return {"seeds": {"0": run}, "test": {"accuracy": mean, "loss": mean} if tested else {}}
 
     lines = printed({"recipe": "r", "arms": {"low": arm(0.2), "high": arm(0.9), "middle": arm(0.5)}})
     assert [line.split()[0] for line in lines[2:5]] == ["high", "middle", "low"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "values", "shown"),
+    [
+        ({"mean": 0.5, "low": None, "high": None}, [0.5], "50.0%"),
+        ({"mean": 0.5, "low": None, "high": None}, [0.25, 0.75], "50.0% (25.0, 75.0)"),
+        ({"mean": 0.5, "low": 0.4, "high": 0.6}, [0.45, 0.5, 0.55], "50.0% ± 10.0"),
+        ({"mean": 0.9, "low": 0.7, "high": 1.0}, [0.8, 0.9, 1.0], "90.0% (70.0 to 100.0)"),
+    ],
+)
+def test_two_runs_are_shown_as_they_are_and_an_interval_not_beyond_100_percent(
+    interval: dict[str, Any], values: list[float], shown: str
+) -> None:
+    runs = {
+        str(seed): {
+            "validation": None, "best_epoch": 1, "parameters": {"trained": 10}, "seconds": 2.0, "status": "finished",
+            "seed": seed, "skipped_images": 0, "exact": True, "warnings": [], "test": {"accuracy": value},
+        }
+        for seed, value in enumerate(values)
+    }  # fmt: skip
+    lines = printed({"recipe": "r", "arms": {"a": {"seeds": runs, "test": {"accuracy": interval}}}})
+    assert f" {shown} " in lines[2]

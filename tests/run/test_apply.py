@@ -149,8 +149,9 @@ def test_interval_over_three_seeds_is_students_t(applied: Path, arm: str, metric
     found = table["test"][metric]
     assert found["n"] == 3
     assert found["mean"] == pytest.approx(mean)
-    assert found["low"] == pytest.approx(mean - half, abs=1e-3 * half)
-    assert found["high"] == pytest.approx(mean + half, abs=1e-3 * half)
+    low, high = max(mean - half, 0.0), mean + half if metric == "loss" else min(mean + half, 1.0)
+    assert found["low"] == pytest.approx(low, abs=1e-3 * half)
+    assert found["high"] == pytest.approx(high, abs=1e-3 * half)
 
 
 def test_one_seed_has_no_interval(toy_recipe: Path) -> None:

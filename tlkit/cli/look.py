@@ -91,10 +91,12 @@ def validate(recipe: RecipeArgument, set_: SetOption = None, as_json: JsonOption
             console.as_json({"format": 1, "valid": False, "problems": problems})
         raise
     if as_json:
-        console.as_json({"format": 1, "valid": True, "name": read.name, "arms": list(read.arms), "seeds": read.seeds})
+        record = {"format": 1, "valid": True, "name": read.name, "arms": list(read.arms), "seeds": read.seeds}
+        console.as_json(record if read.folds is None else {**record, "folds": read.folds})
         return
     seeds = "1 seed" if len(read.seeds) == 1 else f"{len(read.seeds)} seeds"
-    console.line(f"{recipe}: valid. arms: {', '.join(read.arms)}; {seeds}")
+    folds = "" if read.folds is None else f", {read.folds} folds each"
+    console.line(f"{recipe}: valid. arms: {', '.join(read.arms)}; {seeds}{folds}")
 
 
 def schema() -> None:

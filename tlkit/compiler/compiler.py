@@ -103,12 +103,14 @@ def compile_plan(
         class_weights=weights,
         learns=resolved.learns,
         choices=(
+            *facts.choices,
             *_cut_choice(resolved.backbone),
             *choices,
             *(Choice(*each) for each in (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, weights))),
             *draft.aux_heads.choices(divided.parameters),
         ),
         folder=folder,
+        folds=resolved.folds,
     )
 
 

@@ -107,6 +107,9 @@ class Model:
     def from_recipe(cls, file: str | Path, *, arm: str | None = None, device: str = "auto", offline: bool = False) -> Model:
         """Build the network of a recipe; `fit()` without images then trains what the recipe says.
 
+        A Model is one run: it has the recipe's first seed. [cross_validation] is for `tlkit.apply`; a Model leaves it out and trains
+        on the images of all folds.
+
         Args:
             file: The TOML file.
             arm: Which arm, where there are several.

@@ -58,6 +58,15 @@ def height_and_width(value: int | list[int]) -> Size:
     return height, width
 
 
+def fold_problems(arm: Arm) -> Iterator[TlkitError]:
+    """Yield the keys that a recipe with [cross_validation] may not have."""
+    if arm.data.split.fractions is not None:
+        yield TlkitError(
+            "data.split.fractions: chooses test images, and so does cross_validation.",
+            "leave fractions out; data.split.validation = 0.1 is the part of the other folds that is held out",
+        )
+
+
 def _size_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
     """Yield the problems of data.image_size."""
     size = arm.data.image_size

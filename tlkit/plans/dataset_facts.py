@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from tlkit import files, tasks, units
 from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few
 from tlkit.plans.dataset_parts import Selected, select, split_train
-from tlkit.plans.plan import DataFacts, ImagesPlan
+from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, Images, Split
 from tlkit.sources import data_files, datasets, image_files
@@ -22,7 +23,7 @@ from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
 
 
-def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None) -> DataFacts:
+def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None, fold: int | None = None) -> DataFacts:
     """Count what can be counted, without a download.
 
     Args:
@@ -30,6 +31,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
         places: Where to look.
         seed: Of the split.
         classes: Assumed where there is nothing to count.
+        fold: The fold that is tested, from 1; None without cross-validation.
 
     Raises:
         DataMissing: there are no images, no official counts, and no assumption.
@@ -43,7 +45,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
             raise DataMissing(
                 error.problem, *error.hints, "to plan without images, say how many classes: --classes N"
             ) from error
-        return _nominal(resolved, dataset, seed, assumed)
+        return _nominal(resolved, dataset, seed, assumed, fold)
     mine = images(dataset, found, resolved)
     also = {}
     for name, source in resolved.also.items():
@@ -54,13 +56,14 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None)
     table = resolved.arm.data
     every = [file for split in mine.splits.values() for file in split.files]
     problem = image_files.unreadable(every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt)
-    counted = count(resolved, mine, select(resolved, mine, seed=seed), also=also, found=found)
+    counted = count(resolved, mine, select(resolved, mine, seed=seed, fold=fold), also=also, found=found, fold=fold)
     return replace(counted, warnings=(*counted.warnings, *filter(None, [problem])))
 
 
 def count(
-    resolved: Resolved, images: Images, parts: Mapping[str, Selected], *, also: Mapping[str, int], found: DataFiles
-) -> DataFacts:
+    resolved: Resolved, images: Images, parts: Mapping[str, Selected], *,
+    also: Mapping[str, int], found: DataFiles, fold: int | None = None,
+) -> DataFacts:  # fmt: skip
     """Count the images of every part, and those of every class that are trained on.
 
     Args:
@@ -69,6 +72,7 @@ def count(
         parts: Which of the images each part has, as `select` returns it or without those that cannot be decoded.
         also: Number of images of each other data set that is evaluated.
         found: The data set's files.
+        fold: The fold that is tested, from 1; None without cross-validation.
     """
     kind, classes = tasks.get(resolved.head.task).targets, images.classes
     targets = {name: images.splits[part.split].targets[part.indices] for name, part in parts.items()}
@@ -79,18 +83,28 @@ def count(
         classes,
         kind.count(targets["train"], len(classes)),
         (*_missing_classes(resolved, images, targets), *unused(found)),
+        _fold_choice(resolved, fold, own_test=len(images.splits["test"].targets) if "test" in images.splits else 0),
     )
+
+
+def _fold_choice(resolved: Resolved, fold: int | None, *, own_test: int) -> tuple[Choice, ...]:
+    """Say which images a cross-validation tests, and that it does not use the data set's own test images."""
+    if fold is None:
+        return ()
+    own = f"; the data set's own test images ({own_test:,}) are not used" if own_test else ""
+    return (Choice("test images", f"fold {fold} of {resolved.folds}", f"cross_validation{own}"),)
 
 
 def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
     """Read a data set, once for as long as its files do not change and no few others are read.
 
-    Where the recipe splits all of its images anew, they are all in "train".
+    Where the recipe splits all of its images anew, they are all in "train". With cross-validation, test images that were held out
+    from the training images are among them again.
 
     Raises:
         RecipeError: the head's task cannot learn from the targets of these images.
     """
-    pooled = resolved.arm.data.split.fractions is not None
+    pooled: Pooled = "all" if resolved.arm.data.split.fractions is not None else "held out" if resolved.folds else "none"
     read = _read(_Key(dataset, found, resolved.data_options, pooled=pooled))
     _check_task(resolved, read.splits["train"].targets)
     return read
@@ -108,7 +122,7 @@ def other_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, 
     Raises:
         DataError: it has no test images, or images of another class.
     """
-    key = _Key(source.dataset, found, source.options, pooled=False)
+    key = _Key(source.dataset, found, source.options, pooled="none")
     images = _read(key)
     if "test" not in images.splits:
         raise DataError(f"{where}: {source.name} has no test images.", "another data set, or options that give it some")
@@ -147,10 +161,14 @@ def _check_task(resolved: Resolved, targets: Rows) -> None:
         )
 
 
+# Which splits of a data set become one: none, all, or those that the data set has no images of its own for and the training images.
+Pooled = Literal["none", "held out", "all"]
+
+
 class _Key:
     """Makes `_read` remember by what determines the images."""
 
-    def __init__(self, dataset: Dataset, found: DataFiles, options: BaseModel | None, *, pooled: bool) -> None:
+    def __init__(self, dataset: Dataset, found: DataFiles, options: BaseModel | None, *, pooled: Pooled) -> None:
         self.dataset, self.found, self.options, self.pooled = dataset, found, options, pooled
         self._same = (dataset.read, found, repr(self.options), files.states(found.files), self.pooled)
 
@@ -164,7 +182,7 @@ class _Key:
 @lru_cache(maxsize=3)  # images may be gigabytes
 def _read(key: _Key) -> Images:
     images = datasets.read_data(key.dataset, key.found, key.options)
-    if key.pooled:
+    if key.pooled == "all" or (key.pooled == "held out" and images.test_held_out):
         return Images(images.classes, {"train": _pooled(images)})
     datasets.refuse_unlearnable(images, str(key.found.root))
     return images
@@ -187,14 +205,15 @@ def _pooled(images: Images) -> Split:
     )
 
 
-def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int) -> DataFacts:
+def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int, fold: int | None) -> DataFacts:
     if not dataset.nominal:
         return DataFacts(classes, ImagesPlan(0, 0, 0, "unknown"))
     sizes = dict(dataset.nominal)
     if resolved.arm.data.split.fractions is not None:
         sizes = {"train": sum(sizes.values())}
     even = np.arange(sizes["train"]) % classes, tuple(map(str, range(classes)))
-    return DataFacts(classes, _nominal_counts(sizes, split_train(resolved, *even, sizes=sizes, seed=seed)))
+    counts = _nominal_counts(sizes, split_train(resolved, *even, sizes=sizes, seed=seed, fold=fold))
+    return DataFacts(classes, counts, choices=_fold_choice(resolved, fold, own_test=sizes.get("test", 0)))
 
 
 def unused(found: DataFiles) -> tuple[str, ...]:

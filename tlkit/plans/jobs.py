@@ -16,10 +16,11 @@ from tlkit.errors import RecipeError, TlkitError, first_few, option
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import DataFiles
+from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm, Recipe
 from tlkit.record import run_folder
-from tlkit.record.run_folder import RunResult
+from tlkit.record.run_folder import Coordinates, RunResult
 from tlkit.sources import data_files, weight_files
 from tlkit.sources.places import Places, relative
 
@@ -32,7 +33,7 @@ _INPUTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One run: an arm and a seed.
+    """One run: an arm, a seed and, with cross-validation, a fold.
 
     Attributes:
         resolved: The arm.
@@ -45,6 +46,7 @@ class Job:
         content: A digest of its data's content.
         inputs: What its digest covers beside the arm: digests of its data and weights, and how they are read.
         also: Other data that is evaluated, by the recipe's name for it.
+        fold: The fold that is tested, from 1; None without cross-validation.
     """
 
     resolved: Resolved
@@ -57,11 +59,12 @@ class Job:
     content: str
     also: Mapping[str, DataFiles] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    fold: int | None = None
 
     @property
     def label(self) -> str:
-        """Arm and seed in words."""
-        return f"{self.resolved.name}, seed {self.seed}"
+        """Arm, seed and fold in words."""
+        return run_folder.label(self.resolved.name, self.seed, self.fold)
 
     def result(self) -> RunResult | None:
         """Return what is on disk of it."""
@@ -89,7 +92,7 @@ def plan_jobs(
     content_of = cache(partial(files.content, again=again, notify=places.notify))  # arms share files
     for resolved in arms.values():
         try:
-            jobs += _jobs_of(resolved, recipe.seeds, places, runs=runs, content_of=content_of)
+            jobs += _jobs_of(resolved, recipe.seeds, folds_of(recipe.folds), places, runs=runs, content_of=content_of)
         except RecipeError as error:
             problems |= {str(problem): problem for problem in error.problems}
     if problems:
@@ -97,21 +100,30 @@ def plan_jobs(
     return tuple(jobs)
 
 
-def plan_job(resolved: Resolved, seed: int, places: Places, *, runs: Path, where: str) -> Job:
-    """Find data and weights of one arm, and name its run of one seed. The arguments are those of `plan_jobs`.
+def plan_job(resolved: Resolved, seed: int, places: Places, *, runs: Path, where: str, fold: int | None = None) -> Job:
+    """Find data and weights of one arm, and name its run of one seed and fold. The arguments are those of `plan_jobs`.
 
     Raises:
         RecipeError: of data and weights that cannot be had.
     """
     try:
-        return _jobs_of(resolved, [seed], places, runs=runs, content_of=partial(files.content, notify=places.notify))[0]
+        (job, *_) = _jobs_of(
+            resolved, [seed], [fold], places, runs=runs, content_of=partial(files.content, notify=places.notify)
+        )
+        return job
     except RecipeError as error:
         raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in error.problems) from error
 
 
+def folds_of(folds: int | None) -> list[int | None]:
+    """Return the number of each fold, from 1; one None without cross-validation."""
+    return [None] if folds is None else [*range(1, folds + 1)]
+
+
 def _jobs_of(
-    resolved: Resolved, seeds: Sequence[int], places: Places, *, runs: Path, content_of: Callable[[tuple[Path, ...]], str]
-) -> list[Job]:
+    resolved: Resolved, seeds: Sequence[int], folds: Sequence[int | None], places: Places, *,
+    runs: Path, content_of: Callable[[tuple[Path, ...]], str],
+) -> list[Job]:  # fmt: skip
     """Find data and weights of one arm, and name its runs.
 
     Raises:
@@ -126,10 +138,16 @@ def _jobs_of(
         content["weights"] = content_of((weights,))
         # One file may be named in ways that prepare images, name tensors or take the head differently.
         content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved)
-    digest = digest_of(resolved.arm, content)
+    if resolved.folds is not None and weights is not None:
+        _refuse_seen_images(resolved, found, weights)
+    digest = digest_of(resolved.arm, content, folds=resolved.folds)
     folder = partial(run_folder.folder_of, runs, recipe=resolved.recipe, arm=resolved.name, digest=digest)
     base, images = places.recipe.resolve(), content["data"]
-    return [Job(resolved, seed, found, weights, digest, folder(seed=seed), base, images, also, content) for seed in seeds]
+    return [
+        Job(resolved, seed, found, weights, digest, folder(seed=seed, fold=fold), base, images, also, content, fold)
+        for seed in seeds
+        for fold in folds
+    ]
 
 
 def settings(arms: Mapping[str, Resolved]) -> frozenset[str]:
@@ -150,6 +168,29 @@ def _refuse_own_run(resolved: Resolved, places: Places, *, runs: Path) -> None:
                     f"backbone.weights: {value} is where this recipe's own runs are kept, so it would begin with itself.",
                     "name one run's folder, which does not change: run:RUNS/RECIPE/ARM-sSEED-DIGEST",
                     f'or give this recipe another name than "{resolved.recipe}"',
+                )
+            ]
+        )
+
+
+def _refuse_seen_images(resolved: Resolved, found: DataFiles, weights: Path) -> None:
+    """Refuse a cross-validation that begins with a run on the same data set: that run has trained on images of every fold."""
+    value, own = resolved.arm.backbone.weights, resolved.arm.data
+    if not value.startswith(weight_files.RUN):
+        return
+    (earlier,) = parsing.read(weights.parent / run_folder.RECIPE).arms.values()
+    theirs = earlier.data
+    if theirs.name != own.name:
+        return
+    path = theirs.options.get("path")
+    same = Path(path).resolve() == found.root.resolve() if path else bool(found.files) or theirs.options == own.options
+    if same:
+        raise RecipeError(
+            [
+                TlkitError(
+                    f"backbone.weights: {value} was trained on images of {own.name} that the folds test, so its scores would be too high.",
+                    'weights that have not seen these images, for instance weights = "imagenet"',
+                    "or leave [cross_validation] out",
                 )
             ]
         )
@@ -248,11 +289,14 @@ def changed_since(job: Job) -> str:
     """Say why a job is a new run although its recipe was run before: which of its inputs changed since; "" where that is not so."""
     known = []
     if not job.folder.is_dir():
-        for result in job.folder.parent.glob(f"{job.resolved.name}-s{job.seed}-*/{run_folder.RESULT}"):
+        others = f"{job.folder.name.removesuffix(job.digest[:8])}*"
+        for result in job.folder.parent.glob(f"{others}/{run_folder.RESULT}"):
             with contextlib.suppress(TlkitError, OSError):
                 record = run_folder.resolved(result.parent)
                 inputs = record.get("inputs")
-                if isinstance(inputs, dict) and digest_of(job.resolved.arm, inputs) == record.get("digest"):
+                if isinstance(inputs, dict) and record.get("digest") == digest_of(
+                    job.resolved.arm, inputs, folds=job.resolved.folds
+                ):
                     known.append((result.stat().st_mtime, result.parent, inputs))
     if not known:
         return ""
@@ -273,6 +317,6 @@ def is_kept(job: Job) -> bool:
     return all((job.folder / name).is_file() for name in needed)
 
 
-def current(jobs: Sequence[Job]) -> dict[tuple[str, int], Path]:
-    """Return the folder of each (arm, seed)."""
-    return {(job.resolved.name, job.seed): job.folder for job in jobs}
+def current(jobs: Sequence[Job]) -> dict[Coordinates, Path]:
+    """Return the folder of each arm, seed and fold."""
+    return {(job.resolved.name, job.seed, job.fold): job.folder for job in jobs}

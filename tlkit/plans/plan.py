@@ -20,7 +20,7 @@ from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan
 from tlkit.units import Size
 
-FORMAT = 3
+FORMAT = 4
 
 # How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
 Learns = Literal["steps", "solved", "nothing"]
@@ -147,6 +147,7 @@ class DataFacts:
         per_class: Training images of each, after [data.split]; () likewise.
         warnings: What a person should think twice about, in words: classes without a held-out image, files that are not used or
             cannot be read.
+        choices: What was decided about the images.
     """
 
     classes: int
@@ -154,6 +155,7 @@ class DataFacts:
     names: tuple[str, ...] = ()
     per_class: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one arm of a recipe will do, for one seed.
+    """What one arm of a recipe will do, for one seed and, with cross-validation, one fold.
 
     Attributes:
         recipe: Its name.
@@ -220,6 +222,7 @@ class Plan:
         learns: Whether parameters train step by step, or the head is fitted once on the embeddings, or nothing changes.
         compute_format: Of the training step, throughout the run.
         folder: Where the recipe's relative paths begin.
+        folds: Number of folds of the recipe's cross-validation; None without.
         format: Of this record.
     """
 
@@ -248,6 +251,7 @@ class Plan:
     learns: Learns = "steps"
     compute_format: ComputeFormat = PLAIN_FORMAT
     folder: str = "."
+    folds: int | None = None
     format: int = field(default=FORMAT)
 
     @property

@@ -57,6 +57,7 @@ class Resolved:
         unused: A line for each key that has no effect. If nothing is trained by steps, `arm` has the default of such a key.
         learns: "steps" if parameters are trained, "solved" if the head is solved, "nothing" if an earlier run is only evaluated.
         also: The data sets of [also], which are only evaluated.
+        folds: Number of folds of the recipe's cross-validation; None without.
     """
 
     recipe: str
@@ -74,6 +75,7 @@ class Resolved:
     unused: tuple[str, ...] = ()
     learns: Learns = "steps"
     also: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    folds: int | None = None
 
     @property
     def network_plugins(self) -> NetworkPlugins:
@@ -121,7 +123,7 @@ def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | No
     found: dict[str, list[str]] = {}
     kept: dict[str, TlkitError] = {}
     for name, arm in recipe.arms.items():
-        outcome = _Resolver(recipe.name, name, arm, places, dataset).run()
+        outcome = _Resolver(recipe.name, name, arm, places, dataset, folds=recipe.folds).run()
         if isinstance(outcome, Resolved):
             resolved[name] = outcome
             continue
@@ -138,7 +140,7 @@ def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | No
     )
 
 
-def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str) -> Resolved:
+def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str, folds: int | None = None) -> Resolved:
     """Resolve one arm, as a plan or a run folder holds it.
 
     Args:
@@ -147,11 +149,12 @@ def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str)
         recipe: Name of the recipe.
         places: Where paths begin.
         where: Begins every message.
+        folds: Number of folds of the recipe's cross-validation; None without.
 
     Raises:
         RecipeError: with every problem of it.
     """
-    outcome = _Resolver(recipe, name, arm, places).run()
+    outcome = _Resolver(recipe, name, arm, places, folds=folds).run()
     if isinstance(outcome, Resolved):
         return outcome
     raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in outcome)
@@ -188,6 +191,7 @@ class _Resolver:
     arm: Arm
     places: Places
     dataset: Dataset | None = None
+    folds: int | None = None
     problems: list[TlkitError] = dataclasses.field(default_factory=list)
 
     def run(self) -> Resolved | list[TlkitError]:
@@ -201,6 +205,8 @@ class _Resolver:
         for table, plugin in (("backbone", backbone), ("data", dataset), ("head", head)):
             options[table] = self._options(table, plugin)
         self.problems += arm_checks.arm_problems(arm)
+        if self.folds is not None:
+            self.problems += arm_checks.fold_problems(arm)
         also = self._also()
         convention = self._convention(backbone) if backbone is not None else None
         unused: tuple[str, ...] = ()
@@ -234,7 +240,7 @@ class _Resolver:
         return Resolved(
             self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
             options["backbone"], options["data"], options["head"], convention, size,
-            trained, unused, learns, also,
+            trained, unused, learns, also, self.folds,
         )  # fmt: skip
 
     def _also(self) -> dict[str, Source]:

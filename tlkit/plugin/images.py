@@ -36,10 +36,13 @@ class Images:
     Attributes:
         classes: Class names in label order.
         splits: "train", and where the data set has them "validation" and "test".
+        test_held_out: The data set has no test images of its own, and `hold_out` chose them among its training images. A
+            cross-validation then divides all of these images.
     """
 
     classes: tuple[str, ...]
     splits: Mapping[str, Split]
+    test_held_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ digest, and nothing is trained again. A changed default raises `VERSION`; else a
 The values are written out, not computed, and a test compares them with the models.
 
 Only an arm counts. What belongs at the head of a recipe, beside `name` and `seeds`, says how runs are chosen, compared, reported
-or combined, and is in no digest: `baseline`, `[evaluation]`, `[[loggers]]`, `[search]`, `[ensemble]`, `[cross_validation]`.
+or combined, and is in no digest: `baseline`, `[evaluation]`, `[[loggers]]`, `[search]`, `[ensemble]`. `[cross_validation]` changes
+the images of its own runs, so its number of folds is in their digest, and it is in no digest of a recipe without it.
 What changes the weights that are learned, or the epoch that is chosen, belongs in an arm: `select_by`, `[adapt]`, `data.unlabelled`.
 """
 

@@ -10,7 +10,7 @@ from tlkit.recipe import defaults
 from tlkit.recipe.recipe import Arm
 
 
-def digest_of(arm: Arm, content: Mapping[str, str]) -> str:
+def digest_of(arm: Arm, content: Mapping[str, str], *, folds: int | None = None) -> str:
     """Return a run's digest: a sha256, in hex, of everything that determines its result.
 
     It covers the settings that differ from `tlkit.recipe.defaults`, and the content of data and weights. Paths do not count.
@@ -18,6 +18,7 @@ def digest_of(arm: Arm, content: Mapping[str, str]) -> str:
     Args:
         arm: The arm, with the defaults of its plugins' options filled in.
         content: The sha256 of each input that the arm names: its data, its weights.
+        folds: Number of folds of the cross-validation, if there is one. All folds have one digest, as all seeds have.
     """
     tables = arm.model_dump(mode="json")
     for table in (tables["data"], *tables["also"].values()):
@@ -25,5 +26,7 @@ def digest_of(arm: Arm, content: Mapping[str, str]) -> str:
     told = defaults.differences(tables)
     if "weights" in content:
         del told["backbone"]["weights"]  # a file or a run: its content counts, not where it lies
-    whole = {"version": defaults.VERSION, "arm": told, "content": dict(content)}
+    whole: dict[str, object] = {"version": defaults.VERSION, "arm": told, "content": dict(content)}
+    if folds is not None:  # the digest of a recipe without cross-validation stays as it is
+        whole["folds"] = folds
     return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -20,8 +20,8 @@ def text() -> str:
 def schema() -> dict[str, Any]:
     """Return the schema of a recipe file: the keys at its head, the tables, and the arms that change some of them."""
     arm = Arm.model_json_schema(ref_template="#/$defs/{model}")
-    header = Header.model_json_schema()
-    tables: dict[str, Any] = arm.pop("$defs")
+    header = Header.model_json_schema(ref_template="#/$defs/{model}")
+    tables: dict[str, Any] = arm.pop("$defs") | header.pop("$defs")
     partial = {key: _partial(value) for key, value in arm["properties"].items()}
     tables |= {f"{name}InArm": _without_required(table) for name, table in tables.items() if name in _TABLES}
     return {

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tlkit.recipe.cross_validation import CrossValidation
 from tlkit.recipe.losses import LossTable
 from tlkit.recipe.map_tables import FreezeMap, RateMap
 from tlkit.recipe.optimizers import Adam, AdamW, Sgd
@@ -101,6 +102,9 @@ class Header(Table):
         min_length=1,
         description="random seeds; every arm is trained once with each, for instance [0, 1, 2]",
     )
+    cross_validation: CrossValidation | None = Field(
+        default=None, description="cross-validation: every arm is trained once for each seed and fold"
+    )
 
     @field_validator("format", mode="before")
     @classmethod
@@ -122,6 +126,11 @@ class Recipe(Header):
     """A whole recipe: the keys at its head, and every arm with all of its tables."""
 
     arms: dict[FolderName, Arm]
+
+    @property
+    def folds(self) -> int | None:
+        """Number of folds of the cross-validation; None without."""
+        return self.cross_validation.folds if self.cross_validation is not None else None
 
 
 def arm_toml(arm: Arm) -> dict[str, Any]:

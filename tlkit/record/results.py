@@ -1,4 +1,4 @@
-"""Summarise all runs of a recipe in result.json: means and intervals over seeds. Imports no torch."""
+"""Summarise all runs of a recipe in result.json: means and intervals over seeds and folds. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,28 +11,39 @@ from filelock import FileLock
 
 from tlkit import files
 from tlkit.record import run_folder
+from tlkit.record.run_folder import Coordinates
+
+_FEWEST = 3  # runs of which an interval is computed; two give one that may be wider than everything that is possible
 
 
-def gather(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+def gather(
+    recipe_folder: Path, *, recipe: str, current: Mapping[Coordinates, Path], folds: int | None = None
+) -> dict[str, Any]:
     """Return the content of a recipe's result.json, from its run folders.
 
     Args:
         recipe_folder: runs/<recipe>.
         recipe: Its name.
-        current: Run folder of each (arm, seed) of the recipe as last applied.
+        current: Run folder of each run of the recipe as last applied.
+        folds: Number of folds of the recipe's cross-validation; None without.
     """
     arms: dict[str, Any] = {}
-    for (arm, seed), folder in current.items():
+    for (arm, seed, fold), folder in current.items():
         result = run_folder.read(folder) if folder.is_dir() else None
-        if result is not None:
-            arms.setdefault(arm, {"seeds": {}})["seeds"][str(seed)] = {**result.model_dump(mode="json"), "folder": folder.name}
+        if result is None:
+            continue
+        seeds, run = arms.setdefault(arm, {"seeds": {}})["seeds"], {**run_folder.to_record(result), "folder": folder.name}
+        if fold is None:
+            seeds[str(seed)] = run
+        else:
+            seeds.setdefault(str(seed), {"folds": {}})["folds"][str(fold)] = run
     for table in arms.values():
-        finished = [run for run in table["seeds"].values() if run["status"] == "finished"]
-        table["test"] = _over_seeds([run["test"] for run in finished if run["test"]])
+        finished = [run for run in run_folder.runs_of(table) if run["status"] == "finished"]
+        table["test"] = _over_runs([run["test"] for run in finished if run["test"]], folds)
         names = dict.fromkeys(name for run in finished for name in run["also"])
         if names:
             table["also"] = {
-                name: _over_seeds([run["also"][name] for run in finished if name in run["also"]]) for name in names
+                name: _over_runs([run["also"][name] for run in finished if name in run["also"]], folds) for name in names
             }
     kept = {folder.name for folder in current.values()}
     superseded = sorted(
@@ -41,7 +52,9 @@ def gather(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int]
     return {"format": run_folder.FORMAT, "recipe": recipe, "arms": arms, "superseded": superseded}
 
 
-def summarise(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+def summarise(
+    recipe_folder: Path, *, recipe: str, current: Mapping[Coordinates, Path], folds: int | None = None
+) -> dict[str, Any]:
     """Rebuild a recipe's result.json under a lock; an unchanged file is not written.
 
     Returns:
@@ -51,11 +64,11 @@ def summarise(recipe_folder: Path, *, recipe: str, current: Mapping[tuple[str, i
         OSError: it cannot be written.
     """
     path = recipe_folder / run_folder.RESULT
-    record = gather(recipe_folder, recipe=recipe, current=current)
+    record = gather(recipe_folder, recipe=recipe, current=current, folds=folds)
     if path.is_file() and path.read_bytes() == run_folder.text(record):
         return record
     with FileLock(recipe_folder / ".lock", timeout=60):
-        record = gather(recipe_folder, recipe=recipe, current=current)
+        record = gather(recipe_folder, recipe=recipe, current=current, folds=folds)
         files.replace(path, run_folder.text(record))
     return record
 
@@ -69,18 +82,27 @@ def stale_curves(recipe_folder: Path, folders: Iterable[Path]) -> bool:
     )
 
 
-def _over_seeds(tests: list[dict[str, float]]) -> dict[str, Any]:
-    """Return the mean and half of its 95 % interval over seeds (Student's t); no interval for one seed."""
+def _over_runs(scores: list[dict[str, float]], folds: int | None) -> dict[str, Any]:
+    """Return the mean and the 95 % interval of each metric over an arm's runs; there is no interval of one or two.
+
+    Runs of different seeds are taken as independent (Student's t). Those of different folds are not, since any two share most of
+    their training images: their variance is multiplied by 1/runs + test images / training images in the place of 1/runs.
+
+    Source: Nadeau & Bengio 2003, "Inference for the Generalization Error", Machine Learning 52; for several seeds Bouckaert &
+    Frank 2004, "Evaluating the Replicability of Significance Tests".
+    """
     table: dict[str, Any] = {}
-    for name in tests[0] if tests else ():
-        if not all(name in test for test in tests):  # a metric that the images of some seed do not define
+    for name in scores[0] if scores else ():
+        if not all(name in each for each in scores):  # a metric that the images of some run do not define
             continue
-        values = [test[name] for test in tests]
-        mean, half = statistics.fmean(values), None
-        if len(values) > 1:
+        values = [each[name] for each in scores]
+        mean, low, high = statistics.fmean(values), None, None
+        if len(values) >= _FEWEST:
             from scipy.special import stdtrit
 
-            half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
-        low, high = (None, None) if half is None else (mean - half, mean + half)
+            shared = 0.0 if folds is None else 1 / (folds - 1)
+            deviation = statistics.stdev(values) * (1 / len(values) + shared) ** 0.5
+            half = float(stdtrit(len(values) - 1, 0.975)) * deviation
+            low, high = max(mean - half, 0.0), mean + half if name == "loss" else min(mean + half, 1.0)
         table[name] = {"mean": mean, "low": low, "high": high, "n": len(values)}
     return table

@@ -26,6 +26,7 @@ PLAN, SPLIT, METRICS, CURVES = "plan.json", "split.json", "metrics.jsonl", "curv
 EVALUATION, SOLVED = "evaluation.json", "head.skops"
 CHECKPOINT, STATE = "checkpoint", "state.safetensors"
 Metrics = dict[str, float]
+Coordinates = tuple[str, int, int | None]  # of a run: its arm, its seed and, with cross-validation, its fold
 
 
 class _Record(BaseModel):
@@ -46,6 +47,7 @@ class RunResult(_Record):
     recipe: str
     arm: str
     seed: int
+    fold: int | None = None
     status: Literal["running", "interrupted", "failed", "finished"]
     digest: str
     exact: bool = True
@@ -62,9 +64,14 @@ class RunResult(_Record):
     versions: dict[str, str]
 
 
-def folder_of(runs: Path, *, recipe: str, arm: str, seed: int, digest: str) -> Path:
+def folder_of(runs: Path, *, recipe: str, arm: str, seed: int, fold: int | None, digest: str) -> Path:
     """Return the folder of one run."""
-    return runs / recipe / f"{arm}-s{seed}-{digest[:8]}"
+    return runs / recipe / f"{arm}-s{seed}-{'' if fold is None else f'f{fold}-'}{digest[:8]}"
+
+
+def label(arm: str, seed: int, fold: int | None) -> str:
+    """Return arm, seed and fold in words, as messages name a run."""
+    return f"{arm}, seed {seed}" + ("" if fold is None else f", fold {fold}")
 
 
 def read(folder: Path) -> RunResult | None:
@@ -91,7 +98,12 @@ def read(folder: Path) -> RunResult | None:
 
 def write(folder: Path, result: RunResult) -> None:
     """Write a run's result.json."""
-    files.replace(folder / RESULT, json.dumps(result.model_dump(mode="json"), indent=2) + "\n")
+    files.replace(folder / RESULT, json.dumps(to_record(result), indent=2) + "\n")
+
+
+def to_record(result: RunResult) -> dict[str, Any]:
+    """Return a run's result as JSON; "fold" is there with cross-validation alone."""
+    return result.model_dump(mode="json", exclude={"fold"} if result.fold is None else None)
 
 
 def resolved(folder: Path) -> dict[str, Any]:
@@ -196,6 +208,14 @@ def summary(recipe_folder: Path) -> dict[str, Any] | None:
     return _json(path) if path.is_file() else None
 
 
+def runs_of(arm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the runs of an arm of a recipe's result.json, by seed and, with cross-validation, by fold."""
+    found: list[Mapping[str, Any]] = []
+    for seed in arm["seeds"].values():
+        found += seed["folds"].values() if "folds" in seed else [seed]
+    return found
+
+
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """Read the epochs in a run's metrics.jsonl, in order; damaged lines are left out."""
     path = folder / METRICS
@@ -243,7 +263,7 @@ def _current(recipe_folder: Path) -> list[tuple[Path, RunResult]]:
         folders = [path.parent for path in sorted(recipe_folder.glob(f"*/{RESULT}"))]
     else:
         try:
-            folders = [recipe_folder / run["folder"] for arm in record["arms"].values() for run in arm["seeds"].values()]
+            folders = [recipe_folder / run["folder"] for arm in record["arms"].values() for run in runs_of(arm)]
         except (AttributeError, KeyError, TypeError) as error:
             raise RunFolderError(
                 f"{recipe_folder / RESULT}: is damaged: it names no runs.", "apply the recipe again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from rich.text import Text
 from tlkit import tasks, units
 from tlkit.events import Epoch
 from tlkit.plans.plan import Plan
+from tlkit.record import run_folder
 from tlkit.store.cache import Listed
 
 # A stage's column "training", by `StagePlan.trains`; other words, "from epoch 4", are shown as they are.
@@ -78,13 +80,13 @@ def epochs(shown: Sequence[Epoch]) -> Table:
     return table
 
 
-_COLUMNS = ("arm", "seeds", "accuracy", "loss", "val accuracy", "epoch", "trainable", "seconds", "status")
-_ARM, _SCORE = 24, 13  # characters that an arm's name, and "62.5% ± 158.8", keep in a narrow terminal
+_COLUMNS = ("arm", "seeds", "folds", "accuracy", "loss", "val accuracy", "epoch", "trainable", "seconds", "status")
+_ARM = 24  # characters that an arm's name keeps in a narrow terminal
 
 
 def result(summary: Mapping[str, Any]) -> RenderableType:
     """Return a recipe's result.json for a terminal, best arm first; a column in which no arm has anything is left out."""
-    every = [run for record in summary["arms"].values() for run in record["seeds"].values()]
+    every = [run for record in summary["arms"].values() for run in run_folder.runs_of(record)]
     epoch = "the best epoch by validation" if not every or any(run["validation"] for run in every) else "the last epoch"
     ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1]))
     rows = [_result_row(arm, record) for arm, record in ranked]
@@ -93,26 +95,46 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     title = Text(f"{summary['recipe']}: {scores}", style="italic")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:  # in a narrow terminal those without a least width give way
-        least = {"arm": min(max(map(len, summary["arms"]), default=0), _ARM), "accuracy": _SCORE, "loss": _SCORE}.get(name)
-        least = least if rows or name == "arm" else None
+        widest = max((len(row[name]) for row in rows), default=0)
+        least = {"arm": min(widest, _ARM), "accuracy": widest, "loss": widest}.get(name)
         table.add_column(name, justify="left" if name in ("arm", "status") else "right", no_wrap=True, min_width=least)
     for row in rows:
         table.add_row(*(Text(row[name]) for name in columns))
     notes: dict[str, str] = {}  # line -> style
     for arm, record in ranked:
-        runs = list(record["seeds"].values())
-        if more := _more(record["test"]):
+        runs = run_folder.runs_of(record)
+        finished = [run for run in runs if run["status"] == "finished"]
+        notes |= _fold_notes(arm, finished)
+        if more := _more(record["test"], [run["test"] for run in finished]):
             notes[f"metrics    {arm}: {more}"] = "dim"
         for name, test in record.get("also", {}).items():
-            notes[f"also test  {arm}, {name}: accuracy {_interval(test.get('accuracy'), percent=True)}, {_more(test)}"] = ""
+            also = [run["also"].get(name) for run in finished]
+            accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
+            notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
         for run in runs:
-            notes |= _notes(f"{arm}, seed {run['seed']}", run)
+            notes |= _notes(run_folder.label(arm, run["seed"], run.get("fold")), run)
     return Group(title, table, *(Text(line, style=style) for line, style in notes.items()))
 
 
-def _more(test: Mapping[str, Any]) -> str:
+def _fold_notes(arm: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The test accuracy of each fold, a line for each seed: line -> style."""
+    lines: dict[int, list[str]] = {}
+    for run in runs:
+        if run.get("fold") is not None and run["test"]:
+            lines.setdefault(run["seed"], []).append(f"{run['test']['accuracy']:.1%}")
+    return {f"folds      {arm}, seed {seed}: accuracy {', '.join(texts)}": "dim" for seed, texts in lines.items()}
+
+
+def _values(scores: Sequence[Mapping[str, float] | None], metric: str) -> list[float]:
+    return [each[metric] for each in scores if each and metric in each]
+
+
+def _more(test: Mapping[str, Any], scores: Sequence[Mapping[str, float] | None]) -> str:
     """The metrics on the test images other than accuracy and loss, in one line."""
-    shown = {each.label: _interval(test.get(name), percent=each.percent) for name, each in tasks.metric_labels().items()}
+    shown = {
+        each.label: _interval(test.get(name), _values(scores, name), percent=each.percent)
+        for name, each in tasks.metric_labels().items()
+    }
     return ", ".join(f"{label} {text}" for label, text in shown.items() if text)
 
 
@@ -243,26 +265,32 @@ def _phases(shown: Plan) -> Table:
     return table
 
 
-def _interval(value: Mapping[str, Any] | None, *, percent: bool) -> str:
-    """Mean and half of its 95 % interval."""
+def _interval(value: Mapping[str, Any] | None, values: Sequence[float], *, percent: bool) -> str:
+    """Mean and half of its 95 % interval, or both of its ends where it ends at 0 or 1; of two runs the mean and both values."""
     if value is None:
         return ""
-    text = f"{value['mean']:.1%}" if percent else f"{value['mean']:.3f}"
-    if value["low"] is None:
-        return text
-    half = (value["high"] - value["low"]) / 2
-    return f"{text} ± {half * 100:.1f}" if percent else f"{text} ± {half:.3f}"
+    scale, digits = (100, 1) if percent else (1, 3)
+    mean, low, high = value["mean"], value["low"], value["high"]
+    text = f"{mean * scale:.{digits}f}{'%' if percent else ''}"
+    if low is None:
+        shown = ", ".join(f"{each * scale:.{digits}f}" for each in values)
+        return f"{text} ({shown})" if len(values) > 1 else text
+    if math.isclose(high - mean, mean - low, abs_tol=1e-9):
+        return f"{text} ± {(high - mean) * scale:.{digits}f}"
+    return f"{text} ({low * scale:.{digits}f} to {high * scale:.{digits}f})"
 
 
 def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
     """The cells of an arm by column; "" where it has no value."""
-    runs = list(record["seeds"].values())
-    validated = _validated(record)
+    runs = run_folder.runs_of(record)
+    validated, tested = _validated(record), [run["test"] for run in runs if run["status"] == "finished"]
+    folds = {run["fold"] for run in runs if run.get("fold") is not None}
     return {
         "arm": arm,
-        "seeds": str(len(runs)),
-        "accuracy": _interval(record["test"].get("accuracy"), percent=True),
-        "loss": _interval(record["test"].get("loss"), percent=False),
+        "seeds": str(len(record["seeds"])),
+        "folds": str(len(folds)) if folds else "",
+        "accuracy": _interval(record["test"].get("accuracy"), _values(tested, "accuracy"), percent=True),
+        "loss": _interval(record["test"].get("loss"), _values(tested, "loss"), percent=False),
         "val accuracy": f"{sum(validated) / len(validated):.1%}" if validated else "",
         "epoch": ", ".join(sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})),
         "trainable": _count(runs[0]["parameters"]["trained"]),
@@ -278,7 +306,7 @@ def _rank(record: Mapping[str, Any]) -> float:
 
 
 def _validated(record: Mapping[str, Any]) -> list[float]:
-    return [run["validation"]["accuracy"] for run in record["seeds"].values() if run["validation"]]
+    return [run["validation"]["accuracy"] for run in run_folder.runs_of(record) if run["validation"]]
 
 
 def _bytes(count: int) -> str:

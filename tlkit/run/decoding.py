@@ -64,7 +64,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     """
     resolved = job.resolved
     reader = _Reader(resolved, observer)
-    chosen = select(resolved, images, seed=job.seed)
+    chosen = select(resolved, images, seed=job.seed, fold=job.fold)
     geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     parts = {}
     for name, selected in chosen.items():
@@ -87,7 +87,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
         )
     remaining = {name: Selected(chosen[name].split, part.indices) for name, part in parts.items()}
     sizes = {name: len(part.indices) for name, part in also.items()}
-    facts = dataset_facts.count(resolved, images, remaining, also=sizes, found=job.found)
+    facts = dataset_facts.count(resolved, images, remaining, also=sizes, found=job.found, fold=job.fold)
     return Decoded(parts["train"], evaluated, facts, reader.skipped)
 
 

@@ -132,7 +132,10 @@ class _Writer:
             self._continue(state, now)
             return
         (folder / run_folder.CHECKPOINT).mkdir(exist_ok=True)
-        header = {"format": FORMAT, "name": self.job.resolved.recipe, "seeds": [self.job.seed]}
+        resolved = self.job.resolved
+        header: dict[str, Any] = {"format": FORMAT, "name": resolved.recipe, "seeds": [self.job.seed]}
+        if resolved.folds is not None:
+            header["cross_validation"] = {"folds": resolved.folds}
         files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(absolute_arm(self.job))))
         files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(now))
         files.replace(folder / run_folder.PLAN, plans.to_json(plan))
@@ -181,6 +184,7 @@ class _Writer:
             recipe=plan.recipe,
             arm=plan.arm,
             seed=self.job.seed,
+            fold=self.job.fold,
             status=status,
             digest=self.job.digest,
             exact=self.exact,

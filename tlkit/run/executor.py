@@ -144,12 +144,15 @@ class _Asking(Observer):
         self._decoding(done, total)
 
 
-def prepare_plan(plan: Plan, *, seed: int, places: Places, device: torch.device, observer: Observer) -> Prepared:
+def prepare_plan(
+    plan: Plan, *, seed: int, fold: int | None = None, places: Places, device: torch.device, observer: Observer
+) -> Prepared:
     """Prepare the run of a plan that was made before, so that it does exactly what the plan says.
 
     Args:
         plan: From `tlkit.plan`.
         seed: The seed of the run.
+        fold: The fold that is tested, from 1; None without cross-validation.
         places: Where to look for images and weights.
         device: That the run uses.
         observer: Told of images done.
@@ -157,8 +160,10 @@ def prepare_plan(plan: Plan, *, seed: int, places: Places, device: torch.device,
     Raises:
         TlkitError: images or weights cannot be used.
     """
-    resolved = resolve.resolve_arm(plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=plan.recipe)
-    job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe)
+    resolved = resolve.resolve_arm(
+        plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=plan.recipe, folds=plan.folds
+    )
+    job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe, fold=fold)
     prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
     earlier = EarlierChoices(plan.batch_size, plan.compute_format, prefixes)
     prepared = prepare(job, {}, device=device, observer=observer, earlier=earlier)

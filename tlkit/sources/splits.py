@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,38 @@ def choose(
     return Chosen(parts[0], parts[1], parts[2] if table.fractions is not None else None)
 
 
+def images_of_groups(member: NDArray[np.int64], labels: NDArray[np.int64], *, groups: int, classes: int) -> NDArray[np.int64]:
+    """Return how many images of each class each group has (groups, classes).
+
+    Args:
+        member: (N,) group of each image.
+        labels: (N,) class of each image.
+        groups: How many there are.
+        classes: How many there are.
+    """
+    held = np.zeros((groups, classes), dtype=np.int64)
+    np.add.at(held, (member, labels), 1)
+    return held
+
+
+def assign_groups(held: NDArray[np.int64], wanted: NDArray[Any], order: Indices) -> NDArray[np.int64]:
+    """Return the part of each group (groups,): the largest group first, each to the part that lacks most of its classes.
+
+    Args:
+        held: (groups, classes) images of each group.
+        wanted: (parts, classes) images that each part should have.
+        order: (groups,) decides among groups of one size.
+    """
+    order = order[np.argsort(-held[order].sum(1), kind="stable")]
+    lack, part_of = wanted.astype(np.float64), np.zeros(len(held), dtype=np.int64)
+    share = np.maximum(wanted, 1)
+    for group in order:
+        score = (held[group] * lack / share).sum(1)
+        part_of[group] = np.argmax(np.where(wanted.any(1), score, -np.inf))
+        lack[part_of[group]] -= held[group]
+    return part_of
+
+
 def _by_fraction(counts: Counts, classes: Sequence[str], fractions: Sequence[float]) -> NDArray[np.int64]:
     """Return the number of images (3, classes) of train, validation and test; each wanted part gets at least one."""
     needed = sum(fraction > 0 for fraction in fractions)
@@ -140,18 +173,11 @@ def _deal(labels: NDArray[np.int64], wanted: NDArray[np.int64], seed: int, *, co
 def _deal_groups(
     labels: NDArray[np.int64], groups: Groups, wanted: NDArray[np.int64], classes: Sequence[str], seed: int
 ) -> list[Indices]:
-    """Assign whole groups, the largest first, each to the part that lacks most of its classes."""
+    """Assign whole groups to the parts, and refuse a part that lacks a class."""
     names, member = np.unique(groups, return_inverse=True)
-    held = np.zeros((len(names), len(classes)), dtype=np.int64)
-    np.add.at(held, (member, labels), 1)
+    held = images_of_groups(member, labels, groups=len(names), classes=len(classes))
     order = np.random.Generator(np.random.Philox(key=[seed, len(classes) + 1])).permutation(len(names))
-    order = order[np.argsort(-held[order].sum(1), kind="stable")]
-    lack, part_of = wanted.astype(np.float64), np.zeros(len(names), dtype=np.int64)
-    share = np.maximum(wanted, 1)
-    for group in order:
-        score = (held[group] * lack / share).sum(1)
-        part_of[group] = np.argmax(np.where(wanted.any(1), score, -np.inf))
-        lack[part_of[group]] -= held[group]
+    part_of = assign_groups(held, wanted, order)
     parts = [np.flatnonzero(part_of[member] == part) for part in range(3)]
     for part, chosen in enumerate(parts):
         for label in np.flatnonzero((wanted[part] > 0) & (np.bincount(labels[chosen], minlength=len(classes)) == 0)).tolist():
