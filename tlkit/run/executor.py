@@ -19,7 +19,7 @@ from tlkit.plans.jobs import Job, finished
 from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
 from tlkit.record.formats import EarlierChoices
-from tlkit.run import execution, preparation, shared_precision
+from tlkit.run import busy, execution, preparation, shared_precision
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
@@ -111,7 +111,8 @@ def train(
             waiting = shared_precision.share(waiting, settings, folder, device=device, observer=observer, watch=watch)
         for prepared in waiting:
             try:
-                execution.execute(prepared, device=device, observer=observer, watch=watch, graph=graph)
+                looking = busy.watching(prepared, watch, device=device, say=observer.note)
+                execution.execute(prepared, device=device, observer=observer, watch=looking, graph=graph)
             except RunFailed as error:
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")
