@@ -10,26 +10,45 @@ class CsvOptions(Options):
 
     Attributes:
         path: Folder of the table; paths in it begin there.
-        file: The table: comma-separated, the first row names the columns, UTF-8.
+        file: The table. Its first row names the columns.
+        validation_file: Table of the validation images, with the same columns; "" where there is none.
+        test_file: Table of the test images, with the same columns; "" where there is none.
         image: Column of the images' paths.
+        prefix: What is put before each path: "images/" for instance.
+        suffix: What is put behind each path: ".jpg" for instance.
         label: Column of the classes' names.
+        classes: Columns that are a class each and say 1 or 0, in place of `label`.
+        several: With `classes`, an image may have any number of them: then labels are for a multi-label head.
         split: Column that says train, val or test; "" where there is none, and a test set is split off.
         separator: Between the classes of an image that may have several or none, "|" for instance: then labels are for a multi-label
             head; "" where each has one.
         none: What that column says of an image of no class; an empty cell says it too.
         group: Column of what belongs together, patients for instance; "" where there is none.
-        test_fraction: Part of each class that becomes the test set where no column says which images are.
+        test_fraction: Part of each class that becomes the test set where no column and no table says which images are.
+        delimiter: Between the cells: ",", ";", a tab or "|"; "" where the table shows it.
+        encoding: Of the text; "" for UTF-8, or UTF-16 where the file begins so. "latin-1" is another.
+        header: The first row names the columns. Without such a row they are called 1, 2, 3, and `image` is 1 and `label` 2 unless
+            they say otherwise.
     """
 
     path: str | None = None
     file: str = "labels.csv"
+    validation_file: str = ""
+    test_file: str = ""
     image: str = "path"
+    prefix: str = ""
+    suffix: str = ""
     label: str = "label"
+    classes: list[str] = Field(default_factory=list)
+    several: bool = False
     split: str = ""
     separator: str = ""
     none: str = ""
     group: str = ""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    delimiter: str = Field(default="", max_length=1)
+    encoding: str = ""
+    header: bool = True
 
 
 csv = Dataset(

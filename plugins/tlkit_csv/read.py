@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-import csv
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tlkit.errors import DataError, DataMissing, nearest
-from tlkit.plugin import DataFiles, Images, Split, hold_out
+from tlkit.errors import DataError, nearest
+from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
 from tlkit_csv import CsvOptions
+from tlkit_csv.table import Table, read_table
 
 _ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
 
 
 @dataclass(frozen=True)
 class _Row:
+    """A row of a table.
+
+    Attributes:
+        table: That it is in.
+        line: On which it ends.
+        image: The path that it names, with prefix and suffix.
+        labels: Classes.
+        split: What its column says, or which table it is in.
+        group: What belongs together.
+    """
+
+    table: Path
     line: int
     image: str
     labels: tuple[str, ...]
@@ -25,108 +43,268 @@ class _Row:
 
 
 def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
-    """Return the table and the images that it lists, in its order.
+    """Return the tables and the images that they list, in their order.
 
     Raises:
         DataMissing: there is no table.
-        DataError: it cannot be read, lacks a column, or lists a file that is not there.
+        DataError: it cannot be read, lacks a column, lists a file that is not there, or one twice.
     """
-    table = folder / (options or CsvOptions()).file
-    rows = _rows(table, options or CsvOptions())
-    for row in rows:
-        if not (folder / row.image).is_file():
+    options = options or CsvOptions()
+    tables, rows = _read(folder, options)
+    images = [_path(folder, row) for row in rows]
+    for row, image in zip(rows, images, strict=True):
+        if not image.is_file():
             raise DataError(
-                f"{table}: line {row.line}: {folder / row.image}: there is no such file.", "paths begin at the table's folder"
+                f"{row.table}: line {row.line}: {image}: there is no such file.",
+                _elsewhere(folder, row, options) or "paths begin at the table's folder",
             )
-    return DataFiles(root=folder, files=(table, *(folder / row.image for row in rows)))
+    _refuse_doubles(rows, images)
+    return DataFiles(root=folder, files=(*tables, *images))
 
 
 def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
-    """Return the splits; classes are the sorted names that training images have.
+    """Return the splits; classes are the names that training images have, sorted, by value where all are whole numbers.
 
-    With a separator an image has any number of them, and labels are (N, classes) uint8.
+    With a separator, or with `several`, an image has any number of them, and labels are (N, classes) uint8.
 
-    Without a column of splits, of each class (of each set of classes) the max(1, round(test_fraction * n)) images whose group, or
-    else path, has the smallest SHA-256 become the test set, whole groups at a time.
+    Without a column or a table that says it, of each class (of each set of classes) the max(1, round(test_fraction * n)) images whose
+    group, or else path, has the smallest SHA-256 become the test set, whole groups at a time.
 
     Raises:
         DataError: fewer than two classes, a class without training images, or a split of another name.
     """
     options = options or CsvOptions()
-    table, *files = found.files
-    rows = _rows(table, options)
-    parts = _parts(rows, table) if options.split else _split_off(rows, options.test_fraction)
-    classes = tuple(sorted({label for index in parts["train"] for label in rows[index].labels}))
+    tables, rows = _read(found.root, options)
+    files = found.files[len(tables) :]
+    parts = _parts(rows, options)
+    classes = _sorted({label for index in parts["train"] for label in rows[index].labels})
     if len(classes) < 2:
-        raise DataError(f"{table}: its training images are of one class ({', '.join(classes)}), and two are needed.")
+        raise DataError(f"{tables[0]}: its training images are of one class ({', '.join(classes)}), and two are needed.")
     splits = {}
     for name, chosen in parts.items():
-        for row in (rows[index] for index in chosen):
-            for label in set(row.labels) - set(classes):
-                raise DataError(
-                    f'{table}: line {row.line}: class "{label}" of {name} has no training images.', nearest(label, classes)
-                )
-        held = np.array([[label in rows[index].labels for label in classes] for index in chosen], np.uint8)
+        mine = [rows[index] for index in chosen]
+        _refuse_untrained(mine, name, classes)
         splits[name] = Split(
-            targets=held if options.separator else held.argmax(1).astype(np.int64),
+            targets=_targets(mine, classes, several=bool(options.separator) or options.several),
             files=tuple(files[index] for index in chosen),
-            groups=np.array([rows[index].group for index in chosen]) if options.group else None,
+            groups=np.array([row.group for row in mine]) if options.group else None,
         )
     return Images(classes, splits, test_held_out=not options.split)
 
 
-def _rows(table: Path, options: CsvOptions) -> list[_Row]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or ())
-            wanted = {"image": options.image, "label": options.label, "split": options.split, "group": options.group}
-            for option, column in wanted.items():
-                if column and column not in names:
-                    raise DataError(
-                        f'{table}: has no column "{column}".',
-                        f"columns: {', '.join(names)}; data.options.{option} names another",
-                        nearest(column, names),
-                    )
-            rows = [(reader.line_num, row) for row in reader]
-    except FileNotFoundError as error:
-        raise DataMissing(f"{table}: there is no such table.", "data.options.file names another") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{table}: cannot be read as CSV: {error}.", "comma-separated, UTF-8, the first row names the columns"
-        ) from error
+def _read(folder: Path, options: CsvOptions) -> tuple[list[Path], list[_Row]]:
+    """Return the tables' files and all rows."""
+    named = {"": options.file, "validation": options.validation_file, "test": options.test_file}
+    rows: list[_Row] = []
+    for split, name in named.items():
+        if name:
+            rows += _rows(folder / name, folder, options, split)
+    return [folder / name for name in named.values() if name], rows
+
+
+def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Row]:
+    """Return the rows of one table; `split` is that of all, or "" where a column may say it."""
+    image, label = options.image, options.label
+    if not options.header:
+        image, label = ("1" if image == "path" else image), ("2" if label == "label" else label)
+    table = read_table(
+        path, expected=(image, label), encoding=options.encoding, delimiter=options.delimiter, header=options.header,
+        separator=options.separator,
+    )  # fmt: skip
+    wanted = {"image": image, "label": "" if options.classes else label, "split": options.split, "group": options.group}
+    if split:
+        wanted["split"] = ""
+    _check_columns(table, folder, wanted, options)
+    at = {option: table.columns.index(column) for option, column in wanted.items() if column}
+    columns = [table.columns.index(name) for name in options.classes]
+    rows = []
+    for line, cells in table.rows:
+        for option, place in at.items():
+            if not cells[place] and not (option == "label" and options.separator):
+                raise DataError(f"{path}: line {line}: {wanted[option]} is empty.")
+        marked = _marked(path, line, cells, columns, options) if options.classes else ()
+        labels = marked if options.classes else _labels(cells[at["label"]], options)
+        said = cells[at["split"]] if "split" in at else split
+        group = cells[at["group"]] if "group" in at else ""
+        rows.append(_Row(path, line, f"{options.prefix}{cells[at['image']]}{options.suffix}", labels, said, group))
+    if not rows:
+        raise DataError(f"{path}: lists no images.")
+    return rows
+
+
+def _check_columns(table: Table, folder: Path, wanted: dict[str, str], options: CsvOptions) -> None:
+    """Refuse a table that lacks a column, with what it seems to be called."""
+    names = table.columns
+    for name in options.classes:
+        if name not in names:
+            raise DataError(f'{table.path}: has no column "{name}", which data.options.classes names.', nearest(name, names))
+    for option, column in wanted.items():
+        if not column or column in names:
+            continue
+        problem = f'{table.path}: has no column "{column}".'
+        columns = f"columns: {', '.join(names)}; data.options.{option} names another"
+        if option == "image" and any(_is_image(folder, options, cell) for cell in names):
+            raise DataError(
+                f"{table.path}: has no row that names the columns; its first row lists an image.", "data.options.header = false"
+            )
+        if option == "image":
+            likely = [name for name, cell in zip(names, _first(table), strict=True) if _is_image(folder, options, cell)]
+            raise DataError(
+                problem, *(f'data.options.image = "{name}"' for name in likely[:1]), columns, nearest(column, names)
+            )
+        if option == "label" and len(marked := _columns_of_marks(table)) > 1:
+            listed = ", ".join(f'"{name}"' for name in marked)
+            raise DataError(
+                problem,
+                f"if each of these columns is a class: data.options.classes = [{listed}]",
+                columns,
+                nearest(column, names),
+            )
+        raise DataError(problem, columns, nearest(column, names))
+
+
+def _first(table: Table) -> Sequence[str]:
+    return table.rows[0][1] if table.rows else [""] * len(table.columns)
+
+
+def _columns_of_marks(table: Table) -> list[str]:
+    """Return the columns that say 1 or 0 in every row."""
+    return [
+        name
+        for place, name in enumerate(table.columns)
+        if table.rows and all(cells[place].lower() in (*_YES, *_NO[:-1]) for _, cells in table.rows)
+    ]
+
+
+def _marked(path: Path, line: int, cells: Sequence[str], columns: Sequence[int], options: CsvOptions) -> tuple[str, ...]:
+    """Return the classes whose columns say 1."""
     found = []
-    for line, row in rows:
-        values = {option: (row.get(column) or "").strip() if column else "" for option, column in wanted.items()}
-        for option, column in wanted.items():
-            if column and not values[option] and not (option == "label" and options.separator):
-                raise DataError(f"{table}: line {line}: {column} is empty.")
-        found.append(_Row(line, values["image"], _labels(values["label"], options), values["split"], values["group"]))
-    if not found:
-        raise DataError(f"{table}: lists no images.")
-    return found
+    for name, place in zip(options.classes, columns, strict=True):
+        cell = cells[place].lower()
+        if cell not in (*_YES, *_NO):
+            raise DataError(f'{path}: line {line}: {name} is "{cells[place]}".', "1 for an image of this class, else 0")
+        if cell in _YES:
+            found.append(_spelt(name))
+    if not options.several and len(found) != 1:
+        raise DataError(
+            f"{path}: line {line}: is of {len(found)} classes{': ' + ', '.join(found) if found else ''}.",
+            "data.options.several = true, with a multi-label head, where an image may have any number",
+        )
+    return tuple(found)
 
 
 def _labels(cell: str, options: CsvOptions) -> tuple[str, ...]:
     if not options.separator:
-        return (cell,)
-    names = (name.strip() for name in cell.split(options.separator))
+        return (_spelt(cell),)
+    names = (_spelt(name) for name in cell.split(options.separator))
     return tuple(dict.fromkeys(name for name in names if name and name != options.none))
 
 
-def _parts(rows: list[_Row], table: Path) -> dict[str, list[int]]:
+def _spelt(name: str) -> str:
+    """Return a class name in one Unicode form, without spaces at its ends."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    listed = sorted(names)
+    if all(re.fullmatch(r"-?[0-9]+", name) for name in listed):
+        listed.sort(key=int)
+    return tuple(listed)
+
+
+def _targets(rows: Sequence[_Row], classes: Sequence[str], *, several: bool) -> NDArray[np.int64] | NDArray[np.uint8]:
+    place = {name: index for index, name in enumerate(classes)}
+    if not several:
+        return np.array([place[row.labels[0]] for row in rows], np.int64)
+    held = np.zeros((len(rows), len(classes)), np.uint8)
+    for index, row in enumerate(rows):
+        held[index, [place[label] for label in row.labels]] = 1
+    return held
+
+
+def _refuse_untrained(rows: Sequence[_Row], split: str, classes: Sequence[str]) -> None:
+    known = set(classes)
+    for row in rows:
+        for label in row.labels:
+            if label not in known:
+                raise DataError(
+                    f'{row.table}: line {row.line}: class "{label}" of {split} has no training images.', nearest(label, classes)
+                )
+
+
+def _path(folder: Path, row: _Row) -> Path:
+    """Return an image's file; a path of Windows is understood."""
+    path = folder / row.image
+    return folder / row.image.replace("\\", "/") if "\\" in row.image and not path.is_file() else path
+
+
+def _is_image(folder: Path, options: CsvOptions, cell: str) -> bool:
+    name = f"{options.prefix}{cell}{options.suffix}"
+    return bool(cell) and (Path(name).suffix.lower() in image_kinds.SUFFIXES or (folder / name).is_file())
+
+
+def _elsewhere(folder: Path, row: _Row, options: CsvOptions) -> str:
+    """Return the options with which an image's file is there; "" where nothing near helps."""
+    cell = row.image.removeprefix(options.prefix).removesuffix(options.suffix)
+    places = ["", *(f"{each.name}/" for each in sorted(folder.iterdir()) if each.is_dir())] if folder.is_dir() else []
+    for place in places:
+        for suffix in ("", *image_kinds.SUFFIXES, *(each.upper() for each in image_kinds.SUFFIXES)):
+            if (folder / f"{place}{cell}{suffix}").is_file():
+                told = {"prefix": place, "suffix": suffix}
+                return "; ".join(f'data.options.{name} = "{value}"' for name, value in told.items() if value)
+    return ""
+
+
+def _refuse_doubles(rows: Sequence[_Row], images: Sequence[Path]) -> None:
+    """Refuse an image that is listed twice: it would be trained on and tested, or count twice."""
+    seen: dict[str, _Row] = {}
+    doubled = []
+    for row, image in zip(rows, images, strict=True):
+        first = seen.setdefault(os.path.normpath(image), row)
+        if first is not row:
+            doubled.append((first, row))
+    if not doubled:
+        return
+    lines = [_doubled(first, row) for first, row in doubled[:5]]
+    many = f"{len(doubled):,} rows list an image again" if len(doubled) > 1 else "a row lists an image again"
+    several = any(first.labels != row.labels for first, row in doubled)
+    raise DataError(
+        f"{rows[0].table}: {many}: {lines[0]}.",
+        *lines[1:],
+        "leave one row of each",
+        "an image of several classes is one row, with data.options.separator between them" if several else "",
+    )
+
+
+def _doubled(first: _Row, row: _Row) -> str:
+    where = "" if first.table == row.table else f"{first.table.name} and {row.table.name}, "
+    apart = [
+        f"{name} {one or 'none'} and {other or 'none'}"
+        for name, one, other in (
+            ("class", ", ".join(first.labels), ", ".join(row.labels)),
+            ("split", first.split, row.split),
+        )
+        if one != other
+    ]
+    named = row.image if row.image == first.image else f"{first.image} and {row.image}"
+    return f"{where}lines {first.line} and {row.line}: {named}{' (' + '; '.join(apart) + ')' if apart else ''}"
+
+
+def _parts(rows: Sequence[_Row], options: CsvOptions) -> dict[str, list[int]]:
+    if not (options.split or options.test_file or options.validation_file):
+        return _split_off(rows, options.test_fraction)
     parts: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        role = _ROLES.get(row.split.lower())
+        role = _ROLES.get(row.split.lower(), None if row.split else "train")
         if role is None:
-            raise DataError(f'{table}: line {row.line}: there is no split "{row.split}".', f"one of: {', '.join(_ROLES)}")
+            raise DataError(f'{row.table}: line {row.line}: there is no split "{row.split}".', f"one of: {', '.join(_ROLES)}")
         parts.setdefault(role, []).append(index)
     if "train" not in parts:
-        raise DataError(f"{table}: lists no training images.", 'rows whose split is "train"')
+        raise DataError(f"{rows[0].table}: lists no training images.", 'rows whose split is "train"')
     return parts
 
 
-def _split_off(rows: list[_Row], fraction: float) -> dict[str, list[int]]:
+def _split_off(rows: Sequence[_Row], fraction: float) -> dict[str, list[int]]:
     held_out = hold_out([" ".join(row.labels) for row in rows], [row.group or row.image for row in rows], fraction)
     train = [index for index, tested in enumerate(held_out) if not tested]
     return {"train": train, "test": [index for index, tested in enumerate(held_out) if tested]}

@@ -12,10 +12,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tlkit import files, plugin
-from tlkit.errors import DataMissing, PluginError, TlkitError, option, setting
+from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, option, setting
 from tlkit.plugin import DataFiles, Dataset
 from tlkit.sources import download
 from tlkit.sources.places import Places, relative
+
+_ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip")
 
 
 def data_folder() -> Path:
@@ -76,6 +78,8 @@ def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked:
     for folder in looked:
         if folder.is_dir():
             return _find_by_plugin(dataset, folder, options)
+        if folder.is_file():
+            raise _file(folder, options)
     if not looked:
         raise DataMissing(
             f'data.options.path: is missing: "{name}" needs to know which folder.',
@@ -84,6 +88,19 @@ def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked:
     raise DataMissing(
         f"{looked[0]}: there is no such folder.",
         f"name the folder of images with data.options.path (relative to the recipe) or {option('data')}",
+    )
+
+
+def _file(path: Path, options: BaseModel | None) -> DataError:
+    """Return the error for a file that is named where a folder is meant."""
+    if path.suffix.lower() in _ARCHIVES:
+        return DataError(f"{path}: is an archive, not a folder.", "unpack it, and name the folder that comes out")
+    table = hasattr(options, "file")
+    return DataError(
+        f"{path}: is a file, not a folder.",
+        f'data.options.path = "{path.parent}", data.options.file = "{path.name}"'
+        if table
+        else "name the folder that it lies in",
     )
 
 
