@@ -24,10 +24,7 @@ class Plans(dict[str, "Plan"]):
     """Plans by the name of their arm: a dict that a notebook shows as tables."""
 
     def _repr_html_(self) -> str:
-        from tlkit.reports import tables
-        from tlkit.reports.html import html
-
-        return "".join(html(tables.plan(each)) for each in self.values())
+        return "".join(map(_plan_html, self.values()))
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def apply(
         offline: Forbid downloads.
         graph: Capture the training step where the device can; else it is taken step by step.
         verify: Hash data and weights again, whatever is remembered of them, and check every row of the store that is used.
-        observer: Told of what happens.
+        observer: Receives the run's events.
 
     Raises:
         TlkitError: the recipe, its images or weights cannot be used. A run that fails is in the returned value instead.
@@ -136,16 +133,18 @@ def plan(
         classes: Assumed where there is nothing to count.
         device: Whose memory and speed count.
         measure: Try precisions and memory formats, again where that was done before; else what is remembered counts.
-        observer: Told of what happens.
+        observer: Receives the run's events.
 
     Raises:
         TlkitError: the recipe cannot be used, or what is to be measured is not here.
     """
     from tlkit.compiler import compiler
     from tlkit.plans import choices, precision
+    from tlkit.plans import plan as plan_module
     from tlkit.run import decoding, executor, measuring
     from tlkit.store import cache
 
+    plan_module.to_html = _plan_html
     watcher = observer or Observer()
     places, where = _places(Path(recipe), data, True, watcher), executor.device_of(device)
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
@@ -195,7 +194,7 @@ def epochs(
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
-        observer: Told of what happens.
+        observer: Receives the run's events.
 
     Raises:
         TlkitError: images or weights cannot be used.
@@ -216,6 +215,13 @@ def epochs(
     tested = known[0] if fold is None else fold
     prepared = executor.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
     yield from prepared.learner(device=where, observer=watcher).epochs()
+
+
+def _plan_html(plan: Plan) -> str:
+    from tlkit.reports import tables
+    from tlkit.reports.html import html
+
+    return html(tables.plan(plan))
 
 
 def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:

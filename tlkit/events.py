@@ -42,8 +42,8 @@ class Epoch:
 
     def record(self) -> dict[str, Any]:
         """Return a dict for a line of metrics.jsonl."""
-        told = asdict(self)
-        return told if self.also else {name: value for name, value in told.items() if name != "also"}
+        record = asdict(self)
+        return record if self.also else {name: value for name, value in record.items() if name != "also"}
 
 
 class Observer:
@@ -73,7 +73,7 @@ class Observer:
         """An epoch, from 1, is about to be trained."""
 
     def loss(self, epoch: int, step: int, loss: float) -> None:
-        """The mean training loss of an epoch so far was read from the device, before `step` is told of the same step."""
+        """The mean training loss of an epoch so far was read from the device, before `step` is called for the same step."""
 
     def step(self, epoch: int, step: int) -> None:
         """Called after a training step or evaluation batch, with epoch and step counted from 1."""

@@ -135,10 +135,10 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
         raise PluginError(f"{head.build}: gives {given} for {shape}.", f"logits {(_IMAGES, classes)}")
     yield f"gives logits of {classes} classes for {'maps' if head.maps else 'features'}"
     logits.square().sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    still = [name for name, parameter in made.named_parameters() if parameter.grad is None]
-    if still:
+    unused = [name for name, parameter in made.named_parameters() if parameter.grad is None]
+    if unused:
         raise PluginError(
-            f"{head.build}: its answer does not depend on {still[0]}.", "a parameter that is not used cannot learn"
+            f"{head.build}: its answer does not depend on {unused[0]}.", "a parameter that is not used cannot learn"
         )
     yield f"learns: {sum(1 for _ in made.parameters())} tensors have gradients"
     with torch.device("meta"):
@@ -165,10 +165,10 @@ def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
     logits = fitted(features)
     if logits.shape != (len(features), _CLASSES) or not bool(torch.isfinite(logits).all()):
         raise PluginError(f"{head.solve}: its answers {tuple(logits.shape)} are not finite numbers for {_CLASSES} classes.")
-    right = float((logits.argmax(1) == labels).float().mean())
-    if right < _LEAST_RIGHT:
-        raise PluginError(f"{head.solve}: is right for {right:.0%} of the easy embeddings that it was fitted to.")
-    yield f"is right for {right:.0%} of them"
+    accuracy = float((logits.argmax(1) == labels).float().mean())
+    if accuracy < _LEAST_RIGHT:
+        raise PluginError(f"{head.solve}: is right for {accuracy:.0%} of the easy embeddings that it was fitted to.")
+    yield f"is right for {accuracy:.0%} of them"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / run_folder.SOLVED
         path.write_bytes(estimators.to_bytes(fitted))
@@ -205,9 +205,9 @@ def _check_declared(network: Network, backbone: Backbone) -> None:
     for stage, modules in backbone.stages.items():
         copied(stage, network.stages[stage])
         module_names = (name for name, _ in network.stages[stage].named_modules())
-        held = {*module_names, *(name for name, _ in network.stages[stage].named_parameters())}
+        names = {*module_names, *(name for name, _ in network.stages[stage].named_parameters())}
         for module in modules:
-            if module not in held:
+            if module not in names:
                 raise PluginError(f"{backbone.build}: stage {stage} declares {module}, which it does not hold.")
 
 

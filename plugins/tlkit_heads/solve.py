@@ -22,83 +22,83 @@ from tlkit_heads.solved import (
 )
 
 
-def svm(options: SvmOptions, facts: Solving) -> Any:
+def svm(options: SvmOptions, solving: Solving) -> Any:
     """Return an SVM, one class against the rest for a linear kernel, one against another for a radial one."""
     from sklearn.svm import SVC, LinearSVC
 
     weight = "balanced" if options.balanced else None
     if options.kernel == "linear":
-        machine: Any = LinearSVC(class_weight=weight, random_state=facts.seed, max_iter=10_000, dual="auto")
-        return _searched(machine, options, facts, "C", options.C, default=0.01, tried=(1e-4, 1e-3, 1e-2, 0.1, 1.0))
-    machine = SVC(kernel="rbf", class_weight=weight, random_state=facts.seed)
-    return _searched(machine, options, facts, "C", options.C, default=1.0, tried=(0.1, 1.0, 10.0, 100.0))
+        machine: Any = LinearSVC(class_weight=weight, random_state=solving.seed, max_iter=10_000, dual="auto")
+        return _searched(machine, options, solving, "C", options.C, default=0.01, tried=(1e-4, 1e-3, 1e-2, 0.1, 1.0))
+    machine = SVC(kernel="rbf", class_weight=weight, random_state=solving.seed)
+    return _searched(machine, options, solving, "C", options.C, default=1.0, tried=(0.1, 1.0, 10.0, 100.0))
 
 
-def logistic(options: LogisticOptions, facts: Solving) -> Any:
+def logistic(options: LogisticOptions, solving: Solving) -> Any:
     """Return a multinomial logistic regression with an L2 penalty."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(max_iter=5_000, class_weight="balanced" if options.balanced else None)
-    return _searched(model, options, facts, "C", options.C, default=0.1, tried=(1e-3, 1e-2, 0.1, 1.0, 10.0))
+    return _searched(model, options, solving, "C", options.C, default=0.1, tried=(1e-3, 1e-2, 0.1, 1.0, 10.0))
 
 
-def knn(options: KnnOptions, facts: Solving) -> Any:
+def knn(options: KnnOptions, solving: Solving) -> Any:
     """Return the nearest neighbours' vote."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    most = facts.images // 2  # so that every fold has as many to ask
+    most = solving.images // 2  # so that every fold has as many to ask
     tried = [count for count in (1, 3, 5, 9, 15, 25) if count <= max(most, 1)]
-    if options.neighbors is not None and options.neighbors > facts.images:
+    if options.neighbors is not None and options.neighbors > solving.images:
         raise TlkitError(
-            f"head.options.neighbors: {options.neighbors} of {facts.images} training images.", f"{most} at most, for instance"
+            f"head.options.neighbors: {options.neighbors} of {solving.images} training images.", f"{most} at most, for instance"
         )
     model = KNeighborsClassifier(weights=options.weights)
     return _searched(
-        model, options, facts, "n_neighbors", options.neighbors, default=tried[min(2, len(tried) - 1)], tried=tried
+        model, options, solving, "n_neighbors", options.neighbors, default=tried[min(2, len(tried) - 1)], tried=tried
     )
 
 
-def decision_tree(options: TreeOptions, facts: Solving) -> Any:
+def decision_tree(options: TreeOptions, solving: Solving) -> Any:
     """Return one tree."""
     from sklearn.tree import DecisionTreeClassifier
 
-    model = DecisionTreeClassifier(random_state=facts.seed, class_weight="balanced" if options.balanced else None)
-    return _searched(model, options, facts, "max_depth", options.max_depth, default=8, tried=(2, 4, 8, 16, 32), scaled=False)
+    model = DecisionTreeClassifier(random_state=solving.seed, class_weight="balanced" if options.balanced else None)
+    return _searched(model, options, solving, "max_depth", options.max_depth, default=8, tried=(2, 4, 8, 16, 32), scaled=False)
 
 
-def random_forest(options: ForestOptions, facts: Solving) -> Any:
+def random_forest(options: ForestOptions, solving: Solving) -> Any:
     """Return a forest."""
     from sklearn.ensemble import RandomForestClassifier
 
     model = RandomForestClassifier(
-        n_estimators=options.trees, random_state=facts.seed, class_weight="balanced" if options.balanced else None
+        n_estimators=options.trees, random_state=solving.seed, class_weight="balanced" if options.balanced else None
     )
     given = options.min_samples_leaf
-    return _searched(model, options, facts, "min_samples_leaf", given, default=1, tried=(1, 2, 5), scaled=False)
+    return _searched(model, options, solving, "min_samples_leaf", given, default=1, tried=(1, 2, 5), scaled=False)
 
 
-def gradient_boosting(options: BoostingOptions, facts: Solving) -> Any:
+def gradient_boosting(options: BoostingOptions, solving: Solving) -> Any:
     """Return boosted trees on binned values."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    leaf = min(20, max(1, facts.smallest // 3))  # scikit-learn's 20 leaves a tree of few images without a split
+    leaf = min(20, max(1, solving.smallest // 3))  # scikit-learn's 20 leaves a tree of few images without a split
     model = HistGradientBoostingClassifier(
-        max_iter=options.trees, min_samples_leaf=leaf, random_state=facts.seed, early_stopping=False
+        max_iter=options.trees, min_samples_leaf=leaf, random_state=solving.seed, early_stopping=False
     )
     given = options.learning_rate
-    return _searched(model, options, facts, "learning_rate", given, default=0.1, tried=(0.03, 0.1, 0.3), scaled=False)
+    return _searched(model, options, solving, "learning_rate", given, default=0.1, tried=(0.03, 0.1, 0.3), scaled=False)
 
 
-def lda(options: LdaOptions, facts: Solving) -> Any:
+def lda(options: LdaOptions, solving: Solving) -> Any:
     """Return linear discriminants with a shrunk covariance: of fewer images than features the plain one has no inverse."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     model = LinearDiscriminantAnalysis(solver="lsqr")
-    return _searched(model, options, facts, "shrinkage", options.shrinkage, default=0.5, tried=(0.01, 0.1, 0.5, 0.9))
+    return _searched(model, options, solving, "shrinkage", options.shrinkage, default=0.5, tried=(0.01, 0.1, 0.5, 0.9))
 
 
 def _searched(
-    model: Any, options: SearchOptions, facts: Solving, name: str, given: float | None, *,
+    model: Any, options: SearchOptions, solving: Solving, name: str, given: float | None, *,
     default: float, tried: Sequence[float], scaled: bool = True,
 ) -> Any:  # fmt: skip
     """Return a model with its main parameter as given, or a search for it; where neither can be, with its default."""
@@ -108,9 +108,9 @@ def _searched(
 
     whole = make_pipeline(StandardScaler(), model) if scaled and options.scale else make_pipeline(model)
     key = f"{whole.steps[-1][0]}__{name}"
-    folds = min(options.folds, facts.smallest)
+    folds = min(options.folds, solving.smallest)
     if given is not None or folds < 2:
         chosen: Mapping[str, Any] = {key: default if given is None else given}
         return whole.set_params(**chosen)
-    dealt = StratifiedKFold(folds, shuffle=True, random_state=facts.seed)
+    dealt = StratifiedKFold(folds, shuffle=True, random_state=solving.seed)
     return GridSearchCV(whole, {key: list(tried)}, cv=dealt, scoring="accuracy")

@@ -24,28 +24,28 @@ class SvmOptions(SearchOptions):
     """Options of the svm head."""
 
     kernel: Literal["linear", "rbf"] = Field(default="linear", description="of the machine; the width of rbf is scikit-learn's")
-    C: float | None = Field(default=None, gt=0, description="weight of the errors; chosen by cross-validation where not given")
+    C: float | None = Field(default=None, gt=0, description="weight of the errors; by default chosen by cross-validation")
     balanced: bool = Field(default=False, description="weigh classes by 1 / images of the class")
 
 
 class LogisticOptions(SearchOptions):
     """Options of the logistic head."""
 
-    C: float | None = Field(default=None, gt=0, description="1 / L2 penalty; chosen by cross-validation where not given")
+    C: float | None = Field(default=None, gt=0, description="1 / L2 penalty; by default chosen by cross-validation")
     balanced: bool = Field(default=False, description="weigh classes by 1 / images of the class")
 
 
 class KnnOptions(SearchOptions):
     """Options of the knn head."""
 
-    neighbors: int | None = Field(default=None, ge=1, description="that vote; chosen by cross-validation where not given")
+    neighbors: int | None = Field(default=None, ge=1, description="that vote; by default chosen by cross-validation")
     weights: Literal["uniform", "distance"] = Field(default="uniform", description="of the votes")
 
 
 class TreeOptions(SearchOptions):
     """Options of the decision_tree head; nothing is scaled."""
 
-    max_depth: int | None = Field(default=None, ge=1, description="chosen by cross-validation where not given")
+    max_depth: int | None = Field(default=None, ge=1, description="by default chosen by cross-validation")
     balanced: bool = Field(default=False, description="weigh classes by 1 / images of the class")
 
 
@@ -54,7 +54,7 @@ class ForestOptions(SearchOptions):
 
     trees: int = Field(default=300, ge=1, le=10_000, description="in the forest")
     min_samples_leaf: int | None = Field(
-        default=None, ge=1, description="images of a leaf, at least; chosen by cross-validation where not given"
+        default=None, ge=1, description="images of a leaf, at least; by default chosen by cross-validation"
     )
     balanced: bool = Field(default=False, description="weigh classes by 1 / images of the class")
 
@@ -64,14 +64,14 @@ class BoostingOptions(SearchOptions):
 
     folds: int = Field(default=3, ge=2, le=20, description="of the cross-validated choice of the main parameter")
     trees: int = Field(default=100, ge=1, le=10_000, description="one after the other, for every class")
-    learning_rate: float | None = Field(default=None, gt=0, le=1, description="chosen by cross-validation where not given")
+    learning_rate: float | None = Field(default=None, gt=0, le=1, description="by default chosen by cross-validation")
 
 
 class LdaOptions(SearchOptions):
     """Options of the lda head."""
 
     shrinkage: float | None = Field(
-        default=None, ge=0, le=1, description="of the covariance towards a diagonal; chosen by cross-validation where not given"
+        default=None, ge=0, le=1, description="of the covariance towards a diagonal; by default chosen by cross-validation"
     )
 
 

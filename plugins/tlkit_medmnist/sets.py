@@ -24,7 +24,7 @@ class Set:
         images: Of train, val and test.
         md5: Of the files of 28, 64, 128 and 224 pixels.
         summary: One line.
-        licence: Of the images.
+        licence: Licence of the images.
         many: An image has any number of the classes.
     """
 

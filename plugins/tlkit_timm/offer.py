@@ -29,19 +29,19 @@ def backbone(name: str) -> Backbone:
         version = metadata.version("timm")
     except metadata.PackageNotFoundError:
         raise PluginError(f'timm: is not installed, and "{name}" is a model of it.', 'pip install "tlkit[timm]"') from None
-    facts = {"timm": version, "name": name, "plugin": _sources()}
-    found = _recalled(facts)
+    depends_on = {"timm": version, "name": name, "plugin": _sources()}
+    found = _recalled(depends_on)
     if found is None:
         from tlkit_timm import look  # seconds: it imports torch and timm
 
         found = look.backbone(name)
-        remember(facts, _ADAPTER.dump_python(found, mode="json"))
+        remember(depends_on, _ADAPTER.dump_python(found, mode="json"))
     return found
 
 
-def _recalled(facts: dict[str, str]) -> Backbone | None:
+def _recalled(depends_on: dict[str, str]) -> Backbone | None:
     try:
-        found = _ADAPTER.validate_python(recall(facts))
+        found = _ADAPTER.validate_python(recall(depends_on))
     except (TlkitError, ValueError, RecursionError):
         return None
     functions = (found.build, *(each.rename for each in found.weights.values()))

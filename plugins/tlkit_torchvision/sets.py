@@ -22,7 +22,7 @@ class Set:
         downloads: What makes it.
         nominal: Images per split.
         classes: Number of them.
-        licence: Of the images.
+        licence: Licence of the images.
         summary: One line.
     """
 

@@ -65,8 +65,8 @@ def test_json_says_the_same_in_numbers(filled: Path, run: Cli) -> None:
     assert code == 0
     assert (record["format"], record["folder"], record["limit"]) == (1, str(filled), 5_000_000)
     new, old = record["entries"]
-    assert (new["kind"], new["rows"], new["facts"]) == ("features", 1, {"backbone": "resnet18 [layer2]"})
-    assert (old["kind"], old["rows"], old["facts"]) == ("pictures", 3, {"size": "224 px", "weights": DIGEST})
+    assert (new["kind"], new["rows"], new["origin"]) == ("features", 1, {"backbone": "resnet18 [layer2]"})
+    assert (old["kind"], old["rows"], old["origin"]) == ("pictures", 3, {"size": "224 px", "weights": DIGEST})
     assert record["total"] == new["bytes"] + old["bytes"]
     assert set(record["others"]) == {"hashes.sqlite", "measured"}
 

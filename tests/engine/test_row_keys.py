@@ -62,7 +62,7 @@ def test_an_option_that_no_weight_shows_is_another_prefix(
     assert np.array_equal(found, features(4))
 
 
-def of(*modules: tuple[str, nn.Module], build: str = "", options: dict[str, object] | None = None) -> row_keys.Facts:
+def of(*modules: tuple[str, nn.Module], build: str = "", options: dict[str, object] | None = None) -> row_keys.Origin:
     network = Network({"stem": Stage(dict(modules))}, nn.Identity()).eval()
     return row_keys.prefix(network, 1, PLAN, backbone="mine", build=build, options=options or {}, device=CPU)
 
@@ -120,7 +120,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_sources_of_builder_helpers_classes_and_their_bases_are_in_the_key(lab: Path, edited: str) -> None:
     import lab_top
 
-    def key() -> row_keys.Facts:
+    def key() -> row_keys.Origin:
         return of(("mine", lab_top.Mine()), build="lab_net.build:net")
 
     before = key()

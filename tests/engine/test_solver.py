@@ -194,10 +194,10 @@ def test_a_solved_arm_reads_what_a_trained_one_stored(run: Cli, toy_recipe: Path
 
     code, _, error = run("apply", toy_recipe, "--set", "freeze={backbone=true}", "--set", "precision=float32")
     assert code == 0, error
-    before = {repr(entry.facts): entry.rows for entry in cache.listing() if entry.kind == "features"}
+    before = {repr(entry.origin): entry.rows for entry in cache.listing() if entry.kind == "features"}
     code, _, error = run("apply", toy_recipe, "--set", "head.kind=svm", "--set", "precision=float32")
     assert code == 0, error
-    assert {repr(entry.facts): entry.rows for entry in cache.listing() if entry.kind == "features"} == before
+    assert {repr(entry.origin): entry.rows for entry in cache.listing() if entry.kind == "features"} == before
 
 
 def test_a_model_solves_its_head(tmp_path: Path) -> None:

@@ -165,3 +165,5 @@ def test_notebook_shows_models_and_plans(toy_recipe: Path) -> None:
     assert shown.startswith("<pre")
     assert "block1" in shown
     assert "steps" in shown
+    (plan,) = tlkit.plan(toy_recipe).values()
+    assert plan._repr_html_() == shown

@@ -70,7 +70,7 @@ def test_a_head_on_the_map_is_stored_as_maps(toy_recipe: Path) -> None:
 
     mine = training(toy_recipe, "head.kind=conv", "freeze={backbone=true}")
     list(mine.fit.epochs())
-    shapes = {str(entry.facts["stages"]) for entry in cache.listing() if entry.kind == "features"}
+    shapes = {str(entry.origin["stages"]) for entry in cache.listing() if entry.kind == "features"}
     assert shapes
     assert not any("pooled" in shape for shape in shapes)
 

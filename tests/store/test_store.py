@@ -193,7 +193,7 @@ def test_other_shape_dtype_or_kind_is_another_entry() -> None:
 def test_order_of_facts_does_not_count(folder: Path) -> None:
     kept(1, a=1, b=2)
     assert present(opened(b=2, a=1), 1) == [1]
-    assert json.loads(only(folder, "entry.json").read_text())["facts"] == {"a": 1, "b": 2}
+    assert json.loads(only(folder, "entry.json").read_text())["origin"] == {"a": 1, "b": 2}
 
 
 def test_entry_lies_below_the_digest_of_its_own_description(folder: Path) -> None:
@@ -386,13 +386,13 @@ def test_segment_of_another_entry_is_not_believed(folder: Path) -> None:
     assert len(notes) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"facts": 3}', b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"origin": 3}', b"[" * 100_000])
 def test_damaged_description_is_written_again(folder: Path, content: bytes) -> None:
     kept(1)
     path = only(folder, "entry.json")
     before = path.read_bytes()
     path.write_bytes(content)
-    assert cache.listing()[0].facts == {}
+    assert cache.listing()[0].origin == {}
     notes: list[str] = []
     assert present(opened(notes), 1) == [1]
     assert "entry.json is damaged" in notes[0]
@@ -588,8 +588,8 @@ def test_listing_says_what_lies_there(folder: Path) -> None:
         os.utime(path, (1000, 1000))
     kept(3, side=64)
     new, old = cache.listing()
-    assert (old.facts, old.rows, old.used) == ({"side": 32}, 2, 1000.0)
-    assert (new.facts, new.rows) == ({"side": 64}, 1)
+    assert (old.origin, old.rows, old.used) == ({"side": 32}, 2, 1000.0)
+    assert (new.origin, new.rows) == ({"side": 64}, 1)
     assert new.kind == Kind.FEATURES
     assert size_of(1) < new.bytes == sum(path.stat().st_size for path in folder.rglob("*") if b'"side": 64' in siblings(path))
 

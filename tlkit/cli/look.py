@@ -71,7 +71,7 @@ def show(
         family = registry.family(kind, name) if ":" not in name else None
         shown, entry = family or registry.get(kind, name), registry.entry(kind, name)
         if as_json:
-            records.append(plugins.record(entry) | {"kind": kind.__name__.lower(), **plugins.facts(shown)})
+            records.append(plugins.record(entry) | {"kind": kind.__name__.lower(), **plugins.details(shown)})
         else:
             console.show(plugins.plugin(name, entry, shown))
     if as_json:

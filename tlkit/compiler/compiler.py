@@ -38,10 +38,10 @@ def compile_plan(
 
     Args:
         resolved: The arm with its plugins.
-        facts: Of the images.
+        facts: Classes and counts of the images.
         where: Begins every message, usually the recipe's file.
-        device: On which memory is counted for batch_size = "auto".
-        batch_size: What "auto" came to before, for a run that is continued.
+        device: The device whose memory batch_size = "auto" fits.
+        batch_size: The batch size that "auto" chose for a run that is continued; None for a new run.
         folder: Where the recipe's relative paths begin.
 
     Raises:

@@ -32,11 +32,11 @@ class Draft:
 
     Attributes:
         resolved: The arm with its plugins.
-        facts: Of the images.
-        network: On the meta device.
+        facts: Classes and counts of the images.
+        network: The network on the meta device.
         divided: What trains when, at which rate.
         cuts: Leading stages in which nothing trains, of each phase.
-        device: That training uses.
+        device: The device that training uses.
         aux_heads: The auxiliary classifiers.
     """
 
@@ -58,8 +58,8 @@ def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
     """Return the batch size, and the reason for it.
 
     Args:
-        draft: Of the plan.
-        known: What "auto" came to before, for a run that is continued.
+        draft: The values that the plan is made from.
+        known: The batch size that "auto" chose for a run that is continued; None for a new run.
     """
     wanted, images = draft.resolved.arm.data.batch_size, draft.facts.images.train
     trained = images if draft.resolved.learns == "steps" else 0
@@ -97,15 +97,15 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     weights = sum(tensor.nbytes for tensor in network.tensors().values()) + sum(copied) + max(copied, default=0)
     chunk = PrefixPlan().chunk
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
-    gradients = kept = 0
+    gradients = activations_bytes = 0
     for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):
         moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
         freeze_(network, moving.__contains__)
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
             running = tuple(draft.aux_heads.running(divided.parameters, first))
-            kept = max(
-                kept,
+            activations_bytes = max(
+                activations_bytes,
                 activations.activation_bytes(network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running),
             )
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
@@ -119,8 +119,10 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
     averages = trained if arm.optimizer.ema is not None else 0
     if draft.device.type == "cuda":
-        kept *= 2  # the graph's own, and those of a shorter batch, which runs without it
-    return MemoryPlan(weights, gradients, states * trained + averages, kept, real * size[0] * size[1] * 3 * (1 + _FLOAT))
+        activations_bytes *= 2  # the graph's own, and those of a shorter batch, which runs without it
+    return MemoryPlan(
+        weights, gradients, states * trained + averages, activations_bytes, real * size[0] * size[1] * 3 * (1 + _FLOAT)
+    )
 
 
 def unplannable(target: str, part: str, size: Size, error: Exception) -> PluginError:

@@ -58,14 +58,14 @@ def _work(plan: Plan) -> float:
 
 
 def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device) -> dict[str, object]:
-    """Return the facts that measurements of a plan depend on.
+    """Return everything that the measurements of a plan depend on.
 
     Args:
         plan: The run's plan.
         build: "module:function" that builds the backbone; its code counts.
         weights: Digest of the weights that it begins from; "none" for random ones.
         data: Digest of its images' content: how far a form is from float32 depends on them.
-        device: That it runs on.
+        device: The device that it runs on.
     """
     tables = plan.tables
     last = plan.phases[-1]
@@ -97,9 +97,9 @@ def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.devic
 
     Args:
         plan: The run's plan.
-        network: With its weights, on the device; not changed.
+        network: The network with its weights, on the device; it is not changed.
         images: (n, 3, H, W) float32, normalised, real, at least one.
-        device: That the network is on.
+        device: The device that the network is on.
         watch: Called between two timings; may raise to stop.
 
     Raises:
@@ -135,11 +135,11 @@ class _TooSlow(Exception):
 def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
     chunk = PrefixPlan().chunk
     repeated = images.repeat(-(-chunk // len(images)), 1, 1, 1)[:chunk]
-    right = prefix.build(network, cut, PrefixPlan(folded=False), sample=images[:1])(repeated)
+    expected = prefix.build(network, cut, PrefixPlan(folded=False), sample=images[:1])(repeated)
 
     def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
         run = prefix.build(network, cut, PrefixPlan(compute_format=compute_format), sample=images[:1])
-        return lambda: run(repeated), relative_error(run(repeated), right)
+        return lambda: run(repeated), relative_error(run(repeated), expected)
 
     return _race(make, chunk, device, watch)
 
@@ -152,13 +152,13 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
     logits = next(stage.output for stage in plan.stages if stage.name == HEAD)
     targets = tasks.get(plan.task).targets.example((count, *logits)).to(device)
     with evaluating(network), torch.no_grad():
-        right = network.embed(repeated)
+        expected = network.embed(repeated)
         x = network.run(repeated, stop=len(phase.prefix))
 
     def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
         one = Step(copied("of all", network), replace(plan, compute_format=compute_format), device)
         with evaluating(one.network), torch.no_grad():
-            error = relative_error(one.embed(repeated), right)
+            error = relative_error(one.embed(repeated), expected)
         one.begin_(phase.first)
         one.set_rates_(0.0)
         one([(x, targets)])
@@ -174,8 +174,8 @@ def _race(
 
     Args:
         make: From a form to what is timed, warm, and its error.
-        images: That one call takes.
-        device: That it runs on.
+        images: Number of images of one call.
+        device: The device that it runs on.
         watch: Called before each timing.
     """
     timings: list[Timing] = []

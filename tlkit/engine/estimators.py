@@ -46,7 +46,7 @@ class FittedHead(nn.Module):
     Args:
         estimator: Fitted.
         classes: Length of the output; a class that the estimator has not seen is never answered.
-        warnings: That it gave while it was fitted.
+        warnings: The warnings of the estimator while it was fitted.
     """
 
     def __init__(self, estimator: Any, classes: int, *, warnings: tuple[str, ...] = ()) -> None:
@@ -85,10 +85,10 @@ def fit(
 
     Args:
         head: The plugin.
-        options: Its own, checked.
+        options: The head's options, checked.
         embedded: (N, features).
         labels: (N,).
-        solving: What the maker of the estimator is told of these.
+        solving: What the head plugin needs to know of the embeddings.
 
     Returns:
         The head, and what a search chose, in words.
@@ -125,9 +125,9 @@ def load(path: Path, head: Head, classes: int) -> FittedHead:
     """Read a run's solved head.
 
     Args:
-        path: Of the file.
+        path: The file.
         head: The plugin.
-        classes: Of the run.
+        classes: Number of classes of the run.
 
     Raises:
         RunFolderError: the file is missing or damaged, or holds a class that is not trusted.

@@ -53,13 +53,13 @@ class Fit:
     """A run that trains by steps, as a `Learner`.
 
     Args:
-        plan: What it does, exactly.
-        network: On the device, weights loaded.
-        plugins: That the network was built from.
+        plan: The plan that is carried out.
+        network: The network on the device, with its weights.
+        plugins: The backbone and the head that the network was built from.
         train: Training images.
         evaluated: Validation and test images.
-        device: That the network is on.
-        observer: Told of steps.
+        device: The device that the network is on.
+        observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
         graph: Capture the step where the device can.
     """

@@ -67,13 +67,13 @@ def learner(
     """Return what carries a plan out: training by steps, or a run without any.
 
     Args:
-        plan: What it does, exactly.
-        network: On the device, weights loaded.
-        plugins: That the network was built from.
+        plan: The plan that is carried out.
+        network: The network on the device, with its weights.
+        plugins: The backbone and the head that the network was built from.
         train: Training images.
         evaluated: Validation and test images.
-        device: That the network is on.
-        observer: Told of steps.
+        device: The device that the network is on.
+        observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
         graph: Capture the training step where the device can.
     """

@@ -1,6 +1,6 @@
-"""What determines a stored row beside the image itself, as facts that its key is made of.
+"""The origin of stored rows: everything besides the image that determines a row.
 
-The rule: when in doubt a fact is in the key: a row that is computed again costs a moment, a wrong one costs trust.
+The rule: when in doubt, it is part of the origin: a row that is computed again costs a moment, a wrong one costs trust.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tlkit.plugin import Convention
 from tlkit.record.formats import PrefixPlan
 from tlkit.units import Size, pixels
 
-Facts = dict[str, str | int | float | bool | None]
+Origin = dict[str, str | int | float | bool | None]
 _PACKAGES = ("tlkit", "torch", "torchvision", "timm")  # told apart by their versions, not by their files; ours has `code`
 
 
@@ -61,10 +61,10 @@ def arithmetic() -> str:
     return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN {isa}, {torch.get_float32_matmul_precision()}"
 
 
-def pictures(geometry: Geometry) -> Facts:
+def pictures(geometry: Geometry) -> Origin:
     """Return what determines a decoded picture."""
-    told: Facts = {"pillow": PIL.__version__, "pi-heif": _pi_heif(), "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
-    return {**_geometry(geometry), **told, "code": code("tlkit.engine.images.decode")}
+    libraries: Origin = {"pillow": PIL.__version__, "pi-heif": _pi_heif(), "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
+    return {**_geometry(geometry), **libraries, "code": code("tlkit.engine.images.decode")}
 
 
 @cache
@@ -76,7 +76,7 @@ def _pi_heif() -> str | None:
         return None
 
 
-def inputs(geometry: Geometry, convention: Convention) -> Facts:
+def inputs(geometry: Geometry, convention: Convention) -> Origin:
     """Return what determines the input of a network for an image that is not augmented."""
     return {**{f"picture {key}": value for key, value in pictures(geometry).items()}, "input": repr(convention)}
 
@@ -84,19 +84,19 @@ def inputs(geometry: Geometry, convention: Convention) -> Facts:
 def prefix(
     network: Network, stages: int, plan: PrefixPlan, *, backbone: str, build: str, options: Mapping[str, object],
     device: torch.device,
-) -> Facts:  # fmt: skip
+) -> Origin:  # fmt: skip
     """Return what determines the output of leading stages, beside their input. Reads every weight of them.
 
     What a plugin's code makes of all this shows in `Prefix.fingerprint`, which belongs beside these.
 
     Args:
-        network: With its weights.
+        network: The network with its weights.
         stages: How many leading stages.
         plan: How they run.
-        backbone: Its name.
+        backbone: Name of the backbone.
         build: "module:function" that built it; "" where nobody knows.
         options: The backbone's, with their defaults.
-        device: On which it is computed.
+        device: The device that computes it.
     """
     modules = list(network.stages.values())[:stages]
     return {
@@ -115,14 +115,14 @@ def prefix(
     }
 
 
-def views(tables: Sequence[BaseModel], *, seed: int, size: Size) -> Facts:
+def views(tables: Sequence[BaseModel], *, seed: int, size: Size) -> Origin:
     """Return what determines the augmented views of an image, beside the image and its position in the data set."""
     written = json.dumps([table.model_dump(mode="json") for table in tables], sort_keys=True)
     sources = code("tlkit.engine.augment")
     return {"augment": written, "seed": seed, "size": pixels(size), "augment code": sources}
 
 
-def _geometry(geometry: Geometry) -> Facts:
+def _geometry(geometry: Geometry) -> Origin:
     return {
         "size": pixels(geometry.size),
         "resized to": pixels(geometry.resized),

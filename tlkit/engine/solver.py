@@ -33,13 +33,13 @@ class SinglePass:
     """A run without steps, as a `Learner`: every image passes the network once.
 
     Args:
-        plan: What it does, exactly.
-        network: On the device, weights loaded; a head that is to be solved is replaced.
-        plugins: That the network was built from, and the head that is fitted.
+        plan: The plan that is carried out.
+        network: The network on the device, with its weights; a head that is to be solved is replaced.
+        plugins: The backbone that the network was built from, and the head that is fitted.
         train: Training images.
         evaluated: Validation and test images.
-        device: That the network is on.
-        observer: Told of steps, and of what a search chose.
+        device: The device that the network is on.
+        observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
     """
 

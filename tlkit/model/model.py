@@ -526,7 +526,7 @@ def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") ->
 
     Args:
         folder: That `Model.save` wrote, a run's folder, or a recipe's folder of runs: then its best run by validation.
-        arm: Of a recipe's folder, only this arm.
+        arm: Choose only among the runs of this arm.
         device: "auto", "cpu", "cuda".
 
     Raises:

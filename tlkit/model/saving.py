@@ -74,7 +74,7 @@ def save(
     Args:
         folder: Made where it is not there; an earlier save of a model in it is replaced.
         setup: The model's tables.
-        network: With its weights.
+        network: The network with its weights.
         standing: What the next fit goes on from.
         classes: Names in output order.
         last: The last fit; None where there was none.

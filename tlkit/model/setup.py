@@ -45,7 +45,7 @@ class Setup:
         tables: The arm's.
         places: Where data and weights are looked for.
         seed: Of random weights, data order and augmentation.
-        device: That the network is on.
+        device: The device that the network is on.
     """
 
     tables: Tables

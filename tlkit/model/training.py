@@ -27,7 +27,7 @@ class Training:
         job: What is trained.
         images: Its data set.
         network: Changed in place.
-        device: That the network is on.
+        device: The device that the network is on.
         callbacks: Objects with Keras's method names.
 
     Attributes:

@@ -21,23 +21,23 @@ def activation_bytes(
     largest input and output of one layer, which live while that layer runs.
 
     Args:
-        network: On the meta device, set to its phase.
+        network: The network on the meta device, set to the phase that is estimated.
         cut: Leading stages that run without gradients,
         chunk: and for how many images at a time.
         batch: Images in a step.
         image_size: Height and width, pixels.
         aux_heads: Auxiliary classifiers that run.
     """
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
     parameters = {p.untyped_storage()._cdata for p in network.parameters()}
-    held: list[Tensor] = []  # keeps storages alive, so that no two share an id
+    alive: list[Tensor] = []  # holds storages, so that no two share an id
 
-    def keep(tensor: Tensor) -> Tensor:
+    def save(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in parameters:
-            held.append(tensor)
-            kept[key] = storage.nbytes()
+            alive.append(tensor)
+            saved[key] = storage.nbytes()
         return tensor
 
     x = torch.empty(chunk if cut else batch, 3, *image_size, device="meta")
@@ -46,9 +46,9 @@ def activation_bytes(
             with torch.no_grad():
                 x = network.run(x, stop=cut)
             x = torch.empty(batch, *x.shape[1:], device="meta")
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
             network.forward_with_aux(x, aux_heads=aux_heads, start=cut)
-    return sum(kept.values()) + passing[0]
+    return sum(saved.values()) + passing[0]
 
 
 @contextmanager

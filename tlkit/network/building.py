@@ -41,9 +41,9 @@ def build(
         backbone_options: Checked.
         head_options: Checked.
         seed: The run's seed.
-        image_size: Height and width of the input, pixels; the backbone's usual square where not given. It counts where the head
-            reads every value.
-        positive: Of a binary head, the class that is 1.
+        image_size: Height and width of the input, pixels; by default the backbone's usual square. It matters only if
+            the head reads every value.
+        positive: The class that is 1, for a binary head.
 
     Raises:
         PluginError: the plugin does not build, or builds other stages than it declares.

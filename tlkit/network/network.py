@@ -27,7 +27,7 @@ class Network(nn.Module):
         reads: What the head reads of a feature map (N, C, h, w): its mean over the picture (N, C), every value (N, C * h * w), or
             the map itself.
         task: The kind of problem: it makes logits of the head's outputs.
-        positive: Of a binary head, the class that its one logit is of.
+        positive: The class that the one logit of a binary head stands for.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def cut(network: nn.Module, stages: Mapping[str, Sequence[str]], **added: nn.Mod
     """Cut a library's network into stages; modules that no stage names are left out.
 
     Args:
-        network: As the library builds it.
+        network: The network as the library builds it.
         stages: Stage -> the library's module names in running order, those without parameters too.
         added: Modules that the library has as code in its forward; named in `stages` like the others. They own nothing.
     """
@@ -59,9 +59,9 @@ class Rescale(nn.Module):
     """Change the mean and std of normalised pixels, as the first operation of a stage; it has no parameters.
 
     Args:
-        before: Convention of the input.
-        mean: Of every channel of the output.
-        std: Of every channel of the output.
+        before: The convention of the input.
+        mean: The mean of every channel of the output.
+        std: The standard deviation of every channel of the output.
     """
 
     def __init__(self, before: Convention, *, mean: float, std: float) -> None:

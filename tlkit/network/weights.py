@@ -61,7 +61,7 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
         network: Its stages are changed in place; where the file does not fit, nothing is.
         path: The file.
         backbone: The plugin.
-        name: Of the backbone, for the messages.
+        name: Name of the backbone, for error messages.
         rename: "module:function" that gives the tensors the library's names.
 
     Raises:
@@ -86,8 +86,8 @@ def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, cl
         network: Changed in place.
         path: The run's weights file.
         backbone: The plugin.
-        name: Of the backbone, for the messages.
-        classes: Of the data set that is trained on now.
+        name: Name of the backbone, for error messages.
+        classes: Class names of the data set that is trained on now.
 
     Returns:
         Whether the head was loaded too.

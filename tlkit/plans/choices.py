@@ -44,8 +44,8 @@ def decide(
     """Choose forms and stores.
 
     Args:
-        plan: With plain forms and without stores.
-        measured: Of this machine.
+        plan: The plan before compute formats and stores are chosen.
+        measured: What was measured on this machine.
         room: Bytes that the store may take.
         earlier: Forms of a run that is continued.
         shared: The precision of all arms of the recipe; by default that of this one alone.
@@ -159,9 +159,9 @@ class _Sums:
         name = self.plan.stages[stages - 1].name + (", pooled" if self._pooled(stages) else "")
         count = f"{images:,} {what}" + (f" x {views} views" if views > 1 else "")
         about = "about " if self.estimated else ""
-        kept = "float32" if self._pooled(stages) else self.compute_format.precision
+        stored_as = "float32" if self._pooled(stages) else self.compute_format.precision
         reason = (
-            f"cut after {name}: {units.size(size)} x {count} = {units.size(size * images * views)} in {kept}, "
+            f"cut after {name}: {units.size(size)} x {count} = {units.size(size * images * views)} in {stored_as}, "
             f"saves {about}{units.seconds(saves)} an epoch"
         )
         return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of later runs")

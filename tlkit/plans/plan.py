@@ -6,7 +6,7 @@ The rule: `apply` does exactly what the plan says, and each choice that was made
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,7 +33,7 @@ class ParameterPlan:
     Attributes:
         name: The library's; the head's begin with "head.".
         stage: The stage that owns it, or "head".
-        shape: Of the tensor.
+        shape: Shape of the tensor.
         trains_from: Epochs done when it begins to train, 0 for always; None for never.
         group: The key of [lr_groups] that gives its rate; None where no key reaches it.
     """
@@ -192,6 +192,10 @@ class Choice:
     reason: str
 
 
+# Returns a plan as HTML, for notebooks. `tlkit.plan` sets it: nothing here draws.
+to_html: Callable[[Plan], str] | None = None
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one arm of a recipe will do, for one seed and, with cross-validation, one fold.
@@ -217,7 +221,7 @@ class Plan:
         choices: What was decided for the person.
         pools: The head reads pooled features, not the map.
         task: Name of the kind of problem, in `tlkit.tasks`.
-        positive: Of a binary head, the class that is 1.
+        positive: The class that is 1, for a binary head.
         class_weights: What an image of each class counts in the loss; () for 1.
         learns: Whether parameters train step by step, or the head is fitted once on the embeddings, or nothing changes.
         compute_format: Of the training step, throughout the run.
@@ -253,6 +257,9 @@ class Plan:
     folder: str = "."
     folds: int | None = None
     format: int = field(default=FORMAT)
+
+    def _repr_html_(self) -> str | None:
+        return None if to_html is None else to_html(self)
 
     @property
     def depth(self) -> int:

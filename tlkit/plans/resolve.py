@@ -121,22 +121,22 @@ def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | No
     """
     resolved: dict[str, Resolved] = {}
     found: dict[str, list[str]] = {}
-    kept: dict[str, TlkitError] = {}
+    problems: dict[str, TlkitError] = {}
     for name, arm in recipe.arms.items():
         outcome = _Resolver(recipe.name, name, arm, places, dataset, folds=recipe.folds).run()
         if isinstance(outcome, Resolved):
             resolved[name] = outcome
             continue
         for problem in outcome:
-            kept[str(problem)] = problem
+            problems[str(problem)] = problem
             found.setdefault(str(problem), []).append(name)
-    if not kept:
+    if not problems:
         return resolved
     raise RecipeError(
         TlkitError(
             f"{where}: {'' if len(found[text]) == len(recipe.arms) else _arms(found[text])}{problem.problem}", *problem.hints
         )
-        for text, problem in kept.items()
+        for text, problem in problems.items()
     )
 
 
@@ -316,8 +316,8 @@ def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, S
     changed: dict[str, Any] = {"also": dict(arm.also)}
     for name, source in also.items():
         if source.options is not None:
-            told = source.options.model_dump(mode="json", exclude_none=True)
-            changed["also"][name] = arm.also[name].model_copy(update={"options": told})
+            checked = source.options.model_dump(mode="json", exclude_none=True)
+            changed["also"][name] = arm.also[name].model_copy(update={"options": checked})
     for table, model in options.items():
         if model is not None:
             changed[table] = getattr(arm, table).model_copy(

@@ -23,7 +23,7 @@ class AuxHead:
             parameter names are those that the library has below the classifier's.
         after: The stage that it reads.
         classifier: Name of its last layer within it, dropped on loading, because a file's classes are others.
-        weight: What its loss counts beside the main loss.
+        weight: Factor of its loss in the sum of all losses.
         minimum_size: Smallest side of the images in pixels that it can be run with.
     """
 

@@ -29,7 +29,7 @@ class Dataset:
         nominal: Images per split of the official data set, for a plan without images.
         classes: Number of classes where it is fixed.
         options: The plugin's own options; a field `path` names the folder.
-        licence: Of the images.
+        licence: Licence of the images.
         summary: One line.
     """
 

@@ -13,14 +13,14 @@ from tlkit.plugin.options import check_options
 
 @dataclass(frozen=True)
 class Solving:
-    """Facts about the training features, for the function that makes a solved head's estimator.
+    """What a solved head's plugin needs to know about the training features.
 
     Attributes:
         images: How many, N.
         features: Values of each.
         classes: How many there are.
         smallest: Images of the class that has fewest, of those that have any: more folds than these cannot hold all of them.
-        seed: Of the run.
+        seed: The run's seed.
     """
 
     images: int

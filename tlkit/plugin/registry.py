@@ -36,7 +36,7 @@ class Entry:
         name: As recipes write it.
         target: "module:object".
         distribution: Name as pip writes it.
-        version: Of the distribution.
+        version: Version of the distribution.
     """
 
     group: str

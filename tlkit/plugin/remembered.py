@@ -1,4 +1,4 @@
-"""Small JSON records in tlkit's cache: results that take seconds to find and depend on known facts alone.
+"""Small JSON records in tlkit's cache: results that take seconds to find and depend on known values alone.
 
 The rule: a missing, damaged or unreadable record counts as none, and a record that cannot be written is no error.
 `tlkit cache clear` removes all of them.
@@ -18,32 +18,32 @@ from tlkit.errors import TlkitError
 FOLDER = "measured"  # below tlkit's cache folder
 
 
-def recall(facts: Mapping[str, object]) -> object | None:
-    """Return the value that `remember` kept for the same facts, as JSON holds it; None where there is none.
+def recall(depends_on: Mapping[str, object]) -> object | None:
+    """Return the value that `remember` stored for the same key, as JSON holds it; None if there is none.
 
     Args:
-        facts: Everything that the value depends on, as JSON can hold it: names, versions, digests.
+        depends_on: Everything that the value depends on, as JSON can hold it: names, versions, digests.
     """
     try:
-        return json.loads(_path(facts).read_bytes())["value"]  # type: ignore[no-any-return]  # whatever was written
+        return json.loads(_path(depends_on).read_bytes())["value"]  # type: ignore[no-any-return]  # whatever was written
     except (OSError, TlkitError, ValueError, LookupError, TypeError, RecursionError):
         return None
 
 
-def remember(facts: Mapping[str, object], value: object) -> None:
+def remember(depends_on: Mapping[str, object], value: object) -> None:
     """Keep a value for `recall`.
 
     Args:
-        facts: As for `recall`.
+        depends_on: As in `recall`.
         value: Anything that JSON can hold.
     """
-    record = {"facts": dict(facts), "value": value}
+    record = {"depends_on": dict(depends_on), "value": value}
     with contextlib.suppress(OSError, TlkitError):
-        path = _path(facts)
+        path = _path(depends_on)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, json.dumps(record, indent=2) + "\n")
 
 
-def _path(facts: Mapping[str, object]) -> Path:
-    text = json.dumps(dict(facts), sort_keys=True)
+def _path(depends_on: Mapping[str, object]) -> Path:
+    text = json.dumps(dict(depends_on), sort_keys=True)
     return files.cache_folder() / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()}.json"

@@ -87,7 +87,7 @@ class Weights:
         rename: "module:function", applied to the loaded tensors {name: tensor} -> {name: tensor} where the file does not
             use the library's names; "" where it does. The tensors come in the file's order, classifier included.
         classes: Number of classes of the classifier in the file.
-        licence: Of the weights.
+        licence: Licence of the weights.
         summary: One line.
     """
 

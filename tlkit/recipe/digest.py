@@ -23,10 +23,10 @@ def digest_of(arm: Arm, content: Mapping[str, str], *, folds: int | None = None)
     tables = arm.model_dump(mode="json")
     for table in (tables["data"], *tables["also"].values()):
         table["options"].pop("path", None)
-    told = defaults.differences(tables)
+    changes = defaults.differences(tables)
     if "weights" in content:
-        del told["backbone"]["weights"]  # a file or a run: its content counts, not where it lies
-    whole: dict[str, object] = {"version": defaults.VERSION, "arm": told, "content": dict(content)}
+        del changes["backbone"]["weights"]  # a file or a run: its content counts, not where it lies
+    whole: dict[str, object] = {"version": defaults.VERSION, "arm": changes, "content": dict(content)}
     if folds is not None:  # the digest of a recipe without cross-validation stays as it is
         whole["folds"] = folds
     return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -16,7 +16,7 @@ Precision = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 
 # A form may be chosen where its features of real images are no further than this from those of the network as it is, in float32
-# and unfolded: |found - right| / |right|, Euclidean over all images. bfloat16 rounds each value by up to 2^-9, 0.2 %; trained
+# and unfolded: |found - expected| / |expected|, Euclidean over all images. bfloat16 rounds each value by up to 2^-9, 0.2 %; trained
 # ResNet-20 and ResNet-56 come to 1 %, with which accuracy on 2,000 test images of CIFAR-10 stays within 0.05 points and 99.3 % and
 # 99.7 % of the answers are the same. EfficientNet-Lite0 comes to 4 %, and is left in float32.
 TOLERANCE = 0.02
@@ -52,9 +52,9 @@ class StorePlan:
     """Outputs of leading stages that are computed once per image and stored.
 
     Attributes:
-        stages: How many leading stages; all of them means the pooled features.
-        bytes_per_image: Of one output.
-        images: How many of them are kept, views counted.
+        stages: Number of leading stages; if it is all of them, the pooled features are stored.
+        bytes_per_image: Bytes of one stored output.
+        images: Number of stored outputs, one for each view of an image.
         saves: Seconds that an epoch is shorter, from measured or else estimated cost.
         reason: The sum, in words.
     """
@@ -74,10 +74,10 @@ class PrefixPlan:
         compute_format: Precision and memory format.
         folded: BatchNorm is folded into the convolutions before it.
         chunk: Images at a time, always; the last chunk is padded.
-        train: What is kept of the training images; None where they differ every epoch or do not fit.
-        evaluation: What is kept of validation and test images; None where they do not fit.
-        reason: Why nothing is kept of the training images; empty where something is.
-        evaluation_reason: The same of validation and test images.
+        train: What is stored of the training images; None if they differ in every epoch or do not fit.
+        evaluation: What is stored of the validation and test images; None if they do not fit.
+        reason: Why nothing is stored of the training images; empty if something is.
+        evaluation_reason: Why nothing is stored of the validation and test images; empty if something is.
     """
 
     compute_format: ComputeFormat = PLAIN_FORMAT
@@ -94,9 +94,9 @@ class Timing:
     """The measured time of one part of the network in one compute format on this machine.
 
     Attributes:
-        compute_format: Of the part.
-        seconds: For one image; infinite where the part cannot be run in the form.
-        error: On real images, against float32, unfolded, contiguous: |found - right| / |right|.
+        compute_format: The compute format of the part.
+        seconds: Time for one image; infinite if the part cannot run in this format.
+        error: Relative error on real images against float32, unfolded, contiguous: |found - expected| / |expected|.
     """
 
     compute_format: ComputeFormat
@@ -109,10 +109,10 @@ class Measurements:
     """All timings of an arm on this machine; empty if nothing was measured.
 
     Attributes:
-        step: Of the training step of the phase that trains most.
-        prefixes: Number of leading stages and the timings of such a prefix, folded.
-        seconds: That measuring took.
-        why: Why nothing was measured, in words; empty where something was.
+        step: Timings of the training step, in the phase that trains most.
+        prefixes: Number of leading stages, and the timings of the folded prefix of so many stages.
+        seconds: Time that measuring took.
+        why: Why nothing was measured; empty if something was.
         waited: The part of the time, 0 to 1, in which threads waited for a processor that another program had.
         taken: When, in seconds since 1970.
     """
@@ -151,9 +151,9 @@ class EarlierChoices:
     """The measured choices that a run started with and continues with.
 
     Attributes:
-        batch_size: What "auto" came to.
-        step: Form of the training step.
-        prefixes: Number of leading stages -> form of such a prefix.
+        batch_size: The batch size, also if "auto" chose it.
+        step: Compute format of the training step.
+        prefixes: Number of leading stages -> compute format of that prefix.
     """
 
     batch_size: int
@@ -165,8 +165,8 @@ def choose(timings: Sequence[Timing], precision: Precision, *, why: str, exactly
     """Return the faster compute format of a precision, and the reason as text.
 
     Args:
-        timings: Of every form, or none.
-        precision: In which the network runs.
+        timings: Timings of every compute format, or none.
+        precision: The precision that the network runs in.
         why: Why there are no timings.
         exactly: The recipe asks for this precision, so how far it is from float32 does not count.
 
@@ -176,10 +176,10 @@ def choose(timings: Sequence[Timing], precision: Precision, *, why: str, exactly
     if not timings:
         return ComputeFormat(precision), "as the recipe says; memory format " + why if exactly else why
     mine = [each for each in timings if each.compute_format.precision == precision]
-    right = [each for each in mine if each.error <= TOLERANCE or exactly] or mine
+    accurate = [each for each in mine if each.error <= TOLERANCE or exactly] or mine
     usual = next(each for each in mine if each.compute_format == ComputeFormat(precision))
-    best = min(right, key=lambda each: each.seconds)
-    if usual in right and not best.seconds <= usual.seconds * (1 - MARGIN):
+    best = min(accurate, key=lambda each: each.seconds)
+    if usual in accurate and not best.seconds <= usual.seconds * (1 - MARGIN):
         best = usual
     if math.isinf(best.seconds):
         raise TlkitError(f"precision: the network cannot be run in {precision}.", 'precision = "auto"')

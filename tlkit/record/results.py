@@ -45,9 +45,9 @@ def gather(
             table["also"] = {
                 name: _over_runs([run["also"][name] for run in finished if name in run["also"]], folds) for name in names
             }
-    kept = {folder.name for folder in current.values()}
+    current_names = {folder.name for folder in current.values()}
     superseded = sorted(
-        folder.parent.name for folder in recipe_folder.glob(f"*/{run_folder.RESULT}") if folder.parent.name not in kept
+        folder.parent.name for folder in recipe_folder.glob(f"*/{run_folder.RESULT}") if folder.parent.name not in current_names
     )
     return {"format": run_folder.FORMAT, "recipe": recipe, "arms": arms, "superseded": superseded}
 

@@ -56,7 +56,7 @@ def record(entry: Entry) -> dict[str, Any]:
     return {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
 
 
-def facts(shown: Backbone | Dataset | Head | Family) -> dict[str, Any]:
+def details(shown: Backbone | Dataset | Head | Family) -> dict[str, Any]:
     """Return the fields that a plugin declares, ready for JSON; its options as a JSON Schema."""
     values = {each.name: getattr(shown, each.name) for each in dataclasses.fields(shown)}
     options = values.get("options")
@@ -73,14 +73,14 @@ def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Family) -
     if isinstance(shown, Dataset):
         return _dataset(name, entry, shown)
     if isinstance(shown, Family):
-        table = _facts(name, entry, shown.summary)
+        table = _table(name, entry, shown.summary)
         table.add_row("names", "\n".join(f"{name}:{member}" for member in shown.names))
         return table
-    return Group(_facts(name, entry, shown.summary), *_options("head.options", shown.options))
+    return Group(_table(name, entry, shown.summary), *_options("head.options", shown.options))
 
 
 def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
-    table = _facts(name, entry, shown.summary)
+    table = _table(name, entry, shown.summary)
     table.add_row("stages", ", ".join(shown.stages))
     if shown.cut is not None:
         table.add_row("cut", ": ".join(shown.cut))
@@ -102,7 +102,7 @@ def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
 
 
 def _dataset(name: str, entry: Entry, shown: Dataset) -> RenderableType:
-    table = _facts(name, entry, shown.summary)
+    table = _table(name, entry, shown.summary)
     if shown.classes:
         table.add_row("classes", str(shown.classes))
     if shown.nominal:
@@ -116,7 +116,7 @@ def _dataset(name: str, entry: Entry, shown: Dataset) -> RenderableType:
     return Group(table, *_options("data.options", shown.options))
 
 
-def _facts(name: str, entry: Entry, summary: str) -> Table:
+def _table(name: str, entry: Entry, summary: str) -> Table:
     table = Table.grid(padding=(0, 3, 0, 0))
     table.add_row(Text(name, style="bold"), summary)
     table.add_row("from", f"{entry.distribution} {entry.version}")

@@ -71,10 +71,10 @@ def epochs(shown: Sequence[Epoch]) -> Table:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     best = max((epoch.epoch for epoch in shown if epoch.best), default=0)
     for epoch in shown:
-        held = epoch.validation
+        validation = epoch.validation
         table.add_row(
             str(epoch.epoch), f"{epoch.train['loss']:.3f}", f"{epoch.train['accuracy']:.1%}",
-            "" if held is None else f"{held['loss']:.3f}", "" if held is None else f"{held['accuracy']:.1%}",
+            "" if validation is None else f"{validation['loss']:.3f}", "" if validation is None else f"{validation['accuracy']:.1%}",
             f"{epoch.seconds:.1f}", "best" if epoch.epoch == best else "",
         )  # fmt: skip
     return table
@@ -208,9 +208,9 @@ def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], 
     for name in ("rows", "size", "last used"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in entries:
-        facts = ", ".join(f"{name} {_brief(each.facts[name])}" for name in _TOLD if each.facts.get(name) is not None)
+        origin = ", ".join(f"{name} {_brief(each.origin[name])}" for name in _TOLD if each.origin.get(name) is not None)
         used = datetime.fromtimestamp(each.used).strftime("%Y-%m-%d %H:%M")
-        table.add_row(Text(each.kind), Text(facts or "unknown"), f"{each.rows:,}", units.size(each.bytes), used)
+        table.add_row(Text(each.kind), Text(origin or "unknown"), f"{each.rows:,}", units.size(each.bytes), used)
     total = sum(each.bytes for each in entries)
     lines = [f"{folder}: {units.size(total)} of at most {units.size(limit)}"]
     lines += [f"{name}: {units.size(count)}" for name, count in others.items()]

@@ -30,7 +30,7 @@ def write(folder: Path, learner: Learner, *, seconds: float, scores: Epoch | Non
     Args:
         folder: The run's.
         learner: Between two epochs.
-        seconds: That the run has taken so far.
+        seconds: The time that the run has taken so far.
         scores: The best epoch so far.
     """
     record = asdict(scores) if scores is not None else {}
@@ -52,10 +52,10 @@ def resume_(learner: Learner, state: Path) -> tuple[float, Epoch | None]:
         RunFolderError: the file is damaged.
     """
     try:
-        kept = weights.metadata(state)
-        learner.resume_(safetensors.torch.load_file(state), kept["progress"])
-        record = json.loads(kept["scores"])
-        return float(kept["seconds"]), Epoch(**record) if record else None
+        saved = weights.metadata(state)
+        learner.resume_(safetensors.torch.load_file(state), saved["progress"])
+        record = json.loads(saved["scores"])
+        return float(saved["seconds"]), Epoch(**record) if record else None
     except (TlkitError, KeyError, TypeError, ValueError) as error:
         why = error.problem if isinstance(error, TlkitError) else f"{type(error).__name__}: {error}"
         raise RunFolderError(f"{state}: is damaged.", why, "move the run's folder away to begin anew") from error

@@ -56,7 +56,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
         job: One run.
         library: Decoded pictures of `images`.
         images: The data set.
-        observer: Told of images done, and of those that are skipped.
+        observer: Receives the progress of decoding.
 
     Raises:
         DataError: an image cannot be decoded, unless the recipe says to skip such; or a part or a class has no image left.
@@ -103,7 +103,7 @@ class _Reader:
 
     Args:
         resolved: The arm.
-        observer: Told of images done.
+        observer: Receives the progress of decoding.
     """
 
     def __init__(self, resolved: Resolved, observer: Observer) -> None:

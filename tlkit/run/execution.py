@@ -95,12 +95,12 @@ class _Writer:
             return self._result("finished")
         except Interrupted as error:
             self._result("interrupted")
-            kept = (
+            saved = (
                 f"after {self.saved} of {plan.epochs} epochs, which are saved"
                 if self.saved
                 else "in its first epoch; nothing is saved yet"
             )
-            raise Interrupted(error.exit_code - 128, f"{label}: {error.problem[:-1]} {kept}.", *error.hints) from None
+            raise Interrupted(error.exit_code - 128, f"{label}: {error.problem[:-1]} {saved}.", *error.hints) from None
         except (TlkitError, OSError, RuntimeError, MemoryError) as error:
             failure = self._failure(error)
             with contextlib.suppress(OSError):  # there may be room for this little

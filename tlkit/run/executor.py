@@ -68,10 +68,10 @@ def train(
     Everything that can be wrong with images and weights is found before the first job begins.
 
     Args:
-        wanted: In the order in which they are carried out; of one recipe.
+        wanted: The jobs of one recipe, in the order in which they are carried out.
         settings: Digests of the settings of its arms that leave the precision to tlkit: `jobs.settings`.
-        device: That they use.
-        observer: Told of what happens.
+        device: The device that they use.
+        observer: Receives the run's events.
         graph: Capture the training step where the device can.
         verify: Hash every file again and check every row of the store that is used.
 
@@ -130,7 +130,7 @@ class _Asking(Observer):
     """Passes on what preparing tells, and asks for a signal at every image.
 
     Args:
-        observer: Told.
+        observer: Receives the events.
         watch: Called; raises to stop.
     """
 
@@ -155,8 +155,8 @@ def prepare_plan(
         seed: The seed of the run.
         fold: The fold that is tested, from 1; None without cross-validation.
         places: Where to look for images and weights.
-        device: That the run uses.
-        observer: Told of images done.
+        device: The device that the run uses.
+        observer: Receives the progress of decoding.
 
     Raises:
         TlkitError: images or weights cannot be used.

@@ -39,12 +39,12 @@ def recall_or_measure(
 
     Args:
         job: The run.
-        plan: Its plan.
+        plan: The plan of the run.
         network: Returns the network that the run begins from.
-        train: Its training images.
+        train: The training images of the run.
         anew: Measure in any case.
-        device: That the run uses.
-        observer: Told what is measured.
+        device: The device that the run uses.
+        observer: Receives notes on what is measured.
         watch: Called between two measurements; may raise to stop.
     """
     known = remembered(plan, job.resolved, job.weights, data=job.content, device=device)

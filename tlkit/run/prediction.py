@@ -34,12 +34,12 @@ class Predictor:
     """A network with everything that its input and output mean.
 
     Attributes:
-        network: With its weights, on the device.
+        network: The network with its weights, on the device.
         classes: Class names in output order.
         convention: How pixels reach it.
         geometry: How a picture is brought to the size of its input.
         batch_size: Images at a time.
-        device: That it is on.
+        device: The device that the network is on.
     """
 
     network: Network
@@ -56,7 +56,7 @@ class Predictor:
 
         Args:
             images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB.
-            progress: Told of images done.
+            progress: Called with the images done and their total.
 
         Raises:
             DataError: a file cannot be decoded, or the images are of another kind.
@@ -131,8 +131,8 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
 
     Args:
         run: A run's folder, or a recipe's: then its best run by validation.
-        arm: Of a recipe's folder, only this arm.
-        device: To put it on.
+        arm: Choose only among the runs of this arm.
+        device: The device to load it on.
 
     Raises:
         RunFolderError: the folder is not a run's, is of another version, or its weights do not fit its recipe.

@@ -73,8 +73,8 @@ class Prepared:
         """Return what carries the plan out. It takes the network: a second learner begins from one that is built again.
 
         Args:
-            device: That the run uses.
-            observer: Told of steps.
+            device: The device that the run uses.
+            observer: Receives the run's events.
             watch: Called between batches; may raise to stop.
             graph: Capture the training step where the device can.
 
@@ -114,11 +114,11 @@ def prepare(
         job: One run.
         library: Decoded pictures of `images`.
         images: The data set.
-        device: That the run uses.
-        observer: Told of images done.
-        earlier: What the run began with, where it is continued.
-        batch_size: What "auto" came to for another seed of the arm.
-        network: That the run begins from; made from the job's weights where it is not given.
+        device: The device that the run uses.
+        observer: Receives the progress of decoding.
+        earlier: The measured choices of a run that is continued; None for a new run.
+        batch_size: The batch size that "auto" chose for another seed of the arm; None if there is none.
+        network: The network that the run begins from; by default it is built and gets the job's weights.
         anew: Measure again what is remembered.
         watch: Called between two measurements; may raise to stop.
 

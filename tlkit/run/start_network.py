@@ -18,7 +18,7 @@ class StartNetwork:
 
     Args:
         build: Builds it, with its weights.
-        network: It, where it is there already.
+        network: The network, if it is built already.
     """
 
     def __init__(self, build: Callable[[], Network], network: Network | None = None) -> None:

@@ -56,13 +56,13 @@ class Listed:
     """One entry of the store.
 
     Attributes:
-        facts: What its rows were made from and how; empty where that cannot be read.
+        origin: What its rows were made from and how; empty where that cannot be read.
         bytes: On the disk, with what a writer has not finished.
         used: When a run last used any of it, seconds since the epoch.
     """
 
     kind: Kind
-    facts: dict[str, Scalar]
+    origin: dict[str, Scalar]
     rows: int
     bytes: int
     used: float
@@ -107,7 +107,7 @@ def listing() -> list[Listed]:
         if whole := _segments(entry):
             rows, used = sum(each.rows for each in whole), max(each.used for each in whole)
             size = sum(stat.st_size for stat in _stats(entry).values())
-            found.append(Listed(Kind(entry.parent.name), _facts(entry), rows, size, used))
+            found.append(Listed(Kind(entry.parent.name), _origin(entry), rows, size, used))
     return sorted(found, key=lambda each: -each.used)
 
 
@@ -283,10 +283,10 @@ def _sweep(entry: Path) -> None:
             entry.parent.rmdir()
 
 
-def _facts(entry: Path) -> dict[str, Scalar]:
+def _origin(entry: Path) -> dict[str, Scalar]:
     try:
-        facts = json.loads((entry / ENTRY).read_bytes())["facts"]
-        return {str(name): value for name, value in facts.items() if isinstance(value, Scalar)}
+        origin = json.loads((entry / ENTRY).read_bytes())["origin"]
+        return {str(name): value for name, value in origin.items() if isinstance(value, Scalar)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
 

@@ -19,10 +19,10 @@ _DAY = 86_400.0
 _ADAPTER = TypeAdapter(Measurements)
 
 
-def recall(facts: Mapping[str, object]) -> Measurements | None:
-    """Return the measurements for the same facts, or None; an impossible record counts as none, as does an old one of a busy time."""
+def recall(depends_on: Mapping[str, object]) -> Measurements | None:
+    """Return the measurements for the same values, or None; an impossible record counts as none, as does an old one of a busy time."""
     try:
-        found = _ADAPTER.validate_python(remembered.recall(facts))
+        found = _ADAPTER.validate_python(remembered.recall(depends_on))
     except (TlkitError, ValueError, RecursionError):
         return None
     if found.waited > BUSY and not 0 <= time.time() - found.taken < _DAY:
@@ -30,9 +30,9 @@ def recall(facts: Mapping[str, object]) -> Measurements | None:
     return found if all(map(_whole, [found.step, *(timings for _, timings in found.prefixes)])) else None
 
 
-def remember(facts: Mapping[str, object], measured: Measurements) -> None:
+def remember(depends_on: Mapping[str, object], measured: Measurements) -> None:
     """Store measurements; a cache that cannot be written is no error."""
-    remembered.remember(facts, _ADAPTER.dump_python(measured, mode="json"))
+    remembered.remember(depends_on, _ADAPTER.dump_python(measured, mode="json"))
 
 
 def _whole(timings: Sequence[Timing]) -> bool:

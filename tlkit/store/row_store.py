@@ -41,21 +41,21 @@ _NAME = np.dtype(
 
 def open_(
     kind: Kind,
-    facts: Mapping[str, Scalar],
+    origin: Mapping[str, Scalar],
     *,
     shape: tuple[int, ...],
     dtype: str,
     note: Callable[[str], None],
     verify: bool = False,
 ) -> Entry:
-    """Open the stored rows of one kind, facts, shape and dtype. Only damaged rows are changed.
+    """Open the stored rows of one kind, origin, shape and dtype. Only damaged rows are changed.
 
     Args:
         kind: What the rows are.
-        facts: Everything beside a row's key that determines it, with versions.
+        origin: Everything beside a row's key that determines it, with versions.
         shape: Of one row, at least one number.
         dtype: Of numpy, such as "uint8", "float32", or "uint16" for the bits of a bfloat16.
-        note: Told in words what is damaged.
+        note: Called with a message if something is damaged.
         verify: Check each row that is used, whatever its file's times say.
 
     Raises:
@@ -63,10 +63,10 @@ def open_(
     """
     if 0 in shape:
         raise ValueError(f"rows of shape {shape} hold nothing")
-    if wrong := [name for name, value in facts.items() if not isinstance(value, Scalar)]:
-        raise ValueError(f"facts {wrong} are not text, numbers, true, false or null")
+    if wrong := [name for name, value in origin.items() if not isinstance(value, Scalar)]:
+        raise ValueError(f"origin: {wrong} are not text, numbers, true, false or null")
     type_ = np.dtype(dtype)
-    described = {"format": 1, "kind": str(kind), "facts": dict(facts), "shape": list(shape), "dtype": type_.name}
+    described = {"format": 1, "kind": str(kind), "origin": dict(origin), "shape": list(shape), "dtype": type_.name}
     content = json.dumps(described | {"order": sys.byteorder}, sort_keys=True, indent=2, allow_nan=False) + "\n"
     digest = hashlib.sha256(content.encode()).hexdigest()
     try:
@@ -77,7 +77,7 @@ def open_(
 
 
 class Entry:
-    """Rows of one kind and the same facts. One thread at a time may use it; any number may gather located rows."""
+    """Rows of one kind and one origin. One thread at a time may use it; any number may gather located rows."""
 
     def __init__(self, place: Place, *, note: Callable[[str], None], verify: bool) -> None:
         self._place, self._note, self._verify = place, note, verify

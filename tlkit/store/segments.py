@@ -43,7 +43,7 @@ class Segment:
     """The rows of one file.
 
     Attributes:
-        path: Of the rows.
+        path: The file that holds the rows.
         records: Keys, checksums and positions of those that are good, (N,) `RECORD`.
         state: What the file was when they were last checked.
         rows: (M, *shape), mapped; None until they are needed. A row beyond M is lost.
@@ -104,7 +104,7 @@ def read(path: Path, *, entry: str) -> Segment:
     """Read the index of a file of rows.
 
     Args:
-        path: Of the rows.
+        path: The file that holds the rows.
         entry: Digest of the entry that they belong to.
 
     Raises:

@@ -97,7 +97,7 @@ def mix_targets(own: Tensor, partners: Tensor, mixing: Mixing, classes: int, *, 
         partners: The same of `mixing.partners`.
         mixing: How these images are mixed.
         classes: Number of classes.
-        kind: What the targets are.
+        kind: How the targets of the task are read.
     """
     return kind.mix(own, partners, torch.from_numpy(mixing.shares.astype(np.float32)).to(own.device), classes)
 

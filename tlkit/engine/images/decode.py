@@ -90,7 +90,7 @@ def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIX
     """Read an image file as RGB, turned as its EXIF says, transparency on white.
 
     Args:
-        path: Of the file.
+        path: The file.
         digest: The beginning of the sha256 that its content must have.
         max_pixels: A file with more is refused.
         needed: The size that the picture is resized to. A JPEG file of more than 89 million pixels is decoded at 1/2, 1/4 or 1/8 of
@@ -173,13 +173,13 @@ def _cropped(image: Image.Image, geometry: Geometry) -> Image.Image:
 
 def _middle(image: Image.Image, size: tuple[int, int], geometry: Geometry) -> Image.Image:
     """Return the middle of an image as it would be after a resize to `size`, (width, height)."""
-    kept = geometry.size[::-1]
+    sides = geometry.size[::-1]
     (left, right), (top, bottom) = (
         (old * start / new, min(old * (start + side) / new, old))
-        for old, new, side in zip(image.size, size, kept, strict=True)
+        for old, new, side in zip(image.size, size, sides, strict=True)
         for start in (round((new - side) / 2),)
     )
-    return image.resize(kept, _FILTERS[geometry.resize], box=(left, top, right, bottom))
+    return image.resize(sides, _FILTERS[geometry.resize], box=(left, top, right, bottom))
 
 
 def _padded(image: Image.Image, geometry: Geometry) -> Image.Image:

@@ -158,7 +158,7 @@ class Library:
 
     Args:
         images: The data set.
-        note: Told what a person should know; the attribute of this name says each thing once.
+        note: Called with what a user should know; the attribute of this name passes each message on once.
         keep: Whether decoded pictures may be stored.
         verify: Check what is stored, whatever its times say.
     """
@@ -200,7 +200,7 @@ def decodable(pictures: Pictures, indices: Indices, *, on_corrupt: str, progress
         pictures: The split.
         indices: Positions of the images in it.
         on_corrupt: "error" or "skip".
-        progress: Told of images done.
+        progress: Called with the images done and their total.
 
     Returns:
         The images that remain, and a line per image that was skipped.

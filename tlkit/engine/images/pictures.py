@@ -42,7 +42,7 @@ class Pictures:
     Args:
         split: Image files or pixels.
         geometry: How every picture is brought to size.
-        note: Told what is wrong with the store.
+        note: Called with a message if the store cannot be used.
         keep: Whether the store may be used.
         verify: Check what is stored and hash files again, whatever their times say.
     """

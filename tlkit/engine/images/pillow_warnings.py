@@ -14,7 +14,7 @@ def reported(note: Callable[[str], None]) -> Iterator[None]:
     Python's warning filters belong to the process, so this is entered by the thread that starts the decoding threads.
 
     Args:
-        note: Told a line for each kind.
+        note: Called with one line for each kind.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")

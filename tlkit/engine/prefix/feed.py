@@ -76,11 +76,11 @@ class Feed:
         network: Its leading stages are copied where a prefix is fixed; they may not change as long as this lives.
         backbone: The plugin that built them: its code is part of the key of what is stored.
         plan: The run's plan.
-        phase: Of the plan.
+        phase: The phase that is fed.
         train: Training images.
         evaluated: Validation and test images.
-        device: Of the batches.
-        observer: Told what is stored.
+        device: The device that batches are on.
+        observer: Receives the progress of storing.
         watch: Called between chunks; may raise to stop.
     """
 
@@ -94,7 +94,7 @@ class Feed:
         self._cut = len(phase.prefix)
         self._prefix = self._build(train)
         self._rows: dict[int, _Rows] = {}
-        self._facts: dict[int, row_keys.Facts] = {}
+        self._origins: dict[int, row_keys.Origin] = {}
         if phase.fixed is not None:
             for why in dict.fromkeys((phase.fixed.reason, phase.fixed.evaluation_reason)):
                 if why.startswith(NO_ROOM):
@@ -110,7 +110,7 @@ class Feed:
         yield from self._batches(self._train, order, epoch)
 
     def held_out(self, part: Part) -> Iterator[Batch]:
-        """Yield a part's images in order, in batches: inputs of the first stage that trains, and labels (n,)."""
+        """Yield a part's images in order, in batches: inputs of the first stage that trains, and targets (n, ...)."""
         yield from self._batches(part, part.indices, 0)
 
     def _batches(self, part: Part, order: Indices, epoch: int) -> Iterator[Batch]:
@@ -157,17 +157,17 @@ class Feed:
             return
         pictures, period = part.pictures, 1
         views: tuple[int, ...] = (0,)
-        known = self._known(planned.stages) | row_keys.inputs(pictures.geometry, part.convention)
+        origin = self._origin(planned.stages) | row_keys.inputs(pictures.geometry, part.convention)
         keys = pictures.keys(part.indices)
         if isinstance(part, TrainingPart) and part.augment:
             period = part.views or 1
             views = self._phase.views(period)
-            known |= row_keys.views(part.augment, seed=part.seed, size=part.size)
+            origin |= row_keys.views(part.augment, seed=part.seed, size=part.size)
             keys = _of_views(keys, part.indices, views)
         shape, bits = self._shape(planned.stages)
         dtype = "uint16" if bits else "float32"
         try:
-            entry = row_store.open_(Kind.FEATURES, known, shape=shape, dtype=dtype, note=pictures.note, verify=pictures.verify)
+            entry = row_store.open_(Kind.FEATURES, origin, shape=shape, dtype=dtype, note=pictures.note, verify=pictures.verify)
             absent = np.flatnonzero(entry.missing(keys))
             if len(absent):
                 entry.append(keys[absent], self._compute(part, planned.stages, absent, views))
@@ -178,16 +178,16 @@ class Feed:
         channels_last = self._prefix.plan.compute_format.layout == "channels_last"
         self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, bits, channels_last)
 
-    def _known(self, stages: int) -> row_keys.Facts:
-        """Return the facts that stored outputs depend on, once for all parts."""
+    def _origin(self, stages: int) -> row_keys.Origin:
+        """Return the origin of stored outputs, computed once for all parts."""
         assert self._prefix is not None  # there is something to keep
-        if stages not in self._facts:
+        if stages not in self._origins:
             table = self._plan.tables.backbone
-            self._facts[stages] = row_keys.prefix(
+            self._origins[stages] = row_keys.prefix(
                 self._network, stages, self._prefix.plan, backbone=table.name, options=table.options, device=self._device,
                 build=self._backbone.build,
             ) | {"fingerprint": self._prefix.fingerprint(self._plan.image_size, stop=stages)}  # fmt: skip
-        return self._facts[stages]
+        return self._origins[stages]
 
     def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:
         """Return the shape of a stored row, and whether it is bfloat16."""

@@ -38,17 +38,17 @@ def folded(stage: nn.Module, x: Tensor) -> nn.Module:
 
 def _try(plain: nn.Module, x: Tensor) -> tuple[nn.Module, float]:
     """Return a folded copy, and its relative error against the stage."""
-    pairs, right = _pairs(plain, x)
+    pairs, expected = _pairs(plain, x)
     changed = copy.deepcopy(plain)
     for convolution, norm in pairs:
         _fold_(changed, convolution, norm)
     with torch.no_grad():
-        return changed, relative_error(changed(x), right)
+        return changed, relative_error(changed(x), expected)
 
 
-def relative_error(found: Tensor, right: Tensor) -> float:
-    """Return |found - right| / |right| (Euclidean norm over all values); infinite if a value is not finite."""
-    difference = (found.double() - right.double()).norm() / right.double().norm().clamp_min(1e-30)
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return |found - expected| / |expected| (Euclidean norm over all values); infinite if a value is not finite."""
+    difference = (found.double() - expected.double()).norm() / expected.double().norm().clamp_min(1e-30)
     return float(difference) if bool(torch.isfinite(difference)) else float("inf")
 
 

@@ -48,7 +48,7 @@ class Prefix:
         Args:
             x: (n, ...) pictures float32 normalised, or the output of the stage before `start`; n <= chunk.
             start: First stage.
-            stop: The stage after the last; all where not given.
+            stop: Run the stages before this one; by default all.
 
         Returns:
             (n, C, h, w) in the prefix's precision and memory format, or pooled features (n, F) float32 after the last stage of
@@ -70,7 +70,7 @@ class Prefix:
     def fingerprint(self, size: Size, *, stop: int) -> str:
         """Return a digest of the stages before `stop`: their code, their tensors, and their output for one fixed image.
 
-        It tells apart what no list of facts can: what a plugin keeps in its objects, and which norms the sample let be folded.
+        It covers what the origin of a row cannot list: what a plugin keeps in its objects, and which norms the sample allowed to fold.
 
         Args:
             size: Height and width of the image, pixels.

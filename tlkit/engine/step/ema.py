@@ -27,7 +27,7 @@ class Average:
     torch.optim.swa_utils.AveragedModel (use_buffers=True) do so. Buffers of stages that never train are constant and left out.
 
     Args:
-        network: On its device and in its memory format.
+        network: The network on its device and in its memory format.
         plan: Which parameters ever train.
         decay: Part of the mean that an update keeps in the long run, 0 to 1.
 
@@ -59,12 +59,12 @@ class Average:
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """Put the average into the network, and afterwards the trained weights again."""
-        held = [tensor.clone() for tensor in self._now]
+        trained = [tensor.clone() for tensor in self._now]
         _copy_(self._now, self._mean)
         try:
             yield
         finally:
-            _copy_(self._now, held)
+            _copy_(self._now, trained)
 
     def state(self) -> dict[str, Tensor]:
         """Return the average and the number of updates, by name; they are not copies."""

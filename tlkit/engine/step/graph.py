@@ -55,8 +55,8 @@ class Captured:
 
     Args:
         step: Built with static=True.
-        backend: Of its device.
-        note: Told, once for each reason, why a phase trains step by step.
+        backend: The graph backend of the step's device.
+        note: Called once for each reason why a phase trains step by step.
 
     Attributes:
         reason: Why the present phase trains step by step; None where it need not.

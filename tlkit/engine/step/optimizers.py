@@ -61,8 +61,8 @@ def load_state_(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor],
 
     Args:
         optimizer: Changed in place; a tensor that exists keeps its address.
-        tensors: By name; other names are passed over.
-        network: That it trains.
+        tensors: The saved tensors by name; other names are ignored.
+        network: The network that the optimizer trains.
         plan: Which parameters have state.
 
     Raises:
@@ -71,9 +71,9 @@ def load_state_(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor],
     for _, members in _members(network, plan):
         for name, parameter in members:
             prefix = f"{_PREFIX}{name}/"
-            kept = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-            own = optimizer.state[parameter] if kept else optimizer.state.pop(parameter, {})
-            for key, tensor in kept.items():
+            saved = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+            own = optimizer.state[parameter] if saved else optimizer.state.pop(parameter, {})
+            for key, tensor in saved.items():
                 if tensor.ndim and tensor.shape != parameter.shape:
                     raise RuntimeError(f"{prefix}{key} is {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}")
                 if key not in own:

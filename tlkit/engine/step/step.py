@@ -30,8 +30,8 @@ class Sums:
     """Sums over the steps since `begin_`: loss, correct predictions, images.
 
     Attributes:
-        loss: Of every image, without the auxiliary classifiers'.
-        aux_loss: The auxiliary classifiers' losses together, without their weights; None where none runs.
+        loss: Sum over all images, without the auxiliary heads' losses.
+        aux_loss: Sum of the auxiliary heads' losses, without their weights; None if no auxiliary head runs.
         correct: Correct predictions; with soft targets the class with the largest share is the correct one.
         predictions: How many there are: one per image, or one for each of its classes, as the task counts them.
         bad: The first batch whose loss is not a number, from 0; -1 for none.
@@ -56,7 +56,7 @@ class Step:
     Args:
         network: Changed by every call; put into the plan's memory format here.
         plan: Which parameter trains when, in which group, and the form of the step.
-        device: That the network is on.
+        device: The device that the network is on.
         static: Keep every gradient at the address that the first step of a phase gave it, and set it to zero in place, as a
             graph needs. Else it is dropped, which saves a pass over them. By default, where the device is a CUDA one.
     """
