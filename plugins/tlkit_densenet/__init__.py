@@ -7,6 +7,7 @@ STAGES = {
     **{name: (f"features.{name}",) for block in (1, 2, 3) for name in (f"denseblock{block}", f"transition{block}")},
     "denseblock4": ("features.denseblock4", "features.norm5"),
 }
+_RENAME = "tlkit_densenet.build:without_dots"
 
 
 def _densenet(depth: int, features: int, file: str) -> Backbone:
@@ -16,9 +17,10 @@ def _densenet(depth: int, features: int, file: str) -> Backbone:
         features=features,
         classifier="classifier",
         library=f"torchvision.models.densenet{depth}",
-        weights={"imagenet1k-v1": pytorch(file, rename="tlkit_densenet.build:without_dots")},
+        weights={"imagenet1k-v1": pytorch(file, rename=_RENAME)},
         minimum_size=29,
         summary=f"DenseNet-{depth}, torchvision",
+        rename=_RENAME,
     )
 
 

@@ -77,6 +77,7 @@ def backbone(name: str) -> Backbone:
         summary=f"timm's {kind}, {millions:.1f} million parameters before the classifier",
         beyond=made.left_out,
         cut=_told(kind, inside=made.inside),
+        rename=f"tlkit_timm.loaded:{name}",
     )
 
 

@@ -44,7 +44,7 @@ def _recalled(depends_on: dict[str, str]) -> Backbone | None:
         found = _ADAPTER.validate_python(recall(depends_on))
     except (TlkitError, ValueError, RecursionError):
         return None
-    functions = (found.build, *(each.rename for each in found.weights.values()))
+    functions = (found.build, found.rename, *(each.rename for each in found.weights.values()))
     return found if all(each.startswith(_OURS) for each in functions) else None  # a file names no function but ours
 
 

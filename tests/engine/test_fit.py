@@ -13,7 +13,7 @@ from tlkit.engine import evaluate
 from tlkit.engine.fit import Fit
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
-from tlkit.network import weights
+from tlkit.network import tensor_files, weights
 
 FULL = [
     'data.augment=["random_crop", "hflip"]',
@@ -218,7 +218,7 @@ def test_a_continued_run_has_the_bits_of_one_that_was_never_stopped(toy_recipe: 
     path.write_bytes(kept)
     torch.rand(7)  # what else draws numbers in this process does not matter
     after = training(toy_recipe, *FULL, f"optimizer={optimizer}")
-    after.fit.resume_(weights.read(path), before.fit.scalars())
+    after.fit.resume_(tensor_files.read(path).tensors, before.fit.scalars())
     continued = list(after.fit.epochs())
     assert [epoch.epoch for epoch in continued] == list(range(stop + 1, 5))
     one, other = state(whole.fit), state(after.fit)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tlkit_toy_build import ToyNet
 from torch import Tensor
 
 from tlkit.errors import RunFolderError, WeightsError
-from tlkit.network import building, weights
+from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
 from tlkit_heads import LinearOptions, MlpOptions
@@ -156,6 +157,92 @@ def test_a_prefix_of_some_names_only_is_no_wrapper(tmp_path: Path, state: State)
         load(network_of(), tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "model.", "backbone.", "encoder.", "net.", "module._orig_mod.", "model.backbone."]
+)
+def test_a_prefix_of_every_name_is_taken_off_and_it_is_said(tmp_path: Path, state: State, prefix: str) -> None:
+    path, network = tmp_path / "a.pth", network_of()
+    torch.save({f"{prefix}{name}": tensor for name, tensor in state.items()}, path)
+    (note,) = weights.load_(network, path, backbone=toy, name="toy")
+    assert f'"{prefix.removeprefix("module.")}", which was taken off' in note
+    assert same(backbone_of(network), {key: tensor for key, tensor in state.items() if not key.startswith("fc.")})
+
+
+@pytest.mark.parametrize("classifier", ["head.fc.weight", "fc.weight"])
+def test_a_prefix_of_every_name_but_the_classifiers_is_taken_off(tmp_path: Path, state: State, classifier: str) -> None:
+    path, network = tmp_path / "a.pth", network_of()
+    named = {f"backbone.{name}": tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    torch.save(named | {classifier: state["fc.weight"]}, path)
+    assert len(weights.load_(network, path, backbone=toy, name="toy")) == 1
+    assert torch.equal(network.tensors()["conv1.weight"], state["conv1.weight"])
+
+
+def test_a_prefix_stays_where_without_it_not_every_name_fits(tmp_path: Path, state: State) -> None:
+    del state["block1.0.weight"]
+    torch.save({f"model.{name}": tensor for name, tensor in state.items()}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"surplus: model\.conv1\.weight"):
+        load(network_of(), tmp_path / "a.pth")
+
+
+def test_names_that_fit_are_taken_as_they_are_and_nothing_is_said(tmp_path: Path, state: State) -> None:
+    torch.save(state, tmp_path / "a.pth")
+    assert weights.load_(network_of(), tmp_path / "a.pth", backbone=toy, name="toy") == ()
+
+
+def test_a_part_of_a_checkpoint_is_loaded(tmp_path: Path, state: State) -> None:
+    path, network = tmp_path / "a.pth", network_of()
+    torch.save({"model": state, "model_ema": {name: tensor + 1 for name, tensor in state.items()}}, path)
+    assert "EMA" in weights.load_(network, path, backbone=toy, name="toy")[0]
+    assert torch.equal(network.tensors()["conv1.weight"], state["conv1.weight"] + 1)
+    assert weights.load_(network, path, backbone=toy, name="toy", part="model") == ()
+    assert torch.equal(network.tensors()["conv1.weight"], state["conv1.weight"])
+
+
+def zoo_network(name: str) -> tuple[Backbone, Network]:
+    backbone, head = registry.get(Backbone, name), registry.get(Head, "linear")
+    return backbone, building.build(backbone, head, classes=3, backbone_options=None, head_options=LinearOptions(), seed=0)
+
+
+def library_state(name: str, **more: object) -> State:
+    """Tensors with the names and shapes of torchvision's own network."""
+    with torch.device("meta"):
+        named = getattr(torchvision.models, name)(weights=None, **more).state_dict()
+    return {key: torch.rand(tensor.shape).to(tensor.dtype) for key, tensor in named.items()}
+
+
+@pytest.mark.parametrize(("name", "aux_heads"), [("googlenet", "aux1, aux2"), ("inception_v3", "AuxLogits")])
+def test_a_file_without_auxiliary_classifiers_is_taken_and_it_is_said(tmp_path: Path, name: str, aux_heads: str) -> None:
+    theirs = library_state(name, aux_logits=False, init_weights=False)
+    torch.save(theirs, tmp_path / "a.pth")
+    backbone, network = zoo_network(name)
+    random = {key: tensor.clone() for key, tensor in network.aux_heads.state_dict().items()}
+    (note,) = weights.load_(network, tmp_path / "a.pth", backbone=backbone, name=name)
+    assert f"no tensors of {aux_heads}" in note
+    assert "begin at random" in note
+    assert same(random, network.aux_heads.state_dict())
+    assert all(torch.equal(network.tensors()[key], tensor) for key, tensor in theirs.items() if not key.startswith("fc."))
+
+
+def test_a_part_of_an_auxiliary_classifier_is_not_enough(tmp_path: Path) -> None:
+    backbone, network = zoo_network("googlenet")
+    found = {key: tensor for key, tensor in network.tensors().items() if not key.startswith("aux1.conv")}
+    torch.save(found, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"missing: aux1\.conv"):
+        weights.load_(network, tmp_path / "a.pth", backbone=backbone, name="googlenet")
+
+
+def test_densenets_old_names_are_known_in_any_file(tmp_path: Path) -> None:
+    backbone, network = zoo_network("densenet121")
+    state = library_state("densenet121")
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", name): tensor for name, tensor in state.items()}
+    assert old.keys() != state.keys()
+    torch.save({f"model.{name}": tensor for name, tensor in old.items()}, tmp_path / "a.pth")
+    prefix, names = weights.load_(network, tmp_path / "a.pth", backbone=backbone, name="densenet121")
+    assert '"model."' in prefix
+    assert "brought to these" in names
+    assert all(torch.equal(network.tensors()[key], state[key]) for key in state if not key.startswith("classifier."))
+
+
 class Malicious:
     """Runs a command when it is unpickled."""
 
@@ -203,7 +290,7 @@ def test_garbage_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(WeightsError) as caught:
-        weights.read(path)
+        tensor_files.read(path)
     assert caught.value.problem.startswith(f"{path}: ")
 
 
@@ -211,7 +298,7 @@ def test_garbage_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -
 def test_a_torch_file_without_named_tensors_is_refused(tmp_path: Path, contents: object) -> None:
     torch.save(contents, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="holds no named tensors"):
-        weights.read(tmp_path / "a.pth")
+        tensor_files.read(tmp_path / "a.pth")
 
 
 def test_export_and_import_names_are_inverse() -> None:
@@ -301,13 +388,13 @@ def test_the_resnets_offer_torchvisions_own_files_with_its_own_preprocessing(dep
 
 @pytest.mark.parametrize("name", ["resnet20-12fca82f.th", "resnet56-4bfd9763.th"])
 def test_a_real_parallel_checkpoint_is_read_without_its_wrapper_and_prefix(test_data: Path, name: str) -> None:
-    tensors = weights.read(test_data / "weights" / name)
+    tensors = tensor_files.read(test_data / "weights" / name).tensors
     assert tensors["conv1.weight"].shape == (16, 3, 3, 3)
     assert tensors["linear.weight"].shape == (10, 64)
 
 
 def test_a_real_npz_is_read_with_its_names(test_data: Path) -> None:
-    tensors = weights.read(test_data / "weights" / "squeezenet1_0_caffe_bgr.npz")
+    tensors = tensor_files.read(test_data / "weights" / "squeezenet1_0_caffe_bgr.npz").tensors
     assert set(tensors) == set(torchvision.models.squeezenet1_0(weights=None).state_dict())
 
 

@@ -8,7 +8,7 @@ from conftest import Cli
 from toy_training import training
 
 from tlkit.errors import RecipeError, WeightsError
-from tlkit.network import network, weights
+from tlkit.network import network, tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
 
@@ -109,7 +109,7 @@ def test_runs_with_an_embedding_point_are_predicted_with_and_begun_from(run: Cli
     )  # fmt: skip
     assert code == 0, error
     (folder,) = (toy_recipe.parent / "runs" / "second").glob("main-*")
-    first, second = (weights.read(each / "weights.safetensors") for each in (whole, folder))
+    first, second = (tensor_files.read(each / "weights.safetensors").tensors for each in (whole, folder))
     assert torch.equal(first["block1.0.weight"], second["block1.0.weight"])
     assert not any(name.startswith("block2") for name in second)
     from tlkit.run import prediction

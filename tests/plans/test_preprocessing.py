@@ -17,7 +17,7 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import decode
 from tlkit.engine.images import parts as data
 from tlkit.errors import RecipeError
-from tlkit.network import network, weights
+from tlkit.network import network, tensor_files, weights
 from tlkit.plugin import CAFFE, IMAGENET, Backbone, Convention, Head, registry
 from tlkit.recipe.tables import DataTable
 from tlkit.record import run_folder
@@ -33,7 +33,7 @@ def squeezenet(file: Path) -> network.Network:
     backbone, head = registry.get(Backbone, "squeezenet1_0"), registry.get(Head, "conv")
     assert head.options is not None
     made = network.build(backbone, head, classes=1000, backbone_options=None, head_options=head.options(), seed=0)
-    named = weights.import_names(weights.read(file), backbone)
+    named = weights.import_names(tensor_files.read(file).tensors, backbone)
     for name, tensor in made.tensors().items():
         with torch.no_grad():
             tensor.copy_(named[name])

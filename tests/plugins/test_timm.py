@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -342,6 +343,27 @@ def test_a_published_file_is_read_by_timms_own_loader() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     with pytest.raises(WeightsError, match="timm cannot load these weights"):
         plugin.call(rename, {"fc.weight": torch.zeros(3)})
+
+
+def test_older_names_are_known_in_a_file_of_the_users(tmp_path: Path) -> None:
+    """ConvNeXt as its authors named it."""
+    own = filled("convnext_atto", classes=1000).state_dict()
+    authors = {
+        r"^stem\.": "downsample_layers.0.",
+        r"\.blocks\.": ".",
+        r"^stages\.(\d)\.downsample": r"downsample_layers.\1",
+        "conv_dw": "dwconv",
+        r"mlp\.fc": "pwconv",
+        r"^head\.norm": "norm",
+        r"^head\.fc": "head",
+    }
+    old = {functools.reduce(lambda key, pair: re.sub(*pair, key), authors.items(), key): own[key] for key in own}
+    assert {"downsample_layers.1.0.weight", "stages.0.1.dwconv.weight", "norm.weight", "head.bias"} < old.keys()
+    torch.save({"model": old}, tmp_path / "a.pth")
+    mine = built(of("convnext_atto"))
+    (note,) = weights.load_(mine, tmp_path / "a.pth", backbone=of("convnext_atto"), name="timm:convnext_atto")
+    assert "were brought to these" in note
+    assert all(torch.equal(mine.tensors()[key], own[key]) for key in own if not key.startswith("head.fc"))
 
 
 def test_trained_weights_of_a_file_answer_as_in_the_network_that_they_came_from(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from toy_tensors import tensors
 from tlkit import testing
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images.parts import normalise
-from tlkit.network import building, weights
+from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Dataset, Head, registry
 from tlkit.sources import data_files, datasets, weight_files
@@ -200,7 +200,7 @@ def test_published_weights_of_the_cifar_resnets_know_cifar10(
     file = weight_files.find_weights("cifar10", name, backbone, Places(offline=True), fetch=False, run=lambda path: path)
     assert file is not None
     made = building.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
-    named = weights.import_names(weights.read(file), backbone)
+    named = weights.import_names(tensor_files.read(file).tensors, backbone)
     own = made.tensors()
     assert {key for key in own if not key.endswith("num_batches_tracked")} == named.keys()
     with torch.no_grad():

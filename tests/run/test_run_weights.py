@@ -1,4 +1,4 @@
-"""weights = "run:PATH": a run begins with an earlier run's network."""
+"""weights = "run:PATH" and "FILE#KEY": a run begins with an earlier run's network, or a part of a checkpoint."""
 
 import json
 from collections.abc import Iterator
@@ -11,10 +11,13 @@ from conftest import TOY_RECIPE
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
+from toy_training import training
 
 from tlkit import api
 from tlkit.errors import TlkitError
 from tlkit.events import Observer
+from tlkit.plans import jobs, resolve
+from tlkit.sources.places import Places
 
 # A run that moves nothing: what it ends with is what it began with. SGD steps of 1e-30 times any gradient round to nothing.
 STILL = (
@@ -215,3 +218,30 @@ def test_recipe_that_begins_with_its_own_runs_is_refused(toy_recipe: Path, tmp_p
     (run,) = done.folder.glob("main-*")
     again = api.apply(toy_recipe, [f"backbone.weights=run:{run}", "schedule.epochs=1"], runs=runs)
     assert not again.failures
+
+
+def test_a_part_of_a_checkpoint_is_chosen_by_its_key_and_is_part_of_the_digest(toy_recipe: Path) -> None:
+    state = ToyNet(classes=7).state_dict()
+    average = {name: tensor + 1 for name, tensor in state.items()}
+    torch.save({"model": state, "model_ema": average, "epoch": 3}, toy_recipe.parent / "a#1.pth")
+    places = Places(recipe=toy_recipe.parent, offline=True)
+    folders = set()
+    for value, wanted, said in (
+        ("a#1.pth", average, True),
+        ("a#1.pth#model", state, False),
+        ("a#1.pth#model_ema", average, False),
+    ):
+        recipe, arms = resolve.load(toy_recipe, [f"backbone.weights={value!r}"], places)
+        (job,) = jobs.plan_jobs(recipe, arms, places, runs=toy_recipe.parent, where="")
+        folders.add(job.folder)
+        assert jobs.absolute_arm(job).backbone.weights == str(toy_recipe.parent.resolve() / value)
+        notes = Notes()
+        made = training(toy_recipe, f"backbone.weights={value!r}", observer=notes)
+        assert torch.equal(made.network.tensors()["conv1.weight"], wanted["conv1.weight"])
+        assert any("an average (EMA)" in line for line in notes.lines) == said
+    assert len(folders) == 3
+
+
+def test_a_part_of_a_file_that_is_not_there_is_looked_for_by_the_files_name(toy_recipe: Path) -> None:
+    with pytest.raises(TlkitError, match=r'no weights "b\.pth#model", and there is no such file\.\n  looked for .*/b\.pth\n'):
+        resolve.load(toy_recipe, ["backbone.weights='b.pth#model'"], Places(recipe=toy_recipe.parent, offline=True))

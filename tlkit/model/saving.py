@@ -23,7 +23,7 @@ from tlkit.events import Epoch
 from tlkit.model.fits import Fitted
 from tlkit.model.inputs import MEMORY
 from tlkit.model.setup import UNTRAINED, Setup
-from tlkit.network import weights
+from tlkit.network import tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plans import jobs
 from tlkit.recipe import parsing
@@ -141,7 +141,7 @@ def standing(folder: Path, arm: Arm) -> Standing:
     except ValidationError as error:
         raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: its table [model] cannot be used.") from error
     path = folder / _OPTIMIZER
-    return Standing(known.state, weights.read(path) if path.is_file() else {}, known.epochs)
+    return Standing(known.state, tensor_files.read(path).tensors if path.is_file() else {}, known.epochs)
 
 
 def write_recipe(file: Path, last: Fitted | None, *, seed: int) -> None:

@@ -6,10 +6,9 @@ The rule: nothing is dropped or left random in silence; a file that does not fit
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,44 +16,19 @@ from torch import Tensor
 
 from tlkit import plugin
 from tlkit.errors import PluginError, RunFolderError, WeightsError, nearest
+from tlkit.network import tensor_files
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone
 from tlkit.recipe.maps import HEAD
 
 _SHOWN = 4  # names of one kind of difference that a message lists
-_PARALLEL = "module."  # DataParallel's prefix of every name
+# Prefixes of every name that come from wrapping: DataParallel's, torch.compile's, and the names that people give to the attribute
+# of their own module that holds the network.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
 _LOCAL = "num_batches_tracked"  # BatchNorm's counter: absent from files older than it, and used by nothing here
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Read named tensors from a .safetensors, .npz or torch file (tensors only; a `state_dict` wrapper is unpacked).
-
-    Raises:
-        WeightsError: the file is damaged, or holds something other than named tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            tensors: object = safetensors.torch.load_file(path)
-        elif path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # np.load leaves a broken file open
-                tensors = {name: torch.from_numpy(archive[name]) for name in archive.files}
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on damaged files torch and zipfile raise IndexError, struct.error, zlib.error and more
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(
-            f"{path}: cannot be read as weights: {first}.", "a .safetensors, .npz or torch file of tensors"
-        ) from error
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(tensors, Mapping) and isinstance(tensors.get(key), Mapping):
-            tensors = tensors[key]
-    if not isinstance(tensors, Mapping) or not tensors or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise WeightsError(f"{path}: holds no named tensors.", "a state_dict, name -> tensor")
-    prefix = _PARALLEL if all(str(name).startswith(_PARALLEL) for name in tensors) else ""
-    return {str(name).removeprefix(prefix): tensor for name, tensor in tensors.items()}
-
-
-def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename: str = "") -> None:
+def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename: str = "", part: str = "") -> tuple[str, ...]:
     """Load a backbone's weights; the file's classifiers are dropped.
 
     Args:
@@ -62,21 +36,26 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
         path: The file.
         backbone: The plugin.
         name: Name of the backbone, for error messages.
-        rename: "module:function" that gives the tensors the library's names.
+        rename: "module:function" that gives the tensors the library's names. "" for a file of the user's, whose names may have a
+            prefix or be those that the backbone's own `rename` knows.
+        part: The key under which a checkpoint holds the weights; "" for the usual one.
+
+    Returns:
+        What was decided about the file, a sentence each.
 
     Raises:
         WeightsError: with every missing, surplus and misshapen tensor.
     """
-    tensors = read(path)
-    if rename:
-        renamed = plugin.call(rename, tensors)
-        if not isinstance(renamed, dict) or not all(isinstance(tensor, Tensor) for tensor in renamed.values()):
-            raise PluginError(f"{rename}: gave {type(renamed).__name__}, not a dict of name -> tensor.")
-        tensors = renamed
+    found = tensor_files.read(path, part)
     mine, _ = _split(network.tensors(), backbone)
-    theirs, _ = _split(import_names(tensors, backbone), backbone)
+    theirs, notes = (_renamed(rename, found.tensors), ()) if rename else _named(found.tensors, mine, backbone)
+    theirs, _ = _split(import_names(theirs, backbone), backbone)
+    random = _absent(theirs, backbone)
+    mine = {key: tensor for key, tensor in mine.items() if not key.startswith(tuple(f"{aux_head}." for aux_head in random))}
     _refuse_misfits(path, mine, theirs, name)
     _copy_(mine, theirs)
+    begin = (f"it has no tensors of {', '.join(random)}: auxiliary classifiers, which begin at random",) if random else ()
+    return (*found.notes, *notes, *begin)
 
 
 def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, classes: tuple[str, ...]) -> bool:
@@ -96,7 +75,7 @@ def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, cl
         WeightsError: the run was of another backbone.
     """
     mine, my_head = _split(network.tensors(), backbone)
-    theirs, head = _split(import_names(read(path), backbone), backbone)
+    theirs, head = _split(import_names(tensor_files.read(path).tensors, backbone), backbone)
     _refuse_misfits(path, mine, theirs, name)
     _copy_(mine, theirs)
     same = {key: tensor.shape for key, tensor in my_head.items()} == {key: tensor.shape for key, tensor in head.items()}
@@ -114,7 +93,7 @@ def load_whole_(network: Network, path: Path, *, backbone: Backbone) -> None:
         RunFolderError: they do not fit the network that the run's recipe builds.
     """
     try:
-        mine, theirs = network.tensors(), import_names(read(path), backbone)
+        mine, theirs = network.tensors(), import_names(tensor_files.read(path).tensors, backbone)
         _refuse_misfits(path, mine, theirs, "this run's network")
     except WeightsError as error:
         raise RunFolderError(error.problem, *error.hints) from error
@@ -183,6 +162,59 @@ def _split(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[str,
     head = {key: tensor for key, tensor in tensors.items() if _heads(key, backbone) or key.startswith(last)}
     beyond = tuple(f"{name}." for name in backbone.beyond)
     return {key: tensor for key, tensor in tensors.items() if key not in head and not f"{key}.".startswith(beyond)}, head
+
+
+def _named(
+    tensors: dict[str, Tensor], mine: Mapping[str, Tensor], backbone: Backbone
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """A file's tensors by the library's names, where one way of naming fits all of them; else as they are."""
+    for prefix, plain in _without_prefix(tensors, backbone):
+        said = (f'its names begin with "{prefix}", which was taken off',) if prefix else ()
+        if _fits(plain, mine, backbone):
+            return plain, said
+        if backbone.rename:
+            with contextlib.suppress(WeightsError):
+                renamed = _renamed(backbone.rename, plain)
+                if _fits(renamed, mine, backbone):
+                    return renamed, (
+                        *said,
+                        f"its names are others than {backbone.library}'s have today, and were brought to these",
+                    )
+    return tensors, ()
+
+
+def _without_prefix(tensors: dict[str, Tensor], backbone: Backbone) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield the tensors as they are, and then without one known prefix more each time, as long as all but a classifier's have it."""
+    taken, own = "", (f"{HEAD}.", f"{backbone.classifier}.")
+    while True:
+        yield taken, tensors
+        names = [name for name in tensors if not name.startswith(own)]
+        prefix = next((each for each in _PREFIXES if names and all(name.startswith(each) for name in names)), "")
+        if not prefix:
+            return
+        taken += prefix
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def _fits(tensors: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbone: Backbone) -> bool:
+    """Whether a file's tensors have the names of the backbone's, auxiliary classifiers aside."""
+    theirs, _ = _split(import_names(tensors, backbone), backbone)
+    absent = tuple(f"{aux_head}." for aux_head in _absent(theirs, backbone))
+    needed = {name for name in mine if not name.endswith(_LOCAL) and not name.startswith(absent)}
+    return needed <= theirs.keys() <= mine.keys()
+
+
+def _absent(theirs: Mapping[str, Tensor], backbone: Backbone) -> list[str]:
+    """The auxiliary classifiers of which a file has no tensor."""
+    return [name for name in backbone.aux_heads if not any(key.startswith(f"{name}.") for key in theirs)]
+
+
+def _renamed(rename: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Let a plugin give tensors the library's names."""
+    renamed = plugin.call(rename, tensors)
+    if not isinstance(renamed, dict) or not all(isinstance(tensor, Tensor) for tensor in renamed.values()):
+        raise PluginError(f"{rename}: gave {type(renamed).__name__}, not a dict of name -> tensor.")
+    return renamed
 
 
 def _copy_(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

@@ -137,7 +137,7 @@ def _jobs_of(
     if weights is not None:
         content["weights"] = content_of((weights,))
         # One file may be named in ways that prepare images, name tensors or take the head differently.
-        content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved)
+        content["input"], content["weights_as"] = repr(resolved.convention), _kind(resolved, weights)
     if resolved.folds is not None and weights is not None:
         _refuse_seen_images(resolved, found, weights)
     digest = digest_of(resolved.arm, content, folds=resolved.folds)
@@ -220,7 +220,10 @@ def absolute_arm(job: Job) -> Arm:
     backbone, value = arm.backbone, arm.backbone.weights
     if job.weights is not None and value not in resolved.backbone.weights:
         path = job.weights.resolve()
-        where = f"{weight_files.RUN}{path.parent}" if value.startswith(weight_files.RUN) else str(path)
+        key = weight_files.part(value, job.weights)
+        where = (
+            f"{weight_files.RUN}{path.parent}" if value.startswith(weight_files.RUN) else f"{path}#{key}" if key else str(path)
+        )
         backbone = backbone.model_copy(update={"weights": where})
     return arm.model_copy(update={"data": arm.data.model_copy(update={"options": own}), "also": also, "backbone": backbone})
 
@@ -274,9 +277,15 @@ def _find(resolved: Resolved, places: Places) -> tuple[DataFiles, Path | None, d
     return found, weights, also
 
 
-def _kind(resolved: Resolved) -> str:
+def _kind(resolved: Resolved, weights: Path) -> str:
+    """How a weights file is read: as a run's, with a plugin's names, in part, or as it is."""
     value, offered = resolved.arm.backbone.weights, resolved.backbone.weights
-    return "run" if value.startswith(weight_files.RUN) else offered[value].rename if value in offered else ""
+    if value.startswith(weight_files.RUN):
+        return "run"
+    if value in offered:
+        return offered[value].rename
+    key = weight_files.part(value, weights)
+    return f"#{key}" if key else ""
 
 
 def finished(jobs: Sequence[Job]) -> bool:

@@ -62,6 +62,8 @@ class Backbone:
         beyond: Module names of what files hold and no stage here: what `until` cut off, which the plugin still builds, and what the
             plugin leaves out, as the second classifier of a distilled network. With any, no head is exported as the classifier.
         flat: The head reads every value of the last stage's output, not its mean over the picture; see `until`.
+        rename: "module:function", {name: tensor} -> {name: tensor}, tried on a file of the user's whose names do not fit: it knows the
+            names that the library's older versions or other publishers gave.
         cut: Where the library's network was cut into stages and why there, in two parts, where a plan is to say it.
     """
 
@@ -82,6 +84,7 @@ class Backbone:
     beyond: tuple[str, ...] = ()
     flat: bool = False
     cut: tuple[str, str] | None = None
+    rename: str = ""
 
     def __post_init__(self) -> None:
         """Raise PluginError where a field is of another kind than declared."""

@@ -84,7 +84,8 @@ class BackboneTable(Table):
 
     name: str = Field(min_length=1, description="name of a backbone, as `tlkit list --kind backbone` shows it")
     weights: str = Field(
-        description='"imagenet", another name that `tlkit show BACKBONE` lists, "none" for random weights, a file, or "run:PATH" (an earlier run)'
+        description='"imagenet", another name that `tlkit show BACKBONE` lists, "none" for random weights, a file, '
+        '"FILE#KEY" for what a checkpoint holds under a key, or "run:PATH" (an earlier run)'
     )
     input: InputValue | None = Field(
         default=None,

@@ -11,6 +11,7 @@ from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
+from tlkit.sources import weight_files
 
 
 class StartNetwork:
@@ -66,8 +67,10 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
                 f"{value}: its head is of another kind, of other classes or another shape; this run's head begins anew"
             )
         return network
-    rename = resolved.backbone.weights[value].rename if value in resolved.backbone.weights else ""
-    weights.load_(network, job.weights, backbone=resolved.backbone, name=name, rename=rename)
+    offered = resolved.backbone.weights.get(value)
+    rename, part = (offered.rename, "") if offered is not None else ("", weight_files.part(value, job.weights))
+    for note in weights.load_(network, job.weights, backbone=resolved.backbone, name=name, rename=rename, part=part):
+        observer.note(f"{value}: {note}")
     return network
 
 

@@ -25,7 +25,7 @@ def find_weights(
     """Find the file of a recipe's `backbone.weights`.
 
     Args:
-        value: A name the plugin offers, "none", a file, or "run:PATH".
+        value: A name the plugin offers, "none", a file, "FILE#KEY", or "run:PATH".
         name: Of the backbone.
         backbone: The plugin.
         places: Where to look.
@@ -51,12 +51,14 @@ def find_weights(
             return _find_packaged(source, value)
         return _find_download(source, value, name, places, fetch=fetch)
     path = relative(value, places)
+    if "#" in value and not os.path.isfile(path):
+        path = relative(value.rpartition("#")[0], places)
     if not os.path.isfile(path):  # unlike Path.is_file it answers for a name that no file can have
         offered = [*backbone.weights, NONE]
         raise WeightsError(
             f'backbone.weights: {name} has no weights "{value}", and there is no such file.',
             f"looked for {path}" if "/" in value or "." in value else "",
-            f'one of: {", ".join(offered)}, a file, or "run:PATH"',
+            f'one of: {", ".join(offered)}, a file, "FILE#KEY" for a part of one, or "run:PATH"',
             nearest(value, offered),
         )
     return path
@@ -65,6 +67,17 @@ def find_weights(
 def known_weights(value: str, backbone: Backbone) -> bool:
     """Return whether a value of backbone.weights can be checked without a file: a name that the plugin offers, or "none"."""
     return value == NONE or value in backbone.weights
+
+
+def part(value: str, path: Path) -> str:
+    """Return the KEY of "FILE#KEY", a value of backbone.weights; "" where it names the whole file.
+
+    Args:
+        value: As the recipe has it.
+        path: The file, as `find_weights` found it: its own name may have a "#".
+    """
+    file, mark, key = value.rpartition("#")
+    return key if mark and file.endswith(path.name) else ""
 
 
 def _find_download(source: Download, value: str, name: str, places: Places, *, fetch: bool) -> Path:

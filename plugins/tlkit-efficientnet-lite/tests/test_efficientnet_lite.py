@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tlkit.engine.images import decode
 from tlkit.engine.images.parts import normalise
 from tlkit.errors import WeightsError
-from tlkit.network import weights
+from tlkit.network import tensor_files
 from tlkit.plugin import IMAGENET, Convention
 from tlkit.recipe.tables import DataTable
 from tlkit_efficientnet_lite import efficientnet_lite0
@@ -40,7 +40,7 @@ def file() -> dict[str, Tensor]:
         found = metadata.distribution(distribution).locate_file(path)
     except metadata.PackageNotFoundError:
         pytest.skip(f"{distribution}, which holds the ImageNet weights, is not installed")
-    return weights.read(Path(str(found)))
+    return tensor_files.read(Path(str(found))).tensors
 
 
 @pytest.fixture(scope="module")
