@@ -159,7 +159,7 @@ def _check_solved(head: Head, options: BaseModel | None) -> Iterator[str]:
     features = torch.randn(_IMAGES * _CLASSES, _FEATURES, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(len(features)) % _CLASSES
     features[:, 0] += 4 * labels
-    solving = Solving(len(features), _FEATURES, _CLASSES, _IMAGES, seed=0)
+    solving = Solving(labels.numpy(), _FEATURES, _CLASSES, seed=0)
     fitted, said = estimators.fit(head, options, features.numpy(), labels.numpy(), solving)
     yield f"is fitted to {_CLASSES} classes of {_IMAGES} embeddings" + "".join(f"; {line}" for line in said)
     logits = fitted(features)

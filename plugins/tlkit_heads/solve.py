@@ -1,12 +1,16 @@
 """The solved heads' estimators: scikit-learn's, on scaled embeddings where distances or margins count, searched by cross-validation.
 
-Where an option gives the main parameter, or a class has too few images for two folds, there is no search.
+Where an option gives the main parameter, or there are too few images or groups for two folds, there is no search.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tlkit.errors import TlkitError
 from tlkit.plugin import Solving
@@ -20,6 +24,8 @@ from tlkit_heads.solved import (
     SvmOptions,
     TreeOptions,
 )
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # positions of the images that an estimator is fitted to, and is scored on
 
 
 def svm(options: SvmOptions, solving: Solving) -> Any:
@@ -46,7 +52,7 @@ def knn(options: KnnOptions, solving: Solving) -> Any:
     """Return the nearest neighbours' vote."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    most = solving.images // 2  # so that every fold has as many to ask
+    most = min([solving.images // 2, *(len(fitted) for fitted, _ in _folds(options, solving))])  # every fold has as many to ask
     tried = [count for count in (1, 3, 5, 9, 15, 25) if count <= max(most, 1)]
     if options.neighbors is not None and options.neighbors > solving.images:
         raise TlkitError(
@@ -102,15 +108,40 @@ def _searched(
     default: float, tried: Sequence[float], scaled: bool = True,
 ) -> Any:  # fmt: skip
     """Return a model with its main parameter as given, or a search for it; where neither can be, with its default."""
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     whole = make_pipeline(StandardScaler(), model) if scaled and options.scale else make_pipeline(model)
     key = f"{whole.steps[-1][0]}__{name}"
-    folds = min(options.folds, solving.smallest)
-    if given is not None or folds < 2:
+    folds = [] if given is not None else _folds(options, solving)
+    if not folds:
         chosen: Mapping[str, Any] = {key: default if given is None else given}
         return whole.set_params(**chosen)
-    dealt = StratifiedKFold(folds, shuffle=True, random_state=solving.seed)
-    return GridSearchCV(whole, {key: list(tried)}, cv=dealt, scoring="accuracy")
+    return GridSearchCV(whole, {key: list(tried)}, cv=folds, scoring="accuracy")
+
+
+def _folds(options: SearchOptions, solving: Solving) -> list[Fold]:
+    """Return the folds of a search, none where there cannot be two.
+
+    There are as many as two classes have images for, or groups: a rare class is in some folds, and does not lessen their number.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    members = [len(np.unique(_members(solving)[solving.labels == label])) for label in np.unique(solving.labels)]
+    count = min(options.folds, sorted(members)[-2])
+    if count < 2:
+        return []
+    splitter = StratifiedKFold if solving.groups is None else StratifiedGroupKFold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a class has fewer images than there are folds
+        found = list(
+            splitter(count, shuffle=True, random_state=solving.seed).split(solving.labels, solving.labels, solving.groups)
+        )
+    usable = [(fitted, scored) for fitted, scored in found if len(scored) and len(np.unique(solving.labels[fitted])) > 1]
+    return usable if len(usable) > 1 else []
+
+
+def _members(solving: Solving) -> NDArray[Any]:
+    """Return the group of each image; without groups each image is its own."""
+    return np.arange(solving.images) if solving.groups is None else solving.groups

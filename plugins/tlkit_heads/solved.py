@@ -11,8 +11,8 @@ class SearchOptions(Options):
     """Options of every solved head.
 
     Attributes:
-        folds: Parts of the training images for the cross-validated choice of the main parameter; of a class with fewer images
-            as many as it has, and with one image there is no choice and a default.
+        folds: Parts of the training images for the cross-validated choice of the main parameter. There are fewer where no two
+            classes have so many images, or groups; where there cannot be two, the parameter has its default.
         scale: Bring every value of the embedding to mean 0 and standard deviation 1 first, over the training images.
     """
 

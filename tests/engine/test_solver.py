@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
+from PIL import Image
 from toy_training import training
 
+from tlkit import plugin
 from tlkit.engine import estimators
 from tlkit.engine.solver import SinglePass
 from tlkit.errors import RecipeError, RunFolderError
@@ -143,10 +145,71 @@ def test_what_it_does_not_use_is_not_in_the_digest(toy_recipe: Path) -> None:
 def test_a_class_with_one_image_leaves_no_choice() -> None:
     for kind in KINDS:
         head = registry.get(Head, kind)
-        from tlkit import plugin
-
-        made = plugin.call(head.solve, head.options(), Solving(images=9, features=4, classes=3, smallest=1, seed=0))
+        labels = np.array([0] * 9 + [1], np.int64)
+        made = plugin.call(head.solve, head.options(), Solving(labels, features=4, classes=3, seed=0))
         assert not hasattr(made, "param_grid"), kind
+
+
+def test_a_rare_class_does_not_set_the_folds_of_the_others() -> None:
+    labels = np.array([0] * 20 + [1] * 20 + [2], np.int64)
+    for kind in KINDS:
+        head = registry.get(Head, kind)
+        made = plugin.call(head.solve, head.options(), Solving(labels, features=4, classes=3, seed=0))
+        scored = [fold for _, fold in made.cv]
+        assert len(scored) == head.options().folds, kind
+        assert sorted(np.concatenate(scored)) == list(range(41))
+
+
+def by_person(people: int, each: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features that tell persons apart and nothing else, labels that are random by person, and the persons."""
+    draw = np.random.default_rng(0)
+    persons = np.repeat(np.arange(people), each)
+    labels = draw.permutation(np.arange(people) % 2)[persons].astype(np.int64)
+    features = draw.normal(size=(people, 16))[persons] + 0.01 * draw.normal(size=(people * each, 16))
+    return features.astype(np.float32), labels, persons.astype(np.str_)
+
+
+@pytest.mark.parametrize("kind", ["knn", "svm", "random_forest"])
+def test_search_does_not_score_a_head_on_persons_that_it_was_fitted_to(kind: str) -> None:
+    """Labels are random, so no head can know those of another person: images of one person in two folds gave 100 %."""
+    features, labels, persons = by_person(24, 5)
+    head = registry.get(Head, kind)
+    options = head.options() if kind != "random_forest" else head.options(trees=10)
+    for groups, least, most in ((None, 0.99, 1.0), (persons, 0.0, 0.8)):
+        made = plugin.call(head.solve, options, Solving(labels, 16, 2, seed=0, groups=groups)).fit(features, labels)
+        assert least <= made.best_score_ <= most
+        if groups is not None:
+            for fitted, scored in made.cv:
+                assert not set(groups[fitted]) & set(groups[scored])
+
+
+def test_search_of_a_run_has_the_groups_of_its_images(toy_recipe: Path) -> None:
+    draw, labels = np.random.default_rng(0), np.random.default_rng(1).permutation(np.arange(24) % 2)
+    for person, label in enumerate(labels):
+        folder = toy_recipe.parent / "people" / ("cat", "dog")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        face = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        for index in range(4):
+            face[0, index] = 0
+            Image.fromarray(face).save(folder / f"person{person}_{index}.png")
+    text = toy_recipe.read_text()
+    options = text[text.index("[data.options]") : text.index("[lr_groups]")]
+    toy_recipe.write_text(text.replace(options, '[data.options]\npath = "people"\n').replace('"synthetic"', '"folder"'))
+    scores = []
+    for more in ([], ["data.options.group='person[0-9]+'"]):
+        mine = training(toy_recipe, "head.kind=knn", "head.options.folds=4", *more)
+        list(mine.fit.epochs())
+        (line,) = mine.fit.details(("cat", "dog"))["chosen"]
+        scores.append(float(line.split("accuracy ")[1].split("%")[0]))
+    assert scores[0] > 95
+    assert scores[1] < 80
+
+
+def test_few_groups_leave_no_choice() -> None:
+    labels = np.repeat([0, 1], 10).astype(np.int64)
+    groups = np.array(["a"] * 10 + ["b"] * 5 + ["c"] * 5)
+    head = registry.get(Head, "svm")
+    assert not hasattr(plugin.call(head.solve, head.options(), Solving(labels, 4, 2, seed=0, groups=groups)), "cv")
 
 
 def test_an_estimator_that_has_not_seen_a_class_never_answers_with_it() -> None:

@@ -125,7 +125,12 @@ class SinglePass:
     def _fit_head(self, feed: Feed) -> Predictions:
         """Fit the head, put it in its place, and return its predictions for the training images."""
         embedded, labels = self._embedded(feed)
-        fitted, self._said = _fitted_head(self.plan, self._plugins, embedded, labels, seed=self._train.seed)
+        groups = self._train.pictures.split.groups
+        solving = Solving(
+            labels, embedded.shape[1], self.plan.classes, self._train.seed,
+            None if groups is None else groups[self._train.indices],
+        )  # fmt: skip
+        fitted, self._said = _fitted_head(self.plan, self._plugins, embedded, solving)
         for line in self._said:
             self._observer.note(f"{self.plan.arm}: {line}")
         self.warnings = tuple(fitted.warnings)
@@ -157,11 +162,9 @@ class SinglePass:
 
 
 def _fitted_head(
-    plan: Plan, plugins: NetworkPlugins, embedded: NDArray[np.float32], labels: NDArray[np.int64], *, seed: int
+    plan: Plan, plugins: NetworkPlugins, embedded: NDArray[np.float32], solving: Solving
 ) -> tuple[FittedHead, list[str]]:
-    """Fit a plan's head to embeddings (N, features) with labels (N,); also what a search chose, in words."""
-    counts = np.bincount(labels, minlength=plan.classes)
-    if np.count_nonzero(counts) < 2:
+    """Fit a plan's head to embeddings (N, features); also what a search chose, in words."""
+    if len(np.unique(solving.labels)) < 2:
         raise DataError("data: the training images are of one class.", f"a {plan.tables.head.kind} head tells classes apart")
-    solving = Solving(len(labels), embedded.shape[1], plan.classes, int(counts[counts > 0].min()), seed)
-    return fit(plugins.head, plugins.head_options, embedded, labels, solving)
+    return fit(plugins.head, plugins.head_options, embedded, solving.labels, solving)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from tlkit.errors import PluginError
@@ -11,23 +13,35 @@ from tlkit.plugin.backbone import Backbone
 from tlkit.plugin.options import check_options
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solving:
-    """What a solved head's plugin needs to know about the training features.
+    """What a solved head's plugin needs to know about the training images.
 
     Attributes:
-        images: How many, N.
-        features: Values of each.
-        classes: How many there are.
-        smallest: Images of the class that has fewest, of those that have any: more folds than these cannot hold all of them.
+        labels: (N,) int64, the class of each image.
+        features: Values of each image.
+        classes: How many there are; some may have no training image.
         seed: The run's seed.
+        groups: (N,) names of what belongs together, patients for instance, or None. A search for a parameter must not fit the
+            estimator to some images of a group and score it on others.
     """
 
-    images: int
+    labels: NDArray[np.int64]
     features: int
     classes: int
-    smallest: int
     seed: int
+    groups: NDArray[np.str_] | None = None
+
+    @property
+    def images(self) -> int:
+        """Number of images, N."""
+        return len(self.labels)
+
+    @property
+    def smallest(self) -> int:
+        """Number of images of the smallest class, of those that have any."""
+        counts = np.bincount(self.labels, minlength=self.classes)
+        return int(counts[counts > 0].min())
 
 
 @dataclass(frozen=True)
