@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tlkit_toy
+from PIL import Image
 
 from tlkit import api
+from tlkit.errors import DataError
 from tlkit.plans import dataset_facts, resolve
+from tlkit.plans.plan import ImagesPlan
 from tlkit.plugin import DataFiles, Dataset, Images, Split, registry
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
@@ -79,3 +82,63 @@ def test_a_run_has_seen_the_data_that_its_digest_says(recipe: Path, tmp_path: Pa
         run = applied.folder / applied.result["arms"]["main"]["seeds"]["0"]["folder"]
         weights.append((run / "weights.safetensors").read_bytes())
     assert weights[0] != weights[1]
+
+
+# ---- groups and a data set's own parts
+
+
+def people(folder: Path, parts: dict[str, range]) -> None:
+    """Pictures of persons, by part: each person has one as a cat and one as a dog."""
+    for part, persons in parts.items():
+        for name in ("cat", "dog"):
+            (folder / part / name).mkdir(parents=True)
+            for person in persons:
+                Image.new("RGB", (16, 16)).save(folder / part / name / f"person{person}_{name}.png")
+
+
+def counted(recipe: Path, *more: str) -> ImagesPlan:
+    text = recipe.read_text()
+    options = text[text.index("[data.options]") : text.index("[lr_groups]")]
+    recipe.write_text(
+        text.replace(options, "[data.options]\npath = 'people'\ngroup = 'person[0-9]+'\n").replace('"synthetic"', '"folder"')
+    )
+    places = Places(recipe=recipe.parent)
+    _, arms = resolve.load(recipe, more, places)
+    return dataset_facts.known(arms["main"], places, seed=0, classes=None, fold=1 if arms["main"].folds else None).images
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (
+            {"train": range(4), "test": range(4)},
+            "4 groups have images in both train and test: person0, person1, person2, person3",
+        ),
+        (
+            {"train": range(4), "val": range(3, 6), "test": range(6, 8)},
+            "a group has images in both train and validation: person3",
+        ),
+        (
+            {"train": range(4), "val": range(4, 6), "test": range(5, 8)},
+            "a group has images in both validation and test: person5",
+        ),
+    ],
+)
+def test_group_with_images_in_two_own_parts_is_refused(toy_recipe: Path, parts: dict[str, range], words: str) -> None:
+    people(toy_recipe.parent / "people", parts)
+    with pytest.raises(DataError) as caught:
+        counted(toy_recipe)
+    assert words in str(caught.value)
+    assert "data.split.fractions" in str(caught.value)
+
+
+def test_groups_that_are_whole_or_divided_anew_are_taken(toy_recipe: Path) -> None:
+    people(toy_recipe.parent / "people", {"train": range(6), "test": range(4, 10)})
+    assert counted(toy_recipe, "data.split.fractions=[0.5, 0.0, 0.5]").test > 0
+    people(toy_recipe.parent / "whole", {"train": range(6), "test": range(6, 10)})
+    assert counted(toy_recipe, "data.options.path=whole").test == 8
+
+
+def test_groups_of_test_images_that_a_cross_validation_does_not_use_do_not_matter(toy_recipe: Path) -> None:
+    people(toy_recipe.parent / "people", {"train": range(6), "test": range(6)})
+    assert counted(toy_recipe, "cross_validation.folds=2").test == 6

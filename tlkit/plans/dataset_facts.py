@@ -191,6 +191,9 @@ def _read(key: _Key) -> Images:
     if key.pooled == "all" or (key.pooled == "held out" and images.test_held_out):
         return Images(images.classes, {"train": _pooled(images)})
     datasets.refuse_unlearnable(images, str(key.found.root))
+    # A cross-validation uses no test images of the data set.
+    parts = ("train", "validation") if key.pooled == "held out" else ("train", "validation", "test")
+    datasets.refuse_parted_groups(images, str(key.found.root), parts=parts)
     return images
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,29 @@ def refuse_unlearnable(images: Images, where: str) -> None:
             raise DataError(
                 f"{where}: {name} has images of class {shown}, of which there is no training image.",
                 "add training images of it, take its images away, or split all images anew: data.split.fractions",
+            )
+
+
+def refuse_parted_groups(images: Images, where: str, *, parts: Sequence[str]) -> None:
+    """Refuse a group with images in two of a data set's own parts: the scores would be of persons that were trained on.
+
+    Args:
+        images: The data set.
+        where: Begins the message, usually its folder.
+        parts: The splits that are used.
+
+    Raises:
+        DataError: names the groups, up to five.
+    """
+    groups = {name: images.splits[name].groups for name in parts if name in images.splits}
+    members = {name: np.unique(each) for name, each in groups.items() if each is not None}
+    for one, other in itertools.combinations(members, 2):
+        both = np.intersect1d(members[one], members[other]).tolist()
+        if both:
+            what = "a group has" if len(both) == 1 else f"{len(both)} groups have"
+            raise DataError(
+                f"{where}: {what} images in both {one} and {other}: {first_few(both)}.",
+                "move each group into one of them, or divide all images anew, groups whole: data.split.fractions = [0.8, 0.1, 0.1]",
             )
 
 
