@@ -58,14 +58,15 @@ class Observer:
     def storing(self, done: int, total: int) -> None:
         """Called while outputs of the fixed prefix are computed and stored, with the images done and their total."""
 
-    def begin(self, label: str, *, epochs: int, done: int, steps: int, images: int) -> None:
+    def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
         """Called when a run begins.
 
         Args:
             label: "finetune, seed 0".
             epochs: Of the schedule.
             done: Epochs that were finished before.
-            steps: Training steps and evaluation batches of an epoch.
+            steps: Training steps of an epoch.
+            evaluations: Evaluation batches of an epoch.
             images: Images of a training step.
         """
 
@@ -76,7 +77,10 @@ class Observer:
         """The mean training loss of an epoch so far was read from the device, before `step` is called for the same step."""
 
     def step(self, epoch: int, step: int) -> None:
-        """Called after a training step or evaluation batch, with epoch and step counted from 1."""
+        """Called after a training step, with epoch and step counted from 1."""
+
+    def evaluation(self, epoch: int, batch: int) -> None:
+        """Called after an evaluation batch, with epoch and batch counted from 1."""
 
     def epoch(self, epoch: Epoch) -> None:
         """Called after an epoch is trained and saved."""

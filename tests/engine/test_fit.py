@@ -161,10 +161,14 @@ def test_an_epochs_last_step_that_breaks_the_weights_fails_that_epoch(toy_recipe
 def test_a_last_batch_of_one_image_is_left_out(toy_recipe: Path) -> None:
     settings = ["data.split.validation=0.0", "schedule.epochs=1", "freeze={stem=true}"]
     seen: list[int] = []
+    evaluated: list[int] = []
 
     class Counting(Observer):
         def step(self, epoch: int, step: int) -> None:
             seen.append(step)
+
+        def evaluation(self, epoch: int, batch: int) -> None:
+            evaluated.append(batch)
 
     mine = training(toy_recipe, *settings, "data.options.train=81")
     fit = Fit(
@@ -173,8 +177,9 @@ def test_a_last_batch_of_one_image_is_left_out(toy_recipe: Path) -> None:
     )  # fmt: skip
     used = spied(mine)
     (epoch,) = fit.epochs()
-    assert seen == [1, 2, 3, 4, 5, 6, 7, 8]  # five steps, then three batches of the 40 test images
-    assert fit.ticks == 8
+    assert seen == [1, 2, 3, 4, 5]
+    assert evaluated == [1, 2, 3]  # batches of the 40 test images
+    assert (fit.steps, fit.evaluations) == (5, 3)
     assert [len(batch) for batch in used] == [16] * 5
     assert epoch.train["accuracy"] * 80 == pytest.approx(round(epoch.train["accuracy"] * 80))
     assert sorted(np.concatenate(used)) == sorted(mine.prepared.train.order(0)[:80])

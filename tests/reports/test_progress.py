@@ -24,13 +24,18 @@ def seen(width: int, *, terminal: bool, validation: bool = True) -> list[str]:
     with TerminalObserver(console) as observer:
         observer.decoding(1234, 60_000)
         observer.decoding(60_000, 60_000)
-        observer.begin("a_rather_long_arm_name, seed 1234", epochs=100, done=0, steps=1234, images=128)
+        observer.begin("a_rather_long_arm_name, seed 1234", epochs=100, done=0, steps=1234, evaluations=5678, images=128)
         for number in (1, 2):
+            observer.epoch_begins(number)
             for step in (1, 1234):
                 observer.step(number, step)
                 if terminal:
                     observer._progress.refresh()
+            observer.evaluation(number, 5678)
+            if terminal:
+                observer._progress.refresh()
             observer.epoch(epoch(number, best=True, validation=validation))
+        observer.epoch_begins(3)
         observer.step(3, 617)
         if terminal:
             observer._progress.refresh()
@@ -42,8 +47,71 @@ def seen(width: int, *, terminal: bool, validation: bool = True) -> list[str]:
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     lines = seen(width, terminal=True)
     assert max(map(len, lines)) <= width
-    (bar, *_) = [line for line in lines if "batch 617/1234" in line]
+    (bar, *_) = [line for line in lines if "step 617/1234" in line]
     assert all(words in bar for words in ("epoch 3/100", "images/s", "best 82.5%", "left"))
+    assert any("evaluating 5678/5678" in line for line in lines)
+
+
+class Clock:
+    """A clock that a test sets, in the place of the module `time`."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("tlkit.reports.progress.time", clock)
+    return clock
+
+
+def shown(observer: TerminalObserver) -> str:
+    (task,) = observer._progress.tasks
+    return f"{task.fields['shown']}; {task.fields['left']}"
+
+
+def test_images_per_second_are_those_of_training(clock: Clock) -> None:
+    """Ten steps of 16 images in 4 s after 5 s of the fixed prefix, then evaluation that takes a minute."""
+    observer = TerminalObserver(Console(file=io.StringIO(), force_terminal=True))
+    observer.begin("run", epochs=2, done=0, steps=10, evaluations=2, images=16)
+    observer.epoch_begins(1)
+    clock.now = 5.0
+    observer.storing(8, 8)
+    clock.now = 9.0
+    observer.step(1, 10)
+    assert shown(observer).startswith("epoch 1/2 step 10/10 40 images/s;")
+    clock.now = 69.0
+    observer.evaluation(1, 2)
+    assert shown(observer).startswith("epoch 1/2 evaluating 2/2 40 images/s;")
+
+
+def test_time_left_is_that_of_whole_epochs_with_evaluation_and_saving(clock: Clock) -> None:
+    """Epochs of 100 s, of which 20 are evaluation and 30 saving: 15 s into the second of four, 285 s are left."""
+    observer = TerminalObserver(Console(file=io.StringIO(), force_terminal=True))
+    observer.begin("run", epochs=4, done=0, steps=10, evaluations=2, images=16)
+    observer.epoch_begins(1)
+    clock.now = 50.0
+    observer.step(1, 10)
+    clock.now = 70.0
+    observer.evaluation(1, 2)
+    clock.now = 100.0
+    observer.epoch(epoch(1, best=True))
+    observer.epoch_begins(2)
+    clock.now = 115.0
+    observer.step(2, 3)
+    assert shown(observer).endswith("best 82.5%; 4:45 left")
+
+
+def test_time_left_in_the_first_epoch_is_by_its_own_speed(clock: Clock) -> None:
+    observer = TerminalObserver(Console(file=io.StringIO(), force_terminal=True))
+    observer.begin("run", epochs=10, done=8, steps=6, evaluations=4, images=16)
+    observer.epoch_begins(9)
+    clock.now = 30.0
+    observer.step(9, 3)  # 3 of 10 batches in 30 s: 70 s of this epoch and 100 s of the last one
+    assert shown(observer).endswith("2:50 left")
 
 
 def test_rows_stand_below_a_header_and_have_no_bar_without_a_terminal() -> None:

@@ -90,14 +90,18 @@ class Fit:
         captures = graph and device.type == "cuda"
         self._take = Captured(self._step, CudaBackend(device), note=observer.note) if captures else self._step
         self._feed: tuple[PhasePlan, Feed] | None = None
-        self._done = 0  # ticks of this epoch
+        self._evaluated_batches = 0  # of this epoch
         self._predictions: dict[str, Predictions] = {}  # of the last epoch, by split
 
     @property
-    def ticks(self) -> int:
-        """Training steps and evaluation batches of an epoch, as `Observer.step` counts them."""
-        parts = self._evaluated.parts.values()
-        return self.plan.steps_per_epoch + sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in parts)
+    def steps(self) -> int:
+        """Training steps of an epoch."""
+        return self.plan.steps_per_epoch
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluation batches of an epoch."""
+        return sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in self._evaluated.parts.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -166,6 +170,7 @@ class Fit:
 
     def _epoch(self, number: int) -> Epoch:
         self._observer.epoch_begins(number)
+        self._evaluated_batches = 0
         began = time.perf_counter()
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             # dropout's draws, so that a continued epoch has the same
@@ -206,7 +211,7 @@ class Fit:
             look = (step + 1) % _LOOK_EVERY == 0
             if look or self._device.type == "cpu":
                 self._observer.loss(number, step + 1, self._step.loss() / min((step + 1) * size * group, len(order)))
-            self._tick(number, step + 1)
+            self._observer.step(number, step + 1)
             if look and self._step.bad() >= 0:
                 break
         self._refuse_bad(number, self._step.sums(), batches_per_epoch(len(order), size))
@@ -239,14 +244,11 @@ class Fit:
             _LOWER,
         )
 
-    def _tick(self, number: int, done: int) -> None:
-        self._done = done
-        self._observer.step(number, done)
-
     def _scores(self, number: int, split: str, part: Part) -> dict[str, float]:
         def watch() -> None:
             self._watch()
-            self._tick(number, self._done + 1)
+            self._evaluated_batches += 1
+            self._observer.evaluation(number, self._evaluated_batches)
 
         batches = self._feed_of(number).held_out(part)
         predictions = self._predictions[split] = evaluate(self.network, self._step.forward, batches, watch=watch)

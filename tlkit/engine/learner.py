@@ -26,8 +26,12 @@ class Learner(Protocol):
     progress: Progress
 
     @property
-    def ticks(self) -> int:
+    def steps(self) -> int:
         """Return how often an epoch calls `Observer.step`."""
+
+    @property
+    def evaluations(self) -> int:
+        """Return how often an epoch calls `Observer.evaluation`."""
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -59,13 +59,17 @@ class SinglePass:
         self._watch = watch
         self._predictions: dict[str, Predictions] = {}
         self._said: list[str] = []
-        self._ticked = 0
+        self._passed, self._evaluated_batches = 0, 0
 
     @property
-    def ticks(self) -> int:
-        """Batches of an embedding pass over every image, as `Observer.step` counts them."""
-        parts = [self._train, *self._evaluated.parts.values()]
-        return sum(-(-len(part.indices) // self.plan.batch_size) for part in parts)
+    def steps(self) -> int:
+        """Batches of training images that pass the network."""
+        return self._batches(self._train)
+
+    @property
+    def evaluations(self) -> int:
+        """Batches of evaluation images that pass the network."""
+        return sum(map(self._batches, self._evaluated.parts.values()))
 
     def epochs(self) -> Iterator[Epoch]:
         """Embed, fit and evaluate: one epoch.
@@ -82,10 +86,10 @@ class SinglePass:
             self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,
             device=self._device, observer=self._observer, watch=self._watch,
         )  # fmt: skip
-        trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._train)
+        trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._train, self._step)
         took = time.perf_counter() - began
         for name, part in self._evaluated.parts.items():
-            self._predictions[name] = self._predict(feed, part)
+            self._predictions[name] = self._predict(feed, part, self._evaluation)
         scores = {name: scoring.scores(each) for name, each in self._predictions.items()}
         self.progress = Progress(epochs=1, best_epoch=1)
         yield Epoch(
@@ -143,7 +147,7 @@ class SinglePass:
         """What the head reads of every training image (N, features), and the labels (N,)."""
         rows, labels = [], []
         for x, targets in feed.train(self._train.indices, 0):
-            self._tick()
+            self._step()
             rows.append(self.network.read(x).float().cpu())
             labels.append(targets.cpu())
         embedded = torch.cat(rows)
@@ -151,14 +155,22 @@ class SinglePass:
             raise RunFailed("the embeddings are not finite numbers.", "other weights, or another head.embed")
         return embedded.numpy(), torch.cat(labels).numpy()
 
-    def _predict(self, feed: Feed, part: Part) -> Predictions:
+    def _predict(self, feed: Feed, part: Part, tell: Callable[[], None]) -> Predictions:
         """Predict every image of a part as it is, without augmentation."""
-        return evaluate(self.network, lambda x: self.network.finish(x.float()), feed.held_out(part), watch=self._tick)
+        return evaluate(self.network, lambda x: self.network.finish(x.float()), feed.held_out(part), watch=tell)
 
-    def _tick(self) -> None:
+    def _batches(self, part: Part) -> int:
+        return -(-len(part.indices) // self.plan.batch_size)
+
+    def _step(self) -> None:
         self._watch()
-        self._ticked += 1
-        self._observer.step(1, self._ticked)
+        self._passed += 1
+        self._observer.step(1, self._passed)
+
+    def _evaluation(self) -> None:
+        self._watch()
+        self._evaluated_batches += 1
+        self._observer.evaluation(1, self._evaluated_batches)
 
 
 def _fitted_head(

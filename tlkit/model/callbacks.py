@@ -60,9 +60,9 @@ class Callbacks(Observer):
         """Training is over."""
         self._call("on_train_end", {} if last is None else logs_of(last))
 
-    def begin(self, label: str, *, epochs: int, done: int, steps: int, images: int) -> None:
+    def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
         """Pass it on."""
-        self._shown.begin(label, epochs=epochs, done=done, steps=steps, images=images)
+        self._shown.begin(label, epochs=epochs, done=done, steps=steps, evaluations=evaluations, images=images)
 
     def end(self, label: str) -> None:
         """Pass it on."""
@@ -81,12 +81,15 @@ class Callbacks(Observer):
         self._shown.loss(epoch, step, loss)
 
     def step(self, epoch: int, step: int) -> None:
-        """Tell of the end of a batch, and of the next; evaluation batches, which come after them, are passed on alone."""
+        """Tell of the end of a batch, and of the next."""
         self._shown.step(epoch, step)
-        if step <= self._steps:
-            self._call_batch("end", step - 1, {"step": step - 1, **self._loss})
+        self._call_batch("end", step - 1, {"step": step - 1, **self._loss})
         if step < self._steps:
             self._call_batch("begin", step, {"step": step})
+
+    def evaluation(self, epoch: int, batch: int) -> None:
+        """Pass it on."""
+        self._shown.evaluation(epoch, batch)
 
     def epoch(self, epoch: Epoch) -> None:
         """Tell of an epoch's end."""

@@ -69,8 +69,9 @@ class Training:
             fit.continue_optimizer_(optimizer)
         best: dict[str, Tensor] = {}
         told.begin(
-            "fit", epochs=plan.epochs, done=0, steps=fit.ticks, images=plan.batch_size * plan.tables.optimizer.accumulate
-        )
+            "fit", epochs=plan.epochs, done=0, steps=fit.steps, evaluations=fit.evaluations,
+            images=plan.batch_size * plan.tables.optimizer.accumulate,
+        )  # fmt: skip
         try:
             told.train_begins()
             with closing(fit.epochs()) as epochs:  # type: ignore[type-var]  # both are generators

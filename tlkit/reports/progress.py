@@ -1,13 +1,17 @@
-"""Progress of training in a terminal: a bar with the time left, and a table with a row for each epoch."""
+"""Progress of training in a terminal: a bar with the time left, and a table with a row for each epoch.
+
+The rule: the bar takes one line of 80 columns, whatever the numbers are.
+"""
 
 from __future__ import annotations
 
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tlkit.events import Epoch, Metrics, Observer
+from tlkit.reports.time_left import TimeLeft
 
 _NARROW, _WIDE = 9, 18  # columns of a run's table: with seconds and a mark they take less than 80 characters
 
@@ -22,14 +26,15 @@ class TerminalObserver(Observer):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[shown]}"),
-            TimeRemainingColumn(compact=True), TextColumn("left"),
+            TextColumn("{task.description}"), TextColumn("{task.fields[shown]}"), BarColumn(bar_width=None),
+            TextColumn("{task.fields[left]}"),
             console=console, transient=True, expand=True, disable=not console.is_terminal,
         )  # fmt: skip
         self._task: TaskID | None = None
         self._counting: TaskID | None = None
-        self._epochs, self._steps, self._images, self._header, self._best = 0, 0, 0, False, ""
-        self._epoch_began = time.perf_counter()
+        self._epochs, self._steps, self._evaluations, self._images = 0, 0, 0, 0
+        self._header, self._best, self._rate = False, "", 0.0
+        self._left, self._training_began = TimeLeft(epochs=0), 0.0
 
     def __enter__(self) -> TerminalObserver:
         self._progress.start()
@@ -47,33 +52,54 @@ class TerminalObserver(Observer):
         self._count("reading images", done, total)
 
     def storing(self, done: int, total: int) -> None:
-        """Move the bar of the fixed prefix."""
+        """Move the bar of the fixed prefix; training begins after it."""
         self._count("fixed prefix", done, total)
+        self._training_began = time.perf_counter()
 
     def _count(self, what: str, done: int, total: int) -> None:
         if self._counting is None:
-            self._counting = self._progress.add_task(what, total=total, shown="")
+            self._counting = self._progress.add_task(what, total=total, shown="", left="")
         self._progress.update(self._counting, completed=done, total=total, shown=f"{done:,}/{total:,} images")
         if done == total:
             self._progress.remove_task(self._counting)
             self._counting = None
 
-    def begin(self, label: str, *, epochs: int, done: int, steps: int, images: int) -> None:
+    def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
         """Print the run's name and show its bar."""
-        self._epochs, self._steps, self._images, self._header = epochs, steps, images, False
-        self._best, self._epoch_began = "", time.perf_counter()
+        self._epochs, self._steps, self._evaluations, self._images = epochs, steps, evaluations, images
+        self._header, self._best, self._rate = False, "", 0.0
+        self._left = TimeLeft(epochs=epochs - done)
         self.note(f"{label}: accuracy (loss) after each epoch")
+        total = epochs * (steps + evaluations)
         self._task = self._progress.add_task(
-            "", total=epochs * steps, completed=done * steps, shown=f"epoch {done + 1}/{epochs}"
+            "", total=total, completed=done * (steps + evaluations), shown=f"epoch {done + 1}/{epochs}", left=""
         )
 
+    def epoch_begins(self, epoch: int) -> None:
+        """Start the clock of the epoch."""
+        self._training_began = time.perf_counter()
+        self._left.begin_epoch(self._training_began)
+
     def step(self, epoch: int, step: int) -> None:
-        """Move the bar: epoch, batch (training, then evaluation), images per second, best accuracy so far."""
+        """Move the bar: epoch, training step, training images per second, best accuracy so far, time left of the run."""
+        self._rate = step * self._images / max(time.perf_counter() - self._training_began, 1e-9)
+        self._move(epoch, step, f"step {step}/{self._steps}")
+
+    def evaluation(self, epoch: int, batch: int) -> None:
+        """Move the bar; the images per second stay those of training."""
+        self._move(epoch, self._steps + batch, f"evaluating {batch}/{self._evaluations}")
+
+    def _move(self, epoch: int, done: int, what: str) -> None:
         if self._task is None:
             return
-        rate = step * self._images / max(time.perf_counter() - self._epoch_began, 1e-9)
-        shown = f"epoch {epoch}/{self._epochs} batch {step}/{self._steps} {rate:,.0f} images/s{self._best}"
-        self._progress.update(self._task, completed=(epoch - 1) * self._steps + step, shown=shown)
+        whole = self._steps + self._evaluations
+        left = self._left.seconds(done / whole, time.perf_counter())
+        self._progress.update(
+            self._task,
+            completed=(epoch - 1) * whole + done,
+            shown=f"epoch {epoch}/{self._epochs} {what} {self._rate:,.0f} images/s{self._best}",
+            left=f"{_clock(left)} left",
+        )
 
     def epoch(self, epoch: Epoch) -> None:
         """Print a row of the run's table, before the first one its header."""
@@ -88,13 +114,20 @@ class TerminalObserver(Observer):
         self.note(f"  {f'{epoch.epoch}/{self._epochs}':<{_NARROW}}{scores}{epoch.seconds:.1f}{best}")
         if best and epoch.validation is not None:
             self._best = f" best {epoch.validation['accuracy']:.1%}"
-        self._epoch_began = time.perf_counter()
+        self._left.end_epoch(time.perf_counter())
 
     def end(self, label: str) -> None:
         """Take the bar away."""
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
+
+
+def _clock(seconds: float) -> str:
+    """Return "0:07", "12:34" or "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _metrics(metrics: Metrics) -> str:

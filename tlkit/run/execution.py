@@ -82,7 +82,8 @@ class _Writer:
             label,
             epochs=plan.epochs,
             done=self.saved,
-            steps=self.fit.ticks,
+            steps=self.fit.steps,
+            evaluations=self.fit.evaluations,
             images=plan.batch_size * plan.tables.optimizer.accumulate,
         )
         try:
