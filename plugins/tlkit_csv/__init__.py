@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from tlkit.plugin import Dataset, Options
+from tlkit.plugin.options import PixelRange
 
 
 class CsvOptions(Options):
@@ -29,6 +30,7 @@ class CsvOptions(Options):
         encoding: Of the text; "" for UTF-8, or UTF-16 where the file begins so. "latin-1" is another.
         header: The first row names the columns. Without such a row they are called 1, 2, 3, and `image` is 1 and `label` 2 unless
             they say otherwise.
+        range: Value of white in files of more than 8 bits, 4095 for 12, or [black, white]; not given where each file says it.
     """
 
     path: str | None = None
@@ -49,6 +51,7 @@ class CsvOptions(Options):
     delimiter: str = Field(default="", max_length=1)
     encoding: str = ""
     header: bool = True
+    range: PixelRange | None = None
 
 
 csv = Dataset(

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from tlkit.plugin import Dataset, Options
+from tlkit.plugin.options import PixelRange
 
 
 class FolderOptions(Options):
@@ -19,12 +20,14 @@ class FolderOptions(Options):
             group are never split. A file in which it finds none is a group of its own.
         splits: Which folder is which split, { fold_1 = "train", fold_2 = "test" }, where their names do not say it; {} where none
             is a split, whatever its name.
+        range: Value of white in files of more than 8 bits, 4095 for 12, or [black, white]; not given where each file says it.
     """
 
     path: str | None = None
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     group: str | None = None
     splits: dict[str, Literal["train", "validation", "test"]] | None = None
+    range: PixelRange | None = None
 
     @field_validator("group")
     @classmethod

@@ -2,6 +2,9 @@
 
 import io
 import resource
+import struct
+import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -369,3 +372,124 @@ def test_a_line_of_pixels_takes_the_memory_of_the_square_that_is_kept() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert (decode.fit(image, Geometry((224, 224), (224, 224), "bilinear")) == 255).all()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "KiB; the whole would take 4.5 GB"
+
+
+def sixteen(path: Path, top: int, **options: object) -> Path:
+    """A grey ramp from 0 to `top` in a file of 16 bits."""
+    Image.fromarray(np.linspace(0, top, 64).round().astype(np.uint16).reshape(8, 8)).save(path, **options)
+    return path
+
+
+def with_significant_bits(path: Path, bits: int) -> Path:
+    data, body = path.read_bytes(), b"sBIT" + bytes([bits])
+    chunk = (1).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    path.write_bytes(data[:33] + chunk + data[33:])  # behind the header, IHDR
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("top", [4095, 1023, 16383])
+def test_fewer_bits_in_a_file_of_sixteen_are_refused_not_black(tmp_path: Path, name: str, top: int) -> None:
+    """Divided by 257, 12 bits have 17 of 256 values."""
+    path = sixteen(tmp_path / name, top)
+    with pytest.raises(ImageError, match=f"its 16-bit values reach only {top:,}, so it may be of fewer bits") as caught:
+        decode.decode(path)
+    assert "data.options.range" in caught.value.hints[0]
+    decoded = np.asarray(decode.decode(path, white=(0, top)))
+    assert decoded[0, 0].tolist() == [0, 0, 0]
+    assert decoded[-1, -1].tolist() == [255, 255, 255]
+    assert len(np.unique(decoded)) == 64
+    assert np.asarray(decode.decode(path, white=(0, 65535))).max() == round(top / 257)
+
+
+def test_bits_that_a_file_tells_are_its_range(tmp_path: Path) -> None:
+    decoded = np.asarray(decode.decode(with_significant_bits(sixteen(tmp_path / "a.png", 4095), 12)))
+    assert decoded[..., 0].reshape(-1).tolist() == np.linspace(0, 255, 64).round().tolist()
+    (tmp_path / "a.pgm").write_bytes(b"P5 8 8 4095\n" + np.linspace(0, 4095, 64).round().astype(">u2").tobytes())
+    pgm = np.asarray(decode.decode(tmp_path / "a.pgm"))
+    assert np.abs(pgm[..., 0].reshape(-1) - np.linspace(0, 255, 64)).max() <= 1
+
+
+def test_twelve_bits_of_a_tiff_are_its_range(tmp_path: Path) -> None:
+    """Two values of 12 bits take three bytes: 0, 4095, 2048, 1024."""
+    packed = bytes([0x00, 0x0F, 0xFF, 0x80, 0x04, 0x00])
+    tags = [
+        (256, 4, 4),
+        (257, 4, 1),
+        (258, 3, 12),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, 1),
+        (279, 4, 6),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<I", 14) + packed + struct.pack("<H", len(tags)) + entries + bytes(4))
+    assert np.asarray(decode.decode(path))[0, :, 0].tolist() == [0, 255, 128, 64]
+
+
+def test_sixteen_bits_of_which_0_is_white_are_inverted(tmp_path: Path) -> None:
+    path = sixteen(tmp_path / "a.tif", 65535, tiffinfo={262: 0})
+    decoded = np.asarray(decode.decode(path))
+    assert decoded[0, 0, 0] == 255
+    assert decoded[-1, -1, 0] == 0
+
+
+@pytest.mark.parametrize(("dtype", "mode"), [(np.float32, "F"), (np.int32, "I")])
+def test_a_range_lets_integers_and_floats_be_read(tmp_path: Path, dtype: type, mode: str) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.array([[-100, 0, 200, 300, 900]], dtype)).save(path)
+    with pytest.raises(ImageError, match=f"mode {mode}, whose range is not known") as caught:
+        decode.decode(path)
+    assert "data.options.range" in caught.value.hints[0]
+    assert np.asarray(decode.decode(path, white=(-100, 300)))[0, :, 0].tolist() == [0, 64, 191, 255, 255]
+
+
+def test_a_range_is_no_matter_of_files_of_8_bits(tmp_path: Path) -> None:
+    Image.fromarray(NOISE).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(decode.decode(tmp_path / "a.png", white=(0, 4095))), NOISE)
+
+
+def test_dark_colours_of_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    """Pillow keeps the upper 8 bits: 12 would have 16 of 256 values."""
+    rows = np.zeros((2, 2, 3), ">u2")
+    rows[..., 0] = 4095
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    parts = (struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(ImageError, match="its 16-bit colours are all below 16,384"):
+        decode.decode(path)
+    assert np.asarray(decode.decode(path, white=(0, 65535)))[0, 0].tolist() == [15, 0, 0]
+    with pytest.raises(ImageError, match="a range of 4095 cannot be applied"):
+        decode.decode(path, white=(0, 4095))
+
+
+def test_the_options_of_the_data_set_reach_the_geometry() -> None:
+    for value, expected in ((4095, (0.0, 4095.0)), ([-100, 300], (-100.0, 300.0)), (None, None)):
+        table = DataTable(name="folder", options={} if value is None else {"range": value})
+        assert decode.evaluation_geometry((32, 32), IMAGENET, table).white == expected
+
+
+def with_exif(path: Path, raw: bytes) -> np.ndarray:
+    Image.fromarray(NOISE).save(path, quality=95, exif=raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(decode.decode(path))
+
+
+def test_broken_exif_does_not_refuse_sound_pixels(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    raw = exif.tobytes()
+    turned, plain = with_exif(tmp_path / "a.jpg", raw), with_exif(tmp_path / "b.jpg", b"")
+    assert turned.shape == (60, 40, 3)
+    # XResolution, a fraction, called PlanarConfiguration: ImageOps.exif_transpose cannot write it back
+    misnamed = raw.replace(struct.pack(">HH", 0x011A, 5), struct.pack(">HH", 0x011C, 5))
+    assert misnamed != raw
+    np.testing.assert_array_equal(with_exif(tmp_path / "c.jpg", misnamed), turned)
+    for broken in (raw[:20], b"Exif\0\0" + bytes(range(40))):
+        np.testing.assert_array_equal(with_exif(tmp_path / "d.jpg", broken), plain)

@@ -64,7 +64,7 @@ def arithmetic() -> str:
 def pictures(geometry: Geometry) -> Origin:
     """Return what determines a decoded picture."""
     libraries: Origin = {"pillow": PIL.__version__, "pi-heif": _pi_heif(), "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
-    return {**_geometry(geometry), **libraries, "code": code("tlkit.engine.images.decode")}
+    return {**_geometry(geometry), **libraries, "code": code("tlkit.engine.images.decode", "tlkit.engine.images.levels")}
 
 
 @cache
@@ -130,6 +130,7 @@ def _geometry(geometry: Geometry) -> Origin:
         "fit": geometry.fit,
         "padding": str(geometry.padding),
         "max pixels": geometry.max_pixels,
+        "white": None if geometry.white is None else str(geometry.white),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tlkit.engine.images import decode
 from tlkit.errors import DataError
@@ -72,7 +72,7 @@ def rgb(image: Image.Image) -> Pixels:
         DataError: its pixels cannot be turned into RGB.
     """
     try:
-        return np.asarray(decode.rgb(ImageOps.exif_transpose(image)))
+        return np.asarray(decode.upright(decode.rgb(image), decode.orientation(image)))
     except (OSError, ValueError) as error:
         raise DataError(f"images: a PIL image cannot be used: {error}.") from error
 

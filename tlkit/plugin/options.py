@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tlkit.errors import PluginError
 
@@ -11,6 +13,17 @@ class Options(BaseModel):
     """Base class of a plugin's options and of every table of a recipe. Unknown keys, NaN and values of another type are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _from_black_to_white(value: float | list[float]) -> float | list[float]:
+    black, white = value if isinstance(value, list) else (0.0, value)
+    if black >= white:
+        raise ValueError(f"is {value}: white is more than black")
+    return value
+
+
+# The option `range` of a data set of files: the value of white where a file has more than 8 bits, or [black, white].
+PixelRange = Annotated[float | Annotated[list[float], Field(min_length=2, max_length=2)], AfterValidator(_from_black_to_white)]
 
 
 def check_options(target: str, options: object) -> None:

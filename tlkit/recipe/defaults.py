@@ -132,8 +132,9 @@ DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
         "delimiter": "",
         "encoding": "",
         "header": True,
+        "range": None,
     },
-    "folder": {"path": None, "test_fraction": 0.2, "group": None, "splits": None},
+    "folder": {"path": None, "test_fraction": 0.2, "group": None, "splits": None, "range": None},
     "synthetic": {"classes": 10, "train": 512, "test": 128, "size": 32, "noise": 0.25, "seed": 0},
 }
 HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tlkit import tasks, units
-from tlkit.engine.images import decode
+from tlkit.engine.images import decode, levels
 from tlkit.engine.images import parts as data
 from tlkit.engine.images.decode import Geometry
 from tlkit.engine.images.parts import Evaluated, Library, Part
@@ -125,9 +125,10 @@ class _Reader:
         other = dataset_facts.other_images(source, found, images.classes, where=f"also.{name}")
         targets = other.splits["test"].targets
         if not wanted.holds(targets):
-            theirs = tasks.understanding(targets)[0].targets.words
-            raise DataError(f"also.{name}: has {theirs}; the images that are trained on have {wanted.words}.")
-        part = self.part(library.other(other).pictures("test", geometry), np.arange(len(targets)))
+            words = tasks.understanding(targets)[0].targets.words
+            raise DataError(f"also.{name}: has {words}; the images that are trained on have {wanted.words}.")
+        theirs = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+        part = self.part(library.other(other).pictures("test", theirs), np.arange(len(targets)))
         if not len(part.indices):
             raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
         return part

@@ -15,8 +15,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from tlkit.engine.images import levels
+from tlkit.engine.images.levels import Levels, UnknownRange
 from tlkit.errors import ImageError, option
 from tlkit.plugin import Convention, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
@@ -36,6 +38,18 @@ _LARGE = 89_478_485
 _REDUCING_GAP = 3
 _FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
+# EXIF 2.32, tag 0x0112; as PIL.ImageOps.exif_transpose, which fails where any other part of the EXIF data is damaged.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_RANGE = "data.options.range says which value is white: 4095 for 12 bits, 65535 for 16, or [black, white]"
+
 _one_large = threading.Lock()
 
 
@@ -51,6 +65,7 @@ class Geometry:
         fit: As `data.fit` in a recipe.
         padding: Colour of the border of fit = "pad"; None of the others.
         max_pixels: An image file with more is refused.
+        white: Values of black and white in files of more than 8 bits; None where each file says it.
     """
 
     size: Size
@@ -59,6 +74,7 @@ class Geometry:
     fit: Literal["crop", "pad", "squash"] = "crop"
     padding: Colour | None = None
     max_pixels: int = MAX_PIXELS
+    white: Levels | None = None
 
 
 def evaluation_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
@@ -83,10 +99,17 @@ def crop_geometry(image_size: Size, convention: Convention, data: DataTable) -> 
 
 def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable) -> Geometry:
     padding = convention.mean_colour if data.fit == "pad" else None
-    return Geometry(size, resized, convention.resize, data.fit, padding, data.max_pixels)
+    return Geometry(size, resized, convention.resize, data.fit, padding, data.max_pixels, levels.given(data.options))
 
 
-def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIXELS, needed: Size | None = None) -> Image.Image:
+def decode(
+    path: Path,
+    *,
+    digest: bytes | None = None,
+    max_pixels: int = MAX_PIXELS,
+    needed: Size | None = None,
+    white: Levels | None = None,
+) -> Image.Image:
     """Read an image file as RGB, turned as its EXIF says, transparency on white.
 
     Args:
@@ -95,10 +118,11 @@ def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIX
         max_pixels: A file with more is refused.
         needed: The size that the picture is resized to. A JPEG file of more than 89 million pixels is decoded at 1/2, 1/4 or 1/8 of
             its size where that is at least three times this; all other files are decoded whole.
+        white: Values of black and white, if it has more than 8 bits; None where the file says it.
 
     Raises:
-        ImageError: it is no image, truncated, of more than `max_pixels`, of a kind that cannot be turned into RGB, or of another
-            digest.
+        ImageError: it is no image, truncated, of more than `max_pixels`, of a kind that cannot be turned into RGB, of a range that
+            is not known, or of another digest.
         MemoryError: it does not fit into memory.
     """
     try:
@@ -114,7 +138,9 @@ def decode(path: Path, *, digest: bytes | None = None, max_pixels: int = MAX_PIX
                 if count > _LARGE and needed is not None:
                     image.draft("RGB", (_REDUCING_GAP * max(needed), _REDUCING_GAP * max(needed)))  # nothing but JPEG has it
                 image.load()
-                return rgb(ImageOps.exif_transpose(image))
+                return upright(rgb(image, white=white, content=content), orientation(image))
+    except UnknownRange as error:
+        raise ImageError(f"{path}: cannot be decoded: {error}.", _RANGE) from error
     except (ImageError, MemoryError):
         raise
     except FileNotFoundError:
@@ -136,7 +162,9 @@ def picture(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None =
     """
     if not isinstance(source, Path):
         return fit(Image.fromarray(np.ascontiguousarray(source)), geometry)
-    return fit(decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized), geometry)
+    return fit(
+        decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized, white=geometry.white), geometry
+    )
 
 
 def fit(image: Image.Image, geometry: Geometry) -> Pixels:
@@ -198,17 +226,34 @@ def _padded(image: Image.Image, geometry: Geometry) -> Image.Image:
     return padded
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """Return an image as RGB, transparency on white.
+def rgb(image: Image.Image, *, white: Levels | None = None, content: bytes = b"") -> Image.Image:
+    """Return an image as RGB, transparency on white, more than 8 bits as 8.
+
+    Args:
+        image: Loaded.
+        white: Values of black and white, if it has more than 8 bits; None where the file says it.
+        content: Of its file, if it has one.
 
     Raises:
-        ValueError: its pixels are of a kind whose range is not known.
+        UnknownRange: it has more than 8 bits, and nobody says which value is white.
     """
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"its pixels are of mode {image.mode}, whose range is not known")
+    if levels.is_deep(image):
+        return levels.to_grey(image, white, content).convert("RGB")
+    levels.check_colour(image, white, content)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        blank = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(blank, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
+
+
+def orientation(image: Image.Image) -> int:
+    """Return how an opened image is to be turned, as its EXIF data says: 1 to 8; 1 where they are missing or damaged."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever Pillow raises; the pixels are sound all the same
+        return 1
+
+
+def upright(image: Image.Image, turn: int) -> Image.Image:
+    """Return an image turned as `orientation` says."""
+    return image.transpose(_TURNS[turn]) if turn in _TURNS else image
