@@ -21,5 +21,6 @@ googlenet = Backbone(
         "aux2": AuxHead(build="tlkit_googlenet.build:second", after="inception4d", classifier="fc2", weight=_WEIGHT),
     },
     minimum_size=15,
+    dropout=0.2,
     summary="GoogLeNet with its two auxiliary classifiers, torchvision",
 )

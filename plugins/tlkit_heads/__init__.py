@@ -10,7 +10,12 @@ from tlkit.plugin import Head, Options
 class LinearOptions(Options):
     """Options of the linear head."""
 
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the pooled features, while training")
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="of the pooled features, while training. Default: as the backbone's library has before its classifier, else 0",
+    )
 
 
 class MlpOptions(Options):
@@ -34,10 +39,13 @@ class ConvOptions(Options):
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the feature map, while training")
 
 
-linear = Head(build="tlkit_heads.build:linear", options=LinearOptions, linear=True, summary="one linear layer")
+linear = Head(
+    build="tlkit_heads.build:linear", options=LinearOptions, linear=True, takes_dropout=True, summary="one linear layer"
+)
 binary = Head(
     build="tlkit_heads.build:linear",
     options=LinearOptions,
+    takes_dropout=True,
     task="binary",
     summary="one logit for one of two classes, with binary cross-entropy; head.positive names the class",
 )
@@ -45,6 +53,7 @@ multilabel = Head(
     build="tlkit_heads.build:linear",
     options=LinearOptions,
     linear=True,
+    takes_dropout=True,
     task="multi_label",
     summary="a logit for every class, each for itself: for images of several classes or none",
 )

@@ -32,5 +32,6 @@ inception_v3 = Backbone(
     },
     image_size=299,
     minimum_size=75,
+    dropout=0.5,
     summary="Inception v3 with its auxiliary classifier, torchvision",
 )

@@ -33,6 +33,7 @@ mobilenet_v2 = Backbone(
         "imagenet1k-v1": pytorch("mobilenet_v2-b0353104.pth"),
         "imagenet1k-v2": pytorch("mobilenet_v2-7ebf99e0.pth", _V2),
     },
+    dropout=0.2,
     summary="MobileNet v2, torchvision",
 )
 mobilenet_v3_large = Backbone(

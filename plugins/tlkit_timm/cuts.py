@@ -32,11 +32,13 @@ class Cut:
         stages: From (N, 3, H, W) to (N, features, h, w), or to (N, features).
         left_out: Modules of timm's that files hold and no stage does, beside a linear classifier.
         inside: It has a stage for every part of the model.
+        dropout: Of the features, that timm's forward_head has as code and no stage does.
     """
 
     stages: dict[str, nn.Module]
     left_out: Steps
     inside: bool
+    dropout: float = 0.0
 
 
 class Permute(nn.Module):
@@ -136,7 +138,8 @@ def cut(model: nn.Module) -> Cut:
     if order is None:
         return _before_head(model)
     added = {"rows": Permute(0, 2, 3, 1), "map": Permute(0, 3, 1, 2)}
-    return Cut(network.cut(model, _joined(model, order(model)), **added), (), True)
+    dropout = float(model.drop_rate) if isinstance(model, ResNet | EfficientNet) else 0.0
+    return Cut(network.cut(model, _joined(model, order(model)), **added), (), True, dropout)
 
 
 def owned(module: nn.Module, at: str = "") -> Iterator[str]:

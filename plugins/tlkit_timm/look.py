@@ -78,6 +78,7 @@ def backbone(name: str) -> Backbone:
         beyond=made.left_out,
         cut=_told(kind, inside=made.inside),
         rename=f"tlkit_timm.loaded:{name}",
+        dropout=made.dropout,
     )
 
 

@@ -345,6 +345,28 @@ def test_a_published_file_is_read_by_timms_own_loader() -> None:
         plugin.call(rename, {"fc.weight": torch.zeros(3)})
 
 
+@pytest.mark.parametrize("name", [*INSIDE, "levit_128s", "densenet121", "ghostnet_050"])
+def test_every_dropout_is_timms(name: str) -> None:
+    """Module by module, and the one that timm's forward_head has as code: it stays in a body, or is the head's."""
+    with torch.device("meta"):
+        theirs, mine = timm.create_model(name), built(of(name))
+    expected, found = (
+        {key: each.p for module in modules for key, each in module.named_modules() if isinstance(each, nn.Dropout)}
+        for modules in ([theirs], mine.stages.values())
+    )
+    assert {key: p for key, p in expected.items() if p or key in found} == found
+    kept = mine.stages["body"].drop_rate if "body" in mine.stages and hasattr(theirs, "drop_rate") else 0.0
+    assert getattr(theirs, "drop_rate", 0.0) == kept + of(name).dropout
+
+
+def test_a_model_of_another_dropout_tells_it_to_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tlkit_timm import cuts
+
+    for name in ("test_resnet", "test_efficientnet"):
+        with torch.device("meta"):
+            assert cuts.cut(timm.create_model(name, drop_rate=0.3)).dropout == 0.3
+
+
 def test_older_names_are_known_in_a_file_of_the_users(tmp_path: Path) -> None:
     """ConvNeXt as its authors named it."""
     own = filled("convnext_atto", classes=1000).state_dict()

@@ -14,7 +14,10 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images.parts import normalise
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
+from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Dataset, Head, registry
+from tlkit.recipe.recipe import Arm
+from tlkit.recipe.tables import BackboneTable, DataTable, HeadTable
 from tlkit.sources import data_files, datasets, weight_files
 from tlkit.sources.places import Places
 
@@ -113,6 +116,58 @@ def test_its_weights_are_the_librarys_official_files(name: str) -> None:
         assert found.classes == len(official.meta["categories"])
     offered = {each.name for each in theirs if "features" not in each.name.lower() and "SWAG" not in each.name}
     assert {mine.upper().replace("-", "_") for mine in registry.get(Backbone, name).weights} == offered
+
+
+def dropouts(*modules: nn.Module) -> dict[str, float]:
+    """The probability of every dropout, by its module's name."""
+    return {name: each.p for module in modules for name, each in module.named_modules() if isinstance(each, nn.Dropout)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_dropout_is_the_librarys(name: str) -> None:
+    """Module by module; of a dropout directly before the classifier, which no stage holds, the head has the probability."""
+    backbone = registry.get(Backbone, name)
+    kind = "conv" if backbone.maps else "linear"
+    arm = Arm(backbone=BackboneTable(name=name, weights="none"), head=HeadTable(kind=kind), data=DataTable(name="synthetic"))
+    plugins = resolve.network_of(arm)
+    with torch.device("meta"):
+        mine = building.build(
+            plugins.backbone, plugins.head, classes=CLASSES, seed=0,
+            backbone_options=plugins.backbone_options, head_options=plugins.head_options,
+        )  # fmt: skip
+    theirs = library(name, backbone)
+    found = dropouts(*mine.stages.values(), mine.aux_heads)
+    left = {key: p for key, p in dropouts(theirs).items() if key not in found}
+    assert {key: p for key, p in dropouts(theirs).items() if key in found} == found
+    assert getattr(theirs, "drop_rate", 0.0) == 0.0, "DenseNet's own, inside its blocks"
+    assert sum(left.values()) == dropouts(mine.head)["dropout"]
+    modules = [key for key, module in theirs.named_modules() if not list(module.children())]
+    assert all(modules.index(key) + 1 == modules.index(backbone.classifier) for key in left)
+
+
+@pytest.mark.parametrize(
+    ("options", "embed", "kind", "expected"),
+    [
+        ({}, None, "linear", 0.5),
+        ({}, None, "multilabel", 0.5),
+        ({}, None, "binary", 0.5),
+        ({"dropout": 0.0}, None, "linear", 0.0),
+        ({"dropout": 0.1}, None, "linear", 0.1),
+        ({}, "Mixed_6e", "linear", 0.0),
+        ({}, None, "mlp", 0.0),
+    ],
+)
+def test_a_head_has_the_librarys_dropout_where_it_stands_in_the_classifiers_place(
+    options: dict[str, float], embed: str | None, kind: str, expected: float
+) -> None:
+    arm = Arm(
+        backbone=BackboneTable(name="inception_v3", weights="none"),
+        head=HeadTable(kind=kind, options=options, embed=embed),
+        data=DataTable(name="synthetic"),
+    )
+    found = resolve.network_of(arm).head_options
+    assert found is not None
+    assert found.model_dump()["dropout"] == expected
 
 
 @pytest.mark.parametrize(("name", "count"), [("inception_v3", 1), ("googlenet", 2)])

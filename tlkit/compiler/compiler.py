@@ -105,6 +105,7 @@ def compile_plan(
         choices=(
             *facts.choices,
             *_cut_choice(resolved.backbone),
+            *_dropout_choice(resolved),
             *choices,
             *(Choice(*each) for each in (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, weights))),
             *draft.aux_heads.choices(divided.parameters),
@@ -116,6 +117,14 @@ def compile_plan(
 
 def _cut_choice(backbone: Backbone) -> list[Choice]:
     return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
+
+
+def _dropout_choice(resolved: Resolved) -> list[Choice]:
+    dropout = resolved.head.usual_dropout(resolved.backbone)
+    if not dropout or resolved.learns != "steps" or resolved.arm.head.options.get("dropout") != dropout:
+        return []
+    reason = f"as {resolved.backbone.library} has it before its classifier; head.options.dropout = 0 leaves it out"
+    return [Choice("head dropout", f"{dropout:g}", reason)]
 
 
 def _meta(resolved: Resolved, classes: int) -> Network:

@@ -26,6 +26,7 @@ from tlkit.model.setup import UNTRAINED, Setup
 from tlkit.network import tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plans import jobs
+from tlkit.plugin import Backbone, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.defaults import differences
 from tlkit.recipe.recipe import FORMAT, Arm, arm_toml
@@ -209,6 +210,10 @@ def _recipe_text(arm: Arm, *, name: str, seed: int, weights_from: str | None) ->
         weights_from: What it begins from, in the place of its own weights.
     """
     tables = _without_none(differences(arm.model_dump(mode="json")))
+    if (
+        "dropout" in arm.head.options and registry.get(Backbone, arm.backbone.name).dropout
+    ):  # its default is not the same everywhere
+        tables.setdefault("head", {}).setdefault("options", {})["dropout"] = arm.head.options["dropout"]
     if weights_from is not None:
         tables["backbone"]["weights"] = weights_from
     tables.setdefault("schedule", {})["epochs"] = arm.schedule.epochs

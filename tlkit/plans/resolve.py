@@ -170,12 +170,21 @@ def network_of(arm: Arm) -> NetworkPlugins:
     backbone, head = registry.get(Backbone, arm.backbone.name), registry.get(Head, arm.head.kind)
     if problems := list(solved_heads.problems(arm.head, head, backbone, arm.backbone.name)):
         raise RecipeError(problems)
+    backbone = backbone.until(arm.head.embed, pooled=arm.head.pooled)
     return NetworkPlugins(
-        backbone.until(arm.head.embed, pooled=arm.head.pooled),
+        backbone,
         head,
         parsing.options(backbone.options, arm.backbone.options, place="backbone.options"),
-        parsing.options(head.options, arm.head.options, place="head.options"),
+        _with_dropout(parsing.options(head.options, arm.head.options, place="head.options"), head, backbone),
     )
+
+
+def _with_dropout(options: BaseModel | None, head: Head, backbone: Backbone) -> BaseModel | None:
+    """Return a head's options with the backbone's dropout, if the recipe gives none."""
+    dropout = head.usual_dropout(backbone)
+    if options is None or not dropout or "dropout" in options.model_fields_set:
+        return options
+    return options.model_copy(update={"dropout": dropout})
 
 
 def _arms(names: list[str]) -> str:
@@ -215,6 +224,7 @@ class _Resolver:
             wrong = list(solved_heads.problems(arm.head, head, backbone, arm.backbone.name))
             self.problems += wrong
             backbone = backbone if wrong else backbone.until(arm.head.embed, pooled=arm.head.pooled)
+            options["head"] = _with_dropout(options["head"], head, backbone)
             learns = "solved" if head.solve else "nothing" if arm_checks.only_evaluated(arm, backbone) else "steps"
             self.problems += arm_checks.task_problems(arm, head)
             if learns == "solved":

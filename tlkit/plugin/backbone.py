@@ -64,6 +64,8 @@ class Backbone:
         flat: The head reads every value of the last stage's output, not its mean over the picture; see `until`.
         rename: "module:function", {name: tensor} -> {name: tensor}, tried on a file of the user's whose names do not fit: it knows the
             names that the library's older versions or other publishers gave.
+        dropout: Probability of the dropout that the library has directly before its classifier and no stage holds; 0 for none. A head
+            that `takes_dropout` has it, where it reads what the classifier reads.
         cut: Where the library's network was cut into stages and why there, in two parts, where a plan is to say it.
     """
 
@@ -85,6 +87,7 @@ class Backbone:
     flat: bool = False
     cut: tuple[str, str] | None = None
     rename: str = ""
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise PluginError where a field is of another kind than declared."""
@@ -96,6 +99,8 @@ class Backbone:
                     f"{self.build}: auxiliary head {name} reads {aux_head.after}, which is no stage.",
                     f"stages: {', '.join(self.stages)}",
                 )
+        if not 0 <= self.dropout < 1:
+            raise PluginError(f"{self.build}: dropout is {self.dropout!r}.", "a probability, 0 <= p < 1")
         for name in ("features", "image_size", "minimum_size"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:

@@ -60,6 +60,8 @@ class Head:
         maps: It reads the feature map (N, features, h, w), not its mean.
         task: The kind of problem, by its name in `tlkit.tasks`: "single_label", "binary", "multi_label". It determines the loss,
             the metrics, the targets that it learns from, and how many outputs the head is asked for.
+        takes_dropout: Its option `dropout`, if a recipe does not give it, is the one that the backbone's library has before its
+            classifier.
         trusted: Full names of classes that the estimator's file may hold beside scikit-learn's, "package.module.Class".
         summary: One line.
     """
@@ -72,6 +74,7 @@ class Head:
     solve: str = ""
     task: str = "single_label"
     trusted: tuple[str, ...] = ()
+    takes_dropout: bool = False
 
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model, or it is neither trained nor solved."""
@@ -83,6 +86,10 @@ class Head:
     def target(self) -> str:
         """The "module:function" that makes the head: `build` or `solve`."""
         return self.build or self.solve
+
+    def usual_dropout(self, backbone: Backbone) -> float:
+        """Return the dropout that the head has because the backbone's library has it there; 0 for none."""
+        return backbone.dropout if self.takes_dropout and self.maps == backbone.maps and backbone.whole else 0.0
 
     def fits(self, backbone: Backbone) -> bool:
         """Return whether the head has the form of the library's classifier, so that the library can load its weights."""

@@ -91,6 +91,8 @@ def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
     for name_of, aux_head in shown.aux_heads.items():
         least = f", images of at least {aux_head.minimum_size} px" if aux_head.minimum_size > 1 else ""
         table.add_row(f"auxiliary {name_of}", f"after {aux_head.after}, weight {aux_head.weight:g}{least}")
+    if shown.dropout:
+        table.add_row("dropout before the classifier", f"{shown.dropout:g}")
     table.add_row("parameter names of", shown.library)
     table.add_row("input, random weights", _convention(shown.input))
     for weights, each in shown.weights.items():
