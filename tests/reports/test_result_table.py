@@ -1,4 +1,4 @@
-"""The table of a recipe's results: no empty column, best arm first."""
+"""The table of a recipe's results: no empty column, the best arm by validation first."""
 
 from pathlib import Path
 from typing import Any

@@ -21,7 +21,7 @@ from tlkit import api
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.plan import DataFacts
-from tlkit.record import results, run_folder
+from tlkit.record import results, run_choice, run_folder
 from tlkit.run import prediction
 from tlkit.sources.places import Places
 
@@ -106,7 +106,7 @@ def test_run_of_a_fold_is_read_by_predict_and_keeps_the_number_of_folds(applied:
     assert tomllib.loads((folder / "recipe.toml").read_text())["cross_validation"] == {"folds": FOLDS}
     images = np.zeros((2, 16, 16, 3), np.uint8)
     assert prediction.load(folder, arm=None, device=torch.device("cpu")).predict(images).shape == (2, 4)
-    assert run_folder.choose(applied.folder).name in {run["folder"] for run in runs_of(applied).values()}
+    assert run_choice.choose(applied.folder).folder.name in {run["folder"] for run in runs_of(applied).values()}
 
 
 def test_epochs_trains_the_fold_that_is_asked_for(applied: api.Applied) -> None:

@@ -150,7 +150,7 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
     splits = ", ".join(f"{len(split.targets):,} {name}" for name, split in seen.images.splits.items())
     (least, least_name), (most, most_name) = seen.least, seen.most
     question = "Which is better for these images: a new last layer on a trained network, or training all of it?"
-    taken = "" if strategy is not None and strategy.solved else "; validation images are taken from train"
+    taken = "; validation images are taken from train"
     note = (
         f"# Its folder {_one_line(seen.test_from)} is the test set here{taken}.\n"
         if seen.test_from not in ("", "test") and "validation" not in seen.images.splits
@@ -224,7 +224,7 @@ def _split(seen: Look, *, solved: bool) -> str:
     if "validation" in seen.images.splits:
         return ""
     if solved:
-        return "\n[data.split]\nvalidation = 0.0  # there is no epoch to choose, and every image counts\n"
+        return "\n[data.split]\nvalidation = 0.1  # of the training images, to choose between runs\n"
     return "\n[data.split]\nvalidation = 0.1  # of the training images, to choose the best epoch\n"
 
 

@@ -32,12 +32,15 @@ def predict(
 ) -> None:
     """Print the most probable classes of images. Preprocessing is the run's own."""
     from tlkit import files
+    from tlkit.record import run_choice
     from tlkit.reports import tables
     from tlkit.run import executor, prediction
     from tlkit.sources import image_files
 
-    folder = run if run.exists() or not (runs / run).exists() else runs / run
-    predictor = prediction.load(folder, arm=arm, device=executor.device_of(device))
+    chosen = run_choice.choose(run if run.exists() or not (runs / run).exists() else runs / run, arm)
+    if chosen.why:
+        console.say(f"{chosen.folder}: {chosen.why}")
+    predictor = prediction.load(chosen.folder, arm=None, device=executor.device_of(device))
     named = [file for path in images for file in (image_files.below(path, where="predict") if path.is_dir() else [path])]
     answers = list(zip(map(files.shown, named), _ranked(predictor, named), strict=True))
     ranked = [(image, answer) for image, answer in answers if not isinstance(answer, DataError)]

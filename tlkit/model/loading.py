@@ -14,7 +14,7 @@ from tlkit.model.saving import Standing
 from tlkit.model.setup import Tables, input_keys
 from tlkit.recipe import parsing
 from tlkit.recipe.recipe import arm_toml
-from tlkit.record import run_folder
+from tlkit.record import run_choice, run_folder
 from tlkit.run import prediction
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
@@ -45,7 +45,7 @@ def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables,
     Raises:
         RunFolderError: the folder is not a run's, or is damaged.
     """
-    chosen = run_folder.choose(folder, arm)
+    chosen = run_choice.choose(folder, arm).folder
     predictor = prediction.load(chosen, arm=None, device=device)
     read = parsing.read(chosen / run_folder.RECIPE)
     (table,) = read.arms.values()

@@ -19,7 +19,7 @@ from tlkit.plugin.registry import Plugin
 from tlkit.recipe import parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import UNKNOWN, Arm, Recipe
-from tlkit.record import run_folder
+from tlkit.record import run_choice, run_folder
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
 from tlkit.units import Size
@@ -318,7 +318,7 @@ def _with_usual_weights(arm: Arm, backbone: Backbone) -> Arm:
 
 def weights_of_run(path: Path) -> Path:
     """Return the weights file of a run's folder, or of the best run in a recipe's folder."""
-    return run_folder.choose(path) / run_folder.WEIGHTS
+    return run_choice.choose(path).folder / run_folder.WEIGHTS
 
 
 def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source]) -> Arm:

@@ -132,36 +132,6 @@ def convention(folder: Path) -> Convention:
         raise RunFolderError(f"{path}: is damaged: its table [input] cannot be used.", _move()) from error
 
 
-def choose(path: Path, arm: str | None = None) -> Path:
-    """Return the run folder of a RUN argument.
-
-    Args:
-        path: A run's folder, or a recipe's folder: then the run with the best validation accuracy, then loss.
-        arm: Only runs of this arm.
-
-    Raises:
-        RunFolderError: there is no such folder, or no such run in it.
-    """
-    if not path.is_dir():
-        raise RunFolderError(f"{path}: there is no such run folder.", "a run's folder, or a recipe's: runs/NAME")
-    if (path / RESOLVED).is_file():
-        result = read(path)
-        if result is None or not (path / WEIGHTS).is_file():
-            raise RunFolderError(f"{path}: this run has no weights yet.", "apply its recipe again to finish it")
-        if arm not in (None, result.arm):
-            raise RunFolderError(f'{path}: is a run of arm "{result.arm}", not of "{arm}".', f"leave {option('arm')} out")
-        return path
-    current = _current(path)
-    candidates = [(result, folder) for folder, result in current if result.status == "finished" and arm in (None, result.arm)]
-    if not candidates:
-        arms = sorted({result.arm for _, result in current})
-        what = f'no finished run of arm "{arm}"' if arm else "no finished run"
-        raise RunFolderError(
-            f"{path}: holds {what}.", f"arms: {', '.join(arms)}" if arms else "apply the recipe first: tlkit apply RECIPE"
-        )
-    return min(candidates, key=lambda pair: _rank(pair[0]))[1]
-
-
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Lock a run's folder against other processes; create it if it is missing.
@@ -254,23 +224,3 @@ def _check_format(path: Path, record: Mapping[str, Any]) -> None:
             f"{path}: is of format {record.get('format')}, written by another version of tlkit; this one reads format {FORMAT}.",
             _move(),
         )
-
-
-def _current(recipe_folder: Path) -> list[tuple[Path, RunResult]]:
-    """Return the runs of the recipe as last applied, or all runs if that is not recorded."""
-    record = summary(recipe_folder)
-    if record is None:
-        folders = [path.parent for path in sorted(recipe_folder.glob(f"*/{RESULT}"))]
-    else:
-        try:
-            folders = [recipe_folder / run["folder"] for arm in record["arms"].values() for run in runs_of(arm)]
-        except (AttributeError, KeyError, TypeError) as error:
-            raise RunFolderError(
-                f"{recipe_folder / RESULT}: is damaged: it names no runs.", "apply the recipe again"
-            ) from error
-    return [(folder, result) for folder in folders if (result := read(folder)) is not None]
-
-
-def _rank(result: RunResult) -> tuple[float, float]:
-    scores = result.validation or result.test or {}
-    return -scores.get("accuracy", 0.0), scores.get("loss", float("inf"))

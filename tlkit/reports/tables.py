@@ -85,7 +85,7 @@ _ARM = 24  # characters that an arm's name keeps in a narrow terminal
 
 
 def result(summary: Mapping[str, Any]) -> RenderableType:
-    """Return a recipe's result.json for a terminal, best arm first; a column in which no arm has anything is left out."""
+    """Return a recipe's result.json for a terminal, the best arm by validation first; a column in which no arm has anything is left out."""
     every = [run for record in summary["arms"].values() for run in run_folder.runs_of(record)]
     epoch = "the best epoch by validation" if not every or any(run["validation"] for run in every) else "the last epoch"
     ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1]))
@@ -300,9 +300,9 @@ def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _rank(record: Mapping[str, Any]) -> float:
-    """An arm's mean accuracy on the test images, without such on the validation images, for its place in the table."""
-    found, validated = record["test"].get("accuracy"), _validated(record)
-    return float(found["mean"]) if found else sum(validated) / len(validated) if validated else -1.0
+    """An arm's mean accuracy on the validation images, for its place in the table; arms without such keep the recipe's order."""
+    validated = _validated(record)
+    return sum(validated) / len(validated) if validated else -1.0
 
 
 def _validated(record: Mapping[str, Any]) -> list[float]:

@@ -22,7 +22,7 @@ from tlkit.network.network import Network
 from tlkit.plans import resolve
 from tlkit.plugin import Convention
 from tlkit.recipe import parsing
-from tlkit.record import run_folder
+from tlkit.record import run_choice, run_folder
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
@@ -138,7 +138,7 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
         RunFolderError: the folder is not a run's, is of another version, or its weights do not fit its recipe.
         PluginError: a plugin that it needs is not installed.
     """
-    folder = run_folder.choose(run, arm)
+    folder = run_choice.choose(run, arm).folder
     known = run_folder.resolved(folder)
     recipe = parsing.read(folder / run_folder.RECIPE)
     (table,) = recipe.arms.values()

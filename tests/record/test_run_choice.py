@@ -1,0 +1,150 @@
+"""Which run a recipe's folder means: the best by validation of all that are finished, and nothing that test scores chose."""
+
+import ast
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomli_w
+from conftest import ROOT, Cli
+
+from tlkit import api
+from tlkit.errors import RunFolderError
+from tlkit.record import run_choice, run_folder
+from tlkit.record.run_folder import Parameters, RunResult
+
+
+def put(
+    recipe: Path,
+    name: str,
+    *,
+    validation: float | None,
+    test: float = 0.5,
+    status: str = "finished",
+    data: str = "d",
+    age: int = 0,
+) -> Path:
+    """Write what the choice reads of a run; `age` is in minutes."""
+    folder = recipe / name
+    folder.mkdir(parents=True)
+    arm, seed = re.match(r"(\w+)-s(\d+)", name).groups()
+    scores = None if validation is None else {"accuracy": validation, "loss": 1.0}
+    run_folder.write(
+        folder,
+        RunResult(
+            recipe="r", arm=arm, seed=int(seed), status=status, digest="0" * 64, versions={}, validation=scores,
+            test={"accuracy": test, "loss": 1 - test}, parameters=Parameters(total=1, trained=1),
+        ),
+    )  # fmt: skip
+    (folder / run_folder.WEIGHTS).touch()
+    (folder / run_folder.RESOLVED).write_text(tomli_w.dumps({"format": 1, "inputs": {"data": data}, "classes": ["a", "b"]}))
+    written = 1e9 - 60 * age
+    os.utime(folder / run_folder.RESULT, (written, written))
+    return folder
+
+
+def test_best_run_by_validation_is_taken_whatever_the_test_scores_say(tmp_path: Path) -> None:
+    put(tmp_path, "a-s0-1", validation=0.6, test=0.9)
+    best = put(tmp_path, "a-s1-2", validation=0.8, test=0.3)
+    put(tmp_path, "b-s0-3", validation=0.7, test=0.99)
+    choice = run_choice.choose(tmp_path)
+    assert choice == run_choice.Choice(best, "the best of 3 finished runs by validation (80.0%)")
+    assert run_choice.choose(tmp_path, "b").folder.name == "b-s0-3"
+
+
+def test_superseded_run_is_taken_where_it_is_better(tmp_path: Path) -> None:
+    """After an apply with fewer epochs the run of 66.7 % was passed over for one of 55.9 %."""
+    better = put(tmp_path, "a-s0-old", validation=0.667, age=9)
+    put(tmp_path, "a-s0-new", validation=0.559)
+    assert run_choice.choose(tmp_path).folder == better
+
+
+def test_failed_run_hides_no_finished_one(tmp_path: Path) -> None:
+    put(tmp_path, "a-s0-new", validation=None, status="failed")
+    done = put(tmp_path, "a-s0-old", validation=0.6, age=9)
+    assert run_choice.choose(tmp_path) == run_choice.Choice(done)
+
+
+def test_runs_of_other_images_are_passed_over_by_name(tmp_path: Path) -> None:
+    put(tmp_path, "a-s0-old", validation=0.99, data="other", age=9)
+    put(tmp_path, "a-s0-1", validation=0.6)
+    best = put(tmp_path, "a-s1-1", validation=0.7)
+    choice = run_choice.choose(tmp_path)
+    assert choice.folder == best
+    assert choice.why == "the best of 2 finished runs by validation (70.0%); passed over: a-s0-old (of other images)"
+
+
+def test_runs_without_validation_scores_are_passed_over_by_name(tmp_path: Path) -> None:
+    put(tmp_path, "a-s0-1", validation=None, test=0.99)
+    best = put(tmp_path, "a-s1-1", validation=0.7, test=0.1)
+    choice = run_choice.choose(tmp_path)
+    assert choice.folder == best
+    assert "passed over: a-s0-1 (without validation scores)" in choice.why
+
+
+def test_without_validation_scores_a_run_is_asked_for(tmp_path: Path) -> None:
+    for name in ("a-s0-1", "a-s1-2", "b-s0-3"):
+        put(tmp_path, name, validation=None)
+    with pytest.raises(RunFolderError, match="3 finished runs and no validation scores to choose one by") as caught:
+        run_choice.choose(tmp_path)
+    assert str(tmp_path / "a-s1-2") in str(caught.value)
+    assert 'arm="b"' in str(caught.value)
+    with pytest.raises(RunFolderError, match="2 finished runs and no validation scores"):
+        run_choice.choose(tmp_path, "a")
+    assert run_choice.choose(tmp_path, "b").folder.name == "b-s0-3"
+    assert run_choice.choose(tmp_path / "a-s1-2").folder.name == "a-s1-2"
+
+
+def test_predict_names_the_run_that_it_takes(toy_recipe: Path, run: Cli) -> None:
+    done = api.apply(toy_recipe, ["seeds=[0, 1]", "schedule.epochs=1"], runs=toy_recipe.parent / "runs")
+    _, _, text = run("predict", done.folder, "nothing.png")
+    assert "the best of 2 finished runs by validation" in text
+    assert run_choice.choose(done.folder).folder.name in text
+
+
+# ---- no choice reads test scores
+
+# These functions choose images, not scores, and "test" is the name of a split there.
+OF_IMAGES = {("plans/dataset_parts.py", "select"), ("sources/splits.py", "choose")}
+CHOICE = re.compile(r"best|better|choos|chose|rank|select|prefer|pick|improv|decide")
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef, ast.Module]]:
+    for path in sorted((ROOT / "tlkit").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                yield path.relative_to(ROOT / "tlkit").as_posix(), node, tree
+
+
+def names_in(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} | {
+        each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)
+    }
+
+
+def reads_test(node: ast.AST) -> bool:
+    return any(
+        (isinstance(each, ast.Attribute) and each.attr == "test") or (isinstance(each, ast.Constant) and each.value == "test")
+        for each in ast.walk(node)
+    )
+
+
+def test_no_function_that_chooses_reads_test_scores() -> None:
+    """A function chooses by its name, or is the key by which the best is found or a list is sorted, or one that such a key uses."""
+    found, guilty = set(), set()
+    for path, function, tree in functions():
+        chosen_by: list[ast.AST] = [function] if CHOICE.search(function.name) else []
+        for call in ast.walk(function):
+            if isinstance(call, ast.Call):
+                chosen_by += [keyword.value for keyword in call.keywords if keyword.arg == "key"]
+        used = {name for each in chosen_by for name in names_in(each)}
+        chosen_by += [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and each.name in used]
+        if chosen_by:
+            found.add((path, function.name))
+        if any(map(reads_test, chosen_by)) and (path, function.name) not in OF_IMAGES:
+            guilty.add((path, function.name))
+    assert {("record/run_choice.py", "choose"), ("engine/fit.py", "_is_best"), ("reports/tables.py", "_rank")} <= found
+    assert guilty == set()

@@ -1,0 +1,123 @@
+"""Choose one run of a recipe's folder, for commands that use a run. Imports no torch.
+
+The rule: validation scores choose among all finished runs, and test scores never do. Where there is nothing to choose by, the message
+asks for a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlkit.errors import RunFolderError, first_few, option
+from tlkit.record import run_folder
+from tlkit.record.run_folder import RunResult
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A run, and why it was taken.
+
+    Attributes:
+        folder: The run's.
+        why: In words, with the runs that were passed over; "" where there was nothing to choose.
+    """
+
+    folder: Path
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Finished:
+    folder: Path
+    result: RunResult
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The best run has the least: by validation accuracy, then by validation loss."""
+        scores = self.result.validation or {}
+        return -scores.get("accuracy", 0.0), scores.get("loss", float("inf"))
+
+    @property
+    def written(self) -> int:
+        """When it ended."""
+        return (self.folder / run_folder.RESULT).stat().st_mtime_ns
+
+    @property
+    def trained_on(self) -> object:
+        """What a score is a score of: the content of the images, and their classes."""
+        known = run_folder.resolved(self.folder)
+        return known.get("inputs", {}).get("data"), known.get("classes")
+
+
+def choose(path: Path, arm: str | None = None) -> Choice:
+    """Return the run that a RUN argument means.
+
+    Args:
+        path: A run's folder, or a recipe's folder: then the finished run with the best validation accuracy, then loss, of those
+            with the images of the newest.
+        arm: Only runs of this arm.
+
+    Raises:
+        RunFolderError: there is no such folder, no such run in it, or no validation score to choose by.
+    """
+    if not path.is_dir():
+        raise RunFolderError(f"{path}: there is no such run folder.", "a run's folder, or a recipe's: runs/NAME")
+    if (path / run_folder.RESOLVED).is_file():
+        return Choice(_named(path, arm))
+    finished = _finished(path, arm)
+    if len(finished) == 1:
+        return Choice(finished[0].folder)
+    newest = max(finished, key=lambda each: each.written)
+    same = [each for each in finished if each.trained_on == newest.trained_on]
+    validated = [each for each in same if each.result.validation]
+    passed = {
+        "of other images": [each for each in finished if each not in same],
+        "without validation scores": [each for each in same if each not in validated],
+    }
+    if len(same) == 1:
+        best, why = newest, "the only finished run of the newest images"
+    elif not validated:
+        raise _no_scores(path, same)
+    else:
+        best = min(validated, key=lambda each: each.rank)
+        why = f"the best of {len(validated)} finished runs by validation ({-best.rank[0]:.1%})"
+    passed_over = [f"{first_few(each.folder.name for each in runs)} ({what})" for what, runs in passed.items() if runs]
+    return Choice(best.folder, why + (f"; passed over: {', '.join(passed_over)}" if passed_over else ""))
+
+
+def _named(path: Path, arm: str | None) -> Path:
+    """Return a run's own folder, if it can be used."""
+    result = run_folder.read(path)
+    if result is None or not (path / run_folder.WEIGHTS).is_file():
+        raise RunFolderError(f"{path}: this run has no weights yet.", "apply its recipe again to finish it")
+    if arm not in (None, result.arm):
+        raise RunFolderError(f'{path}: is a run of arm "{result.arm}", not of "{arm}".', f"leave {option('arm')} out")
+    return path
+
+
+def _finished(path: Path, arm: str | None) -> list[_Finished]:
+    """Return the finished runs of a recipe's folder, of one arm or of all."""
+    folders = [result.parent for result in sorted(path.glob(f"*/{run_folder.RESULT}"))]
+    runs = [_Finished(folder, result) for folder in folders if (result := run_folder.read(folder)) is not None]
+    done = [each for each in runs if each.result.status == "finished" and (each.folder / run_folder.WEIGHTS).is_file()]
+    found = [each for each in done if arm in (None, each.result.arm)]
+    if not found:
+        arms = sorted({each.result.arm for each in done or runs})
+        what = f'no finished run of arm "{arm}"' if arm else "no finished run"
+        raise RunFolderError(
+            f"{path}: holds {what}.", f"arms: {', '.join(arms)}" if arms else "apply the recipe first: tlkit apply RECIPE"
+        )
+    return found
+
+
+def _no_scores(path: Path, runs: Sequence[_Finished]) -> RunFolderError:
+    arms = dict.fromkeys(each.result.arm for each in runs)
+    alone = [arm for arm in arms if sum(each.result.arm == arm for each in runs) == 1]
+    return RunFolderError(
+        f"{path}: has {len(runs)} finished runs and no validation scores to choose one by; test scores choose nothing.",
+        f"name the run: {first_few(str(each.folder) for each in runs)}",
+        f"or its arm: {option('arm', alone[0])}" if alone and len(arms) > 1 else "",
+        "a recipe with data.split.validation = 0.1 has validation scores",
+    )
