@@ -102,6 +102,7 @@ def apply(job: Mapping[str, Any], folder: Path, *, epochs: int, captured: bool =
     from torchmetrics.functional import classification  # noqa: F401
 
     import tlkit
+    from tlkit import machine
     from tlkit.events import Epoch, Observer
     from tlkit.reports import curves  # noqa: F401
     from tlkit.run import executor  # noqa: F401  # torch and all of tlkit are imported before anything is timed
@@ -115,6 +116,7 @@ def apply(job: Mapping[str, Any], folder: Path, *, epochs: int, captured: bool =
                 raise _EnoughError
 
     os.environ["TLKIT_CACHE"] = str(folder / "cache")
+    machine.keep_blocks()  # as the command line does
     ends[0] = time.perf_counter()
     try:
         failures = tlkit.apply(job["recipe"], runs=folder / "runs", offline=True, observer=Watch(), graph=captured).failures

@@ -91,18 +91,15 @@ def apply(
         if line:
             watcher.note(line)
     if changed:
-        from tlkit.run import executor
+        from tlkit.run import executor, torch_settings
 
         files.refuse_unwritable(folder)
+        where = executor.device_of(device)
         try:
-            failures = executor.train(
-                wanted,
-                settings=jobs.settings(arms),
-                device=executor.device_of(device),
-                observer=watcher,
-                graph=graph,
-                verify=verify,
-            )
+            with torch_settings.applied(where):
+                failures = executor.train(
+                    wanted, settings=jobs.settings(arms), device=where, observer=watcher, graph=graph, verify=verify
+                )
         except BaseException:
             _conclude(folder, read, all_jobs, draw=True)
             raise
@@ -141,7 +138,7 @@ def plan(
     from tlkit.compiler import compiler
     from tlkit.plans import choices, precision
     from tlkit.plans import plan as plan_module
-    from tlkit.run import decoding, executor, measuring
+    from tlkit.run import decoding, executor, measuring, torch_settings
     from tlkit.store import cache
 
     plan_module.to_html = _plan_html
@@ -150,22 +147,23 @@ def plan(
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
     known: dict[str, tuple[Plan, Measurements, int]] = {}
-    for name, resolved in arms.items():
-        if arm not in (None, name):
-            continue
-        if measure:
-            (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
-            prepared = executor.prepare(job, {}, device=where, observer=watcher, anew=True)
-            known[name] = prepared.bare, prepared.measured, cache.room()
-            continue
-        fold, *_ = jobs.folds_of(read.folds)
-        facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold)
-        made = compiler.compile_plan(
-            resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
-        )
-        content, weights = jobs.known_content(resolved, places), jobs.local_weights(resolved, places)
-        room = max(cache.room() - decoding.pictures_bytes(resolved, made.images), 0)
-        known[name] = made, measuring.remembered(made, resolved, weights, data=content, device=where), room
+    with torch_settings.applied(where):
+        for name, resolved in arms.items():
+            if arm not in (None, name):
+                continue
+            if measure:
+                (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
+                prepared = executor.prepare(job, {}, device=where, observer=watcher, anew=True)
+                known[name] = prepared.bare, prepared.measured, cache.room()
+                continue
+            fold, *_ = jobs.folds_of(read.folds)
+            facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold)
+            made = compiler.compile_plan(
+                resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
+            )
+            content, weights = jobs.known_content(resolved, places), jobs.local_weights(resolved, places)
+            room = max(cache.room() - decoding.pictures_bytes(resolved, made.images), 0)
+            known[name] = made, measuring.remembered(made, resolved, weights, data=content, device=where), room
     shared = recipe_choices.find(Path(runs) / read.name, jobs.settings(arms)) or precision.decide(
         [(made, measured) for made, measured, _ in known.values() if measured]
         or [(made, measured) for made, measured, _ in known.values()]
@@ -201,7 +199,7 @@ def epochs(
         RunFailed: the loss is no longer a number.
     """
     _check_plan(plan)
-    from tlkit.run import executor
+    from tlkit.run import executor, torch_settings
 
     watcher, where = observer or Observer(), executor.device_of(device)
     places = _places(Path(plan.folder) / "recipe", data, offline, watcher)
@@ -213,8 +211,10 @@ def epochs(
             "leave it out" if plan.folds is None else f"1 to {plan.folds}",
         )
     tested = known[0] if fold is None else fold
-    prepared = executor.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
-    yield from prepared.learner(device=where, observer=watcher).epochs()
+    with torch_settings.applied(where):
+        prepared = executor.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
+        learner = prepared.learner(device=where, observer=watcher)
+    yield from torch_settings.applied_between(learner.epochs(), where)
 
 
 def _plan_html(plan: Plan) -> str:

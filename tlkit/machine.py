@@ -5,9 +5,11 @@ The rule: a container's limits count as much as the machine's, and the least of 
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,10 @@ PROC = Path("/proc")
 # How often a thread of libgomp, which torch's operators use, asks for work before it sleeps. libgomp itself asks for milliseconds, and
 # takes the processor from whoever has work; benchmarks/busy.py measures what other values cost.
 SPIN_COUNT = 1000
+# With one of these values cuBLAS gives the same bits every time: "Results reproducibility" in its documentation.
+CUBLAS, CUBLAS_REPEATS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
+# malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 @cache
@@ -63,6 +69,29 @@ def let_threads_sleep() -> None:
     """Let torch's threads sleep soon where they wait, so that other programs cost little. Before torch is loaded; what is set counts."""
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+
+
+def let_cublas_repeat() -> None:
+    """Let cuBLAS give the same bits every time. Before torch is loaded; what is set counts."""
+    os.environ.setdefault(CUBLAS, CUBLAS_REPEATS[0])
+
+
+@cache
+def keep_blocks() -> bool:
+    """Tell glibc to keep large freed blocks of memory for reuse; return whether that worked.
+
+    Else every step's activations are given back to the system and taken again, zeroed a page at a time. Blocks come from the
+    heap instead of from mmap, and the heap's top is not given back. For the rest of the process, so only the command line calls it.
+
+    Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl has none
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def _free_in_machine() -> int:

@@ -66,6 +66,8 @@ def _options(
 def main() -> NoReturn:
     """Run the command line; a message and an exit code instead of a traceback."""
     machine.let_threads_sleep()
+    machine.let_cublas_repeat()
+    machine.keep_blocks()
     console.open_()
     try:
         with command_line():

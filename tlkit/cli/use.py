@@ -34,15 +34,17 @@ def predict(
     from tlkit import files
     from tlkit.record import run_choice
     from tlkit.reports import tables
-    from tlkit.run import executor, prediction
+    from tlkit.run import executor, prediction, torch_settings
     from tlkit.sources import image_files
 
     chosen = run_choice.choose(run if run.exists() or not (runs / run).exists() else runs / run, arm)
     if chosen.why:
         console.say(f"{chosen.folder}: {chosen.why}")
-    predictor = prediction.load(chosen.folder, arm=None, device=executor.device_of(device))
+    where = executor.device_of(device)
+    predictor = prediction.load(chosen.folder, arm=None, device=where)
     named = [file for path in images for file in (image_files.below(path, where="predict") if path.is_dir() else [path])]
-    answers = list(zip(map(files.shown, named), _ranked(predictor, named), strict=True))
+    with torch_settings.applied(where):
+        answers = list(zip(map(files.shown, named), _ranked(predictor, named), strict=True))
     ranked = [(image, answer) for image, answer in answers if not isinstance(answer, DataError)]
     failed = [answer for _, answer in answers if isinstance(answer, DataError)]
     if as_json:

@@ -33,7 +33,7 @@ from tlkit.plugin import Images
 from tlkit.recipe.maps import HEAD
 from tlkit.reports import tables as report
 from tlkit.reports.html import html
-from tlkit.run import executor
+from tlkit.run import executor, torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
 
@@ -335,7 +335,7 @@ class Model:
         self._last = fits.Fitted(found.job, self._weights, refusal)
         self.stop_training = False
         try:
-            with progress.observer(verbose) as shown:
+            with progress.observer(verbose) as shown, torch_settings.applied(self._setup.device):
                 for line in found.unused:
                     shown.note(line)
                 training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._standing.optimizer)
@@ -385,7 +385,7 @@ class Model:
         split = inputs.whole(images) if given.images is not None else images.splits.get("test")
         if split is None:
             raise TlkitError(f"Model.evaluate: {x} has no test images.")
-        with progress.bar(verbose, where="Model.evaluate") as told:
+        with progress.bar(verbose, where="Model.evaluate") as told, torch_settings.applied(self._setup.device):
             return evaluation.scores(network, split, resolved, batch_size=batch_size, device=self._setup.device, progress=told)
 
     @named("Model.predict")
@@ -406,7 +406,7 @@ class Model:
         """
         check_count("Model.predict: batch_size", batch_size, least=1)
         found = pictures.read(x, where="Model.predict")
-        with progress.bar(verbose, where="Model.predict") as told:
+        with progress.bar(verbose, where="Model.predict") as told, torch_settings.applied(self._setup.device):
             rows = self._predictor(batch_size).predict(found, progress=told)
         return Predictions(rows, self.class_names, several=self._setup.several())
 
@@ -420,7 +420,9 @@ class Model:
             >>> model.embed(np.zeros((3, 32, 32, 3), np.uint8), at="layer2").shape
             (3, 32)
         """
-        return self._predictor().embed(pictures.read(x, where="Model.embed"), at=at, pooled=pooled)
+        found = pictures.read(x, where="Model.embed")
+        with torch_settings.applied(self._setup.device):
+            return self._predictor().embed(found, at=at, pooled=pooled)
 
     def summary(self) -> None:
         """Print stages, parameters, what trains and how fast.

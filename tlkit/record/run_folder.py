@@ -51,6 +51,7 @@ class RunResult(_Record):
     status: Literal["running", "interrupted", "failed", "finished"]
     digest: str
     exact: bool = True
+    why_inexact: str = ""
     test: Metrics | None = None
     validation: Metrics | None = None
     also: dict[str, Metrics] = {}

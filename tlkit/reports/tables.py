@@ -139,12 +139,12 @@ def _more(test: Mapping[str, Any], scores: Sequence[Mapping[str, float] | None])
 
 
 def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
-    """A run's warnings, skipped images and inexact continuation: line -> style."""
+    """A run's warnings, skipped images and why it may not be exact: line -> style."""
     notes = {f"warning    {label}: {line}": "bold yellow" for line in run["warnings"]}
     if run["skipped_images"]:
         notes[f"skipped    {label}: {units.images(run['skipped_images'])} that cannot be decoded"] = "yellow"
     if not run["exact"]:
-        notes[f"not exact  {label}: continued on another machine, or with other threads or versions"] = "yellow"
+        notes[f"not exact  {label}: {run['why_inexact']}"] = "yellow"
     return notes
 
 

@@ -27,7 +27,7 @@ from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
-from tlkit.run import checkpoint
+from tlkit.run import checkpoint, torch_settings
 from tlkit.run.preparation import Prepared
 
 
@@ -53,6 +53,9 @@ def execute(
         raise files.unwritable(job.folder, error) from error
 
 
+_CONTINUED = "it was continued on another machine, or with other threads or versions"
+
+
 @dataclass
 class _Writer:
     """A run and its folder, held by this process."""
@@ -62,7 +65,7 @@ class _Writer:
     device: torch.device
     observer: Observer
     seconds: float = 0.0
-    exact: bool = True
+    why_inexact: str = ""  # why the same digest may not give the same bits here
     scores: Epoch | None = None
     lines: list[dict[str, Any]] = field(default_factory=list)
     saved: int = 0
@@ -127,6 +130,7 @@ class _Writer:
         folder, plan = self.job.folder, self.prepared.plan
         state = folder / run_folder.CHECKPOINT / run_folder.STATE
         now = self._resolved()
+        self.why_inexact = torch_settings.why_inexact(self.device)
         for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
             stray.unlink()
         if state.is_file() and is_kept(self.job):
@@ -153,7 +157,10 @@ class _Writer:
                 f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
             )
         result = self.job.result()
-        self.exact = before.get("machine") == now["machine"] and (result is None or result.exact)
+        if result is not None and not result.exact:
+            self.why_inexact = result.why_inexact or _CONTINUED
+        elif before.get("machine") != now["machine"]:
+            self.why_inexact = _CONTINUED
         self.seconds, self.scores = checkpoint.resume_(self.fit, state)
         self.lines = [line for line in run_folder.metrics(folder) if line["epoch"] <= self.fit.progress.epochs]
         self.saved = self.fit.progress.epochs
@@ -161,7 +168,7 @@ class _Writer:
         self._result("running")
         self.observer.note(
             f"{self.job.label}: continues after epoch {self.fit.progress.epochs}"
-            + ("" if self.exact else ", not exactly: the machine, threads or versions changed")
+            + (f", not exactly: {self.why_inexact}" if self.why_inexact else "")
         )
 
     def _save(self, epoch: Epoch) -> None:
@@ -188,7 +195,8 @@ class _Writer:
             fold=self.job.fold,
             status=status,
             digest=self.job.digest,
-            exact=self.exact,
+            exact=not self.why_inexact,
+            why_inexact=self.why_inexact,
             test=dict(best.test) if best is not None and best.test is not None else None,
             validation=dict(best.validation) if best is not None and best.validation is not None else None,
             also={name: dict(scores) for name, scores in best.also.items()} if best is not None else {},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from tlkit import machine
 from tlkit.engine.images.parts import Library
 from tlkit.errors import RunFailed, TlkitError, option
 from tlkit.events import Observer
@@ -41,17 +39,7 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise TlkitError(f"{option('device', name)}: cannot be used here: {first}.", option("device", "cpu")) from error
-    _limit_threads()
-    if device.type == "cuda":  # the same bits for the same digest
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
     return device
-
-
-def _limit_threads() -> None:
-    """Let torch start no more threads than processors may be used; torch knows nothing of a container's quota."""
-    if "OMP_NUM_THREADS" not in os.environ and "MKL_NUM_THREADS" not in os.environ:  # the user's own number counts
-        torch.set_num_threads(min(torch.get_num_threads(), machine.processors()))
 
 
 def train(

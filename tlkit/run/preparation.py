@@ -13,7 +13,6 @@ from tlkit.compiler import compiler
 from tlkit.engine.images.parts import Evaluated, Library, TrainingPart
 from tlkit.engine.learner import Learner, learner
 from tlkit.events import Observer
-from tlkit.network import device_memory
 from tlkit.network.network import Network
 from tlkit.plans import choices
 from tlkit.plans.jobs import Job
@@ -126,7 +125,6 @@ def prepare(
         DataError: an image cannot be decoded, unless the recipe says to skip such.
         RecipeError: the plan cannot be made.
     """
-    device_memory.keep_blocks()
     resolved, table = job.resolved, job.resolved.arm.data
     decoded = decoding.decode_job(job, library, images, observer)
     plan = compiler.compile_plan(

@@ -5,8 +5,10 @@ The rule: a file that is named here cannot be decoded. One that is not named may
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +21,28 @@ OnCorrupt = Literal["error", "skip"]
 # Of more files so many are looked at, evenly spread: 10,000 take about a second once they are in the system's cache.
 MOST = 10_000
 
-# Pillow's limit is one for the whole process; `data.max_pixels` belongs to a recipe.
-Image.MAX_IMAGE_PIXELS = None
+_lock = threading.Lock()
+_opening, _limit = 0, Image.MAX_IMAGE_PIXELS
+
+
+@contextmanager
+def without_limit() -> Iterator[None]:
+    """Lift Pillow's limit of pixels for as long as any thread is in this context, and put it back after the last.
+
+    The limit is one for the whole process, and belongs to the program that imports tlkit; `data.max_pixels` belongs to a recipe.
+    """
+    global _opening, _limit
+    with _lock:
+        if not _opening:
+            _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _opening += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _opening -= 1
+            if not _opening:
+                Image.MAX_IMAGE_PIXELS = _limit
 
 
 def opened(file: Path) -> Image.Image:
@@ -32,7 +54,8 @@ def opened(file: Path) -> Image.Image:
     with file.open("rb") as beginning:
         if image_kinds.is_heif(beginning.read(16)):
             image_kinds.reads_heif()
-    return Image.open(file)
+    with without_limit():
+        return Image.open(file)
 
 
 def check_pixels(path: Path, image: Image.Image, max_pixels: int) -> int:

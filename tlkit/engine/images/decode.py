@@ -22,7 +22,7 @@ from tlkit.engine.images.levels import Levels, UnknownRange
 from tlkit.errors import ImageError, option
 from tlkit.plugin import Convention, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
-from tlkit.sources.image_files import check_pixels
+from tlkit.sources.image_files import check_pixels, without_limit
 from tlkit.units import Size
 
 Pixels = NDArray[np.uint8]
@@ -132,7 +132,7 @@ def decode(
             raise ImageError(f"{path}: changed while it was read.", hint)
         if image_kinds.is_heif(content[:16]) and not image_kinds.reads_heif():
             raise ImageError(f"{path}: is a HEIF file, which needs pi-heif to be read.", "pip install tlkit[heif]")
-        with Image.open(io.BytesIO(content)) as image:
+        with without_limit(), Image.open(io.BytesIO(content)) as image:
             count = check_pixels(path, image, max_pixels)
             with _one_large if count > _LARGE else nullcontext():
                 if count > _LARGE and needed is not None:

@@ -1,0 +1,122 @@
+"""A program that uses tlkit finds its own settings as they were."""
+
+import importlib
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from toy_model import OPTIONS, compiled, labels, pixels
+
+import tlkit
+from tlkit import machine
+from tlkit.run import torch_settings
+from tlkit.sources import image_files
+
+CUDA = torch.device("cuda")
+
+
+def _settings() -> dict[str, object]:
+    """Everything of the process that a library should leave alone."""
+    cudnn = torch.backends.cudnn
+    return {
+        "threads": torch.get_num_threads(),
+        "cudnn": (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, cudnn.enabled),
+        "matmul": torch.get_float32_matmul_precision(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "random": torch.random.get_rng_state().tolist(),
+        "dtype": torch.get_default_dtype(),
+        "pillow": Image.MAX_IMAGE_PIXELS,
+        "warnings": list(warnings.filters),
+        "environment": dict(os.environ),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+    }
+
+
+@pytest.fixture(autouse=True)
+def _host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A host of more threads than may be used, whose memory nobody but the command line may keep."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr(machine, "processors", lambda: 1)
+    monkeypatch.setattr(machine, "keep_blocks", lambda: pytest.fail("mallopt is for the whole process"))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_program_that_uses_tlkit_finds_its_settings_as_they_were(toy_recipe: Path) -> None:
+    for library in (
+        "scipy.sparse",
+        "sklearn.metrics",
+        "torchmetrics",
+    ):  # have filters of their own warnings from their import on
+        importlib.import_module(library)
+    before = _settings()
+    made = compiled()
+    seen: list[int] = []
+    made.network.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    made.fit("synthetic", options=OPTIONS, epochs=1, batch_size=16, verbose=0)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels(1)[0]).save(name)
+    made.predict(["a.png", "b.png"])
+    made.evaluate(pixels(), labels())
+    made.embed(pixels(2))
+    assert set(seen) == {1}
+    assert _settings() == before
+    tlkit.apply(toy_recipe, "schedule.epochs=1")
+    assert _settings() == before
+    (made_plan,) = tlkit.plan(toy_recipe).values()
+    for _ in tlkit.epochs(made_plan):
+        assert _settings() == before, "between two epochs too"
+
+
+def test_settings_of_a_gpu_are_put_back_after_an_error() -> None:
+    cudnn = torch.backends.cudnn
+    before, within = (cudnn.deterministic, cudnn.benchmark), []
+
+    def fails() -> None:
+        with torch_settings.applied(CUDA):
+            within.append((cudnn.deterministic, cudnn.benchmark))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert within == [(True, False)]
+    assert (cudnn.deterministic, cudnn.benchmark) == before
+
+
+def test_what_only_the_environment_gives_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(machine.CUBLAS, "")  # so that it is put back
+    monkeypatch.delenv(machine.CUBLAS)
+    assert torch_settings.why_inexact(torch.device("cpu")) == ""
+    assert "CUBLAS_WORKSPACE_CONFIG is not set" in torch_settings.why_inexact(CUDA)
+    machine.let_cublas_repeat()
+    assert torch_settings.why_inexact(CUDA) == ""
+    monkeypatch.setenv(machine.CUBLAS, ":16:8")
+    machine.let_cublas_repeat()
+    assert os.environ[machine.CUBLAS] == ":16:8", "what the user set counts"
+
+
+def test_a_run_that_may_not_repeat_says_why(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_settings, "why_inexact", lambda device: "the sky is grey")
+    done = tlkit.apply(toy_recipe, "schedule.epochs=1")
+    (run,) = done.result["arms"]["main"]["seeds"].values()
+    assert (run["exact"], run["why_inexact"]) == (False, "the sky is grey")
+
+
+def test_pillows_limit_is_lifted_only_while_an_image_is_opened() -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    with image_files.without_limit():
+        with image_files.without_limit():
+            assert Image.MAX_IMAGE_PIXELS is None
+        assert Image.MAX_IMAGE_PIXELS is None, "another thread is still in it"
+    assert limit == Image.MAX_IMAGE_PIXELS
+    assert limit is not None
