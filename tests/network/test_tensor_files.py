@@ -1,5 +1,6 @@
 """Which tensors of a file are taken: wrappers, averages and parts; and what is said of files that hold none."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,10 @@ def test_what_is_no_weights_file_is_called_what_it_is(tmp_path: Path, name: str,
     with pytest.raises(WeightsError) as caught:
         tensor_files.read(tmp_path / name)
     assert words in caught.value.problem
+
+
+def test_a_file_that_can_be_read_is_not_judged_by_how_it_begins(tmp_path: Path) -> None:
+    """The length of this header, in its first bytes, is the mark of a gzip file."""
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode().ljust(0x8B1F)
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert same(tensor_files.read(tmp_path / "a.safetensors").tensors, {"a": torch.zeros(1)})

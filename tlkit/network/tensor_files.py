@@ -5,6 +5,7 @@ The rule: what is chosen between several sets of weights is said, and a key choo
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,24 +93,29 @@ def read(path: Path, part: str = "") -> NamedTensors:
 def _contents(path: Path) -> object:
     """What a file holds, as Python's dicts and tensors."""
     try:
-        with path.open("rb") as file:
-            begins = file.read(256)
-        for pattern, what, hint in _OTHERS:
-            if re.match(pattern, begins, re.IGNORECASE):
-                raise WeightsError(f"{path}: {what}.", hint)
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         if path.suffix == ".npz":
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # np.load leaves a broken file open
                 return {name: torch.from_numpy(archive[name]) for name in archive.files}
         return torch_files.load(path)
-    except WeightsError:
-        raise
     except Exception as error:  # on damaged files the libraries raise IndexError, struct.error, zlib.error and more
+        _refuse_other(path)
+        if isinstance(error, WeightsError):
+            raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
             f"{path}: cannot be read as weights: {first.rstrip('.')}.", "a .safetensors, .npz or torch file of tensors"
         ) from error
+
+
+def _refuse_other(path: Path) -> None:
+    """Say what a file is that could not be read, if it is of a known kind; how it begins may also be by chance, so only then."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        begins = file.read(256)
+        for pattern, what, hint in _OTHERS:
+            if re.match(pattern, begins, re.IGNORECASE):
+                raise WeightsError(f"{path}: {what}.", hint)
 
 
 def _usual(path: Path, contents: object) -> tuple[Mapping[object, object], tuple[str, ...]]:
