@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tlkit.recipe import augmentations, cross_validation, losses, map_tables, optimizers, recipe, schedules, tables
+from tlkit.recipe import augmentations, cross_validation, evaluation, losses, map_tables, optimizers, recipe, schedules, tables
 
 FOLDER = Path(__file__).parent
 MODULES = ("tlkit", "tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.testing")
@@ -30,6 +30,7 @@ RETURNED = {
 TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "header": (recipe.Header,),
     "cross_validation": (cross_validation.CrossValidation,),
+    "evaluation": (evaluation.Evaluation,),
     "backbone": (tables.BackboneTable,),
     "backbone.input": (tables.InputTable,),
     "head": (tables.HeadTable,),

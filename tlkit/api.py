@@ -98,7 +98,13 @@ def apply(
         try:
             with torch_settings.applied(where):
                 failures = executor.train(
-                    wanted, settings=jobs.settings(arms), device=where, observer=watcher, graph=graph, verify=verify
+                    wanted,
+                    settings=jobs.settings(arms),
+                    evaluation=read.evaluation,
+                    device=where,
+                    observer=watcher,
+                    graph=graph,
+                    verify=verify,
                 )
         except BaseException:
             _conclude(folder, read, all_jobs, draw=True)
@@ -136,7 +142,7 @@ def plan(
         TlkitError: the recipe cannot be used, or what is to be measured is not here.
     """
     from tlkit.compiler import compiler
-    from tlkit.plans import choices, precision
+    from tlkit.plans import choices, precision, when_tested
     from tlkit.plans import plan as plan_module
     from tlkit.run import decoding, executor, measuring, torch_settings
     from tlkit.store import cache
@@ -164,13 +170,14 @@ def plan(
             content, weights = jobs.known_content(resolved, places), jobs.local_weights(resolved, places)
             room = max(cache.room() - decoding.pictures_bytes(resolved, made.images), 0)
             known[name] = made, measuring.remembered(made, resolved, weights, data=content, device=where), room
-    shared = recipe_choices.find(Path(runs) / read.name, jobs.settings(arms)) or precision.decide(
+    kept = recipe_choices.find(Path(runs) / read.name, jobs.settings(arms))
+    shared = kept.precision or precision.decide(
         [(made, measured) for made, measured, _ in known.values() if measured]
         or [(made, measured) for made, measured, _ in known.values()]
     )
-    return Plans(
-        {name: choices.decide(made, measured, room=room, shared=shared) for name, (made, measured, room) in known.items()}
-    )
+    plans = {name: choices.decide(made, measured, room=room, shared=shared) for name, (made, measured, room) in known.items()}
+    tested = when_tested.asked(read.evaluation, kept.tested, list(plans.values()))
+    return Plans({name: when_tested.apply(each, tested) for name, each in plans.items()})
 
 
 def epochs(

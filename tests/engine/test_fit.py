@@ -33,9 +33,9 @@ class Scripted(Fit):
 
     script: list[tuple[float, float]]
 
-    def _scores(self, number: int, split: str, part: object) -> dict[str, float]:
+    def _scores(self, number: int, split: str, part: object, **watch: object) -> dict[str, float]:
         if split != "validation":
-            return super()._scores(number, split, part)
+            return super()._scores(number, split, part, **watch)
         accuracy, loss = self.script[self.progress.epochs]
         return {"accuracy": accuracy, "loss": loss}
 

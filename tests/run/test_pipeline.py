@@ -8,6 +8,7 @@ from toy_training import CPU, training
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import jobs, resolve
+from tlkit.recipe.evaluation import Evaluation
 from tlkit.run import executor, start_network
 from tlkit.sources.places import Places
 
@@ -43,7 +44,7 @@ def test_run_that_waits_holds_no_network(toy_recipe: Path, built: list[str]) -> 
     places = Places(recipe=toy_recipe.parent, offline=True)
     read, arms = resolve.load(toy_recipe, ["seeds=[0, 1, 2]"], places)
     wanted = jobs.plan_jobs(read, arms, places, runs=toy_recipe.parent, where="toy")
-    assert not executor.train(wanted, settings=(), device=CPU, observer=Observer())
+    assert not executor.train(wanted, settings=(), evaluation=Evaluation(), device=CPU, observer=Observer())
     first, *waiting = [job.label for job in wanted]
     assert built == [first, *waiting, *waiting]
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -101,7 +101,7 @@ class Fit:
     @property
     def evaluations(self) -> int:
         """Evaluation batches of an epoch."""
-        return sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in self._evaluated.parts.values())
+        return sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in self._each_epoch.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -124,6 +124,24 @@ class Fit:
         finally:
             if isinstance(self._take, Captured):
                 self._take.release()
+
+    def evaluate_best(self, best: Epoch) -> Epoch:
+        """Evaluate all images by the weights that the network holds, those of the best epoch; training is over then.
+
+        Args:
+            best: The best epoch.
+
+        Returns:
+            It, with the scores of test images and of other data sets.
+        """
+        parts = self._evaluated.parts.items()
+        scores = {split: self._scores(best.epoch, split, part, watch=self._watch) for split, part in parts}
+        return replace(
+            best,
+            validation=scores.pop("validation", None),
+            test=scores.pop("test", None),
+            also={split.removeprefix(ALSO): each for split, each in scores.items()},
+        )
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what happened to every class in the last epoch's evaluation, by split: see `scoring.details`."""
@@ -168,6 +186,14 @@ class Fit:
         """Begin with the optimizer's state that another run of the same groups ended with, as `optimizer_state` returned it."""
         self._step.load_optimizer_(tensors)
 
+    @property
+    def _each_epoch(self) -> dict[str, Part]:
+        """The images that are evaluated after every epoch."""
+        parts = self._evaluated.parts
+        if self.plan.tested == "every":
+            return parts
+        return {split: part for split, part in parts.items() if split == "validation"}
+
     def _epoch(self, number: int) -> Epoch:
         self._observer.epoch_begins(number)
         self._evaluated_batches = 0
@@ -180,7 +206,8 @@ class Fit:
         aux_loss = {} if sums.aux_loss is None else {"aux_loss": sums.aux_loss / images}
         trained = time.perf_counter() - began
         with self.averaged():
-            scores = {split: self._scores(number, split, part) for split, part in self._evaluated.parts.items()}
+            parts = self._each_epoch.items()
+            scores = {split: self._scores(number, split, part, watch=self._evaluating) for split, part in parts}
         best = self._is_best(number, scores.get("validation"))
         self.progress.epochs = number
         return Epoch(
@@ -244,12 +271,12 @@ class Fit:
             _LOWER,
         )
 
-    def _scores(self, number: int, split: str, part: Part) -> dict[str, float]:
-        def watch() -> None:
-            self._watch()
-            self._evaluated_batches += 1
-            self._observer.evaluation(number, self._evaluated_batches)
+    def _evaluating(self) -> None:
+        self._watch()
+        self._evaluated_batches += 1
+        self._observer.evaluation(self.progress.epochs + 1, self._evaluated_batches)
 
+    def _scores(self, number: int, split: str, part: Part, *, watch: Callable[[], None]) -> dict[str, float]:
         batches = self._feed_of(number).held_out(part)
         predictions = self._predictions[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
         scores = scoring.scores(predictions)

@@ -44,6 +44,9 @@ class Learner(Protocol):
             RunFailed: the loss, or an embedding, is no longer a finite number.
         """
 
+    def evaluate_best(self, best: Epoch) -> Epoch:
+        """Return the best epoch with the scores of images that the plan leaves to the end, by the weights that the network holds."""
+
     def details(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what happened to every class in the last epoch's evaluation, by split: see `metrics.details`."""
 

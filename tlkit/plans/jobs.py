@@ -151,8 +151,8 @@ def _jobs_of(
 
 
 def settings(arms: Mapping[str, Resolved]) -> frozenset[str]:
-    """Return the digests of what the arms that leave the precision to tlkit say, without the content of data and weights."""
-    return frozenset(digest_of(each.arm, {}) for each in arms.values() if each.arm.precision == "auto")
+    """Return the digests of what a recipe's arms say, without the content of data and weights."""
+    return frozenset(digest_of(each.arm, {}) for each in arms.values())
 
 
 def _refuse_own_run(resolved: Resolved, places: Places, *, runs: Path) -> None:

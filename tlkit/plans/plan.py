@@ -17,7 +17,7 @@ from tlkit.plugin import Convention
 from tlkit.recipe import augmentations
 from tlkit.recipe.maps import AUX, HEAD
 from tlkit.recipe.recipe import Arm
-from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan, When
 from tlkit.units import Size
 
 FORMAT = 4
@@ -227,6 +227,7 @@ class Plan:
         compute_format: Of the training step, throughout the run.
         folder: Where the recipe's relative paths begin.
         folds: Number of folds of the recipe's cross-validation; None without.
+        tested: When test images, and those of `also`, are evaluated: after every epoch, or at the end for the best one.
         format: Of this record.
     """
 
@@ -255,6 +256,7 @@ class Plan:
     learns: Learns = "steps"
     compute_format: ComputeFormat = PLAIN_FORMAT
     folder: str = "."
+    tested: When = "every"
     folds: int | None = None
     format: int = field(default=FORMAT)
 

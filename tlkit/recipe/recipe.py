@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tlkit.recipe.cross_validation import CrossValidation
+from tlkit.recipe.evaluation import Evaluation
 from tlkit.recipe.losses import LossTable
 from tlkit.recipe.map_tables import FreezeMap, RateMap
 from tlkit.recipe.optimizers import Adam, AdamW, Sgd
@@ -105,6 +106,8 @@ class Header(Table):
     cross_validation: CrossValidation | None = Field(
         default=None, description="cross-validation: every arm is trained once for each seed and fold"
     )
+
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="when test images are evaluated")
 
     @field_validator("format", mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from typing import Literal
 from tlkit.errors import TlkitError
 
 Precision = Literal["float32", "bfloat16"]
+When = Literal["every", "end"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 
 # A form may be chosen where its features of real images are no further than this from those of the network as it is, in float32
@@ -143,6 +144,19 @@ class SharedPrecision:
     """
 
     precision: Precision
+    reason: str
+
+
+@dataclass(frozen=True)
+class WhenTested:
+    """When test images, and the other data sets of `also`, are evaluated.
+
+    Attributes:
+        when: After every epoch, or once at the end for the best epoch.
+        reason: Why, in words.
+    """
+
+    when: When
     reason: str
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,18 +17,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tlkit import files
 from tlkit.errors import RunFolderError
-from tlkit.record.formats import Precision, SharedPrecision
+from tlkit.record.formats import SharedPrecision, WhenTested
 
 CHOICES = "choices.json"
+_KEPT = "kept since this recipe was first applied"
 
 
 class _Decision(BaseModel):
-    """A precision, why, and the digests of the settings of the arms that have it."""
+    """What was decided, and the digests of the settings of the arms for which it was."""
 
     model_config = ConfigDict(frozen=True)
 
-    precision: Precision
-    reason: str
+    precision: SharedPrecision | None = None
+    tested: WhenTested | None = None
     arms: frozenset[str]
 
 
@@ -38,23 +40,39 @@ class _Decisions(BaseModel):
     decisions: tuple[_Decision, ...] = ()
 
 
-def find(recipe_folder: Path, arms: Collection[str]) -> SharedPrecision | None:
-    """Return what was decided for a recipe that has one of these arms; None where nothing was.
+@dataclass(frozen=True)
+class SharedChoices:
+    """What all arms of a recipe share.
+
+    Attributes:
+        precision: Of those that leave it to tlkit; None where nobody asked.
+        tested: When test images are evaluated; None where the recipe says it.
+    """
+
+    precision: SharedPrecision | None = None
+    tested: WhenTested | None = None
+
+
+def find(recipe_folder: Path, arms: Collection[str]) -> SharedChoices:
+    """Return what was decided for a recipe that has one of these arms.
 
     Args:
         recipe_folder: runs/<recipe>.
-        arms: Digests of the settings of the arms that leave the precision to tlkit.
+        arms: Digests of the settings of its arms.
 
     Raises:
         RunFolderError: the file is damaged.
     """
     found = _of(_read(recipe_folder / CHOICES), arms)
     if found is None:
-        return None
-    return SharedPrecision(found.precision, f"kept since this recipe was first applied: {found.reason}")
+        return SharedChoices()
+    return SharedChoices(
+        found.precision and replace(found.precision, reason=f"{_KEPT}: {found.precision.reason}"),
+        found.tested and replace(found.tested, reason=f"{_KEPT}: {found.tested.reason}"),
+    )
 
 
-def keep(recipe_folder: Path, arms: Collection[str], shared: SharedPrecision) -> SharedPrecision:
+def keep(recipe_folder: Path, arms: Collection[str], shared: SharedChoices) -> SharedChoices:
     """Write what was decided for a recipe; where another process was first, what that one decided counts.
 
     Returns:
@@ -67,17 +85,19 @@ def keep(recipe_folder: Path, arms: Collection[str], shared: SharedPrecision) ->
     recipe_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(recipe_folder / ".lock", timeout=60):
         before = _read(recipe_folder / CHOICES)
-        known = _of(before, arms)
-        if known is not None and known.arms >= set(arms):
-            return SharedPrecision(known.precision, known.reason)
-        mine = known or _Decision(precision=shared.precision, reason=shared.reason, arms=frozenset())
-        now = mine.model_copy(update={"arms": mine.arms | set(arms)})
-        after = _Decisions(decisions=(*(each for each in before.decisions if each is not known), now))
-        record = after.model_dump(mode="json")
-        for decision in record["decisions"]:
-            decision["arms"].sort()
-        files.replace(recipe_folder / CHOICES, json.dumps(record, indent=2) + "\n")
-    return SharedPrecision(now.precision, now.reason)
+        known = _of(before, arms) or _Decision(arms=frozenset())
+        now = _Decision(
+            precision=known.precision or shared.precision,
+            tested=known.tested or shared.tested,
+            arms=known.arms | set(arms),
+        )
+        if now != known:
+            after = _Decisions(decisions=(*(each for each in before.decisions if each is not known), now))
+            record = after.model_dump(mode="json")
+            for decision in record["decisions"]:
+                decision["arms"].sort()
+            files.replace(recipe_folder / CHOICES, json.dumps(record, indent=2) + "\n")
+    return SharedChoices(now.precision, now.tested)
 
 
 def _of(record: _Decisions, arms: Collection[str]) -> _Decision | None:
@@ -91,5 +111,5 @@ def _read(path: Path) -> _Decisions:
         return _Decisions()
     except ValidationError as error:
         raise RunFolderError(
-            f"{path}: is damaged.", "remove it: the precision of this recipe's arms is then decided anew"
+            f"{path}: is damaged.", "remove it: what all arms of this recipe share is then decided anew"
         ) from error

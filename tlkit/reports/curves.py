@@ -38,7 +38,8 @@ def write(path: Path, runs: Iterable[Run]) -> None:
         runs: Arm and epochs (lines of metrics.jsonl) of each run; several seeds of an arm share its colour.
     """
     drawn = list(runs)
-    made = figure(drawn, held_out="test" if any(epoch["test"] for _, epochs in drawn for epoch in epochs) else "validation")
+    tested = [bool(epoch["test"]) for _, epochs in drawn for epoch in epochs]  # arms without test curves cannot be compared
+    made = figure(drawn, held_out="test" if tested and all(tested) else "validation")
     with matplotlib.rc_context({"svg.hashsalt": "tlkit", "svg.fonttype": "none"}):
         buffer = io.StringIO()
         made.savefig(buffer, format="svg", metadata={"Date": None})

@@ -71,5 +71,10 @@ def write_best(folder: Path, prepared: Prepared, learner: Learner, epoch: Epoch)
     files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, {"classes": json.dumps(classes)}))
     if isinstance(learner.network.head, FittedHead):
         files.replace(folder / run_folder.SOLVED, estimators.to_bytes(learner.network.head))
-    evaluation = {"format": FORMAT, "epoch": epoch.epoch, **learner.details(classes)}
+    write_evaluation(folder, prepared, learner, epoch)
+
+
+def write_evaluation(folder: Path, prepared: Prepared, learner: Learner, epoch: Epoch) -> None:
+    """Write what happened to every class in the evaluation of the best epoch."""
+    evaluation = {"format": FORMAT, "epoch": epoch.epoch, **learner.details(prepared.images.classes)}
     files.replace(folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")

@@ -21,6 +21,7 @@ from tlkit.engine import row_keys
 from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
+from tlkit.network import weights
 from tlkit.plans import plan as plans
 from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
 from tlkit.recipe.recipe import FORMAT, arm_toml
@@ -96,6 +97,8 @@ class _Writer:
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
+            if plan.tested == "end" and self.scores is not None:
+                self._evaluate_best(self.scores)
             return self._result("finished")
         except Interrupted as error:
             self._result("interrupted")
@@ -180,6 +183,13 @@ class _Writer:
         self._write_metrics(lines)
         checkpoint.write(folder, self.fit, seconds=seconds, scores=scores)
         self.saved, self.seconds, self.scores, self.lines = epoch.epoch, seconds, scores, lines
+
+    def _evaluate_best(self, best: Epoch) -> None:
+        """Evaluate the best epoch on what the plan leaves to the end."""
+        folder, prepared = self.job.folder, self.prepared
+        weights.load_whole_(self.fit.network, folder / run_folder.WEIGHTS, backbone=self.job.resolved.backbone)
+        self.scores = self.fit.evaluate_best(best)
+        checkpoint.write_evaluation(folder, prepared, self.fit, self.scores)
 
     def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
         files.replace(self.job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))

@@ -15,9 +15,10 @@ from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
 from tlkit.plans.plan import Plan
+from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import run_folder
 from tlkit.record.formats import EarlierChoices
-from tlkit.run import busy, execution, preparation, shared_precision
+from tlkit.run import busy, execution, preparation, shared_choices
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
@@ -46,6 +47,7 @@ def train(
     wanted: Sequence[Job],
     *,
     settings: Collection[str],
+    evaluation: Evaluation,
     device: torch.device,
     observer: Observer,
     graph: bool = True,
@@ -57,7 +59,8 @@ def train(
 
     Args:
         wanted: The jobs of one recipe, in the order in which they are carried out.
-        settings: Digests of the settings of its arms that leave the precision to tlkit: `jobs.settings`.
+        settings: Digests of the settings of its arms: `jobs.settings`.
+        evaluation: The recipe's table.
         device: The device that they use.
         observer: Receives the run's events.
         graph: Capture the training step where the device can.
@@ -96,7 +99,9 @@ def train(
             watch()
         if waiting:
             folder = waiting[0].job.folder.parent
-            waiting = shared_precision.share(waiting, settings, folder, device=device, observer=observer, watch=watch)
+            waiting = shared_choices.share(
+                waiting, settings, folder, evaluation=evaluation, device=device, observer=observer, watch=watch
+            )
         for prepared in waiting:
             try:
                 looking = busy.watching(prepared, watch, device=device, say=observer.note)

@@ -59,10 +59,8 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
     if job.weights is None:
         return network
     if value.startswith("run:"):
-        head = weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes)
-        with_head = ", with its head" if head and not resolved.head.solve else ""
-        observer.note(f"{value}: begins from {job.weights.parent}{with_head}")
-        if not head:
+        observer.note(f"{value}: begins from {job.weights.parent}")
+        if not weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes):
             if plan.learns == "nothing":
                 raise RecipeError([_no_head(value)])
             observer.note(
