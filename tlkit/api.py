@@ -11,8 +11,10 @@ from tlkit import files
 from tlkit.errors import RunFailed, TlkitError, nearest, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import recipe_choices, results
+from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ def apply(
     places = _places(Path(recipe), data, offline, watcher)
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
+    _note_unused_data(data, arms, watcher)
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
     wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe), again=verify)
     others = jobs.known_jobs(read, {name: arms[name] for name in arms.keys() - named}, places, runs=Path(runs))
@@ -94,7 +97,7 @@ def apply(
         from tlkit.run import executor, torch_settings
 
         files.refuse_unwritable(folder)
-        where = executor.device_of(device)
+        where = executor.device_of(device, note=watcher.note)
         try:
             with torch_settings.applied(where):
                 failures = executor.train(
@@ -149,9 +152,10 @@ def plan(
 
     plan_module.to_html = _plan_html
     watcher = observer or Observer()
-    places, where = _places(Path(recipe), data, True, watcher), executor.device_of(device)
+    places, where = _places(Path(recipe), data, True, watcher), executor.device_of(device, note=watcher.note)
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
+    _note_unused_data(data, arms, watcher)
     known: dict[str, tuple[Plan, Measurements, int]] = {}
     with torch_settings.applied(where):
         for name, resolved in arms.items():
@@ -208,7 +212,8 @@ def epochs(
     _check_plan(plan)
     from tlkit.run import executor, torch_settings
 
-    watcher, where = observer or Observer(), executor.device_of(device)
+    watcher = observer or Observer()
+    where = executor.device_of(device, note=watcher.note)
     places = _places(Path(plan.folder) / "recipe", data, offline, watcher)
     known = jobs.folds_of(plan.folds)
     if fold is not None and fold not in known:
@@ -233,6 +238,13 @@ def _plan_html(plan: Plan) -> str:
 
 def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:
     return Places(recipe=recipe.parent, data=Path(data) if data is not None else None, offline=offline, notify=observer.note)
+
+
+def _note_unused_data(data: str | Path | None, arms: Mapping[str, Resolved], observer: Observer) -> None:
+    """Say where a folder of images is named and no data set of the recipe reads one."""
+    if data is not None and not any(data_files.takes_folder(each.dataset) for each in arms.values()):
+        names = ", ".join(dict.fromkeys(each.arm.data.name for each in arms.values()))
+        observer.note(f"{option('data', str(data))} has no effect: {names} reads no folder")
 
 
 def _listed(settings: object) -> list[str]:

@@ -197,7 +197,8 @@ def _run_on_shapes(target: str, module: nn.Module, x: Tensor) -> None:
     except Exception as error:  # whatever a third party's forward raises
         raise PluginError(
             f"{target}: forward fails on the meta device: {reason(error)}.",
-            "plans run the network on shapes alone: forward may not look at values",
+            "plans run the network on shapes alone, on torch's meta device: forward may not look at values, as .item() or .tolist() do",
+            "a number that forward needs belongs into __init__, computed there; a tensor into a buffer: self.register_buffer(...)",
         ) from error
 
 

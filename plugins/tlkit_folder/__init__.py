@@ -36,8 +36,10 @@ class FolderOptions(Options):
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # Python's own would stand beside the messages, or be shown to nobody
                 re.compile(value or "")
-        except (re.error, FutureWarning, DeprecationWarning) as error:
+        except (re.error, FutureWarning, DeprecationWarning, OverflowError) as error:
             raise ValueError(f"is no regular expression: {error}") from error
+        except RecursionError:
+            raise ValueError("is no regular expression: too many brackets inside each other") from None
         return value
 
 

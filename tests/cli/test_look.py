@@ -47,6 +47,25 @@ def test_list_of_one_kind_names_every_plugin_of_it(kind: str, run: Cli) -> None:
     assert all(entry.name in listed for entry in registry.entries(KINDS[kind]))
 
 
+def test_kind_that_there_is_not_is_answered_with_the_nearest(run: Cli) -> None:
+    code, _, text = run("list", "--kind", "backbones")
+    assert code == 2
+    assert 'there is no kind "backbones". One of: backbone, head, dataset, recipe.' in text
+    assert 'did you mean "backbone"?' in text
+    assert "Value error" not in text
+
+
+def test_device_that_is_not_here_is_said_in_our_words(run: Cli, toy_recipe: Path) -> None:
+    code, _, text = run("plan", toy_recipe, "--device", "cudda")
+    assert code == 1
+    assert 'did you mean "cuda"?' in text
+    code, _, text = run("plan", toy_recipe, "--device", "cuda:97")
+    assert code == 1
+    assert text.startswith("--device cuda:97: ")
+    assert text.endswith(".\n  --device cpu\n")
+    assert "http" not in text
+
+
 def test_list_fits_a_screen(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     _, output, _ = run("list")
@@ -115,3 +134,9 @@ def test_recipe_that_init_writes_elsewhere_has_the_name_of_its_file(run: Cli, tm
             Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / "images" / name / f"{number}.png")
     assert run("init", "images", "-o", "pets at home.toml")[1].endswith("Next: tlkit apply 'pets at home.toml'\n")
     assert tomllib.loads((tmp_path / "pets at home.toml").read_text())["name"] == "pets-at-home"
+
+
+def test_folder_that_no_data_set_reads_is_said(run: Cli, toy_recipe: Path) -> None:
+    code, _, text = run("plan", toy_recipe, "--data", "nowhere")
+    assert code == 0
+    assert "--data nowhere has no effect: synthetic reads no folder" in text

@@ -8,7 +8,7 @@ import tlkit_toy
 from PIL import Image
 
 from tlkit import api
-from tlkit.errors import DataError
+from tlkit.errors import DataError, RecipeError
 from tlkit.plans import dataset_facts, resolve
 from tlkit.plans.plan import ImagesPlan
 from tlkit.plugin import DataFiles, Dataset, Images, Split, registry
@@ -142,3 +142,18 @@ def test_groups_that_are_whole_or_divided_anew_are_taken(toy_recipe: Path) -> No
 def test_groups_of_test_images_that_a_cross_validation_does_not_use_do_not_matter(toy_recipe: Path) -> None:
     people(toy_recipe.parent / "people", {"train": range(6), "test": range(6)})
     assert counted(toy_recipe, "cross_validation.folds=2").test == 6
+
+
+def test_solved_head_for_targets_of_another_task_is_refused_before_an_image_is_decoded(tmp_path: Path) -> None:
+    """The files are no images: whoever decoded one would say so."""
+    for index in range(6):
+        (tmp_path / f"{index}.png").write_bytes(b"")
+    rows = [f"{index}.png,{label}" for index, label in enumerate(["a|b", "a", "b", "", "a", "a|b"])]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    (tmp_path / "r.toml").write_text(
+        'format = 1\nname = "r"\nbackbone = { name = "toy", weights = "none" }\nhead = { kind = "svm" }\n'
+        f'data = {{ name = "csv", options = {{ path = "{tmp_path}", separator = "|" }} }}\n'
+    )
+    with pytest.raises(RecipeError, match="a svm head learns one class per image, and csv has any number of classes") as caught:
+        api.apply(tmp_path / "r.toml", runs=tmp_path / "runs")
+    assert 'kind = "multilabel"' in str(caught.value)

@@ -46,7 +46,11 @@ def test_data_folder_reaches_a_data_set_whose_path_must_be_given(
     assert arms["main"].data_options == MustHavePath(path="x")  # the folder is still --data's when it is looked for
 
 
-def test_expression_that_a_later_python_reads_otherwise_is_refused_in_our_words(toy_recipe: Path) -> None:
-    settings = ["data={name='folder', image_size=16, options={path='x', group='[[a]'}}"]
-    with pytest.raises(RecipeError, match=r"data\.options\.group: is no regular expression: Possible nested set"):
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [("[[a]", "Possible nested set"), ("a{99999999999999999999}", "the repetition number is too large"), ("(", "missing")],
+)
+def test_expression_that_python_cannot_use_is_refused_in_our_words(toy_recipe: Path, group: str, words: str) -> None:
+    settings = [f"data={{name='folder', image_size=16, options={{path='x', group='{group}'}}}}"]
+    with pytest.raises(RecipeError, match=rf"data\.options\.group: is no regular expression: {words}"):
         resolve.load(toy_recipe, settings, Places())

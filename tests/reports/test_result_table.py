@@ -70,3 +70,21 @@ def test_two_runs_are_shown_as_they_are_and_an_interval_not_beyond_100_percent(
     }  # fmt: skip
     lines = printed({"recipe": "r", "arms": {"a": {"seeds": runs, "test": {"accuracy": interval}}}})
     assert f" {shown} " in lines[2]
+
+
+def test_what_several_runs_have_in_common_is_said_once() -> None:
+    def run(seed: int, *warnings: str, skipped: int = 0) -> dict[str, Any]:
+        return {
+            "validation": None, "best_epoch": 1, "parameters": {"trained": 10}, "seconds": 2.0, "status": "finished",
+            "seed": seed, "skipped_images": skipped, "exact": True, "warnings": warnings, "test": None,
+        }  # fmt: skip
+
+    def arm(*runs: dict[str, Any]) -> dict[str, Any]:
+        return {"seeds": {str(each["seed"]): each for each in runs}, "test": {}}
+
+    first = arm(run(0, "a stray file", skipped=2), run(1, "a stray file", "one step an epoch", skipped=2))
+    lines = [line.rstrip() for line in printed({"recipe": "r", "arms": {"one": first, "two": arm(run(0, "a stray file"))}})]
+    assert lines.count("warning    all 3 runs: a stray file") == 1
+    assert "warning    one, seed 1: one step an epoch" in lines
+    assert "skipped    one, seed 0; one, seed 1: 2 images that cannot be decoded" in lines
+    assert sum("stray" in line for line in lines) == 1

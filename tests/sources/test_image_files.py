@@ -81,4 +81,4 @@ def test_init_plan_and_apply_say_what_is_not_used_and_what_cannot_be_read(photos
     )
     assert code == 0
     assert " ".join(err.split()).count(stray) == 1
-    assert " ".join(err.split()).count("cannot be decoded, and are left out") == 1
+    assert " ".join(err.split()).count("cannot be decoded and are left out") == 1

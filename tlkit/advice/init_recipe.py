@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import statistics
 import textwrap
 import warnings
@@ -158,14 +159,19 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
     )
     warn = "# The classes are uneven: accuracy alone flatters the large ones.\n" if most > 3 * least else ""
     few = "# Few images a class: expect head_only to do as well as finetune.\n" if least < 10 * _FEW else ""
+    classes = (
+        f"The smallest class is {_one_line(least_name)} with {least:,} training images, the largest {_one_line(most_name)} with {most:,}."
+        if least < most
+        else f"Each class has {least:,} training images."
+    )
     return f"""\
 # {question if strategy is None else strategy.question}
 #
-#   tlkit plan {_one_line(path)}
-#   tlkit apply {_one_line(path)}
+#   tlkit plan {_one_line(shlex.quote(str(path)))}
+#   tlkit apply {_one_line(shlex.quote(str(path)))}
 #
 # Seen in {_one_line(folder)}: {len(seen.images.classes)} classes, {splits} images.
-# The smallest class is {_one_line(least_name)} with {least:,} training images, the largest {_one_line(most_name)} with {most:,}.
+# {classes}
 # Their short side is {seen.short_side} pixels (median of a sample).
 {_remarks(seen)}{note}{warn}{few if strategy is None else _why(strategy, least)}"""
 

@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, RecipeArgument, RunsOption, SetOption
+from tlkit.cli.options import (
+    ArmOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    RecipeArgument,
+    RunsOption,
+    SetOption,
+    choice,
+)
 from tlkit.errors import RecipeError, TlkitError, nearest
 
 
@@ -25,7 +34,7 @@ class Kind(StrEnum):
 
 
 def list_plugins(
-    kind: Annotated[Kind | None, typer.Option("--kind", help="Only these; recipe: those that come with tlkit.")] = None,
+    kind: Annotated[Kind | None, choice(Kind, "Only these; recipe: those that come with tlkit.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the installed backbones, heads and data sets, or the shipped recipes."""

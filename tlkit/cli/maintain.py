@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.cli.options import JsonOption
+from tlkit.cli.options import JsonOption, choice
 from tlkit.errors import TlkitError, nearest
 from tlkit.store.cache import Kind
 
@@ -69,9 +69,7 @@ def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
 
 @cache_verbs.command("clear")
 def clear_cache(
-    kind: Annotated[
-        Kind | None, typer.Option("--kind", help="Only these; without it, remembered measurements go as well.")
-    ] = None,
+    kind: Annotated[Kind | None, choice(Kind, "Only these; without it, remembered measurements go as well.")] = None,
 ) -> None:
     """Clear the cache and say how much was freed. What a run is writing at this moment stays."""
     from tlkit import units

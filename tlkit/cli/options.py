@@ -1,9 +1,36 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from tlkit.errors import nearest
+
+
+def choice(kinds: type[StrEnum], meaning: str) -> Any:
+    """Return an option --kind that takes one of a few names, and whose error offers the nearest of them."""
+    names = [kind.value for kind in kinds]
+    return typer.Option(
+        "--kind", help=meaning, metavar=f"[{'|'.join(names)}]", parser=_reader(kinds), autocompletion=lambda: names
+    )
+
+
+def _reader(kinds: type[StrEnum]) -> Callable[[str], StrEnum]:
+    names = [kind.value for kind in kinds]
+
+    def read(text: str) -> StrEnum:
+        if text not in names:
+            near = nearest(text, names)
+            raise typer.BadParameter(
+                f'there is no kind "{text}". One of: {", ".join(names)}.' + (f"\n  {near}" if near else "")
+            )
+        return kinds(text)
+
+    return read
+
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a TOML file.")]
 RunArgument = Annotated[

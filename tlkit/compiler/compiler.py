@@ -10,9 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit import tasks
 from tlkit.compiler import memory_estimate
-from tlkit.compiler.memory_estimate import Draft, unplannable
+from tlkit.compiler.memory_estimate import Draft
 from tlkit.errors import PluginError, RecipeError, TlkitError
 from tlkit.network import building
+from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
 from tlkit.plans import arm_checks, preprocessing
@@ -152,7 +153,7 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[di
                 flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
             except Exception as error:  # whatever a third party's forward raises
                 target = resolved.head.target if name == HEAD else resolved.backbone.build
-                raise unplannable(target, f"stage {name}", resolved.image_size, error) from error
+                raise does_not_run(target, f"stage {name}", resolved.image_size, error) from error
         for name in aux_heads.usable:
             aux_head = resolved.backbone.aux_heads[name]
             x = torch.empty(1, *outputs[aux_head.after], device="meta")
@@ -161,7 +162,7 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[di
                     outputs[AUX] = tuple(network.aux_heads[name](x).shape[1:])
                 flops[AUX] = flops.get(AUX, 0) + counter.get_total_flops()
             except Exception as error:  # likewise
-                raise unplannable(aux_head.build, f"auxiliary head {name}", resolved.image_size, error) from error
+                raise does_not_run(aux_head.build, f"auxiliary head {name}", resolved.image_size, error) from error
             if outputs[AUX] != outputs[HEAD]:
                 raise PluginError(
                     f"{aux_head.build}: auxiliary head {name} gives {outputs[AUX]} for an image, the head {outputs[HEAD]}."

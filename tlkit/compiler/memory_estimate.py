@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from tlkit import units
-from tlkit.errors import PluginError, TlkitError, reason
+from tlkit.errors import TlkitError
 from tlkit.network import activations, device_memory
+from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
 from tlkit.plans.auxiliary import AuxHeads
@@ -17,7 +18,6 @@ from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, t
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.maps import Partition
 from tlkit.record.formats import PrefixPlan
-from tlkit.units import Size
 
 _FLOAT = 4  # bytes
 # Tensors of a parameter's size that an optimizer keeps: Adam's two moments, SGD's momentum buffer.
@@ -110,11 +110,12 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
             )
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
-                f"data.batch_size: {real} of {units.pixels(size)} cannot be trained on: {error}.",
+                f"data.batch_size: the network cannot be trained on {units.images(real)} of {units.pixels(size)} at a time: a layer that "
+                "normalizes would have one value of each channel, and needs two.",
                 "a larger data.batch_size, or a larger data.image_size",
             ) from error
         except Exception as error:  # whatever a third party's forward raises in training alone
-            raise unplannable(draft.resolved.backbone.build, "a training step", size, error) from error
+            raise does_not_run(draft.resolved.backbone.build, "a training step", size, error) from error
     trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
     states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
     averages = trained if arm.optimizer.ema is not None else 0
@@ -122,14 +123,4 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
         activations_bytes *= 2  # the graph's own, and those of a shorter batch, which runs without it
     return MemoryPlan(
         weights, gradients, states * trained + averages, activations_bytes, real * size[0] * size[1] * 3 * (1 + _FLOAT)
-    )
-
-
-def unplannable(target: str, part: str, size: Size, error: Exception) -> PluginError:
-    """Return the error for a plugin's function that does not run on the meta device."""
-    return PluginError(
-        f"{target}: {part} fails on the meta device with images of {units.pixels(size)}: {reason(error)}.",
-        "plans run the network on shapes alone: forward may not look at values, as .item(), .tolist() or `if x.max() > 1` do",
-        "a number that forward needs belongs into __init__, computed there; a tensor into a buffer: self.register_buffer(...)",
-        f"or images of {units.pixels(size)} do not suit it: another data.image_size",
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tlkit import plugin
+from tlkit import plugin, units
 from tlkit.errors import PluginError, RunFolderError, reason
 from tlkit.plugin import Head, Solving
 
@@ -103,13 +103,15 @@ def fit(
         try:
             estimator.fit(embedded, labels)
         except (ValueError, TypeError, AttributeError, ArithmeticError) as error:  # what a library raises of data it cannot use
-            raise PluginError(f"{head.solve}: cannot be fitted: {reason(error)}.") from error
+            why = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            raise PluginError(f"head.kind: {name} cannot be fitted to {units.images(len(labels))}: {why}.") from error
     said = []
     if hasattr(estimator, "best_estimator_"):
         chosen = ", ".join(f"{key.rpartition('__')[2]} = {value}" for key, value in estimator.best_params_.items())
         said.append(f"{name}: {chosen} by cross-validation, accuracy {estimator.best_score_:.1%} there")
         estimator = estimator.best_estimator_
-    lines = dict.fromkeys(f"{name}: {str(each.message).strip().splitlines()[0]}" for each in caught)
+    texts = (str(each.message).strip().partition("\n")[0].rstrip(".") for each in caught)
+    lines = dict.fromkeys(f"the {name} head was fitted, and its library warns: {text}" for text in texts)
     return FittedHead(estimator, solving.classes, warnings=tuple(lines)), said
 
 

@@ -103,6 +103,23 @@ def _stages(backbone: Backbone, options: BaseModel | None) -> dict[str, nn.Modul
     return {name: _module(backbone.build, built[name]) for name in declared}
 
 
+def does_not_run(target: str, part: str, size: Size, error: Exception) -> PluginError:
+    """Return the error for a part of a network that cannot be run on shapes alone: a size that does not suit it, or a plugin's fault.
+
+    Args:
+        target: The plugin's function that built it.
+        part: "stage layer1", for instance.
+        size: Height and width of the images.
+        error: That was raised.
+    """
+    return PluginError(
+        f"data.image_size: images of {pixels(size)} do not pass through {part} of {target}: {reason(error)}.",
+        "another data.image_size, for instance the backbone's own: leave it out",
+        "if no size passes, it is a fault of the plugin, which tlkit check NAME describes: a plan runs the network on shapes alone, so "
+        "forward may not look at values, as .item(), .tolist() or `if x.max() > 1` do",
+    )
+
+
 def _head(head: Head, features: int, classes: int, options: BaseModel | None) -> nn.Module:
     if head.solve:
         return PlaceholderHead(classes)
@@ -145,9 +162,6 @@ def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: S
             with torch.no_grad():
                 x = torch.func.functional_call(module, tensors, (x,))
         except Exception as error:  # whatever a third party's forward raises
-            raise PluginError(
-                f"{backbone.build}: stage {name} fails on the meta device with images of {pixels(image_size)}: {reason(error)}.",
-                "features are counted on shapes alone: forward may not look at values",
-            ) from error
+            raise does_not_run(backbone.build, f"stage {name}", image_size, error) from error
         module.train()
     return (torch.flatten(x, 1) if backbone.flat else pool(x)).shape[1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise TlkitError(f"{path}: there is no such recipe.", "tlkit init FOLDER writes one for a folder of images") from None
     except IsADirectoryError:
         raise TlkitError(
-            f"{path}: is a folder, not a recipe.", f"tlkit init {path} writes one for a folder of images"
+            f"{path}: is a folder, not a recipe.", f"tlkit init {shlex.quote(str(path))} writes one for a folder of images"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise TlkitError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error

@@ -111,8 +111,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             also = [run["also"].get(name) for run in finished]
             accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
             notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
-        for run in runs:
-            notes |= _notes(run_folder.label(arm, run["seed"], run.get("fold")), run)
+    notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
     return Group(title, table, *(Text(line, style=style) for line, style in notes.items()))
 
 
@@ -138,13 +137,29 @@ def _more(test: Mapping[str, Any], scores: Sequence[Mapping[str, float] | None])
     return ", ".join(f"{label} {text}" for label, text in shown.items() if text)
 
 
-def _notes(label: str, run: Mapping[str, Any]) -> dict[str, str]:
-    """A run's warnings, skipped images and why it may not be exact: line -> style."""
-    notes = {f"warning    {label}: {line}": "bold yellow" for line in run["warnings"]}
+def _shared_notes(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """The notes of all runs, each said once with the runs that it is of: line -> style."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for arm, run in runs:
+        for note in _notes(run):
+            found.setdefault(note, []).append(run_folder.label(arm, run["seed"], run.get("fold")))
+    lines = {}
+    for (kind, text, style), labels in found.items():
+        if len(labels) == len(runs) > 1:
+            label = f"all {len(runs)} runs"
+        else:
+            label = "; ".join(labels) if len(labels) <= 3 else f"{len(labels)} of {len(runs)} runs"
+        lines[f"{kind:<10} {label}: {text}"] = style
+    return lines
+
+
+def _notes(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """A run's warnings, skipped images and why it may not be exact: (kind, text, style)."""
+    notes = [("warning", line, "bold yellow") for line in run["warnings"]]
     if run["skipped_images"]:
-        notes[f"skipped    {label}: {units.images(run['skipped_images'])} that cannot be decoded"] = "yellow"
+        notes.append(("skipped", f"{units.images(run['skipped_images'])} that cannot be decoded", "yellow"))
     if not run["exact"]:
-        notes[f"not exact  {label}: {run['why_inexact']}"] = "yellow"
+        notes.append(("not exact", run["why_inexact"], "yellow"))
     return notes
 
 

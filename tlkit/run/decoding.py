@@ -77,7 +77,10 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     also = {name: reader.also(name, found, library, images, geometry) for name, found in job.also.items()}
     evaluated = Evaluated(parts.get("validation"), parts.get("test"), also)
     if reader.skipped:
-        library.note(f"{units.images(len(reader.skipped))} cannot be decoded, and are left out; split.json names them")
+        count = len(reader.skipped)
+        library.note(
+            f"{units.images(count)} cannot be decoded and {'is' if count == 1 else 'are'} left out; split.json names them"
+        )
     for line in dataset_facts.unused(job.found):
         library.note(line)
     if resolved.arm.early_stopping is not None and evaluated.validation is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 
 from tlkit.engine.images.parts import Library
-from tlkit.errors import RunFailed, TlkitError, option
+from tlkit.errors import RunFailed, TlkitError, nearest, option, reason
 from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
@@ -24,23 +25,52 @@ from tlkit.run.signals import watching
 from tlkit.sources.places import Places
 
 
-def device_of(name: str) -> torch.device:
+def device_of(name: str, *, note: Callable[[str], None] = lambda _: None) -> torch.device:
     """Return the device that --device names; "auto" is the GPU where there is one.
+
+    Args:
+        name: auto, cpu, cuda or cuda:N.
+        note: Told where "auto" does not take a GPU because torch cannot use its driver.
 
     Raises:
         TlkitError: there is no such device here.
     """
     if not re.fullmatch("auto|(cpu|cuda)(:[0-9]+)?", str(name)):
-        raise TlkitError(f"{option('device', name)}: is not supported.", "one of: auto, cpu, cuda, cuda:1")
+        names = ("auto", "cpu", "cuda")
+        near = nearest(str(name), names)
+        raise TlkitError(f"{option('device', name)}: is not supported.", f"one of: {', '.join(names)}, cuda:1", near)
+    with warnings.catch_warnings(record=True) as caught:  # torch warns of a driver that it cannot use
+        warnings.simplefilter("always")
+        there = torch.cuda.is_available()
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if there else "cpu"
+        if not there and caught:
+            note("training on the CPU: there is an NVIDIA driver, and this torch cannot use it")
+    elif str(name).startswith("cuda"):
+        _refuse_missing_gpu(name, there=there)
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise TlkitError(f"{option('device', name)}: cannot be used here: {first}.", option("device", "cpu")) from error
+        raise TlkitError(
+            f"{option('device', name)}: cannot be used here. torch says: {reason(error)}.", option("device", "cpu")
+        ) from error
     return device
+
+
+def _refuse_missing_gpu(name: str, *, there: bool) -> None:
+    """Say why a GPU that was asked for cannot be used."""
+    count = torch.cuda.device_count() if there else 0
+    number = int(name.partition(":")[2] or 0)
+    if number < count:
+        return
+    if torch.version.cuda is None:
+        why = "this torch is built without CUDA"
+    elif not count:
+        why = "torch finds no NVIDIA GPU with a driver that it can use"
+    else:
+        why = f"the last GPU is cuda:{count - 1}"
+    raise TlkitError(f"{option('device', name)}: {why}.", option("device", "cpu"))
 
 
 def train(

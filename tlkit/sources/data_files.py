@@ -62,6 +62,11 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
     )
 
 
+def takes_folder(dataset: Dataset) -> bool:
+    """Return whether a data set is read from a folder that a user may name."""
+    return bool(dataset.files or dataset.find) and not dataset.inside
+
+
 def data_content(dataset: Dataset, found: DataFiles, *, content: Callable[..., str] = files.content) -> str:
     """Return the sha256 of all files that determine the images; "" if the options alone do."""
     return content(found.files, root=found.root if dataset.find else None) if found.files else ""
