@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -75,6 +76,27 @@ def classes_of(classes: object) -> tuple[int | None, tuple[str, ...]]:
     if len(names) < 2 or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise TlkitError(f"Model: classes is {classes!r}.", "a number, or two or more different names")
     return len(names), tuple(map(str, names))
+
+
+def named_as_in_run(count: int, names: tuple[str, ...], of_run: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a model's classes: its own, or where only their number is known those of the run that it begins from.
+
+    Args:
+        count: Of the model's classes.
+        names: Of its classes; () where they are not known.
+        of_run: Of the run's classes; () where there is no run.
+
+    Raises:
+        TlkitError: they are the run's in another order, in which its head would mean something else.
+    """
+    if not names:
+        return of_run if len(of_run) == count else ()
+    if names != of_run and set(names) == set(of_run):
+        raise TlkitError(
+            "Model: classes are in another order than the run's that weights= names.",
+            f"classes={json.dumps(list(of_run))}, or leave classes out",
+        )
+    return names
 
 
 def table_of(value: object) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tlkit.model.setup import EPOCHS, Setup, Tables, input_keys
 from tlkit.plans.jobs import Job
 from tlkit.plugin import Images
 
+REORDERED = "the images have their classes in another order than the model, and a recipe's classes are in the images' order."
 CONTINUED = "the last fit went on with the optimizer's state, which a recipe has not; compile before fit."
 
 

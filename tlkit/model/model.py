@@ -17,7 +17,7 @@ from torch import Tensor
 from tlkit.engine.images import decode
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.model import evaluation, fits, inputs, loading, pictures, progress, saving
-from tlkit.model.arguments import check_count, classes_of, named, plain, table_of
+from tlkit.model.arguments import check_count, classes_of, named, named_as_in_run, plain, table_of
 from tlkit.model.callbacks import checked
 from tlkit.model.history import History
 from tlkit.model.inputs import Labels
@@ -28,6 +28,7 @@ from tlkit.model.stages import Stages
 from tlkit.model.training import Training
 from tlkit.network import weights as weight_names
 from tlkit.network.network import Network
+from tlkit.plans import dataset_facts
 from tlkit.plugin import Images
 from tlkit.recipe.maps import HEAD
 from tlkit.reports import tables as report
@@ -100,7 +101,8 @@ class Model:
         if network is None:
             setup.resolved(where="Model")
             if classes is not None:
-                self._network = setup.network(classes, names)
+                self._names = named_as_in_run(classes, names, setup.names_of_run())
+                self._network = setup.network(classes, self._names)
 
     @classmethod
     @named("Model.from_recipe")
@@ -326,9 +328,10 @@ class Model:
         }  # fmt: skip
         request = fits.Request(x, y, data, epochs, early_stopping, validation_data, class_weight)
         found = fits.found(request, self._setup, usual=self._usual, known=self._labels(), epochs_done=self._standing.epochs)
-        self._adopt(found.images)
-        training = Training(found.job, found.images, self.network, self._setup.device, listed)
+        images = self._adopt(found.images)
+        training = Training(found.job, images, self.network, self._setup.device, listed)
         refusal = found.refusal or (fits.CONTINUED if self._standing.optimizer else "")
+        refusal = refusal or (fits.REORDERED if images.classes != found.images.classes else "")
         self._last = fits.Fitted(found.job, self._weights, refusal)
         self.stop_training = False
         try:
@@ -378,7 +381,7 @@ class Model:
         more = {**UNTRAINED, "data": input_keys(self._setup.tables["data"]) | {"options": plain(options or {})}}
         resolved, places = self._setup.resolved(where="Model.evaluate", more=more, given=given)
         images, _ = self._setup.images(given, self._setup.job(resolved, places, where="Model.evaluate"))
-        self._check_classes(images)
+        images = self._in_order(images)
         split = inputs.whole(images) if given.images is not None else images.splits.get("test")
         if split is None:
             raise TlkitError(f"Model.evaluate: {x} has no test images.")
@@ -494,24 +497,29 @@ class Model:
         """What is known of the classes."""
         return Labels(self._names, self.classes, self._setup.several())
 
-    def _adopt(self, images: Images) -> None:
-        """Take classes from the first images, or check that these have the model's."""
+    def _adopt(self, images: Images) -> Images:
+        """Take classes from the first images, or check that these have the model's; return them in the model's order."""
         if self.classes is None:
-            self._network = self._setup.network(len(images.classes), images.classes)
+            of_run = self._setup.names_of_run()
+            self._names = of_run if set(of_run) == set(images.classes) else images.classes
+            self._network = self._setup.network(len(images.classes), self._names)
             self.classes = len(images.classes)
-        self._check_classes(images)
-        self._names = images.classes
-
-    def _check_classes(self, images: Images) -> None:
-        found = len(images.classes)
-        if found != self.classes:
+        if len(images.classes) != self.classes:
+            found = len(images.classes)
             problem = f"Model: has {self.classes} classes, and the images have {found}."
             raise RecipeError([TlkitError(problem, f"Model(.., classes={found})")])
-        if self._names and images.classes != self._names:
+        self._names = self._names or images.classes
+        return self._in_order(images)
+
+    def _in_order(self, images: Images) -> Images:
+        """Return images with their labels in the order of the model's classes, of which theirs may be a part."""
+        names = self._names or images.classes
+        if not set(images.classes) <= set(names) or (not self._names and len(names) != self.classes):
             raise TlkitError(
                 "Model: the images have other classes.",
-                f"of the model: {', '.join(self._names[:10])}", f"of the images: {', '.join(images.classes[:10])}",
+                f"of the model: {', '.join(self.class_names[:10])}", f"of the images: {', '.join(images.classes[:10])}",
             )  # fmt: skip
+        return images if images.classes == names else dataset_facts.renumbered(images, names)
 
     def _predictor(self, batch_size: int = 32) -> Predictor:
         resolved = self._setup.untrained(where="Model")

@@ -15,6 +15,14 @@ from tlkit.events import Observer
 from tlkit.reports.progress import TerminalObserver
 
 
+class Notes(Observer):
+    """Prints a line for each thing that a person should know, on stderr, and shows nothing else."""
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def observer(verbose: int | str) -> Iterator[Observer]:
     """Show a training run for as long as the context lasts, as Keras's `verbose` says.

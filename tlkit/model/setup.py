@@ -14,8 +14,9 @@ import torch
 from tlkit import tasks
 from tlkit.compiler import compiler
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.events import Observer
+from tlkit.model import progress
 from tlkit.model.inputs import MEMORY, Given, whole
+from tlkit.network import weights
 from tlkit.network.network import Network
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job
@@ -25,6 +26,7 @@ from tlkit.plugin import Dataset, Images, Split
 from tlkit.recipe import maps, parsing
 from tlkit.recipe.maps import HEAD
 from tlkit.run import start_network
+from tlkit.sources import weight_files
 from tlkit.sources.places import Places
 
 Tables = dict[str, Any]
@@ -126,7 +128,15 @@ class Setup:
         """Build the network with the weights that it starts from."""
         resolved, places = self.resolved(where="Model")
         job = self.job(resolved, places, where="Model")
-        return start_network.build(job, self.plan(classes), Images(names, {}), observer=Observer()).to(self.device)
+        return start_network.build(job, self.plan(classes), Images(names, {}), observer=progress.Notes()).to(self.device)
+
+    def names_of_run(self) -> tuple[str, ...]:
+        """Return the class names of the run that the weights are of; () where they are of none."""
+        if not self.tables["backbone"]["weights"].startswith(weight_files.RUN):
+            return ()
+        resolved, places = self.resolved(where="Model")
+        path = jobs.local_weights(resolved, places)
+        return weights.class_names(path) if path is not None else ()
 
     def images(self, given: Given, job: Job) -> tuple[Images, Job]:
         """Return the images of a call, and the job for them."""
@@ -137,12 +147,13 @@ class Setup:
     def validated(self, images: Images, job: Job, held_out: Given) -> tuple[Images, Job]:
         """Return images with those of `validation_data` in the split "validation", and the job for them."""
         other = self.every_image(held_out, where="Model.fit: validation_data")
-        if other.classes != images.classes:
+        if not set(other.classes) <= set(images.classes):
             raise TlkitError(
                 "Model.fit: validation_data has other classes than x.",
                 f"x has {', '.join(images.classes[:10])}", f"validation_data has {', '.join(other.classes[:10])}",
             )  # fmt: skip
-        both = Images(images.classes, {**images.splits, "validation": whole(other)})
+        held = whole(dataset_facts.renumbered(other, images.classes))
+        both = Images(images.classes, {**images.splits, "validation": held})
         return both, replace(job, content=_content(both))
 
     def every_image(self, given: Given, *, where: str) -> Images:

@@ -139,10 +139,16 @@ def other_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, 
 def _labelled(key: _Key, classes: tuple[str, ...]) -> Images:
     """Return a data set's test images with the labels of other classes, of which its own are some."""
     images = _read(key)
-    test = images.splits["test"]
-    places = [classes.index(name) for name in images.classes]
-    kind = tasks.understanding(test.targets)[0].targets
-    return Images(classes, {"test": replace(test, targets=kind.renumber(test.targets, places, len(classes)))})
+    return renumbered(Images(images.classes, {"test": images.splits["test"]}), classes)
+
+
+def renumbered(images: Images, classes: tuple[str, ...]) -> Images:
+    """Return images with the labels of other classes, of which their own are some."""
+    places, splits = [classes.index(name) for name in images.classes], {}
+    for name, split in images.splits.items():
+        kind = tasks.understanding(split.targets)[0].targets
+        splits[name] = replace(split, targets=kind.renumber(split.targets, places, len(classes)))
+    return Images(classes, splits)
 
 
 def _check_task(resolved: Resolved, targets: Rows) -> None:

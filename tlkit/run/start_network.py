@@ -59,8 +59,10 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
     if job.weights is None:
         return network
     if value.startswith("run:"):
-        observer.note(f"{value}: begins from {job.weights.parent}")
-        if not weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes):
+        head = weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes)
+        with_head = ", with its head" if head and not resolved.head.solve else ""
+        observer.note(f"{value}: begins from {job.weights.parent}{with_head}")
+        if not head:
             if plan.learns == "nothing":
                 raise RecipeError([_no_head(value)])
             observer.note(

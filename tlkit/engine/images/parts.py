@@ -60,7 +60,7 @@ class TrainingPart(Part):
         size: Height and width of the network's input, pixels.
         seed: The run's seed.
         classes: Number of classes.
-        epochs_before: Epochs that were trained before the run: the order and, without fixed views, the draws go on from there.
+        epochs_before: Epochs that were trained before the run: order, draws and fixed views go on from there.
     """
 
     augment: Sequence[Augmentation] = ()
@@ -89,7 +89,8 @@ class TrainingPart(Part):
 
     def draw_of(self, epoch: int) -> int:
         """Return the number that an epoch's random draws begin with: the epoch, from 0, or one of the fixed views."""
-        return self.epochs_before + epoch if self.views is None else epoch % self.views
+        whole = self.epochs_before + epoch
+        return whole if self.views is None else whole % self.views
 
     def order(self, epoch: int) -> Indices:
         """Return the images of an epoch, from 0, in the order in which they are used."""

@@ -45,8 +45,9 @@ class _Rows:
         stages: How many leading stages.
         located: A row per view and image, view by view.
         indices: The part's, ascending.
-        views: Which views, ascending; that of an epoch is the epoch modulo `period`.
+        views: Which views, ascending; that of an epoch is the epoch, counted on from `before`, modulo `period`.
         period: Views in all.
+        before: Epochs that were trained before the run.
         bits: The rows are bfloat16.
         channels_last: A row is (h, w, C).
     """
@@ -56,12 +57,13 @@ class _Rows:
     indices: Indices
     views: tuple[int, ...]
     period: int
+    before: int
     bits: bool
     channels_last: bool
 
     def gather(self, chosen: Indices, epoch: int) -> Tensor:
         """Return outputs (n, ...) of images of an epoch, from 0."""
-        offset = self.views.index(epoch % self.period) * len(self.indices)
+        offset = self.views.index((self.before + epoch) % self.period) * len(self.indices)
         # in torch's own memory, whose alignment is the same as that of what is computed
         rows = torch.empty(len(chosen), *self.located.shape, dtype=torch.bfloat16 if self.bits else torch.float32)
         place = rows.view(torch.int16).numpy().view(np.uint16) if self.bits else rows.numpy()
@@ -155,13 +157,13 @@ class Feed:
         """Compute and store missing rows; if storing fails, rows are computed in every epoch."""
         if planned is None or self._prefix is None or not len(part.indices):
             return
-        pictures, period = part.pictures, 1
+        pictures, period, before = part.pictures, 1, 0
         views: tuple[int, ...] = (0,)
         origin = self._origin(planned.stages) | row_keys.inputs(pictures.geometry, part.convention)
         keys = pictures.keys(part.indices)
         if isinstance(part, TrainingPart) and part.augment:
-            period = part.views or 1
-            views = self._phase.views(period)
+            period, before = part.views or 1, part.epochs_before
+            views = tuple(sorted((before + view) % period for view in self._phase.views(period)))
             origin |= row_keys.views(part.augment, seed=part.seed, size=part.size)
             keys = _of_views(keys, part.indices, views)
         shape, bits = self._shape(planned.stages)
@@ -170,13 +172,13 @@ class Feed:
             entry = row_store.open_(Kind.FEATURES, origin, shape=shape, dtype=dtype, note=pictures.note, verify=pictures.verify)
             absent = np.flatnonzero(entry.missing(keys))
             if len(absent):
-                entry.append(keys[absent], self._compute(part, planned.stages, absent, views))
+                entry.append(keys[absent], self._compute(part, planned.stages, absent, views, before))
             located = entry.locate(keys)
         except StoreError as error:
             pictures.note(f"{error.problem.removesuffix('.')}; the fixed prefix is computed again every epoch")
             return
         channels_last = self._prefix.plan.compute_format.layout == "channels_last"
-        self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, bits, channels_last)
+        self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, before, bits, channels_last)
 
     def _origin(self, stages: int) -> row_keys.Origin:
         """Return the origin of stored outputs, computed once for all parts."""
@@ -199,15 +201,17 @@ class Feed:
             shape = (*shape[1:], shape[0])
         return shape, compute_format.precision == "bfloat16"
 
-    def _compute(self, part: Part, stages: int, absent: Indices, views: Sequence[int]) -> Iterator[NDArray[np.generic]]:
-        """Yield rows (n, ...) for missing positions in the part, view by view."""
+    def _compute(
+        self, part: Part, stages: int, absent: Indices, views: Sequence[int], before: int
+    ) -> Iterator[NDArray[np.generic]]:
+        """Yield rows (n, ...) for missing positions in the part, view by view; `before` epochs were trained before the run."""
         assert self._prefix is not None  # there is something to keep
         done = 0
         for slot, view in enumerate(views):
             mine = absent[absent // len(part.indices) == slot] % len(part.indices)
             for chosen in _slices(part.indices[mine], self._prefix.plan.chunk):
                 self._watch()
-                x = self._prefix(part.inputs(chosen, view, self._device), stop=stages)
+                x = self._prefix(part.inputs(chosen, view - before, self._device), stop=stages)
                 yield _to_numpy(_row(x, self._prefix.plan.compute_format.layout))
                 done += len(chosen)
                 self._observer.storing(done, len(absent))

@@ -1,0 +1,124 @@
+"""Classes are known by name: other images bring theirs in any order, and a run's head comes along where they match."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toy_model import compiled, labels, model, pixels
+
+import tlkit
+from tlkit.errors import TlkitError
+
+NAMES = ["dog", "ant", "cow", "bee"]  # not in the order that a folder has them
+X, OTHER = pixels(), pixels(seed=1)
+Y = [NAMES[label] for label in labels()]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> tuple[str, np.ndarray, list[str]]:
+    """A folder with X in train and OTHER in test, and X and its names in the folder's order."""
+    order = sorted(range(len(X)), key=lambda index: (Y[index], index))
+    for index in order:
+        for part, images in (("train", X), ("test", OTHER)):
+            (tmp_path / "images" / part / Y[index]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[index]).save(tmp_path / "images" / part / Y[index] / f"{index:02}.png")
+    return "images", X[order], [Y[index] for index in order]
+
+
+def _same(one: tlkit.Model, other: tlkit.Model) -> bool:
+    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def test_images_are_evaluated_by_the_names_of_their_classes(folder: tuple[str, np.ndarray, list[str]]) -> None:
+    made = model(classes=NAMES)
+    correct = made.predict(OTHER).argmax(1) == [NAMES.index(name) for name in Y]
+    assert made.evaluate(folder[0])["accuracy"] == pytest.approx(correct.mean())
+    assert made.evaluate(folder[0]) == pytest.approx(made.evaluate(OTHER, Y))
+
+
+def test_fit_takes_classes_in_another_order_as_what_they_are_called(folder: tuple[str, np.ndarray, list[str]]) -> None:
+    of_folder, of_arrays = compiled(classes=NAMES), compiled(classes=NAMES)
+    fit = {"epochs": 2, "batch_size": 8, "verbose": 0, "split": {"validation": 0.25}}
+    of_folder.fit(folder[0], **fit)
+    of_arrays.fit(folder[1], folder[2], **fit)
+    assert of_folder.class_names == tuple(NAMES)
+    assert _same(of_folder, of_arrays)
+    with pytest.raises(TlkitError, match="classes in another order"):
+        of_folder.to_recipe("mine.toml")
+
+
+def test_validation_data_may_have_classes_in_another_order(folder: tuple[str, np.ndarray, list[str]]) -> None:
+    of_folder, of_arrays = compiled(classes=NAMES), compiled(classes=NAMES)
+    one = of_folder.fit(X, Y, epochs=1, batch_size=8, verbose=0, validation_data=folder[0])
+    other = of_arrays.fit(X, Y, epochs=1, batch_size=8, verbose=0, validation_data=(np.concatenate([X, OTHER]), Y + Y))
+    assert one[0].validation == pytest.approx(other[0].validation)
+
+
+def test_images_of_classes_that_the_model_has_not_are_refused(folder: tuple[str, np.ndarray, list[str]]) -> None:
+    for made in (model(classes=["dog", "ant", "cow", "cat"]), model(classes=["dog", "ant", "cow", "bee", "fox"])):
+        made.compile(lr=1e-2)
+        with pytest.raises(TlkitError, match=r"other classes|has 5 classes"):
+            made.fit(folder[0], epochs=1, verbose=0)
+    with pytest.raises(TlkitError, match="other classes") as error:
+        model(classes=["dog", "ant", "cow", "cat"]).evaluate(folder[0])
+    assert "of the model: dog, ant, cow, cat" in str(error.value)
+
+
+def test_order_and_views_go_on_over_fits() -> None:
+    fit = {"batch_size": 8, "verbose": 0, "validation_split": 0.0, "augment": ["hflip"], "augment_views": 3}
+    once, twice = compiled(), compiled()
+    for made in (once, twice):
+        made.freeze("stem")
+        made.compile(optimizer="sgd", lr=1e-2, schedule="constant")
+    once.fit(X, labels(), epochs=4, **fit)
+    twice.fit(X, labels(), epochs=2, **fit)
+    twice.fit(X, labels(), epochs=2, **fit)
+    assert _same(once, twice)
+
+
+# ---- weights = "run:PATH"
+
+
+@pytest.fixture
+def saved() -> tlkit.Model:
+    made = model(classes=NAMES, seed=7)
+    made.save("saved")
+    return made
+
+
+@pytest.mark.parametrize("classes", [NAMES, 4], ids=["names", "a number"])
+def test_a_runs_head_comes_along_and_is_said(saved: tlkit.Model, classes: object, capsys: pytest.CaptureFixture[str]) -> None:
+    made = model(weights="run:saved", classes=classes)
+    np.testing.assert_array_equal(made.predict(X), saved.predict(X))
+    assert made.class_names == tuple(NAMES)
+    assert "with its head" in capsys.readouterr().err
+
+
+def test_a_runs_head_comes_along_with_the_first_fit(saved: tlkit.Model, folder: tuple[str, np.ndarray, list[str]]) -> None:
+    made = model(weights="run:saved", classes=None)
+    made.compile(optimizer={"name": "sgd", "momentum": 0.0}, lr=1e-30, schedule="constant")
+    made.freeze("backbone")
+    made.compile(optimizer={"name": "sgd", "momentum": 0.0}, lr=1e-30, schedule="constant")
+    made.fit(folder[0], epochs=1, batch_size=8, verbose=0)
+    assert made.class_names == tuple(NAMES)
+    np.testing.assert_array_equal(made.predict(X), saved.predict(X))
+
+
+@pytest.mark.parametrize("classes", [["x", "y", "z", "w"], 3], ids=["other names", "another number"])
+def test_a_head_that_begins_at_random_is_said(saved: tlkit.Model, classes: object, capsys: pytest.CaptureFixture[str]) -> None:
+    made = model(weights="run:saved", classes=classes)
+    assert "head begins anew" in capsys.readouterr().err
+    assert torch.equal(made.state_dict()["conv1.weight"], saved.state_dict()["conv1.weight"])
+
+
+def test_a_runs_classes_in_another_order_are_refused(saved: tlkit.Model) -> None:
+    with pytest.raises(TlkitError, match="in another order than the run") as error:
+        model(weights="run:saved", classes=sorted(NAMES))
+    assert 'classes=["dog", "ant", "cow", "bee"]' in str(error.value)
