@@ -217,11 +217,13 @@ def no_import() -> None: ...
         ("test_network:fails", ["test_network:fails", "failed", "ValueError: out of luck"]),
         ("test_network:strings", ["gave str, not a torch.nn.Module"]),
         ("test_network:reordered", ["builds the stages ['block1', 'stem', 'block2']"]),
+        ("test_network:doubled", ["two stages hold conv1.weight"]),
         ("test_network:undeclared", ["stage block1 holds extra.weight, which it does not declare", "it declares block1"]),
     ],
 )
 def test_a_backbone_that_does_not_build_what_it_declares_is_named(build: str, words: list[str]) -> None:
-    broken = Backbone(build=build, stages=toy.stages, features=16, classifier="fc")
+    stages = {**toy.stages, "block2": ("block2", "conv1")}
+    broken = Backbone(build=build, stages=stages, features=16, classifier="fc")
     with pytest.raises(PluginError) as caught:
         network_of(broken)
     for word in words:
@@ -244,3 +246,42 @@ def reordered() -> dict[str, nn.Module]:
 def undeclared() -> dict[str, nn.Module]:
     block = Stage({"block1": nn.Conv2d(3, 3, 1), "extra": nn.Conv2d(3, 3, 1)})
     return {"stem": Stage({"conv1": nn.Conv2d(3, 3, 1)}), "block1": block, "block2": Stage({"block2": nn.Conv2d(3, 16, 1)})}
+
+
+def doubled() -> dict[str, nn.Module]:
+    again = Stage({"block2": nn.Conv2d(3, 16, 1), "conv1": nn.Conv2d(16, 16, 1)})
+    return {"stem": Stage({"conv1": nn.Conv2d(3, 3, 1)}), "block1": Stage({"block1": nn.Conv2d(3, 3, 1)}), "block2": again}
+
+
+def norm_called_head() -> dict[str, nn.Module]:
+    return {"stem": Stage({"conv1": nn.Conv2d(3, 16, 1)}), "norm": Stage({"head.norm": nn.BatchNorm2d(16)})}
+
+
+class NormHead(nn.Module):
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+        self.fc = nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.norm(x))
+        return logits
+
+
+def norm_head(features: int, classes: int, options: None) -> nn.Module:
+    return NormHead(features, classes)
+
+
+def test_a_head_whose_tensors_would_be_lost_among_a_stages_is_refused() -> None:
+    """timm's ConvNeXt calls its last norm "head.norm": a head with a `norm` had 130 parameters, and its file 128 names."""
+    stages = {"stem": ("conv1",), "norm": ("head.norm",)}
+    backbone = Backbone(build="test_network:norm_called_head", stages=stages, features=16, classifier="head.fc")
+    head = Head(build="test_network:norm_head")
+    with pytest.raises(PluginError) as caught:
+        building.build(backbone, head, classes=3, backbone_options=None, head_options=None, seed=0)
+    text = str(caught.value)
+    assert "test_network:norm_head" in text
+    assert "the head's norm.weight would be called head.norm.weight in a weights file, as a tensor of stage norm is" in text
+    assert "something other than norm" in text
+    made = building.build(backbone.until("stem"), head, classes=3, backbone_options=None, head_options=None, seed=0)
+    assert len(made.tensors()) == len(list(made.owned())) == 2 + 4

@@ -65,6 +65,7 @@ def build(
                 f"{backbone.build}: stage {parameter.stage} holds {parameter.name}, which it does not declare.",
                 f"it declares {', '.join(declared)}",
             )
+    _refuse_shared_names(network, backbone, head)
     return network
 
 
@@ -75,6 +76,25 @@ def build_module(target: str, *arguments: object) -> nn.Module:
         PluginError: it fails, or makes something else.
     """
     return _module(target, _call(target, *arguments))
+
+
+def _refuse_shared_names(network: Network, backbone: Backbone, head: Head) -> None:
+    """Refuse two tensors of one name: a file of weights could hold only one of them."""
+    holders = {name: f"stage {stage}" for stage, module in network.stages.items() for name in module.state_dict()}
+    if len(holders) < sum(len(module.state_dict()) for module in network.stages.values()):
+        names = [name for module in network.stages.values() for name in module.state_dict()]
+        raise PluginError(f"{backbone.build}: two stages hold {next(name for name in names if names.count(name) > 1)}.")
+    for name in network.aux_heads.state_dict():
+        if name in holders:
+            raise PluginError(f"{backbone.build}: {holders[name]} and an auxiliary head both hold {name}.")
+    for name in network.head.state_dict():
+        full = f"{HEAD}.{name}"
+        if full in holders or backbone.owns(full):
+            raise PluginError(
+                f"{head.target}: the head's {name} would be called {full} in a weights file, as a tensor of "
+                f"{holders.get(full, 'the backbone')} is.",
+                f"call the head's module something other than {name.partition('.')[0]}",
+            )
 
 
 class PlaceholderHead(nn.Module):
