@@ -88,8 +88,12 @@ def apply(
     folder = Path(runs) / read.name
     changed = not jobs.finished(wanted)
     failures: list[RunFailed] = []
+    replaced = [line for job in wanted if jobs.finished([job]) for line in _plugin_changes(job, again=verify)]
+    for line in replaced:
+        watcher.note(line)
     if verify and not changed:
-        watcher.note("verify: every run is finished with data and weights as they are now; no stored row was read")
+        inputs = "data and weights" if replaced else "data, weights and plugins"
+        watcher.note(f"verify: every run is finished with {inputs} as they are now; no stored row was read")
     for line in dict.fromkeys(map(jobs.changed_since, wanted)):
         if line:
             watcher.note(line)
@@ -253,6 +257,11 @@ def _listed(settings: object) -> list[str]:
     if not isinstance(listed, Sequence) or not all(isinstance(each, str) for each in listed):
         raise TlkitError(f"settings: is {settings!r}.", 'texts "key=value": ["schedule.epochs=4", "data.batch_size=8"]')
     return list(listed)
+
+
+def _plugin_changes(job: jobs.Job, *, again: bool) -> list[str]:
+    """Say which plugins changed since a run was finished, which its digest does not cover."""
+    return [f"{job.folder}: {line}; its results are those of before" for line in jobs.plugin_changes(job, again=again)]
 
 
 def _check_plan(plan: object) -> None:

@@ -41,7 +41,7 @@ def predict(
     if chosen.why:
         console.say(f"{chosen.folder}: {chosen.why}")
     where = executor.device_of(device)
-    predictor = prediction.load(chosen.folder, arm=None, device=where)
+    predictor = prediction.load(chosen.folder, arm=None, device=where, note=console.say)
     named = [file for path in images for file in (image_files.below(path, where="predict") if path.is_dir() else [path])]
     with torch_settings.applied(where):
         answers = list(zip(map(files.shown, named), _ranked(predictor, named), strict=True))

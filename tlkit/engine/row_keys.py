@@ -10,12 +10,10 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
-from importlib.util import find_spec
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import PIL
@@ -31,11 +29,11 @@ from tlkit.engine.images.decode import Geometry
 from tlkit.network.network import Network
 from tlkit.network.stages import Stage
 from tlkit.plugin import Convention
+from tlkit.plugin.provenance import BY_VERSION, source_files
 from tlkit.record.formats import PrefixPlan
 from tlkit.units import Size, pixels
 
 Origin = dict[str, str | int | float | bool | None]
-_PACKAGES = ("tlkit", "torch", "torchvision", "timm")  # told apart by their versions, not by their files; ours has `code`
 
 
 def versions() -> dict[str, str]:
@@ -143,7 +141,7 @@ def code(*modules: str) -> str:
     """
     total = hashlib.sha256()
     for name in sorted(set(modules)):
-        sources = tuple(_files(name))
+        sources = tuple(source_files(name))
         if not sources:
             raise ModuleNotFoundError(f"{name}: has no source to read")
         for file in sources:
@@ -174,27 +172,12 @@ def _sources(packages: Sequence[str]) -> str:
     total = hashlib.sha256()
     for package in packages:
         total.update(f"{package} {getattr(sys.modules.get(package), '__version__', '')}\0".encode())
-        files = () if package in _PACKAGES else tuple(_files(package))
-        if not files and package not in _PACKAGES:  # of a notebook, or compiled: for this process alone
+        files = () if package in BY_VERSION else tuple(source_files(package))
+        if not files and package not in BY_VERSION:  # of a notebook, or compiled: for this process alone
             total.update(f"{os.getpid()}\0".encode())
         for file in files:
             total.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
-
-
-def _files(package: str) -> Iterator[Path]:
-    """Every source file below a package, in order."""
-    try:
-        spec = find_spec(package)
-    except (ImportError, ValueError):  # ValueError: __main__ has none
-        spec = None
-    if spec is not None and spec.submodule_search_locations is not None:
-        for root in spec.submodule_search_locations:
-            for folder, folders, names in os.walk(root):
-                folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
-                yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
-    elif spec is not None and spec.origin is not None and os.path.isfile(spec.origin):
-        yield Path(spec.origin)
 
 
 def _weights(modules: Sequence[nn.Module]) -> str:

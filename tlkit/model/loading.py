@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tlkit.errors import TlkitError, nearest
-from tlkit.model import saving
+from tlkit.model import progress, saving
 from tlkit.model.saving import Standing
 from tlkit.model.setup import Tables, input_keys
 from tlkit.recipe import parsing
@@ -46,7 +46,7 @@ def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables,
         RunFolderError: the folder is not a run's, or is damaged.
     """
     chosen = run_choice.choose(folder, arm).folder
-    predictor = prediction.load(chosen, arm=None, device=device)
+    predictor = prediction.load(chosen, arm=None, device=device, note=progress.Notes().note)
     read = parsing.read(chosen / run_folder.RECIPE)
     (table,) = read.arms.values()
     stands = saving.standing(chosen, table)

@@ -26,7 +26,7 @@ from tlkit.model.setup import UNTRAINED, Setup
 from tlkit.network import tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plans import jobs
-from tlkit.plugin import Backbone, registry
+from tlkit.plugin import Backbone, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.defaults import differences
 from tlkit.recipe.recipe import FORMAT, Arm, arm_toml
@@ -95,6 +95,10 @@ def save(
         "format": FORMAT, "digest": "", "batch_size": 32, "image_size": list(resolved.image_size),
         "precision": "float32", "memory_format": "contiguous", "classes": list(classes), "input": asdict(resolved.convention),
         "prefixes": [], "model": {"state": standing.state, "epochs": standing.epochs},
+        "plugins": {
+            "backbone": provenance.of(resolved.backbone, arm.backbone.name).record(),
+            "head": provenance.of(resolved.head, arm.head.kind).record(),
+        },
     }  # fmt: skip
     header = {"format": FORMAT, "name": "model", "seeds": [setup.seed]}
     best = max((epoch for epoch in epochs if epoch.best), key=lambda epoch: epoch.epoch, default=None)

@@ -15,7 +15,8 @@ from tlkit import files
 from tlkit.errors import RecipeError, TlkitError, first_few, option
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import DataFiles
+from tlkit.plugin import DataFiles, provenance
+from tlkit.plugin.provenance import Provenance
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm, Recipe
@@ -313,6 +314,28 @@ def changed_since(job: Job) -> str:
     changed = [name for name in job.inputs if job.inputs[name] != inputs.get(name)]
     what = first_few(_INPUTS.get(name, f"the images of {name}") for name in changed)
     return f"{job.label}: {what} changed since {folder}, so this is a new run"
+
+
+def plugins_of(resolved: Resolved, *, again: bool = False) -> dict[str, Provenance]:
+    """Return where the plugins of an arm come from, by the table of the recipe that names them.
+
+    Args:
+        resolved: The arm.
+        again: Read every source file, whatever is remembered of it.
+    """
+    arm = resolved.arm
+    return {
+        "backbone": provenance.of(resolved.backbone, arm.backbone.name, again=again),
+        "head": provenance.of(resolved.head, arm.head.kind, again=again),
+        "data": provenance.of(resolved.dataset, arm.data.name, again=again),
+    }
+
+
+def plugin_changes(job: Job, *, again: bool = False) -> list[str]:
+    """Say which plugins changed since a job was trained; nothing where it was not."""
+    if not (job.folder / run_folder.RESOLVED).is_file():
+        return []
+    return provenance.changes(run_folder.resolved(job.folder).get("plugins"), plugins_of(job.resolved, again=again))
 
 
 def is_done(job: Job, result: RunResult) -> bool:

@@ -22,6 +22,7 @@ from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.network import weights
+from tlkit.plans import jobs
 from tlkit.plans import plan as plans
 from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
 from tlkit.recipe.recipe import FORMAT, arm_toml
@@ -164,6 +165,8 @@ class _Writer:
             self.why_inexact = result.why_inexact or _CONTINUED
         elif before.get("machine") != now["machine"]:
             self.why_inexact = _CONTINUED
+        elif changed := jobs.plugin_changes(self.job):
+            self.why_inexact = "; ".join(changed)
         self.seconds, self.scores = checkpoint.resume_(self.fit, state)
         self.lines = [line for line in run_folder.metrics(folder) if line["epoch"] <= self.fit.progress.epochs]
         self.saved = self.fit.progress.epochs
@@ -229,6 +232,7 @@ class _Writer:
             "format": FORMAT,
             "digest": self.job.digest,
             "inputs": dict(self.job.inputs),
+            "plugins": {part: each.record() for part, each in jobs.plugins_of(self.job.resolved).items()},
             "batch_size": plan.batch_size,
             "image_size": list(plan.image_size),
             **_form(plan.compute_format),

@@ -20,7 +20,7 @@ from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import building, weights
 from tlkit.network.network import Network
 from tlkit.plans import resolve
-from tlkit.plugin import Convention
+from tlkit.plugin import Backbone, Convention, Head, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_choice, run_folder
 from tlkit.tasks import named_classes
@@ -126,13 +126,14 @@ class Predictor:
         return parts.normalise(stacked.to(self.device), self.convention).contiguous()
 
 
-def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
+def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[str], None] = lambda text: None) -> Predictor:
     """Load a run's network.
 
     Args:
         run: A run's folder, or a recipe's: then its best run by validation.
         arm: Choose only among the runs of this arm.
         device: The device to load it on.
+        note: Called with a line for each plugin that is another than the run was trained with.
 
     Raises:
         RunFolderError: the folder is not a run's, is of another version, or its weights do not fit its recipe.
@@ -143,6 +144,8 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
     recipe = parsing.read(folder / run_folder.RECIPE)
     (table,) = recipe.arms.values()
     built = resolve.network_of(table)
+    for line in changed_plugins(folder):
+        note(line)
     try:
         classes, size, batch = tuple(known["classes"]), _size(known["image_size"]), int(known["batch_size"])
     except (KeyError, TypeError, ValueError) as error:
@@ -157,6 +160,17 @@ def load(run: Path, *, arm: str | None, device: torch.device) -> Predictor:
     convention = run_folder.convention(folder)
     geometry = decode.evaluation_geometry(size, convention, table.data)
     return Predictor(network.to(device).eval(), classes, convention, geometry, batch, device)
+
+
+def changed_plugins(folder: Path) -> list[str]:
+    """Say which plugins of a run's network are others than it was trained with."""
+    (table,) = parsing.read(folder / run_folder.RECIPE).arms.values()
+    now = {
+        "backbone": provenance.of(registry.get(Backbone, table.backbone.name), table.backbone.name),
+        "head": provenance.of(registry.get(Head, table.head.kind), table.head.kind),
+    }
+    changed = provenance.changes(run_folder.resolved(folder).get("plugins"), now)
+    return [f"{folder}: {line}; its weights may mean something else now" for line in changed]
 
 
 def _size(value: object) -> Size:
