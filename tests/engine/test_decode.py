@@ -80,6 +80,43 @@ def test_a_random_crop_has_room_of_256_for_224(size: int, short: int) -> None:
     assert decode.crop_geometry((size, size), IMAGENET, DATA) == Geometry((short, short), (short, short), "bilinear")
 
 
+@pytest.mark.parametrize(("crop", "short"), [(1.0, 224), (0.8, 280), (0.875, 256), (None, 256)])
+def test_a_random_crop_takes_pictures_of_the_scale_that_is_evaluated(crop: float | None, short: int) -> None:
+    table = DataTable(name="any", crop=crop)
+    convention = replace(IMAGENET, crop=0.95 if crop is None else crop)
+    made = decode.crop_geometry((224, 224), convention, table)
+    assert made.size == made.resized == (short, short)
+    if crop is not None:
+        assert decode.evaluation_geometry((224, 224), convention, table).resized == made.resized
+
+
+@pytest.mark.parametrize(
+    ("size", "smallest", "originals", "expected"),
+    [
+        ((224, 224), 0.08, (3000, 4000), (792, 792)),  # 224 / sqrt(0.08)
+        ((224, 224), 0.08, (375, 500), (375, 500)),
+        ((224, 224), 0.08, (3000, 400), (792, 400)),
+        ((224, 224), 0.25, None, (448, 448)),
+        ((224, 224), 0.08, (32, 32), (32, 32)),
+        ((96, 128), 1.0, (3000, 4000), (96, 128)),
+    ],
+)
+def test_pictures_for_windows_are_as_large_as_the_smallest_needs(
+    size: tuple[int, int], smallest: float, originals: tuple[int, int] | None, expected: tuple[int, int]
+) -> None:
+    made = decode.window_geometry(size, IMAGENET, DATA, smallest=smallest, originals=originals)
+    assert made == Geometry(expected, expected, "bilinear", "whole")
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_windows_of_a_fitted_picture_have_its_shape(fit: str) -> None:
+    table = DataTable(name="any", fit=fit)
+    made = decode.window_geometry((100, 200), IMAGENET, table, smallest=0.25, originals=(300, 150))
+    assert (made.fit, made.size) == (fit, (200, 400))
+    small = decode.window_geometry((100, 200), IMAGENET, table, smallest=0.25, originals=(50, 100))
+    assert small.size == (50, 100)
+
+
 def test_an_array_is_the_picture_itself() -> None:
     np.testing.assert_array_equal(array(decode.picture(NOISE, NATIVE)), NOISE)
 

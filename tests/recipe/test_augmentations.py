@@ -206,7 +206,7 @@ def test_views_of_augmented_images_are_taken() -> None:
         ([], False, False),
         (["hflip", "mixup"], False, True),
         (["random_crop"], True, False),
-        (["cutmix", "random_resized_crop"], True, True),
+        (["cutmix", "random_resized_crop"], False, True),
     ],
 )
 def test_augmentations_say_whether_they_need_room_and_whether_they_mix(names: list[str], room: bool, mixed: bool) -> None:
@@ -261,3 +261,10 @@ def test_whatever_augment_holds_it_is_taken_or_the_error_is_a_message(augment: l
 def test_every_recipe_of_plain_names_is_still_right() -> None:
     for path in (Path(__file__).parents[2] / "recipes").glob("*.toml"):
         parsing.read(path)
+
+
+@pytest.mark.parametrize("first", ["rotate", "randaugment"])
+def test_windows_are_taken_before_a_picture_is_turned(first: str) -> None:
+    with pytest.raises(RecipeError, match=f"{first} before random_resized_crop; give random_resized_crop first"):
+        arm([first, "random_resized_crop"])
+    assert arm(["random_resized_crop", first])

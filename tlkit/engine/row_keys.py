@@ -60,9 +60,18 @@ def arithmetic() -> str:
 
 
 def pictures(geometry: Geometry) -> Origin:
-    """Return what determines a decoded picture."""
-    libraries: Origin = {"pillow": PIL.__version__, "pi-heif": _pi_heif(), "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
-    return {**_geometry(geometry), **libraries, "code": code("tlkit.engine.images.decode", "tlkit.engine.images.levels")}
+    """Return what determines a decoded picture that was brought to size."""
+    return {**_geometry(geometry), **_libraries(), "code": code("tlkit.engine.images.decode", "tlkit.engine.images.levels")}
+
+
+def decoded(geometry: Geometry) -> Origin:
+    """Return what determines a decoded image before it is brought to size."""
+    sources = code("tlkit.engine.images.decode", "tlkit.engine.images.levels", "tlkit.engine.images.originals")
+    return {"content": "digest and size of whole images", **_limits(geometry), **_libraries(), "code": sources}
+
+
+def _libraries() -> Origin:
+    return {"pillow": PIL.__version__, "pi-heif": _pi_heif(), "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
 
 
 @cache
@@ -127,9 +136,13 @@ def _geometry(geometry: Geometry) -> Origin:
         "resize": geometry.resize,
         "fit": geometry.fit,
         "padding": str(geometry.padding),
-        "max pixels": geometry.max_pixels,
-        "white": None if geometry.white is None else str(geometry.white),
+        **_limits(geometry),
     }
+
+
+def _limits(geometry: Geometry) -> Origin:
+    """Return what a geometry says of decoding."""
+    return {"max pixels": geometry.max_pixels, "white": None if geometry.white is None else str(geometry.white)}
 
 
 @cache

@@ -16,7 +16,7 @@ from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
 from tlkit.plugin.registry import Plugin
-from tlkit.recipe import parsing
+from tlkit.recipe import augmentations, parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import UNKNOWN, Arm, Recipe
 from tlkit.record import run_choice, run_folder
@@ -233,6 +233,11 @@ class _Resolver:
                 arm, unused = solved_heads.alone(arm, solved=learns == "solved")
         if arm.data.crop is not None and arm.data.fit != "crop":
             unused = (*unused, f'data.crop: data.fit = "{arm.data.fit}" does not crop')
+        if arm.data.crop == 1 and arm.data.fit == "crop" and augmentations.needs_room(arm.data.augment):
+            unused = (
+                *unused,
+                "data.augment: random_crop leaves every picture as it is, since data.crop = 1.0 cuts nothing off",
+            )
         if backbone is not None:
             self.problems += arm_checks.backbone_problems(arm, backbone, steps=learns == "steps")
         if self.problems or backbone is None or dataset is None or head is None or convention is None:

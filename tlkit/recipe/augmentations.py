@@ -30,7 +30,7 @@ Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 class RandomCrop(Table):
-    """Crop a random window of the input's size from a picture that is 256/224 as large.
+    """Crop a random window of the input's size from a picture that is 256/224 as large, or as large as `data.crop` says.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, section 4.1.
     """
@@ -39,7 +39,7 @@ class RandomCrop(Table):
 
 
 class RandomResizedCrop(Table):
-    """Crop a window of random area and shape, and resize it to the input's size.
+    """Crop a window of random area and shape from the whole picture, and resize it to the input's size.
 
     Source: Szegedy et al. 2014, arXiv:1409.4842, section 6; defaults of torchvision.transforms.RandomResizedCrop.
     """
@@ -185,9 +185,18 @@ Name = Literal[
 ]
 
 
+# What turns or shears a picture, and so must know its true shape: a picture that windows are taken from is stored squashed.
+_TURNING = ("rotate", "randaugment")
+
+
 def needs_room(tables: Iterable[Augmentation]) -> bool:
-    """Return whether pictures must be larger than the network's input, because a window is cropped from them."""
-    return any(isinstance(table, RandomCrop | RandomResizedCrop) for table in tables)
+    """Return whether pictures must be larger than the network's input, because a window of its size is cropped from them."""
+    return any(isinstance(table, RandomCrop) for table in tables)
+
+
+def windows(tables: Iterable[Augmentation]) -> RandomResizedCrop | None:
+    """Return the augmentation that takes windows of random size from whole pictures; None where there is none."""
+    return next((table for table in tables if isinstance(table, RandomResizedCrop)), None)
 
 
 def mixes(tables: Iterable[Augmentation]) -> bool:
@@ -229,6 +238,11 @@ def _go_together(tables: list[Augmentation]) -> list[Augmentation]:
         raise ValueError(f"has {doubled} twice; give it once")
     if "random_crop" in names and "random_resized_crop" in names:
         raise ValueError("has random_crop and random_resized_crop, but an image is cropped once; give one of them")
+    turning = [name for name in names[: names.index("random_resized_crop")] if name in _TURNING] if windows(tables) else []
+    if turning:
+        raise ValueError(
+            f"has {turning[0]} before random_resized_crop; give random_resized_crop first: its windows are taken from the whole picture"
+        )
     return tables
 
 

@@ -22,9 +22,11 @@ from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import DataFiles, Images
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import FORMAT
+from tlkit.sources import image_files
+from tlkit.units import Size
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     parts = {}
     for name, selected in chosen.items():
-        pictures = library.pictures(selected.split, _training_geometry(resolved) if name == "train" else geometry)
+        pictures = library.pictures(
+            selected.split, _training_geometry(resolved, images.splits[selected.split]) if name == "train" else geometry
+        )
         parts[name] = reader.part(pictures, selected.indices)
         if name == "train":
             _refuse_lost_class(images, selected.indices, parts[name], reader.skipped)
@@ -96,7 +100,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
 
 def pictures_bytes(resolved: Resolved, images: ImagesPlan) -> int:
     """Return the bytes that the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
-    training = _training_geometry(resolved).size
+    training = _training_geometry(resolved, None).size
     evaluation = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data).size
     return 3 * (images.train * math.prod(training) + images.held_out * math.prod(evaluation))
 
@@ -137,10 +141,24 @@ class _Reader:
         return part
 
 
-def _training_geometry(resolved: Resolved) -> Geometry:
+def _training_geometry(resolved: Resolved, split: Split | None) -> Geometry:
+    """Return how training pictures are brought to size; where `split` is None, no smaller than they will be."""
     table = resolved.arm.data
+    taken = augmentations.windows(table.augment)
+    if taken is not None:
+        return decode.window_geometry(
+            resolved.image_size, resolved.convention, table, smallest=taken.scale[0],
+            originals=None if split is None else _size_of(split),
+        )  # fmt: skip
     geometry = decode.crop_geometry if augmentations.needs_room(table.augment) else decode.evaluation_geometry
     return geometry(resolved.image_size, resolved.convention, table)
+
+
+def _size_of(split: Split) -> Size | None:
+    """Return the height and width that a split's images have, or most of them do not exceed."""
+    if split.pixels is not None:
+        return split.pixels.shape[1], split.pixels.shape[2]
+    return image_files.usual_size(split.files)
 
 
 def _refuse_lost_class(images: Images, chosen: Indices, training: Part, skipped: Sequence[str]) -> None:

@@ -20,6 +20,8 @@ from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
 from tlkit.units import Size
 
+Shapes = NDArray[np.float64]  # width / height
+
 _ATTEMPTS = 10  # at a window of random area and shape that fits, as in torchvision
 
 
@@ -32,33 +34,35 @@ def augment(
     epoch: int,
     images: Positions,
     fill: Colour = (0, 0, 0),
+    shapes: Shapes | None = None,
 ) -> Tensor:
     """Apply augmentations in the order of the list, all but mixup and cutmix, which `mix` applies to normalised images.
 
     Args:
-        pictures: (n, H, W, 3) uint8; larger than `size` where a crop is named, else of that size.
+        pictures: (n, H, W, 3) uint8; larger than `size` where a crop is named, or of any size where it is resized too, else of that size.
         tables: The recipe's data.augment.
         size: Height and width of the result, pixels.
         seed: The run's seed.
         epoch: From 0; with fixed views, the number of the view.
         images: (n,) positions in the data set, the key of each image's draws.
         fill: Colour of what a rotation uncovers: the mean colour of the weights.
+        shapes: (n,) width / height of the images that `pictures` hold whole, squashed to one size; None where they have their own shape.
 
     Returns:
         (n, *size, 3) uint8 on the device of pictures.
     """
     draws = Draws(seed, epoch, images)
     for table in tables:
-        pictures = _apply(pictures, table, draws, size, fill)
+        pictures = _apply(pictures, table, draws, size, fill, shapes)
     return pictures
 
 
-def _apply(pictures: Tensor, table: Augmentation, draws: Draws, size: Size, fill: Colour) -> Tensor:
+def _apply(pictures: Tensor, table: Augmentation, draws: Draws, size: Size, fill: Colour, shapes: Shapes | None) -> Tensor:
     match table:
         case augmentations.RandomCrop():
             return _random_crop(pictures, draws, size)
         case augmentations.RandomResizedCrop():
-            return _random_resized_crop(pictures, table, draws, size)
+            return _random_resized_crop(pictures, table, draws, size, shapes)
         case augmentations.HFlip():
             flips = draws.uniform(Draw.FLIP) < table.p
             return torch.stack([p.flip(1) if flip else p for p, flip in zip(pictures, flips.tolist(), strict=True)])
@@ -84,9 +88,14 @@ def _random_crop(pictures: Tensor, draws: Draws, size: Size) -> Tensor:
     return torch.stack([p[t : t + height, s : s + width] for p, t, s in zip(pictures, y, x, strict=True)])
 
 
-def _random_resized_crop(pictures: Tensor, table: augmentations.RandomResizedCrop, draws: Draws, size: Size) -> Tensor:
+def _random_resized_crop(
+    pictures: Tensor, table: augmentations.RandomResizedCrop, draws: Draws, size: Size, shapes: Shapes | None
+) -> Tensor:
+    """Cut windows of the input's shape, times `ratio`, as they are in the original: a squashed window has the same part of the area."""
     height, width = pictures.shape[1:3]
-    ratio = table.ratio[0] * (width / height), table.ratio[1] * (width / height)  # of a square picture they are as they stand
+    squashed: Shapes | float = 1.0 if shapes is None else (width / height) / shapes
+    aspect = width / height if shapes is None else size[1] / size[0]
+    ratio = table.ratio[0] * aspect * squashed, table.ratio[1] * aspect * squashed
     drawn = windows(draws, table.scale, ratio, size=(height, width), first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
     top, left = (draws.below(draw, room) for draw, room in zip((Draw.WINDOW_Y, Draw.WINDOW_X), drawn.room(), strict=True))
     boxes = np.stack([top, left, top + drawn.height, left + drawn.width], axis=1).tolist()
@@ -155,20 +164,26 @@ class Windows:
 
 
 def windows(
-    draws: Draws, scale: tuple[float, float], ratio: tuple[float, float], *, size: Size, first: tuple[int, int]
+    draws: Draws,
+    scale: tuple[float, float],
+    ratio: tuple[float | Shapes, float | Shapes],
+    *,
+    size: Size,
+    first: tuple[int, int],
 ) -> Windows:
     """Draw windows with an even area and an even logarithm of width / height, as torchvision does.
 
     Args:
         draws: Random numbers of these pictures.
         scale: Smallest and largest area, as a part of the picture's.
-        ratio: Smallest and largest width / height.
+        ratio: Smallest and largest width / height, of all or (n,) of each.
         size: Height and width of the pictures.
         first: Draws of the first attempt's area and ratio.
     """
     (low, high), (tall, wide) = ratio, size
-    width = np.full(len(draws.images), max(1, round(min(wide, tall * high))))
-    height = np.full(len(draws.images), max(1, round(min(tall, wide / low))))
+    count = len(draws.images)
+    width = _whole(np.minimum(wide, tall * np.broadcast_to(high, count)))
+    height = _whole(np.minimum(tall, wide / np.broadcast_to(low, count)))
     fits = np.zeros(len(draws.images), dtype=np.bool_)
     for attempt in range(_ATTEMPTS):
         area = tall * wide * draws.between(first[0] + attempt, *scale)
@@ -177,3 +192,7 @@ def windows(
         taken = ~fits & (across >= 1) & (down >= 1) & (across <= wide) & (down <= tall)
         width, height, fits = np.where(taken, across, width), np.where(taken, down, height), fits | taken
     return Windows(height, width, fits, size)
+
+
+def _whole(sides: NDArray[np.float64]) -> Positions:
+    return np.maximum(1, np.rint(sides)).astype(np.int64)

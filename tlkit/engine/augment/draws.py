@@ -67,8 +67,8 @@ class Draws:
         """Return (n,) numbers in [0, 1)."""
         return uniform(self.seed, self.epoch, self.images, draw)
 
-    def between(self, draw: int, low: float, high: float) -> Uniform:
-        """Return (n,) numbers from low to high."""
+    def between(self, draw: int, low: float | Uniform, high: float | Uniform) -> Uniform:
+        """Return (n,) numbers from low to high; both (n,) where each image has its own."""
         return low + (high - low) * self.uniform(draw)
 
     def below(self, draw: int, count: int | Positions) -> Positions:

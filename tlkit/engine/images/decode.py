@@ -9,7 +9,7 @@ import hashlib
 import io
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -60,9 +60,9 @@ class Geometry:
     Attributes:
         size: Height and width of the result.
         resized: Height and width of what the result is the centre of. fit = "crop" resizes the picture to cover it, "pad" to fit
-            into it, "squash" to be it.
+            into it, "squash" and "whole" to be it.
         resize: Filter, antialiased.
-        fit: As `data.fit` in a recipe.
+        fit: As `data.fit` in a recipe; "whole" is "squash" for pictures that windows of the original's shape are taken from.
         padding: Colour of the border of fit = "pad"; None of the others.
         max_pixels: An image file with more is refused.
         white: Values of black and white in files of more than 8 bits; None where each file says it.
@@ -71,7 +71,7 @@ class Geometry:
     size: Size
     resized: Size
     resize: str
-    fit: Literal["crop", "pad", "squash"] = "crop"
+    fit: Literal["crop", "pad", "squash", "whole"] = "crop"
     padding: Colour | None = None
     max_pixels: int = MAX_PIXELS
     white: Levels | None = None
@@ -91,10 +91,40 @@ def evaluation_geometry(image_size: Size, convention: Convention, data: DataTabl
 
 
 def crop_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
-    """Return the geometry of pictures that a random crop of `image_size` is taken from: 256/224 as large."""
+    """Return the geometry of pictures that a random crop of `image_size` is taken from.
+
+    They are as large as those of evaluation are before the centre crop where the recipe says that crop, else 256/224 as large.
+    """
     height, width = image_size
-    room = round(height * CROP_ROOM), round(width * CROP_ROOM)
+    larger = CROP_ROOM if data.crop is None or data.fit != "crop" else 1 / data.crop
+    room = round(height * larger), round(width * larger)
     return _geometry(room, room, convention, data)
+
+
+def window_geometry(
+    image_size: Size, convention: Convention, data: DataTable, *, smallest: float, originals: Size | None
+) -> Geometry:
+    """Return the geometry of pictures that windows of random size are taken from, each then brought to `image_size`.
+
+    A picture is kept whole, and so large that the smallest window need not be enlarged, but no larger than the images are.
+
+    Args:
+        image_size: Height and width of the network's input.
+        convention: Of the weights.
+        data: The recipe's table [data]; with fit = "pad" and "squash" windows are taken from the fitted picture, else from the original.
+        smallest: Area of the smallest window, as a part of the picture's.
+        originals: Height and width that the images have, more or less; None where that is not known.
+    """
+    height, width = (round(side / smallest**0.5) for side in image_size)
+    if originals is not None:
+        tall, wide = originals
+        if data.fit == "crop":
+            height, width = min(height, tall), min(width, wide)
+        else:
+            share = min(1, max(tall / height, wide / width))
+            height, width = max(1, round(share * height)), max(1, round(share * width))
+    made = _geometry((height, width), (height, width), convention, data)
+    return replace(made, fit="whole") if data.fit == "crop" else made
 
 
 def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable) -> Geometry:
@@ -160,11 +190,14 @@ def picture(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None =
         ImageError: as `decode`.
         MemoryError: the picture does not fit into memory.
     """
+    return fit(whole(source, geometry, digest=digest), geometry)
+
+
+def whole(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image:
+    """Return the image that `picture` brings to size; the arguments and errors are the same."""
     if not isinstance(source, Path):
-        return fit(Image.fromarray(np.ascontiguousarray(source)), geometry)
-    return fit(
-        decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized, white=geometry.white), geometry
-    )
+        return Image.fromarray(np.ascontiguousarray(source))
+    return decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized, white=geometry.white)
 
 
 def fit(image: Image.Image, geometry: Geometry) -> Pixels:
@@ -180,7 +213,7 @@ def fit(image: Image.Image, geometry: Geometry) -> Pixels:
             return np.asarray(_cropped(image, geometry))
         case "pad":
             return np.asarray(_padded(image, geometry))
-        case "squash":
+        case "squash" | "whole":
             return np.asarray(image.resize(geometry.resized[::-1], _FILTERS[geometry.resize]))
 
 

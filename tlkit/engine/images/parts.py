@@ -98,6 +98,7 @@ class TrainingPart(Part):
 
     def _augmented(self, chosen: Indices, drawn: int, device: torch.device) -> Tensor:
         pictures = self.pictures.get(chosen, device)
+        originals = self.pictures.originals(chosen) if self.pictures.geometry.fit == "whole" else None
         return normalise(
             augment(
                 pictures,
@@ -107,6 +108,7 @@ class TrainingPart(Part):
                 seed=self.seed,
                 epoch=drawn,
                 images=chosen,
+                shapes=None if originals is None else originals["width"] / originals["height"],
             ),
             self.convention,
         )

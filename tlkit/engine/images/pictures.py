@@ -5,6 +5,7 @@ The rule: whichever way a picture comes, its bytes are the same.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from tlkit import files, machine
 from tlkit.engine import row_keys
-from tlkit.engine.images import decode, pillow_warnings
+from tlkit.engine.images import decode, originals, pillow_warnings
 from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.originals import ORIGINAL, Originals
 from tlkit.errors import ImageError, StoreError
 from tlkit.network.device_memory import free_memory
 from tlkit.plugin import Split
@@ -60,6 +62,8 @@ class Pictures:
         self._stored: Located | None = None
         self._resident: tuple[torch.device, Tensor] | None = None  # a device as it was named, "cuda", and pictures there
         self._place = np.full(len(split.targets), -1, dtype=np.int64)  # in _resident; -1 where it is not there
+        self._originals = np.zeros(len(split.targets), dtype=ORIGINAL)
+        self._described = np.zeros(len(split.targets), dtype=bool)
 
     def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
         """Decode in parallel the images that were not decoded before; return the errors of those that cannot be, by position."""
@@ -70,7 +74,7 @@ class Pictures:
                 corrupt = self._decode(wanted, progress)
         self._decodable[wanted] = True
         self._decodable[list(corrupt)] = False
-        self._keyed[list(corrupt)] = False  # a file that is mended has another
+        self._keyed[list(corrupt)] = self._described[list(corrupt)] = False  # a file that is mended has others
         return corrupt
 
     def get(self, indices: Indices, device: torch.device = _CPU) -> Tensor:
@@ -108,6 +112,16 @@ class Pictures:
             self._keyed[new] = True
         return self._keys[indices]
 
+    def originals(self, indices: Indices) -> Originals:
+        """Return what is known of images, which `prepare` was called for, before they were brought to size: (n,)."""
+        new = indices[~self._described[indices]]
+        if self.split.pixels is not None and len(new):
+            rows = b"".join(originals.original_of(self.split.pixels[index]) for index in new.tolist())
+            self._originals[new] = np.frombuffer(rows, ORIGINAL)
+            self._described[new] = True
+        assert self._described[indices].all()
+        return self._originals[indices]
+
     def settle_(self, indices: Indices, device: torch.device, *, share: float) -> bool:
         """Keep pictures on a device if they take no more than a share of its free memory; return whether they are kept."""
         if len(indices) * self._bytes() > share * free_memory(device):
@@ -134,26 +148,54 @@ class Pictures:
     def _decode(self, wanted: Indices, progress: Progress) -> dict[int, ImageError]:
         """Decode into the store; without a store, decode only to find the images that cannot be decoded."""
         entry = self._entry() if self.keep else None
+        known = originals.entry(self.geometry, note=self.note, verify=self.verify) if self.keep and self._of_files else None
         absent = wanted
         if entry is not None:
-            absent = wanted[entry.missing(self.keys(wanted))]
+            absent = wanted[entry.missing(self.keys(wanted)) | self._missing(known, wanted)]
         corrupt: dict[int, ImageError] = {}
         blocks = self._blocks(absent, corrupt, progress)
         try:
             if entry is None:
                 raise StoreError("")
-            if len(absent):
-                with entry.writer(len(absent)) as writer:
+            new = absent[entry.missing(self.keys(absent))]
+            if len(new):
+                with entry.writer(len(new)) as writer:
                     for indices, rows in blocks:
-                        writer.write(self.keys(indices), rows)
+                        mine = np.isin(indices, new)
+                        if mine.any():
+                            writer.write(self.keys(indices[mine]), rows[mine])
         except StoreError as error:
             if error.problem:
                 self.note(f"{error.problem.removesuffix('.')}; pictures are decoded again every epoch")
-            for _ in blocks:
-                pass
+        for _ in blocks:
+            pass
         if entry is not None:
             self._find(entry, wanted)
+        if known is not None:
+            self._keep_originals(known, absent)
         return corrupt
+
+    @property
+    def _of_files(self) -> bool:
+        return self.split.pixels is None
+
+    def _missing(self, known: row_store.Entry | None, wanted: Indices) -> NDArray[np.bool_]:
+        """Return which images are not described in the store; read the descriptions of the others."""
+        if known is None:
+            return np.zeros(len(wanted), bool)
+        missing = known.missing(self.keys(wanted))
+        here = wanted[~missing]
+        self._originals[here] = known.gather(self.keys(here)).view(ORIGINAL).reshape(-1)
+        self._described[here] = True
+        return missing
+
+    def _keep_originals(self, known: row_store.Entry, decoded: Indices) -> None:
+        """Store the descriptions of images that were decoded now."""
+        new = decoded[self._described[decoded]]
+        new = new[known.missing(self.keys(new))]
+        if len(new):
+            with contextlib.suppress(StoreError):  # said of the pictures
+                known.append(self.keys(new), [self._originals[new].view(np.uint8).reshape(len(new), -1)])
 
     def _entry(self) -> row_store.Entry:
         shape = (*self.geometry.size, 3)
@@ -190,12 +232,16 @@ class Pictures:
                     yield np.array([index for index, _ in decoded]), np.stack([rows for _, rows in decoded])
 
     def _one(self, index: int) -> NDArray[np.uint8]:
-        """Decode one image; refuse a file that changed since its key was computed."""
+        """Decode one image, and describe it where it is not known; refuse a file that changed since its key was computed."""
         pixels = self.split.pixels
         source = self.split.files[index] if pixels is None else pixels[index]
         digest = self._keys[index].tobytes() if pixels is None and self._keyed[index] else None
         try:
-            return decode.picture(source, self.geometry, digest=digest)
+            image = decode.whole(source, self.geometry, digest=digest)
+            if pixels is None and not self._described[index]:
+                self._originals[index] = np.frombuffer(originals.original(image), ORIGINAL)[0]
+                self._described[index] = True
+            return decode.fit(image, self.geometry)
         except MemoryError as error:
             name = source if isinstance(source, Path) else f"image {index}"
             raise ImageError(f"{name}: does not fit into memory.", "make the image smaller") from error

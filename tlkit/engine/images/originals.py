@@ -1,0 +1,54 @@
+"""What is known of an image as it was decoded, before it was brought to size: a digest of its pixels, its height and its width.
+
+It is stored beside the pictures, so that identical images are found, and windows drawn in the original's shape, without decoding again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlkit.engine import row_keys
+from tlkit.engine.images.decode import Geometry
+from tlkit.store import row_store, segments
+from tlkit.store.cache import Kind
+
+Originals = NDArray[np.void]  # (n,) ORIGINAL
+ORIGINAL = np.dtype([("digest", "u1", (segments.KEY,)), ("height", "<u4"), ("width", "<u4")])
+_BAND = 4 << 20  # bytes of an image that are hashed at a time
+
+
+def original(image: Image.Image) -> bytes:
+    """Describe a decoded RGB image, as one `ORIGINAL`."""
+    total, height, width = _begun(image.height, image.width), image.height, image.width
+    rows = max(_BAND // (3 * width), 1)
+    for top in range(0, height, rows):
+        total.update(image.crop((0, top, width, min(top + rows, height))).tobytes())
+    return _record(total.digest(), height, width)
+
+
+def original_of(pixels: NDArray[np.uint8]) -> bytes:
+    """Describe an array (H, W, 3) uint8 RGB, as an image of the same pixels is described."""
+    height, width = pixels.shape[:2]
+    total = _begun(height, width)
+    total.update(np.ascontiguousarray(pixels).tobytes())
+    return _record(total.digest(), height, width)
+
+
+def entry(geometry: Geometry, *, note: Callable[[str], None], verify: bool) -> row_store.Entry:
+    """Open the stored descriptions of image files, which are the same whatever size the pictures are brought to."""
+    origin = row_keys.decoded(geometry)
+    return row_store.open_(Kind.PICTURES, origin, shape=(ORIGINAL.itemsize,), dtype="uint8", note=note, verify=verify)
+
+
+def _begun(height: int, width: int) -> hashlib._Hash:
+    """Begin a digest: the same bytes of another shape are another picture."""
+    return hashlib.sha256(f"{(height, width, 3)}\0".encode())
+
+
+def _record(digest: bytes, height: int, width: int) -> bytes:
+    return np.array([(np.frombuffer(digest[: segments.KEY], np.uint8), height, width)], ORIGINAL).tobytes()
