@@ -22,7 +22,7 @@ class Epoch:
         train: loss (the objective) and accuracy over the epoch's training batches, as the network was at each.
         validation: loss (cross-entropy) and accuracy after the epoch; None without such images.
         test: The same of the test images.
-        seconds: Training and evaluation.
+        seconds: Training and evaluation; for a run with a folder also writing the epoch before it.
         images_per_second: Training images only, over the time that training took.
         lr: Per group, of the epoch's last step.
         best: It beats every epoch before it.

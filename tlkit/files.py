@@ -69,11 +69,19 @@ def replace(path: Path, content: bytes | str) -> None:
     Raises:
         OSError: as the system says it; the file and its folder are then as they were.
     """
-    data = content.encode() if isinstance(content, str) else content
+    replace_with(path, [content.encode() if isinstance(content, str) else content])
+
+
+def replace_with(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write a file atomically as `replace` does, from pieces that are made one after the other.
+
+    Raises:
+        OSError: as the system says it; the file and its folder are then as they were.
+    """
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(beside, 0o644)

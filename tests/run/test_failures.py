@@ -384,7 +384,7 @@ class LessMemory(Observer):
     def __init__(self, room: int, stack: contextlib.ExitStack) -> None:
         self._room, self._stack = room, stack
 
-    def begin(self, label: str, *, epochs: int, done: int, steps: int, images: int) -> None:
+    def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
         before = resource.getrlimit(resource.RLIMIT_AS)
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + self._room, before[1]))

@@ -8,22 +8,25 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
 import torch
 from conftest import TOY, TOY_RECIPE
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from toy_signals import SignalAfter
 
-from tlkit import api
+from tlkit import api, files
 from tlkit.cli import app
 from tlkit.errors import Interrupted, RunFolderError
+from tlkit.network.network import Network
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat, EarlierChoices
-from tlkit.run import signals
+from tlkit.run import signals, start_network
 
 KINDS = {
     "adamw with dropout": ("head.options.dropout=0.3",),
@@ -246,7 +249,15 @@ def test_continued_here_says_that_it_is_exact(toy_recipe: Path) -> None:
 def test_seconds_of_a_continued_run_are_of_all_its_epochs(toy_recipe: Path, stopped: Path) -> None:
     api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
     lines = [json.loads(line) for line in (stopped / "metrics.jsonl").read_text().splitlines()]
-    assert _result(stopped)["seconds"] == pytest.approx(sum(line["seconds"] for line in lines), abs=1e-3)
+    whole = sum(line["seconds"] for line in lines)
+    assert whole <= _result(stopped)["seconds"] + 1e-3 < whole + 1.0, "and of writing the last epoch and the weights"
+
+
+def _rewrite(path: Path, tensors: dict[str, torch.Tensor], beside: dict[str, str]) -> None:
+    """Write a checkpoint with other texts, and its own checksum of the frozen weights."""
+    with safe_open(path, "pt") as file:
+        fixed = file.metadata()["fixed"]
+    save_file(tensors, path, beside | {"fixed": fixed})
 
 
 def _cut(path: Path) -> None:
@@ -254,23 +265,23 @@ def _cut(path: Path) -> None:
 
 
 def _no_scores(path: Path) -> None:
-    save_file(load_file(path), path, {"progress": "{}"})
+    _rewrite(path, load_file(path), {"progress": "{}"})
 
 
 def _other_scores(path: Path) -> None:
-    save_file(load_file(path), path, {"progress": "{}", "seconds": "1", "scores": '{"epoch": 1}'})
+    _rewrite(path, load_file(path), {"progress": "{}", "seconds": "1", "scores": '{"epoch": 1}'})
 
 
 def _no_number(path: Path) -> None:
-    save_file(load_file(path), path, {"progress": "{}", "seconds": "soon", "scores": "{}"})
+    _rewrite(path, load_file(path), {"progress": "{}", "seconds": "soon", "scores": "{}"})
 
 
 def _no_json(path: Path) -> None:
-    save_file(load_file(path), path, {"progress": "{}", "seconds": "1", "scores": "{"})
+    _rewrite(path, load_file(path), {"progress": "{}", "seconds": "1", "scores": "{"})
 
 
 def _no_tensors(path: Path) -> None:
-    save_file({"network/x": torch.zeros(1)}, path, {"progress": "{}", "seconds": "1", "scores": "{}"})
+    _rewrite(path, {"network/x": torch.zeros(1)}, {"progress": "{}", "seconds": "1", "scores": "{}"})
 
 
 def _no_file(path: Path) -> None:
@@ -286,6 +297,81 @@ def test_damaged_checkpoint_is_a_message_that_names_it(toy_recipe: Path, stopped
     assert "move the run's folder away" in str(error.value)
     assert error.value.exit_code == 1
     assert (stopped / "weights.safetensors").read_bytes() == weights
+
+
+FROZEN = ("freeze={backbone=true}",)
+
+
+def _interrupted(recipe: Path) -> Path:
+    """A run of a frozen backbone that was stopped after its first epoch."""
+    with pytest.raises(Interrupted):
+        api.apply(recipe, FROZEN, runs=recipe.parent / "runs", observer=SignalAfter(1))
+    return _folder(recipe.parent / "runs")
+
+
+def test_checkpoint_holds_only_what_can_change(toy_recipe: Path) -> None:
+    folder = _interrupted(toy_recipe)
+    state, best = (load_file(folder / "checkpoint" / name) for name in ("state.safetensors", "best-1.safetensors"))
+    assert best.keys() == {"head.weight", "head.bias"}
+    assert {name.split("/")[1].partition("/")[0] for name in state} == best.keys()
+    assert {"fc.weight", "conv1.weight"} < load_file(folder / "weights.safetensors").keys()
+
+
+def test_weights_are_written_once_at_the_end(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    replace_with = files.replace_with
+
+    def counted(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+        written.append(path.name)
+        replace_with(path, chunks)
+
+    monkeypatch.setattr(files, "replace_with", counted)
+    done = api.apply(toy_recipe, (*FROZEN, "schedule.epochs=3"), runs=toy_recipe.parent / "runs")
+    assert written.count("weights.safetensors") == 1
+    assert written.count("state.safetensors") == 3
+    assert written.index("weights.safetensors") > len(written) - 1 - written[::-1].index("state.safetensors")
+    assert done.result["arms"]["main"]["seeds"]["0"]["epochs"] == 3
+
+
+def test_weights_of_an_interrupted_run_are_those_of_its_best_epoch(toy_recipe: Path) -> None:
+    folder = _interrupted(toy_recipe)
+    weights, best = (load_file(folder / name) for name in ("weights.safetensors", "checkpoint/best-1.safetensors"))
+    assert all(torch.equal(weights[name.replace("head.", "fc.")], tensor) for name, tensor in best.items())
+
+
+def test_run_does_not_continue_on_other_frozen_weights(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a random backbone would be that another version of torch draws otherwise."""
+    _interrupted(toy_recipe)
+    build = start_network.build
+
+    def changed(*arguments: Any, **named: Any) -> Network:
+        network = build(*arguments, **named)
+        with torch.no_grad():
+            next(network.stages.parameters()).view(-1)[0] += 1e-3
+        return network
+
+    monkeypatch.setattr(start_network, "build", changed)
+    with pytest.raises(RunFolderError, match=r"state\.safetensors: cannot be continued from") as error:
+        api.apply(toy_recipe, FROZEN, runs=toy_recipe.parent / "runs")
+    assert "its frozen weights are others than those that the run began with" in str(error.value)
+
+
+def test_finished_run_whose_weights_are_lost_gets_them_from_its_checkpoint(toy_recipe: Path) -> None:
+    folder = toy_recipe.parent / "runs"
+    api.apply(toy_recipe, FROZEN, runs=folder)
+    path = _folder(folder) / "weights.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    assert api.apply(toy_recipe, FROZEN, runs=folder).changed
+    assert path.read_bytes() == before
+
+
+def test_best_epoch_of_a_checkpoint_that_is_missing_is_named(toy_recipe: Path) -> None:
+    folder = _interrupted(toy_recipe)
+    (folder / "checkpoint" / "best-1.safetensors").unlink()
+    with pytest.raises(RunFolderError, match="cannot be continued from") as error:
+        api.apply(toy_recipe, FROZEN, runs=toy_recipe.parent / "runs")
+    assert "best-1.safetensors, the weights of the best epoch, is missing" in str(error.value)
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["half a line", "a line whose checkpoint was never written"])

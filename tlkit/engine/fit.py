@@ -17,6 +17,7 @@ from torch import Tensor
 from tlkit.engine.evaluate import evaluate
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
+from tlkit.engine.step.changing import changing
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.step import Step, Sums
 from tlkit.errors import RunFailed, RunFolderError
@@ -151,9 +152,13 @@ class Fit:
         """Let the network hold the weights that are evaluated: the running mean, where the recipe asks for one."""
         return self._step.averaged()
 
+    def changing(self) -> dict[str, Tensor]:
+        """Return the network's tensors that the run can change: see `changing`."""
+        return changing(self.network, self.plan)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that changes: parameters, buffers, optimizer state, running means, by name."""
-        return {f"network/{name}": tensor for name, tensor in self.network.tensors().items()} | self._step.state()
+        return {f"network/{name}": tensor for name, tensor in self.changing().items()} | self._step.state()
 
     def scalars(self) -> str:
         """Return the rest of the state, as JSON."""
@@ -165,7 +170,7 @@ class Fit:
         Raises:
             RunFolderError: it is of another network or another version.
         """
-        own = self.network.tensors()
+        own = self.changing()
         try:
             with torch.no_grad():
                 for name, tensor in own.items():
@@ -258,7 +263,7 @@ class Fit:
 
     def _refuse_bad(self, number: int, sums: Sums, batches: int) -> None:
         bad, what = sums.bad, "the loss is not a number"
-        if bad < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in self.network.tensors().values()):
+        if bad < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in self.changing().values()):
             bad, what = batches - 1, "its step made weights that are not numbers"
         if bad < 0:
             return

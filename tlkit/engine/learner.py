@@ -53,8 +53,11 @@ class Learner(Protocol):
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated, which may be a running mean."""
 
+    def changing(self) -> dict[str, Tensor]:
+        """Return the network's tensors that the run can change, by name; they are not copies."""
+
     def tensors(self) -> dict[str, Tensor]:
-        """Return every tensor of the state, by name."""
+        """Return every tensor that is needed to continue, by name; they are not copies."""
 
     def scalars(self) -> str:
         """Return the rest of the state, as JSON."""

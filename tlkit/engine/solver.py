@@ -118,6 +118,10 @@ class SinglePass:
         """Return a context in which nothing is another: there is no running mean."""
         return nullcontext()
 
+    def changing(self) -> dict[str, Tensor]:
+        """Return nothing: a fitted head has a file of its own."""
+        return {}
+
     def tensors(self) -> dict[str, Tensor]:
         """Return nothing: a solved run is done at once, or begun anew."""
         return {}

@@ -9,14 +9,13 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tlkit import plugin
+from tlkit import files, plugin
 from tlkit.errors import PluginError, RunFolderError, WeightsError, nearest
-from tlkit.network import tensor_files
+from tlkit.network import tensor_files, tensor_writer
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone
 from tlkit.recipe.maps import HEAD
@@ -103,12 +102,14 @@ def load_whole_(network: Network, path: Path, *, backbone: Backbone) -> None:
 def export(network: Network, backbone: Backbone, *, linear: bool) -> dict[str, Tensor]:
     """Return all tensors under the library's names; a head like the library's classifier gets the classifier's names.
 
-    The library's own model of as many classes loads it with strict=True.
+    The library's own model of as many classes loads it with strict=True. They are not copies.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.tensors().items()}
-    if not linear:
-        return tensors
-    return {_exported(name, backbone): tensor for name, tensor in tensors.items()}
+    return export_names(network.tensors(), backbone, linear=linear)
+
+
+def export_names(tensors: Mapping[str, Tensor], backbone: Backbone, *, linear: bool) -> dict[str, Tensor]:
+    """Rename a network's tensors as `export` does."""
+    return {_exported(name, backbone) if linear else name: tensor for name, tensor in tensors.items()}
 
 
 def import_names(tensors: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
@@ -119,10 +120,16 @@ def import_names(tensors: Mapping[str, Tensor], backbone: Backbone) -> dict[str,
 
 def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """Return the bytes of a .safetensors file with tensors and text metadata."""
-    data: bytes = safetensors.torch.save(
-        {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, dict(metadata)
-    )
-    return data
+    return b"".join(tensor_writer.chunks(tensors, metadata))
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a .safetensors file with tensors and text metadata, atomically; no more than one tensor is copied at a time.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    files.replace_with(path, tensor_writer.chunks(tensors, metadata))
 
 
 def metadata(path: Path) -> dict[str, str]:

@@ -25,6 +25,7 @@ WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recip
 PLAN, SPLIT, METRICS, CURVES = "plan.json", "split.json", "metrics.jsonl", "curves.svg"
 EVALUATION, SOLVED = "evaluation.json", "head.skops"
 CHECKPOINT, STATE = "checkpoint", "state.safetensors"
+BEST = "best-{epoch}.safetensors"  # in the checkpoint's folder
 Metrics = dict[str, float]
 Coordinates = tuple[str, int, int | None]  # of a run: its arm, its seed and, with cross-validation, its fold
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import tomli_w
@@ -21,15 +21,15 @@ from tlkit.engine import row_keys
 from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.network import weights
 from tlkit.plans import jobs
 from tlkit.plans import plan as plans
-from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
+from tlkit.plans.jobs import Job, absolute_arm, is_done
 from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
-from tlkit.run import checkpoint, torch_settings
+from tlkit.run import torch_settings
+from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.preparation import Prepared
 
 
@@ -71,6 +71,10 @@ class _Writer:
     scores: Epoch | None = None
     lines: list[dict[str, Any]] = field(default_factory=list)
     saved: int = 0
+    clock: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.checkpoint = Checkpoint(self.prepared, self.fit)
 
     @property
     def job(self) -> Job:
@@ -91,17 +95,20 @@ class _Writer:
             evaluations=self.fit.evaluations,
             images=plan.batch_size * plan.tables.optimizer.accumulate,
         )
+        self.clock = time.perf_counter()
         try:
             for epoch in self.fit.epochs():
-                self._save(epoch)
-                self.observer.epoch(epoch)
+                self.observer.epoch(self._save(epoch))
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
+            self._write_weights()
             if plan.tested == "end" and self.scores is not None:
                 self._evaluate_best(self.scores)
+            self.seconds += time.perf_counter() - self.clock
             return self._result("finished")
         except Interrupted as error:
+            self._write_weights()
             self._result("interrupted")
             saved = (
                 f"after {self.saved} of {plan.epochs} epochs, which are saved"
@@ -111,7 +118,9 @@ class _Writer:
             raise Interrupted(error.exit_code - 128, f"{label}: {error.problem[:-1]} {saved}.", *error.hints) from None
         except (TlkitError, OSError, RuntimeError, MemoryError) as error:
             failure = self._failure(error)
-            with contextlib.suppress(OSError):  # there may be room for this little
+            with contextlib.suppress(OSError, RunFolderError):  # there may be room for this little
+                self._write_weights()
+            with contextlib.suppress(OSError):
                 self._result("failed", error=failure.problem)
             raise failure from error
         finally:
@@ -131,14 +140,13 @@ class _Writer:
         raise error
 
     def _begin(self) -> None:
-        folder, plan = self.job.folder, self.prepared.plan
-        state = folder / run_folder.CHECKPOINT / run_folder.STATE
+        folder, plan, state = self.job.folder, self.prepared.plan, self.checkpoint.state
         now = self._resolved()
         self.why_inexact = torch_settings.why_inexact(self.device)
         for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
             stray.unlink()
-        if state.is_file() and is_kept(self.job):
-            self._continue(state, now)
+        if state.is_file() and ((folder / run_folder.SOLVED).is_file() or not self.job.resolved.head.solve):
+            self._continue(now)
             return
         (folder / run_folder.CHECKPOINT).mkdir(exist_ok=True)
         resolved = self.job.resolved
@@ -152,7 +160,7 @@ class _Writer:
         files.replace(folder / run_folder.METRICS, "")
         self._result("running")
 
-    def _continue(self, state: Path, now: dict[str, Any]) -> None:
+    def _continue(self, now: dict[str, Any]) -> None:
         """Set everything to what the last epoch saved."""
         folder = self.job.folder
         before = run_folder.resolved(folder)
@@ -167,7 +175,7 @@ class _Writer:
             self.why_inexact = _CONTINUED
         elif changed := jobs.plugin_changes(self.job):
             self.why_inexact = "; ".join(changed)
-        self.seconds, self.scores = checkpoint.resume_(self.fit, state)
+        self.seconds, self.scores = self.checkpoint.resume_()
         self.lines = [line for line in run_folder.metrics(folder) if line["epoch"] <= self.fit.progress.epochs]
         self.saved = self.fit.progress.epochs
         self._write_metrics(self.lines)
@@ -177,22 +185,33 @@ class _Writer:
             + (f", not exactly: {self.why_inexact}" if self.why_inexact else "")
         )
 
-    def _save(self, epoch: Epoch) -> None:
-        """Write an epoch: its weights where it is the best, its line, and last the checkpoint."""
-        folder, seconds = self.job.folder, self.seconds + epoch.seconds
+    def _save(self, epoch: Epoch) -> Epoch:
+        """Write an epoch: what it changed if it is the best, its line, and last the checkpoint.
+
+        Returns:
+            The epoch, whose seconds count everything since the end of the epoch before it.
+        """
+        now = time.perf_counter()
+        epoch, self.clock = replace(epoch, seconds=now - self.clock), now
+        seconds = self.seconds + epoch.seconds
         scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
         if epoch.best:
-            checkpoint.write_best(folder, self.prepared, self.fit, epoch)
+            self.checkpoint.save_best(epoch)
         self._write_metrics(lines)
-        checkpoint.write(folder, self.fit, seconds=seconds, scores=scores)
+        self.checkpoint.save(seconds=seconds, scores=scores)
         self.saved, self.seconds, self.scores, self.lines = epoch.epoch, seconds, scores, lines
+        return epoch
+
+    def _write_weights(self) -> None:
+        """Write the weights of the best epoch that is saved, if there is one."""
+        if self.scores is not None:
+            self.checkpoint.write_weights(self.scores)
 
     def _evaluate_best(self, best: Epoch) -> None:
         """Evaluate the best epoch on what the plan leaves to the end."""
-        folder, prepared = self.job.folder, self.prepared
-        weights.load_whole_(self.fit.network, folder / run_folder.WEIGHTS, backbone=self.job.resolved.backbone)
+        self.checkpoint.load_best_(best)
         self.scores = self.fit.evaluate_best(best)
-        checkpoint.write_evaluation(folder, prepared, self.fit, self.scores)
+        self.checkpoint.write_evaluation(self.scores)
 
     def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
         files.replace(self.job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from tlkit.engine.step.changing import changing
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
 
@@ -35,7 +36,7 @@ class Average:
     """
 
     def __init__(self, network: Network, plan: Plan, decay: float) -> None:
-        followed = _followed(network, plan)
+        followed = {name: tensor for name, tensor in changing(network, plan).items() if tensor.is_floating_point()}
         self._decay = decay
         self._names = tuple(followed)
         self._now = list(followed.values())
@@ -82,18 +83,6 @@ class Average:
             if tensors[name].shape != own.shape:
                 raise RuntimeError(f"{name} is {tuple(tensors[name].shape)}, not {tuple(own.shape)}")
             own.copy_(tensors[name])
-
-
-def _followed(network: Network, plan: Plan) -> dict[str, Tensor]:
-    """Return the tensors that change during training, by name, detached."""
-    parameters = {p.name: p.trains_from is not None for p in plan.parameters}
-    cut = min(len(phase.prefix) for phase in plan.phases)
-    fixed = {name for stage in list(network.stages.values())[:cut] for name in stage.state_dict()}
-    return {
-        name: tensor
-        for name, tensor in network.tensors().items()
-        if parameters.get(name, tensor.is_floating_point() and name not in fixed)
-    }
 
 
 @torch.no_grad()
