@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit import files
-from tlkit.errors import RunFailed, TlkitError, nearest, option
+from tlkit.errors import RunFailed, RunLocked, TlkitError, nearest, option
 from tlkit.events import Epoch, Observer
-from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans import dataset_facts, earlier_runs, jobs, resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import recipe_choices, results
+from tlkit.record.run_folder import Coordinates
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
@@ -37,13 +38,13 @@ class Applied:
         folder: runs/<recipe>.
         result: What result.json holds: every arm and seed.
         changed: Whether anything was trained.
-        failures: Runs that failed.
+        failures: Runs that failed, and then those that another process is running.
     """
 
     folder: Path
     result: Mapping[str, Any]
     changed: bool
-    failures: tuple[RunFailed, ...] = field(default=())
+    failures: tuple[RunFailed | RunLocked, ...] = field(default=())
 
 
 def apply(
@@ -84,17 +85,21 @@ def apply(
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
     wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe), again=verify)
     others = jobs.known_jobs(read, {name: arms[name] for name in arms.keys() - named}, places, runs=Path(runs))
-    all_jobs = sorted([*wanted, *others], key=lambda job: list(arms).index(job.resolved.name))
-    folder = Path(runs) / read.name
+    here = jobs.current([*wanted, *others])
+    absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
+    here |= earlier_runs.finished(read, absent, runs=Path(runs))
+    folder, file = Path(runs) / read.name, Path(recipe).name
+    summary = _Summary(folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))))
+    results.refuse_other_recipe(folder, file=file, folders=here.values())
     changed = not jobs.finished(wanted)
-    failures: list[RunFailed] = []
+    failures: list[RunFailed | RunLocked] = []
     replaced = [line for job in wanted if jobs.finished([job]) for line in _plugin_changes(job, again=verify)]
     for line in replaced:
         watcher.note(line)
     if verify and not changed:
         inputs = "data and weights" if replaced else "data, weights and plugins"
         watcher.note(f"verify: every run is finished with {inputs} as they are now; no stored row was read")
-    for line in dict.fromkeys(map(jobs.changed_since, wanted)):
+    for line in dict.fromkeys(map(earlier_runs.changed_since, wanted)):
         if line:
             watcher.note(line)
     if changed:
@@ -114,9 +119,9 @@ def apply(
                     verify=verify,
                 )
         except BaseException:
-            _conclude(folder, read, all_jobs, draw=True)
+            summary.conclude(draw=True)
             raise
-    result, more = _conclude(folder, read, all_jobs, draw=changed)
+    result, more = summary.conclude(draw=changed)
     return Applied(folder, result, changed, (*failures, *more))
 
 
@@ -287,21 +292,33 @@ def _check_arm(arm: str | None, recipe: Recipe) -> None:
         )
 
 
-def _conclude(
-    folder: Path, recipe: Recipe, all_jobs: Sequence[jobs.Job], *, draw: bool
-) -> tuple[dict[str, Any], tuple[RunFailed, ...]]:
-    """Bring the recipe's result and curves up to date; where they cannot be written, that is a failure too."""
-    current = jobs.current(all_jobs)
-    if folder.is_dir():
-        try:
-            result = results.summarise(folder, recipe=recipe.name, current=current, folds=recipe.folds)
-            if draw or results.stale_curves(folder, current.values()):
-                from tlkit.run import executor
+@dataclass(frozen=True)
+class _Summary:
+    """The result.json and the curves of a recipe's folder.
 
-                executor.draw(folder, [(job.resolved.name, job.folder) for job in all_jobs])
-            return result, ()
-        except OSError as error:
-            return results.gather(folder, recipe=recipe.name, current=current, folds=recipe.folds), (
-                files.unwritable(folder, error),
-            )
-    return results.gather(folder, recipe=recipe.name, current=current, folds=recipe.folds), ()
+    Attributes:
+        folder: runs/<recipe>.
+        recipe: The recipe.
+        file: Name of its file.
+        current: Run folder of each of its runs.
+    """
+
+    folder: Path
+    recipe: Recipe
+    file: str
+    current: Mapping[Coordinates, Path]
+
+    def conclude(self, *, draw: bool) -> tuple[dict[str, Any], tuple[RunFailed, ...]]:
+        """Bring both up to date; if they cannot be written, that is a failure too."""
+        names, failed = {"recipe": self.recipe.name, "file": self.file}, tuple[RunFailed, ...]()
+        if self.folder.is_dir():
+            try:
+                record, kept = results.summarise(self.folder, **names, current=self.current, folds=self.recipe.folds)
+                if kept and (draw or results.stale_curves(self.folder, self.current.values())):
+                    from tlkit.run import executor
+
+                    executor.draw(self.folder, [(arm, folder) for (arm, _, _), folder in self.current.items()])
+                return record, ()
+            except OSError as error:
+                failed = (files.unwritable(self.folder, error),)
+        return results.gather(self.folder, **names, current=self.current, folds=self.recipe.folds), failed

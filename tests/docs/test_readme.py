@@ -26,7 +26,7 @@ import tlkit_resnet
 from tlkit.cli import app
 from tlkit.network.building import build
 from tlkit.plugin import Dataset, Head, registry
-from tlkit.record import run_folder
+from tlkit.record import results
 from tlkit_heads import LinearOptions
 
 COMMANDS = {command for page in PAGES for command in page.commands}
@@ -204,7 +204,7 @@ def test_make_demo(monkeypatch: pytest.MonkeyPatch, run: Callable[[str], str]) -
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "TLKIT_"))}
     done = subprocess.run(["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    summary = run_folder.summary(ROOT / "runs" / "quickstart")
+    summary = results.read(ROOT / "runs" / "quickstart")
     assert summary is not None
     accuracy = {arm: record["test"]["accuracy"]["mean"] for arm, record in summary["arms"].items()}
     assert accuracy["finetune"] > accuracy["head_only"] > accuracy["scratch"]

@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tlkit import api
-from tlkit.plans import jobs, resolve
+from tlkit.plans import earlier_runs, jobs, resolve
 from tlkit.sources.places import Places
 
 
@@ -34,7 +34,7 @@ def recipe(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _said(recipe: Path, *settings: str) -> list[str]:
     places = Places(recipe=recipe.parent)
     read, arms = resolve.load(recipe, settings, places)
-    return [jobs.changed_since(job) for job in jobs.plan_jobs(read, arms, places, runs=Path("runs"), where="")]
+    return [earlier_runs.changed_since(job) for job in jobs.plan_jobs(read, arms, places, runs=Path("runs"), where="")]
 
 
 def test_a_new_run_says_which_of_its_inputs_changed(recipe: Path) -> None:

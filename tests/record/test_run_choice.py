@@ -106,8 +106,13 @@ def test_predict_names_the_run_that_it_takes(toy_recipe: Path, run: Cli) -> None
 
 # ---- no choice reads test scores
 
-# These functions choose images, not scores, and "test" is the name of a split there.
-OF_IMAGES = {("plans/dataset_parts.py", "select"), ("sources/splits.py", "choose")}
+# Functions that choose no run, epoch or parameter. "test" is a split there: which images it has, and when they are evaluated.
+OF_IMAGES = {
+    ("plans/dataset_parts.py", "select"),
+    ("sources/splits.py", "choose"),
+    ("engine/fit.py", "evaluate_best"),
+    ("plans/when_tested.py", "decide"),
+}
 CHOICE = re.compile(r"best|better|choos|chose|rank|select|prefer|pick|improv|decide")
 
 

@@ -133,7 +133,8 @@ def test_frozen_random_weights_are_a_warning_of_the_result(applied: Path) -> Non
 
 def test_result_of_the_recipe_holds_every_run(applied: Path) -> None:
     record = _result(applied)
-    assert (record["format"], record["recipe"], record["superseded"]) == (1, "toy", [])
+    assert (record["format"], record["recipe"], record["superseded"]) == (2, "toy", [])
+    assert record["file"] == "toy.toml"
     assert list(record["arms"]) == ["finetune", "head_only"]
     for arm in record["arms"].values():
         assert list(arm["seeds"]) == ["0", "1", "2"]

@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from tlkit import files
-from tlkit.errors import RecipeError, TlkitError, first_few, option
+from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import DataFiles, provenance
@@ -24,12 +24,6 @@ from tlkit.record import run_folder
 from tlkit.record.run_folder import Coordinates, RunResult
 from tlkit.sources import data_files, weight_files
 from tlkit.sources.places import Places, relative
-
-# What a person calls an input of `Job.inputs`; the others are images of [also].
-_INPUTS = {
-    "data": "the images", "weights": "the weights", "input": "the preprocessing of the weights",
-    "weights_as": "the way in which the weights are read",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -293,27 +287,6 @@ def finished(jobs: Sequence[Job]) -> bool:
     """Whether every run is there, finished, with its weights; all are read, so a damaged one is found before another trains."""
     results = [(job, job.result()) for job in jobs]
     return all(result is not None and is_done(job, result) for job, result in results)
-
-
-def changed_since(job: Job) -> str:
-    """Say why a job is a new run although its recipe was run before: which of its inputs changed since; "" where that is not so."""
-    known = []
-    if not job.folder.is_dir():
-        others = f"{job.folder.name.removesuffix(job.digest[:8])}*"
-        for result in job.folder.parent.glob(f"{others}/{run_folder.RESULT}"):
-            with contextlib.suppress(TlkitError, OSError):
-                record = run_folder.resolved(result.parent)
-                inputs = record.get("inputs")
-                if isinstance(inputs, dict) and record.get("digest") == digest_of(
-                    job.resolved.arm, inputs, folds=job.resolved.folds
-                ):
-                    known.append((result.stat().st_mtime, result.parent, inputs))
-    if not known:
-        return ""
-    _, folder, inputs = max(known, key=lambda each: each[0])
-    changed = [name for name in job.inputs if job.inputs[name] != inputs.get(name)]
-    what = first_few(_INPUTS.get(name, f"the images of {name}") for name in changed)
-    return f"{job.label}: {what} changed since {folder}, so this is a new run"
 
 
 def plugins_of(resolved: Resolved, *, again: bool = False) -> dict[str, Provenance]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,20 +12,23 @@ from typing import Any
 from filelock import FileLock
 
 from tlkit import files
+from tlkit.errors import RunFolderError, option
 from tlkit.record import run_folder
 from tlkit.record.run_folder import Coordinates
 
+FORMAT = 2
 _FEWEST = 3  # runs of which an interval is computed; two give one that may be wider than everything that is possible
 
 
 def gather(
-    recipe_folder: Path, *, recipe: str, current: Mapping[Coordinates, Path], folds: int | None = None
+    recipe_folder: Path, *, recipe: str, file: str, current: Mapping[Coordinates, Path], folds: int | None = None
 ) -> dict[str, Any]:
     """Return the content of a recipe's result.json, from its run folders.
 
     Args:
         recipe_folder: runs/<recipe>.
         recipe: Its name.
+        file: Name of its file.
         current: Run folder of each run of the recipe as last applied.
         folds: Number of folds of the recipe's cross-validation; None without.
     """
@@ -49,28 +54,70 @@ def gather(
     superseded = sorted(
         folder.parent.name for folder in recipe_folder.glob(f"*/{run_folder.RESULT}") if folder.parent.name not in current_names
     )
-    return {"format": run_folder.FORMAT, "recipe": recipe, "arms": arms, "superseded": superseded}
+    return {"format": FORMAT, "recipe": recipe, "file": file, "arms": arms, "superseded": superseded}
+
+
+def read(recipe_folder: Path) -> dict[str, Any] | None:
+    """Return a recipe's result.json; None where there is none that this version can read, so that it is written anew."""
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((recipe_folder / run_folder.RESULT).read_text(encoding="utf-8"))
+        if isinstance(record, dict) and record.get("format") == FORMAT:
+            return record
+    return None
 
 
 def summarise(
-    recipe_folder: Path, *, recipe: str, current: Mapping[Coordinates, Path], folds: int | None = None
-) -> dict[str, Any]:
+    recipe_folder: Path, *, recipe: str, file: str, current: Mapping[Coordinates, Path], folds: int | None = None
+) -> tuple[dict[str, Any], bool]:
     """Rebuild a recipe's result.json under a lock; an unchanged file is not written.
 
+    A file that tells of finished runs is not replaced by one that tells of none: what failed hides no result.
+
     Returns:
-        What it holds; the arguments are those of `gather`.
+        What was gathered, and whether the file holds it; the arguments are those of `gather`.
 
     Raises:
         OSError: it cannot be written.
     """
     path = recipe_folder / run_folder.RESULT
-    record = gather(recipe_folder, recipe=recipe, current=current, folds=folds)
+    record = gather(recipe_folder, recipe=recipe, file=file, current=current, folds=folds)
     if path.is_file() and path.read_bytes() == run_folder.text(record):
-        return record
+        return record, True
     with FileLock(recipe_folder / ".lock", timeout=60):
-        record = gather(recipe_folder, recipe=recipe, current=current, folds=folds)
+        record = gather(recipe_folder, recipe=recipe, file=file, current=current, folds=folds)
+        earlier = read(recipe_folder)
+        if earlier is not None and _finished(recipe_folder, earlier) and not _finished(recipe_folder, record):
+            return record, False
         files.replace(path, run_folder.text(record))
-    return record
+    return record, True
+
+
+def refuse_other_recipe(recipe_folder: Path, *, file: str, folders: Iterable[Path]) -> None:
+    """Refuse a recipe whose name another recipe file has used: each would take the other's place in result.json and the curves.
+
+    Args:
+        recipe_folder: runs/<recipe>.
+        file: Name of the recipe's file.
+        folders: Of its runs. Where one of them is there, the file was only renamed.
+
+    Raises:
+        RunFolderError: the folder holds the runs of another file.
+    """
+    earlier = read(recipe_folder)
+    if earlier is None or earlier.get("file") == file or any(folder.is_dir() for folder in folders):
+        return
+    raise RunFolderError(
+        f"{recipe_folder}: holds the runs of another recipe file, {earlier.get('file')}, and {file} has the same name "
+        f'"{recipe_folder.name}".',
+        f"another name in {file}: name = {json.dumps(Path(file).stem)}",
+        f"or another folder for its runs: {option('runs', 'DIR')}",
+    )
+
+
+def _finished(recipe_folder: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a result.json tells of a finished run that is still there."""
+    runs = [run for arm in record["arms"].values() for run in run_folder.runs_of(arm)]
+    return any(run["status"] == "finished" and (recipe_folder / run["folder"]).is_dir() for run in runs)
 
 
 def stale_curves(recipe_folder: Path, folders: Iterable[Path]) -> bool:

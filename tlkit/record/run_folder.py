@@ -68,7 +68,12 @@ class RunResult(_Record):
 
 def folder_of(runs: Path, *, recipe: str, arm: str, seed: int, fold: int | None, digest: str) -> Path:
     """Return the folder of one run."""
-    return runs / recipe / f"{arm}-s{seed}-{'' if fold is None else f'f{fold}-'}{digest[:8]}"
+    return runs / recipe / name_of(arm, seed, fold, digest=digest)
+
+
+def name_of(arm: str, seed: int, fold: int | None, *, digest: str) -> str:
+    """Return the name of a run's folder."""
+    return f"{arm}-s{seed}-{'' if fold is None else f'f{fold}-'}{digest[:8]}"
 
 
 def label(arm: str, seed: int, fold: int | None) -> str:
@@ -91,6 +96,7 @@ def read(folder: Path) -> RunResult | None:
     record = _json(path)
     if "arms" in record:
         raise RunFolderError(f"{folder}: is a recipe's folder, not a run's.", "a run's folder is one below it")
+    _check_format(path, record)
     try:
         return RunResult.model_validate(record)
     except ValidationError as error:
@@ -174,12 +180,6 @@ def _form(table: Mapping[str, Any]) -> ComputeFormat:
     return TypeAdapter(ComputeFormat).validate_python({"precision": table["precision"], "layout": table["memory_format"]})
 
 
-def summary(recipe_folder: Path) -> dict[str, Any] | None:
-    """Read a recipe's result.json, or None where there is none."""
-    path = recipe_folder / RESULT
-    return _json(path) if path.is_file() else None
-
-
 def runs_of(arm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the runs of an arm of a recipe's result.json, by seed and, with cross-validation, by fold."""
     found: list[Mapping[str, Any]] = []
@@ -216,7 +216,6 @@ def _json(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path}: is damaged: {error}.", _move()) from error
     if not isinstance(record, dict):
         raise RunFolderError(f"{path}: is damaged: it is no JSON object.", _move())
-    _check_format(path, record)
     return record
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from tlkit.engine.images.parts import Library
-from tlkit.errors import RunFailed, TlkitError, nearest, option, reason
+from tlkit.errors import RunFailed, RunLocked, TlkitError, nearest, option, reason
 from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
@@ -82,8 +82,8 @@ def train(
     observer: Observer,
     graph: bool = True,
     verify: bool = False,
-) -> list[RunFailed]:
-    """Carry out every job; one that fails does not stop the others.
+) -> list[RunFailed | RunLocked]:
+    """Carry out every job; one that fails, or that another process is running, does not stop the others.
 
     Everything that can be wrong with images and weights is found before the first job begins.
 
@@ -97,14 +97,19 @@ def train(
         verify: Hash every file again and check every row of the store that is used.
 
     Returns:
-        The failures.
+        The failures, and then the runs that another process is still running after all others are done.
 
     Raises:
-        TlkitError: of an image, weights or the plan, before anything is written; or another process holds a run.
+        TlkitError: of an image, weights or the plan, before anything is written.
     """
     libraries: dict[int, Library] = {}
-    failures: list[RunFailed] = []
+    failures: list[RunFailed | RunLocked] = []
     with watching() as watch:
+
+        def carry_out(prepared: Prepared) -> None:
+            looking = busy.watching(prepared, watch, device=device, say=observer.note)
+            execution.execute(prepared, device=device, observer=observer, watch=looking, graph=graph)
+
         waiting: list[Prepared] = []
         asking = _Asking(observer, watch)
         batches = _batches(wanted)
@@ -132,13 +137,21 @@ def train(
             waiting = shared_choices.share(
                 waiting, settings, folder, evaluation=evaluation, device=device, observer=observer, watch=watch
             )
+        locked: list[Prepared] = []
         for prepared in waiting:
             try:
-                looking = busy.watching(prepared, watch, device=device, say=observer.note)
-                execution.execute(prepared, device=device, observer=observer, watch=looking, graph=graph)
+                carry_out(prepared)
+            except RunLocked as error:
+                locked.append(prepared)
+                observer.note(f"left for later: {error.problem}")
             except RunFailed as error:
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")
+        for prepared in locked:
+            try:
+                carry_out(prepared)
+            except (RunFailed, RunLocked) as error:
+                failures.append(error)
     return failures
 
 
