@@ -122,3 +122,28 @@ def test_a_runs_classes_in_another_order_are_refused(saved: tlkit.Model) -> None
     with pytest.raises(TlkitError, match="in another order than the run") as error:
         model(weights="run:saved", classes=sorted(NAMES))
     assert 'classes=["dog", "ant", "cow", "bee"]' in str(error.value)
+
+
+def test_a_model_of_a_run_says_how_the_whole_network_is_had(saved: tlkit.Model) -> None:
+    with pytest.raises(TlkitError, match="has no network yet") as error:
+        model(weights="run:saved", classes=None).predict(X)
+    assert 'tlkit.load("saved")' in str(error.value)
+
+
+def test_what_is_evaluated_of_a_folder_is_said(
+    folder: tuple[str, np.ndarray, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = model(classes=NAMES)
+    made.evaluate(folder[0] + "/test")
+    assert "evaluating 4 images, the test part of images/test" in capsys.readouterr().err
+    made.evaluate(folder[0], verbose=0)
+    made.evaluate(X, Y)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_head_that_is_not_solved_yet_predicts_nothing() -> None:
+    made = model(head="logistic")
+    for call in (lambda: made.predict(X), lambda: made.evaluate(X, labels())):
+        with pytest.raises(TlkitError, match="the logistic head is not fitted yet"):
+            call()
+    assert made.embed(X).shape == (24, 16)

@@ -114,6 +114,7 @@ def test_a_file_without_tensors_lists_its_keys(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 46827520\n", "is a pointer of Git LFS"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file"),
         (b"\x1f\x8b\x08" + bytes(100), "is a compressed file"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "is an image, not weights"),
     ],
 )
 def test_what_is_no_weights_file_is_called_what_it_is(tmp_path: Path, name: str, content: bytes, words: str) -> None:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from torch import Tensor
 
+from tlkit import units
+from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images import decode
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.model import evaluation, fits, inputs, loading, pictures, progress, saving
@@ -146,8 +148,13 @@ class Model:
     def network(self) -> Network:
         """The torch module itself."""
         if self._network is None:
+            of_run = self._setup.names_of_run()
             raise TlkitError(
-                "Model: has no network yet, since the number of classes is not known.", "Model(.., classes=10), or fit"
+                "Model: has no network yet, since the number of classes is not known.",
+                f"Model(.., classes={len(of_run) or 10}), or fit",
+                f'tlkit.load("{self._setup.tables["backbone"]["weights"].removeprefix("run:")}") is the whole network of that run'
+                if of_run
+                else "",
             )
         return self._network
 
@@ -354,7 +361,8 @@ class Model:
         """Return loss, accuracy and the other metrics of the head's task.
 
         Args:
-            x: As `fit` takes it; of a folder and a data set the test images are evaluated.
+            x: As `fit` takes it. Of a folder and a data set the test images are evaluated: a folder without a part of that name has
+                a fifth of every class as its test images. A line says how many there are.
             y: Labels of arrays, tensors and lists.
             options: The data set's options.
             batch_size: Images at a time.
@@ -377,14 +385,18 @@ class Model:
                 f"Model.evaluate: return_dict is {return_dict!r}.",
                 "it always returns a dict: model.evaluate(..)['loss'], ['accuracy'] and the other metrics of the head's task",
             )
-        network, given = self.network, inputs.read(x, y, known=self._labels(), where="Model.evaluate")
+        network, given = self._fitted("Model.evaluate"), inputs.read(x, y, known=self._labels(), where="Model.evaluate")
         more = {**UNTRAINED, "data": input_keys(self._setup.tables["data"]) | {"options": plain(options or {})}}
         resolved, places = self._setup.resolved(where="Model.evaluate", more=more, given=given)
         images, _ = self._setup.images(given, self._setup.job(resolved, places, where="Model.evaluate"))
         images = self._in_order(images)
         split = inputs.whole(images) if given.images is not None else images.splits.get("test")
         if split is None:
-            raise TlkitError(f"Model.evaluate: {x} has no test images.")
+            raise TlkitError(
+                f"Model.evaluate: {x} has no test images.", "lists of paths and labels: model.evaluate(paths, labels)"
+            )
+        if given.images is None and verbose != 0:
+            progress.Notes().note(f"evaluating {units.images(len(split.targets))}, the test part of {x}")
         with progress.bar(verbose, where="Model.evaluate") as told, torch_settings.applied(self._setup.device):
             return evaluation.scores(network, split, resolved, batch_size=batch_size, device=self._setup.device, progress=told)
 
@@ -405,6 +417,7 @@ class Model:
             (1, 2)
         """
         check_count("Model.predict: batch_size", batch_size, least=1)
+        self._fitted("Model.predict")
         found = pictures.read(x, where="Model.predict")
         with progress.bar(verbose, where="Model.predict") as told, torch_settings.applied(self._setup.device):
             rows = self._predictor(batch_size).predict(found, progress=told)
@@ -493,6 +506,14 @@ class Model:
         if self._standing.state == "new" and not self._setup.untrained(where="Model").head.solve:
             raise TlkitError("Model.fit: the model is not compiled.", 'model.compile(optimizer="adamw", lr=1e-3)')
 
+    def _fitted(self, where: str) -> Network:
+        """Return the network, of which a head that is solved must have been."""
+        head = self._setup.untrained(where=where).head
+        if head.solve and self._network is not None and not isinstance(self._network.head, FittedHead):
+            kind = self._setup.tables["head"]["kind"]
+            raise TlkitError(f"{where}: the {kind} head is not fitted yet.", "model.fit(x, y) first, or tlkit.load(RUN)")
+        return self.network
+
     def _labels(self) -> Labels:
         """What is known of the classes."""
         return Labels(self._names, self.classes, self._setup.several())
@@ -518,6 +539,7 @@ class Model:
             raise TlkitError(
                 "Model: the images have other classes.",
                 f"of the model: {', '.join(self.class_names[:10])}", f"of the images: {', '.join(images.classes[:10])}",
+                "the model's classes have numbers for names; Model(.., classes=[..]) names them" if self._names[:1] == ("0",) else "",
             )  # fmt: skip
         return images if images.classes == names else dataset_facts.renumbered(images, names)
 

@@ -48,6 +48,7 @@ _OTHERS = (
         "is a web page, not weights",
         "download the file itself: the address led to a page about it",
     ),
+    (rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP", "is an image, not weights", "a .safetensors, .npz or torch file of tensors"),
     (rb"version https://git-lfs", "is a pointer of Git LFS, not the weights", "git lfs pull, or download the file itself"),
     (rb"\x89HDF", "is an HDF5 file, as Keras writes them", "weights of torch: .safetensors, .npz or a torch file of tensors"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ", "is a compressed file", "unpack it, and name the file inside"),

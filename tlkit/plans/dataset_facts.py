@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from tlkit import files, tasks, units
-from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few
+from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few, option
 from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
@@ -43,7 +43,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         assumed = classes or dataset.classes
         if assumed is None:
             raise DataMissing(
-                error.problem, *error.hints, "to plan without images, say how many classes: --classes N"
+                error.problem, *error.hints, f"to plan without images, say how many classes: {option('classes')}"
             ) from error
         return _nominal(resolved, dataset, seed, assumed, fold)
     mine = images(dataset, found, resolved)

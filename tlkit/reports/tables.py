@@ -263,7 +263,7 @@ def _stages(shown: Plan, *, head: bool = True, rates: bool = True) -> Table:
     if not head:
         last = shown.stages[-1]
         total, trained, flops = total - last.parameters, trained - last.trained, flops - last.flops
-    label = "total" if head else "total without head"
+    label = "total" if head else "backbone"
     table.add_row(label, f"{total:,}", f"{trained:,}", "", "", "", f"{flops / 1e9:.3f}", "", style="bold")
     return table
 
