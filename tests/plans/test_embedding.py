@@ -8,7 +8,7 @@ from conftest import Cli
 from toy_training import training
 
 from tlkit.errors import RecipeError, WeightsError
-from tlkit.network import network, tensor_files, weights
+from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
 
@@ -17,7 +17,7 @@ def built(
     name: str, stage: str | None, *, pooled: bool = True, size: int = 64, kind: str = "linear"
 ) -> tuple[Network, Backbone]:
     backbone, head = registry.get(Backbone, name).until(stage, pooled=pooled), registry.get(Head, kind)
-    made = network.build(
+    made = building.build(
         backbone, head, classes=5, backbone_options=None, head_options=head.options(), seed=0, image_size=(size, size)
     )
     return made.eval(), backbone

@@ -17,7 +17,8 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import decode
 from tlkit.engine.images import parts as data
 from tlkit.errors import RecipeError
-from tlkit.network import network, tensor_files, weights
+from tlkit.network import building, tensor_files, weights
+from tlkit.network.network import Network
 from tlkit.plugin import CAFFE, IMAGENET, Backbone, Convention, Head, registry
 from tlkit.recipe.tables import DataTable
 from tlkit.record import run_folder
@@ -28,11 +29,11 @@ SQUEEZENET = Convention(mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), channel
 ANTS, BEES = 310, 309  # ImageNet's classes
 
 
-def squeezenet(file: Path) -> network.Network:
+def squeezenet(file: Path) -> Network:
     """SqueezeNet 1.0 with its own classifier of 1,000 classes."""
     backbone, head = registry.get(Backbone, "squeezenet1_0"), registry.get(Head, "conv")
     assert head.options is not None
-    made = network.build(backbone, head, classes=1000, backbone_options=None, head_options=head.options(), seed=0)
+    made = building.build(backbone, head, classes=1000, backbone_options=None, head_options=head.options(), seed=0)
     named = weights.import_names(tensor_files.read(file).tensors, backbone)
     for name, tensor in made.tensors().items():
         with torch.no_grad():
@@ -52,7 +53,7 @@ def pictures(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return pixels, np.array([ANTS if file.parent.name == "ants" else BEES for file in files])
 
 
-def logits(net: network.Network, pixels: np.ndarray, convention: Convention) -> torch.Tensor:
+def logits(net: Network, pixels: np.ndarray, convention: Convention) -> torch.Tensor:
     with evaluating(net), torch.inference_mode():
         parts = [data.normalise(torch.from_numpy(pixels[at : at + 51]), convention) for at in range(0, len(pixels), 51)]
         return torch.cat([net(part) for part in parts])
