@@ -78,14 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"resnet18, folded prefix, {options.side} px, {images} pictures, median of {options.rounds}, {torch.get_num_threads()} threads"
     )
+    print(f"{'compute format':24} {'images/s':>10} {'GFLOP/s':>10}  of the matrix product's rate")
     for row in rows:
-        print(
-            f"{row.compute_format!s:24} {row.images_per_second:10,.1f} images/s {row.gflops:10,.1f} GFLOP/s, "
-            f"{row.part:.0%} of the {row.rate:,.1f} of a matrix product"
-        )
-    print(
-        f"the fastest, {best.compute_format}, comes to {reached:.0%} of the rate in bfloat16; {TO_REACH:.0%} are to be reached"
-    )
+        share = f"{100 * row.part:.0f} % of {row.rate:,.1f}"
+        print(f"{row.compute_format!s:24} {row.images_per_second:10,.1f} {row.gflops:10,.1f}  {share}")
+    print(f"the fastest, {best.compute_format}, reaches {reached:.0%} of the rate in bfloat16; the goal is {TO_REACH:.0%}")
 
 
 def measure(*, side: int, chunks: int, rounds: int) -> list[Row]:

@@ -52,7 +52,8 @@ def test_the_words_say_what_is_to_be_reached(monkeypatch: pytest.MonkeyPatch, ca
     prefix.main(["--images", "32", "--side", "32", "--rounds", "1"])
     said = capsys.readouterr().out
     assert "bfloat16 channels_last" in said
-    assert "40% are to be reached" in said
+    assert "the goal is 40%" in said
+    assert said.splitlines()[1].split()[:4] == ["compute", "format", "images/s", "GFLOP/s"]
 
 
 def test_the_rate_of_a_product_counts_a_multiply_add_as_two(monkeypatch: pytest.MonkeyPatch) -> None:
