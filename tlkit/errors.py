@@ -143,6 +143,11 @@ def setting(*texts: str) -> str:
     return f"settings={json.dumps(texts)}"
 
 
+def in_setting(key: str) -> str:
+    """Return how a message begins that is about a setting: "--set a.b" on the command line, "settings a.b" in Python."""
+    return f"--set {key}" if _COMMAND_LINE.get() else f"settings {key}"
+
+
 def first_few(names: Iterable[str]) -> str:
     """Return the first five names, and whether there are others."""
     listed = list(names)

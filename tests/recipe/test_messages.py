@@ -161,7 +161,7 @@ def test_every_problem_of_the_tables_is_said_at_once() -> None:
     starts = {problem.removeprefix("r.toml: ").partition(": ")[0] for problem in found}
     assert starts == {
         "format", "sead", "optimizer", "schedule.epochs", "loss.label_smoothing", "arms.a.data.batch_size",
-        "arms.b.freeze.stem", 'arms."c d"', "--set data.crop", "--set arms.z.data.crop",
+        "arms.b.freeze.stem", 'arms."c d"', "settings data.crop", "settings arms.z.data.crop",
     }  # fmt: skip
     assert len(found) == len(starts)
 
@@ -195,7 +195,7 @@ def test_combination_that_only_an_arm_makes_names_the_arm() -> None:
 
 def test_problem_that_a_set_made_names_the_set_once() -> None:
     (found,) = problems(ARMS, "data.crop=7")
-    assert found.startswith("r.toml: --set data.crop: ")
+    assert found.startswith("r.toml: settings data.crop: ")
 
 
 def test_header_key_in_an_arm_is_refused_without_offering_itself() -> None:
@@ -307,7 +307,7 @@ def test_problems_of_tables_and_of_names_come_together(tmp_path: Path) -> None:
     )
     starts = [problem.partition(": ")[0] for problem in found]
     assert sorted(starts) == sorted(
-        ["backbone.weights", "lr_groups.head", "foo", "freeze.x", "--set data.augment.0", "backbone.name", "data.options.clases", "head.kind"]
+        ["backbone.weights", "lr_groups.head", "foo", "freeze.x", "settings data.augment.0", "backbone.name", "data.options.clases", "head.kind"]
     )  # fmt: skip
 
 
@@ -417,7 +417,7 @@ def test_whatever_a_set_says_the_error_is_a_message(text: str) -> None:
     try:
         outcome: object = parse_setting(text).path
     except TlkitError as error:
-        outcome = str(error).startswith("--set")
+        outcome = str(error).startswith("settings ")
     assert outcome
 
 

@@ -69,8 +69,8 @@ def test_the_positive_class_may_be_either(toy_recipe: Path) -> None:
         ),
         (["loss.class_weights={ cat = 2.0 }"], 'loss.class_weights: synthetic has no class "cat"'),
         (["loss.class_weights={ class0 = 0.0, class1 = 0.0, class2 = 0.0, class3 = 0.0 }"], "are 0 for every class"),
-        (["loss.class_weights={ class0 = -1.0 }"], "--set loss.class_weights.class0: "),
-        (["loss.class_weights=uneven"], '--set loss.class_weights: is "uneven"'),
+        (["loss.class_weights={ class0 = -1.0 }"], "settings loss.class_weights.class0: "),
+        (["loss.class_weights=uneven"], 'settings loss.class_weights: is "uneven"'),
     ],
 )
 def test_what_does_not_go_together_is_a_message(toy_recipe: Path, settings: list[str], words: str) -> None:

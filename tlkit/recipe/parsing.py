@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tlkit.errors import RecipeError, TlkitError, nearest
+from tlkit.errors import RecipeError, TlkitError, in_setting, nearest, setting
 from tlkit.recipe import other_names
 from tlkit.recipe.merging import merge, names_first, set_
 from tlkit.recipe.messages import Said, dotted, errors, no_such_key, said, shown, words
@@ -139,7 +139,7 @@ class _Problems:
             return
         if line["type"] == "extra_forbidden" and len(line["loc"]) == 1:  # a key of the recipe itself, which has more keys
             told = no_such_key(at, (*_TOP, *root.model_fields), other_names.hint(at))
-        self.add(at if (at, words(line, root)) in written[""] else f"--set {at}", *told)
+        self.add(at if (at, words(line, root)) in written[""] else in_setting(at), *told)
 
 
 def _overrides(arms: object, problems: _Problems) -> dict[str, dict[str, Any]]:
@@ -196,18 +196,18 @@ def _drop(tables: dict[str, Any], at: Sequence[str]) -> None:
 
 def _apply(settings: Sequence[Setting], header: dict[str, Any], arms: dict[str, dict[str, Any]], problems: _Problems) -> None:
     """Apply the --set options in order, to the head of the recipe or to its arms."""
-    for setting in names_first(settings):
-        path, targets = setting.path, list(arms.values())
+    for given in names_first(settings):
+        path, targets = given.path, list(arms.values())
         if path[0] == "arms":
-            at = f"--set {dotted(*path)}"
+            at = in_setting(dotted(*path))
             if len(path) > 1 and path[1] not in arms:
                 problems.add(at, f"there is no arm {shown(path[1])}.", f"arms: {', '.join(arms)}", nearest(path[1], arms))
                 continue
             if len(path) < 3:
-                problems.add(at, "names no key of an arm.", "--set arms.NAME.key=value")
+                problems.add(at, "names no key of an arm.", setting("arms.NAME.key=value"))
                 continue
             path, targets = path[2:], [arms[path[1]]]
         elif path[0] in _HEADER:
             targets = [header]
         for target in targets:
-            set_(target, path, setting.value)
+            set_(target, path, given.value)

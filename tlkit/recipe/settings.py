@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from tlkit.errors import TlkitError
+from tlkit.errors import TlkitError, in_setting, setting
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ def parse_setting(text: str) -> Setting:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise TlkitError(f"--set {text}: is not key=value.", "for instance --set schedule.epochs=2")
+        raise TlkitError(f"{in_setting(text)}: is not key=value.", f"for instance {setting('schedule.epochs=2')}")
     path = _path(key)
     if not path:
-        raise TlkitError(f"--set {text}: {key!r} is not a key.", "quote a module path: 'freeze.\"layer4.0\"=true'")
+        raise TlkitError(f"{in_setting(text)}: {key!r} is not a key.", "quote a module path: 'freeze.\"layer4.0\"=true'")
     try:
         return Setting(path, read_toml(f"value = {value}")["value"])
     except tomllib.TOMLDecodeError:
