@@ -288,7 +288,7 @@ class Model:
         verbose: int | str = "auto", class_weight: str | Mapping[Any, float] | None = None,
         augment: Sequence[str | Mapping[str, Any]] | None = None, augment_views: int | None = None,
         split: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
-        on_corrupt: str | None = None, early_stopping: int | None = None,
+        on_corrupt: str | None = None, on_overlap: str | None = None, early_stopping: int | None = None,
     ) -> History:  # fmt: skip
         """Train, and end with the best epoch's weights by validation, not, as Keras does, with the last epoch's.
 
@@ -312,6 +312,7 @@ class Model:
             split: The recipe's table [data.split].
             options: The data set's options, the recipe's table [data.options].
             on_corrupt: "error", or "skip" to leave out files that cannot be decoded.
+            on_overlap: "warn", "error", or "drop" to train without images that are evaluated.
             early_stopping: Epochs without a better one after which it stops.
 
         Raises:
@@ -332,6 +333,7 @@ class Model:
         data = {
             "batch_size": batch_size, "augment": augment, "augment_views": augment_views, "options": options,
             "split": fits.split_table(split, validation_split, validation_data), "on_corrupt": on_corrupt,
+            "on_overlap": on_overlap,
         }  # fmt: skip
         request = fits.Request(x, y, data, epochs, early_stopping, validation_data, class_weight)
         found = fits.found(request, self._setup, usual=self._usual, known=self._labels(), epochs_done=self._standing.epochs)

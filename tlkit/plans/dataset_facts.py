@@ -13,7 +13,9 @@ from pydantic import BaseModel
 
 from tlkit import files, tasks, units
 from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few, option
+from tlkit.plans import overlap
 from tlkit.plans.dataset_parts import Selected, select, split_train
+from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, Images, Split
@@ -47,17 +49,39 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
             ) from error
         return _nominal(resolved, dataset, seed, assumed, fold)
     mine = images(dataset, found, resolved)
-    also = {}
+    also: dict[str, Split] = {}
     for name, source in resolved.also.items():
         with suppress(DataMissing):
             there = data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
             other = other_images(source, there, mine.classes, where=f"also.{name}")
-            also[name] = len(other.splits["test"].targets)
+            also[name] = other.splits["test"]
     table = resolved.arm.data
     every = [file for split in mine.splits.values() for file in split.files]
     problem = image_files.unreadable(every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt)
-    counted = count(resolved, mine, select(resolved, mine, seed=seed, fold=fold), also=also, found=found, fold=fold)
-    return replace(counted, warnings=(*counted.warnings, *filter(None, [problem])))
+    parts = select(resolved, mine, seed=seed, fold=fold)
+    sizes = {name: len(split.targets) for name, split in also.items()}
+    counted = count(resolved, mine, parts, also=sizes, found=found, fold=fold)
+    same = overlap.warnings(file_overlaps(mine, parts, also), drop=table.on_overlap == "drop")
+    return replace(counted, warnings=(*counted.warnings, *same, *filter(None, [problem])))
+
+
+def file_overlaps(images: Images, parts: Mapping[str, Selected], also: Mapping[str, Split]) -> tuple[Overlap, ...]:
+    """Return where a part's files are identical to those of another part.
+
+    Args:
+        images: The data set.
+        parts: Which of the images each part has.
+        also: Images of other data sets that are evaluated.
+    """
+    listed = {
+        name: [images.splits[part.split].files[index] for index in part.indices.tolist()]
+        for name, part in parts.items()
+        if images.splits[part.split].files
+    }
+    listed |= {f"also.{name}": list(split.files) for name, split in also.items() if split.files}
+    with suppress(DataError):  # of a file that cannot be read, which decoding names
+        return overlap.find(overlap.of_files(listed))
+    return ()
 
 
 def count(

@@ -51,6 +51,7 @@ DATA: Final[Defaults] = {
     "initial_epoch": 0,
     "crop": None,
     "on_corrupt": "error",
+    "on_overlap": "warn",
     "options": {},
     "split": {},
 }

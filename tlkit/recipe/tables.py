@@ -236,6 +236,11 @@ class DataTable(Table):
     on_corrupt: Literal["error", "skip"] = Field(
         default="error", description="error: stop at an image that cannot be decoded; skip: leave it out"
     )
+    on_overlap: Literal["warn", "error", "drop"] = Field(
+        default="warn",
+        description="warn: say how many evaluated images are identical to training or validation images; error: stop at them; "
+        "drop: leave such training images out",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
     )

@@ -17,12 +17,13 @@ from tlkit.engine.images.parts import Evaluated, Library, Part
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import dataset_facts
+from tlkit.plans import dataset_facts, overlap
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
+from tlkit.plans.overlap import Content, OnOverlap, Overlap
 from tlkit.plans.plan import DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import DataFiles, Images, Split
+from tlkit.plugin import Images, Split
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import FORMAT
 from tlkit.sources import image_files
@@ -38,17 +39,23 @@ class Decoded:
         evaluated: The validation and test images.
         facts: Their counts, for the plan.
         skipped: A line for each image that cannot be decoded.
+        overlaps: Where images of two parts are identical; those that were left out are among them.
+        dropped: Positions of the training images that were left out for it.
     """
 
     training: Part
     evaluated: Evaluated
     facts: DataFacts
     skipped: Sequence[str]
+    overlaps: Sequence[Overlap]
+    dropped: Indices
 
     def record(self) -> dict[str, Any]:
         """Return what split.json holds: which images each part has, and what was skipped."""
         parts = {"train": self.training, "validation": None, "test": None, **self.evaluated.parts}
-        return {"format": FORMAT, "skipped": self.skipped, **{name: _positions(each) for name, each in parts.items()}}
+        known = {"overlap": overlap.record(self.overlaps), "dropped": self.dropped.tolist()}
+        positions = {name: _positions(each) for name, each in parts.items()}
+        return {"format": FORMAT, "skipped": self.skipped, **known, **positions}
 
 
 def decode_job(job: Job, library: Library, images: Images, observer: Observer) -> Decoded:
@@ -67,6 +74,13 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     resolved = job.resolved
     reader = _Reader(resolved, observer)
     chosen = select(resolved, images, seed=job.seed, fold=job.fold)
+    others = {
+        name: dataset_facts.other_images(resolved.also[name], found, images.classes, where=f"also.{name}")
+        for name, found in job.also.items()
+    }
+    if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
+        tests = {name: other.splits["test"] for name, other in others.items()}
+        overlap.refuse(dataset_facts.file_overlaps(images, chosen, tests))
     geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     parts = {}
     for name, selected in chosen.items():
@@ -78,8 +92,11 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
             _refuse_lost_class(images, selected.indices, parts[name], reader.skipped)
         elif not len(parts[name].indices):
             raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
-    also = {name: reader.also(name, found, library, images, geometry) for name, found in job.also.items()}
+    also = {name: reader.also(name, other, library, geometry) for name, other in others.items()}
     evaluated = Evaluated(parts.get("validation"), parts.get("test"), also)
+    overlaps, parts["train"], dropped = _without_overlap(parts["train"], evaluated, resolved.arm.data.on_overlap)
+    if len(dropped):
+        _refuse_lost_class(images, chosen["train"].indices, parts["train"], [overlap.dropped(len(dropped))])
     if reader.skipped:
         count = len(reader.skipped)
         library.note(
@@ -95,7 +112,12 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     remaining = {name: Selected(chosen[name].split, part.indices) for name, part in parts.items()}
     sizes = {name: len(part.indices) for name, part in also.items()}
     facts = dataset_facts.count(resolved, images, remaining, also=sizes, found=job.found, fold=job.fold)
-    return Decoded(parts["train"], evaluated, facts, reader.skipped)
+    same = overlap.warnings(overlaps, drop=resolved.arm.data.on_overlap == "drop")
+    same = (*same, overlap.dropped(len(dropped))) if len(dropped) else same
+    for line in same:
+        library.note(line)
+    facts = replace(facts, warnings=(*facts.warnings, *same))
+    return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped)
 
 
 def pictures_bytes(resolved: Resolved, images: ImagesPlan) -> int:
@@ -126,10 +148,9 @@ class _Reader:
         self.skipped += skipped
         return Part(pictures, remaining, self._resolved.convention, self._task)
 
-    def also(self, name: str, found: DataFiles, library: Library, images: Images, geometry: Geometry) -> Part:
+    def also(self, name: str, other: Images, library: Library, geometry: Geometry) -> Part:
         """Decode another data set that is evaluated."""
         source, wanted = self._resolved.also[name], self._task.targets
-        other = dataset_facts.other_images(source, found, images.classes, where=f"also.{name}")
         targets = other.splits["test"].targets
         if not wanted.holds(targets):
             words = tasks.understanding(targets)[0].targets.words
@@ -139,6 +160,31 @@ class _Reader:
         if not len(part.indices):
             raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
         return part
+
+
+def _without_overlap(train: Part, evaluated: Evaluated, on_overlap: OnOverlap) -> tuple[tuple[Overlap, ...], Part, Indices]:
+    """Compare the parts; return overlaps, the training images that remain, and the positions of those that were left out.
+
+    Raises:
+        DataError: there is an overlap, and `on_overlap` is "error".
+    """
+    contents = {name: _content(part) for name, part in {"train": train, **evaluated.parts}.items()}
+    overlaps = overlap.find(contents)
+    if on_overlap == "error":
+        overlap.refuse(overlaps)
+    drop = np.zeros(len(train.indices), bool)
+    if on_overlap == "drop":
+        for name in evaluated.parts:
+            drop |= overlap.among(contents["train"].keys, contents[name].keys)
+    return overlaps, replace(train, indices=train.indices[~drop]), train.indices[drop]
+
+
+def _content(part: Part) -> Content:
+    """Return what a part's images are compared by: their decoded pixels, and their files' bytes."""
+    pictures, indices = part.pictures, part.indices
+    decoded = pictures.originals(indices)["digest"]
+    files = [pictures.split.files[index] for index in indices.tolist()] if pictures.split.files else []
+    return Content((decoded, pictures.keys(indices)), files, len(indices))
 
 
 def _training_geometry(resolved: Resolved, split: Split | None) -> Geometry:
@@ -167,9 +213,7 @@ def _refuse_lost_class(images: Images, chosen: Indices, training: Part, skipped:
     lost = np.setdiff1d(strata[chosen], strata[training.indices]).tolist()
     if lost:
         shown = ", ".join(names[stratum] for stratum in lost)
-        raise DataError(
-            f"data: no training image of class {shown} can be decoded.", skipped[0], "mend them, or take the class out"
-        )
+        raise DataError(f"data: no training image of class {shown} is left.", skipped[0], "mend them, or take the class out")
 
 
 def _positions(part: Part | None) -> dict[str, Any]:

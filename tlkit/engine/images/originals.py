@@ -31,18 +31,17 @@ def original(image: Image.Image) -> bytes:
     return _record(total.digest(), height, width)
 
 
-def original_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Describe an array (H, W, 3) uint8 RGB, as an image of the same pixels is described."""
-    height, width = pixels.shape[:2]
-    total = _begun(height, width)
-    total.update(np.ascontiguousarray(pixels).tobytes())
-    return _record(total.digest(), height, width)
-
-
 def entry(geometry: Geometry, *, note: Callable[[str], None], verify: bool) -> row_store.Entry:
     """Open the stored descriptions of image files, which are the same whatever size the pictures are brought to."""
     origin = row_keys.decoded(geometry)
     return row_store.open_(Kind.PICTURES, origin, shape=(ORIGINAL.itemsize,), dtype="uint8", note=note, verify=verify)
+
+
+def digest_of(pixels: NDArray[np.uint8]) -> bytes:
+    """Return the digest of an array (H, W, 3) uint8 RGB, of which an image of the same pixels has the first bytes."""
+    total = _begun(*pixels.shape[:2])
+    total.update(np.ascontiguousarray(pixels).tobytes())
+    return total.digest()
 
 
 def _begun(height: int, width: int) -> hashlib._Hash:

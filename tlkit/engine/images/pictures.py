@@ -6,7 +6,6 @@ The rule: whichever way a picture comes, its bytes are the same.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -106,7 +105,7 @@ class Pictures:
             if pixels is None:
                 digests = files.digests([self.split.files[index] for index in new.tolist()], again=self.verify)
             else:
-                digests = [_digest(pixels[index]) for index in new.tolist()]
+                digests = [originals.digest_of(pixels[index]) for index in new.tolist()]
             short = b"".join(digest[: segments.KEY] for digest in digests)
             self._keys[new] = np.frombuffer(short, dtype=np.uint8).reshape(len(new), segments.KEY)
             self._keyed[new] = True
@@ -116,8 +115,8 @@ class Pictures:
         """Return what is known of images, which `prepare` was called for, before they were brought to size: (n,)."""
         new = indices[~self._described[indices]]
         if self.split.pixels is not None and len(new):
-            rows = b"".join(originals.original_of(self.split.pixels[index]) for index in new.tolist())
-            self._originals[new] = np.frombuffer(rows, ORIGINAL)
+            self._originals["digest"][new] = self.keys(new)  # which are digests of their pixels
+            self._originals["height"][new], self._originals["width"][new] = self.split.pixels.shape[1:3]
             self._described[new] = True
         assert self._described[indices].all()
         return self._originals[indices]
@@ -251,8 +250,3 @@ class Pictures:
             return self._one(index)
         except ImageError as error:
             return error
-
-
-def _digest(pixels: NDArray[np.uint8]) -> bytes:
-    """Digest of an array's shape and bytes: the same bytes of another shape are another picture."""
-    return hashlib.sha256(f"{pixels.shape}\0".encode() + np.ascontiguousarray(pixels).tobytes()).digest()

@@ -1,0 +1,176 @@
+"""Find images that are in two parts of a recipe's data: identical files, or files of identical pixels. Imports no torch.
+
+The rule: an image that was trained on, or that chose the epoch, says nothing of new images, so it is never evaluated in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit import files, units
+from tlkit.errors import DataError
+
+Keys = NDArray[np.uint8]  # (n, 16), digests of images
+
+OnOverlap = Literal["warn", "error", "drop"]
+TRAIN, VALIDATION = "train", "validation"
+_KEY = 16  # bytes
+_WORDS = {TRAIN: "training images", VALIDATION: "validation images, which choose the best epoch"}
+_SHOWN = 5  # overlaps that an error names
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the images of one part are compared by.
+
+    Attributes:
+        keys: Of each kind of digest an array (n, 16); images are identical where one kind agrees.
+        files: (n,) the images' files; () where they have none.
+        total: Images of the part, where only some are compared.
+    """
+
+    keys: tuple[Keys, ...]
+    files: Sequence[Path]
+    total: int
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Images of one part that are identical to images of an earlier part.
+
+    Attributes:
+        first: The part that they are also in: "train" or "validation".
+        second: The part that is evaluated: "validation", "test" or "also.NAME".
+        count: Images of the second part that are in the first, too.
+        total: Images of the second part.
+        example: Files of one of them, of the first and of the second part; () where they have none.
+    """
+
+    first: str
+    second: str
+    count: int
+    total: int
+    example: tuple[str, ...]
+
+    def line(self) -> str:
+        """Say it, as a warning."""
+        are = "is" if self.count == 1 else "are"
+        example = f" ({self.example[1]} is {self.example[0]})" if self.example else ""
+        return (
+            f"overlap: {self.count:,} of {self.total:,} {self.second} images {are} identical to {_WORDS[self.first]}{example}: "
+            "the result is better than for new images"
+        )
+
+
+def find(parts: Mapping[str, Content]) -> tuple[Overlap, ...]:
+    """Return where images of one part are identical to training or validation images.
+
+    Args:
+        parts: "train", and where there are such "validation", "test", and "also.NAME".
+    """
+    found = []
+    for first in (TRAIN, VALIDATION):
+        for second, content in parts.items():
+            if first not in parts or second in (TRAIN, first):
+                continue
+            same = np.flatnonzero(among(content.keys, parts[first].keys))
+            if len(same):
+                found.append(Overlap(first, second, len(same), content.total, _example(parts[first], content, int(same[0]))))
+    return tuple(found)
+
+
+def among(mine: Sequence[Keys], theirs: Sequence[Keys]) -> NDArray[np.bool_]:
+    """Return which images (n,) are identical to any of others, by the kinds of digests that both have."""
+    found = np.zeros(len(mine[0]), bool)
+    for some, others in zip(mine, theirs, strict=False):
+        found |= np.isin(_whole(some), _whole(others))
+    return found
+
+
+def refuse(found: Sequence[Overlap]) -> None:
+    """Refuse data with an overlap, for data.on_overlap = "error".
+
+    Raises:
+        DataError: there is one; names up to five.
+    """
+    if found:
+        lines = [overlap.line() for overlap in found]
+        raise DataError(
+            f"data: {lines[0].removeprefix('overlap: ')}.",
+            *lines[1:_SHOWN],
+            'data.on_overlap = "drop" leaves them out of training',
+        )
+
+
+def warnings(found: Sequence[Overlap], *, drop: bool) -> tuple[str, ...]:
+    """Return a line for each overlap; those of training images say what would leave them out.
+
+    Args:
+        found: The overlaps.
+        drop: The recipe leaves such training images out, which a plan without decoding does not do yet.
+    """
+    wanted = [overlap for overlap in found if not (drop and overlap.first == TRAIN)]
+    return tuple(
+        overlap.line() + ('; data.on_overlap = "drop" leaves them out of training' if overlap.first == TRAIN else "")
+        for overlap in wanted
+    )
+
+
+def record(found: Sequence[Overlap]) -> list[dict[str, Any]]:
+    """Return what split.json holds of overlaps."""
+    return [{**asdict(overlap), "example": list(overlap.example)} for overlap in found]
+
+
+def of_files(parts: Mapping[str, Sequence[Path]]) -> dict[str, Content]:
+    """Return the content of parts by their files. Only files whose size another part has, too, are read.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    sizes = {name: _sizes(listed) for name, listed in parts.items()}
+    contents = {}
+    for name, listed in parts.items():
+        others = [each for other, each in sizes.items() if other != name]
+        chosen = np.flatnonzero(np.isin(sizes[name], np.concatenate(others))) if others else np.array([], np.int64)
+        compared = [listed[index] for index in chosen]
+        digests = b"".join(digest[:_KEY] for digest in files.digests(compared))
+        keys = np.frombuffer(digests, np.uint8).reshape(len(compared), _KEY)
+        contents[name] = Content((keys,), compared, len(listed))
+    return contents
+
+
+def dropped(count: int) -> str:
+    """Say that training images were left out."""
+    are = "is" if count == 1 else "are"
+    return f"{units.images(count)} {are} not trained on: identical to validation, test or also images"
+
+
+def _sizes(listed: Sequence[Path]) -> NDArray[np.int64]:
+    found = np.zeros(len(listed), np.int64)
+    for index, file in enumerate(listed):
+        try:
+            found[index] = file.stat().st_size
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
+    return found
+
+
+def _whole(keys: Keys) -> NDArray[np.bytes_]:
+    """Return digests (n,) as numpy compares them."""
+    return np.ascontiguousarray(keys).view(f"S{_KEY}").reshape(-1)
+
+
+def _example(first: Content, second: Content, index: int) -> tuple[str, ...]:
+    if not (len(first.files) and len(second.files)):
+        return ()
+    for mine, theirs in zip(second.keys, first.keys, strict=False):
+        same = np.flatnonzero((theirs == mine[index]).all(1))
+        if len(same):
+            return str(first.files[int(same[0])]), str(second.files[index])
+    return ()
