@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tlkit import tasks
+from tlkit import files, tasks, units
 from tlkit.engine import estimators
 from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
 from tlkit.network import building
@@ -108,6 +108,10 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
     yield f"has {len(images.classes)} classes with names of their own"
     for split, each in images.splits.items():
         yield f"{split}: {len(each.targets)} images with targets in range"
+    listed = {file for each in images.splits.values() for file in each.files} - set(found.files)
+    if listed and found.files:
+        files.content(sorted(listed))  # each can be read
+        yield f"lists {units.images(len(listed))} beside its files: their content is in the digest of a run"
 
 
 def check_head(head: Head) -> Iterator[str]:

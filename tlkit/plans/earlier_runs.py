@@ -16,7 +16,7 @@ from tlkit.record.run_folder import Coordinates
 
 # What a person calls an input of `Job.inputs`; the others are images of [also].
 _INPUTS = {
-    "data": "the images", "weights": "the weights", "input": "the preprocessing of the weights",
+    "data": "the images", "data.listed": "the images that the data set lists", "weights": "the weights", "input": "the preprocessing of the weights",
     "weights_as": "the way in which the weights are read",
 }  # fmt: skip
 
@@ -30,7 +30,7 @@ def changed_since(job: Job) -> str:
         return ""
     _, folder, inputs = max(known, key=lambda each: each[0])
     changed = [name for name in job.inputs if job.inputs[name] != inputs.get(name)]
-    what = first_few(_INPUTS.get(name, f"the images of {name}") for name in changed)
+    what = first_few(_INPUTS.get(name, f"the images of {name.removesuffix('.listed')}") for name in changed)
     return f"{job.label}: {what} changed since {folder}, so this is a new run"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tlkit import files
 from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import resolve
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, provenance
 from tlkit.plugin.provenance import Provenance
 from tlkit.recipe import parsing
@@ -23,6 +23,7 @@ from tlkit.recipe.recipe import Arm, Recipe
 from tlkit.record import run_folder
 from tlkit.record.run_folder import Coordinates, RunResult
 from tlkit.sources import data_files, weight_files
+from tlkit.sources.listed_files import listed_files
 from tlkit.sources.places import Places, relative
 
 
@@ -126,9 +127,10 @@ def _jobs_of(
     """
     _refuse_own_run(resolved, places, runs=runs)
     found, weights, also = _find(resolved, places)
-    content = {"data": data_files.data_content(resolved.dataset, found, content=content_of)}
+    data = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
+    content = _data_content("data", data, found, content_of=content_of)
     for name, each in also.items():
-        content[f"also.{name}"] = data_files.data_content(resolved.also[name].dataset, each, content=content_of)
+        content |= _data_content(f"also.{name}", resolved.also[name], each, content_of=content_of)
     if weights is not None:
         content["weights"] = content_of((weights,))
         # One file may be named in ways that prepare images, name tensors or take the head differently.
@@ -148,6 +150,13 @@ def _jobs_of(
 def settings(arms: Mapping[str, Resolved]) -> frozenset[str]:
     """Return the digests of what a recipe's arms say, without the content of data and weights."""
     return frozenset(digest_of(each.arm, {}) for each in arms.values())
+
+
+def _data_content(key: str, source: Source, found: DataFiles, *, content_of: Callable[..., str]) -> dict[str, str]:
+    """Return the digest of a data set's files, and of those that its splits list beside them."""
+    content = data_files.data_content(source.dataset, found, content=content_of)
+    listed = listed_files(source.name, source.dataset, found, source.options, content=content)
+    return {key: content} | ({f"{key}.listed": content_of(listed)} if listed else {})
 
 
 def _refuse_own_run(resolved: Resolved, places: Places, *, runs: Path) -> None:
@@ -195,7 +204,7 @@ def known_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, 
     """Name the runs of arms that are not asked for; an arm whose data or weights are not here has none."""
     found: list[Job] = []
     for name, resolved in arms.items():
-        with contextlib.suppress(RecipeError):
+        with contextlib.suppress(TlkitError):
             found += plan_jobs(recipe, {name: resolved}, replace(places, offline=True), runs=runs, where="")
     return tuple(found)
 
