@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from tlkit.errors import DataError, RunFailed, TlkitError, option
 
@@ -78,10 +79,21 @@ def replace_with(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     Raises:
         OSError: as the system says it; the file and its folder are then as they were.
     """
+    with replacing(path) as file:
+        file.writelines(chunks)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of another atomically, as `replace` does, when the context ends without an error.
+
+    Raises:
+        OSError: as the system says it; the file and its folder are then as they were.
+    """
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.writelines(chunks)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(beside, 0o644)

@@ -31,7 +31,7 @@ freeze = { backbone = true }
 """
 FILES = {
     "recipe.toml", "resolved.toml", "plan.json", "split.json", "metrics.jsonl", "weights.safetensors", "result.json",
-    "evaluation.json", "checkpoint", ".lock",
+    "evaluation.json", "predictions.npz", "checkpoint", ".lock",
 }  # fmt: skip
 TOTAL = 3 * 8 * 9 + 2 * 8 + 8 * 8 * 9 + 2 * 8 + 8 * 16 * 9 + 2 * 16 + 16 * 4 + 4  # ToyNet's scalars, layer by layer
 SEEDS = (0, 1, 2)

@@ -92,7 +92,7 @@ class Fit:
         self._take = Captured(self._step, CudaBackend(device), note=observer.note) if captures else self._step
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._evaluated_batches = 0  # of this epoch
-        self._predictions: dict[str, Predictions] = {}  # of the last epoch, by split
+        self.predictions: dict[str, Predictions] = {}  # of the last epoch, by split
 
     @property
     def steps(self) -> int:
@@ -146,7 +146,7 @@ class Fit:
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what happened to every class in the last epoch's evaluation, by split: see `scoring.details`."""
-        return {split: scoring.details(each, names) for split, each in self._predictions.items()}
+        return {split: scoring.details(each, names) for split, each in self.predictions.items()}
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated: the running mean, where the recipe asks for one."""
@@ -283,7 +283,7 @@ class Fit:
 
     def _scores(self, number: int, split: str, part: Part, *, watch: Callable[[], None]) -> dict[str, float]:
         batches = self._feed_of(number).held_out(part)
-        predictions = self._predictions[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
+        predictions = self.predictions[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
         scores = scoring.scores(predictions)
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)

@@ -16,6 +16,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Plan
+from tlkit.tasks import Predictions
 
 
 class Learner(Protocol):
@@ -49,6 +50,10 @@ class Learner(Protocol):
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what happened to every class in the last epoch's evaluation, by split: see `metrics.details`."""
+
+    @property
+    def predictions(self) -> Mapping[str, Predictions]:
+        """Return the predictions of the last evaluation, by split, in the order of its images."""
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated, which may be a running mean."""

@@ -57,7 +57,7 @@ class SinglePass:
         self._device = device
         self._observer = observer
         self._watch = watch
-        self._predictions: dict[str, Predictions] = {}
+        self.predictions: dict[str, Predictions] = {}
         self._said: list[str] = []
         self._passed, self._evaluated_batches = 0, 0
 
@@ -89,8 +89,8 @@ class SinglePass:
         trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._train, self._step)
         took = time.perf_counter() - began
         for name, part in self._evaluated.parts.items():
-            self._predictions[name] = self._predict(feed, part, self._evaluation)
-        scores = {name: scoring.scores(each) for name, each in self._predictions.items()}
+            self.predictions[name] = self._predict(feed, part, self._evaluation)
+        scores = {name: scoring.scores(each) for name, each in self.predictions.items()}
         self.progress = Progress(epochs=1, best_epoch=1)
         yield Epoch(
             epoch=1,
@@ -111,7 +111,7 @@ class SinglePass:
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what happened to every class, by split: see `scoring.details`; and what a search chose."""
-        found = {split: scoring.details(each, names) for split, each in self._predictions.items()}
+        found = {split: scoring.details(each, names) for split, each in self.predictions.items()}
         return found | ({"chosen": self._said} if self._said else {})
 
     def averaged(self) -> AbstractContextManager[None]:

@@ -25,7 +25,7 @@ from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch
 from tlkit.network import weights
 from tlkit.recipe.recipe import FORMAT
-from tlkit.record import run_folder
+from tlkit.record import predictions, run_folder
 from tlkit.run.preparation import Prepared
 
 _MOVE = "move the run's folder away to begin anew"
@@ -98,7 +98,16 @@ class Checkpoint:
         self.write_evaluation(epoch)
 
     def write_evaluation(self, epoch: Epoch) -> None:
-        """Write what happened to every class in the evaluation of the best epoch."""
+        """Write what the best epoch predicts for every image that was evaluated, and what happened to every class."""
+        parts = self._prepared.evaluated.parts
+        found = {name: (parts[name].indices, each.targets, each.logits) for name, each in self._learner.predictions.items()}
+        predictions.save(
+            self._prepared.job.folder,
+            {
+                name: (index, label.cpu().numpy(), logits.float().cpu().numpy())
+                for name, (index, label, logits) in found.items()
+            },
+        )
         evaluation = {"format": FORMAT, "epoch": epoch.epoch, **self._learner.details(self._prepared.images.classes)}
         files.replace(self._prepared.job.folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
 

@@ -1,0 +1,71 @@
+"""Write and read predictions.npz: what a run's best epoch predicts for every validation and test image. Imports no torch."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit import files
+from tlkit.errors import RunFolderError
+
+FILE = "predictions.npz"
+_ARRAYS = ("split", "index", "label", "logits")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions for N images.
+
+    Attributes:
+        split: (N,) "validation", "test", or "also.NAME" for another data set.
+        index: (N,) positions of the images, as "positions" of the split in split.json.
+        label: (N, ...) targets, as the task of the run understands them.
+        logits: (N, classes, ...) float32.
+    """
+
+    split: NDArray[np.str_]
+    index: NDArray[np.int64]
+    label: NDArray[np.integer]
+    logits: NDArray[np.float32]
+
+    def part(self, split: str) -> Predicted:
+        """Return the predictions for one split."""
+        mine = self.split == split
+        return Predicted(self.split[mine], self.index[mine], self.label[mine], self.logits[mine])
+
+
+def save(folder: Path, parts: Mapping[str, tuple[NDArray[np.int64], NDArray[np.integer], NDArray[np.float32]]]) -> None:
+    """Write a run's predictions; without any image no file.
+
+    Args:
+        folder: The run's folder.
+        parts: Index, label and logits of the images, by split.
+    """
+    parts = {name: arrays for name, arrays in parts.items() if len(arrays[0])}
+    if not parts:
+        return
+    index, label, logits = (np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True))
+    split = np.repeat(list(parts), [len(arrays[0]) for arrays in parts.values()])
+    with files.replacing(folder / FILE) as file:
+        np.savez(file, split=split, index=index, label=label, logits=logits)
+
+
+def load(folder: Path) -> Predicted:
+    """Read a run's predictions.
+
+    Raises:
+        RunFolderError: there are none, or the file is damaged.
+    """
+    path = folder / FILE
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Predicted(*(arrays[name] for name in _ARRAYS))
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{folder}: has no {FILE}.", "a run has one after its first epoch with such images") from error
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise RunFolderError(f"{path}: is damaged: {error}.", "apply the recipe again") from error
