@@ -367,9 +367,10 @@ def test_a_model_of_another_dropout_tells_it_to_the_head(monkeypatch: pytest.Mon
             assert cuts.cut(timm.create_model(name, drop_rate=0.3)).dropout == 0.3
 
 
-def test_older_names_are_known_in_a_file_of_the_users(tmp_path: Path) -> None:
-    """ConvNeXt as its authors named it."""
-    own = filled("convnext_atto", classes=1000).state_dict()
+@pytest.mark.parametrize("classes", [1000, 7])
+def test_older_names_are_known_in_a_file_of_the_users(tmp_path: Path, classes: int) -> None:
+    """ConvNeXt as its authors named it, trained on as many classes as the file says."""
+    own = filled("convnext_atto", classes=classes).state_dict()
     authors = {
         r"^stem\.": "downsample_layers.0.",
         r"\.blocks\.": ".",
@@ -386,6 +387,15 @@ def test_older_names_are_known_in_a_file_of_the_users(tmp_path: Path) -> None:
     (note,) = weights.load_(mine, tmp_path / "a.pth", backbone=of("convnext_atto"), name="timm:convnext_atto")
     assert "were brought to these" in note
     assert all(torch.equal(mine.tensors()[key], own[key]) for key in own if not key.startswith("head.fc"))
+
+
+def test_a_file_of_older_names_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
+    """timm's loader is asked to load strictly, whatever the number of classes."""
+    own = filled("convnext_atto", classes=7).state_dict()
+    old = {key.replace("conv_dw", "dwconv"): own[key] for key in own if key != "stages.0.blocks.0.conv_dw.weight"}
+    torch.save(old, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"missing: stages\.0\.blocks\.0\.conv_dw\.weight"):
+        weights.load_(built(of("convnext_atto")), tmp_path / "a.pth", backbone=of("convnext_atto"), name="timm:convnext_atto")
 
 
 def test_trained_weights_of_a_file_answer_as_in_the_network_that_they_came_from(tmp_path: Path) -> None:
