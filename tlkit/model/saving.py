@@ -18,6 +18,7 @@ from torch import Tensor
 from tlkit import files
 from tlkit.engine import estimators, row_keys
 from tlkit.engine.estimators import FittedHead
+from tlkit.engine.images import decode, levels
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch
 from tlkit.model.fits import Fitted
@@ -94,7 +95,7 @@ def save(
     known = {
         "format": FORMAT, "digest": "", "batch_size": 32, "image_size": list(resolved.image_size),
         "precision": "float32", "memory_format": "contiguous", "classes": list(classes), "input": asdict(resolved.convention),
-        "prefixes": [], "model": {"state": standing.state, "epochs": standing.epochs},
+        "decoding": decode.described(levels.given(arm.data.options)), "prefixes": [], "model": {"state": standing.state, "epochs": standing.epochs},
         "plugins": {
             "backbone": provenance.of(resolved.backbone, arm.backbone.name).record(),
             "head": provenance.of(resolved.head, arm.head.kind).record(),

@@ -132,6 +132,25 @@ def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable
     return Geometry(size, resized, convention.resize, data.fit, padding, data.max_pixels, levels.given(data.options))
 
 
+def described(white: Levels | None) -> dict[str, str]:
+    """Return what is done to an image file before it is brought to size, in words, for who reads a run without tlkit.
+
+    Args:
+        white: Values of black and white in files of more than 8 bits; None where each file says it.
+    """
+    full = (
+        "value / 65535, or / the largest value of the bits that the file tells"
+        if white is None
+        else f"from {white[0]:g} to {white[1]:g}"
+    )
+    return {
+        "exif_orientation": "applied",
+        "transparency": "on white",
+        "grey": "the same in all three channels",
+        "more_than_8_bits": f"{full}, rounded to 0 .. 255",
+    }
+
+
 def decode(
     path: Path,
     *,
