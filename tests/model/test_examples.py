@@ -12,7 +12,7 @@ import tlkit
 from tlkit.model import history, model, predictions
 
 # Properties and verbs whose example stands in another method's docstring, which they name.
-WITHOUT = {"class_names", "network", "unfreeze", "to_recipe"}
+WITHOUT = {"class_names", "classes", "network", "unfreeze", "to_recipe"}
 
 
 @pytest.mark.parametrize("module", [model, history, predictions])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -60,43 +59,6 @@ def check_count(what: str, value: object, *, least: int) -> None:
     """Raise TlkitError where a value is no whole number, or less than `least`."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise TlkitError(f"{what} is {value!r}.", f"a whole number, at least {least}")
-
-
-def classes_of(classes: object) -> tuple[int | None, tuple[str, ...]]:
-    """Return how many classes there are, and their names; () where only the number is known, None where nothing is.
-
-    Raises:
-        TlkitError: it is neither a number nor names.
-    """
-    if classes is None or isinstance(classes, int | float | np.number | str):
-        if classes is not None:
-            check_count("Model: classes", classes, least=2)
-        return (None if classes is None else int(classes)), ()
-    names = tuple(classes) if isinstance(classes, Sequence | np.ndarray) else ()
-    if len(names) < 2 or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise TlkitError(f"Model: classes is {classes!r}.", "a number, or two or more different names")
-    return len(names), tuple(map(str, names))
-
-
-def named_as_in_run(count: int, names: tuple[str, ...], of_run: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of a model's classes: its own, or where only their number is known those of the run that it begins from.
-
-    Args:
-        count: Of the model's classes.
-        names: Of its classes; () where they are not known.
-        of_run: Of the run's classes; () where there is no run.
-
-    Raises:
-        TlkitError: they are the run's in another order, in which its head would mean something else.
-    """
-    if not names:
-        return of_run if len(of_run) == count else ()
-    if names != of_run and set(names) == set(of_run):
-        raise TlkitError(
-            "Model: classes are in another order than the run's that weights= names.",
-            f"classes={json.dumps(list(of_run))}, or leave classes out",
-        )
-    return names
 
 
 def table_of(value: object) -> dict[str, Any]:

@@ -1,30 +1,73 @@
-"""Metrics of a network on the images of one split."""
+"""What `Model.evaluate` is asked for, and the metrics of a network on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from tlkit import units
 from tlkit.engine.evaluate import evaluate
 from tlkit.engine.images import decode
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
+from tlkit.errors import TlkitError
+from tlkit.model import inputs
+from tlkit.model.arguments import plain
+from tlkit.model.classes import Classes
+from tlkit.model.inputs import Labels
+from tlkit.model.setup import UNTRAINED, Setup, input_keys
 from tlkit.network.network import Network
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images, Split
 from tlkit.tasks import scoring
 
 
-def scores(
-    network: Network, split: Split, resolved: Resolved, *, batch_size: int, device: torch.device, progress: Progress
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class Asked:
+    """What a call of `Model.evaluate` asks for.
+
+    Attributes:
+        split: The images, with labels in the order of the model's classes.
+        resolved: How they reach the network.
+        said: Which part of a data set they are; "" where they were all given.
+    """
+
+    split: Split
+    resolved: Resolved
+    said: str
+
+
+def asked(x: object, y: object, setup: Setup, *, known: Labels, classes: Classes, options: Mapping[str, Any] | None) -> Asked:
+    """Find the images that are evaluated: all that are in memory, or the test images of a folder or a data set.
+
+    Raises:
+        TlkitError: there are none, or they cannot be used.
+    """
+    where = "Model.evaluate"
+    given = inputs.read(x, y, known=known, where=where)
+    more = {**UNTRAINED, "data": input_keys(setup.tables["data"]) | {"options": plain(options or {})}}
+    resolved, places = setup.resolved(where=where, more=more, given=given)
+    images, _ = setup.images(given, setup.job(resolved, places, where=where))
+    images = classes.in_order(images)
+    if given.images is not None:
+        return Asked(inputs.whole(images), resolved, "")
+    split = images.splits.get("test")
+    if split is None:
+        raise TlkitError(f"{where}: {x} has no test images.", "lists of paths and labels: model.evaluate(paths, labels)")
+    return Asked(split, resolved, f"evaluating {units.images(len(split.targets))}, the test part of {x}")
+
+
+def scores(network: Network, asked: Asked, *, batch_size: int, device: torch.device, progress: Progress) -> dict[str, float]:
     """Return the metrics of the network's task on every image of a split; `progress` is told of images done.
 
     Raises:
         ImageError: an image cannot be decoded.
     """
+    split, resolved = asked.split, asked.resolved
     geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     pictures = Library(Images((), {"test": split})).pictures("test", geometry)
     every = np.arange(len(split.targets))

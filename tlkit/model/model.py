@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from torch import Tensor
 
-from tlkit import units
 from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images import decode
-from tlkit.errors import RecipeError, TlkitError
-from tlkit.model import evaluation, fits, inputs, loading, pictures, progress, saving
-from tlkit.model.arguments import check_count, classes_of, named, named_as_in_run, plain, table_of
+from tlkit.errors import TlkitError
+from tlkit.model import compiling, evaluation, fits, loading, pictures, progress, saving
+from tlkit.model.arguments import check_count, named, plain
 from tlkit.model.callbacks import checked
+from tlkit.model.classes import Classes, classes_of
+from tlkit.model.compiling import Rates
 from tlkit.model.history import History
 from tlkit.model.inputs import Labels
 from tlkit.model.predictions import Predictions
 from tlkit.model.saving import Standing
-from tlkit.model.setup import UNTRAINED, Setup, Tables, input_keys, least_epochs
+from tlkit.model.setup import Setup, Tables, input_keys
 from tlkit.model.stages import Stages
 from tlkit.model.training import Training
 from tlkit.network import weights as weight_names
 from tlkit.network.network import Network
-from tlkit.plans import dataset_facts
 from tlkit.plugin import Images
 from tlkit.recipe.maps import HEAD
 from tlkit.reports import tables as report
@@ -38,8 +38,6 @@ from tlkit.reports.html import html
 from tlkit.run import executor, torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
-
-Rates = Mapping[str, float | Mapping[str, float]]
 
 
 class Model:
@@ -87,14 +85,13 @@ class Model:
         if image_size is not None:
             tables["data"]["image_size"] = plain(image_size)
         places = Places(recipe=Path.cwd(), offline=offline)
-        self._start(Setup(tables, places, seed, executor.device_of(device)), *classes_of(classes))
+        self._start(Setup(tables, places, seed, executor.device_of(device)), classes_of(classes))
 
-    def _start(self, setup: Setup, classes: int | None, names: tuple[str, ...], network: Network | None = None) -> None:
+    def _start(self, setup: Setup, classes: Classes, network: Network | None = None) -> None:
         self._setup = setup
-        self.classes = classes
+        self._classes = classes
         self.stop_training = False
         self.history: History | None = None
-        self._names = names
         self._standing = Standing()
         self._usual: Tables = {}  # what a recipe says of epochs and data, where fit does not
         self._weights: str | None = setup.tables["backbone"]["weights"]  # what a recipe calls the network as it is now
@@ -102,9 +99,9 @@ class Model:
         self._network = network
         if network is None:
             setup.resolved(where="Model")
-            if classes is not None:
-                self._names = named_as_in_run(classes, names, setup.names_of_run())
-                self._network = setup.network(classes, self._names)
+            if classes.count is not None:
+                self._classes = classes.as_in_run(setup.names_of_run())
+                self._network = setup.network(self._classes)
 
     @classmethod
     @named("Model.from_recipe")
@@ -140,7 +137,7 @@ class Model:
         usual |= {"early_stopping": tables["early_stopping"]} if "early_stopping" in tables else {}
         network = {key: value for key, value in tables.items() if key not in ("early_stopping", "also")}
         network["data"] = input_keys(tables["data"])
-        model._start(Setup(network, places, seed, executor.device_of(device)), None, ())
+        model._start(Setup(network, places, seed, executor.device_of(device)), Classes())
         model._usual, model._standing = usual, Standing("compiled")
         return model
 
@@ -161,7 +158,12 @@ class Model:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes in output order; "0", "1", ... where nothing named them."""
-        return self._names or tuple(map(str, range(self.classes or 0)))
+        return self._classes.shown
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None until the first `fit` says it."""
+        return self._classes.count
 
     @property
     def stages(self) -> Stages:
@@ -250,30 +252,10 @@ class Model:
             >>> model.compile(optimizer="adam", lr=1e-3)
             >>> model.compile(optimizer={"name": "sgd", "nesterov": True}, lr_groups={"backbone": 1e-3, "head": 1e-1})
         """
-        if lr is not None and lr_groups is not None:
-            raise TlkitError(
-                "Model.compile: lr and lr_groups are both given.", "lr is one rate for all, lr_groups one for each part"
-            )
-        if isinstance(loss, str):
-            raise TlkitError(
-                f'Model.compile: loss is "{loss}".', "the head's task has its loss; loss={'label_smoothing': 0.1} sets it up"
-            )
-        shape = table_of(schedule)
-        if "epochs" in shape:
-            raise TlkitError("Model.compile: schedule.epochs belongs to fit.", f"model.fit(.., epochs={shape['epochs']})")
-        rates = {"backbone": lr, HEAD: lr} if lr is not None else plain(lr_groups)
-        if rates is None and not self._setup.untrained(where="Model").head.solve:
-            raise TlkitError(
-                "Model.compile: there is no learning rate.", "lr=1e-3, or lr_groups={'backbone': 1e-4, 'head': 1e-2}"
-            )
         before = dict(self._setup.tables)
-        self._setup.tables |= {
-            "optimizer": table_of(optimizer),
-            "schedule": shape | {"epochs": least_epochs(self._setup.tables["freeze"], shape)},
-            "lr_groups": rates or {},
-            "loss": plain(loss or {}),
-            "precision": precision,
-        }
+        self._setup.tables |= compiling.tables(
+            self._setup, optimizer, schedule, lr=lr, lr_groups=lr_groups, loss=loss, precision=precision
+        )
         try:
             self._setup.plan(self.classes)
         except TlkitError:
@@ -387,20 +369,12 @@ class Model:
                 f"Model.evaluate: return_dict is {return_dict!r}.",
                 "it always returns a dict: model.evaluate(..)['loss'], ['accuracy'] and the other metrics of the head's task",
             )
-        network, given = self._fitted("Model.evaluate"), inputs.read(x, y, known=self._labels(), where="Model.evaluate")
-        more = {**UNTRAINED, "data": input_keys(self._setup.tables["data"]) | {"options": plain(options or {})}}
-        resolved, places = self._setup.resolved(where="Model.evaluate", more=more, given=given)
-        images, _ = self._setup.images(given, self._setup.job(resolved, places, where="Model.evaluate"))
-        images = self._in_order(images)
-        split = inputs.whole(images) if given.images is not None else images.splits.get("test")
-        if split is None:
-            raise TlkitError(
-                f"Model.evaluate: {x} has no test images.", "lists of paths and labels: model.evaluate(paths, labels)"
-            )
-        if given.images is None and verbose != 0:
-            progress.Notes().note(f"evaluating {units.images(len(split.targets))}, the test part of {x}")
+        network = self._fitted("Model.evaluate")
+        asked = evaluation.asked(x, y, self._setup, known=self._labels(), classes=self._classes, options=options)
+        if asked.said and verbose != 0:
+            progress.Notes().note(asked.said)
         with progress.bar(verbose, where="Model.evaluate") as told, torch_settings.applied(self._setup.device):
-            return evaluation.scores(network, split, resolved, batch_size=batch_size, device=self._setup.device, progress=told)
+            return evaluation.scores(network, asked, batch_size=batch_size, device=self._setup.device, progress=told)
 
     @named("Model.predict")
     def predict(self, x: object, *, batch_size: int = 32, verbose: int | str = "auto") -> Predictions:
@@ -518,32 +492,16 @@ class Model:
 
     def _labels(self) -> Labels:
         """What is known of the classes."""
-        return Labels(self._names, self.classes, self._setup.several())
+        return Labels(self._classes.names, self._classes.count, self._setup.several())
 
     def _adopt(self, images: Images) -> Images:
         """Take classes from the first images, or check that these have the model's; return them in the model's order."""
-        if self.classes is None:
-            of_run = self._setup.names_of_run()
-            self._names = of_run if set(of_run) == set(images.classes) else images.classes
-            self._network = self._setup.network(len(images.classes), self._names)
-            self.classes = len(images.classes)
-        if len(images.classes) != self.classes:
-            found = len(images.classes)
-            problem = f"Model: has {self.classes} classes, and the images have {found}."
-            raise RecipeError([TlkitError(problem, f"Model(.., classes={found})")])
-        self._names = self._names or images.classes
-        return self._in_order(images)
-
-    def _in_order(self, images: Images) -> Images:
-        """Return images with their labels in the order of the model's classes, of which theirs may be a part."""
-        names = self._names or images.classes
-        if not set(images.classes) <= set(names) or (not self._names and len(names) != self.classes):
-            raise TlkitError(
-                "Model: the images have other classes.",
-                f"of the model: {', '.join(self.class_names[:10])}", f"of the images: {', '.join(images.classes[:10])}",
-                "the model's classes have numbers for names; Model(.., classes=[..]) names them" if self._names[:1] == ("0",) else "",
-            )  # fmt: skip
-        return images if images.classes == names else dataset_facts.renumbered(images, names)
+        if self._classes.count is None:
+            classes = self._classes.of_first(images, self._setup.names_of_run())
+            self._network = self._setup.network(classes)
+            self._classes = classes
+        self._classes = self._classes.trained_on(images)
+        return self._classes.in_order(images)
 
     def _predictor(self, batch_size: int = 32) -> Predictor:
         resolved = self._setup.untrained(where="Model")
@@ -577,6 +535,6 @@ def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") ->
     tables, seed, predictor, standing = loading.run(Path(folder), arm, device=where)
     model = Model.__new__(Model)
     setup = Setup(tables, Places(recipe=Path.cwd()), seed, where)
-    model._start(setup, len(predictor.classes), predictor.classes, predictor.network)
+    model._start(setup, Classes(len(predictor.classes), predictor.classes), predictor.network)
     model._standing = standing
     return model

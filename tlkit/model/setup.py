@@ -15,6 +15,7 @@ from tlkit import tasks
 from tlkit.compiler import compiler
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.model import progress
+from tlkit.model.classes import Classes
 from tlkit.model.inputs import MEMORY, Given, whole
 from tlkit.network import weights
 from tlkit.network.network import Network
@@ -124,11 +125,13 @@ class Setup:
         facts = DataFacts(classes or _CLASSES, ImagesPlan(0, 0, 0, "unknown"))
         return compiler.compile_plan(resolved, facts, where="Model", device=self.device)
 
-    def network(self, classes: int, names: tuple[str, ...]) -> Network:
-        """Build the network with the weights that it starts from."""
+    def network(self, classes: Classes) -> Network:
+        """Build the network with the weights that it starts from; the number of classes is known."""
         resolved, places = self.resolved(where="Model")
         job = self.job(resolved, places, where="Model")
-        return start_network.build(job, self.plan(classes), Images(names, {}), observer=progress.Notes()).to(self.device)
+        return start_network.build(job, self.plan(classes.count), Images(classes.names, {}), observer=progress.Notes()).to(
+            self.device
+        )
 
     def names_of_run(self) -> tuple[str, ...]:
         """Return the class names of the run that the weights are of; () where they are of none."""

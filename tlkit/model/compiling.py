@@ -1,0 +1,51 @@
+"""The arguments of `Model.compile` as tables of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlkit.errors import TlkitError
+from tlkit.model.arguments import plain, table_of
+from tlkit.model.setup import Setup, Tables, least_epochs
+from tlkit.recipe.maps import HEAD
+
+Rates = Mapping[str, float | Mapping[str, float]]
+
+
+def tables(
+    setup: Setup,
+    optimizer: object,
+    schedule: object,
+    *,
+    lr: float | None,
+    lr_groups: Rates | None,
+    loss: object,
+    precision: str,
+) -> Tables:
+    """Return the tables that say how what is not frozen learns. The arguments are those of `Model.compile`.
+
+    Raises:
+        TlkitError: there is no rate, or two; or an argument belongs elsewhere.
+    """
+    if lr is not None and lr_groups is not None:
+        raise TlkitError(
+            "Model.compile: lr and lr_groups are both given.", "lr is one rate for all, lr_groups one for each part"
+        )
+    if isinstance(loss, str):
+        raise TlkitError(
+            f'Model.compile: loss is "{loss}".', "the head's task has its loss; loss={'label_smoothing': 0.1} sets it up"
+        )
+    shape = table_of(schedule)
+    if "epochs" in shape:
+        raise TlkitError("Model.compile: schedule.epochs belongs to fit.", f"model.fit(.., epochs={shape['epochs']})")
+    rates: dict[str, Any] | None = {"backbone": lr, HEAD: lr} if lr is not None else plain(lr_groups)
+    if rates is None and not setup.untrained(where="Model").head.solve:
+        raise TlkitError("Model.compile: there is no learning rate.", "lr=1e-3, or lr_groups={'backbone': 1e-4, 'head': 1e-2}")
+    return {
+        "optimizer": table_of(optimizer),
+        "schedule": shape | {"epochs": least_epochs(setup.tables["freeze"], shape)},
+        "lr_groups": rates or {},
+        "loss": plain(loss or {}),
+        "precision": precision,
+    }
