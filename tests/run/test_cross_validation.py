@@ -40,6 +40,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[api.Applied]:
     (folder / "toy.toml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
+        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
         yield api.apply(folder / "toy.toml", runs=folder / "runs")
 
 
@@ -101,6 +102,19 @@ def test_table_shows_the_accuracy_of_each_fold(applied: api.Applied, run: Cli) -
     assert [line.split()[:3] for line in out.splitlines()[2:4]] == [["arm", "seeds", "folds"], ["main", "2", "3"]]
 
 
+def test_validate_says_how_many_folds_there_are(applied: api.Applied, run: Cli) -> None:
+    recipe = applied.folder.parents[1] / "toy.toml"
+    assert "arms: main; 2 seeds, 3 folds each" in run("validate", recipe)[1]
+    assert json.loads(run("validate", recipe, "--json")[1])["folds"] == FOLDS
+
+
+def test_model_is_one_run_of_a_recipe_with_folds(applied: api.Applied) -> None:
+    model = tlkit.Model.from_recipe(applied.folder.parents[1] / "toy.toml", device="cpu")
+    assert len(model.fit(verbose=0)) == 1
+    kept = tlkit.load(applied.folder / runs_of(applied)[0, 3]["folder"], device="cpu")
+    assert kept.class_names == tuple(f"class{index}" for index in range(4))
+
+
 def test_run_of_a_fold_is_read_by_predict_and_keeps_the_number_of_folds(applied: api.Applied) -> None:
     folder = applied.folder / runs_of(applied)[1, 2]["folder"]
     assert tomllib.loads((folder / "recipe.toml").read_text())["cross_validation"] == {"folds": FOLDS}
@@ -127,7 +141,10 @@ def test_plan_says_which_images_are_tested(applied: api.Applied) -> None:
     assert choice.reason == "cross_validation; the data set's own test images (40) are not used"
 
 
-def test_stopped_cross_validation_goes_on_with_the_folds_that_are_missing(toy_recipe: Path) -> None:
+def test_stopped_cross_validation_goes_on_with_the_folds_that_are_missing(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
     toy_recipe.write_text(RECIPE.replace("seeds = [0, 1]", "seeds = [0]"))
     runs = toy_recipe.parent / "runs"
 

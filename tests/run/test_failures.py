@@ -235,7 +235,8 @@ def test_damaged_resolved_toml_is_a_message_that_names_it(toy_recipe: Path, run:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"format": 1, "arms": []}', '{"format": 1}', '{"format": 1, "arms": {"a": {"seeds": {"0": {}}}}}']
+    "text",
+    ['{"format": 1, "arms": {}}', '{"format": 2, "arms": []}', '{"format": 2, "arms": {"a": {"seeds": {"0": {}}}}}', "["],
 )
 def test_damaged_result_of_a_recipe_is_mended_and_hides_no_run(toy_recipe: Path, finished: Path, text: str) -> None:
     folder = finished.parent

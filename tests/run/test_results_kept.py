@@ -66,7 +66,11 @@ def test_two_recipes_of_one_name_do_not_share_a_folder(toy_recipe: Path) -> None
         api.apply(other, [*ONE, "data.batch_size=8"], runs=runs)
     assert 'name = "other"' in str(caught.value)
     assert len(list(done.folder.glob("*/result.json"))) == 1
-    assert not api.apply(other, ONE, runs=runs).changed, "the same recipe under another file name goes on"
+    with other.open("a") as file:
+        file.write("\n[arms.main]\n[arms.small]\ndata.batch_size = 8\n")
+    assert api.apply(other, ONE, runs=runs).changed, "a renamed recipe with one more arm takes nothing away"
+    with pytest.raises(RunFolderError, match=r"holds the runs of another recipe file, other\.toml"):
+        api.apply(toy_recipe, ONE, runs=runs)  # which would take the arm away
     assert api.apply(toy_recipe, [*ONE, "data.batch_size=8"], runs=toy_recipe.parent / "more").changed
 
 

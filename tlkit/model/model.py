@@ -109,7 +109,7 @@ class Model:
         """Build the network of a recipe; `fit()` without images then trains what the recipe says.
 
         A Model is one run: it has the recipe's first seed. [cross_validation] is for `tlkit.apply`; a Model leaves it out and trains
-        on the images of all folds.
+        on the data set's training images.
 
         Args:
             file: The TOML file.

@@ -61,7 +61,7 @@ def read(recipe_folder: Path) -> dict[str, Any] | None:
     """Return a recipe's result.json; None where there is none that this version can read, so that it is written anew."""
     with contextlib.suppress(OSError, ValueError):
         record = json.loads((recipe_folder / run_folder.RESULT).read_text(encoding="utf-8"))
-        if isinstance(record, dict) and record.get("format") == FORMAT:
+        if isinstance(record, dict) and record.get("format") == FORMAT and _names(record) is not None:
             return record
     return None
 
@@ -98,13 +98,13 @@ def refuse_other_recipe(recipe_folder: Path, *, file: str, folders: Iterable[Pat
     Args:
         recipe_folder: runs/<recipe>.
         file: Name of the recipe's file.
-        folders: Of its runs. Where one of them is there, the file was only renamed.
+        folders: Run folders of the recipe. Where they are all that result.json tells of, its file was only renamed.
 
     Raises:
         RunFolderError: the folder holds the runs of another file.
     """
     earlier = read(recipe_folder)
-    if earlier is None or earlier.get("file") == file or any(folder.is_dir() for folder in folders):
+    if earlier is None or earlier.get("file") == file or set(_names(earlier) or ()) <= {folder.name for folder in folders}:
         return
     raise RunFolderError(
         f"{recipe_folder}: holds the runs of another recipe file, {earlier.get('file')}, and {file} has the same name "
@@ -114,10 +114,18 @@ def refuse_other_recipe(recipe_folder: Path, *, file: str, folders: Iterable[Pat
     )
 
 
+def _names(record: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the folder names of the runs that a result.json tells of, with their status; None if it is damaged."""
+    try:
+        return {run["folder"]: run["status"] for arm in record["arms"].values() for run in run_folder.runs_of(arm)}
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
 def _finished(recipe_folder: Path, record: Mapping[str, Any]) -> bool:
     """Return whether a result.json tells of a finished run that is still there."""
-    runs = [run for arm in record["arms"].values() for run in run_folder.runs_of(arm)]
-    return any(run["status"] == "finished" and (recipe_folder / run["folder"]).is_dir() for run in runs)
+    runs = _names(record) or {}
+    return any(status == "finished" and (recipe_folder / name).is_dir() for name, status in runs.items())
 
 
 def stale_curves(recipe_folder: Path, folders: Iterable[Path]) -> bool:

@@ -66,25 +66,28 @@ def choose(path: Path, arm: str | None = None) -> Choice:
         raise RunFolderError(f"{path}: there is no such run folder.", "a run's folder, or a recipe's: runs/NAME")
     if (path / run_folder.RESOLVED).is_file():
         return Choice(_named(path, arm))
-    finished = _finished(path, arm)
-    if len(finished) == 1:
-        return Choice(finished[0].folder)
+    finished, unreadable = _finished(path, arm)
     newest = max(finished, key=lambda each: each.written)
     same = [each for each in finished if each.trained_on == newest.trained_on]
     validated = [each for each in same if each.result.validation]
-    passed = {
-        "of other images": [each for each in finished if each not in same],
-        "without validation scores": [each for each in same if each not in validated],
-    }
     if len(same) == 1:
-        best, why = newest, "the only finished run of the newest images"
+        best, why = newest, "the only finished run" + (" on the newest images" if len(finished) > 1 else "")
     elif not validated:
         raise _no_scores(path, same)
     else:
         best = min(validated, key=lambda each: each.rank)
         why = f"the best of {len(validated)} finished runs by validation ({-best.rank[0]:.1%})"
-    passed_over = [f"{first_few(each.folder.name for each in runs)} ({what})" for what, runs in passed.items() if runs]
-    return Choice(best.folder, why + (f"; passed over: {', '.join(passed_over)}" if passed_over else ""))
+    passed_over = {
+        "on other images": [each.folder for each in finished if each not in same],
+        "without validation scores": [each.folder for each in same if each not in validated and each is not best],
+        "cannot be read": unreadable,
+    }
+    others = ", ".join(
+        f"{first_few(folder.name for folder in folders)} ({what})" for what, folders in passed_over.items() if folders
+    )
+    if others:
+        return Choice(best.folder, f"{why}; passed over: {others}")
+    return Choice(best.folder, why if len(finished) > 1 else "")
 
 
 def _named(path: Path, arm: str | None) -> Path:
@@ -97,19 +100,30 @@ def _named(path: Path, arm: str | None) -> Path:
     return path
 
 
-def _finished(path: Path, arm: str | None) -> list[_Finished]:
-    """Return the finished runs of a recipe's folder, of one arm or of all."""
-    folders = [result.parent for result in sorted(path.glob(f"*/{run_folder.RESULT}"))]
-    runs = [_Finished(folder, result) for folder in folders if (result := run_folder.read(folder)) is not None]
+def _finished(path: Path, arm: str | None) -> tuple[list[_Finished], list[Path]]:
+    """Return the finished runs of a recipe's folder, of one arm or of all, and the folders of runs that cannot be read."""
+    runs: list[_Finished] = []
+    errors: dict[Path, RunFolderError] = {}
+    for file in sorted(path.glob(f"*/{run_folder.RESULT}")):
+        try:
+            result = run_folder.read(file.parent)
+            run_folder.resolved(file.parent)
+        except RunFolderError as error:
+            errors[file.parent] = error
+            continue
+        if result is not None:
+            runs.append(_Finished(file.parent, result))
     done = [each for each in runs if each.result.status == "finished" and (each.folder / run_folder.WEIGHTS).is_file()]
     found = [each for each in done if arm in (None, each.result.arm)]
+    if not found and errors:
+        raise next(iter(errors.values()))
     if not found:
         arms = sorted({each.result.arm for each in done or runs})
         what = f'no finished run of arm "{arm}"' if arm else "no finished run"
         raise RunFolderError(
             f"{path}: holds {what}.", f"arms: {', '.join(arms)}" if arms else "apply the recipe first: tlkit apply RECIPE"
         )
-    return found
+    return found, list(errors)
 
 
 def _no_scores(path: Path, runs: Sequence[_Finished]) -> RunFolderError:
