@@ -98,6 +98,7 @@ def test_versions_are_compared_part_by_part() -> None:
     assert provenance.of(registry.get(Backbone, "resnet18"), "resnet18").libraries == {
         "torchvision": metadata.version("torchvision")
     }
+    assert toy.libraries == {}, "its own code alone"
     before = {"backbone": toy.record(), "head": solved.record()}
     now = {"backbone": toy, "head": solved}
     assert provenance.changes(before, now) == []

@@ -6,8 +6,8 @@ The rule: a run's weights mean something only in the code that trained them, so 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tlkit import files
+from tlkit.errors import DataError
 from tlkit.plugin import Backbone, Dataset, Head, registry
 
 # Told apart by their versions, not by their files. tlkit's own code is in result.json's versions.
 BY_VERSION = frozenset(("tlkit", "torch", "torchvision", "timm"))
 # What a solved head is fitted with, and read again with.
 _SOLVING = ("scikit-learn", "skops")
+# Libraries that plugins take networks and data sets from, where their source imports them.
+_IMPORTED = re.compile(rb"^\s*(?:from|import)\s+(timm|torchvision)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Provenance:
         distribution: Name as pip writes it.
         version: Version of the distribution.
         source: sha256 of every source file of the packages that the plugin names, but for those in `BY_VERSION`.
-        libraries: Version of each library whose network or estimator it is.
+        libraries: Version of each library that it takes a network, data or an estimator from: timm, torchvision, scikit-learn, skops.
     """
 
     name: str
@@ -60,7 +63,7 @@ def of(value: Backbone | Dataset | Head, name: str, *, again: bool = False) -> P
     entry = registry.entry(type(value), name)
     packages = {target.partition(":")[0].partition(".")[0] for target in (entry.target, *_targets(value)) if target}
     sources = [file for package in sorted(packages - BY_VERSION) for file in source_files(package)]
-    versions = {library: found for library in _libraries(value) if (found := _version(library))}
+    versions = {library: found for library in _libraries(value, sources) if (found := _version(library))}
     return Provenance(name, entry.distribution, entry.version, files.content(sources, root=None, again=again), versions)
 
 
@@ -118,19 +121,21 @@ def _targets(value: Backbone | Dataset | Head) -> list[str]:
             return [value.read, value.find]
 
 
-def _libraries(value: Backbone | Dataset | Head) -> tuple[str, ...]:
-    match value:
-        case Backbone():
-            return (value.library.partition(".")[0],) if value.library else ()
-        case Head():
-            return _SOLVING if value.solve else ()
-        case Dataset():
-            return ()
+def _libraries(value: Backbone | Dataset | Head, sources: Sequence[Path]) -> list[str]:
+    imported = {name.decode() for file in sources for name in _IMPORTED.findall(_read(file))}
+    return sorted(imported | set(_SOLVING if isinstance(value, Head) and value.solve else ()))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
 
 
 def _version(library: str) -> str:
     """The version of an installed distribution of this name; "" where there is none."""
     try:
-        return metadata.version(library) if library not in sys.stdlib_module_names else ""
+        return metadata.version(library)
     except (metadata.PackageNotFoundError, ValueError):
         return ""
