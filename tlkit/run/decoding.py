@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tlkit.engine.images.parts import Evaluated, Library, Part
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import dataset_facts, overlap
+from tlkit.plans import dataset_facts, overlap, seen_images
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.overlap import Content, OnOverlap, Overlap
@@ -114,6 +115,8 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     facts = dataset_facts.count(resolved, images, remaining, also=sizes, found=job.found, fold=job.fold)
     same = overlap.warnings(overlaps, drop=resolved.arm.data.on_overlap == "drop")
     same = (*same, overlap.dropped(len(dropped))) if len(dropped) else same
+    files = {name: _files(part) for name, part in evaluated.parts.items()}
+    same += seen_images.warnings(resolved.arm.backbone.weights, job.weights, files, on_overlap=resolved.arm.data.on_overlap)
     for line in same:
         library.note(line)
     facts = replace(facts, warnings=(*facts.warnings, *same))
@@ -181,10 +184,14 @@ def _without_overlap(train: Part, evaluated: Evaluated, on_overlap: OnOverlap) -
 
 def _content(part: Part) -> Content:
     """Return what a part's images are compared by: their decoded pixels, and their files' bytes."""
-    pictures, indices = part.pictures, part.indices
-    decoded = pictures.originals(indices)["digest"]
-    files = [pictures.split.files[index] for index in indices.tolist()] if pictures.split.files else []
-    return Content((decoded, pictures.keys(indices)), files, len(indices))
+    decoded = part.pictures.originals(part.indices)["digest"]
+    return Content((decoded, part.pictures.keys(part.indices)), _files(part), len(part.indices))
+
+
+def _files(part: Part) -> list[Path]:
+    """Return the files of a part's images, none of arrays."""
+    files = part.pictures.split.files
+    return [files[index] for index in part.indices.tolist()] if files else []
 
 
 def _training_geometry(resolved: Resolved, split: Split | None) -> Geometry:
