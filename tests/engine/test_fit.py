@@ -76,6 +76,16 @@ def test_training_stops_when_no_epoch_was_better_for_the_patience(toy_recipe: Pa
     assert list(fit.epochs()) == []
 
 
+# The backbone trains from epoch 9 on; the best epoch is 5, or 10.
+@pytest.mark.parametrize(("best", "epochs"), [(5, 10), (10, 12)])
+def test_early_stopping_counts_the_epochs_after_the_last_part_began_to_train(toy_recipe: Path, best: int, epochs: int) -> None:
+    script = [(0.9 if number == best else 0.5, 1.0) for number in range(1, 15)]
+    settings = ("freeze={backbone={epochs=8}}", "lr_groups={backbone=1e-3, head=1e-3}", "early_stopping={patience=2}")
+    fit = scripted(toy_recipe, script, *settings)
+    assert [epoch.epoch for epoch in fit.epochs()] == list(range(1, epochs + 1))
+    assert fit.progress.best_epoch == best
+
+
 def test_without_early_stopping_every_epoch_is_trained(toy_recipe: Path) -> None:
     assert len(list(scripted(toy_recipe, [(0.5, 1.0)] * 5).epochs())) == 5
 

@@ -115,12 +115,8 @@ class Fit:
         Raises:
             RunFailed: the loss is no longer a number.
         """
-        stopping = self.plan.tables.early_stopping
         try:
-            while self.progress.epochs < self.plan.epochs:
-                since = self.progress.epochs - self.progress.best_epoch
-                if stopping is not None and self.progress.epochs and since >= stopping.patience:
-                    return
+            while self.progress.epochs < self.plan.epochs and not self._stops_early():
                 yield self._epoch(self.progress.epochs + 1)
         finally:
             if isinstance(self._take, Captured):
@@ -288,6 +284,16 @@ class Fit:
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
         return scores
+
+    def _stops_early(self) -> bool:
+        """Return whether early stopping ends training now: in the last phase only, and by its own epochs.
+
+        What was frozen may improve the network when it trains, so epochs before that say nothing of it.
+        """
+        stopping, before = self.plan.tables.early_stopping, self.plan.phases[-1].first - 1
+        if stopping is None or self.progress.epochs <= before:
+            return False
+        return self.progress.epochs - max(self.progress.best_epoch, before) >= stopping.patience
 
     def _is_best(self, number: int, validation: Mapping[str, float] | None) -> bool:
         """By validation accuracy, then loss, then the earlier; without validation images, the last."""

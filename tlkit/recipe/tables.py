@@ -265,4 +265,8 @@ class AlsoTable(Table):
 class EarlyStopping(Table):
     """Stop training when the validation accuracy has not improved; equal accuracies are compared by loss."""
 
-    patience: int = Field(ge=1, description="number of epochs without improvement after which training stops")
+    patience: int = Field(
+        ge=1,
+        description="number of epochs without improvement after which training stops. Where parts are frozen for some epochs, "
+        "the epochs after the last of these count",
+    )
