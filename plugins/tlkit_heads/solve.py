@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tlkit.errors import TlkitError
 from tlkit.plugin import Solving
+from tlkit_heads.scorers import scorer
 from tlkit_heads.solved import (
     BoostingOptions,
     ForestOptions,
@@ -118,7 +119,7 @@ def _searched(
     if not folds:
         chosen: Mapping[str, Any] = {key: default if given is None else given}
         return whole.set_params(**chosen)
-    return GridSearchCV(whole, {key: list(tried)}, cv=folds, scoring="accuracy")
+    return GridSearchCV(whole, {key: list(tried)}, cv=folds, scoring=scorer(solving.select_by, model))
 
 
 def _folds(options: SearchOptions, solving: Solving) -> list[Fold]:

@@ -31,16 +31,16 @@ def best_of(epochs: list[Epoch]) -> int:
 class Scripted(Fit):
     """A fit whose validation scores are given beforehand; training and test are real."""
 
-    script: list[tuple[float, float]]
+    script: list[tuple[float, float] | dict[str, float]]  # accuracy and loss, or all metrics
 
     def _scores(self, number: int, split: str, part: object, **watch: object) -> dict[str, float]:
         if split != "validation":
             return super()._scores(number, split, part, **watch)
-        accuracy, loss = self.script[self.progress.epochs]
-        return {"accuracy": accuracy, "loss": loss}
+        scores = self.script[self.progress.epochs]
+        return scores if isinstance(scores, dict) else {"accuracy": scores[0], "loss": scores[1]}
 
 
-def scripted(recipe: Path, script: list[tuple[float, float]], *settings: str) -> Scripted:
+def scripted(recipe: Path, script: list[tuple[float, float] | dict[str, float]], *settings: str) -> Scripted:
     mine = training(recipe, f"schedule.epochs={len(script)}", "freeze={backbone=true}", *settings)
     fit = Scripted(
         mine.plan, mine.network, mine.prepared.job.resolved.network_plugins, mine.prepared.train, mine.prepared.evaluated,
@@ -65,6 +65,33 @@ def test_the_best_epoch_is_by_accuracy_then_loss_then_the_earlier(
     fit = scripted(toy_recipe, script)
     assert [epoch.epoch for epoch in fit.epochs() if epoch.best] == best
     assert fit.progress.best_epoch == best[-1]
+
+
+METRICS = [
+    {"accuracy": 0.9, "loss": 0.9, "balanced_accuracy": 0.5, "f1": 0.1, "auroc": 0.5},
+    {"accuracy": 0.8, "loss": 0.8, "balanced_accuracy": 0.8, "f1": 0.3, "auroc": 0.6},
+    {"accuracy": 0.7, "loss": 0.7, "balanced_accuracy": 0.7, "f1": 0.4, "auroc": 0.7},
+    {"accuracy": 0.6, "loss": 0.6, "balanced_accuracy": 0.6, "f1": 0.2, "auroc": 0.8},
+    {"accuracy": 0.5, "loss": 0.5, "balanced_accuracy": 0.6, "f1": 0.2, "auroc": 0.7},
+]
+
+
+@pytest.mark.parametrize(
+    ("by", "best", "trained"),
+    [("auto", 1, 3), ("accuracy", 1, 3), ("balanced_accuracy", 2, 4), ("f1", 3, 5), ("auroc", 4, 5), ("loss", 5, 5)],
+)
+def test_metric_of_select_by_chooses_the_epoch_and_stops_early(toy_recipe: Path, by: str, best: int, trained: int) -> None:
+    fit = scripted(toy_recipe, METRICS, f"select_by={by}", "early_stopping={patience=2}")
+    assert len(list(fit.epochs())) == trained
+    assert fit.progress.best_epoch == best
+    assert fit.warnings == ()
+
+
+def test_metric_that_the_validation_images_do_not_define_leaves_the_choice_to_the_loss_and_says_so(toy_recipe: Path) -> None:
+    fit = scripted(toy_recipe, [(0.9, 0.8), (0.5, 0.3), (0.7, 0.5)], "select_by=auroc")
+    list(fit.epochs())
+    assert fit.progress.best_epoch == 2
+    assert fit.warnings == ("select_by: the validation images do not define auroc; the loss chose the best epoch",)
 
 
 # patience 1: epoch 3 is no better than epoch 2. patience 2: neither 5 nor 6 is than 4. patience 3: nor is 7.

@@ -53,6 +53,18 @@ def test_best_run_by_validation_is_taken_whatever_the_test_scores_say(tmp_path: 
     assert run_choice.choose(tmp_path, "b").folder.name == "b-s0-3"
 
 
+@pytest.mark.parametrize(("by", "best", "said"), [("auroc", "a-s1-2", "AUROC 0.900"), ("loss", "a-s0-1", "loss 0.100")])
+def test_runs_are_compared_by_the_metric_that_all_were_selected_by(tmp_path: Path, by: str, best: str, said: str) -> None:
+    for name, accuracy, auroc, loss in (("a-s0-1", 0.9, 0.7, 0.1), ("a-s1-2", 0.6, 0.9, 0.2)):
+        folder = put(tmp_path, name, validation=accuracy)
+        scores = {"accuracy": accuracy, "auroc": auroc, "loss": loss}
+        result = run_folder.read(folder).model_copy(update={"validation": scores, "select_by": by})
+        run_folder.write(folder, result)
+    choice = run_choice.choose(tmp_path)
+    assert choice.folder.name == best
+    assert said in choice.why
+
+
 def test_superseded_run_is_taken_where_it_is_better(tmp_path: Path) -> None:
     """After an apply with fewer epochs the run of 66.7 % was passed over for one of 55.9 %."""
     better = put(tmp_path, "a-s0-old", validation=0.667, age=9)

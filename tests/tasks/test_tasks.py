@@ -11,6 +11,12 @@ from PIL import Image
 from toy_training import training
 
 from tlkit.errors import DataError, RecipeError
+from tlkit.plans import resolve
+from tlkit.recipe import defaults
+from tlkit.record import selection
+from tlkit.sources.places import Places
+from tlkit.tasks import Predictions, scoring
+from tlkit.tasks.multi_label import MULTI_LABEL
 
 TWO = ["data.options.classes=2", "schedule.epochs=1"]
 
@@ -283,3 +289,32 @@ def test_a_class_of_which_only_test_images_are_there_is_named(tmp_path: Path, mo
 
     with pytest.raises(DataError, match=r"test has images of class .*, of which there is no training image"):
         tlkit.plan(tmp_path / "r.toml", data=tmp_path)
+
+
+def test_accuracy_of_rare_classes_is_won_by_answering_none_and_the_default_metric_is_not() -> None:
+    draw = torch.Generator().manual_seed(0)
+    targets = (torch.rand(400, 4, generator=draw) < 0.05).float()
+    none = torch.full((400, 4), -4.0) + 0.01 * torch.randn(400, 4, generator=draw)
+    learned = 3 * targets - 1 + torch.randn(400, 4, generator=draw)
+    first, second = (scoring.scores(Predictions(logits, targets, MULTI_LABEL)) for logits in (none, learned))
+    assert selection.worth(first, "accuracy") > selection.worth(second, "accuracy")
+    assert selection.worth(first, MULTI_LABEL.select_by) < selection.worth(second, MULTI_LABEL.select_by)
+
+
+@pytest.mark.parametrize(
+    ("settings", "metric"),
+    [
+        ([], "auto"),
+        (["select_by=accuracy"], "auto"),
+        (["select_by=f1"], "f1"),
+        (["head.kind=multilabel"], "auroc"),
+        (["head.kind=multilabel", "select_by=accuracy"], "accuracy"),
+        (["head.kind=svm", "select_by=f1"], "f1"),
+    ],
+)
+def test_metric_is_in_the_digest_where_it_is_not_accuracy_as_before(toy_recipe: Path, settings: list[str], metric: str) -> None:
+    _, arms = resolve.load(toy_recipe, settings, Places(recipe=toy_recipe.parent))
+    arm = arms["main"].arm
+    assert arm.select_by == metric
+    told = defaults.differences(arm.model_dump(mode="json"))
+    assert told.get("select_by", "auto") == metric

@@ -23,7 +23,7 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
 from tlkit.recipe import maps
 from tlkit.recipe.maps import AUX, HEAD, Owned, Partition
-from tlkit.tasks import named_classes
+from tlkit.tasks import Task, named_classes
 
 
 def compile_plan(
@@ -110,6 +110,7 @@ def compile_plan(
             *choices,
             *(Choice(*each) for each in (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, weights))),
             *draft.aux_heads.choices(divided.parameters),
+            *_selection_choice(resolved, task),
         ),
         folder=folder,
         folds=resolved.folds,
@@ -118,6 +119,15 @@ def compile_plan(
 
 def _cut_choice(backbone: Backbone) -> list[Choice]:
     return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
+
+
+def _selection_choice(resolved: Resolved, task: Task) -> list[Choice]:
+    """Say which metric chooses the best epoch, where that is not accuracy."""
+    by = resolved.arm.select_by
+    if by == "auto" or resolved.learns != "steps":
+        return []
+    rare = "where classes are rare, accuracy is won by answering none" if by == task.select_by else "as the recipe says"
+    return [Choice("best epoch", f"by {by} of the validation images", rare)]
 
 
 def _dropout_choice(resolved: Resolved) -> list[Choice]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tlkit import plugin, units
 from tlkit.errors import PluginError, RunFolderError, reason
 from tlkit.plugin import Head, Solving
+from tlkit.record import selection
 
 _LEAST = 1e-7  # a probability of 0 is taken for this one: else one wrong answer that is sure makes the mean loss endless
 # Classes that scikit-learn's own estimators hold and skops does not trust by itself.
@@ -97,7 +98,7 @@ def fit(
         PluginError: its maker, or what it made, failed.
     """
     estimator: Any = plugin.call(head.solve, options, solving)
-    name = head.solve.rpartition(":")[2]
+    name, by = head.solve.rpartition(":")[2], solving.select_by
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -108,7 +109,9 @@ def fit(
     said = []
     if hasattr(estimator, "best_estimator_"):
         chosen = ", ".join(f"{key.rpartition('__')[2]} = {value}" for key, value in estimator.best_params_.items())
-        said.append(f"{name}: {chosen} by cross-validation, accuracy {estimator.best_score_:.1%} there")
+        score = float(estimator.best_score_)
+        shown = f"accuracy {score:.1%}" if by == "accuracy" else selection.shown({by: -score if by == "loss" else score}, by)
+        said.append(f"{name}: {chosen} by cross-validation, {shown} there")
         estimator = estimator.best_estimator_
     texts = (str(each.message).strip().partition("\n")[0].rstrip(".") for each in caught)
     lines = dict.fromkeys(f"the {name} head was fitted, and its library warns: {text}" for text in texts)

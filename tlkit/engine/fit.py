@@ -26,6 +26,7 @@ from tlkit.network.network import Network
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import PhasePlan, Plan, batches_per_epoch
 from tlkit.plans.schedule import factor
+from tlkit.record import selection
 from tlkit.tasks import Predictions, scoring
 
 # Steps after which a loss that is not a number is looked for, and on a GPU, which is waited for then, the loss is read.
@@ -40,13 +41,13 @@ class Progress:
     Attributes:
         epochs: Done.
         best_epoch: The best so far, from 1; 0 for none.
-        best_accuracy: Its validation accuracy.
+        best_score: Its metric on the validation images; of a loss, minus it.
         best_loss: Its validation loss.
     """
 
     epochs: int = 0
     best_epoch: int = 0
-    best_accuracy: float = -1.0
+    best_score: float = -math.inf
     best_loss: float = math.inf
 
 
@@ -93,6 +94,7 @@ class Fit:
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._evaluated_batches = 0  # of this epoch
         self.predictions: dict[str, Predictions] = {}  # of the last epoch, by split
+        self._undefined = False  # the metric that decides, of the best epoch
 
     @property
     def steps(self) -> int:
@@ -106,8 +108,14 @@ class Fit:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What became known in training that a person should know of the result: why a step was not captured."""
-        return tuple(self._take.refusals) if isinstance(self._take, Captured) else ()
+        """What became known in training that a person should know of the result: why a step was not captured, what decided."""
+        refusals = tuple(self._take.refusals) if isinstance(self._take, Captured) else ()
+        if not self._undefined:
+            return refusals
+        return (
+            *refusals,
+            f"select_by: the validation images do not define {self.plan.select_by}; the loss chose the best epoch",
+        )
 
     def epochs(self) -> Iterator[Epoch]:
         """Train until the schedule or early stopping ends it; between two epochs the state may be saved.
@@ -296,12 +304,13 @@ class Fit:
         return self.progress.epochs - max(self.progress.best_epoch, before) >= stopping.patience
 
     def _is_best(self, number: int, validation: Mapping[str, float] | None) -> bool:
-        """By validation accuracy, then loss, then the earlier; without validation images, the last."""
+        """By the plan's metric of the validation images, then loss, then the earlier; without validation images, the last."""
         now = self.progress
         if validation is not None:
-            accuracy, loss = validation["accuracy"], validation["loss"]
-            if not (accuracy, -loss) > (now.best_accuracy, -now.best_loss):
+            score = selection.worth(validation, self.plan.select_by)
+            if not score > (now.best_score, -now.best_loss):
                 return False
-            now.best_accuracy, now.best_loss = accuracy, loss
+            now.best_score, now.best_loss = score[0], validation["loss"]
+            self._undefined = self.plan.select_by not in validation
         now.best_epoch = number
         return True

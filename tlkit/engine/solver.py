@@ -140,7 +140,7 @@ class SinglePass:
         groups = self._train.pictures.split.groups
         solving = Solving(
             labels, embedded.shape[1], self.plan.classes, self._train.seed,
-            None if groups is None else groups[self._train.indices],
+            None if groups is None else groups[self._train.indices], self.plan.select_by,
         )  # fmt: skip
         fitted, self._said = _fitted_head(self.plan, self._plugins, embedded, solving)
         for line in self._said:

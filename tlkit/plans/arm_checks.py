@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tlkit import tasks
-from tlkit.errors import TlkitError
+from tlkit.errors import TlkitError, nearest
 from tlkit.plugin import Backbone, Head
 from tlkit.recipe import maps
 from tlkit.recipe.augmentations import Rotate
@@ -14,6 +14,7 @@ from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.schedules import OneCycle
 from tlkit.sources import weight_files
+from tlkit.tasks import Task
 from tlkit.units import Size
 
 
@@ -25,9 +26,25 @@ def rate(value: float | Rate) -> Rate:
 def task_problems(arm: Arm, head: Head) -> list[TlkitError]:
     """What the recipe says that the head's task cannot do."""
     try:
-        return tasks.get(head.task).recipe_problems(arm)
+        task = tasks.get(head.task)
     except TlkitError as error:
         return [TlkitError(f"head.kind: {arm.head.kind}: {error.problem}", *error.hints)]
+    return [*task.recipe_problems(arm), *_selection_problems(arm, task)]
+
+
+def selected_by(arm: Arm, head: Head) -> Arm:
+    """Return an arm whose `select_by` is a metric; "auto" stays where it is accuracy, so that its digest is the one of before."""
+    task = tasks.get(head.task)
+    name = task.select_by if arm.select_by == "auto" else arm.select_by
+    usual = task.select_by == name == "accuracy"
+    return arm.model_copy(update={"select_by": "auto" if usual else name})
+
+
+def _selection_problems(arm: Arm, task: Task) -> list[TlkitError]:
+    if arm.select_by == "auto" or arm.select_by in task.selectable:
+        return []
+    what = f'select_by: a {arm.head.kind} head has no metric "{arm.select_by}".'
+    return [TlkitError(what, f"one of: auto, {', '.join(task.selectable)}", nearest(arm.select_by, task.selectable))]
 
 
 def only_evaluated(arm: Arm, backbone: Backbone) -> bool:

@@ -18,6 +18,7 @@ from tlkit.recipe import augmentations
 from tlkit.recipe.maps import AUX, HEAD
 from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan, When
+from tlkit.record.selection import USUAL
 from tlkit.units import Size
 
 FORMAT = 4
@@ -287,6 +288,11 @@ class Plan:
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.epochs
+
+    @property
+    def select_by(self) -> str:
+        """The metric on validation images that decides which epoch is the best."""
+        return USUAL if self.tables.select_by == "auto" else self.tables.select_by
 
     def phase(self, epoch: int) -> PhasePlan:
         """Return the phase of an epoch, from 1."""

@@ -229,6 +229,8 @@ class _Resolver:
             self.problems += arm_checks.task_problems(arm, head)
             if learns == "solved":
                 self.problems += solved_heads.conflicts(arm)
+            if not self.problems:
+                arm = arm_checks.selected_by(arm, head)
             if learns != "steps":
                 arm, unused = solved_heads.alone(arm, solved=learns == "solved")
         if arm.data.crop is not None and arm.data.fit != "crop":

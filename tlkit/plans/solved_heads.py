@@ -58,6 +58,7 @@ def alone(arm: Arm, *, solved: bool) -> tuple[Arm, tuple[str, ...]]:
         "early_stopping": arm.early_stopping is not None,
         "data.augment": bool(arm.data.augment),
         "head.aux_weight": arm.head.aux_weight is not None,
+        "select_by": arm.select_by != "auto" and not solved,
     }
     why = f"a {arm.head.kind} head is solved, not trained" if solved else "nothing is trained"
     lines = tuple(f"{name}: {why}" for name, said in given.items() if said)
@@ -70,5 +71,6 @@ def alone(arm: Arm, *, solved: bool) -> tuple[Arm, tuple[str, ...]]:
         "early_stopping": None,
         "data": arm.data.model_copy(update={"augment": [], "augment_views": None}),
         "head": arm.head.model_copy(update={"aux_weight": None}),
+        "select_by": arm.select_by if solved else "auto",
     }
     return arm.model_copy(update=usual), lines

@@ -24,6 +24,7 @@ class Solving:
         seed: The run's seed.
         groups: (N,) names of what belongs together, patients for instance, or None. A search for a parameter must not fit the
             estimator to some images of a group and score it on others.
+        select_by: The metric that a search for a parameter goes by: "accuracy", "balanced_accuracy", "f1", "auroc" or "loss".
     """
 
     labels: NDArray[np.int64]
@@ -31,6 +32,7 @@ class Solving:
     classes: int
     seed: int
     groups: NDArray[np.str_] | None = None
+    select_by: str = "accuracy"
 
     @property
     def images(self) -> int:

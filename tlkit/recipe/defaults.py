@@ -29,6 +29,7 @@ ARM: Final[Defaults] = {
     "schedule": {},
     "loss": {},
     "early_stopping": None,
+    "select_by": "auto",
     "precision": "auto",
 }
 BACKBONE: Final[Defaults] = {"input": None, "options": {}}

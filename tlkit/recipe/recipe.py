@@ -78,6 +78,13 @@ class Arm(Table):
     )
     loss: LossTable = Field(default_factory=LossTable)
     early_stopping: EarlyStopping | None = None
+    select_by: str = Field(
+        default="auto",
+        min_length=1,
+        description="metric on the validation images that decides which epoch is the best, when early stopping ends, and which "
+        "parameter a solved head takes; auto: accuracy, and auroc for a multi-label head",
+        json_schema_extra={"examples": ["auto", "accuracy", "balanced_accuracy", "auroc", "f1", "loss"]},
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="number format of convolutions and matrix products; auto measures which one is fastest on this machine",

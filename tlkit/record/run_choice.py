@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlkit.errors import RunFolderError, first_few, option
-from tlkit.record import run_folder
+from tlkit.record import run_folder, selection
 from tlkit.record.run_folder import RunResult
 
 
@@ -34,12 +34,6 @@ class _Finished:
     result: RunResult
 
     @property
-    def rank(self) -> tuple[float, float]:
-        """The best run has the least: by validation accuracy, then by validation loss."""
-        scores = self.result.validation or {}
-        return -scores.get("accuracy", 0.0), scores.get("loss", float("inf"))
-
-    @property
     def written(self) -> int:
         """When it ended."""
         return (self.folder / run_folder.RESULT).stat().st_mtime_ns
@@ -55,8 +49,8 @@ def choose(path: Path, arm: str | None = None) -> Choice:
     """Return the run that a RUN argument means.
 
     Args:
-        path: A run's folder, or a recipe's folder: then the finished run with the best validation accuracy, then loss, of those
-            with the images of the newest.
+        path: A run's folder, or a recipe's folder: then the finished run with the best validation score, of those with the images
+            of the newest: by the metric that its runs were selected by, or by accuracy where they differ, then by loss.
         arm: Only runs of this arm.
 
     Raises:
@@ -75,8 +69,9 @@ def choose(path: Path, arm: str | None = None) -> Choice:
     elif not validated:
         raise _no_scores(path, same)
     else:
-        best = min(validated, key=lambda each: each.rank)
-        why = f"the best of {len(validated)} finished runs by validation ({-best.rank[0]:.1%})"
+        by = selection.shared(each.result.select_by for each in validated)
+        best = max(validated, key=lambda each: selection.worth(each.result.validation, by))
+        why = f"the best of {len(validated)} finished runs by validation ({selection.shown(best.result.validation or {}, by)})"
     passed_over = {
         "on other images": [each.folder for each in finished if each not in same],
         "without validation scores": [each.folder for each in same if each not in validated and each is not best],

@@ -57,6 +57,7 @@ class RunResult(_Record):
     validation: Metrics | None = None
     also: dict[str, Metrics] = {}
     best_epoch: int | None = None
+    select_by: str = "accuracy"
     epochs: int = 0
     seconds: float = 0.0
     parameters: Parameters

@@ -14,7 +14,7 @@ from rich.text import Text
 from tlkit import tasks, units
 from tlkit.events import Epoch
 from tlkit.plans.plan import Plan
-from tlkit.record import run_folder
+from tlkit.record import run_folder, selection
 from tlkit.store.cache import Listed
 
 # A stage's column "training", by `StagePlan.trains`; other words, "from epoch 4", are shown as they are.
@@ -87,8 +87,12 @@ _ARM = 24  # characters that an arm's name keeps in a narrow terminal
 def result(summary: Mapping[str, Any]) -> RenderableType:
     """Return a recipe's result.json for a terminal, the best arm by validation first; a column in which no arm has anything is left out."""
     every = [run for record in summary["arms"].values() for run in run_folder.runs_of(record)]
-    epoch = "the best epoch by validation" if not every or any(run["validation"] for run in every) else "the last epoch"
-    ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1]))
+    by = selection.shared(run.get("select_by", selection.USUAL) for run in every)
+    metric = "" if by == selection.USUAL else f" {_label(by)}"
+    epoch = (
+        f"the best epoch by validation{metric}" if not every or any(run["validation"] for run in every) else "the last epoch"
+    )
+    ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1], by))
     rows = [_result_row(arm, record) for arm, record in ranked]
     columns = [name for name in _COLUMNS if not rows or any(row[name] for row in rows)]
     scores = f"test accuracy and loss of {epoch}" if "accuracy" in columns else f"{epoch}; there are no test images"
@@ -314,10 +318,15 @@ def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _rank(record: Mapping[str, Any]) -> float:
-    """An arm's mean accuracy on the validation images, for its place in the table; arms without such keep the recipe's order."""
-    validated = _validated(record)
-    return sum(validated) / len(validated) if validated else -1.0
+def _rank(record: Mapping[str, Any], by: str) -> float:
+    """An arm's mean score on the validation images, for its place in the table; arms without such keep the recipe's order."""
+    validated = [selection.worth(run["validation"], by)[0] for run in run_folder.runs_of(record) if run["validation"]]
+    return sum(validated) / len(validated) if validated else -math.inf
+
+
+def _label(metric: str) -> str:
+    labels = tasks.metric_labels()
+    return labels[metric].label if metric in labels else metric
 
 
 def _validated(record: Mapping[str, Any]) -> list[float]:

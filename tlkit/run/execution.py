@@ -234,6 +234,7 @@ class _Writer:
             validation=dict(best.validation) if best is not None and best.validation is not None else None,
             also={name: dict(scores) for name, scores in best.also.items()} if best is not None else {},
             best_epoch=best.epoch if best is not None else None,
+            select_by=plan.select_by,
             epochs=self.saved,
             seconds=round(self.seconds, 3),
             parameters=Parameters(total=plan.total, trained=plan.trained),

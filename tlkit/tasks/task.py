@@ -137,6 +137,7 @@ class Task:
         scores: (predictions) -> the metrics beside loss and accuracy; None for one that these images do not define.
         details: (predictions, class names) -> what evaluation.json says of every class.
         metrics: How each of `scores` is shown.
+        select_by: The metric that decides which epoch is the best, where a recipe names none: "accuracy", "loss" or one of `metrics`.
         ranked: (probabilities of one image (classes, ...), class names) -> what `predict` shows of it: names with numbers 0 to 1,
             the most important first.
         recipe_problems: (arm) -> what the recipe says that this task cannot do, whatever the images are.
@@ -157,10 +158,16 @@ class Task:
     scores: Callable[[Predictions], Mapping[str, float | None]]
     details: Callable[[Predictions, Sequence[str]], dict[str, Any]]
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    select_by: str = "accuracy"
     ranked: Callable[[NDArray[np.floating[Any]], Sequence[str]], list[tuple[str, float]]] = most_probable
     recipe_problems: Callable[[Arm], list[TlkitError]] = lambda arm: []
     data_problems: Callable[[Arm, int, Sequence[str]], list[TlkitError]] = lambda arm, classes, names: []
     choices: Callable[[Arm, Sequence[str]], list[tuple[str, str, str]]] = lambda arm, names: []
+
+    @property
+    def selectable(self) -> tuple[str, ...]:
+        """The metrics that may decide which epoch is the best."""
+        return ("accuracy", "loss", *self.metrics)
 
 
 def same_outputs(classes: int) -> int:

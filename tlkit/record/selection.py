@@ -1,0 +1,40 @@
+"""How scores on validation images decide between two epochs, or between two runs. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from tlkit import tasks
+
+USUAL = "accuracy"
+
+
+def worth(scores: Mapping[str, float] | None, by: str) -> tuple[float, float]:
+    """Return what better scores have more of: the metric, and where that is equal, minus the loss.
+
+    Args:
+        scores: Metrics of validation images. One that these images do not define is worth less than any number.
+        by: Name of the metric; of a loss, less is better.
+    """
+    known = scores or {}
+    loss = known.get("loss", math.inf)
+    return (-loss if by == "loss" else known.get(by, -math.inf)), -loss
+
+
+def shared(metrics: Iterable[str]) -> str:
+    """Return the metric by which runs are compared: the one that all of them were selected by, else accuracy."""
+    names = set(metrics)
+    return names.pop() if len(names) == 1 else USUAL
+
+
+def shown(scores: Mapping[str, float], by: str) -> str:
+    """Return the metric's value as text: "93.1%" of an accuracy, "AUROC 0.914"."""
+    value = scores.get(by)
+    if by == USUAL:
+        return f"{scores[by]:.1%}"
+    labels = tasks.metric_labels()
+    label = labels[by].label if by in labels else by
+    if value is None:
+        return f"{label} not defined"
+    return f"{label} {value:.1%}" if by in labels and labels[by].percent else f"{label} {value:.3f}"
