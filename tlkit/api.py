@@ -71,7 +71,8 @@ def apply(
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
         graph: Capture the training step where the device can; else it is taken step by step.
-        verify: Hash data and weights again, whatever is remembered of them, and check every row of the store that is used.
+        verify: Hash data, weights and the files of finished runs again, whatever is remembered of them, and check every row of the
+            store that is used.
         observer: Receives the run's events.
 
     Raises:
@@ -91,7 +92,7 @@ def apply(
     folder, file = Path(runs) / read.name, Path(recipe).name
     summary = _Summary(folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))))
     results.refuse_other_recipe(folder, file=file, folders=here.values())
-    changed = not jobs.finished(wanted)
+    changed = not jobs.finished(wanted, again=verify)
     failures: list[RunFailed | RunLocked] = []
     replaced = [line for job in wanted if jobs.finished([job]) for line in _plugin_changes(job, again=verify)]
     for line in replaced:

@@ -254,10 +254,10 @@ def test_seconds_of_a_continued_run_are_of_all_its_epochs(toy_recipe: Path, stop
 
 
 def _rewrite(path: Path, tensors: dict[str, torch.Tensor], beside: dict[str, str]) -> None:
-    """Write a checkpoint with other texts, and its own checksum of the frozen weights."""
+    """Write a checkpoint with other texts, and its own epochs and checksum of the frozen weights."""
     with safe_open(path, "pt") as file:
-        fixed = file.metadata()["fixed"]
-    save_file(tensors, path, beside | {"fixed": fixed})
+        before = file.metadata()
+    save_file(tensors, path, beside | {name: before[name] for name in ("fixed", "lines")})
 
 
 def _cut(path: Path) -> None:

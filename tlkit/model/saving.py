@@ -31,7 +31,7 @@ from tlkit.plugin import Backbone, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.defaults import differences
 from tlkit.recipe.recipe import FORMAT, Arm, arm_toml
-from tlkit.record import run_folder
+from tlkit.record import run_files, run_folder
 from tlkit.record.run_folder import Parameters, RunResult
 
 State = Literal["new", "compiled", "changed"]
@@ -121,7 +121,7 @@ def save(
             validation=None if best is None or best.validation is None else dict(best.validation),
             test=None if best is None or best.test is None else dict(best.test),
             best_epoch=None if best is None else best.epoch, epochs=len(epochs),
-            parameters=Parameters(total=plan.total, trained=plan.trained), versions=row_keys.versions(),
+            parameters=Parameters(total=plan.total, trained=plan.trained), versions=row_keys.versions(), files=run_files.record(folder),
         )  # fmt: skip
         run_folder.write(folder, result)
     except OSError as error:

@@ -20,7 +20,7 @@ from tlkit.plugin.provenance import Provenance
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm, Recipe
-from tlkit.record import run_folder
+from tlkit.record import run_files, run_folder
 from tlkit.record.run_folder import Coordinates, RunResult
 from tlkit.sources import data_files, weight_files
 from tlkit.sources.listed_files import listed_files
@@ -292,10 +292,15 @@ def _kind(resolved: Resolved, weights: Path) -> str:
     return f"#{key}" if key else ""
 
 
-def finished(jobs: Sequence[Job]) -> bool:
-    """Whether every run is there, finished, with its weights; all are read, so a damaged one is found before another trains."""
+def finished(jobs: Sequence[Job], *, again: bool = False) -> bool:
+    """Whether every run is there, finished, with its files; all are read, so a damaged one is found before another trains.
+
+    Args:
+        jobs: The runs.
+        again: Hash their files; else their sizes are compared.
+    """
     results = [(job, job.result()) for job in jobs]
-    return all(result is not None and is_done(job, result) for job, result in results)
+    return all(result is not None and is_done(job, result, hashes=again) for job, result in results)
 
 
 def plugins_of(resolved: Resolved, *, again: bool = False) -> dict[str, Provenance]:
@@ -320,9 +325,11 @@ def plugin_changes(job: Job, *, again: bool = False) -> list[str]:
     return provenance.changes(run_folder.resolved(job.folder).get("plugins"), plugins_of(job.resolved, again=again))
 
 
-def is_done(job: Job, result: RunResult) -> bool:
-    """Whether a result says that a job is finished, and its weights are still there."""
-    return result.status == "finished" and result.digest == job.digest and is_kept(job)
+def is_done(job: Job, result: RunResult, *, hashes: bool = False) -> bool:
+    """Whether a result says that a job is finished, and its files are as they were written, by their sizes or by their hashes."""
+    if result.status != "finished" or result.digest != job.digest or not is_kept(job):
+        return False
+    return not run_files.damaged(job.folder, result, hashes=hashes, again=hashes)
 
 
 def is_kept(job: Job) -> bool:

@@ -41,6 +41,13 @@ class Parameters(_Record):
     trained: int
 
 
+class FileRecord(_Record):
+    """Size and sha256 of a file of the run."""
+
+    bytes: int
+    sha256: str
+
+
 class RunResult(_Record):
     """One run. `test`, `validation` and `also`, of other data sets, are the best epoch's by validation, or the last's without such."""
 
@@ -65,6 +72,7 @@ class RunResult(_Record):
     warnings: tuple[str, ...] = ()
     error: str | None = None
     versions: dict[str, str]
+    files: dict[str, FileRecord] = {}
 
 
 def folder_of(runs: Path, *, recipe: str, arm: str, seed: int, fold: int | None, digest: str) -> Path:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -49,27 +50,29 @@ class Checkpoint:
         """The file that training continues from."""
         return self._folder / run_folder.STATE
 
-    def save(self, *, seconds: float, scores: Epoch | None) -> None:
+    def save(self, *, seconds: float, scores: Epoch | None, lines: Sequence[Mapping[str, Any]]) -> None:
         """Write everything that training needs to continue with the same bits.
 
         Args:
             seconds: The time that the run has taken so far.
             scores: The best epoch so far.
+            lines: The epochs so far, as metrics.jsonl holds them.
         """
         record = asdict(scores) if scores is not None else {}
         beside = {
             "progress": self._learner.scalars(), "seconds": str(seconds), "scores": json.dumps(record), "fixed": self._fixed,
+            "lines": json.dumps(lines),
         }  # fmt: skip
         weights.write(self.state, self._learner.tensors(), beside)
         for path in self._folder.glob(run_folder.BEST.format(epoch="*")):  # of epochs that are no longer the best
             if scores is None or path.name != run_folder.BEST.format(epoch=scores.epoch):
                 path.unlink()
 
-    def resume_(self) -> tuple[float, Epoch | None]:
+    def resume_(self) -> tuple[float, Epoch | None, list[dict[str, Any]]]:
         """Set the learner to what the checkpoint holds.
 
         Returns:
-            The seconds that the run had taken, and its best epoch.
+            The seconds that the run had taken, its best epoch, and its epochs as metrics.jsonl holds them.
 
         Raises:
             RunFolderError: the file is damaged, or the frozen weights are not those that the run began with.
@@ -83,7 +86,8 @@ class Checkpoint:
             scores = Epoch(**record) if record else None
             if scores is not None and not self._best(scores).is_file():
                 raise RunFolderError(f"{self._best(scores).name}, the weights of the best epoch, is missing.")
-            return float(saved["seconds"]), scores
+            lines: list[dict[str, Any]] = json.loads(saved["lines"])
+            return float(saved["seconds"]), scores, lines
         except (TlkitError, KeyError, TypeError, ValueError, SafetensorError) as error:
             why = error.problem if isinstance(error, TlkitError) else f"{type(error).__name__}: {error}"
             raise RunFolderError(f"{self.state}: cannot be continued from.", why, _MOVE) from error

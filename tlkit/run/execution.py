@@ -9,7 +9,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -24,9 +24,9 @@ from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import jobs
 from tlkit.plans import plan as plans
-from tlkit.plans.jobs import Job, absolute_arm, is_done
+from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
 from tlkit.recipe.recipe import FORMAT, arm_toml
-from tlkit.record import run_folder
+from tlkit.record import predictions, run_files, run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.run import torch_settings
@@ -73,6 +73,7 @@ class _Writer:
     lines: list[dict[str, Any]] = field(default_factory=list)
     saved: int = 0
     clock: float = 0.0
+    damaged: Mapping[str, str] = field(default_factory=dict)  # files that were written before, with what is wrong
 
     def __post_init__(self) -> None:
         self.checkpoint = Checkpoint(self.prepared, self.fit)
@@ -84,8 +85,10 @@ class _Writer:
 
     def run(self) -> RunResult:
         done = self.job.result()
-        if done is not None and is_done(self.job, done):
+        if done is not None and is_done(self.job, done, hashes=True):
             return done
+        if done is not None and done.digest == self.job.digest:
+            self.damaged = run_files.damaged(self.job.folder, done, hashes=True)
         self._begin()
         plan, label = self.prepared.plan, self.job.label
         self.observer.begin(
@@ -104,7 +107,8 @@ class _Writer:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
             self._write_weights()
-            if plan.tested == "end" and self.scores is not None:
+            lost = {run_folder.EVALUATION, predictions.FILE} & self.damaged.keys()
+            if (plan.tested == "end" or lost) and self.scores is not None:
                 self._evaluate_best(self.scores)
             self.seconds += time.perf_counter() - self.clock
             return self._result("finished")
@@ -141,25 +145,32 @@ class _Writer:
         raise error
 
     def _begin(self) -> None:
-        folder, plan, state = self.job.folder, self.prepared.plan, self.checkpoint.state
+        folder, state = self.job.folder, self.checkpoint.state
         now = self._resolved()
         self.why_inexact = torch_settings.why_inexact(self.device)
         for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
             stray.unlink()
-        if state.is_file() and ((folder / run_folder.SOLVED).is_file() or not self.job.resolved.head.solve):
+        by_steps = self.prepared.plan.learns == "steps"
+        if state.is_file() and (by_steps or (not self.damaged and is_kept(self.job))):
             self._continue(now)
             return
+        self._note_damage()
         (folder / run_folder.CHECKPOINT).mkdir(exist_ok=True)
+        self._describe()
+        files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(now))
+        files.replace(folder / run_folder.METRICS, "")
+        self._result("running")
+
+    def _describe(self) -> None:
+        """Write what the run is: its recipe, its plan, and which images it uses for what."""
+        folder, plan = self.job.folder, self.prepared.plan
         resolved = self.job.resolved
         header: dict[str, Any] = {"format": FORMAT, "name": resolved.recipe, "seeds": [self.job.seed]}
         if resolved.folds is not None:
             header["cross_validation"] = {"folds": resolved.folds}
         files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(absolute_arm(self.job))))
-        files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(now))
         files.replace(folder / run_folder.PLAN, plans.to_json(plan))
         files.replace(folder / run_folder.SPLIT, json.dumps(self.prepared.split) + "\n")
-        files.replace(folder / run_folder.METRICS, "")
-        self._result("running")
 
     def _continue(self, now: dict[str, Any]) -> None:
         """Set everything to what the last epoch saved."""
@@ -176,15 +187,35 @@ class _Writer:
             self.why_inexact = _CONTINUED
         elif changed := jobs.plugin_changes(self.job):
             self.why_inexact = "; ".join(changed)
-        self.seconds, self.scores = self.checkpoint.resume_()
-        self.lines = [line for line in run_folder.metrics(folder) if line["epoch"] <= self.fit.progress.epochs]
+        if result is not None:
+            self._refuse_lost(result)
+        self._note_damage()
+        self.seconds, self.scores, self.lines = self.checkpoint.resume_()
+        if self.damaged:
+            self._describe()
         self.saved = self.fit.progress.epochs
         self._write_metrics(self.lines)
+        if result is not None and result.status == "finished":  # its record of what is damaged stays until all is mended
+            return
         self._result("running")
         self.observer.note(
             f"{self.job.label}: continues after epoch {self.fit.progress.epochs}"
             + (f", not exactly: {self.why_inexact}" if self.why_inexact else "")
         )
+
+    def _note_damage(self) -> None:
+        for name, why in self.damaged.items():
+            self.observer.note(f"{self.job.label}: {name} is damaged: it {why}; it is made again")
+
+    def _refuse_lost(self, result: RunResult) -> None:
+        """Refuse to continue on files that nothing else holds, if they are not as they were written."""
+        checkpoint = [name for name in result.files if name.startswith(f"{run_folder.CHECKPOINT}/")]
+        lost = run_files.damaged(self.job.folder, result, [run_folder.RESOLVED, *checkpoint], hashes=True)
+        for name, why in lost.items():
+            raise RunFolderError(
+                f"{self.job.folder / name}: is damaged: it {why}.",
+                "nothing else holds what it held: move the run's folder away to train it anew",
+            )
 
     def _save(self, epoch: Epoch) -> Epoch:
         """Write an epoch: what it changed if it is the best, its line, and last the checkpoint.
@@ -199,7 +230,7 @@ class _Writer:
         if epoch.best:
             self.checkpoint.save_best(epoch)
         self._write_metrics(lines)
-        self.checkpoint.save(seconds=seconds, scores=scores)
+        self.checkpoint.save(seconds=seconds, scores=scores, lines=lines)
         self.saved, self.seconds, self.scores, self.lines = epoch.epoch, seconds, scores, lines
         return epoch
 
@@ -242,6 +273,7 @@ class _Writer:
             warnings=(*plan.warnings, *self.fit.warnings),
             error=error,
             versions=row_keys.versions(),
+            files={} if status == "running" else run_files.record(self.job.folder),
         )
         run_folder.write(self.job.folder, result)
         return result

@@ -114,7 +114,7 @@ def train(
         asking = _Asking(observer, watch)
         batches = _batches(wanted)
         for job in wanted:
-            if finished([job]):
+            if finished([job], again=verify):
                 continue
             earlier = run_folder.earlier_choices(job.folder)
             prepared = prepare(

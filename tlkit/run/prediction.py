@@ -22,7 +22,7 @@ from tlkit.network.network import Network
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Convention, Head, provenance, registry
 from tlkit.recipe import parsing
-from tlkit.record import run_choice, run_folder
+from tlkit.record import run_choice, run_files, run_folder
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
@@ -140,6 +140,7 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
         PluginError: a plugin that it needs is not installed.
     """
     folder = run_choice.choose(run, arm).folder
+    run_files.check(folder, (run_folder.RECIPE, run_folder.RESOLVED, run_folder.WEIGHTS, run_folder.SOLVED))
     known = run_folder.resolved(folder)
     recipe = parsing.read(folder / run_folder.RECIPE)
     (table,) = recipe.arms.values()

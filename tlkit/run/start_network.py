@@ -11,6 +11,7 @@ from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
+from tlkit.record import run_files, run_folder
 from tlkit.run import prediction
 from tlkit.sources import weight_files
 
@@ -60,6 +61,7 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
     if job.weights is None:
         return network
     if value.startswith("run:"):
+        run_files.check(job.weights.parent, (run_folder.RECIPE, run_folder.RESOLVED, run_folder.WEIGHTS))
         head = weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes)
         with_head = ", with its head" if head and not resolved.head.solve else ""
         observer.note(f"{value}: begins from {job.weights.parent}{with_head}")

@@ -1,0 +1,152 @@
+"""Files of a run that are damaged are named, not read, and made again from the checkpoint where that is possible."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TOY_RECIPE
+
+from tlkit import api
+from tlkit.api import Applied
+from tlkit.errors import RunFolderError
+from tlkit.events import Observer
+from tlkit.run import prediction
+
+CPU = torch.device("cpu")
+MADE_AGAIN = (
+    "weights.safetensors",
+    "evaluation.json",
+    "predictions.npz",
+    "metrics.jsonl",
+    "split.json",
+    "plan.json",
+    "recipe.toml",
+)
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished recipe; tests copy it."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "toy.toml").write_text(TOY_RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        api.apply(folder / "toy.toml", runs=folder / "runs")
+    return folder / "runs"
+
+
+@pytest.fixture
+def run(finished: Path, toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a finished run of the toy recipe."""
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    (path,) = shutil.copytree(finished, toy_recipe.parent / "runs").glob("*/*/resolved.toml")
+    return path.parent
+
+
+def applied(run: Path, *, verify: bool, notes: Notes | None = None) -> Applied:
+    recipe = run.parents[2] / "toy.toml"
+    return api.apply(recipe, runs=run.parents[1], verify=verify, observer=notes or Notes())
+
+
+def test_result_holds_size_and_hash_of_every_file(run: Path) -> None:
+    known = json.loads((run / "result.json").read_text())["files"]
+    there = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    assert known.keys() == there - {"result.json"}
+    for name, record in known.items():
+        assert record["bytes"] == (run / name).stat().st_size
+
+
+@pytest.mark.parametrize("name", MADE_AGAIN)
+@pytest.mark.parametrize("damage", [flip, empty])
+def test_damaged_file_is_named_and_made_again(run: Path, name: str, damage: Callable[[Path], None]) -> None:
+    before, notes = (run / name).read_bytes(), Notes()
+    damage(run / name)
+    assert applied(run, verify=damage is flip, notes=notes).changed
+    assert any(f"main, seed 0: {name} is damaged: it has" in line for line in notes.lines), notes.lines
+    assert len(json.loads((run / "result.json").read_text())["files"]) == len(list(run.rglob("*"))) - 3
+    if name not in ("plan.json",):  # its reasons say that choices are kept from before
+        assert (run / name).read_bytes() == before
+    assert not applied(run, verify=True).changed
+
+
+@pytest.mark.parametrize("damage", [truncate, empty])
+def test_finished_run_of_another_size_is_seen_without_hashing(run: Path, damage: Callable[[Path], None]) -> None:
+    damage(run / "weights.safetensors")
+    assert applied(run, verify=False).changed
+
+
+def test_bit_that_changed_is_seen_by_verify_alone(run: Path) -> None:
+    flip(run / "weights.safetensors")
+    assert not applied(run, verify=False).changed
+    assert applied(run, verify=True).changed
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "recipe.toml", "resolved.toml"])
+@pytest.mark.parametrize("damage", [flip, truncate, empty])
+def test_prediction_does_not_read_a_damaged_file(run: Path, name: str, damage: Callable[[Path], None]) -> None:
+    damage(run / name)
+    with pytest.raises(RunFolderError, match=rf"{name}: is damaged") as error:
+        prediction.load(run, arm=None, device=CPU)
+    assert "apply its recipe again" in str(error.value)
+
+
+def test_run_does_not_begin_from_damaged_weights(run: Path, toy_recipe: Path) -> None:
+    flip(run / "weights.safetensors")
+    with pytest.raises(RunFolderError, match=r"weights\.safetensors: is damaged"):
+        api.apply(toy_recipe, [f'backbone.weights="run:{run}"', 'name="other"'], runs=run.parents[1])
+
+
+@pytest.mark.parametrize("name", ["checkpoint/state.safetensors", "checkpoint/best-{}.safetensors"])
+def test_what_is_lost_is_said_where_the_checkpoint_is_damaged_too(run: Path, name: str) -> None:
+    name = name.format(json.loads((run / "result.json").read_text())["best_epoch"])
+    flip(run / name)
+    empty(run / "weights.safetensors")
+    with pytest.raises(RunFolderError, match=rf"{name}: is damaged") as error:
+        applied(run, verify=False)
+    assert "move the run's folder away to train it anew" in str(error.value)
+
+
+def test_finished_run_needs_no_checkpoint(run: Path) -> None:
+    shutil.rmtree(run / "checkpoint")
+    assert not applied(run, verify=True).changed
+
+
+def test_solved_head_that_is_damaged_is_fitted_again(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    settings = ["head.kind=knn", "head.options.neighbors=3"]
+    done = api.apply(toy_recipe, settings, runs=toy_recipe.parent / "runs")
+    run = done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
+    before = {name: (run / name).read_bytes() for name in ("head.skops", "evaluation.json", "predictions.npz")}
+    for name in before:
+        empty(run / name)
+    assert api.apply(toy_recipe, settings, runs=toy_recipe.parent / "runs").changed
+    assert prediction.load(run, arm=None, device=CPU)
+    for name in ("evaluation.json", "predictions.npz"):  # skops writes the time into its file
+        assert (run / name).read_bytes() == before[name]

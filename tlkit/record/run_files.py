@@ -1,0 +1,66 @@
+"""Check the files of a run against the sizes and hashes that its result.json holds. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tlkit import files
+from tlkit.errors import RunFolderError
+from tlkit.record import run_folder
+from tlkit.record.run_folder import FileRecord, RunResult
+
+
+def record(folder: Path) -> dict[str, FileRecord]:
+    """Return size and sha256 of every file of a run, its checkpoint too, by the path in its folder; result.json is left out."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    paths = [path for path in paths if path != folder / run_folder.RESULT]
+    hashes = files.digests(paths, again=True)
+    return {
+        path.relative_to(folder).as_posix(): FileRecord(bytes=path.stat().st_size, sha256=digest.hex())
+        for path, digest in zip(paths, hashes, strict=True)
+    }
+
+
+def damaged(
+    folder: Path, result: RunResult, names: Iterable[str] | None = None, *, hashes: bool = False, again: bool = False
+) -> dict[str, str]:
+    """Return what is wrong with the files of a run, in words, by their path in its folder.
+
+    Args:
+        folder: The run's folder.
+        result: Its result; one without sizes and hashes finds nothing wrong.
+        names: Look only at these files; by default at all but the checkpoint, which a finished run no longer needs.
+        hashes: Compare hashes, not only sizes.
+        again: Hash every file, whatever is remembered of it.
+    """
+    wanted = [name for name in result.files if not name.startswith(f"{run_folder.CHECKPOINT}/")] if names is None else names
+    found = {}
+    for name in wanted:
+        known, path = result.files.get(name), folder / name
+        if known is None:
+            continue
+        if not path.is_file():
+            found[name] = "is missing"
+        elif (size := path.stat().st_size) != known.bytes:
+            found[name] = f"has {size:,} bytes instead of {known.bytes:,}"
+        elif hashes and files.digests([path], again=again)[0].hex() != known.sha256:
+            found[name] = "has other content than when it was written"
+    return found
+
+
+def check(folder: Path, names: Iterable[str]) -> None:
+    """Refuse files of a run that are not as they were written.
+
+    Args:
+        folder: The run's folder; one without a result is not checked.
+        names: The files that are about to be read.
+
+    Raises:
+        RunFolderError: a file is missing, or its size or hash is another.
+    """
+    result = run_folder.read(folder)
+    if result is None:
+        return
+    for name, why in damaged(folder, result, names, hashes=True).items():
+        raise RunFolderError(f"{folder / name}: is damaged: it {why}.", "apply its recipe again to make it again")
