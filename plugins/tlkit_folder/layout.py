@@ -119,16 +119,19 @@ def refuse_splits_as_classes(folder: Path, names: Sequence[str]) -> None:
     Raises:
         DataError: they do.
     """
-    found = [listing(folder / name) for name in names]
-    if len(found) < 2 or any(each.images for each in found):
+    shared: set[str] | None = None
+    for name in names:
+        found = listing(folder / name)
+        shared = set(found.folders) if shared is None else shared & set(found.folders)
+        if found.images or len(shared - WRAPPERS) < 2:
+            return
+    if len(names) < 2 or shared is None:
         return
-    shared = sorted(set.intersection(*(set(each.folders) for each in found)) - WRAPPERS)
-    if len(shared) < 2:
-        return
+    inside = first_few(sorted(shared - WRAPPERS))
     example = ", ".join(f'{_toml(name)} = "{role}"' for name, role in zip(names, ("train", "test"), strict=False))
     raise DataError(
-        f"{folder}: {first_few(names)} hold no images but the same folders, {first_few(shared)}: they look like splits, not classes.",
-        f"if they are splits: data.options.splits = {{ {example} }}",
+        f"{folder}: {first_few(names)} hold no images but the same folders, {inside}: they look like splits, not classes.",
+        f"if they are splits: data.options.splits = {{ {example} }}, or rename the folders to train and test",
         "if they are classes: data.options.splits = {}",
     )
 

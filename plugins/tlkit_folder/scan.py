@@ -48,14 +48,14 @@ def listing(folder: Path) -> Listing:
                 if entry.is_dir():
                     folders.append(entry.name)
                     continue
-                path = folder / entry.name
-                match image_kinds.kind(path):
-                    case Kind.IMAGE:
-                        if not entry.is_file():
-                            raise DataError(f"{path}: is no file, or a link to nothing.")
-                        images.append(entry.name)
-                    case Kind.LEFT_OUT:
-                        left_out.append(path.suffix.lower())
+                suffix = os.path.splitext(entry.name)[1].lower()
+                kind = image_kinds.kind_of_suffix(suffix) or image_kinds.kind(folder / entry.name)
+                if kind is Kind.LEFT_OUT:
+                    left_out.append(suffix)
+                elif kind is Kind.IMAGE:
+                    if not entry.is_file():
+                        raise DataError(f"{folder / entry.name}: is no file, or a link to nothing.")
+                    images.append(entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror or error}.") from error
     return Listing((status.st_dev, status.st_ino), tuple(sorted(folders)), tuple(sorted(images)), tuple(left_out))

@@ -222,9 +222,9 @@ def test_importing_the_plugin_imports_neither_torch_nor_the_reader() -> None:
 
 def test_init_writes_toml_whatever_the_folders_are_called(tmp_path: Path) -> None:
     root = tmp_path / "my\npictures\x7f"
-    for name in ("a\nb", "c\x7fd"):
+    for name, count in (("a\nb", 4), ("c\x7fd", 6)):
         (root / name).mkdir(parents=True)
-        for index in range(4):
+        for index in range(count):
             Image.new("RGB", (40, 40)).save(root / name / f"{index}.png")
     path = init_recipe.write(root, tmp_path / "r.toml", force=False)
     assert tomllib.loads(path.read_text())["data"]["options"]["path"] == root.name

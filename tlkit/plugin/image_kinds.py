@@ -18,6 +18,7 @@ SUFFIXES = (
     ".apng", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo",
     ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga", ".tif", ".tiff", ".webp",
 )  # fmt: skip
+_TAKEN = frozenset(SUFFIXES)
 _AVIF = (".avif", ".avifs")
 _HEIF = (".heic", ".heics", ".heif", ".heifs", ".hif")
 # Files that people keep beside images: labels, lists, notes, archives. They are no images, and are not counted as left out.
@@ -53,14 +54,17 @@ class Kind(Enum):
 
 def kind(path: Path) -> Kind:
     """Return what a file is. Its first bytes are read only where its suffix says nothing."""
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES or (suffix in _AVIF and _reads_avif()) or (suffix in _HEIF and reads_heif()):
+    known = kind_of_suffix(path.suffix.lower())
+    return known or (Kind.IMAGE if _begins_as_an_image(path) else Kind.LEFT_OUT)
+
+
+def kind_of_suffix(suffix: str) -> Kind | None:
+    """Return what a suffix, in lower case, says of a file; None where it says nothing."""
+    if suffix in _TAKEN or (suffix in _AVIF and _reads_avif()) or (suffix in _HEIF and reads_heif()):
         return Kind.IMAGE
     if suffix in _BESIDE:
         return Kind.BESIDE
-    if suffix in (*_AVIF, *_HEIF) or suffix in _RAW:
-        return Kind.LEFT_OUT
-    return Kind.IMAGE if _begins_as_an_image(path) else Kind.LEFT_OUT
+    return Kind.LEFT_OUT if suffix in (*_AVIF, *_HEIF) or suffix in _RAW else None
 
 
 def is_heif(head: bytes) -> bool:
