@@ -182,7 +182,7 @@ def plan(
                 resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
             )
             content, weights = jobs.known_content(resolved, places), jobs.local_weights(resolved, places)
-            room = max(cache.room() - decoding.pictures_bytes(resolved, made.images), 0)
+            room = max(cache.room() - decoding.pictures_bytes(resolved, facts), 0)
             known[name] = made, measuring.remembered(made, resolved, weights, data=content, device=where), room
     kept = recipe_choices.find(Path(runs) / read.name, jobs.settings(arms))
     shared = kept.precision or precision.decide(

@@ -14,10 +14,13 @@ from tlkit.engine.images import decode
 from tlkit.engine.images.decode import Geometry
 from tlkit.engine.images.parts import TrainingPart
 from tlkit.engine.images.pictures import Pictures
+from tlkit.plans import dataset_facts, resolve
 from tlkit.plugin import Convention, Split
 from tlkit.recipe import augmentations
 from tlkit.recipe.tables import DataTable
+from tlkit.run import decoding
 from tlkit.sources import image_files
+from tlkit.sources.places import Places
 
 PLAIN = Convention(mean=(0, 0, 0), std=(1, 1, 1), range=255)
 OUT = 32
@@ -115,3 +118,13 @@ def test_the_usual_size_of_files_is_turned_as_their_exif_says(tmp_path: Path) ->
     (tmp_path / "y.jpg").write_bytes(b"")
     assert image_files.usual_size(sorted(tmp_path.glob("*.jpg"))) == (90, 40)
     assert image_files.usual_size([tmp_path / "y.jpg"]) is None
+
+
+def test_a_plan_counts_the_bytes_of_pictures_that_windows_are_taken_from(toy_recipe: Path) -> None:
+    """Arrays of 16 pixels are kept as they are, though the smallest window of the input would need 57."""
+    places = Places(recipe=toy_recipe.parent, offline=True)
+    for named, side in (("random_resized_crop", 16), ("hflip", 16), ("random_crop", 18)):
+        _, arms = resolve.load(toy_recipe, [f'data.augment=["{named}"]'], places)
+        facts = dataset_facts.known(arms["main"], places, seed=0, classes=None)
+        expected = 3 * (72 * side**2 + 48 * 16**2)
+        assert decoding.pictures_bytes(arms["main"], facts) == expected

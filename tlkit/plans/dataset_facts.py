@@ -19,10 +19,12 @@ from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, Images, Split
+from tlkit.recipe import augmentations
 from tlkit.sources import data_files, datasets, image_files
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
+from tlkit.units import Size
 
 
 def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None, fold: int | None = None) -> DataFacts:
@@ -62,7 +64,15 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     sizes = {name: len(split.targets) for name, split in also.items()}
     counted = count(resolved, mine, parts, also=sizes, found=found, fold=fold)
     same = overlap.warnings(file_overlaps(mine, parts, also), drop=table.on_overlap == "drop")
-    return replace(counted, warnings=(*counted.warnings, *same, *filter(None, [problem])))
+    sized = usual_size(mine.splits["train"]) if augmentations.windows(table.augment) else None
+    return replace(counted, warnings=(*counted.warnings, *same, *filter(None, [problem])), originals=sized)
+
+
+def usual_size(split: Split) -> Size | None:
+    """Return the height and width that a split's images have, or most of them do not exceed; None where none can be read."""
+    if split.pixels is not None:
+        return split.pixels.shape[1], split.pixels.shape[2]
+    return image_files.usual_size(split.files)
 
 
 def file_overlaps(images: Images, parts: Mapping[str, Selected], also: Mapping[str, Split]) -> tuple[Overlap, ...]:

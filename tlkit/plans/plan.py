@@ -149,6 +149,7 @@ class DataFacts:
         warnings: What a person should think twice about, in words: classes without a held-out image, files that are not used or
             cannot be read.
         choices: What was decided about the images.
+        originals: Height and width that most training images do not exceed; None where that is not known, or does not matter.
     """
 
     classes: int
@@ -157,6 +158,7 @@ class DataFacts:
     per_class: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    originals: Size | None = None
 
 
 @dataclass(frozen=True)

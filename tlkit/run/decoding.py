@@ -22,12 +22,11 @@ from tlkit.plans import dataset_facts, overlap, seen_images
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.overlap import Content, OnOverlap, Overlap
-from tlkit.plans.plan import DataFacts, ImagesPlan
+from tlkit.plans.plan import DataFacts
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images, Split
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import FORMAT
-from tlkit.sources import image_files
 from tlkit.units import Size
 
 
@@ -86,7 +85,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     parts = {}
     for name, selected in chosen.items():
         pictures = library.pictures(
-            selected.split, _training_geometry(resolved, images.splits[selected.split]) if name == "train" else geometry
+            selected.split, _geometry_of(resolved, images.splits[selected.split]) if name == "train" else geometry
         )
         parts[name] = reader.part(pictures, selected.indices)
         if name == "train":
@@ -123,9 +122,10 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped)
 
 
-def pictures_bytes(resolved: Resolved, images: ImagesPlan) -> int:
+def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
     """Return the bytes that the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
-    training = _training_geometry(resolved, None).size
+    images = facts.images
+    training = _training_geometry(resolved, facts.originals).size
     evaluation = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data).size
     return 3 * (images.train * math.prod(training) + images.held_out * math.prod(evaluation))
 
@@ -194,24 +194,23 @@ def _files(part: Part) -> list[Path]:
     return [files[index] for index in part.indices.tolist()] if files else []
 
 
-def _training_geometry(resolved: Resolved, split: Split | None) -> Geometry:
-    """Return how training pictures are brought to size; where `split` is None, no smaller than they will be."""
+def _geometry_of(resolved: Resolved, split: Split) -> Geometry:
+    """Return how the training pictures of a split are brought to size."""
+    matters = augmentations.windows(resolved.arm.data.augment) is not None
+    return _training_geometry(resolved, dataset_facts.usual_size(split) if matters else None)
+
+
+def _training_geometry(resolved: Resolved, originals: Size | None) -> Geometry:
+    """Return how training pictures are brought to size; where the originals' size is not known, no smaller than they will be."""
     table = resolved.arm.data
     taken = augmentations.windows(table.augment)
     if taken is not None:
         return decode.window_geometry(
             resolved.image_size, resolved.convention, table, smallest=taken.scale[0],
-            originals=None if split is None else _size_of(split),
+            originals=originals,
         )  # fmt: skip
     geometry = decode.crop_geometry if augmentations.needs_room(table.augment) else decode.evaluation_geometry
     return geometry(resolved.image_size, resolved.convention, table)
-
-
-def _size_of(split: Split) -> Size | None:
-    """Return the height and width that a split's images have, or most of them do not exceed."""
-    if split.pixels is not None:
-        return split.pixels.shape[1], split.pixels.shape[2]
-    return image_files.usual_size(split.files)
 
 
 def _refuse_lost_class(images: Images, chosen: Indices, training: Part, skipped: Sequence[str]) -> None:
