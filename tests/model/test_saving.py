@@ -209,6 +209,7 @@ def test_a_loaded_run_counts_on_from_its_epochs(toy_recipe: Path) -> None:
     loaded.fit("synthetic", options=OPTIONS, epochs=1, verbose=0)
     loaded.to_recipe("next.toml")
     assert "initial_epoch = 2" in Path("next.toml").read_text()
+    assert _same(_applied("next.toml"), loaded.state_dict())
 
 
 def test_a_model_is_saved_before_it_is_compiled_and_as_it_is_frozen_now() -> None:

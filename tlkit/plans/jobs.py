@@ -15,7 +15,7 @@ from tlkit import files
 from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved, Source
-from tlkit.plugin import DataFiles, provenance
+from tlkit.plugin import Backbone, DataFiles, Dataset, Head, provenance
 from tlkit.plugin.provenance import Provenance
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
@@ -311,11 +311,13 @@ def plugins_of(resolved: Resolved, *, again: bool = False) -> dict[str, Provenan
         again: Read every source file, whatever is remembered of it.
     """
     arm = resolved.arm
-    return {
-        "backbone": provenance.of(resolved.backbone, arm.backbone.name, again=again),
-        "head": provenance.of(resolved.head, arm.head.kind, again=again),
-        "data": provenance.of(resolved.dataset, arm.data.name, again=again),
+    named: dict[str, tuple[Backbone | Dataset | Head, str]] = {
+        "backbone": (resolved.backbone, arm.backbone.name),
+        "head": (resolved.head, arm.head.kind),
+        "data": (resolved.dataset, arm.data.name),
+        **{f"also.{name}": (source.dataset, source.name) for name, source in resolved.also.items()},
     }
+    return {table: provenance.of(value, name, again=again) for table, (value, name) in named.items()}
 
 
 def plugin_changes(job: Job, *, again: bool = False) -> list[str]:
