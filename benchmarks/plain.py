@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.v2 import RandomResizedCrop
+from torchvision.transforms.v2.functional import resized_crop
 
 from tlkit.network import building
 from tlkit.network.network import Network
@@ -21,7 +23,7 @@ from tlkit.plugin import Backbone, Head, registry
 from tlkit_synthetic import SyntheticOptions
 from tlkit_synthetic.read import synthetic
 
-AUGMENTATIONS = {"random_crop", "hflip"}
+AUGMENTATIONS = {"random_crop", "random_resized_crop", "hflip"}
 _CROP_ROOM = 256 / 224  # of the side that a random crop is taken from, to its own; Krizhevsky et al. 2012, section 4.1
 
 
@@ -87,13 +89,25 @@ class Plain:
         augment = augment and bool(self.augment)
         short = round(self.side * _CROP_ROOM) if augment and "random_crop" in self.augment else self.short
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        if augment and "random_resized_crop" in self.augment:
+            return self._normalised(torch.stack([self._window(picture) for picture in x]))
         x = nn.functional.interpolate(x, size=(short, short), mode="bilinear", antialias=True)
         if augment:
             x = torch.stack([self._augmented(picture) for picture in x])
         else:
             at = (short - self.side) // 2
             x = x[:, :, at : at + self.side, at : at + self.side]
+        return self._normalised(x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
         return ((x - self.mean) / self.std).to(self.device)
+
+    def _window(self, picture: Tensor) -> Tensor:
+        """Resize a random window of (3, height, width) to (3, side, side), and mirror it or not."""
+        options = self.augment["random_resized_crop"]
+        scale, ratio = options.get("scale", (0.08, 1.0)), options.get("ratio", (3 / 4, 4 / 3))
+        window = RandomResizedCrop(self.side, tuple(scale), tuple(ratio)).make_params([picture])
+        return self._mirrored(resized_crop(picture, **window, size=[self.side, self.side], antialias=True))
 
     def _augmented(self, picture: Tensor) -> Tensor:
         """Crop (3, short, short) to (3, side, side), and mirror it or not."""
@@ -101,7 +115,9 @@ class Plain:
         top = left = room // 2
         if "random_crop" in self.augment:
             top, left = torch.randint(0, room + 1, (2,)).tolist()
-        picture = picture[:, top : top + self.side, left : left + self.side]
+        return self._mirrored(picture[:, top : top + self.side, left : left + self.side])
+
+    def _mirrored(self, picture: Tensor) -> Tensor:
         flips = "hflip" in self.augment and torch.rand(()) < self.augment["hflip"].get("p", 0.5)
         return picture.flip(2) if flips else picture
 

@@ -9,6 +9,7 @@ from conftest import TOY_RECIPE
 from benchmarks import cases
 from benchmarks.cases import Case
 from benchmarks.plain import AUGMENTATIONS, Plain
+from tlkit.recipe import parsing
 
 
 def test_the_plain_loop_trains_what_the_recipe_trains(tmp_path: Path) -> None:
@@ -47,11 +48,19 @@ def test_the_plain_loop_draws_for_each_picture(tmp_path: Path) -> None:
     assert len(torch.unique(loop.pictures(pixels, augment=False), dim=0)) == 1
 
 
+def test_the_plain_loop_takes_windows_of_a_picture(tmp_path: Path) -> None:
+    whole = augmenting(tmp_path, '[{ name = "random_resized_crop", scale = [1.0, 1.0], ratio = [1.0, 1.0] }]', crop=1.0)
+    pixels = whole.train[0][:4]
+    assert torch.allclose(whole.pictures(pixels, augment=True), whole.pictures(pixels, augment=False), atol=1e-4)
+    parts = augmenting(tmp_path, '[{ name = "random_resized_crop", scale = [0.3, 0.6] }]', crop=1.0)
+    assert len(torch.unique(parts.pictures(pixels[:1].repeat(32, axis=0), augment=True), dim=0)) > 10
+
+
 def test_the_plain_loop_says_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the plain loop has no mixup"):
         augmenting(tmp_path, '["hflip", "mixup"]')
 
 
-def test_the_plain_loop_has_what_the_recipes_that_ship_name(tmp_path: Path) -> None:
-    tables = [cases.planned(case).tables for case in cases.cases()]
+def test_the_plain_loop_has_what_the_recipes_that_ship_name() -> None:
+    tables = [parsing.read(case.recipe, ()).arms[case.arm] for case in cases.cases()]
     assert {each.name for table in tables for each in table.data.augment} <= AUGMENTATIONS

@@ -22,6 +22,7 @@ from tlkit.errors import DataError, DataMissing, PluginError, TlkitError
 from tlkit.plugin import Dataset, registry
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
+from tlkit_caltech import CaltechOptions
 
 
 def picture(path: Path, value: int = 0, side: int = 8) -> None:
@@ -80,6 +81,21 @@ def site(tmp_path: Path) -> Iterator[SimpleNamespace]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_caltech101_is_planned_with_the_467_images_of_its_background(caltech: Path) -> None:
+    for number in range(467):  # those of the fixture have the first names
+        (caltech / "101_ObjectCategories" / "BACKGROUND_Google" / f"image_{number:04d}.jpg").touch()
+    counts = {}
+    for used in (False, True):
+        images = read("caltech101", caltech, background=used)
+        counts[used] = {name: len(split.targets) for name, split in images.splits.items()}
+    nominal = {
+        used: registry.get(Dataset, "caltech101").nominal_images(CaltechOptions(background=used)) for used in (False, True)
+    }
+    assert nominal[True]["train"] + nominal[True]["test"] == 9_144
+    for name in ("train", "test"):
+        assert counts[True][name] - counts[False][name] == nominal[True][name] - nominal[False][name]
 
 
 def test_caltech101_is_unpacked_from_the_archive_within_its_archive(

@@ -122,7 +122,7 @@ def test_official_files_equal_what_gzip_and_numpy_read(official: Path) -> None:
     for name, (pixels, labels) in {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}.items():
         split = images.splits[name]
         assert split.pixels is not None
-        assert len(split.targets) == fashion_mnist.nominal[name]
+        assert len(split.targets) == fashion_mnist.nominal_images()[name]
         np.testing.assert_array_equal(split.pixels[..., 1], plain(official / pixels, 16).reshape(-1, 28, 28))
         np.testing.assert_array_equal(split.targets, plain(official / labels, 8))
 
@@ -132,7 +132,7 @@ def test_mini_is_balanced_and_needs_nothing_but_the_package() -> None:
     for name, each in {"train": 200, "test": 100}.items():
         split = images.splits[name]
         assert split.pixels is not None
-        assert split.pixels.shape == (fashion_mnist_mini.nominal[name], 28, 28, 3)
+        assert split.pixels.shape == (fashion_mnist_mini.nominal_images()[name], 28, 28, 3)
         assert split.targets.dtype == np.int64
         assert np.bincount(split.targets).tolist() == [each] * 10
     assert fashion_mnist_mini.inside == PACKAGE.name

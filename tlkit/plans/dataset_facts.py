@@ -249,9 +249,9 @@ def _pooled(images: Images) -> Split:
 
 
 def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int, fold: int | None) -> DataFacts:
-    if not dataset.nominal:
+    sizes = dict(dataset.nominal_images(resolved.data_options))
+    if not sizes:
         return DataFacts(classes, ImagesPlan(0, 0, 0, "unknown"))
-    sizes = dict(dataset.nominal)
     if resolved.arm.data.split.fractions is not None:
         sizes = {"train": sum(sizes.values())}
     even = np.arange(sizes["train"]) % classes, tuple(map(str, range(classes)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -26,7 +27,8 @@ class Dataset:
         subfolder: Name of the folder that the official archive unpacks to; the files may lie in it or without it.
         downloads: What to fetch when the files are missing.
         inside: Folder inside an installed package, "package/sub", for a data set that is shipped.
-        nominal: Images per split of the official data set, for a plan without images.
+        nominal: Images per split of the official data set, for a plan without images; where they depend on the options, a function of
+            them, which is called with None for the defaults.
         classes: Number of classes where it is fixed.
         options: The plugin's own options; a field `path` names the folder.
         licence: Licence of the images.
@@ -39,7 +41,7 @@ class Dataset:
     subfolder: str = ""
     downloads: tuple[Download, ...] = ()
     inside: str = ""
-    nominal: Mapping[str, int] = field(default_factory=dict)
+    nominal: Mapping[str, int] | Callable[[Any], Mapping[str, int]] = field(default_factory=dict)
     classes: int | None = None
     options: type[BaseModel] | None = None
     licence: str = ""
@@ -48,3 +50,7 @@ class Dataset:
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model."""
         check_options(self.read, self.options)
+
+    def nominal_images(self, options: BaseModel | None = None) -> Mapping[str, int]:
+        """Return the images per split of the official data set with these options; {} where they are not known."""
+        return self.nominal(options) if callable(self.nominal) else self.nominal

@@ -107,8 +107,8 @@ def _dataset(name: str, entry: Entry, shown: Dataset) -> RenderableType:
     table = _table(name, entry, shown.summary)
     if shown.classes:
         table.add_row("classes", str(shown.classes))
-    if shown.nominal:
-        table.add_row("images", ", ".join(f"{split} {count:,}" for split, count in shown.nominal.items()))
+    if images := shown.nominal_images():
+        table.add_row("images", ", ".join(f"{split} {count:,}" for split, count in images.items()))
     if shown.files:
         table.add_row("files", ", ".join(shown.files))
     for each in shown.downloads:
