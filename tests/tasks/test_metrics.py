@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as reference
 
 from tlkit import tasks
-from tlkit.tasks import Predictions, scoring
+from tlkit.tasks import Predictions, metrics, scoring
 from tlkit.tasks.objective import Objective
 
 CPU = torch.device("cpu")
@@ -85,6 +85,31 @@ def test_sure_answers_keep_their_order() -> None:
     logits = torch.tensor([[0.0, 40.0], [0.0, 45.0], [0.0, 50.0], [0.0, 55.0]])  # float32 calls every one of them 1.0
     found = scoring.scores(Predictions(logits, torch.tensor([1, 0, 0, 1]), tasks.get("binary"), 0))
     assert found["auroc"] == pytest.approx(reference.roc_auc_score([0, 1, 1, 0], (-logits[:, 1]).numpy()))
+
+
+@pytest.mark.parametrize("at_once", [1, 700, 1 << 22])
+@pytest.mark.parametrize("several", [False, True])
+def test_areas_with_ties_are_scikit_learns_however_many_classes_are_ranked_at_once(
+    at_once: int, several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_AT_ONCE", at_once)
+    generator = torch.Generator().manual_seed(3)
+    images, classes = 150, 11
+    probabilities = torch.randint(0, 6, (images, classes), generator=generator).double() / 5  # many are equal
+    labels = torch.randint(0, classes - 2, (images,), generator=generator)  # two classes have no image
+    indicators = torch.nn.functional.one_hot(labels, classes)
+    if several:
+        indicators = (torch.rand(images, classes, generator=generator) < 0.3).to(torch.uint8)
+        indicators[:, 4], indicators[:, 9] = 1, 0
+    expected = [
+        reference.roc_auc_score(each, score) if 0 < each.sum() < images else None
+        for each, score in zip(indicators.numpy().T, probabilities.numpy().T, strict=True)
+    ]
+    found = metrics.areas(probabilities, indicators if several else labels)
+    assert [each is None for each in found] == [each is None for each in expected]
+    assert expected.count(None) == 2
+    known = [each for each in found if each is not None]
+    assert known == pytest.approx([each for each in expected if each is not None], rel=1e-12)
 
 
 def test_details_add_up() -> None:

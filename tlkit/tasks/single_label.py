@@ -140,7 +140,7 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
             known.multiclass_accuracy(predictions.probabilities, targets, num_classes=kinds, top_k=_TOP, average="micro")
         )
     found["f1"] = float(known.multiclass_f1_score(predictions.chosen, targets, num_classes=kinds, average="macro"))
-    found["auroc"] = metrics.mean(metrics.areas(predictions.probabilities, _one_hot(predictions)))
+    found["auroc"] = metrics.mean(metrics.areas(predictions.probabilities, predictions.targets))
     return found
 
 
@@ -155,15 +155,9 @@ def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
 
     confusion = known.multiclass_confusion_matrix(predictions.chosen, predictions.targets, num_classes=predictions.classes)
     hit = confusion.diagonal()
-    areas = metrics.areas(predictions.probabilities, _one_hot(predictions))
+    areas = metrics.areas(predictions.probabilities, predictions.targets)
     per_class = metrics.per_class(names, hit, confusion.sum(0) - hit, confusion.sum(1) - hit, areas)
     return {"confusion": confusion.tolist(), "per_class": per_class}
-
-
-def _one_hot(predictions: Predictions) -> Tensor:
-    from torch.nn import functional
-
-    return functional.one_hot(predictions.targets, predictions.classes)
 
 
 METRICS = {
