@@ -1,5 +1,6 @@
 """Few labels and validation images: class-balanced, seeded, and never the same image twice."""
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from tlkit.errors import DataError
 from tlkit.plugin import hold_out
 from tlkit.recipe.tables import SplitTable
+from tlkit.sources import splits
 from tlkit.sources.splits import Chosen, choose
 
 
@@ -298,3 +300,22 @@ def test_images_set_aside_depend_on_their_keys_alone(counts: list[int], fraction
     for label, count in enumerate(counts):
         mine = [aside[key] for key, each in zip(keys, labels, strict=True) if each == f"class{label}"]
         assert sum(mine) == min(max(1, round(fraction * count)), count - 1)
+
+
+def test_groups_of_many_classes_are_assigned_as_by_a_whole_table_and_without_its_memory() -> None:
+    random = np.random.default_rng(0)
+    groups, classes, images = 3000, 400, 9000
+    member, labels = random.integers(0, groups, images), random.integers(0, classes, images)
+    wanted, order = np.full((3, classes), images / classes / 3), random.permutation(groups)
+    tracemalloc.start()
+    found = splits.assign_groups(splits.count_groups(member, labels, groups=groups, classes=classes), wanted, order)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < groups * classes * 8 / 5
+    table = np.zeros((groups, classes), dtype=np.int64)
+    np.add.at(table, (member, labels), 1)
+    lack, expected = wanted.copy(), np.zeros(groups, dtype=np.int64)
+    for group in order[np.argsort(-table[order].sum(1), kind="stable")]:
+        expected[group] = np.argmax((table[group] * lack / np.maximum(wanted, 1)).sum(1))
+        lack[expected[group]] -= table[group]
+    np.testing.assert_array_equal(found, expected)

@@ -73,8 +73,8 @@ def divide(
         fold_of[order] = np.arange(len(labels)) % folds
         return fold_of + 1
     names, member = np.unique(groups, return_inverse=True)
-    held = splits.images_of_groups(member, labels, groups=len(names), classes=len(classes))
-    for name, images, count in zip(classes, counts.tolist(), (held > 0).sum(0).tolist(), strict=True):
+    held = splits.count_groups(member, labels, groups=len(names), classes=len(classes))
+    for name, images, count in zip(classes, counts.tolist(), held.groups_of_classes().tolist(), strict=True):
         if images and count < folds:
             raise _too_few(f"class {name} has training images of {count} groups", folds, count)
     wanted = np.tile(counts / folds, (folds, 1))

@@ -87,8 +87,35 @@ def choose(
     return Chosen(parts[0], parts[1], parts[2] if table.fractions is not None else None)
 
 
-def images_of_groups(member: NDArray[np.int64], labels: NDArray[np.int64], *, groups: int, classes: int) -> NDArray[np.int64]:
-    """Return how many images of each class each group has (groups, classes).
+@dataclass(frozen=True)
+class GroupCounts:
+    """How many images of each class each group has; only classes that a group has take memory.
+
+    Attributes:
+        groups: How many there are.
+        classes: How many there are.
+        group: (pairs,) a group and a class of which it has images, in ascending order; the groups.
+        label: (pairs,) their classes.
+        images: (pairs,) how many images of the class the group has.
+    """
+
+    groups: int
+    classes: int
+    group: NDArray[np.int64]
+    label: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+    def groups_of_classes(self) -> Counts:
+        """Return how many groups have images of each class."""
+        return np.bincount(self.label, minlength=self.classes)
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Return how many images each group has (groups,)."""
+        return np.bincount(self.group, weights=self.images, minlength=self.groups).astype(np.int64)
+
+
+def count_groups(member: NDArray[np.int64], labels: NDArray[np.int64], *, groups: int, classes: int) -> GroupCounts:
+    """Return how many images of each class each group has.
 
     Args:
         member: (N,) group of each image.
@@ -96,26 +123,32 @@ def images_of_groups(member: NDArray[np.int64], labels: NDArray[np.int64], *, gr
         groups: How many there are.
         classes: How many there are.
     """
-    held = np.zeros((groups, classes), dtype=np.int64)
-    np.add.at(held, (member, labels), 1)
-    return held
+    pairs, images = np.unique(member * classes + labels, return_counts=True)
+    return GroupCounts(groups, classes, pairs // classes, pairs % classes, images)
 
 
-def assign_groups(held: NDArray[np.int64], wanted: NDArray[Any], order: Indices) -> NDArray[np.int64]:
+def assign_groups(held: GroupCounts, wanted: NDArray[Any], order: Indices) -> NDArray[np.int64]:
     """Return the part of each group (groups,): the largest group first, each to the part that lacks most of its classes.
 
     Args:
-        held: (groups, classes) images of each group.
+        held: Images of each group.
         wanted: (parts, classes) images that each part should have.
         order: (groups,) decides among groups of one size.
     """
-    order = order[np.argsort(-held[order].sum(1), kind="stable")]
-    lack, part_of = wanted.astype(np.float64), np.zeros(len(held), dtype=np.int64)
-    share = np.maximum(wanted, 1)
+    order = order[np.argsort(-held.sizes()[order], kind="stable")]
+    lack, part_of = wanted.astype(np.float64), np.zeros(held.groups, dtype=np.int64)
+    share, open_to = np.maximum(wanted, 1), wanted.any(1)
+    begins = np.searchsorted(held.group, np.arange(held.groups + 1))
+    mine = np.zeros(held.classes, dtype=np.int64)  # of one group after the other
     for group in order:
-        score = (held[group] * lack / share).sum(1)
-        part_of[group] = np.argmax(np.where(wanted.any(1), score, -np.inf))
-        lack[part_of[group]] -= held[group]
+        pairs = slice(begins[group], begins[group + 1])
+        mine[held.label[pairs]] = held.images[pairs]
+        score = (mine * lack / share).sum(
+            1
+        )  # over all classes: a shorter sum rounds in another way, and would split in another
+        part_of[group] = np.argmax(np.where(open_to, score, -np.inf))
+        lack[part_of[group]] -= mine
+        mine[held.label[pairs]] = 0
     return part_of
 
 
@@ -175,7 +208,7 @@ def _deal_groups(
 ) -> list[Indices]:
     """Assign whole groups to the parts, and refuse a part that lacks a class."""
     names, member = np.unique(groups, return_inverse=True)
-    held = images_of_groups(member, labels, groups=len(names), classes=len(classes))
+    held = count_groups(member, labels, groups=len(names), classes=len(classes))
     order = np.random.Generator(np.random.Philox(key=[seed, len(classes) + 1])).permutation(len(names))
     part_of = assign_groups(held, wanted, order)
     parts = [np.flatnonzero(part_of[member] == part) for part in range(3)]
