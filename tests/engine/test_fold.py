@@ -1,6 +1,6 @@
 """BatchNorm folds into the convolution that alone feeds it, nowhere else, and changes nothing but rounding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import timm
@@ -353,3 +353,16 @@ def test_any_chain_folds_whole(layers: list[dict], seed: int) -> None:
     with torch.no_grad():
         found = made(x)
     assert float((found - right).double().norm()) <= TOLERANCE * float(right.double().norm()) + 1e-6
+
+
+def test_pairs_are_found_in_few_walks_over_a_network_of_many_layers() -> None:
+    class Counted(nn.Sequential):
+        walks = 0
+
+        def named_modules(self, *args: object, **kwargs: object) -> Iterator[tuple[str, nn.Module]]:
+            type(self).walks += 1
+            return super().named_modules(*args, **kwargs)
+
+    layers = [layer for _ in range(50) for layer in (conv(), norm())]
+    assert norms(folded(settled(Counted(*layers)).eval(), images(1, CHANNELS, 9, seed=1))) == 0
+    assert Counted.walks < 10  # it was one for each layer

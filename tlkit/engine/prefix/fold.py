@@ -7,6 +7,7 @@ its rounding.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,12 +77,10 @@ def _pairs(stage: nn.Module, x: Tensor) -> tuple[list[Pair], Tensor]:
         for name, (taken, _) in once.items()
         if _foldable(stage.get_submodule(name)) and id(taken) in made_by and watch.used(taken) == 1 and taken is not output
     ]
-    shared = {name for name, module in stage.named_modules(remove_duplicate=False) if _times(stage, module) > 1}
+    named = list(stage.named_modules(remove_duplicate=False))
+    times = Counter(id(module) for _, module in named)
+    shared = {name for name, module in named if times[id(module)] > 1}
     return [pair for pair in pairs if not shared & set(pair)], output
-
-
-def _times(stage: nn.Module, module: nn.Module) -> int:
-    return sum(each is module for _, each in stage.named_modules(remove_duplicate=False))
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
