@@ -214,7 +214,7 @@ def test_a_class_with_fewer_images_than_parts_is_refused() -> None:
     [
         ({"fractions": [0.5, 0.5, 0.5]}, "they must add up to 1"),
         ({"fractions": [0.0, 0.5, 0.5]}, "the first must be above 0"),
-        ({"fractions": [0.5, 0.5]}, "at least 3 items"),
+        ({"fractions": [0.5, 0.5]}, "hold at least 3"),
         ({"fractions": [0.1, 0.1, 0.8], "train": 5}, "leave out train"),
         ({"fractions": [0.1, 0.1, 0.8], "validation": 0.2}, "leave out train"),
     ],
