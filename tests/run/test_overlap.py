@@ -119,7 +119,32 @@ def test_training_images_that_are_evaluated_are_left_out_where_that_is_said(reci
     assert not files & {photos / "light/0.png", photos / "dark/1.png", photos / "light/2.png", photos / "dark/3.png"}
     assert (prepared.plan.images.train, prepared.plan.images.test) == (16, 12)
     assert len(prepared.split["dropped"]) == 4
-    assert prepared.plan.warnings == ("4 images are not trained on: identical to validation, test or also images",)
+    assert prepared.plan.warnings == (
+        "4 images are left out of training and validation: identical to images that are evaluated",
+    )
+
+
+def test_validation_images_that_are_tested_are_left_out_where_they_are_training_images(recipe: Path) -> None:
+    copied(recipe, 10)
+    settings = ("data.split.validation=0.5", "early_stopping.patience=3")
+    plain = training(recipe, *settings).prepared
+    pairs = {(each["first"], each["second"]): each["count"] for each in plain.split["overlap"]}
+    assert pairs["train", "test"] + pairs["validation", "test"] == 10
+    assert all("leaves out such training images" in line for line in plain.plan.warnings if line.startswith("overlap"))
+    prepared = training(recipe, *settings, "data.on_overlap=drop").prepared
+    counts = prepared.plan.images
+    assert (counts.train, counts.validation) == (10 - pairs["train", "test"], 10 - pairs["validation", "test"])
+    assert len(prepared.split["dropped"]) == 10
+    assert [line for line in prepared.plan.warnings if line.startswith("overlap")] == []
+
+
+def test_own_validation_images_are_never_left_out(recipe: Path) -> None:
+    photos = recipe.parent / "photos"
+    shutil.copytree(photos / "test", photos / "val")
+    with pytest.raises(DataError, match="10 of 10 test images are identical to validation images") as caught:
+        training(recipe, "data.on_overlap=error")
+    assert caught.value.hints == ("take such images out of one of the two parts",)
+    assert training(recipe, "data.on_overlap=drop").prepared.plan.images.validation == 10
 
 
 def test_also_images_of_the_folder_that_is_split_anew_are_counted(recipe: Path) -> None:
@@ -139,7 +164,7 @@ def test_a_class_of_which_nothing_is_left_is_refused(recipe: Path) -> None:
     shutil.copytree(photos / "train" / "dark", photos / "test" / "dark")
     with pytest.raises(DataError, match="no training image of class dark is left") as caught:
         training(recipe, "data.on_overlap=drop")
-    assert caught.value.hints[0].startswith("10 images are not trained on")
+    assert caught.value.hints[0].startswith("10 images are left out of training")
 
 
 def test_arrays_are_compared_too(toy_recipe: Path) -> None:

@@ -63,7 +63,8 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     parts = select(resolved, mine, seed=seed, fold=fold)
     sizes = {name: len(split.targets) for name, split in also.items()}
     counted = count(resolved, mine, parts, also=sizes, found=found, fold=fold)
-    same = overlap.warnings(file_overlaps(mine, parts, also), drop=table.on_overlap == "drop")
+    can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
+    same = overlap.warnings(file_overlaps(mine, parts, also), droppable=can, drop=table.on_overlap == "drop")
     sized = usual_size(mine.splits["train"]) if augmentations.windows(table.augment) else None
     return replace(counted, warnings=(*counted.warnings, *same, *filter(None, [problem])), originals=sized)
 

@@ -5,7 +5,7 @@ The rule: an image that was trained on, or that chose the epoch, says nothing of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ OnOverlap = Literal["warn", "error", "drop"]
 TRAIN, VALIDATION = "train", "validation"
 _KEY = 16  # bytes
 _WORDS = {TRAIN: "training images", VALIDATION: "validation images, which choose the best epoch"}
+_DROP = 'data.on_overlap = "drop" leaves out'
 _SHOWN = 5  # overlaps that an error names
 
 
@@ -93,33 +94,44 @@ def among(mine: Sequence[Keys], theirs: Sequence[Keys]) -> NDArray[np.bool_]:
     return found
 
 
-def refuse(found: Sequence[Overlap]) -> None:
+def refuse(found: Sequence[Overlap], *, droppable: Collection[str]) -> None:
     """Refuse data with an overlap, for data.on_overlap = "error".
+
+    Args:
+        found: The overlaps.
+        droppable: Parts whose images "drop" leaves out: "train", and "validation" where that is taken from the training images.
 
     Raises:
         DataError: there is one; names up to five.
     """
     if found:
         lines = [overlap.line() for overlap in found]
-        raise DataError(
-            f"data: {lines[0].removeprefix('overlap: ')}.",
-            *lines[1:_SHOWN],
-            'data.on_overlap = "drop" leaves them out of training',
-        )
+        can = any(overlap.first in droppable for overlap in found)
+        hint = f"{_DROP} such training images" if can else "take such images out of one of the two parts"
+        raise DataError(f"data: {lines[0].removeprefix('overlap: ')}.", *lines[1:_SHOWN], hint)
 
 
-def warnings(found: Sequence[Overlap], *, drop: bool) -> tuple[str, ...]:
-    """Return a line for each overlap; those of training images say what would leave them out.
+def warnings(found: Sequence[Overlap], *, droppable: Collection[str], drop: bool) -> tuple[str, ...]:
+    """Return a line for each overlap; those of images that could be left out say how.
 
     Args:
         found: The overlaps.
-        drop: The recipe leaves such training images out, which a plan without decoding does not do yet.
+        droppable: As for `refuse`.
+        drop: The recipe leaves such images out.
     """
-    wanted = [overlap for overlap in found if not (drop and overlap.first == TRAIN)]
+    wanted = [overlap for overlap in found if not (drop and overlap.first in droppable)]
     return tuple(
-        overlap.line() + ('; data.on_overlap = "drop" leaves them out of training' if overlap.first == TRAIN else "")
-        for overlap in wanted
+        overlap.line() + (f"; {_DROP} such training images" if overlap.first in droppable else "") for overlap in wanted
     )
+
+
+def droppable(validation_from: str | None) -> tuple[str, ...]:
+    """Return the parts whose images may be left out.
+
+    Args:
+        validation_from: The split that validation images are taken from; None where there are none.
+    """
+    return (TRAIN, VALIDATION) if validation_from == TRAIN else (TRAIN,)
 
 
 def record(found: Sequence[Overlap]) -> list[dict[str, Any]]:
@@ -148,7 +160,7 @@ def of_files(parts: Mapping[str, Sequence[Path]]) -> dict[str, Content]:
 def dropped(count: int) -> str:
     """Say that training images were left out."""
     are = "is" if count == 1 else "are"
-    return f"{units.images(count)} {are} not trained on: identical to validation, test or also images"
+    return f"{units.images(count)} {are} left out of training and validation: identical to images that are evaluated"
 
 
 def _sizes(listed: Sequence[Path]) -> NDArray[np.int64]:

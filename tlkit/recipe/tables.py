@@ -239,7 +239,7 @@ class DataTable(Table):
     on_overlap: Literal["warn", "error", "drop"] = Field(
         default="warn",
         description="warn: say how many evaluated images are identical to training or validation images; error: stop at them; "
-        "drop: leave such training images out",
+        "drop: leave such training images out, also those that are held out for validation",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"

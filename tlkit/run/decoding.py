@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,10 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
         name: dataset_facts.other_images(resolved.also[name], found, images.classes, where=f"also.{name}")
         for name, found in job.also.items()
     }
+    can = overlap.droppable(chosen["validation"].split if "validation" in chosen else None)
     if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
         tests = {name: other.splits["test"] for name, other in others.items()}
-        overlap.refuse(dataset_facts.file_overlaps(images, chosen, tests))
+        overlap.refuse(dataset_facts.file_overlaps(images, chosen, tests), droppable=can)
     geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     parts = {}
     for name, selected in chosen.items():
@@ -93,10 +94,10 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
         elif not len(parts[name].indices):
             raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
     also = {name: reader.also(name, other, library, geometry) for name, other in others.items()}
-    evaluated = Evaluated(parts.get("validation"), parts.get("test"), also)
-    overlaps, parts["train"], dropped = _without_overlap(parts["train"], evaluated, resolved.arm.data.on_overlap)
+    overlaps, dropped = _leave_out_(parts, also, droppable=can, on_overlap=resolved.arm.data.on_overlap)
     if len(dropped):
         _refuse_lost_class(images, chosen["train"].indices, parts["train"], [overlap.dropped(len(dropped))])
+    evaluated = Evaluated(parts.get("validation"), parts.get("test"), also)
     if reader.skipped:
         count = len(reader.skipped)
         library.note(
@@ -112,7 +113,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     remaining = {name: Selected(chosen[name].split, part.indices) for name, part in parts.items()}
     sizes = {name: len(part.indices) for name, part in also.items()}
     facts = dataset_facts.count(resolved, images, remaining, also=sizes, found=job.found, fold=job.fold)
-    same = overlap.warnings(overlaps, drop=resolved.arm.data.on_overlap == "drop")
+    same = overlap.warnings(overlaps, droppable=can, drop=resolved.arm.data.on_overlap == "drop")
     same = (*same, overlap.dropped(len(dropped))) if len(dropped) else same
     files = {name: _files(part) for name, part in evaluated.parts.items()}
     same += seen_images.warnings(resolved.arm.backbone.weights, job.weights, files, on_overlap=resolved.arm.data.on_overlap)
@@ -165,21 +166,39 @@ class _Reader:
         return part
 
 
-def _without_overlap(train: Part, evaluated: Evaluated, on_overlap: OnOverlap) -> tuple[tuple[Overlap, ...], Part, Indices]:
-    """Compare the parts; return overlaps, the training images that remain, and the positions of those that were left out.
+def _leave_out_(
+    parts: dict[str, Part], also: Mapping[str, Part], *, droppable: Sequence[str], on_overlap: OnOverlap
+) -> tuple[tuple[Overlap, ...], Indices]:
+    """Compare the parts, and leave images that are evaluated out of others where that is asked for.
+
+    Args:
+        parts: "train", and where there are such "validation" and "test"; "train" and "validation" may lose images.
+        also: Other images that are evaluated.
+        droppable: Those of "train" and "validation" that may lose images.
+        on_overlap: As in the recipe.
+
+    Returns:
+        The overlaps that there were, and the positions of images that were left out.
 
     Raises:
-        DataError: there is an overlap, and `on_overlap` is "error".
+        DataError: there is an overlap, and `on_overlap` is "error"; or no validation image is left.
     """
-    contents = {name: _content(part) for name, part in {"train": train, **evaluated.parts}.items()}
+    every = {**parts, **{f"{data.ALSO}{name}": part for name, part in also.items()}}
+    contents = {name: _content(part) for name, part in every.items()}
     overlaps = overlap.find(contents)
     if on_overlap == "error":
-        overlap.refuse(overlaps)
-    drop = np.zeros(len(train.indices), bool)
-    if on_overlap == "drop":
-        for name in evaluated.parts:
-            drop |= overlap.among(contents["train"].keys, contents[name].keys)
-    return overlaps, replace(train, indices=train.indices[~drop]), train.indices[drop]
+        overlap.refuse(overlaps, droppable=droppable)
+    dropped = [np.array([], np.int64)]
+    for first in droppable if on_overlap == "drop" else ():
+        later = [contents[name] for name in every if name != "train" and name != first]
+        drop = np.zeros(len(parts[first].indices), bool)
+        for content in later:
+            drop |= overlap.among(contents[first].keys, content.keys)
+        dropped.append(parts[first].indices[drop])
+        parts[first] = replace(parts[first], indices=parts[first].indices[~drop])
+        if not len(parts[first].indices) and first != "train":
+            raise DataError(f"data: no {first} image is left.", overlap.dropped(int(drop.sum())))
+    return overlaps, np.sort(np.concatenate(dropped))
 
 
 def _content(part: Part) -> Content:
