@@ -147,3 +147,31 @@ def test_a_head_that_is_not_solved_yet_predicts_nothing() -> None:
         with pytest.raises(TlkitError, match="the logistic head is not fitted yet"):
             call()
     assert made.embed(X).shape == (24, 16)
+
+
+class _Torch(torch.utils.data.Dataset):
+    """Images with class numbers in the order of `classes`, as torchvision's ImageFolder has them."""
+
+    classes = sorted(NAMES)
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return X[index], self.classes.index(Y[index])
+
+
+def test_a_torch_data_set_is_known_by_its_class_names() -> None:
+    made = model(classes=NAMES)
+    assert made.evaluate(_Torch()) == pytest.approx(made.evaluate(X, Y))
+    of_torch, of_arrays = compiled(classes=NAMES), compiled(classes=NAMES)
+    fit = {"epochs": 1, "batch_size": 8, "verbose": 0}
+    one = of_torch.fit(_Torch(), **fit, validation_data=_Torch())
+    other = of_arrays.fit(X, Y, **fit, validation_data=(X, Y))
+    assert one[0].validation == pytest.approx(other[0].validation)
+    assert _same(of_torch, of_arrays)
+    numbers = compiled()
+    numbers.fit(X, labels(), **fit)
+    assert numbers.evaluate(_Torch()) == numbers.evaluate(X, [sorted(NAMES).index(name) for name in Y]), "numbers are no names"
+    with pytest.raises(TlkitError, match="other classes"):
+        model(classes=["dog", "ant", "cow", "cat"]).evaluate(_Torch())

@@ -115,10 +115,12 @@ def _of_dataset(x: torch.utils.data.Dataset[Any], *, known: Labels, where: str) 
 
 
 def _with_names(known: Labels, names: object) -> Labels:
-    """Take the class names that a data set of torchvision has, where none are known and their number fits."""
-    if known.names or not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    """Take the class names that a data set of torchvision has: its numbers are in their order, not in that of the model's classes."""
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return known
-    return Labels(tuple(names), len(names), known.several) if known.count in (None, len(names)) else known
+    fits = bool(known.names) or known.count in (None, len(names))
+    numbers = known.names == tuple(map(str, range(len(known.names))))  # nobody named the model's classes
+    return Labels(tuple(names), len(names), known.several) if fits and not (known.names and numbers) else known
 
 
 def _items(x: torch.utils.data.Dataset[Any]) -> Iterable[Any]:

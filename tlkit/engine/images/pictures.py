@@ -116,7 +116,10 @@ class Pictures:
         new = indices[~self._described[indices]]
         if self.split.pixels is not None and len(new):
             self._originals["digest"][new] = self.keys(new)  # which are digests of their pixels
-            self._originals["height"][new], self._originals["width"][new] = self.split.pixels.shape[1:3]
+            sizes = np.array(
+                [self.split.pixels[index].shape[:2] for index in new.tolist()]
+            )  # which may differ, in an object array
+            self._originals["height"][new], self._originals["width"][new] = sizes.T
             self._described[new] = True
         assert self._described[indices].all()
         return self._originals[indices]
