@@ -1,17 +1,20 @@
 """The table of a recipe's results: no empty column, the best arm by validation first."""
 
+import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from scipy.stats import t as student
 
 from tlkit import api
 from tlkit.reports import tables
 
 
-def printed(summary: dict[str, Any]) -> list[str]:
-    console = Console(width=150)
+def printed(summary: dict[str, Any], width: int = 150) -> list[str]:
+    console = Console(width=width)
     with console.capture() as captured:
         console.print(tables.result(summary))
     return captured.get().splitlines()
@@ -24,8 +27,8 @@ def applied(recipe: Path, *settings: str) -> list[str]:
 def test_without_test_images_their_columns_are_left_out(toy_recipe: Path) -> None:
     title, header, row, *_ = applied(toy_recipe, "data.split.fractions=[0.8, 0.2, 0.0]")
     assert title.rstrip() == "toy: the best epoch by validation; there are no test images"
-    assert header.split() == ["arm", "seeds", "val", "accuracy", "epoch", "trainable", "seconds", "status"]
-    assert len(row.split()) == 7
+    assert header.split() == ["arm", "seeds", "train", "accuracy", "val", "accuracy", "epoch", "trainable", "seconds", "status"]
+    assert len(row.split()) == 8
 
 
 def test_without_validation_images_their_column_is_left_out(toy_recipe: Path) -> None:
@@ -88,3 +91,54 @@ def test_what_several_runs_have_in_common_is_said_once() -> None:
     assert "warning    one, seed 1: one step an epoch" in lines
     assert "skipped    one, seed 0; one, seed 1: 2 images that cannot be decoded" in lines
     assert sum("stray" in line for line in lines) == 1
+
+
+def trained(train: float, test: float, seed: int = 0) -> dict[str, Any]:
+    return {
+        "validation": None, "best_epoch": 100, "parameters": {"trained": 11_173_962}, "seconds": 1000.0, "status": "finished",
+        "seed": seed, "skipped_images": 0, "exact": True, "warnings": [], "gap": train - test,
+        "train": {"accuracy": train, "loss": 0.5}, "test": {"accuracy": test, "loss": 0.5},
+    }  # fmt: skip
+
+
+def mean_of(value: float) -> dict[str, Any]:
+    return {"mean": value, "low": None, "high": None, "n": 1}
+
+
+def test_train_accuracy_and_its_gap_are_columns_and_a_second_table_in_80_columns() -> None:
+    """Two of the lectures' models, as they were published."""
+    arms = {
+        name: {
+            "seeds": {"0": trained(train, test)},
+            "train": {"accuracy": mean_of(train)},
+            "test": {"accuracy": mean_of(test), "loss": mean_of(0.5)},
+            "gap": mean_of(train - test),
+        }
+        for name, train, test in (("C", 0.9968, 0.8872), ("A_small_rate", 0.4497, 0.4189))
+    }
+    wide = [line.split() for line in printed({"recipe": "r", "arms": arms})[1:]]
+    assert wide[0][2:8] == ["accuracy", "loss", "train", "accuracy", "gap", "(points)"]
+    assert [row[2:6] for row in wide[1:]] == [["88.7%", "0.500", "99.7%", "11.0"], ["41.9%", "0.500", "45.0%", "3.1"]]
+    narrow = printed({"recipe": "r", "arms": arms}, 80)
+    assert not any("…" in line for line in narrow)
+    assert [line.split() for line in narrow[-3:]] == [
+        ["arm", "train", "accuracy", "gap", "(points)"],
+        ["C", "99.7%", "11.0"],
+        ["A_small_rate", "45.0%", "3.1"],
+    ]
+
+
+def test_train_accuracy_in_result_json_is_that_of_the_best_epoch(toy_recipe: Path) -> None:
+    summary = dict(api.apply(toy_recipe, ["seeds=[0, 1, 2]"], runs=toy_recipe.parent / "runs", offline=True).result)
+    (arm,) = summary["arms"].values()
+    gaps = []
+    for run in arm["seeds"].values():
+        lines = (toy_recipe.parent / "runs" / "toy" / run["folder"] / "metrics.jsonl").read_text().splitlines()
+        best = json.loads(lines[run["best_epoch"] - 1])
+        assert run["train"] == best["train"]
+        assert run["gap"] == best["train"]["accuracy"] - best["test"]["accuracy"]
+        gaps.append(run["gap"])
+    half = student.ppf(0.975, 2) * statistics.stdev(gaps) / 3**0.5
+    expected = {"mean": statistics.fmean(gaps), "low": max(statistics.fmean(gaps) - half, -1), "n": 3}
+    assert {key: arm["gap"][key] for key in expected} == pytest.approx(expected)
+    assert arm["train"]["accuracy"]["mean"] == pytest.approx(arm["test"]["accuracy"]["mean"] + arm["gap"]["mean"])

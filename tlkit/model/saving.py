@@ -118,6 +118,7 @@ def save(
         files.replace(folder / run_folder.METRICS, "".join(json.dumps(epoch.record()) + "\n" for epoch in epochs))
         result = RunResult(
             recipe="model", arm="main", seed=setup.seed, status="finished", digest="",
+            train=None if best is None else dict(best.train),
             validation=None if best is None or best.validation is None else dict(best.validation),
             test=None if best is None or best.test is None else dict(best.test),
             best_epoch=None if best is None else best.epoch, epochs=len(epochs),

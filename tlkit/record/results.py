@@ -44,7 +44,11 @@ def gather(
             seeds.setdefault(str(seed), {"folds": {}})["folds"][str(fold)] = run
     for table in arms.values():
         finished = [run for run in run_folder.runs_of(table) if run["status"] == "finished"]
+        table["train"] = _over_runs([run["train"] for run in finished if run["train"]], folds)
         table["test"] = _over_runs([run["test"] for run in finished if run["test"]], folds)
+        if gaps := [run["gap"] for run in finished if run["gap"] is not None]:
+            mean, half = _estimate(gaps, folds)
+            table["gap"] = _summary(mean, half, -1.0, 1.0, n=len(gaps))
         names = dict.fromkeys(name for run in finished for name in run["also"])
         if names:
             table["also"] = {
@@ -138,7 +142,24 @@ def stale_curves(recipe_folder: Path, folders: Iterable[Path]) -> bool:
 
 
 def _over_runs(scores: list[dict[str, float]], folds: int | None) -> dict[str, Any]:
-    """Return the mean and the 95 % interval of each metric over an arm's runs; there is no interval of one or two.
+    """Return the mean and the 95 % interval of each metric over an arm's runs; there is no interval of one or two."""
+    table: dict[str, Any] = {}
+    for name in scores[0] if scores else ():
+        if not all(name in each for each in scores):  # a metric that the images of some run do not define
+            continue
+        mean, half = _estimate([each[name] for each in scores], folds)
+        table[name] = _summary(mean, half, 0.0, None if name.endswith("loss") else 1.0, n=len(scores))
+    return table
+
+
+def _summary(mean: float, half: float | None, least: float, most: float | None, *, n: int) -> dict[str, Any]:
+    """A mean and its interval, which stays between the least and the greatest possible value."""
+    low, high = (None, None) if half is None else (max(mean - half, least), mean + half)
+    return {"mean": mean, "low": low, "high": high if high is None or most is None else min(high, most), "n": n}
+
+
+def _estimate(values: list[float], folds: int | None) -> tuple[float, float | None]:
+    """Return the mean over an arm's runs and half of its 95 % interval; None for one or two runs.
 
     Runs of different seeds are taken as independent (Student's t). Those of different folds are not, since any two share most of
     their training images: their variance is multiplied by 1/runs + test images / training images in the place of 1/runs.
@@ -146,18 +167,11 @@ def _over_runs(scores: list[dict[str, float]], folds: int | None) -> dict[str, A
     Source: Nadeau & Bengio 2003, "Inference for the Generalization Error", Machine Learning 52; for several seeds Bouckaert &
     Frank 2004, "Evaluating the Replicability of Significance Tests".
     """
-    table: dict[str, Any] = {}
-    for name in scores[0] if scores else ():
-        if not all(name in each for each in scores):  # a metric that the images of some run do not define
-            continue
-        values = [each[name] for each in scores]
-        mean, low, high = statistics.fmean(values), None, None
-        if len(values) >= _FEWEST:
-            from scipy.special import stdtrit
+    mean = statistics.fmean(values)
+    if len(values) < _FEWEST:
+        return mean, None
+    from scipy.special import stdtrit
 
-            shared = 0.0 if folds is None else 1 / (folds - 1)
-            deviation = statistics.stdev(values) * (1 / len(values) + shared) ** 0.5
-            half = float(stdtrit(len(values) - 1, 0.975)) * deviation
-            low, high = max(mean - half, 0.0), mean + half if name == "loss" else min(mean + half, 1.0)
-        table[name] = {"mean": mean, "low": low, "high": high, "n": len(values)}
-    return table
+    shared = 0.0 if folds is None else 1 / (folds - 1)
+    deviation = statistics.stdev(values) * (1 / len(values) + shared) ** 0.5
+    return mean, float(stdtrit(len(values) - 1, 0.975)) * deviation

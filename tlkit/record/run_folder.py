@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field
 
 from tlkit import files
 from tlkit.errors import RunFolderError, RunLocked, option
@@ -49,7 +49,10 @@ class FileRecord(_Record):
 
 
 class RunResult(_Record):
-    """One run. `test`, `validation` and `also`, of other data sets, are the best epoch's by validation, or the last's without such."""
+    """One run. `test`, `validation` and `also`, of other data sets, are the best epoch's by validation, or the last's without such.
+
+    `train` is of the same epoch: its mean over the training batches, augmented, as the network was at each of them.
+    """
 
     format: Literal[1] = 1
     recipe: str
@@ -60,6 +63,7 @@ class RunResult(_Record):
     digest: str
     exact: bool = True
     why_inexact: str = ""
+    train: Metrics | None = None
     test: Metrics | None = None
     validation: Metrics | None = None
     also: dict[str, Metrics] = {}
@@ -73,6 +77,12 @@ class RunResult(_Record):
     error: str | None = None
     versions: dict[str, str]
     files: dict[str, FileRecord] = {}
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def gap(self) -> float | None:
+        """Return the accuracy on the training images minus that on the test images; None where either is missing."""
+        return None if self.train is None or self.test is None else self.train["accuracy"] - self.test["accuracy"]
 
 
 def folder_of(runs: Path, *, recipe: str, arm: str, seed: int, fold: int | None, digest: str) -> Path:

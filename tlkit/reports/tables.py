@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -80,7 +81,12 @@ def epochs(shown: Sequence[Epoch]) -> Table:
     return table
 
 
-_COLUMNS = ("arm", "seeds", "folds", "accuracy", "loss", "val accuracy", "epoch", "trainable", "seconds", "status")
+_COLUMNS = (
+    "arm", "seeds", "folds", "accuracy", "loss", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
+    "seconds", "status",
+)  # fmt: skip
+_TRAIN = ("train accuracy", "gap (points)")  # in a second table where the first would be wider than the terminal
+_ENDLESS = 10_000  # columns, more than a table of results has
 _ARM = 24  # characters that an arm's name keeps in a narrow terminal
 
 
@@ -97,13 +103,6 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     columns = [name for name in _COLUMNS if not rows or any(row[name] for row in rows)]
     scores = f"test accuracy and loss of {epoch}" if "accuracy" in columns else f"{epoch}; there are no test images"
     title = Text(f"{summary['recipe']}: {scores}", style="italic")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in columns:  # in a narrow terminal those without a least width give way
-        widest = max((len(row[name]) for row in rows), default=0)
-        least = {"arm": min(widest, _ARM), "accuracy": widest, "loss": widest}.get(name)
-        table.add_column(name, justify="left" if name in ("arm", "status") else "right", no_wrap=True, min_width=least)
-    for row in rows:
-        table.add_row(*(Text(row[name]) for name in columns))
     notes: dict[str, str] = {}  # line -> style
     for arm, record in ranked:
         runs = run_folder.runs_of(record)
@@ -116,7 +115,33 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
             notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
     notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
-    return Group(title, table, *(Text(line, style=style) for line, style in notes.items()))
+    return Group(title, _Rows(rows, columns), *(Text(line, style=style) for line, style in notes.items()))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of arms: one table, or two where a terminal is too narrow for the accuracy on training images beside the rest."""
+
+    rows: Sequence[Mapping[str, str]]
+    columns: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole, train = self._table(self.columns), [name for name in self.columns if name in _TRAIN]
+        if not train or console.measure(whole, options=options.update(width=_ENDLESS)).maximum <= options.max_width:
+            yield whole
+        else:
+            yield self._table([name for name in self.columns if name not in _TRAIN])
+            yield self._table(["arm", *train])
+
+    def _table(self, columns: Sequence[str]) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in columns:  # in a narrow terminal those without a least width give way
+            widest = max((len(row[name]) for row in self.rows), default=0)
+            least = {"arm": min(widest, _ARM), "accuracy": widest, "loss": widest}.get(name)
+            table.add_column(name, justify="left" if name in ("arm", "status") else "right", no_wrap=True, min_width=least)
+        for row in self.rows:
+            table.add_row(*(Text(row[name]) for name in columns))
+        return table
 
 
 def _fold_notes(arm: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -303,6 +328,8 @@ def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
     """The cells of an arm by column; "" where it has no value."""
     runs = run_folder.runs_of(record)
     validated, tested = _validated(record), [run["test"] for run in runs if run["status"] == "finished"]
+    trained = _values([run.get("train") for run in runs if run["status"] == "finished"], "accuracy")
+    gaps = [run["gap"] for run in runs if run["status"] == "finished" and run.get("gap") is not None]
     folds = {run["fold"] for run in runs if run.get("fold") is not None}
     return {
         "arm": arm,
@@ -310,6 +337,8 @@ def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
         "folds": str(len(folds)) if folds else "",
         "accuracy": _interval(record["test"].get("accuracy"), _values(tested, "accuracy"), percent=True),
         "loss": _interval(record["test"].get("loss"), _values(tested, "loss"), percent=False),
+        "train accuracy": _interval(record.get("train", {}).get("accuracy"), trained, percent=True),
+        "gap (points)": _interval(record.get("gap"), gaps, percent=True).replace("%", ""),
         "val accuracy": f"{sum(validated) / len(validated):.1%}" if validated else "",
         "epoch": ", ".join(sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})),
         "trainable": _count(runs[0]["parameters"]["trained"]),

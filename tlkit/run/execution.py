@@ -261,6 +261,7 @@ class _Writer:
             digest=self.job.digest,
             exact=not self.why_inexact,
             why_inexact=self.why_inexact,
+            train=dict(best.train) if best is not None else None,
             test=dict(best.test) if best is not None and best.test is not None else None,
             validation=dict(best.validation) if best is not None and best.validation is not None else None,
             also={name: dict(scores) for name, scores in best.also.items()} if best is not None else {},
