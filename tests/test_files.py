@@ -173,6 +173,55 @@ def test_links_to_one_file_are_one_file(tmp_path: Path, read: list[str]) -> None
     assert read == ["one"]
 
 
+def test_each_folder_is_resolved_once_and_links_lead_to_their_files(
+    tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to("real")
+    for name in "abc":
+        (tmp_path / "real" / name).write_text(name)
+    (tmp_path / "real" / "link").symlink_to("a")
+    resolved: list[str] = []
+    realpath = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(os.fspath(path)) or realpath(path))
+    expected = [hashlib.sha256(name.encode()).digest() for name in "abc"]
+    assert files.digests(tmp_path / "real" / name for name in "abc") == expected
+    assert resolved == [str(tmp_path / "real")]
+    assert files.digests(tmp_path / "linked" / name for name in ["a", "b", "c", "link"]) == [*expected, expected[0]]
+    assert files.digests([tmp_path / "real" / ".." / "linked" / "a"]) == expected[:1]
+    assert read == ["a", "b", "c"]
+
+
+def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_files_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_RACY", 0)
+    paths = [tmp_path / str(number) for number in range(9)]
+    for path in paths:
+        path.write_text(path.name)
+    files.digests(paths)
+    said: list[str] = []
+    connect = sqlite3.connect
+
+    def watched(*args: object, **kwargs: object) -> sqlite3.Connection:
+        made = connect(*args, **kwargs)
+        made.set_trace_callback(said.append)
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    files.digests(paths)
+    assert [line.split()[0].lower() for line in said] == ["create", "begin", *["select"] * 9, "commit"]
+
+    def hashed(path: Path) -> str:  # another process wants to write meanwhile
+        with contextlib.closing(connect(files.cache_folder() / "hashes.sqlite", timeout=0)) as other, other:
+            other.execute("insert into hash values ('elsewhere', '', '')")
+        return sha(path.read_bytes())
+
+    monkeypatch.setattr(files, "sha256", hashed)
+    paths[4].write_text("another")
+    assert files.digests(paths)[4].hex() == sha(b"another")
+
+
 def test_name_that_is_no_utf8_is_a_name(tmp_path: Path, read: list[str]) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     path.write_bytes(b"1")

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import sqlite3
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -159,16 +160,18 @@ def content(
 
 def known_content(files: Iterable[Path], *, root: Path | None = None) -> str | None:
     """Return `content` from remembered hashes; None if a file changed or has no remembered hash."""
-    total = hashlib.sha256()
+    listed, folders = list(files), dict[str, str]()
+    try:
+        places = [_place(file, folders) for file in listed]
+    except OSError:
+        return None
     with _memory() as memory:
-        for file in files:
-            try:
-                digest = _remembered(os.fsencode(file.resolve()), _stat(file), memory)
-            except OSError:
-                return None
-            if digest is None:
-                return None
-            total.update(_line(file, root, bytes.fromhex(digest)))
+        known = _remembered(places, memory)
+    total = hashlib.sha256()
+    for file, digest in zip(listed, known, strict=True):
+        if digest is None:
+            return None
+        total.update(_line(file, root, bytes.fromhex(digest)))
     return total.hexdigest()
 
 
@@ -186,20 +189,22 @@ def digests(files: Iterable[Path], *, again: bool = False, notify: Callable[[str
     Raises:
         DataError: a file cannot be read.
     """
-    found, fresh = [], []
+    listed, folders = list(files), dict[str, str]()
+    places, found, fresh = [], [], []
+    for file in listed:
+        with _readable(file):
+            places.append(_place(file, folders))
     with _memory() as memory:
-        for file in files:
-            try:
-                path, stat = os.fsencode(file.resolve()), _stat(file)
-                known = _remembered(path, stat, memory)
-                digest = sha256(file) if again or known is None else known
-                settled = _stat(file) == stat and not _changing(file)
+        for file, (path, state), known in zip(listed, places, _remembered(places, memory), strict=True):
+            digest = known
+            if digest is None or again:
+                with _readable(file):
+                    digest = sha256(file)
+                    settled = _stat(file) == state and not _changing(file)
                 if digest != known and (settled or known is not None):  # what is known and wrong must go at any rate
-                    fresh.append((path, stat if settled else "", digest))
-            except OSError as error:
-                raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
-            if known not in (None, digest):
-                notify(f"{file}: its content changed, though its size and times did not")
+                    fresh.append((path, state if settled else "", digest))
+                if known not in (None, digest):
+                    notify(f"{file}: its content changed, though its size and times did not")
             found.append(bytes.fromhex(digest))
         _remember(fresh, memory)
     return found
@@ -241,12 +246,35 @@ def _memory() -> Iterator[sqlite3.Connection | None]:
         yield memory
 
 
-def _remembered(path: bytes, stat: str, memory: sqlite3.Connection | None) -> str | None:
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
+
+
+def _place(file: Path, folders: dict[str, str]) -> tuple[bytes, str]:
+    """Return a file's path without symbolic links, and its state; each folder is looked up once and kept in `folders`."""
+    folder, name = os.path.split(file)
+    state = os.lstat(file)
+    if stat.S_ISLNK(state.st_mode) or name in ("", ".", ".."):
+        return os.fsencode(os.path.realpath(file)), _stat(file)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.fsencode(os.path.join(folders[folder], name)), _state(state)
+
+
+def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection | None) -> list[str | None]:
+    """Return the hash of each path and state; None where there is none. One transaction, over before a file is read."""
+    known: list[str | None] = [None] * len(places)
     if memory is not None:
-        with contextlib.suppress(sqlite3.Error):
-            row = memory.execute("select sha256 from hash where path = ? and stat = ?", (path, stat)).fetchone()
-            return str(row[0]) if row is not None else None
-    return None
+        with contextlib.suppress(sqlite3.Error), memory:
+            memory.execute("begin")
+            for index, place in enumerate(places):
+                row = memory.execute("select sha256 from hash where path = ? and stat = ?", place).fetchone()
+                known[index] = str(row[0]) if row is not None else None
+    return known
 
 
 def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connection | None) -> None:
@@ -271,10 +299,13 @@ def _line(file: Path, root: Path | None, digest: bytes) -> bytes:
 
 
 def _changing(file: Path) -> bool:
-    stat = file.stat()
-    return racy(max(stat.st_mtime_ns, stat.st_ctime_ns), seen=time.time_ns())
+    state = file.stat()
+    return racy(max(state.st_mtime_ns, state.st_ctime_ns), seen=time.time_ns())
 
 
 def _stat(file: Path) -> str:
-    stat = file.stat()
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+    return _state(file.stat())
+
+
+def _state(found: os.stat_result) -> str:
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
