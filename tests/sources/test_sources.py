@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import served
 
+from tlkit import files
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing
 from tlkit.plugin import IMAGENET, Backbone, DataFiles, Dataset, Download, Images, Options, Split, Weights
 from tlkit.sources import data_files, datasets, download, weight_files
@@ -565,6 +566,24 @@ def test_weights_of_another_content_are_refused_and_left(tmp_path: Path, monkeyp
         weights("trained", FILE)
     assert str(tmp_path / "w.pth") in str(caught.value)
     assert (tmp_path / "w.pth").read_bytes() == b"w.pth"
+
+
+def test_weights_that_many_arms_begin_from_are_read_once_for_their_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLKIT_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(files, "_RACY", 0)
+    read, sha256 = [], files.sha256
+    monkeypatch.setattr(files, "sha256", lambda path: read.append(path) or sha256(path))
+    (tmp_path / "w.pth").write_bytes(b"w")
+    for _ in range(3):
+        path = weights("trained", FILE)
+        assert path is not None
+        assert files.content([path])  # what the digest of an arm takes
+    assert read == [tmp_path / "w.pth"]
+    (tmp_path / "w.pth").write_bytes(b"x")
+    with pytest.raises(WeightsError, match="does not have the checksum"):
+        weights("trained", FILE)
 
 
 def test_weights_are_downloaded_once_to_the_cache(site: Site) -> None:
