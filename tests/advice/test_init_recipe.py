@@ -14,7 +14,7 @@ from PIL import Image
 
 from tlkit.advice import init_recipe, strategies
 from tlkit.advice.init_recipe import Look
-from tlkit.advice.strategies import FEW, MANY
+from tlkit.advice.strategies import FEW, MANY, SCRATCH
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Images, Split, registry
 from tlkit.sources.places import Places
@@ -187,6 +187,25 @@ def test_rates_of_similar_images_rise_with_depth(least: int, stages: tuple[str, 
 
 
 # ---- what is written is a recipe
+
+
+@pytest.mark.parametrize(("least", "asked"), [(SCRATCH - 1, False), (SCRATCH, True)])
+def test_random_weights_are_an_arm_where_each_class_has_images_enough(least: int, asked: bool, tmp_path: Path) -> None:
+    path = tmp_path / "images.toml"
+    path.write_text(init_recipe.recipe_text(tmp_path / "images", seen(least, 9 * SCRATCH), path))
+    recipe, resolved = resolve.load(path, (), Places(recipe=tmp_path))
+    assert list(recipe.arms) == ["head_only", "finetune", *["scratch"] * asked]
+    assert ("random weights" in words(path.read_text())) is asked
+    assert all(arm.unused == () for arm in resolved.values())
+    if asked:
+        scratch, finetune = recipe.arms["scratch"], recipe.arms["finetune"]
+        assert (scratch.backbone.weights, scratch.freeze) == ("none", {})
+        assert {name: rate.lr if hasattr(rate, "lr") else rate for name, rate in scratch.lr_groups.items()} == {
+            "backbone": 1e-3,
+            "head": 1e-3,
+        }
+        assert scratch.schedule.epochs == 3 * finetune.schedule.epochs
+        assert scratch.data == finetune.data
 
 
 @given(

@@ -15,7 +15,7 @@ import numpy as np
 
 from tlkit import files, tasks
 from tlkit.advice import strategies
-from tlkit.advice.strategies import FEW, MANY, Likeness, Strategy
+from tlkit.advice.strategies import FEW, MANY, SCRATCH, Likeness, Strategy
 from tlkit.errors import DataError, TlkitError
 from tlkit.plans import dataset_facts
 from tlkit.plugin import Backbone, Dataset, Images, registry
@@ -151,6 +151,8 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
     splits = ", ".join(f"{len(split.targets):,} {name}" for name, split in seen.images.splits.items())
     (least, least_name), (most, most_name) = seen.least, seen.most
     question = "Which is better for these images: a new last layer on a trained network, or training all of it?"
+    if least >= SCRATCH:
+        question = "Which is better for these images: a new last layer on a trained network, training all of it, or training from scratch?"
     taken = "; validation images are taken from train"
     note = (
         f"# Its folder {_one_line(seen.test_from)} is the test set here{taken}.\n"
@@ -159,6 +161,11 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
     )
     warn = "# The classes are uneven: accuracy alone flatters the large ones.\n" if most > 3 * least else ""
     few = "# Few images a class: expect head_only to do as well as finetune.\n" if least < 10 * _FEW else ""
+    random = (
+        f"# Each class has {SCRATCH} images or more, so random weights (scratch) may do better than head_only; they take longest to train.\n"
+        if least >= SCRATCH
+        else ""
+    )
     classes = (
         f"The smallest class is {_one_line(least_name)} with {least:,} training images, the largest {_one_line(most_name)} with {most:,}."
         if least < most
@@ -173,7 +180,7 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
 # Seen in {_one_line(folder)}: {len(seen.images.classes)} classes, {splits} images.
 # {classes}
 # Their short side is {seen.short_side} pixels (median of a sample).
-{_remarks(seen)}{note}{warn}{few if strategy is None else _why(strategy, least)}"""
+{_remarks(seen)}{note}{warn}{few + random if strategy is None else _why(strategy, least)}"""
 
 
 def _remarks(seen: Look) -> str:
@@ -240,6 +247,8 @@ def _learning(seen: Look, strategy: Strategy | None) -> str:
     rates = {"backbone": strategies.MIDDLE_RATE, "head": strategies.HEAD_RATE} if strategy is None else strategy.rates
     speeds = "what is trained already moves slowly, the new head fast" if len(set(rates.values())) > 1 else "one for all"
     freeze = _table("freeze", "", strategy.freeze) if strategy is not None and strategy.freeze else ""
+    epochs = 5 if train >= 20_000 else 10 if train >= 1_000 else 15
+    arms = _ARMS + (_scratch(epochs) if seen.least[0] >= SCRATCH else "")
     return f"""\
 {freeze}{_table("lr_groups", "peak rates: " + speeds, rates)}
 [optimizer]
@@ -247,8 +256,18 @@ name = "adamw"
 
 [schedule]
 name = "one_cycle"
-epochs = {5 if train >= 20_000 else 10 if train >= 1_000 else 15}
-{_ARMS if strategy is None else ""}"""
+epochs = {epochs}
+{arms if strategy is None else ""}"""
+
+
+def _scratch(epochs: int) -> str:
+    rate = _rate(strategies.HEAD_RATE)
+    return f"""
+[arms.scratch]
+backbone.weights = "none"
+lr_groups = {{ backbone = {rate}, head = {rate} }}
+schedule.epochs = {epochs * strategies.SCRATCH_EPOCHS}  # random weights need more
+"""
 
 
 def _table(name: str, comment: str, values: Mapping[str, float]) -> str:

@@ -25,6 +25,15 @@ Amount = Literal["few", "some", "many"]
 FEW = 100
 # From MANY on everything is trained. A judgement: at 100 it was still worse than the last stages; ImageNet has about 1,000 a class.
 MANY = 500
+# From SCRATCH on a recipe with arms has one with random weights, because it may pass the new last layer. Test accuracy of scratch
+# against the last layer alone:
+#   20 images a class: 55.9 against 93.8 % (chance is 50; recipes/ants_bees.toml, three seeds);
+#   180: 79.3 against 83.8 % after 3 epochs each, 82.9 after a fourth (recipes/quickstart.toml, simple grey pictures);
+#   1,000: 57.9 after 12 epochs and rising, against 61.6 % (CIFAR-10 at 64 px, efficientnet_lite0, one seed);
+#   5,000: about 81 against about 74 % (a lecture's figures; recipes/inception_three_arms.toml).
+# So they meet somewhere from 180 to 5,000; of easy images earlier. 500 is a judgement between the two.
+SCRATCH = 500
+SCRATCH_EPOCHS = 3  # times those of the other arms: at 1,000 a class 12 epochs were too few where fine-tuning took 4
 
 # Peak rates, for AdamW. A new head begins at random and moves fast; each step back in the network is slower by about 3 (2.6 in
 # Howard & Ruder 2018, arXiv:1801.06146, section 3.2).
