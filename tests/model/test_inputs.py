@@ -76,16 +76,15 @@ def test_fit_gives_the_same_weights_whatever_the_form(tmp_path: Path) -> None:
         assert all(torch.equal(tensor, other[name]) for name, tensor in found[0].items())
 
 
-def test_pil_images_of_several_sizes_are_as_their_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crop", ["random_crop", "random_resized_crop"])
+def test_pil_images_of_several_sizes_are_as_their_files(tmp_path: Path, crop: str) -> None:
     draw = np.random.default_rng(1)
     images = [Image.fromarray(draw.integers(0, 255, (18 + i, 30 - i, 3), np.uint8)) for i in range(12)]
     for index, image in enumerate(images):
         image.save(tmp_path / f"{index}.png")
     one, other = compiled(), compiled()
-    one.fit(images, labels(12), epochs=1, batch_size=4, augment=["random_crop"], verbose=0)
-    other.fit(
-        [tmp_path / f"{i}.png" for i in range(12)], labels(12), epochs=1, batch_size=4, augment=["random_crop"], verbose=0
-    )
+    one.fit(images, labels(12), epochs=1, batch_size=4, augment=[crop], verbose=0)
+    other.fit([tmp_path / f"{i}.png" for i in range(12)], labels(12), epochs=1, batch_size=4, augment=[crop], verbose=0)
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
 
 

@@ -72,7 +72,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
 def usual_size(split: Split) -> Size | None:
     """Return the height and width that a split's images have, or most of them do not exceed; None where none can be read."""
     if split.pixels is not None:
-        return split.pixels.shape[1], split.pixels.shape[2]
+        return image_files.most([picture.shape[:2] for picture in split.pixels])  # in memory each may have its own
     return image_files.usual_size(split.files)
 
 

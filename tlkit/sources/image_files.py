@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tlkit.errors import DataError, ImageError, first_few
 from tlkit.plugin import image_kinds
+from tlkit.units import Size
 
 OnCorrupt = Literal["error", "skip"]
 # Of more files so many are looked at, evenly spread: 10,000 take about a second once they are in the system's cache.
@@ -94,7 +95,7 @@ def below(folder: Path, *, where: str) -> list[Path]:
     return files
 
 
-def usual_size(files: Sequence[Path]) -> tuple[int, int] | None:
+def usual_size(files: Sequence[Path]) -> Size | None:
     """Return a height and a width that nine of ten images do not exceed, turned as their EXIF says; None where none can be read.
 
     Args:
@@ -109,10 +110,13 @@ def usual_size(files: Sequence[Path]) -> tuple[int, int] | None:
                     width, height = image.size
                     turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
                 sizes.append((width, height) if turned else (height, width))
-    if not sizes:
-        return None
-    most = [sorted(sides)[(9 * len(sides) - 1) // 10] for sides in zip(*sizes, strict=True)]
-    return most[0], most[1]
+    return most(sizes) if sizes else None
+
+
+def most(sizes: Sequence[Size]) -> Size:
+    """Return the height and the width that nine of ten sizes do not exceed."""
+    heights, widths = (sorted(sides)[(9 * len(sides) - 1) // 10] for sides in zip(*sizes, strict=True))
+    return heights, widths
 
 
 def unreadable(files: Sequence[Path], *, max_pixels: int, on_corrupt: OnCorrupt) -> str:

@@ -116,9 +116,7 @@ class Pictures:
         new = indices[~self._described[indices]]
         if self.split.pixels is not None and len(new):
             self._originals["digest"][new] = self.keys(new)  # which are digests of their pixels
-            sizes = np.array(
-                [self.split.pixels[index].shape[:2] for index in new.tolist()]
-            )  # which may differ, in an object array
+            sizes = np.array([self.split.pixels[index].shape[:2] for index in new.tolist()])  # in memory each may have its own
             self._originals["height"][new], self._originals["width"][new] = sizes.T
             self._described[new] = True
         assert self._described[indices].all()
