@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from conftest import ROOT, Cli
+from conftest import ROOT
 
-from tlkit import api
 from tlkit.errors import RunFolderError
 from tlkit.record import run_choice, run_folder
 from tlkit.record.run_folder import Parameters, RunResult
@@ -114,13 +113,6 @@ def test_run_that_cannot_be_read_is_passed_over_by_name(tmp_path: Path) -> None:
         run_choice.choose(tmp_path)
     good = put(tmp_path, "a-s1-1", validation=0.7)
     assert run_choice.choose(tmp_path) == run_choice.Choice(good, "the only finished run; passed over: a-s0-1 (cannot be read)")
-
-
-def test_predict_names_the_run_that_it_takes(toy_recipe: Path, run: Cli) -> None:
-    done = api.apply(toy_recipe, ["seeds=[0, 1]", "schedule.epochs=1"], runs=toy_recipe.parent / "runs")
-    _, _, text = run("predict", done.folder, "nothing.png")
-    assert "the best of 2 finished runs by validation" in text
-    assert run_choice.choose(done.folder).folder.name in text
 
 
 # ---- no choice reads test scores

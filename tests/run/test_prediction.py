@@ -222,8 +222,9 @@ def test_other_images_are_answered_where_one_cannot_be_read(finished: Path, imag
 
 
 def test_run_is_found_by_its_recipes_name_below_runs(finished: Path, images: list[Path], run: Cli) -> None:
-    code, output, _ = run("predict", finished.name, images[0], "--runs", finished.parent)
+    code, output, text = run("predict", finished.name, images[0], "--runs", finished.parent)
     assert code == 0
+    assert f"{_run(finished, 'quick')}: the best of 2 finished runs by validation" in text
     assert str(images[0]) in output
 
 
