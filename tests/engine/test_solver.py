@@ -1,5 +1,6 @@
 """Solved heads: the same answers as scikit-learn's on the same embeddings, and a run like any other."""
 
+import copy
 import json
 import zipfile
 from pathlib import Path
@@ -9,10 +10,15 @@ import pytest
 import torch
 from conftest import Cli
 from PIL import Image
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 from toy_training import training
 
 from tlkit import plugin
-from tlkit.engine import estimators
+from tlkit.engine import estimator_checks, estimators
+from tlkit.engine.estimators import FittedHead
 from tlkit.engine.solver import SinglePass
 from tlkit.errors import RecipeError, RunFolderError
 from tlkit.plugin import Head, Solving, registry
@@ -246,7 +252,7 @@ def test_a_lost_or_strange_head_is_found(run: Cli, toy_recipe: Path) -> None:
     path.unlink()
     code, _, error = run("predict", folder, "x.png")
     assert code == 1
-    assert "has no head.skops" in error
+    assert "head.skops: is damaged: it is missing" in error
     code, _, error = run("apply", toy_recipe, *flags)
     assert code == 0, error
     assert path.is_file()
@@ -288,3 +294,70 @@ def test_more_neighbours_than_images_are_refused(run: Cli, toy_recipe: Path) -> 
     assert code in (1, 3)
     assert "head.options.neighbors: 500 of 72 training images" in error
     assert "Traceback" not in error
+
+
+def test_what_a_class_that_was_not_seen_is_answered_with_does_not_depend_on_the_other_images() -> None:
+    draw = np.random.default_rng(0)
+    features, labels = draw.normal(size=(40, 4)).astype(np.float32), (np.arange(40) % 2).astype(np.int64)
+    for kind in ("svm", "logistic"):
+        head = registry.get(Head, kind)
+        estimator = plugin.call(head.solve, head.options(C=1.0), Solving(labels, 4, 3, seed=0)).fit(features, labels)
+        fitted = FittedHead(estimator, 3)
+        x = torch.from_numpy(features)
+        together, alone = fitted(x), torch.cat([fitted(x[index : index + 1]) for index in range(len(x))])
+        assert torch.equal(together[:, 2], alone[:, 2])
+        assert torch.allclose(together, alone, atol=1e-5)
+        assert bool((together[:, 2] < together[:, :2].min(1).values).all())
+
+
+def test_tree_that_points_outside_itself_is_refused(tmp_path: Path) -> None:
+    """Followed, it would read any memory, and did crash the process."""
+    draw = np.random.default_rng(0)
+    features, labels = draw.normal(size=(60, 4)).astype(np.float32), (np.arange(60) % 3).astype(np.int64)
+    for kind in KINDS:
+        head = registry.get(Head, kind)
+        options = head.options(trees=3) if "trees" in type(head.options()).model_fields else head.options()
+        estimator = plugin.call(head.solve, options, Solving(labels, 4, 3, seed=0)).fit(features, labels)
+        assert estimator_checks.problem(getattr(estimator, "best_estimator_", estimator)) == "", kind
+    tree = DecisionTreeClassifier(max_depth=3).fit(features, labels)
+    whole = tree.tree_.__getstate__()
+    changes = [
+        ("left_child", 2_000_000_000),
+        ("right_child", 0),
+        ("feature", 4),
+        ("feature", -2),
+        ("node_count", 2_000_000_000),
+    ]
+    for name, value in changes:
+        state = copy.deepcopy(whole)
+        if name == "node_count":
+            state[name] = value
+        else:
+            state["nodes"][name][0] = value
+        tree.tree_.__setstate__(state)
+        assert "its Tree points outside its own arrays" in estimator_checks.problem(tree), name
+    state = copy.deepcopy(whole)
+    state["nodes"]["left_child"][0] = 2_000_000_000
+    tree.tree_.__setstate__(state)
+    (tmp_path / "head.skops").write_bytes(estimators.to_bytes(FittedHead(tree, 3)))
+    with pytest.raises(RunFolderError, match=r"head\.skops: is damaged: its Tree points outside its own arrays"):
+        estimators.load(tmp_path / "head.skops", registry.get(Head, "decision_tree"), 3)
+
+
+@pytest.mark.parametrize("change", ["boosted", "neighbours", "labels", "vectors"])
+def test_other_estimators_that_point_outside_themselves_are_refused(change: str) -> None:
+    draw = np.random.default_rng(0)
+    features, labels = draw.normal(size=(60, 4)), np.arange(60) % 3
+    if change == "boosted":
+        model = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=5).fit(features, labels)
+        model._predictors[0][0].nodes["left"][0] = 4_000_000_000
+    elif change == "vectors":
+        model = SVC().fit(features, labels)
+        model._n_support[0] += 5
+    else:
+        model = KNeighborsClassifier(algorithm="kd_tree").fit(features, labels)
+        if change == "labels":
+            model._y[0] = 99
+        else:
+            np.asarray(model._tree.get_arrays()[1])[0] = 10**9
+    assert "points outside its own arrays" in estimator_checks.problem(model)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tlkit import plugin, units
+from tlkit.engine import estimator_checks
 from tlkit.errors import PluginError, RunFolderError, reason
 from tlkit.plugin import Head, Solving
 from tlkit.record import selection
@@ -65,18 +66,19 @@ class FittedHead(nn.Module):
         """Return (N, classes) float32."""
         features = x.detach().float().cpu().numpy()
         found, floor = self._answers(features)
-        whole = np.full((len(features), self.classes), floor, dtype=np.float32)
+        whole = np.repeat(floor[:, None].astype(np.float32), self.classes, axis=1)
         whole[:, np.asarray(self.estimator.classes_, dtype=np.int64)] = found
         return torch.from_numpy(whole).to(x.device)
 
-    def _answers(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-        """Numbers (N, classes that were seen), and one that is less than any of them."""
+    def _answers(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Numbers (N, classes that were seen), and for each image a number (N,) that is less than its own: of the others."""
         if self.logarithms:
-            return np.log(np.maximum(self.estimator.predict_proba(features), _LEAST)), float(np.log(_LEAST))
+            values = np.log(np.maximum(self.estimator.predict_proba(features), _LEAST))
+            return values, np.full(len(features), np.log(_LEAST))
         values = np.asarray(self.estimator.decision_function(features), dtype=np.float64)
         if values.ndim == 1:  # of two classes, one number
             values = np.stack([-values / 2, values / 2], axis=1)
-        return values, float(values.min(initial=0.0)) + float(np.log(_LEAST))
+        return values, np.minimum(values.min(1), 0.0) + np.log(_LEAST)
 
 
 def fit(
@@ -146,7 +148,10 @@ def load(path: Path, head: Head, classes: int) -> FittedHead:
                 f"{path}: holds {', '.join(unknown)}, which tlkit does not trust.",
                 "a head's plugin may name it: Head(trusted=)",
             )
-        return FittedHead(skops.io.load(path, trusted=[*TRUSTED, *head.trusted]), classes)
+        estimator = skops.io.load(path, trusted=[*TRUSTED, *head.trusted])
+        if wrong := estimator_checks.problem(estimator):
+            raise RunFolderError(f"{path}: is damaged: {wrong}.", "apply its recipe again")
+        return FittedHead(estimator, classes)
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent}: this run has no {path.name}.", "apply its recipe again") from None
     except RunFolderError:
