@@ -28,13 +28,22 @@ def whole(*parts: tuple[str, bytes]) -> str:
 # replace
 
 
-def test_file_is_written_whole_and_can_be_read_by_all(tmp_path: Path) -> None:
+def test_file_is_written_whole(tmp_path: Path) -> None:
     files.replace(tmp_path / "a", "grün")
     files.replace(tmp_path / "b", b"\0\xff")
     assert (tmp_path / "a").read_bytes() == "grün".encode()
     assert (tmp_path / "b").read_bytes() == b"\0\xff"
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_who_may_read_a_file_is_for_the_umask_to_say(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        files.replace(tmp_path / "a", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
 
 
 def test_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
@@ -261,6 +270,29 @@ def test_memory_that_cannot_be_used_costs_time_and_no_error(tmp_path: Path, spoi
     (tmp_path / "one").write_bytes(b"1")
     assert files.content([tmp_path / "one"]) == files.content([tmp_path / "one"]) == whole(("", b"1"))
     assert read == ["one", "one"]
+
+
+def test_damaged_memory_is_begun_anew(tmp_path: Path) -> None:
+    spoil_file(files.cache_folder())
+    path = tmp_path / "one"
+    path.write_bytes(b"1")
+    os.utime(path, (1e9, 1e9))
+    for _ in range(2):
+        files.content([path])
+    with contextlib.closing(sqlite3.connect(files.cache_folder() / "hashes.sqlite")) as memory:
+        assert memory.execute("pragma quick_check").fetchone() == ("ok",)
+
+
+def test_clearing_the_cache_removes_a_damaged_memory_and_keeps_a_whole_one(tmp_path: Path) -> None:
+    from tlkit.store import cache
+
+    spoil_file(files.cache_folder())
+    assert cache.clear() == 1200
+    assert not (files.cache_folder() / "hashes.sqlite").exists()
+    (tmp_path / "one").write_bytes(b"1")
+    files.content([tmp_path / "one"])
+    assert cache.clear() == 0
+    assert (files.cache_folder() / "hashes.sqlite").exists()
 
 
 def test_cache_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

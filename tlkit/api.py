@@ -247,6 +247,7 @@ def _plan_html(plan: Plan) -> str:
 
 
 def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:
+    files.refuse_other_than_utf8(recipe.parent.resolve())
     return Places(recipe=recipe.parent, data=Path(data) if data is not None else None, offline=offline, notify=observer.note)
 
 

@@ -6,9 +6,9 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import sqlite3
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +21,9 @@ _CHUNK = 1 << 20  # bytes read at a time
 # nanoseconds; the coarsest times in use are FAT's, 2 seconds. Git has the same rule (Documentation/technical/racy-git).
 _RACY = 2_000_000_000
 _SWEPT = 250_000  # remembered hashes, 75 MB; each time that so many more are there, those of files that are gone are forgotten
+
+
+HASHES = "hashes.sqlite"  # in the cache folder
 
 
 def _silent(_: str) -> None: ...
@@ -65,6 +68,20 @@ def shown(path: Path) -> str:
     return str(path).encode(errors="backslashreplace").decode()
 
 
+def refuse_other_than_utf8(path: Path) -> None:
+    """Refuse a path whose name is not UTF-8: a run's files are JSON and TOML, which cannot name it.
+
+    Raises:
+        TlkitError: with the path.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise TlkitError(
+            f"{shown(path)}: the name is not UTF-8, and a run's files could not name it.", "rename the folder"
+        ) from None
+
+
 def replace(path: Path, content: bytes | str) -> None:
     """Write a file atomically: a temporary file, flushed to the disk, then renamed. Readers see the old or the new file.
 
@@ -91,18 +108,25 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: as the system says it; the file and its folder are then as they were.
     """
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, beside = _open_beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
         os.replace(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def _open_beside(path: Path) -> tuple[int, Path]:
+    """Create a file in the same folder under a new name. Who may read it is for the user's umask to say."""
+    while True:
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with contextlib.suppress(FileExistsError):
+            return os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), beside
 
 
 def refuse_unwritable(folder: Path) -> None:
@@ -239,11 +263,45 @@ def _memory() -> Iterator[sqlite3.Connection | None]:
         try:
             folder = cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
-            memory = stack.enter_context(contextlib.closing(sqlite3.connect(folder / "hashes.sqlite", timeout=5)))
+            memory = stack.enter_context(contextlib.closing(sqlite3.connect(folder / HASHES, timeout=5)))
             memory.execute("create table if not exists hash (path blob primary key, stat text, sha256 text)")
-        except (OSError, sqlite3.Error, TlkitError):
+        except (OSError, sqlite3.Error, TlkitError) as error:
+            _drop_damaged(error)
             memory = None
         yield memory
+
+
+@contextlib.contextmanager
+def _unless_damaged() -> Iterator[None]:
+    """Go on without remembered hashes where the database cannot be used."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        _drop_damaged(error)
+
+
+def _drop_damaged(error: Exception) -> None:
+    """Remove the database of hashes where the error says that it is damaged, so that the next command begins a new one."""
+    if type(error) is sqlite3.DatabaseError:  # the classes below it say that it is locked, or cannot be opened
+        with contextlib.suppress(OSError, TlkitError):
+            (cache_folder() / HASHES).unlink()
+
+
+def drop_damaged_hashes() -> int:
+    """Remove the database of hashes if it is damaged, and return the bytes freed."""
+    path = cache_folder() / HASHES
+    try:
+        size = path.stat().st_size
+        with contextlib.closing(sqlite3.connect(path, timeout=5)) as memory:
+            whole = memory.execute("pragma quick_check").fetchone() == ("ok",)
+    except sqlite3.DatabaseError as error:
+        whole = isinstance(error, sqlite3.OperationalError)
+    except OSError:
+        return 0
+    if whole:
+        return 0
+    path.unlink(missing_ok=True)
+    return size
 
 
 @contextlib.contextmanager
@@ -269,7 +327,7 @@ def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection 
     """Return the hash of each path and state; None where there is none. One transaction, over before a file is read."""
     known: list[str | None] = [None] * len(places)
     if memory is not None:
-        with contextlib.suppress(sqlite3.Error), memory:
+        with _unless_damaged(), memory:
             memory.execute("begin")
             for index, place in enumerate(places):
                 row = memory.execute("select sha256 from hash where path = ? and stat = ?", place).fetchone()
@@ -280,7 +338,7 @@ def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection 
 def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connection | None) -> None:
     """Store hashes all at once, so that other processes can use the database meanwhile."""
     if memory is not None and hashes:
-        with contextlib.suppress(sqlite3.Error), memory:
+        with _unless_damaged(), memory:
             before = _count(memory)
             memory.executemany("insert or replace into hash values (?, ?, ?)", hashes)
             if _count(memory) // _SWEPT > before // _SWEPT:

@@ -127,6 +127,8 @@ def _jobs_of(
     """
     _refuse_own_run(resolved, places, runs=runs)
     found, weights, also = _find(resolved, places)
+    for path in (found.root, *([weights] if weights is not None else []), *(each.root for each in also.values())):
+        files.refuse_other_than_utf8(path.resolve())
     data = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
     content = _data_content("data", data, found, content_of=content_of)
     for name, each in also.items():

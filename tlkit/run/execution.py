@@ -149,7 +149,8 @@ class _Writer:
         now = self._resolved()
         self.why_inexact = torch_settings.why_inexact(self.device)
         for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
-            stray.unlink()
+            if not stray.is_dir():  # a folder of the user's
+                stray.unlink()
         by_steps = self.prepared.plan.learns == "steps"
         if state.is_file() and (by_steps or (not self.damaged and is_kept(self.job))):
             self._continue(now)

@@ -30,7 +30,6 @@ ROWS, INDEX, ENTRY, PART = ".rows", ".index", "entry.json", ".part"
 INDEX_HEAD, INDEX_ROW = 88, 24  # bytes of an index before its rows, and of each row; the format is tlkit.segments'
 _STRAY = 3600.0  # seconds until a file of a writer that never finished is removed
 _PATIENCE = 60.0  # seconds until a lock that is not given up is an error; each is held for a moment
-_HASHES = "hashes.sqlite"  # files' remembered hashes, beside the rows as remembered.FOLDER is
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MEASUREMENT, _UNFINISHED = re.compile(r"[0-9a-f]{64}\.json"), re.compile(r"\.[0-9a-f]{64}\.json\.\w+")
 _OURS = re.compile(r"entry\.json|[0-9a-f]{32}\.(rows|index)|\.([0-9a-f]{32}\.part|(entry\.json|[0-9a-f]{32}\.index)\.\w+)")
@@ -113,15 +112,15 @@ def listing() -> list[Listed]:
 
 def others() -> dict[str, int]:
     """Return the bytes that remembered hashes and measurements take in the cache, by name."""
-    sizes = {_HASHES: 0, remembered.FOLDER: 0}
+    sizes = {files.HASHES: 0, remembered.FOLDER: 0}
     with contextlib.suppress(OSError):
-        sizes[_HASHES] = (files.cache_folder() / _HASHES).stat().st_size
+        sizes[files.HASHES] = (files.cache_folder() / files.HASHES).stat().st_size
     sizes[remembered.FOLDER] = sum(size for _, size in _measurements())
     return {name: size for name, size in sizes.items() if size}
 
 
 def clear(kind: Kind | None = None) -> int:
-    """Remove all rows of a kind; without a kind, all rows and the remembered measurements. File hashes stay.
+    """Remove all rows of a kind; without a kind, all rows and the remembered measurements. File hashes stay, unless damaged.
 
     What another process writes at this moment stays as well.
 
@@ -146,6 +145,7 @@ def clear(kind: Kind | None = None) -> int:
                 path.unlink()
                 freed += size
         if kind is None:
+            freed += files.drop_damaged_hashes()
             with contextlib.suppress(OSError):
                 (files.cache_folder() / remembered.FOLDER).rmdir()
     return freed

@@ -183,7 +183,6 @@ class Writer:
         with cache.lock():
             cache.make_room(cache.INDEX_HEAD + part.count * cache.INDEX_ROW)
             try:
-                os.chmod(part.path, 0o644)
                 os.replace(part.path, part.rows)
                 place.describe()
                 segment.state = segments.map_(segment, shape=place.shape, dtype=place.dtype)
