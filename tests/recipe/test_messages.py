@@ -413,6 +413,13 @@ def test_whatever_a_recipe_holds_the_error_is_a_message(
     assert [line for line in said.split("\n") if said and not line.startswith(("r.toml: ", "  "))] == []
 
 
+@pytest.mark.parametrize("text", ["seeds=[1] # a\nname='x'", "data.crop=0.5\nprecision='float32'"])
+def test_second_line_of_a_setting_is_refused_not_ignored(text: str) -> None:
+    with pytest.raises(TlkitError, match="its first line is one setting, and more follow"):
+        parse_setting(text)
+    assert parse_setting("seeds=[1,\n2]").value == [1, 2]
+
+
 @settings(deadline=None, max_examples=200)
 @given(text=st.text(max_size=12) | st.builds("{}={}".format, KEYS, st.text(max_size=8)))
 def test_whatever_a_set_says_the_error_is_a_message(text: str) -> None:

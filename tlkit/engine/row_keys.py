@@ -19,7 +19,7 @@ import numpy as np
 import PIL
 import torch
 import torchvision
-from PIL import ImageFile
+from PIL import ImageFile, features
 from pydantic import BaseModel
 from torch import nn
 
@@ -34,6 +34,9 @@ from tlkit.record.formats import PrefixPlan
 from tlkit.units import Size, pixels
 
 Origin = dict[str, str | int | float | bool | None]
+# Libraries that decode files for Pillow, as PIL.features names them: a system's own may be another than Pillow was made with, and
+# two versions of libjpeg decode a file to slightly different pixels.
+_CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "webp", "avif", "zlib")
 
 
 def versions() -> dict[str, str]:
@@ -71,7 +74,13 @@ def decoded(geometry: Geometry) -> Origin:
 
 
 def _libraries() -> Origin:
-    return {"pillow": PIL.__version__, "pi-heif": _pi_heif(), "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES}
+    codecs = {f"codec {name}": features.version(name) for name in _CODECS}
+    return {
+        "pillow": PIL.__version__,
+        **codecs,
+        "pi-heif": _pi_heif(),
+        "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES,
+    }
 
 
 @cache

@@ -17,6 +17,7 @@ from tlkit.record.formats import (
     ComputeFormat,
     EarlierChoices,
     Measurements,
+    NotStored,
     PrefixPlan,
     SharedPrecision,
     StorePlan,
@@ -29,7 +30,6 @@ ASSUMED_RATE = 5e10
 _READ_RATE = 1e9
 # And at which they are computed into it: with checksums and flushed to the disk.
 _WRITE_RATE = 5e8
-NO_ROOM = "no cut of it fits"  # begins the reason why nothing is kept, where that is the store's size
 _SIZES = {"float32": 4, "bfloat16": 2}
 
 
@@ -113,16 +113,18 @@ def _prefix(
     sums = _Sums(plan, cut, compute_format, seconds, estimated=known is None)
     held_out = plan.images.held_out
     evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
-    why_not = sums.why(held_out, room) if held_out and evaluation is None else ""
+    kind_not, why_not = sums.why(held_out, room) if held_out and evaluation is None else (None, "")
     train, why = None, why_images_differ(plan)
+    kind = NotStored.CHANGES if why else None
     if not why and plan.images.train:
         left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
         views = phase.views_used(plan.tables.data.augment_views or 1) if plan.tables.data.augment else 1
         train = sums.best(plan.images.train, views, phase, left, what="images")
-        why = "" if train is not None else sums.why(plan.images.train * views, left)
+        kind, why = (None, "") if train is not None else sums.why(plan.images.train * views, left)
     return PrefixPlan(
-        compute_format=compute_format, train=train, evaluation=evaluation, reason=why, evaluation_reason=why_not
-    ), reason
+        compute_format=compute_format, train=train, evaluation=evaluation, reason=why, evaluation_reason=why_not,
+        not_stored=kind, evaluation_not_stored=kind_not,
+    ), reason  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -147,13 +149,13 @@ class _Sums:
                 found.append((epoch * epochs + writing, self._plan(stages, size, images, views, epochs, whole - epoch, what)))
         return min(found, key=lambda each: each[0], default=(0.0, None))[1]
 
-    def why(self, rows: int, room: int) -> str:
-        """Return why no cut of so many rows is worth keeping, in words."""
+    def why(self, rows: int, room: int) -> tuple[NotStored, str]:
+        """Return why no cut of so many rows is worth keeping, and the same in words."""
         least = min(self._bytes(stages) for stages in range(1, self.cut + 1)) * rows
         if least > room:
             store = f"the store's {units.size(max(room, 0))}" + ("" if room > 0 else f" in {files.cache_folder()}")
-            return f"{NO_ROOM} {store}: the smallest takes {units.size(least)}"
-        return "computing it is as fast as keeping it"
+            return NotStored.NO_ROOM, f"no cut of it fits {store}: the smallest takes {units.size(least)}"
+        return NotStored.NOT_FASTER, "computing it is as fast as keeping it"
 
     def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:
         name = self.plan.stages[stages - 1].name + (", pooled" if self._pooled(stages) else "")

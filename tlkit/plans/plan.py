@@ -21,7 +21,7 @@ from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan, When
 from tlkit.record.selection import USUAL
 from tlkit.units import Size
 
-FORMAT = 4
+FORMAT = 5
 
 # How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
 Learns = Literal["steps", "solved", "nothing"]

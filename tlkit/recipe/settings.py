@@ -35,9 +35,12 @@ def parse_setting(text: str) -> Setting:
     if not path:
         raise TlkitError(f"{in_setting(text)}: {key!r} is not a key.", "quote a module path: 'freeze.\"layer4.0\"=true'")
     try:
-        return Setting(path, read_toml(f"value = {value}")["value"])
+        read = read_toml(f"value = {value}")
     except tomllib.TOMLDecodeError:
         return Setting(path, value.strip())
+    if read.keys() != {"value"}:
+        raise TlkitError(f"--set {text!r}: its first line is one setting, and more follow.", "one --set for each setting")
+    return Setting(path, read["value"])
 
 
 def read_toml(text: str) -> dict[str, Any]:
@@ -54,6 +57,8 @@ def read_toml(text: str) -> dict[str, Any]:
 
 def _path(key: str) -> tuple[str, ...]:
     """Return the parts of a dotted key, or () where the text is not a key."""
+    if "\n" in key.strip():
+        return ()
     try:
         nested: Any = read_toml(f"{key} = 0")
     except tomllib.TOMLDecodeError:

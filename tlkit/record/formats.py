@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from tlkit.errors import TlkitError
@@ -67,6 +68,14 @@ class StorePlan:
     reason: str
 
 
+class NotStored(StrEnum):
+    """Why outputs of the fixed prefix are not stored."""
+
+    CHANGES = "changes"  # an image is another one in every epoch
+    NO_ROOM = "no room"  # the store is too small
+    NOT_FASTER = "not faster"  # than computing them again
+
+
 @dataclass(frozen=True)
 class PrefixPlan:
     """How the fixed prefix of a phase runs.
@@ -79,6 +88,8 @@ class PrefixPlan:
         evaluation: What is stored of the validation and test images; None if they do not fit.
         reason: Why nothing is stored of the training images; empty if something is.
         evaluation_reason: Why nothing is stored of the validation and test images; empty if something is.
+        not_stored: The kind of `reason`; None if something is stored.
+        evaluation_not_stored: The kind of `evaluation_reason`; None if something is stored.
     """
 
     compute_format: ComputeFormat = PLAIN_FORMAT
@@ -88,6 +99,8 @@ class PrefixPlan:
     evaluation: StorePlan | None = None
     reason: str = ""
     evaluation_reason: str = ""
+    not_stored: NotStored | None = None
+    evaluation_not_stored: NotStored | None = None
 
 
 @dataclass(frozen=True)

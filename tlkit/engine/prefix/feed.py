@@ -22,10 +22,9 @@ from tlkit.engine.prefix.prefix import Prefix
 from tlkit.errors import StoreError
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans.choices import NO_ROOM
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
-from tlkit.record.formats import StorePlan
+from tlkit.record.formats import NotStored, StorePlan
 from tlkit.store import row_store
 from tlkit.store.cache import Kind
 from tlkit.store.segments import Keys, Located
@@ -98,9 +97,10 @@ class Feed:
         self._rows: dict[int, _Rows] = {}
         self._origins: dict[int, row_keys.Origin] = {}
         if phase.fixed is not None:
-            for why in dict.fromkeys((phase.fixed.reason, phase.fixed.evaluation_reason)):
-                if why.startswith(NO_ROOM):
-                    observer.note(f"{why}; the fixed prefix is computed again every epoch")
+            fixed = phase.fixed
+            kinds = {fixed.reason: fixed.not_stored, fixed.evaluation_reason: fixed.evaluation_not_stored}
+            for why in (reason for reason, kind in kinds.items() if kind is NotStored.NO_ROOM):
+                observer.note(f"{why}; the fixed prefix is computed again every epoch")
             self._keep(train, phase.fixed.train)
             for part in evaluated.parts.values():
                 self._keep(part, phase.fixed.evaluation)
