@@ -14,6 +14,7 @@ from tlkit.engine.fit import Fit
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
 from tlkit.network import tensor_files, weights
+from tlkit.tasks import metrics
 
 FULL = [
     'data.augment=["random_crop", "hflip"]',
@@ -34,8 +35,9 @@ class Scripted(Fit):
     script: list[tuple[float, float] | dict[str, float]]  # accuracy and loss, or all metrics
 
     def _scores(self, number: int, split: str, part: object, **watch: object) -> dict[str, float]:
+        real = super()._scores(number, split, part, **watch)
         if split != "validation":
-            return super()._scores(number, split, part, **watch)
+            return real
         scores = self.script[self.progress.epochs]
         return scores if isinstance(scores, dict) else {"accuracy": scores[0], "loss": scores[1]}
 
@@ -92,6 +94,20 @@ def test_metric_that_the_validation_images_do_not_define_leaves_the_choice_to_th
     list(fit.epochs())
     assert fit.progress.best_epoch == 2
     assert fit.warnings == ("select_by: the validation images do not define auroc; the loss chose the best epoch",)
+
+
+def test_auroc_is_computed_for_the_best_epochs_or_where_it_chooses(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, areas = [], metrics.areas
+    monkeypatch.setattr(metrics, "areas", lambda *given: counted.append(1) or areas(*given))
+    fit = scripted(toy_recipe, [(0.5, 1.0), (0.7, 1.0), (0.6, 1.0), (0.6, 1.0)])
+    epochs = list(fit.epochs())
+    assert [("auroc" in epoch.validation, "auroc" in epoch.test) for epoch in epochs] == [(epoch.best,) * 2 for epoch in epochs]
+    assert [epoch.best for epoch in epochs] == [True, True, False, False]
+    assert len(counted) == 4, "validation and test images of two epochs"
+    mine = training(toy_recipe, "select_by=auroc", "schedule.epochs=3")
+    epochs = list(mine.fit.epochs())
+    assert all("auroc" in epoch.validation for epoch in epochs)
+    assert [list(epoch.test) == list(epoch.validation) for epoch in epochs] == [epoch.best for epoch in epochs]
 
 
 # patience 1: epoch 3 is no better than epoch 2. patience 2: neither 5 nor 6 is than 4. patience 3: nor is 7.

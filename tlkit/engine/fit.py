@@ -141,6 +141,7 @@ class Fit:
         """
         parts = self._evaluated.parts.items()
         scores = {split: self._scores(best.epoch, split, part, watch=self._watch) for split, part in parts}
+        scores = {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
         return replace(
             best,
             validation=scores.pop("validation", None),
@@ -218,6 +219,8 @@ class Fit:
             parts = self._each_epoch.items()
             scores = {split: self._scores(number, split, part, watch=self._evaluating) for split, part in parts}
         best = self._is_best(number, scores.get("validation"))
+        if best:
+            scores = {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
         self.progress.epochs = number
         return Epoch(
             epoch=number,
@@ -288,7 +291,7 @@ class Fit:
     def _scores(self, number: int, split: str, part: Part, *, watch: Callable[[], None]) -> dict[str, float]:
         batches = self._feed_of(number).held_out(part)
         predictions = self.predictions[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
-        scores = scoring.scores(predictions)
+        scores = scoring.quick(predictions, asked=self.plan.select_by if split == "validation" else "")
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
         return scores

@@ -81,6 +81,7 @@ BINARY = replace(
     outputs=outputs,
     expand=expand,
     scores=scores,
+    costly={},
     recipe_problems=lambda arm: [],
     data_problems=data_problems,
     choices=choices,

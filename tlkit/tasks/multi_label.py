@@ -122,7 +122,6 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
     Returns:
         exact_match: Part of the images of which every class is correct.
         f1: Mean over classes of 2 p r / (p + r).
-        auroc: Area under the ROC curve of each class, mean over classes.
 
     Source: torchmetrics.functional.classification.
     """
@@ -132,8 +131,12 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
     return {
         "exact_match": int((picked == targets).all(1).sum()) / len(targets),
         "f1": float(known.multilabel_f1_score(picked, targets, num_labels=predictions.classes, average="macro")),
-        "auroc": metrics.mean(metrics.areas(predictions.probabilities, predictions.targets)),
     }
+
+
+def auroc(predictions: Predictions) -> float | None:
+    """Return the area under the ROC curve of each class, mean over classes."""
+    return metrics.mean(metrics.areas(predictions.probabilities, predictions.targets))
 
 
 def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
@@ -193,6 +196,7 @@ MULTI_LABEL = Task(
     chosen=chosen,
     scores=scores,
     details=details,
+    costly={"auroc": auroc},
     metrics={
         "exact_match": Metric("exact match", percent=True),
         "f1": Metric("F1"),

@@ -5,16 +5,35 @@ The rule: a metric that these images do not define, for instance the area under 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tlkit.tasks.task import Predictions
 
 
 def scores(predictions: Predictions) -> dict[str, float]:
-    """Return loss and accuracy as `basic` does, and the other metrics of the task: see `scores` in its module."""
-    more = predictions.task.scores(predictions)
-    return basic(predictions) | {name: value for name, value in more.items() if value is not None}
+    """Return loss and accuracy as `basic` does, and all other metrics of the task: see `scores` in its module."""
+    return complete(quick(predictions), predictions)
+
+
+def quick(predictions: Predictions, *, asked: str = "") -> dict[str, float]:
+    """Return `scores` without the costly ones.
+
+    Args:
+        predictions: Of one split.
+        asked: A metric that is needed even if it is costly.
+    """
+    task = predictions.task
+    more = {**task.scores(predictions), **{name: each(predictions) for name, each in task.costly.items() if name == asked}}
+    return basic(predictions) | _defined(more)
+
+
+def complete(scores: Mapping[str, float], predictions: Predictions) -> dict[str, float]:
+    """Return the scores of predictions, as `quick` gave them, with the costly ones that are not among them."""
+    return {
+        **scores,
+        **_defined({name: each(predictions) for name, each in predictions.task.costly.items() if name not in scores}),
+    }
 
 
 def basic(predictions: Predictions) -> dict[str, float]:
@@ -38,3 +57,7 @@ def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
         names: Of the classes.
     """
     return predictions.task.details(predictions, names)
+
+
+def _defined(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}

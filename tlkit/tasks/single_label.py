@@ -127,7 +127,6 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
         balanced_accuracy: Mean over the classes that there are of the part of their images that are correct.
         top5: Part of the images whose class is among the five most probable, where there are more classes than that.
         f1: Mean over classes of 2 p r / (p + r).
-        auroc: Area under the ROC curve of each class against the rest, mean over classes.
 
     Source: torchmetrics.functional.classification.
     """
@@ -140,8 +139,12 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
             known.multiclass_accuracy(predictions.probabilities, targets, num_classes=kinds, top_k=_TOP, average="micro")
         )
     found["f1"] = float(known.multiclass_f1_score(predictions.chosen, targets, num_classes=kinds, average="macro"))
-    found["auroc"] = metrics.mean(metrics.areas(predictions.probabilities, predictions.targets))
     return found
+
+
+def auroc(predictions: Predictions) -> float | None:
+    """Return the area under the ROC curve of each class against the rest, mean over classes."""
+    return metrics.mean(metrics.areas(predictions.probabilities, predictions.targets))
 
 
 def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
@@ -190,6 +193,7 @@ SINGLE_LABEL = Task(
     scores=scores,
     details=details,
     metrics=METRICS,
+    costly={"auroc": auroc},
     recipe_problems=named_classes.no_positive,
     data_problems=data_problems,
 )

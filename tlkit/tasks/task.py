@@ -135,8 +135,10 @@ class Task:
         probabilities: (logits) -> probability of each class (n, classes, ...).
         chosen: (logits) -> what is predicted (n, ...).
         scores: (predictions) -> the metrics beside loss and accuracy; None for one that these images do not define.
+        costly: Further metrics, by name, (predictions) -> value or None: of many classes they take as long as the evaluation itself, so
+            they are computed for the best epoch alone, and for each epoch only where they choose it.
         details: (predictions, class names) -> what evaluation.json says of every class.
-        metrics: How each of `scores` is shown.
+        metrics: How each of `scores` and `costly` is shown.
         select_by: The metric that decides which epoch is the best, where a recipe names none: "accuracy", "loss" or one of `metrics`.
         ranked: (probabilities of one image (classes, ...), class names) -> what `predict` shows of it: names with numbers 0 to 1,
             the most important first.
@@ -158,6 +160,7 @@ class Task:
     scores: Callable[[Predictions], Mapping[str, float | None]]
     details: Callable[[Predictions, Sequence[str]], dict[str, Any]]
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    costly: Mapping[str, Callable[[Predictions], float | None]] = field(default_factory=dict)
     select_by: str = "accuracy"
     ranked: Callable[[NDArray[np.floating[Any]], Sequence[str]], list[tuple[str, float]]] = most_probable
     recipe_problems: Callable[[Arm], list[TlkitError]] = lambda arm: []
