@@ -197,6 +197,11 @@ def test_a_loaded_model_goes_on_with_optimizer_and_epochs(optimizer: str) -> Non
     for made in (whole, loaded, tlkit.load("again", device="cpu")):
         made.fit(X, Y, epochs=2, **fit)
         assert _same(made.state_dict(), whole.state_dict())
+    damaged = bytearray(Path("again/optimizer.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    Path("again/optimizer.safetensors").write_bytes(damaged)
+    with pytest.raises(RunFolderError, match=r"optimizer\.safetensors: is damaged"):
+        tlkit.load("again", device="cpu")
     loaded.compile(optimizer=optimizer, lr=1e-2, schedule="constant")
     loaded.save("saved")
     assert not list(Path("saved").glob("optimizer*")), "compiled anew, it has no state"

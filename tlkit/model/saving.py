@@ -147,6 +147,7 @@ def standing(folder: Path, arm: Arm) -> Standing:
         known = TypeAdapter(_Known).validate_python(found)
     except ValidationError as error:
         raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: its table [model] cannot be used.") from error
+    run_files.check(folder, (_OPTIMIZER,))
     path = folder / _OPTIMIZER
     return Standing(known.state, tensor_files.read(path).tensors if path.is_file() else {}, known.epochs)
 

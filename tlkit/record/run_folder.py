@@ -150,6 +150,19 @@ def resolved(folder: Path) -> dict[str, Any]:
     return record
 
 
+def refuse_other_format(folder: Path) -> None:
+    """Refuse a run whose resolved.toml is of another format, before its files are compared with what was written.
+
+    Raises:
+        RunFolderError: it is; one that cannot be read is passed over.
+    """
+    path = folder / RESOLVED
+    with contextlib.suppress(OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "format" in record:
+            _check_format(path, record)
+
+
 def convention(folder: Path) -> Convention:
     """Return the preprocessing of a run's network."""
     path = folder / RESOLVED

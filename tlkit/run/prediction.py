@@ -140,6 +140,7 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
         PluginError: a plugin that it needs is not installed.
     """
     folder = run_choice.choose(run, arm).folder
+    run_folder.refuse_other_format(folder)
     run_files.check(folder, (run_folder.RECIPE, run_folder.RESOLVED, run_folder.WEIGHTS, run_folder.SOLVED))
     known = run_folder.resolved(folder)
     recipe = parsing.read(folder / run_folder.RECIPE)
