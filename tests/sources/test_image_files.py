@@ -8,6 +8,7 @@ import pytest
 from conftest import Cli
 from PIL import Image
 
+from tlkit.errors import DataError
 from tlkit.sources import image_files
 
 
@@ -82,3 +83,17 @@ def test_init_plan_and_apply_say_what_is_not_used_and_what_cannot_be_read(photos
     assert code == 0
     assert " ".join(err.split()).count(stray) == 1
     assert " ".join(err.split()).count("cannot be decoded and are left out") == 1
+
+
+def test_a_folder_that_is_predicted_tells_what_it_leaves_out(photos: Path) -> None:
+    said: list[str] = []
+    (photos / "film.mp4").write_bytes(bytes(20))
+    (photos / "drawing.svg").write_text("<svg/>")
+    files = image_files.below(photos, where="predict", notify=said.append)
+    assert len(files) == 13
+    assert said == [f"{photos}: left out, as files that cannot be read as images: 1 .mp4, 1 .svg"]
+    for file in files:
+        file.unlink()
+    with pytest.raises(DataError, match="holds no image files") as caught:
+        image_files.below(photos, where="predict")
+    assert "1 .mp4, 1 .svg" in caught.value.hints[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,8 @@ def predict(
         console.say(f"{chosen.folder}: {chosen.why}")
     where = executor.device_of(device)
     predictor = prediction.load(chosen.folder, arm=None, device=where, note=console.say)
-    named = [file for path in images for file in (image_files.below(path, where="predict") if path.is_dir() else [path])]
+    below = partial(image_files.below, where="predict", notify=console.say)
+    named = [file for path in images for file in (below(path) if path.is_dir() else [path])]
     with torch_settings.applied(where):
         answers = list(zip(map(files.shown, named), _ranked(predictor, named), strict=True))
     ranked = [(image, answer) for image, answer in answers if not isinstance(answer, DataError)]

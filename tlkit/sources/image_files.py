@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -76,12 +77,13 @@ def check_pixels(path: Path, image: Image.Image, max_pixels: int) -> int:
     return count
 
 
-def below(folder: Path, *, where: str) -> list[Path]:
+def below(folder: Path, *, where: str, notify: Callable[[str], None] = lambda _: None) -> list[Path]:
     """Return the image files in a folder and below it, by path; what is hidden or no image is left out.
 
     Args:
         folder: To look in.
         where: Begins the message.
+        notify: Called with a line that counts what may hold a picture and cannot be read.
 
     Raises:
         DataError: there are none.
@@ -89,9 +91,13 @@ def below(folder: Path, *, where: str) -> list[Path]:
     shown = (
         path for path in sorted(folder.rglob("*")) if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    files = [path for path in shown if path.is_file() and image_kinds.kind(path) is image_kinds.Kind.IMAGE]
+    kinds = {path: image_kinds.kind(path) for path in shown if path.is_file()}
+    files = [path for path, kind in kinds.items() if kind is image_kinds.Kind.IMAGE]
+    said = image_kinds.remark(Counter(path.suffix.lower() for path, kind in kinds.items() if kind is image_kinds.Kind.LEFT_OUT))
     if not files:
-        raise DataError(f"{where}: {folder} holds no image files.")
+        raise DataError(f"{where}: {folder} holds no image files.", *said)
+    for line in said:
+        notify(f"{folder}: {line}")
     return files
 
 
