@@ -1,4 +1,5 @@
-"""Write what the documentation takes from the code: docs/api.md, the keys in docs/recipe.md, the order in docs/architecture.md.
+"""Write what the documentation takes from the code: docs/api.md, the keys in docs/recipe.md, the order in docs/architecture.md, and
+from the recipes: docs/lectures.md.
 
     make docs-api
 
@@ -19,6 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from docs import lectures
 from tlkit.recipe import augmentations, cross_validation, evaluation, losses, map_tables, optimizers, recipe, schedules, tables
 
 FOLDER = Path(__file__).parent
@@ -70,6 +72,8 @@ def _parts() -> Iterator[tuple[str, Callable[[], str]]]:
     yield from ((f"keys {name}", lambda models=models: _keys(models)) for name, models in TABLES.items())
     yield from ((f"module {name}", lambda name=name: _module(name)) for name in MODULES)
     yield "order", _order
+    yield "lectures measured", lectures.measured
+    yield "lectures experiments", lectures.experiments
 
 
 def _keys(models: tuple[type[BaseModel], ...]) -> str:

@@ -1,0 +1,59 @@
+"""The page of the lectures' experiments says what the recipes say."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from docs import lectures
+from docs.lectures import EXPERIMENTS, Experiment
+from tlkit.plans import resolve
+from tlkit.sources.places import Places
+
+EACH = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda each: each.recipe)
+
+
+def head(experiment: Experiment) -> str:
+    text = (ROOT / "recipes" / f"{experiment.recipe}.toml").read_text().partition("\nformat = ")[0]
+    return " ".join(line.removeprefix("#").strip() for line in text.splitlines())
+
+
+def test_every_recipe_of_a_lecture_is_on_the_page() -> None:
+    lecture = [path.stem for path in (ROOT / "recipes").glob("*.toml") if re.search("[Ll]ecture", path.read_text())]
+    ours = {"inception_cifar"}  # our own choices beside a lecture's recipe
+    assert sorted(set(lecture) - {each.recipe for each in EXPERIMENTS} - ours) == []
+
+
+@EACH
+def test_figures_stand_in_the_head_of_the_recipe(experiment: Experiment) -> None:
+    numbers = re.findall(r"\d[\d.,]*\d|\d", head(experiment))
+    for row in experiment.figures:
+        shown = f"{row.lecture} {row.measured}"
+        assert [number for number in re.findall(r"\d[\d.]*", shown) if number not in numbers] == [], row.what
+
+
+@EACH
+def test_what_the_recipe_has_measured_is_on_the_page(experiment: Experiment) -> None:
+    measured = "Measured on" in head(experiment) or "Measured: " in head(experiment)
+    assert any(row.measured for row in experiment.figures) is measured
+    if not all(row.measured for row in experiment.figures if row.arm):
+        assert "ot measured yet" in head(experiment)
+
+
+@EACH
+def test_every_arm_has_its_figure(experiment: Experiment) -> None:
+    path = ROOT / "recipes" / f"{experiment.recipe}.toml"
+    recipe, _ = resolve.load(path, (), Places(recipe=path.parent))
+    assert {row.arm for row in experiment.figures if row.arm} == set(recipe.arms)
+
+
+def test_settings_of_an_experiment_have_a_row() -> None:
+    for experiment in EXPERIMENTS:
+        assert set(experiment.said) <= set(lectures.SETTINGS)
+
+
+def test_what_is_not_there_yet_is_called_open() -> None:
+    page = (ROOT / "docs" / "lectures.md").read_text()
+    rows = page.partition("## Five things to see first")[2].partition("<!--")[0].strip().splitlines()[2:]
+    assert len(rows) == 5
+    assert [row.split("|")[1].split()[0] for row in rows if "open: " in row] == ["kernels", "vessels"]
