@@ -135,3 +135,13 @@ def test_summary_says_what_is_not_known_yet(capsys: pytest.CaptureFixture[str]) 
 def test_a_run_that_is_not_there_is_said_of_the_key() -> None:
     with pytest.raises(TlkitError, match=r"weights: \"run:nope\": .*nope: there is no such run folder"):
         model(weights="run:nope")
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    mine = model(seed=np.int64(1))
+    mine.compile(optimizer="sgd", lr=np.float32(1e-3))
+    mine.fit(
+        PIXELS, ["cat", "dog"] * 6, epochs=np.int64(1), batch_size=np.int32(4), validation_split=np.float32(0.5), verbose=0
+    )
+    assert mine.history is not None
+    assert len(mine.history.epoch) == 1

@@ -67,7 +67,12 @@ def table_of(value: object) -> dict[str, Any]:
 
 
 def plain(value: object) -> Any:
-    """Return a value as TOML has it: dict for a mapping, list for a tuple. The recipe refuses what cannot be one."""
+    """Return a value as TOML has it: dict for a mapping, list for a tuple or an array, a number of Python for one of NumPy.
+
+    The recipe refuses what cannot be one.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, tuple | list) else value

@@ -131,9 +131,9 @@ def _tables(request: Request, setup: Setup, usual: Tables, epochs_done: int, *, 
     table |= {key: plain(value) for key, value in request.data.items() if value is not None}
     if epochs_done:
         table["initial_epoch"] = epochs_done
-    length = request.epochs if request.epochs is not None else usual.get("schedule", {}).get("epochs", EPOCHS)
+    length = plain(request.epochs) if request.epochs is not None else usual.get("schedule", {}).get("epochs", EPOCHS)
     tables = {"data": table, "schedule": {**setup.tables.get("schedule", {}), "epochs": length}}
-    stopping = {"patience": request.patience} if request.patience is not None else usual.get("early_stopping")
+    stopping = {"patience": plain(request.patience)} if request.patience is not None else usual.get("early_stopping")
     return tables | ({} if stopping is None else {"early_stopping": stopping})
 
 

@@ -85,7 +85,7 @@ class Model:
         if image_size is not None:
             tables["data"]["image_size"] = plain(image_size)
         places = Places(recipe=Path.cwd(), offline=offline)
-        self._start(Setup(tables, places, seed, executor.device_of(device)), classes_of(classes))
+        self._start(Setup(tables, places, plain(seed), executor.device_of(device)), classes_of(classes))
 
     def _start(self, setup: Setup, classes: Classes, network: Network | None = None) -> None:
         self._setup = setup
