@@ -211,6 +211,18 @@ def test_arm_that_does_not_exist_is_named_with_the_nearest() -> None:
     assert 'did you mean "finetune"?' in found
 
 
+@pytest.mark.parametrize(("key", "value"), [("cross_validation.folds", "2"), ("seeds", "[1, 2]")])
+def test_set_of_a_header_key_in_an_arm_says_to_set_it_for_all(key: str, value: str) -> None:
+    (found,) = problems(ARMS, f"arms.a.{key}={value}")
+    assert found.startswith(f"r.toml: settings arms.a.{key}: {key.partition('.')[0]} stands at the head of a recipe")
+    assert f"{key}={value}" in found.partition("\n")[2]
+
+
+def test_folds_beyond_reason_are_refused_before_they_become_runs() -> None:
+    (found,) = problems(ARMS, "cross_validation.folds=1000000000")
+    assert found.startswith("r.toml: settings cross_validation.folds: is 1000000000, but should be less than or equal to 1000")
+
+
 @pytest.mark.parametrize("setting", ["arms=1", "arms.a=1"])
 def test_set_of_an_arm_without_a_key_is_refused(setting: str) -> None:
     (found,) = problems(ARMS, setting)

@@ -12,5 +12,6 @@ class CrossValidation(Table):
 
     folds: int = Field(
         ge=2,
+        le=1000,  # more than anyone trains; a slip of 1e9 would fill the memory with jobs
         description="number of folds, for instance 5. Each class is divided evenly; images of one group stay in one fold",
     )

@@ -206,6 +206,10 @@ def _apply(settings: Sequence[Setting], header: dict[str, Any], arms: dict[str, 
             if len(path) < 3:
                 problems.add(at, "names no key of an arm.", setting("arms.NAME.key=value"))
                 continue
+            if path[2] in _HEADER:
+                whole = setting(f"{dotted(*path[2:])}={shown(given.value)}")
+                problems.add(at, f"{path[2]} stands at the head of a recipe, for all of its arms.", whole)
+                continue
             path, targets = path[2:], [arms[path[1]]]
         elif path[0] in _HEADER:
             targets = [header]
