@@ -109,6 +109,7 @@ def test_a_file_without_tensors_lists_its_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        (b"", "is empty"),
         (b"<!DOCTYPE html><html><title>Sign in</title>", "is a web page, not weights"),
         (b"\n <HTML>\n<head>", "is a web page, not weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 46827520\n", "is a pointer of Git LFS"),
@@ -122,6 +123,12 @@ def test_what_is_no_weights_file_is_called_what_it_is(tmp_path: Path, name: str,
     with pytest.raises(WeightsError) as caught:
         tensor_files.read(tmp_path / name)
     assert words in caught.value.problem
+
+
+def test_text_is_no_file_of_torch(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_text("format = 1\n")
+    with pytest.raises(WeightsError, match=r"is no file of torch\.save"):
+        tensor_files.read(tmp_path / "a.pth")
 
 
 def test_a_file_that_can_be_read_is_not_judged_by_how_it_begins(tmp_path: Path) -> None:

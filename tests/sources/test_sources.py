@@ -513,6 +513,13 @@ def test_what_is_neither_a_name_nor_a_file_is_said(value: str, tmp_path: Path) -
         assert f"looked for {tmp_path / value}" in str(caught.value)
 
 
+def test_a_folder_as_weights_is_offered_as_a_run(tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    with pytest.raises(WeightsError, match='"saved" is a folder, not a file') as caught:
+        weights("saved", FILE, recipe=tmp_path)
+    assert 'weights = "run:saved"' in str(caught.value)
+
+
 def folders() -> list[Path]:
     """Where weights may lie, the first looked in first."""
     home = Path.home() / ".cache"

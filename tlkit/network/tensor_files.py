@@ -43,6 +43,7 @@ _PARALLEL = "module."  # DataParallel's prefix of every name
 
 # What files are that are no weights, by how they begin.
 _OTHERS = (
+    (rb"\Z", "is empty", "copy or download it again"),
     (
         rb"\s*<(!doctype|html|\?xml)",
         "is a web page, not weights",

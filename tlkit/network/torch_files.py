@@ -115,6 +115,8 @@ def load(path: Path) -> object:
                 _SAVE,
             ) from error
         told = str(error).partition("WeightsUnpickler error:")[2].strip()  # what follows is advice to load it with its code
+        if told.startswith("Unsupported operand"):  # its first byte is none that a pickle has there
+            raise WeightsError(f"{path}: is no file of torch.save.", "a .safetensors, .npz or torch file of tensors") from error
         if told:
             raise WeightsError(
                 f"{path}: cannot be read as weights: {told.splitlines()[0].rstrip('.')}.", "nothing of the file was run", _SAVE

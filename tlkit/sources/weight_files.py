@@ -53,6 +53,11 @@ def find_weights(
     path = relative(value, places)
     if "#" in value and not os.path.isfile(path):
         path = relative(value.rpartition("#")[0], places)
+    if value and os.path.isdir(path):
+        raise WeightsError(
+            f'backbone.weights: "{value}" is a folder, not a file.',
+            f'a run or a saved model is named with run: weights = "{RUN}{value}"',
+        )
     if not os.path.isfile(path):  # unlike Path.is_file it answers for a name that no file can have
         offered = [*backbone.weights, NONE]
         raise WeightsError(
