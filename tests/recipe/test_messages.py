@@ -246,6 +246,16 @@ def test_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
         parsing.read(path)
 
 
+@pytest.mark.parametrize("line", ['path = "C:\\Users\\me"', 'options = { path = "D:\\data" }'])
+def test_path_of_windows_in_double_quotes_is_answered_with_single_ones(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(f"format = 1\n{line}\n")
+    with pytest.raises(TlkitError, match="is not TOML") as caught:
+        parsing.read(path)
+    assert "single quotes" in str(caught.value)
+    assert line.partition('"')[2].partition('"')[0] in str(caught.value)
+
+
 def test_folder_in_place_of_a_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(TlkitError, match="is a folder, not a recipe"):
         parsing.read(tmp_path)

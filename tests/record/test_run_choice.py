@@ -71,6 +71,16 @@ def test_superseded_run_is_taken_where_it_is_better(tmp_path: Path) -> None:
     assert run_choice.choose(tmp_path).folder == better
 
 
+def test_stopped_run_is_named_with_its_own_folder(tmp_path: Path) -> None:
+    folder = put(tmp_path, "a-s0-1", validation=0.6, status="interrupted")
+    run_folder.write(folder, run_folder.read(folder).model_copy(update={"epochs": 3}))
+    (folder / run_folder.RECIPE).write_text("[schedule]\nepochs = 10\n")
+    with pytest.raises(RunFolderError, match="holds no finished run") as caught:
+        run_choice.choose(tmp_path)
+    assert f"stopped after epoch 3 of 10; its own folder can be used: {folder}" in str(caught.value)
+    assert run_choice.choose(folder).folder == folder
+
+
 def test_failed_run_hides_no_finished_one(tmp_path: Path) -> None:
     put(tmp_path, "a-s0-new", validation=None, status="failed")
     done = put(tmp_path, "a-s0-old", validation=0.6, age=9)

@@ -2,9 +2,9 @@
 
 The rule: fewer images, fewer trained layers; less similar images, training begins earlier in the network.
 
-Sources: the four cases of few or many, similar or not, are those of Stanford's CS231n notes (cs231n.github.io/transfer-learning).
-Features go from general to specific with depth, and even those of a distant task are a better start than random ones: Yosinski et
-al. 2014, arXiv:1411.1792.
+Sources: for few and for some similar images, what was measured (see FEW). The other cases were not measured here: they rest on Yosinski
+et al. 2014, arXiv:1411.1792, whose features go from general to specific with depth, and are a better start than random ones even from
+a distant task.
 """
 
 from __future__ import annotations
@@ -91,16 +91,20 @@ def thirds(stages: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tup
 
 def _solved(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], late: tuple[str, ...]) -> Strategy:
     by_heart = "A network that is trained on so few learns them by heart"
+    measured = (
+        " On CIFAR-10 with 25 and 50 images a class this reached 52.8 and 56.5 % of test images, and training the last stages 42.7 and "
+        "51.4 %; with 100 images the last stages were ahead."
+    )
     solve = "and a linear support vector machine is solved on the embeddings."
     if likeness == "similar":
         question = "What do a trained network's features tell of these images?"
-        why = f"{by_heart}, and what its last stage says of such pictures serves as it is. So every image is embedded once, {solve}"
+        why = f"{by_heart}, and what its last stage says of such pictures serves as it is. So every image is embedded once, {solve}{measured}"
         return Strategy("few", likeness, question, why, solved=True)
     question = "What do a trained network's earlier features tell of these images?"
     embed = (*early, *middle)[-1]
     why = (
         f"{by_heart}, and its last stages ({', '.join(late)}) are made for other pictures. So the head reads the stage before them, "
-        f"which is more general: every image is embedded there once, {solve}"
+        f"which is more general: every image is embedded there once, {solve} That was not measured on unlike pictures: compare it."
     )
     return Strategy("few", likeness, question, why, solved=True, embed=embed)
 

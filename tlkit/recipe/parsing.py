@@ -51,8 +51,16 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
     try:
         tables = read_toml(text)
     except tomllib.TOMLDecodeError as error:
-        raise TlkitError(f"{path}: is not TOML: {error}") from error
+        raise TlkitError(f"{path}: is not TOML: {error}.", _about_backslashes(text, str(error))) from error
     return build(tables, where=str(path), settings=[parse_setting(setting) for setting in settings])
+
+
+def _about_backslashes(text: str, error: str) -> str:
+    """Return a hint where the wrong line has a backslash in double quotes, as a path of Windows; else ""."""
+    found = re.search(r"at line (\d+)", error)
+    line = text.splitlines()[int(found[1]) - 1] if found and int(found[1]) <= len(text.splitlines()) else ""
+    path = re.search(r'"([^"]*\\[^"]*)"', line)
+    return f"in double quotes a backslash begins an escape; write '{path[1]}' in single quotes, or with /" if path else ""
 
 
 def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] = ()) -> Recipe:

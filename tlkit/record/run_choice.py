@@ -115,10 +115,20 @@ def _finished(path: Path, arm: str | None) -> tuple[list[_Finished], list[Path]]
     if not found:
         arms = sorted({each.result.arm for each in done or runs})
         what = f'no finished run of arm "{arm}"' if arm else "no finished run"
+        known = f"arms: {', '.join(arms)}" if arms else "apply the recipe first: tlkit apply RECIPE"
         raise RunFolderError(
-            f"{path}: holds {what}.", f"arms: {', '.join(arms)}" if arms else "apply the recipe first: tlkit apply RECIPE"
+            f"{path}: holds {what}.", known, *_stopped([each for each in runs if arm in (None, each.result.arm)])
         )
     return found, list(errors)
+
+
+def _stopped(runs: Sequence[_Finished]) -> list[str]:
+    """Say which runs are not finished and can be used all the same, if their own folder is named."""
+    usable = [each for each in runs if each.result.status != "finished" and (each.folder / run_folder.WEIGHTS).is_file()]
+    return [
+        f"stopped after epoch {each.result.epochs} of {run_folder.length(each.folder)}; its own folder can be used: {each.folder}"
+        for each in usable
+    ]
 
 
 def _no_scores(path: Path, runs: Sequence[_Finished]) -> RunFolderError:

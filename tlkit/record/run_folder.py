@@ -163,6 +163,14 @@ def refuse_other_format(folder: Path) -> None:
             _check_format(path, record)
 
 
+def length(folder: Path) -> int | str:
+    """Return the epochs of a run's schedule; "?" where its recipe cannot be read."""
+    try:
+        return int(tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))["schedule"]["epochs"])
+    except (OSError, ValueError, KeyError, TypeError):  # ValueError: no TOML, no UTF-8, or no number
+        return "?"
+
+
 def convention(folder: Path) -> Convention:
     """Return the preprocessing of a run's network."""
     path = folder / RESOLVED
