@@ -95,7 +95,7 @@ def test_what_several_runs_have_in_common_is_said_once() -> None:
 
 def trained(train: float, test: float, seed: int = 0) -> dict[str, Any]:
     return {
-        "validation": None, "best_epoch": 100, "parameters": {"trained": 11_173_962}, "seconds": 1000.0, "status": "finished",
+        "validation": {"accuracy": 0.9}, "best_epoch": 100, "parameters": {"trained": 11_173_962}, "seconds": 1000.0, "status": "finished",
         "seed": seed, "skipped_images": 0, "exact": True, "warnings": [], "gap": train - test,
         "train": {"accuracy": train, "loss": 0.5}, "test": {"accuracy": test, "loss": 0.5},
     }  # fmt: skip
@@ -117,14 +117,14 @@ def test_train_accuracy_and_its_gap_are_columns_and_a_second_table_in_80_columns
         for name, train, test in (("C", 0.9968, 0.8872), ("A_small_rate", 0.4497, 0.4189))
     }
     wide = [line.split() for line in printed({"recipe": "r", "arms": arms})[1:]]
-    assert wide[0][2:8] == ["accuracy", "loss", "train", "accuracy", "gap", "(points)"]
+    assert wide[0][2:10] == ["accuracy", "loss", "train", "accuracy", "gap", "(points)", "val", "accuracy"]
     assert [row[2:6] for row in wide[1:]] == [["88.7%", "0.500", "99.7%", "11.0"], ["41.9%", "0.500", "45.0%", "3.1"]]
     narrow = printed({"recipe": "r", "arms": arms}, 80)
     assert not any("…" in line for line in narrow)
     assert [line.split() for line in narrow[-3:]] == [
-        ["arm", "train", "accuracy", "gap", "(points)"],
-        ["C", "99.7%", "11.0"],
-        ["A_small_rate", "45.0%", "3.1"],
+        ["arm", "train", "accuracy", "gap", "(points)", "val", "accuracy"],
+        ["C", "99.7%", "11.0", "90.0%"],
+        ["A_small_rate", "45.0%", "3.1", "90.0%"],
     ]
 
 

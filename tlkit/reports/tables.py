@@ -85,7 +85,11 @@ _COLUMNS = (
     "arm", "seeds", "folds", "accuracy", "loss", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
     "seconds", "status",
 )  # fmt: skip
-_TRAIN = ("train accuracy", "gap (points)")  # in a second table where the first would be wider than the terminal
+_SECOND = (
+    "train accuracy",
+    "gap (points)",
+    "val accuracy",
+)  # in a second table where the first would be wider than the terminal
 _ENDLESS = 10_000  # columns, more than a table of results has
 _ARM = 24  # characters that an arm's name keeps in a narrow terminal
 
@@ -120,18 +124,18 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of arms: one table, or two where a terminal is too narrow for the accuracy on training images beside the rest."""
+    """The rows of arms: one table, or two where a terminal is too narrow for accuracies other than that on test images."""
 
     rows: Sequence[Mapping[str, str]]
     columns: Sequence[str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        whole, train = self._table(self.columns), [name for name in self.columns if name in _TRAIN]
-        if not train or console.measure(whole, options=options.update(width=_ENDLESS)).maximum <= options.max_width:
+        whole, second = self._table(self.columns), [name for name in self.columns if name in _SECOND]
+        if not second or console.measure(whole, options=options.update(width=_ENDLESS)).maximum <= options.max_width:
             yield whole
         else:
-            yield self._table([name for name in self.columns if name not in _TRAIN])
-            yield self._table(["arm", *train])
+            yield self._table([name for name in self.columns if name not in _SECOND])
+            yield self._table(["arm", *second])
 
     def _table(self, columns: Sequence[str]) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
