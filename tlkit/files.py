@@ -184,19 +184,23 @@ def content(
 
 def known_content(files: Iterable[Path], *, root: Path | None = None) -> str | None:
     """Return `content` from remembered hashes; None if a file changed or has no remembered hash."""
+    listed, total = list(files), hashlib.sha256()
+    for file, digest in zip(listed, known_digests(listed), strict=True):
+        if digest is None:
+            return None
+        total.update(_line(file, root, digest))
+    return total.hexdigest()
+
+
+def known_digests(files: Iterable[Path]) -> list[bytes | None]:
+    """Return `digests` from remembered hashes; None for a file that changed or has none. If a file is gone, None for all."""
     listed, folders = list(files), dict[str, str]()
     try:
         places = [_place(file, folders) for file in listed]
     except OSError:
-        return None
+        return [None] * len(listed)
     with _memory() as memory:
-        known = _remembered(places, memory)
-    total = hashlib.sha256()
-    for file, digest in zip(listed, known, strict=True):
-        if digest is None:
-            return None
-        total.update(_line(file, root, bytes.fromhex(digest)))
-    return total.hexdigest()
+        return [None if digest is None else bytes.fromhex(digest) for digest in _remembered(places, memory)]
 
 
 def digests(files: Iterable[Path], *, again: bool = False, notify: Callable[[str], None] = _silent) -> list[bytes]:

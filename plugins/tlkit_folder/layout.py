@@ -101,12 +101,13 @@ def parts(folder: Path, given: Mapping[str, Role] | None) -> dict[Role, list[Pat
             )
         refuse_splits_as_classes(folder, names)
         return {}
+    told = ", ".join(f'{_toml(name)} = "{each}"' for name, each in found.items())
     for role in ROLES:
         same = [name for name in names if found.get(name) == role]
         if len(same) > 1:
             raise DataError(
                 f"{folder}: {' and '.join(same)} are both the {role} set.",
-                f'remove or rename one, or say what each is: data.options.splits = {{ {_toml(same[0])} = "{role}" }}',
+                f"remove or rename one, or say what each is: data.options.splits = {{ {told} }}",
             )
     if set(found.values()) == {"train"}:
         _refuse_class_named_train(folder, next(iter(found)), names)

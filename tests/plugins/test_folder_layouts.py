@@ -95,6 +95,14 @@ def test_class_folders_that_each_hold_one_folder_are_classes(tmp_path: Path) -> 
     assert read(tmp_path).classes == ("ant", "bee")
 
 
+def test_two_folders_of_one_split_are_told_with_the_whole_option(tmp_path: Path) -> None:
+    put(tmp_path, *many("train", 3), *many("test1", 2), *many("test2", 1))
+    with pytest.raises(DataError, match="test1 and test2 are both the test set") as caught:
+        find(tmp_path)
+    assert 'data.options.splits = { test1 = "test", test2 = "test", train = "train" }' in caught.value.hints[0]
+    assert counts(read(tmp_path, splits={"test1": "test", "test2": "test", "train": "train"})) == {"train": 6, "test": 6}
+
+
 def test_a_folder_that_splits_names_must_be_there(tmp_path: Path) -> None:
     put(tmp_path, *many("fold_1", 3), *many("fold_2", 2))
     with pytest.raises(DataError, match='there is no folder "fold1" in it') as caught:

@@ -185,6 +185,17 @@ def test_only_files_of_a_size_that_another_part_has_are_read(tmp_path: Path, mon
     assert (found.count, found.total, found.example) == (1, 3, (str(tmp_path / "b"), str(tmp_path / "c")))
 
 
+def test_a_plan_reads_no_more_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"the same" if name != "c" else b"another.")
+    parts = {"train": [tmp_path / "a"], "test": [tmp_path / "b", tmp_path / "c"]}
+    assert overlap.find(overlap.of_files(parts, at_most=23)) == ()
+    (found,) = overlap.find(overlap.of_files(parts, at_most=24))
+    assert (found.count, found.total) == (1, 2)
+    monkeypatch.setattr(overlap.files, "known_digests", lambda listed: [b"" for _ in listed])  # all are remembered
+    assert overlap.find(overlap.of_files(parts, at_most=0)) == (found,)
+
+
 def test_pairs_that_tell_nothing_are_not_counted() -> None:
     """Two evaluated parts may share images; one that chose the epoch or was trained on may not be evaluated."""
     key = np.arange(16, dtype=np.uint8)[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,9 @@ from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
 from tlkit.units import Size
+
+# Bytes of files that a plan reads to compare them, about a second; a run compares all, and remembers their digests.
+_READ = 1e9
 
 
 def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None, fold: int | None = None) -> DataFacts:
@@ -64,7 +68,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     sizes = {name: len(split.targets) for name, split in also.items()}
     counted = count(resolved, mine, parts, also=sizes, found=found, fold=fold)
     can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
-    same = overlap.warnings(file_overlaps(mine, parts, also), droppable=can, drop=table.on_overlap == "drop")
+    same = overlap.warnings(file_overlaps(mine, parts, also, at_most=_READ), droppable=can, drop=table.on_overlap == "drop")
     sized = usual_size(mine.splits["train"]) if augmentations.windows(table.augment) else None
     return replace(counted, warnings=(*counted.warnings, *same, *filter(None, [problem])), originals=sized)
 
@@ -76,13 +80,16 @@ def usual_size(split: Split) -> Size | None:
     return image_files.usual_size(split.files)
 
 
-def file_overlaps(images: Images, parts: Mapping[str, Selected], also: Mapping[str, Split]) -> tuple[Overlap, ...]:
+def file_overlaps(
+    images: Images, parts: Mapping[str, Selected], also: Mapping[str, Split], *, at_most: float = math.inf
+) -> tuple[Overlap, ...]:
     """Return where a part's files are identical to those of another part.
 
     Args:
         images: The data set.
         parts: Which of the images each part has.
         also: Images of other data sets that are evaluated.
+        at_most: Bytes that are read, as for `overlap.of_files`.
     """
     listed = {
         name: [images.splits[part.split].files[index] for index in part.indices.tolist()]
@@ -91,7 +98,7 @@ def file_overlaps(images: Images, parts: Mapping[str, Selected], also: Mapping[s
     }
     listed |= {f"also.{name}": list(split.files) for name, split in also.items() if split.files}
     with suppress(DataError):  # of a file that cannot be read, which decoding names
-        return overlap.find(overlap.of_files(listed))
+        return overlap.find(overlap.of_files(listed, at_most=at_most))
     return ()
 
 

@@ -5,6 +5,7 @@ The rule: an image that was trained on, or that chose the epoch, says nothing of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -139,21 +140,36 @@ def record(found: Sequence[Overlap]) -> list[dict[str, Any]]:
     return [{**asdict(overlap), "example": list(overlap.example)} for overlap in found]
 
 
-def of_files(parts: Mapping[str, Sequence[Path]]) -> dict[str, Content]:
+def of_files(parts: Mapping[str, Sequence[Path]], *, at_most: float = math.inf) -> dict[str, Content]:
     """Return the content of parts by their files. Only files whose size another part has, too, are read.
+
+    Args:
+        parts: The files of each part.
+        at_most: Bytes. If the files whose digests are not remembered have more, they are not compared.
 
     Raises:
         DataError: a file cannot be read.
     """
     sizes = {name: _sizes(listed) for name, listed in parts.items()}
-    contents = {}
-    for name, listed in parts.items():
+    chosen = {}
+    for name, mine in sizes.items():
         others = [each for other, each in sizes.items() if other != name]
-        chosen = np.flatnonzero(np.isin(sizes[name], np.concatenate(others))) if others else np.array([], np.int64)
-        compared = [listed[index] for index in chosen]
+        chosen[name] = np.flatnonzero(np.isin(mine, np.concatenate(others))) if others else np.array([], np.int64)
+    if at_most < math.inf:
+        known = {
+            name: np.array(
+                [digest is not None for digest in files.known_digests(parts[name][index] for index in indices)], bool
+            )
+            for name, indices in chosen.items()
+        }
+        if sum(int(sizes[name][indices[~known[name]]].sum()) for name, indices in chosen.items()) > at_most:
+            chosen = {name: indices[known[name]] for name, indices in chosen.items()}
+    contents = {}
+    for name, indices in chosen.items():
+        compared = [parts[name][index] for index in indices]
         digests = b"".join(digest[:_KEY] for digest in files.digests(compared))
         keys = np.frombuffer(digests, np.uint8).reshape(len(compared), _KEY)
-        contents[name] = Content((keys,), compared, len(listed))
+        contents[name] = Content((keys,), compared, len(parts[name]))
     return contents
 
 
