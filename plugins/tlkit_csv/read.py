@@ -56,7 +56,8 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
         if not image.is_file():
             raise DataError(
                 f"{row.table}: line {row.line}: {image}: there is no such file.",
-                _elsewhere(folder, row, options) or "paths begin at the table's folder",
+                _elsewhere(folder, row, options)
+                or "paths begin at the table's folder; data.options.prefix and data.options.suffix add what they lack",
             )
     _refuse_doubles(rows, images)
     return DataFiles(root=folder, files=(*tables, *images))
@@ -115,6 +116,7 @@ def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Ro
     if split:
         wanted["split"] = ""
     _check_columns(table, folder, wanted, options)
+    _refuse_unread_split(table, label, options)
     at = {option: table.columns.index(column) for option, column in wanted.items() if column}
     columns = [table.columns.index(name) for name in options.classes]
     rows = []
@@ -149,18 +151,30 @@ def _check_columns(table: Table, folder: Path, wanted: dict[str, str], options: 
             )
         if option == "image":
             likely = [name for name, cell in zip(names, _first(table), strict=True) if _is_image(folder, options, cell)]
-            raise DataError(
-                problem, *(f'data.options.image = "{name}"' for name in likely[:1]), columns, nearest(column, names)
-            )
+            hints = [f'data.options.image = "{name}"' for name in likely[:1]]
+            raise DataError(problem, *hints, columns, "" if hints else nearest(column, names))
         if option == "label" and len(marked := _columns_of_marks(table)) > 1:
             listed = ", ".join(f'"{name}"' for name in marked)
             raise DataError(
                 problem,
                 f"if each of these columns is a class: data.options.classes = [{listed}]",
                 columns,
-                nearest(column, names),
             )
         raise DataError(problem, columns, nearest(column, names))
+
+
+def _refuse_unread_split(table: Table, label: str, options: CsvOptions) -> None:
+    """Refuse a column of train, val and test that no option names: the images would be divided otherwise."""
+    if options.split or options.test_file or options.validation_file:
+        return
+    for place, name in enumerate(table.columns):
+        said = {cells[place].lower() for _, cells in table.rows}
+        if name not in (label, *options.classes) and len(said) > 1 and said <= set(_ROLES):
+            raise DataError(
+                f'{table.path}: column "{name}" says which images are for what ({", ".join(sorted(said))}), and no option names it.',
+                f'data.options.split = "{name}"',
+                "to divide the images anew all the same: data.split.fractions = [0.7, 0.1, 0.2] beside it",
+            )
 
 
 def _first(table: Table) -> Sequence[str]:

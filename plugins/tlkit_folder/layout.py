@@ -129,7 +129,9 @@ def refuse_splits_as_classes(folder: Path, names: Sequence[str]) -> None:
     if len(names) < 2 or shared is None:
         return
     inside = first_few(sorted(shared - WRAPPERS))
-    example = ", ".join(f'{_toml(name)} = "{role}"' for name, role in zip(names, ("train", "test"), strict=False))
+    said = {name: _part_said(name) for name in names}
+    roles = [role or "train" for role in said.values()] if any(said.values()) else ["train", "test"]
+    example = ", ".join(f'{_toml(name)} = "{role}"' for name, role in zip(names, roles, strict=False))
     raise DataError(
         f"{folder}: {first_few(names)} hold no images but the same folders, {inside}: they look like splits, not classes.",
         f"if they are splits: data.options.splits = {{ {example} }}, or rename the folders to train and test",
@@ -211,6 +213,11 @@ def _refuse_class_named_train(folder: Path, train: str, names: Sequence[str]) ->
                 f'data.options.splits = {{ {_toml(train)} = "train", {_toml(name)} = "test" }}',
                 f"if a class: put its images directly into {folder / train}",
             )
+
+
+def _part_said(name: str) -> Role | None:
+    """Return the split that one of a name's words says, whatever the others are: "my test"; for an example in a message."""
+    return next((_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _NAMES), None)
 
 
 def _toml(name: str) -> str:

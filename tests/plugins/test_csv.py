@@ -9,7 +9,7 @@ from PIL import Image
 
 from tlkit.errors import DataError, DataMissing
 from tlkit.plugin import DataFiles, Images, call
-from tlkit.sources import data_files
+from tlkit.sources import data_files, datasets
 from tlkit.sources.places import Places
 from tlkit_csv import CsvOptions, csv
 
@@ -247,3 +247,33 @@ def test_a_file_that_is_named_as_folder_says_what_it_is(root: Path, name: str, w
 def test_a_spreadsheet_is_called_one(root: Path) -> None:
     with pytest.raises(DataError, match="is a spreadsheet or an archive, not a table as text"):
         read(root, b"PK\x03\x04" + bytes(30))
+
+
+# ---- test images
+
+
+def test_a_column_of_splits_that_no_option_names_is_refused(root: Path) -> None:
+    text = "path,label,part\na.png,cat,Train\nb.png,dog,Train\nc.png,cat,test\nd.png,dog,test\n"
+    with pytest.raises(DataError, match='column "part" says which images are for what') as caught:
+        read(root, text)
+    assert 'data.options.split = "part"' in str(caught.value)
+    assert {name: len(split.files) for name, split in read(root, text, split="part").splits.items()} == {"train": 2, "test": 2}
+
+
+def test_a_class_may_be_called_train(root: Path) -> None:
+    assert read(root, f"path,label\n{FOUR.replace('cat', 'train').replace('dog', 'test')}").classes == ("test", "train")
+
+
+def test_a_column_is_guessed_only_where_no_cell_shows_it(root: Path) -> None:
+    with pytest.raises(DataError, match='has no column "path"') as caught:
+        read(root, "picture,path_of,label\na.png,x,cat\nb.png,y,dog\n")
+    assert 'data.options.image = "picture"' in str(caught.value)
+    assert "did you mean" not in str(caught.value)
+
+
+def test_classes_of_one_image_each_leave_none_to_test(root: Path) -> None:
+    (root / "labels.csv").write_text("path,label\na.png,0.1\nb.png,0.2\nc.png,0.3\n")
+    found = call(csv.find, root, CsvOptions())
+    assert isinstance(found, DataFiles)
+    with pytest.raises(DataError, match="every one of its 3 classes has one image"):
+        datasets.read_data(csv, found, CsvOptions())

@@ -82,6 +82,13 @@ def test_folds_are_not_classes(tmp_path: Path) -> None:
     assert counts(images) == {"train": 10, "test": 2}
 
 
+def test_a_split_is_offered_by_the_word_in_its_name(tmp_path: Path) -> None:
+    put(tmp_path, *many("my test", 2), *many("my train", 3))
+    with pytest.raises(DataError, match="they look like splits") as caught:
+        find(tmp_path)
+    assert 'data.options.splits = { "my test" = "test", "my train" = "train" }' in str(caught.value)
+
+
 def test_classes_with_the_same_folders_below_are_classes_where_that_is_said(tmp_path: Path) -> None:
     put(tmp_path, *(f"{name}/{side}/{n}.jpg" for name in ("oak", "elm") for side in ("bark", "leaf") for n in range(2)))
     with pytest.raises(DataError, match="they look like splits, not classes") as caught:

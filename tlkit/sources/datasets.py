@@ -28,6 +28,11 @@ def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> 
     for name, split in images.splits.items():
         _check_split(dataset.read, name, split)
         count = len(split.files) if split.pixels is None else len(split.pixels)
+        if count == len(split.targets) == 0 and name == "test" and images.test_held_out:
+            raise DataError(
+                f"{found.root}: every one of its {len(images.classes):,} classes has one image, so none is left for the test set.",
+                "a class needs two images at least, one to train on and one to test; is it the class that the labels name?",
+            )
         if count != len(split.targets) or count == 0:
             raise DataError(
                 f"{found.root}: {name}: {count} images and {len(split.targets)} targets.", "as many of both, at least one"
