@@ -175,3 +175,22 @@ def test_a_torch_data_set_is_known_by_its_class_names() -> None:
     assert numbers.evaluate(_Torch()) == numbers.evaluate(X, [sorted(NAMES).index(name) for name in Y]), "numbers are no names"
     with pytest.raises(TlkitError, match="other classes"):
         model(classes=["dog", "ant", "cow", "cat"]).evaluate(_Torch())
+
+
+def test_names_of_a_run_give_way_to_those_of_the_first_fit(saved: tlkit.Model, capsys: pytest.CaptureFixture[str]) -> None:
+    other = [name.upper() for name in Y]
+    fit = {"epochs": 1, "batch_size": 8, "verbose": 0}
+    by_number, named = model(weights="run:saved", classes=4), model(weights="run:saved", classes=sorted(set(other)))
+    capsys.readouterr()
+    for made in (by_number, named):
+        made.compile(optimizer="sgd", lr=1e-2)
+        made.fit(X, other, **fit)
+        assert made.class_names == tuple(sorted(set(other)))
+    assert "head begins anew" in capsys.readouterr().err
+    assert _same(by_number, named)
+    numbers = model(weights="run:saved", classes=4)
+    numbers.compile(optimizer="sgd", lr=1e-2)
+    numbers.fit(X, labels(), **fit)
+    assert numbers.class_names == tuple(NAMES), "numbers are in the run's order"
+    with pytest.raises(TlkitError, match="names a class that the model has not"):
+        numbers.fit(X, other, **fit)

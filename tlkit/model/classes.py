@@ -21,10 +21,12 @@ class Classes:
     Attributes:
         count: How many; None until the first fit says it.
         names: In output order; () where only the number is known.
+        assumed: The names are those of a run of as many classes, until images that are trained on have others.
     """
 
     count: int | None = None
     names: tuple[str, ...] = ()
+    assumed: bool = False
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ class Classes:
             TlkitError: they are the run's in another order, in which its head would mean something else.
         """
         if not self.names:
-            return Classes(self.count, of_run) if len(of_run) == self.count else self
+            return Classes(self.count, of_run, assumed=True) if len(of_run) == self.count else self
         if self.names != of_run and set(self.names) == set(of_run):
             raise TlkitError(
                 "Model: classes are in another order than the run's that weights= names.",
@@ -54,7 +56,7 @@ class Classes:
         return Classes(len(images.classes), of_run if set(of_run) == set(images.classes) else images.classes)
 
     def trained_on(self, images: Images) -> Classes:
-        """Return these with the names of images that are trained on, where only their number is known.
+        """Return these with the names of images that are trained on, where only their number is known, or names were assumed.
 
         Raises:
             TlkitError: the images have another number of classes.
@@ -63,7 +65,9 @@ class Classes:
         if found != self.count:
             problem = f"Model: has {self.count} classes, and the images have {found}."
             raise RecipeError([TlkitError(problem, f"Model(.., classes={found})")])
-        return self if self.names else Classes(self.count, images.classes)
+        if not self.names or (self.assumed and set(self.names) != set(images.classes)):
+            return Classes(self.count, images.classes)
+        return Classes(self.count, self.names)
 
     def in_order(self, images: Images) -> Images:
         """Return images with their labels in the order of these classes, of which theirs may be a part.

@@ -45,11 +45,13 @@ class Labels:
         names: In output order; () where they are not known.
         count: How many; None where that is not known.
         several: An image may have any number of classes.
+        assumed: The names are those of a run, and images that are trained on may have others.
     """
 
     names: tuple[str, ...]
     count: int | None
     several: bool
+    assumed: bool = False
 
 
 def read(x: object, y: object, *, known: Labels, where: str) -> Given:
@@ -188,7 +190,7 @@ def labels_of(y: object, *, known: Labels, where: str) -> tuple[tuple[str, ...],
 
 def _of_names(values: NDArray[np.str_], *, known: Labels, where: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     found = sorted(set(values.tolist()))
-    names = known.names or tuple(found)
+    names = tuple(found) if not known.names or (known.assumed and not set(found) <= set(known.names)) else known.names
     if unknown := [name for name in found if name not in names]:
         raise TlkitError(
             f"{where}: y names a class that the model has not: {first_few(unknown)}.",

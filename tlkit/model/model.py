@@ -492,16 +492,16 @@ class Model:
 
     def _labels(self) -> Labels:
         """What is known of the classes."""
-        return Labels(self._classes.names, self._classes.count, self._setup.several())
+        return Labels(self._classes.names, self._classes.count, self._setup.several(), self._classes.assumed)
 
     def _adopt(self, images: Images) -> Images:
         """Take classes from the first images, or check that these have the model's; return them in the model's order."""
-        if self._classes.count is None:
-            classes = self._classes.of_first(images, self._setup.names_of_run())
+        before = self._classes
+        classes = before.of_first(images, self._setup.names_of_run()) if before.count is None else before.trained_on(images)
+        if before.count is None or (before.assumed and before.names != classes.names):  # the run's head is of other classes
             self._network = self._setup.network(classes)
-            self._classes = classes
-        self._classes = self._classes.trained_on(images)
-        return self._classes.in_order(images)
+        self._classes = classes
+        return classes.in_order(images)
 
     def _predictor(self, batch_size: int = 32) -> Predictor:
         resolved = self._setup.untrained(where="Model")
