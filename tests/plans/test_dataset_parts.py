@@ -54,7 +54,7 @@ def test_counts_are_of_the_images_that_were_selected(toy_recipe: Path) -> None:
     facts = dataset_facts.count(mine, given, parts, also={"other": 5}, found=FOUND)
     assert (facts.images.train, facts.images.validation, facts.images.test, facts.images.also) == (3, 0, 2, {"other": 5})
     assert facts.per_class == (2, 1)
-    assert facts.warnings == ("test: there is no image of b; what is said of them means nothing",)
+    assert facts.warnings == ("test: there is no image of b; metrics of these classes are not defined",)
 
 
 def test_preparing_a_run_chooses_its_images_once(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def save(
             train=None if best is None else dict(best.train),
             validation=None if best is None or best.validation is None else dict(best.validation),
             test=None if best is None or best.test is None else dict(best.test),
-            best_epoch=None if best is None else best.epoch, epochs=len(epochs),
+            best_epoch=None if best is None else best.epoch, select_by=plan.select_by, epochs=len(epochs),
             parameters=Parameters(total=plan.total, trained=plan.trained), versions=row_keys.versions(), files=run_files.record(folder),
         )  # fmt: skip
         run_folder.write(folder, result)

@@ -293,5 +293,5 @@ def _missing_classes(resolved: Resolved, images: Images, targets: Mapping[str, R
         missing = np.setdiff1d(np.arange(len(names)), strata).tolist()
         if missing:
             shown = first_few(names[stratum] for stratum in missing)
-            lines.append(f"{part}: there is no image of {shown}; what is said of them means nothing")
+            lines.append(f"{part}: there is no image of {shown}; metrics of these classes are not defined")
     return tuple(lines)
