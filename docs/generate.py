@@ -150,9 +150,23 @@ def _is_own(value: object, module: str, key: str) -> bool:
     return not key.startswith("_") and getattr(value, "__module__", "") == module and callable(value)
 
 
+def _plain(kind: object) -> object:
+    """A type without what pydantic checks of it, whose text would be another in every process."""
+    if get_origin(kind) is not Annotated:
+        return kind
+    inner = get_args(kind)[0]
+    return " | ".join(getattr(each, "__name__", str(each)) for each in map(_stripped, get_args(inner) or [inner]))
+
+
+def _stripped(kind: object) -> object:
+    return str(get_args(kind)[0]) if get_origin(kind) is Annotated else kind
+
+
 def _entry(name: str, value: object) -> list[str]:
+    if inspect.ismodule(value):
+        return [f"### {name}", "", (inspect.getdoc(value) or "").partition("\n")[0], ""]
     if not callable(value) or get_origin(value) is not None:
-        kind = value if get_origin(value) is not None else repr(value)
+        kind = _plain(value) if get_origin(value) is not None else repr(value)
         return [f"### {name}", "", "```text", f"{name} = {str(kind).replace('typing.', '')}", "```", ""]
     out = [f"### {name}", "", "```text", _signature(name, value), "```", "", *_docstring(inspect.getdoc(value) or ""), ""]
     if inspect.isclass(value) and not issubclass(value, BaseException):

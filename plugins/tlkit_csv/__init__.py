@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from tlkit.plugin import Dataset, Options
-from tlkit.plugin.options import PixelRange
+from tlkit.plugin import Dataset, Options, PixelRange
 
 
 class CsvOptions(Options):

@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from tlkit.plugin import Dataset, Options
-from tlkit.plugin.options import PixelRange
+from tlkit.plugin import Dataset, Options, PixelRange
 
 
 class FolderOptions(Options):

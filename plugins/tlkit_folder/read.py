@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit import units
 from tlkit.errors import DataError, DataMissing, nearest
 from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
 from tlkit_folder import FolderOptions, layout
@@ -154,7 +153,8 @@ def _without_labels(part: Path, role: layout.Role, classes: set[str]) -> Path | 
 
 def _unlabelled(place: Path) -> str:
     count = len(listing(place).images)
-    return f"{place}: {units.images(count)} without class folders {'is' if count == 1 else 'are'} not used: they have no labels"
+    shown = "1 image without class folders is" if count == 1 else f"{count:,} images without class folders are"
+    return f"{place}: {shown} not used: they have no labels"
 
 
 def read(found: DataFiles, options: FolderOptions | None = None) -> Images:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tlkit.errors import DataError
 from tlkit.plugin import image_kinds
-from tlkit.plugin.image_kinds import Kind
 
 # Folders that programs leave among images: what macOS adds to archives, and thumbnails of a Synology disk station.
 _FOREIGN = ("__MACOSX", "@eaDir")
@@ -50,9 +49,9 @@ def listing(folder: Path) -> Listing:
                     continue
                 suffix = os.path.splitext(entry.name)[1].lower()
                 kind = image_kinds.kind_of_suffix(suffix) or image_kinds.kind(folder / entry.name)
-                if kind is Kind.LEFT_OUT:
+                if kind is image_kinds.Kind.LEFT_OUT:
                     left_out.append(suffix)
-                elif kind is Kind.IMAGE:
+                elif kind is image_kinds.Kind.IMAGE:
                     if not entry.is_file():
                         raise DataError(f"{folder / entry.name}: is no file, or a link to nothing.")
                     images.append(entry.name)

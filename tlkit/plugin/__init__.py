@@ -3,6 +3,7 @@
 Third parties import from here; importing this package, or a plugin, imports no torch. Nothing here knows a recipe, a network or a run.
 """
 
+from tlkit.plugin import image_kinds
 from tlkit.plugin.backbone import AuxHead, Backbone
 from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
@@ -10,7 +11,7 @@ from tlkit.plugin.family import Family
 from tlkit.plugin.head import Head, Solving
 from tlkit.plugin.hold_out import hold_out
 from tlkit.plugin.images import DataFiles, Images, Split
-from tlkit.plugin.options import Options
+from tlkit.plugin.options import Options, PixelRange
 from tlkit.plugin.remembered import recall, remember
 from tlkit.plugin.weights import CAFFE, HUB, HUB_SITE, IMAGENET, Convention, Download, Weights, pytorch
 
@@ -29,11 +30,13 @@ __all__ = [
     "Head",
     "Images",
     "Options",
+    "PixelRange",
     "Solving",
     "Split",
     "Weights",
     "call",
     "hold_out",
+    "image_kinds",
     "pytorch",
     "recall",
     "remember",
