@@ -167,9 +167,10 @@ BAD_COMMANDS = {
     "a plugin that is not": (["show", "toi"], 'did you mean "toy"?'),
     "a plugin in capitals": (["show", "TOY"], 'did you mean "toy"?'),
     "a check of nothing": (["check", "toi"], "toi"),
-    "a folder that is not": (["init", "nowhere"], "nowhere"),
+    "a folder that is not": (["init", "nowhere"], "nowhere: there is no such folder.\n  a folder with the images of each class"),
     "data that are not": (["apply", "folder.toml", "--data", "nowhere"], "nowhere: there is no such folder"),
     "a file as data": (["apply", "folder.toml", "--data", "toy.toml"], "toy.toml"),
+    "a recipe as a run": (["predict", "toy.toml", "a.png"], "toy.toml: is a recipe, not the folder of its runs"),
     "a run that is not": (["predict", "nowhere", "a.png"], "nowhere: there is no such run folder"),
 }  # fmt: skip
 

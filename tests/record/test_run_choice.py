@@ -117,6 +117,14 @@ def test_without_validation_scores_a_run_is_asked_for(tmp_path: Path) -> None:
     assert run_choice.choose(tmp_path / "a-s1-2").folder.name == "a-s1-2"
 
 
+def test_the_folder_of_several_recipes_asks_for_one(tmp_path: Path) -> None:
+    put(tmp_path / "shoes", "a-s0-1", validation=0.6)
+    (tmp_path / "shoes" / run_folder.RESULT).write_text('{"format": 2, "arms": {}}')
+    with pytest.raises(RunFolderError, match="holds recipes' folders, not runs") as caught:
+        run_choice.choose(tmp_path)
+    assert str(tmp_path / "shoes") in str(caught.value)
+
+
 def test_run_that_cannot_be_read_is_passed_over_by_name(tmp_path: Path) -> None:
     (put(tmp_path, "a-s0-1", validation=0.9) / run_folder.RESULT).write_text('{"format": 99}')
     with pytest.raises(RunFolderError, match="is of format 99"):

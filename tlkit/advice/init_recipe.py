@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import statistics
@@ -16,7 +17,7 @@ import numpy as np
 from tlkit import files, tasks
 from tlkit.advice import strategies
 from tlkit.advice.strategies import FEW, MANY, SCRATCH, Likeness, Strategy
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import DataError, DataMissing, TlkitError
 from tlkit.plans import dataset_facts
 from tlkit.plugin import Backbone, Dataset, Images, registry
 from tlkit.recipe.tables import MAX_PIXELS
@@ -79,6 +80,10 @@ def write(
     path = output or Path(f"{folder.resolve().name or 'recipe'}.toml")
     if path.exists() and not force:
         raise TlkitError(f"{path}: is there already.", "another name, --output FILE, or --force to replace it")
+    if not os.path.exists(folder):  # unlike Path.exists it answers for a name that no folder can have
+        raise DataMissing(
+            f"{folder}: there is no such folder.", "a folder with the images of each class in a sub-folder of its name"
+        )
     seen = look(folder)
     text = recipe_text(folder, seen, path, likeness)
     try:

@@ -6,6 +6,7 @@ asks for a run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,10 @@ def choose(path: Path, arm: str | None = None) -> Choice:
     Raises:
         RunFolderError: there is no such folder, no such run in it, or no validation score to choose by.
     """
-    if not path.is_dir():
+    if os.path.isfile(path):  # unlike Path.is_file it answers for a name that no file can have
+        what = "a recipe, not the folder of its runs" if path.suffix == ".toml" else "a file, not a run's folder"
+        raise RunFolderError(f"{path}: is {what}.", "a run's folder, or a recipe's: runs/NAME")
+    if not os.path.isdir(path):
         raise RunFolderError(f"{path}: there is no such run folder.", "a run's folder, or a recipe's: runs/NAME")
     if (path / run_folder.RESOLVED).is_file():
         return Choice(_named(path, arm))
@@ -110,6 +114,8 @@ def _finished(path: Path, arm: str | None) -> tuple[list[_Finished], list[Path]]
             runs.append(_Finished(file.parent, result))
     done = [each for each in runs if each.result.status == "finished" and (each.folder / run_folder.WEIGHTS).is_file()]
     found = [each for each in done if arm in (None, each.result.arm)]
+    if not found and (recipes := [each for each in errors if any(each.glob(f"*/{run_folder.RESOLVED}"))]):
+        raise RunFolderError(f"{path}: holds recipes' folders, not runs.", f"name one: {first_few(map(str, recipes))}")
     if not found and errors:
         raise next(iter(errors.values()))
     if not found:
