@@ -1,6 +1,7 @@
 """Rows that are kept: what comes back is what was put in, whatever was damaged, evicted, killed or full in between."""
 
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -821,3 +822,40 @@ def test_an_entry_that_may_not_be_read_is_computed_again(monkeypatch: pytest.Mon
     notes: list[str] = []
     assert open_(note=notes.append).missing(keys).all()
     assert "cannot be read: Permission denied" in notes[0]
+
+
+def mapped_times(name: str) -> int:
+    """How often this process has a file mapped."""
+    return sum(name in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+
+def test_open_files_do_not_limit_how_many_segments_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_writer, "SEGMENT_ROWS", 1)
+    numbers = range(60)
+    kept(*numbers)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = len(os.listdir("/dev/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 20, hard))
+    try:
+        entries = [opened() for _ in range(3)]
+        assert [present(entry, *numbers) for entry in entries] == [list(numbers)] * 3
+        assert len(os.listdir("/dev/fd")) <= before
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="shown by Linux alone")
+def test_entries_of_one_process_share_what_is_mapped_and_the_last_reader_unmaps_it(folder: Path) -> None:
+    kept(1, 2)
+    path = only(folder, ".rows")
+    first, second = opened(), opened()
+    assert present(first, 1, 2) == present(second, 1, 2) == [1, 2]
+    assert mapped_times(path.name) == 1
+    located = second.locate(keys_of(1, 2))
+    del first, second
+    path.unlink()
+    gc.collect()
+    assert np.array_equal(located.gather(np.arange(2)), rows_of(1, 2))
+    del located
+    gc.collect()
+    assert mapped_times(path.name) == 0

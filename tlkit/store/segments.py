@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import mmap
 import os
 import time
 import zlib
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import files, machine
-from tlkit.store import cache
+from tlkit.store import cache, mapping
 
 Keys = NDArray[np.uint8]  # (N, 16), the first bytes of a sha256 of what determines the row
 Rows = NDArray[np.generic]  # (N, *shape)
@@ -145,9 +144,7 @@ def map_(segment: Segment, *, shape: tuple[int, ...], dtype: np.dtype[np.generic
     Raises:
         OSError: the file is gone or cannot be read.
     """
-    with segment.path.open("rb") as file:
-        stat = os.fstat(file.fileno())
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if stat.st_size else b""
+    stat, mapped = mapping.content(segment.path)
     numbers = math.prod(shape)
     count = len(mapped) // (dtype.itemsize * numbers)
     segment.rows = (
