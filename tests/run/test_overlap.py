@@ -1,5 +1,6 @@
 """Images that are trained on and evaluated: counted, said with every result, refused or left out of training."""
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -69,6 +70,16 @@ def test_where_no_image_is_in_two_parts_nothing_is_said(recipe: Path) -> None:
     prepared = training(recipe).prepared
     assert prepared.plan.warnings == ()
     assert prepared.split["overlap"] == prepared.split["dropped"] == []
+
+
+def test_a_run_that_waits_keeps_the_positions_of_its_images_as_arrays(recipe: Path) -> None:
+    prepared = training(recipe, "data.split.validation=0.35").prepared  # 12 training, 8 validation, 10 test images
+    gc.collect()
+    lists = [each for each in gc.get_objects() if type(each) is list and each and all(type(number) is int for number in each)]
+    parts = {"train": prepared.train.indices, **{name: part.indices for name, part in prepared.evaluated.parts.items()}}
+    assert {name: len(each) for name, each in parts.items()} == {"train": 12, "validation": 8, "test": 10}
+    assert not [each for each in parts.values() if each.tolist() in lists]
+    assert all(prepared.split[name]["positions"] == each.tolist() for name, each in parts.items())
 
 
 def test_test_files_that_are_training_files_are_said_with_plan_and_result(recipe: Path, run: Cli) -> None:

@@ -271,7 +271,7 @@ class _Writer:
             epochs=self.saved,
             seconds=round(self.seconds, 3),
             parameters=Parameters(total=plan.total, trained=plan.trained),
-            skipped_images=self.prepared.skipped,
+            skipped_images=len(self.prepared.decoded.skipped),
             warnings=(*plan.warnings, *self.fit.warnings),
             error=error,
             versions=row_keys.versions(),

@@ -20,6 +20,7 @@ from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
 from tlkit.record.formats import EarlierChoices, Measurements, SharedPrecision
 from tlkit.run import decoding, measuring, start_network
+from tlkit.run.decoding import Decoded
 from tlkit.run.start_network import StartNetwork
 from tlkit.store import cache
 
@@ -34,8 +35,7 @@ class Prepared:
         images: The data set.
         train: Training images.
         evaluated: Validation and test images.
-        split: Positions by split, and what was skipped: split.json.
-        skipped: Images that could not be decoded.
+        decoded: Which images each split has, as arrays, and which could not be decoded.
         start: The network that the run begins from.
         bare: The plan without forms and stores.
         measured: What is known of its speed.
@@ -47,12 +47,16 @@ class Prepared:
     images: Images
     train: TrainingPart
     evaluated: Evaluated
-    split: Mapping[str, Any]
-    skipped: int
+    decoded: Decoded
     start: StartNetwork
     bare: Plan
     measured: Measurements
     earlier: EarlierChoices | None
+
+    @property
+    def split(self) -> Mapping[str, Any]:
+        """Positions by split, and what was skipped: split.json. Made when it is written: a run that waits keeps no such lists."""
+        return self.decoded.record()
 
     def sharing(self, shared: SharedPrecision) -> Prepared:
         """Return the same run in the precision that all arms of its recipe have."""
@@ -150,6 +154,4 @@ def prepare(
             job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
         )
     decided = choices.decide(plan, known, room=cache.room(), earlier=earlier)  # beside the pictures, which this process holds
-    return Prepared(
-        job, decided, images, train, decoded.evaluated, decoded.record(), len(decoded.skipped), start, plan, known, earlier
-    )
+    return Prepared(job, decided, images, train, decoded.evaluated, decoded, start, plan, known, earlier)
