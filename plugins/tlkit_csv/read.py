@@ -120,7 +120,7 @@ def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Ro
     at = {option: table.columns.index(column) for option, column in wanted.items() if column}
     columns = [table.columns.index(name) for name in options.classes]
     rows = []
-    for line, cells in table.rows:
+    for line, cells in table.rows():
         for option, place in at.items():
             if not cells[place] and not (option == "label" and options.separator):
                 raise DataError(f"{path}: line {line}: {wanted[option]} is empty.")
@@ -167,9 +167,15 @@ def _refuse_unread_split(table: Table, label: str, options: CsvOptions) -> None:
     """Refuse a column of train, val and test that no option names: the images would be divided otherwise."""
     if options.split or options.test_file or options.validation_file:
         return
-    for place, name in enumerate(table.columns):
-        said = {cells[place].lower() for _, cells in table.rows}
-        if name not in (label, *options.classes) and len(said) > 1 and said <= set(_ROLES):
+    others = set(table.columns).difference([label, *options.classes])
+    found = {place: set[str]() for place, name in enumerate(table.columns) if name in others}  # what a column says; roles alone
+    for _, cells in table.rows():
+        found = {place: said | {cells[place].lower()} for place, said in found.items() if cells[place].lower() in _ROLES}
+        if not found:
+            return
+    for place, said in found.items():
+        name = table.columns[place]
+        if len(said) > 1:
             raise DataError(
                 f'{table.path}: column "{name}" says which images are for what ({", ".join(sorted(said))}), and no option names it.',
                 f'data.options.split = "{name}"',
@@ -178,16 +184,15 @@ def _refuse_unread_split(table: Table, label: str, options: CsvOptions) -> None:
 
 
 def _first(table: Table) -> Sequence[str]:
-    return table.rows[0][1] if table.rows else [""] * len(table.columns)
+    return next((cells for _, cells in table.rows()), [""] * len(table.columns))
 
 
 def _columns_of_marks(table: Table) -> list[str]:
     """Return the columns that say 1 or 0 in every row."""
-    return [
-        name
-        for place, name in enumerate(table.columns)
-        if table.rows and all(cells[place].lower() in (*_YES, *_NO[:-1]) for _, cells in table.rows)
-    ]
+    marks, places, rows = {*_YES, *_NO[:-1]}, [*range(len(table.columns))], 0
+    for _, cells in table.rows():
+        rows, places = rows + 1, [place for place in places if cells[place].lower() in marks]
+    return [table.columns[place] for place in places] if rows else []
 
 
 def _marked(path: Path, line: int, cells: Sequence[str], columns: Sequence[int], options: CsvOptions) -> tuple[str, ...]:

@@ -1,15 +1,16 @@
 """Read a CSV file as rows of cells: its encoding, its delimiter, its quotes, each row as long as the first.
 
-The rule: a row that does not fit is an error with its line, never a shorter or longer row.
+The rule: a row that does not fit is an error with its line, never a shorter or longer row. Rows are parsed as they are asked for, so
+that a table of many columns takes no more memory than its text.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import io
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +29,36 @@ class Table:
     Attributes:
         path: Its file.
         columns: Their names; "1", "2", ... where no row names them.
-        rows: The line on which each ends, and its cells without spaces around them.
         delimiter: Between cells.
+        text: The whole file's.
+        header: The first row names the columns.
     """
 
     path: Path
     columns: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...]
     delimiter: str
+    text: str
+    header: bool
+
+    def rows(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Return the line on which each row ends, and its cells without spaces around them.
+
+        Raises:
+            DataError: a row does not fit.
+        """
+        for number, (line, cells) in enumerate(_rows(self.path, self.text, self.delimiter)):
+            if len(cells) != len(self.columns):
+                raise self._unfit(line, cells)
+            if number or not self.header:
+                yield line, tuple(cell.strip() for cell in cells)
+
+    def _unfit(self, line: int, cells: Sequence[str]) -> DataError:
+        return DataError(
+            f"{self.path}: line {line}: has {len(cells)} cells, and the first row has {len(self.columns)}.",
+            f"the cells: {first_few(map(repr, cells))}",
+            f"cells are parted by {_NAMES.get(self.delimiter, repr(self.delimiter))} (data.options.delimiter); a cell that holds one is "
+            f'put between quotes: "a{self.delimiter} b"',
+        )
 
 
 def read_table(path: Path, *, expected: Sequence[str], encoding: str, delimiter: str, header: bool, separator: str) -> Table:
@@ -51,33 +74,24 @@ def read_table(path: Path, *, expected: Sequence[str], encoding: str, delimiter:
 
     Raises:
         DataMissing: there is no such file.
-        DataError: it is no table, or a row does not fit.
+        DataError: it is no table.
     """
     text = _text(path, encoding)
     if text.lower().startswith("sep=") and not delimiter:  # how Excel says it
         told, _, text = text.partition("\n")
         delimiter = told.strip()[4:5]
     delimiter = delimiter or _delimiter(text, expected, separator)
-    rows = _rows(path, text, delimiter)
-    if not rows:
+    line, first = next(_rows(path, text, delimiter), (0, []))
+    if not first:
         raise DataError(f"{path}: is empty.")
-    columns = tuple(cell.strip() for cell in rows[0][1]) if header else tuple(str(n + 1) for n in range(len(rows[0][1])))
+    columns = tuple(cell.strip() for cell in first) if header else tuple(str(n + 1) for n in range(len(first)))
     doubled = [name for name, times in Counter(filter(None, columns)).items() if times > 1]
     if doubled:
         raise DataError(
-            f'{path}: line {rows[0][0]}: two columns are called "{doubled[0]}".',
+            f'{path}: line {line}: two columns are called "{doubled[0]}".',
             "rename one" if header else "data.options.header = true",
         )
-    for line, cells in rows:
-        if len(cells) != len(columns):
-            raise DataError(
-                f"{path}: line {line}: has {len(cells)} cells, and the first row has {len(columns)}.",
-                f"the cells: {first_few(map(repr, cells))}",
-                f"cells are parted by {_NAMES.get(delimiter, repr(delimiter))} (data.options.delimiter); a cell that holds one is put "
-                f'between quotes: "a{delimiter} b"',
-            )
-    body = rows[1:] if header else rows
-    return Table(path, columns, tuple((line, tuple(cell.strip() for cell in cells)) for line, cells in body), delimiter)
+    return Table(path, columns, delimiter, text, header)
 
 
 def _text(path: Path, encoding: str) -> str:
@@ -114,7 +128,7 @@ def _text(path: Path, encoding: str) -> str:
 
 def _delimiter(text: str, expected: Sequence[str], separator: str) -> str:
     """Return the delimiter by which the first row has the expected columns, else what the csv module guesses."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in _lines(text) if line.strip()), "")
     possible = [each for each in _DELIMITERS if each != separator]
     for each in possible:
         if any(cell.strip() in expected for cell in next(csv.reader([first], delimiter=each), ())) and each in first:
@@ -125,17 +139,25 @@ def _delimiter(text: str, expected: Sequence[str], separator: str) -> str:
         return ","
 
 
-def _rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows = []
+def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader, last = csv.reader(_lines(text), delimiter=delimiter, strict=True), 0
     try:
         for cells in reader:
             if cells:
-                rows.append((reader.line_num, cells))
+                last = reader.line_num
+                yield last, cells
     except csv.Error as error:
-        began = rows[-1][0] + 1 if rows else 1
         raise DataError(
-            f"{path}: line {began}: cannot be read as cells: a quote is not closed, or text stands behind a closed one.",
+            f"{path}: line {last + 1}: cannot be read as cells: a quote is not closed, or text stands behind a closed one.",
             'quotes stand around a whole cell; one inside is doubled: "a ""b"" c"',
         ) from error
-    return rows
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Return the lines with their ends, as a file that is opened with newline="" does, without a copy of the text."""
+    start = 0
+    for end in re.finditer(r"\r\n|\n|\r", text):
+        yield text[start : end.end()]
+        start = end.end()
+    if start < len(text):
+        yield text[start:]

@@ -1,5 +1,6 @@
 """Tables as people have them: each is read right, or the message names the row and the option."""
 
+import tracemalloc
 import unicodedata
 from pathlib import Path
 
@@ -277,3 +278,19 @@ def test_classes_of_one_image_each_leave_none_to_test(root: Path) -> None:
     assert isinstance(found, DataFiles)
     with pytest.raises(DataError, match="every one of its 3 classes has one image"):
         datasets.read_data(csv, found, CsvOptions())
+
+
+def test_a_table_of_many_columns_takes_the_memory_of_its_text(root: Path) -> None:
+    names, rows = [f"c{number}" for number in range(500)], 600
+    cells = (",".join("1" if place == row % 2 else "0" for place in range(500)) for row in range(rows))
+    text = "\n".join([f"path,{','.join(names)}", *(f"{row}.png,{each}" for row, each in enumerate(cells))])
+    (root / "labels.csv").write_text(text)
+    for row in range(rows):
+        (root / f"{row}.png").touch()
+    tracemalloc.start()
+    found = call(csv.find, root, CsvOptions(classes=names, several=True))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(found, DataFiles)
+    assert len(found.files) == 1 + rows
+    assert peak < 5 * len(text)  # 16 bytes of every cell were kept beside it, 8 times the text
