@@ -83,6 +83,7 @@ def apply(
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
     _note_unused_data(data, arms, watcher)
+    files.refuse_other_than_utf8(Path(runs).resolve())
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
     wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe), again=verify)
     others = jobs.known_jobs(read, {name: arms[name] for name in arms.keys() - named}, places, runs=Path(runs))

@@ -410,3 +410,15 @@ def test_a_folder_that_cannot_hold_runs_is_refused_before_anything_is_done(toy_r
     assert (code, out) == (3, "")
     assert text.count("cannot be written: Not a directory") == 1
     assert "--runs" in text
+
+
+def test_folder_whose_name_is_not_utf8_is_refused_with_a_message(toy_recipe: Path, tmp_path: Path, run: Cli) -> None:
+    """A run's files are JSON and TOML, which cannot name it."""
+    strange = tmp_path / os.fsdecode(b"\xff")
+    (strange / "cats").mkdir(parents=True)
+    for arguments in (("init", strange), ("apply", toy_recipe, "--runs", strange)):
+        code, _, text = run(*arguments)
+        assert code == 1
+        assert "udcff: the name is not UTF-8" in text
+    with pytest.raises(TlkitError, match="the name is not UTF-8"):
+        api.plan(strange / "toy.toml")

@@ -84,6 +84,7 @@ def write(
         raise DataMissing(
             f"{folder}: there is no such folder.", "a folder with the images of each class in a sub-folder of its name"
         )
+    files.refuse_other_than_utf8(Path(_relative(folder, path)))
     seen = look(folder)
     text = recipe_text(folder, seen, path, likeness)
     try:
