@@ -25,7 +25,8 @@ _WHERE = {
 
 def __getattr__(name: str) -> object:
     if name not in _WHERE:
-        raise AttributeError(f"module 'tlkit' has no attribute {name!r}")
+        hint = ": tlkit.load(FOLDER) loads a saved model or a run" if name in ("load_model", "load_weights") else ""
+        raise AttributeError(f"module 'tlkit' has no attribute {name!r}{hint}")
     from importlib import import_module
 
     return getattr(import_module(_WHERE[name]), name)

@@ -145,3 +145,19 @@ def test_numbers_of_numpy_are_numbers() -> None:
     )
     assert mine.history is not None
     assert len(mine.history.epoch) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("layers", "model.stages"), ("save_weights", "model.save"), ("load_weights", "run:")]
+)
+def test_an_attribute_of_keras_says_what_does_the_same(name: str, words: str) -> None:
+    with pytest.raises(AttributeError, match=words):
+        getattr(model(), name)
+    assert not hasattr(model(), name)
+    with pytest.raises(AttributeError, match=r"tlkit\.load\(FOLDER\)"):
+        tlkit.load_model  # noqa: B018  # the access is what is tested
+
+
+def test_a_model_cannot_be_saved_under_a_name_that_no_folder_can_have() -> None:
+    with pytest.raises(TlkitError, match="cannot be written"):
+        model().save("x" * 5000)

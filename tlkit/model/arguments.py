@@ -26,6 +26,31 @@ _KERAS = {
     "steps_per_epoch": "an epoch is every training image once; split={'train': N} trains on fewer",
 }
 
+# Methods and attributes that Keras's models have and tlkit's have not.
+_KERAS_METHODS = {
+    "layers": "model.stages are its parts, and model.network is the torch module",
+    "get_layer": 'model.stages["layer4"] is a part',
+    "add": 'a new head is named where the model is made: Model(.., head="mlp")',
+    "build": "Model(.., classes=10, image_size=224) builds the network",
+    "save_weights": "model.save(FOLDER) writes weights, recipe and classes",
+    "load_weights": 'tlkit.load(FOLDER), or Model(.., weights="run:FOLDER")',
+    "get_weights": "model.network.state_dict()",
+    "set_weights": 'Model(.., weights="file.pth"), or model.network.load_state_dict',
+    "trainable_weights": "model.stages say what trains; model.summary() lists it",
+    "count_params": "model.summary() counts parameters",
+    "predict_on_batch": "model.predict(x)",
+    "train_on_batch": "model.fit(x, y, epochs=1)",
+    "test_on_batch": "model.evaluate(x, y)",
+    "fit_generator": "model.fit takes arrays, a folder or a PyTorch data set",
+    "to_json": "model.to_recipe(FILE) writes the recipe",
+}
+
+
+def no_attribute(name: str) -> AttributeError:
+    """Return the error for an attribute that a Model does not have, with what does the same if it is one of Keras's."""
+    hint = f": {_KERAS_METHODS[name]}" if name in _KERAS_METHODS else ""
+    return AttributeError(f"tlkit.Model has no attribute {name!r}{hint}")
+
 
 def named(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that raises TlkitError where the arguments do not fit the function.

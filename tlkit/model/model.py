@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images import decode
 from tlkit.errors import TlkitError
 from tlkit.model import compiling, evaluation, fits, loading, pictures, progress, saving
-from tlkit.model.arguments import check_count, named, plain
+from tlkit.model.arguments import check_count, named, no_attribute, plain
 from tlkit.model.callbacks import checked
 from tlkit.model.classes import Classes, classes_of
 from tlkit.model.compiling import Rates
@@ -140,6 +140,11 @@ class Model:
         model._start(Setup(network, places, seed, executor.device_of(device)), Classes())
         model._usual, model._standing = usual, Standing("compiled")
         return model
+
+    if not TYPE_CHECKING:  # a type checker knows what there is
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise no_attribute(name)
 
     @property
     def network(self) -> Network:

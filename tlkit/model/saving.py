@@ -6,6 +6,7 @@ The rule: a saved model is read by everything that reads a run: `tlkit predict F
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -187,9 +188,9 @@ def _unwritable(where: str, path: Path, error: OSError) -> TlkitError:
 
 
 def _refuse_other(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not folder.is_dir():
         raise TlkitError(f"Model.save: {folder}: is a file.", "a folder, which is made where it is not there")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not os.path.isdir(folder) or not any(folder.iterdir()):
         return
     saved = run_folder.read(folder)
     if saved is None:

@@ -201,7 +201,7 @@ def choose(timings: Sequence[Timing], precision: Precision, *, why: str, exactly
         TlkitError: the network cannot be run in the precision.
     """
     if not timings:
-        return ComputeFormat(precision), "as the recipe says; memory format " + why if exactly else why
+        return ComputeFormat(precision), "as the recipe says; memory format: " + why if exactly else why
     mine = [each for each in timings if each.compute_format.precision == precision]
     accurate = [each for each in mine if each.error <= TOLERANCE or exactly] or mine
     usual = next(each for each in mine if each.compute_format == ComputeFormat(precision))
