@@ -238,6 +238,12 @@ def test_missing_recipe_says_how_to_get_one(tmp_path: Path) -> None:
     assert "tlkit init" in str(caught.value)
 
 
+def test_file_that_is_no_text_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "ant.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(TlkitError, match=r"ant\.jpg: is not a recipe: it is not text in UTF-8"):
+        parsing.read(tmp_path / "ant.jpg")
+
+
 @pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"[a]\n[a]\n"])
 def test_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "r.toml"

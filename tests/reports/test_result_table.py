@@ -31,6 +31,15 @@ def test_without_test_images_their_columns_are_left_out(toy_recipe: Path) -> Non
     assert len(row.split()) == 8
 
 
+def test_where_every_run_failed_nothing_is_said_of_test_images() -> None:
+    run = {
+        "validation": None, "best_epoch": None, "parameters": {"trained": 10}, "seconds": 0.0, "status": "failed",
+        "seed": 0, "skipped_images": 0, "exact": True, "warnings": [], "test": None,
+    }  # fmt: skip
+    title, *_ = printed({"recipe": "r", "arms": {"a": {"seeds": {"0": run}, "test": {}}}})
+    assert title.rstrip() == "r: no run is finished"
+
+
 def test_without_validation_images_their_column_is_left_out(toy_recipe: Path) -> None:
     title, header, *_ = applied(toy_recipe, "data.split.validation=0.0")
     assert title.rstrip() == "toy: test accuracy and loss of the last epoch"

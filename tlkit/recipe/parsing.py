@@ -46,8 +46,12 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise TlkitError(
             f"{path}: is a folder, not a recipe.", f"tlkit init {shlex.quote(str(path))} writes one for a folder of images"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TlkitError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    except UnicodeDecodeError:
+        raise TlkitError(
+            f"{path}: is not a recipe: it is not text in UTF-8.", "a recipe is a TOML file; save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise TlkitError(f"{path}: cannot be read: {error.strerror or error}.") from error
     try:
         tables = read_toml(text)
     except tomllib.TOMLDecodeError as error:

@@ -106,6 +106,8 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     rows = [_result_row(arm, record) for arm, record in ranked]
     columns = [name for name in _COLUMNS if not rows or any(row[name] for row in rows)]
     scores = f"test accuracy and loss of {epoch}" if "accuracy" in columns else f"{epoch}; there are no test images"
+    if "accuracy" not in columns and every and not any(run["status"] == "finished" for run in every):
+        scores = "no run is finished"
     title = Text(f"{summary['recipe']}: {scores}", style="italic")
     notes: dict[str, str] = {}  # line -> style
     for arm, record in ranked:
