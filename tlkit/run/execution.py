@@ -125,7 +125,7 @@ class _Writer:
             failure = self._failure(error)
             with contextlib.suppress(OSError, RunFolderError):  # there may be room for this little
                 self._write_weights()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, TlkitError):  # files that cannot be read again hide nothing of why the run failed
                 self._result("failed", error=failure.problem)
             raise failure from error
         finally:
