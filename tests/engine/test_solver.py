@@ -60,6 +60,22 @@ def test_a_linear_svm_is_scikit_learns_on_the_same_embeddings(toy_recipe: Path) 
     assert np.allclose(found.numpy(), expected.decision_function(test_x), atol=2e-2)
 
 
+def test_a_plan_counts_the_memory_of_what_a_solved_head_reads(run: Cli, toy_recipe: Path) -> None:
+    whole, pooled = (training(toy_recipe, "head.kind=knn", f"head.pooled={each}") for each in ("false", "true"))
+    train = whole.prepared.train
+    with torch.no_grad():
+        read = whole.network.eval().run(train.inputs(train.indices[:1], 0, torch.device("cpu")))  # (1, C, h, w)
+    assert read.shape[2] * read.shape[3] > 1
+    values = whole.plan.memory.embeddings, pooled.plan.memory.embeddings
+    assert values == (2 * 4 * len(train.indices) * read.numel(), 2 * 4 * len(train.indices) * read.shape[1])
+    assert whole.plan.memory.total - whole.plan.memory.network == values[0]
+    list(whole.fit.epochs())
+    assert whole.network.head.estimator[-1]._fit_X.nbytes * 2 == values[0]
+    assert training(toy_recipe).plan.memory.embeddings == 0
+    assert "embeddings" in run("plan", str(toy_recipe), "--set", "head.kind=knn")[1]
+    assert "embeddings" not in run("plan", str(toy_recipe))[1]
+
+
 def test_the_choice_of_c_is_the_searchs(toy_recipe: Path) -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold

@@ -69,10 +69,15 @@ def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
         return known, [Choice("batch_size", str(known), "kept from when this arm began")]
     free = device_memory.free_memory(draft.device)
     batch, largest = 2, max(images // 4, 2) if images else math.inf
-    while batch * 2 <= largest and estimate(draft, batch * 2).total < _AUTO_SHARE * free:
+    while batch * 2 <= largest and _beside(estimate(draft, batch * 2), draft.device) < _AUTO_SHARE * free:
         batch *= 2
     limit = f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free" if batch * 2 <= largest else "at least four batches an epoch"
     return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}"), *_last_batch(trained, batch)]
+
+
+def _beside(memory: MemoryPlan, device: torch.device) -> int:
+    """Return the bytes in the memory of a device."""
+    return memory.total if device.type == "cpu" else memory.network
 
 
 def _last_batch(images: int, batch: int) -> list[Choice]:
@@ -122,5 +127,15 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     if draft.device.type == "cuda":
         activations_bytes *= 2  # the graph's own, and those of a shorter batch, which runs without it
     return MemoryPlan(
-        weights, gradients, states * trained + averages, activations_bytes, real * size[0] * size[1] * 3 * (1 + _FLOAT)
-    )
+        weights, gradients, states * trained + averages, activations_bytes, real * size[0] * size[1] * 3 * (1 + _FLOAT),
+        _embedded(draft),
+    )  # fmt: skip
+
+
+def _embedded(draft: Draft) -> int:
+    """Return the bytes of what a solved head reads of all training images, twice: an estimator works on a copy."""
+    if draft.resolved.learns != "solved":
+        return 0
+    with torch.no_grad():
+        read = draft.network.read(draft.network.run(torch.empty(2, 3, *draft.resolved.image_size, device="meta")))
+    return 2 * draft.facts.images.train * read.shape[1] * _FLOAT

@@ -153,12 +153,16 @@ class SinglePass:
 
     def _embedded(self, feed: Feed) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What the head reads of every training image (N, features), and the labels (N,)."""
-        rows, labels = [], []
+        embedded, labels = torch.empty(0), []
+        done = 0
         for x, targets in feed.train(self._train.indices, 0):
             self._step()
-            rows.append(self.network.read(x).float().cpu())
+            rows = self.network.read(x).float().cpu()
+            if not done:
+                embedded = torch.empty(len(self._train.indices), rows.shape[1])
+            embedded[done : done + len(rows)] = rows
+            done += len(rows)
             labels.append(targets.cpu())
-        embedded = torch.cat(rows)
         if not bool(torch.isfinite(embedded).all()):
             raise RunFailed("the embeddings are not finite numbers.", "other weights, or another head.embed")
         return embedded.numpy(), torch.cat(labels).numpy()

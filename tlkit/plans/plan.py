@@ -172,6 +172,8 @@ class MemoryPlan:
         optimizer: State of every trained parameter, with its running mean.
         activations: Kept for the backward pass of one batch, and the largest that pass; on a GPU those of the graph beside them.
         images: One batch of input.
+        embeddings: Of a solved head, what it reads of all training images, and the copy that its estimator works on; in the memory of
+            the processor, also where the network is on a GPU.
     """
 
     weights: int
@@ -179,10 +181,16 @@ class MemoryPlan:
     optimizer: int
     activations: int
     images: int
+    embeddings: int = 0
 
     @property
     def total(self) -> int:
         """Sum of the parts."""
+        return self.network + self.embeddings
+
+    @property
+    def network(self) -> int:
+        """Sum of the parts that are where the network is."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.images
 
 
