@@ -374,7 +374,7 @@ def test_a_backbone_that_cannot_be_planned_is_the_plugins_fault(
 def test_a_folder_that_is_not_there_yet_is_planned_for_so_many_classes(toy_recipe: Path) -> None:
     text = toy_recipe.read_text().replace('"synthetic"', '"folder"')
     toy_recipe.write_text(text.replace("classes = 4\ntrain = 80\ntest = 40\nsize = 16", 'path = "nothere"'))
-    with pytest.raises(TlkitError, match="--classes N"):
+    with pytest.raises(TlkitError, match="how many classes: classes="):
         api.plan(toy_recipe)
     (made,) = api.plan(toy_recipe, classes=7).values()
     assert made.classes == 7
