@@ -84,9 +84,9 @@ def _neighbour_tree(tree: Any, width: int) -> bool:
 
 
 def _neighbours(estimator: Any, width: int) -> bool:
-    labels, rows = np.asarray(estimator._y), np.asarray(estimator._fit_X)
-    same = rows.shape == (len(labels), width) and int(estimator.n_samples_fit_) == len(labels)
-    return same and labels.ndim == 1 and _below(labels, len(estimator.classes_))
+    numbers, rows = np.asarray(estimator._y), np.asarray(estimator._fit_X)
+    count = int(estimator.n_samples_fit_)
+    return rows.shape == (count, width) and numbers.shape == (count,) and _below(numbers, len(estimator.classes_))
 
 
 def _support_vectors(machine: Any, width: int) -> bool:
