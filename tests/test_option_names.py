@@ -69,3 +69,20 @@ def test_problems_of_a_recipe_are_raised_as_a_public_class(toy_recipe: Path) -> 
     with pytest.raises(TlkitError) as error:
         tlkit.Model.from_recipe(toy_recipe)
     assert type(error.value) is RecipeError
+
+
+def test_what_is_no_path_is_a_message(toy_recipe: Path) -> None:
+    for call, name in (
+        (lambda: tlkit.apply(3), "recipe"),
+        (lambda: tlkit.plan(None), "recipe"),
+        (lambda: tlkit.plan(toy_recipe, data=b"x"), "data"),
+        (lambda: tlkit.load(None), "folder"),
+        (lambda: tlkit.Model.from_recipe(3), "file"),
+    ):
+        with pytest.raises(TlkitError, match=f"^{name}: is .*\n *text, or a pathlib.Path"):
+            call()
+
+
+def test_an_arm_that_is_no_text_is_a_message(toy_recipe: Path) -> None:
+    with pytest.raises(TlkitError, match='the recipe has no arm "3"'):
+        tlkit.apply(toy_recipe, arm=3)

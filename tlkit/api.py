@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit import files
-from tlkit.errors import RunFailed, RunLocked, TlkitError, nearest, option
+from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_facts, earlier_runs, jobs, resolve
 from tlkit.plans.resolve import Resolved
@@ -79,7 +79,7 @@ def apply(
         TlkitError: the recipe, its images or weights cannot be used. A run that fails is in the returned value instead.
     """
     watcher = observer or Observer()
-    places = _places(Path(recipe), data, offline, watcher)
+    places = _places(as_path(recipe, "recipe"), data, offline, watcher)
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
     _note_unused_data(data, arms, watcher)
@@ -163,7 +163,7 @@ def plan(
 
     plan_module.to_html = _plan_html
     watcher = observer or Observer()
-    places, where = _places(Path(recipe), data, True, watcher), executor.device_of(device, note=watcher.note)
+    places, where = _places(as_path(recipe, "recipe"), data, True, watcher), executor.device_of(device, note=watcher.note)
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
     _note_unused_data(data, arms, watcher)
@@ -249,7 +249,9 @@ def _plan_html(plan: Plan) -> str:
 
 def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:
     files.refuse_other_than_utf8(recipe.parent.resolve())
-    return Places(recipe=recipe.parent, data=Path(data) if data is not None else None, offline=offline, notify=observer.note)
+    return Places(
+        recipe=recipe.parent, data=as_path(data, "data") if data is not None else None, offline=offline, notify=observer.note
+    )
 
 
 def _note_unused_data(data: str | Path | None, arms: Mapping[str, Resolved], observer: Observer) -> None:
@@ -288,6 +290,7 @@ def _check_plan(plan: object) -> None:
 
 def _check_arm(arm: str | None, recipe: Recipe) -> None:
     if arm is not None and arm not in recipe.arms:
+        arm = str(arm)
         raise TlkitError(
             f'{option("arm", arm)}: the recipe has no arm "{arm}".',
             f"arms: {', '.join(recipe.arms)}",

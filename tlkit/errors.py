@@ -4,11 +4,13 @@ The rule: the first line says where and what is wrong and stands alone; indented
 """
 
 import json
+import os
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
 
 
 class TlkitError(Exception):
@@ -134,6 +136,21 @@ def option(name: str, value: str | bool = "") -> str:
     if _COMMAND_LINE.get():
         return f"--{name}" if value is True or not value else f"--{name} {value}"
     return f"{name}={value}" if value is True or not value else f'{name}="{value}"'
+
+
+def as_path(value: object, name: str) -> Path:
+    """Return an argument that names a file or a folder.
+
+    Args:
+        value: Text, or a path.
+        name: Of the argument.
+
+    Raises:
+        TlkitError: it is something else.
+    """
+    if isinstance(value, (str, os.PathLike)) and not isinstance(os.fspath(value), bytes):
+        return Path(value)
+    raise TlkitError(f"{name}: is {value!r}.", "text, or a pathlib.Path")
 
 
 def setting(*texts: str) -> str:

@@ -161,3 +161,8 @@ def test_an_attribute_of_keras_says_what_does_the_same(name: str, words: str) ->
 def test_a_model_cannot_be_saved_under_a_name_that_no_folder_can_have() -> None:
     with pytest.raises(TlkitError, match="cannot be written"):
         model().save("x" * 5000)
+
+
+def test_no_weights_are_random_ones_as_in_keras() -> None:
+    named, none = (tlkit.Model("toy", classes=2, image_size=16, weights=each, device="cpu") for each in ("none", None))
+    assert all(bool((tensor == named.state_dict()[name]).all()) for name, tensor in none.state_dict().items())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images import decode
-from tlkit.errors import TlkitError
+from tlkit.errors import TlkitError, as_path
 from tlkit.model import compiling, evaluation, fits, loading, pictures, progress, saving
 from tlkit.model.arguments import check_count, named, no_attribute, plain
 from tlkit.model.callbacks import checked
@@ -45,7 +45,7 @@ class Model:
 
     Args:
         backbone: A name that `tlkit list` shows.
-        weights: A name that the backbone offers, "none" for random weights, a file, or "run:PATH" of an earlier run.
+        weights: A name that the backbone offers, "none" or None for random weights, a file, or "run:PATH" of an earlier run.
         head: A head's name, or the recipe's table [head].
         input: How pixels reach the network, where the weights do not say it: "torch", "caffe", or the recipe's table.
         classes: How many, or their names in output order; left out, the first `fit` says it.
@@ -73,12 +73,16 @@ class Model:
 
     @named("Model")
     def __init__(
-        self, backbone: str, *, weights: str = "none", head: str | Mapping[str, Any] = "linear",
+        self, backbone: str, *, weights: str | None = "none", head: str | Mapping[str, Any] = "linear",
         classes: int | Sequence[str] | None = None, image_size: int | Sequence[int] | None = None,
         input: str | Mapping[str, Any] | None = None,  # as in the recipe
         seed: int = 0, device: str = "auto", offline: bool = False,
     ) -> None:  # fmt: skip
-        tables: Tables = {"backbone": {"name": backbone, "weights": weights}, "freeze": {}, "data": {}}
+        tables: Tables = {
+            "backbone": {"name": backbone, "weights": "none" if weights is None else weights},
+            "freeze": {},
+            "data": {},
+        }
         if input is not None:
             tables["backbone"]["input"] = plain(input)
         tables["head"] = plain(head) if isinstance(head, Mapping) else {"kind": head}
@@ -131,7 +135,7 @@ class Model:
             >>> history == again.fit(verbose=0) or "the times differ"
             'the times differ'
         """
-        tables, seed, places = loading.recipe(Path(file), arm, offline=offline)
+        tables, seed, places = loading.recipe(as_path(file, "file"), arm, offline=offline)
         model = cls.__new__(cls)
         usual = {"data": tables["data"], "schedule": tables["schedule"]}
         usual |= {"early_stopping": tables["early_stopping"]} if "early_stopping" in tables else {}
@@ -442,7 +446,7 @@ class Model:
             ('cat', 'dog')
         """
         saving.save(
-            Path(folder), self._setup, self.network, self._standing,
+            as_path(folder, "folder"), self._setup, self.network, self._standing,
             classes=self.class_names, last=self._last, epochs=self.history or (),
         )  # fmt: skip
         self._weights = f"run:{Path(folder).resolve()}"
@@ -454,7 +458,7 @@ class Model:
             TlkitError: nothing was fitted; the images were in memory; the fit began from weights that were not saved; or it
                 went on with the optimizer's state. None of these can be written in a recipe. `from_recipe` has an example.
         """
-        saving.write_recipe(Path(file), self._last, seed=self._setup.seed)
+        saving.write_recipe(as_path(file, "file"), self._last, seed=self._setup.seed)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True.
@@ -537,7 +541,7 @@ def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") ->
         <tlkit.Model cifar_resnet20 (run:saved), 2 classes>
     """
     where = executor.device_of(device)
-    tables, seed, predictor, standing = loading.run(Path(folder), arm, device=where)
+    tables, seed, predictor, standing = loading.run(as_path(folder, "folder"), arm, device=where)
     model = Model.__new__(Model)
     setup = Setup(tables, Places(recipe=Path.cwd()), seed, where)
     model._start(setup, Classes(len(predictor.classes), predictor.classes), predictor.network)
