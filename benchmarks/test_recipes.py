@@ -19,6 +19,7 @@ from benchmarks.cases import Case, Job
 from benchmarks.side import Side
 from tlkit.record import benchmarks
 
+QUICK = {"quickstart", "photos", "resnet18_cifar"}  # recipes whose benchmarks take seconds to run once
 EPOCHS = 2  # of a round: one that fills the stores, one that reads them
 TIMED, UNTIMED = 512, 64  # training images, where --bench-images says nothing; the fewer where benchmarks only have to run
 MOST, LEAST = 3e12, 5e11  # operations of a plain loop's epoch, about, in the same two cases: large networks have fewer images
@@ -32,9 +33,19 @@ def modes() -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give `test_recipe` every arm of every recipe."""
-    if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", cases.cases(metafunc.config.getoption("--bench-recipes")), ids=lambda case: case.name)
+    """Give `test_recipe` every arm of every recipe; where nothing is timed, one arm of each, and of large networks only among slow tests."""
+    if "case" not in metafunc.fixturenames:
+        return
+    every = cases.cases(metafunc.config.getoption("--bench-recipes"))
+    if not metafunc.config.getoption("benchmark_enable"):
+        every = list({case.recipe: case for case in reversed(every)}.values())
+    marks = [
+        () if case.recipe.stem in QUICK or not metafunc.config.getoption("benchmark_disable") else pytest.mark.slow
+        for case in every
+    ]
+    metafunc.parametrize(
+        "case", [pytest.param(case, marks=mark, id=case.name) for case, mark in zip(every, marks, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("mode", modes())

@@ -498,5 +498,5 @@ def test_a_model_of_one_size_says_so_of_any_other(toy_recipe: Path) -> None:
 def test_a_transformer_that_takes_other_sizes_takes_rectangles(toy_recipe: Path) -> None:
     settings = ["backbone.name=timm:vit_tiny_patch16_224", "backbone.weights=none"]
     assert api.plan(toy_recipe, [*settings, "data.image_size=[32, 64]"])["main"].image_size == (32, 64)
-    with pytest.raises(PluginError, match="images of 40x64 px do not suit it"):
+    with pytest.raises(PluginError, match="images of 40x64 px do not pass through stage stem"):
         api.plan(toy_recipe, [*settings, "data.image_size=[40, 64]"])

@@ -245,7 +245,7 @@ def test_folder_given_as_an_image_is_an_error(finished: Path, run: Cli, tmp_path
     [
         ("nowhere", "nowhere: there is no such run folder"),
         (".", "holds no finished run"),
-        ("a.png", "there is no such run folder"),
+        ("a.png", "a.png: is a file, not a run's folder"),
     ],
 )
 def test_wrong_run_is_a_message(run: Cli, tmp_path: Path, path: str, words: str) -> None:

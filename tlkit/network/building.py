@@ -133,7 +133,7 @@ def does_not_run(target: str, part: str, size: Size, error: Exception) -> Plugin
         error: That was raised.
     """
     return PluginError(
-        f"data.image_size: images of {pixels(size)} do not pass through {part} of {target}: {reason(error)}.",
+        f"data.image_size: images of {pixels(size)} do not pass through {part} of {target}: {reason(error).rstrip('.')}.",
         "another data.image_size, for instance the backbone's own: leave it out",
         "if no size passes, it is a fault of the plugin, which tlkit check NAME describes: a plan runs the network on shapes alone, so "
         "forward may not look at values, as .item(), .tolist() or `if x.max() > 1` do",
