@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for _ in range(options.rounds):
                 for name, setting in SETTINGS.items():
                     seconds[name].append(_process(setting, options.steps))
+                    print(f"{busy} busy, {name}: {seconds[name][-1]:.3f} s", file=sys.stderr, flush=True)
         for name, each in seconds.items():
             found[name][busy] = statistics.median(each)
     if options.json:

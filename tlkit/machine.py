@@ -17,7 +17,7 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")  # where control groups are mounted: cgroups(7)
 PROC = Path("/proc")
 # How often a thread of libgomp, which torch's operators use, asks for work before it sleeps. libgomp itself asks for milliseconds, and
-# takes the processor from whoever has work; benchmarks/busy.py measures what other values cost.
+# takes the processor from whoever has work; benchmarks/README.md, "Busy machines", has what other values cost.
 SPIN_COUNT = 1000
 # With one of these values cuBLAS gives the same bits every time: "Results reproducibility" in its documentation.
 CUBLAS, CUBLAS_REPEATS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
