@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tlkit import files
+from tlkit import file_digests, files
 from tlkit.errors import DataError, TlkitError
 from tlkit.sources import data_files
 
@@ -106,7 +106,7 @@ def test_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read to be hashed; and files count as old enough to be remembered at once."""
     names: list[str] = []
-    hashed = files.sha256
+    hashed = file_digests.sha256
 
     def counted(path: Path) -> str:
         names.append(path.name)
@@ -120,7 +120,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
 def test_hash_is_sha256_whatever_the_size(tmp_path: Path, size: int) -> None:
     (tmp_path / "a").write_bytes(b"x" * size)
-    assert files.sha256(tmp_path / "a") == sha(b"x" * size)
+    assert file_digests.sha256(tmp_path / "a") == sha(b"x" * size)
 
 
 def test_content_is_of_the_bytes_in_order_and_of_names_where_they_count(tmp_path: Path) -> None:
@@ -128,18 +128,18 @@ def test_content_is_of_the_bytes_in_order_and_of_names_where_they_count(tmp_path
     one, two = tmp_path / "one", tmp_path / "sub" / "two"
     one.write_bytes(b"1")
     two.write_bytes(b"2")
-    assert files.content([one, two]) == whole(("", b"1"), ("", b"2"))
-    assert files.content([two, one]) == whole(("", b"2"), ("", b"1"))
-    assert files.content([one, two], root=tmp_path) == whole(("one", b"1"), ("sub/two", b"2"))
+    assert file_digests.content([one, two]) == whole(("", b"1"), ("", b"2"))
+    assert file_digests.content([two, one]) == whole(("", b"2"), ("", b"1"))
+    assert file_digests.content([one, two], root=tmp_path) == whole(("one", b"1"), ("sub/two", b"2"))
 
 
 def test_file_that_did_not_change_is_read_once(tmp_path: Path, read: list[str]) -> None:
     paths = [tmp_path / "one", tmp_path / "two"]
     for path in paths:
         path.write_text(path.name)
-    first = files.content(paths)
-    assert files.content(paths) == first
-    assert files.content(reversed(paths)) != first
+    first = file_digests.content(paths)
+    assert file_digests.content(paths) == first
+    assert file_digests.content(reversed(paths)) != first
     assert read == ["one", "two"]
 
 
@@ -147,29 +147,29 @@ def test_same_size_and_time_with_other_bytes_is_noticed(tmp_path: Path, read: li
     path = tmp_path / "one"
     path.write_bytes(b"old")
     times = path.stat()
-    first = files.content([path])
+    first = file_digests.content([path])
     path.write_bytes(b"new")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert files.content([path]) != first
-    assert files.content([path]) == whole(("", b"new"))
+    assert file_digests.content([path]) != first
+    assert file_digests.content([path]) == whole(("", b"new"))
     assert read == ["one", "one"]
 
 
 def test_another_file_renamed_into_the_place_is_noticed(tmp_path: Path, read: list[str]) -> None:
     path, other = tmp_path / "one", tmp_path / "other"
     path.write_bytes(b"old")
-    files.content([path])
+    file_digests.content([path])
     other.write_bytes(b"new")
     os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
     other.rename(path)
-    assert files.content([path]) == whole(("", b"new"))
+    assert file_digests.content([path]) == whole(("", b"new"))
 
 
 def test_file_that_was_changed_a_moment_ago_is_not_remembered(tmp_path: Path) -> None:
     """It may change again within one tick of the file system's clock."""
     path = tmp_path / "one"
     path.write_bytes(b"old")
-    files.content([path])
+    file_digests.content([path])
     with sqlite3.connect(files.cache_folder() / "hashes.sqlite") as memory:
         assert memory.execute("select count(*) from hash").fetchone() == (0,)
     memory.close()
@@ -178,7 +178,7 @@ def test_file_that_was_changed_a_moment_ago_is_not_remembered(tmp_path: Path) ->
 def test_links_to_one_file_are_one_file(tmp_path: Path, read: list[str]) -> None:
     (tmp_path / "one").write_bytes(b"1")
     (tmp_path / "link").symlink_to("one")
-    assert files.content([tmp_path / "one"]) == files.content([tmp_path / "link"])
+    assert file_digests.content([tmp_path / "one"]) == file_digests.content([tmp_path / "link"])
     assert read == ["one"]
 
 
@@ -194,10 +194,10 @@ def test_each_folder_is_resolved_once_and_links_lead_to_their_files(
     realpath = os.path.realpath
     monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(os.fspath(path)) or realpath(path))
     expected = [hashlib.sha256(name.encode()).digest() for name in "abc"]
-    assert files.digests(tmp_path / "real" / name for name in "abc") == expected
+    assert file_digests.digests(tmp_path / "real" / name for name in "abc") == expected
     assert resolved == [str(tmp_path / "real")]
-    assert files.digests(tmp_path / "linked" / name for name in ["a", "b", "c", "link"]) == [*expected, expected[0]]
-    assert files.digests([tmp_path / "real" / ".." / "linked" / "a"]) == expected[:1]
+    assert file_digests.digests(tmp_path / "linked" / name for name in ["a", "b", "c", "link"]) == [*expected, expected[0]]
+    assert file_digests.digests([tmp_path / "real" / ".." / "linked" / "a"]) == expected[:1]
     assert read == ["a", "b", "c"]
 
 
@@ -208,7 +208,7 @@ def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_fil
     paths = [tmp_path / str(number) for number in range(9)]
     for path in paths:
         path.write_text(path.name)
-    files.digests(paths)
+    file_digests.digests(paths)
     said: list[str] = []
     connect = sqlite3.connect
 
@@ -218,7 +218,7 @@ def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_fil
         return made
 
     monkeypatch.setattr(sqlite3, "connect", watched)
-    files.digests(paths)
+    file_digests.digests(paths)
     assert [line.split()[0].lower() for line in said] == ["create", "begin", *["select"] * 9, "commit"]
 
     def hashed(path: Path) -> str:  # another process wants to write meanwhile
@@ -228,22 +228,22 @@ def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_fil
 
     monkeypatch.setattr(files, "sha256", hashed)
     paths[4].write_text("another")
-    assert files.digests(paths)[4].hex() == sha(b"another")
+    assert file_digests.digests(paths)[4].hex() == sha(b"another")
 
 
 def test_name_that_is_no_utf8_is_a_name(tmp_path: Path, read: list[str]) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     path.write_bytes(b"1")
     expected = sha(b"caf\xe9.png\0" + sha(b"1").encode() + b"\n")
-    assert files.content([path], root=tmp_path) == files.content([path], root=tmp_path) == expected
+    assert file_digests.content([path], root=tmp_path) == file_digests.content([path], root=tmp_path) == expected
     assert len(read) == 1
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone: cannot be read: No such file"):
-        files.content([tmp_path / "gone"])
+        file_digests.content([tmp_path / "gone"])
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
-        files.content([tmp_path])
+        file_digests.content([tmp_path])
 
 
 def spoil_folder(cache: Path) -> None:
@@ -268,7 +268,7 @@ def test_memory_that_cannot_be_used_costs_time_and_no_error(tmp_path: Path, spoi
     assert callable(spoil)
     spoil(files.cache_folder())
     (tmp_path / "one").write_bytes(b"1")
-    assert files.content([tmp_path / "one"]) == files.content([tmp_path / "one"]) == whole(("", b"1"))
+    assert file_digests.content([tmp_path / "one"]) == file_digests.content([tmp_path / "one"]) == whole(("", b"1"))
     assert read == ["one", "one"]
 
 
@@ -278,7 +278,7 @@ def test_damaged_memory_is_begun_anew(tmp_path: Path) -> None:
     path.write_bytes(b"1")
     os.utime(path, (1e9, 1e9))
     for _ in range(2):
-        files.content([path])
+        file_digests.content([path])
     with contextlib.closing(sqlite3.connect(files.cache_folder() / "hashes.sqlite")) as memory:
         assert memory.execute("pragma quick_check").fetchone() == ("ok",)
 
@@ -290,7 +290,7 @@ def test_clearing_the_cache_removes_a_damaged_memory_and_keeps_a_whole_one(tmp_p
     assert cache.clear() == 1200
     assert not (files.cache_folder() / "hashes.sqlite").exists()
     (tmp_path / "one").write_bytes(b"1")
-    files.content([tmp_path / "one"])
+    file_digests.content([tmp_path / "one"])
     assert cache.clear() == 0
     assert (files.cache_folder() / "hashes.sqlite").exists()
 
@@ -299,7 +299,7 @@ def test_cache_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.Mo
     assert files.cache_folder() == Path.home() / ".cache" / "tlkit" / "store"
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "mine"))
     (tmp_path / "one").write_bytes(b"1")
-    files.content([tmp_path / "one"])
+    file_digests.content([tmp_path / "one"])
     assert (tmp_path / "mine" / "hashes.sqlite").is_file()
 
 
@@ -327,11 +327,11 @@ def test_hashes_of_files_that_are_gone_are_forgotten_once_in_a_while(tmp_path: P
 
     for path in paths:
         path.write_text(path.name)
-    files.digests(paths[:3])
+    file_digests.digests(paths[:3])
     paths[1].unlink()
     assert remembered() == {"0", "1", "2"}
-    files.digests(paths[3:5])
+    file_digests.digests(paths[3:5])
     assert remembered() == {"0", "2", "3", "4"}
     paths[2].unlink()
-    files.digests(paths[5:])
+    file_digests.digests(paths[5:])
     assert remembered() == {"0", "2", "3", "4", "5"}, "only each time that so many more are remembered"

@@ -15,6 +15,7 @@ BEFORE_TORCH = [
     "units",
     "machine",
     "files",
+    "file_digests",
     "events",
     "plugin",
     "recipe",
@@ -29,7 +30,7 @@ WITH_TORCH = ["network", "engine", "compiler", "run"]
 # and rooms that import torch inside functions only, where something must be computed.
 LATE_TORCH = ["tasks", "advice", "testing", "api", "model", "cli"]
 ORDER = [
-    "errors", "units", "machine", "files", "events",
+    "errors", "units", "machine", "files", "file_digests", "events",
     "plugin", "recipe", "tasks", "sources", "record", "store", "plans", "reports",
     "network", "engine", "compiler", "run", "advice", "testing", "api", "model", "cli",
 ]  # fmt: skip

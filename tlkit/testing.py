@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tlkit import files, tasks, units
+from tlkit import file_digests, tasks, units
 from tlkit.engine import estimators
 from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
 from tlkit.network import building
@@ -110,7 +110,7 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
         yield f"{split}: {len(each.targets)} images with targets in range"
     listed = {file for each in images.splits.values() for file in each.files} - set(found.files)
     if listed and found.files:
-        files.content(sorted(listed))  # each can be read
+        file_digests.content(sorted(listed))  # each can be read
         yield f"lists {units.images(len(listed))} beside its files: their content is in the digest of a run"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Cli
 
-from tlkit import files
+from tlkit import file_digests
 from tlkit.store import cache, row_store
 from tlkit.store.cache import Kind
 
@@ -34,7 +34,7 @@ def filled(folder: Path) -> Path:
     for index in folder.glob("pictures/*/*.index"):
         os.utime(index, (at := datetime.datetime(2026, 3, 4, 5, 6, 7).timestamp(), at))
     (folder / "one").write_bytes(b"1")
-    files.digests([folder / "one"])
+    file_digests.digests([folder / "one"])
     (folder / "measured").mkdir()
     (folder / "measured" / f"{DIGEST}.json").write_bytes(b"{}")
     return folder

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import TOY, Cli
 
-from tlkit import api, files
+from tlkit import api, file_digests, files
 from tlkit.errors import TlkitError
 from tlkit.plans import plan
 
@@ -258,7 +258,7 @@ def test_machine_without_a_home_needs_only_its_cache_named(tmp_path: Path, monke
     (tmp_path / "a.png").touch()
     monkeypatch.delenv("TLKIT_CACHE", raising=False)
     monkeypatch.setattr(Path, "home", none)
-    assert len(files.content([tmp_path / "a.png"])) == 64
+    assert len(file_digests.content([tmp_path / "a.png"])) == 64
     with pytest.raises(TlkitError, match="there is no home folder") as error:
         files.cache_folder()
     assert "set HOME" in str(error.value)

@@ -186,7 +186,7 @@ def test_arrays_are_compared_too(toy_recipe: Path) -> None:
 
 def test_only_files_of_a_size_that_another_part_has_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    digests = overlap.files.digests
+    digests = overlap.file_digests.digests
     monkeypatch.setattr(overlap.files, "digests", lambda listed: read.extend(listed) or digests(listed))
     for name, content in (("a", b"1"), ("b", b"22"), ("c", b"22"), ("d", b"333"), ("e", b"23")):
         (tmp_path / name).write_bytes(content)

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from tlkit_toy_build import ToyNet
 
-from tlkit import api, files
+from tlkit import api, file_digests, files
 from tlkit.api import Applied
 from tlkit.events import Observer
 
@@ -55,7 +55,7 @@ def applied(recipe: Path, told: Told, *, verify: bool) -> Applied:
 def unseen(path: Path) -> None:
     """Make the remembered hash of a file that changed that of the file as it is now, as bits that rot would."""
     with sqlite3.connect(files.cache_folder() / "hashes.sqlite") as memory:
-        (state,) = files.states([path])
+        (state,) = file_digests.states([path])
         assert memory.execute("update hash set stat = ? where path = ?", (state, os.fsencode(path.resolve()))).rowcount == 1
     memory.close()
 
@@ -84,15 +84,15 @@ def test_a_remembered_hash_that_is_wrong_is_forgotten_though_the_file_changed_a_
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = recipe.parent / "images/a/0.png"
-    before = files.digests([path])
+    before = file_digests.digests([path])
     picture(path, 99)
     unseen(path)
-    assert files.digests([path]) == before
+    assert file_digests.digests([path]) == before
     monkeypatch.setattr(files, "_RACY", 1 << 62)
     told: list[str] = []
-    right = files.digests([path], again=True, notify=told.append)
+    right = file_digests.digests([path], again=True, notify=told.append)
     assert len(told) == 1
-    assert files.digests([path]) == right != before
+    assert file_digests.digests([path]) == right != before
 
 
 def test_a_finished_recipe_says_what_was_checked(recipe: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_finished_recipe_says_what_was_checked(recipe: Path) -> None:
 def test_a_file_of_several_arms_is_hashed_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe.write_text(recipe.read_text() + "\n[arms.one]\n[arms.two]\n")
     applied(recipe, Told(), verify=False)
-    read, hashed = list[str](), files.sha256
+    read, hashed = list[str](), file_digests.sha256
 
     def counted(path: Path) -> str:
         read.append(path.name)

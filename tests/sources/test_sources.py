@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import served
 
-from tlkit import files
+from tlkit import file_digests, files
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing
 from tlkit.plugin import IMAGENET, Backbone, DataFiles, Dataset, Download, Images, Options, Split, Weights
 from tlkit.sources import data_files, datasets, download, weight_files
@@ -580,13 +580,13 @@ def test_weights_that_many_arms_begin_from_are_read_once_for_their_checksum(
 ) -> None:
     monkeypatch.setenv("TLKIT_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(files, "_RACY", 0)
-    read, sha256 = [], files.sha256
+    read, sha256 = [], file_digests.sha256
     monkeypatch.setattr(files, "sha256", lambda path: read.append(path) or sha256(path))
     (tmp_path / "w.pth").write_bytes(b"w")
     for _ in range(3):
         path = weights("trained", FILE)
         assert path is not None
-        assert files.content([path])  # what the digest of an arm takes
+        assert file_digests.content([path])  # what the digest of an arm takes
     assert read == [tmp_path / "w.pth"]
     (tmp_path / "w.pth").write_bytes(b"x")
     with pytest.raises(WeightsError, match="does not have the checksum"):

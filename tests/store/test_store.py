@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import files
+from tlkit import file_digests, files
 from tlkit.errors import DataError, StoreError, TlkitError
 from tlkit.store import cache, row_store, row_writer, segments
 from tlkit.store.cache import Kind
@@ -783,10 +783,10 @@ def test_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     paths = [tmp_path / "a", tmp_path / "b", tmp_path / "a"]
     for path in paths:
         path.write_bytes(path.name.encode())
-    assert files.digests(paths) == [hashlib.sha256(content).digest() for content in (b"a", b"b", b"a")]
-    assert files.digests([]) == []
+    assert file_digests.digests(paths) == [hashlib.sha256(content).digest() for content in (b"a", b"b", b"a")]
+    assert file_digests.digests([]) == []
     with pytest.raises(DataError, match="gone: cannot be read: No such file"):
-        files.digests([paths[0], tmp_path / "gone"])
+        file_digests.digests([paths[0], tmp_path / "gone"])
 
 
 @pytest.mark.usefixtures("settled")
@@ -795,17 +795,17 @@ def test_file_is_hashed_once_for_its_digest_and_its_content_or_again_where_asked
 ) -> None:
     path, read = tmp_path / "a", list[str]()
     path.write_bytes(b"a")
-    hashed = files.sha256
+    hashed = file_digests.sha256
 
     def counted(path: Path) -> str:
         read.append(path.name)
         return hashed(path)
 
     monkeypatch.setattr(files, "sha256", counted)
-    first, content = files.digests([path]), files.content([path])
+    first, content = file_digests.digests([path]), file_digests.content([path])
     assert len(read) == 1
-    assert files.digests([path], again=True) == first
-    assert files.content([path], again=True) == content
+    assert file_digests.digests([path], again=True) == first
+    assert file_digests.content([path], again=True) == content
     assert len(read) == 3
 
 

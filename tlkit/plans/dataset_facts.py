@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel
 
-from tlkit import files, tasks, units
+from tlkit import file_digests, tasks, units
 from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few, option
 from tlkit.plans import overlap
 from tlkit.plans.dataset_parts import Selected, select, split_train
@@ -218,7 +218,7 @@ class _Key:
 
     def __init__(self, dataset: Dataset, found: DataFiles, options: BaseModel | None, *, pooled: Pooled) -> None:
         self.dataset, self.found, self.options, self.pooled = dataset, found, options, pooled
-        self._same = (dataset.read, found, repr(self.options), files.states(found.files), self.pooled)
+        self._same = (dataset.read, found, repr(self.options), file_digests.states(found.files), self.pooled)
 
     def __hash__(self) -> int:
         return hash(self._same)

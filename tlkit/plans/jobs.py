@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
-from tlkit import files
+from tlkit import file_digests, files
 from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved, Source
@@ -85,7 +85,7 @@ def plan_jobs(
     """
     jobs: list[Job] = []
     problems: dict[str, TlkitError] = {}
-    content_of = cache(partial(files.content, again=again, notify=places.notify))  # arms share files
+    content_of = cache(partial(file_digests.content, again=again, notify=places.notify))  # arms share files
     for resolved in arms.values():
         try:
             jobs += _jobs_of(resolved, recipe.seeds, folds_of(recipe.folds), places, runs=runs, content_of=content_of)
@@ -104,7 +104,7 @@ def plan_job(resolved: Resolved, seed: int, places: Places, *, runs: Path, where
     """
     try:
         (job, *_) = _jobs_of(
-            resolved, [seed], [fold], places, runs=runs, content_of=partial(files.content, notify=places.notify)
+            resolved, [seed], [fold], places, runs=runs, content_of=partial(file_digests.content, notify=places.notify)
         )
         return job
     except RecipeError as error:
@@ -251,7 +251,7 @@ def known_content(resolved: Resolved, places: Places) -> str:
         if not found.files:
             return data_files.data_content(resolved.dataset, found)
         root = found.root if resolved.dataset.find else None
-        return files.known_content(found.files, root=root) or "unknown"
+        return file_digests.known_content(found.files, root=root) or "unknown"
     return "unknown"
 
 

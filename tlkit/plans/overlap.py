@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit import files, units
+from tlkit import file_digests, units
 from tlkit.errors import DataError
 
 Keys = NDArray[np.uint8]  # (n, 16), digests of images
@@ -158,7 +158,7 @@ def of_files(parts: Mapping[str, Sequence[Path]], *, at_most: float = math.inf) 
     if at_most < math.inf:
         known = {
             name: np.array(
-                [digest is not None for digest in files.known_digests(parts[name][index] for index in indices)], bool
+                [digest is not None for digest in file_digests.known_digests(parts[name][index] for index in indices)], bool
             )
             for name, indices in chosen.items()
         }
@@ -167,7 +167,7 @@ def of_files(parts: Mapping[str, Sequence[Path]], *, at_most: float = math.inf) 
     contents = {}
     for name, indices in chosen.items():
         compared = [parts[name][index] for index in indices]
-        digests = b"".join(digest[:_KEY] for digest in files.digests(compared))
+        digests = b"".join(digest[:_KEY] for digest in file_digests.digests(compared))
         keys = np.frombuffer(digests, np.uint8).reshape(len(compared), _KEY)
         contents[name] = Content((keys,), compared, len(parts[name]))
     return contents

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tlkit import files
+from tlkit import file_digests
 from tlkit.errors import DataError
 from tlkit.plugin import Backbone, Dataset, Head, registry
 
@@ -64,7 +64,7 @@ def of(value: Backbone | Dataset | Head, name: str, *, again: bool = False) -> P
     packages = {target.partition(":")[0].partition(".")[0] for target in (entry.target, *_targets(value)) if target}
     sources = [file for package in sorted(packages - BY_VERSION) for file in source_files(package)]
     versions = {library: found for library in _libraries(value, sources) if (found := _version(library))}
-    return Provenance(name, entry.distribution, entry.version, files.content(sources, root=None, again=again), versions)
+    return Provenance(name, entry.distribution, entry.version, file_digests.content(sources, root=None, again=again), versions)
 
 
 def changes(before: object, now: Mapping[str, Provenance]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tlkit import files
+from tlkit import file_digests
 from tlkit.errors import RunFolderError
 from tlkit.record import run_folder
 from tlkit.record.run_folder import FileRecord, RunResult
@@ -15,7 +15,7 @@ def record(folder: Path) -> dict[str, FileRecord]:
     """Return size and sha256 of every file of a run, its checkpoint too, by the path in its folder; result.json is left out."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     paths = [path for path in paths if path != folder / run_folder.RESULT]
-    hashes = files.digests(paths, again=True)
+    hashes = file_digests.digests(paths, again=True)
     return {
         path.relative_to(folder).as_posix(): FileRecord(bytes=path.stat().st_size, sha256=digest.hex())
         for path, digest in zip(paths, hashes, strict=True)
@@ -44,7 +44,7 @@ def damaged(
             found[name] = "is missing"
         elif (size := path.stat().st_size) != known.bytes:
             found[name] = f"has {size:,} bytes instead of {known.bytes:,}"
-        elif hashes and files.digests([path], again=again)[0].hex() != known.sha256:
+        elif hashes and file_digests.digests([path], again=again)[0].hex() != known.sha256:
             found[name] = "has other content than when it was written"
     return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tlkit import files
+from tlkit import file_digests
 from tlkit.compiler import timing
 from tlkit.engine.images.parts import TrainingPart
 from tlkit.events import Observer
@@ -76,5 +76,5 @@ def _measured_of(
     plan: Plan, resolved: Resolved, weights_file: Path | None, data: str, device: torch.device
 ) -> dict[str, object]:
     """What measurements of a plan depend on, the weights by their content."""
-    weights = "none" if weights_file is None else files.content([weights_file])
+    weights = "none" if weights_file is None else file_digests.content([weights_file])
     return timing.key(plan, build=resolved.backbone.build, weights=weights, data=data, device=device)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from tlkit import files, plugin
+from tlkit import file_digests, files, plugin
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, option, setting
 from tlkit.plugin import DataFiles, Dataset
 from tlkit.sources import download
@@ -67,7 +67,7 @@ def takes_folder(dataset: Dataset) -> bool:
     return bool(dataset.files or dataset.find) and not dataset.inside
 
 
-def data_content(dataset: Dataset, found: DataFiles, *, content: Callable[..., str] = files.content) -> str:
+def data_content(dataset: Dataset, found: DataFiles, *, content: Callable[..., str] = file_digests.content) -> str:
     """Return the sha256 of all files that determine the images; "" if the options alone do."""
     return content(found.files, root=found.root if dataset.find else None) if found.files else ""
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tlkit import files
+from tlkit import file_digests, files
 from tlkit.errors import DataError, RunFolderError, TlkitError, WeightsError, WeightsMissing, nearest, option, setting
 from tlkit.plugin import HUB, Backbone, Download
 from tlkit.sources import download, hub
@@ -124,7 +124,7 @@ def _fits(path: Path, checksum: str) -> bool:
     kind, _, digits = checksum.partition(":")
     try:
         if kind == "sha256":  # remembered, so many arms and later runs do not read the file again
-            return files.digests([path])[0].hex().startswith(digits)
+            return file_digests.digests([path])[0].hex().startswith(digits)
         return download.checksum_fits(path, checksum)
     except DataError as error:
         raise WeightsError(error.problem) from error

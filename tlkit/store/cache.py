@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
-from tlkit import files
+from tlkit import file_digests, files
 from tlkit.errors import StoreError, TlkitError
 from tlkit.plugin import remembered
 
@@ -112,9 +112,9 @@ def listing() -> list[Listed]:
 
 def others() -> dict[str, int]:
     """Return the bytes that remembered hashes and measurements take in the cache, by name."""
-    sizes = {files.HASHES: 0, remembered.FOLDER: 0}
+    sizes = {file_digests.HASHES: 0, remembered.FOLDER: 0}
     with contextlib.suppress(OSError):
-        sizes[files.HASHES] = (files.cache_folder() / files.HASHES).stat().st_size
+        sizes[file_digests.HASHES] = (files.cache_folder() / file_digests.HASHES).stat().st_size
     sizes[remembered.FOLDER] = sum(size for _, size in _measurements())
     return {name: size for name, size in sizes.items() if size}
 
@@ -145,7 +145,7 @@ def clear(kind: Kind | None = None) -> int:
                 path.unlink()
                 freed += size
         if kind is None:
-            freed += files.drop_damaged_hashes()
+            freed += file_digests.drop_damaged_hashes()
             with contextlib.suppress(OSError):
                 (files.cache_folder() / remembered.FOLDER).rmdir()
     return freed

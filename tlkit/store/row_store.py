@@ -3,7 +3,7 @@
 The rule: the store costs no run. What is missing, damaged or evicted is computed again; what cannot be written is a StoreError,
 and the run goes on without it.
 
-A row's key is the first 16 bytes of a sha256 of what determines it (for a picture, its file's content; see `files.digests`),
+A row's key is the first 16 bytes of a sha256 of what determines it (for a picture, its file's content; see `file_digests.digests`),
 within an entry whose digest is of everything else that does. Rows lie in the cache folder ($TLKIT_CACHE, else
 ~/.cache/tlkit/store), at most 20 GB or 20 % of the free disk, whichever is less; $TLKIT_CACHE_BYTES sets another limit.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit import files, machine
+from tlkit import file_digests, files, machine
 from tlkit.store import cache, mapping
 
 Keys = NDArray[np.uint8]  # (N, 16), the first bytes of a sha256 of what determines the row
@@ -156,7 +156,7 @@ def map_(segment: Segment, *, shape: tuple[int, ...], dtype: np.dtype[np.generic
 def trusted(segment: Segment, now: NDArray[np.uint64]) -> bool:
     """Return whether a file is unchanged since its rows were checked."""
     seen, recorded = int(segment.state[4]), segment.state[:4]
-    return bool((recorded == now[:4]).all()) and not files.racy(int(max(recorded[1:3])), seen=seen)
+    return bool((recorded == now[:4]).all()) and not file_digests.racy(int(max(recorded[1:3])), seen=seen)
 
 
 def good(segment: Segment) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit import files, machine
+from tlkit import file_digests, machine
 from tlkit.engine import row_keys
 from tlkit.engine.images import decode, originals, pillow_warnings
 from tlkit.engine.images.decode import Geometry
@@ -103,7 +103,7 @@ class Pictures:
         if len(new):
             pixels = self.split.pixels
             if pixels is None:
-                digests = files.digests([self.split.files[index] for index in new.tolist()], again=self.verify)
+                digests = file_digests.digests([self.split.files[index] for index in new.tolist()], again=self.verify)
             else:
                 digests = [originals.digest_of(pixels[index]) for index in new.tolist()]
             short = b"".join(digest[: segments.KEY] for digest in digests)

@@ -1,0 +1,245 @@
+"""Digests of what files hold, remembered by size and time so that a file is read once. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tlkit.errors import DataError, TlkitError
+from tlkit.files import cache_folder
+
+_CHUNK = 1 << 20  # bytes read at a time
+# A file changed less than this ago may change again without its times showing it, so its hash is not remembered yet:
+# nanoseconds; the coarsest times in use are FAT's, 2 seconds. Git has the same rule (Documentation/technical/racy-git).
+_RACY = 2_000_000_000
+_SWEPT = 250_000  # remembered hashes, 75 MB; each time that so many more are there, those of files that are gone are forgotten
+HASHES = "hashes.sqlite"  # in the cache folder
+
+
+def _silent(_: str) -> None: ...
+
+
+def sha256(path: Path) -> str:
+    """Return a file's sha256 in hex, read from the file."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def content(
+    files: Iterable[Path], *, root: Path | None = None, again: bool = False, notify: Callable[[str], None] = _silent
+) -> str:
+    """Return one sha256 over the content of many files, and over their names below a folder where one is given.
+
+    Args:
+        files: In an order that means something, or sorted.
+        root: Folder below which names count; None where they do not.
+        again: Read every file, whatever is remembered of it.
+        notify: Told of a file that is another than is remembered of it.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    listed, total = list(files), hashlib.sha256()
+    for file, digest in zip(listed, digests(listed, again=again, notify=notify), strict=True):
+        total.update(_line(file, root, digest))
+    return total.hexdigest()
+
+
+def known_content(files: Iterable[Path], *, root: Path | None = None) -> str | None:
+    """Return `content` from remembered hashes; None if a file changed or has no remembered hash."""
+    listed, total = list(files), hashlib.sha256()
+    for file, digest in zip(listed, known_digests(listed), strict=True):
+        if digest is None:
+            return None
+        total.update(_line(file, root, digest))
+    return total.hexdigest()
+
+
+def known_digests(files: Iterable[Path]) -> list[bytes | None]:
+    """Return `digests` from remembered hashes; None for a file that changed or has none. If a file is gone, None for all."""
+    listed, folders = list(files), dict[str, str]()
+    try:
+        places = [_place(file, folders) for file in listed]
+    except OSError:
+        return [None] * len(listed)
+    with _memory() as memory:
+        return [None if digest is None else bytes.fromhex(digest) for digest in _remembered(places, memory)]
+
+
+def digests(files: Iterable[Path], *, again: bool = False, notify: Callable[[str], None] = _silent) -> list[bytes]:
+    """Return the sha256 of each file, 32 bytes.
+
+    Each is remembered by (path, size, mtime, ctime, inode), as git's index does, so a folder that did not change is not
+    read again.
+
+    Args:
+        files: Any, in any order.
+        again: Read every file, whatever is remembered of it.
+        notify: Told of a file that is another than is remembered of it.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    listed, folders = list(files), dict[str, str]()
+    places, found, fresh = [], [], []
+    for file in listed:
+        with _readable(file):
+            places.append(_place(file, folders))
+    with _memory() as memory:
+        for file, (path, state), known in zip(listed, places, _remembered(places, memory), strict=True):
+            digest = known
+            if digest is None or again:
+                with _readable(file):
+                    digest = sha256(file)
+                    settled = _stat(file) == state and not _changing(file)
+                if digest != known and (settled or known is not None):  # what is known and wrong must go at any rate
+                    fresh.append((path, state if settled else "", digest))
+                if known not in (None, digest):
+                    notify(f"{file}: its content changed, though its size and times did not")
+            found.append(bytes.fromhex(digest))
+        _remember(fresh, memory)
+    return found
+
+
+def racy(changed: int, *, seen: int) -> bool:
+    """Return whether a file is so new that it may change again without a change of its times.
+
+    Args:
+        changed: The later of its mtime and ctime, in nanoseconds.
+        seen: When it was looked at, in nanoseconds since the epoch.
+    """
+    return seen - changed < _RACY
+
+
+def states(files: Iterable[Path]) -> tuple[str, ...]:
+    """Return the state of each file, which differs if the file changed: size, mtime, ctime, inode; "" if there is no file."""
+    found = []
+    for file in files:
+        try:
+            found.append(_stat(file))
+        except OSError:
+            found.append("")
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[sqlite3.Connection | None]:
+    """Open the database of hashes; a cache that cannot be used is no error."""
+    with contextlib.ExitStack() as stack:
+        memory = None
+        try:
+            folder = cache_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            memory = stack.enter_context(contextlib.closing(sqlite3.connect(folder / HASHES, timeout=5)))
+            memory.execute("create table if not exists hash (path blob primary key, stat text, sha256 text)")
+        except (OSError, sqlite3.Error, TlkitError) as error:
+            _drop_damaged(error)
+            memory = None
+        yield memory
+
+
+@contextlib.contextmanager
+def _unless_damaged() -> Iterator[None]:
+    """Go on without remembered hashes where the database cannot be used."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        _drop_damaged(error)
+
+
+def _drop_damaged(error: Exception) -> None:
+    """Remove the database of hashes where the error says that it is damaged, so that the next command begins a new one."""
+    if type(error) is sqlite3.DatabaseError:  # the classes below it say that it is locked, or cannot be opened
+        with contextlib.suppress(OSError, TlkitError):
+            (cache_folder() / HASHES).unlink()
+
+
+def drop_damaged_hashes() -> int:
+    """Remove the database of hashes if it is damaged, and return the bytes freed."""
+    path = cache_folder() / HASHES
+    try:
+        size = path.stat().st_size
+        with contextlib.closing(sqlite3.connect(path, timeout=5)) as memory:
+            whole = memory.execute("pragma quick_check").fetchone() == ("ok",)
+    except sqlite3.DatabaseError as error:
+        whole = isinstance(error, sqlite3.OperationalError)
+    except OSError:
+        return 0
+    if whole:
+        return 0
+    path.unlink(missing_ok=True)
+    return size
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
+
+
+def _place(file: Path, folders: dict[str, str]) -> tuple[bytes, str]:
+    """Return a file's path without symbolic links, and its state; each folder is looked up once and kept in `folders`."""
+    folder, name = os.path.split(file)
+    state = os.lstat(file)
+    if stat.S_ISLNK(state.st_mode) or name in ("", ".", ".."):
+        return os.fsencode(os.path.realpath(file)), _stat(file)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.fsencode(os.path.join(folders[folder], name)), _state(state)
+
+
+def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection | None) -> list[str | None]:
+    """Return the hash of each path and state; None where there is none. One transaction, over before a file is read."""
+    known: list[str | None] = [None] * len(places)
+    if memory is not None:
+        with _unless_damaged(), memory:
+            memory.execute("begin")
+            for index, place in enumerate(places):
+                row = memory.execute("select sha256 from hash where path = ? and stat = ?", place).fetchone()
+                known[index] = str(row[0]) if row is not None else None
+    return known
+
+
+def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connection | None) -> None:
+    """Store hashes all at once, so that other processes can use the database meanwhile."""
+    if memory is not None and hashes:
+        with _unless_damaged(), memory:
+            before = _count(memory)
+            memory.executemany("insert or replace into hash values (?, ?, ?)", hashes)
+            if _count(memory) // _SWEPT > before // _SWEPT:
+                paths = [row for row in memory.execute("select path from hash") if not os.path.lexists(row[0])]
+                memory.executemany("delete from hash where path = ?", paths)
+
+
+def _count(memory: sqlite3.Connection) -> int:
+    return int(memory.execute("select count(*) from hash").fetchone()[0])
+
+
+def _line(file: Path, root: Path | None, digest: bytes) -> bytes:
+    inside = root is not None and file.is_relative_to(root)  # a table may name images elsewhere
+    name = "" if root is None else (file.relative_to(root) if inside else file).as_posix()
+    return os.fsencode(name) + f"\0{digest.hex()}\n".encode()
+
+
+def _changing(file: Path) -> bool:
+    state = file.stat()
+    return racy(max(state.st_mtime_ns, state.st_ctime_ns), seen=time.time_ns())
+
+
+def _stat(file: Path) -> str:
+    return _state(file.stat())
+
+
+def _state(found: os.stat_result) -> str:
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
