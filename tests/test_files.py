@@ -112,8 +112,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return hashed(path)
 
-    monkeypatch.setattr(files, "sha256", counted)
-    monkeypatch.setattr(files, "_RACY", 0)
+    monkeypatch.setattr(file_digests, "sha256", counted)
+    monkeypatch.setattr(file_digests, "_RACY", 0)
     return names
 
 
@@ -204,7 +204,7 @@ def test_each_folder_is_resolved_once_and_links_lead_to_their_files(
 def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_files_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_RACY", 0)
+    monkeypatch.setattr(file_digests, "_RACY", 0)
     paths = [tmp_path / str(number) for number in range(9)]
     for path in paths:
         path.write_text(path.name)
@@ -226,7 +226,7 @@ def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_fil
             other.execute("insert into hash values ('elsewhere', '', '')")
         return sha(path.read_bytes())
 
-    monkeypatch.setattr(files, "sha256", hashed)
+    monkeypatch.setattr(file_digests, "sha256", hashed)
     paths[4].write_text("another")
     assert file_digests.digests(paths)[4].hex() == sha(b"another")
 
@@ -318,7 +318,7 @@ def test_a_home_folder_that_no_shell_resolved_is_resolved(
 
 @pytest.mark.usefixtures("read")
 def test_hashes_of_files_that_are_gone_are_forgotten_once_in_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_SWEPT", 4)
+    monkeypatch.setattr(file_digests, "_SWEPT", 4)
     paths = [tmp_path / str(number) for number in range(6)]
 
     def remembered() -> set[str]:

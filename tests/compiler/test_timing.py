@@ -18,7 +18,7 @@ from torch import nn
 from toy_signals import SignalAfter
 from toy_training import CPU, Training, training
 
-from tlkit import api, files
+from tlkit import api, file_digests, files
 from tlkit.compiler import timing
 from tlkit.engine.fit import Fit
 from tlkit.engine.formats import DTYPES
@@ -184,7 +184,7 @@ def test_other_images_of_the_same_folder_are_measured_anew(
 ) -> None:
     """How far a form is from float32 depends on them; a plan asks only for what is remembered of the files."""
     taken = scripted(monkeypatch, HALF_LAST)
-    monkeypatch.setattr(files, "_RACY", 0)  # what was written a moment ago is remembered as well
+    monkeypatch.setattr(file_digests, "_RACY", 0)  # what was written a moment ago is remembered as well
     before, _, after = toy_recipe.read_text().partition("[data.options]")
     path = f'[data.options]\npath = "images"\n\n[lr_groups]{after.partition("[lr_groups]")[2]}'
     toy_recipe.write_text(before.replace("synthetic", "folder") + path)

@@ -38,7 +38,7 @@ def weights(path: Path, seed: int) -> None:
 @pytest.fixture
 def recipe(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The toy recipe on a folder of images and a file of weights, whose hashes are remembered at once."""
-    monkeypatch.setattr(files, "_RACY", 0)
+    monkeypatch.setattr(file_digests, "_RACY", 0)
     for number in range(16):
         picture(toy_recipe.parent / "images" / "ab"[number % 2] / f"{number}.png", number)
     weights(toy_recipe.parent / "w.safetensors", 0)
@@ -88,7 +88,7 @@ def test_a_remembered_hash_that_is_wrong_is_forgotten_though_the_file_changed_a_
     picture(path, 99)
     unseen(path)
     assert file_digests.digests([path]) == before
-    monkeypatch.setattr(files, "_RACY", 1 << 62)
+    monkeypatch.setattr(file_digests, "_RACY", 1 << 62)
     told: list[str] = []
     right = file_digests.digests([path], again=True, notify=told.append)
     assert len(told) == 1
@@ -113,7 +113,7 @@ def test_a_file_of_several_arms_is_hashed_once(recipe: Path, monkeypatch: pytest
         read.append(path.name)
         return hashed(path)
 
-    monkeypatch.setattr(files, "sha256", counted)
+    monkeypatch.setattr(file_digests, "sha256", counted)
     applied(recipe, Told(), verify=True)
     inputs = [*(f"{number}.png" for number in range(16)), "w.safetensors"]
     assert sorted(name for name in read if name in inputs) == sorted(inputs)

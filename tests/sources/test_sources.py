@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import served
 
-from tlkit import file_digests, files
+from tlkit import file_digests
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing
 from tlkit.plugin import IMAGENET, Backbone, DataFiles, Dataset, Download, Images, Options, Split, Weights
 from tlkit.sources import data_files, datasets, download, weight_files
@@ -579,9 +579,9 @@ def test_weights_that_many_arms_begin_from_are_read_once_for_their_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TLKIT_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr(files, "_RACY", 0)
+    monkeypatch.setattr(file_digests, "_RACY", 0)
     read, sha256 = [], file_digests.sha256
-    monkeypatch.setattr(files, "sha256", lambda path: read.append(path) or sha256(path))
+    monkeypatch.setattr(file_digests, "sha256", lambda path: read.append(path) or sha256(path))
     (tmp_path / "w.pth").write_bytes(b"w")
     for _ in range(3):
         path = weights("trained", FILE)

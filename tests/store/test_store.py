@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import file_digests, files
+from tlkit import file_digests
 from tlkit.errors import DataError, StoreError, TlkitError
 from tlkit.store import cache, row_store, row_writer, segments
 from tlkit.store.cache import Kind
@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every file count as old enough to be trusted at once."""
-    monkeypatch.setattr(files, "_RACY", 0)
+    monkeypatch.setattr(file_digests, "_RACY", 0)
 
 
 def keys_of(*numbers: int) -> Keys:
@@ -300,7 +300,7 @@ def test_file_changed_a_moment_ago_is_not_trusted(checked: list[int], folder: Pa
     present(opened(), 1)
     present(opened(), 1)
     assert checked == [3, 3]
-    monkeypatch.setattr(files, "_RACY", 50_000_000)
+    monkeypatch.setattr(file_digests, "_RACY", 50_000_000)
     time.sleep(0.06)
     present(opened(), 1)
     assert checked == [3, 3, 3]
@@ -417,7 +417,7 @@ def test_store_is_a_dictionary_that_may_forget_what_was_damaged_or_evicted(
     """Against a plain model: number of a row -> in how many places it lies that are whole."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLKIT_CACHE", str(folder := tmp_path_factory.mktemp("cache")))
-        patch.setattr(files, "_RACY", 0)
+        patch.setattr(file_digests, "_RACY", 0)
         patch.setattr(row_writer, "SEGMENT_BYTES", per_segment * ROW)
         entry, expected = opened([]), set[int]()
         for action, numbers in actions:
@@ -801,7 +801,7 @@ def test_file_is_hashed_once_for_its_digest_and_its_content_or_again_where_asked
         read.append(path.name)
         return hashed(path)
 
-    monkeypatch.setattr(files, "sha256", counted)
+    monkeypatch.setattr(file_digests, "sha256", counted)
     first, content = file_digests.digests([path]), file_digests.content([path])
     assert len(read) == 1
     assert file_digests.digests([path], again=True) == first
