@@ -78,7 +78,7 @@ class RunResult(_Record):
     versions: dict[str, str]
     files: dict[str, FileRecord] = {}
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy allows no decorator above property; pydantic asks for it
     @property
     def gap(self) -> float | None:
         """Return the accuracy on the training images minus that on the test images; None where either is missing."""
