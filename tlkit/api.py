@@ -241,10 +241,10 @@ def epochs(
 
 
 def _plan_html(plan: Plan) -> str:
-    from tlkit.reports import tables
+    from tlkit.reports import plan_table
     from tlkit.reports.html import html
 
-    return html(tables.plan(plan))
+    return html(plan_table.plan(plan))
 
 
 def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:

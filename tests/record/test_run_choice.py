@@ -174,5 +174,5 @@ def test_no_function_that_chooses_reads_test_scores() -> None:
             used = {name for each in chosen_by for name in names_in(each)}
             if any(map(reads_test, [*chosen_by, *(each for each in functions if each.name in used)])):
                 guilty.add((path, function.name))
-    assert {("record/run_choice.py", "choose"), ("engine/fit.py", "_is_best"), ("reports/tables.py", "_rank")} <= found
+    assert {("record/run_choice.py", "choose"), ("engine/fit.py", "_is_best"), ("reports/result_table.py", "_rank")} <= found
     assert guilty == OF_IMAGES

@@ -10,13 +10,13 @@ from rich.console import Console
 from scipy.stats import t as student
 
 from tlkit import api
-from tlkit.reports import tables
+from tlkit.reports import result_table
 
 
 def printed(summary: dict[str, Any], width: int = 150) -> list[str]:
     console = Console(width=width)
     with console.capture() as captured:
-        console.print(tables.result(summary))
+        console.print(result_table.result(summary))
     return captured.get().splitlines()
 
 

@@ -135,7 +135,7 @@ def plan(
 
     from tlkit import api
     from tlkit.plans import plan as plans
-    from tlkit.reports import tables
+    from tlkit.reports import plan_table
     from tlkit.reports.progress import TerminalObserver
 
     with TerminalObserver(Console(stderr=True)) as observer:
@@ -155,7 +155,7 @@ def plan(
         console.as_json(record)
         return
     for each in made.values():
-        console.show(tables.plan(each))
+        console.show(plan_table.plan(each))
 
 
 def check(

@@ -77,7 +77,7 @@ def apply(
     from rich.console import Console
 
     from tlkit import api
-    from tlkit.reports import tables
+    from tlkit.reports import result_table
     from tlkit.reports.progress import TerminalObserver
 
     with TerminalObserver(Console(stderr=True)) as observer:
@@ -91,7 +91,7 @@ def apply(
         if not applied.changed:
             console.line(f"{applied.folder}: finished before, nothing to do.")
         if applied.result["arms"]:
-            console.show(tables.result(applied.result))
+            console.show(result_table.result(applied.result))
             console.line(f"curves: {applied.folder}/curves.svg")
     for failure in applied.failures:
         console.say(str(failure))

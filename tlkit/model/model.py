@@ -33,7 +33,7 @@ from tlkit.network import weights as weight_names
 from tlkit.network.network import Network
 from tlkit.plugin import Images
 from tlkit.recipe.maps import HEAD
-from tlkit.reports import tables as report
+from tlkit.reports import plan_table
 from tlkit.reports.html import html
 from tlkit.run import executor, torch_settings
 from tlkit.run.prediction import Predictor
@@ -480,7 +480,7 @@ class Model:
 
     def _summary(self) -> RenderableType:
         compiled = self._standing.state == "compiled" or self._setup.untrained(where="Model").head.solve != ""
-        return report.network(self._setup.plan(self.classes, compiled=compiled), classes=self.classes, compiled=compiled)
+        return plan_table.network(self._setup.plan(self.classes, compiled=compiled), classes=self.classes, compiled=compiled)
 
     def _check_compiled(self) -> None:
         if self._standing.state == "changed":

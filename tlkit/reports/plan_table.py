@@ -1,0 +1,137 @@
+"""Plans as rich tables. Nothing here prints."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tlkit import units
+from tlkit.plans.plan import Plan
+
+# A stage's column "training", by `StagePlan.trains`; other words, "from epoch 4", are shown as they are.
+_TRAINING = {"never": "frozen", "always": "all epochs"}
+_STEPLESS = {"solved": "the head is solved", "nothing": "nothing is trained"}
+
+
+def plan(shown: Plan) -> RenderableType:
+    """Return a plan for a terminal."""
+    images, memory = shown.images, shown.memory
+    counts = [
+        f"images     train {images.train:,}, validation {images.validation:,}, test {images.test:,} ({images.source})",
+        f"steps      none: {_STEPLESS[shown.learns]}"
+        if shown.learns in _STEPLESS
+        else f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in all",
+    ]
+    counts += [f"also test  {name}: {count:,} images" for name, count in images.also.items()]
+    lines = [
+        *(
+            counts
+            if images.source != "unknown"
+            else ["images     not on this machine yet, so their number and the number of steps are unknown"]
+        ),
+        f"memory     about {_bytes(memory.total)} at the peak, without Python and torch: weights {_bytes(memory.weights)}, gradients "
+        f"{_bytes(memory.gradients)}, optimizer {_bytes(memory.optimizer)}, activations {_bytes(memory.activations)}, "
+        f"images {_bytes(memory.images)}" + (f", embeddings {_bytes(memory.embeddings)}" if memory.embeddings else ""),
+        *(f"chosen     {choice.what}: {choice.value} ({choice.reason})" for choice in shown.choices),
+    ]
+    return Group(_title(shown), _stages(shown), _phases(shown), *map(Text, [_input(shown), *lines]), *_remarks(shown), "")
+
+
+def network(shown: Plan, *, classes: int | None, compiled: bool) -> RenderableType:
+    """Return the part of a plan that is known without data: the stages and the preprocessing.
+
+    Args:
+        shown: The plan, of any number of classes where that is not known.
+        classes: How many; None where the first images will say it.
+        compiled: The plan's rates are those of the model; else they are not shown.
+    """
+    tables, size = shown.tables, units.pixels(shown.image_size)
+    outputs = f"{classes} classes" if classes is not None else "classes not known yet"
+    learns = _learns(shown) if compiled else "not compiled"
+    title = Text(f"{tables.backbone.name} ({_weights(shown)}), {outputs}, {size}, {learns}", style="bold")
+    lines = [_input(shown)]
+    if classes is None:
+        lines.append("head       has no classes yet: the first fit says how many, or Model(.., classes=)")
+    return Group(title, _stages(shown, head=classes is not None, rates=compiled), *map(Text, lines), *_remarks(shown), "")
+
+
+def _title(shown: Plan) -> Text:
+    return Text(
+        f"{shown.recipe} / {shown.arm}: {shown.tables.backbone.name} ({_weights(shown)}), {shown.classes} classes, "
+        f"{units.pixels(shown.image_size)}, batch {shown.batch_size}, {_learns(shown)}",
+        style="bold",
+    )
+
+
+def _learns(shown: Plan) -> str:
+    tables = shown.tables
+    steps = f"{tables.optimizer.name}, {tables.schedule.name}"
+    return {"solved": f"{tables.head.kind}, solved", "nothing": "evaluated only"}.get(shown.learns, steps)
+
+
+def _weights(shown: Plan) -> str:
+    return "random weights" if shown.tables.backbone.weights == "none" else shown.tables.backbone.weights
+
+
+def _input(shown: Plan) -> str:
+    """The preprocessing of every image, and the augmentation of training images."""
+    size, data = shown.image_size, shown.tables.data
+    resized = round(size[0] / shown.input.crop), round(size[1] / shown.input.crop)
+    short = f"a short side of {resized[0]} px" if size[0] == size[1] else f"cover {units.pixels(resized)}"
+    steps = {
+        "crop": f"to {short}, centre crop {units.pixels(size)}",
+        "pad": f"the whole picture into {units.pixels(size)}, padded with the mean colour",
+        "squash": f"the whole picture to {units.pixels(size)}, whatever its shape",
+    }
+    line = f"input      {shown.input.pixels}; {shown.input.resize} {steps[data.fit]}"
+    fixed = f", {data.augment_views} fixed views of each image" if data.augment_views else ""
+    return f"{line}; training: {', '.join(each.name for each in data.augment)}{fixed}" if data.augment else line
+
+
+def _remarks(shown: Plan) -> list[Text]:
+    unused = [Text(f"not used   {line}", style="yellow") for line in shown.unused]
+    return unused + [Text(f"warning    {line}", style="bold yellow") for line in shown.warnings]
+
+
+def _stages(shown: Plan, *, head: bool = True, rates: bool = True) -> Table:
+    """The stages; `head` says whether the size of the head is known, `rates` whether the rates are."""
+    table = Table("stage", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("parameters", "trainable", "training", "lr group", "peak lr", "GFLOPs", "output"):
+        table.add_column(name, justify="left" if name in ("training", "lr group") else "right", no_wrap=True)
+    for row in shown.stages:
+        known = head or row is not shown.stages[-1]
+        table.add_row(
+            row.name,
+            f"{row.parameters:,}" if known else "?",
+            f"{row.trained:,}" if known else "?",
+            _TRAINING.get(row.trains, row.trains),
+            Text(", ".join(row.groups) if rates else ""),
+            ", ".join(f"{rate:g}" for rate in row.peak_lr) if rates else "",
+            f"{row.flops / 1e9:.3f}" if known else "?",
+            "x".join(map(str, row.output)) if known else "?",
+            style="dim" if row.trains == "never" else "",
+        )
+    total, trained, flops = shown.total, shown.trained, shown.flops_per_image
+    if not head:
+        last = shown.stages[-1]
+        total, trained, flops = total - last.parameters, trained - last.trained, flops - last.flops
+    label = "total" if head else "backbone"
+    table.add_row(label, f"{total:,}", f"{trained:,}", "", "", "", f"{flops / 1e9:.3f}", "", style="bold")
+    return table
+
+
+def _phases(shown: Plan) -> Table:
+    table = Table(
+        "phase", "epochs", "steps", "fixed prefix", "trainable", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for number, phase in enumerate(shown.phases, start=1):
+        prefix = f"{phase.prefix[0]} .. {phase.prefix[-1]}" if len(phase.prefix) > 1 else "".join(phase.prefix) or "none"
+        epochs = str(phase.first) if phase.first == phase.last else f"{phase.first} to {phase.last}"
+        steps = f"{phase.steps:,}" if shown.images.source != "unknown" else "?"
+        table.add_row(str(number), epochs, steps, prefix, f"{phase.trained:,}", phase.reason)
+    return table
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,188 @@
+"""A recipe's result.json as rich tables. Nothing here prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from tlkit import tasks, units
+from tlkit.record import run_folder, selection
+
+_COLUMNS = (
+    "arm", "seeds", "folds", "accuracy", "loss", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
+    "seconds", "status",
+)  # fmt: skip
+_SECOND = (
+    "train accuracy",
+    "gap (points)",
+    "val accuracy",
+)  # in a second table where the first would be wider than the terminal
+_ENDLESS = 10_000  # columns, more than a table of results has
+_ARM = 24  # characters that an arm's name keeps in a narrow terminal
+
+
+def result(summary: Mapping[str, Any]) -> RenderableType:
+    """Return a recipe's result.json for a terminal, the best arm by validation first; a column in which no arm has anything is left out."""
+    every = [run for record in summary["arms"].values() for run in run_folder.runs_of(record)]
+    by = selection.shared(run.get("select_by", selection.USUAL) for run in every)
+    metric = "" if by == selection.USUAL else f" {_label(by)}"
+    epoch = (
+        f"the best epoch by validation{metric}" if not every or any(run["validation"] for run in every) else "the last epoch"
+    )
+    ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1], by))
+    rows = [_result_row(arm, record) for arm, record in ranked]
+    columns = [name for name in _COLUMNS if not rows or any(row[name] for row in rows)]
+    scores = f"test accuracy and loss of {epoch}" if "accuracy" in columns else f"{epoch}; there are no test images"
+    if "accuracy" not in columns and every and not any(run["status"] == "finished" for run in every):
+        scores = "no run is finished"
+    title = Text(f"{summary['recipe']}: {scores}", style="italic")
+    notes: dict[str, str] = {}  # line -> style
+    for arm, record in ranked:
+        runs = run_folder.runs_of(record)
+        finished = [run for run in runs if run["status"] == "finished"]
+        notes |= _fold_notes(arm, finished)
+        if more := _more(record["test"], [run["test"] for run in finished]):
+            notes[f"metrics    {arm}: {more}"] = "dim"
+        for name, test in record.get("also", {}).items():
+            also = [run["also"].get(name) for run in finished]
+            accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
+            notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
+    notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
+    return Group(title, _Rows(rows, columns), *(Text(line, style=style) for line, style in notes.items()))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of arms: one table, or two where a terminal is too narrow for accuracies other than that on test images."""
+
+    rows: Sequence[Mapping[str, str]]
+    columns: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole, second = self._table(self.columns), [name for name in self.columns if name in _SECOND]
+        if not second or console.measure(whole, options=options.update(width=_ENDLESS)).maximum <= options.max_width:
+            yield whole
+        else:
+            yield self._table([name for name in self.columns if name not in _SECOND])
+            yield self._table(["arm", *second])
+
+    def _table(self, columns: Sequence[str]) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in columns:  # in a narrow terminal those without a least width give way
+            widest = max((len(row[name]) for row in self.rows), default=0)
+            least = {"arm": min(widest, _ARM), "accuracy": widest, "loss": widest}.get(name)
+            table.add_column(name, justify="left" if name in ("arm", "status") else "right", no_wrap=True, min_width=least)
+        for row in self.rows:
+            table.add_row(*(Text(row[name]) for name in columns))
+        return table
+
+
+def _fold_notes(arm: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The test accuracy of each fold, a line for each seed: line -> style."""
+    lines: dict[int, list[str]] = {}
+    for run in runs:
+        if run.get("fold") is not None and run["test"]:
+            lines.setdefault(run["seed"], []).append(f"{run['test']['accuracy']:.1%}")
+    return {f"folds      {arm}, seed {seed}: accuracy {', '.join(texts)}": "dim" for seed, texts in lines.items()}
+
+
+def _values(scores: Sequence[Mapping[str, float] | None], metric: str) -> list[float]:
+    return [each[metric] for each in scores if each and metric in each]
+
+
+def _more(test: Mapping[str, Any], scores: Sequence[Mapping[str, float] | None]) -> str:
+    """The metrics on the test images other than accuracy and loss, in one line."""
+    shown = {
+        each.label: _interval(test.get(name), _values(scores, name), percent=each.percent)
+        for name, each in tasks.metric_labels().items()
+    }
+    return ", ".join(f"{label} {text}" for label, text in shown.items() if text)
+
+
+def _shared_notes(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """The notes of all runs, each said once with the runs that it is of: line -> style."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for arm, run in runs:
+        for note in _notes(run):
+            found.setdefault(note, []).append(run_folder.label(arm, run["seed"], run.get("fold")))
+    lines = {}
+    for (kind, text, style), labels in found.items():
+        if len(labels) == len(runs) > 1:
+            label = f"all {len(runs)} runs"
+        else:
+            label = "; ".join(labels) if len(labels) <= 3 else f"{len(labels)} of {len(runs)} runs"
+        lines[f"{kind:<10} {label}: {text}"] = style
+    return lines
+
+
+def _notes(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """A run's warnings, skipped images and why it may not be exact: (kind, text, style)."""
+    notes = [("warning", line, "bold yellow") for line in run["warnings"]]
+    if run["skipped_images"]:
+        notes.append(("skipped", f"{units.images(run['skipped_images'])} that cannot be decoded", "yellow"))
+    if not run["exact"]:
+        notes.append(("not exact", run["why_inexact"], "yellow"))
+    return notes
+
+
+def _interval(value: Mapping[str, Any] | None, values: Sequence[float], *, percent: bool) -> str:
+    """Mean and half of its 95 % interval, or both of its ends where it ends at 0 or 1; of two runs the mean and both values."""
+    if value is None:
+        return ""
+    scale, digits = (100, 1) if percent else (1, 3)
+    mean, low, high = value["mean"], value["low"], value["high"]
+    text = f"{mean * scale:.{digits}f}{'%' if percent else ''}"
+    if low is None:
+        shown = ", ".join(f"{each * scale:.{digits}f}" for each in values)
+        return f"{text} ({shown})" if len(values) > 1 else text
+    if math.isclose(high - mean, mean - low, abs_tol=1e-9):
+        return f"{text} ± {(high - mean) * scale:.{digits}f}"
+    return f"{text} ({low * scale:.{digits}f} to {high * scale:.{digits}f})"
+
+
+def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """The cells of an arm by column; "" where it has no value."""
+    runs = run_folder.runs_of(record)
+    validated, tested = _validated(record), [run["test"] for run in runs if run["status"] == "finished"]
+    trained = _values([run.get("train") for run in runs if run["status"] == "finished"], "accuracy")
+    gaps = [run["gap"] for run in runs if run["status"] == "finished" and run.get("gap") is not None]
+    folds = {run["fold"] for run in runs if run.get("fold") is not None}
+    return {
+        "arm": arm,
+        "seeds": str(len(record["seeds"])),
+        "folds": str(len(folds)) if folds else "",
+        "accuracy": _interval(record["test"].get("accuracy"), _values(tested, "accuracy"), percent=True),
+        "loss": _interval(record["test"].get("loss"), _values(tested, "loss"), percent=False),
+        "train accuracy": _interval(record.get("train", {}).get("accuracy"), trained, percent=True),
+        "gap (points)": _interval(record.get("gap"), gaps, percent=True).replace("%", ""),
+        "val accuracy": f"{sum(validated) / len(validated):.1%}" if validated else "",
+        "epoch": ", ".join(sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})),
+        "trainable": _count(runs[0]["parameters"]["trained"]),
+        "seconds": f"{sum(run['seconds'] for run in runs):.0f}",
+        "status": ", ".join(sorted({run["status"] for run in runs})),
+    }
+
+
+def _rank(record: Mapping[str, Any], by: str) -> float:
+    """An arm's mean score on the validation images, for its place in the table; arms without such keep the recipe's order."""
+    validated = [selection.worth(run["validation"], by)[0] for run in run_folder.runs_of(record) if run["validation"]]
+    return sum(validated) / len(validated) if validated else -math.inf
+
+
+def _label(metric: str) -> str:
+    labels = tasks.metric_labels()
+    return labels[metric].label if metric in labels else metric
+
+
+def _validated(record: Mapping[str, Any]) -> list[float]:
+    return [run["validation"]["accuracy"] for run in run_folder.runs_of(record) if run["validation"]]
+
+
+def _count(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
