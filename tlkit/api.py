@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlkit import files
 from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
 from tlkit.events import Epoch, Observer
-from tlkit.plans import dataset_facts, earlier_runs, jobs, resolve
+from tlkit.plans import dataset_facts, earlier_runs, jobs, plugin_changes, resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import recipe_choices, results
@@ -271,7 +271,7 @@ def _listed(settings: object) -> list[str]:
 
 def _plugin_changes(job: jobs.Job, *, again: bool) -> list[str]:
     """Say which plugins changed since a run was finished, which its digest does not cover."""
-    return [f"{job.folder}: {line}; its results are those of before" for line in jobs.plugin_changes(job, again=again)]
+    return [f"{job.folder}: {line}; its results are those of before" for line in plugin_changes.changes(job, again=again)]
 
 
 def _check_plan(plan: object) -> None:

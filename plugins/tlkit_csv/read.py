@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from tlkit.errors import DataError, nearest
 from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
 from tlkit_csv import CsvOptions
-from tlkit_csv.table import Table, read_table
-
-_ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
+from tlkit_csv.columns import NO, ROLES, YES, check_columns, refuse_unread_split
+from tlkit_csv.table import read_table
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,8 @@ def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Ro
     wanted = {"image": image, "label": "" if options.classes else label, "split": options.split, "group": options.group}
     if split:
         wanted["split"] = ""
-    _check_columns(table, folder, wanted, options)
-    _refuse_unread_split(table, label, options)
+    check_columns(table, folder, wanted, options)
+    refuse_unread_split(table, label, options)
     at = {option: table.columns.index(column) for option, column in wanted.items() if column}
     columns = [table.columns.index(name) for name in options.classes]
     rows = []
@@ -134,75 +132,14 @@ def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Ro
     return rows
 
 
-def _check_columns(table: Table, folder: Path, wanted: dict[str, str], options: CsvOptions) -> None:
-    """Refuse a table that lacks a column, with what it seems to be called."""
-    names = table.columns
-    for name in options.classes:
-        if name not in names:
-            raise DataError(f'{table.path}: has no column "{name}", which data.options.classes names.', nearest(name, names))
-    for option, column in wanted.items():
-        if not column or column in names:
-            continue
-        problem = f'{table.path}: has no column "{column}".'
-        columns = f"columns: {', '.join(names)}; data.options.{option} names another"
-        if option == "image" and any(_is_image(folder, options, cell) for cell in names):
-            raise DataError(
-                f"{table.path}: has no row that names the columns; its first row lists an image.", "data.options.header = false"
-            )
-        if option == "image":
-            likely = [name for name, cell in zip(names, _first(table), strict=True) if _is_image(folder, options, cell)]
-            hints = [f'data.options.image = "{name}"' for name in likely[:1]]
-            raise DataError(problem, *hints, columns, "" if hints else nearest(column, names))
-        if option == "label" and len(marked := _columns_of_marks(table)) > 1:
-            listed = ", ".join(f'"{name}"' for name in marked)
-            raise DataError(
-                problem,
-                f"if each of these columns is a class: data.options.classes = [{listed}]",
-                columns,
-            )
-        raise DataError(problem, columns, nearest(column, names))
-
-
-def _refuse_unread_split(table: Table, label: str, options: CsvOptions) -> None:
-    """Refuse a column of train, val and test that no option names: the images would be divided otherwise."""
-    if options.split or options.test_file or options.validation_file:
-        return
-    others = set(table.columns).difference([label, *options.classes])
-    found = {place: set[str]() for place, name in enumerate(table.columns) if name in others}  # what a column says; roles alone
-    for _, cells in table.rows():
-        found = {place: said | {cells[place].lower()} for place, said in found.items() if cells[place].lower() in _ROLES}
-        if not found:
-            return
-    for place, said in found.items():
-        name = table.columns[place]
-        if len(said) > 1:
-            raise DataError(
-                f'{table.path}: column "{name}" says which images are for what ({", ".join(sorted(said))}), and no option names it.',
-                f'data.options.split = "{name}"',
-                "to divide the images anew all the same: data.split.fractions = [0.7, 0.1, 0.2] beside it",
-            )
-
-
-def _first(table: Table) -> Sequence[str]:
-    return next((cells for _, cells in table.rows()), [""] * len(table.columns))
-
-
-def _columns_of_marks(table: Table) -> list[str]:
-    """Return the columns that say 1 or 0 in every row."""
-    marks, places, rows = {*_YES, *_NO[:-1]}, [*range(len(table.columns))], 0
-    for _, cells in table.rows():
-        rows, places = rows + 1, [place for place in places if cells[place].lower() in marks]
-    return [table.columns[place] for place in places] if rows else []
-
-
 def _marked(path: Path, line: int, cells: Sequence[str], columns: Sequence[int], options: CsvOptions) -> tuple[str, ...]:
     """Return the classes whose columns say 1."""
     found = []
     for name, place in zip(options.classes, columns, strict=True):
         cell = cells[place].lower()
-        if cell not in (*_YES, *_NO):
+        if cell not in (*YES, *NO):
             raise DataError(f'{path}: line {line}: {name} is "{cells[place]}".', "1 for an image of this class, else 0")
-        if cell in _YES:
+        if cell in YES:
             found.append(_spelt(name))
     if not options.several and len(found) != 1:
         raise DataError(
@@ -257,11 +194,6 @@ def _path(folder: Path, row: _Row) -> Path:
     return folder / row.image.replace("\\", "/") if "\\" in row.image and not path.is_file() else path
 
 
-def _is_image(folder: Path, options: CsvOptions, cell: str) -> bool:
-    name = f"{options.prefix}{cell}{options.suffix}"
-    return bool(cell) and (Path(name).suffix.lower() in image_kinds.SUFFIXES or (folder / name).is_file())
-
-
 def _elsewhere(folder: Path, row: _Row, options: CsvOptions) -> str:
     """Return the options with which an image's file is there; "" where nothing near helps."""
     cell = row.image.removeprefix(options.prefix).removesuffix(options.suffix)
@@ -314,9 +246,9 @@ def _parts(rows: Sequence[_Row], options: CsvOptions) -> dict[str, list[int]]:
         return _split_off(rows, options.test_fraction)
     parts: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        role = _ROLES.get(row.split.lower(), None if row.split else "train")
+        role = ROLES.get(row.split.lower(), None if row.split else "train")
         if role is None:
-            raise DataError(f'{row.table}: line {row.line}: there is no split "{row.split}".', f"one of: {', '.join(_ROLES)}")
+            raise DataError(f'{row.table}: line {row.line}: there is no split "{row.split}".', f"one of: {', '.join(ROLES)}")
         parts.setdefault(role, []).append(index)
     if "train" not in parts:
         raise DataError(f"{rows[0].table}: lists no training images.", 'rows whose split is "train"')

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tlkit.advice import init_recipe, strategies
-from tlkit.advice.init_recipe import Look
+from tlkit.advice.folder_look import Look
 from tlkit.advice.strategies import FEW, MANY, SCRATCH
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Images, Split, registry

@@ -5,26 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import statistics
 import textwrap
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from tlkit import files, tasks
-from tlkit.advice import strategies
+from tlkit import files
+from tlkit.advice import folder_look, strategies
+from tlkit.advice.folder_look import Look
 from tlkit.advice.strategies import FEW, MANY, SCRATCH, Likeness, Strategy
-from tlkit.errors import DataError, DataMissing, TlkitError
-from tlkit.plans import dataset_facts
-from tlkit.plugin import Backbone, Dataset, Images, registry
-from tlkit.recipe.tables import MAX_PIXELS
-from tlkit.sources import data_files, datasets, image_files
-from tlkit.sources.places import Places
+from tlkit.errors import DataMissing, TlkitError
+from tlkit.plugin import Backbone, registry
 
-_SAMPLE = 50  # images whose size is looked at
 _FEW = 8  # images a class below which no fine-tuning is proposed
 _WIDTH = 122  # characters of a comment line, after "# "
 _ARMS = """
@@ -33,27 +24,6 @@ freeze = { backbone = true }
 
 [arms.finetune]
 """
-
-
-@dataclass(frozen=True)
-class Look:
-    """What was found in a folder of images.
-
-    Attributes:
-        images: Classes and splits.
-        least: Training images of the smallest class, and its name.
-        most: Of the largest.
-        short_side: Median over a sample, pixels.
-        test_from: The sub-folder that holds the test images; "" where a fraction of every class is taken.
-        warnings: Files that are not used or cannot be read, in words.
-    """
-
-    images: Images
-    least: tuple[int, str]
-    most: tuple[int, str]
-    short_side: int
-    test_from: str
-    warnings: tuple[str, ...] = ()
 
 
 def write(
@@ -85,7 +55,7 @@ def write(
             f"{folder}: there is no such folder.", "a folder with the images of each class in a sub-folder of its name"
         )
     files.refuse_other_than_utf8(Path(_relative(folder, path)))
-    seen = look(folder)
+    seen = folder_look.look(folder)
     text = recipe_text(folder, seen, path, likeness)
     try:
         files.replace(path, text)
@@ -94,31 +64,6 @@ def write(
     for line in seen.warnings:
         notify(line)
     return path
-
-
-def look(folder: Path) -> Look:
-    """Count a folder's images and measure a sample of them."""
-    plugin = registry.get(Dataset, "folder")
-    assert plugin.options is not None  # the first-party plugin has options
-    options = plugin.options()
-    found = data_files.find_data("folder", plugin, options, Places(data=folder), fetch=False)
-    images = datasets.read_data(plugin, found, options)
-    train = images.splits["train"]
-    counts = np.array(tasks.understanding(train.targets)[0].targets.count(train.targets, len(images.classes)))
-    sample = train.files[:: max(len(train.files) // _SAMPLE, 1)][:_SAMPLE]
-    sides = [side for file in sample if (side := _short_side(file)) is not None]
-    if not sides:
-        raise DataError(f"{folder}: none of {len(sample)} images looked at can be opened.", f"the first is {sample[0]}")
-    least, most = int(counts.argmin()), int(counts.argmax())
-    test_root = images.splits["test"].files[0].relative_to(found.root).parts[0]
-    test_from = "" if any(file.relative_to(found.root).parts[0] == test_root for file in train.files) else test_root
-    smallest, largest = (int(counts[least]), images.classes[least]), (int(counts[most]), images.classes[most])
-    every = [file for split in images.splits.values() for file in split.files]
-    problem = image_files.unreadable(every, max_pixels=MAX_PIXELS, on_corrupt="error")
-    return Look(
-        images, smallest, largest, int(statistics.median(sides)), "" if test_root in images.classes else test_from,
-        (*dataset_facts.unused(found), *filter(None, [problem])),
-    )  # fmt: skip
 
 
 def recipe_text(folder: Path, seen: Look, path: Path, likeness: Likeness | None = None) -> str:
@@ -293,16 +238,6 @@ def _network(short_side: int) -> tuple[str, str, int]:
     if any(entry.name == "efficientnet_lite0" for entry in registry.entries(Backbone)):
         return "efficientnet_lite0", "imagenet", size
     return "resnet18", "imagenet1k-v1", size
-
-
-def _short_side(file: Path) -> int | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with image_files.opened(file) as image:
-                return min(image.size)
-    except Exception:  # whatever Pillow raises for a file that is no image; apply names it with its path
-        return None
 
 
 def _name(folder: Path) -> str:

@@ -15,8 +15,7 @@ from tlkit import file_digests, files
 from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved, Source
-from tlkit.plugin import Backbone, DataFiles, Dataset, Head, provenance
-from tlkit.plugin.provenance import Provenance
+from tlkit.plugin import DataFiles
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm, Recipe
@@ -303,30 +302,6 @@ def finished(jobs: Sequence[Job], *, again: bool = False) -> bool:
     """
     results = [(job, job.result()) for job in jobs]
     return all(result is not None and is_done(job, result, hashes=again) for job, result in results)
-
-
-def plugins_of(resolved: Resolved, *, again: bool = False) -> dict[str, Provenance]:
-    """Return where the plugins of an arm come from, by the table of the recipe that names them.
-
-    Args:
-        resolved: The arm.
-        again: Read every source file, whatever is remembered of it.
-    """
-    arm = resolved.arm
-    named: dict[str, tuple[Backbone | Dataset | Head, str]] = {
-        "backbone": (resolved.backbone, arm.backbone.name),
-        "head": (resolved.head, arm.head.kind),
-        "data": (resolved.dataset, arm.data.name),
-        **{f"also.{name}": (source.dataset, source.name) for name, source in resolved.also.items()},
-    }
-    return {table: provenance.of(value, name, again=again) for table, (value, name) in named.items()}
-
-
-def plugin_changes(job: Job, *, again: bool = False) -> list[str]:
-    """Say which plugins changed since a job was trained; nothing where it was not."""
-    if not (job.folder / run_folder.RESOLVED).is_file():
-        return []
-    return provenance.changes(run_folder.resolved(job.folder).get("plugins"), plugins_of(job.resolved, again=again))
 
 
 def is_done(job: Job, result: RunResult, *, hashes: bool = False) -> bool:

@@ -22,8 +22,8 @@ from tlkit.engine.images import decode, levels
 from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.plans import jobs
 from tlkit.plans import plan as plans
+from tlkit.plans import plugin_changes
 from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
 from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import predictions, run_files, run_folder
@@ -186,7 +186,7 @@ class _Writer:
             self.why_inexact = result.why_inexact or _CONTINUED
         elif before.get("machine") != now["machine"]:
             self.why_inexact = _CONTINUED
-        elif changed := jobs.plugin_changes(self.job):
+        elif changed := plugin_changes.changes(self.job):
             self.why_inexact = "; ".join(changed)
         if result is not None:
             self._refuse_lost(result)
@@ -287,7 +287,7 @@ class _Writer:
             "format": FORMAT,
             "digest": self.job.digest,
             "inputs": dict(self.job.inputs),
-            "plugins": {part: each.record() for part, each in jobs.plugins_of(self.job.resolved).items()},
+            "plugins": {part: each.record() for part, each in plugin_changes.plugins_of(self.job.resolved).items()},
             "batch_size": plan.batch_size,
             "image_size": list(plan.image_size),
             **_form(plan.compute_format),

@@ -1,0 +1,33 @@
+"""Where the plugins of an arm come from, and which of them changed since a job was trained. Imports no torch."""
+
+from __future__ import annotations
+
+from tlkit.plans.jobs import Job
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import Backbone, Dataset, Head, provenance
+from tlkit.plugin.provenance import Provenance
+from tlkit.record import run_folder
+
+
+def plugins_of(resolved: Resolved, *, again: bool = False) -> dict[str, Provenance]:
+    """Return where the plugins of an arm come from, by the table of the recipe that names them.
+
+    Args:
+        resolved: The arm.
+        again: Read every source file, whatever is remembered of it.
+    """
+    arm = resolved.arm
+    named: dict[str, tuple[Backbone | Dataset | Head, str]] = {
+        "backbone": (resolved.backbone, arm.backbone.name),
+        "head": (resolved.head, arm.head.kind),
+        "data": (resolved.dataset, arm.data.name),
+        **{f"also.{name}": (source.dataset, source.name) for name, source in resolved.also.items()},
+    }
+    return {table: provenance.of(value, name, again=again) for table, (value, name) in named.items()}
+
+
+def changes(job: Job, *, again: bool = False) -> list[str]:
+    """Say which plugins changed since a job was trained; nothing where it was not."""
+    if not (job.folder / run_folder.RESOLVED).is_file():
+        return []
+    return provenance.changes(run_folder.resolved(job.folder).get("plugins"), plugins_of(job.resolved, again=again))
