@@ -12,8 +12,9 @@ from torchvision.transforms import InterpolationMode, RandAugment
 from torchvision.transforms.v2 import functional
 
 from tlkit.engine.augment import colour, randaugment, rotation
-from tlkit.engine.augment.augment import augment, windows
+from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.draws import Draw, Draws
+from tlkit.engine.augment.windows import windows
 from tlkit.recipe import augmentations
 
 SIDE = 61

@@ -1,28 +1,28 @@
-"""Apply a recipe's augmentations to a batch: every image by draws of its own, which depend on seed, epoch and image alone."""
+"""Apply a recipe's augmentations to a batch: every image by draws of its own, which depend on seed, epoch and image alone.
+
+The CPU works image by image, an accelerator on a whole batch at a time (`batched`): the same parameters, within a grey level the same pixels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from tlkit.engine.augment.batched import Batched, as_arrays
 from tlkit.engine.augment.colour import jitter
-from tlkit.engine.augment.draws import Draw, Draws, Positions
+from tlkit.engine.augment.draws import Draws, Positions, noise
+from tlkit.engine.augment.parameters import Parameters, parameters
 from tlkit.engine.augment.randaugment import randaugment
-from tlkit.engine.augment.rotation import Colour, rotate
+from tlkit.engine.augment.rotation import Colour, quarter_turned, turned
+from tlkit.engine.augment.windows import Shapes
 from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
 from tlkit.units import Size
-
-Shapes = NDArray[np.float64]  # width / height
-
-_ATTEMPTS = 10  # at a window of random area and shape that fits, as in torchvision
 
 
 def augment(
@@ -51,148 +51,69 @@ def augment(
     Returns:
         (n, *size, 3) uint8 on the device of pictures.
     """
-    draws = Draws(seed, epoch, images)
-    for table in tables:
-        pictures = _apply(pictures, table, draws, size, fill, shapes)
+    held = int(pictures.shape[1]), int(pictures.shape[2])
+    drawn = parameters(tables, Draws(seed, epoch, images), held=held, size=size, shapes=shapes)
+    if pictures.device.type != "cpu":
+        batched = Batched(tables, held=held, size=size, fill=fill, device=pictures.device)
+        arrays = [as_arrays(table, each) for table, each in zip(tables, drawn, strict=True)]
+        there = [{name: torch.from_numpy(array).to(pictures.device) for name, array in each.items()} for each in arrays]
+        return batched(pictures, there)
+    for table, each in zip(tables, drawn, strict=True):
+        pictures = _apply(pictures, table, each, size, fill)
     return pictures
 
 
-def _apply(pictures: Tensor, table: Augmentation, draws: Draws, size: Size, fill: Colour, shapes: Shapes | None) -> Tensor:
+def _apply(pictures: Tensor, table: Augmentation, drawn: Parameters, size: Size, fill: Colour) -> Tensor:
     match table:
         case augmentations.RandomCrop():
-            return _random_crop(pictures, draws, size)
+            y, x = drawn["top"], drawn["left"]
+            return torch.stack([p[t : t + size[0], s : s + size[1]] for p, t, s in zip(pictures, y, x, strict=True)])
         case augmentations.RandomResizedCrop():
-            return _random_resized_crop(pictures, table, draws, size, shapes)
+            return _random_resized_crop(pictures, drawn, size)
         case augmentations.HFlip():
-            flips = draws.uniform(Draw.FLIP) < table.p
-            return torch.stack([p.flip(1) if flip else p for p, flip in zip(pictures, flips.tolist(), strict=True)])
+            return torch.stack([p.flip(1) if flip else p for p, flip in zip(pictures, drawn["flip"].tolist(), strict=True)])
         case augmentations.VFlip():
-            flips = draws.uniform(Draw.VFLIP) < table.p
-            return torch.stack([p.flip(0) if flip else p for p, flip in zip(pictures, flips.tolist(), strict=True)])
+            return torch.stack([p.flip(0) if flip else p for p, flip in zip(pictures, drawn["flip"].tolist(), strict=True)])
+        case augmentations.Rotate(steps=None):
+            return turned(pictures, drawn["degrees"], fill)
         case augmentations.Rotate():
-            return rotate(pictures, table, draws, fill)
+            return quarter_turned(pictures, drawn["quarters"])
         case augmentations.ColorJitter():
-            return jitter(pictures, table, draws)
+            return jitter(pictures, table, drawn["order"], drawn["amounts"])
         case augmentations.RandomErasing():
-            return _random_erasing(pictures, table, draws)
+            return _random_erasing(pictures, drawn)
         case augmentations.RandAugment():
-            return randaugment(pictures, table, draws)
+            return randaugment(pictures, table.magnitude, drawn["operations"], drawn["negative"])
         case augmentations.Mixup() | augmentations.Cutmix():
             return pictures
 
 
-def _random_crop(pictures: Tensor, draws: Draws, size: Size) -> Tensor:
-    height, width = size
-    y = draws.below(Draw.CROP_Y, pictures.shape[1] - height + 1)
-    x = draws.below(Draw.CROP_X, pictures.shape[2] - width + 1)
-    return torch.stack([p[t : t + height, s : s + width] for p, t, s in zip(pictures, y, x, strict=True)])
-
-
-def _random_resized_crop(
-    pictures: Tensor, table: augmentations.RandomResizedCrop, draws: Draws, size: Size, shapes: Shapes | None
-) -> Tensor:
-    """Cut windows of the input's shape, times `ratio`, as they are in the original: a squashed window has the same part of the area."""
-    height, width = pictures.shape[1:3]
-    squashed: Shapes | float = 1.0 if shapes is None else (width / height) / shapes
-    aspect = width / height if shapes is None else size[1] / size[0]
-    ratio = table.ratio[0] * aspect * squashed, table.ratio[1] * aspect * squashed
-    drawn = windows(draws, table.scale, ratio, size=(height, width), first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
-    top, left = (draws.below(draw, room) for draw, room in zip((Draw.WINDOW_Y, Draw.WINDOW_X), drawn.room(), strict=True))
-    boxes = np.stack([top, left, top + drawn.height, left + drawn.width], axis=1).tolist()
+def _random_resized_crop(pictures: Tensor, drawn: Parameters, size: Size) -> Tensor:
+    corners = (drawn["top"], drawn["left"], drawn["top"] + drawn["height"], drawn["left"] + drawn["width"])
+    boxes = np.stack(corners, axis=1).tolist()
     crops = [picture[t:b, s:e] for picture, (t, s, b, e) in zip(pictures, boxes, strict=True)]
-    if pictures.device.type != "cpu":
-        return torch.stack([resized(crop, size) for crop in crops])
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return torch.stack(list(pool.map(lambda crop: resized(crop, size), crops)))
 
 
 def resized(picture: Tensor, size: Size) -> Tensor:
-    """Resize (h, w, 3) uint8 to (*size, 3): bilinear, antialiased.
+    """Resize (h, w, 3) uint8 on the CPU to (*size, 3): bilinear, antialiased.
 
-    On the CPU torch resizes bytes as such where the channels are the innermost, as exactly as Pillow (within a grey level): 0.26
-    to 0.29 ms at 224 pixels, Pillow 0.57, as floats 0.88 (least of 25 batches of 32, two cores of an AMD EPYC, in two threads).
+    Torch resizes bytes as such where the channels are the innermost, as exactly as Pillow (within a grey level): 0.26 to 0.29 ms at
+    224 pixels, Pillow 0.57, as floats 0.88 (least of 25 batches of 32, two cores of an AMD EPYC, in two threads).
     """
     x = picture.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)  # (1, 3, h, w)
-    if picture.device.type != "cpu":
-        x = x.float()
-    x = functional.interpolate(x, size=size, mode="bilinear", antialias=True)
-    return (x if x.dtype == torch.uint8 else x.round_().clamp_(0, 255).to(torch.uint8))[0].permute(1, 2, 0)
+    return functional.interpolate(x, size=size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
 
 
-def _random_erasing(pictures: Tensor, table: augmentations.RandomErasing, draws: Draws) -> Tensor:
+def _random_erasing(pictures: Tensor, drawn: Parameters) -> Tensor:
     """Fill windows with a byte drawn for every pixel and channel: RE-R of Zhong et al. 2017, the filling that they use.
 
     Their values are 0 to 255, so it is done to pixels, in its place in the list, and not after normalising.
     """
-    drawn = windows(
-        draws,
-        table.scale,
-        table.ratio,
-        size=(pictures.shape[1], pictures.shape[2]),
-        first=(Draw.ERASE_AREAS, Draw.ERASE_RATIOS),
-    )
-    top, left = (draws.below(draw, room) for draw, room in zip((Draw.ERASE_Y, Draw.ERASE_X), drawn.room(), strict=True))
     pictures = pictures.clone()
-    for image in np.flatnonzero((draws.uniform(Draw.ERASE) < table.p) & drawn.fits).tolist():
-        height, width = int(drawn.height[image]), int(drawn.width[image])
-        noise = draws.noise(Draw.ERASE_NOISE, image, height * width * 3).reshape(height, width, 3)
-        window = pictures[image, top[image] : top[image] + height, left[image] : left[image] + width]
-        window.copy_(torch.from_numpy(noise))
+    for image in np.flatnonzero(drawn["erased"]).tolist():
+        top, left, height, width = (int(drawn[name][image]) for name in ("top", "left", "height", "width"))
+        bytes_ = noise(drawn["noise"][image : image + 1], height * width * 3).reshape(height, width, 3)
+        pictures[image, top : top + height, left : left + width].copy_(torch.from_numpy(bytes_))
     return pictures
-
-
-@dataclass(frozen=True)
-class Windows:
-    """A window's size per picture, in pixels.
-
-    Attributes:
-        height: (n,).
-        width: (n,).
-        fits: (n,) whether one of the attempts did; where none did, the window is the largest of a permitted shape, and drawn its
-            place all the same (torchvision takes the middle).
-        size: Height and width of the pictures.
-    """
-
-    height: Positions
-    width: Positions
-    fits: NDArray[np.bool_]
-    size: Size
-
-    def room(self) -> tuple[Positions, Positions]:
-        """Return how many places each has, down and across."""
-        return self.size[0] + 1 - self.height, self.size[1] + 1 - self.width
-
-
-def windows(
-    draws: Draws,
-    scale: tuple[float, float],
-    ratio: tuple[float | Shapes, float | Shapes],
-    *,
-    size: Size,
-    first: tuple[int, int],
-) -> Windows:
-    """Draw windows with an even area and an even logarithm of width / height, as torchvision does.
-
-    Args:
-        draws: Random numbers of these pictures.
-        scale: Smallest and largest area, as a part of the picture's.
-        ratio: Smallest and largest width / height, of all or (n,) of each.
-        size: Height and width of the pictures.
-        first: Draws of the first attempt's area and ratio.
-    """
-    (low, high), (tall, wide) = ratio, size
-    count = len(draws.images)
-    width = _whole(np.minimum(wide, tall * np.broadcast_to(high, count)))
-    height = _whole(np.minimum(tall, wide / np.broadcast_to(low, count)))
-    fits = np.zeros(len(draws.images), dtype=np.bool_)
-    for attempt in range(_ATTEMPTS):
-        area = tall * wide * draws.between(first[0] + attempt, *scale)
-        shape = np.exp(draws.between(first[1] + attempt, np.log(low), np.log(high)))
-        across, down = (np.rint(np.sqrt(each)).astype(np.int64) for each in (area * shape, area / shape))
-        taken = ~fits & (across >= 1) & (down >= 1) & (across <= wide) & (down <= tall)
-        width, height, fits = np.where(taken, across, width), np.where(taken, down, height), fits | taken
-    return Windows(height, width, fits, size)
-
-
-def _whole(sides: NDArray[np.float64]) -> Positions:
-    return np.maximum(1, np.rint(sides)).astype(np.int64)

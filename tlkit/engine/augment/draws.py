@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 Uniform = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: splitmix64's step
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: splitmix64's step
+ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))  # shift and factor of each round of its mixing function
+LAST_SHIFT = 31
 
 
 class Draw(IntEnum):
@@ -83,9 +85,17 @@ class Draws:
             image: Index into `images`.
             count: How many bytes.
         """
-        state = _state(self.seed, self.epoch, self.images[image : image + 1], draw)
-        numbers = _mix(state + np.arange(1, -(-count // 8) + 1, dtype=np.uint64) * _GOLDEN)
-        return numbers.astype("<u8").view(np.uint8)[:count]  # the same bytes on machines of either byte order
+        return noise(_state(self.seed, self.epoch, self.images[image : image + 1], draw), count)
+
+    def states(self, draw: int) -> NDArray[np.uint64]:
+        """Return (n,) what `noise` begins from."""
+        return _state(self.seed, self.epoch, self.images, draw)
+
+
+def noise(state: NDArray[np.uint64], count: int) -> NDArray[np.uint8]:
+    """Return (count,) random bytes of one image, from its state (1,)."""
+    numbers = _mix(state + np.arange(1, -(-count // 8) + 1, dtype=np.uint64) * GOLDEN)
+    return numbers.astype("<u8").view(np.uint8)[:count]  # the same bytes on machines of either byte order
 
 
 def uniform(seed: int, epoch: int, images: Positions, draw: int) -> Uniform:
@@ -107,11 +117,11 @@ def _state(seed: int, epoch: int, images: Positions, draw: int) -> NDArray[np.ui
     state = np.full(len(images), seed, dtype=np.uint64)
     for part in (epoch, images, draw):
         counter = np.broadcast_to(np.asarray(part).astype(np.uint64), state.shape)  # arrays wrap around, scalars warn
-        state = _mix(state + (counter + np.uint64(1)) * _GOLDEN)
+        state = _mix(state + (counter + np.uint64(1)) * GOLDEN)
     return state
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    for shift, factor in ROUNDS:
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return z ^ (z >> np.uint64(LAST_SHIFT))

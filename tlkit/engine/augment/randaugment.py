@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tlkit.engine.augment import colour
-from tlkit.engine.augment.draws import Draw, Draws
-from tlkit.recipe import augmentations
+from tlkit.engine.augment.draws import Positions
 from tlkit.units import Size
 
 MOST = 30  # the largest magnitude
@@ -25,27 +24,26 @@ MOST = 30  # the largest magnitude
 Change = Callable[[Tensor, int], Tensor]  # pictures (k, H, W, 3) uint8, magnitude with its sign
 
 
-def randaugment(pictures: Tensor, table: augmentations.RandAugment, draws: Draws) -> Tensor:
+def randaugment(pictures: Tensor, magnitude: int, operations: Positions, negative: NDArray[np.bool_]) -> Tensor:
     """Apply operations drawn for each picture.
 
     Args:
         pictures: (n, H, W, 3) uint8.
-        table: How many, and how strong.
-        draws: Random numbers of these pictures.
+        magnitude: How strong.
+        operations: (n, turns) numbers in `CHANGES`.
+        negative: (n, turns) whether a signed operation goes the other way.
 
     Returns:
         (n, H, W, 3) uint8.
     """
     pictures = pictures.clone()
-    for turn in range(table.ops):
-        drawn = draws.below(Draw.OPERATIONS + turn, len(CHANGES))
-        negative = draws.uniform(Draw.SIGNS + turn) < 0.5
+    for drawn, other_way in zip(operations.T, negative.T, strict=True):
         for number, (change, signed) in enumerate(CHANGES.values()):
             for sign in (1, -1) if signed else (1,):
-                chosen = np.flatnonzero((drawn == number) & (negative == (sign < 0) if signed else True))
+                chosen = np.flatnonzero((drawn == number) & (other_way == (sign < 0) if signed else True))
                 if len(chosen):
-                    index = torch.from_numpy(chosen).to(pictures.device)
-                    pictures[index] = change(pictures[index], sign * table.magnitude)
+                    index = torch.from_numpy(chosen)
+                    pictures[index] = change(pictures[index], sign * magnitude)
     return pictures
 
 
@@ -98,11 +96,16 @@ def _contrast(pictures: Tensor, magnitude: int) -> Tensor:
 def _sharpness(pictures: Tensor, magnitude: int) -> Tensor:
     """Blend with a blur of weights 1, and 5 in the middle, of 13; the outermost pixels stay, as in Pillow."""
     x = colour.planar(pictures)
+    inner = x[:, :, 1:-1, 1:-1]
+    x[:, :, 1:-1, 1:-1] = colour.blend(inner, blurred(x), _factors(pictures, magnitude))
+    return colour.packed(x)
+
+
+def blurred(x: Tensor) -> Tensor:
+    """Return the blur (n, 3, H - 2, W - 2) of pixels (n, 3, H, W) that have all their neighbours, in whole numbers."""
     rows = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     inner = x[:, :, 1:-1, 1:-1]
-    blurred = rows[..., :-2].add(rows[..., 1:-1]).add_(rows[..., 2:]).add_(inner * 4).div_(13).round_()
-    x[:, :, 1:-1, 1:-1] = colour.blend(inner, blurred, _factors(pictures, magnitude))
-    return colour.packed(x)
+    return rows[..., :-2].add(rows[..., 1:-1]).add_(rows[..., 2:]).add_(inner * 4).div_(13).round_()
 
 
 def _posterize(pictures: Tensor, magnitude: int) -> Tensor:
@@ -116,9 +119,12 @@ def _solarize(pictures: Tensor, magnitude: int) -> Tensor:
 
 def _autocontrast(pictures: Tensor, magnitude: int) -> Tensor:
     x = colour.planar(pictures)
-    least, most = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    stretched = ((x - least) * 255).div_((most - least).clamp_(min=1)).floor_()
-    return colour.packed(torch.where(most > least, stretched, x))
+    return colour.packed(stretched(x, x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)))
+
+
+def stretched(x: Tensor, least: Tensor, most: Tensor) -> Tensor:
+    """Spread the levels from the least to the most over 0 to 255, in whole numbers; where both are one, nothing changes."""
+    return torch.where(most > least, ((x - least) * 255).div_((most - least).clamp_(min=1)).floor_(), x)
 
 
 def _equalize(pictures: Tensor, magnitude: int) -> Tensor:
@@ -126,12 +132,16 @@ def _equalize(pictures: Tensor, magnitude: int) -> Tensor:
     levels = pictures.permute(0, 3, 1, 2).flatten(2).long()  # (k, 3, H W)
     counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.int64, device=levels.device)
     counts.scatter_add_(2, levels, torch.ones_like(levels))
-    highest = levels.amax(2, keepdim=True)
-    step = (levels.shape[2] - counts.gather(2, highest)) // 255  # (k, 3, 1)
+    table = equalizing(counts, levels.amax(2, keepdim=True), levels.shape[2])
+    return table.to(torch.uint8).gather(2, levels).transpose(1, 2).reshape(pictures.shape)
+
+
+def equalizing(counts: Tensor, highest: Tensor, pixels: int) -> Tensor:
+    """Return the level (k, 3, 256) that each level becomes, from how many pixels have each, and the highest (k, 3, 1)."""
+    step = (pixels - counts.gather(2, highest)) // 255  # (k, 3, 1)
     before = counts.cumsum(2) - counts
     table = ((before + step // 2) // step.clamp(min=1)).clamp_(0, 255)
-    table = torch.where(step > 0, table, torch.arange(256, device=levels.device))
-    return table.to(torch.uint8).gather(2, levels).transpose(1, 2).reshape(pictures.shape)
+    return torch.where(step > 0, table, torch.arange(256, device=counts.device))
 
 
 # Name in torchvision's table -> what it does, and whether its magnitude may be negative.

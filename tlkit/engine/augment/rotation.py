@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tlkit.engine.augment.draws import Draw, Draws, Uniform
-from tlkit.recipe.augmentations import Rotate
+from tlkit.engine.augment.draws import Positions, Uniform
 
 Colour = tuple[int, int, int]  # red, green, blue
 
 
-def rotate(pictures: Tensor, table: Rotate, draws: Draws, fill: Colour) -> Tensor:
-    """Turn pictures about their middle, counterclockwise.
-
-    Args:
-        pictures: (n, H, W, 3) uint8; H = W where `table.steps` is 90.
-        table: By steps of a half or a quarter turn, each as likely, or by any angle from -degrees to degrees.
-        draws: Random numbers of these pictures.
-        fill: Colour of what a turn by degrees uncovers.
-
-    Returns:
-        (n, H, W, 3) uint8.
-    """
-    if table.steps is None:
-        return turned(pictures, draws.between(Draw.ANGLE, -table.degrees, table.degrees), fill)
-    quarters = draws.below(Draw.ANGLE, 360 // table.steps) * (table.steps // 90)
+def quarter_turned(pictures: Tensor, quarters: Positions) -> Tensor:
+    """Turn each picture (n, H, W, 3) by so many quarters, counterclockwise; H = W where one is odd."""
     return torch.stack([p.rot90(int(k), (0, 1)) for p, k in zip(pictures, quarters, strict=True)])
 
 
@@ -36,14 +23,21 @@ def turned(pictures: Tensor, degrees: Uniform, fill: Colour) -> Tensor:
 
     As torchvision.transforms.functional.rotate does, except that a pixel at the edge is blended with the fill once, not twice.
     """
-    count, height, width = pictures.shape[:3]
-    outside = torch.tensor(fill, dtype=torch.float32, device=pictures.device)
-    x = (pictures - outside).permute(0, 3, 1, 2).contiguous()  # (n, 3, H, W); what lies outside is 0
+    cosine, sine = (torch.from_numpy(each).to(pictures.device) for each in cosine_and_sine(degrees))
+    return turned_by(pictures, cosine, sine, torch.tensor(fill, dtype=torch.float32, device=pictures.device))
+
+
+def cosine_and_sine(degrees: Uniform) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the cosine and the sine of each angle (n,)."""
     angles = np.deg2rad(degrees)
-    cosine, sine = (
-        torch.from_numpy(values.astype(np.float32)).to(x.device).view(count, 1, 1)
-        for values in (np.cos(angles), np.sin(angles))
-    )
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def turned_by(pictures: Tensor, cosine: Tensor, sine: Tensor, outside: Tensor) -> Tensor:
+    """Do as `turned`, with the cosine and sine of each angle (n,) and the colour (3,) float32 on the device."""
+    count, height, width = pictures.shape[:3]
+    x = (pictures - outside).permute(0, 3, 1, 2).contiguous()  # (n, 3, H, W); what lies outside is 0
+    cosine, sine = cosine.view(count, 1, 1), sine.view(count, 1, 1)
     down = torch.arange(height, device=x.device).sub((height - 1) / 2)[None, :, None]  # pixels from the middle
     across = torch.arange(width, device=x.device).sub((width - 1) / 2)[None, None, :]
     grid = torch.stack(

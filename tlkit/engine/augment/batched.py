@@ -1,0 +1,191 @@
+"""Augmentations of a whole batch at a time, as an accelerator works: few operators, whose number the batch does not change.
+
+The rule: nothing here asks the device for a number, and every operator treats a picture by itself, so a picture's bits do not depend
+on its batch. The pictures are those of the CPU's form within a grey level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tlkit.engine.augment import colour, draws
+from tlkit.engine.augment.batched_randaugment import BatchedRandAugment
+from tlkit.engine.augment.gathering import gathered
+from tlkit.engine.augment.parameters import Parameters, after
+from tlkit.engine.augment.rotation import Colour, cosine_and_sine, turned_by
+from tlkit.recipe import augmentations
+from tlkit.recipe.augmentations import Augmentation
+from tlkit.units import Size
+
+Drawn = Mapping[str, Tensor]
+
+
+def as_arrays(table: Augmentation, drawn: Parameters) -> dict[str, NDArray[Any]]:
+    """Return parameters as a device wants them: float32, whole numbers of 64 bits, truth values."""
+    match table:
+        case augmentations.Rotate(steps=None):
+            cosine, sine = cosine_and_sine(drawn["degrees"])
+            return {"cosine": cosine, "sine": sine}
+        case augmentations.ColorJitter():
+            sextants = np.array([1, 1, 1, 6])
+            return {"order": drawn["order"], "amounts": (drawn["amounts"] * sextants).astype(np.float32)}
+        case augmentations.RandAugment():
+            return {"codes": BatchedRandAugment.codes(drawn["operations"], drawn["negative"])}
+        case _:
+            return {name: array.view(np.int64) if array.dtype == np.uint64 else array for name, array in drawn.items()}
+
+
+class Batched:
+    """The augmentations of a recipe for batches of pictures of one size.
+
+    Args:
+        tables: The recipe's data.augment.
+        held: Height and width of the pictures.
+        size: Height and width of the result.
+        fill: Colour of what a rotation uncovers.
+        device: The device that pictures are on.
+    """
+
+    def __init__(self, tables: Sequence[Augmentation], *, held: Size, size: Size, fill: Colour, device: torch.device) -> None:
+        self._tables, self._size = tables, size
+        self._fill = torch.tensor(fill, dtype=torch.float32, device=device)
+        self._turns: dict[int, Tensor] = {}  # by the place of a table in the list
+        self._operations: dict[int, BatchedRandAugment] = {}
+        for place, table in enumerate(tables):
+            if isinstance(table, augmentations.Rotate) and table.steps is not None:
+                self._turns[place] = torch.from_numpy(_quarters(held, table.steps)).to(device)
+            if isinstance(table, augmentations.RandAugment):
+                self._operations[place] = BatchedRandAugment(table, held, device)
+            held = after(table, held, size)
+
+    def __call__(self, pictures: Tensor, drawn: Sequence[Drawn]) -> Tensor:
+        """Return (n, *size, 3) uint8.
+
+        Args:
+            pictures: (n, *held, 3) uint8.
+            drawn: The parameters (n, ...) of each augmentation on the device, as `as_arrays` has them.
+        """
+        for place, (table, each) in enumerate(zip(self._tables, drawn, strict=True)):
+            pictures = self._apply(pictures, place, table, each)
+        return pictures
+
+    def _apply(self, pictures: Tensor, place: int, table: Augmentation, drawn: Drawn) -> Tensor:
+        match table:
+            case augmentations.RandomCrop():
+                return crop(pictures, drawn["top"], drawn["left"], self._size)
+            case augmentations.RandomResizedCrop():
+                return resized_crop(pictures, drawn, self._size)
+            case augmentations.HFlip():
+                return torch.where(drawn["flip"][:, None, None, None], pictures.flip(2), pictures)
+            case augmentations.VFlip():
+                return torch.where(drawn["flip"][:, None, None, None], pictures.flip(1), pictures)
+            case augmentations.Rotate(steps=None):
+                return turned_by(pictures, drawn["cosine"], drawn["sine"], self._fill)
+            case augmentations.Rotate():
+                return gathered(pictures, self._turns[place], drawn["quarters"])
+            case augmentations.ColorJitter():
+                return colour.jitter_batch(pictures, table, drawn["order"], drawn["amounts"])
+            case augmentations.RandomErasing():
+                return erase(pictures, drawn)
+            case augmentations.RandAugment():
+                return self._operations[place](pictures, drawn["codes"])
+            case augmentations.Mixup() | augmentations.Cutmix():
+                return pictures
+
+
+def crop(pictures: Tensor, top: Tensor, left: Tensor, size: Size) -> Tensor:
+    """Cut a window (n, *size, 3) out of each picture (n, H, W, 3), at its own place."""
+    device = pictures.device
+    image = torch.arange(len(pictures), device=device)[:, None, None]
+    rows = top[:, None] + torch.arange(size[0], device=device)  # (n, h)
+    columns = left[:, None] + torch.arange(size[1], device=device)  # (n, w)
+    return pictures[image, rows[:, :, None], columns[:, None, :]]
+
+
+def resized_crop(pictures: Tensor, drawn: Drawn, size: Size) -> Tensor:
+    """Resize a window of each picture (n, H, W, 3) uint8 to (n, *size, 3): bilinear, antialiased, first across and then down."""
+    held = int(pictures.shape[1]), int(pictures.shape[2])
+    count, channels = len(pictures), pictures.shape[3]
+    down, down_weights = _taps(drawn["top"], drawn["height"], held[0], size[0])
+    across, across_weights = _taps(drawn["left"], drawn["width"], held[1], size[1])
+    x = torch.zeros((count, held[0], size[1], channels), device=pictures.device)
+    for place, weight in zip(across.unbind(2), across_weights.unbind(2), strict=True):  # (n, w) each
+        index = place[:, None, :, None].expand(x.shape)
+        x += pictures.gather(2, index) * weight[:, None, :, None]
+    y = torch.zeros((count, *size, channels), device=pictures.device)
+    for place, weight in zip(down.unbind(2), down_weights.unbind(2), strict=True):  # (n, h) each
+        y += x.gather(1, place[:, :, None, None].expand(y.shape)) * weight[:, :, None, None]
+    return y.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _taps(start: Tensor, length: Tensor, held: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return the pixels that each pixel of a resized window is made of, and their weights.
+
+    A pixel of the result is the mean of the pixels under a triangle around its middle, as wide as the window is reduced, and two
+    pixels wide at least: torch.nn.functional.interpolate, mode bilinear, antialias.
+
+    Args:
+        start: (n,) the window's first pixel.
+        length: (n,) its pixels.
+        held: Pixels of the picture: no window has more.
+        size: Pixels of the result.
+
+    Returns:
+        (n, size, taps), and float32 weights that add up to 1.
+    """
+    taps = math.ceil(2 * max(1.0, held / size))
+    scale = length.float()[:, None] / size  # (n, 1)
+    reach = scale.clamp(min=1)
+    middle = scale * (torch.arange(size, device=start.device) + 0.5)  # (n, size)
+    first = (middle - reach + 0.5).floor()
+    places = first[:, :, None] + torch.arange(taps, device=start.device)  # (n, size, taps)
+    weights = (1 - ((places + 0.5 - middle[:, :, None]) / reach[:, :, None]).abs()).clamp(min=0)
+    last = (length[:, None, None] - 1).float()
+    weights *= (places >= 0) & (places <= last)
+    weights /= weights.sum(2, keepdim=True)
+    inside = torch.minimum(places.clamp(min=0), last)
+    return inside.long() + start[:, None, None], weights
+
+
+def erase(pictures: Tensor, drawn: Drawn) -> Tensor:
+    """Fill windows of those pictures (n, H, W, 3) uint8 that are erased with bytes drawn for every pixel and channel."""
+    count, height, width = pictures.shape[:3]
+    y = torch.arange(height, device=pictures.device)[None, :, None] - drawn["top"][:, None, None]  # (n, H, 1)
+    x = torch.arange(width, device=pictures.device)[None, None, :] - drawn["left"][:, None, None]  # (n, 1, W)
+    rows, columns = drawn["height"][:, None, None], drawn["width"][:, None, None]
+    inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns) & drawn["erased"][:, None, None]  # (n, H, W)
+    number = (y * columns + x).clamp_(0, height * width - 1)  # of the pixel in its window, row by row
+    image = torch.arange(count, device=pictures.device)[:, None, None]
+    return torch.where(inside[..., None], _noise(drawn["noise"], height * width)[image, number], pictures)
+
+
+def _noise(state: Tensor, pixels: int) -> Tensor:
+    """Return (n, at least `pixels`, 3) random bytes, those of `draws.noise`; 64-bit arithmetic wraps around here as there."""
+    counter = torch.arange(1, 3 * -(-pixels // 8) + 1, device=state.device)  # eight bytes each, whole pixels in all
+    z = state[:, None] + counter * _signed(int(draws.GOLDEN))
+    for shift, factor in draws.ROUNDS:
+        z = _shifted(z, shift) * _signed(factor)
+    return _shifted(z, draws.LAST_SHIFT).view(torch.uint8).view(len(state), -1, 3)
+
+
+def _shifted(z: Tensor, shift: int) -> Tensor:
+    """Return z ^ (z >> shift), with zeros shifted in."""
+    return z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def _quarters(held: Size, steps: int) -> NDArray[np.int64]:
+    """Return which pixel each pixel of a turned picture is, for 0 to 3 quarters: (4, H * W). Only turns by `steps` degrees are used."""
+    whole = np.arange(held[0] * held[1]).reshape(held)
+    turned = [np.rot90(whole, quarter if steps == 90 else quarter // 2 * 2) for quarter in range(4)]
+    return np.stack([each.ravel() for each in turned])

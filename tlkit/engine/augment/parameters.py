@@ -1,0 +1,115 @@
+"""What is drawn for each image: places, windows, angles, amounts. Both forms of an augmentation, per image and per batch, read them.
+
+The rule: a parameter of an image depends on seed, epoch and image alone, so it may be drawn for one image or a whole epoch at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit.engine.augment.draws import Draw, Draws
+from tlkit.engine.augment.windows import Shapes, windows
+from tlkit.recipe import augmentations
+from tlkit.recipe.augmentations import Augmentation
+from tlkit.units import Size
+
+Parameters = dict[str, NDArray[Any]]  # each (n, ...)
+
+_ORDERS = np.array(list(permutations(range(4))))  # (24, 4)
+_OPERATIONS = 14  # of RandAugment
+
+
+def parameters(
+    tables: Sequence[Augmentation], draws: Draws, *, held: Size, size: Size, shapes: Shapes | None
+) -> list[Parameters]:
+    """Return the parameters of each augmentation, in the order of the list.
+
+    Args:
+        tables: The recipe's data.augment.
+        draws: Random numbers of the images.
+        held: Height and width of the pictures before the first augmentation.
+        size: Height and width of the result.
+        shapes: (n,) width / height of the images that the pictures hold whole, squashed to one size; None where they have their own.
+    """
+    found = []
+    for table in tables:
+        found.append(_of(table, draws, held, size, shapes))
+        held = after(table, held, size)
+    return found
+
+
+def after(table: Augmentation, held: Size, size: Size) -> Size:
+    """Return the size of pictures after an augmentation."""
+    return size if isinstance(table, augmentations.RandomCrop | augmentations.RandomResizedCrop) else held
+
+
+def _of(table: Augmentation, draws: Draws, held: Size, size: Size, shapes: Shapes | None) -> Parameters:
+    match table:
+        case augmentations.RandomCrop():
+            return {
+                "top": draws.below(Draw.CROP_Y, held[0] - size[0] + 1),
+                "left": draws.below(Draw.CROP_X, held[1] - size[1] + 1),
+            }
+        case augmentations.RandomResizedCrop():
+            return _window(table, draws, held, size, shapes)
+        case augmentations.HFlip():
+            return {"flip": draws.uniform(Draw.FLIP) < table.p}
+        case augmentations.VFlip():
+            return {"flip": draws.uniform(Draw.VFLIP) < table.p}
+        case augmentations.Rotate(steps=None):
+            return {"degrees": draws.between(Draw.ANGLE, -table.degrees, table.degrees)}
+        case augmentations.Rotate(steps=int(steps)):
+            return {"quarters": draws.below(Draw.ANGLE, 360 // steps) * (steps // 90)}
+        case augmentations.ColorJitter():
+            return _jitter(table, draws)
+        case augmentations.RandomErasing():
+            return _erased(table, draws, held)
+        case augmentations.RandAugment():
+            return {
+                "operations": np.stack([draws.below(Draw.OPERATIONS + turn, _OPERATIONS) for turn in range(table.ops)], axis=1),
+                "negative": np.stack([draws.uniform(Draw.SIGNS + turn) < 0.5 for turn in range(table.ops)], axis=1),
+            }
+        case _:  # mixup and cutmix: see `mix`
+            return {}
+
+
+def _window(table: augmentations.RandomResizedCrop, draws: Draws, held: Size, size: Size, shapes: Shapes | None) -> Parameters:
+    """Draw windows of the input's shape, times `ratio`, as they are in the original: a squashed window has the same part of the area."""
+    height, width = held
+    squashed: Shapes | float = 1.0 if shapes is None else (width / height) / shapes
+    aspect = width / height if shapes is None else size[1] / size[0]
+    ratio = table.ratio[0] * aspect * squashed, table.ratio[1] * aspect * squashed
+    drawn = windows(draws, table.scale, ratio, size=held, first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
+    down, across = drawn.room()
+    top, left = draws.below(Draw.WINDOW_Y, down), draws.below(Draw.WINDOW_X, across)
+    return {"top": top, "left": left, "height": drawn.height, "width": drawn.width}
+
+
+def _jitter(table: augmentations.ColorJitter, draws: Draws) -> Parameters:
+    """Draw the order of the four changes, and the amount of each: brightness, contrast, saturation, hue."""
+    ranges = (
+        (Draw.BRIGHTNESS, table.brightness, 1),
+        (Draw.CONTRAST, table.contrast, 1),
+        (Draw.SATURATION, table.saturation, 1),
+        (Draw.HUE, table.hue, 0),
+    )
+    amounts = [draws.between(draw, middle - most, middle + most) for draw, most, middle in ranges]
+    return {"order": _ORDERS[draws.below(Draw.JITTER_ORDER, len(_ORDERS))], "amounts": np.stack(amounts, axis=1)}
+
+
+def _erased(table: augmentations.RandomErasing, draws: Draws, held: Size) -> Parameters:
+    drawn = windows(draws, table.scale, table.ratio, size=held, first=(Draw.ERASE_AREAS, Draw.ERASE_RATIOS))
+    down, across = drawn.room()
+    return {
+        "erased": (draws.uniform(Draw.ERASE) < table.p) & drawn.fits,
+        "top": draws.below(Draw.ERASE_Y, down),
+        "left": draws.below(Draw.ERASE_X, across),
+        "height": drawn.height,
+        "width": drawn.width,
+        "noise": draws.states(Draw.ERASE_NOISE),
+    }
