@@ -1,0 +1,198 @@
+"""Every kernel computes the gradient that its mathematics says: against float64, over many shapes; and autograd agrees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tlkit.engine.formats import DTYPES
+from tlkit.engine.kernels import catalogue, function, selection
+from tlkit.engine.kernels.calls import read, recorded
+from tlkit.engine.kernels.function import Gradients
+from tlkit.engine.kernels.kernel import Kernel
+from tlkit.errors import TlkitError
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat
+from tlkit.record.kernels import ChosenKernel, Convolution, Part
+
+DEPTHWISE = Convolution((6, 9, 8), (6, 1, 5, 5), (2, 2), (2, 2), (1, 1), 6, PLAIN_FORMAT)
+PARTS: tuple[Part, Part] = ("input", "weight")
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> Convolution:
+    """Odd and even sizes, kernels that are not square, padding, strides, dilation, groups and channel multipliers."""
+    groups, inner, outer = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    pair = lambda low, high: draw(st.tuples(st.integers(low, high), st.integers(low, high)))  # noqa: E731
+    kernel, stride, dilation = pair(1, 7), pair(1, 3), pair(1, 2)
+    padding = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    found = Convolution(
+        (groups * inner, *pair(1, 13)), (groups * outer, inner, *kernel), stride, padding, dilation, groups,
+        draw(st.sampled_from(COMPUTE_FORMATS)),
+    )  # fmt: skip
+    assume(min(found.output) > 0)
+    assume(all(size + 2 * pad >= step * (taps - 1) + 1 for size, pad, step, taps in zip(
+        found.image[1:], padding, dilation, kernel, strict=True)))  # fmt: skip
+    return found
+
+
+def expected(convolution: Convolution, part: Part, operands: selection.Operands) -> Tensor:
+    """The gradient by autograd, in float64."""
+    image, weight = operands.image.double().requires_grad_(), operands.weight.double().requires_grad_()
+    output = nn.functional.conv2d(
+        image, weight, None, convolution.stride, convolution.padding, convolution.dilation, convolution.groups
+    )
+    return torch.autograd.grad(output, image if part == "input" else weight, operands.grad.double())[0]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(convolutions(), st.integers(1, 3))
+def test_every_kernel_is_right_for_every_convolution_that_it_fits(convolution: Convolution, images: int) -> None:
+    operands = selection.operands(convolution, images)
+    for part in PARTS:
+        exact = expected(convolution, part, operands)
+        for kernel in catalogue.candidates(convolution, part):
+            found = kernel.compute(convolution, *operands.of(part))
+            assert found.dtype == DTYPES[convolution.compute_format.precision], kernel.name
+            allowed = 2e-2 if found.dtype == torch.bfloat16 else 1e-5
+            assert selection.relative_error(found, exact) <= allowed, kernel.name
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(convolutions(), st.integers(1, 3))
+def test_what_is_compared_with_float64_is_the_gradient_by_autograd(convolution: Convolution, images: int) -> None:
+    operands = selection.operands(convolution, images)
+    for part in PARTS:
+        native = catalogue.candidates(convolution, part)[0]
+        check = selection.Check(convolution, part, operands, native.compute(convolution, *operands.of(part)))
+        assert check.error(expected(convolution, part, operands)) < 1e-12
+
+
+@pytest.mark.parametrize("kernel", catalogue.KERNELS, ids=lambda each: f"{each.part}: {each.name}")
+def test_kernel_fits_some_convolution_and_is_found_by_its_name(kernel: Kernel) -> None:
+    kept = ComputeFormat("bfloat16", "channels_last")
+    assert kernel.fits(replace(DEPTHWISE, compute_format=kept))
+    assert catalogue.get(kernel.name, kernel.part) is kernel
+
+
+def test_unknown_kernel_is_refused_with_the_names_that_there_are() -> None:
+    with pytest.raises(TlkitError, match='no kernel "fast" for the gradient of the input') as error:
+        catalogue.get("fast", "input")
+    assert "phases" in str(error.value.hints)
+
+
+@pytest.mark.parametrize("trains", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("names", [("phases", "windows"), ("native", "windows"), ("phases", "native")])
+def test_gradients_pass_gradcheck(names: tuple[str, str], trains: tuple[bool, bool]) -> None:
+    small = replace(DEPTHWISE, image=(2, 5, 4), weight=(2, 1, 5, 4), padding=(2, 1), groups=2)
+    generator = torch.Generator().manual_seed(0)
+    image, weight, bias = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((2, *small.image), small.weight, (2,))
+    )
+    kernels = Gradients(catalogue.get(names[0], "input"), catalogue.get(names[1], "weight"))
+    image.requires_grad_(trains[0])
+    weight.requires_grad_(trains[1])
+    bias.requires_grad_(trains[1])
+
+    def convolve(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        return function.convolve(x, w, b, small, kernels)
+
+    assert torch.autograd.gradcheck(convolve, (image, weight, bias))
+    with pytest.raises(RuntimeError, match="no gradient of its gradient"):
+        torch.autograd.gradgradcheck(convolve, (image, weight, bias))
+
+
+class Nested(nn.Module):
+    """A convolution by a module, one by the function, with a stride and a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, padding="same", bias=False)
+        self.second = nn.Conv2d(6, 6, 5, stride=2, padding=2, groups=6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(self.second(self.first(x)), weight=self.second.weight, groups=6)
+
+
+@pytest.mark.parametrize("compute_format", COMPUTE_FORMATS, ids=str)
+def test_network_gets_the_gradients_of_the_kernels(compute_format: ComputeFormat) -> None:
+    torch.manual_seed(0)
+    network = Nested()
+    x = torch.randn(2, 3, 18, 15).contiguous(
+        memory_format=torch.channels_last if compute_format.layout == "channels_last" else torch.contiguous_format
+    )
+    half = torch.autocast("cpu", torch.bfloat16, enabled=compute_format.precision == "bfloat16")
+    gradients, outputs = [], []
+    with half, recorded() as found:
+        network(x)
+    assert [(str(convolution.weight[2]), part, count) for (convolution, part), count in found.items()] == [
+        ("3", "weight", 1), ("5", "input", 1), ("5", "weight", 1), ("5", "input", 1), ("5", "weight", 1),
+    ]  # fmt: skip
+    assert {convolution.compute_format for convolution, _ in found} == {compute_format}
+    chosen = [
+        ChosenKernel(convolution, part, {"input": "phases", "weight": "windows"}[part])
+        for convolution, part in found
+        if convolution.stride == (2, 2)
+    ]
+    for kernels in ([], chosen):
+        network.zero_grad()
+        with half, function.using(kernels):
+            output = network(x)
+        output.float().square().mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in network.parameters()])
+        outputs.append(output.detach())
+    assert torch.equal(*outputs)
+    tolerance = 3e-2 if compute_format.precision == "bfloat16" else 1e-5
+    for own, other in zip(*gradients, strict=True):
+        assert own.dtype == other.dtype == torch.float32
+        assert selection.relative_error(other, own.double()) < tolerance
+    with half, function.using(chosen):
+        seen = [network.first(x), network.second(network.first(x))]
+    assert ["_Convolve" in each.grad_fn.name() for each in seen] == [False, True]
+
+
+def test_without_gradients_nothing_is_seen() -> None:
+    with torch.no_grad(), recorded() as found:
+        Nested()(torch.randn(1, 3, 9, 9))
+    assert not found
+
+
+def test_what_only_the_library_can_compute_is_left_to_it() -> None:
+    x, weight = torch.randn(1, 3, 8, 8), torch.randn(3, 3, 2, 2)
+    assert read(x, weight) is not None
+    assert read(x, weight, padding="same") is None, "more zeros on one side"
+    assert read(x[0], weight) is None, "no batch"
+    assert read(x.double(), weight.double()) is None
+    assert read(x.to("meta"), weight.to("meta")) is None
+
+
+def test_the_librarys_kernel_stays_where_no_other_is_clearly_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(selection, "FAR", 0.0)
+    times = {"native": 1.0, "windows": 0.5, "other layout": 0.91}
+    monkeypatch.setattr(selection, "seconds", lambda kernel, *_, **__: times.get(kernel.name, 2.0))
+    found = selection.select(DEPTHWISE, "weight", 2)
+    assert (found.kernel, found.seconds, found.native_seconds) == ("windows", 0.5, 1.0)
+    assert found.chosen == ChosenKernel(DEPTHWISE, "weight", "windows")
+    times["windows"] = 0.95
+    assert selection.select(DEPTHWISE, "weight", 2).chosen is None
+    times["windows"] = times["other layout"] = 0.5
+    assert selection.select(DEPTHWISE, "weight", 2).kernel == "other layout", "of equals, the first of the catalogue"
+
+
+def test_a_wrong_kernel_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(convolution: Convolution, first: Tensor, second: Tensor) -> Tensor:
+        right = catalogue.get("native", "weight").compute(convolution, first, second)
+        right[-1] *= 1 + 1e-5
+        return right
+
+    kernel = Kernel("wrong", "weight", lambda _: True, wrong)
+    operands = selection.operands(DEPTHWISE, 2)
+    native = catalogue.get("native", "weight")
+    check = selection.Check(DEPTHWISE, "weight", operands, native.compute(DEPTHWISE, *operands.of("weight")))
+    assert check(native)
+    assert not check(kernel), "of a channel that is not compared with float64, too"

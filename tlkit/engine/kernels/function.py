@@ -1,0 +1,83 @@
+"""Run a network with chosen kernels for the gradients of its convolutions.
+
+The rule: the forward pass is the library's; what no kernel was chosen for is the library's too, bit for bit. The gradient of a
+gradient is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from tlkit.engine.formats import LAYOUTS
+from tlkit.engine.kernels import catalogue
+from tlkit.engine.kernels.calls import Call, Calls
+from tlkit.engine.kernels.kernel import Kernel
+from tlkit.record.kernels import NATIVE, ChosenKernel, Convolution
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The kernels of both gradients of a convolution."""
+
+    input: Kernel
+    weight: Kernel
+
+
+def using(chosen: Sequence[ChosenKernel]) -> AbstractContextManager[object]:
+    """Return a context manager in which convolutions that autograd follows get chosen kernels for their gradients.
+
+    Raises:
+        TlkitError: there is no kernel of a name.
+    """
+    if not chosen:
+        return nullcontext()
+    table: dict[Convolution, Gradients] = {}
+    for convolution in dict.fromkeys(each.convolution for each in chosen):
+        names = {each.part: each.kernel for each in chosen if each.convolution == convolution}
+        table[convolution] = Gradients(
+            catalogue.get(names.get("input", NATIVE), "input"), catalogue.get(names.get("weight", NATIVE), "weight")
+        )
+
+    def compute(call: Call) -> Tensor | None:
+        kernels = table.get(call.convolution)
+        return None if kernels is None else convolve(call.image, call.weight, call.bias, call.convolution, kernels)
+
+    return Calls(compute)
+
+
+def convolve(image: Tensor, weight: Tensor, bias: Tensor | None, convolution: Convolution, kernels: Gradients) -> Tensor:
+    """Return the convolution (N, *output) of an input (N, *image), whose gradients are computed by given kernels."""
+    output: Tensor = _Convolve.apply(image, weight, bias, convolution, kernels)
+    return output
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, image: Tensor, weight: Tensor, bias: Tensor | None, convolution: Convolution, kernels: Gradients
+    ) -> Tensor:
+        of_image, of_weight, *_ = ctx.needs_input_grad  # type: ignore[attr-defined]
+        ctx.save_for_backward(image if of_weight else None, weight if of_image else None)  # type: ignore[arg-type]  # None may be saved
+        ctx.convolution, ctx.kernels = convolution, kernels  # type: ignore[attr-defined]
+        return torch.conv2d(
+            image, weight, bias, convolution.stride, convolution.padding, convolution.dilation, convolution.groups
+        )
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # of create_graph=True; once_differentiable would let torch.autograd.grad return zeros
+            raise RuntimeError("a convolution with a chosen kernel has no gradient of its gradient")
+        convolution, kernels = ctx.convolution, ctx.kernels  # type: ignore[attr-defined]
+        image, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+        with torch.autocast(grad.device.type, enabled=False):
+            grad = grad.contiguous(memory_format=LAYOUTS[convolution.compute_format.layout])
+            of_image = None if weight is None else kernels.input.compute(convolution, grad, weight)
+            of_weight = None if image is None else kernels.weight.compute(convolution, image, grad)
+            of_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None  # type: ignore[attr-defined]
+        return of_image, of_weight, of_bias, None, None

@@ -1,0 +1,180 @@
+"""Find the fastest right kernel of a gradient, by checking and timing all that can compute it.
+
+The rule: the library's own kernel stays unless another is right and clearly faster. Right means no further from float64 than the
+library's own error allows; clearly means by more than noise makes, so that two machines of one kind choose alike.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tlkit.engine.formats import LAYOUTS, cast
+from tlkit.engine.kernels.catalogue import candidates
+from tlkit.engine.kernels.kernel import Kernel
+from tlkit.record.kernels import NATIVE, Convolution, KernelTiming, Part
+
+WORSE = 1.5  # times the error of the library's kernel is still right
+SPACING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-9}  # largest relative error of rounding to a dtype
+FASTER = 0.9  # of the library's time is what another kernel must be below
+# A gradient is left to the library without trying another where its time is less than so many times what it must take at least on a
+# slow processor, or less than so many seconds: bytes and operations a second of one thread.
+FAR = 3.0
+BYTES, OPERATIONS = 8e9, 4e10
+WORTHWHILE = 2e-4
+_HOPELESS = 1.5  # times the time of the fastest so far: not timed again
+_TIMES, _ENOUGH = 5, 0.02  # calls that are timed, fewer where they take more seconds together
+_CHANNELS = 4  # whose gradients are compared with float64
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Random tensors of a convolution: input, weight and the gradient of its output."""
+
+    image: Tensor
+    weight: Tensor
+    grad: Tensor
+
+    def of(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Return what a kernel of a gradient computes it from."""
+        return (self.grad, self.weight) if part == "input" else (self.image, self.grad)
+
+
+def operands(convolution: Convolution, images: int) -> Operands:
+    """Return normally distributed tensors, always the same, of a number of images, which are alike: drawing numbers is slow."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (1, *convolution.image), convolution.weight, (1, *convolution.output)
+    image, weight, grad = (cast(torch.randn(shape, generator=generator), convolution.compute_format) for shape in shapes)
+    layout = LAYOUTS[convolution.compute_format.layout]
+    return Operands(
+        *(x.repeat(images, 1, 1, 1).contiguous(memory_format=layout) if x is not weight else x for x in (image, weight, grad))
+    )
+
+
+def select(convolution: Convolution, part: Part, images: int, *, watch: Callable[[], None] = lambda: None) -> KernelTiming:
+    """Return the kernel to use for a gradient of a convolution on this machine, with its time and that of the library's.
+
+    Args:
+        convolution: The convolution.
+        part: The gradient that is computed.
+        images: Number of images of a call.
+        watch: Called between two timings; may raise to stop.
+    """
+    own, *others = candidates(convolution, part)
+    given = operands(convolution, images)
+    computed = own.compute(convolution, *given.of(part))  # the first call takes longer
+    native_seconds = seconds(own, convolution, given, times=1)
+    name = NATIVE
+    times: dict[str, float] = {}
+    if others and native_seconds > max(WORTHWHILE, FAR * least_seconds(convolution, images)):
+        watch()
+        times = _times_of(others, convolution, part, given, computed)
+        native_seconds = min(native_seconds, seconds(own, convolution, given))
+        name = min(times, key=times.__getitem__, default=NATIVE)
+        if times.get(name, math.inf) > FASTER * native_seconds:
+            name = NATIVE
+    return KernelTiming(convolution, part, images, name, times.get(name, native_seconds), native_seconds)
+
+
+def _times_of(
+    kernels: Sequence[Kernel], convolution: Convolution, part: Part, given: Operands, native: Tensor
+) -> dict[str, float]:
+    """Return the seconds of every kernel that is right, by its name."""
+    times: dict[str, float] = {}
+    check = Check(convolution, part, given, native)
+    for kernel in kernels:
+        if check(kernel):
+            times[kernel.name] = seconds(kernel, convolution, given, times=1)
+            if times[kernel.name] <= _HOPELESS * min(times.values()):
+                times[kernel.name] = min(times[kernel.name], seconds(kernel, convolution, given))
+    return times
+
+
+def seconds(kernel: Kernel, convolution: Convolution, given: Operands, *, times: int = _TIMES) -> float:
+    """Return the least seconds of some calls of a kernel, at most so many."""
+    best, left = math.inf, _ENOUGH
+    for _ in range(times):
+        began = time.perf_counter()
+        kernel.compute(convolution, *given.of(kernel.part))
+        taken = time.perf_counter() - began
+        best, left = min(best, taken), left - taken
+        if left <= 0:
+            break
+    return best
+
+
+def least_seconds(convolution: Convolution, images: int) -> float:
+    """Return a time that a good kernel of a gradient takes: to move the operands once, and to multiply and add."""
+    size = 4 if convolution.compute_format.precision == "float32" else 2
+    _, inner, rows, columns = convolution.weight
+    outputs = math.prod(convolution.output)
+    moved = (images * (math.prod(convolution.image) + outputs) + math.prod(convolution.weight)) * size / BYTES
+    operations = 2 * images * outputs * inner * rows * columns / OPERATIONS
+    return (moved + operations) / torch.get_num_threads()
+
+
+class Check:
+    """Whether kernels compute a gradient as exactly as the library's, within `WORSE`, of the same operands.
+
+    Some channels are compared with float64, and all with the library's result.
+
+    Args:
+        convolution: The convolution.
+        part: The gradient.
+        given: The operands.
+        native: What the library's kernel makes of them.
+    """
+
+    def __init__(self, convolution: Convolution, part: Part, given: Operands, native: Tensor) -> None:
+        self._convolution = convolution
+        self._part = part
+        self._given = given
+        self._native = native
+        self._exact, self._some = _in_float64(convolution, part, given)
+        self.native_error = relative_error(native[self._some], self._exact)
+
+    def error(self, found: Tensor) -> float:
+        """Return the relative error of a result, Euclidean, against float64."""
+        return relative_error(found[self._some], self._exact)
+
+    def __call__(self, kernel: Kernel) -> bool:
+        """Return whether a kernel is right."""
+        try:
+            found = kernel.compute(self._convolution, *self._given.of(self._part))
+        except RuntimeError:  # an operator that a build of the library does not have
+            return False
+        if found.shape != self._native.shape or found.dtype != self._native.dtype:
+            return False
+        allowed = WORSE * max(self.native_error, SPACING[found.dtype])
+        return self.error(found) <= allowed and relative_error(found, self._native.double()) <= self.native_error + allowed
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return |found - expected| / |expected|, Euclidean, in float64; 0 where both are 0."""
+    off = float(torch.linalg.vector_norm(found.double() - expected))
+    return off / float(torch.linalg.vector_norm(expected)) if off else 0.0
+
+
+Index = tuple[slice, ...]
+
+
+def _in_float64(convolution: Convolution, part: Part, given: Operands) -> tuple[Tensor, Index]:
+    """Return a part of a gradient in float64, and which: of few channels, since float64 is slow."""
+    groups, inner = convolution.groups, convolution.weight[1]
+    out = convolution.weight[0] // groups
+    some = min(groups, _CHANNELS)  # groups, which are independent
+    ins, outs = slice(0, some * inner), slice(0, some * out)
+    image, weight, grad = given.image[:, ins].double(), given.weight[outs].double(), given.grad[:, outs].double()
+    which: Index = (slice(None), ins) if part == "input" else (outs,)
+    if part == "input":  # images are independent
+        image, grad, which = image[:1], grad[:1], (slice(0, 1), ins)
+    exact = torch.ops.aten.convolution_backward(
+        grad, image, weight, None, convolution.stride, convolution.padding, convolution.dilation, False, (0, 0), some,
+        [part == "input", part == "weight", False],
+    )  # fmt: skip
+    return exact[0 if part == "input" else 1], which
