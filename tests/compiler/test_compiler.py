@@ -282,6 +282,14 @@ def test_training_a_head_alone_needs_less_memory_than_finetuning(resnet_recipe: 
         assert getattr(head, part) < getattr(fine, part) / 3
 
 
+def test_no_stage_is_counted_as_folded_where_there_is_no_batch_norm(resnet_recipe: Path) -> None:
+    """AlexNet's classifier, 54.5 million of its 57 million parameters, stands once in the network and once in the prefix."""
+    resnet_recipe.write_text(RESNET.replace('"resnet18"', '"alexnet"'))
+    both = api.plan(resnet_recipe)
+    fine, head = both["finetune"].memory, both["head_only"].memory
+    assert head.weights == 2 * fine.weights - (4096 * 10 + 10) * 4
+
+
 MEASURE = """
 import resource, sys
 import torch

@@ -206,6 +206,11 @@ def test_norm_that_cannot_fold_stays(make: Callable[[], nn.Module], left: int) -
         assert torch.equal(made(x), module(x)), "and nothing else was folded"
 
 
+def test_stage_without_batch_norm_is_not_copied() -> None:
+    stage = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU()).eval()
+    assert folded(stage, torch.ones(1, 1, 2, 2)) is stage
+
+
 def test_only_the_pairs_that_may_are_folded() -> None:
     both = nn.Sequential(conv(), norm(), nn.ReLU(), norm(), conv(), norm(), Wired(goes_elsewhere, c=conv(), n=norm()))
     made = check(both, images(4, CHANNELS, 9, seed=2), left=2)

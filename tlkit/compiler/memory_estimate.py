@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from tlkit import units
 from tlkit.errors import TlkitError
@@ -97,9 +98,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     """
     arm, divided, network, size = draft.resolved.arm, draft.divided, draft.network, draft.resolved.image_size
     tensors = dict(network.owned())
-    fixed = list(network.stages.values())[: max(draft.cuts)]
-    copied = [sum(tensor.nbytes for tensor in stage.state_dict().values()) for stage in fixed]
-    weights = sum(tensor.nbytes for tensor in network.tensors().values()) + sum(copied) + max(copied, default=0)
+    weights = sum(tensor.nbytes for tensor in network.tensors().values()) + _copied(network, max(draft.cuts))
     chunk = PrefixPlan().chunk
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
     gradients = activations_bytes = 0
@@ -130,6 +129,14 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
         weights, gradients, states * trained + averages, activations_bytes, real * size[0] * size[1] * 3 * (1 + _FLOAT),
         _embedded(draft),
     )  # fmt: skip
+
+
+def _copied(network: Network, cut: int) -> int:
+    """Return the bytes of the fixed prefix's copy, and of its largest stage with BatchNorm once more: folding copies that stage."""
+    fixed = list(network.stages.values())[:cut]
+    sizes: list[int] = [sum(tensor.nbytes for tensor in stage.state_dict().values()) for stage in fixed]
+    normed = [any(isinstance(module, nn.BatchNorm2d) for module in stage.modules()) for stage in fixed]
+    return sum(sizes) + max((size for size, norm in zip(sizes, normed, strict=True) if norm), default=0)
 
 
 def _embedded(draft: Draft) -> int:

@@ -166,8 +166,8 @@ class MemoryPlan:
     """Estimated peak while training, in bytes; what Python and torch themselves hold is not in it.
 
     Attributes:
-        weights: Parameters and buffers, those of the fixed prefix once more, which is a folded copy, and its largest stage while
-            that is folded.
+        weights: Parameters and buffers, those of the fixed prefix once more, which is a folded copy, and its largest stage with
+            BatchNorm while that is folded.
         gradients: Of what trains in the largest phase.
         optimizer: State of every trained parameter, with its running mean.
         activations: Kept for the backward pass of one batch, and the largest that pass; on a GPU those of the graph beside them.

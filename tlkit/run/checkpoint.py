@@ -30,6 +30,7 @@ from tlkit.record import predictions, run_folder
 from tlkit.run.preparation import Prepared
 
 _MOVE = "move the run's folder away to begin anew"
+_WORDS = 1 << 20  # summed at a time: torch first copies what it sums to 64 bits, twice the size of the weights
 
 
 class Checkpoint:
@@ -167,5 +168,6 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         flat = tensor.detach().contiguous().flatten()
         words = flat.view(torch.int32) if flat.element_size() % 4 == 0 else flat.view(torch.uint8)
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {int(words.sum(dtype=torch.int64))}\n".encode())
+        words_sum = sum(int(some.sum(dtype=torch.int64)) for some in torch.split(words, _WORDS))
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {words_sum}\n".encode())
     return total.hexdigest()

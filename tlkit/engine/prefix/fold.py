@@ -24,7 +24,7 @@ Pair = tuple[str, str]  # names of a convolution and of the BatchNorm that it al
 
 
 def folded(stage: nn.Module, x: Tensor) -> nn.Module:
-    """Return a copy of a stage with its BatchNorm layers folded, or the stage itself if the copy is not equal enough.
+    """Return a copy of a stage with its BatchNorm layers folded; the stage itself if it has none, or the copy is not equal enough.
 
     Args:
         stage: Any module in eval mode; it is not changed.
@@ -40,6 +40,8 @@ def folded(stage: nn.Module, x: Tensor) -> nn.Module:
 def _try(plain: nn.Module, x: Tensor) -> tuple[nn.Module, float]:
     """Return a folded copy, and its relative error against the stage."""
     pairs, expected = _pairs(plain, x)
+    if not pairs:
+        return plain, 0.0
     changed = copy.deepcopy(plain)
     for convolution, norm in pairs:
         _fold_(changed, convolution, norm)
