@@ -53,6 +53,7 @@ class Job:
         recipe: Path of the small recipe.
         trains: Names of the parameters that train in its first epoch.
         train: Training images.
+        asked: Training images that were asked for at most.
         held: Validation and test images.
         scale: Training images of the recipe itself over `train`.
         epochs: Of the recipe itself.
@@ -62,6 +63,7 @@ class Job:
     recipe: str
     trains: list[str]
     train: int
+    asked: int
     held: int
     scale: float
     epochs: int
@@ -116,7 +118,7 @@ def make(case: Case, folder: Path, *, images: int, flops: float = math.inf) -> J
     counted = plan.images
     held = counted.validation + counted.test
     work = _flops(plan, train=counted.train, held=held)
-    return Job(str(recipe), trains, counted.train, held, known.train / counted.train, real.epochs, work)
+    return Job(str(recipe), trains, counted.train, images, held, known.train / counted.train, real.epochs, work)
 
 
 def planned(case: Case) -> Plan:

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,11 @@ class Side:
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.kind = kind
         self.rounds: list[dict[str, Any]] = []
-        self._answer()
+        try:
+            self._answer()
+        except BaseException:
+            self._process.kill()
+            raise
 
     def __enter__(self) -> Side:
         return self
@@ -46,6 +51,8 @@ class Side:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        if kind is not None:
+            self._process.kill()  # in the middle of a round it would not see that its input has ended
         self._process.stdin.close()
         self._process.wait(timeout=60)
         self._process.stdout.close()
@@ -141,9 +148,10 @@ class _EnoughError(Exception):
 
 
 def main(kind: str, job: str, epochs: str, *captured: str) -> None:
-    """Answer on the real stdout; what libraries print goes to stderr."""
+    """Answer on the real stdout; what libraries print goes to stderr. Ctrl-C is for the process that started this one."""
     from benchmarks.machine import Peak
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     read = json.loads(Path(job).read_text())

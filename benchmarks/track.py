@@ -1,109 +1,138 @@
-"""Run the benchmarks, add them to the history, and fail where one became slower than the baseline.
+"""Run the benchmarks, keep each result, and fail where one became slower than the baseline.
 
-    make bench-track                       # python -m benchmarks.track
-    make bench-track ARGS=--update         # and make its figures the baseline
+    make bench-track                                      # python -m benchmarks.track
+    make bench-track ARGS=--list                          # what there is, without running anything
+    make bench-track ARGS="--only quickstart-head_only"   # one benchmark
+    make bench-track ARGS=--continue                      # go on with a session that was stopped
+    make bench-track ARGS=--update                        # and make the results the baseline
 
 Only ratios to a plain PyTorch loop timed in turns are compared, and only with the same kind of machine. Exit code 1: something
-became slower; another: a benchmark failed, and what the others measured is kept.
+became slower; 2: a benchmark failed; 130: stopped. What was measured by then is kept in each case.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
-import pytest
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmarks import machine, pair, session, verdicts
+from benchmarks.cases import Job
+from benchmarks.session import Benchmark, Here
 from tlkit.record import benchmarks
-from tlkit.record.benchmarks import Record, Verdict
+from tlkit.record.benchmarks import Record
 
 ROOT = Path(__file__).parents[1]
 BASELINES = ROOT / "benchmarks" / "baselines"
-FAILED = 2  # the exit code where a benchmark failed; pytest's own is 1
+SLOWER, FAILED, STOPPED = 1, 2, 130  # exit codes; the last as a shell's after Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, keep, compare and print."""
-    options = _options(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = options.results or Path(scratch) / "results.json"
-        code = 0 if options.results else run(path, options)
-        # Of a session that failed, whatever there is.
-        records = read(_written(path) if code else json.loads(path.read_text()), commit=commit())
-    if code and not records:
-        return code
-    folder = options.baselines / benchmarks.kind(_gpu())
-    slower = track(folder, records, update=options.update, whole=not (options.only or code))
-    if code:
-        print("A benchmark failed, see above; what the others measured is kept.")
-    return code or slower
+    """Choose the benchmarks, say what is not compared, run, keep, compare and print."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    folder = options.baselines / benchmarks.kind(machine.gpu())
+    against = benchmarks.baseline(folder)
+    modes = ["eager", "captured"] if machine.gpu() else ["eager"]
+    chosen = session.choose(options.recipes, modes, against, only=options.only, images=options.images)
+    if not chosen:
+        parser.error(f"--only {' '.join(options.only)}: matches no benchmark; --list shows their names")
+    here = _here(options.rounds)
+    if options.list:
+        verdicts.show(verdicts.listing(chosen, here, folder))
+        return 0
+    for line in verdicts.foretold(chosen, here, kept=options.keep or options.update):
+        print(line)
+    records = session.begun(folder, here, chosen) if options.go_on else []
+    here = replace(here, date=min([here.date, *(each.date for each in records)]))  # all results of a session have one date
+    session.begin(folder, records)
+    with _own_folders():
+        code = run(folder, here, chosen, records, keep=options.keep or options.update)
+    if records:
+        whole = not options.only and not code
+        slower = verdicts.judge(folder, records, against, update=options.update, whole=whole)
+        return code or (SLOWER if slower else 0)
+    return code
 
 
-def track(folder: Path, records: Sequence[Record], *, update: bool, whole: bool = True) -> int:
-    """Add a session to a machine's history and hold it against the baseline.
+def run(folder: Path, here: Here, chosen: Sequence[Benchmark], records: list[Record], *, keep: bool) -> int:
+    """Measure what has no record yet, and add and keep each record as soon as it is there.
 
     Args:
-        folder: Of that kind of machine.
-        records: The session's.
-        update: Make the session the baseline, whatever it shows.
-        whole: Whether every benchmark was run.
+        folder: Of this kind of machine.
+        here: The session.
+        chosen: The benchmarks.
+        records: Results that are there; the others are added.
+        keep: Whether results that cannot be compared go into the history too.
 
     Returns:
-        The exit code: 1 where something is slower than the baseline allows, and it is not replaced.
+        0, FAILED or STOPPED.
     """
-    against = benchmarks.baseline(folder)
-    ran = {record.key for record in records}
-    verdicts = benchmarks.compare(records, [each for each in against if whole or each.key in ran])
-    benchmarks.add(folder, records)
-    Console(width=None if sys.stdout.isatty() else 200).print(table(verdicts))
-    if update:
-        benchmarks.rebase(folder, [*records, *(each for each in against if not whole and each.key not in ran)])
-        print(f"{folder / benchmarks.BASELINE}: holds these figures now.")
-        return 0
-    if not against:
-        print(f"{folder}: there is no baseline of this kind of machine; --update makes these figures one.")
-    for verdict in verdicts:
-        if verdict.slower or verdict.unlike:
-            print(f"{'-'.join(verdict.key)}: {verdict.words}.")
-    if any(verdict.unlike for verdict in verdicts):
-        print("--update makes the present session the baseline.")
-    return 1 if any(verdict.slower for verdict in verdicts) else 0
+    there = {each.key for each in records}
+    left = [each for each in chosen if each.key not in there]
+    if there:
+        print(f"{len(there)} of {len(chosen)} benchmarks were measured before; going on with the others.")
+    code = 0
+    rates = machine.rates() if left else {}
+    with _bar() as bar:
+        task = bar.add_task("", total=len(left) * pair.steps(here.rounds))
+        for number, benchmark in enumerate(left):
+            bar.update(task, description=benchmark.name, completed=number * pair.steps(here.rounds))
+            try:
+                told, report = partial(_tell, bar, benchmark, here), partial(bar.advance, task)
+                record = session.measure(benchmark, here, rates, told=told, report=report)
+            except KeyboardInterrupt:
+                _say(bar, f"Stopped. {len(records)} of {len(chosen)} benchmarks are kept; --continue measures the others.")
+                return STOPPED
+            except Exception:  # whatever is wrong with one benchmark, the others are measured
+                _say(bar, f"{benchmark.name}: failed:\n{traceback.format_exc()}")
+                code = FAILED
+                continue
+            records.append(record)
+            unlike = record.conditions.unlike(benchmark.before.conditions) if benchmark.before else session.NO_BASELINE
+            session.keep(folder, record, history=keep or not unlike)
+            (verdict,) = benchmarks.compare([record], [benchmark.before] if benchmark.before else [])
+            _say(bar, f"{benchmark.name}: {record.ratio:.2f} times a plain loop; {verdict.words}")
+        bar.update(task, description="done", completed=len(left) * pair.steps(here.rounds))
+    if code:
+        print("A benchmark failed, see above; what the others measured is kept.")
+    return code
 
 
-def run(path: Path, options: argparse.Namespace) -> int:
-    """Run the benchmarks into a JSON file of pytest-benchmark's; return pytest's exit code, FAILED in place of 1."""
-    command = [sys.executable, "-m", "pytest", "benchmarks/test_recipes.py", "--benchmark-enable", "--benchmark-only", "-q"]
-    command += [f"--bench-images={options.images}", f"--bench-rounds={options.rounds}", f"--benchmark-json={path}"]
-    command += [f"--bench-recipes={options.recipes.resolve()}", "-p", "no:cacheprovider"]
-    code = subprocess.run([*command, *(["-k", options.only] if options.only else [])], cwd=ROOT, check=False).returncode
-    return FAILED if code == pytest.ExitCode.TESTS_FAILED else code
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
 
 
-def read(results: Mapping[str, Any], *, commit: str = "") -> list[Record]:
-    """Return the records of a JSON file that pytest-benchmark wrote; all bear the session's date."""
-    date = datetime.fromisoformat(results["datetime"]) if "datetime" in results else datetime.now(UTC)
-    stamp = (date if date.tzinfo else date.replace(tzinfo=UTC)).isoformat(timespec="seconds")
-    # A benchmark that failed once it was timed has times and no figures.
-    infos = [each["extra_info"] for each in results.get("benchmarks", []) if each["extra_info"]]
-    return [Record(date=stamp, commit=commit, **info) for info in infos]
+def _say(bar: Progress, line: str) -> None:
+    bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _written(path: Path) -> Mapping[str, Any]:
-    """Return what pytest-benchmark wrote before it ended; nothing where it did not come so far."""
-    try:
-        return cast(Mapping[str, Any], json.loads(path.read_text()))
-    except (OSError, ValueError):
-        return {}
+def _tell(bar: Progress, benchmark: Benchmark, here: Here, job: Job) -> None:
+    """Say what is measured now, and whether its result can be compared, which is known for certain only now."""
+    unlike = benchmark.unlike(here, job)
+    said = f"; cannot be compared: {unlike}" if unlike and not benchmark.unlike(here) else ""
+    _say(bar, f"{benchmark.name}: {job.train} images, {here.rounds} rounds{said}")
+
+
+def _here(rounds: int) -> Here:
+    import torch
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Here(torch.__version__, torch.get_num_threads(), commit(), now, rounds)
 
 
 def commit() -> str:
@@ -120,49 +149,43 @@ def commit() -> str:
     return digits + "+" if digits and git("status", "--porcelain", "--untracked-files=no") else digits
 
 
-def table(verdicts: Iterable[Verdict]) -> Table:
-    """Return what the session says, a line a benchmark."""
-    shown = Table("benchmark", box=None, pad_edge=False, padding=(0, 2, 0, 0), title="tlkit against a plain loop, times faster")
-    for name in ("images/s", "ratio", "spread", "baseline", "change", "allowed"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("verdict")
-    for each in verdicts:
-        now, before = each.now, each.baseline
-        shown.add_row(
-            "-".join(each.key),
-            f"{now.images_per_second:,.1f}" if now else "",
-            f"{now.ratio:.2f}" if now else "",
-            f"{now.spread:.1%}" if now else "",
-            f"{before.ratio:.2f}" if before else "",
-            "" if each.change is None else f"{each.change:+.1%}",
-            "" if each.change is None else f"-{each.allowed:.0%}",
-            Text(each.words, style="bold red" if each.slower else ""),
-        )
-    return shown
+@contextmanager
+def _own_folders() -> Iterator[None]:
+    """Keep benchmarks out of the user's caches, and the user's caches out of the figures."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ.update(TLKIT_CACHE=f"{scratch}/cache", TLKIT_DATA=f"{scratch}/data")
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
-def _gpu() -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", "from benchmarks.machine import gpu; print(gpu())"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.track", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--list", action="store_true", help="show the benchmarks and what the baseline has of them, run nothing"
     )
-    return done.stdout.strip()
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.track", description=__doc__.splitlines()[0])
-    parser.add_argument("--update", action="store_true", help="make these figures the baseline")
-    parser.add_argument("--images", type=int, default=512, help="training images of a benchmark, at most (512)")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="part of a benchmark's name, or a pattern; may be repeated"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="pairs of plain loop and tlkit (5)")
-    parser.add_argument("--only", default="", help="benchmarks whose name this matches, as pytest -k")
+    parser.add_argument(
+        "--images", type=int, help=f"training images of a benchmark, at most (as the baseline had, else {pair.IMAGES})"
+    )
+    parser.add_argument("--continue", action="store_true", dest="go_on", help="take over what the latest session measured")
+    parser.add_argument("--keep", action="store_true", help="add results that cannot be compared to the history too")
+    parser.add_argument("--update", action="store_true", help="make these results the baseline")
     parser.add_argument("--recipes", type=Path, default=ROOT / "recipes", help="folder of the recipes (recipes)")
-    parser.add_argument("--results", type=Path, help="read this JSON file of pytest-benchmark's instead of running")
     parser.add_argument("--baselines", type=Path, default=BASELINES, help="folder of the histories")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

@@ -1,77 +1,166 @@
-"""The tracker from end to end: pytest's exit codes, and a slowdown that is really there."""
+"""The tracker from end to end: what it says before it runs, what it keeps, exit codes, and a slowdown that is really there."""
 
-import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import TOY, TOY_RECIPE
 from toy_records import record
 
-from benchmarks import track
+from benchmarks import machine, pair, session, track
 from tlkit.record import benchmarks
 from tlkit.record.benchmarks import Record
+
+SECONDS = {"broken": None, "good": 1.0, "other": 1.0}  # of tlkit's epoch, where the plain loop's takes 4; None: it fails
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of this machine's history."""
-    monkeypatch.setattr(track, "_gpu", lambda: "")
+    monkeypatch.setattr(machine, "gpu", lambda: "")
     return tmp_path / "baselines" / benchmarks.kind()
 
 
-def pytest_ends(monkeypatch: pytest.MonkeyPatch, code: int, written: str | None) -> None:
-    """Let pytest end with a code and leave a JSON file."""
-
-    def run(command: list[str], **_: object) -> SimpleNamespace:
-        (path,) = (each.partition("=")[2] for each in command if each.startswith("--benchmark-json="))
-        if written is not None:
-            Path(path).write_text(written)
-        return SimpleNamespace(returncode=code)
-
-    monkeypatch.setattr(track, "subprocess", SimpleNamespace(run=run))
+@pytest.fixture
+def tracked(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Call the tracker on a recipe with arms that take no time: both sides only say how long they took."""
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "toy.toml").write_text(TOY_RECIPE + "".join(f"[arms.{name}]\n" for name in SECONDS))
+    monkeypatch.setattr(machine, "rates", lambda: {"float32": 1e12})
     monkeypatch.setattr(track, "commit", lambda: "abc")
+    monkeypatch.setattr(pair, "measure", measured)
+    return lambda *options: track.main(["--recipes", str(recipes), "--baselines", str(folder.parent), *options])
 
 
-def results(*records: Record) -> str:
-    """What pytest-benchmark leaves; of a benchmark that failed after it was timed, no figures."""
-    info = [each.model_dump(exclude={"date", "commit"}) for each in records]
-    return json.dumps(
-        {"datetime": "2027-05-06T07:08:09", "benchmarks": [*({"extra_info": each} for each in info), {"extra_info": {}}]}
-    )
+def measured(job: Path, *, rounds: int, captured: bool, report: Callable[[], None]) -> tuple[pair.Rounds, pair.Rounds]:
+    """Answer as both sides do."""
+    seconds = next(each for name, each in SECONDS.items() if f"toy-{name}.toml" in job.read_text())
+    if seconds is None:
+        raise RuntimeError("the tlkit side of the benchmark ended with code 1; see above")
+    ours = {"first": seconds, "later": seconds, "peak_anonymous": 1, "form": {}, "threads": torch.get_num_threads()}
+    ours |= {"versions": {"torch": torch.__version__}}
+    return [{"seconds": 4.0, "peak_anonymous": 1}] * rounds, [ours] * rounds
 
 
-def test_a_benchmark_that_failed_is_not_called_slower(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pytest's own code 1, that tests failed, is the tracker's that something became slower."""
-    arguments = ["--baselines", str(tmp_path / "baselines")]
-    benchmarks.rebase(folder, [record(4.0, arm="good"), record(4.0, arm="broken")])
-    pytest_ends(monkeypatch, 1, results(record(4.0, arm="good")))
-    assert track.main(arguments) == 2
+def before(ratio: float = 4.0, *, arm: str, asked: int = 36, torch_version: str = torch.__version__) -> Record:
+    """A record of the baseline."""
+    conditions = {"threads": torch.get_num_threads(), "versions": {"torch": torch_version}}
+    return record(ratio, recipe="toy", arm=arm, asked=asked, images=36, **conditions)
+
+
+def test_a_benchmark_that_failed_is_not_called_slower(
+    tracked: Callable[..., int], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmarks.rebase(folder, [before(arm="good"), before(arm="broken")])
+    assert tracked("--only", "broken", "--only", "good") == 2
     assert [each.arm for each in benchmarks.history(folder)] == ["good"], "what the others measured is kept"
-    assert track.main([*arguments, "--update"]) == 2
-    assert {each.arm for each in benchmarks.baseline(folder)} == {"good", "broken"}
+    assert "toy-broken-eager: failed:" in capsys.readouterr().err
+    assert tracked("--update") == 2
+    assert {each.arm for each in benchmarks.baseline(folder)} == {"good", "broken", "other"}
 
 
 def test_a_benchmark_that_failed_hides_no_slowdown(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tracked: Callable[..., int], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benchmarks.rebase(folder, [record(4.0)])
-    pytest_ends(monkeypatch, 1, results(record(2.0)))
-    assert track.main(["--baselines", str(tmp_path / "baselines")]) == 2
-    assert "SLOWER" in capsys.readouterr().out
+    benchmarks.rebase(folder, [before(8.0, arm="good"), before(arm="broken")])
+    assert tracked("--only", "broken", "--only", "good") == 2
+    assert "toy-good-eager: SLOWER: 50% slower" in capsys.readouterr().out
+    assert tracked("--only", "good") == 1
+
+
+def test_a_session_that_was_stopped_keeps_what_it_had_and_can_go_on(
+    tracked: Callable[..., int], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmarks.rebase(folder, [before(arm="good"), before(arm="other")])
+    asked: list[str] = []
+
+    def stopped(job: Path, **others: object) -> tuple[pair.Rounds, pair.Rounds]:
+        asked.append(next(name for name in SECONDS if f"toy-{name}.toml" in job.read_text()))
+        if asked == ["good", "other"]:
+            raise KeyboardInterrupt
+        return measured(job, **others)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(pair, "measure", stopped)
+    assert tracked("--only", "good", "--only", "other") == 130
+    assert "Stopped. 1 of 2 benchmarks are kept; --continue measures the others." in capsys.readouterr().err
+    assert [each.arm for each in benchmarks.history(folder)] == ["good"]
+    assert tracked("--only", "good", "--only", "other", "--continue") == 0
+    assert asked == ["good", "other", "other"]
+    good, other = benchmarks.history(folder)
+    assert (good.arm, other.arm, good.date) == ("good", "other", other.date)
+    out = capsys.readouterr().out
+    assert "1 of 2 benchmarks were measured before" in out
+    assert "toy-good-eager" in out
+    assert "toy-other-eager" in out, "the table is the whole session's"
+    assert tracked("--only", "good", "--continue", "--rounds", "2") == 0
+    assert asked[3:] == ["good"], "with other settings it is measured again"
 
 
 @pytest.mark.parametrize(
-    "written", [None, "", '{"benchmarks": [', results()], ids=["no file", "empty", "cut off", "no figures"]
+    ("known", "options", "reason"),
+    [
+        ([], [], "no baseline on this kind of machine"),
+        ([before(arm="good")], ["--images", "18"], "18 images at most, the baseline 36"),
+        ([before(arm="good", torch_version="1.0")], [], f"torch {torch.__version__}, the baseline has 1.0"),
+    ],
+    ids=["no baseline", "images", "torch"],
 )
-@pytest.mark.parametrize(("code", "expected"), [(1, 2), (2, 2), (4, 4)])
-def test_without_results_the_code_says_so(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, written: str | None, code: int, expected: int
+def test_what_cannot_be_compared_is_said_before_it_runs_and_not_kept_in_the_history(
+    tracked: Callable[..., int],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    known: list[Record],
+    options: list[str],
+    reason: str,
 ) -> None:
-    pytest_ends(monkeypatch, code, written)
-    assert track.main(["--baselines", str(tmp_path / "baselines")]) == expected
-    assert not folder.exists()
+    benchmarks.rebase(folder, known)
+    said = []
+
+    def listening(job: Path, **others: object) -> tuple[pair.Rounds, pair.Rounds]:
+        said.append(capsys.readouterr().out)
+        return measured(job, **others)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(pair, "measure", listening)
+    assert tracked("--only", "good", *options) == 0
+    assert "1 of 1 benchmarks cannot be compared with the baseline; their results are not added to the history" in said[0]
+    assert f"  {reason}: toy-good-eager" in said[0]
+    assert not benchmarks.history(folder)
+    assert [each.arm for each in benchmarks.read(folder / session.SESSION)] == ["good"]
+    assert tracked("--only", "good", "--keep", *options) == 0
+    assert [each.arm for each in benchmarks.history(folder)] == ["good"]
+
+
+def test_another_number_of_images_is_said_as_soon_as_it_is_known(
+    tracked: Callable[..., int], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe changed: it asks for as many as the baseline did and gets others."""
+    benchmarks.rebase(folder, [before(arm="good").model_copy(update={"images": 30})])
+    assert tracked("--only", "good", "--rounds", "2") == 0
+    err = capsys.readouterr().err
+    assert "toy-good-eager: 36 images, 2 rounds; cannot be compared: 36 images, the baseline has 30" in err
+    assert not benchmarks.history(folder)
+
+
+def test_the_list_runs_nothing_and_says_what_is_not_compared(
+    tracked: Callable[..., int], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmarks.rebase(folder, [before(arm="good")])
+    monkeypatch.setattr(pair, "measure", None)
+    assert tracked("--list") == 0
+    rows = {row[0]: row[1:] for row in map(str.split, capsys.readouterr().out.splitlines())}
+    assert rows["toy-good-eager"] == ["36", "4.00"]
+    assert rows["toy-other-eager"] == ["128", *session.NO_BASELINE.split()]
+    assert sorted(path.name for path in folder.iterdir()) == [benchmarks.BASELINE]
+
+
+def test_a_name_that_matches_nothing_is_a_usage_error(tracked: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        tracked("--only", "godo")
+    assert "--only godo: matches no benchmark; --list shows their names" in capsys.readouterr().err
 
 
 # Appended to the toy backbone's module. Both sides of a benchmark import it, in processes of their own.
@@ -101,14 +190,13 @@ def late(plugin: Path, seconds: float) -> None:
 def test_a_deliberate_slowdown_of_tlkit_fails_the_tracker(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The real way: pytest, both sides in their processes, the history and the baseline."""
+    """The real way: both sides in their processes, the history and the baseline."""
     recipes, plugin = tmp_path / "recipes", tmp_path / "plugin"
     for each in (recipes, plugin):
         each.mkdir()
     (recipes / "toy.toml").write_text(TOY_RECIPE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(plugin), str(TOY)]))
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_ADDOPTS"):
-        monkeypatch.delenv(name, raising=False)  # the pytest within is no worker: there pytest-benchmark times nothing
+    monkeypatch.setattr(machine, "rates", lambda: {"float32": 1e12})
     arguments = ["--recipes", str(recipes), "--images", "36", "--rounds", "2", "--baselines", str(tmp_path / "baselines")]
     late(plugin, 0.0)
     assert track.main([*arguments, "--update"]) == 0

@@ -1,10 +1,8 @@
 """The history of the benchmarks, the tracker that fails when something became slower, and what `tlkit bench` shows."""
 
-import itertools
 import json
 import mmap
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from conftest import TOY_RECIPE, Cli
 from toy_records import FIRST, record
 
 import tlkit
-from benchmarks import cases, test_recipes, track
+from benchmarks import cases, pair, verdicts
 from benchmarks.cases import Case, Job
 from tlkit.errors import TlkitError
 from tlkit.record import benchmarks
@@ -148,7 +146,7 @@ def test_a_machine_is_named_by_processor_cores_and_gpu() -> None:
     assert "/" not in name
 
 
-def rounds(folder: Path, *, delay: float, count: int = 3) -> list[Record]:
+def rounds(*, delay: float, count: int = 3) -> list[Record]:
     """What a session keeps, with real times: the plain side sleeps 40 ms, ours 20 ms and the delay."""
 
     def timed(seconds: float) -> float:
@@ -156,61 +154,55 @@ def rounds(folder: Path, *, delay: float, count: int = 3) -> list[Record]:
         time.sleep(seconds)
         return time.perf_counter() - began
 
-    job = Job(recipe="", trains=[], train=64, held=8, scale=10.0, epochs=3, flops=1e9)
+    job = Job(recipe="", trains=[], train=64, asked=64, held=8, scale=10.0, epochs=3, flops=1e9)
     plain, ours = [], []
     for _ in range(count):
         plain.append({"seconds": timed(0.04), "peak_anonymous": 1})
         whole = {"first": timed(0.02 + delay), "later": timed(0.02 + delay)}
         ours.append({**whole, "peak_anonymous": 2, "form": {}, "versions": {}, "threads": 3})
-    info = {"recipe": "toy", "arm": "main", "mode": "eager"}
-    info |= test_recipes.figures(job, plain, ours, {"float32": 1e12})
-    results = folder / "results.json"
-    results.write_text(json.dumps({"datetime": "2027-01-02T03:04:05", "benchmarks": [{"extra_info": info}]}))
-    return track.read(json.loads(results.read_text()), commit="abc")
+    names = {"recipe": "toy", "arm": "main", "mode": "eager", "date": FIRST}
+    return [Record(**names, **pair.figures(job, plain, ours, {"float32": 1e12}))]
 
 
-def test_a_deliberate_slowdown_fails_the_tracker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "machine"
-    assert track.track(folder, rounds(tmp_path, delay=0), update=True) == 0
-    assert track.track(folder, rounds(tmp_path, delay=0.04), update=False) == 1
+def judge(folder: Path, records: list[Record], *, update: bool = False, whole: bool = True) -> bool:
+    return verdicts.judge(folder, records, benchmarks.baseline(folder), update=update, whole=whole)
+
+
+def test_a_deliberate_slowdown_is_called_slower(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not judge(tmp_path, rounds(delay=0), update=True)
+    assert judge(tmp_path, rounds(delay=0.04))
     assert "toy-main-eager: SLOWER: " in capsys.readouterr().out
-    assert len(benchmarks.history(folder)) == 2
 
 
-def test_noise_within_the_allowance_does_not_fail_the_tracker(tmp_path: Path) -> None:
-    folder = tmp_path / "machine"
-    assert track.track(folder, [record(4.0, spread=0.04)], update=True) == 0
-    assert track.track(folder, [record(3.5, spread=0.3)], update=False) == 0  # 14 % are allowed, 12.5 % lost
-    assert track.track(folder, [record(3.4, spread=0.3)], update=False) == 1
+def test_noise_within_the_allowance_is_not_called_slower(tmp_path: Path) -> None:
+    assert not judge(tmp_path, [record(4.0, spread=0.04)], update=True)
+    assert not judge(tmp_path, [record(3.5, spread=0.3)])  # 14 % are allowed, 12.5 % lost
+    assert judge(tmp_path, [record(3.4, spread=0.3)])
 
 
-def test_unlike_sessions_are_said_and_do_not_fail_the_tracker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    track.track(tmp_path, [record(4.0, images=512)], update=True)
-    assert track.track(tmp_path, [record(1.0, images=64)], update=False) == 0
+def test_unlike_sessions_are_said_and_not_called_slower(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge(tmp_path, [record(4.0, images=512)], update=True)
+    assert not judge(tmp_path, [record(1.0, images=64)])
     said = capsys.readouterr().out
     assert "quickstart-head_only-eager: not comparable: 64 images, the baseline has 512." in said
     assert "SLOWER" not in said
 
 
 def test_without_a_baseline_the_tracker_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert track.track(tmp_path, [record()], update=False) == 0
+    assert not judge(tmp_path, [record()])
     assert "--update makes these figures one" in capsys.readouterr().out
     assert not (tmp_path / benchmarks.BASELINE).exists()
 
 
 def test_a_partial_session_keeps_the_rest_of_the_baseline(tmp_path: Path) -> None:
-    track.track(tmp_path, [record(arm="a"), record(arm="b")], update=True)
-    track.track(tmp_path, [record(5.0, arm="a")], update=True, whole=False)
+    judge(tmp_path, [record(arm="a"), record(arm="b")], update=True)
+    judge(tmp_path, [record(5.0, arm="a")], update=True, whole=False)
     assert {(each.arm, each.ratio) for each in benchmarks.baseline(tmp_path)} == {("a", 5.0), ("b", 4.0)}
 
 
-def test_the_tracker_reads_what_pytest_benchmark_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rounds(tmp_path, delay=0)
-    arguments = ["--results", str(tmp_path / "results.json"), "--baselines", str(tmp_path / "baselines")]
-    assert track.main(arguments) == 0
-    (machine,) = benchmarks.machines(tmp_path / "baselines")
-    (kept,) = benchmarks.history(tmp_path / "baselines" / machine)
-    assert (kept.recipe, kept.images, kept.date, kept.threads) == ("toy", 64, FIRST, 3)
+def test_figures_are_those_of_the_rounds() -> None:
+    (kept,) = rounds(delay=0)
+    assert (kept.recipe, kept.images, kept.asked, kept.rounds, kept.threads) == ("toy", 64, 64, 3, 3)
     assert 1 < kept.ratio < 3  # 40 ms over 20 ms, on a machine that may be busy
 
 
@@ -308,10 +300,3 @@ def test_memory_of_a_block_is_its_peak() -> None:
         block.write(bytes(64 << 20))
         time.sleep(0.1)
     assert peak.bytes >= before + (60 << 20)
-
-
-def test_records_of_one_session_bear_one_date(tmp_path: Path) -> None:
-    info = record().model_dump(exclude={"date", "commit"})
-    results = {"datetime": "2027-05-06T07:08:09", "benchmarks": [{"extra_info": info}] * 2}
-    found: Sequence[Record] = track.read(results)
-    assert all(a.date == b.date for a, b in itertools.pairwise(found))

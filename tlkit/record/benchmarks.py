@@ -38,6 +38,8 @@ class Record(BaseModel):
         date: Of the session, ISO 8601, UTC.
         commit: Of the checkout, a "+" behind it where files were changed; "" outside git.
         images: Training images in an epoch.
+        asked: Training images that were asked for at most; 0 where not known.
+        rounds: How often both sides were timed; 0 where not known.
         images_per_second: Training images over the whole epoch, evaluation and saving counted.
         ratio: Seconds of the plain loop over tlkit's for the recipe's whole run, the median of all pairs.
         spread: Half the distance between the quartiles of the pairs' ratios, as a part of `ratio`.
@@ -62,6 +64,8 @@ class Record(BaseModel):
     date: str
     commit: str = ""
     images: int
+    asked: int = 0
+    rounds: int = 0
     images_per_second: float
     ratio: float = Field(gt=0)
     spread: float = Field(ge=0)
@@ -79,6 +83,40 @@ class Record(BaseModel):
     def key(self) -> Key:
         """Identify the benchmark."""
         return (self.recipe, self.arm, self.mode)
+
+    @property
+    def conditions(self) -> Conditions:
+        """What must agree for two records to be compared."""
+        return Conditions(self.images, self.versions.get("torch", ""), self.threads)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What must agree for two records of a benchmark to be compared.
+
+    Attributes:
+        images: Training images in an epoch.
+        torch: Version; "" where not known.
+        threads: That torch computes with; 0 where not known.
+    """
+
+    images: int
+    torch: str
+    threads: int
+
+    def unlike(self, before: Conditions) -> str:
+        """Return the differences from a baseline's conditions as text; "" if the two may be compared."""
+        pairs = zip(self._words(), before._words(), strict=True)
+        return "; ".join(f"{now[0]}, the baseline {then[1]}" for now, then in pairs if now != then)
+
+    def _words(self) -> list[tuple[str, str]]:
+        """Return each condition in words of its own, and as said of a baseline."""
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        return [
+            (f"{self.images} images", f"has {self.images}"),
+            (f"torch {self.torch}", f"has {self.torch}") if self.torch else ("an unknown torch", "does not say"),
+            (threads, f"has {self.threads}") if self.threads else ("unknown threads", "does not say"),
+        ]
 
 
 @dataclass(frozen=True)
@@ -114,8 +152,7 @@ class Verdict:
         """The differences in what the two did, as text; empty if they may be compared."""
         if self.now is None or self.baseline is None:
             return ""
-        pairs = zip(_conditions(self.now), _conditions(self.baseline), strict=True)
-        return "; ".join(f"{now[0]}, the baseline {before[1]}" for now, before in pairs if now != before)
+        return self.now.conditions.unlike(self.baseline.conditions)
 
     @property
     def allowed(self) -> float:
@@ -153,30 +190,53 @@ def history(folder: Path) -> list[Record]:
     """Read all records of one kind of machine, the oldest first.
 
     Raises:
-        TlkitError: a line is damaged, or of another format.
+        TlkitError: as `read`.
     """
-    return _read(folder / HISTORY)
+    return read(folder / HISTORY)
 
 
 def baseline(folder: Path) -> list[Record]:
     """Read the baseline records; none if no baseline was written.
 
     Raises:
-        TlkitError: as `history`.
+        TlkitError: as `read`.
     """
-    return _read(folder / BASELINE)
+    return read(folder / BASELINE)
+
+
+def read(path: Path) -> list[Record]:
+    """Read a file of records; none if there is no file.
+
+    Raises:
+        TlkitError: a line is damaged, or of another format.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [Record.model_validate_json(line) for line in lines if line.strip()]
+    except UnicodeDecodeError as error:
+        said = f"{path}: is damaged: not UTF-8 at byte {error.start}."
+        raise TlkitError(said, "take the line out, or the file away") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "a line"
+        raise TlkitError(f"{path}: is damaged: {where}: {first['msg']}.", "take the line out, or the file away") from error
+
+
+def write(path: Path, records: Iterable[Record]) -> None:
+    """Write a file of records, whole or not at all."""
+    files.replace(path, "".join(record.model_dump_json() + "\n" for record in records))
 
 
 def add(folder: Path, records: Iterable[Record]) -> None:
     """Add the records of a session to the history."""
     folder.mkdir(parents=True, exist_ok=True)
-    files.replace(folder / HISTORY, _text([*history(folder), *records]))
+    write(folder / HISTORY, [*history(folder), *records])
 
 
 def rebase(folder: Path, records: Iterable[Record]) -> None:
     """Make a session's records the baseline; benchmarks that it did not run are left out from now on."""
     folder.mkdir(parents=True, exist_ok=True)
-    files.replace(folder / BASELINE, _text(records))
+    write(folder / BASELINE, records)
 
 
 def machines(folder: Path) -> list[str]:
@@ -210,31 +270,3 @@ def latest(records: Iterable[Record]) -> Mapping[Key, tuple[Record, ...]]:
     for record in sorted(records, key=lambda each: each.date):
         found.setdefault(record.key, []).append(record)
     return {key: tuple(each) for key, each in sorted(found.items())}
-
-
-def _conditions(record: Record) -> list[tuple[str, str]]:
-    """Return what must agree for two records to be compared: in words of its own, and as said of a baseline."""
-    torch = record.versions.get("torch", "")
-    threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
-    return [
-        (f"{record.images} images", f"has {record.images}"),
-        (f"torch {torch}" if torch else "an unknown torch", f"has {torch}" if torch else "does not say"),
-        (threads if record.threads else "unknown threads", f"has {record.threads}" if record.threads else "does not say"),
-    ]
-
-
-def _read(path: Path) -> list[Record]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return [Record.model_validate_json(line) for line in lines if line.strip()]
-    except UnicodeDecodeError as error:
-        said = f"{path}: is damaged: not UTF-8 at byte {error.start}."
-        raise TlkitError(said, "take the line out, or the file away") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "a line"
-        raise TlkitError(f"{path}: is damaged: {where}: {first['msg']}.", "take the line out, or the file away") from error
-
-
-def _text(records: Iterable[Record]) -> str:
-    return "".join(record.model_dump_json() + "\n" for record in records)
