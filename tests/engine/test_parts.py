@@ -135,13 +135,15 @@ def test_pictures_that_live_on_a_device_are_the_same() -> None:
     chosen = np.array([1, 4, 5, 9])
     pictures.prepare(chosen, progress=quiet)
     expected = pictures.get(np.array([9, 1, 9]))
-    assert not pictures.settle_(chosen, CPU, share=1e-12)
-    assert pictures.settle_(chosen, CPU, share=0.5)
+    assert not pictures.settle_(chosen, CPU, beside=1 << 60)
+    assert not pictures.resident_bytes
+    assert pictures.settle_(chosen, CPU)
     assert torch.equal(pictures.get(np.array([9, 1, 9])), expected)
     for others in (np.array([0, 11]), np.array([1, 2])):  # of another part of the same split, not on the device
         assert torch.equal(pictures.get(others), random_pictures(12, keep=False).get(others))
-    assert pictures.settle_(np.array([0, 2, 3]), CPU, share=0.5)  # another seed's
+    assert pictures.settle_(np.array([0, 2, 3]), CPU)  # another seed's, beside the first
     assert torch.equal(pictures.get(np.array([9, 1, 9])), expected)
+    assert pictures.resident_bytes == 7 * expected[0].nbytes
 
 
 def test_an_image_is_decoded_once_where_there_is_room(tmp_path: Path) -> None:

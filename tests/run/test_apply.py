@@ -39,7 +39,7 @@ SEEDS = (0, 1, 2)
 
 def test_seeds_of_an_arm_share_the_batch_size_that_auto_came_to(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = itertools.cycle([14_000_000, 9_000_000])
-    monkeypatch.setattr(device_memory, "free_memory", lambda device: next(free))
+    monkeypatch.setattr(device_memory, "usable_memory", lambda device: next(free))
     settings = ["data.batch_size=auto", "data.options.train=2000", "schedule.epochs=1"]
     sizes = []
     for seeds in ("[0]", "[0, 1, 2]"):

@@ -68,7 +68,7 @@ def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
         return wanted, _last_batch(trained, wanted)
     if known is not None:
         return known, [Choice("batch_size", str(known), "kept from when this arm began")]
-    free = device_memory.free_memory(draft.device)
+    free = device_memory.usable_memory(draft.device)
     batch, largest = 2, max(images // 4, 2) if images else math.inf
     while batch * 2 <= largest and _beside(estimate(draft, batch * 2), draft.device) < _AUTO_SHARE * free:
         batch *= 2

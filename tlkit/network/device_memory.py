@@ -1,4 +1,4 @@
-"""Free memory of a device."""
+"""Memory of a device that training may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from tlkit import machine
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free memory of a device in bytes."""
+    """Return the bytes of a device that nobody uses: on a GPU also those that torch keeps for later."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
+    return machine.free_memory()
+
+
+def usable_memory(device: torch.device) -> int:
+    """Return the bytes of a device that this process can have: on a GPU with what its own tensors take now.
+
+    So what depends on it does not depend on what ran before.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
     return machine.free_memory()

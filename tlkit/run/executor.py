@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from tlkit.engine.images.parts import Library
+from tlkit.engine.images.residency import Residency
 from tlkit.errors import RunFailed, RunLocked, TlkitError, nearest, option, reason
 from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
@@ -103,6 +104,7 @@ def train(
         TlkitError: of an image, weights or the plan, before anything is written.
     """
     libraries: dict[int, Library] = {}
+    residency = Residency()
     failures: list[RunFailed | RunLocked] = []
     with watching() as watch:
 
@@ -126,6 +128,7 @@ def train(
                 batch_size=batches.get(job.digest),
                 verify=verify,
                 watch=watch,
+                residency=residency,
             )
             batches[job.digest] = prepared.plan.batch_size
             if waiting:  # only the run that is next keeps its network; the others' are built again when their turn comes
@@ -212,10 +215,14 @@ def prepare_plan(
 def prepare(
     job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, earlier: EarlierChoices | None = None,
     batch_size: int | None = None, verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
+    residency: Residency | None = None,
 ) -> Prepared:  # fmt: skip
-    """Prepare one job; jobs of one data set share its decoded pictures. The other arguments are those of `runs.prepare`."""
+    """Prepare one job; jobs of one data set share its decoded pictures, and all jobs what stays on a device (`residency`).
+
+    The other arguments are those of `preparation.prepare`.
+    """
     images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
-    library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify))
+    library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify, residency=residency))
     return preparation.prepare(
         job,
         library=library,

@@ -35,6 +35,11 @@ class Mixing:
     boxes: Positions
     shares: Uniform
 
+    @property
+    def own(self) -> NDArray[np.float32]:
+        """(n,) part of each pixel outside of the box that stays the image's own."""
+        return np.where(self.cut, 1, self.shares).astype(np.float32)
+
 
 def mixing(
     tables: Sequence[Augmentation], *, size: Size, seed: int, epoch: int, images: Positions, among: Positions
@@ -80,12 +85,18 @@ def mix(x: Tensor, partners: Tensor, mixing: Mixing) -> Tensor:
     Returns:
         (n, 3, H, W) float32; pixels of cutmix are those of the image or of its partner, bit for bit.
     """
-    bounds = torch.from_numpy(mixing.boxes).to(x.device)[:, :, None]  # (n, 4, 1)
+    boxes, own = (torch.from_numpy(each).to(x.device) for each in (mixing.boxes, mixing.own))
+    return mix_by(x, partners, boxes, own)
+
+
+def mix_by(x: Tensor, partners: Tensor, boxes: Tensor, own: Tensor) -> Tensor:
+    """Do as `mix`, with `Mixing.boxes` and `Mixing.own` on the device."""
+    bounds = boxes[:, :, None]  # (n, 4, 1)
     y, x_ = torch.arange(x.shape[2], device=x.device), torch.arange(x.shape[3], device=x.device)
     rows = (y >= bounds[:, 0]) & (y < bounds[:, 2])  # (n, H)
     columns = (x_ >= bounds[:, 1]) & (x_ < bounds[:, 3])  # (n, W)
     inside = (rows[:, :, None] & columns[:, None, :])[:, None]  # (n, 1, H, W)
-    own = _column(np.where(mixing.cut, 1, mixing.shares), x)[:, None, None]
+    own = own[:, None, None, None]
     return torch.where(inside, partners, (x * own).add_(partners * (1 - own)))
 
 
@@ -100,10 +111,6 @@ def mix_targets(own: Tensor, partners: Tensor, mixing: Mixing, classes: int, *, 
         kind: How the targets of the task are read.
     """
     return kind.mix(own, partners, torch.from_numpy(mixing.shares.astype(np.float32)).to(own.device), classes)
-
-
-def _column(shares: Uniform, like: Tensor) -> Tensor:
-    return torch.from_numpy(shares.astype(np.float32)).to(like.device)[:, None]
 
 
 def _beta(quantiles: Uniform, alpha: float) -> Uniform:

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.mix import Mixing, mix, mix_targets, mixing
+from tlkit.engine.augment.windows import Shapes
 from tlkit.engine.images.decode import Geometry
 from tlkit.engine.images.pictures import Indices, Note, Pictures, Progress
+from tlkit.engine.images.residency import Residency
 from tlkit.errors import DataError
 from tlkit.plugin import Convention, Images
 from tlkit.recipe.augmentations import Augmentation
@@ -74,7 +76,7 @@ class TrainingPart(Part):
         """Return images of an epoch, from 0, as (n, 3, H, W) float32; with mixup or cutmix, mixed with others."""
         drawn = self.draw_of(epoch)
         x = self._augmented(chosen, drawn, device)
-        mixing = self._mixing(chosen, drawn)
+        mixing = self.mixing(chosen, drawn)
         if mixing is None:
             return x
         return mix(x, self._augmented(mixing.partners, drawn, device), mixing)
@@ -82,7 +84,7 @@ class TrainingPart(Part):
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
         """Return targets as `Part` does; with mixup or cutmix, soft ones of both images."""
         own = super().targets(chosen, epoch, device)
-        mixing = self._mixing(chosen, self.draw_of(epoch))
+        mixing = self.mixing(chosen, self.draw_of(epoch))
         if mixing is None:
             return own
         return mix_targets(own, super().targets(mixing.partners, epoch, device), mixing, self.classes, kind=self.task.targets)
@@ -96,9 +98,15 @@ class TrainingPart(Part):
         """Return the images of an epoch, from 0, in the order in which they are used."""
         return np.random.Generator(np.random.Philox(key=[self.seed, self.epochs_before + epoch])).permutation(self.indices)
 
+    def shapes(self, chosen: Indices) -> Shapes | None:
+        """Return width / height of images whose pictures hold them whole, squashed to one size; None of others."""
+        if self.pictures.geometry.fit != "whole":
+            return None
+        originals = self.pictures.originals(chosen)
+        return np.asarray(originals["width"] / originals["height"])
+
     def _augmented(self, chosen: Indices, drawn: int, device: torch.device) -> Tensor:
         pictures = self.pictures.get(chosen, device)
-        originals = self.pictures.originals(chosen) if self.pictures.geometry.fit == "whole" else None
         return normalise(
             augment(
                 pictures,
@@ -108,12 +116,13 @@ class TrainingPart(Part):
                 seed=self.seed,
                 epoch=drawn,
                 images=chosen,
-                shapes=None if originals is None else originals["width"] / originals["height"],
+                shapes=self.shapes(chosen),
             ),
             self.convention,
         )
 
-    def _mixing(self, chosen: Indices, drawn: int) -> Mixing | None:
+    def mixing(self, chosen: Indices, drawn: int) -> Mixing | None:
+        """Return how images are mixed; None where nothing mixes. `drawn` is from `draw_of`."""
         return mixing(self.augment, seed=self.seed, epoch=drawn, images=chosen, among=self.indices, size=self.size)
 
 
@@ -149,11 +158,29 @@ def normalise(pictures: Tensor, convention: Convention) -> Tensor:
     Returns:
         (n, 3, H, W) float32 in channels_last memory format, (v * range / 255 - mean) / std.
     """
-    if convention.channels == "bgr":
-        pictures = pictures.flip(3)
-    x = pictures.permute(0, 3, 1, 2).float()  # (n, 3, H, W), channels_last
-    mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (convention.mean, convention.std))
-    return x.div_(255 / convention.range).sub_(mean).div_(std)
+    return Normaliser(convention, pictures.device)(pictures)
+
+
+class Normaliser:
+    """`normalise` for many batches, whose constants are on the device once.
+
+    Args:
+        convention: How the weights want pixels.
+        device: The device that pictures are on.
+    """
+
+    def __init__(self, convention: Convention, device: torch.device) -> None:
+        self._convention = convention
+        self._mean, self._std = (
+            torch.tensor(values, device=device)[:, None, None] for values in (convention.mean, convention.std)
+        )
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Return (n, 3, H, W) float32 of pictures (n, H, W, 3) uint8 RGB."""
+        if self._convention.channels == "bgr":
+            pictures = pictures.flip(3)
+        x = pictures.permute(0, 3, 1, 2).float()  # (n, 3, H, W), channels_last
+        return x.div_(255 / self._convention.range).sub_(self._mean).div_(self._std)
 
 
 class Library:
@@ -164,9 +191,13 @@ class Library:
         note: Called with what a user should know; the attribute of this name passes each message on once.
         keep: Whether decoded pictures may be stored.
         verify: Check what is stored, whatever its times say.
+        residency: Decides what stays on a device; by default there is nothing else.
     """
 
-    def __init__(self, images: Images, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False) -> None:
+    def __init__(
+        self, images: Images, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False,
+        residency: Residency | None = None,
+    ) -> None:  # fmt: skip
         self.images = images
         said: set[str] = set()
 
@@ -176,10 +207,11 @@ class Library:
                 note(text)
 
         self.note = once
-        self._open = partial(Pictures, note=once, keep=keep, verify=verify)
+        residency = Residency() if residency is None else residency
+        self._open = partial(Pictures, note=once, keep=keep, verify=verify, residency=residency)
         self._pictures: dict[tuple[str, Geometry], Pictures] = {}
         self._others: list[Library] = []
-        self._like = partial(Library, note=once, keep=keep, verify=verify)
+        self._like = partial(Library, note=once, keep=keep, verify=verify, residency=residency)
 
     def pictures(self, split: str, geometry: Geometry) -> Pictures:
         """Return the pictures of a split at one geometry."""

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tlkit import file_digests, machine
-from tlkit.engine import row_keys
+from tlkit.engine import row_keys, transfer
 from tlkit.engine.images import decode, originals, pillow_warnings
 from tlkit.engine.images.decode import Geometry
 from tlkit.engine.images.originals import ORIGINAL, Originals
+from tlkit.engine.images.residency import Residency
 from tlkit.errors import ImageError, StoreError
-from tlkit.network.device_memory import free_memory
 from tlkit.plugin import Split
 from tlkit.store import row_store, segments
 from tlkit.store.cache import Kind
@@ -46,21 +46,24 @@ class Pictures:
         note: Called with a message if the store cannot be used.
         keep: Whether the store may be used.
         verify: Check what is stored and hash files again, whatever their times say.
+        residency: Decides what stays on a device; by default there is nothing else.
     """
 
     def __init__(
-        self, split: Split, geometry: Geometry, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False
-    ) -> None:
+        self, split: Split, geometry: Geometry, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False,
+        residency: Residency | None = None,
+    ) -> None:  # fmt: skip
         self.split = split
         self.geometry = geometry
         self.note, self.keep, self.verify = note, keep, verify
+        self.residency = Residency() if residency is None else residency
         self._decodable = np.zeros(len(split.targets), dtype=bool)
         self._keys = np.zeros((len(split.targets), segments.KEY), dtype=np.uint8)
         self._keyed = np.zeros(len(split.targets), dtype=bool)
         self._row = np.full(len(split.targets), -1, dtype=np.int64)  # in _stored; -1 where the store has it not
         self._stored: Located | None = None
         self._resident: tuple[torch.device, Tensor] | None = None  # a device as it was named, "cuda", and pictures there
-        self._place = np.full(len(split.targets), -1, dtype=np.int64)  # in _resident; -1 where it is not there
+        self._place = np.full(len(split.targets), -1, dtype=np.int64)  # in `resident`; -1 where it is not there
         self._originals = np.zeros(len(split.targets), dtype=ORIGINAL)
         self._described = np.zeros(len(split.targets), dtype=bool)
 
@@ -78,9 +81,8 @@ class Pictures:
 
     def get(self, indices: Indices, device: torch.device = _CPU) -> Tensor:
         """Return (n, height, width, 3) uint8."""
-        place = self._place[indices]
-        if self._resident is not None and self._resident[0] == device and (place >= 0).all():
-            return self._resident[1][torch.from_numpy(place).to(device)]
+        if self.on(indices, device):
+            return self.resident.index_select(0, transfer.upload(self.places(indices), device))
         if self._ready_made() and self.split.pixels is not None:
             return torch.from_numpy(self.split.pixels[indices]).to(device)
         rows = self._row[indices]
@@ -122,18 +124,71 @@ class Pictures:
         assert self._described[indices].all()
         return self._originals[indices]
 
-    def settle_(self, indices: Indices, device: torch.device, *, share: float) -> bool:
-        """Keep pictures on a device if they take no more than a share of its free memory; return whether they are kept."""
-        if len(indices) * self._bytes() > share * free_memory(device):
+    @property
+    def resident(self) -> Tensor:
+        """The pictures on a device, (m, height, width, 3) uint8, after `settle_`."""
+        assert self._resident is not None
+        return self._resident[1]
+
+    def places(self, indices: Indices) -> Indices:
+        """Return where in `resident` images are, after `settle_`."""
+        return self._place[indices]
+
+    def settle_(self, indices: Indices, device: torch.device, *, beside: int = 0) -> bool:
+        """Keep pictures on a device if there is room; return whether they are there. They stay until others need the room.
+
+        Args:
+            indices: Which, beside those that are there already.
+            device: Where.
+            beside: Bytes that training needs there beside all pictures.
+        """
+        if self._resident is not None and self._resident[0] != device:
+            self.leave_()
+        missing = np.unique(indices[self._place[indices] < 0])
+        if not len(missing):
+            self.residency.used(self)
+            return True
+        before = 0 if self._resident is None else len(self._resident[1])
+        if not self.residency.admit(self, (before + len(missing)) * self._bytes(), device, beside=beside):
             return False
-        self._place[:] = -1  # what another run kept there goes first
-        self._resident = None
-        resident = torch.empty(len(indices), *self.geometry.size, 3, dtype=torch.uint8, device=device)
-        for at in range(0, len(indices), _CHUNK):
-            resident[at : at + _CHUNK] = self.get(indices[at : at + _CHUNK])
-        self._place[indices] = np.arange(len(indices))
+        try:
+            resident = torch.empty(before + len(missing), *self.geometry.size, 3, dtype=torch.uint8, device=device)
+        except torch.OutOfMemoryError:
+            return False
+        if self._resident is not None:
+            resident[:before] = self._resident[1]
+        chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
+        shape, at = tuple(resident.shape[1:]), before
+        for rows in transfer.ahead(
+            self.fetch, chunks, rows=_CHUNK, shape=shape, dtype=torch.uint8, copier=transfer.copier(device)
+        ):
+            resident[at : at + len(rows)] = rows
+            at += len(rows)
+        self._place[missing] = before + np.arange(len(missing))
         self._resident = device, resident
         return True
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes on a device."""
+        return 0 if self._resident is None else self._resident[1].nbytes
+
+    def leave_(self) -> None:
+        """Give the memory of a device back."""
+        self._place[:] = -1
+        self._resident = None
+
+    def fetch(self, indices: Indices, out: Tensor) -> None:
+        """Read pictures into memory of the host, (n, height, width, 3) uint8."""
+        rows = self._row[indices]
+        if self._stored is not None and (rows >= 0).all():
+            self._stored.gather(rows, out=out.numpy())
+        else:
+            out.copy_(self.get(indices))
+
+    def on(self, indices: Indices, device: torch.device) -> bool:
+        """Return whether images are in `resident`, on a device."""
+        return self._resident is not None and self._resident[0] == device and bool((self._place[indices] >= 0).all())
 
     def _ready_made(self) -> bool:
         """Whether the split's own arrays are pictures of this geometry already."""

@@ -6,7 +6,6 @@ The rule: whether an output is read from the store or computed now, it has the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,10 +14,12 @@ from torch import Tensor
 
 from tlkit.engine import row_keys
 from tlkit.engine.formats import LAYOUTS
+from tlkit.engine.images.device_batches import inputs, targets
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
+from tlkit.engine.prefix.stored_rows import StoredRows
 from tlkit.errors import StoreError
 from tlkit.events import Observer
 from tlkit.network.network import Network
@@ -27,47 +28,10 @@ from tlkit.plugin import Backbone
 from tlkit.record.formats import NotStored, StorePlan
 from tlkit.store import row_store
 from tlkit.store.cache import Kind
-from tlkit.store.segments import Keys, Located
-
-# Part of a device's free memory that training pictures may take, so that a batch is gathered there.
-_RESIDENT = 0.2
+from tlkit.store.segments import Keys
 
 Batch = tuple[Tensor, Tensor]
 Watch = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Stored outputs of leading stages for the images of one part.
-
-    Attributes:
-        stages: How many leading stages.
-        located: A row per view and image, view by view.
-        indices: The part's, ascending.
-        views: Which views, ascending; that of an epoch is the epoch, counted on from `before`, modulo `period`.
-        period: Views in all.
-        before: Epochs that were trained before the run.
-        bits: The rows are bfloat16.
-        channels_last: A row is (h, w, C).
-    """
-
-    stages: int
-    located: Located
-    indices: Indices
-    views: tuple[int, ...]
-    period: int
-    before: int
-    bits: bool
-    channels_last: bool
-
-    def gather(self, chosen: Indices, epoch: int) -> Tensor:
-        """Return outputs (n, ...) of images of an epoch, from 0."""
-        offset = self.views.index((self.before + epoch) % self.period) * len(self.indices)
-        # in torch's own memory, whose alignment is the same as that of what is computed
-        rows = torch.empty(len(chosen), *self.located.shape, dtype=torch.bfloat16 if self.bits else torch.float32)
-        place = rows.view(torch.int16).numpy().view(np.uint16) if self.bits else rows.numpy()
-        self.located.gather(np.searchsorted(self.indices, chosen) + offset, out=place)
-        return rows.permute(0, 3, 1, 2) if self.channels_last and rows.ndim == 4 else rows
 
 
 class Feed:
@@ -91,10 +55,10 @@ class Feed:
     ) -> None:  # fmt: skip
         self._network, self._backbone, self._plan, self._phase = network, backbone, plan, phase
         self._device, self._observer, self._watch = device, observer, watch
-        self._train = train
+        self._train, self._evaluated = train, evaluated
         self._cut = len(phase.prefix)
         self._prefix = self._build(train)
-        self._rows: dict[int, _Rows] = {}
+        self._rows: dict[int, StoredRows] = {}
         self._origins: dict[int, row_keys.Origin] = {}
         if phase.fixed is not None:
             fixed = phase.fixed
@@ -104,8 +68,8 @@ class Feed:
             self._keep(train, phase.fixed.train)
             for part in evaluated.parts.values():
                 self._keep(part, phase.fixed.evaluation)
-        if device.type == "cuda" and id(train) not in self._rows:
-            train.pictures.settle_(train.indices, device, share=_RESIDENT)
+        if device.type != "cpu":
+            self._settle()
 
     def train(self, order: Indices, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, from 0: inputs of the first stage that trains, and targets."""
@@ -117,9 +81,20 @@ class Feed:
 
     def _batches(self, part: Part, order: Indices, epoch: int) -> Iterator[Batch]:
         size = self._plan.batch_size
-        inputs = _rebatch(self._stream(part, order, epoch), size)
-        for start, x in zip(range(0, len(order), size), inputs, strict=True):
-            yield self._finish(x), part.targets(order[start : start + size], epoch, self._device)
+        fed = _rebatch(self._stream(part, order, epoch), size)
+        for x, y in zip(fed, targets(part, order, epoch, self._device, size), strict=True):
+            yield self._finish(x), y
+
+    def _settle(self) -> None:
+        """Keep on the device what fits beside training: first what trains, then what is evaluated."""
+        residency, beside = self._train.pictures.residency, self._plan.memory.network
+        residency.begin()
+        for part in (self._train, *self._evaluated.parts.values()):
+            rows = self._rows.get(id(part))
+            if rows is not None:
+                rows.settle_(self._device, residency, beside=beside)
+            elif len(part.indices):
+                part.pictures.settle_(part.indices, self._device, beside=beside)
 
     def _finish(self, x: Tensor) -> Tensor:
         """Convert the prefix's output to the compute format of the training step."""
@@ -131,20 +106,19 @@ class Feed:
     def _stream(self, part: Part, order: Indices, epoch: int) -> Iterator[Tensor]:
         """Yield outputs of the whole prefix in pieces of any size."""
         if self._prefix is None:
-            for chosen in _slices(order, self._plan.batch_size):
-                yield part.inputs(chosen, epoch, self._device)
+            yield from inputs(part, order, epoch, self._device, self._plan.batch_size)
             return
         rows = self._rows.get(id(part))
         if rows is not None and rows.stages == self._cut:
-            for chosen in _slices(order, self._plan.batch_size):
-                yield rows.gather(chosen, epoch).to(self._device)
+            yield from rows.batches(order, epoch, self._device, self._plan.batch_size)
             return
-        for chosen in _slices(order, self._prefix.plan.chunk):
+        chunk, start = self._prefix.plan.chunk, 0
+        pieces = inputs(part, order, epoch, self._device, chunk)
+        if rows is not None:
+            pieces, start = rows.batches(order, epoch, self._device, chunk), rows.stages
+        for x in pieces:
             self._watch()
-            if rows is not None:
-                yield self._prefix(rows.gather(chosen, epoch).to(self._device), start=rows.stages)
-            else:
-                yield self._prefix(part.inputs(chosen, epoch, self._device))
+            yield self._prefix(x, start=start)
 
     def _build(self, train: TrainingPart) -> Prefix | None:
         fixed = self._phase.fixed
@@ -178,7 +152,7 @@ class Feed:
             pictures.note(f"{error.problem.removesuffix('.')}; the fixed prefix is computed again every epoch")
             return
         channels_last = self._prefix.plan.compute_format.layout == "channels_last"
-        self._rows[id(part)] = _Rows(planned.stages, located, part.indices, views, period, before, bits, channels_last)
+        self._rows[id(part)] = StoredRows(planned.stages, located, part.indices, views, period, before, bits, channels_last)
 
     def _origin(self, stages: int) -> row_keys.Origin:
         """Return the origin of stored outputs, computed once for all parts."""
@@ -209,11 +183,11 @@ class Feed:
         done = 0
         for slot, view in enumerate(views):
             mine = absent[absent // len(part.indices) == slot] % len(part.indices)
-            for chosen in _slices(part.indices[mine], self._prefix.plan.chunk):
+            for pixels in inputs(part, part.indices[mine], view - before, self._device, self._prefix.plan.chunk):
                 self._watch()
-                x = self._prefix(part.inputs(chosen, view - before, self._device), stop=stages)
+                x = self._prefix(pixels, stop=stages)
                 yield _to_numpy(_row(x, self._prefix.plan.compute_format.layout))
-                done += len(chosen)
+                done += len(x)
                 self._observer.storing(done, len(absent))
 
 
@@ -233,11 +207,6 @@ def _row(x: Tensor, layout: str) -> Tensor:
 def _to_numpy(x: Tensor) -> NDArray[np.generic]:
     x = x.cpu().contiguous()
     return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
-
-
-def _slices(order: Indices, size: int) -> Iterator[Indices]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
 
 
 def _rebatch(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:

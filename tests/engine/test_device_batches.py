@@ -1,0 +1,220 @@
+"""Batches for an accelerator: those of the CPU, from tables that are uploaded for many batches at once."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
+
+from tlkit.engine import transfer
+from tlkit.engine.images import device_batches
+from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.parts import Part, TrainingPart
+from tlkit.engine.images.pictures import Pictures
+from tlkit.engine.images.residency import Residency
+from tlkit.plugin import IMAGENET, Split
+from tlkit.recipe import augmentations
+
+CPU = torch.device("cpu")
+IMAGES = 50
+
+
+def pictures(side: int = 10, residency: Residency | None = None) -> Pictures:
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), dtype=np.uint8)
+    split = Split(np.arange(IMAGES) % 5, pixels=pixels)
+    mine = Pictures(split, Geometry((side, side), (side, side), "bilinear"), keep=False, residency=residency)
+    mine.prepare(np.arange(IMAGES), progress=lambda done, total: None)
+    return mine
+
+
+def part(*items: object, mine: Pictures | None = None, chosen: int = 44) -> TrainingPart:
+    mine = pictures() if mine is None else mine
+    return TrainingPart(
+        mine, np.arange(chosen), IMAGENET, augment=augmentations.read(list(items)), size=(8, 8), seed=3, classes=5
+    )
+
+
+def together(batches: Iterator[Tensor]) -> Tensor:
+    return torch.cat(list(batches))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("block", [8192, 14])
+@pytest.mark.parametrize("items", [("random_crop", "hflip"), ("random_crop", "mixup", "cutmix", "hflip"), ("random_crop",)])
+def test_they_are_the_batches_of_the_cpu(
+    items: tuple[str, ...], block: int, resident: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_batches, "BLOCK", block)
+    mine = part(*items)
+    if resident:
+        assert mine.pictures.settle_(mine.indices, CPU)
+    for epoch in (0, 3):
+        order = mine.order(epoch)[:40]
+        found = list(device_batches.batched_inputs(mine, order, epoch, CPU, 7))
+        assert [len(x) for x in found] == [7, 7, 7, 7, 7, 5]
+        assert torch.equal(torch.cat(found), together(device_batches.inputs(mine, order, epoch, CPU, 7)))
+        labels = together(device_batches.batched_targets(mine, order, epoch, CPU, 7))
+        assert torch.equal(labels, together(device_batches.targets(mine, order, epoch, CPU, 7)))
+
+
+def test_images_that_are_evaluated_are_not_augmented() -> None:
+    held = Part(pictures(), np.arange(3, 40), IMAGENET)
+    found = together(device_batches.batched_inputs(held, held.indices, 0, CPU, 8))
+    assert torch.equal(found, held.inputs(held.indices, 0, CPU))
+
+
+# ---- operators, on a GPU that is not there
+
+
+@pytest.mark.parametrize(
+    ("items", "most"),
+    [(("random_crop",), 16), (("random_crop", "hflip"), 18), (("random_crop", "hflip", "mixup"), 48)],
+    ids=["crop", "crop and flip", "mixup"],
+)
+def test_an_epoch_uploads_its_tables_once_and_reads_nothing_back(
+    items: tuple[str, ...], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "pinned", lambda host: host)  # which needs a driver
+    mine = part(*items)
+    for size in (2, 10):
+        with on_a_gpu_that_is_not_there():
+            mine.pictures._resident = FAKE, torch.empty(IMAGES, 10, 10, 3, dtype=torch.uint8, device=FAKE)
+            mine.pictures._place[:] = np.arange(IMAGES)
+            with Operators() as operators:
+                inputs = device_batches.inputs(mine, mine.indices[:40], 0, FAKE, size)
+                targets = device_batches.targets(mine, mine.indices[:40], 0, FAKE, size)
+                batches = list(zip(inputs, targets, strict=True))
+        assert all(x.device == FAKE and y.device == FAKE for x, y in batches)
+        assert operators.reads == []
+        assert operators.uploads <= 16  # of the epoch
+        assert len(operators.kernels) <= most * len(batches) + 8, sorted(operators.kernels)
+
+
+# ---- reading ahead
+
+
+class Late:
+    """Copies that happen only when somebody waits for them: a buffer that is filled again too early shows."""
+
+    def __init__(self) -> None:
+        self.buffers = 0
+
+    def buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        self.buffers += 1
+        return torch.empty(shape, dtype=dtype)
+
+    def copy(self, host: Tensor) -> tuple[Tensor, "Pending"]:
+        there = torch.full_like(host, -1)
+        return there, Pending(host, there)
+
+    def use(self, there: Tensor, copied: "Pending") -> None:
+        copied.synchronize()
+
+
+class Pending:
+    def __init__(self, host: Tensor, there: Tensor) -> None:
+        self.host: Tensor | None = host
+        self.there = there
+
+    def synchronize(self) -> None:
+        host, self.host = self.host, None
+        if host is not None:
+            self.there.copy_(host)
+
+
+def numbers(indices: np.ndarray, out: Tensor) -> None:
+    out.copy_(torch.from_numpy(indices)[:, None].expand(out.shape))
+
+
+def read(chosen: list[np.ndarray], fetch: transfer.Fetch = numbers, copier: Late | None = None) -> Iterator[Tensor]:
+    return transfer.ahead(fetch, chosen, rows=4, shape=(3,), dtype=torch.int64, copier=copier or Late())
+
+
+def test_rows_that_are_read_ahead_come_in_order_and_unspoiled() -> None:
+    order = np.random.default_rng(0).permutation(122)
+    copier = Late()
+    found = torch.cat(list(read([order[at : at + 4] for at in range(0, 122, 4)], copier=copier)))
+    assert found[:, 0].tolist() == order.tolist()
+    assert (found == found[:, :1]).all()
+    assert copier.buffers == transfer.DEPTH
+
+
+def test_an_error_of_the_reader_is_that_of_who_reads() -> None:
+    def broken(indices: np.ndarray, out: Tensor) -> None:
+        if 9 in indices:
+            raise OSError("the disk is gone")
+        numbers(indices, out)
+
+    batches = read([np.arange(at, at + 4) for at in range(0, 40, 4)], broken)
+    assert next(batches)[:, 0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(batches)
+
+
+def test_who_stops_early_stops_the_reader() -> None:
+    fetched: list[int] = []
+
+    def fetch(indices: np.ndarray, out: Tensor) -> None:
+        fetched.append(int(indices[0]))
+        numbers(indices, out)
+
+    batches = read([np.arange(at, at + 4) for at in range(0, 4000, 4)], fetch)
+    next(batches)
+    batches.close()
+    count = len(fetched)
+    assert count <= 2 * transfer.DEPTH + 1
+    assert len(fetched) == count
+
+
+# ---- what stays on a device
+
+
+def test_pictures_that_were_used_longest_ago_make_room() -> None:
+    free = [0]
+    residency = Residency(lambda device: free[0])
+    old, young, new = (pictures(residency=residency) for _ in range(3))
+    each = old.split.pixels.nbytes
+    free[0] = 2 * each
+    for mine in (old, young):
+        residency.begin()
+        assert mine.settle_(np.arange(IMAGES), CPU)
+    residency.begin()
+    old.settle_(np.arange(IMAGES), CPU)  # used again
+    free[0] = 0
+    residency.begin()
+    assert not new.settle_(np.arange(IMAGES), CPU, beside=2 * each)  # training takes all
+    assert old.resident_bytes == young.resident_bytes == each
+    assert new.settle_(np.arange(IMAGES), CPU)
+    assert (old.resident_bytes, young.resident_bytes) == (each, 0)
+
+
+def test_what_one_phase_needs_together_stays_together() -> None:
+    residency = Residency(lambda device: 0)
+    train, test = (pictures(residency=residency) for _ in range(2))
+    residency._free = lambda device: 2 * train.split.pixels.nbytes
+    residency.begin()
+    assert train.settle_(np.arange(IMAGES), CPU)
+    residency._free = lambda device: 0
+    assert not test.settle_(np.arange(IMAGES), CPU)
+    assert train.resident_bytes
+
+
+def test_training_has_its_memory_before_any_picture() -> None:
+    mine = pictures(residency=Residency(lambda device: 1 << 30))
+    assert not mine.settle_(np.arange(IMAGES), CPU, beside=1 << 30)
+    assert mine.settle_(np.arange(IMAGES), CPU, beside=1 << 20)
+
+
+def test_pictures_leave_and_are_read_again() -> None:
+    mine = part("random_crop")
+    order = mine.order(0)
+    before = together(device_batches.batched_inputs(mine, order, 0, CPU, 7))
+    assert mine.pictures.settle_(mine.indices, CPU)
+    resident = together(device_batches.batched_inputs(mine, order, 0, CPU, 7))
+    mine.pictures.leave_()
+    after = together(device_batches.batched_inputs(replace(mine), order, 0, CPU, 7))
+    assert torch.equal(before, resident)
+    assert torch.equal(before, after)
