@@ -1,10 +1,10 @@
-# tlkit: `make demo` trains a network, `make test` and `make test-slow` run the tests. They make .venv first and need only Python 3.11 or newer.
+# tlkit: `make demo` trains a network, `make test` and `make test-slow` run the tests, `make test-cuda` those that need a GPU. They make .venv first and need only Python 3.11 or newer.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check format clean bench bench-track bench-peers soak docs-api
+.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers soak docs-api
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -14,6 +14,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# On a machine with an NVIDIA GPU, less than ten minutes; elsewhere every test is skipped and says why.
+test-cuda: $(STAMP)
+	$(BIN)/python -m pytest -m cuda --durations=15 tests $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

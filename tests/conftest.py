@@ -50,6 +50,18 @@ epochs = 2
 """
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs from tests that are not marked cuda: what they assert is what the CPU answers. Torch reads this at its first use of CUDA."""
+    if not asks_for_cuda(config.getoption("markexpr")):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def asks_for_cuda(expression: str) -> bool:
+    """Whether the tests that an expression of -m selects are those that need a GPU."""
+    words = expression.replace("(", " ").replace(")", " ").split()
+    return any(word == "cuda" and (not at or words[at - 1] != "not") for at, word in enumerate(words))
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests out of the user's caches."""
