@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
 
 from tlkit import api
+from tlkit.engine.learner import Learner
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.record import run_choice
+from tlkit.run.preparation import Prepared
 
 QUICK = ("schedule.epochs=1", "data.batch_size=auto")
 APPLY = ("apply", "toy.toml", "--set", QUICK[0], "--set", QUICK[1])
@@ -390,6 +393,37 @@ class LessMemory(Observer):
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + self._room, before[1]))
         self._stack.callback(resource.setrlimit, resource.RLIMIT_AS, before)
+
+
+class AtBegin(Observer):
+    """Calls a function with a run's name when it begins."""
+
+    def __init__(self, call: Callable[[str], None]) -> None:
+        self._call = call
+
+    def begin(self, label: str, **_: int) -> None:
+        self._call(label)
+
+
+def test_memory_of_a_failed_run_is_free_when_the_next_begins(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_recipe.write_text(toy_recipe.read_text().replace("[schedule]", '[optimizer]\nname = "adam"\n\n[schedule]') + ARMS)
+    held: dict[str, list[weakref.ref]] = {}
+    alive: dict[str, list[bool]] = {}
+    learner = Prepared.learner
+
+    def watched(self: Prepared, **settings: object) -> Learner:
+        made = learner(self, **settings)
+        held[self.job.label] = [weakref.ref(each) for each in (made, made.network, *made.network.parameters())]
+        return made
+
+    monkeypatch.setattr(Prepared, "learner", watched)
+    look = AtBegin(lambda label: alive.update({label: [ref() is not None for ref in held.get("wild, seed 0", [])]}))
+    applied = api.apply(toy_recipe, runs=toy_recipe.parent / "runs", observer=look)
+    assert all(alive["wild, seed 0"]), "what runs is alive"
+    assert not any(alive["tame, seed 0"])
+    (failure,) = applied.failures
+    assert "not a number" in failure.problem
+    assert (failure.__traceback__, failure.__cause__, failure.__context__) == (None, None, None)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to know how much memory a process holds")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -148,14 +150,35 @@ def train(
                 locked.append(prepared)
                 observer.note(f"left for later: {error.problem}")
             except RunFailed as error:
+                _let_go(error)
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")
+            _free_memory(device)
         for prepared in locked:
             try:
                 carry_out(prepared)
             except (RunFailed, RunLocked) as error:
+                _let_go(error)
                 failures.append(error)
+            _free_memory(device)
     return failures
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clear what led to an error: the frames of its traceback hold the network, the optimizer and the autograd graph of its run."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        following = error.__cause__ or error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = following
+    gc.collect()
+
+
+def _free_memory(device: torch.device) -> None:
+    """Give a GPU's memory back between two runs, so that the next one finds as much as the first. The CPU's needs no help."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _batches(wanted: Sequence[Job]) -> dict[str, int]:
