@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from toy_training import CPU, training
 
-from tlkit.engine import row_keys
+from tlkit.engine import row_keys, tf32
 from tlkit.engine.prefix import prefix
 from tlkit.network.network import Network
 from tlkit.network.stages import Stage
@@ -179,3 +179,50 @@ def test_an_attribute_that_repr_hides_is_in_the_fingerprint() -> None:
 
     assert of_slope(0.1) == of_slope(0.1)
     assert of_slope(0.1) != of_slope(0.2)
+
+
+class Gpu:
+    """What torch says of a GPU that is not here."""
+
+    capability, cudnn = (9, 0), 91002
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+        patch.setattr(torch.cuda, "get_device_capability", lambda _: self.capability)
+        patch.setattr(torch.backends.cudnn, "version", lambda: self.cudnn)
+
+
+def test_a_gpus_rows_depend_on_its_flags_and_libraries_and_not_on_the_cpus_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, gpu = torch.device("cuda"), Gpu()
+    gpu.install(monkeypatch)
+    usual = row_keys.machine(device)
+    assert "threads" not in usual
+    assert (usual["device"], "capability 9.0" in usual["arithmetic"], "cuDNN 91002" in usual["arithmetic"]) == (
+        "H100",
+        True,
+        True,
+    )
+    seen = [usual["arithmetic"]]
+    for change in (tf32.forbidden, tf32.allowed):
+        with change():
+            seen.append(row_keys.machine(device)["arithmetic"])
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cudnn, "deterministic", True)
+        seen.append(row_keys.machine(device)["arithmetic"])
+    gpu.capability = (8, 0)
+    seen.append(row_keys.machine(device)["arithmetic"])
+    gpu.cudnn = 91003
+    seen.append(row_keys.machine(device)["arithmetic"])
+    assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize("kind", ["conv", "matmul"])
+def test_a_cpus_rows_depend_on_how_float32_is_rounded_whichever_way_that_was_set(kind: str) -> None:
+    usual, part = row_keys.arithmetic(), getattr(torch.backends.mkldnn, kind)
+    assert usual.endswith("highest")
+    try:
+        part.fp32_precision = "bf16"  # torch.get_float32_matmul_precision() raises where that is done to products
+        assert row_keys.arithmetic() != usual
+    finally:
+        part.fp32_precision = "none"
+    assert row_keys.arithmetic() == usual

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.utils import deterministic
 from toy_model import OPTIONS, compiled, labels, pixels
 
 import tlkit
 from tlkit import machine
+from tlkit.engine import tf32
 from tlkit.run import torch_settings
 from tlkit.sources import image_files
 
@@ -78,19 +80,32 @@ def test_a_program_that_uses_tlkit_finds_its_settings_as_they_were(toy_recipe: P
         assert _settings() == before, "between two epochs too"
 
 
-def test_settings_of_a_gpu_are_put_back_after_an_error() -> None:
+def _gpu_settings() -> tuple[object, ...]:
     cudnn = torch.backends.cudnn
-    before, within = (cudnn.deterministic, cudnn.benchmark), []
+    flags = cudnn.deterministic, cudnn.benchmark, torch.get_deterministic_debug_mode()
+    return *flags, deterministic.fill_uninitialized_memory, tf32.described()
+
+
+def test_settings_of_a_gpu_are_put_back_after_an_error() -> None:
+    before, within = _gpu_settings(), []
 
     def fails() -> None:
         with torch_settings.applied(CUDA):
-            within.append((cudnn.deterministic, cudnn.benchmark))
+            within.append(_gpu_settings())
             raise KeyError
 
     with pytest.raises(KeyError):
         fails()
-    assert within == [(True, False)]
-    assert (cudnn.deterministic, cudnn.benchmark) == before
+    assert within == [(True, False, 1, False, "convolutions ieee, products ieee")]
+    assert _gpu_settings() == before
+    assert before == (False, False, 0, True, "convolutions tf32, products ieee"), "as torch has them"
+
+
+def test_an_operator_that_is_not_deterministic_warns_nobody_in_a_run_on_a_gpu() -> None:
+    with torch_settings.applied(CUDA):
+        warnings.warn("cumsum_cuda does not have a deterministic implementation, but you set ...", UserWarning, stacklevel=1)
+    with pytest.raises(UserWarning), torch_settings.applied(CUDA):
+        warnings.warn("another", UserWarning, stacklevel=1)
 
 
 def test_what_only_the_environment_gives_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,3 +135,13 @@ def test_pillows_limit_is_lifted_only_while_an_image_is_opened() -> None:
         assert Image.MAX_IMAGE_PIXELS is None, "another thread is still in it"
     assert limit == Image.MAX_IMAGE_PIXELS
     assert limit is not None
+
+
+def test_a_run_seeds_no_gpu_that_it_does_not_use(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seeds(seed: int) -> None:
+        raise AssertionError("torch.manual_seed seeds every GPU, now or when it is first used")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds)
+    before = torch.get_rng_state()
+    tlkit.apply(toy_recipe, ["schedule.epochs=1", "head.options.dropout=0.5"])
+    assert torch.equal(torch.get_rng_state(), before)

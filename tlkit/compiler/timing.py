@@ -20,6 +20,7 @@ from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
 from tlkit.engine.step.step import Step
 from tlkit.errors import PluginError, reason
+from tlkit.network import seeding
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
@@ -115,10 +116,11 @@ def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.devic
 
     cuts = sorted({len(phase.prefix) for phase in plan.phases} - {0})
     try:
-        prefixes = tuple((cut, _prefix(network, cut, images, device, watch_clock)) for cut in cuts)
-        trained = (
-            () if len(plan.phases[-1].prefix) == len(network.stages) else _step(plan, network, images, device, watch_clock)
-        )
+        with seeding.kept(device):  # dropout draws
+            prefixes = tuple((cut, _prefix(network, cut, images, device, watch_clock)) for cut in cuts)
+            trained = (
+                () if len(plan.phases[-1].prefix) == len(network.stages) else _step(plan, network, images, device, watch_clock)
+            )
     except _TooSlow:
         seconds = time.perf_counter() - began
         why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
@@ -144,7 +146,6 @@ def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, wa
     return _race(make, chunk, device, watch)
 
 
-@torch.random.fork_rng(devices=[])  # dropout draws
 def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
     phase = plan.phases[-1]
     count = min(plan.batch_size, _STEP_IMAGES)

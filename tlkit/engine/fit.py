@@ -23,6 +23,7 @@ from tlkit.engine.step.step import Step, Sums
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
+from tlkit.network.seeding import seeded
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import PhasePlan, Plan, batches_per_epoch
 from tlkit.plans.schedule import factor
@@ -117,6 +118,11 @@ class Fit:
             f"select_by: the validation images do not define {self.plan.select_by}; the loss chose the best epoch",
         )
 
+    @property
+    def why_inexact(self) -> str:
+        """Why the same run may have other bits another time; empty where it has the same."""
+        return self._step.why_inexact
+
     def epochs(self) -> Iterator[Epoch]:
         """Train until the schedule or early stopping ends it; between two epochs the state may be saved.
 
@@ -208,9 +214,8 @@ class Fit:
         self._observer.epoch_begins(number)
         self._evaluated_batches = 0
         began = time.perf_counter()
-        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            # dropout's draws, so that a continued epoch has the same
-            torch.manual_seed(self._train.seed * 1_000_003 + self._train.epochs_before + number)
+        # dropout's draws, so that a continued epoch has the same
+        with seeded(self._train.seed * 1_000_003 + self._train.epochs_before + number, self._device):
             images = self._train_epoch(number)
         sums = self._step.sums()
         aux_loss = {} if sums.aux_loss is None else {"aux_loss": sums.aux_loss / images}

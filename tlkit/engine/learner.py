@@ -38,6 +38,10 @@ class Learner(Protocol):
     def warnings(self) -> tuple[str, ...]:
         """Return what became known in training that a person should know of the result."""
 
+    @property
+    def why_inexact(self) -> str:
+        """Return why the same run may have other bits another time, as far as is known yet; empty where it has the same."""
+
     def epochs(self) -> Iterator[Epoch]:
         """Train until the schedule or early stopping ends it; between two epochs the state may be saved.
 

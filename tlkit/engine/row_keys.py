@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import PIL
@@ -25,6 +26,7 @@ from torch import nn
 
 import tlkit
 from tlkit import machine as machines
+from tlkit.engine import tf32
 from tlkit.engine.images.decode import Geometry
 from tlkit.network.network import Network
 from tlkit.network.stages import Stage
@@ -36,6 +38,7 @@ from tlkit.units import Size, pixels
 Origin = dict[str, str | int | float | bool | None]
 # Libraries that decode files for Pillow, as PIL.features names them: a system's own may be another than Pillow was made with, and
 # two versions of libjpeg decode a file to slightly different pixels.
+_MATMUL_PRECISION = {"none": "highest", "ieee": "highest", "tf32": "high", "bf16": "medium"}  # torch's two words for the same
 _CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "webp", "avif", "zlib")
 
 
@@ -46,9 +49,16 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
-    """Return what the last bits of a computation depend on: device, processor, threads, versions."""
+    """Return what the last bits of a computation depend on: device, processor, arithmetic, versions, and the CPU's threads if it computes."""
+    if device.type == "cuda":
+        return {
+            "device": torch.cuda.get_device_name(device),
+            "processor": machines.processor(),
+            "arithmetic": _gpu_arithmetic(device),
+            **versions(),
+        }
     return {
-        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": str(device),
         "processor": machines.processor(),
         "threads": torch.get_num_threads(),
         "arithmetic": arithmetic(),
@@ -57,9 +67,21 @@ def machine(device: torch.device) -> dict[str, str | int]:
 
 
 def arithmetic() -> str:
-    """Return the settings of this process that change last bits: instruction sets that torch and oneDNN may use, TF32."""
+    """Return what changes last bits on the CPU: instruction sets that torch and oneDNN may use, and how float32 is rounded."""
     isa = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "all"
-    return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN {isa}, {torch.get_float32_matmul_precision()}"
+    onednn: Any = torch.backends.mkldnn  # torch leaves its flags untyped
+    products, convolutions = onednn.matmul.fp32_precision, onednn.conv.fp32_precision
+    # torch.get_float32_matmul_precision says the same of products, and raises where a program set it in another way.
+    line = f"{torch.backends.cpu.get_cpu_capability()}, oneDNN {isa}, {_MATMUL_PRECISION[products]}"
+    return line if _MATMUL_PRECISION[convolutions] == "highest" else f"{line}, convolutions {convolutions}"
+
+
+def _gpu_arithmetic(device: torch.device) -> str:
+    """Return what changes last bits on a GPU: its capability, libraries, and the flags of convolutions and products."""
+    major, minor = torch.cuda.get_device_capability(device)
+    deterministic = "deterministic" if torch.backends.cudnn.deterministic else "not deterministic"
+    libraries = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return f"capability {major}.{minor}, {libraries}, {tf32.described()}, {deterministic}"
 
 
 def pictures(geometry: Geometry) -> Origin:

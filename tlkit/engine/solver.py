@@ -51,6 +51,7 @@ class SinglePass:
         self.network = network
         self.progress = Progress()
         self.warnings: tuple[str, ...] = ()
+        self.why_inexact = ""
         self._plugins = plugins
         self._train = train
         self._evaluated = evaluated

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tlkit import plugin, tasks
 from tlkit.errors import PluginError, reason
 from tlkit.network.network import Network, pool
+from tlkit.network.seeding import seed_, seeded
 from tlkit.plugin import Backbone, Head
 from tlkit.recipe.maps import HEAD
 from tlkit.units import Size, pixels
@@ -48,13 +49,12 @@ def build(
     Raises:
         PluginError: the plugin does not build, or builds other stages than it declares.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         stages = _stages(backbone, backbone_options)
         features = _features(stages, backbone, image_size or (backbone.image_size, backbone.image_size))
-        torch.manual_seed(seed + 1)
+        seed_(seed + 1)
         top = _head(head, features, classes, head_options)
-        torch.manual_seed(seed + 2)
+        seed_(seed + 2)
         aux_heads = {name: build_module(aux_head.build, classes) for name, aux_head in backbone.aux_heads.items()}
     reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
     network = Network(stages, top, aux_heads, backbone.aux_depths, reads=reads, task=tasks.get(head.task), positive=positive)

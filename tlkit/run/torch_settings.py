@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+from torch.utils import deterministic
 
 from tlkit import machine
+from tlkit.engine import tf32
+from tlkit.engine.step.repeatable import REFUSAL
 
 Item = TypeVar("Item")
 
@@ -19,21 +23,45 @@ def applied(device: torch.device) -> Iterator[None]:
     """Set what a run on a device needs for as long as the context lasts.
 
     Torch starts no more threads than there are processors to use, of which a container's quota tells it nothing; OMP_NUM_THREADS
-    and MKL_NUM_THREADS count before that. On a GPU cuDNN takes only algorithms that give the same bits every time.
+    and MKL_NUM_THREADS count before that. On a GPU float32 means float32, and operators give the same bits every time.
     """
-    cudnn, threads = torch.backends.cudnn, torch.get_num_threads()
-    before = cudnn.deterministic, cudnn.benchmark
+    threads = torch.get_num_threads()
     wanted = min(threads, machine.processors()) if not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & os.environ.keys() else threads
     try:
         if wanted != threads:
             torch.set_num_threads(wanted)
         if device.type == "cuda":
-            cudnn.deterministic, cudnn.benchmark = True, False
-        yield
+            with tf32.forbidden(), _same_bits():
+                yield
+        else:
+            yield
     finally:
         if wanted != threads:
             torch.set_num_threads(threads)
-        cudnn.deterministic, cudnn.benchmark = before
+
+
+@contextmanager
+def _same_bits() -> Iterator[None]:
+    """Take algorithms that give the same bits every time; an operator that has none runs as it does, and a training step says so.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/randomness.html
+    """
+    cudnn = torch.backends.cudnn
+    flags = cudnn.deterministic, cudnn.benchmark
+    mode = torch.get_deterministic_debug_mode()
+    fills = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # torch leaves it untyped
+    try:
+        cudnn.deterministic, cudnn.benchmark = True, False
+        torch.set_deterministic_debug_mode("warn")
+        # Filling takes a kernel for each new tensor, and nothing here reads what it did not write.
+        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # likewise
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=f".*({REFUSAL})")
+            yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = flags
+        torch.set_deterministic_debug_mode(mode)
+        deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]  # likewise
 
 
 def applied_between(items: Iterator[Item], device: torch.device) -> Iterator[Item]:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tlkit.engine import tf32
+
 # A folded stage may differ from itself by so much, |folded - stage| / |stage| in float32, else it is left as it is.
 # Rounding gives about 1e-6; what is above is a mistake about the stage.
 TOLERANCE = 1e-4
@@ -31,7 +33,8 @@ def folded(stage: nn.Module, x: Tensor) -> nn.Module:
         x: An input of it, float32; folding is checked on it.
     """
     try:
-        changed, wrong = _try(stage, x)
+        with tf32.forbidden():  # rounding to TF32 differs by more than the tolerance
+            changed, wrong = _try(stage, x)
     except Exception:  # a third party's stage may use its modules in ways of its own; unfolded it is right
         return stage
     return changed if wrong <= TOLERANCE else stage

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tlkit.engine import tf32
 from tlkit.engine.formats import cast, in_form_
 from tlkit.engine.prefix.fold import folded
 from tlkit.network.network import Network, pool
@@ -102,7 +103,7 @@ def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> 
     for name, module in list(network.stages.items())[:count]:
         stage = copied(name, module).eval().requires_grad_(False)
         stage = stage.to(memory_format=torch.contiguous_format)
-        with torch.no_grad():
+        with torch.no_grad(), tf32.forbidden():
             following = stage(x)
         stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.compute_format))
         x = following

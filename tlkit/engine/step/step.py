@@ -17,6 +17,7 @@ from tlkit import tasks
 from tlkit.engine.formats import LAYOUTS
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
+from tlkit.engine.step.repeatable import Repeatable
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
@@ -86,6 +87,8 @@ class Step:
         self._bad = torch.full((), -1, dtype=torch.int64, device=device)
         self._norms = torch.zeros(len(self.rates), dtype=torch.float32, device=device)
         self._none = torch.zeros((), dtype=torch.float32, device=device)
+        self._repeatable = Repeatable(device) if self._static else None  # the CPU's operators give the same bits as they are
+        self._tried = False  # a step in this phase
         # The CPU's memory is the host's, so there the norms wait for a bad step: a pass over the gradients that is saved.
         self._seen = None if self._static or device.type != "cpu" else self._bad.numpy()
 
@@ -95,7 +98,7 @@ class Step:
         trains = {p.name for p in self.plan.parameters if trains_in(p.trains_from, epoch)}
         freeze_(self.network, trains.__contains__)
         if phase != self._phase:
-            self._phase = phase
+            self._phase, self._tried = phase, False
             groups = enumerate(self.optimizer.param_groups)
             number = {id(parameter): index for index, group in groups for parameter in group["params"]}
             self._members = [(number[id(p)], p) for p in self.network.parameters() if p.requires_grad]
@@ -111,23 +114,11 @@ class Step:
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one optimizer step on the mean loss of all images of the batches together."""
-        self._clear_()
-        known = self._bad >= 0
-        images = sum(len(targets) for _, targets in batches)
-        for x, targets in batches:
-            logits, aux_logits = self._forward_with_aux(x)
-            loss = total = self._objective(logits, targets)
-            for name, other in aux_logits.items():
-                beside = self._objective(other, targets)
-                total = total + beside * self._taps[name]
-                self._aux_loss.add_(beside.detach(), alpha=len(targets))
-            part = total if len(targets) == images else total * (len(targets) / images)
-            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self._add_(loss.detach(), total.detach(), logits.detach(), targets)
-        self._clip_(known)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update_()
+        if self._repeatable is None:
+            self._take_(batches)
+        else:
+            self._repeatable(lambda: self._take_(batches), None if self._tried else self._changed_before_optimizer())
+            self._tried = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) float32 of the trained suffix."""
@@ -160,6 +151,11 @@ class Step:
     def without_gradient(self) -> list[str]:
         """Return the names of parameters that train in this phase but got no gradient in its last step."""
         return [parameter.name for parameter, tensor in self.network.owned() if tensor.requires_grad and tensor.grad is None]
+
+    @property
+    def why_inexact(self) -> str:
+        """What torch said of an operator that may give other bits another time; empty where every step gives the same."""
+        return "" if self._repeatable is None else self._repeatable.refused
 
     def averaged(self) -> AbstractContextManager[None]:
         """Put the averaged weights into the network, if the recipe has optimizer.ema, and afterwards its own again."""
@@ -196,6 +192,25 @@ class Step:
     def _taps(self) -> Mapping[str, float]:
         return {} if self._phase is None else self._phase.aux_heads
 
+    def _take_(self, batches: Sequence[Batch]) -> None:
+        self._clear_()
+        known = self._bad >= 0
+        images = sum(len(targets) for _, targets in batches)
+        for x, targets in batches:
+            logits, aux_logits = self._forward_with_aux(x)
+            loss = total = self._objective(logits, targets)
+            for name, other in aux_logits.items():
+                beside = self._objective(other, targets)
+                total = total + beside * self._taps[name]
+                self._aux_loss.add_(beside.detach(), alpha=len(targets))
+            part = total if len(targets) == images else total * (len(targets) / images)
+            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self._add_(loss.detach(), total.detach(), logits.detach(), targets)
+        self._clip_(known)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_()
+
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
         with self._autocast():
@@ -207,6 +222,13 @@ class Step:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.plan.compute_format.precision == "bfloat16")
+
+    def _changed_before_optimizer(self) -> dict[str, Tensor]:
+        """Return what a step changes in place before its optimizer runs: buffers, such as running statistics, and the sums."""
+        return {
+            **dict(self.network.named_buffers()),
+            **{name: value for name, value in vars(self).items() if isinstance(value, Tensor)},
+        }
 
     def _clear_(self) -> None:
         grads = [p.grad for _, p in self._members if p.grad is not None]
