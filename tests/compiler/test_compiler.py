@@ -399,3 +399,20 @@ def test_a_plan_for_cuda_says_that_it_is_unverified(toy_recipe: Path) -> None:
     }
     assert on["cpu"] == ()
     assert "CUDA is unverified" in on["cuda"][0]
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (80, ("captured, one a phase", "--no-graph")),
+        (15, ("none", "a batch would be 16 images, and there are 15")),
+        (0, ("captured", "")),
+    ],
+)
+def test_a_plan_for_cuda_says_whether_the_step_is_captured(toy_recipe: Path, train: int, said: tuple[str, str]) -> None:
+    (resolved,) = resolve.load(toy_recipe, (), Places(recipe=toy_recipe.parent))[1].values()
+    facts = DataFacts(4, ImagesPlan(train, 0, 40, "counted"))
+    made = compiler.compile_plan(resolved, facts, where="here", device=torch.device("cuda"))
+    (choice,) = (each for each in made.choices if each.what == "graph")
+    assert said[0] in choice.value
+    assert said[1] in choice.reason

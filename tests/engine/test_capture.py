@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from toy_step import LATE_STEM, addresses, assert_same, batch, copies, group, made, table, train
 from toy_training import CPU
 
-from tlkit.engine.step.graph import Captured
+from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.step import Step
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 
@@ -31,6 +31,7 @@ class Recorder:
     calls: list[str] = field(default_factory=list)
     seen: list[bool] = field(default_factory=list)  # whether every group was capturable in a capture
     optimizer: torch.optim.Optimizer | None = None
+    refuses: str = ""
 
     @contextmanager
     def warm_up(self) -> Iterator[None]:
@@ -45,6 +46,9 @@ class Recorder:
         if number in self.failing:
             raise self.failing[number]
         return Again(run, self.calls)
+
+    def refusal(self) -> str:
+        return self.refuses
 
 
 @dataclass
@@ -297,3 +301,115 @@ def test_only_full_groups_count_as_warm_up(toy_recipe: Path) -> None:
     for _ in range(4):
         captured(group(captured.step.network, captured.step.plan))
     assert backend.calls == [*WARM, *CAPTURE]
+
+
+class Ending(Recorder):
+    """Runs what it captures, as a device does, and fails again where that failed, as ending the capture does."""
+
+    def capture(self, run: Callable[[], None]) -> "Again":
+        self.calls.append("capture")
+        try:
+            run()
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+class Broken(nn.Module):
+    """A head that raises when it is run the fourth time, the first that is captured."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.weight, self.bias = head.weight, head.bias
+        self.left = 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left == -1:
+            raise ValueError("the fourth call is one too many")
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+def test_a_note_names_what_failed_in_a_capture_and_not_what_failed_after_it(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe)
+    network.head = Broken(network.head)
+    notes: list[str] = []
+    captured = Captured(Step(network, plan, CPU, static=True), Ending(), note=notes.append)
+    captured.begin_(1)
+    train(captured, steps=5)
+    assert captured.reason == "ValueError: the fourth call is one too many"
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("data.batch_size=100",), "a batch would be 100 images, and there are 72"),
+        (("data.batch_size=16", table("sgd", "accumulate=5")), "5 accumulated batches would be 80 images, and there are 72"),
+    ],
+)
+def test_images_that_fill_no_group_are_said_to_be_why_nothing_is_captured(
+    toy_recipe: Path, settings: tuple[str, ...], said: str
+) -> None:
+    captured, backend, notes = capturing(toy_recipe, *settings)
+    captured.begin_(1)
+    train(captured, steps=5)
+    assert backend.calls == []
+    assert [line.endswith(said) for line in notes] == [True]
+    assert said in captured.refusals[0]
+
+
+def test_a_device_that_cannot_capture_says_why(toy_recipe: Path) -> None:
+    captured, backend, notes = capturing(toy_recipe)
+    backend.refuses = "it is too old"
+    for epoch in (1, 2):
+        captured.begin_(epoch)
+        train(captured, steps=5)
+    assert backend.calls == []
+    assert notes == ["trains step by step, without a captured graph: it is too old"]
+
+
+@pytest.mark.parametrize(
+    ("version", "refuses"), [("2.9.1", True), ("2.13.0+cu126", True), ("2.14.1+cu130", False), ("3.0.0", False)]
+)
+def test_a_torch_that_does_not_clean_up_after_a_failed_capture_captures_nothing(
+    monkeypatch: pytest.MonkeyPatch, version: str, refuses: bool
+) -> None:
+    monkeypatch.setattr(torch, "__version__", version)
+    said = CudaBackend.refusal(object.__new__(CudaBackend))
+    assert bool(said) is refuses
+    assert version in said or not refuses
+
+
+def test_a_capture_that_fails_on_the_second_gpu_leaves_the_program_on_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for torch.cuda: setting a stream also sets its device."""
+    now = {"device": 0, "streams": {0: "main 0", 1: "main 1"}}
+
+    class Graph:
+        def reset(self) -> None:
+            now["reset"] = True
+
+    @contextmanager
+    def graph(*_: object, stream: str, **__: object) -> Iterator[None]:
+        set_stream(stream)
+        yield
+        set_stream("main 1")
+        set_stream("main 0")
+
+    def set_stream(stream: str) -> None:
+        now["device"] = int(stream[-1])
+        now["streams"][now["device"]] = stream
+
+    def current(device: torch.device | None = None) -> str:
+        return now["streams"][now["device"] if device is None else device.index]
+
+    for name, stand_in in {"CUDAGraph": Graph, "graph": graph, "set_stream": set_stream, "current_stream": current}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: "side 1")
+    backend = CudaBackend(torch.device("cuda:1"))
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        backend.capture(fails)
+    assert now == {"device": 0, "streams": {0: "main 0", 1: "main 1"}, "reset": True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,7 +19,18 @@ from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
 from tlkit.plans import arm_checks, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
-from tlkit.plans.plan import Choice, DataFacts, GroupPlan, ParameterPlan, PhasePlan, Plan, StagePlan, steps_per_epoch, trains_in
+from tlkit.plans.plan import (
+    Choice,
+    DataFacts,
+    GroupPlan,
+    ParameterPlan,
+    PhasePlan,
+    Plan,
+    StagePlan,
+    steps_per_epoch,
+    trains_in,
+    why_no_full_group,
+)
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
 from tlkit.recipe import maps
@@ -63,21 +75,13 @@ def compile_plan(
     cuts = tuple(_cut(divided, names, first) for first in divided.boundaries())
     draft = Draft(resolved, facts, network, divided, cuts, device, aux_heads)
     batch, choices = memory_estimate.batch_size(draft, batch_size)
-    if device.type == "cuda":
-        choices.append(
-            Choice(
-                "graph",
-                "captured, one a phase",
-                "unless --no-graph; a step that cannot be is taken without, and the run says why",
-            )
-        )
     if resolved.learns == "solved":
         choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of all training images"))
     weights = named_classes.weights(arm.loss, facts.names, facts.per_class)
     steps = 0
     if resolved.learns == "steps":
         steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
-    return Plan(
+    made = Plan(
         recipe=resolved.recipe,
         arm=resolved.name,
         tables=arm,
@@ -115,6 +119,20 @@ def compile_plan(
         folder=folder,
         folds=resolved.folds,
     )
+    return replace(made, choices=(*made.choices, *_graph_choice(made))) if device.type == "cuda" else made
+
+
+def _graph_choice(plan: Plan) -> list[Choice]:
+    """Say whether the training step is captured as a CUDA graph."""
+    if plan.learns != "steps":
+        return []
+    if why := why_no_full_group(plan):
+        return [Choice("graph", "none", why)]
+    return [
+        Choice(
+            "graph", "captured, one a phase", "unless --no-graph; a step that cannot be is taken without, and the run says why"
+        )
+    ]
 
 
 def _cut_choice(backbone: Backbone) -> list[Choice]:

@@ -320,6 +320,16 @@ def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
     return max(math.ceil(batches_per_epoch(images, batch) / accumulate), 1)
 
 
+def why_no_full_group(plan: Plan) -> str:
+    """Return why no accumulation group of an epoch is full, so that there is nothing to capture; empty if one is."""
+    accumulate = plan.tables.optimizer.accumulate
+    needed = plan.batch_size * accumulate
+    if not 0 < plan.images.train < needed:  # none where nothing is counted yet
+        return ""
+    batches = "a batch" if accumulate == 1 else f"{accumulate} accumulated batches"
+    return f"{batches} would be {needed} images, and there are {plan.images.train}"
+
+
 def trains_in(trains_from: int | None, epoch: int) -> bool:
     """Whether a parameter trains in an epoch, from 1."""
     return trains_from is not None and trains_from < epoch

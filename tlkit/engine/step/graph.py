@@ -17,8 +17,11 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tlkit.engine.step.step import Batch, Step
-from tlkit.plans.plan import PhasePlan
+from tlkit.plans.plan import PhasePlan, why_no_full_group
 
+# The oldest torch that frees a failed capture's memory, https://github.com/pytorch/pytorch/pull/190348, and its generator,
+# https://github.com/pytorch/pytorch/pull/171265. Older ones train step by step.
+CAPTURES_FROM = (2, 14)
 WARM_UP = 3  # real steps before a capture, as many as torch.cuda.make_graphed_callables takes
 
 _DATA_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
@@ -44,6 +47,9 @@ class Backend(Protocol):
 
     def capture(self, run: Callable[[], None]) -> Graph:
         """Capture a call without running it; raises the error that makes capture impossible."""
+
+    def refusal(self) -> str:
+        """Return why nothing can be captured here; empty where it can."""
 
 
 class Captured:
@@ -87,8 +93,12 @@ class Captured:
             self._phase, self._warm, self.reason = phase, 0, None
         self.step.begin_(epoch)
         unfused = [group["name"] for group in self.step.optimizer.param_groups if not group.get("fused")]
-        if unfused:
+        if refusal := self._backend.refusal():
+            self._refuse(refusal)
+        elif unfused:
             self._refuse(f"{type(self.step.optimizer).__name__} has no fused kernel here, and the others read rates back")
+        elif why := why_no_full_group(self.step.plan):
+            self._refuse(why)
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one optimizer step, as `Step`."""
@@ -135,10 +145,20 @@ class Captured:
         groups = [group for group in self.step.optimizer.param_groups if "capturable" in group]
         for group in groups:
             group["capturable"] = True
+        causes: list[Exception] = []
+
+        def run() -> None:
+            try:
+                self.step(inputs)
+            except Exception as error:
+                causes.append(error)
+                raise
+
         try:
-            graph = self._backend.capture(lambda: self.step(inputs))
+            graph = self._backend.capture(run)
         except Exception as error:  # whatever it is, the step can still be taken without a graph
-            self._refuse(f"{type(error).__name__}: {(str(error).splitlines() or ['no word'])[0]}")
+            cause = causes[0] if causes else error  # ending a capture that failed fails in another way
+            self._refuse(f"{type(cause).__name__}: {(str(cause).splitlines() or ['no word'])[0]}")
             graph = None
         finally:
             for group in groups:
@@ -218,17 +238,26 @@ class CudaBackend:
             yield
         torch.cuda.current_stream(self._device).wait_stream(self._side)
 
+    def refusal(self) -> str:
+        """Return why nothing can be captured with this torch; empty where it can."""
+        version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+        if version >= CAPTURES_FROM:
+            return ""
+        wanted = ".".join(map(str, CAPTURES_FROM))
+        return f"torch {torch.__version__} does not clean up after a capture that fails; {wanted} does"
+
     def capture(self, run: Callable[[], None]) -> Graph:
         """Capture a call with a memory pool of its own; torch registers the default generator, so dropout draws new values at each replay."""
         graph = torch.cuda.CUDAGraph()
-        current = torch.cuda.current_stream(self._device)
+        streams = torch.cuda.current_stream(self._device), torch.cuda.current_stream()
         try:
             # Threads that decode may allocate pinned memory meanwhile, so only this one is held to the rules of capture.
             with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
                 run()
         except BaseException:
-            torch.cuda.set_stream(current)  # a capture that fails to end leaves its stream behind
-            graph.reset()  # and the generator in the middle of it: https://github.com/pytorch/pytorch/pull/171265
+            for stream in streams:  # a capture that fails to end leaves its stream behind, and its device,
+                torch.cuda.set_stream(stream)
+            graph.reset()  # its memory, and the generator in the middle of it
             raise
         return _CudaGraph(graph, self._device)
 
