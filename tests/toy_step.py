@@ -78,7 +78,8 @@ def everything(step: Step) -> dict[str, Tensor]:
 
 
 def addresses(step: Step) -> dict[str, int]:
-    return {name: tensor.data_ptr() for name, tensor in everything(step).items()}
+    """Where every tensor is, but for gradients: they are dropped before each step, and a graph owns those that it made."""
+    return {name: tensor.data_ptr() for name, tensor in everything(step).items() if not name.startswith("grad of ")}
 
 
 def copies(step: Step) -> dict[str, Tensor]:

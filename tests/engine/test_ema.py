@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
 from toy_step import LATE_STEM, addresses, assert_same, copies, made, table, train
 from toy_training import CPU
 
-from tlkit.engine.step.ema import Average
+from tlkit.engine.step.ema import Average, move_
 from tlkit.engine.step.step import Step
 
 DECAY = 0.4  # reached at the sixth update: 6 / 15
@@ -161,3 +162,27 @@ def test_without_a_mean_the_network_is_evaluated_as_it_is(toy_recipe: Path) -> N
 def test_a_checkpoint_without_the_mean_is_refused(toy_recipe: Path) -> None:
     with pytest.raises(KeyError, match="ema/"):
         averaging(toy_recipe).load_state_({})
+
+
+def test_a_gpus_update_is_the_cpus_to_the_last_bits() -> None:
+    torch.manual_seed(0)
+    now = [torch.randn(7, 3), torch.randn(5), torch.randn(4).double()]
+    weights = [torch.tensor(0.3), torch.tensor(0.3, dtype=torch.float64)]
+    means = [torch.randn_like(each) for each in now]
+    expected = [mean.lerp(each, 0.3) for mean, each in zip(means, now, strict=True)]
+    move_(means, now, weights)
+    for mean, right in zip(means, expected, strict=True):
+        torch.testing.assert_close(mean, right)
+
+
+def test_a_gpus_update_takes_as_many_operators_for_any_number_of_tensors() -> None:
+    counts = []
+    for tensors in (2, 60):
+        with on_a_gpu_that_is_not_there():
+            now = [torch.empty(7, 3, device=FAKE) for _ in range(tensors)]
+            means, weights = [torch.empty_like(each) for each in now], [torch.empty((), device=FAKE)]
+            with Operators() as operators:
+                move_(means, now, weights)
+        assert operators.reads == []
+        counts.append(operators.kernels)
+    assert counts == [["_foreach_sub", "_foreach_mul_", "_foreach_add_"]] * 2

@@ -33,7 +33,9 @@ def evaluate(
             watch()
             logits.append(forward(x).float())
             targets.append(each)
-    return Predictions(torch.cat(logits), torch.cat(targets), network.task, network.positive, network.logarithms)
+    # Metrics ask for many numbers one by one, so all of them are computed from one copy on the host.
+    found = torch.cat(logits).cpu(), torch.cat(targets).cpu()
+    return Predictions(*found, network.task, network.positive, network.logarithms)
 
 
 def probabilities(network: Network, x: Tensor) -> Tensor:

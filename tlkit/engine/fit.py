@@ -19,6 +19,7 @@ from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.step.changing import changing
 from tlkit.engine.step.graph import Captured, CudaBackend
+from tlkit.engine.step.look import looks
 from tlkit.engine.step.step import Step, Sums
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
@@ -30,7 +31,7 @@ from tlkit.plans.schedule import factor
 from tlkit.record import selection
 from tlkit.tasks import Predictions, scoring
 
-# Steps after which a loss that is not a number is looked for, and on a GPU, which is waited for then, the loss is read.
+# Steps after which a loss that is not a number is looked for, and on a GPU the loss is read, as it was one look before.
 _LOOK_EVERY = 50
 _LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
 
@@ -92,6 +93,7 @@ class Fit:
         self._step = Step(network, plan, device)
         captures = graph and device.type == "cuda"
         self._take = Captured(self._step, CudaBackend(device), note=observer.note) if captures else self._step
+        self._looks = looks(self._step, device)
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._evaluated_batches = 0  # of this epoch
         self.predictions: dict[str, Predictions] = {}  # of the last epoch, by split
@@ -253,11 +255,13 @@ class Fit:
             self._step.set_rates_(factor(taken, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
             self._take(list(islice(batches, group)))
             look = (step + 1) % _LOOK_EVERY == 0
-            if look or self._device.type == "cpu":
-                self._observer.loss(number, step + 1, self._step.loss() / min((step + 1) * size * group, len(order)))
+            seen = self._looks.look(step + 1) if look or self._device.type == "cpu" else None
+            if seen is not None:
+                self._observer.loss(number, seen.steps, seen.loss / min(seen.steps * size * group, len(order)))
             self._observer.step(number, step + 1)
-            if look and self._step.bad() >= 0:
+            if look and seen is not None and seen.bad:
                 break
+        self._looks.forget()
         self._refuse_bad(number, self._step.sums(), batches_per_epoch(len(order), size))
         return len(order)
 
@@ -275,7 +279,7 @@ class Fit:
 
     def _refuse_bad(self, number: int, sums: Sums, batches: int) -> None:
         bad, what = sums.bad, "the loss is not a number"
-        if bad < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in self.changing().values()):
+        if bad < 0 and not bool(torch.stack([torch.isfinite(each).all() for each in self.changing().values()]).all()):
             bad, what = batches - 1, "its step made weights that are not numbers"
         if bad < 0:
             return

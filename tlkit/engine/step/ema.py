@@ -53,8 +53,11 @@ class Average:
         decay = ((self._updates + 1) / (self._updates + 10)).clamp(max=self._decay)
         for weight in self._weights:
             weight.copy_(1 - decay)
-        # A list of weights: one 0-d tensor for all of them would be read back to the host.
-        torch._foreach_lerp_(self._mean, self._now, self._weight_of)
+        if self._updates.is_cpu:
+            # A list of weights: one 0-d tensor for all of them would be read back to the host.
+            torch._foreach_lerp_(self._mean, self._now, self._weight_of)
+        else:
+            move_(self._mean, self._now, self._weights)
         self._updates += 1
 
     @contextmanager
@@ -83,6 +86,21 @@ class Average:
             if tensors[name].shape != own.shape:
                 raise RuntimeError(f"{name} is {tuple(tensors[name].shape)}, not {tuple(own.shape)}")
             own.copy_(tensors[name])
+
+
+def move_(means: list[Tensor], now: list[Tensor], weights: list[Tensor]) -> None:
+    """Move means towards what is now by a weight, in three kernels for each type; a list of 0-d weights would take one a tensor.
+
+    Args:
+        means: Changed in place.
+        now: Of the same shapes and types.
+        weights: A 0-d tensor for each type.
+    """
+    for weight in weights:
+        mine = [(mean, tensor) for mean, tensor in zip(means, now, strict=True) if mean.dtype == weight.dtype]
+        gaps = torch._foreach_sub([tensor for _, tensor in mine], [mean for mean, _ in mine])
+        torch._foreach_mul_(gaps, weight)
+        torch._foreach_add_([mean for mean, _ in mine], gaps)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tlkit.engine import transfer
 from tlkit.engine.step.step import Batch, Step
 from tlkit.plans.plan import PhasePlan, why_no_full_group
 
@@ -228,7 +229,7 @@ class CudaBackend:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._side = transfer.side_stream(device, "capture")
 
     @contextmanager
     def warm_up(self) -> Iterator[None]:

@@ -58,8 +58,8 @@ class Step:
         network: Changed by every call; put into the plan's memory format here.
         plan: Which parameter trains when, in which group, and the form of the step.
         device: The device that the network is on.
-        static: Keep every gradient at the address that the first step of a phase gave it, and set it to zero in place, as a
-            graph needs. Else it is dropped, which saves a pass over them. By default, where the device is a CUDA one.
+        static: Do the same operators in every step, as a graph needs; else norms that nobody is going to read are left out. By
+            default, where the device is a CUDA one.
     """
 
     def __init__(self, network: Network, plan: Plan, device: torch.device, *, static: bool | None = None) -> None:
@@ -131,22 +131,22 @@ class Step:
         with self._autocast():
             return self.network.embed(self._laid_out(x)).float()
 
-    def bad(self) -> int:
-        """Read from the device the first batch whose loss is not finite, counted from 0; -1 for none."""
-        return int(self._bad)
-
-    def loss(self) -> float:
-        """Read the loss from the device: the sum over every image since `begin_`."""
-        return float(self._loss)
+    def so_far(self) -> Tensor:
+        """Return, on the device, the sum of the loss since `begin_`, and the first batch whose loss is not finite, -1 for none: (2,)."""
+        return torch.stack([self._loss, self._bad.double()])
 
     def sums(self) -> Sums:
-        """Read the sums from the device."""
-        bad = self.bad()
+        """Read the sums from the device, all at once."""
+        counts = [each.double() for each in (self._correct, self._predictions, self._bad)]  # exact up to 2**53
+        loss, aux_loss, correct, predictions, bad, *norms = torch.cat(
+            [torch.stack([self._loss, self._aux_loss, *counts]), self._norms.double()]
+        ).tolist()
         groups = sorted({index for index, _ in self._members}) if bad >= 0 else ()
-        norms, names = self._norms.tolist(), list(self.rates)
-        aux_loss = float(self._aux_loss) if self._taps else None
-        counts = int(self._correct), int(self._predictions)
-        return Sums(float(self._loss), aux_loss, *counts, bad, {names[index]: norms[index] for index in groups})
+        names = list(self.rates)
+        return Sums(
+            loss, aux_loss if self._taps else None, int(correct), int(predictions), int(bad),
+            {names[index]: norms[index] for index in groups},
+        )  # fmt: skip
 
     def without_gradient(self) -> list[str]:
         """Return the names of parameters that train in this phase but got no gradient in its last step."""
@@ -231,11 +231,8 @@ class Step:
         }
 
     def _clear_(self) -> None:
-        grads = [p.grad for _, p in self._members if p.grad is not None]
-        if not self._static:
-            self.optimizer.zero_grad(set_to_none=True)
-        elif grads:
-            torch._foreach_zero_(grads)
+        """Drop the gradients: a pass over them is saved, and a graph owns those that it made and writes over them."""
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _add_(self, loss: Tensor, total: Tensor, logits: Tensor, targets: Tensor) -> None:
         self._loss.add_(loss, alpha=len(targets))  # in float64
