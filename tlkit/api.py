@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlkit import files
 from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
 from tlkit.events import Epoch, Observer
-from tlkit.plans import dataset_facts, earlier_runs, jobs, plugin_changes, resolve
+from tlkit.plans import band_values, dataset_facts, earlier_runs, jobs, plugin_changes, resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import recipe_choices, results
@@ -177,6 +177,7 @@ def plan(
                 prepared = executor.prepare(job, {}, device=where, observer=watcher, anew=True)
                 known[name] = prepared.bare, prepared.measured, cache.room()
                 continue
+            resolved = band_values.known(resolved, places)
             fold, *_ = jobs.folds_of(read.folds)
             facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold)
             made = compiler.compile_plan(

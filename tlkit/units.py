@@ -11,6 +11,11 @@ def pixels(size: Size) -> str:
     return f"{height} px" if height == width else f"{height}x{width} px"
 
 
+def channels(count: int) -> str:
+    """Return a number of bands as text: "1 band", "13 bands"."""
+    return "1 band" if count == 1 else f"{count} bands"
+
+
 def images(count: int) -> str:
     """Return a number of images as text."""
     return "1 image" if count == 1 else f"{count:,} images"

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tlkit.plugin import Dataset, Options, PixelRange
+from tlkit.plugin import Channels, Dataset, Options, PixelRange
 
 
 class CsvOptions(Options):
@@ -30,6 +30,7 @@ class CsvOptions(Options):
         header: The first row names the columns. Without such a row they are called 1, 2, 3, and `image` is 1 and `label` 2 unless
             they say otherwise.
         range: Value of white in files of more than 8 bits, 4095 for 12, or [black, white]; not given where each file says it.
+        channels: The key data.channels of the recipe.
     """
 
     path: str | None = None
@@ -51,6 +52,7 @@ class CsvOptions(Options):
     encoding: str = ""
     header: bool = True
     range: PixelRange | None = None
+    channels: Channels = None
 
 
 csv = Dataset(

@@ -198,8 +198,9 @@ def _elsewhere(folder: Path, row: _Row, options: CsvOptions) -> str:
     """Return the options with which an image's file is there; "" where nothing near helps."""
     cell = row.image.removeprefix(options.prefix).removesuffix(options.suffix)
     places = ["", *(f"{each.name}/" for each in sorted(folder.iterdir()) if each.is_dir())] if folder.is_dir() else []
+    suffixes = image_kinds.SUFFIXES if options.channels is None else image_kinds.BAND_SUFFIXES
     for place in places:
-        for suffix in ("", *image_kinds.SUFFIXES, *(each.upper() for each in image_kinds.SUFFIXES)):
+        for suffix in ("", *suffixes, *(each.upper() for each in suffixes)):
             if (folder / f"{place}{cell}{suffix}").is_file():
                 told = {"prefix": place, "suffix": suffix}
                 return "; ".join(f'data.options.{name} = "{value}"' for name, value in told.items() if value)

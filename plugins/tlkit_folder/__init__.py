@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from tlkit.plugin import Dataset, Options, PixelRange
+from tlkit.plugin import Channels, Dataset, Options, PixelRange
 
 
 class FolderOptions(Options):
@@ -20,6 +20,7 @@ class FolderOptions(Options):
         splits: Which folder is which split, { fold_1 = "train", fold_2 = "test" }, where their names do not say it; {} where none
             is a split, whatever its name.
         range: Value of white in files of more than 8 bits, 4095 for 12, or [black, white]; not given where each file says it.
+        channels: The key data.channels of the recipe.
     """
 
     path: str | None = None
@@ -27,6 +28,7 @@ class FolderOptions(Options):
     group: str | None = None
     splits: dict[str, Literal["train", "validation", "test"]] | None = None
     range: PixelRange | None = None
+    channels: Channels = None
 
     @field_validator("group")
     @classmethod

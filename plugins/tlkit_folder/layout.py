@@ -66,24 +66,25 @@ def roles(names: Iterable[str], given: Mapping[str, Role] | None) -> dict[str, R
     return {name: role for name, role in known if role is not None}
 
 
-def inner(folder: Path) -> Path:
+def inner(folder: Path, *, bands: bool = False) -> Path:
     """Return the folder that holds more than one other: an archive often unpacks to a folder of its own name."""
     while True:
-        found = listing(folder)
+        found = listing(folder, bands=bands)
         if len(found.folders) != 1 or found.images or role_of(found.folders[0]) is not None:
             return folder
-        below = listing(folder / found.folders[0])
+        below = listing(folder / found.folders[0], bands=bands)
         if below.images or not below.folders:
             return folder
         folder /= found.folders[0]
 
 
-def parts(folder: Path, given: Mapping[str, Role] | None) -> dict[Role, list[Path]]:
+def parts(folder: Path, given: Mapping[str, Role] | None, *, bands: bool = False) -> dict[Role, list[Path]]:
     """Return the folders of each split, in the order train, validation, test; {} where there are none.
 
     Args:
         folder: That holds them, or class folders.
         given: The option `splits`; None where their names say it.
+        bands: Images are files of bands.
 
     Raises:
         DataError: the layout is unclear, or a folder that `given` names is not there.
@@ -99,7 +100,7 @@ def parts(folder: Path, given: Mapping[str, Role] | None) -> dict[Role, list[Pat
                 f"{folder}: has {', '.join(names)} but no train folder with a sub-folder per class.",
                 "if they are classes: data.options.splits = {}",
             )
-        refuse_splits_as_classes(folder, names)
+        refuse_splits_as_classes(folder, names, bands=bands)
         return {}
     told = ", ".join(f'{_toml(name)} = "{each}"' for name, each in found.items())
     for role in ROLES:
@@ -110,11 +111,11 @@ def parts(folder: Path, given: Mapping[str, Role] | None) -> dict[Role, list[Pat
                 f"remove or rename one, or say what each is: data.options.splits = {{ {told} }}",
             )
     if set(found.values()) == {"train"}:
-        _refuse_class_named_train(folder, next(iter(found)), names)
+        _refuse_class_named_train(folder, next(iter(found)), names, bands=bands)
     return _by_role(folder, found)
 
 
-def refuse_splits_as_classes(folder: Path, names: Sequence[str]) -> None:
+def refuse_splits_as_classes(folder: Path, names: Sequence[str], *, bands: bool = False) -> None:
     """Refuse folders that all hold folders of the same names and no images: they are splits or folds, not classes.
 
     Raises:
@@ -122,7 +123,7 @@ def refuse_splits_as_classes(folder: Path, names: Sequence[str]) -> None:
     """
     shared: set[str] | None = None
     for name in names:
-        found = listing(folder / name)
+        found = listing(folder / name, bands=bands)
         shared = set(found.folders) if shared is None else shared & set(found.folders)
         if found.images or len(shared - WRAPPERS) < 2:
             return
@@ -139,21 +140,22 @@ def refuse_splits_as_classes(folder: Path, names: Sequence[str]) -> None:
     )
 
 
-def class_folders(part: Path, classes: Iterable[str] = ()) -> tuple[Path, tuple[str, ...]]:
+def class_folders(part: Path, classes: Iterable[str] = (), *, bands: bool = False) -> tuple[Path, tuple[str, ...]]:
     """Return the folder that holds a split's class folders, and their names: it may lie in a lone folder below the split's.
 
     Args:
         part: Folder of a split, or of the data set.
         classes: Classes of the training images, which are no wrappers; () where those are looked for.
+        bands: Images are files of bands.
 
     Raises:
         DataError: there are none, or their names cannot be used.
     """
     while True:
-        found = listing(part)
+        found = listing(part, bands=bands)
         if len(found.folders) != 1 or found.images or found.folders[0] in classes:
             break
-        below = listing(part / found.folders[0])
+        below = listing(part / found.folders[0], bands=bands)
         if below.images or not below.folders:
             break
         part /= found.folders[0]
@@ -203,10 +205,10 @@ def _by_role(folder: Path, found: Mapping[str, Role]) -> dict[Role, list[Path]]:
     return {role: [folder / name for name, each in found.items() if each == role] for role in ROLES if role in found.values()}
 
 
-def _refuse_class_named_train(folder: Path, train: str, names: Sequence[str]) -> None:
+def _refuse_class_named_train(folder: Path, train: str, names: Sequence[str], *, bands: bool) -> None:
     """Raise where other folders of images lie beside `train`: they may be classes, and so may it."""
     for name in names:
-        if name != train and images_below(folder / name):
+        if name != train and images_below(folder / name, bands=bands):
             raise DataError(
                 f"{folder}: is {train} the training set, or a class as {name} beside it?",
                 f"if the training set: name {folder / train} as the folder, or put a test folder beside it, or say what each is: "

@@ -24,7 +24,7 @@ import numpy as np
 from tlkit.errors import DataError, DataMissing, nearest
 from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
 from tlkit_folder import FolderOptions, layout
-from tlkit_folder.scan import images_below, listing
+from tlkit_folder.scan import Listing, images_below, listing
 
 _ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet: file name, class, and a box, separated by tabs
 
@@ -46,9 +46,10 @@ def find(folder: Path, options: FolderOptions | None = None) -> DataFiles:
         raise DataError(f"{folder}: is a file, not a folder.", "unpack an archive first, and name the folder")
     if not os.path.isdir(folder):
         raise DataMissing(f"{folder}: there is no such folder.")
-    folder = layout.inner(folder) if options.splits is None else folder
-    parts = layout.parts(folder, options.splits)
-    return _Search(folder, parts).found()
+    bands = options.channels is not None
+    folder = layout.inner(folder, bands=bands) if options.splits is None else folder
+    parts = layout.parts(folder, options.splits, bands=bands)
+    return _Search(folder, parts, bands=bands).found()
 
 
 class _Search:
@@ -57,10 +58,11 @@ class _Search:
     Args:
         folder: That holds the splits or the classes.
         parts: Folders of each split; {} where `folder` holds the classes.
+        bands: Images are files of bands.
     """
 
-    def __init__(self, folder: Path, parts: Mapping[layout.Role, list[Path]]) -> None:
-        self._folder, self._parts = folder, parts
+    def __init__(self, folder: Path, parts: Mapping[layout.Role, list[Path]], *, bands: bool) -> None:
+        self._folder, self._parts, self._bands = folder, parts, bands
         self._files: list[Path] = []
         self._left_out: Counter[str] = Counter()
         self._places = [folder]  # folders whose own images belong to no class
@@ -81,16 +83,16 @@ class _Search:
                 self._evaluated(role, folders, classes)
         if self._unlabelled and len(self._files) == trained:
             self._refuse_unlabelled(train[0])
-        unused = [place / name for place in dict.fromkeys(self._places) for name in listing(place).images]
-        image_kinds.refuse_more_left_out(self._folder, self._left_out, len(self._files))
-        remarks = (*map(_unlabelled, self._unlabelled), *image_kinds.remark(self._left_out))
+        unused = [place / name for place in dict.fromkeys(self._places) for name in self._listing(place).images]
+        image_kinds.refuse_more_left_out(self._folder, self._left_out, len(self._files), bands=self._bands)
+        remarks = (*map(self._said, self._unlabelled), *image_kinds.remark(self._left_out, bands=self._bands))
         return DataFiles(root=root, files=tuple(self._files), unused=(*unused, *self._beside()), remarks=remarks)
 
     def _class_folders(self, parts: Iterable[Path], classes: Iterable[str] = ()) -> tuple[list[Path], set[str]]:
         """Take the images of class folders; return where these lie, and their names."""
         places, names = [], set()
         for part in parts:
-            place, mine = layout.class_folders(part, classes)
+            place, mine = layout.class_folders(part, classes, bands=self._bands)
             for name in mine:
                 self._class(place / name)
             places.append(place)
@@ -100,11 +102,16 @@ class _Search:
 
     def _class(self, folder: Path) -> None:
         left_out: Counter[str] = Counter()
-        images = images_below(folder, left_out=left_out)
+        images = images_below(folder, left_out=left_out, bands=self._bands)
         if not images:
-            why = f"; {', '.join(image_kinds.remark(left_out))}" if left_out else ""
+            why = f"; {', '.join(image_kinds.remark(left_out, bands=self._bands))}" if left_out else ""
+            suffixes = image_kinds.BAND_SUFFIXES if self._bands else image_kinds.SUFFIXES
             raise DataError(
-                f"{folder}: the class folder holds no images{why}.", f"image files end in {', '.join(image_kinds.SUFFIXES)}"
+                f"{folder}: the class folder holds no images{why}.",
+                f"image files{' of bands' if self._bands else ''} end in {', '.join(suffixes)}",
+                ""
+                if self._bands or not images_below(folder, bands=True)
+                else "arrays (.npy) of k bands are read with data.channels = k",
             )
         self._files += images
         self._left_out.update(left_out)
@@ -112,9 +119,9 @@ class _Search:
     def _evaluated(self, role: layout.Role, folders: Iterable[Path], classes: set[str]) -> None:
         """Take the images of a validation or test set."""
         for part in folders:
-            lone = _without_labels(part, role, classes)
+            lone = self._without_labels(part, role, classes)
             if (part / _ANNOTATIONS).is_file():
-                self._files += [part / _ANNOTATIONS, *images_below(part, left_out=self._left_out)]
+                self._files += [part / _ANNOTATIONS, *images_below(part, left_out=self._left_out, bands=self._bands)]
             elif lone is not None:
                 self._unlabelled.append(lone)
             else:
@@ -123,7 +130,7 @@ class _Search:
     def _refuse_unlabelled(self, train: Path) -> None:
         place = self._unlabelled[0]
         raise DataError(
-            f"{place}: has no class sub-folders; {listing(place).images[0]} lies directly in it.",
+            f"{place}: has no class sub-folders; {self._listing(place).images[0]} lies directly in it.",
             f"if these images have no labels: name {train} as the folder, and a part of it becomes the test set; "
             f"`tlkit predict RUN {place}/*` classifies these",
             "if they have: put the images of each class into a sub-folder of its name",
@@ -134,27 +141,28 @@ class _Search:
         if not self._parts:
             return []
         taken = {part.name for parts in self._parts.values() for part in parts}
-        names = [name for name in listing(self._folder).folders if name not in taken]
-        return [image for name in names for image in images_below(self._folder / name)]
+        names = [name for name in self._listing(self._folder).folders if name not in taken]
+        return [image for name in names for image in images_below(self._folder / name, bands=self._bands)]
 
+    def _listing(self, folder: Path) -> Listing:
+        return listing(folder, bands=self._bands)
 
-def _without_labels(part: Path, role: layout.Role, classes: set[str]) -> Path | None:
-    """Return the folder of a split's images that lie in no class folder: its own, or a lone "images"; None where there is none."""
-    found = listing(part)
-    if found.images and not found.folders:
-        return part
-    if len(found.folders) != 1 or found.images or found.folders[0] in classes:
-        return None
-    (name,) = found.folders
-    below = listing(part / name)
-    says_nothing = name.lower() in layout.WRAPPERS or layout.role_of(name) == role
-    return part / name if says_nothing and below.images and not below.folders else None
+    def _without_labels(self, part: Path, role: layout.Role, classes: set[str]) -> Path | None:
+        """Return the folder of a split's images that lie in no class folder: its own, or a lone "images"; None where there is none."""
+        found = self._listing(part)
+        if found.images and not found.folders:
+            return part
+        if len(found.folders) != 1 or found.images or found.folders[0] in classes:
+            return None
+        (name,) = found.folders
+        below = self._listing(part / name)
+        says_nothing = name.lower() in layout.WRAPPERS or layout.role_of(name) == role
+        return part / name if says_nothing and below.images and not below.folders else None
 
-
-def _unlabelled(place: Path) -> str:
-    count = len(listing(place).images)
-    shown = "1 image without class folders is" if count == 1 else f"{count:,} images without class folders are"
-    return f"{place}: {shown} not used: they have no labels"
+    def _said(self, place: Path) -> str:
+        count = len(self._listing(place).images)
+        shown = "1 image without class folders is" if count == 1 else f"{count:,} images without class folders are"
+        return f"{place}: {shown} not used: they have no labels"
 
 
 def read(found: DataFiles, options: FolderOptions | None = None) -> Images:

@@ -31,8 +31,12 @@ class Listing:
     left_out: tuple[str, ...]
 
 
-def listing(folder: Path) -> Listing:
+def listing(folder: Path, *, bands: bool = False) -> Listing:
     """List one folder.
+
+    Args:
+        folder: Which.
+        bands: Images are files of bands, .npy and TIFF.
 
     Raises:
         DataError: it cannot be read, or an image in it is a link to nothing.
@@ -48,7 +52,8 @@ def listing(folder: Path) -> Listing:
                     folders.append(entry.name)
                     continue
                 suffix = os.path.splitext(entry.name)[1].lower()
-                kind = image_kinds.kind_of_suffix(suffix) or image_kinds.kind(folder / entry.name)
+                kind = (image_kinds.kind_of_bands if bands else image_kinds.kind_of_suffix)(suffix)
+                kind = kind or image_kinds.kind(folder / entry.name)
                 if kind is image_kinds.Kind.LEFT_OUT:
                     left_out.append(suffix)
                 elif kind is image_kinds.Kind.IMAGE:
@@ -60,23 +65,26 @@ def listing(folder: Path) -> Listing:
     return Listing((status.st_dev, status.st_ino), tuple(sorted(folders)), tuple(sorted(images)), tuple(left_out))
 
 
-def images_below(folder: Path, above: tuple[tuple[int, int], ...] = (), *, left_out: Counter[str] | None = None) -> list[Path]:
+def images_below(
+    folder: Path, above: tuple[tuple[int, int], ...] = (), *, left_out: Counter[str] | None = None, bands: bool = False
+) -> list[Path]:
     """Return all image files in a folder and its sub-folders, those directly in it first.
 
     Args:
         folder: Where to begin.
         above: Places of the folders that led here, to notice a link that leads back.
         left_out: Counts, by suffix, the files that cannot be read as images.
+        bands: As for `listing`.
 
     Raises:
         DataError: a folder cannot be read, or a link leads back to a folder above it.
     """
-    found = listing(folder)
+    found = listing(folder, bands=bands)
     if found.place in above:
         raise DataError(f"{folder}: is a link back to a folder that holds it.", "remove the link")
     if left_out is not None:
         left_out.update(found.left_out)
     images = [folder / name for name in found.images]
     for name in found.folders:
-        images += images_below(folder / name, (*above, found.place), left_out=left_out)
+        images += images_below(folder / name, (*above, found.place), left_out=left_out, bands=bands)
     return images

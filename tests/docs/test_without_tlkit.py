@@ -16,6 +16,7 @@ from PIL import Image
 import tlkit
 from tlkit.engine.images import decode
 from tlkit.plugin import CAFFE, IMAGENET
+from tlkit.recipe.tables import DataTable
 
 
 @pytest.fixture
@@ -68,7 +69,10 @@ def test_resolved_says_what_is_done_to_image_files(tmp_path: Path) -> None:
     known = tomllib.loads((tmp_path / "saved" / "resolved.toml").read_text())
     assert known["decoding"]["exif_orientation"] == "applied"
     assert known["decoding"]["transparency"] == "on white"
-    assert decode.described((0, 4095))["more_than_8_bits"] == "from 0 to 4095, rounded to 0 .. 255"
+    assert (
+        decode.described(DataTable(name="folder", options={"range": 4095}), IMAGENET)["more_than_8_bits"]
+        == "from 0 to 4095, rounded to 0 .. 255"
+    )
     assert {"crop", "resize", "range", "mean", "std", "channels"} <= known["input"].keys()
     assert IMAGENET.resize.upper() in Image.Resampling.__members__
     assert CAFFE.resize.upper() in Image.Resampling.__members__

@@ -129,8 +129,8 @@ def test_wrong_table_is_said_in_words(table: str, words: list[str]) -> None:
         ('weights = "none"', 'weights = "none", input = "tf"', ['backbone.input: is "tf"', '"torch", "caffe"', "mean, std"]),
         (
             'weights = "none"',
-            'weights = "none", input = { mean = [1] }',
-            ["backbone.input.mean: is [1], but should hold at least 3"],
+            'weights = "none", input = { mean = [] }',
+            ["backbone.input.mean: is [], but should hold at least 1"],
         ),
         ("head = 1e-2", 'head = "high"', ['lr_groups.head: is "high"', "1e-3, or { lr = 1e-3"]),
         ('"synthetic"', '"synthetic", augment = ["flip"]', ["data.augment.0", '"hflip"', 'did you mean "hflip"?']),

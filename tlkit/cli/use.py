@@ -43,7 +43,8 @@ def predict(
         console.say(f"{chosen.folder}: {chosen.why}")
     where = executor.device_of(device)
     predictor = prediction.load(chosen.folder, arm=None, device=where, note=console.say)
-    below = partial(image_files.below, where="predict", notify=console.say)
+    of_bands = predictor.geometry.bands is not None
+    below = partial(image_files.below, where="predict", notify=console.say, bands=of_bands)
     named = [file for path in images for file in (below(path) if path.is_dir() else [path])]
     with torch_settings.applied(where):
         answers = list(zip(map(files.shown, named), _ranked(predictor, named), strict=True))

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tlkit import tasks
+from tlkit import tasks, units
 from tlkit.compiler import memory_estimate
 from tlkit.compiler.memory_estimate import Draft
 from tlkit.errors import PluginError, RecipeError, TlkitError
-from tlkit.network import building
+from tlkit.network import building, input_layer
 from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
@@ -35,6 +35,7 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
 from tlkit.recipe import maps
 from tlkit.recipe.maps import AUX, HEAD, Owned, Partition
+from tlkit.sources import weight_files
 from tlkit.tasks import Task, named_classes
 
 
@@ -110,6 +111,7 @@ def compile_plan(
         choices=(
             *facts.choices,
             *_cut_choice(resolved.backbone),
+            *_band_choices(resolved),
             *_dropout_choice(resolved),
             *choices,
             *(Choice(*each) for each in (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, weights))),
@@ -139,6 +141,15 @@ def _cut_choice(backbone: Backbone) -> list[Choice]:
     return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
 
 
+def _band_choices(resolved: Resolved) -> list[Choice]:
+    """Say how the first convolution takes bands, where the images have such."""
+    if resolved.arm.data.channels is None or (resolved.trained is not None and resolved.trained.channels == "bands"):
+        return []
+    if resolved.arm.backbone.weights == weight_files.NONE:
+        return [Choice("first convolution", f"of {units.channels(resolved.channels)}", "its random weights are drawn for them")]
+    return [Choice("first convolution", *input_layer.described(resolved.channels))]
+
+
 def _selection_choice(resolved: Resolved, task: Task) -> list[Choice]:
     """Say which metric chooses the best epoch, where that is not accuracy."""
     by = resolved.arm.select_by
@@ -161,7 +172,7 @@ def _meta(resolved: Resolved, classes: int) -> Network:
         return building.build(
             resolved.backbone, resolved.head, classes=classes,
             backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
-            image_size=resolved.image_size,
+            image_size=resolved.image_size, channels=resolved.channels,
         )  # fmt: skip
 
 
@@ -170,7 +181,7 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[di
     freeze_(network, lambda _: False)
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
-    x = torch.empty(1, 3, *resolved.image_size, device="meta")
+    x = torch.empty(1, resolved.channels, *resolved.image_size, device="meta")
     with torch.no_grad():
         for index, name in enumerate([*network.stages, HEAD]):
             if name == HEAD:

@@ -97,6 +97,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
         PluginError: the network cannot be run on shapes alone.
     """
     arm, divided, network, size = draft.resolved.arm, draft.divided, draft.network, draft.resolved.image_size
+    channels = draft.resolved.channels
     tensors = dict(network.owned())
     weights = sum(tensor.nbytes for tensor in network.tensors().values()) + _copied(network, max(draft.cuts))
     chunk = PrefixPlan().chunk
@@ -110,7 +111,9 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
             running = tuple(draft.aux_heads.running(divided.parameters, first))
             activations_bytes = max(
                 activations_bytes,
-                activations.activation_bytes(network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running),
+                activations.activation_bytes(
+                    network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running, channels=channels
+                ),
             )
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
@@ -126,7 +129,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     if draft.device.type == "cuda":
         activations_bytes *= 2  # the graph's own, and those of a shorter batch, which runs without it
     return MemoryPlan(
-        weights, gradients, states * trained + averages, activations_bytes, real * size[0] * size[1] * 3 * (1 + _FLOAT),
+        weights, gradients, states * trained + averages, activations_bytes, real * size[0] * size[1] * channels * (_picture_value(draft) + _FLOAT),
         _embedded(draft),
     )  # fmt: skip
 
@@ -139,10 +142,17 @@ def _copied(network: Network, cut: int) -> int:
     return sum(sizes) + max((size for size, norm in zip(sizes, normed, strict=True) if norm), default=0)
 
 
+def _picture_value(draft: Draft) -> int:
+    """Return the bytes of a value of a picture in a batch: float32 holds uint16 too."""
+    return 1 if draft.resolved.convention.values == "uint8" else _FLOAT
+
+
 def _embedded(draft: Draft) -> int:
     """Return the bytes of what a solved head reads of all training images, twice: an estimator works on a copy."""
     if draft.resolved.learns != "solved":
         return 0
     with torch.no_grad():
-        read = draft.network.read(draft.network.run(torch.empty(2, 3, *draft.resolved.image_size, device="meta")))
+        read = draft.network.read(
+            draft.network.run(torch.empty(2, draft.resolved.channels, *draft.resolved.image_size, device="meta"))
+        )
     return 2 * draft.facts.images.train * read.shape[1] * _FLOAT

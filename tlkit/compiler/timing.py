@@ -77,7 +77,7 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         "data": [tables.data.name, {name: value for name, value in tables.data.options.items() if name != "path"}, data],
         "head": [tables.head.kind, tables.head.options] if last.prefix else [],
         "read": [tables.head.embed, tables.head.pooled],
-        "input": [plan.image_size, repr(plan.input)],
+        "input": [plan.image_size, _input(plan)],
         "batch": min(plan.batch_size, _STEP_IMAGES),
         "optimizer": tables.optimizer.name,
         "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
@@ -88,6 +88,13 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         ),
         **row_keys.machine(device),
     }
+
+
+def _input(plan: Plan) -> str:
+    """Return how pixels reach the network; of bands what the recipe says of it, since a plan is made before they are measured."""
+    if plan.input.channels != "bands":
+        return repr(plan.input)
+    return f"{plan.tables.data.channels} bands, {plan.tables.backbone.input!r}"
 
 
 def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.device, watch: Watch) -> Measurements:

@@ -36,6 +36,8 @@ from tlkit.record.formats import PrefixPlan
 from tlkit.units import Size, pixels
 
 Origin = dict[str, str | int | float | bool | None]
+# Modules of ours that, beside `decode`, determine a decoded image.
+_DECODING = ("tlkit.engine.images.bands", "tlkit.engine.images.levels", "tlkit.sources.band_files")
 # Libraries that decode files for Pillow, as PIL.features names them: a system's own may be another than Pillow was made with, and
 # two versions of libjpeg decode a file to slightly different pixels.
 _MATMUL_PRECISION = {"none": "highest", "ieee": "highest", "tf32": "high", "bf16": "medium"}  # torch's two words for the same
@@ -86,13 +88,22 @@ def _gpu_arithmetic(device: torch.device) -> str:
 
 def pictures(geometry: Geometry) -> Origin:
     """Return what determines a decoded picture that was brought to size."""
-    return {**_geometry(geometry), **_libraries(), "code": code("tlkit.engine.images.decode", "tlkit.engine.images.levels")}
+    sources = code("tlkit.engine.images.decode", *_DECODING)
+    return {**_geometry(geometry), **_libraries(), **_band_libraries(geometry), "code": sources}
 
 
 def decoded(geometry: Geometry) -> Origin:
     """Return what determines a decoded image before it is brought to size."""
-    sources = code("tlkit.engine.images.decode", "tlkit.engine.images.levels", "tlkit.engine.images.originals")
-    return {"content": "digest and size of whole images", **_limits(geometry), **_libraries(), "code": sources}
+    sources = code("tlkit.engine.images.decode", *_DECODING, "tlkit.engine.images.originals")
+    limits = {**_limits(geometry), **_libraries(), **_band_libraries(geometry)}
+    return {"content": "digest and size of whole images", **limits, "code": sources}
+
+
+def _band_libraries(geometry: Geometry) -> Origin:
+    """Return the versions of what reads images of bands; of colour pictures nothing."""
+    if geometry.bands is None:
+        return {}
+    return {"numpy": np.__version__, "tifffile": _version("tifffile"), "imagecodecs": _version("imagecodecs")}
 
 
 def _libraries() -> Origin:
@@ -100,16 +111,16 @@ def _libraries() -> Origin:
     return {
         "pillow": PIL.__version__,
         **codecs,
-        "pi-heif": _pi_heif(),
+        "pi-heif": _version("pi-heif"),
         "truncated files": ImageFile.LOAD_TRUNCATED_IMAGES,
     }
 
 
 @cache
-def _pi_heif() -> str | None:
-    """Return the version of the library that reads HEIF files; None where it is not installed."""
+def _version(name: str) -> str | None:
+    """Return the version of a library that reads some kind of file; None where it is not installed."""
     try:
-        return metadata.version("pi-heif")
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 
@@ -173,7 +184,8 @@ def _geometry(geometry: Geometry) -> Origin:
 
 def _limits(geometry: Geometry) -> Origin:
     """Return what a geometry says of decoding."""
-    return {"max pixels": geometry.max_pixels, "white": None if geometry.white is None else str(geometry.white)}
+    limits: Origin = {"max pixels": geometry.max_pixels, "white": None if geometry.white is None else str(geometry.white)}
+    return limits if geometry.bands is None else {**limits, "bands": f"{geometry.bands} of {geometry.values}"}
 
 
 @cache

@@ -19,7 +19,7 @@ from torch import Tensor
 from tlkit import files
 from tlkit.engine import estimators, row_keys
 from tlkit.engine.estimators import FittedHead
-from tlkit.engine.images import decode, levels
+from tlkit.engine.images import decode
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch
 from tlkit.model.fits import Fitted
@@ -96,7 +96,7 @@ def save(
     known = {
         "format": FORMAT, "digest": "", "batch_size": 32, "image_size": list(resolved.image_size),
         "precision": "float32", "memory_format": "contiguous", "classes": list(classes), "input": asdict(resolved.convention),
-        "decoding": decode.described(levels.given(arm.data.options)), "prefixes": [], "model": {"state": standing.state, "epochs": standing.epochs},
+        "decoding": decode.described(arm.data, resolved.convention), "prefixes": [], "model": {"state": standing.state, "epochs": standing.epochs},
         "plugins": {
             "backbone": provenance.of(resolved.backbone, arm.backbone.name).record(),
             "head": provenance.of(resolved.head, arm.head.kind).record(),

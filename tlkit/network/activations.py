@@ -13,7 +13,7 @@ from tlkit.units import Size
 
 
 def activation_bytes(
-    network: Network, *, cut: int, chunk: int, batch: int, image_size: Size, aux_heads: Sequence[str] = ()
+    network: Network, *, cut: int, chunk: int, batch: int, image_size: Size, aux_heads: Sequence[str] = (), channels: int = 3
 ) -> int:
     """Return the peak bytes of a training step's activations.
 
@@ -27,6 +27,7 @@ def activation_bytes(
         batch: Images in a step.
         image_size: Height and width, pixels.
         aux_heads: Auxiliary classifiers that run.
+        channels: Of the input.
     """
     saved: dict[int, int] = {}
     parameters = {p.untyped_storage()._cdata for p in network.parameters()}
@@ -40,7 +41,7 @@ def activation_bytes(
             saved[key] = storage.nbytes()
         return tensor
 
-    x = torch.empty(chunk if cut else batch, 3, *image_size, device="meta")
+    x = torch.empty(chunk if cut else batch, channels, *image_size, device="meta")
     with _largest(network) as passing:
         if cut:
             with torch.no_grad():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tlkit import plugin, tasks
 from tlkit.errors import PluginError, reason
+from tlkit.network import input_layer
 from tlkit.network.network import Network, pool
 from tlkit.network.seeding import seed_, seeded
 from tlkit.plugin import Backbone, Head
@@ -29,6 +30,7 @@ def build(
     seed: int,
     image_size: Size | None = None,
     positive: int = 1,
+    channels: int = 3,
 ) -> Network:
     """Build a network with random weights that depend on the seed alone, or on shapes alone under torch.device("meta").
 
@@ -45,13 +47,16 @@ def build(
         image_size: Height and width of the input, pixels; by default the backbone's usual square. It matters only if
             the head reads every value.
         positive: The class that is 1, for a binary head.
+        channels: Of the input: colours, or bands, for which the first convolution is made anew.
 
     Raises:
+        TlkitError: the backbone cannot take so many channels.
         PluginError: the plugin does not build, or builds other stages than it declares.
     """
     with seeded(seed):
         stages = _stages(backbone, backbone_options)
-        features = _features(stages, backbone, image_size or (backbone.image_size, backbone.image_size))
+        input_layer.widen_(stages, channels, backbone=backbone.library or backbone.build)
+        features = _features(stages, backbone, image_size or (backbone.image_size, backbone.image_size), channels)
         seed_(seed + 1)
         top = _head(head, features, classes, head_options)
         seed_(seed + 2)
@@ -170,11 +175,11 @@ def _module(target: str, built: object) -> nn.Module:
     return built.to("meta") if torch.get_default_device().type == "meta" else built
 
 
-def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size) -> int:
+def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size, channels: int) -> int:
     """Return how many values the head reads, computed from shapes if the plugin does not say it."""
     if backbone.whole:
         return backbone.features
-    x = torch.empty(1, 3, *image_size, device="meta")
+    x = torch.empty(1, channels, *image_size, device="meta")
     for name, module in stages.items():
         tensors = {key: tensor.to("meta") for key, tensor in chain(module.named_parameters(), module.named_buffers())}
         module.eval()  # in training mode a BatchNorm refuses one image

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tlkit import files, plugin
 from tlkit.errors import PluginError, RunFolderError, WeightsError, nearest
-from tlkit.network import tensor_files, tensor_writer
+from tlkit.network import input_layer, tensor_files, tensor_writer
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone
 from tlkit.recipe.maps import HEAD
@@ -28,7 +28,7 @@ _LOCAL = "num_batches_tracked"  # BatchNorm's counter: absent from files older t
 
 
 def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename: str = "", part: str = "") -> tuple[str, ...]:
-    """Load a backbone's weights; the file's classifiers are dropped.
+    """Load a backbone's weights; the file's classifiers are dropped, and its first convolution is carried over to other channels.
 
     Args:
         network: Its stages are changed in place; where the file does not fit, nothing is.
@@ -49,6 +49,7 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
     mine, _ = _split(network.tensors(), backbone)
     theirs, notes = (_renamed(rename, found.tensors), ()) if rename else _named(found.tensors, mine, backbone)
     theirs, _ = _split(import_names(theirs, backbone), backbone)
+    theirs = input_layer.carry_over(theirs, mine, next(iter(network.stages.values())))
     random = _absent(theirs, backbone)
     mine = {key: tensor for key, tensor in mine.items() if not key.startswith(tuple(f"{aux_head}." for aux_head in random))}
     _refuse_misfits(path, mine, theirs, name)
@@ -75,6 +76,7 @@ def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, cl
     """
     mine, my_head = _split(network.tensors(), backbone)
     theirs, head = _split(import_names(tensor_files.read(path).tensors, backbone), backbone)
+    theirs = input_layer.carry_over(theirs, mine, next(iter(network.stages.values())))
     _refuse_misfits(path, mine, theirs, name)
     _copy_(mine, theirs)
     same = {key: tensor.shape for key, tensor in my_head.items()} == {key: tensor.shape for key, tensor in head.items()}

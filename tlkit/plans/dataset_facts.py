@@ -63,21 +63,28 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
             also[name] = other.splits["test"]
     table = resolved.arm.data
     every = [file for split in mine.splits.values() for file in split.files]
-    problem = image_files.unreadable(every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt)
+    problem = image_files.unreadable(
+        every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt, bands=table.channels, values=resolved.convention.values
+    )
     parts = select(resolved, mine, seed=seed, fold=fold)
     sizes = {name: len(split.targets) for name, split in also.items()}
     counted = count(resolved, mine, parts, also=sizes, found=found, fold=fold)
     can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
     same = overlap.warnings(file_overlaps(mine, parts, also, at_most=_READ), droppable=can, drop=table.on_overlap == "drop")
-    sized = usual_size(mine.splits["train"]) if augmentations.windows(table.augment) else None
+    sized = usual_size(mine.splits["train"], table.channels) if augmentations.windows(table.augment) else None
     return replace(counted, warnings=(*counted.warnings, *same, *filter(None, [problem])), originals=sized)
 
 
-def usual_size(split: Split) -> Size | None:
-    """Return the height and width that a split's images have, or most of them do not exceed; None where none can be read."""
+def usual_size(split: Split, bands: int | None = None) -> Size | None:
+    """Return the height and width that a split's images have, or most of them do not exceed; None where none can be read.
+
+    Args:
+        split: The images.
+        bands: How many bands they have; None of colour pictures.
+    """
     if split.pixels is not None:
         return image_files.most([picture.shape[:2] for picture in split.pixels])  # in memory each may have its own
-    return image_files.usual_size(split.files)
+    return image_files.usual_size(split.files, bands=bands)
 
 
 def file_overlaps(

@@ -24,6 +24,30 @@ def given(value: Literal["torch", "caffe"] | InputTable, usual: Convention) -> C
     return replace(usual, **said)
 
 
+def of_bands(value: object, usual: Convention) -> Convention:
+    """Return the preprocessing of images of bands: their mean and std as backbone.input gives them, () where they are to be measured.
+
+    Args:
+        value: backbone.input, checked.
+        usual: The preprocessing of the weights, which is kept where they were trained on bands.
+    """
+    table = value if isinstance(value, InputTable) else InputTable()
+    mean, std = tuple(table.mean or ()), tuple(table.std or ())
+    if usual.channels == "bands":
+        return replace(usual, resize=table.resize or usual.resize, mean=mean or usual.mean, std=std or usual.std)
+    return Convention(mean=mean, std=std, channels="bands", range=255.0, resize=table.resize or usual.resize, crop=usual.crop)
+
+
+def spread(usual: Convention) -> float:
+    """Return the standard deviation that ImageNet's images have in the input of a network with this preprocessing: 1 for torch's, 58 for Caffe's.
+
+    Bands get the same, because weights expect it.
+    """
+    if usual.channels == "bands":
+        return 1.0
+    return sum(theirs * usual.range / own for theirs, own in zip(IMAGENET.std, usual.std, strict=True)) / 3
+
+
 def warnings(weights: str, given: Convention, own: Convention | None, *, said: bool) -> list[str]:
     """Return a warning if the preprocessing may differ from the one that the weights were trained with.
 
@@ -33,6 +57,8 @@ def warnings(weights: str, given: Convention, own: Convention | None, *, said: b
         own: The preprocessing that the weights were trained with; None if it is not known.
         said: Whether the recipe has backbone.input.
     """
+    if given.channels == "bands":
+        return []
     if own is None:
         if weights == NONE or said:
             return []

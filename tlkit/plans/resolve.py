@@ -58,6 +58,7 @@ class Resolved:
         learns: "steps" if parameters are trained, "solved" if the head is solved, "nothing" if an earlier run is only evaluated.
         also: The data sets of [also], which are only evaluated.
         folds: Number of folds of the recipe's cross-validation; None without.
+        spread: Standard deviation of the network's input that bands get where it is measured: see `preprocessing.spread`.
     """
 
     recipe: str
@@ -76,6 +77,12 @@ class Resolved:
     learns: Learns = "steps"
     also: Mapping[str, Source] = dataclasses.field(default_factory=dict)
     folds: int | None = None
+    spread: float = 1.0
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels of the network's input: 3 colours, or the bands."""
+        return self.arm.data.channels or 3
 
     @property
     def network_plugins(self) -> NetworkPlugins:
@@ -214,6 +221,7 @@ class _Resolver:
         for table, plugin in (("backbone", backbone), ("data", dataset), ("head", head)):
             options[table] = self._options(table, plugin)
         self.problems += arm_checks.arm_problems(arm)
+        self.problems += arm_checks.band_problems(arm, dataset if self.dataset is None else None)
         if self.folds is not None:
             self.problems += arm_checks.fold_problems(arm)
         also = self._also()
@@ -235,6 +243,8 @@ class _Resolver:
                 arm, unused = solved_heads.alone(arm, solved=learns == "solved")
         if arm.data.crop is not None and arm.data.fit != "crop":
             unused = (*unused, f'data.crop: data.fit = "{arm.data.fit}" does not crop')
+        if arm.data.channels is not None and arm.data.options.get("range") is not None:
+            unused = (*unused, "data.options.range: with data.channels values are taken as they are in the files")
         if arm.data.crop == 1 and arm.data.fit == "crop" and augmentations.needs_room(arm.data.augment):
             unused = (
                 *unused,
@@ -249,7 +259,10 @@ class _Resolver:
             if arm.backbone.weights in backbone.weights or arm.backbone.weights.startswith(weight_files.RUN)
             else None
         )
-        if arm.backbone.input is not None:
+        spread = preprocessing.spread(convention)
+        if arm.data.channels is not None:
+            convention = preprocessing.of_bands(arm.backbone.input, convention)
+        elif arm.backbone.input is not None:
             convention = preprocessing.given(arm.backbone.input, convention)
         if arm.data.crop is not None:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
@@ -257,7 +270,7 @@ class _Resolver:
         return Resolved(
             self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
             options["backbone"], options["data"], options["head"], convention, size,
-            trained, unused, learns, also, self.folds,
+            trained, unused, learns, also, self.folds, spread,
         )  # fmt: skip
 
     def _also(self) -> dict[str, Source]:
@@ -266,7 +279,8 @@ class _Resolver:
             dataset = self._plugin(Dataset, table.name, dotted("also", name, "name"))
             if dataset is not None:
                 try:
-                    options = parsing.options(dataset.options, table.options, place=dotted("also", name, "options"))
+                    place = dotted("also", name, "options")
+                    options = parsing.options(dataset.options, self._with_channels(table.options, dataset, place), place=place)
                     found[name] = Source(table.name, dataset, options)
                 except RecipeError as error:
                     self.problems += error.problems
@@ -288,12 +302,37 @@ class _Resolver:
             values = getattr(self.arm, table).options
             if table == "data" and self.places.data is not None and _needs_path(plugin.options):
                 values = {"path": str(self.places.data), **values}
+            if isinstance(plugin, Dataset):
+                values = self._with_channels(values, plugin, "data.options")
             return parsing.options(plugin.options, values, place=f"{table}.options")
         except RecipeError as error:
             self.problems += error.problems
             return None
 
+    def _with_channels(self, values: dict[str, Any], dataset: Dataset, place: str) -> dict[str, Any]:
+        """Return a data set's options with data.channels, where it can read bands."""
+        if "channels" in values and arm_checks.reads_bands(dataset):
+            raise RecipeError(
+                [TlkitError(f"{place}.channels: is a key of the table [data].", "data.channels, beside data.name")]
+            )
+        bands = self.arm.data.channels
+        return values if bands is None or not arm_checks.reads_bands(dataset) else {**values, "channels": bands}
+
     def _convention(self, backbone: Backbone) -> Convention | None:
+        found = self._weights_convention(backbone)
+        if found is None or found.channels != "bands" or len(found.mean) == self.arm.data.channels:
+            return found
+        value, wanted = self.arm.backbone.weights, self.arm.data.channels
+        self.problems.append(
+            TlkitError(
+                f"backbone.weights: {value} was trained on images of {len(found.mean)} bands, and "
+                + ("this recipe has colour pictures." if wanted is None else f"data.channels is {wanted}."),
+                f"data.channels = {len(found.mean)}, or other weights",
+            )
+        )
+        return None
+
+    def _weights_convention(self, backbone: Backbone) -> Convention | None:
         value, find = self.arm.backbone.weights, weights_of_run
         try:
             if value.startswith(weight_files.RUN):

@@ -11,9 +11,9 @@ from tlkit.plugin.family import Family
 from tlkit.plugin.head import Head, Solving
 from tlkit.plugin.hold_out import hold_out
 from tlkit.plugin.images import DataFiles, Images, Split
-from tlkit.plugin.options import Options, PixelRange
+from tlkit.plugin.options import Channels, Options, PixelRange
 from tlkit.plugin.remembered import recall, remember
-from tlkit.plugin.weights import CAFFE, HUB, HUB_SITE, IMAGENET, Convention, Download, Weights, pytorch
+from tlkit.plugin.weights import CAFFE, HUB, HUB_SITE, IMAGENET, Convention, Download, Values, Weights, pytorch
 
 __all__ = [
     "CAFFE",
@@ -22,6 +22,7 @@ __all__ = [
     "IMAGENET",
     "AuxHead",
     "Backbone",
+    "Channels",
     "Convention",
     "DataFiles",
     "Dataset",
@@ -33,6 +34,7 @@ __all__ = [
     "PixelRange",
     "Solving",
     "Split",
+    "Values",
     "Weights",
     "call",
     "hold_out",

@@ -37,6 +37,8 @@ _RAW = frozenset(
         ".rw2", ".rwl", ".sr2", ".srf", ".srw",
     )
 )  # fmt: skip
+# Suffixes, in lower case, of files that are read as images of bands.
+BAND_SUFFIXES = (".npy", ".tif", ".tiff")
 _HEAD = 16  # bytes that tell a format
 _MAGIC = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",
@@ -65,6 +67,13 @@ def kind_of_suffix(suffix: str) -> Kind | None:
     if suffix in _BESIDE:
         return Kind.BESIDE
     return Kind.LEFT_OUT if suffix in (*_AVIF, *_HEIF) or suffix in _RAW else None
+
+
+def kind_of_bands(suffix: str) -> Kind:
+    """Return what a suffix, in lower case, says of a file where images have bands: `data.channels`."""
+    if suffix in BAND_SUFFIXES:
+        return Kind.IMAGE
+    return Kind.BESIDE if suffix in _BESIDE else Kind.LEFT_OUT
 
 
 def is_heif(head: bytes) -> bool:
@@ -104,25 +113,27 @@ def advice(left_out: Iterable[str]) -> str:
     return "; ".join(found)
 
 
-def remark(left_out: Mapping[str, int]) -> tuple[str, ...]:
-    """Return a line that says what was left out; () where nothing was."""
+def remark(left_out: Mapping[str, int], *, bands: bool = False) -> tuple[str, ...]:
+    """Return a line that says what was left out, as no image or as no image of bands; () where nothing was."""
     if not left_out:
         return ()
-    advised = advice(left_out)
-    return (f"left out, as files that cannot be read as images: {counted(left_out)}{'; ' if advised else ''}{advised}",)
+    advised = "" if bands else advice(left_out)
+    kind = "images of bands" if bands else "images"
+    return (f"left out, as files that cannot be read as {kind}: {counted(left_out)}{'; ' if advised else ''}{advised}",)
 
 
-def refuse_more_left_out(folder: Path, left_out: Mapping[str, int], taken: int) -> None:
-    """Refuse a folder of which most files cannot be read as images.
+def refuse_more_left_out(folder: Path, left_out: Mapping[str, int], taken: int, *, bands: bool = False) -> None:
+    """Refuse a folder of which most files cannot be read as images, or as images of bands.
 
     Raises:
         DataError: more files are left out than taken.
     """
     count = sum(left_out.values())
     if count > taken:
+        kind = "images of bands" if bands else "images"
         raise DataError(
-            f"{folder}: {count:,} files cannot be read as images ({counted(left_out)}), more than the {units.images(taken)} that can.",
-            advice(left_out),
+            f"{folder}: {count:,} files cannot be read as {kind} ({counted(left_out)}), more than the {units.images(taken)} that can.",
+            "without data.channels they are read as colour pictures" if bands else advice(left_out),
             "convert them, or move them out of the folder",
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+Values = Literal["uint8", "uint16", "float32"]
 
 
 @dataclass(frozen=True)
@@ -13,34 +15,48 @@ class Convention:
     A pixel value v of 0..255 becomes (v * range / 255 - mean) / std, per channel, in the order of `channels`.
 
     Attributes:
-        channels: Order of the three channels.
+        channels: Order of the three colours; or "bands", any number of them in the order of the files, with `range` 255.
         range: What the brightest pixel is before mean and std: 1.0 (torch) or 255.0 (Caffe).
-        mean: Per channel, in units of `range`.
-        std: Per channel, in units of `range`.
+        mean: Per channel, in units of `range`; () of bands until it is measured.
+        std: Per channel, in units of `range`; likewise.
         resize: Filter of the antialiased resize.
         crop: Part of the resized picture that the centre crop keeps, of height and of width, 0 < crop <= 1.
+        values: Type of the values in files of bands. It is no part of the text that a digest covers, because the files are.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    channels: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: Literal["rgb", "bgr", "bands"] = "rgb"
     range: float = 1.0
     resize: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     crop: float = 0.875
+    values: Values = field(default="uint8", repr=False)
 
     @property
     def pixels(self) -> str:
         """The preprocessing of a pixel as text."""
+        if self.channels == "bands":
+            told = [_first(values) for values in (self.mean, self.std)]
+            scaling = f"mean {told[0]}, std {told[1]}" if self.mean else "mean and std measured on the training images"
+            return f"bands of {self.values} as in the files, {scaling}"
         scale = "0..1" if self.range == 1 else f"0..{self.range:g}"
         numbers = [", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std)]
         return f"{self.channels.upper()} {scale}, mean {numbers[0]}, std {numbers[1]}"
 
     @property
-    def mean_colour(self) -> tuple[int, int, int]:
-        """The mean as RGB, 0..255: a picture is padded with it, because the network sees it as (almost) zero."""
+    def mean_colour(self) -> tuple[float, ...]:
+        """The mean as RGB, 0..255, or of each band: a picture is padded with it, because the network sees it as (almost) zero."""
+        if self.channels == "bands":
+            return self.mean if self.values == "float32" else tuple(round(value) for value in self.mean)
         values = [min(max(round(255 * value / self.range), 0), 255) for value in self.mean]
         red, green, blue = values if self.channels == "rgb" else reversed(values)
         return red, green, blue
+
+
+def _first(values: tuple[float, ...]) -> str:
+    """Return numbers as text; of many, the first and how many there are."""
+    shown = ", ".join(f"{value:g}" for value in values[:4])
+    return shown if len(values) <= 4 else f"{shown}, ... ({len(values)})"
 
 
 # Mean and std of ImageNet's training images, RGB 0..1: Krizhevsky et al. 2012 as used by torchvision's reference training.

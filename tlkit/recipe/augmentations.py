@@ -204,6 +204,16 @@ def mixes(tables: Iterable[Augmentation]) -> bool:
     return any(isinstance(table, Mixup | Cutmix) for table in tables)
 
 
+def of_colour(tables: Iterable[Augmentation]) -> list[str]:
+    """Return the names of those that mean something for red, green and blue alone."""
+    return [table.name for table in tables if isinstance(table, ColorJitter | RandAugment)]
+
+
+def not_of_colour() -> tuple[str, ...]:
+    """Return the names of all that can be applied to any number of bands."""
+    return tuple(name for name in _NAMES if name not in ("color_jitter", "randaugment"))
+
+
 def read(items: Sequence[str | dict[str, Any]]) -> list[Augmentation]:
     """Return the typed tables of a list of names and tables, as `data.augment` holds it.
 

@@ -44,6 +44,7 @@ HEAD: Final[Defaults] = {
 }
 DATA: Final[Defaults] = {
     "image_size": None,
+    "channels": None,
     "fit": "crop",
     "max_pixels": 200_000_000,
     "batch_size": 32,

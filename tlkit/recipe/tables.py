@@ -36,23 +36,26 @@ def _say_name(value: object, check: ValidatorFunctionWrapHandler) -> str:
 
 
 FolderName = Annotated[str, Field(pattern=NAME, max_length=LONGEST), WrapValidator(_say_name)]
-Three = Annotated[list[float], Field(min_length=3, max_length=3)]
+MOST_CHANNELS = 1024
+Means = Annotated[list[float], Field(min_length=1, max_length=MOST_CHANNELS)]
+Deviations = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=MOST_CHANNELS)]
 
 
 class InputTable(Table):
     """Preprocessing of pixels, for each channel: (pixel * range / 255 - mean) / std.
 
-    A key that is not given has the value that the weights were trained with.
+    A key that is not given has the value that the weights were trained with. With `data.channels`, `mean` and `std` have a number for
+    each band, in the units of the files, and `channels` and `range` are not given.
     """
 
     channels: Literal["rgb", "bgr"] | None = Field(default=None, description="order of the colour channels")
     range: float | None = Field(
         default=None, gt=0, description="value of the brightest pixel before mean and std are applied: 1 or 255, for instance"
     )
-    mean: Three | None = Field(
+    mean: Means | None = Field(
         default=None, description="mean of each channel, in the order of `channels` and the unit of `range`"
     )
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] | None = Field(
+    std: Deviations | None = Field(
         default=None, description="standard deviation of each channel, in the order of `channels` and the unit of `range`"
     )
     resize: Literal["nearest", "bilinear", "bicubic"] | None = Field(
@@ -201,6 +204,13 @@ class DataTable(Table):
     image_size: ImageSize | None = Field(
         default=None,
         description="size of the network's input in pixels: a number for a square, or [height, width]. Default: the backbone's own",
+    )
+    channels: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_CHANNELS,
+        description="number of bands of each image, for images of bands: .npy and TIFF files of uint8, uint16 or float32, whose values "
+        "are taken as they are. Default: colour pictures",
     )
     fit: Literal["crop", "pad", "squash"] = Field(
         default="crop",

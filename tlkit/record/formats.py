@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from tlkit.errors import TlkitError
+from tlkit.plugin import Convention
 
 Precision = Literal["float32", "bfloat16"]
 When = Literal["every", "end"]
@@ -181,11 +182,13 @@ class EarlierChoices:
         batch_size: The batch size, also if "auto" chose it.
         step: Compute format of the training step.
         prefixes: Number of leading stages -> compute format of that prefix.
+        input: The preprocessing of images of bands, whose mean and std were measured; None of colour pictures.
     """
 
     batch_size: int
     step: ComputeFormat = PLAIN_FORMAT
     prefixes: Mapping[int, ComputeFormat] = field(default_factory=dict)
+    input: Convention | None = None
 
 
 def choose(timings: Sequence[Timing], precision: Precision, *, why: str, exactly: bool = False) -> tuple[ComputeFormat, str]:

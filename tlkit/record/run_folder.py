@@ -211,7 +211,8 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
     known = resolved(folder)
     try:
         prefixes = {int(row["stages"]): _form(row) for row in known["prefixes"]}
-        return EarlierChoices(int(known["batch_size"]), _form(known), prefixes)
+        given = convention(folder)
+        return EarlierChoices(int(known["batch_size"]), _form(known), prefixes, given if given.channels == "bands" else None)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path}: is damaged: batch_size, precision or memory format: {error}.", _move()) from error
 

@@ -131,6 +131,8 @@ def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
     table = Table(f"[{place}]".replace("[", r"\["), "default", "meaning", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     said = _attributes(model)
     for name, field in model.model_fields.items():
+        if field.exclude:  # a recipe gives it in another table
+            continue
         default = field.get_default(call_default_factory=True)
         shown = "required" if field.is_required() else "" if default is None else str(default)
         table.add_row(name, shown, Text(field.description or said.get(name, "")))

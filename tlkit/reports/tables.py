@@ -43,7 +43,7 @@ def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Tabl
 
 
 # What the table shows of stored rows; entry.json and --json hold every fact.
-_TOLD = ("content", "backbone", "stages", "form", "weights", "picture size", "size", "resize", "seed")
+_TOLD = ("content", "backbone", "stages", "form", "weights", "picture size", "size", "bands", "resize", "seed")
 
 
 def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], limit: int) -> RenderableType:

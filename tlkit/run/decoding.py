@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,9 +125,9 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
 def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
     """Return the bytes that the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
     images = facts.images
-    training = _training_geometry(resolved, facts.originals).size
-    evaluation = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data).size
-    return 3 * (images.train * math.prod(training) + images.held_out * math.prod(evaluation))
+    training = _training_geometry(resolved, facts.originals)
+    evaluation = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    return images.train * training.bytes + images.held_out * evaluation.bytes
 
 
 class _Reader:
@@ -159,7 +158,9 @@ class _Reader:
         if not wanted.holds(targets):
             words = tasks.understanding(targets)[0].targets.words
             raise DataError(f"also.{name}: has {words}; the images that are trained on have {wanted.words}.")
-        theirs = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+        theirs = geometry
+        if geometry.bands is None:
+            theirs = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
         part = self.part(library.other(other).pictures("test", theirs), np.arange(len(targets)))
         if not len(part.indices):
             raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
@@ -216,7 +217,7 @@ def _files(part: Part) -> list[Path]:
 def _geometry_of(resolved: Resolved, split: Split) -> Geometry:
     """Return how the training pictures of a split are brought to size."""
     matters = augmentations.windows(resolved.arm.data.augment) is not None
-    return _training_geometry(resolved, dataset_facts.usual_size(split) if matters else None)
+    return _training_geometry(resolved, dataset_facts.usual_size(split, resolved.arm.data.channels) if matters else None)
 
 
 def _training_geometry(resolved: Resolved, originals: Size | None) -> Geometry:

@@ -18,7 +18,7 @@ import torch
 
 from tlkit import files
 from tlkit.engine import row_keys
-from tlkit.engine.images import decode, levels
+from tlkit.engine.images import decode
 from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
@@ -293,7 +293,7 @@ class _Writer:
             **_form(plan.compute_format),
             "classes": list(self.prepared.images.classes),
             "input": asdict(plan.input),
-            "decoding": decode.described(levels.given(plan.tables.data.options)),
+            "decoding": decode.described(plan.tables.data, plan.input),
             "machine": row_keys.machine(self.device),
             "prefixes": [{"stages": stages, **_form(compute_format)} for stages, compute_format in cuts.items()],
         }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from tlkit.engine import estimators, evaluate
 from tlkit.engine.images import decode, parts, pillow_warnings
 from tlkit.engine.images.decode import Geometry
-from tlkit.engine.images.pictures import Progress
+from tlkit.engine.images.pictures import Progress, as_tensor
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import building, weights
 from tlkit.network.network import Network
@@ -26,7 +27,7 @@ from tlkit.record import run_choice, run_files, run_folder
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
-Picture = Path | NDArray[np.uint8]
+Picture = Path | NDArray[Any]  # (H, W, 3) uint8 RGB, or of bands (H, W, bands) as the run's files
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Predictor:
     device: torch.device
 
     def predict(
-        self, images: Sequence[str | Picture] | NDArray[np.uint8], *, progress: Progress = lambda done, total: None
+        self, images: Sequence[str | Picture] | NDArray[Any], *, progress: Progress = lambda done, total: None
     ) -> NDArray[np.float32]:
         """Return class probabilities (N, classes).
 
         Args:
-            images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB.
+            images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB; of bands (H, W, bands) of the files' type.
             progress: Called with the images done and their total.
 
         Raises:
@@ -74,12 +75,12 @@ class Predictor:
         return found
 
     def embed(
-        self, images: Sequence[str | Picture] | NDArray[np.uint8], *, at: str | None = None, pooled: bool = True
+        self, images: Sequence[str | Picture] | NDArray[Any], *, at: str | None = None, pooled: bool = True
     ) -> NDArray[np.float32]:
         """Return the output of a stage, the last where none is named.
 
         Args:
-            images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB.
+            images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB; of bands (H, W, bands) of the files' type.
             at: The stage.
             pooled: Return the mean over the picture (N, C), not the map (N, C, h, w).
 
@@ -94,14 +95,14 @@ class Predictor:
 
     def _each(
         self,
-        images: Sequence[str | Picture] | NDArray[np.uint8],
+        images: Sequence[str | Picture] | NDArray[Any],
         answer: Callable[[Network, torch.Tensor], torch.Tensor],
         *,
         progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
-        images = _checked(images)
+        images = _checked(images, self.geometry)
         if not len(images):  # of which the shape of an answer is learned all the same
-            blank = np.zeros((1, *self.geometry.size, 3), np.uint8)
+            blank = np.zeros((1, *self.geometry.shape), self.geometry.values)
             return answer(self.network, self._input(blank)).cpu().numpy()[:0]
         rows = []
         for start in range(0, len(images), self.batch_size):
@@ -109,7 +110,7 @@ class Predictor:
             progress(min(start + self.batch_size, len(images)), len(images))
         return np.concatenate(rows)
 
-    def _decoded(self, image: Path) -> NDArray[np.uint8] | DataError:
+    def _decoded(self, image: Path) -> NDArray[Any] | DataError:
         """A file as (H, W, 3) uint8 RGB of the size of the network's input, or why it cannot be decoded."""
         try:
             with pillow_warnings.reported(lambda _: None):
@@ -117,12 +118,12 @@ class Predictor:
         except DataError as error:
             return error
 
-    def _input(self, images: Sequence[Picture] | NDArray[np.uint8]) -> torch.Tensor:
+    def _input(self, images: Sequence[Picture] | NDArray[Any]) -> torch.Tensor:
         with pillow_warnings.reported(lambda _: None):
             return self._normalised([decode.picture(image, self.geometry) for image in images])
 
-    def _normalised(self, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        stacked = torch.from_numpy(np.stack(pictures))
+    def _normalised(self, pictures: Sequence[NDArray[Any]]) -> torch.Tensor:
+        stacked = as_tensor(np.stack(pictures))
         return parts.normalise(stacked.to(self.device), self.convention).contiguous()
 
 
@@ -155,6 +156,7 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
     network = building.build(
         built.backbone, built.head, classes=len(classes), backbone_options=built.backbone_options,
         head_options=built.head_options, seed=0, image_size=size, positive=named_classes.positive(table.head, classes),
+        channels=table.data.channels or 3,
     )  # fmt: skip
     weights.load_whole_(network, folder / run_folder.WEIGHTS, backbone=built.backbone)
     if built.head.solve:
@@ -182,11 +184,13 @@ def _size(value: object) -> Size:
     return int(value[0]), int(value[1])
 
 
-def _checked(images: object) -> Sequence[Picture] | NDArray[np.uint8]:
+def _checked(images: object, geometry: Geometry) -> Sequence[Picture] | NDArray[Any]:
     """Return files or pixels; raise DataError where they are neither."""
-    wanted = "(N, H, W, 3) uint8 RGB, or a list of files and of (H, W, 3) uint8 RGB"
+    channels, values = geometry.shape[2], np.dtype(geometry.values)
+    kind = f"{channels}) {values}" + ("" if geometry.bands else " RGB")
+    wanted = f"(N, H, W, {kind}, or a list of files and of (H, W, {kind}"
     if isinstance(images, np.ndarray):
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
+        if images.dtype != values or images.ndim != 4 or images.shape[3] != channels or 0 in images.shape[1:]:
             raise DataError(f"images: are {images.dtype} of shape {images.shape}.", wanted)
         return images
     if not isinstance(images, Sequence) or isinstance(images, str):
@@ -195,7 +199,7 @@ def _checked(images: object) -> Sequence[Picture] | NDArray[np.uint8]:
     for image in images:
         if isinstance(image, str | os.PathLike):
             pictures.append(Path(image))
-        elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        elif isinstance(image, np.ndarray) and image.dtype == values and image.ndim == 3 and image.shape[2] == channels:
             pictures.append(image)
         else:
             raise DataError(f"images: one of them is a {type(image).__name__}.", wanted)

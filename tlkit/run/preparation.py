@@ -14,12 +14,12 @@ from tlkit.engine.images.parts import Evaluated, Library, TrainingPart
 from tlkit.engine.learner import Learner, learner
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans import choices
+from tlkit.plans import band_values, choices
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
 from tlkit.record.formats import EarlierChoices, Measurements, SharedPrecision
-from tlkit.run import decoding, measuring, start_network
+from tlkit.run import band_scaling, decoding, measuring, start_network
 from tlkit.run.decoding import Decoded
 from tlkit.run.start_network import StartNetwork
 from tlkit.store import cache
@@ -129,8 +129,17 @@ def prepare(
         DataError: an image cannot be decoded, unless the recipe says to skip such.
         RecipeError: the plan cannot be made.
     """
+    job = replace(job, resolved=band_values.settled(job.resolved, images))
+    if earlier is not None and earlier.input is not None:
+        job = replace(job, resolved=replace(job.resolved, convention=earlier.input))
+    decoded, convention = band_scaling.settle(
+        decoding.decode_job(job, library, images, observer),
+        job.resolved.convention,
+        spread=job.resolved.spread,
+        note=library.note,
+    )
+    job = replace(job, resolved=replace(job.resolved, convention=convention))
     resolved, table = job.resolved, job.resolved.arm.data
-    decoded = decoding.decode_job(job, library, images, observer)
     plan = compiler.compile_plan(
         resolved,
         decoded.facts,

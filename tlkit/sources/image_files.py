@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tlkit.errors import DataError, ImageError, first_few
 from tlkit.plugin import image_kinds
+from tlkit.sources import band_files
 from tlkit.units import Size
 
 OnCorrupt = Literal["error", "skip"]
@@ -77,13 +78,14 @@ def check_pixels(path: Path, image: Image.Image, max_pixels: int) -> int:
     return count
 
 
-def below(folder: Path, *, where: str, notify: Callable[[str], None] = lambda _: None) -> list[Path]:
+def below(folder: Path, *, where: str, notify: Callable[[str], None] = lambda _: None, bands: bool = False) -> list[Path]:
     """Return the image files in a folder and below it, by path; what is hidden or no image is left out.
 
     Args:
         folder: To look in.
         where: Begins the message.
         notify: Called with a line that counts what may hold a picture and cannot be read.
+        bands: Images are files of bands, .npy and TIFF.
 
     Raises:
         DataError: there are none.
@@ -91,27 +93,37 @@ def below(folder: Path, *, where: str, notify: Callable[[str], None] = lambda _:
     shown = (
         path for path in sorted(folder.rglob("*")) if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    kinds = {path: image_kinds.kind(path) for path in shown if path.is_file()}
+    kinds = {
+        path: image_kinds.kind_of_bands(path.suffix.lower()) if bands else image_kinds.kind(path)
+        for path in shown
+        if path.is_file()
+    }
     files = [path for path, kind in kinds.items() if kind is image_kinds.Kind.IMAGE]
-    said = image_kinds.remark(Counter(path.suffix.lower() for path, kind in kinds.items() if kind is image_kinds.Kind.LEFT_OUT))
+    left_out = Counter(path.suffix.lower() for path, kind in kinds.items() if kind is image_kinds.Kind.LEFT_OUT)
+    said = image_kinds.remark(left_out, bands=bands)
     if not files:
-        raise DataError(f"{where}: {folder} holds no image files.", *said)
+        raise DataError(f"{where}: {folder} holds no image files{' of bands (.npy, .tif)' if bands else ''}.", *said)
     for line in said:
         notify(f"{folder}: {line}")
     return files
 
 
-def usual_size(files: Sequence[Path]) -> Size | None:
+def usual_size(files: Sequence[Path], *, bands: int | None = None) -> Size | None:
     """Return a height and a width that nine of ten images do not exceed, turned as their EXIF says; None where none can be read.
 
     Args:
         files: Image files; the beginning of some of them is read, always of the same.
+        bands: How many bands they have; None of colour pictures.
     """
     sizes = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are reported when the files are decoded
         for file in files[:: max(-(-len(files) // _MEASURED), 1)]:
             with suppress(Exception):  # of what Pillow raises; decoding names the file
+                if bands is not None:
+                    found = band_files.header(file)
+                    sizes.append(found.size(band_files.band_axis(file, found, bands)))
+                    continue
                 with opened(file) as image:
                     width, height = image.size
                     turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
@@ -125,18 +137,22 @@ def most(sizes: Sequence[Size]) -> Size:
     return heights, widths
 
 
-def unreadable(files: Sequence[Path], *, max_pixels: int, on_corrupt: OnCorrupt) -> str:
+def unreadable(
+    files: Sequence[Path], *, max_pixels: int, on_corrupt: OnCorrupt, bands: int | None = None, values: str = "uint8"
+) -> str:
     """Say how many files cannot be read, which, and what `tlkit apply` does about them; "" where all can be.
 
     Args:
         files: Image files.
         max_pixels: A file with more counts as one that cannot be read.
         on_corrupt: As in the recipe.
+        bands: How many bands they have; None of colour pictures.
+        values: Type of the bands' values.
     """
     looked_at = files[:: max(-(-len(files) // MOST), 1)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata, which no picture depends on
-        problems = [f"{file} ({why})" for file in looked_at for why in _problems(file, max_pixels)]
+        problems = [f"{file} ({why})" for file in looked_at for why in _problems(file, max_pixels, bands, values)]
     if not problems:
         return ""
     counted = f"{len(files):,} files" if len(looked_at) == len(files) else f"{len(looked_at):,} files looked at"
@@ -147,10 +163,13 @@ def unreadable(files: Sequence[Path], *, max_pixels: int, on_corrupt: OnCorrupt)
     return f"{len(problems):,} of {counted} cannot be read: {first_few(problems)}; {does}"
 
 
-def _problems(file: Path, max_pixels: int) -> Iterator[str]:
+def _problems(file: Path, max_pixels: int, bands: int | None, values: str) -> Iterator[str]:
     try:
         if not file.stat().st_size:
             yield "empty"
+            return
+        if bands is not None:
+            band_files.check(file, band_files.header(file), bands, values=values, max_pixels=max_pixels)
             return
         with opened(file) as image:
             check_pixels(file, image, max_pixels)

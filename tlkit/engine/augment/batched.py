@@ -50,12 +50,17 @@ class Batched:
         held: Height and width of the pictures.
         size: Height and width of the result.
         fill: Colour of what a rotation uncovers.
+        erase_with: Colour that random_erasing fills windows with; None for noise.
         device: The device that pictures are on.
     """
 
-    def __init__(self, tables: Sequence[Augmentation], *, held: Size, size: Size, fill: Colour, device: torch.device) -> None:
+    def __init__(
+        self, tables: Sequence[Augmentation], *, held: Size, size: Size, fill: Colour, device: torch.device,
+        erase_with: Colour | None = None,
+    ) -> None:  # fmt: skip
         self._tables, self._size = tables, size
         self._fill = torch.tensor(fill, dtype=torch.float32, device=device)
+        self._erase_with = None if erase_with is None else torch.tensor(erase_with, dtype=torch.float32, device=device)
         self._turns: dict[int, Tensor] = {}  # by the place of a table in the list
         self._operations: dict[int, BatchedRandAugment] = {}
         for place, table in enumerate(tables):
@@ -66,10 +71,10 @@ class Batched:
             held = after(table, held, size)
 
     def __call__(self, pictures: Tensor, drawn: Sequence[Drawn]) -> Tensor:
-        """Return (n, *size, 3) uint8.
+        """Return (n, *size, channels) of the type of pictures.
 
         Args:
-            pictures: (n, *held, 3) uint8.
+            pictures: (n, *held, 3) uint8, or (n, *held, bands) uint8 or float32.
             drawn: The parameters (n, ...) of each augmentation on the device, as `as_arrays` has them.
         """
         for place, (table, each) in enumerate(zip(self._tables, drawn, strict=True)):
@@ -93,7 +98,7 @@ class Batched:
             case augmentations.ColorJitter():
                 return colour.jitter_batch(pictures, table, drawn["order"], drawn["amounts"])
             case augmentations.RandomErasing():
-                return erase(pictures, drawn)
+                return erase(pictures, drawn, self._erase_with)
             case augmentations.RandAugment():
                 return self._operations[place](pictures, drawn["codes"])
             case augmentations.Mixup() | augmentations.Cutmix():
@@ -110,7 +115,7 @@ def crop(pictures: Tensor, top: Tensor, left: Tensor, size: Size) -> Tensor:
 
 
 def resized_crop(pictures: Tensor, drawn: Drawn, size: Size) -> Tensor:
-    """Resize a window of each picture (n, H, W, 3) uint8 to (n, *size, 3): bilinear, antialiased, first across and then down."""
+    """Resize a window of each picture (n, H, W, channels) to (n, *size, channels): bilinear, antialiased, first across and then down."""
     held = int(pictures.shape[1]), int(pictures.shape[2])
     count, channels = len(pictures), pictures.shape[3]
     down, down_weights = _taps(drawn["top"], drawn["height"], held[0], size[0])
@@ -122,7 +127,7 @@ def resized_crop(pictures: Tensor, drawn: Drawn, size: Size) -> Tensor:
     y = torch.zeros((count, *size, channels), device=pictures.device)
     for place, weight in zip(down.unbind(2), down_weights.unbind(2), strict=True):  # (n, h) each
         y += x.gather(1, place[:, :, None, None].expand(y.shape)) * weight[:, :, None, None]
-    return y.round_().clamp_(0, 255).to(torch.uint8)
+    return y.round_().clamp_(0, 255).to(torch.uint8) if pictures.dtype == torch.uint8 else y
 
 
 def _taps(start: Tensor, length: Tensor, held: int, size: int) -> tuple[Tensor, Tensor]:
@@ -154,13 +159,15 @@ def _taps(start: Tensor, length: Tensor, held: int, size: int) -> tuple[Tensor, 
     return inside.long() + start[:, None, None], weights
 
 
-def erase(pictures: Tensor, drawn: Drawn) -> Tensor:
-    """Fill windows of those pictures (n, H, W, 3) uint8 that are erased with bytes drawn for every pixel and channel."""
+def erase(pictures: Tensor, drawn: Drawn, colour: Tensor | None = None) -> Tensor:
+    """Fill windows of those pictures (n, H, W, channels) that are erased: with bytes drawn for every pixel and channel, or a colour."""
     count, height, width = pictures.shape[:3]
     y = torch.arange(height, device=pictures.device)[None, :, None] - drawn["top"][:, None, None]  # (n, H, 1)
     x = torch.arange(width, device=pictures.device)[None, None, :] - drawn["left"][:, None, None]  # (n, 1, W)
     rows, columns = drawn["height"][:, None, None], drawn["width"][:, None, None]
     inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns) & drawn["erased"][:, None, None]  # (n, H, W)
+    if colour is not None:
+        return torch.where(inside[..., None], colour.to(pictures.dtype), pictures)
     number = (y * columns + x).clamp_(0, height * width - 1)  # of the pixel in its window, row by row
     image = torch.arange(count, device=pictures.device)[:, None, None]
     return torch.where(inside[..., None], _noise(drawn["noise"], height * width)[image, number], pictures)

@@ -10,16 +10,16 @@ from torch.nn import functional
 
 from tlkit.engine.augment.draws import Positions, Uniform
 
-Colour = tuple[int, int, int]  # red, green, blue
+Colour = tuple[float, ...]  # red, green, blue, or a value of each band
 
 
 def quarter_turned(pictures: Tensor, quarters: Positions) -> Tensor:
-    """Turn each picture (n, H, W, 3) by so many quarters, counterclockwise; H = W where one is odd."""
+    """Turn each picture (n, H, W, channels) by so many quarters, counterclockwise; H = W where one is odd."""
     return torch.stack([p.rot90(int(k), (0, 1)) for p, k in zip(pictures, quarters, strict=True)])
 
 
 def turned(pictures: Tensor, degrees: Uniform, fill: Colour) -> Tensor:
-    """Turn each picture (n, H, W, 3) uint8 by its angle, counterclockwise, between pixels bilinearly.
+    """Turn each picture (n, H, W, channels), uint8 or float32, by its angle, counterclockwise, between pixels bilinearly.
 
     As torchvision.transforms.functional.rotate does, except that a pixel at the edge is blended with the fill once, not twice.
     """
@@ -34,7 +34,7 @@ def cosine_and_sine(degrees: Uniform) -> tuple[NDArray[np.float32], NDArray[np.f
 
 
 def turned_by(pictures: Tensor, cosine: Tensor, sine: Tensor, outside: Tensor) -> Tensor:
-    """Do as `turned`, with the cosine and sine of each angle (n,) and the colour (3,) float32 on the device."""
+    """Do as `turned`, with the cosine and sine of each angle (n,) and the colour (channels,) float32 on the device."""
     count, height, width = pictures.shape[:3]
     x = (pictures - outside).permute(0, 3, 1, 2).contiguous()  # (n, 3, H, W); what lies outside is 0
     cosine, sine = cosine.view(count, 1, 1), sine.view(count, 1, 1)
@@ -44,4 +44,5 @@ def turned_by(pictures: Tensor, cosine: Tensor, sine: Tensor, outside: Tensor) -
         [(across * cosine - down * sine) * (2 / width), (across * sine + down * cosine) * (2 / height)], dim=3
     )  # (n, H, W, 2): where each pixel comes from, -1 to 1
     sampled = functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled.permute(0, 2, 3, 1).add(outside).round_().clamp_(0, 255).to(torch.uint8).contiguous()
+    blended = sampled.permute(0, 2, 3, 1).add(outside)
+    return (blended.round_().clamp_(0, 255).to(torch.uint8) if pictures.dtype == torch.uint8 else blended).contiguous()

@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from tlkit.engine.images import levels
+from tlkit.engine.images import bands, levels
 from tlkit.engine.images.levels import Levels, UnknownRange
 from tlkit.errors import ImageError, option
-from tlkit.plugin import Convention, image_kinds
+from tlkit.plugin import Convention, Values, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
+from tlkit.sources import band_files
 from tlkit.sources.image_files import check_pixels, without_limit
 from tlkit.units import Size
 
-Pixels = NDArray[np.uint8]
-Colour = tuple[int, int, int]  # red, green, blue
+Pixels = NDArray[Any]  # (H, W, 3) uint8 RGB, or (H, W, bands)
+Colour = tuple[float, ...]  # red, green, blue, or a value of each band
 
 # Room that a random crop needs: 224 pixels out of 256, Krizhevsky et al. 2012.
 CROP_ROOM = 256 / 224
@@ -66,6 +68,8 @@ class Geometry:
         padding: Colour of the border of fit = "pad"; None of the others.
         max_pixels: An image file with more is refused.
         white: Values of black and white in files of more than 8 bits; None where each file says it.
+        bands: Number of bands of the images; None of colour pictures.
+        values: Type of their values; of colour pictures uint8.
     """
 
     size: Size
@@ -75,6 +79,18 @@ class Geometry:
     padding: Colour | None = None
     max_pixels: int = MAX_PIXELS
     white: Levels | None = None
+    bands: int | None = None
+    values: Values = "uint8"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the result: height, width, channels."""
+        return (*self.size, self.bands or 3)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the result."""
+        return math.prod(self.shape) * np.dtype(self.values).itemsize
 
 
 def evaluation_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
@@ -129,15 +145,28 @@ def window_geometry(
 
 def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable) -> Geometry:
     padding = convention.mean_colour if data.fit == "pad" else None
-    return Geometry(size, resized, convention.resize, data.fit, padding, data.max_pixels, levels.given(data.options))
+    if data.channels is None:
+        return Geometry(size, resized, convention.resize, data.fit, padding, data.max_pixels, levels.given(data.options))
+    return Geometry(
+        size, resized, convention.resize, data.fit, padding, data.max_pixels, bands=data.channels, values=convention.values
+    )
 
 
-def described(white: Levels | None) -> dict[str, str]:
+def described(data: DataTable, convention: Convention) -> dict[str, str]:
     """Return what is done to an image file before it is brought to size, in words, for who reads a run without tlkit.
 
     Args:
-        white: Values of black and white in files of more than 8 bits; None where each file says it.
+        data: The recipe's table [data].
+        convention: Of the network.
     """
+    if data.channels is not None:
+        resizing = {
+            "uint8": "each band by itself, as a grey picture",
+            "uint16": "each band by itself as float32, then rounded",
+            "float32": "each band by itself",
+        }[convention.values]
+        return {"values": f"{convention.values}, as in the file", "bands": "in the order of the file", "resizing": resizing}
+    white = levels.given(data.options)
     full = (
         "value / 65535, or / the largest value of the bits that the file tells"
         if white is None
@@ -175,10 +204,7 @@ def decode(
         MemoryError: it does not fit into memory.
     """
     try:
-        content = path.read_bytes()
-        if digest is not None and not hashlib.sha256(content).digest().startswith(digest):
-            hint = f"run the same again, with {option('verify', True)} if it says so again"
-            raise ImageError(f"{path}: changed while it was read.", hint)
+        content = _content(path, digest)
         if image_kinds.is_heif(content[:16]) and not image_kinds.reads_heif():
             raise ImageError(f"{path}: is a HEIF file, which needs pi-heif to be read.", "pip install tlkit[heif]")
         with without_limit(), Image.open(io.BytesIO(content)) as image:
@@ -192,18 +218,30 @@ def decode(
         raise ImageError(f"{path}: cannot be decoded: {error}.", _RANGE) from error
     except (ImageError, MemoryError):
         raise
-    except FileNotFoundError:
-        raise ImageError(f"{path}: there is no such file.") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path}: is a folder.", "name the image files in it") from None
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: is not an image.") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise ImageError(f"{path}: cannot be decoded: {error}.") from error
 
 
+def _content(path: Path, digest: bytes | None) -> bytes:
+    """Return the bytes of a file, which must have a digest that begins so."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path}: is a folder.", "name the image files in it") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be decoded: {error}.") from error
+    if digest is not None and not hashlib.sha256(content).digest().startswith(digest):
+        hint = f"run the same again, with {option('verify', True)} if it says so again"
+        raise ImageError(f"{path}: changed while it was read.", hint)
+    return content
+
+
 def picture(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Pixels:
-    """Return a file, of a digest where one is given, or an array (H, W, 3) uint8 RGB, brought to size: (height, width, 3) uint8.
+    """Return a file, of a digest where one is given, or an array, brought to size: (height, width, 3) uint8, or (height, width, bands).
 
     Raises:
         ImageError: as `decode`.
@@ -212,21 +250,33 @@ def picture(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None =
     return fit(whole(source, geometry, digest=digest), geometry)
 
 
-def whole(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image:
-    """Return the image that `picture` brings to size; the arguments and errors are the same."""
+def whole(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image | Pixels:
+    """Return the image that `picture` brings to size, of bands as an array; the arguments and errors are the same."""
+    if geometry.bands is not None:
+        if not isinstance(source, Path):
+            return source
+        content = _content(source, digest)
+        return band_files.read(source, content, geometry.bands, values=geometry.values, max_pixels=geometry.max_pixels)
     if not isinstance(source, Path):
         return Image.fromarray(np.ascontiguousarray(source))
     return decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized, white=geometry.white)
 
 
-def fit(image: Image.Image, geometry: Geometry) -> Pixels:
-    """Bring a picture to size: (height, width, 3) uint8.
+def fit(image: Image.Image | Pixels, geometry: Geometry) -> Pixels:
+    """Bring a picture to size: (height, width, 3) uint8, or of bands, each by itself, (height, width, bands).
 
     Rounding of a crop is that of torchvision.transforms.Resize and CenterCrop, of a padding that of PIL.ImageOps.pad.
 
     Raises:
         MemoryError: the picture does not fit into memory.
     """
+    if not isinstance(image, Image.Image):
+        paddings = geometry.padding or (None,) * image.shape[2]
+        fitted = (
+            fit(bands.as_image(image[:, :, band]), replace(geometry, padding=None if value is None else (value,)))
+            for band, value in enumerate(paddings)
+        )
+        return bands.joined(list(fitted), geometry.values)
     match geometry.fit:
         case "crop":
             return np.asarray(_cropped(image, geometry))
@@ -273,7 +323,8 @@ def _padded(image: Image.Image, geometry: Geometry) -> Image.Image:
         image = image.resize(size, _FILTERS[geometry.resize])
     if size == (width, height):
         return image
-    padded = Image.new("RGB", (width, height), geometry.padding)
+    colour = geometry.padding[0] if image.mode != "RGB" and geometry.padding else geometry.padding
+    padded = Image.new(image.mode, (width, height), colour)
     padded.paste(image, (round((width - size[0]) / 2), round((height - size[1]) / 2)))
     return padded
 

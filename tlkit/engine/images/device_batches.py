@@ -57,7 +57,14 @@ def batched_inputs(part: Part, order: Indices, epoch: int, device: torch.device,
     held = part.pictures.geometry.size
     whole = None
     if training is not None and tables:
-        whole = Batched(tables, held=held, size=training.size, fill=part.convention.mean_colour, device=device)
+        whole = Batched(
+            tables,
+            held=held,
+            size=training.size,
+            fill=part.convention.mean_colour,
+            device=device,
+            erase_with=training.erase_with,
+        )
     normal = Normaliser(part.convention, device)
     pictures = _pictures(part, order, epoch, device, size)
     for block in _blocks(part, order, epoch, size):
@@ -161,7 +168,7 @@ def _blocks(part: Part, order: Indices, epoch: int, size: int) -> Iterator[_Bloc
 
 
 def _pictures(part: Part, order: Indices, epoch: int, device: torch.device, size: int) -> Iterator[Tensor]:
-    """Yield the pictures of each batch on the device, of its images and then of their partners: uint8."""
+    """Yield the pictures of each batch on the device, of its images and then of their partners."""
     pictures, blocks = part.pictures, _blocks(part, order, epoch, size)
     everything = part.indices if isinstance(part, TrainingPart) else order
     if pictures.on(everything, device):
@@ -173,7 +180,7 @@ def _pictures(part: Part, order: Indices, epoch: int, device: torch.device, size
     most = size * (2 if isinstance(part, TrainingPart) and augmentations.mixes(part.augment) else 1)
     chosen = (pictured[batch.pictured] for block in blocks for pictured in [block.pictured] for batch in block.batches)
     yield from transfer.ahead(
-        pictures.fetch, chosen, rows=most, shape=(*pictures.geometry.size, 3), dtype=torch.uint8, copier=transfer.copier(device)
+        pictures.fetch, chosen, rows=most, shape=pictures.geometry.shape, dtype=pictures.dtype, copier=transfer.copier(device)
     )
 
 

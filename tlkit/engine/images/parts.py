@@ -44,7 +44,7 @@ class Part:
     task: Task = SINGLE_LABEL
 
     def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
-        """Return (n, 3, H, W) float32, the same in every epoch."""
+        """Return (n, channels, H, W) float32, the same in every epoch."""
         return normalise(self.pictures.get(chosen, device), self.convention)
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
@@ -89,6 +89,11 @@ class TrainingPart(Part):
             return own
         return mix_targets(own, super().targets(mixing.partners, epoch, device), mixing, self.classes, kind=self.task.targets)
 
+    @property
+    def erase_with(self) -> tuple[float, ...] | None:
+        """Colour that random_erasing fills windows with: the mean of each band; None of colour pictures, which get noise."""
+        return self.convention.mean_colour if self.convention.channels == "bands" else None
+
     def draw_of(self, epoch: int) -> int:
         """Return the number that an epoch's random draws begin with: the epoch, from 0, or one of the fixed views."""
         whole = self.epochs_before + epoch
@@ -113,6 +118,7 @@ class TrainingPart(Part):
                 self.augment,
                 size=self.size,
                 fill=self.convention.mean_colour,
+                erase_with=self.erase_with,
                 seed=self.seed,
                 epoch=drawn,
                 images=chosen,
@@ -152,11 +158,11 @@ def normalise(pictures: Tensor, convention: Convention) -> Tensor:
     """Normalise pixels as the weights want them.
 
     Args:
-        pictures: (n, H, W, 3) uint8 RGB.
+        pictures: (n, H, W, 3) uint8 RGB, or (n, H, W, bands) uint8 or float32.
         convention: How the weights want pixels.
 
     Returns:
-        (n, 3, H, W) float32 in channels_last memory format, (v * range / 255 - mean) / std.
+        (n, channels, H, W) float32 in channels_last memory format, (v * range / 255 - mean) / std.
     """
     return Normaliser(convention, pictures.device)(pictures)
 
@@ -176,10 +182,10 @@ class Normaliser:
         )
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Return (n, 3, H, W) float32 of pictures (n, H, W, 3) uint8 RGB."""
+        """Return (n, channels, H, W) float32 of pictures (n, H, W, 3) uint8 RGB, or (n, H, W, bands) uint8 or float32."""
         if self._convention.channels == "bgr":
             pictures = pictures.flip(3)
-        x = pictures.permute(0, 3, 1, 2).float()  # (n, 3, H, W), channels_last
+        x = pictures.permute(0, 3, 1, 2).to(torch.float32, copy=True)  # (n, channels, H, W), channels_last
         return x.div_(255 / self._convention.range).sub_(self._mean).div_(self._std)
 
 

@@ -6,6 +6,7 @@ The rule: whichever way a picture comes, its bytes are the same.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from tlkit import file_digests, machine
 from tlkit.engine import row_keys, transfer
 from tlkit.engine.images import decode, originals, pillow_warnings
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.decode import Geometry, Pixels
 from tlkit.engine.images.originals import ORIGINAL, Originals
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import ImageError, StoreError
@@ -80,13 +81,13 @@ class Pictures:
         return corrupt
 
     def get(self, indices: Indices, device: torch.device = _CPU) -> Tensor:
-        """Return (n, height, width, 3) uint8."""
+        """Return (n, height, width, 3) uint8, or of bands (n, height, width, bands): uint8, else float32, of which uint16 is a part."""
         if self.on(indices, device):
             return self.resident.index_select(0, transfer.upload(self.places(indices), device))
         if self._ready_made() and self.split.pixels is not None:
-            return torch.from_numpy(self.split.pixels[indices]).to(device)
+            return as_tensor(self.split.pixels[indices]).to(device)
         rows = self._row[indices]
-        out = np.empty((len(indices), *self.geometry.size, 3), dtype=np.uint8)
+        out = np.empty((len(indices), *self.geometry.shape), dtype=self.geometry.values)
         here = rows >= 0
         if self._stored is not None and here.any():
             out[here] = self._stored.gather(rows[here])
@@ -97,7 +98,12 @@ class Pictures:
             ):  # said when prepared
                 for at, picture in zip(np.flatnonzero(~here), pool.map(self._one, indices[~here].tolist()), strict=True):
                     out[at] = picture
-        return torch.from_numpy(out).to(device)
+        return as_tensor(out).to(device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the tensors that `get` returns."""
+        return torch.uint8 if self.geometry.values == "uint8" else torch.float32
 
     def keys(self, indices: Indices) -> Keys:
         """Return a digest (n, 16) of the content of each image's file or pixels."""
@@ -126,7 +132,7 @@ class Pictures:
 
     @property
     def resident(self) -> Tensor:
-        """The pictures on a device, (m, height, width, 3) uint8, after `settle_`."""
+        """The pictures on a device, (m, height, width, channels) as `get` returns them, after `settle_`."""
         assert self._resident is not None
         return self._resident[1]
 
@@ -149,10 +155,12 @@ class Pictures:
             self.residency.used(self)
             return True
         before = 0 if self._resident is None else len(self._resident[1])
-        if not self.residency.admit(self, (before + len(missing)) * self._bytes(), device, beside=beside):
+        if not self.residency.admit(
+            self, (before + len(missing)) * math.prod(self.geometry.shape) * self.dtype.itemsize, device, beside=beside
+        ):
             return False
         try:
-            resident = torch.empty(before + len(missing), *self.geometry.size, 3, dtype=torch.uint8, device=device)
+            resident = torch.empty(before + len(missing), *self.geometry.shape, dtype=self.dtype, device=device)
         except torch.OutOfMemoryError:
             return False
         if self._resident is not None:
@@ -160,7 +168,7 @@ class Pictures:
         chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
         shape, at = tuple(resident.shape[1:]), before
         for rows in transfer.ahead(
-            self.fetch, chunks, rows=_CHUNK, shape=shape, dtype=torch.uint8, copier=transfer.copier(device)
+            self.fetch, chunks, rows=_CHUNK, shape=shape, dtype=self.dtype, copier=transfer.copier(device)
         ):
             resident[at : at + len(rows)] = rows
             at += len(rows)
@@ -179,9 +187,9 @@ class Pictures:
         self._resident = None
 
     def fetch(self, indices: Indices, out: Tensor) -> None:
-        """Read pictures into memory of the host, (n, height, width, 3) uint8."""
+        """Read pictures into memory of the host, (n, height, width, channels) as `get` returns them."""
         rows = self._row[indices]
-        if self._stored is not None and (rows >= 0).all():
+        if self._stored is not None and (rows >= 0).all() and self.geometry.values != "uint16":
             self._stored.gather(rows, out=out.numpy())
         else:
             out.copy_(self.get(indices))
@@ -194,11 +202,6 @@ class Pictures:
         """Whether the split's own arrays are pictures of this geometry already."""
         pixels = self.split.pixels
         return pixels is not None and pixels.shape[1:3] == self.geometry.size == self.geometry.resized
-
-    def _bytes(self) -> int:
-        """Bytes of one picture."""
-        height, width = self.geometry.size
-        return height * width * 3
 
     def _decode(self, wanted: Indices, progress: Progress) -> dict[int, ImageError]:
         """Decode into the store; without a store, decode only to find the images that cannot be decoded."""
@@ -253,10 +256,8 @@ class Pictures:
                 known.append(self.keys(new), [self._originals[new].view(np.uint8).reshape(len(new), -1)])
 
     def _entry(self) -> row_store.Entry:
-        shape = (*self.geometry.size, 3)
-        return row_store.open_(
-            Kind.PICTURES, row_keys.pictures(self.geometry), shape=shape, dtype="uint8", note=self.note, verify=self.verify
-        )
+        origin, shape, dtype = row_keys.pictures(self.geometry), self.geometry.shape, self.geometry.values
+        return row_store.open_(Kind.PICTURES, origin, shape=shape, dtype=dtype, note=self.note, verify=self.verify)
 
     def _find(self, entry: row_store.Entry, wanted: Indices) -> None:
         """Remember where the store keeps these images and those of earlier calls."""
@@ -266,15 +267,13 @@ class Pictures:
         self._row[known] = -1
         self._row[stored] = np.arange(len(stored))
 
-    def _blocks(
-        self, wanted: Indices, corrupt: dict[int, ImageError], progress: Progress
-    ) -> Iterator[tuple[Indices, NDArray[np.uint8]]]:
+    def _blocks(self, wanted: Indices, corrupt: dict[int, ImageError], progress: Progress) -> Iterator[tuple[Indices, Pixels]]:
         """Decode in parallel; yield positions and pixels, and add the errors to `corrupt`."""
-        size = int(np.clip(_BLOCK_BYTES // self._bytes(), 8, _CHUNK))
+        size = int(np.clip(_BLOCK_BYTES // self.geometry.bytes, 8, _CHUNK))
         done = 0
         with ThreadPoolExecutor(machine.processors()) as pool:
             for start in range(0, len(wanted), size):
-                decoded: list[tuple[int, NDArray[np.uint8]]] = []
+                decoded: list[tuple[int, Pixels]] = []
                 block = wanted[start : start + size].tolist()
                 for index, outcome in zip(block, pool.map(self._try, block), strict=True):
                     if isinstance(outcome, ImageError):
@@ -286,7 +285,7 @@ class Pictures:
                 if decoded:
                     yield np.array([index for index, _ in decoded]), np.stack([rows for _, rows in decoded])
 
-    def _one(self, index: int) -> NDArray[np.uint8]:
+    def _one(self, index: int) -> Pixels:
         """Decode one image, and describe it where it is not known; refuse a file that changed since its key was computed."""
         pixels = self.split.pixels
         source = self.split.files[index] if pixels is None else pixels[index]
@@ -301,8 +300,13 @@ class Pictures:
             name = source if isinstance(source, Path) else f"image {index}"
             raise ImageError(f"{name}: does not fit into memory.", "make the image smaller") from error
 
-    def _try(self, index: int) -> NDArray[np.uint8] | ImageError:
+    def _try(self, index: int) -> Pixels | ImageError:
         try:
             return self._one(index)
         except ImageError as error:
             return error
+
+
+def as_tensor(pixels: Pixels) -> Tensor:
+    """Return pixels as a tensor; uint16, of which torch has few operations, as float32, which holds every value of it."""
+    return torch.from_numpy(pixels.astype(np.float32) if pixels.dtype == np.uint16 else pixels)

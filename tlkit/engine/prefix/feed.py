@@ -56,6 +56,7 @@ class Feed:
         self._network, self._backbone, self._plan, self._phase = network, backbone, plan, phase
         self._device, self._observer, self._watch = device, observer, watch
         self._train, self._evaluated = train, evaluated
+        self._channels = train.pictures.geometry.shape[2]
         self._cut = len(phase.prefix)
         self._prefix = self._build(train)
         self._rows: dict[int, StoredRows] = {}
@@ -162,7 +163,7 @@ class Feed:
             self._origins[stages] = row_keys.prefix(
                 self._network, stages, self._prefix.plan, backbone=table.name, options=table.options, device=self._device,
                 build=self._backbone.build,
-            ) | {"fingerprint": self._prefix.fingerprint(self._plan.image_size, stop=stages)}  # fmt: skip
+            ) | {"fingerprint": self._prefix.fingerprint(self._plan.image_size, stop=stages, channels=self._channels)}  # fmt: skip
         return self._origins[stages]
 
     def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:

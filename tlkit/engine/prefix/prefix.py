@@ -68,7 +68,7 @@ class Prefix:
         return x[:images]
 
     @torch.no_grad()
-    def fingerprint(self, size: Size, *, stop: int) -> str:
+    def fingerprint(self, size: Size, *, stop: int, channels: int = 3) -> str:
         """Return a digest of the stages before `stop`: their code, their tensors, and their output for one fixed image.
 
         It covers what the origin of a row cannot list: what a plugin keeps in its objects, and which norms the sample allowed to fold.
@@ -76,8 +76,9 @@ class Prefix:
         Args:
             size: Height and width of the image, pixels.
             stop: The stage after the last.
+            channels: Of the image.
         """
-        x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
         tensor = next((tensor for stage in self._stages for tensor in stage.parameters()), x)
         x = cast(x.to(tensor.device), self.plan.compute_format)
         for stage in self._stages[:stop]:

@@ -1,0 +1,69 @@
+"""Find the type of the values in images of bands: uint8, uint16 or float32. Imports no torch.
+
+The rule: the first training image that can be read says it for all, and an image of another type is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from tlkit.errors import DataError, DataMissing, ImageError
+from tlkit.plans import dataset_facts
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import Images, Values
+from tlkit.sources import band_files, data_files
+from tlkit.sources.places import Places
+
+
+def known(resolved: Resolved, places: Places) -> Resolved:
+    """Return an arm with the type of its images' values, where these are on this machine; else the arm as it is.
+
+    Raises:
+        DataError: as `settled`.
+    """
+    if resolved.arm.data.channels is None:
+        return resolved
+    with suppress(DataMissing):
+        found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+        return settled(resolved, dataset_facts.images(resolved.dataset, found, resolved))
+    return resolved
+
+
+def settled(resolved: Resolved, images: Images) -> Resolved:
+    """Return an arm with the type of its images' values in its preprocessing.
+
+    Args:
+        resolved: The arm.
+        images: Of its data set.
+
+    Raises:
+        DataError: no training image can be read, or the weights are those of a run on images of another type.
+    """
+    if resolved.arm.data.channels is None:
+        return resolved
+    train, convention = images.splits["train"], resolved.convention
+    values = first_values(train.files) if train.pixels is None else band_files.values_of(train.pixels)
+    if resolved.trained is not None and resolved.trained.channels == "bands" and values != convention.values:
+        raise DataError(
+            f"backbone.weights: {resolved.arm.backbone.weights} was trained on images of {convention.values}, and these are {values}.",
+            "write the images as that type, in the same units",
+        )
+    return replace(resolved, convention=replace(convention, values=values))
+
+
+def first_values(files: Sequence[Path]) -> Values:
+    """Return the type of the values in the first file that can be read.
+
+    Raises:
+        ImageError: none can be; says why the first cannot.
+    """
+    first: ImageError | None = None
+    for file in files:
+        try:
+            return band_files.check_values(file, band_files.header(file))
+        except ImageError as error:
+            first = first or error
+    raise first or ImageError("data: there are no image files.")
