@@ -1,6 +1,8 @@
 """A step on the toy backbone, random batches for it, and every tensor that it keeps."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -90,3 +92,44 @@ def assert_same(mine: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     assert mine.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert torch.equal(mine[name], tensor), name
+
+
+@dataclass
+class Recorder:
+    """A backend that writes down what is asked of it; the captures numbered in `failing` raise."""
+
+    failing: dict[int, Exception] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    seen: list[bool] = field(default_factory=list)  # whether every group was capturable in a capture
+    optimizer: torch.optim.Optimizer | None = None
+    refuses: str = ""
+
+    @contextmanager
+    def warm_up(self) -> Iterator[None]:
+        self.calls.append("warm up")
+        yield
+
+    def capture(self, run: Callable[[], None]) -> "Again":
+        number = self.calls.count("capture")
+        self.calls.append("capture")
+        if self.optimizer is not None:
+            self.seen.append(all(each["capturable"] for each in self.optimizer.param_groups))
+        if number in self.failing:
+            raise self.failing[number]
+        return Again(run, self.calls)
+
+    def refusal(self) -> str:
+        return self.refuses
+
+
+@dataclass
+class Again:
+    run: Callable[[], None]
+    calls: list[str]
+
+    def replay(self) -> None:
+        self.calls.append("replay")
+        self.run()
+
+    def release(self) -> None:
+        self.calls.append("release")

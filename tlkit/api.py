@@ -158,6 +158,7 @@ def plan(
     from tlkit.compiler import compiler
     from tlkit.plans import choices, precision, when_tested
     from tlkit.plans import plan as plan_module
+    from tlkit.record.formats import chunk_on
     from tlkit.run import decoding, executor, measuring, torch_settings
     from tlkit.store import cache
 
@@ -191,7 +192,10 @@ def plan(
         [(made, measured) for made, measured, _ in known.values() if measured]
         or [(made, measured) for made, measured, _ in known.values()]
     )
-    plans = {name: choices.decide(made, measured, room=room, shared=shared) for name, (made, measured, room) in known.items()}
+    plans = {
+        name: choices.decide(made, measured, room=room, shared=shared, chunk=chunk_on(where.type))
+        for name, (made, measured, room) in known.items()
+    }
     tested = when_tested.asked(read.evaluation, kept.tested, list(plans.values()))
     return Plans({name: when_tested.apply(each, tested) for name, each in plans.items()})
 

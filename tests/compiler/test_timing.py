@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
 from torch import nn
 from toy_signals import SignalAfter
+from toy_step import Recorder, batch, made
 from toy_training import CPU, Training, training
 
 from tlkit import api, file_digests, files
@@ -23,6 +24,7 @@ from tlkit.compiler import timing
 from tlkit.engine.fit import Fit
 from tlkit.engine.formats import DTYPES
 from tlkit.engine.prefix import prefix
+from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted, PluginError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.stages import Stage
@@ -524,3 +526,44 @@ def test_a_measurement_says_how_long_threads_waited_for_a_processor(toy_recipe: 
     told = iter([2.0, 1e6])
     monkeypatch.setattr("tlkit.machine.waited", lambda: next(told))
     assert timing.measure(mine.plan, mine.network, images, device=CPU, watch=lambda: None).waited == 1.0
+
+
+def test_on_a_gpu_what_is_timed_is_the_captured_step(toy_recipe: Path) -> None:
+    backend = Recorder()
+    network, plan = made(toy_recipe)
+    step = Step(network, plan, torch.device("cpu"), static=True)
+    step.set_rates_(0.0)
+    call = timing._warm(step, [batch(network, plan)], backend)
+    assert backend.calls == ["warm up"] * 3 + ["capture", "replay"]
+    call()
+    assert backend.calls[-1] == "replay"
+
+
+def test_on_a_gpu_a_measured_batch_is_the_runs(toy_recipe: Path) -> None:
+    _, plan = made(toy_recipe, "data.batch_size=64")
+    assert timing._step_images(plan, torch.device("cuda")) == 64
+    assert timing._step_images(plan, torch.device("cpu")) == 16
+
+
+def test_on_a_gpu_events_time_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = [0.0], []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            self.at = 0.0
+
+        def record(self, stream: object) -> None:
+            self.at = clock[0]
+
+        def synchronize(self) -> None: ...
+
+        def elapsed_time(self, other: "Event") -> float:
+            return other.at - self.at
+
+    def call() -> None:
+        calls.append(1)
+        clock[0] += 5.0 if len(calls) > 1 else 1000.0  # milliseconds; the first one is not counted
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    assert timing._by_events(call, None) == pytest.approx(0.005)
+    assert len(calls) >= 21

@@ -6,13 +6,13 @@ the bits of one that is not. What only a CUDA device can show is in test_cuda.py
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
-from toy_step import LATE_STEM, addresses, assert_same, batch, copies, group, made, table, train
+from toy_step import LATE_STEM, Again, Recorder, addresses, assert_same, batch, copies, group, made, table, train
 from toy_training import CPU
 
 from tlkit.engine.step.graph import Captured, CudaBackend
@@ -21,47 +21,6 @@ from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 
 WARM = ["warm up"] * 3
 CAPTURE = ["capture", "replay"]
-
-
-@dataclass
-class Recorder:
-    """A backend that writes down what is asked of it; the captures numbered in `failing` raise."""
-
-    failing: dict[int, Exception] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
-    seen: list[bool] = field(default_factory=list)  # whether every group was capturable in a capture
-    optimizer: torch.optim.Optimizer | None = None
-    refuses: str = ""
-
-    @contextmanager
-    def warm_up(self) -> Iterator[None]:
-        self.calls.append("warm up")
-        yield
-
-    def capture(self, run: Callable[[], None]) -> "Again":
-        number = self.calls.count("capture")
-        self.calls.append("capture")
-        if self.optimizer is not None:
-            self.seen.append(all(each["capturable"] for each in self.optimizer.param_groups))
-        if number in self.failing:
-            raise self.failing[number]
-        return Again(run, self.calls)
-
-    def refusal(self) -> str:
-        return self.refuses
-
-
-@dataclass
-class Again:
-    run: Callable[[], None]
-    calls: list[str]
-
-    def replay(self) -> None:
-        self.calls.append("replay")
-        self.run()
-
-    def release(self) -> None:
-        self.calls.append("release")
 
 
 def capturing(

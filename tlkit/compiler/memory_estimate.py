@@ -18,7 +18,7 @@ from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, trains_in
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.maps import Partition
-from tlkit.record.formats import PrefixPlan
+from tlkit.record.formats import chunk_on
 
 _FLOAT = 4  # bytes
 # Tensors of a parameter's size that an optimizer keeps: Adam's two moments, SGD's momentum buffer.
@@ -100,7 +100,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     channels = draft.resolved.channels
     tensors = dict(network.owned())
     weights = sum(tensor.nbytes for tensor in network.tensors().values()) + _copied(network, max(draft.cuts))
-    chunk = PrefixPlan().chunk
+    chunk = chunk_on(draft.device.type)
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
     gradients = activations_bytes = 0
     for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):

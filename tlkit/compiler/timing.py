@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,7 +18,8 @@ from tlkit.engine import row_keys
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
-from tlkit.engine.step.step import Step
+from tlkit.engine.step.graph import WARM_UP, Backend, Captured, CudaBackend
+from tlkit.engine.step.step import Batch, Step
 from tlkit.errors import PluginError, reason
 from tlkit.network import seeding
 from tlkit.network.network import Network
@@ -26,7 +27,7 @@ from tlkit.network.stages import copied
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
 from tlkit.recipe.maps import HEAD
-from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, Measurements, PrefixPlan, Timing
+from tlkit.record.formats import CHUNK, COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, Measurements, PrefixPlan, Timing, chunk_on
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
@@ -37,6 +38,7 @@ _CALLS = 3  # of every form, more of the fastest
 LIMIT = 60.0
 _LIMIT_PART = 0.1
 _STEP_IMAGES = 16  # of a measured training step, at most
+_REPLAYS = 20  # of what is timed on a GPU
 _CONTENDS = 1.4  # a form whose first time is within this factor of the best so far is timed again,
 _AGAIN = 2  # so often
 
@@ -53,7 +55,7 @@ def too_short(plan: Plan) -> str:
 def _work(plan: Plan) -> float:
     """Return the floating-point operations that measuring a plan takes."""
     cuts = {len(phase.prefix) for phase in plan.phases}
-    prefixes = sum(flops(plan, 0, cut) for cut in cuts) * PrefixPlan().chunk
+    prefixes = sum(flops(plan, 0, cut) for cut in cuts) * CHUNK
     trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * min(plan.batch_size, _STEP_IMAGES)
     return float(len(COMPUTE_FORMATS) * _CALLS * (prefixes + trained))
 
@@ -78,7 +80,7 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         "head": [tables.head.kind, tables.head.options] if last.prefix else [],
         "read": [tables.head.embed, tables.head.pooled],
         "input": [plan.image_size, _input(plan)],
-        "batch": min(plan.batch_size, _STEP_IMAGES),
+        "batch": _step_images(plan, device),
         "optimizer": tables.optimizer.name,
         "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
         "trained": last.trained,
@@ -142,12 +144,13 @@ class _TooSlow(Exception):
 
 
 def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
-    chunk = PrefixPlan().chunk
+    chunk, backend = chunk_on(device.type), CudaBackend(device) if device.type == "cuda" else None
     repeated = images.repeat(-(-chunk // len(images)), 1, 1, 1)[:chunk]
-    expected = prefix.build(network, cut, PrefixPlan(folded=False), sample=images[:1])(repeated)
+    expected = prefix.build(network, cut, PrefixPlan(folded=False, chunk=chunk), sample=images[:1])(repeated)
 
     def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
-        run = prefix.build(network, cut, PrefixPlan(compute_format=compute_format), sample=images[:1])
+        form = PrefixPlan(compute_format=compute_format, chunk=chunk)
+        run = prefix.build(network, cut, form, sample=images[:1], backend=backend)
         return lambda: run(repeated), relative_error(run(repeated), expected)
 
     return _race(make, chunk, device, watch)
@@ -155,7 +158,7 @@ def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, wa
 
 def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
     phase = plan.phases[-1]
-    count = min(plan.batch_size, _STEP_IMAGES)
+    count = _step_images(plan, device)
     repeated = images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous()
     logits = next(stage.output for stage in plan.stages if stage.name == HEAD)
     targets = tasks.get(plan.task).targets.example((count, *logits)).to(device)
@@ -169,10 +172,27 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
             error = relative_error(one.embed(repeated), expected)
         one.begin_(phase.first)
         one.set_rates_(0.0)
-        one([(x, targets)])
-        return lambda: one([(x, targets)]), error
+        batches = [(x, targets)] * (plan.tables.optimizer.accumulate if device.type == "cuda" else 1)
+        return _warm(one, batches, CudaBackend(device) if device.type == "cuda" else None), error
 
     return _race(make, count, device, watch)
+
+
+def _step_images(plan: Plan, device: torch.device) -> int:
+    """Return the images of a measured batch: on a GPU those of the run, since a small batch is over before it is launched."""
+    return min(plan.batch_size, _STEP_IMAGES) if device.type == "cpu" else plan.batch_size
+
+
+def _warm(step: Step, batches: Sequence[Batch], backend: Backend | None) -> Callable[[], object]:
+    """Return what takes a step as the run does it, after the first ones: with a backend, a captured step where that is possible."""
+    if backend is None:
+        step(batches)
+        return lambda: step(batches)
+    captured = Captured(step, backend, note=lambda _: None)
+    captured.begin_(step.plan.phases[-1].first)
+    for _ in range(WARM_UP + 1):
+        captured(batches)
+    return lambda: captured(batches)
 
 
 def _race(
@@ -208,13 +228,20 @@ def _race(
 
 
 def _time(call: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
+    """Return the seconds of a call; on a GPU the mean of many, by events on the device, which no launch is part of."""
+    if device.type == "cuda":
+        return _by_events(call, torch.cuda.current_stream(device))
     began = time.perf_counter()
     call()
-    _wait(device)
     return time.perf_counter() - began
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _by_events(call: Callable[[], object], stream: torch.cuda.Stream) -> float:
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    call()
+    first.record(stream)
+    for _ in range(_REPLAYS):
+        call()
+    last.record(stream)
+    last.synchronize()
+    return float(first.elapsed_time(last)) / 1000 / _REPLAYS

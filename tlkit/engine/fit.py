@@ -272,7 +272,7 @@ class Fit:
             self._feed = None  # the old one's memory goes before the new one takes its own
             feed = Feed(
                 self.network, self._plugins.backbone, self.plan, phase, self._train, self._evaluated,
-                device=self._device, observer=self._observer, watch=self._watch,
+                device=self._device, observer=self._observer, watch=self._watch, graph=isinstance(self._take, Captured),
             )  # fmt: skip
             self._feed = phase, feed
         return self._feed[1]

@@ -94,8 +94,8 @@ def learner(
         device: The device that the network is on.
         observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
-        graph: Capture the training step where the device can.
+        graph: Capture the training step and the fixed prefix where the device can.
     """
     if plan.learns != "steps":
-        return SinglePass(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch)
+        return SinglePass(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)
     return Fit(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)

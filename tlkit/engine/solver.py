@@ -41,11 +41,12 @@ class SinglePass:
         device: The device that the network is on.
         observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
+        graph: Capture the fixed prefix where the device can.
     """
 
     def __init__(
         self, plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
-        device: torch.device, observer: Observer, watch: Callable[[], None],
+        device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
     ) -> None:  # fmt: skip
         self.plan = plan
         self.network = network
@@ -58,6 +59,7 @@ class SinglePass:
         self._device = device
         self._observer = observer
         self._watch = watch
+        self._graph = graph
         self.predictions: dict[str, Predictions] = {}
         self._said: list[str] = []
         self._passed, self._evaluated_batches = 0, 0
@@ -85,7 +87,7 @@ class SinglePass:
         began = time.perf_counter()
         feed = Feed(
             self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,
-            device=self._device, observer=self._observer, watch=self._watch,
+            device=self._device, observer=self._observer, watch=self._watch, graph=self._graph,
         )  # fmt: skip
         trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._train, self._step)
         took = time.perf_counter() - began

@@ -13,6 +13,7 @@ from tlkit import files, units
 from tlkit.plans import precision
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, why_images_differ
 from tlkit.record.formats import (
+    CHUNK,
     PLAIN_FORMAT,
     ComputeFormat,
     EarlierChoices,
@@ -40,6 +41,7 @@ def decide(
     room: int,
     earlier: EarlierChoices | None = None,
     shared: SharedPrecision | None = None,
+    chunk: int = CHUNK,
 ) -> Plan:
     """Choose forms and stores.
 
@@ -49,6 +51,7 @@ def decide(
         room: Bytes that the store may take.
         earlier: Forms of a run that is continued.
         shared: The precision of all arms of the recipe; by default that of this one alone.
+        chunk: Images that the fixed prefix takes at a time.
     """
     if shared is None:
         shared = precision.decide([(plan, measured)])
@@ -62,7 +65,7 @@ def decide(
     phases = []
     for number, phase in enumerate(plan.phases, start=1):
         fixed = _prefix(plan, phase, measured, room, earlier, shared)
-        phases.append(replace(phase, fixed=fixed[0] if fixed else None))
+        phases.append(replace(phase, fixed=replace(fixed[0], chunk=chunk) if fixed else None))
         if fixed:
             name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
             choices.append(Choice(name, str(fixed[0].compute_format), fixed[1]))

@@ -18,7 +18,7 @@ from tlkit.plans import band_values, choices
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
-from tlkit.record.formats import EarlierChoices, Measurements, SharedPrecision
+from tlkit.record.formats import EarlierChoices, Measurements, SharedPrecision, chunk_on
 from tlkit.run import band_scaling, decoding, measuring, start_network
 from tlkit.run.decoding import Decoded
 from tlkit.run.start_network import StartNetwork
@@ -58,9 +58,11 @@ class Prepared:
         """Positions by split, and what was skipped: split.json. Made when it is written: a run that waits keeps no such lists."""
         return self.decoded.record()
 
-    def sharing(self, shared: SharedPrecision) -> Prepared:
-        """Return the same run in the precision that all arms of its recipe have."""
-        plan = choices.decide(self.bare, self.measured, room=cache.room(), earlier=self.earlier, shared=shared)
+    def sharing(self, shared: SharedPrecision, *, device: torch.device) -> Prepared:
+        """Return the same run, on a device, in the precision that all arms of its recipe have."""
+        plan = choices.decide(
+            self.bare, self.measured, room=cache.room(), earlier=self.earlier, shared=shared, chunk=chunk_on(device.type)
+        )
         return replace(self, plan=plan)
 
     def with_measurements(self, *, device: torch.device, observer: Observer, watch: Callable[[], None]) -> Prepared:
@@ -162,5 +164,6 @@ def prepare(
         known = measuring.recall_or_measure(
             job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
         )
-    decided = choices.decide(plan, known, room=cache.room(), earlier=earlier)  # beside the pictures, which this process holds
+    room = cache.room()  # beside the pictures, which this process holds
+    decided = choices.decide(plan, known, room=room, earlier=earlier, chunk=chunk_on(device.type))
     return Prepared(job, decided, images, train, decoded.evaluated, decoded, start, plan, known, earlier)

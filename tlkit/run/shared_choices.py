@@ -55,14 +55,14 @@ def share(
                 for each in mine
             ]
         shared = kept.precision or precision.decide([(each.bare, each.measured) for each in mine if each.earlier is None])
-        mine = [each.sharing(shared) for each in mine]
+        mine = [each.sharing(shared, device=device) for each in mine]
     tested = when_tested.asked(evaluation, kept.tested, [each.plan for each in mine])
     try:
         found = recipe_choices.keep(folder, arms, SharedChoices(shared, tested if evaluation.test == "auto" else None))
     except OSError as error:
         raise files.unwritable(folder, error) from error
     if found.precision is not None and shared is not None and found.precision.precision != shared.precision:
-        mine = [each.sharing(found.precision) for each in mine]  # another process decided meanwhile
+        mine = [each.sharing(found.precision, device=device) for each in mine]  # another process decided meanwhile
     if found.tested is not None and found.tested.when != tested.when and evaluation.test == "auto":
         tested = found.tested
     return [replace(each, plan=when_tested.apply(each.plan, tested)) for each in mine]

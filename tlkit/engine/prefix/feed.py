@@ -20,6 +20,7 @@ from tlkit.engine.images.pictures import Indices
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.prefix.stored_rows import StoredRows
+from tlkit.engine.step.graph import CudaBackend
 from tlkit.errors import StoreError
 from tlkit.events import Observer
 from tlkit.network.network import Network
@@ -47,17 +48,19 @@ class Feed:
         device: The device that batches are on.
         observer: Receives the progress of storing.
         watch: Called between chunks; may raise to stop.
+        graph: Capture the fixed prefix where the device can.
     """
 
     def __init__(
         self, network: Network, backbone: Backbone, plan: Plan, phase: PhasePlan, train: TrainingPart, evaluated: Evaluated, *,
-        device: torch.device, observer: Observer, watch: Watch,
+        device: torch.device, observer: Observer, watch: Watch, graph: bool = True,
     ) -> None:  # fmt: skip
         self._network, self._backbone, self._plan, self._phase = network, backbone, plan, phase
         self._device, self._observer, self._watch = device, observer, watch
         self._train, self._evaluated = train, evaluated
         self._channels = train.pictures.geometry.shape[2]
         self._cut = len(phase.prefix)
+        self._backend = CudaBackend(device) if graph and device.type == "cuda" else None
         self._prefix = self._build(train)
         self._rows: dict[int, StoredRows] = {}
         self._origins: dict[int, row_keys.Origin] = {}
@@ -126,7 +129,7 @@ class Feed:
         if fixed is None:
             return None
         sample = train.inputs(train.indices[:1], 0, self._device)
-        return prefix.build(self._network, self._cut, fixed, sample=sample)
+        return prefix.build(self._network, self._cut, fixed, sample=sample, backend=self._backend, note=self._observer.note)
 
     def _keep(self, part: Part, planned: StorePlan | None) -> None:
         """Compute and store missing rows; if storing fails, rows are computed in every epoch."""

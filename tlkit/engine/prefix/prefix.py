@@ -7,37 +7,55 @@ bits at another batch size. So what is stored and what is computed again are the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from tlkit.engine import tf32
+from tlkit.engine.captured_call import CapturedCall
 from tlkit.engine.formats import cast, in_form_
 from tlkit.engine.prefix.fold import folded
+from tlkit.engine.step.graph import Backend
 from tlkit.network.network import Network, pool
 from tlkit.network.stages import copied
 from tlkit.record.formats import PrefixPlan
 from tlkit.units import Size
 
+Note = Callable[[str], None]
+
 
 class Prefix:
     """Leading stages of a network, all frozen.
 
-    MKL's float32 products give a row other last bits where it begins at another alignment, so a stage with a product over a
-    width that is no multiple of 16 bytes runs image by image. No usual backbone has one.
+    On a CUDA device a chunk is a captured graph, one for each range of stages that is asked for. On a CPU, MKL's float32 products
+    give a row other last bits where it begins at another alignment, so there a stage with a product over a width that is no multiple
+    of 16 bytes runs image by image. No usual backbone has one.
 
     Args:
         stages: In order, in eval mode and in the prefix's form; not changed any more.
         pools: The last output is pooled, float32: these are all stages, and the head reads pooled features.
         plan: How it runs.
+        backend: Captures chunks; None where nothing is captured.
+        note: Called with a message if they cannot be captured.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], *, pools: bool, plan: PrefixPlan) -> None:
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        *,
+        pools: bool,
+        plan: PrefixPlan,
+        backend: Backend | None = None,
+        note: Note = lambda _: None,
+    ) -> None:
         self._stages = stages
         self._singly = [any(_is_odd(module) for module in stage.modules()) for stage in stages]
         self._pools = pools
         self.plan = plan
+        self._backend, self._note = backend, note
+        self._captured: dict[tuple[int, int], CapturedCall] = {}
 
     def __len__(self) -> int:
         return len(self._stages)
@@ -62,10 +80,19 @@ class Prefix:
         if images < self.plan.chunk:
             x = torch.cat([x, x.new_zeros(self.plan.chunk - images, *x.shape[1:])])
         x = cast(x, compute_format)
+        if self._backend is None:
+            return self._through(x, start, stop)[:images]
+        if (start, stop) not in self._captured:
+            run = partial(self._through, start=start, stop=stop)
+            self._captured[start, stop] = CapturedCall(run, self._backend, x, note=self._note)
+        return self._captured[start, stop](x)[:images]
+
+    def _through(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Run stages on a whole chunk."""
         for stage, singly in zip(self._stages[start:stop], self._singly[start:stop], strict=True):
-            x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if singly else stage(x)
-        x = pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, compute_format)
-        return x[:images]
+            alone = singly and x.device.type == "cpu"
+            x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if alone else stage(x)
+        return pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, self.plan.compute_format)
 
     @torch.no_grad()
     def fingerprint(self, size: Size, *, stop: int, channels: int = 3) -> str:
@@ -87,7 +114,15 @@ class Prefix:
         return hashlib.sha256(repr(self._stages[:stop]).encode() + seen.tobytes()).hexdigest()
 
 
-def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> Prefix:
+def build(
+    network: Network,
+    count: int,
+    plan: PrefixPlan,
+    *,
+    sample: Tensor,
+    backend: Backend | None = None,
+    note: Note = lambda _: None,
+) -> Prefix:
     """Copy a network's leading stages, folded and in the prefix's compute format.
 
     Args:
@@ -95,6 +130,8 @@ def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> 
         count: How many stages.
         plan: Form, folded or not, chunk.
         sample: (1, 3, H, W) a normalised image, on the network's device; shows where BatchNorm can be folded.
+        backend: Captures chunks; None where nothing is captured.
+        note: Called with a message if they cannot be captured.
 
     Raises:
         PluginError: a stage cannot be copied.
@@ -108,7 +145,7 @@ def build(network: Network, count: int, plan: PrefixPlan, *, sample: Tensor) -> 
             following = stage(x)
         stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.compute_format))
         x = following
-    return Prefix(stages, pools=network.pools and count == len(network.stages), plan=plan)
+    return Prefix(stages, pools=network.pools and count == len(network.stages), plan=plan, backend=backend, note=note)
 
 
 def _is_odd(module: nn.Module) -> bool:

@@ -1,0 +1,73 @@
+"""A fixed prefix that is captured gives what it gives without; what cannot be captured runs as it is."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toy_step import Recorder
+
+from tlkit.engine.captured_call import CapturedCall
+from tlkit.engine.prefix.prefix import Prefix
+from tlkit.record.formats import PrefixPlan
+
+
+def prefix(backend: Recorder | None, notes: list[str] | None = None, *, last: nn.Module | None = None) -> Prefix:
+    torch.manual_seed(0)
+    stages = [nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), last or nn.ReLU())]
+    for stage in stages:
+        stage.eval()
+    return Prefix(stages, pools=False, plan=PrefixPlan(chunk=4), backend=backend, note=(notes or []).append)
+
+
+def test_captured_chunks_are_the_eager_ones_and_keep_their_memory() -> None:
+    backend, x = Recorder(), torch.randn(3, 4, 3, 6, 6)
+    captured, eager = prefix(backend), prefix(None)
+    outputs = [captured(each) for each in x]
+    short = captured(x[0, :2])
+    for found, each in zip(outputs, x, strict=True):
+        assert torch.equal(found, eager(each))
+    assert torch.equal(short, eager(x[0, :2]))
+    assert backend.calls == ["warm up", "capture", *["replay"] * 4]
+
+
+def test_each_range_of_stages_has_a_graph_of_its_own() -> None:
+    backend, x = Recorder(), torch.randn(4, 3, 6, 6)
+    captured, eager = prefix(backend), prefix(None)
+    between = captured(x, stop=1)
+    assert torch.equal(between, eager(x, stop=1))
+    assert torch.equal(captured(between, start=1), eager(x))
+    assert backend.calls == ["warm up", "capture", "replay"] * 2
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        (Recorder(failing={0: RuntimeError("no memory\nmore")}), "RuntimeError: no memory"),
+        (Recorder(refuses="too old"), "too old"),
+    ],
+)
+def test_what_cannot_be_captured_runs_as_it_is_and_says_why_once(backend: Recorder, said: str) -> None:
+    notes: list[str] = []
+    x = torch.randn(4, 3, 6, 6)
+    captured = CapturedCall(lambda each: each * 2, backend, x, note=notes.append)
+    for _ in range(3):
+        assert torch.equal(captured(x), x * 2)
+    assert notes == [f"the fixed prefix runs without a captured graph: {said}"]
+
+
+def test_a_function_that_reads_from_the_device_is_not_captured() -> None:
+    notes: list[str] = []
+
+    def asking(x: Tensor) -> Tensor:
+        return x if float(x.sum()) > 0 else -x
+
+    backend = Recorder()
+    CapturedCall(asking, backend, torch.ones(4), note=notes.append)
+    assert backend.calls == ["warm up"]
+    assert "waits for the device" in notes[0]
+
+
+def test_an_input_of_another_shape_is_not_given_to_the_graph() -> None:
+    backend = Recorder()
+    captured = CapturedCall(lambda each: each + 1, backend, torch.zeros(4), note=lambda _: None)
+    assert captured(torch.zeros(2)).tolist() == [1, 1]
+    assert "replay" not in backend.calls

@@ -1,0 +1,57 @@
+"""A function of one tensor as a captured graph: the same operators on the same memory for every input of one shape.
+
+The rule: what cannot be captured runs as it is, and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tlkit.engine.step.graph import Backend, Graph, HostReads
+
+
+class CapturedCall:
+    """A function that replays a graph for inputs like the first one, and runs as it is for others.
+
+    Args:
+        function: From a tensor to a tensor; reads nothing from the device.
+        backend: Of the device that the tensors are on.
+        example: An input; what follows has its shape, its type and its memory format.
+        note: Called with a message if the function cannot be captured.
+    """
+
+    def __init__(
+        self, function: Callable[[Tensor], Tensor], backend: Backend, example: Tensor, *, note: Callable[[str], None]
+    ) -> None:
+        self._function = function
+        self._input = torch.empty_like(example)
+        self._output: Tensor | None = None
+        self._graph: Graph | None = None
+        refusal = backend.refusal()
+        if not refusal:
+            self._input.copy_(example)
+            with backend.warm_up(), HostReads() as reads:
+                function(self._input)
+            refusal = f"it waits for the device at {reads.found[0]}" if reads.found else ""
+        if not refusal:
+            try:
+                self._graph = backend.capture(self._run)
+            except Exception as error:  # whatever it is, the function can still be called
+                refusal = f"{type(error).__name__}: {(str(error).splitlines() or ['no word'])[0]}"
+        if refusal:
+            note(f"the fixed prefix runs without a captured graph: {refusal}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the function's output, in memory of its own."""
+        if self._graph is None or x.shape != self._input.shape or x.dtype != self._input.dtype:
+            return self._function(x)
+        self._input.copy_(x, non_blocking=True)
+        self._graph.replay()
+        assert self._output is not None
+        return self._output.clone()
+
+    def _run(self) -> None:
+        self._output = self._function(self._input)
