@@ -6,6 +6,9 @@ from pydantic import Field
 
 from tlkit.plugin import Head, Options
 
+_BY_VALUES = ("accuracy", "balanced_accuracy", "f1", "auroc")  # of a head that gives values by which images can be ordered
+_BY_PROBABILITIES = (*_BY_VALUES, "loss")
+
 
 class SearchOptions(Options):
     """Options of every solved head.
@@ -75,14 +78,52 @@ class LdaOptions(SearchOptions):
     )
 
 
-svm = Head(solve="tlkit_heads.solve:svm", options=SvmOptions, summary="support vector machine on the embeddings, linear or rbf")
-logistic = Head(solve="tlkit_heads.solve:logistic", options=LogisticOptions, summary="logistic regression on the embeddings")
-knn = Head(solve="tlkit_heads.solve:knn", options=KnnOptions, summary="vote of the nearest embeddings")
+svm = Head(
+    solve="tlkit_heads.solve:svm",
+    searched="C",
+    searched_by=_BY_VALUES,
+    options=SvmOptions,
+    summary="support vector machine on the embeddings, linear or rbf",
+)
+logistic = Head(
+    solve="tlkit_heads.solve:logistic",
+    searched="C",
+    searched_by=_BY_PROBABILITIES,
+    options=LogisticOptions,
+    summary="logistic regression on the embeddings",
+)
+knn = Head(
+    solve="tlkit_heads.solve:knn",
+    searched="neighbors",
+    searched_by=_BY_PROBABILITIES,
+    options=KnnOptions,
+    summary="vote of the nearest embeddings",
+)
 decision_tree = Head(
-    solve="tlkit_heads.solve:decision_tree", options=TreeOptions, summary="one decision tree on the embeddings"
+    solve="tlkit_heads.solve:decision_tree",
+    searched="max_depth",
+    searched_by=_BY_PROBABILITIES,
+    options=TreeOptions,
+    summary="one decision tree on the embeddings",
 )
-random_forest = Head(solve="tlkit_heads.solve:random_forest", options=ForestOptions, summary="random forest on the embeddings")
+random_forest = Head(
+    solve="tlkit_heads.solve:random_forest",
+    searched="min_samples_leaf",
+    searched_by=_BY_PROBABILITIES,
+    options=ForestOptions,
+    summary="random forest on the embeddings",
+)
 gradient_boosting = Head(
-    solve="tlkit_heads.solve:gradient_boosting", options=BoostingOptions, summary="boosted trees on the embeddings"
+    solve="tlkit_heads.solve:gradient_boosting",
+    searched="learning_rate",
+    searched_by=_BY_PROBABILITIES,
+    options=BoostingOptions,
+    summary="boosted trees on the embeddings",
 )
-lda = Head(solve="tlkit_heads.solve:lda", options=LdaOptions, summary="linear discriminants on the embeddings")
+lda = Head(
+    solve="tlkit_heads.solve:lda",
+    searched="shrinkage",
+    searched_by=_BY_PROBABILITIES,
+    options=LdaOptions,
+    summary="linear discriminants on the embeddings",
+)

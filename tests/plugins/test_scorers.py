@@ -1,5 +1,7 @@
 """The scores of a solved head's search are scikit-learn's, and a rare class does not stop them."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -67,3 +69,16 @@ def test_metric_that_a_head_cannot_be_searched_by_is_refused(kind: str, by: str)
     with pytest.raises(TlkitError, match=f"select_by: .*{by}") as caught:
         plugin.call(head.solve, head.options(), Solving(labels, 5, 2, seed=0, select_by=by))
     assert "accuracy, balanced_accuracy or f1" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["svm", "logistic", "knn", "decision_tree", "random_forest", "gradient_boosting", "lda"])
+def test_a_head_declares_the_metrics_that_it_can_be_searched_by(kind: str) -> None:
+    head = registry.get(Head, kind)
+    _, labels = images(2)
+    possible = []
+    for by in ("accuracy", "balanced_accuracy", "f1", "auroc", "loss", "top5"):
+        with contextlib.suppress(TlkitError):
+            plugin.call(head.solve, head.options(), Solving(labels, 5, 2, seed=0, select_by=by))
+            possible.append(by)
+    assert tuple(possible) == head.searched_by
+    assert head.searched in head.options.model_fields

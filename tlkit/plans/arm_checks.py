@@ -30,7 +30,7 @@ def task_problems(arm: Arm, head: Head) -> list[TlkitError]:
         task = tasks.get(head.task)
     except TlkitError as error:
         return [TlkitError(f"head.kind: {arm.head.kind}: {error.problem}", *error.hints)]
-    return [*task.recipe_problems(arm), *_selection_problems(arm, task)]
+    return [*task.recipe_problems(arm), *_selection_problems(arm, task), *_search_problems(arm, head, task)]
 
 
 def selected_by(arm: Arm, head: Head) -> Arm:
@@ -46,6 +46,15 @@ def _selection_problems(arm: Arm, task: Task) -> list[TlkitError]:
         return []
     what = f'select_by: a {arm.head.kind} head has no metric "{arm.select_by}".'
     return [TlkitError(what, f"one of: auto, {', '.join(task.selectable)}", nearest(arm.select_by, task.selectable))]
+
+
+def _search_problems(arm: Arm, head: Head, task: Task) -> list[TlkitError]:
+    """What a solved head's search for its main option cannot go by."""
+    by, given = arm.select_by, arm.head.options.get(head.searched) is not None
+    if not head.searched_by or given or by not in task.selectable or by in head.searched_by:
+        return []
+    what = f"select_by: the search for {head.searched} of the {arm.head.kind} head cannot go by {by}."
+    return [TlkitError(what, f"one of: {', '.join(head.searched_by)}", f"or give it: head.options.{head.searched}")]
 
 
 def only_evaluated(arm: Arm, backbone: Backbone) -> bool:

@@ -64,6 +64,8 @@ class Head:
             the metrics, the targets that it learns from, and how many outputs the head is asked for.
         takes_dropout: Its option `dropout`, if a recipe does not give it, is the one that the backbone's library has before its
             classifier.
+        searched: The option that a solved head finds by a search where the recipe does not give it; "" for none.
+        searched_by: Metrics that the search can go by; () where that is not known before the head is fitted.
         trusted: Full names of classes that the estimator's file may hold beside scikit-learn's, "package.module.Class".
         summary: One line.
     """
@@ -77,6 +79,8 @@ class Head:
     task: str = "single_label"
     trusted: tuple[str, ...] = ()
     takes_dropout: bool = False
+    searched: str = ""
+    searched_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model, or it is neither trained nor solved."""
