@@ -213,3 +213,39 @@ def test_the_network_evaluates_in_eval_mode_and_trains_on_as_it_did(toy_recipe: 
     assert not modes["stages.stem.bn1"]
     assert modes["stages.block1.block1.1"]
     assert modes["stages.block2.block2.3"]
+
+
+def test_batch_norm_of_a_stage_that_trains_can_keep_its_running_statistics(toy_recipe: Path) -> None:
+    """Scale and shift train, and the batch has no part in the output: one image gives what it gives among others."""
+    mine = training(toy_recipe, 'backbone.batch_norm="running"', "freeze.stem={epochs=1}", "schedule.epochs=2")
+    before = copy(mine.network)
+    for _ in mine.fit.epochs():
+        pass
+    buffers = {name for name, _ in mine.network.stages.named_buffers()}
+    kept = {name for name in before if any(part in name for part in ("running_", "num_batches"))}
+    assert len(kept) == len(buffers) == 9
+    assert changed(before, mine.network) == set(before) - kept
+
+
+def test_running_statistics_in_training_are_those_of_plain_torch() -> None:
+    """As Keras does where a backbone is called with training=False: the layer scales by numbers that do not depend on the batch."""
+    network = build_toy()
+    freeze_(network, lambda name: True, running_norms=True)
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(4, 8, 6, 6, generator=draw)
+    norm = network.stages["block1"].block1[1]
+    norm.running_mean.uniform_(-1, 1, generator=draw)
+    norm.running_var.uniform_(1, 2, generator=draw)
+    plain = nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False)
+    assert torch.equal(norm(x), plain)
+    assert norm.weight.requires_grad
+    assert not norm.training
+    assert network.stages["block2"].block2[3].training, "dropout is on where its stage trains"
+
+
+def test_no_digest_changes_with_batch_norm_as_it_was(toy_recipe: Path) -> None:
+    of = [
+        training(toy_recipe, *more).prepared.job.digest
+        for more in ((), ('backbone.batch_norm="batch"',), ('backbone.batch_norm="running"',))
+    ]
+    assert of[0] == of[1] != of[2]

@@ -117,6 +117,7 @@ def compile_plan(
             *(Choice(*each) for each in (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, weights))),
             *draft.aux_heads.choices(divided.parameters),
             *_selection_choice(resolved, task),
+            *_norm_choice(resolved),
         ),
         folder=folder,
         folds=resolved.folds,
@@ -157,6 +158,12 @@ def _selection_choice(resolved: Resolved, task: Task) -> list[Choice]:
         return []
     rare = "where classes are rare, accuracy is won by answering none" if by == task.select_by else "as the recipe says"
     return [Choice("best epoch", f"by {by} of the validation images", rare)]
+
+
+def _norm_choice(resolved: Resolved) -> list[Choice]:
+    if resolved.arm.backbone.batch_norm == "batch" or resolved.learns != "steps":
+        return []
+    return [Choice("BatchNorm", "normalizes by its running statistics, and keeps them", "as the recipe says")]
 
 
 def _dropout_choice(resolved: Resolved) -> list[Choice]:

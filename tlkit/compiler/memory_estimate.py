@@ -105,7 +105,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     gradients = activations_bytes = 0
     for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):
         moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
-        freeze_(network, moving.__contains__)
+        freeze_(network, moving.__contains__, running_norms=arm.backbone.batch_norm == "running")
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
             running = tuple(draft.aux_heads.running(divided.parameters, first))

@@ -47,6 +47,8 @@ class Model:
         backbone: A name that `tlkit list` shows.
         weights: A name that the backbone offers, "none" or None for random weights, a file, or "run:PATH" of an earlier run.
         head: A head's name, or the recipe's table [head].
+        batch_norm: "running": BatchNorm of the backbone keeps and uses its running statistics in training too, as in Keras a
+            backbone that is called with `training=False`. "batch": where its stage trains, it goes by each batch.
         input: How pixels reach the network, where the weights do not say it: "torch", "caffe", or the recipe's table.
         classes: How many, or their names in output order; left out, the first `fit` says it.
         image_size: Side of the input in pixels, or (height, width); the backbone's usual size where not given.
@@ -75,7 +77,7 @@ class Model:
     def __init__(
         self, backbone: str, *, weights: str | None = "none", head: str | Mapping[str, Any] = "linear",
         classes: int | Sequence[str] | None = None, image_size: int | Sequence[int] | None = None,
-        input: str | Mapping[str, Any] | None = None,  # as in the recipe
+        input: str | Mapping[str, Any] | None = None, batch_norm: str = "batch",  # both as in the recipe
         seed: int = 0, device: str = "auto", offline: bool = False,
     ) -> None:  # fmt: skip
         tables: Tables = {
@@ -85,6 +87,8 @@ class Model:
         }
         if input is not None:
             tables["backbone"]["input"] = plain(input)
+        if batch_norm != "batch":
+            tables["backbone"]["batch_norm"] = plain(batch_norm)
         tables["head"] = plain(head) if isinstance(head, Mapping) else {"kind": head}
         if image_size is not None:
             tables["data"]["image_size"] = plain(image_size)

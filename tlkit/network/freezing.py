@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlkit.network.network import Network
 
 
-def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
+def freeze_(network: Network, trains: Callable[[str], bool], *, running_norms: bool = False) -> None:
     """Set the network to one phase: frozen parts take no gradient and run in eval mode.
 
     A module is in training mode only where the nearest module around it that owns parameters has one that trains, itself
@@ -19,6 +20,7 @@ def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
     Args:
         network: Changed in place.
         trains: Whether the parameter of a name trains.
+        running_norms: The backbone's BatchNorm layers use and keep their running statistics where their parameters train, too.
     """
     for parameter, tensor in network.owned():
         tensor.requires_grad_(trains(parameter.name))
@@ -31,6 +33,9 @@ def freeze_(network: Network, trains: Callable[[str], bool]) -> None:
         around = module.training
     for module in network.aux_heads.values():
         _mode_(module, False)
+    for module in network.stages.modules() if running_norms else ():
+        if isinstance(module, _BatchNorm):
+            module.training = False
 
 
 def _mode_(module: nn.Module, around: bool) -> None:

@@ -32,7 +32,7 @@ ARM: Final[Defaults] = {
     "select_by": "auto",
     "precision": "auto",
 }
-BACKBONE: Final[Defaults] = {"input": None, "options": {}}
+BACKBONE: Final[Defaults] = {"input": None, "batch_norm": "batch", "options": {}}
 INPUT: Final[Defaults] = {"channels": None, "range": None, "mean": None, "std": None, "resize": None}
 HEAD: Final[Defaults] = {
     "kind": "linear",

@@ -94,6 +94,11 @@ class BackboneTable(Table):
         default=None,
         description='preprocessing of pixels, where it differs from what the weights were trained with: "torch", "caffe" or a table',
     )
+    batch_norm: Literal["batch", "running"] = Field(
+        default="batch",
+        description='"running": BatchNorm normalizes by its running statistics in training too, and keeps them, as Keras\'s '
+        '`training=False` does; its scale and shift train with their stage. "batch": where a stage trains, by each batch',
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of this backbone, as `tlkit show NAME` lists them"
     )

@@ -96,7 +96,7 @@ class Step:
         """Set the network to the phase of an epoch, counted from 1, and clear the sums."""
         phase = self.plan.phase(epoch)
         trains = {p.name for p in self.plan.parameters if trains_in(p.trains_from, epoch)}
-        freeze_(self.network, trains.__contains__)
+        freeze_(self.network, trains.__contains__, running_norms=self.plan.tables.backbone.batch_norm == "running")
         if phase != self._phase:
             self._phase, self._tried = phase, False
             groups = enumerate(self.optimizer.param_groups)
