@@ -105,6 +105,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed left of writing a file. Call it where no other process can be writing that file."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(OSError):  # a folder of the user's
+            left.unlink()
+
+
 def _open_beside(path: Path) -> tuple[int, Path]:
     """Create a file in the same folder under a new name. Who may read it is for the user's umask to say."""
     while True:

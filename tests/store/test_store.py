@@ -543,22 +543,33 @@ def test_nothing_is_kept_where_nothing_may(folder: Path, monkeypatch: pytest.Mon
     assert not folder.exists()
 
 
-def test_strays_go_when_they_are_old(folder: Path) -> None:
+def test_what_a_killed_writer_left_goes_at_the_next_start(folder: Path) -> None:
     kept(1)
     entry = only(folder, ".rows").parent
     names = [f"{'c' * 32}.index", f"{'a' * 32}.rows", f".{'b' * 32}.part", f".{'d' * 32}.index.x_1y", ".entry.json.abcdefgh"]
     for name in names:
         (entry / name).write_bytes(only(folder, ".index").read_bytes() if name.startswith("c") else b"x")
     (entry / "notes.txt").write_bytes(b"not ours")
-    kept(2)
-    assert all((entry / name).exists() for name in names)
-    for path in entry.iterdir():
-        os.utime(path, (time.time() - 3700,) * 2)
-    kept(3)
+    cache.remove_abandoned()
     assert not any((entry / name).exists() for name in names)
     assert (entry / "notes.txt").exists()
     notes: list[str] = []
-    assert present(opened(notes), 1, 2, 3) == [1, 2, 3]
+    assert present(opened(notes), 1) == [1]
+
+
+def test_rows_that_are_being_written_stay(folder: Path) -> None:
+    entry = opened()
+    with entry.writer(2) as writer:
+        writer.write(keys_of(1), rows_of(1))
+        cache.remove_abandoned()
+        assert only(folder, ".part").exists()
+        writer.write(keys_of(2), rows_of(2))
+    assert present(opened(), 1, 2) == [1, 2]
+
+
+def test_a_start_makes_no_cache_folder(folder: Path) -> None:
+    cache.remove_abandoned()
+    assert not folder.exists()
 
 
 def test_clear_touches_only_what_is_ours(folder: Path) -> None:

@@ -84,6 +84,7 @@ def keep(recipe_folder: Path, arms: Collection[str], shared: SharedChoices) -> S
     """
     recipe_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(recipe_folder / ".lock", timeout=60):
+        files.remove_unfinished(recipe_folder / CHOICES)
         before = _read(recipe_folder / CHOICES)
         known = _of(before, arms) or _Decision(arms=frozenset())
         now = _Decision(

@@ -88,6 +88,7 @@ def summarise(
     if path.is_file() and path.read_bytes() == run_folder.text(record):
         return record, True
     with FileLock(recipe_folder / ".lock", timeout=60):
+        files.remove_unfinished(path)
         record = gather(recipe_folder, recipe=recipe, file=file, current=current, folds=folds)
         earlier = read(recipe_folder)
         if earlier is not None and _finished(recipe_folder, earlier) and not _finished(recipe_folder, record):

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
+from tlkit import files
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import RunFailed, RunLocked, TlkitError, nearest, option, reason
@@ -26,6 +28,7 @@ from tlkit.run import busy, execution, preparation, shared_choices
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
+from tlkit.store import cache
 
 
 def device_of(name: str, *, note: Callable[[str], None] = lambda _: None) -> torch.device:
@@ -105,6 +108,7 @@ def train(
     Raises:
         TlkitError: of an image, weights or the plan, before anything is written.
     """
+    cache.remove_abandoned()
     libraries: dict[int, Library] = {}
     residency = Residency()
     failures: list[RunFailed | RunLocked] = []
@@ -264,4 +268,7 @@ def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]]) -> None:
     """Draw the curves of every arm beside the recipe's result."""
     from tlkit.reports import curves  # brings matplotlib, which a plan does not need
 
-    curves.write(recipe_folder / run_folder.CURVES, [(arm, run_folder.metrics(folder)) for arm, folder in folders])
+    path = recipe_folder / run_folder.CURVES
+    with FileLock(recipe_folder / ".lock", timeout=60):
+        files.remove_unfinished(path)
+        curves.write(path, [(arm, run_folder.metrics(folder)) for arm, folder in folders])

@@ -23,12 +23,13 @@ from weakref import WeakSet
 from tlkit import file_digests, files
 from tlkit.errors import StoreError, TlkitError
 from tlkit.plugin import remembered
+from tlkit.store import unfinished
 
 MOST = 20_000_000_000  # bytes of rows that are kept, or
 SHARE = 0.2  # of the disk that is free or already the store's, whichever is less
 ROWS, INDEX, ENTRY, PART = ".rows", ".index", "entry.json", ".part"
 INDEX_HEAD, INDEX_ROW = 88, 24  # bytes of an index before its rows, and of each row; the format is tlkit.segments'
-_STRAY = 3600.0  # seconds until a file of a writer that never finished is removed
+_STRAY = 3600.0  # seconds until a file is removed of which it is not known whether its writer still lives
 _PATIENCE = 60.0  # seconds until a lock that is not given up is an error; each is held for a moment
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MEASUREMENT, _UNFINISHED = re.compile(r"[0-9a-f]{64}\.json"), re.compile(r"\.[0-9a-f]{64}\.json\.\w+")
@@ -268,12 +269,24 @@ def _segments(entry: Path) -> list[_Segment]:
     return found
 
 
+def remove_abandoned() -> None:
+    """Remove what processes that were killed left of rows; a store that cannot be changed stays as it is."""
+    if os.path.isdir(files.cache_folder()):
+        with contextlib.suppress(StoreError), lock():
+            for entry in _entries():
+                _sweep(entry)
+
+
 def _sweep(entry: Path) -> None:
-    """Remove the files of writers that never finished, and the folder if it is empty then. Call it under the lock."""
+    """Remove the files of writers that never finished, and the folder if it is empty then.
+
+    Call it under the lock: all files but those of rows are written under it, so one that is unfinished has no writer any more.
+    """
     stats, whole = _stats(entry), {each.path.stem for each in _segments(entry)}
     strays = {name for name in stats if name != ENTRY and Path(name).stem not in whole}
     for name in strays:
-        if time.time() - stats[name].st_mtime > _STRAY:
+        old = time.time() - stats[name].st_mtime > _STRAY
+        if old or not name.endswith(PART) or unfinished.abandoned(entry / name):
             with contextlib.suppress(OSError):
                 (entry / name).unlink()
     if set(_stats(entry)) <= {ENTRY}:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tlkit import files
 from tlkit.errors import StoreError
-from tlkit.store import cache, segments
+from tlkit.store import cache, segments, unfinished
 from tlkit.store.segments import Keys, Rows, Segment
 
 # A segment is cut here, so that a fill that is killed loses little.
@@ -140,6 +140,7 @@ class Writer:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 file = path.open("xb", buffering=0)
+                unfinished.hold(file)
             except OSError as error:
                 raise cache.unwritable(error) from error
         return _Part(path, folder / f"{name}{cache.ROWS}", file, np.zeros(self._place.per_segment, segments.RECORD))
@@ -177,11 +178,11 @@ class Writer:
         place = self._place
         part.file.truncate(part.count * place.row_bytes)
         os.fsync(part.file.fileno())
-        part.file.close()
         segment = Segment(part.rows, part.records[: part.count].copy(), np.zeros(5, np.uint64))
         cache.hold(segment)
         with cache.lock():
             cache.make_room(cache.INDEX_HEAD + part.count * cache.INDEX_ROW)
+            part.file.close()  # here, since what nobody holds is removed
             try:
                 os.replace(part.path, part.rows)
                 place.describe()

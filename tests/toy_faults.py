@@ -1,0 +1,207 @@
+"""Apply the toy recipe again and again in forked processes, each with one fault at another change of a file.
+
+    python toy_faults.py kill|fail RECIPE FOLDER
+
+prints a line of JSON for each change of a file that one apply makes: what was changed, how the process with the fault ended, what
+differs from an undisturbed run after the next apply, and which files of a dead process are left. Imports and the first apply happen
+once, before the forks. A process is killed before each file is renamed, and before whatever comes next; ALL=1 kills, and fails, at
+every other change too.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # with more, a fork would wait for threads that it does not have
+
+from conftest import TOY
+from safetensors.torch import load_file
+
+from tlkit import api, files
+from tlkit.errors import TlkitError
+from tlkit.reports import curves
+
+SETTINGS = ("freeze.backbone=true",)
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
+# What a kill at any other change leaves is the same as at one of these, unless the power fails.
+AT = {"kill": ("create", "replace", "unlink", "truncate"), "fail": ("write", "fsync", "replace", "truncate")}
+CLOCK = {"seconds", "images_per_second", "files"}
+MESSAGE, KILLED, TRACEBACK = "message", "killed", "traceback"
+
+
+class Disk:
+    """Counts changes of files in this process, and at the n-th does what it is told before the change is made.
+
+    Args:
+        at: Number of the change, from 1; 0 counts only.
+        fault: Called then, and at each later change if `lasting`.
+    """
+
+    def __init__(self, at: int = 0, fault: Callable[[], None] = lambda: None, *, lasting: bool = False) -> None:
+        self.seen: list[str] = []
+        self._at, self._fault, self._lasting = at, fault, lasting
+        for name in ("replace", "rename", "link", "unlink", "fsync", "mkdir"):
+            setattr(os, name, self._watched(name, getattr(os, name)))
+        self._os_open, self._io_open = os.open, io.open
+        os.open, builtins.open, io.open = self._opened, self._file, self._file  # type: ignore[assignment]
+
+    def change(self, what: str, path: object) -> None:
+        """Count a change, and make the fault where its time has come."""
+        if str(path).startswith("/proc") or str(path) == os.devnull:
+            return
+        self.seen.append(f"{what} {Path(os.fsdecode(path)).name if isinstance(path, (str, bytes, Path)) else ''}".strip())  # type: ignore[arg-type]
+        if self._at and (len(self.seen) == self._at or (self._lasting and len(self.seen) > self._at)):
+            self._fault()
+
+    def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            self.change(name, args[-1] if name in ("replace", "rename", "link") else args[0])
+            return real(*args, **more)
+
+        return call
+
+    def _opened(self, path: Any, flags: int, *args: Any, **more: Any) -> int:
+        if flags & os.O_CREAT:
+            self.change("create", path)
+        return self._os_open(path, flags, *args, **more)
+
+    def _file(self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **more: Any) -> Any:
+        if not set("wxa") & set(mode):
+            return self._io_open(file, mode, buffering, *args, **more)
+        assert "b" in mode, f"{file} is written as text"
+        if not isinstance(file, int):
+            self.change("create", file)
+        raw = _Raw(file, mode.replace("b", ""), self)
+        return raw if buffering == 0 else io.BufferedWriter(raw)
+
+
+class _Raw(io.FileIO):
+    """A file whose writes are counted."""
+
+    def __init__(self, file: Any, mode: str, disk: Disk) -> None:
+        super().__init__(file, mode)
+        self._disk = disk
+
+    def write(self, content: Any) -> int:
+        self._disk.change("write", self.name)
+        return super().write(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._disk.change("truncate", self.name)
+        return super().truncate(size)
+
+
+def apply(recipe: Path, folder: Path) -> tuple[str, str]:
+    """Apply the recipe with its runs and its cache in a folder; return how it ended, and what was said."""
+    os.environ["TLKIT_CACHE"] = str(folder / "cache")
+    try:
+        applied = api.apply(recipe, SETTINGS, runs=folder / "runs")
+    except TlkitError as error:
+        return MESSAGE, str(error)
+    except BaseException:
+        return TRACEBACK, traceback.format_exc()
+    return (MESSAGE, "; ".join(map(str, applied.failures))) if applied.failures else ("", "")
+
+
+def forked(work: Callable[[], Any]) -> Any:
+    """Return what a call gives in a forked process; None if it was killed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(writing, json.dumps(work()).encode())
+        os._exit(0)
+    os.close(writing)
+    answer = b""
+    while part := os.read(reading, 1 << 16):
+        answer += part
+    os.close(reading)
+    os.waitpid(pid, 0)
+    return json.loads(answer) if answer else None
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """What a run left, without what a clock says."""
+    (run,) = (path.parent for path in (folder / "runs").glob("*/*/result.json"))
+    found: dict[str, Any] = {
+        path.name: {name: each.tolist() for name, each in load_file(path).items()} for path in run.rglob("*.safetensors")
+    }
+    found |= {
+        name: (run / name).read_bytes().hex() for name in ("predictions.npz", "evaluation.json", "split.json", "recipe.toml")
+    }
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((run / "result.json").read_text())
+    summary = json.loads((run.parent / "result.json").read_text())["arms"]["main"]
+    for each in (*lines, result, *summary["seeds"].values()):
+        for key in CLOCK & each.keys():
+            del each[key]
+    return found | {"metrics.jsonl": lines, "result.json": result, "summary": summary}
+
+
+def left(folder: Path) -> list[str]:
+    """Files that a process wrote in part and that nothing uses."""
+    lone = [path for path in folder.rglob("*.rows") if not path.with_suffix(".index").exists()]
+    return sorted(str(path.relative_to(folder)) for path in (*folder.rglob(".*"), *lone) if path.name != ".lock")
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fail(number: int) -> Callable[[], None]:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def main(kind: str, recipe: Path, folder: Path) -> None:
+    """Make a fault at each change of a file."""
+    curves.write = lambda path, _: files.replace(path, "<svg/>")  # the picture takes longer than the training
+    assert apply(recipe, folder / "first") == ("", "")
+    (folder / "counted").mkdir()
+
+    def count() -> list[str]:
+        disk = Disk()
+        assert apply(recipe, folder / "counted") == ("", "")
+        return disk.seen
+
+    changes, wanted = forked(count), content(folder / "counted")
+    for number, change in enumerate(changes, 1):
+        if not (change.startswith(AT[kind]) or os.environ.get("ALL")):
+            continue
+        place = folder / str(number)
+        place.mkdir()
+
+        def disturbed(number: int = number, place: Path = place) -> list[str]:
+            fault, lasting = (_kill, False) if kind == "kill" else (_fail(ERRORS[number % 3]), number % 2 == 1)
+            Disk(number, fault, lasting=lasting)
+            return list(apply(recipe, place))
+
+        ended, said = forked(disturbed) or (KILLED, "")
+        after, why = forked(lambda place=place: list(apply(recipe, place)))
+        found = content(place) if not after else {}
+        differing = [name for name in wanted if found.get(name) != wanted[name]]
+        record = {
+            "change": change,
+            "ended": ended,
+            "said": said,
+            "after": why,
+            "differing": differing,
+            "left": left(place),
+        }
+        print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(TOY))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
