@@ -239,6 +239,8 @@ def epochs(
             "leave it out" if plan.folds is None else f"1 to {plan.folds}",
         )
     tested = known[0] if fold is None else fold
+    if fold is None and plan.folds is not None:
+        watcher.note(f"epochs: fold {tested} of {plan.folds} is tested, and no other; fold=2 tests the second")
     with torch_settings.applied(where):
         prepared = executor.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
         learner = prepared.learner(device=where, observer=watcher)

@@ -130,7 +130,7 @@ def test_a_plan_says_what_a_solved_head_does_not_use(run: Cli, toy_recipe: Path)
     code, out, error = run("plan", toy_recipe, "--set", "head.kind=svm", "--set", "data.augment=['hflip']")
     assert code == 0, error
     for name in ("lr_groups", "optimizer", "schedule", "loss", "early_stopping", "data.augment"):
-        assert f"not used   {name}: a svm head is solved, not trained" in out
+        assert f"not used   {name}: the svm head is solved, not trained" in out
     assert "steps      none: the head is solved" in out
     assert "svm, solved" in out
 
@@ -138,7 +138,7 @@ def test_a_plan_says_what_a_solved_head_does_not_use(run: Cli, toy_recipe: Path)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["freeze={stem=false}"], "freeze.stem: is false, but a svm head"),
+        (["freeze={stem=false}"], "freeze.stem: is false, but the svm head"),
         (["freeze={stem={epochs=1}}"], "freeze.stem: is for some epochs only"),
         (["head.options.kernel=cubic"], "head.options.kernel"),
         (["head.options.C=0.0"], "head.options.C"),

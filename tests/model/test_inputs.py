@@ -121,7 +121,7 @@ REFUSED = {
     "grey with a channel": (X[..., :1], "np.repeat(x, 3, axis=-1)"),
     "no pixels": (X[:, :0], "there is no pixel in it"),
     "a batch in a list": ([X], "is to be one picture"),
-    "numbers": ([1, 2], "one of the images is a int"),
+    "numbers": ([1, 2], "one of the images is of type int"),
     "nothing": (None, "one of the images is a NoneType"),
     "a vector": (np.zeros(3), "not (N, H, W, 3)"),
 }

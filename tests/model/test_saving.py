@@ -200,7 +200,7 @@ def test_a_loaded_model_goes_on_with_optimizer_and_epochs(optimizer: str) -> Non
     damaged = bytearray(Path("again/optimizer.safetensors").read_bytes())
     damaged[-1] ^= 1
     Path("again/optimizer.safetensors").write_bytes(damaged)
-    with pytest.raises(RunFolderError, match=r"optimizer\.safetensors: is damaged"):
+    with pytest.raises(RunFolderError, match=r"(?s)optimizer\.safetensors: is damaged.*save the model again"):
         tlkit.load("again", device="cpu")
     loaded.compile(optimizer=optimizer, lr=1e-2, schedule="constant")
     loaded.save("saved")

@@ -96,7 +96,7 @@ def test_epochs_of_a_head_that_is_solved_are_said_to_have_no_effect(capsys: pyte
     mine, labels = model(head="logistic"), ["cat", "dog"] * 6
     mine.fit(PIXELS, labels, epochs=5, batch_size=4)
     text = capsys.readouterr().err
-    assert "not used: epochs and schedule: a logistic head is solved, not trained" in text
+    assert "not used: epochs and schedule: the logistic head is solved, not trained" in text
     assert "lr_groups" not in text, "nobody gave rates"
     mine.fit(PIXELS, labels, batch_size=4)
     assert "not used" not in capsys.readouterr().err

@@ -154,6 +154,8 @@ def test_solved_head_for_targets_of_another_task_is_refused_before_an_image_is_d
         'format = 1\nname = "r"\nbackbone = { name = "toy", weights = "none" }\nhead = { kind = "svm" }\n'
         f'data = {{ name = "csv", options = {{ path = "{tmp_path}", separator = "|" }} }}\n'
     )
-    with pytest.raises(RecipeError, match="a svm head learns one class per image, and csv has any number of classes") as caught:
+    with pytest.raises(
+        RecipeError, match="the svm head learns one class per image, and csv has any number of classes"
+    ) as caught:
         api.apply(tmp_path / "r.toml", runs=tmp_path / "runs")
     assert 'kind = "multilabel"' in str(caught.value)

@@ -122,7 +122,10 @@ def test_runs_with_an_embedding_point_are_predicted_with_and_begun_from(run: Cli
     ("settings", "words"),
     [
         (["head.embed=block9"], 'head.embed: toy has no stage "block9"'),
-        (["head.kind=conv", "head.pooled=false"], "head.pooled: is false, but a conv head always reads the whole feature map"),
+        (
+            ["head.kind=conv", "head.pooled=false"],
+            "head.pooled: is false, but the conv head always reads the whole feature map",
+        ),
         (["head.embed=block1", "freeze={block2=true}"], 'freeze.block2: toy has no stage "block2"'),
     ],
 )

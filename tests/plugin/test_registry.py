@@ -171,7 +171,7 @@ def test_plugin_that_does_not_import_is_said_with_its_distribution(install: Inst
     assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize(("target", "what"), [("acme_nets:number", "a int"), ("acme_nets", "a module")])
+@pytest.mark.parametrize(("target", "what"), [("acme_nets:number", "of type int"), ("acme_nets", "of type module")])
 def test_plugin_of_another_type_is_refused(install: Install, target: str, what: str) -> None:
     install("acme-1.0", f"[tlkit.backbones]\nacme = {target}\n", code=BACKBONE, module="acme_nets")
     with pytest.raises(PluginError, match=r"not a tlkit\.plugin\.Backbone") as caught:

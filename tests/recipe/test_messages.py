@@ -302,7 +302,7 @@ def test_wrong_name_is_said_with_the_nearest(tmp_path: Path, old: str, new: str,
         ("[head]\nkind = 'mlp'\noptions.widths = [0]", ["head.options.widths.0: is 0"]),
         ("[freeze]\nhead = true\nbackbone = true", ["freeze: nothing trains", "freeze.head = false"]),
         ("[arms.a]\nselect_by = 'aurocc'", ['no metric "aurocc"', "auto, accuracy, loss, balanced_accuracy", 'did you mean "auroc"?']),
-        ("[arms.a]\nselect_by = 'exact_match'", ['select_by: a linear head has no metric "exact_match"']),
+        ("[arms.a]\nselect_by = 'exact_match'", ['select_by: the linear head has no metric "exact_match"']),
         (
             "[head]\nkind = 'svm'\n[arms.a]\nselect_by = 'loss'",
             ["select_by: the search for C of the svm head cannot go by loss", "one of: accuracy, ", "or give it: head.options.C"],

@@ -71,6 +71,18 @@ def test_superseded_run_is_taken_where_it_is_better(tmp_path: Path) -> None:
     assert run_choice.choose(tmp_path).folder == better
 
 
+def test_folds_are_not_ranked_by_scores_of_different_images(tmp_path: Path) -> None:
+    """Arm a has the best fold, and arm b the better mean: 0.75 against 0.7."""
+    for name, fold, accuracy in (("a-s0-1", 1, 0.5), ("a-s0-2", 2, 0.9), ("b-s0-3", 1, 0.7), ("b-s0-4", 2, 0.8)):
+        folder = put(tmp_path, name, validation=accuracy)
+        run_folder.write(folder, run_folder.read(folder).model_copy(update={"fold": fold}))
+    choice = run_choice.choose(tmp_path)
+    assert choice.folder.name == "b-s0-3"
+    assert "b, seed 0, fold 1" in choice.why
+    assert "the best of 2 by its mean over folds" in choice.why
+    assert run_choice.choose(tmp_path, "a").folder.name == "a-s0-1"
+
+
 def test_stopped_run_is_named_with_its_own_folder(tmp_path: Path) -> None:
     folder = put(tmp_path, "a-s0-1", validation=0.6, status="interrupted")
     run_folder.write(folder, run_folder.read(folder).model_copy(update={"epochs": 3}))

@@ -19,6 +19,7 @@ from scipy.stats import t as student
 import tlkit
 from tlkit import api
 from tlkit.errors import RecipeError, TlkitError
+from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.plan import DataFacts
 from tlkit.record import results, run_choice, run_folder
@@ -108,8 +109,9 @@ def test_validate_says_how_many_folds_there_are(applied: api.Applied, run: Cli) 
     assert json.loads(run("validate", recipe, "--json")[1])["folds"] == FOLDS
 
 
-def test_model_is_one_run_of_a_recipe_with_folds(applied: api.Applied) -> None:
+def test_model_is_one_run_of_a_recipe_with_folds(applied: api.Applied, capsys: pytest.CaptureFixture[str]) -> None:
     model = tlkit.Model.from_recipe(applied.folder.parents[1] / "toy.toml", device="cpu")
+    assert "fit trains on all training images" in capsys.readouterr().err
     assert len(model.fit(verbose=0)) == 1
     kept = tlkit.load(applied.folder / runs_of(applied)[0, 3]["folder"], device="cpu")
     assert kept.class_names == tuple(f"class{index}" for index in range(4))
@@ -123,12 +125,24 @@ def test_run_of_a_fold_is_read_by_predict_and_keeps_the_number_of_folds(applied:
     assert run_choice.choose(applied.folder).folder.name in {run["folder"] for run in runs_of(applied).values()}
 
 
+class Told(Observer):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 def test_epochs_trains_the_fold_that_is_asked_for(applied: api.Applied) -> None:
     plan = tlkit.plan(applied.folder.parents[1] / "toy.toml")["main"]
     assert plan.folds == FOLDS
     for fold in (None, 2):
-        (epoch,) = tlkit.epochs(plan, seed=1, fold=fold)
+        told = Told()
+        (epoch,) = tlkit.epochs(plan, seed=1, fold=fold, observer=told)
         assert epoch.test == runs_of(applied)[1, fold or 1]["test"]
+        assert any("fold 1 of 3 is tested, and no other" in note for note in told.notes) == (fold is None)
     with pytest.raises(TlkitError, match="fold: is 4; there are 3"):
         next(tlkit.epochs(plan, fold=4))
 

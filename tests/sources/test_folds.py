@@ -132,3 +132,12 @@ def test_class_of_fewer_groups_than_folds_is_refused() -> None:
     groups = np.array([f"p{index}" for index in range(20)] + ["a", "b"] * 5)
     with pytest.raises(DataError, match="class class1 has training images of 2 groups, for 3 folds"):
         run(labels, 1, 3, groups)
+
+
+def test_groups_too_few_beside_a_fold_are_said_of_the_fold() -> None:
+    """Two groups of each class: one is the fold's, and the other cannot be both trained on and validated on."""
+    labels = np.repeat([0, 1], 4)
+    groups = np.array(["a", "a", "b", "b", "c", "c", "d", "d"])
+    with pytest.raises(DataError, match="beside those of fold 1 of 2, which are tested") as caught:
+        folds.choose(labels, ("x", "y"), SplitTable(), fold=1, folds=2, seed=0, held_out=False, groups=groups)
+    assert "data.split.validation = 0" in str(caught.value)

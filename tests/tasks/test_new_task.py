@@ -203,7 +203,7 @@ def test_mixed_images_have_mixed_targets(recipe: Path) -> None:
 def test_a_head_of_another_task_is_refused(recipe: Path, run: Cli) -> None:
     code, _, error = run("plan", recipe, "--set", "head.kind=linear")
     assert code == 1
-    assert "a linear head learns one class per image, and squares has a class for every pixel" in error
+    assert "the linear head learns one class per image, and squares has a class for every pixel" in error
     assert 'kind = "pixels"' in error
 
 

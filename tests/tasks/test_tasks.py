@@ -66,12 +66,12 @@ def test_the_positive_class_may_be_either(toy_recipe: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["head.kind=binary", "data.options.classes=3"], "a binary head is for 2 classes, synthetic has 3"),
+        (["head.kind=binary", "data.options.classes=3"], "the binary head is for 2 classes, synthetic has 3"),
         (["head.kind=binary", "data.options.classes=2", "head.positive=cat"], 'synthetic has no class "cat"'),
-        (["head.positive=class1"], "head.positive: a linear head has an output for every class"),
+        (["head.positive=class1"], "head.positive: the linear head has an output for every class"),
         (
             ["head.kind=multilabel"],
-            "a multilabel head learns any number of classes per image, and synthetic has one class per image",
+            "the multilabel head learns any number of classes per image, and synthetic has one class per image",
         ),
         (["loss.class_weights={ cat = 2.0 }"], 'loss.class_weights: synthetic has no class "cat"'),
         (["loss.class_weights={ class0 = 0.0, class1 = 0.0, class2 = 0.0, class3 = 0.0 }"], "are 0 for every class"),
@@ -228,10 +228,10 @@ def test_a_table_may_name_images_anywhere(run: Cli, tmp_path: Path) -> None:
 def test_several_classes_an_image_want_a_head_for_them(run: Cli, findings: Path) -> None:
     code, _, error = run("plan", "r.toml", "--set", "head.kind=linear")
     assert code == 1
-    assert "a linear head learns one class per image, and csv has any number of classes per image" in error
+    assert "the linear head learns one class per image, and csv has any number of classes per image" in error
     code, _, error = run("validate", "r.toml", "--set", "loss.class_weights=balanced")
     assert code == 1
-    assert "loss.class_weights: a multilabel head answers for every class by itself" in error
+    assert "loss.class_weights: the multilabel head answers for every class by itself" in error
 
 
 def test_a_chest_may_have_any_findings(tmp_path: Path) -> None:

@@ -193,5 +193,5 @@ def _fitted_head(
 ) -> tuple[FittedHead, list[str]]:
     """Fit a plan's head to embeddings (N, features); also what a search chose, in words."""
     if len(np.unique(solving.labels)) < 2:
-        raise DataError("data: the training images are of one class.", f"a {plan.tables.head.kind} head tells classes apart")
+        raise DataError("data: the training images are of one class.", f"the {plan.tables.head.kind} head tells classes apart")
     return fit(plugins.head, plugins.head_options, embedded, solving.labels, solving)

@@ -118,7 +118,11 @@ def checked(callbacks: object) -> list[object]:
     listed = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
     for callback in listed:
         if isinstance(callback, type) or not any(hasattr(callback, name) for name in _NAMES):
-            what = f"the class {callback.__name__}" if isinstance(callback, type) else f"a {type(callback).__name__}"
+            what = (
+                f"the class {callback.__name__}"
+                if isinstance(callback, type)
+                else f"an object of type {type(callback).__name__}"
+            )
             raise TlkitError(
                 f"Model.fit: callbacks: {what} is no callback.", f"an object with one of the methods {', '.join(_NAMES)}"
             )

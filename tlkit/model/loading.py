@@ -36,6 +36,10 @@ def recipe(file: Path, arm: str | None, *, offline: bool) -> tuple[dict[str, Any
         raise TlkitError(
             f'Model.from_recipe: {file} has no arm "{name}".', f"arms: {', '.join(read.arms)}", nearest(name, read.arms)
         )
+    if read.folds is not None:
+        progress.Notes().note(
+            f"Model.from_recipe: {file} has [cross_validation], which is for tlkit.apply: fit trains on all training images"
+        )
     return arm_toml(read.arms[name]), read.seeds[0], replace(Places(recipe=file.parent), offline=offline)
 
 

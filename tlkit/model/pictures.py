@@ -98,7 +98,7 @@ def _one(given: object, *, where: str) -> Picture:
         if pixels.ndim != 3:
             raise _refused(where, f"one in a list has shape {tuple(given.shape)}, and is to be one picture.")
         return pixels
-    raise _refused(where, f"one of the images is a {type(given).__name__}.")
+    raise _refused(where, f"one of the images is of type {type(given).__name__}.")
 
 
 def _bytes(values: NDArray[Any], *, where: str) -> Pixels:

@@ -156,7 +156,7 @@ def _part(path: Path, contents: object, part: str) -> Mapping[object, object]:
 def _parts(path: Path, contents: object) -> tuple[str, ...]:
     """Lines that list what a file holds."""
     if not isinstance(contents, Mapping):
-        return (f"it holds a {type(contents).__name__}",)
+        return (f"it holds an object of type {type(contents).__name__}",)
     found = [f"it holds: {_listed([str(key) for key in contents])}"] if contents else ["it is empty"]
     holders = [f'"{path.name}#{name}"' for name in _holders(contents)]
     if holders:

@@ -44,7 +44,7 @@ def selected_by(arm: Arm, head: Head) -> Arm:
 def _selection_problems(arm: Arm, task: Task) -> list[TlkitError]:
     if arm.select_by == "auto" or arm.select_by in task.selectable:
         return []
-    what = f'select_by: a {arm.head.kind} head has no metric "{arm.select_by}".'
+    what = f'select_by: the {arm.head.kind} head has no metric "{arm.select_by}".'
     return [TlkitError(what, f"one of: auto, {', '.join(task.selectable)}", nearest(arm.select_by, task.selectable))]
 
 

@@ -208,7 +208,7 @@ def _check_task(resolved: Resolved, targets: Rows) -> None:
         raise RecipeError(
             [
                 TlkitError(
-                    f"{resolved.recipe}: head.kind: a {head} head learns {wanted.targets.words}, and {data} has "
+                    f"{resolved.recipe}: head.kind: the {head} head learns {wanted.targets.words}, and {data} has "
                     f"{fitting[0].targets.words}.",
                     f'kind = "{fitting[0].head}"',
                 )

@@ -29,7 +29,9 @@ def problems(table: HeadTable, head: Head, backbone: Backbone, name: str) -> Ite
             nearest(table.embed, backbone.stages),
         )
     if head.maps and not table.pooled:
-        yield TlkitError(f"head.pooled: is false, but a {table.kind} head always reads the whole feature map.", "leave it out")
+        yield TlkitError(
+            f"head.pooled: is false, but the {table.kind} head always reads the whole feature map.", "leave it out"
+        )
 
 
 def conflicts(arm: Arm) -> Iterator[TlkitError]:
@@ -38,7 +40,7 @@ def conflicts(arm: Arm) -> Iterator[TlkitError]:
         if value is not True:
             said = "false" if value is False else "for some epochs only"
             yield TlkitError(
-                f"{dotted('freeze', key)}: is {said}, but a {arm.head.kind} head is computed from the features of a frozen network.",
+                f"{dotted('freeze', key)}: is {said}, but the {arm.head.kind} head is computed from the features of a frozen network.",
                 'leave it out, or take a head that is trained with gradients, for instance head.kind = "linear"',
             )
 
@@ -60,7 +62,7 @@ def alone(arm: Arm, *, solved: bool) -> tuple[Arm, tuple[str, ...]]:
         "head.aux_weight": arm.head.aux_weight is not None,
         "select_by": arm.select_by != "auto" and not solved,
     }
-    why = f"a {arm.head.kind} head is solved, not trained" if solved else "nothing is trained"
+    why = f"the {arm.head.kind} head is solved, not trained" if solved else "nothing is trained"
     lines = tuple(f"{name}: {why}" for name, said in given.items() if said)
     usual = {
         "freeze": {"backbone": True} if solved else {"backbone": True, "head": True},

@@ -138,7 +138,7 @@ def _load(kind: type[Plugin], name: str) -> Plugin | Family:
         ) from error
     if not isinstance(value, kind | Family):
         raise PluginError(
-            f'{noun} "{name}": {entry.target} of {entry.distribution} is a {type(value).__name__}, not a tlkit.plugin.{kind.__name__}.'
+            f'{noun} "{name}": {entry.target} of {entry.distribution} is of type {type(value).__name__}, not a tlkit.plugin.{kind.__name__}.'
         )
     return value
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from tlkit.errors import RunFolderError, first_few, option
 from tlkit.record import run_folder, selection
@@ -51,7 +52,8 @@ def choose(path: Path, arm: str | None = None) -> Choice:
 
     Args:
         path: A run's folder, or a recipe's folder: then the finished run with the best validation score, of those with the images
-            of the newest: by the metric that its runs were selected by, or by accuracy where they differ, then by loss.
+            of the newest: by the metric that its runs were selected by, or by accuracy where they differ, then by loss. With
+            cross-validation the first fold of the arm with the best mean over its folds.
         arm: Only runs of this arm.
 
     Raises:
@@ -72,6 +74,8 @@ def choose(path: Path, arm: str | None = None) -> Choice:
         best, why = newest, "the only finished run" + (" on the newest images" if len(finished) > 1 else "")
     elif not validated:
         raise _no_scores(path, same)
+    elif any(each.result.fold is not None for each in validated):
+        best, why = _of_folds(validated)
     else:
         by = selection.shared(each.result.select_by for each in validated)
         best = max(validated, key=lambda each: selection.worth(each.result.validation, by))
@@ -87,6 +91,23 @@ def choose(path: Path, arm: str | None = None) -> Choice:
     if others:
         return Choice(best.folder, f"{why}; passed over: {others}")
     return Choice(best.folder, why if len(finished) > 1 else "")
+
+
+def _of_folds(runs: Sequence[_Finished]) -> tuple[_Finished, str]:
+    """Return the first fold of the best arm, and why: folds have different validation images, so their scores rank arms alone."""
+    by = selection.shared(each.result.select_by for each in runs)
+    arms: dict[tuple[str, bool], list[_Finished]] = {}
+    for each in runs:
+        arms.setdefault((each.result.arm, each.result.fold is None), []).append(each)
+
+    def mean(own: Sequence[_Finished]) -> list[float]:
+        worths = [selection.worth(each.result.validation, by) for each in own]
+        return [fmean(values) for values in zip(*worths, strict=True)]
+
+    best = min(max(arms.values(), key=mean), key=lambda each: (each.result.fold or 0, each.result.seed))
+    label = run_folder.label(best.result.arm, best.result.seed, best.result.fold)
+    ranked = f"; the arm is the best of {len(arms)} by its mean over folds" if len(arms) > 1 else ""
+    return best, f"{label}, the first of its folds, which have different images, so none of them is the best{ranked}"
 
 
 def _named(path: Path, arm: str | None) -> Path:

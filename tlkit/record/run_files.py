@@ -63,4 +63,7 @@ def check(folder: Path, names: Iterable[str]) -> None:
     if result is None:
         return
     for name, why in damaged(folder, result, names, hashes=True).items():
-        raise RunFolderError(f"{folder / name}: is damaged: it {why}.", "apply its recipe again to make it again")
+        hint = (
+            "apply its recipe again to make it again" if result.digest else "save the model again; nothing else holds the file"
+        )
+        raise RunFolderError(f"{folder / name}: is damaged: it {why}.", hint)

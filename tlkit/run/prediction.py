@@ -194,7 +194,7 @@ def _checked(images: object, geometry: Geometry) -> Sequence[Picture] | NDArray[
             raise DataError(f"images: are {images.dtype} of shape {images.shape}.", wanted)
         return images
     if not isinstance(images, Sequence) or isinstance(images, str):
-        raise DataError(f"images: are a {type(images).__name__}.", wanted)
+        raise DataError(f"images: are of type {type(images).__name__}.", wanted)
     pictures: list[Picture] = []
     for image in images:
         if isinstance(image, str | os.PathLike):
@@ -202,5 +202,5 @@ def _checked(images: object, geometry: Geometry) -> Sequence[Picture] | NDArray[
         elif isinstance(image, np.ndarray) and image.dtype == values and image.ndim == 3 and image.shape[2] == channels:
             pictures.append(image)
         else:
-            raise DataError(f"images: one of them is a {type(image).__name__}.", wanted)
+            raise DataError(f"images: one of them is of type {type(image).__name__}.", wanted)
     return pictures

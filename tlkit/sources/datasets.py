@@ -99,7 +99,7 @@ def _check_split(read: str, name: object, split: object) -> None:
     if name not in ("train", "validation", "test"):
         raise PluginError(f'{read}: has a split "{name}".', "train, validation, test")
     if not isinstance(split, Split):
-        raise PluginError(f"{read}: {name} is a {type(split).__name__}.", "a tlkit.plugin.Split")
+        raise PluginError(f"{read}: {name} is of type {type(split).__name__}.", "a tlkit.plugin.Split")
     targets, pixels = split.targets, split.pixels
     if not tasks.understanding(targets):
         arrays = dict.fromkeys(task.targets.array for task in tasks.KINDS.values())
@@ -115,4 +115,4 @@ def _check_split(read: str, name: object, split: object) -> None:
 
 
 def _kind(value: object) -> str:
-    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"of type {type(value).__name__}"

@@ -46,7 +46,14 @@ def choose(
     tested = divide(labels, classes, folds=folds, seed=seed, groups=groups) == fold
     rest = np.flatnonzero(~tested)
     left = None if groups is None else groups[rest]
-    chosen = splits.choose(labels[rest], classes, table, seed=seed, held_out=held_out, groups=left)
+    try:
+        chosen = splits.choose(labels[rest], classes, table, seed=seed, held_out=held_out, groups=left)
+    except DataError as error:
+        raise DataError(
+            f"{error.problem.removesuffix('.')}, beside those of fold {fold} of {folds}, which are tested.",
+            *error.hints,
+            "data.split.validation = 0 takes no images to choose an epoch by",
+        ) from error
     return Chosen(rest[chosen.train], rest[chosen.validation], np.flatnonzero(tested))
 
 

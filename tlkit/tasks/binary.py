@@ -59,7 +59,7 @@ def data_problems(arm: Arm, classes: int, names: Sequence[str]) -> list[TlkitErr
     if classes != 2:
         problems.append(
             TlkitError(
-                f"head.kind: a {arm.head.kind} head is for 2 classes, {arm.data.name} has {classes}.",
+                f"head.kind: the {arm.head.kind} head is for 2 classes, {arm.data.name} has {classes}.",
                 'kind = "linear", for instance',
             )
         )

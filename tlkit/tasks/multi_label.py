@@ -164,7 +164,7 @@ def recipe_problems(arm: Arm) -> list[TlkitError]:
     if arm.loss.class_weights is not None:
         problems.append(
             TlkitError(
-                f"loss.class_weights: a {arm.head.kind} head answers for every class by itself, and an image has no one class to "
+                f"loss.class_weights: the {arm.head.kind} head answers for every class by itself, and an image has no one class to "
                 "be weighed by.",
                 "leave it out; precision and recall of every class are in evaluation.json",
             )

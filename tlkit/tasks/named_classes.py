@@ -46,7 +46,9 @@ def no_positive(arm: Arm) -> list[TlkitError]:
     if arm.head.positive is None:
         return []
     return [
-        TlkitError(f"head.positive: a {arm.head.kind} head has an output for every class.", 'kind = "binary", or leave it out')
+        TlkitError(
+            f"head.positive: the {arm.head.kind} head has an output for every class.", 'kind = "binary", or leave it out'
+        )
     ]
 
 
