@@ -7,7 +7,7 @@ asks for a run.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -100,7 +100,7 @@ def _of_folds(runs: Sequence[_Finished]) -> tuple[_Finished, str]:
     for each in runs:
         arms.setdefault((each.result.arm, each.result.fold is None), []).append(each)
 
-    def mean(own: Sequence[_Finished]) -> list[float]:
+    def mean(own: Iterable[_Finished]) -> list[float]:
         worths = [selection.worth(each.result.validation, by) for each in own]
         return [fmean(values) for values in zip(*worths, strict=True)]
 
