@@ -244,7 +244,7 @@ def test_a_batch_size_of_its_own_choice_leaves_four_batches(toy_recipe: Path) ->
 def test_a_batch_size_of_its_own_choice_fits_the_free_memory(
     resnet_recipe: Path, monkeypatch: pytest.MonkeyPatch, gibibytes: int, largest: int
 ) -> None:
-    monkeypatch.setattr(device_memory, "free_memory", lambda device: gibibytes * 2**30)
+    monkeypatch.setattr(device_memory, "usable_memory", lambda device: gibibytes * 2**30)
     (mine,) = api.plan(resnet_recipe, ['data.batch_size="auto"'], arm="finetune").values()
     assert 2 < mine.batch_size <= largest  # images that do not fit are read again, so they do not count
     assert mine.memory.total < 0.7 * gibibytes * 2**30
