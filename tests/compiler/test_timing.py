@@ -248,7 +248,13 @@ def test_a_precision_that_the_network_cannot_be_run_in_is_a_message(toy_recipe: 
 def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(monkeypatch: pytest.MonkeyPatch) -> None:
     only_float32(monkeypatch, contiguous=False)
     with pytest.raises(PluginError, match="the network cannot be run: RuntimeError: expected float32"):
-        timing._race(lambda compute_format: (lambda: nn.ReLU()(torch.zeros(1)), 0.0), 1, torch.device("cpu"), lambda: None)
+        timing._race(
+            lambda compute_format: (lambda: nn.ReLU()(torch.zeros(1)), 0.0),
+            COMPUTE_FORMATS,
+            1,
+            torch.device("cpu"),
+            lambda: None,
+        )
 
 
 def test_one_form_is_held_at_a_time() -> None:
@@ -260,7 +266,7 @@ def test_one_form_is_held_at_a_time() -> None:
         held.append(weakref.ref(module))
         return lambda: module(torch.zeros(1, 4)), 0.0
 
-    assert len(timing._race(make, 1, torch.device("cpu"), lambda: None)) == len(COMPUTE_FORMATS)
+    assert len(timing._race(make, COMPUTE_FORMATS, 1, torch.device("cpu"), lambda: None)) == len(COMPUTE_FORMATS)
 
 
 def test_other_threads_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

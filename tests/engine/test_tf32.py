@@ -3,12 +3,18 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
+from toy_step import made
 
 from tlkit.engine import tf32
+from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import folded
+from tlkit.engine.step.step import Step
+from tlkit.record.formats import ComputeFormat, PrefixPlan
 
 # What a program may have done to torch's flags. Each runs in a process of its own: they cannot all be taken back.
 PROGRAMS = {
@@ -114,3 +120,23 @@ def test_folding_is_checked_in_float32() -> None:
     made = folded(stage, torch.randn(1, 3, 8, 8))
     assert set(stage.seen) | set(made.seen) == {"convolutions ieee, products ieee"}
     assert isinstance(made.norm, nn.Identity)
+
+
+@pytest.mark.parametrize(("precision", "flags"), [("float32", "ieee"), ("tf32", "tf32")])
+def test_a_prefix_and_a_step_are_rounded_as_their_precision_says(toy_recipe: Path, precision: str, flags: str) -> None:
+    network, plan = made(toy_recipe, compute_format=ComputeFormat(precision))
+    seen: list[str] = []
+    network.stages["block1"].register_forward_hook(lambda *_: seen.append(tf32.described()))
+    network.stages["block1"].register_full_backward_hook(lambda *_: seen.append(tf32.described()))
+    with tf32.forbidden():
+        step = Step(network, plan, torch.device("cpu"))
+        step.begin_(1)
+        step([(torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3]))])
+        assert len(seen) == 2
+        step.forward(torch.randn(4, 3, 16, 16))
+        fixed = PrefixPlan(ComputeFormat(precision), chunk=4)
+        run = prefix.build(network, 2, fixed, sample=torch.randn(1, 3, 16, 16))
+        del seen[3:]  # of building, which folds
+        run(torch.randn(2, 3, 16, 16))
+        assert tf32.described() == "convolutions ieee, products ieee"
+    assert seen == [f"convolutions {flags}, products {flags}"] * 4

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tlkit import tasks, units
 from tlkit.compiler import memory_estimate
 from tlkit.compiler.memory_estimate import Draft
+from tlkit.engine import formats
 from tlkit.errors import PluginError, RecipeError, TlkitError
 from tlkit.network import building, input_layer
 from tlkit.network.building import does_not_run
@@ -68,6 +69,8 @@ def compile_plan(
     divided = maps.divide(owned, names, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, aux_depths=aux_heads.usable)
     task = tasks.get(resolved.head.task)
     problems = task.data_problems(arm, facts.classes, facts.names)
+    if (refused := formats.why_not(arm.precision, device)) is not None:
+        problems.append(TlkitError(f'precision: "{arm.precision}": {refused[0]}.', refused[1]))
     if resolved.learns == "steps":
         problems += maps.problems(divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name)
     if problems:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tlkit import machine, tasks
-from tlkit.engine import row_keys
+from tlkit.engine import formats, row_keys
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
@@ -27,7 +27,17 @@ from tlkit.network.stages import copied
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
 from tlkit.recipe.maps import HEAD
-from tlkit.record.formats import CHUNK, COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, Measurements, PrefixPlan, Timing, chunk_on
+from tlkit.record.formats import (
+    CHUNK,
+    COMPUTE_FORMATS,
+    PLAIN_FORMAT,
+    ComputeFormat,
+    Measurements,
+    PrefixPlan,
+    Timing,
+    chunk_on,
+    compute_formats,
+)
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
@@ -124,12 +134,12 @@ def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.devic
             raise _TooSlow
 
     cuts = sorted({len(phase.prefix) for phase in plan.phases} - {0})
+    forms = compute_formats(formats.considered(device, plan.tables.precision))
     try:
         with seeding.kept(device):  # dropout draws
-            prefixes = tuple((cut, _prefix(network, cut, images, device, watch_clock)) for cut in cuts)
-            trained = (
-                () if len(plan.phases[-1].prefix) == len(network.stages) else _step(plan, network, images, device, watch_clock)
-            )
+            prefixes = tuple((cut, _prefix(network, cut, images, forms, device, watch_clock)) for cut in cuts)
+            trains = len(plan.phases[-1].prefix) < len(network.stages)
+            trained = _step(plan, network, images, forms, device, watch_clock) if trains else ()
     except _TooSlow:
         seconds = time.perf_counter() - began
         why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
@@ -143,7 +153,9 @@ class _TooSlow(Exception):
     pass
 
 
-def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
+def _prefix(
+    network: Network, cut: int, images: Tensor, forms: Sequence[ComputeFormat], device: torch.device, watch: Watch
+) -> tuple[Timing, ...]:
     chunk, backend = chunk_on(device.type), CudaBackend(device) if device.type == "cuda" else None
     repeated = images.repeat(-(-chunk // len(images)), 1, 1, 1)[:chunk]
     expected = prefix.build(network, cut, PrefixPlan(folded=False, chunk=chunk), sample=images[:1])(repeated)
@@ -153,10 +165,12 @@ def _prefix(network: Network, cut: int, images: Tensor, device: torch.device, wa
         run = prefix.build(network, cut, form, sample=images[:1], backend=backend)
         return lambda: run(repeated), relative_error(run(repeated), expected)
 
-    return _race(make, chunk, device, watch)
+    return _race(make, forms, chunk, device, watch)
 
 
-def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, watch: Watch) -> tuple[Timing, ...]:
+def _step(
+    plan: Plan, network: Network, images: Tensor, forms: Sequence[ComputeFormat], device: torch.device, watch: Watch
+) -> tuple[Timing, ...]:
     phase = plan.phases[-1]
     count = _step_images(plan, device)
     repeated = images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous()
@@ -175,7 +189,7 @@ def _step(plan: Plan, network: Network, images: Tensor, device: torch.device, wa
         batches = [(x, targets)] * (plan.tables.optimizer.accumulate if device.type == "cuda" else 1)
         return _warm(one, batches, CudaBackend(device) if device.type == "cuda" else None), error
 
-    return _race(make, count, device, watch)
+    return _race(make, forms, count, device, watch)
 
 
 def _step_images(plan: Plan, device: torch.device) -> int:
@@ -196,19 +210,24 @@ def _warm(step: Step, batches: Sequence[Batch], backend: Backend | None) -> Call
 
 
 def _race(
-    make: Callable[[ComputeFormat], tuple[Callable[[], object], float]], images: int, device: torch.device, watch: Watch
+    make: Callable[[ComputeFormat], tuple[Callable[[], object], float]],
+    forms: Sequence[ComputeFormat],
+    images: int,
+    device: torch.device,
+    watch: Watch,
 ) -> tuple[Timing, ...]:
     """Time each form, what contends again, one form after the other so that one of them is held at a time.
 
     Args:
         make: From a form to what is timed, warm, and its error.
+        forms: To be timed; the first is float32, contiguous.
         images: Number of images of one call.
         device: The device that it runs on.
         watch: Called before each timing.
     """
     timings: list[Timing] = []
     best = math.inf
-    for compute_format in COMPUTE_FORMATS:
+    for compute_format in forms:
         watch()
         try:
             call, error = make(compute_format)

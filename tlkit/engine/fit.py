@@ -263,6 +263,10 @@ class Fit:
                 break
         self._looks.forget()
         self._refuse_bad(number, self._step.sums(), batches_per_epoch(len(order), size))
+        if self._step.skipped() == plan.steps_per_epoch:
+            raise RunFailed(
+                f"epoch {number}: no step was taken: gradients overflow float16 at every scale.", 'precision = "float32"'
+            )
         return len(order)
 
     def _feed_of(self, number: int) -> Feed:

@@ -254,7 +254,7 @@ class Model:
             lr_groups: Peak learning rates of parts instead: the recipe's map, key -> rate or table.
             schedule: A name, or the recipe's table [schedule] without epochs.
             loss: The recipe's table [loss].
-            precision: "auto", "float32" or "bfloat16".
+            precision: "auto", "float32" or "bfloat16"; on a GPU "tf32" and "float16" too.
 
         Raises:
             TlkitError: a key owns no parameter, a part that trains has no rate, or the schedule names its epochs.

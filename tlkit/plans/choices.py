@@ -31,7 +31,7 @@ ASSUMED_RATE = 5e10
 _READ_RATE = 1e9
 # And at which they are computed into it: with checksums and flushed to the disk.
 _WRITE_RATE = 5e8
-_SIZES = {"float32": 4, "bfloat16": 2}
+_SIZES = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
 
 
 def decide(
@@ -164,7 +164,8 @@ class _Sums:
         name = self.plan.stages[stages - 1].name + (", pooled" if self._pooled(stages) else "")
         count = f"{images:,} {what}" + (f" x {views} views" if views > 1 else "")
         about = "about " if self.estimated else ""
-        stored_as = "float32" if self._pooled(stages) else self.compute_format.precision
+        halved = _SIZES[self.compute_format.precision] == 2 and not self._pooled(stages)
+        stored_as = self.compute_format.precision if halved else "float32"
         reason = (
             f"cut after {name}: {units.size(size)} x {count} = {units.size(size * images * views)} in {stored_as}, "
             f"saves {about}{units.seconds(saves)} an epoch"

@@ -1,6 +1,7 @@
 """One precision for all arms of a recipe, so that no arm is rounded otherwise than its rival. Imports no torch.
 
-The rule: bfloat16 is taken where every arm was measured, stays within the tolerance in it, and all of them together are faster.
+The rule: a lower precision is taken where every arm was measured, stays within the tolerance in it, and all of them together are faster.
+Of several, the fastest is.
 The memory format is chosen for each part alone, in `choices`.
 """
 
@@ -26,21 +27,36 @@ def decide(arms: Sequence[tuple[Plan, Measurements]]) -> SharedPrecision:
         if any(needs(plan)) and not measured:
             return SharedPrecision("float32", measured.why)
     parts = [(plan.arm, part) for plan, measured in asked for part in _parts(plan, measured) if part.timings]
+    lower: list[Precision] = [name for name in _measured(parts) if name != "float32"]
+    off = {name: why for name in lower if (why := _too_far(name, parts))}
+    near = [name for name in lower if name not in off]
+    if not near:
+        return SharedPrecision("float32", "; ".join(off.values()) if off else "nothing else was measured")
+    names: tuple[Precision, ...] = ("float32", *near)
+    seconds: dict[Precision, float] = {name: sum(part.seconds(name) for _, part in parts) for name in names}
+    best: Precision = min(near, key=seconds.__getitem__)
+    if not seconds[best] <= seconds["float32"] * (1 - MARGIN):
+        best = "float32"
+    against = ", ".join(f"{units.seconds(seconds[name])} in {name}" for name in seconds if name != best)
+    return SharedPrecision(best, f"about {units.seconds(seconds[best])} of training and evaluation, against {against}")
+
+
+def _measured(parts: Sequence[tuple[str, _Part]]) -> list[Precision]:
+    """Return the precisions in which every part was measured."""
+    each = [[timing.compute_format.precision for timing in part.timings] for _, part in parts]
+    return [name for name in dict.fromkeys(each[0] if each else ()) if all(name in names for names in each)]
+
+
+def _too_far(name: Precision, parts: Sequence[tuple[str, _Part]]) -> str:
+    """Return which arm is too far from float32 in a precision, and how far; empty where none is."""
     for arm, part in parts:
-        best = min((each.error for each in part.timings if each.compute_format.precision == "bfloat16"), default=math.inf)
+        best = min(each.error for each in part.timings if each.compute_format.precision == name)
         if best > TOLERANCE:
-            off = (
+            far = (
                 f"{best:.1%} off float32 on real images, allowed is {TOLERANCE:.0%}" if math.isfinite(best) else "not possible"
             )
-            return SharedPrecision("float32", f"in bfloat16 {arm} is {off}")
-    whole, half = (sum(part.seconds(precision) for _, part in parts) for precision in ("float32", "bfloat16"))
-    if half <= whole * (1 - MARGIN):
-        return SharedPrecision(
-            "bfloat16", f"about {units.seconds(half)} of training and evaluation, against {units.seconds(whole)} in float32"
-        )
-    return SharedPrecision(
-        "float32", f"about {units.seconds(whole)} of training and evaluation, against {units.seconds(half)} in bfloat16"
-    )
+            return f"in {name} {arm} is {far}"
+    return ""
 
 
 def needs(plan: Plan) -> tuple[bool, bool]:

@@ -16,7 +16,7 @@ _BALANCED = 'rare classes count more with loss.class_weights = "balanced"'
 _SCHEDULE = '[schedule] name = "cosine", or "constant", "step", "one_cycle"'
 _FREEZE = "freeze.backbone = true, or a stage: freeze.stem = true"
 _SIZE = "data.image_size = 224"
-_PRECISION = 'precision = "auto", or "float32", "bfloat16"'
+_PRECISION = 'precision = "auto", or "float32", "bfloat16"; on a GPU "tf32", "float16" too'
 _STOPPING = "early_stopping = { patience = 5 }"
 _VALIDATION = "data.split.validation = 0.1"
 _CLIP = "optimizer.clip_norm = 1.0"

@@ -85,9 +85,10 @@ class Arm(Table):
         "parameter a solved head takes; auto: accuracy, and auroc for a multi-label head",
         json_schema_extra={"examples": ["auto", "accuracy", "balanced_accuracy", "auroc", "f1", "loss"]},
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="number format of convolutions and matrix products; auto measures which one is fastest on this machine",
+        description="number format of convolutions and matrix products; auto measures which one is fastest on this machine; tf32 and "
+        "float16 need a GPU",
     )
 
     @model_validator(mode="before")

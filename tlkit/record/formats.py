@@ -14,7 +14,7 @@ from typing import Literal
 from tlkit.errors import TlkitError
 from tlkit.plugin import Convention
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 When = Literal["every", "end"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 
@@ -35,8 +35,8 @@ class ComputeFormat:
     """The precision and memory format in which a part of the network runs.
 
     Attributes:
-        precision: "float32", or "bfloat16": convolutions and products on bfloat16 values. Weights that train, their gradients
-            and the optimizer's state are float32 in either.
+        precision: "float32"; "tf32": convolutions and products on float32 values, of which an NVIDIA GPU reads 10 bits; "bfloat16" or
+            "float16": on values of that type. Weights that train, their gradients and the optimizer's state are float32 in each.
         layout: Memory format of pictures and convolution weights.
     """
 
@@ -48,9 +48,15 @@ class ComputeFormat:
 
 
 PLAIN_FORMAT = ComputeFormat()
-COMPUTE_FORMATS = tuple(
-    ComputeFormat(precision, layout) for precision in ("float32", "bfloat16") for layout in ("contiguous", "channels_last")
-)
+_LAYOUTS: tuple[MemoryFormat, ...] = ("contiguous", "channels_last")
+
+
+def compute_formats(precisions: Sequence[Precision]) -> tuple[ComputeFormat, ...]:
+    """Return every compute format of some precisions."""
+    return tuple(ComputeFormat(precision, layout) for precision in precisions for layout in _LAYOUTS)
+
+
+COMPUTE_FORMATS = compute_formats(("float32", "bfloat16"))  # that are considered on a CPU
 
 
 @dataclass(frozen=True)
@@ -214,6 +220,8 @@ def choose(timings: Sequence[Timing], precision: Precision, *, why: str, exactly
     if not timings:
         return ComputeFormat(precision), "as the recipe says; memory format: " + why if exactly else why
     mine = [each for each in timings if each.compute_format.precision == precision]
+    if not mine:  # it was decided on another device
+        return ComputeFormat(precision), f"{precision} was not measured here"
     accurate = [each for each in mine if each.error <= TOLERANCE or exactly] or mine
     usual = next(each for each in mine if each.compute_format == ComputeFormat(precision))
     best = min(accurate, key=lambda each: each.seconds)
@@ -224,13 +232,22 @@ def choose(timings: Sequence[Timing], precision: Precision, *, why: str, exactly
     others = [each for each in timings if each.compute_format != best.compute_format and (each in mine or not exactly)]
     against = ", ".join(f"{each.compute_format} {_time(each)}" for each in sorted(others, key=lambda each: each.seconds))
     reason = f"{_time(best)} an image; {against}"
-    worst = max((each.error for each in others if each.error > TOLERANCE and math.isfinite(each.error)), default=None)
-    if worst is not None and not exactly and best.error <= TOLERANCE:
-        reason += f" (* bfloat16 is {worst:.1%} off float32 on real images, allowed is {TOLERANCE:.0%})"
-    elif best.compute_format.precision == "bfloat16":
+    if (off := _off(others)) and not exactly and best.error <= TOLERANCE:
+        reason += f" (* {off} off float32 on real images, allowed is {TOLERANCE:.0%})"
+    elif best.compute_format.precision != "float32":
         reason += f"; {best.error:.1%} off float32 on real images"
         reason += f", where {TOLERANCE:.0%} is the most that tlkit would choose" if best.error > TOLERANCE else ""
     return best.compute_format, reason
+
+
+def _off(timings: Sequence[Timing]) -> str:
+    """Return how far from float32 each precision is that is too far; empty where none is."""
+    worst: dict[Precision, float] = {}
+    for each in timings:
+        if each.error > TOLERANCE and math.isfinite(each.error):
+            precision = each.compute_format.precision
+            worst[precision] = max(worst.get(precision, 0.0), each.error)
+    return ", ".join(f"{precision} is {error:.1%}" for precision, error in worst.items())
 
 
 def _time(timing: Timing) -> str:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from tlkit.errors import TlkitError
 from tlkit.plugin import remembered
-from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, Measurements, Timing
+from tlkit.record.formats import PLAIN_FORMAT, Measurements, Timing, compute_formats
 
 # Where threads waited for a processor for more than this part of the time, other programs were busy, and what was measured may
 # choose for a day, not for good: seconds.
@@ -36,11 +36,11 @@ def remember(depends_on: Mapping[str, object], measured: Measurements) -> None:
 
 
 def _whole(timings: Sequence[Timing]) -> bool:
-    """Whether the timings hold every compute format once, or none, and each timing is possible."""
-    compute_formats = [each.compute_format for each in timings]
-    return not timings or (
-        len(compute_formats) == len(COMPUTE_FORMATS) == len(set(compute_formats)) and all(map(_possible, timings))
-    )
+    """Whether the timings hold every memory format of two precisions or more once, or nothing, and each timing is possible."""
+    found = [each.compute_format for each in timings]
+    precisions = list(dict.fromkeys(each.precision for each in found))
+    whole = len(precisions) > 1 and len(found) == len(set(found)) and set(found) == set(compute_formats(precisions))
+    return not timings or (whole and PLAIN_FORMAT in found and all(map(_possible, timings)))
 
 
 def _possible(timing: Timing) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tlkit.engine import row_keys
-from tlkit.engine.formats import LAYOUTS
+from tlkit.engine.formats import DTYPES, LAYOUTS, halves
 from tlkit.engine.images.device_batches import inputs, targets
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
@@ -105,7 +105,7 @@ class Feed:
         compute_format = self._plan.compute_format
         if x.ndim == 4:
             x = x.contiguous(memory_format=LAYOUTS[compute_format.layout])
-        return x if compute_format.precision == "bfloat16" else x.float()
+        return x if halves(compute_format) else x.float()
 
     def _stream(self, part: Part, order: Indices, epoch: int) -> Iterator[Tensor]:
         """Yield outputs of the whole prefix in pieces of any size."""
@@ -144,10 +144,12 @@ class Feed:
             views = tuple(sorted((before + view) % period for view in self._phase.views(period)))
             origin |= row_keys.views(part.augment, seed=part.seed, size=part.size)
             keys = _of_views(keys, part.indices, views)
-        shape, bits = self._shape(planned.stages)
-        dtype = "uint16" if bits else "float32"
+        shape, dtype = self._shape(planned.stages)
+        stored = "uint16" if dtype.itemsize == 2 else "float32"  # numpy has no bfloat16
         try:
-            entry = row_store.open_(Kind.FEATURES, origin, shape=shape, dtype=dtype, note=pictures.note, verify=pictures.verify)
+            entry = row_store.open_(
+                Kind.FEATURES, origin, shape=shape, dtype=stored, note=pictures.note, verify=pictures.verify
+            )
             absent = np.flatnonzero(entry.missing(keys))
             if len(absent):
                 entry.append(keys[absent], self._compute(part, planned.stages, absent, views, before))
@@ -156,7 +158,7 @@ class Feed:
             pictures.note(f"{error.problem.removesuffix('.')}; the fixed prefix is computed again every epoch")
             return
         channels_last = self._prefix.plan.compute_format.layout == "channels_last"
-        self._rows[id(part)] = StoredRows(planned.stages, located, part.indices, views, period, before, bits, channels_last)
+        self._rows[id(part)] = StoredRows(planned.stages, located, part.indices, views, period, before, dtype, channels_last)
 
     def _origin(self, stages: int) -> row_keys.Origin:
         """Return the origin of stored outputs, computed once for all parts."""
@@ -169,15 +171,15 @@ class Feed:
             ) | {"fingerprint": self._prefix.fingerprint(self._plan.image_size, stop=stages, channels=self._channels)}  # fmt: skip
         return self._origins[stages]
 
-    def _shape(self, stages: int) -> tuple[tuple[int, ...], bool]:
-        """Return the shape of a stored row, and whether it is bfloat16."""
+    def _shape(self, stages: int) -> tuple[tuple[int, ...], torch.dtype]:
+        """Return the shape of a stored row, and the type of its values."""
         assert self._prefix is not None  # there is something to keep
         compute_format, shape = self._prefix.plan.compute_format, self._plan.stages[stages - 1].output
         if self._network.pools and stages == len(self._network.stages):
-            return shape[:1], False
+            return shape[:1], torch.float32
         if len(shape) == 3 and compute_format.layout == "channels_last":
             shape = (*shape[1:], shape[0])
-        return shape, compute_format.precision == "bfloat16"
+        return shape, DTYPES[compute_format.precision]
 
     def _compute(
         self, part: Part, stages: int, absent: Indices, views: Sequence[int], before: int
@@ -210,7 +212,7 @@ def _row(x: Tensor, layout: str) -> Tensor:
 
 def _to_numpy(x: Tensor) -> NDArray[np.generic]:
     x = x.cpu().contiguous()
-    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
+    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype.itemsize == 2 else x.numpy()
 
 
 def _rebatch(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tlkit.engine import tf32
 from tlkit.engine.captured_call import CapturedCall
-from tlkit.engine.formats import cast, in_form_
+from tlkit.engine.formats import cast, in_form_, rounding
 from tlkit.engine.prefix.fold import folded
 from tlkit.engine.step.graph import Backend
 from tlkit.network.network import Network, pool
@@ -89,9 +89,10 @@ class Prefix:
 
     def _through(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Run stages on a whole chunk."""
-        for stage, singly in zip(self._stages[start:stop], self._singly[start:stop], strict=True):
-            alone = singly and x.device.type == "cpu"
-            x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if alone else stage(x)
+        with rounding(self.plan.compute_format):
+            for stage, singly in zip(self._stages[start:stop], self._singly[start:stop], strict=True):
+                alone = singly and x.device.type == "cpu"
+                x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if alone else stage(x)
         return pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, self.plan.compute_format)
 
     @torch.no_grad()
@@ -108,8 +109,9 @@ class Prefix:
         x = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
         tensor = next((tensor for stage in self._stages for tensor in stage.parameters()), x)
         x = cast(x.to(tensor.device), self.plan.compute_format)
-        for stage in self._stages[:stop]:
-            x = stage(x)
+        with rounding(self.plan.compute_format):
+            for stage in self._stages[:stop]:
+                x = stage(x)
         seen = x.float().cpu().contiguous().flatten().view(torch.uint8).numpy()
         return hashlib.sha256(repr(self._stages[:stop]).encode() + seen.tobytes()).hexdigest()
 

@@ -31,7 +31,7 @@ class StoredRows:
         views: Which views, ascending; that of an epoch is the epoch, counted on from `before`, modulo `period`.
         period: Views in all.
         before: Epochs that were trained before the run.
-        bits: The rows are bfloat16.
+        dtype: The type of a row's values; bfloat16 and float16 are stored as their bits.
         channels_last: A row is (h, w, C).
         resident: All rows, on a device; None where they are read from the store.
     """
@@ -42,7 +42,7 @@ class StoredRows:
     views: tuple[int, ...]
     period: int
     before: int
-    bits: bool
+    dtype: torch.dtype
     channels_last: bool
     resident: Tensor | None = None
 
@@ -86,11 +86,6 @@ class StoredRows:
         """Give the memory of a device back; rows are read from the store from now on."""
         self.resident = None
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of a row's values."""
-        return torch.bfloat16 if self.bits else torch.float32
-
     def _bytes(self) -> int:
         return math.prod(self.located.shape) * self.dtype.itemsize
 
@@ -100,7 +95,8 @@ class StoredRows:
         )
 
     def _read(self, chosen: Indices, out: Tensor) -> None:
-        self.located.gather(chosen, out=out.view(torch.int16).numpy().view(np.uint16) if self.bits else out.numpy())
+        bits = self.dtype.itemsize == 2
+        self.located.gather(chosen, out=out.view(torch.int16).numpy().view(np.uint16) if bits else out.numpy())
 
     def _shaped(self, rows: Tensor) -> Tensor:
         return rows.permute(0, 3, 1, 2) if self.channels_last and rows.ndim == 4 else rows

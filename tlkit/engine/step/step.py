@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from tlkit import tasks
-from tlkit.engine.formats import LAYOUTS
+from tlkit.engine.formats import LAYOUTS, computing, rounding
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
+from tlkit.engine.step.loss_scale import LossScale
 from tlkit.engine.step.repeatable import Repeatable
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
@@ -79,6 +80,7 @@ class Step:
         decay = plan.tables.optimizer.ema
         self.average = None if decay is None else Average(network, plan, decay)
         self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group
+        self._loss_scale = LossScale(device) if plan.compute_format.precision == "float16" else None
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._aux_loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -106,6 +108,8 @@ class Step:
         for total in (self._loss, self._aux_loss, self._correct, self._predictions, self._count, self._norms):
             total.zero_()
         self._bad.fill_(-1)
+        if self._loss_scale is not None:
+            self._loss_scale.clear_()
 
     def set_rates_(self, factor: float) -> None:
         """Set every group's learning rate to its peak times the schedule's factor."""
@@ -114,26 +118,31 @@ class Step:
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one optimizer step on the mean loss of all images of the batches together."""
-        if self._repeatable is None:
-            self._take_(batches)
-        else:
+        with rounding(self.plan.compute_format):
+            if self._repeatable is None:
+                self._take_(batches)
+                return
             self._repeatable(lambda: self._take_(batches), None if self._tried else self._changed_before_optimizer())
             self._tried = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) float32 of the trained suffix."""
-        with self._autocast():
+        with self._computing():
             logits = self.network.finish(self.network.run(self._laid_out(x), start=self._cut))
         return logits.float()
 
     def embed(self, x: Tensor) -> Tensor:
         """Return pooled features (N, F) float32 of pictures (N, 3, H, W), in the form of the step."""
-        with self._autocast():
+        with self._computing():
             return self.network.embed(self._laid_out(x)).float()
 
     def so_far(self) -> Tensor:
         """Return, on the device, the sum of the loss since `begin_`, and the first batch whose loss is not finite, -1 for none: (2,)."""
         return torch.stack([self._loss, self._bad.double()])
+
+    def skipped(self) -> int:
+        """Read from the device how many steps were not taken since `begin_` because their gradients overflowed float16."""
+        return 0 if self._loss_scale is None else self._loss_scale.skipped()
 
     def sums(self) -> Sums:
         """Read the sums from the device, all at once."""
@@ -164,7 +173,8 @@ class Step:
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint needs besides the network's tensors, by name; they are not copies."""
         mean = {} if self.average is None else self.average.state()
-        return {**optimizers.state(self.optimizer, self.network, self.plan), **mean}
+        scale = {} if self._loss_scale is None else self._loss_scale.state()
+        return {**optimizers.state(self.optimizer, self.network, self.plan), **mean, **scale}
 
     def load_optimizer_(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the optimizer's state alone to what `state` returned; a running mean begins anew."""
@@ -177,10 +187,12 @@ class Step:
         parameter's strides, whatever those of the tensors are.
 
         Raises:
-            KeyError: the running mean is not there.
+            KeyError: the running mean or the scale of the loss is not there.
             RuntimeError: a tensor has another shape.
         """
         optimizers.load_state_(self.optimizer, tensors, self.network, self.plan)
+        if self._loss_scale is not None:
+            self._loss_scale.load_state_(tensors)
         if self.average is not None:
             self.average.load_state_(tensors)
 
@@ -204,24 +216,32 @@ class Step:
                 total = total + beside * self._taps[name]
                 self._aux_loss.add_(beside.detach(), alpha=len(targets))
             part = total if len(targets) == images else total * (len(targets) / images)
-            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self._scaled(part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self._add_(loss.detach(), total.detach(), logits.detach(), targets)
+        if self._loss_scale is not None:
+            self._loss_scale.unscale_([p.grad for _, p in self._members if p.grad is not None])
         self._clip_(known)
-        self.optimizer.step()
+        if self._loss_scale is None:
+            self.optimizer.step()
+        else:
+            self._loss_scale.step(self.optimizer)
         if self.average is not None:
             self.average.update_()
 
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
-        with self._autocast():
+        with self._computing():
             logits, aux_logits = self.network.forward_with_aux(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
         return logits.float(), {name: other.float() for name, other in aux_logits.items()}
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=self._layout) if x.ndim == 4 else x
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.plan.compute_format.precision == "bfloat16")
+    def _computing(self) -> AbstractContextManager[None]:
+        return computing(self.plan.compute_format, self._device)
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return loss if self._loss_scale is None else self._loss_scale.scaled(loss)
 
     def _changed_before_optimizer(self) -> dict[str, Tensor]:
         """Return what a step changes in place before its optimizer runs: buffers, such as running statistics, and the sums."""
