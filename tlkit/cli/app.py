@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from tlkit import machine
-from tlkit.cli import console, look, maintain, train, use
+from tlkit.cli import bench, console, look, maintain, train, use
 from tlkit.errors import Interrupted, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
@@ -22,7 +22,6 @@ _COMMANDS = {
     LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.schema, look.check),
     TRAIN: (train.init, train.apply),
     USE: (use.predict,),
-    MAINTAIN: (maintain.bench,),
 }
 
 
@@ -46,6 +45,7 @@ app = typer.Typer(
 for _group, _functions in _COMMANDS.items():
     for _function in _functions:
         app.command("list" if _function is look.list_plugins else None, rich_help_panel=_group)(_function)
+app.add_typer(bench.bench_verbs, name="bench", rich_help_panel=MAINTAIN)
 app.add_typer(maintain.cache_verbs, name="cache", rich_help_panel=MAINTAIN)
 
 

@@ -9,6 +9,8 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +39,25 @@ def as_json(record: Any) -> None:
 def say(text: str) -> None:
     """Write a line to stderr."""
     sys.stderr.write(text + "\n")
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr where that is a terminal.
+
+    Args:
+        what: Said before the bar.
+
+    Yields:
+        A function that moves it, of the number that is done and the number of all.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def open_() -> None:

@@ -1,4 +1,4 @@
-"""Commands that maintain what grows beside the runs: the cache, the history of the benchmarks, and the versions."""
+"""Commands that maintain what grows beside the runs, the cache; and the versions."""
 
 from __future__ import annotations
 
@@ -11,42 +11,11 @@ import typer
 
 from tlkit.cli import console
 from tlkit.cli.options import JsonOption, choice
-from tlkit.errors import TlkitError, nearest
+from tlkit.errors import TlkitError
 from tlkit.store.cache import Kind
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")  # Linux, Linux on Windows, Windows
 cache_verbs = typer.Typer(help="Show the cache of decoded images and stored features, or clear it.", rich_markup_mode=None)
-
-
-def bench(
-    baselines: Annotated[
-        Path, typer.Option("--baselines", metavar="DIR", help="Where make bench-track keeps the history.")
-    ] = Path("benchmarks/baselines"),
-    machine: Annotated[str | None, typer.Option("--machine", metavar="NAME", help="Only this kind of machine.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the history of the benchmarks, and draw their trends."""
-    from tlkit.record import benchmarks as benches
-    from tlkit.reports import trend
-
-    machines = benches.machines(baselines)
-    if machine is not None and machine not in machines:
-        raise TlkitError(
-            f"{baselines / machine}: holds no history.", f"machines: {', '.join(machines)}", nearest(machine, machines)
-        )
-    if not machines:
-        raise TlkitError(f"{baselines}: holds no history.", "make bench-track writes one; --baselines names another folder")
-    shown = {name: benches.history(baselines / name) for name in machines if machine in (None, name)}
-    if as_json:
-        lists = {name: [record.model_dump(mode="json") for record in records] for name, records in shown.items()}
-        console.as_json({"format": 1, "machines": lists})
-        return
-    for name, records in shown.items():
-        picture = baselines / name / "trend.svg"
-        console.show(trend.table(name, records))
-        if records:
-            trend.write(picture, name, records)
-            console.line(f"trend: {picture}\n")
 
 
 @cache_verbs.callback(invoke_without_command=True)

@@ -1,0 +1,109 @@
+"""The census of convolutions of many networks: `tlkit bench kernels` of each, kept, and the table of docs/kernels.md.
+
+    python -m benchmarks.census                        # every backbone that has no result of this torch yet
+    python -m benchmarks.census mobilenet_v2 resnet18  # these
+    python -m benchmarks.census --table                # only write the table again
+
+Each result is kept as soon as it is there, in baselines/<machine>/census.jsonl. One thread, so that times are processor time, which
+other programs on the machine change little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.peers import table as peers_table
+from tlkit import files
+from tlkit.plugin import Backbone, Head, registry
+from tlkit.record import benchmarks
+from tlkit.record.formats import ComputeFormat
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "kernels.md"
+IMAGES, FORM = 8, ComputeFormat("bfloat16", "channels_last")
+WORST = 0.01  # part of the step from which a row is kept
+Result = Mapping[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is asked for, and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.census", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="backbones (all that have no result yet)")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
+    parser.add_argument("--page", type=Path, default=PAGE, help="file with the table's markers (docs/kernels.md)")
+    options = parser.parse_args(arguments)
+    path = ROOT / "benchmarks" / "baselines" / benchmarks.kind(machine.gpu()) / "census.jsonl"
+    there = {each["network"]: each for each in read(path)}
+    if not options.table:
+        for name in options.networks or [each for each in _networks() if each not in there]:
+            there[name] = measure(name)
+            files.replace(path, "".join(json.dumps(each) + "\n" for _, each in sorted(there.items())))
+            print(line(there[name]), flush=True)
+    peers_table.fill(options.page, {"census": table(list(there.values()))})
+
+
+def read(path: Path) -> list[Result]:
+    """Return the results that are kept; none without a file."""
+    return [json.loads(each) for each in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _networks() -> list[str]:
+    names = sorted(entry.name for entry in registry.entries(Backbone))
+    return [name for name in names if registry.family(Backbone, name) is None]
+
+
+def measure(name: str) -> Result:
+    """Return a network's census, of the rows those that count, with the date and the version of torch; images have its own size."""
+    import torch
+
+    from tlkit.compiler.census import census
+
+    backbone, head = registry.get(Backbone, name), registry.get(Head, "linear")
+    found = census(name, backbone, head, image_size=None, images=IMAGES, compute_format=FORM, threads=1)
+    whole: Result = found.to_json()
+    kept = ("words", "part", "count", "kernel", "seconds", "native_seconds", "share", "times_the_best_rate")
+    rows = [{name: row[name] for name in kept} for row in whole["rows"] if row["share"] >= WORST]
+    return {"date": datetime.now(UTC).date().isoformat(), "torch": torch.__version__, **whole, "rows": rows}
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the table as Markdown, the networks that gain most first."""
+    rows = [line(each) for each in sorted(results, key=lambda each: -each["speedup"])]
+    dates = sorted({each["date"] for each in results})
+    versions = ", ".join(sorted({each["torch"] for each in results}))
+    head = "| network | pixels | step, ms | in convolutions | other kernels | step faster | furthest below the best rate |"
+    said = f"Batches of {IMAGES}, {FORM}, 1 thread, processor time, each the least of 3 steps or 5 calls. Machine:"
+    said += f" {benchmarks.kind()}; torch {versions}; {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}." if dates else ""
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows, "", said, "`python -m benchmarks.census` measures it."])
+
+
+def line(result: Result) -> str:
+    """Return a network's line of the table."""
+    height, width = result["image_size"]
+    worst = max(result["rows"], key=lambda row: row["times_the_best_rate"], default=None)
+    said = "" if worst is None else f"{worst['times_the_best_rate']:.0f} times: {_part(worst)}"
+    cells = [
+        result["network"],
+        str(height) if height == width else f"{height}x{width}",
+        f"{result['step_seconds'] * 1e3:,.0f}",
+        f"{result['convolutions']:.0%}",
+        str(result["replaced"]),
+        f"{result['speedup']:.2f} times",
+        said,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _part(row: Mapping[str, Any]) -> str:
+    what = {"forward": "forward", "input": "gradient of the input", "weight": "gradient of the weight"}[row["part"]]
+    return f"{row['words'].removesuffix(f', {FORM}')}, {what}"
+
+
+if __name__ == "__main__":
+    main()
