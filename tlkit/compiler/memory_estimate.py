@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tlkit import units
+from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
 from tlkit.network import activations, device_memory
 from tlkit.network.building import does_not_run
@@ -109,12 +110,11 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
             running = tuple(draft.aux_heads.running(divided.parameters, first))
-            activations_bytes = max(
-                activations_bytes,
-                activations.activation_bytes(
+            with functions.faster(draft.device):  # as the step runs
+                kept = activations.activation_bytes(
                     network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running, channels=channels
-                ),
-            )
+                )
+            activations_bytes = max(activations_bytes, kept)
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
                 f"data.batch_size: the network cannot be trained on {units.images(real)} of {units.pixels(size)} at a time: a layer that "

@@ -96,7 +96,12 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         "trained": last.trained,
         "plugin": row_keys.plugin(build),
         "code": row_keys.code(
-            "tlkit.network", "tlkit.compiler.timing", "tlkit.engine.formats", "tlkit.engine.prefix", "tlkit.engine.step"
+            "tlkit.network",
+            "tlkit.compiler.timing",
+            "tlkit.engine.formats",
+            "tlkit.engine.kernels",
+            "tlkit.engine.prefix",
+            "tlkit.engine.step",
         ),
         **row_keys.machine(device),
     }

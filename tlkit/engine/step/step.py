@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tlkit import tasks
 from tlkit.engine.formats import LAYOUTS, computing, rounding
+from tlkit.engine.kernels import functions
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.engine.step.loss_scale import LossScale
@@ -230,7 +231,7 @@ class Step:
 
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
-        with self._computing():
+        with self._computing(), functions.faster(self._device):
             logits, aux_logits = self.network.forward_with_aux(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
         return logits.float(), {name: other.float() for name, other in aux_logits.items()}
 
