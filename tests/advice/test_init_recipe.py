@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy_bands
 from conftest import Cli
 from hypothesis import given
 from hypothesis import strategies as st
@@ -283,3 +284,26 @@ def test_few_images_from_init_to_predict(run: Cli, tmp_path: Path) -> None:
     code, output, text = run("predict", "runs/images", "images/light/0.png")
     assert (code, text) == (0, "")
     assert "light" in output
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_a_folder_of_bands_gets_their_number(run: Cli, tmp_path: Path, suffix: str) -> None:
+    toy_bands.folder(tmp_path / "images", *toy_bands.pictures(30, size=24), suffix=suffix)
+    assert run("init", "images")[0] == 0
+    text = (tmp_path / "images.toml").read_text()
+    assert "channels = 13  # bands of uint16, as in the files; mean and std are measured on the training images\n" in text
+    assert "Their short side is 24 pixels" in text
+    code, out, _ = run("plan", "images.toml")
+    assert code == 0
+    assert "bands of uint16 as in the files" in " ".join(out.split())
+
+
+def test_tiff_files_of_colours_or_grey_get_no_bands(run: Cli, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(5):
+            pixels = draw.integers(0, 256, (20, 24, 3) if name == "a" else (20, 24), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{index}.tif")
+    assert run("init", "images")[0] == 0
+    assert "channels" not in (tmp_path / "images.toml").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import warnings
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from tlkit import tasks
-from tlkit.errors import DataError
-from tlkit.plans import dataset_facts
-from tlkit.plugin import Dataset, Images, registry
-from tlkit.recipe.tables import MAX_PIXELS
-from tlkit.sources import data_files, datasets, image_files
+from tlkit.errors import DataError, ImageError
+from tlkit.plans import band_values, dataset_facts
+from tlkit.plugin import Dataset, Images, Values, image_kinds, registry
+from tlkit.recipe.tables import MAX_PIXELS, MOST_CHANNELS
+from tlkit.sources import band_files, data_files, datasets, image_files
 from tlkit.sources.places import Places
 
 _SAMPLE = 50  # images whose size is looked at
@@ -31,6 +32,8 @@ class Look:
         short_side: Median over a sample, pixels.
         test_from: The sub-folder that holds the test images; "" where a fraction of every class is taken.
         warnings: Files that are not used or cannot be read, in words.
+        bands: How many bands the images have; None of colour pictures.
+        values: Type of their values.
     """
 
     images: Images
@@ -39,19 +42,22 @@ class Look:
     short_side: int
     test_from: str
     warnings: tuple[str, ...] = ()
+    bands: int | None = None
+    values: Values = "uint8"
 
 
 def look(folder: Path) -> Look:
     """Count a folder's images and measure a sample of them."""
     plugin = registry.get(Dataset, "folder")
     assert plugin.options is not None  # the first-party plugin has options
-    options = plugin.options()
+    bands = _bands(folder)
+    options = plugin.options.model_validate({} if bands is None else {"channels": bands})
     found = data_files.find_data("folder", plugin, options, Places(data=folder), fetch=False)
     images = datasets.read_data(plugin, found, options)
     train = images.splits["train"]
     counts = np.array(tasks.understanding(train.targets)[0].targets.count(train.targets, len(images.classes)))
     sample = train.files[:: max(len(train.files) // _SAMPLE, 1)][:_SAMPLE]
-    sides = [side for file in sample if (side := _short_side(file)) is not None]
+    sides = [side for file in sample if (side := _short_side(file, bands)) is not None]
     if not sides:
         raise DataError(f"{folder}: none of {len(sample)} images looked at can be opened.", f"the first is {sample[0]}")
     least, most = int(counts.argmin()), int(counts.argmax())
@@ -59,15 +65,44 @@ def look(folder: Path) -> Look:
     test_from = "" if any(file.relative_to(found.root).parts[0] == test_root for file in train.files) else test_root
     smallest, largest = (int(counts[least]), images.classes[least]), (int(counts[most]), images.classes[most])
     every = [file for split in images.splits.values() for file in split.files]
-    problem = image_files.unreadable(every, max_pixels=MAX_PIXELS, on_corrupt="error")
+    values = band_values.first_values(train.files) if bands is not None else "uint8"
+    problem = image_files.unreadable(every, max_pixels=MAX_PIXELS, on_corrupt="error", bands=bands, values=values)
     return Look(
         images, smallest, largest, int(statistics.median(sides)), "" if test_root in images.classes else test_from,
-        (*dataset_facts.unused(found), *filter(None, [problem])),
+        (*dataset_facts.unused(found), *filter(None, [problem])), bands, values,
     )  # fmt: skip
 
 
-def _short_side(file: Path) -> int | None:
+def _bands(folder: Path) -> int | None:
+    """Return how many bands the images in a folder have; None where they are colour pictures, or where that cannot be told.
+
+    Arrays have bands, on the shorter of their first and last axis. So do TIFF files that Pillow has no mode for: more than one page or
+    sample, unless these are 3 or 4 of bytes. A folder that holds pictures of any other kind is one of colour pictures.
+    """
+    suffixes: dict[str, Path] = {}
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            suffixes.setdefault(os.path.splitext(name)[1].lower(), Path(place, name))
+    others = {suffix for suffix in suffixes if image_kinds.kind_of_suffix(suffix) is image_kinds.Kind.IMAGE}
+    first = next((suffixes[suffix] for suffix in image_kinds.BAND_SUFFIXES if suffix in suffixes), None)
+    if first is None or others - set(image_kinds.BAND_SUFFIXES):
+        return None
     try:
+        found = band_files.header(first)
+    except ImageError:
+        return None
+    counts = [found.shape[axis] for axis in found.axes] or [1]
+    if first.suffix.lower() != ".npy" and (counts == [1] or (found.values == "uint8" and min(counts) in (3, 4))):
+        return None
+    return min(counts) if min(counts) <= MOST_CHANNELS else None
+
+
+def _short_side(file: Path, bands: int | None) -> int | None:
+    try:
+        if bands is not None:
+            found = band_files.header(file)
+            return min(found.size(band_files.band_axis(file, found, bands)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with image_files.opened(file) as image:

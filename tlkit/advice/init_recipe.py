@@ -92,7 +92,7 @@ weights = "{weights}"
 
 {_head(strategy.embed) if strategy and solved else ""}[data]
 name = "folder"
-image_size = {size}  # pixels; larger is slower, by its square, and usually better
+{_channels(seen)}image_size = {size}  # pixels; larger is slower, by its square, and usually better
 {"" if solved else _batches(seen)}
 [data.options]
 {_options(folder, seen, path)}{_split(seen, solved=solved)}{"" if solved else _learning(seen, strategy)}"""
@@ -161,6 +161,12 @@ kind = "svm"  # solved at once: no epochs, no rates
 kernel = "linear"
 
 """
+
+
+def _channels(seen: Look) -> str:
+    if seen.bands is None:
+        return ""
+    return f"channels = {seen.bands}  # bands of {seen.values}, as in the files; mean and std are measured on the training images\n"
 
 
 def _batches(seen: Look) -> str:

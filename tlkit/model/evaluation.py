@@ -21,6 +21,7 @@ from tlkit.model.classes import Classes
 from tlkit.model.inputs import Labels
 from tlkit.model.setup import UNTRAINED, Setup, input_keys
 from tlkit.network.network import Network
+from tlkit.plans import band_values
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images, Split
 from tlkit.tasks import scoring
@@ -48,11 +49,12 @@ def asked(x: object, y: object, setup: Setup, *, known: Labels, classes: Classes
         TlkitError: there are none, or they cannot be used.
     """
     where = "Model.evaluate"
-    given = inputs.read(x, y, known=known, where=where)
+    given = inputs.read(x, y, known=known, where=where, bands=setup.bands)
     more = {**UNTRAINED, "data": input_keys(setup.tables["data"]) | {"options": plain(options or {})}}
     resolved, places = setup.resolved(where=where, more=more, given=given)
     images, _ = setup.images(given, setup.job(resolved, places, where=where))
     images = classes.in_order(images)
+    band_values.refuse_other_type(resolved, given.images or images)
     if given.images is not None:
         return Asked(inputs.whole(images), resolved, "")
     split = images.splits.get("test")

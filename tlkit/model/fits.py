@@ -86,7 +86,7 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
     Raises:
         TlkitError: the images cannot be used.
     """
-    given = _given(request, usual, known)
+    given = _given(request, usual, known, setup.bands)
     tables = _tables(request, setup, usual, epochs_done, given=given)
     images, job = _images(setup, given, tables)
     if request.class_weight is not None:
@@ -94,7 +94,7 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
         images, job = _images(setup, given, tables | {"loss": {**setup.tables.get("loss", {}), "class_weights": weights}})
     if request.validation_data is not None:
         now = Labels(images.classes, len(images.classes), known.several)
-        held_out = inputs.held_out(request.validation_data, known=now, where="Model.fit: validation_data")
+        held_out = inputs.held_out(request.validation_data, known=now, where="Model.fit: validation_data", bands=setup.bands)
         images, job = setup.validated(images, job, held_out)
     unused = [line.replace("schedule:", "epochs and schedule:") for line in job.resolved.unused]
     return Found(images, job, _refusal(given, request), tuple(f"not used: {line}" for line in unused))
@@ -115,9 +115,9 @@ def split_table(split: Mapping[str, Any] | None, part: float | None, held_out: o
     return {**(split or {}), "validation": part}
 
 
-def _given(request: Request, usual: Tables, known: Labels) -> Given:
+def _given(request: Request, usual: Tables, known: Labels, bands: int | None) -> Given:
     if request.x is not None:
-        return inputs.read(request.x, request.y, known=known, where="Model.fit")
+        return inputs.read(request.x, request.y, known=known, where="Model.fit", bands=bands)
     if "name" not in usual.get("data", {}):
         raise TlkitError("Model.fit: x is missing.", "a folder, a data set's name, arrays, or a list of paths: model.fit(x, y)")
     return Given(usual["data"]["name"])

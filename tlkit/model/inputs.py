@@ -54,7 +54,7 @@ class Labels:
     assumed: bool = False
 
 
-def read(x: object, y: object, *, known: Labels, where: str) -> Given:
+def read(x: object, y: object, *, known: Labels, where: str, bands: int | None = None) -> Given:
     """Read images and labels.
 
     Args:
@@ -62,6 +62,7 @@ def read(x: object, y: object, *, known: Labels, where: str) -> Given:
         y: Labels of arrays, tensors and lists: numbers (N,), names, or one column per class (N, classes).
         known: Of the classes.
         where: Begins every message: "Model.fit".
+        bands: How many bands the images have; None of colour pictures.
 
     Raises:
         TlkitError: they are of another kind, or do not fit each other.
@@ -75,14 +76,14 @@ def read(x: object, y: object, *, known: Labels, where: str) -> Given:
     if isinstance(x, torch.utils.data.Dataset):
         if y is not None:
             raise TlkitError(f"{where}: y is given beside a torch data set, which has the labels.", "leave y out")
-        return Given(MEMORY, images=_of_dataset(x, known=known, where=where))
+        return Given(MEMORY, images=_of_dataset(x, known=known, where=where, bands=bands))
     if not isinstance(x, np.ndarray | torch.Tensor | list | tuple):
         names = [entry.name for entry in registry.entries(Dataset)]
         raise TlkitError(
             f"{where}: x is {_article(x)}, which is neither images nor the name of a data set nor a folder.",
             pictures.WANTED, f"data sets: {', '.join(names)}",
         )  # fmt: skip
-    found = pictures.read(x, where=where)
+    found = pictures.read(x, where=where, bands=bands)
     if y is None:
         raise TlkitError(f"{where}: y is missing: arrays and lists need labels.", f"{where.rpartition('.')[2]}(x, y)")
     return Given(MEMORY, images=_images(found, y, known=known, where=where))
@@ -105,13 +106,13 @@ def _named(x: str | os.PathLike[str], *, where: str) -> Given:
     return Given("folder", folder=Path(x))
 
 
-def _of_dataset(x: torch.utils.data.Dataset[Any], *, known: Labels, where: str) -> Images:
+def _of_dataset(x: torch.utils.data.Dataset[Any], *, known: Labels, where: str, bands: int | None) -> Images:
     """Read a torch data set of (image, label) once."""
     found, labels = [], []
     for item in _items(x):
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise TlkitError(f"{where}: an item of the data set is {_article(item)}, not a pair (image, label).")
-        found.append(pictures.read([item[0]], where=where)[0])
+        found.append(pictures.read([item[0]], where=where, bands=bands)[0])
         labels.append(item[1].tolist() if isinstance(item[1], torch.Tensor | np.ndarray | np.generic) else item[1])
     return _images(found, labels, known=_with_names(known, getattr(x, "classes", None)), where=where)
 
@@ -221,7 +222,7 @@ def _of_columns(
     return names, values.argmax(1).astype(np.int64)
 
 
-def held_out(given: object, *, known: Labels, where: str) -> Given:
+def held_out(given: object, *, known: Labels, where: str, bands: int | None = None) -> Given:
     """Read `validation_data`: a pair (x, y), a folder, or a torch data set.
 
     Raises:
@@ -230,7 +231,7 @@ def held_out(given: object, *, known: Labels, where: str) -> Given:
     if isinstance(given, tuple | list) and len(given) == 3:
         raise TlkitError(f"{where}: has three parts; single images cannot be weighed.", "(x, y)")
     x, y = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
-    found = read(x, y, known=known, where=where)
+    found = read(x, y, known=known, where=where, bands=bands)
     if found.images is None and found.folder is None:
         raise TlkitError(
             f'{where}: is the name of a data set, "{found.name}".',

@@ -6,6 +6,7 @@ The rule: a Model builds a recipe, its argument names are the recipe's keys, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -52,6 +53,7 @@ class Model:
         input: How pixels reach the network, where the weights do not say it: "torch", "caffe", or the recipe's table.
         classes: How many, or their names in output order; left out, the first `fit` says it.
         image_size: Side of the input in pixels, or (height, width); the backbone's usual size where not given.
+        channels: Number of bands of images of bands; not given for colour pictures.
         seed: Of random weights, data order and augmentation.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
@@ -76,7 +78,7 @@ class Model:
     @named("Model")
     def __init__(
         self, backbone: str, *, weights: str | None = "none", head: str | Mapping[str, Any] = "linear",
-        classes: int | Sequence[str] | None = None, image_size: int | Sequence[int] | None = None,
+        classes: int | Sequence[str] | None = None, image_size: int | Sequence[int] | None = None, channels: int | None = None,
         input: str | Mapping[str, Any] | None = None, batch_norm: str = "batch",  # both as in the recipe
         seed: int = 0, device: str = "auto", offline: bool = False,
     ) -> None:  # fmt: skip
@@ -92,6 +94,8 @@ class Model:
         tables["head"] = plain(head) if isinstance(head, Mapping) else {"kind": head}
         if image_size is not None:
             tables["data"]["image_size"] = plain(image_size)
+        if channels is not None:
+            tables["data"]["channels"] = plain(channels)
         places = Places(recipe=Path.cwd(), offline=offline)
         self._start(Setup(tables, places, plain(seed), executor.device_of(device)), classes_of(classes))
 
@@ -346,6 +350,7 @@ class Model:
         finally:
             self.history = History(training.epochs, stopped=training.stopped)
             if training.epochs:
+                self._setup.scaling = training.scaling
                 self._standing.optimizer, self._weights = training.optimizer, None
                 self._standing.epochs += len(training.epochs)
         return self.history
@@ -395,7 +400,7 @@ class Model:
 
         Args:
             x: A path, a folder, a list of paths or PIL images, arrays (H, W, 3) or (N, H, W, 3), tensors (3, H, W) or
-                (N, 3, H, W); uint8, or floats from 0 to 1.
+                (N, 3, H, W); uint8, or floats from 0 to 1. Bands in the place of 3 are of the type and in the units that fit had.
             batch_size: Images at a time.
             verbose: "auto" or 1 for a bar while it runs, 0 or 2 for none.
 
@@ -407,9 +412,9 @@ class Model:
         """
         check_count("Model.predict: batch_size", batch_size, least=1)
         self._fitted("Model.predict")
-        found = pictures.read(x, where="Model.predict")
+        found = pictures.read(x, where="Model.predict", bands=self._setup.bands)
         with progress.bar(verbose, where="Model.predict") as told, torch_settings.applied(self._setup.device):
-            rows = self._predictor(batch_size).predict(found, progress=told)
+            rows = self._predictor(found, batch_size).predict(found, progress=told)
         return Predictions(rows, self.class_names, several=self._setup.several())
 
     @named("Model.embed")
@@ -422,9 +427,9 @@ class Model:
             >>> model.embed(np.zeros((3, 32, 32, 3), np.uint8), at="layer2").shape
             (3, 32)
         """
-        found = pictures.read(x, where="Model.embed")
+        found = pictures.read(x, where="Model.embed", bands=self._setup.bands)
         with torch_settings.applied(self._setup.device):
-            return self._predictor().embed(found, at=at, pooled=pooled)
+            return self._predictor(found).embed(found, at=at, pooled=pooled)
 
     def summary(self) -> None:
         """Print stages, parameters, what trains and how fast.
@@ -516,8 +521,10 @@ class Model:
         self._classes = classes
         return classes.in_order(images)
 
-    def _predictor(self, batch_size: int = 32) -> Predictor:
+    def _predictor(self, found: Sequence[pictures.Picture] | pictures.Pixels, batch_size: int = 32) -> Predictor:
         resolved = self._setup.untrained(where="Model")
+        if resolved.convention.channels == "bands":
+            resolved = replace(resolved, convention=pictures.scaled(resolved.convention, resolved.trained, found))
         geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
         return Predictor(self.network, self.class_names, resolved.convention, geometry, batch_size, self._setup.device)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlkit.engine.images import decode
-from tlkit.errors import DataError
-from tlkit.sources import image_files
+from tlkit.errors import DataError, TlkitError
+from tlkit.plugin import Convention
+from tlkit.sources import band_files, image_files
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]  # (H, W, 3) uint8 RGB, or (H, W, bands) uint8, uint16 or float32
 Picture = Path | Pixels
 
 WANTED = (
@@ -25,30 +27,61 @@ WANTED = (
 )
 
 
-def read(given: object, *, where: str) -> Sequence[Picture] | Pixels:
+def read(given: object, *, where: str, bands: int | None = None) -> Sequence[Picture] | Pixels:
     """Return pictures as files and arrays (H, W, 3) uint8 RGB, or all as one array (N, H, W, 3); one picture is one of a list.
 
     Floats from 0 to 1 are multiplied by 255 and rounded. A folder is every image file in it and below it, sorted.
+
+    Args:
+        given: The pictures.
+        where: Begins every message.
+        bands: How many bands they have, in the place of three colours; their values are taken as they are.
 
     Raises:
         DataError: they are of another kind, shape or range; the message says what is wanted.
     """
     if isinstance(given, np.ndarray | torch.Tensor):
-        pixels = array(given, where=where)
+        pixels = array(given, where=where, bands=bands)
         return [pixels] if pixels.ndim == 3 else pixels
     if isinstance(given, Sequence) and not isinstance(given, str):
-        return [_one(each, where=where) for each in given]
+        return [_one(each, where=where, bands=bands) for each in given]
     if isinstance(given, str | os.PathLike) and os.path.isdir(given):
-        return image_files.below(Path(given), where=where)
-    return [_one(given, where=where)]
+        return image_files.below(Path(given), where=where, bands=bands is not None)
+    return [_one(given, where=where, bands=bands)]
 
 
-def array(given: NDArray[Any] | torch.Tensor, *, where: str) -> Pixels:
+def scaled(own: Convention, trained: Convention | None, found: Sequence[Picture] | Pixels) -> Convention:
+    """Return the preprocessing of images of bands for prediction: of the type that the network was trained on, or else of these images.
+
+    Args:
+        own: The preprocessing of the model.
+        trained: That of the weights; None where it is not known.
+        found: What is predicted.
+
+    Raises:
+        TlkitError: the mean and the standard deviation of the bands are not known.
+    """
+    if not own.mean:
+        raise TlkitError(
+            "Model: the mean and the standard deviation of the bands are not known yet.",
+            "fit measures them on its training images; or Model(.., input={'mean': [..], 'std': [..]})",
+        )
+    if (trained is not None and trained.channels == "bands") or not len(found):
+        return own
+    first = found[0]
+    if isinstance(first, Path):
+        return replace(own, values=band_files.check_values(first, band_files.header(first)))
+    return replace(own, values=band_files.values_of(first))
+
+
+def array(given: NDArray[Any] | torch.Tensor, *, where: str, bands: int | None = None) -> Pixels:
     """Return an array (H, W, 3) or (N, H, W, 3), or a tensor (3, H, W) or (N, 3, H, W), as uint8 RGB with the channels last.
 
     Raises:
         DataError: it is of another shape or range.
     """
+    if bands is not None:
+        return _of_bands(given, bands, where=where)
     if isinstance(given, torch.Tensor):
         values = given.detach().cpu().numpy()
         if values.ndim not in (3, 4) or values.shape[-3] != 3:
@@ -88,13 +121,28 @@ def stacked(pictures: Iterable[Pixels]) -> NDArray[Any]:
     return ragged
 
 
-def _one(given: object, *, where: str) -> Picture:
+def _of_bands(given: NDArray[Any] | torch.Tensor, bands: int, *, where: str) -> Pixels:
+    """Return an array (H, W, bands) or (N, H, W, bands), or a tensor with the bands before height and width, with the bands last."""
+    tensor = isinstance(given, torch.Tensor)
+    values = np.moveaxis(given.detach().cpu().numpy(), -3, -1) if isinstance(given, torch.Tensor) and given.ndim > 2 else given
+    wanted = f"(N, H, W, {bands}), or as tensors (N, {bands}, H, W), of uint8, uint16 or float32; or files of bands"
+    if not isinstance(values, np.ndarray) or values.ndim not in (3, 4) or values.shape[-1] != bands or 0 in values.shape[-3:]:
+        kind = "a tensor" if tensor else "an array"
+        raise DataError(f"{where}: {kind} has shape {tuple(given.shape)}, and the images have {bands} bands.", wanted)
+    if values.dtype.name not in band_files.VALUES:
+        raise DataError(f"{where}: an array is of type {values.dtype}.", wanted)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError(f"{where}: an array has values that are not finite numbers.")
+    return np.ascontiguousarray(values)
+
+
+def _one(given: object, *, where: str, bands: int | None) -> Picture:
     if isinstance(given, str | os.PathLike):
         return Path(given)
-    if isinstance(given, Image.Image):
+    if isinstance(given, Image.Image) and bands is None:
         return rgb(given)
     if isinstance(given, np.ndarray | torch.Tensor):
-        pixels = array(given, where=where)
+        pixels = array(given, where=where, bands=bands)
         if pixels.ndim != 3:
             raise _refused(where, f"one in a list has shape {tuple(given.shape)}, and is to be one picture.")
         return pixels

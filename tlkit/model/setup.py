@@ -23,7 +23,7 @@ from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import Dataset, Images, Split
+from tlkit.plugin import Convention, Dataset, Images, Split
 from tlkit.recipe import maps, parsing
 from tlkit.recipe.maps import HEAD
 from tlkit.run import start_network
@@ -32,7 +32,7 @@ from tlkit.sources.places import Places
 
 Tables = dict[str, Any]
 # Keys of [data] that say how a picture reaches the network, whichever data set it is of.
-INPUT_KEYS = ("image_size", "fit", "max_pixels", "crop")
+INPUT_KEYS = ("image_size", "channels", "fit", "max_pixels", "crop")
 _RATES = {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}}  # before compile, when rates mean nothing
 UNTRAINED: Tables = {"freeze": {}, **_RATES}
 EPOCHS = 10  # where nothing is said, as in the recipe
@@ -49,12 +49,20 @@ class Setup:
         places: Where data and weights are looked for.
         seed: Of random weights, data order and augmentation.
         device: The device that the network is on.
+        scaling: The preprocessing of images of bands as the first fit measured it; None before, and of colour pictures.
     """
 
     tables: Tables
     places: Places
     seed: int
     device: torch.device
+    scaling: Convention | None = None
+
+    @property
+    def bands(self) -> int | None:
+        """Number of bands of the images; None of colour pictures."""
+        bands = self.tables["data"].get("channels")
+        return bands if type(bands) is int else None
 
     def resolved(self, *, where: str, more: Tables | None = None, given: Given | None = None) -> tuple[Resolved, Places]:
         """Resolve the tables, with others over them, and images that were given in the place of [data].
@@ -73,6 +81,8 @@ class Setup:
             dataset = _IN_MEMORY
         recipe = parsing.build({"format": 1, "name": "model", "seeds": [self.seed], **tables}, where=where)
         resolved = next(iter(resolve.resolve(recipe, places, where=where, dataset=dataset).values()))
+        if self.scaling is not None:
+            resolved = replace(resolved, convention=self.scaling, trained=self.scaling)
         if "lr_groups" not in {*self.tables, *(more or {})}:  # the rates stand in, and nobody gave them
             resolved = replace(resolved, unused=tuple(line for line in resolved.unused if not line.startswith("lr_groups:")))
         return resolved, places

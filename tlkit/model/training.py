@@ -15,7 +15,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.model.callbacks import Callbacks
 from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
-from tlkit.plugin import Images
+from tlkit.plugin import Convention, Images
 from tlkit.run import preparation
 
 
@@ -34,6 +34,7 @@ class Training:
         epochs: Done.
         stopped: Why it ended early; "" where it did not.
         optimizer: The optimizer's state as it was after the best epoch.
+        scaling: The preprocessing of images of bands, whose mean and std were measured; None of colour pictures.
     """
 
     job: Job
@@ -44,6 +45,7 @@ class Training:
     epochs: list[Epoch] = field(default_factory=list)
     stopped: str = ""
     optimizer: dict[str, Tensor] = field(default_factory=dict)
+    scaling: Convention | None = None
 
     def run(self, model: object, *, shown: Observer, stop: Callable[[], bool], optimizer: Mapping[str, Tensor]) -> None:
         """Train; however it ends, the network then has the best epoch's weights, or where none is done those of the last step.
@@ -62,6 +64,7 @@ class Training:
             observer=shown, network=self.network,
         )  # fmt: skip
         plan = prepared.plan
+        self.scaling = plan.input if plan.input.channels == "bands" else None
         self.network.positive = plan.positive
         told = Callbacks(self.callbacks, model=model, shown=shown, steps=plan.steps_per_epoch, epochs=plan.epochs)
         fit = prepared.learner(device=self.device, observer=told)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tlkit.errors import DataError, DataMissing, ImageError
 from tlkit.plans import dataset_facts
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import Images, Values
+from tlkit.plugin import Images, Split, Values
 from tlkit.sources import band_files, data_files
 from tlkit.sources.places import Places
 
@@ -44,14 +44,28 @@ def settled(resolved: Resolved, images: Images) -> Resolved:
     """
     if resolved.arm.data.channels is None:
         return resolved
-    train, convention = images.splits["train"], resolved.convention
-    values = first_values(train.files) if train.pixels is None else band_files.values_of(train.pixels)
-    if resolved.trained is not None and resolved.trained.channels == "bands" and values != convention.values:
+    refuse_other_type(resolved, images)
+    return replace(resolved, convention=replace(resolved.convention, values=_values(images.splits["train"])))
+
+
+def refuse_other_type(resolved: Resolved, images: Images) -> None:
+    """Refuse images of another type than the weights were trained on, where these were trained on bands.
+
+    Raises:
+        DataError: they are.
+    """
+    if resolved.trained is None or resolved.trained.channels != "bands" or not resolved.trained.mean:
+        return
+    split = images.splits.get("train") or next(iter(images.splits.values()))
+    if (values := _values(split)) != resolved.trained.values:
         raise DataError(
-            f"backbone.weights: {resolved.arm.backbone.weights} was trained on images of {convention.values}, and these are {values}.",
+            f"backbone.weights: the network was trained on images of {resolved.trained.values}, and these are {values}.",
             "write the images as that type, in the same units",
         )
-    return replace(resolved, convention=replace(convention, values=values))
+
+
+def _values(split: Split) -> Values:
+    return first_values(split.files) if split.pixels is None else band_files.values_of(split.pixels)
 
 
 def first_values(files: Sequence[Path]) -> Values:

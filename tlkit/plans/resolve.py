@@ -320,9 +320,9 @@ class _Resolver:
 
     def _convention(self, backbone: Backbone) -> Convention | None:
         found = self._weights_convention(backbone)
-        if found is None or found.channels != "bands" or len(found.mean) == self.arm.data.channels:
-            return found
         value, wanted = self.arm.backbone.weights, self.arm.data.channels
+        if found is None or found.channels != "bands" or len(found.mean) == wanted or (wanted and not found.mean):
+            return found
         self.problems.append(
             TlkitError(
                 f"backbone.weights: {value} was trained on images of {len(found.mean)} bands, and "

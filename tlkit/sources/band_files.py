@@ -187,9 +187,11 @@ def values_of(pixels: NDArray[Any]) -> Values:
     Raises:
         DataError: tlkit reads no such type.
     """
-    if pixels.dtype.name not in VALUES:
-        raise DataError(f"images: are {pixels.dtype}; images of bands are uint8, uint16 or float32.", 'x.astype("float32")')
-    return cast(Values, pixels.dtype.name)
+    types = {each.dtype.name for each in pixels} if pixels.dtype == object else {pixels.dtype.name}
+    if len(types) > 1 or not types <= set(VALUES):
+        shown = " and ".join(sorted(types))
+        raise DataError(f"images: are {shown}; images of bands are all uint8, uint16 or float32.", 'x.astype("float32")')
+    return cast(Values, types.pop())
 
 
 def _header_of_array(path: Path, array: object) -> Header:
