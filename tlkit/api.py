@@ -20,7 +20,7 @@ from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
     from tlkit.plans.plan import Plan
-    from tlkit.record.formats import Measurements
+    from tlkit.record.timings import Measurements
 
 
 class Plans(dict[str, "Plan"]):

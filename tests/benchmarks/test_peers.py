@@ -141,7 +141,7 @@ def test_the_loop_and_tlkit_answer_alike(tmp_path: Path) -> None:
 
 def test_the_seconds_of_measuring_are_what_tlkit_kept_of_it(tmp_path: Path) -> None:
     """As `tlkit.store.measurements` writes it."""
-    from tlkit.record.formats import Measurements
+    from tlkit.record.timings import Measurements
     from tlkit.store import measurements
 
     with pytest.MonkeyPatch.context() as patch:

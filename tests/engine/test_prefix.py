@@ -19,7 +19,8 @@ from tlkit.engine.prefix.prefix import Prefix
 from tlkit.network.network import Network
 from tlkit.network.stages import Stage
 from tlkit.plugin import IMAGENET
-from tlkit.record.formats import COMPUTE_FORMATS, TOLERANCE, ComputeFormat, PrefixPlan
+from tlkit.record.formats import COMPUTE_FORMATS, ComputeFormat, PrefixPlan
+from tlkit.record.timings import TOLERANCE
 from tlkit_efficientnet_lite.build import efficientnet_lite0
 from tlkit_resnet.build import resnet18
 

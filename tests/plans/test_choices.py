@@ -9,15 +9,8 @@ from tlkit import api, files
 from tlkit.plans import choices, precision
 from tlkit.plans import plan as plans
 from tlkit.plans.plan import ImagesPlan, Plan
-from tlkit.record.formats import (
-    COMPUTE_FORMATS,
-    PLAIN_FORMAT,
-    ComputeFormat,
-    EarlierChoices,
-    Measurements,
-    SharedPrecision,
-    Timing,
-)
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, SharedPrecision
+from tlkit.record.timings import EarlierChoices, Measurements, Timing
 
 PLAIN_LAST, HALF, HALF_LAST = COMPUTE_FORMATS[1:]
 ROOM = 20_000_000_000

@@ -12,7 +12,8 @@ from tlkit.engine import formats
 from tlkit.errors import TlkitError
 from tlkit.plans import choices, precision
 from tlkit.plans.plan import Plan
-from tlkit.record.formats import ComputeFormat, Measurements, Precision, Timing, compute_formats
+from tlkit.record.formats import ComputeFormat, Precision, compute_formats
+from tlkit.record.timings import Measurements, Timing
 
 GPU: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace as Namespace
 import pytest
 import torch
 
-from tlkit.record.formats import COMPUTE_FORMATS, Measurements, PrefixPlan, Timing
+from tlkit.record.formats import COMPUTE_FORMATS, PrefixPlan
+from tlkit.record.timings import Measurements, Timing
 from tlkit.run import busy
 from tlkit.run.busy import BusyWatch
 

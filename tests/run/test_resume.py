@@ -25,7 +25,8 @@ from tlkit.cli import app
 from tlkit.errors import Interrupted, RunFolderError
 from tlkit.network.network import Network
 from tlkit.record import run_folder
-from tlkit.record.formats import ComputeFormat, EarlierChoices
+from tlkit.record.formats import ComputeFormat
+from tlkit.record.timings import EarlierChoices
 from tlkit.run import signals, start_network
 
 KINDS = {

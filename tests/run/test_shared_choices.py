@@ -9,7 +9,8 @@ import pytest
 from tlkit import api
 from tlkit.compiler import timing
 from tlkit.plans.plan import Plan
-from tlkit.record.formats import COMPUTE_FORMATS, Measurements, Timing
+from tlkit.record.formats import COMPUTE_FORMATS
+from tlkit.record.timings import Measurements, Timing
 
 TWO_ARMS = """
 [arms.everything]

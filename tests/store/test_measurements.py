@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tlkit import files
-from tlkit.record.formats import COMPUTE_FORMATS, Measurements, Timing
+from tlkit.record.formats import COMPUTE_FORMATS
+from tlkit.record.timings import Measurements, Timing
 from tlkit.store import measurements
 
 FACTS = {"backbone": "toy"}

@@ -126,8 +126,9 @@ def plan(
     ] = None,
     device: DeviceOption = "auto",
     measure: Annotated[
-        bool, typer.Option("--measure", help="Time precisions and memory formats now; needs weights and images.")
+        bool, typer.Option("--measure", help="Time precisions, memory formats and kernels now; needs weights and images.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show which kernels compute which gradients.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what apply would do, without weights, images or a GPU."""
@@ -156,6 +157,8 @@ def plan(
         return
     for each in made.values():
         console.show(plan_table.plan(each))
+        if verbose and each.kernels:
+            console.show(plan_table.kernels(each))
 
 
 def check(

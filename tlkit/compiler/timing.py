@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from tlkit import machine, tasks
+from tlkit.compiler import kernel_choice
 from tlkit.engine import formats, row_keys
 from tlkit.engine.evaluate import evaluating
+from tlkit.engine.kernels.calls import Gradients, recorded
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
 from tlkit.engine.step.graph import WARM_UP, Backend, Captured, CudaBackend
@@ -27,17 +29,9 @@ from tlkit.network.stages import copied
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
 from tlkit.recipe.maps import HEAD
-from tlkit.record.formats import (
-    CHUNK,
-    COMPUTE_FORMATS,
-    PLAIN_FORMAT,
-    ComputeFormat,
-    Measurements,
-    PrefixPlan,
-    Timing,
-    chunk_on,
-    compute_formats,
-)
+from tlkit.record.formats import CHUNK, COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, PrefixPlan, chunk_on, compute_formats
+from tlkit.record.kernels import ChosenKernel
+from tlkit.record.timings import MARGIN, Measurements, Timing
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
@@ -98,6 +92,7 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         "code": row_keys.code(
             "tlkit.network",
             "tlkit.compiler.timing",
+            "tlkit.compiler.kernel_choice",
             "tlkit.engine.formats",
             "tlkit.engine.kernels",
             "tlkit.engine.prefix",
@@ -114,7 +109,9 @@ def _input(plan: Plan) -> str:
     return f"{plan.tables.data.channels} bands, {plan.tables.backbone.input!r}"
 
 
-def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.device, watch: Watch) -> Measurements:
+def measure(
+    plan: Plan, network: Network, images: Tensor, *, device: torch.device, watch: Watch, anew: bool = False
+) -> Measurements:
     """Time every compute format of a plan's prefixes, and of the training step of its last phase, which trains most.
 
     A form in which the network cannot be run takes for ever: seconds and error are infinite. Where all of it takes too long,
@@ -126,6 +123,7 @@ def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.devic
         images: (n, 3, H, W) float32, normalised, real, at least one.
         device: The device that the network is on.
         watch: Called between two timings; may raise to stop.
+        anew: Time the kernels of convolutions again which are known from other networks.
 
     Raises:
         PluginError: the network cannot be run as it is, in float32 and contiguous.
@@ -144,7 +142,7 @@ def measure(plan: Plan, network: Network, images: Tensor, *, device: torch.devic
         with seeding.kept(device):  # dropout draws
             prefixes = tuple((cut, _prefix(network, cut, images, forms, device, watch_clock)) for cut in cuts)
             trains = len(plan.phases[-1].prefix) < len(network.stages)
-            trained = _step(plan, network, images, forms, device, watch_clock) if trains else ()
+            trained = _step(plan, network, images, forms, device, watch_clock, anew) if trains else ()
     except _TooSlow:
         seconds = time.perf_counter() - began
         why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
@@ -174,7 +172,13 @@ def _prefix(
 
 
 def _step(
-    plan: Plan, network: Network, images: Tensor, forms: Sequence[ComputeFormat], device: torch.device, watch: Watch
+    plan: Plan,
+    network: Network,
+    images: Tensor,
+    forms: Sequence[ComputeFormat],
+    device: torch.device,
+    watch: Watch,
+    anew: bool,
 ) -> tuple[Timing, ...]:
     phase = plan.phases[-1]
     count = _step_images(plan, device)
@@ -185,16 +189,35 @@ def _step(
         expected = network.embed(repeated)
         x = network.run(repeated, stop=len(phase.prefix))
 
-    def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
-        one = Step(copied("of all", network), replace(plan, compute_format=compute_format), device)
-        with evaluating(one.network), torch.no_grad():
-            error = relative_error(one.embed(repeated), expected)
+    def step(compute_format: ComputeFormat, kernels: tuple[ChosenKernel, ...] = ()) -> Step:
+        one = Step(copied("of all", network), replace(plan, compute_format=compute_format, kernels=kernels), device)
         one.begin_(phase.first)
         one.set_rates_(0.0)
-        batches = [(x, targets)] * (plan.tables.optimizer.accumulate if device.type == "cuda" else 1)
-        return _warm(one, batches, CudaBackend(device) if device.type == "cuda" else None), error
+        return one
 
-    return _race(make, forms, count, device, watch)
+    gradients: dict[ComputeFormat, Gradients] = {}
+
+    def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
+        one = step(compute_format)
+        with evaluating(one.network), torch.no_grad():
+            error = relative_error(one.embed(repeated), expected)
+        if device.type == "cuda":
+            return _warm(one, [(x, targets)] * plan.tables.optimizer.accumulate, CudaBackend(device)), error
+        with recorded() as gradients[compute_format]:
+            return _warm(one, [(x, targets)], None), error
+
+    def with_kernels(timing: Timing) -> Timing:
+        needed = gradients.get(timing.compute_format, {}) if math.isfinite(timing.seconds) else ()
+        kernels = kernel_choice.choose(needed, batch=plan.batch_size, device=device, watch=watch, anew=anew)
+        if not kernels:
+            return timing
+        call = _warm(step(timing.compute_format, kernels), [(x, targets)], None)
+        seconds = min(_watched(call, device, watch) for _ in range(1 + _AGAIN)) / count
+        if seconds > timing.seconds * (1 - MARGIN):
+            return timing
+        return replace(timing, seconds=seconds, kernels=kernels, native_seconds=timing.seconds)
+
+    return tuple(with_kernels(timing) for timing in _race(make, forms, count, device, watch))
 
 
 def _step_images(plan: Plan, device: torch.device) -> int:
@@ -243,12 +266,16 @@ def _race(
             timings.append(Timing(compute_format, math.inf, math.inf))
             continue
         for _ in range(_AGAIN if seconds <= best * _CONTENDS else 0):
-            watch()
-            seconds = min(seconds, _time(call, device))
+            seconds = min(seconds, _watched(call, device, watch))
         best = min(best, seconds)
         timings.append(Timing(compute_format, seconds / images, error))
         del call  # it holds the form's copy of the network
     return tuple(timings)
+
+
+def _watched(call: Callable[[], object], device: torch.device, watch: Watch) -> float:
+    watch()
+    return _time(call, device)
 
 
 def _time(call: Callable[[], object], device: torch.device) -> float:

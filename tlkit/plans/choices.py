@@ -12,18 +12,9 @@ from dataclasses import dataclass, replace
 from tlkit import files, units
 from tlkit.plans import precision
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, why_images_differ
-from tlkit.record.formats import (
-    CHUNK,
-    PLAIN_FORMAT,
-    ComputeFormat,
-    EarlierChoices,
-    Measurements,
-    NotStored,
-    PrefixPlan,
-    SharedPrecision,
-    StorePlan,
-    choose,
-)
+from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedPrecision, StorePlan
+from tlkit.record.kernels import ChosenKernel
+from tlkit.record.timings import EarlierChoices, Measurements, Timing, choose
 
 # Where nothing is measured: floating-point operations a second, of a small CPU in float32.
 ASSUMED_RATE = 5e10
@@ -62,6 +53,8 @@ def decide(
     if shared.reason and earlier is None and any(precision.needs(plan)):
         choices.append(Choice("precision of all arms", shared.precision, shared.reason))
     choices.append(Choice("training step", str(compute_format), reason))
+    kernels = _kernels(plan, compute_format, measured, earlier)
+    choices += kernel_choices(kernels, measured.of_step(compute_format))
     phases = []
     for number, phase in enumerate(plan.phases, start=1):
         fixed = _prefix(plan, phase, measured, room, earlier, shared)
@@ -70,7 +63,7 @@ def decide(
             name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
             choices.append(Choice(name, str(fixed[0].compute_format), fixed[1]))
             choices += _stored(name, fixed[0])
-    return replace(plan, compute_format=compute_format, phases=tuple(phases), choices=tuple(choices))
+    return replace(plan, compute_format=compute_format, kernels=kernels, phases=tuple(phases), choices=tuple(choices))
 
 
 def work(plan: Plan) -> float:
@@ -98,6 +91,29 @@ def _step_form(
     if all(len(phase.prefix) == plan.depth for phase in plan.phases):
         return PLAIN_FORMAT, "only the head trains, which takes no time to speak of"
     return choose(measured.step, shared.precision, why=measured.why, exactly=not shared.reason)
+
+
+def _kernels(
+    plan: Plan, compute_format: ComputeFormat, measured: Measurements, earlier: EarlierChoices | None
+) -> tuple[ChosenKernel, ...]:
+    if earlier is not None:
+        return earlier.kernels
+    timing = measured.of_step(compute_format) if plan.learns == "steps" else None
+    return () if timing is None else timing.kernels
+
+
+def kernel_choices(kernels: Sequence[ChosenKernel], timing: Timing | None) -> list[Choice]:
+    """Say how many gradients other kernels than the library's compute, and how much faster a step is with them."""
+    if not kernels:
+        return []
+    reason = "kept from when this run began"
+    if timing is not None and timing.native_seconds is not None:
+        reason = f"a step is {timing.native_seconds / timing.seconds:.2g} times faster, measured"
+    return [
+        Choice(
+            "kernels", f"{len(kernels)} gradient{'s' if len(kernels) > 1 else ''} by other kernels than the library's", reason
+        )
+    ]
 
 
 def _prefix(

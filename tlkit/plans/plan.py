@@ -18,10 +18,11 @@ from tlkit.recipe import augmentations
 from tlkit.recipe.maps import AUX, HEAD
 from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan, When
+from tlkit.record.kernels import ChosenKernel
 from tlkit.record.selection import USUAL
 from tlkit.units import Size
 
-FORMAT = 5
+FORMAT = 6
 
 # How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
 Learns = Literal["steps", "solved", "nothing"]
@@ -236,6 +237,7 @@ class Plan:
         class_weights: What an image of each class counts in the loss; () for 1.
         learns: Whether parameters train step by step, or the head is fitted once on the embeddings, or nothing changes.
         compute_format: Of the training step, throughout the run.
+        kernels: The gradients of convolutions that other kernels than the library's compute, throughout the run.
         folder: Where the recipe's relative paths begin.
         folds: Number of folds of the recipe's cross-validation; None without.
         tested: When test images, and those of `also`, are evaluated: after every epoch, or at the end for the best one.
@@ -266,6 +268,7 @@ class Plan:
     class_weights: tuple[float, ...] = ()
     learns: Learns = "steps"
     compute_format: ComputeFormat = PLAIN_FORMAT
+    kernels: tuple[ChosenKernel, ...] = ()
     folder: str = "."
     tested: When = "every"
     folds: int | None = None

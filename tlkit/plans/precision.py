@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from tlkit import units
 from tlkit.plans.plan import Plan, why_images_differ
-from tlkit.record.formats import MARGIN, TOLERANCE, Measurements, Precision, SharedPrecision, Timing
+from tlkit.record.formats import Precision, SharedPrecision
+from tlkit.record.timings import MARGIN, TOLERANCE, Measurements, Timing
 
 
 def decide(arms: Sequence[tuple[Plan, Measurements]]) -> SharedPrecision:

@@ -5,8 +5,11 @@ The rule: a kernel changes speed and rounding, never what is learned; a run keep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from tlkit.record.formats import ComputeFormat
 
@@ -100,6 +103,37 @@ class KernelTiming:
     def chosen(self) -> ChosenKernel | None:
         """The kernel as a run keeps it; None where it is the library's own."""
         return None if self.kernel == NATIVE else ChosenKernel(self.convolution, self.part, self.kernel)
+
+
+def to_rows(kernels: Sequence[ChosenKernel]) -> list[dict[str, Any]]:
+    """Return kernels as resolved.toml has them: a table of plain values for each."""
+    rows = []
+    for each in kernels:
+        convolution = asdict(each.convolution)
+        compute_format = convolution.pop("compute_format")
+        sizes = {name: list(value) if isinstance(value, tuple) else value for name, value in convolution.items()}
+        form = {"precision": compute_format["precision"], "memory_format": compute_format["layout"]}
+        rows.append({"gradient": each.part, "kernel": each.kernel, **sizes, **form})
+    return rows
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[ChosenKernel, ...]:
+    """Return what `to_rows` made tables of.
+
+    Raises:
+        ValueError, KeyError, TypeError: the tables are not its.
+    """
+    return tuple(map(_from_row, rows))
+
+
+def _from_row(row: Mapping[str, Any]) -> ChosenKernel:
+    values = dict(row)
+    part, kernel = values.pop("gradient"), values.pop("kernel")
+    values["compute_format"] = {"precision": values.pop("precision"), "layout": values.pop("memory_format")}
+    return _ADAPTER.validate_python({"convolution": values, "part": part, "kernel": kernel})
+
+
+_ADAPTER = TypeAdapter(ChosenKernel)
 
 
 def _pair(values: Pair) -> str:

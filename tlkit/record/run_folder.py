@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, comput
 from tlkit import files
 from tlkit.errors import RunFolderError, RunLocked, option
 from tlkit.plugin import Convention
-from tlkit.record.formats import ComputeFormat, EarlierChoices
+from tlkit.record import kernels
+from tlkit.record.formats import ComputeFormat
+from tlkit.record.timings import EarlierChoices
 
 FORMAT = 1
 WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recipe.toml", "resolved.toml"
@@ -212,9 +214,14 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
     try:
         prefixes = {int(row["stages"]): _form(row) for row in known["prefixes"]}
         given = convention(folder)
-        return EarlierChoices(int(known["batch_size"]), _form(known), prefixes, given if given.channels == "bands" else None)
+        return EarlierChoices(
+            int(known["batch_size"]), _form(known), prefixes, kernels.from_rows(known.get("kernels", ())),
+            given if given.channels == "bands" else None,
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{path}: is damaged: batch_size, precision or memory format: {error}.", _move()) from error
+        raise RunFolderError(
+            f"{path}: is damaged: batch_size, precision, memory format or kernels: {error}.", _move()
+        ) from error
 
 
 def _form(table: Mapping[str, Any]) -> ComputeFormat:

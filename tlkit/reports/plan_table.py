@@ -38,6 +38,13 @@ def plan(shown: Plan) -> RenderableType:
     return Group(_title(shown), _stages(shown), _phases(shown), *map(Text, [_input(shown), *lines]), *_remarks(shown), "")
 
 
+def kernels(shown: Plan) -> RenderableType:
+    """Return the kernels that a plan chose for gradients of convolutions, a line each; nothing where it chose none."""
+    return Group(
+        *(Text(f"kernel     {each.kernel}: gradient of the {each.part}, {each.convolution}") for each in shown.kernels), ""
+    )
+
+
 def network(shown: Plan, *, classes: int | None, compiled: bool) -> RenderableType:
     """Return the part of a plan that is known without data: the stages and the preprocessing.
 

@@ -11,7 +11,8 @@ import torch
 
 from tlkit import machine
 from tlkit.plans.plan import Plan
-from tlkit.record.formats import ComputeFormat, Measurements, Timing
+from tlkit.record.formats import ComputeFormat
+from tlkit.record.timings import Measurements, Timing
 from tlkit.run.preparation import Prepared
 from tlkit.store.measurements import BUSY
 

@@ -26,7 +26,7 @@ from tlkit.plans import plan as plans
 from tlkit.plans import plugin_changes
 from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
 from tlkit.recipe.recipe import FORMAT, arm_toml
-from tlkit.record import predictions, run_files, run_folder
+from tlkit.record import kernels, predictions, run_files, run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.run import torch_settings
@@ -177,7 +177,9 @@ class _Writer:
         """Set everything to what the last epoch saved."""
         folder = self.job.folder
         before = run_folder.resolved(folder)
-        if any(before[name] != now[name] for name in ("batch_size", "precision", "memory_format", "prefixes")):
+        kernels_before = before.get("kernels", [])  # a run of a version without them has none
+        forms = ("batch_size", "precision", "memory_format", "prefixes")
+        if kernels_before != now["kernels"] or any(before[name] != now[name] for name in forms):
             raise RunFolderError(
                 f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
             )
@@ -295,6 +297,7 @@ class _Writer:
             "input": asdict(plan.input),
             "decoding": decode.described(plan.tables.data, plan.input),
             "machine": row_keys.machine(self.device),
+            "kernels": kernels.to_rows(plan.kernels),
             "prefixes": [{"stages": stages, **_form(compute_format)} for stages, compute_format in cuts.items()],
         }
 

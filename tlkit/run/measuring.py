@@ -16,7 +16,7 @@ from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plans.resolve import Resolved
-from tlkit.record.formats import Measurements
+from tlkit.record.timings import Measurements
 from tlkit.store import measurements
 
 _IMAGES = 32  # on which compute formats are timed and compared
@@ -50,18 +50,18 @@ def recall_or_measure(
     known = remembered(plan, job.resolved, job.weights, data=job.content, device=device)
     if not anew and (known or timing.too_short(plan)):
         return known
-    return measure(job, plan, network(), train, device=device, observer=observer, watch=watch)
+    return measure(job, plan, network(), train, device=device, observer=observer, watch=watch, anew=anew)
 
 
 def measure(
     job: Job, plan: Plan, network: Network, train: TrainingPart, *,
-    device: torch.device, observer: Observer, watch: Callable[[], None],
+    device: torch.device, observer: Observer, watch: Callable[[], None], anew: bool = False,
 ) -> Measurements:  # fmt: skip
     """Measure a run's speed and remember it, unless measuring was given up; the arguments are those of `recall_or_measure`."""
     chosen = train.indices[np.linspace(0, len(train.indices) - 1, num=min(_IMAGES, len(train.indices)), dtype=np.int64)]
     pictures = train.inputs(chosen, 0, device)
     observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
-    taken = timing.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch)
+    taken = timing.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch, anew=anew)
     if taken.why:
         observer.note(f"{job.label}: {taken.why}; float32 is taken, and the next run tries again")
         return taken

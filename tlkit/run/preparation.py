@@ -18,7 +18,8 @@ from tlkit.plans import band_values, choices
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
-from tlkit.record.formats import EarlierChoices, Measurements, SharedPrecision, chunk_on
+from tlkit.record.formats import SharedPrecision, chunk_on
+from tlkit.record.timings import EarlierChoices, Measurements
 from tlkit.run import band_scaling, decoding, measuring, start_network
 from tlkit.run.decoding import Decoded
 from tlkit.run.start_network import StartNetwork

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 
 from tlkit.errors import TlkitError
 from tlkit.plugin import remembered
-from tlkit.record.formats import PLAIN_FORMAT, Measurements, Timing, compute_formats
+from tlkit.record.formats import PLAIN_FORMAT, compute_formats
+from tlkit.record.timings import Measurements, Timing
 
 # Where threads waited for a processor for more than this part of the time, other programs were busy, and what was measured may
 # choose for a day, not for good: seconds.
@@ -25,9 +26,19 @@ def recall(depends_on: Mapping[str, object]) -> Measurements | None:
         found = _ADAPTER.validate_python(remembered.recall(depends_on))
     except (TlkitError, ValueError, RecursionError):
         return None
-    if found.waited > BUSY and not 0 <= time.time() - found.taken < _DAY:
+    if not is_good(found.waited, found.taken):
         return None
     return found if all(map(_whole, [found.step, *(timings for _, timings in found.prefixes)])) else None
+
+
+def is_good(waited: float, taken: float) -> bool:
+    """Whether what was measured may still choose.
+
+    Args:
+        waited: The part of the time, 0 to 1, in which threads waited for a processor that another program had.
+        taken: When it was measured, in seconds since 1970.
+    """
+    return waited <= BUSY or 0 <= time.time() - taken < _DAY
 
 
 def remember(depends_on: Mapping[str, object], measured: Measurements) -> None:

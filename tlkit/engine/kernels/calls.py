@@ -18,6 +18,8 @@ from tlkit.record.kernels import Convolution, Pair, Part
 
 _PRECISIONS: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 _Sizes = int | Sequence[int]
+# The gradients of convolutions that a backward pass needs, and how often each.
+Gradients = dict[tuple[Convolution, Part], int]
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,13 @@ class Calls(TorchFunctionMode):
 
 
 @contextmanager
-def recorded() -> Iterator[dict[tuple[Convolution, Part], int]]:
+def recorded() -> Iterator[Gradients]:
     """Count the gradients of convolutions that the backward pass will need of what runs meanwhile.
 
     Yields:
         (convolution, part) -> how often, in the order of the network; it fills while the network runs.
     """
-    found: dict[tuple[Convolution, Part], int] = {}
+    found: Gradients = {}
 
     def count(call: Call) -> None:
         needed: dict[Part, bool] = {"input": call.image.requires_grad, "weight": call.weight.requires_grad}

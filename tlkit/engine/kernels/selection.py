@@ -27,7 +27,8 @@ FASTER = 0.9  # of the library's time is what another kernel must be below
 FAR = 3.0
 BYTES, OPERATIONS = 8e9, 4e10
 WORTHWHILE = 2e-4
-_HOPELESS = 1.5  # times the time of the fastest so far: not timed again
+_HOPELESS = 3.0  # times the time of the fastest so far, in its first call: not timed again
+_CLEARLY = 0.5  # of the library's time: so much faster that the library's need not be timed again
 _TIMES, _ENOUGH = 5, 0.02  # calls that are timed, fewer where they take more seconds together
 _CHANNELS = 4  # whose gradients are compared with float64
 
@@ -73,25 +74,22 @@ def select(convolution: Convolution, part: Part, images: int, *, watch: Callable
     times: dict[str, float] = {}
     if others and native_seconds > max(WORTHWHILE, FAR * least_seconds(convolution, images)):
         watch()
-        times = _times_of(others, convolution, part, given, computed)
-        native_seconds = min(native_seconds, seconds(own, convolution, given))
-        name = min(times, key=times.__getitem__, default=NATIVE)
-        if times.get(name, math.inf) > FASTER * native_seconds:
-            name = NATIVE
+        times = _times_of(others, Check(convolution, part, given, computed), convolution, given)
+        best = min(times.values(), default=math.inf)
+        if FASTER * native_seconds > best > _CLEARLY * native_seconds:
+            native_seconds = min(native_seconds, seconds(own, convolution, given))
+        if best < FASTER * native_seconds:
+            name = next(each.name for each in others if times.get(each.name) == best)
     return KernelTiming(convolution, part, images, name, times.get(name, native_seconds), native_seconds)
 
 
-def _times_of(
-    kernels: Sequence[Kernel], convolution: Convolution, part: Part, given: Operands, native: Tensor
-) -> dict[str, float]:
-    """Return the seconds of every kernel that is right, by its name."""
+def _times_of(kernels: Sequence[Kernel], check: Check, convolution: Convolution, given: Operands) -> dict[str, float]:
+    """Return the seconds of kernels that are right and were not slow at once, by name."""
     times: dict[str, float] = {}
-    check = Check(convolution, part, given, native)
-    for kernel in kernels:
-        if check(kernel):
-            times[kernel.name] = seconds(kernel, convolution, given, times=1)
-            if times[kernel.name] <= _HOPELESS * min(times.values()):
-                times[kernel.name] = min(times[kernel.name], seconds(kernel, convolution, given))
+    for kernel in reversed(kernels):  # the library's own in other formats are last: they may be the slowest
+        right, first = check(kernel)
+        if right and first <= _HOPELESS * min(times.values(), default=math.inf):
+            times[kernel.name] = seconds(kernel, convolution, given)
     return times
 
 
@@ -142,12 +140,17 @@ class Check:
         """Return the relative error of a result, Euclidean, against float64."""
         return relative_error(found[self._some], self._exact)
 
-    def __call__(self, kernel: Kernel) -> bool:
-        """Return whether a kernel is right."""
+    def __call__(self, kernel: Kernel) -> tuple[bool, float]:
+        """Return whether a kernel is right, and the seconds that it took, of a first call."""
+        began = time.perf_counter()
         try:
             found = kernel.compute(self._convolution, *self._given.of(self._part))
         except RuntimeError:  # an operator that a build of the library does not have
-            return False
+            return False, math.inf
+        taken = time.perf_counter() - began
+        return self._is_right(found), taken
+
+    def _is_right(self, found: Tensor) -> bool:
         if found.shape != self._native.shape or found.dtype != self._native.dtype:
             return False
         allowed = WORSE * max(self.native_error, SPACING[found.dtype])

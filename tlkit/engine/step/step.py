@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tlkit import tasks
 from tlkit.engine.formats import LAYOUTS, computing, rounding
-from tlkit.engine.kernels import functions
+from tlkit.engine.kernels import function, functions
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.engine.step.loss_scale import LossScale
@@ -231,7 +231,7 @@ class Step:
 
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
-        with self._computing(), functions.faster(self._device):
+        with self._computing(), functions.faster(self._device), self._kernels():
             logits, aux_logits = self.network.forward_with_aux(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
         return logits.float(), {name: other.float() for name, other in aux_logits.items()}
 
@@ -250,6 +250,10 @@ class Step:
             **dict(self.network.named_buffers()),
             **{name: value for name, value in vars(self).items() if isinstance(value, Tensor)},
         }
+
+    def _kernels(self) -> AbstractContextManager[object]:
+        """Chosen kernels for the gradients of convolutions; the library's on any other device than the CPU."""
+        return function.using(self.plan.kernels if self._device.type == "cpu" else ())
 
     def _clear_(self) -> None:
         """Drop the gradients: a pass over them is saved, and a graph owns those that it made and writes over them."""

@@ -1,0 +1,197 @@
+"""Kernels are measured once on a machine, remembered by what they depend on, and kept by the run that began with them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_signals import SignalAfter
+from toy_step import batch, made, still, table
+from toy_training import CPU
+
+from tlkit import api
+from tlkit.compiler import kernel_choice, timing
+from tlkit.engine.kernels import function, selection
+from tlkit.engine.kernels.calls import recorded
+from tlkit.engine.step.step import Step
+from tlkit.errors import Interrupted, RunFolderError
+from tlkit.plans import choices
+from tlkit.plans import plan as plans
+from tlkit.record import kernels, run_folder
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat
+from tlkit.record.kernels import ChosenKernel, Convolution, KernelTiming, Part
+from tlkit.record.timings import Measurements, Timing
+from tlkit.store import kernel_timings
+
+HALF_LAST = ComputeFormat("bfloat16", "channels_last")
+BLOCK2 = Convolution((8, 8, 8), (16, 8, 3, 3), (1, 1), (1, 1), (1, 1), 1, HALF_LAST)  # of the toy
+CHOSEN = ChosenKernel(BLOCK2, "weight", "float32")
+DEPTHWISE = Convolution((4, 7, 7), (4, 1, 5, 5), (2, 2), (2, 2), (1, 1), 4, PLAIN_FORMAT)
+
+
+@pytest.fixture
+def selected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Part, int]]:
+    """What is measured, with a number of images; windows are the fastest of a weight's gradient."""
+    taken: list[tuple[Part, int]] = []
+
+    def select(convolution: Convolution, part: Part, images: int, **_: object) -> KernelTiming:
+        taken.append((part, images))
+        return KernelTiming(convolution, part, images, "windows" if part == "weight" else "native", 0.5, 1.0)
+
+    monkeypatch.setattr(selection, "select", select)
+    return taken
+
+
+def choose(device: torch.device = CPU, *, batch: int = 40, anew: bool = False) -> tuple[ChosenKernel, ...]:
+    both: list[tuple[Convolution, Part]] = [(DEPTHWISE, "input"), (DEPTHWISE, "weight")]
+    return kernel_choice.choose(both, batch=batch, device=device, watch=lambda: None, anew=anew)
+
+
+def test_a_kernel_is_measured_once(selected: list[tuple[Part, int]]) -> None:
+    assert choose() == (ChosenKernel(DEPTHWISE, "weight", "windows"),)
+    assert [part for part, _ in selected] == ["input", "weight"]
+    assert choose() == (ChosenKernel(DEPTHWISE, "weight", "windows"),)
+    assert len(selected) == 2
+    choose(batch=1)
+    assert selected[2:] == [("input", 1), ("weight", 1)], "of fewer images it is another measurement"
+    choose(anew=True)
+    assert len(selected) == 6
+
+
+def test_other_devices_than_the_cpu_keep_the_librarys_kernels(selected: list[tuple[Part, int]]) -> None:
+    assert choose(torch.device("cuda")) == ()
+    assert not selected
+
+
+def test_kernels_of_a_busy_time_choose_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = KernelTiming(DEPTHWISE, "weight", 4, "windows", 0.5, 1.0)
+    other = replace(known, part="input")
+    kernel_timings.remember({"here": 1}, [known], waited=0.5)
+    kernel_timings.remember({"here": 1}, [other], waited=0.0)
+    assert list(kernel_timings.recall({"here": 1}).values()) == [known, other]
+    assert kernel_timings.recall({"here": 2}) == {}
+    now = kernel_timings.time.time()
+    monkeypatch.setattr("time.time", lambda: now + 90_000)
+    assert list(kernel_timings.recall({"here": 1}).values()) == [other]
+
+
+def test_what_was_measured_before_a_stop_is_kept(selected: list[tuple[Part, int]]) -> None:
+    calls = iter([None, KeyboardInterrupt()])
+
+    def watch() -> None:
+        if (error := next(calls)) is not None:
+            raise error
+
+    both: list[tuple[Convolution, Part]] = [(DEPTHWISE, "input"), (DEPTHWISE, "weight")]
+    with pytest.raises(KeyboardInterrupt):
+        kernel_choice.timed(both, batch=40, watch=watch)
+    choose()
+    assert [part for part, _ in selected] == ["input", "weight"]
+
+
+def test_kernels_round_trip_through_toml() -> None:
+    rows = kernels.to_rows([CHOSEN, ChosenKernel(DEPTHWISE, "input", "phases")])
+    assert rows[0] == {
+        "gradient": "weight", "kernel": "float32", "image": [8, 8, 8], "weight": [16, 8, 3, 3], "stride": [1, 1],
+        "padding": [1, 1], "dilation": [1, 1], "groups": 1, "precision": "bfloat16", "memory_format": "channels_last",
+    }  # fmt: skip
+    assert kernels.from_rows(rows) == (CHOSEN, ChosenKernel(DEPTHWISE, "input", "phases"))
+    with pytest.raises((ValueError, KeyError)):
+        kernels.from_rows([{**rows[0], "gradient": "bias"}])
+
+
+def test_a_step_counts_its_gradients_and_uses_its_kernels(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe, table("plain sgd"), "freeze={stem=true}", compute_format=HALF_LAST)
+    still(network)
+    step = Step(network, replace(plan, kernels=(CHOSEN,)), CPU)
+    step.begin_(1)
+    step.set_rates_(0.0)
+    images = batch(network, plan)
+    plain = Step(network, plan, CPU)
+    plain.begin_(1)
+    plain.set_rates_(0.0)
+    gradients = []
+    for each in (step, plain):
+        with recorded() as found:
+            each([images])
+        gradients.append([parameter.grad.clone() for parameter in network.parameters() if parameter.requires_grad])
+    assert [(convolution.weight, part) for convolution, part in found] == [
+        ((8, 8, 3, 3), "weight"), ((16, 8, 3, 3), "input"), ((16, 8, 3, 3), "weight"),
+    ]  # fmt: skip
+    assert (BLOCK2, "weight") in found
+    differ = [not torch.equal(mine, own) for mine, own in zip(*gradients, strict=True)]
+    assert differ.count(True) == 1, "only the gradient of that weight is rounded otherwise"
+
+
+def test_the_plan_says_what_kernels_gain(toy_recipe: Path) -> None:
+    _, plan = made(toy_recipe)
+    rows = tuple(Timing(each, 0.01, 0.0) for each in COMPUTE_FORMATS if each != HALF_LAST)
+    measured = Measurements((*rows, Timing(HALF_LAST, 0.001, 0.0, (CHOSEN,), 0.0021)), why="")
+    decided = choices.decide(replace(plan, choices=()), measured, room=0)
+    assert decided.kernels == (CHOSEN,)
+    (said,) = (choice for choice in decided.choices if choice.what == "kernels")
+    assert said.value == "1 gradient by other kernels than the library's"
+    assert said.reason == "a step is 2.1 times faster, measured"
+    assert plans.from_json(plans.to_json(decided)) == decided
+
+
+def test_kernels_stay_only_where_the_whole_step_is_faster(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, plan = made(toy_recipe)
+    monkeypatch.setattr(kernel_choice, "choose", lambda gradients, **_: (CHOSEN,))
+    seen: list[tuple[ChosenKernel, ...]] = []
+    original = function.using
+    monkeypatch.setattr(function, "using", lambda chosen: seen.append(tuple(chosen)) or original(chosen))
+    for faster in (True, False):
+        seen.clear()
+        monkeypatch.setattr(timing, "_time", lambda *_, f=faster: 0.5 if f == (seen[-1] == (CHOSEN,)) else 1.0)
+        found = timing.measure(plan, network, torch.randn(4, 3, 16, 16), device=CPU, watch=lambda: None)
+        assert {each.kernels for each in found.step} == ({(CHOSEN,)} if faster else {()})
+        assert {each.seconds * 16 for each in found.step} == {0.5}
+        assert {each.native_seconds for each in found.step} == ({1 / 16} if faster else {None})
+
+
+def test_a_run_keeps_the_kernels_that_it_began_with(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(chosen: tuple[ChosenKernel, ...]) -> None:
+        rows = tuple(Timing(each, 0.001 if each == HALF_LAST else 0.01, 0.0, chosen, 0.002) for each in COMPUTE_FORMATS)
+        monkeypatch.setattr("tlkit.run.measuring.recall_or_measure", lambda *_, **__: Measurements(rows, (), 0.0, ""))
+
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    whole, broken, other = (toy_recipe.parent / name for name in ("whole", "broken", "other"))
+    settings = ["freeze={}", "schedule.epochs=2"]
+    measured((CHOSEN,))
+    api.apply(toy_recipe, settings, runs=whole)
+    with pytest.raises(Interrupted):
+        api.apply(toy_recipe, settings, runs=broken, observer=SignalAfter(1))
+    (path,) = broken.rglob("resolved.toml")
+    text = path.read_text()
+    assert tomllib.loads(text)["kernels"] == kernels.to_rows([CHOSEN])
+    measured(())
+    api.apply(toy_recipe, settings, runs=broken)
+    assert path.read_text() == text
+    api.apply(toy_recipe, settings, runs=other)
+    ours, theirs, without = (load_file(next(runs.rglob("state.safetensors"))) for runs in (broken, whole, other))
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    assert not all(torch.equal(tensor, without[name]) for name, tensor in ours.items())
+    plan = json.loads(next(broken.rglob("plan.json")).read_text())
+    assert plan["kernels"][0]["kernel"] == "float32"
+
+
+def test_a_run_of_a_version_without_kernels_goes_on_without(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "state.safetensors").touch()
+    old = 'format = 1\nbatch_size = 4\nprecision = "float32"\nmemory_format = "contiguous"\nprefixes = []\n'
+    pixels = "\n[input]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
+    (tmp_path / "resolved.toml").write_text(old + pixels)
+    found = run_folder.earlier_choices(tmp_path)
+    assert found is not None
+    assert found.kernels == ()
+    (tmp_path / "resolved.toml").write_text(
+        old.replace("prefixes", 'kernels = [{gradient = "weight", kernel = "float32"}]\nprefixes') + pixels
+    )
+    with pytest.raises(RunFolderError, match="kernels"):
+        run_folder.earlier_choices(tmp_path)

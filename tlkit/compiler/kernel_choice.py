@@ -1,0 +1,71 @@
+"""Choose the kernels of a training step's convolutions by measuring each gradient once on this machine.
+
+The rule: what is timed is one gradient of one convolution; whether all of them together pay is measured with the whole step, in `timing`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+
+from tlkit import machine
+from tlkit.engine import row_keys
+from tlkit.engine.kernels import selection
+from tlkit.record.kernels import ChosenKernel, Convolution, KernelTiming, Part
+from tlkit.store import kernel_timings
+
+IMAGES = 4  # of a timed call, more where more threads compute, at most the batch
+
+
+def choose(
+    gradients: Collection[tuple[Convolution, Part]],
+    *,
+    batch: int,
+    device: torch.device,
+    watch: Callable[[], None],
+    anew: bool = False,
+) -> tuple[ChosenKernel, ...]:
+    """Return the gradients for which another kernel than the library's is faster here.
+
+    Args:
+        gradients: The gradients of convolutions that a training step computes.
+        batch: Number of images of a batch.
+        device: The device that it runs on; on any other than the CPU nothing is chosen.
+        watch: Called between two timings; may raise to stop, and what was timed until then is kept.
+        anew: Time again what is remembered.
+    """
+    if device.type != "cpu":
+        return ()
+    timings = (timed(gradients, batch=batch, watch=watch, anew=anew)).values()
+    return tuple(timing.chosen for timing in timings if timing.chosen is not None)
+
+
+def timed(
+    gradients: Collection[tuple[Convolution, Part]], *, batch: int, watch: Callable[[], None] = lambda: None, anew: bool = False
+) -> dict[tuple[Convolution, Part], KernelTiming]:
+    """Return the fastest right kernel of every gradient on this machine, remembered or measured; the arguments are those of `choose`."""
+    images = min(batch, max(IMAGES, torch.get_num_threads()))
+    depends_on = {"code": row_keys.code("tlkit.engine.kernels"), **row_keys.machine(torch.device("cpu"))}
+    known = {} if anew else kernel_timings.recall(depends_on)
+    missing = [each for each in gradients if (*each, images) not in known]
+    new = _measured(missing, images, depends_on, watch) if missing else []
+    found = known | {(each.convolution, each.part, each.images): each for each in new}
+    return {each: found[(*each, images)] for each in gradients}
+
+
+def _measured(
+    gradients: Collection[tuple[Convolution, Part]], images: int, depends_on: Mapping[str, object], watch: Callable[[], None]
+) -> list[KernelTiming]:
+    """Measure kernels, and remember what was measured, also where it is stopped."""
+    began, waited = time.perf_counter(), machine.waited()
+    new: list[KernelTiming] = []
+    try:
+        for convolution, part in gradients:
+            watch()
+            new.append(selection.select(convolution, part, images, watch=watch))
+    finally:
+        spent = (time.perf_counter() - began) * torch.get_num_threads()
+        kernel_timings.remember(depends_on, new, waited=min(max((machine.waited() - waited) / spent, 0.0), 1.0))
+    return new
