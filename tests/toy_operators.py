@@ -28,9 +28,12 @@ class Operators(TorchDispatchMode):
         self.reads: list[str] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # torch's signature
+        name = func._schema.name.partition("::")[2]
+        if name.startswith("_fused_"):  # in place, and unknown to tensors without values
+            self.kernels.append(name)
+            return None
         with HostReads() as reads:
             result = func(*args, **(kwargs or {}))
-        name = func._schema.name.partition("::")[2]
         places = {each.device.type for each in (*args, result) if isinstance(each, torch.Tensor)}
         if name in ("_to_copy", "copy_") and len(places) > 1:
             if isinstance(result, torch.Tensor) and result.device.type == "cuda":

@@ -1,0 +1,86 @@
+"""The step's forward pass and optimizer on tensors of a GPU that is not there: how many kernels, and nothing that waits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
+from toy_step import OPTIMIZERS, batch, group, made, table
+from toy_training import CPU
+
+from tlkit.engine.step.step import Step
+from tlkit.network.network import Network
+from tlkit.plans.plan import Plan
+
+# Of the toy: three convolutions and norms, a head; a loss, sums, and whether it is finite.
+MOST_FORWARD = 90
+MOST_BACKWARD = 120
+MOST_OPTIMIZER = 40
+
+
+def there(network: Network, plan: Plan) -> Step:
+    """A step on a GPU that is not there, set to the first phase."""
+    for module in network.modules():  # Module.to asks for a driver
+        for name, tensor in module._parameters.items():
+            module._parameters[name] = None if tensor is None else nn.Parameter(torch.empty_like(tensor, device=FAKE))
+        for name, tensor in module._buffers.items():
+            module._buffers[name] = None if tensor is None else torch.empty_like(tensor, device=FAKE)
+    network.to = lambda **_: network
+    step = Step(network, plan, FAKE)
+    step.begin_(1)
+    step.set_rates_(1.0)
+    return step
+
+
+@pytest.mark.parametrize("images", [8, 64])
+def test_the_forward_pass_takes_as_many_kernels_for_any_batch_and_waits_for_nothing(toy_recipe: Path, images: int) -> None:
+    network, plan = made(toy_recipe, "optimizer.clip_norm=1.0")
+    with on_a_gpu_that_is_not_there():
+        step = there(network, plan)
+        x, y = torch.empty(images, 3, 16, 16, device=FAKE), torch.zeros(images, dtype=torch.int64, device=FAKE)
+        with Operators() as operators, torch.no_grad():
+            logits, _ = step._forward_with_aux(x)
+            loss = step._objective(logits, y)
+            step._add_(loss, loss, logits, y)
+    assert (operators.reads, operators.uploads) == ([], 0)
+    assert len(operators.kernels) <= MOST_FORWARD
+
+
+@pytest.mark.parametrize("more", [(), ("clip_norm=0.1", "ema=0.99")], ids=["plain", "all"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_optimizer_takes_few_kernels_and_waits_for_nothing(toy_recipe: Path, optimizer: str, more: tuple[str, ...]) -> None:
+    network, plan = made(toy_recipe, table(optimizer, *more))
+    with on_a_gpu_that_is_not_there():
+        step = there(network, plan)
+        for parameter in network.parameters():
+            parameter.grad = torch.empty_like(parameter)
+        with Operators():
+            step.optimizer.step()  # the first one makes the optimizer's state
+        with Operators() as operators:
+            step._clip_(step._bad >= 0)
+            step.optimizer.step()
+            if step.average is not None:
+                step.average.update_()
+    assert (operators.reads, operators.uploads) == ([], 0)
+    assert len(operators.kernels) <= MOST_OPTIMIZER, operators.kernels
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_whole_step_takes_as_many_operators_for_any_batch_and_reads_nothing(toy_recipe: Path, accumulate: int) -> None:
+    """Backward cannot run on tensors without values, so this one is on the CPU, in the form that a graph captures."""
+    counts = []
+    for images in (8, 16):
+        network, plan = made(toy_recipe, table("adamw", f"accumulate={accumulate}", "ema=0.9", "clip_norm=1.0"))
+        step = Step(network, replace(plan, batch_size=images), CPU, static=True)
+        step.begin_(1)
+        step.set_rates_(1.0)
+        step(group(network, plan))  # the first one makes the optimizer's state
+        batches = [batch(network, plan, images=images, seed=at) for at in range(accumulate)]
+        with Operators() as operators:
+            step(batches)
+        assert operators.reads == []
+        counts.append(len(operators.kernels))
+    assert counts[0] == counts[1]
+    assert counts[0] <= accumulate * (MOST_FORWARD + MOST_BACKWARD) + 2 * MOST_OPTIMIZER
