@@ -416,3 +416,16 @@ def test_a_plan_for_cuda_says_whether_the_step_is_captured(toy_recipe: Path, tra
     (choice,) = (each for each in made.choices if each.what == "graph")
     assert said[0] in choice.value
     assert said[1] in choice.reason
+
+
+def test_on_a_gpu_the_estimate_has_the_graphs_inputs_and_gradients_and_tells_of_the_pictures(toy_recipe: Path) -> None:
+    (resolved,) = resolve.load(toy_recipe, (), Places(recipe=toy_recipe.parent))[1].values()
+    facts = DataFacts(4, ImagesPlan(80, 0, 40, "counted"))
+    on = {
+        name: compiler.compile_plan(resolved, facts, where="here", device=torch.device(name)).memory for name in ("cpu", "cuda")
+    }
+    batch = 16 * 16 * 16 * 3  # images, height, width, channels
+    assert on["cuda"].images - on["cpu"].images == 3 * 4 * batch  # float32
+    assert on["cuda"].gradients == 2 * on["cpu"].gradients
+    assert (on["cpu"].resident, on["cuda"].resident) == (0, 120 * 16 * 16 * 3)
+    assert on["cuda"].total == on["cuda"].network

@@ -17,7 +17,7 @@ from tlkit.plans.plan import Plan
 # Of the toy: three convolutions and norms, a head; a loss, sums, and whether it is finite.
 MOST_FORWARD = 90
 MOST_BACKWARD = 120
-MOST_OPTIMIZER = 40
+MOST_OPTIMIZER = 45
 
 
 def there(network: Network, plan: Plan) -> Step:

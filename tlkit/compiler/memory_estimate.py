@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tlkit import units
+from tlkit.engine.images.decode import CROP_ROOM
 from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
 from tlkit.network import activations, device_memory
@@ -18,6 +19,7 @@ from tlkit.network.network import Network
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, trains_in
 from tlkit.plans.resolve import Resolved
+from tlkit.recipe import augmentations
 from tlkit.recipe.maps import Partition
 from tlkit.record.formats import chunk_on
 
@@ -128,10 +130,27 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     averages = trained if arm.optimizer.ema is not None else 0
     if draft.device.type == "cuda":
         activations_bytes *= 2  # the graph's own, and those of a shorter batch, which runs without it
+        gradients *= 2
+    values = real * size[0] * size[1] * channels
     return MemoryPlan(
-        weights, gradients, states * trained + averages, activations_bytes, real * size[0] * size[1] * channels * (_picture_value(draft) + _FLOAT),
-        _embedded(draft),
+        weights, gradients, states * trained + averages, activations_bytes, values * (_picture_value(draft) + _FLOAT * _copies(draft)),
+        _embedded(draft), _resident(draft),
     )  # fmt: skip
+
+
+def _copies(draft: Draft) -> int:
+    """Return how many batches of input there are at a time: on a GPU the captured step's own, and two while one is augmented."""
+    return 1 if draft.device.type == "cpu" else 3 + draft.resolved.arm.optimizer.accumulate
+
+
+def _resident(draft: Draft) -> int:
+    """Return the bytes of the pictures of all images on a GPU; 0 on a CPU, where they stay in the store."""
+    if draft.device.type == "cpu":
+        return 0
+    images, (height, width) = draft.facts.images, draft.resolved.image_size
+    room = CROP_ROOM**2 if augmentations.needs_room(draft.resolved.arm.data.augment) else 1.0
+    count = images.train + images.held_out
+    return int(count * room * height * width * draft.resolved.channels * _picture_value(draft))
 
 
 def _copied(network: Network, cut: int) -> int:

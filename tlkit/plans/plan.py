@@ -172,9 +172,10 @@ class MemoryPlan:
         gradients: Of what trains in the largest phase.
         optimizer: State of every trained parameter, with its running mean.
         activations: Kept for the backward pass of one batch, and the largest that pass; on a GPU those of the graph beside them.
-        images: One batch of input.
+        images: One batch of input; on a GPU also the inputs that a captured step reads, and what augmenting a batch takes.
         embeddings: Of a solved head, what it reads of all training images, and the copy that its estimator works on; in the memory of
             the processor, also where the network is on a GPU.
+        resident: On a GPU, the pictures of all images. They stay there where that leaves training its memory, so they are in no sum.
     """
 
     weights: int
@@ -183,6 +184,7 @@ class MemoryPlan:
     activations: int
     images: int
     embeddings: int = 0
+    resident: int = 0
 
     @property
     def total(self) -> int:

@@ -32,7 +32,9 @@ def plan(shown: Plan) -> RenderableType:
         ),
         f"memory     about {_bytes(memory.total)} at the peak, without Python and torch: weights {_bytes(memory.weights)}, gradients "
         f"{_bytes(memory.gradients)}, optimizer {_bytes(memory.optimizer)}, activations {_bytes(memory.activations)}, "
-        f"images {_bytes(memory.images)}" + (f", embeddings {_bytes(memory.embeddings)}" if memory.embeddings else ""),
+        f"images {_bytes(memory.images)}"
+        + (f", embeddings {_bytes(memory.embeddings)}" if memory.embeddings else "")
+        + (f"; pictures {_bytes(memory.resident)} stay beside it where they fit" if memory.resident else ""),
         *(f"chosen     {choice.what}: {choice.value} ({choice.reason})" for choice in shown.choices),
     ]
     return Group(_title(shown), _stages(shown), _phases(shown), *map(Text, [_input(shown), *lines]), *_remarks(shown), "")
