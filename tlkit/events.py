@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Metrics = Mapping[str, float]
+_OPTIONAL = ("also", "train_evaluated", "times")  # in a line of metrics.jsonl only where there is something to say
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Epoch:
         lr: Per group, of the epoch's last step.
         best: It beats every epoch before it.
         also: The same of other data sets, by the name that the recipe gives them.
+        train_evaluated: loss and accuracy on some training images after the epoch, without augmentation and dropout, and the number
+            of `images`; None where none are evaluated.
+        times: Seconds by kind of work: "storing" the fixed prefix's output, "input" (pictures, augmentation, prefix), "steps",
+            "evaluation".
     """
 
     epoch: int
@@ -39,11 +44,12 @@ class Epoch:
     lr: Mapping[str, float]
     best: bool
     also: Mapping[str, Metrics] = field(default_factory=dict)
+    train_evaluated: Metrics | None = None
+    times: Mapping[str, float] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return a dict for a line of metrics.jsonl."""
-        record = asdict(self)
-        return record if self.also else {name: value for name, value in record.items() if name != "also"}
+        return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL}
 
 
 class Observer:

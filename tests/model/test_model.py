@@ -38,7 +38,7 @@ def _fit(model: tlkit.Model, **options: object) -> list[Epoch]:
 
 
 def _without_clock(epochs: list[Epoch]) -> list[Epoch]:
-    return [dataclasses.replace(epoch, seconds=0.0, images_per_second=0.0) for epoch in epochs]
+    return [dataclasses.replace(epoch, seconds=0.0, images_per_second=0.0, times={}) for epoch in epochs]
 
 
 KINDS = {

@@ -66,6 +66,7 @@ class Fit:
         observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
         graph: Capture the step where the device can.
+        sample: Training images that are evaluated after every epoch; None for none.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Fit:
         observer: Observer,
         watch: Callable[[], None],
         graph: bool = True,
+        sample: Part | None = None,
     ) -> None:
         self.plan = plan
         self.network = network
@@ -87,6 +89,8 @@ class Fit:
         self._plugins = plugins
         self._train = train
         self._evaluated = evaluated
+        self._sample = sample
+        self._times: dict[str, float] = {}  # of this epoch, by kind of work
         self._device = device
         self._observer = observer
         self._watch = watch
@@ -107,7 +111,8 @@ class Fit:
     @property
     def evaluations(self) -> int:
         """Evaluation batches of an epoch."""
-        return sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in self._each_epoch.values())
+        parts = [*self._each_epoch.values(), *([] if self._sample is None else [self._sample])]
+        return sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in parts)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -214,7 +219,7 @@ class Fit:
 
     def _epoch(self, number: int) -> Epoch:
         self._observer.epoch_begins(number)
-        self._evaluated_batches = 0
+        self._evaluated_batches, self._times = 0, {}
         began = time.perf_counter()
         # dropout's draws, so that a continued epoch has the same
         with seeded(self._train.seed * 1_000_003 + self._train.epochs_before + number, self._device):
@@ -225,6 +230,8 @@ class Fit:
         with self.averaged():
             parts = self._each_epoch.items()
             scores = {split: self._scores(number, split, part, watch=self._evaluating) for split, part in parts}
+            sample = None if self._sample is None else self._sample_scores(number, self._sample)
+        self._times["evaluation"] = time.perf_counter() - began - trained
         best = self._is_best(number, scores.get("validation"))
         if best:
             scores = {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
@@ -240,6 +247,8 @@ class Fit:
             lr={name: float(rate) for name, rate in self._step.rates.items()},
             best=best,
             also={split.removeprefix(ALSO): each for split, each in scores.items()},
+            train_evaluated=sample,
+            times=self._times,
         )
 
     def _train_epoch(self, number: int) -> int:
@@ -248,12 +257,20 @@ class Fit:
         order = self._train.order(number - 1)
         order = order[: batches_per_epoch(len(order), size) * size]
         self._take.begin_(number)
-        batches = self._feed_of(number).train(order, number - 1)
+        began = time.perf_counter()
+        feed = self._feed_of(number)
+        self._times["storing"] = time.perf_counter() - began
+        batches = feed.train(order, number - 1)
         for step in range(plan.steps_per_epoch):
             self._watch()
             taken = (number - 1) * plan.steps_per_epoch + step
             self._step.set_rates_(factor(taken, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
-            self._take(list(islice(batches, group)))
+            began = time.perf_counter()
+            taken_in = list(islice(batches, group))
+            self._spent("input", began)
+            began = time.perf_counter()
+            self._take(taken_in)
+            self._spent("steps", began)
             look = (step + 1) % _LOOK_EVERY == 0
             seen = self._looks.look(step + 1) if look or self._device.type == "cpu" else None
             if seen is not None:
@@ -262,12 +279,18 @@ class Fit:
             if look and seen is not None and seen.bad:
                 break
         self._looks.forget()
-        self._refuse_bad(number, self._step.sums(), batches_per_epoch(len(order), size))
+        began = time.perf_counter()
+        sums = self._step.sums()  # on a GPU all steps are waited for
+        self._spent("steps", began)
+        self._refuse_bad(number, sums, batches_per_epoch(len(order), size))
         if self._step.skipped() == plan.steps_per_epoch:
             raise RunFailed(
                 f"epoch {number}: no step was taken: gradients overflow float16 at every scale.", 'precision = "float32"'
             )
         return len(order)
+
+    def _spent(self, kind: str, began: float) -> None:
+        self._times[kind] = self._times.get(kind, 0.0) + time.perf_counter() - began
 
     def _feed_of(self, number: int) -> Feed:
         """Return what feeds an epoch's phase; of a new phase, what it can store is computed first."""
@@ -308,6 +331,13 @@ class Fit:
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
         return scores
+
+    def _sample_scores(self, number: int, sample: Part) -> dict[str, float]:
+        """Evaluate training images as they are; where they are never augmented, their stored outputs are read."""
+        feed = self._feed_of(number)
+        batches = feed.held_out(sample) if self._train.augment else feed.train(sample.indices, number - 1)
+        found = evaluate(self.network, self._step.forward, batches, watch=self._evaluating)
+        return scoring.basic(found) | {"images": len(sample.indices)}
 
     def _stops_early(self) -> bool:
         """Return whether early stopping ends training now: in the last phase only, and by its own epochs.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlkit.engine.fit import Fit, Progress
-from tlkit.engine.images.parts import Evaluated, TrainingPart
+from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.solver import SinglePass
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
@@ -82,6 +82,7 @@ class Learner(Protocol):
 def learner(
     plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
     device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
+    sample: Part | None = None,
 ) -> Learner:  # fmt: skip
     """Return what carries a plan out: training by steps, or a run without any.
 
@@ -95,7 +96,10 @@ def learner(
         observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
         graph: Capture the training step and the fixed prefix where the device can.
+        sample: Training images that are evaluated after every epoch.
     """
     if plan.learns != "steps":
         return SinglePass(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)
-    return Fit(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)
+    return Fit(
+        plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=sample
+    )

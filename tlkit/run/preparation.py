@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tlkit.compiler import compiler
-from tlkit.engine.images.parts import Evaluated, Library, TrainingPart
+from tlkit.engine.images.parts import Evaluated, Library, Part, TrainingPart
 from tlkit.engine.learner import Learner, learner
 from tlkit.events import Observer
 from tlkit.network.network import Network
@@ -20,7 +20,7 @@ from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
 from tlkit.record.formats import SharedPrecision, chunk_on
 from tlkit.record.timings import EarlierChoices, Measurements
-from tlkit.run import band_scaling, decoding, measuring, start_network
+from tlkit.run import band_scaling, decoding, measuring, start_network, training_sample
 from tlkit.run.decoding import Decoded
 from tlkit.run.start_network import StartNetwork
 from tlkit.store import cache
@@ -41,6 +41,7 @@ class Prepared:
         bare: The plan without forms and stores.
         measured: What is known of its speed.
         earlier: What the run began with, where it is continued.
+        sample: Training images that are evaluated after every epoch; None for none.
     """
 
     job: Job
@@ -53,6 +54,7 @@ class Prepared:
     bare: Plan
     measured: Measurements
     earlier: EarlierChoices | None
+    sample: Part | None = None
 
     @property
     def split(self) -> Mapping[str, Any]:
@@ -98,6 +100,7 @@ class Prepared:
             observer=observer,
             watch=watch,
             graph=graph,
+            sample=self.sample,
         )
 
 
@@ -167,4 +170,5 @@ def prepare(
         )
     room = cache.room()  # beside the pictures, which this process holds
     decided = choices.decide(plan, known, room=room, earlier=earlier, chunk=chunk_on(device.type))
-    return Prepared(job, decided, images, train, decoded.evaluated, decoded, start, plan, known, earlier)
+    sample = training_sample.choose(decided, train, library, progress=observer.decoding)
+    return Prepared(job, decided, images, train, decoded.evaluated, decoded, start, plan, known, earlier, sample)
