@@ -31,7 +31,7 @@ freeze = { backbone = true }
 """
 FILES = {
     "recipe.toml", "resolved.toml", "plan.json", "split.json", "metrics.jsonl", "weights.safetensors", "result.json",
-    "evaluation.json", "predictions.npz", "checkpoint", ".lock",
+    "evaluation.json", "predictions.npz", "report.npz", "checkpoint", ".lock",
 }  # fmt: skip
 TOTAL = 3 * 8 * 9 + 2 * 8 + 8 * 8 * 9 + 2 * 8 + 8 * 16 * 9 + 2 * 16 + 16 * 4 + 4  # ToyNet's scalars, layer by layer
 SEEDS = (0, 1, 2)
@@ -101,7 +101,13 @@ def test_run_folder_holds_these_files_and_no_other(applied: Path) -> None:
         best = json.loads((folder / "result.json").read_text())["best_epoch"]
         names = {path.name for path in (folder / "checkpoint").iterdir()}
         assert names == {"state.safetensors", f"best-{best}.safetensors"}
-    assert {path.name for path in applied.iterdir() if path.is_file()} == {"result.json", "curves.svg", "choices.json", ".lock"}
+    assert {path.name for path in applied.iterdir() if path.is_file()} == {
+        "result.json",
+        "curves.svg",
+        "report.html",
+        "choices.json",
+        ".lock",
+    }
 
 
 def test_result_of_a_run_says_what_happened(applied: Path) -> None:

@@ -20,6 +20,7 @@ MADE_AGAIN = (
     "weights.safetensors",
     "evaluation.json",
     "predictions.npz",
+    "report.npz",
     "metrics.jsonl",
     "split.json",
     "plan.json",

@@ -87,7 +87,9 @@ def _result(folder: Path) -> dict:
 def _metrics(folder: Path) -> list[dict]:
     """Every line without what a clock says."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_second", "times")} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in ("seconds", "images_per_second", "times")} for line in lines
+    ]
 
 
 def _without_clock(result: dict) -> dict:

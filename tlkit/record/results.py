@@ -44,15 +44,15 @@ def gather(
             seeds.setdefault(str(seed), {"folds": {}})["folds"][str(fold)] = run
     for table in arms.values():
         finished = [run for run in run_folder.runs_of(table) if run["status"] == "finished"]
-        table["train"] = _over_runs([run["train"] for run in finished if run["train"]], folds)
-        table["test"] = _over_runs([run["test"] for run in finished if run["test"]], folds)
+        table["train"] = over_runs([run["train"] for run in finished if run["train"]], folds)
+        table["test"] = over_runs([run["test"] for run in finished if run["test"]], folds)
         if gaps := [run["gap"] for run in finished if run["gap"] is not None]:
             mean, half = _estimate(gaps, folds)
             table["gap"] = _summary(mean, half, -1.0, 1.0, n=len(gaps))
         names = dict.fromkeys(name for run in finished for name in run["also"])
         if names:
             table["also"] = {
-                name: _over_runs([run["also"][name] for run in finished if name in run["also"]], folds) for name in names
+                name: over_runs([run["also"][name] for run in finished if name in run["also"]], folds) for name in names
             }
     current_names = {folder.name for folder in current.values()}
     superseded = sorted(
@@ -133,16 +133,15 @@ def _finished(recipe_folder: Path, record: Mapping[str, Any]) -> bool:
     return any(status == "finished" and (recipe_folder / name).is_dir() for name, status in runs.items())
 
 
-def stale_curves(recipe_folder: Path, folders: Iterable[Path]) -> bool:
-    """Return whether curves.svg is missing or older than the metrics that it shows."""
-    picture = recipe_folder / run_folder.CURVES
+def stale(picture: Path, folders: Iterable[Path]) -> bool:
+    """Return whether a picture of runs is missing or older than the metrics that it shows."""
     shown = [path for folder in folders if (path := folder / run_folder.METRICS).is_file()]
     return bool(shown) and (
         not picture.is_file() or picture.stat().st_mtime_ns < max(path.stat().st_mtime_ns for path in shown)
     )
 
 
-def _over_runs(scores: list[dict[str, float]], folds: int | None) -> dict[str, Any]:
+def over_runs(scores: list[dict[str, float]], folds: int | None) -> dict[str, Any]:
     """Return the mean and the 95 % interval of each metric over an arm's runs; there is no interval of one or two."""
     table: dict[str, Any] = {}
     for name in scores[0] if scores else ():

@@ -24,7 +24,8 @@ from tlkit.record.timings import EarlierChoices
 
 FORMAT = 1
 WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recipe.toml", "resolved.toml"
-PLAN, SPLIT, METRICS, CURVES = "plan.json", "split.json", "metrics.jsonl", "curves.svg"
+PLAN, SPLIT, METRICS = "plan.json", "split.json", "metrics.jsonl"
+CURVES, REPORT = "curves.svg", "report.html"  # in a recipe's folder
 EVALUATION, SOLVED = "evaluation.json", "head.skops"
 CHECKPOINT, STATE = "checkpoint", "state.safetensors"
 BEST = "best-{epoch}.safetensors"  # in the checkpoint's folder

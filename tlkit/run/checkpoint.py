@@ -28,6 +28,7 @@ from tlkit.network import weights
 from tlkit.recipe.recipe import FORMAT
 from tlkit.record import predictions, run_folder
 from tlkit.run.preparation import Prepared
+from tlkit.tasks import Predictions
 
 _MOVE = "move the run's folder away to begin anew"
 _WORDS = 1 << 20  # summed at a time: torch first copies what it sums to 64 bits, twice the size of the weights
@@ -115,6 +116,21 @@ class Checkpoint:
         )
         evaluation = {"format": FORMAT, "epoch": epoch.epoch, **self._learner.details(self._prepared.images.classes)}
         files.replace(self._prepared.job.folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
+
+    def predicted(self) -> dict[str, Predictions]:
+        """Return what predictions.npz holds of the best epoch, by split."""
+        folder, network = self._prepared.job.folder, self._learner.network
+        if not (folder / predictions.FILE).is_file():
+            return {}
+        known, found = predictions.load(folder), {}
+        for split, part in self._prepared.evaluated.parts.items():
+            mine = known.part(split)
+            if len(mine.index) == len(part.indices):
+                targets = torch.from_numpy(mine.label)
+                found[split] = Predictions(
+                    torch.from_numpy(mine.logits), targets, network.task, network.positive, network.logarithms
+                )
+        return found
 
     def write_weights(self, best: Epoch) -> None:
         """Write the run's weights file: the network as it began, with what had changed after its best epoch.

@@ -9,7 +9,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ import torch
 
 from tlkit import files
 from tlkit.engine import row_keys
+from tlkit.engine.explanation import kernels as first_kernels
+from tlkit.engine.explanation.kernels import Kernels
 from tlkit.engine.images import decode
 from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
@@ -26,9 +28,10 @@ from tlkit.plans import plan as plans
 from tlkit.plans import plugin_changes
 from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
 from tlkit.recipe.recipe import FORMAT, arm_toml
-from tlkit.record import kernels, predictions, run_files, run_folder
+from tlkit.record import kernels, predictions, report_data, run_files, run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import Parameters, RunResult
+from tlkit.run import report_data as run_report
 from tlkit.run import torch_settings
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.preparation import Prepared
@@ -108,8 +111,12 @@ class _Writer:
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
             self._write_weights()
             lost = {run_folder.EVALUATION, predictions.FILE} & self.damaged.keys()
-            if (plan.tested == "end" or lost) and self.scores is not None:
-                self._evaluate_best(self.scores)
+            if self.scores is not None:
+                last = self._last_kernels() if self._wants_report else ()
+                if plan.tested == "end" or lost:
+                    self._evaluate_best(self.scores)
+                if self._wants_report:
+                    self._write_report_data(self.scores, last)
             self.seconds += time.perf_counter() - self.clock
             return self._result("finished")
         except Interrupted as error:
@@ -247,6 +254,28 @@ class _Writer:
         self.checkpoint.load_best_(best)
         self.scores = self.fit.evaluate_best(best)
         self.checkpoint.write_evaluation(self.scores)
+
+    @property
+    def _wants_report(self) -> bool:
+        """Whether report.npz is missing, or not as it was written."""
+        return report_data.FILE in self.damaged or not (self.job.folder / report_data.FILE).is_file()
+
+    def _last_kernels(self) -> Sequence[Kernels]:
+        with self.fit.averaged():
+            return first_kernels.first(self.fit.network)
+
+    def _write_report_data(self, best: Epoch, last: Sequence[Kernels]) -> None:
+        """Write what a report shows of the best epoch's network."""
+        self.checkpoint.load_best_(best)
+        found = run_report.collect(
+            self.prepared,
+            self.fit,
+            best,
+            snapshot=run_report.snapshot(self.prepared, last, self.fit.network),
+            predicted=self.checkpoint.predicted(),
+            device=self.device,
+        )
+        report_data.save(self.job.folder, found)
 
     def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
         files.replace(self.job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))

@@ -264,11 +264,18 @@ def prepare(
     )
 
 
-def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]]) -> None:
-    """Draw the curves of every arm beside the recipe's result."""
+def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]], note: Callable[[str], None]) -> None:
+    """Draw the curves of every arm beside the recipe's result, and write the report where its libraries are installed."""
     from tlkit.reports import curves  # brings matplotlib, which a plan does not need
+    from tlkit.reports.page import extra, page
 
-    path = recipe_folder / run_folder.CURVES
+    path, page_path = recipe_folder / run_folder.CURVES, recipe_folder / run_folder.REPORT
+    begun = {folder: result for _, folder in folders if (result := run_folder.read(folder)) is not None}
     with FileLock(recipe_folder / ".lock", timeout=60):
         files.remove_unfinished(path)
         curves.write(path, [(arm, run_folder.metrics(folder)) for arm, folder in folders])
+        if absent := extra.missing():
+            note(absent)
+        elif any(result.status == "finished" for result in begun.values()):
+            files.remove_unfinished(page_path)
+            page.write(page_path, list(begun))

@@ -1,0 +1,97 @@
+"""report.npz: what a run keeps to be shown, and that it is what the files of the run say."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TOY_RECIPE
+from safetensors.numpy import load_file
+
+from tlkit import api
+from tlkit.record import predictions, report_data
+
+ARMS = """
+[arms.finetune]
+[arms.head_only]
+freeze = { backbone = true }
+[arms.solved]
+freeze = { backbone = true }
+head = { kind = "logistic" }
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """Run folders by arm; tests only read them."""
+    folder = tmp_path_factory.mktemp("report_data")
+    (folder / "toy.toml").write_text(TOY_RECIPE + ARMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        done = api.apply(folder / "toy.toml", runs=folder / "runs")
+        yield {arm: done.folder / record["seeds"]["0"]["folder"] for arm, record in done.result["arms"].items()}
+
+
+def test_kernels_are_those_of_the_weights_before_and_after(runs: dict[str, Path]) -> None:
+    data = report_data.load(runs["finetune"])
+    assert data is not None
+    first, second = data.about["kernels"]
+    assert (first["name"], first["stage"], second["name"]) == ("conv1", "stem", "block1.0")
+    best = load_file(runs["finetune"] / "weights.safetensors")
+    np.testing.assert_array_equal(data.arrays["kernel0_best"], best["conv1.weight"].transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(data.arrays["kernel1_best"], best["block1.0.weight"][0])
+    before = report_data.load(runs["head_only"])
+    assert before is not None
+    np.testing.assert_array_equal(data.arrays["kernel0_before"], before.arrays["kernel0_before"])
+    assert np.abs(data.arrays["kernel0_best"] - data.arrays["kernel0_before"]).max() > 0
+
+
+def test_frozen_stage_has_kernels_and_a_change_of_exactly_zero(runs: dict[str, Path]) -> None:
+    data = report_data.load(runs["head_only"])
+    assert data is not None
+    assert data.about["changes"].keys() == {"stem", "block1", "block2", "head"}
+    assert {name for name, moved in data.about["changes"].items() if moved} == {"head"}
+    for place in (0, 1):
+        for when in ("last", "best"):
+            np.testing.assert_array_equal(data.arrays[f"kernel{place}_{when}"], data.arrays[f"kernel{place}_before"])
+
+
+def test_images_that_are_shown_are_the_most_wrong_and_the_most_and_least_confident_right_ones(runs: dict[str, Path]) -> None:
+    data, found = report_data.load(runs["finetune"]), predictions.load(runs["finetune"]).part("test")
+    assert data is not None
+    assert data.about["split"] == "test"
+    powers = np.exp(found.logits.astype(np.float64))
+    own = (powers / powers.sum(1, keepdims=True))[np.arange(len(found.label)), found.label]
+    right = found.logits.argmax(1) == found.label
+    rows = {
+        kind: [each["row"] for each in data.about["images"] if each["kind"] == kind] for kind in ("wrong", "sure", "unsure")
+    }
+    assert rows["wrong"] == [row for row in np.argsort(own, kind="stable").tolist() if not right[row]][:24]
+    assert rows["sure"] == [row for row in np.argsort(-own, kind="stable").tolist() if right[row]][:8]
+    assert set(rows["unsure"]) == {row for row in np.argsort(own, kind="stable").tolist() if right[row]} & set(rows["unsure"])
+    assert len(data.arrays["images"]) == len(data.about["images"])
+    assert data.arrays["grad_cam"].shape[0] == len(rows["wrong"])
+    for each in data.about["images"]:
+        assert each["position"] == found.index[each["row"]]
+
+
+def test_run_with_a_solved_head_is_shown_without_grad_cam(runs: dict[str, Path]) -> None:
+    data = report_data.load(runs["solved"])
+    assert data is not None
+    assert "grad_cam" not in data.arrays
+    assert data.about["notes"] == []
+    assert "head" not in data.about["changes"]
+    assert len(data.about["map"]["labels"]) == len(data.arrays["map_points"]) == 40
+    assert {each["stage"] for each in data.about["excited"]} == {"stem", "block1", "block2"}
+    assert data.arrays["patches"].shape == (len(data.about["excited"]), 9, 36, 36, 3)
+
+
+def test_file_of_another_format_or_a_damaged_one_is_not_read(tmp_path: Path) -> None:
+    assert report_data.load(tmp_path) is None
+    for content in (b"", b"PK\x03\x04 no archive"):
+        (tmp_path / report_data.FILE).write_bytes(content)
+        assert report_data.load(tmp_path) is None
+    np.savez(tmp_path / report_data.FILE, about=np.array(json.dumps({"format": 99})))
+    assert report_data.load(tmp_path) is None

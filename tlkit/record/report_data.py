@@ -1,0 +1,54 @@
+"""Write and read report.npz: what a run keeps to be shown, computed from its network and images. Imports no torch.
+
+The rule: a report reads it and computes nothing with the network; a run without the file is shown without these parts.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit import files
+
+FILE = "report.npz"
+FORMAT = 1
+_ABOUT = "about"
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What a run keeps to be shown.
+
+    Attributes:
+        about: What the arrays are: "split", "kernels", "changes", "images", "map", "excited", "notes"; docs/report.md says of each.
+        arrays: By name.
+    """
+
+    about: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def save(folder: Path, data: ReportData) -> None:
+    """Write a run's file."""
+    about = np.array(json.dumps({"format": FORMAT, **data.about}))
+    with files.replacing(folder / FILE) as file:
+        np.savez_compressed(file, allow_pickle=False, **{_ABOUT: about, **data.arrays})
+
+
+def load(folder: Path) -> ReportData | None:
+    """Read a run's file; None where there is none that this version can read."""
+    try:
+        with (folder / FILE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            about = json.loads(str(arrays[_ABOUT]))
+            if about.get("format") != FORMAT:
+                return None
+            return ReportData(about, {name: arrays[name] for name in arrays.files if name != _ABOUT})
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError):
+        return None

@@ -1,0 +1,114 @@
+"""Intervals and tests for accuracies: what of a difference may be noise. Imports no torch.
+
+The rule: predictions for the same images are compared pair by pair, and p-values of several seeds are never pooled.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NORMAL = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+FEWEST = 3  # runs of which an interval is computed; two give one that may be wider than everything that is possible
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two networks' predictions for the same images.
+
+    Attributes:
+        only_first: Images that only the first has right.
+        only_second: Images that only the second has right.
+        images: All images.
+        p: Probability of so uneven a division, or a more uneven one, if both were right equally often.
+    """
+
+    only_first: int
+    only_second: int
+    images: int
+    p: float
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the second minus that of the first."""
+        return (self.only_second - self.only_first) / self.images
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Differences between two arms over seeds: their mean, its 95 % interval, and the p-value of a paired t-test."""
+
+    mean: float
+    interval: Interval
+    p: float
+    n: int
+
+
+def wilson(successes: int, trials: int) -> Interval:
+    """Return the 95 % interval of a proportion.
+
+    Args:
+        successes: At least 0, at most `trials`.
+        trials: At least 1.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
+    """
+    part, z2 = successes / trials, _NORMAL**2
+    centre = (part + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = _NORMAL / (1 + z2 / trials) * math.sqrt(part * (1 - part) / trials + z2 / (4 * trials**2))
+    return Interval(0.0 if not successes else centre - half, 1.0 if successes == trials else centre + half)
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
+    """Compare which images two networks have right, by the exact two-sided test.
+
+    Args:
+        first: (N,) the images that the first network has right.
+        second: (N,) those of the second; the same images in the same order.
+
+    Source: McNemar 1947, Psychometrika 12; exact: the binomial distribution of the images that only one has right.
+    """
+    from scipy.stats import binomtest
+
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    differ = only_first + only_second
+    p = float(binomtest(only_first, differ, 0.5).pvalue) if differ else 1.0
+    return McNemar(only_first, only_second, len(first), p)
+
+
+def paired_t(differences: Sequence[float]) -> PairedDifference | None:
+    """Return the mean of differences over seeds with its 95 % interval and p-value, by Student's t; None for fewer than three."""
+    if len(differences) < FEWEST:
+        return None
+    from scipy.special import stdtr, stdtrit
+
+    n, mean = len(differences), statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(n)
+    half = float(stdtrit(n - 1, 0.975)) * error
+    p = 2 * float(stdtr(n - 1, -abs(mean) / error)) if error else float(mean == 0)
+    return PairedDifference(mean, Interval(mean - half, mean + half), p, n)
+
+
+def crossover(train: Sequence[float], held_out: Sequence[float]) -> int | None:
+    """Return the epoch, from 1, from which on train accuracy stays above the held-out accuracy; None where there is none.
+
+    Args:
+        train: Accuracy on training images after each epoch.
+        held_out: Accuracy on held-out images after the same epochs.
+    """
+    below = [epoch for epoch, (mine, other) in enumerate(zip(train, held_out, strict=True), start=1) if mine <= other]
+    last = below[-1] if below else 0
+    return last + 1 if last < len(train) else None

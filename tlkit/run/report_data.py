@@ -1,0 +1,214 @@
+"""Make report.npz of a run: kernels before and after, the images that its network gets wrong, and what its network looks at.
+
+The rule: it costs a few percent of the run at most, and changes nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tlkit.engine.explanation import excitation, grad_cam, kernels, principal_components
+from tlkit.engine.explanation.excitation import Excited
+from tlkit.engine.explanation.kernels import Kernels
+from tlkit.engine.images.parts import Part
+from tlkit.engine.learner import Learner
+from tlkit.events import Epoch
+from tlkit.network.network import Network
+from tlkit.plans.choices import flops
+from tlkit.plans.plan import Plan
+from tlkit.record.report_data import ReportData
+from tlkit.run.preparation import Prepared
+from tlkit.tasks import Predictions
+
+_WRONG, _RIGHT = 24, 8  # images that are shown: wrong ones; the most and the least confident right ones
+_SHARE = 0.03  # of the run's work: images that are scanned for the map and the patches
+_FEWEST, _MOST = 48, 400  # such images
+_ON_MAP = 100  # of them that have a picture on the map
+_SIDE, _SMALL, _PATCH = 72, 28, 36  # pixels of an image, of one on the map, and of a patch
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The first kernels of a network at three times, and how far each stage moved to its best epoch."""
+
+    before: Sequence[Kernels]
+    last: Sequence[Kernels]
+    best: Sequence[Kernels]
+    changes: Mapping[str, float]
+
+
+def snapshot(prepared: Prepared, last: Sequence[Kernels], best: Network) -> Snapshot:
+    """Compare a network of the best epoch with the one that the run began from, which is built again."""
+    start = prepared.start.get()
+    found = Snapshot(kernels.first(start), last, kernels.first(best), kernels.change(start, best))
+    prepared.start.release()
+    return found
+
+
+def collect(
+    prepared: Prepared, learner: Learner, best: Epoch, *, snapshot: Snapshot, predicted: Mapping[str, Predictions], device: torch.device
+) -> ReportData:  # fmt: skip
+    """Return what a run keeps to be shown.
+
+    Args:
+        prepared: The run.
+        learner: Its network holds the weights of the best epoch.
+        best: That epoch.
+        snapshot: Its kernels.
+        predicted: The predictions of the best epoch, by split.
+        device: The device that the network is on.
+    """
+    about: dict[str, Any] = {"epoch": best.epoch, "last": learner.progress.epochs, "notes": []}
+    arrays: dict[str, NDArray[Any]] = {}
+    _add_kernels(about, arrays, snapshot)
+    split = next((name for name in ("test", "validation") if name in predicted), None)
+    if split is not None:
+        part, found = prepared.evaluated.parts[split], predicted[split]
+        about["split"], names = split, prepared.images.classes
+        try:
+            _add_images(about, arrays, _Shown(learner.network, part, found, names, device))
+            _add_scan(about, arrays, _Shown(learner.network, part, found, names, device), count=_scanned(prepared.plan, part))
+        except (RuntimeError, NotImplementedError) as error:  # of torch: memory, or an operation without a gradient
+            about["notes"].append(f"some pictures are missing: {str(error).splitlines()[0]}")
+    return ReportData(about, arrays)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A part's images with the network and its predictions for them."""
+
+    network: Network
+    part: Part
+    predictions: Predictions
+    names: Sequence[str]
+    device: torch.device
+
+    def inputs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return images (n, 3, H, W) of rows of the part, normalised."""
+        return self.part.inputs(self.part.indices[rows], 0, self.device).contiguous()
+
+    def thumbnails(self, rows: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+        """Return images (n, h, w, 3) whose longer side is at most `side`."""
+        pictures = self.part.pictures.get(self.part.indices[rows]).numpy()
+        return np.stack([_resized(each, side) for each in pictures]) if len(rows) else np.zeros((0, 1, 1, 3), np.uint8)
+
+    def label(self, value: Tensor) -> str:
+        """Return a target or an answer in words."""
+        if value.ndim == 0:
+            return str(self.names[int(value)])
+        return ", ".join(name for name, each in zip(self.names, value.flatten().tolist(), strict=False) if each > 0) or "none"
+
+
+def _add_kernels(about: dict[str, Any], arrays: dict[str, NDArray[Any]], found: Snapshot) -> None:
+    about["changes"] = dict(found.changes)
+    about["kernels"] = []
+    for place, (before, last, best) in enumerate(zip(found.before, found.last, found.best, strict=True)):
+        about["kernels"].append({"name": before.name, "stage": before.stage, "shape": before.shape, "what": before.what})
+        arrays |= {f"kernel{place}_{when}": each.values for when, each in (("before", before), ("last", last), ("best", best))}
+
+
+def _add_images(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Shown) -> None:
+    """Add the images that the network was most wrong about, and the most and the least confident right ones, with Grad-CAM."""
+    task, logits, targets = shown.predictions.task, shown.predictions.logits.cpu(), shown.predictions.targets.cpu()
+    chosen = shown.predictions.chosen.cpu()
+    losses = (
+        task.losses(logits, targets).double().flatten(1).mean(1) if logits.ndim > 2 else task.losses(logits, targets).double()
+    )
+    right = (chosen == targets).flatten(1).all(1) if targets.ndim > 1 else chosen == targets
+    order = torch.argsort(losses, stable=True)
+    hits, misses = order[right[order]], order[~right[order]].flip(0)
+    groups = {
+        "wrong": misses[:_WRONG],
+        "sure": hits[:_RIGHT],
+        "unsure": hits[_RIGHT:].flip(0)[:_RIGHT],
+    }
+    rows = torch.cat(list(groups.values())).numpy()
+    kinds = [name for name, each in groups.items() for _ in range(len(each))]
+    sure = shown.predictions.probabilities.cpu()
+    about["images"] = [
+        {
+            "row": int(row),
+            "position": int(shown.part.indices[row]),
+            "kind": kind,
+            "label": shown.label(targets[row]),
+            "said": shown.label(chosen[row]),
+            "probability": float(sure[row].max()) if targets.ndim == 1 else None,
+        }
+        for row, kind in zip(rows.tolist(), kinds, strict=True)
+    ]
+    arrays["images"] = shown.thumbnails(rows, _SIDE)
+    if targets.ndim == 1:
+        wrong = groups["wrong"].numpy()
+        maps = [
+            grad_cam.grad_cam(shown.network, shown.inputs(some), chosen[torch.from_numpy(some)].to(shown.device))
+            for some in np.array_split(wrong, max(1, -(-len(wrong) // _BATCH)))
+            if len(some)
+        ]
+        if maps and all(each is not None for each in maps):
+            found = torch.cat([each for each in maps if each is not None])
+            arrays["grad_cam"] = (found.cpu().numpy() * 255).round().astype(np.uint8)
+
+
+def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Shown, *, count: int) -> None:
+    """Add the map of some images, and the patches that excite a few channels of each stage most."""
+    rows = np.unique(np.linspace(0, len(shown.part.indices) - 1, num=count, dtype=np.int64))
+    images = torch.cat([shown.inputs(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)])
+    seen = excitation.scan(shown.network, torch.split(images, _BATCH))
+    points, shares = principal_components.project(seen.features)
+    targets, chosen = shown.predictions.targets[rows].cpu(), shown.predictions.chosen[rows].cpu()
+    pictured = np.unique(np.linspace(0, len(rows) - 1, num=min(_ON_MAP, len(rows)), dtype=np.int64))
+    about["map"] = {
+        "method": "PCA",
+        "explained": shares,
+        "labels": [shown.label(each) for each in targets],
+        "said": [shown.label(each) for each in chosen],
+        "pictured": pictured.tolist(),
+    }
+    arrays["map_points"], arrays["map_images"] = points, shown.thumbnails(rows[pictured], _SMALL)
+    about["excited"] = []
+    patches = []
+    for each in excitation.excited(shown.network, images, seen):
+        about["excited"].append({"stage": each.stage, "channel": each.channel, "part": each.boxes[0].height})
+        patches.append(_patches(each, shown.part.pictures.get(shown.part.indices[rows[list(each.images)]]).numpy()))
+    if patches:
+        arrays["patches"] = np.stack(patches)
+
+
+def _patches(found: Excited, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut the boxes out of pictures (n, H, W, 3): (PATCHES, side, side, 3), black where there are fewer images."""
+    out = np.zeros((excitation.PATCHES, _PATCH, _PATCH, 3), np.uint8)
+    for place, (picture, box) in enumerate(zip(pictures, found.boxes, strict=True)):
+        height, width = picture.shape[:2]
+        corners = (box.left * width, box.top * height, (box.left + box.width) * width, (box.top + box.height) * height)
+        image = Image.fromarray(picture)
+        out[place] = np.asarray(image.resize((_PATCH, _PATCH), Image.Resampling.BILINEAR, box=corners))
+    return out
+
+
+def _resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    if scale == 1.0:
+        return picture
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+
+
+def _scanned(plan: Plan, part: Part) -> int:
+    """Return how many images are scanned: a share of the forward passes that the run takes, within limits."""
+    passes = 0.0
+    for phase in plan.phases:
+        before = flops(plan, 0, len(phase.prefix))
+        stored = phase.fixed is not None and phase.fixed.train is not None
+        trained = 3 * (plan.flops_per_image - before) + (0 if stored else before)
+        passes += (phase.last - phase.first + 1) * plan.images.train * trained / max(plan.flops_per_image, 1)
+    return min(int(np.clip(_SHARE * passes, _FEWEST, _MOST)), len(part.indices))
