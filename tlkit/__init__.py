@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
-    from tlkit.api import apply, epochs, plan
+    from tlkit.api import apply, epochs, plan, report
     from tlkit.model import Model, load
 
 __version__ = "0.1.0"
-__all__ = ["Model", "TlkitError", "__version__", "apply", "epochs", "load", "plan"]
+__all__ = ["Model", "TlkitError", "__version__", "apply", "epochs", "load", "plan", "report"]
 
 _WHERE = {
     "Model": "tlkit.model",
@@ -20,6 +20,7 @@ _WHERE = {
     "epochs": "tlkit.api",
     "load": "tlkit.model",
     "plan": "tlkit.api",
+    "report": "tlkit.api",
 }
 
 

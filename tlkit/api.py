@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,9 @@ from tlkit.events import Epoch, Observer
 from tlkit.plans import band_values, dataset_facts, earlier_runs, jobs, plugin_changes, resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import recipe_choices, results
+from tlkit.record import recipe_choices, results, run_folder
 from tlkit.record.run_folder import Coordinates
+from tlkit.reports.page import extra
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
@@ -91,7 +92,9 @@ def apply(
     absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
     here |= earlier_runs.finished(read, absent, runs=Path(runs))
     folder, file = Path(runs) / read.name, Path(recipe).name
-    summary = _Summary(folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))))
+    summary = _Summary(
+        folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))), watcher.note
+    )
     results.refuse_other_recipe(folder, file=file, folders=here.values())
     changed = not jobs.finished(wanted, again=verify)
     failures: list[RunFailed | RunLocked] = []
@@ -125,6 +128,29 @@ def apply(
             raise
     result, more = summary.conclude(draw=changed)
     return Applied(folder, result, changed, (*failures, *more))
+
+
+def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder.REPORT) -> Path:
+    """Write a page about finished runs: results, curves, kernels, what the networks see, and how to repeat them.
+
+    Args:
+        runs: Folders of runs, or of recipes: runs/NAME.
+        out: The page, one HTML file.
+
+    Raises:
+        TlkitError: Plotly or Jinja2 is not installed, a folder is no run's, or the page cannot be written.
+    """
+    from tlkit.reports.page import page
+
+    listed = [runs] if isinstance(runs, str | Path) else list(runs)
+    path = as_path(out, "out")
+    try:
+        page.write(path, [as_path(each, "runs") for each in listed])
+    except OSError as error:
+        raise TlkitError(
+            f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
+        ) from error
+    return path
 
 
 def plan(
@@ -314,12 +340,19 @@ class _Summary:
         recipe: The recipe.
         file: Name of its file.
         current: Run folder of each of its runs.
+        note: Told what cannot be drawn.
     """
 
     folder: Path
     recipe: Recipe
     file: str
     current: Mapping[Coordinates, Path]
+    note: Callable[[str], None]
+
+    def _stale(self) -> bool:
+        """Return whether the curves, or the report where its libraries are installed, are missing or older than what they show."""
+        names = (run_folder.CURVES,) if extra.missing() else (run_folder.CURVES, run_folder.REPORT)
+        return any(results.stale(self.folder / name, self.current.values()) for name in names)
 
     def conclude(self, *, draw: bool) -> tuple[dict[str, Any], tuple[RunFailed, ...]]:
         """Bring both up to date; if they cannot be written, that is a failure too."""
@@ -327,10 +360,10 @@ class _Summary:
         if self.folder.is_dir():
             try:
                 record, kept = results.summarise(self.folder, **names, current=self.current, folds=self.recipe.folds)
-                if kept and (draw or results.stale_curves(self.folder, self.current.values())):
+                if kept and (draw or self._stale()):
                     from tlkit.run import executor
 
-                    executor.draw(self.folder, [(arm, folder) for (arm, _, _), folder in self.current.items()])
+                    executor.draw(self.folder, [(arm, folder) for (arm, _, _), folder in self.current.items()], self.note)
                 return record, ()
             except OSError as error:
                 failed = (files.unwritable(self.folder, error),)

@@ -77,6 +77,7 @@ def apply(
     from rich.console import Console
 
     from tlkit import api
+    from tlkit.record import run_folder
     from tlkit.reports import result_table
     from tlkit.reports.progress import TerminalObserver
 
@@ -92,7 +93,9 @@ def apply(
             console.line(f"{applied.folder}: finished before, nothing to do.")
         if applied.result["arms"]:
             console.show(result_table.result(applied.result))
-            console.line(f"curves: {applied.folder}/curves.svg")
+            console.line(f"curves: {applied.folder}/{run_folder.CURVES}")
+            if (applied.folder / run_folder.REPORT).is_file():
+                console.line(f"report: {applied.folder}/{run_folder.REPORT}")
     for failure in applied.failures:
         console.say(str(failure))
     if applied.failures:

@@ -1,4 +1,4 @@
-"""Commands that use a finished run: predict."""
+"""Commands that use finished runs: report, predict."""
 
 from __future__ import annotations
 
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 
 Ranked = list[tuple[str, float]]  # classes with their probabilities, the most probable first
 _SOME_FAILED = 3  # the exit code where part of the work failed and the rest is done
+
+
+def report(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or recipes' folders or names: then their runs.")
+    ],
+    runs: RunsOption = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write a page about runs, side by side: results, curves, kernels, what the networks see."""
+    from tlkit import api
+
+    named = [path if path.exists() or not (runs / path).exists() else runs / path for path in paths]
+    console.line(f"report: {api.report(named, out)}")
 
 
 def predict(

@@ -1,0 +1,229 @@
+"""report.html: what it says is what the runs' files say, and it needs nothing but itself."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TOY_RECIPE, Cli
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from tlkit import api
+from tlkit.errors import TlkitError
+from tlkit.record import predictions
+from tlkit.reports.page import charts, comparison, kernel_grids, page, pictures, runs, seen
+from tlkit.reports.page.runs import ShownArm
+
+ARMS = """
+[data.split]
+validation = 0.2
+[arms.finetune]
+[arms.head_only]
+freeze = { backbone = true }
+"""
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of a recipe of two arms and three seeds; tests only read it."""
+    folder = tmp_path_factory.mktemp("page")
+    recipe = TOY_RECIPE.replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1).replace("train = 80", "train = 400")
+    (folder / "toy.toml").write_text(recipe + ARMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        yield api.apply(folder / "toy.toml", runs=folder / "runs").folder
+
+
+@pytest.fixture(scope="module")
+def arms(applied: Path) -> list[ShownArm]:
+    return runs.by_arm(runs.read(runs.find([applied])))
+
+
+@pytest.fixture(scope="module")
+def text(applied: Path) -> str:
+    return (applied / "report.html").read_text()
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_page_refers_to_nothing_outside_itself(text: str) -> None:
+    for tag, attributes in Tags(text).found:
+        for name in ("src", "href", "srcset", "poster", "action"):
+            assert (attributes.get(name) or "#").startswith(("data:", "#")), (tag, attributes)
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_every_picture_and_chart_has_a_text_in_its_place(text: str, arms: list[ShownArm]) -> None:
+    tags = Tags(text).found
+    images = [attributes for tag, attributes in tags if tag == "img"]
+    assert images
+    assert all(len(each["alt"] or "") > 10 for each in images)
+    plots = [attributes for tag, attributes in tags if attributes.get("class") == "plot"]
+    assert len(plots) == len(json.loads(text[text.index('type="application/json">') + 24 :].split("</script>", 1)[0]))
+    assert all(len(each["aria-label"] or "") > 20 for each in plots)
+
+
+def test_charts_are_valid_for_plotly(arms: list[ShownArm]) -> None:
+    graphs = pytest.importorskip("plotly.graph_objects")
+    made = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
+    made += [charts.rates(arms), charts.tradeoff(arms), charts.changes(arms), charts.times(arms), charts.timeline(arms)]
+    made += [chart for each in seen.seen(arms) for chart in each.charts]
+    assert len(made) == 7 + 3 * len(arms)
+    for chart in made:
+        figure = graphs.Figure(data=chart.data, layout=chart.record()["layout"])
+        assert len(figure.data) == len(chart.data) > 0
+        for values in chart.axes.values():
+            assert [len(each) for each in values] == [len(trace["x"]) for trace in chart.data]
+
+
+def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[ShownArm]) -> None:
+    summary = json.loads((applied / "result.json").read_text())["arms"]
+    for row, arm in zip(comparison.rows(arms), arms, strict=False):
+        known, cells = summary[arm.name]["test"]["accuracy"], dict(zip(comparison.columns(arms), row.cells, strict=True))
+        assert cells["test accuracy"] == f"{known['mean']:.1%}"
+        assert cells["95 % interval"] == f"{known['low']:.1%} to {known['high']:.1%}"
+        assert cells["interval by"] == "Student's t over 3 seeds"
+    chance, commonest = comparison.rows(arms)[-2:]
+    assert (chance.name, chance.cells[1]) == ("chance", "25.0%")
+    assert commonest.name == "the commonest class"
+
+
+def test_interval_of_one_run_is_wilson_s_of_its_images(arms: list[ShownArm]) -> None:
+    one = ShownArm("one", arms[0].runs[:1])
+    found = predictions.load(one.first.folder).part("test")
+    right = int((found.logits.argmax(1) == found.label).sum())
+    mean, interval, kind = comparison.interval_of(one)
+    assert mean == pytest.approx(right / len(found.label))
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx(proportion_confint(right, len(found.label), method="wilson"))
+    assert kind == f"Wilson, {len(found.label)} images, one run"
+
+
+def test_arms_are_compared_on_the_same_images_seed_by_seed(arms: list[ShownArm]) -> None:
+    (difference,) = comparison.differences(arms)
+    assert len(difference.tests) == 3
+    assert "paired t over 3 seeds" in difference.over_seeds
+    runs_of = {arm.name: arm.runs for arm in arms}
+    for line, first, second in zip(difference.tests, runs_of[difference.first], runs_of[difference.second], strict=True):
+        mine, theirs = (each.answers[2] for each in (first, second) if each.answers is not None)
+        table = [[0, (mine & ~theirs).sum()], [(theirs & ~mine).sum(), 0]]
+        p = mcnemar(table, exact=True).pvalue
+        assert f"seed {first.result.seed}: {table[1][0]} images only {difference.second} has right" in line
+        assert line.endswith("p < 0.0001" if p < 1e-4 else f"p = {p:.2g}")
+
+
+def test_runs_on_other_images_are_not_compared(arms: list[ShownArm]) -> None:
+    other = dataclasses.replace(arms[1].first)
+    found = other.answers
+    assert found is not None
+    other.__dict__["answers"] = (found[0], (found[1] + 1) % 4, found[2])
+    assert comparison.differences([ShownArm("a", [arms[0].first]), ShownArm("b", [other])]) == []
+
+
+def test_frozen_arm_s_kernels_say_that_they_did_not_change(arms: list[ShownArm]) -> None:
+    tables = kernel_grids.kernels(arms)
+    assert [table.title.split(":")[0] for table in tables] == ["First convolution", "Second convolution"]
+    for table in tables:
+        words = {row.arm: row.words for row in table.rows}
+        assert words["head_only"] == "The difference is exactly zero: it is frozen."
+        assert "moved by" in words["finetune"]
+        assert all(row.pictures[0].caption == "before training" for row in table.rows)
+
+
+def test_grid_of_kernels_is_grey_at_zero_and_white_at_the_scale() -> None:
+    values = np.stack([np.zeros((3, 3)), np.full((3, 3), 2.0), np.full((3, 3), -2.0)]).astype(np.float32)
+    found = pictures.grid(values, scale=2.0, columns=3)
+    assert found.shape == (3, 11, 3)
+    assert [found[1, x, 0] for x in (1, 5, 9)] == [128, 255, 0]
+    assert (pictures.grid(0 * values, scale=0.0)[:, :3] == 128).all()
+
+
+def test_page_of_many_runs_and_classes_stays_small(arms: list[ShownArm]) -> None:
+    names = [f"class {number}" for number in range(1000)]
+    per_class = {name: {"images": 50, "precision": 0.512, "recall": 0.498, "f1": 0.505, "auroc": 0.9} for name in names}
+    confusion = np.random.default_rng(0).integers(0, 3, (1000, 1000)).tolist()
+    lines = [{**arms[0].first.metrics[0], "epoch": epoch} for epoch in range(1, 101)]
+    many = []
+    for number in range(10):
+        mine = [dataclasses.replace(arms[0].first, metrics=lines) for _ in range(5)]
+        for run in mine:
+            run.__dict__["evaluation"] = {"confusion": confusion, "per_class": per_class}
+        many.append(ShownArm(f"arm {number}", mine))
+    made = page.render(many)
+    assert len(made.encode()) < 12e6
+    assert made.count('class="pair"') < 700
+    assert "Confusion matrix of arm 0 with 1000 classes" in made
+
+
+def test_names_of_classes_and_arms_are_text_and_not_markup(arms: list[ShownArm]) -> None:
+    bad = ShownArm("</script><b>arm", arms[0].runs)
+    made = page.render([bad])
+    assert "<b>arm" not in made
+
+
+def test_crossover_is_drawn_where_the_train_accuracy_stays_above(arms: list[ShownArm]) -> None:
+    lines = [
+        {
+            **arms[0].first.metrics[0],
+            "epoch": epoch,
+            "test": {"loss": 1.0, "accuracy": 0.5},
+            "train_evaluated": {"loss": 1.0, "accuracy": train},
+        }
+        for epoch, train in ((1, 0.4), (2, 0.6), (3, 0.45), (4, 0.7), (5, 0.8))
+    ]
+    arm = ShownArm("arm", [dataclasses.replace(arms[0].first, metrics=lines)])
+    assert arm.crossover == (4, "train accuracy")
+    assert [shape["x0"] for shape in charts.curves([arm], "accuracy").layout["shapes"]] == [4]
+
+
+def test_report_of_runs_is_written_where_it_is_asked_for(applied: Path, run: Cli, tmp_path: Path) -> None:
+    code, output, _ = run("report", applied)
+    assert (code, output.strip()) == (0, "report: report.html")
+    one = next(path.parent for path in applied.glob("head_only-*/result.json"))
+    assert run("report", one, applied, "--out", tmp_path / "one.html")[0] == 0
+    assert "head_only" in (tmp_path / "one.html").read_text()
+
+
+def test_folder_without_runs_is_named(run: Cli, tmp_path: Path) -> None:
+    code, _, said = run("report", tmp_path)
+    assert code == 1
+    assert f"{tmp_path}: is not the folder of a run" in said
+
+
+def test_apply_without_plotly_says_what_to_install_and_draws_the_curves(
+    toy_recipe: Path, run: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tlkit.reports.page.extra.missing", lambda: "report.html needs plotly: pip install 'tlkit[report]'")
+    code, output, said = run("apply", toy_recipe, "--set", "schedule.epochs=1")
+    assert code == 0
+    assert "pip install 'tlkit[report]'" in said
+    assert "report:" not in output
+    assert (tmp_path / "runs/toy/curves.svg").is_file()
+    assert not (tmp_path / "runs/toy/report.html").exists()
+    with pytest.raises(TlkitError, match=r"report\.html needs plotly"):
+        api.report(tmp_path / "runs/toy", tmp_path / "x.html")
+
+
+def test_finished_apply_writes_a_report_that_is_missing(toy_recipe: Path) -> None:
+    settings, folder = ["schedule.epochs=1"], toy_recipe.parent / "runs"
+    done = api.apply(toy_recipe, settings, runs=folder)
+    (done.folder / "report.html").unlink()
+    assert not api.apply(toy_recipe, settings, runs=folder).changed
+    assert re.search("<title>toy: tlkit report</title>", (done.folder / "report.html").read_text())

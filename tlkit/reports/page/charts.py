@@ -1,0 +1,362 @@
+"""Charts as Plotly's JSON, with a text for those who cannot see them. The page's script gives them the colours of its theme."""
+
+from __future__ import annotations
+
+import math
+import statistics as numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlkit.reports.page.runs import ShownArm, ShownRun
+
+# Okabe & Ito 2008, "Color universal design": told apart with any colour vision; grey in the place of black, on either theme.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
+_KINDS = {
+    "storing": "prefix stored",
+    "input": "pictures, augmentation, prefix",
+    "steps": "training steps",
+    "evaluation": "evaluation",
+}
+_OTHER = "saving and the rest"
+_EPOCHS = 60  # of a timeline, at most
+_TICKS = 20  # epochs of which each has its tick
+_WIDE = 20  # times the least loss, from which on the scale is logarithmic
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        name: Of its element.
+        title: Above it.
+        alt: What it shows, in words.
+        data: Plotly's traces.
+        layout: Plotly's layout.
+        axes: Other values of x for each trace, by the label that chooses them; the first is the one of `data`.
+        height: Pixels.
+    """
+
+    name: str
+    title: str
+    alt: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    axes: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    height: int = 380
+
+    def record(self) -> dict[str, Any]:
+        """Return what the page's script draws."""
+        return {"name": self.name, "data": self.data, "layout": {"height": self.height, **self.layout}, "axes": dict(self.axes)}
+
+
+def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
+    """Draw a metric of training, validation and test images after each epoch."""
+    data: list[dict[str, Any]] = []
+    epochs: list[list[float]] = []
+    seconds: list[list[float]] = []
+    shapes: list[dict[str, Any]] = []
+    notes: list[dict[str, Any]] = []
+    for place, arm in enumerate(arms):
+        colour = COLOURS[place % len(COLOURS)]
+        for run in arm.runs:
+            total = _cumulative(run)
+            for key, words, dash, always in _SERIES:
+                if key == "aux_loss":
+                    points = [
+                        (n, line["train"]["aux_loss"]) for n, line in enumerate(run.metrics) if "aux_loss" in line["train"]
+                    ]
+                    points = points if metric == "loss" else []
+                else:
+                    points = [(n, line[key][metric]) for n, line in enumerate(run.metrics) if line.get(key)]
+                if not points:
+                    continue
+                epochs.append([run.metrics[n]["epoch"] for n, _ in points])
+                seconds.append([total[n] for n, _ in points])
+                first = run is arm.first
+                shown = (
+                    always or (key == "validation" and run.split == "validation") or (key == "train" and not _evaluated(run))
+                )
+                data.append(
+                    {
+                        "x": epochs[-1],
+                        "y": [_round(value) for _, value in points],
+                        "type": "scatter",
+                        "mode": "lines+markers" if len(points) <= 30 else "lines",
+                        "name": f"{arm.name}, {words}",
+                        "legendgroup": f"{arm.name}, {words}",
+                        "showlegend": first,
+                        "visible": True if shown else "legendonly",
+                        "line": {"color": colour, "dash": dash, "width": 2 if first else 1},
+                        "marker": {"size": 5},
+                        "hovertemplate": f"%{{y}}<extra>{arm.name}, {words}, seed {run.result.seed}</extra>",
+                    }
+                )
+        _mark(arm, colour, shapes, notes, row=place)
+    longest = max((len(arm.first.metrics) for arm in arms), default=0)
+    layout: dict[str, Any] = {
+        "xaxis": {"title": {"text": "epoch"}, **({"dtick": 1} if longest <= _TICKS else {})},
+        "yaxis": {"title": {"text": metric}, **_scale(metric, data)},
+        "shapes": shapes,
+        "annotations": notes if metric == "accuracy" else [],
+        "hovermode": "closest",
+    }
+    return Chart(
+        f"curves-{metric}",
+        metric.capitalize(),
+        f"Line chart of {metric} after each epoch. " + "; ".join(_last(arm, metric) for arm in arms) + ".",
+        data,
+        layout,
+        {"epoch": epochs, "seconds": seconds},
+    )
+
+
+_SERIES = (
+    ("test", "test", "solid", True),
+    ("train_evaluated", "train", "dash", True),
+    ("train", "train, mean over the batches", "dot", False),
+    ("validation", "validation", "dashdot", False),
+    ("aux_loss", "auxiliary loss", "longdash", True),
+)
+
+
+def _scale(metric: str, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the axis of a metric: accuracy in percent, and a loss that spans more than a factor of 20 on a logarithmic scale."""
+    if metric == "accuracy":
+        return {"tickformat": ".0%"}
+    values = [value for trace in data for value in trace["y"] if value > 0]
+    return {"type": "log"} if values and max(values) > _WIDE * min(values) else {}
+
+
+def _evaluated(run: ShownRun) -> bool:
+    return any(line.get("train_evaluated") for line in run.metrics)
+
+
+def _cumulative(run: ShownRun) -> list[float]:
+    total, found = 0.0, []
+    for line in run.metrics:
+        total += line["seconds"]
+        found.append(round(total, 2))
+    return found
+
+
+def _mark(arm: ShownArm, colour: str, shapes: list[dict[str, Any]], notes: list[dict[str, Any]], *, row: int) -> None:
+    """Mark where the arm's train accuracy passes the held-out accuracy for good, and where its phases begin."""
+    for phase in arm.first.plan.phases[1:]:
+        shapes.append(_line(phase.first - 0.5, colour, "dot"))
+    crossing = arm.crossover
+    if crossing is not None:
+        shapes.append(_line(crossing[0], colour, "dash"))
+        notes.append(
+            {
+                "x": crossing[0],
+                "y": 1.0,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "yshift": 13 * (row % 3),
+                "xanchor": "left",
+                "showarrow": False,
+                "font": {"color": colour, "size": 11},
+                "text": f"{arm.name}: over-fits",
+            }
+        )
+
+
+def _line(x: float, colour: str, dash: str) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "x0": x,
+        "x1": x,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "line": {"color": colour, "dash": dash, "width": 1},
+    }
+
+
+def _last(arm: ShownArm, metric: str) -> str:
+    run = arm.first
+    lines = [line for line in run.metrics if line.get(run.split)]
+    if not lines:
+        return f"{arm.name} is evaluated once, at the end"
+    value = lines[-1][run.split][metric]
+    return (
+        f"{arm.name} ends at {value:.1%} on {run.split} images" if metric == "accuracy" else f"{arm.name} ends at {value:.3f}"
+    )
+
+
+def rates(arms: Sequence[ShownArm]) -> Chart | None:
+    """Draw the learning rate of every group at the end of each epoch."""
+    data = []
+    for place, arm in enumerate(arms):
+        run = arm.first
+        groups = dict.fromkeys(group for line in run.metrics for group in line["lr"])
+        for number, group in enumerate(groups):
+            points = [(line["epoch"], line["lr"][group]) for line in run.metrics if group in line["lr"]]
+            data.append(
+                {
+                    "x": [epoch for epoch, _ in points],
+                    "y": [float(f"{rate:.4g}") for _, rate in points],
+                    "type": "scatter",
+                    "mode": "lines+markers" if len(points) <= 30 else "lines",
+                    "name": f"{arm.name}, {group}",
+                    "line": {"color": COLOURS[place % len(COLOURS)], "dash": ("solid", "dash", "dot", "dashdot")[number % 4]},
+                }
+            )
+    if not data:
+        return None
+    peaks = "; ".join(
+        f"{arm.name}: {', '.join(f'{group.name} {group.lr:g}' for group in arm.first.plan.groups)}" for arm in arms
+    )
+    layout = {
+        "xaxis": {"title": {"text": "epoch"}},
+        "yaxis": {"title": {"text": "learning rate at the epoch's end"}, "type": "log"},
+    }
+    return Chart(
+        "rates", "Learning rates", f"Line chart of the learning rate of each group. Peak rates: {peaks}.", data, layout
+    )
+
+
+def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
+    """Draw accuracy over parameters, seconds an epoch and seconds in all."""
+    if len(arms) < 2:
+        return None
+    axes: dict[str, list[list[float]]] = {
+        "parameters": [],
+        "trained parameters": [],
+        "seconds an epoch": [],
+        "seconds in all": [],
+    }
+    data: list[dict[str, Any]] = []
+    for place, arm in enumerate(arms):
+        result = arm.first.result
+        times = [line["seconds"] for run in arm.runs for line in run.metrics] or [0.0]
+        whole = numbers.fmean(run.result.seconds for run in arm.runs)
+        values = (result.parameters.total, result.parameters.trained, numbers.median(times), whole)
+        for name, value in zip(axes, values, strict=True):
+            axes[name].append([_round(value)])
+        data.append(
+            {
+                "x": axes["parameters"][-1],
+                "y": [_round(numbers.fmean(run.scores.get("accuracy", math.nan) for run in arm.runs))],
+                "type": "scatter",
+                "mode": "markers+text",
+                "text": [arm.name],
+                "textposition": "top center",
+                "name": arm.name,
+                "marker": {"size": 12, "color": COLOURS[place % len(COLOURS)]},
+            }
+        )
+    if len({each[0] for each in axes["parameters"]}) == 1:  # a column of points says nothing
+        del axes["parameters"]
+    for each, x in zip(data, next(iter(axes.values())), strict=True):
+        each["x"] = x
+    alt = "; ".join(f"{arm.name} {each['y'][0]:.1%}" for arm, each in zip(arms, data, strict=True))
+    layout = {
+        "xaxis": {"title": {"text": next(iter(axes))}},
+        "yaxis": {"title": {"text": f"{arms[0].first.split} accuracy"}, "tickformat": ".0%"},
+        "showlegend": False,
+    }
+    return Chart("tradeoff", "Accuracy and what it costs", f"Scatter chart of accuracy over cost: {alt}.", data, layout, axes)
+
+
+def changes(arms: Sequence[ShownArm]) -> Chart | None:
+    """Draw how far each stage moved from where it began."""
+    known = [
+        (place, arm, arm.first.data.about["changes"]) for place, arm in enumerate(arms) if arm.first.data.about.get("changes")
+    ]
+    if not known:
+        return None
+    data = [
+        {
+            "x": list(moved),
+            "y": [float(f"{value:.4g}") for value in moved.values()],
+            "type": "bar",
+            "name": arm.name,
+            "marker": {"color": COLOURS[place % len(COLOURS)]},
+        }
+        for place, arm, moved in known
+    ]
+    words = []
+    for _, arm, moved in known:
+        frozen = [stage for stage, value in moved.items() if value == 0]
+        most = max(moved, key=lambda stage: moved[stage])
+        still = f", exactly 0 in {', '.join(frozen)}" if frozen else ""
+        words.append(f"{arm.name} most in {most} ({moved[most]:.2g}){still}")
+    layout = {"barmode": "group", "yaxis": {"title": {"text": "|after - before| / |before|"}}, "xaxis": {"type": "category"}}
+    return Chart(
+        "changes", "Where each arm learned", f"Bar chart of the relative change by stage: {'; '.join(words)}.", data, layout
+    )
+
+
+def times(arms: Sequence[ShownArm]) -> Chart:
+    """Draw the seconds of each arm by kind of work."""
+    table = time_table(arms)
+    kinds = [*_KINDS.values(), _OTHER]
+    data = [
+        {
+            "y": [arm.name for arm in arms],
+            "x": [_round(table[arm.name][kind]) for arm in arms],
+            "type": "bar",
+            "orientation": "h",
+            "name": kind,
+            "marker": {"color": COLOURS[number % len(COLOURS)]},
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    alt = "; ".join(f"{arm.name} {sum(table[arm.name].values()):.0f} s" for arm in arms)
+    layout = {
+        "barmode": "stack",
+        "xaxis": {"title": {"text": "seconds"}},
+        "yaxis": {"automargin": True, "autorange": "reversed"},
+    }
+    height = 150 + 34 * len(arms)
+    return Chart("times", "Time by kind of work", f"Stacked bars of seconds: {alt}.", data, layout, height=height)
+
+
+def time_table(arms: Sequence[ShownArm]) -> dict[str, dict[str, float]]:
+    """Return arm -> kind of work -> seconds of all its runs."""
+    found = {}
+    for arm in arms:
+        sums = dict.fromkeys([*_KINDS.values(), _OTHER], 0.0)
+        for run in arm.runs:
+            for line in run.metrics:
+                for kind, seconds in line.get("times", {}).items():
+                    sums[_KINDS.get(kind, _OTHER)] += seconds
+            sums[_OTHER] += max(run.result.seconds - sum(sum(line.get("times", {}).values()) for line in run.metrics), 0.0)
+        found[arm.name] = sums
+    return found
+
+
+def timeline(arms: Sequence[ShownArm]) -> Chart | None:
+    """Draw what the first run of each arm did when."""
+    bars: dict[str, dict[str, list[Any]]] = {name: {"y": [], "x": [], "base": []} for name in [*_KINDS.values(), _OTHER]}
+    for arm in arms:
+        at = 0.0
+        for line in arm.first.metrics[:_EPOCHS]:
+            given = line.get("times", {})
+            spent = {_KINDS[kind]: given[kind] for kind in _KINDS if given.get(kind)}
+            spent[_OTHER] = max(line["seconds"] - sum(spent.values()), 0.0)
+            for name, seconds in spent.items():
+                bars[name]["y"].append(arm.name)
+                bars[name]["x"].append(_round(seconds))
+                bars[name]["base"].append(_round(at))
+                at += seconds
+    if not any(line.get("times") for arm in arms for line in arm.first.metrics):
+        return None
+    data = [
+        {**each, "type": "bar", "orientation": "h", "name": name, "marker": {"color": COLOURS[number % len(COLOURS)]}}
+        for number, (name, each) in enumerate(bars.items())
+        if each["x"]
+    ]
+    longest = max(len(arm.first.metrics) for arm in arms)
+    some = f" (the first {_EPOCHS} epochs)" if longest > _EPOCHS else ""
+    layout = {"barmode": "overlay", "xaxis": {"title": {"text": f"seconds since the run began{some}"}},
+              "yaxis": {"automargin": True, "autorange": "reversed"}}  # fmt: skip
+    alt = f"Timeline of the first run of each arm, epoch by epoch{some}: the same seconds as the table above, in the order of time."
+    return Chart("timeline", "Timeline", alt, data, layout, height=150 + 34 * len(arms))
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.5g}")

@@ -1,0 +1,190 @@
+"""Write report.html: one file that needs nothing else, readable offline, in light and dark, and on a phone."""
+
+from __future__ import annotations
+
+import importlib.resources
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tlkit import files
+from tlkit.errors import RunFolderError, TlkitError, first_few
+from tlkit.record import run_folder
+from tlkit.reports import plan_table
+from tlkit.reports.page import charts, comparison, extra, kernel_grids, runs, seen
+from tlkit.reports.page.charts import Chart
+from tlkit.reports.page.runs import ShownArm
+
+_PLAN_WIDTH = 110  # characters
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What is needed to make the runs of an arm again."""
+
+    arm: str
+    facts: Sequence[tuple[str, str]]
+    recipe: str
+    plan: str
+
+
+def write(path: Path, paths: Sequence[Path], *, title: str = "") -> None:
+    """Write the page about runs.
+
+    Args:
+        path: Of the page.
+        paths: Folders of runs, or of recipes.
+        title: Of the page; by default the names of the recipes.
+
+    Raises:
+        TlkitError: Plotly or Jinja2 is not installed.
+        RunFolderError: a folder is no run's, or none of the runs is finished.
+        OSError: the page cannot be written.
+    """
+    if absent := extra.missing():
+        what, _, hint = absent.partition(": ")
+        raise TlkitError(f"{what}.", hint)
+    shown = runs.read(runs.find(paths))
+    if not shown:
+        raise RunFolderError(f"{first_few(map(str, paths))}: there is no finished run.", "apply the recipe first")
+    files.replace(path, render(runs.by_arm(shown), title=title))
+
+
+def render(arms: Sequence[ShownArm], *, title: str = "") -> str:
+    """Return the page about arms, the best by validation first."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tlkit.reports.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
+    several = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
+    learned = [*several, *_there(charts.rates(arms), charts.tradeoff(arms))]
+    changed = _there(charts.changes(arms))
+    sees = seen.seen(arms)
+    spent = _there(charts.times(arms), charts.timeline(arms))
+    every = [*learned, *changed, *(chart for each in sees for chart in each.charts), *spent]
+    here = importlib.resources.files("tlkit.reports.page")
+    return environment.get_template("page.html.j2").render(
+        title=title or ", ".join(names),
+        sentence=comparison.sentence(arms),
+        columns=comparison.columns(arms),
+        rows=comparison.rows(arms),
+        differences=comparison.differences(arms),
+        learned=learned,
+        crossovers=[_crossover(arm) for arm in arms],
+        kernels=kernel_grids.kernels(arms),
+        changed=changed,
+        sees=sees,
+        stages=_stages(arms),
+        decided=[(arm.name, _decisions(arm)) for arm in arms],
+        spent=spent,
+        seconds=charts.time_table(arms),
+        repeats=[_repeat(arm) for arm in arms],
+        charts=_json([chart.record() for chart in every]),
+        plotly=_plotly(),
+        css=here.joinpath("page.css").read_text(encoding="utf-8"),
+        script=here.joinpath("page.js").read_text(encoding="utf-8"),
+    )
+
+
+def _there(*found: Chart | None) -> list[Chart]:
+    return [chart for chart in found if chart is not None]
+
+
+def _json(record: Any) -> str:
+    """Return JSON that can stand in a script element."""
+    return json.dumps(record, separators=(",", ":"), default=float).replace("<", "\\u003c")
+
+
+def _plotly() -> str:
+    return importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+
+
+def _crossover(arm: ShownArm) -> str:
+    found = arm.crossover
+    if found is None:
+        return f"{arm.name}: the train accuracy does not stay above the {arm.first.split} accuracy; no over-fitting is seen."
+    epoch, which = found
+    return (
+        f"{arm.name}: from epoch {epoch} on the {which} stays above the {arm.first.split} accuracy: over-fitting begins there."
+    )
+
+
+def _stages(arms: Sequence[ShownArm]) -> list[tuple[str, ...]]:
+    """Return a row for each stage of each arm: arm, stage, parameters, trains, peak rate, output."""
+    return [
+        (
+            arm.name,
+            stage.name,
+            f"{stage.parameters:,}",
+            stage.trains,
+            ", ".join(f"{rate:g}" for rate in stage.peak_lr),
+            " x ".join(map(str, stage.output)),
+        )
+        for arm in arms
+        for stage in arm.first.plan.stages
+    ]
+
+
+def _decisions(arm: ShownArm) -> list[tuple[str, str, str]]:
+    """Return what the plan decided: what, its value, and the reason."""
+    plan = arm.first.plan
+    rows = [(f"epochs {phase.first} to {phase.last}", _prefix(phase.prefix), phase.reason) for phase in plan.phases]
+    for phase in plan.phases:
+        fixed = phase.fixed
+        if fixed is None:
+            continue
+        for what, stored, why in (
+            ("training images", fixed.train, fixed.reason),
+            ("validation and test images", fixed.evaluation, fixed.evaluation_reason),
+        ):
+            value = "computed every epoch" if stored is None else f"output of {stored.stages} stages stored"
+            rows.append(
+                (f"epochs {phase.first} to {phase.last}: fixed prefix, {what}", value, why if stored is None else stored.reason)
+            )
+    rows += [(choice.what, choice.value, choice.reason) for choice in plan.choices]
+    rows.append(("memory", f"about {plan.memory.total / 2**20:,.0f} MB while training", "estimated"))
+    rows += [("warning", line, "") for line in dict.fromkeys((*plan.warnings, *arm.first.result.warnings))]
+    return rows
+
+
+def _prefix(stages: Sequence[str]) -> str:
+    return f"fixed: {', '.join(stages)}" if stages else "nothing is fixed"
+
+
+def _repeat(arm: ShownArm) -> Repeat:
+    run = arm.first
+    resolved: Mapping[str, Any] = run_folder.resolved(run.folder)
+    seeds = ", ".join(sorted({str(each.result.seed) for each in arm.runs}, key=int))
+    machine = resolved.get("machine", {})
+    facts = [
+        ("command", f"tlkit apply {run.folder / run_folder.RECIPE}"),
+        ("seeds", seeds),
+        ("digest", run.result.digest),
+        (
+            "same bits again",
+            "yes, on this machine with as many threads" if run.result.exact else f"no: {run.result.why_inexact}",
+        ),
+        ("machine", _words(machine)),
+        ("versions", _words(run.result.versions)),
+        *((f"content of {name}", str(value)) for name, value in resolved.get("inputs", {}).items()),
+    ]
+    console = Console(file=io.StringIO(), width=_PLAN_WIDTH, force_jupyter=False, record=True)
+    console.print(plan_table.plan(run.plan))
+    return Repeat(arm.name, facts, run.text(run_folder.RECIPE), console.export_text())
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return str(value)

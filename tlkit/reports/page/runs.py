@@ -1,0 +1,193 @@
+"""Read the runs that a report shows, and group them by arm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit.errors import RunFolderError
+from tlkit.plans import plan as plans
+from tlkit.plans.plan import Plan
+from tlkit.record import calibration, predictions, report_data, results, run_folder, selection, statistics
+from tlkit.record.calibration import Reliability
+from tlkit.record.report_data import ReportData
+from tlkit.record.run_folder import RunResult
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How well the probabilities of a run fit, before and after its logits are divided by a temperature."""
+
+    before: Reliability
+    after: Reliability | None
+    temperature: float | None
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """A run that a report shows."""
+
+    folder: Path
+    result: RunResult
+    plan: Plan
+    metrics: Sequence[Mapping[str, Any]]
+
+    @property
+    def split(self) -> str:
+        """The held-out images that scores are of: test images, or validation images where there are none."""
+        return "test" if self.result.test is not None else "validation"
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """The scores of the best epoch on these images."""
+        return self.result.test or self.result.validation or {}
+
+    @property
+    def train_accuracy(self) -> float | None:
+        """Accuracy on training images without augmentation in the best epoch where it is known, else the mean over the batches."""
+        line = next((line for line in self.metrics if line["epoch"] == self.result.best_epoch), None)
+        if line is not None and line.get("train_evaluated"):
+            return float(line["train_evaluated"]["accuracy"])
+        return None if self.result.train is None else self.result.train["accuracy"]
+
+    @cached_property
+    def answers(self) -> tuple[NDArray[np.int64], NDArray[np.integer], NDArray[np.bool_]] | None:
+        """Positions, labels and which are right of the held-out images; None where an image has several labels."""
+        with contextlib.suppress(RunFolderError):
+            found = predictions.load(self.folder).part(self.split)
+            if len(found.index) and found.label.ndim == 1:
+                return found.index, found.label, found.logits.argmax(1) == found.label
+        return None
+
+    @cached_property
+    def calibrated(self) -> Calibrated | None:
+        """How well the probabilities fit; None where an image has several labels."""
+        with contextlib.suppress(RunFolderError):
+            every = predictions.load(self.folder)
+            mine, validation = every.part(self.split), every.part("validation")
+            if not len(mine.index) or mine.label.ndim != 1:
+                return None
+            before = calibration.reliability(calibration.softmax(mine.logits), mine.label)
+            if self.split == "validation" or not len(validation.index):
+                return Calibrated(before, None, None)
+            heat = calibration.temperature(validation.logits, validation.label)
+            after = calibration.reliability(calibration.softmax(mine.logits, temperature=heat), mine.label)
+            return Calibrated(before, after, heat)
+        return None
+
+    @cached_property
+    def data(self) -> ReportData:
+        """What the run kept to be shown; empty where it kept nothing."""
+        return report_data.load(self.folder) or ReportData()
+
+    @cached_property
+    def evaluation(self) -> Mapping[str, Any]:
+        """What happened to every class of the held-out images; empty where that is not known."""
+        with contextlib.suppress(OSError, json.JSONDecodeError):
+            record = json.loads((self.folder / run_folder.EVALUATION).read_text(encoding="utf-8"))
+            found: Mapping[str, Any] = record.get(self.split, {})
+            return found
+        return {}
+
+    def text(self, name: str) -> str:
+        """Return a file of the run as text; "" where it is missing."""
+        path = self.folder / name
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+@dataclass(frozen=True)
+class ShownArm:
+    """The runs of one arm.
+
+    Attributes:
+        name: Of the arm, after its recipe's where the report shows several recipes.
+        runs: One for each seed and fold, in order.
+    """
+
+    name: str
+    runs: Sequence[ShownRun]
+
+    @property
+    def first(self) -> ShownRun:
+        """The run whose pictures are shown."""
+        return self.runs[0]
+
+    @property
+    def folds(self) -> int | None:
+        """Number of folds of the cross-validation; None without."""
+        return self.first.plan.folds
+
+    @property
+    def worth(self) -> float:
+        """Mean score on the validation images, by which arms are ranked; without such, minus infinity."""
+        known = [selection.worth(run.result.validation, run.result.select_by)[0] for run in self.runs if run.result.validation]
+        return sum(known) / len(known) if known else -np.inf
+
+    def summary(self, metric: str) -> Mapping[str, Any] | None:
+        """Return mean, low, high and n of a metric over the runs; low and high are None for fewer than three."""
+        found = results.over_runs([dict(run.scores) for run in self.runs], self.folds)
+        known: Mapping[str, Any] | None = found.get(metric)
+        return known
+
+    @property
+    def crossover(self) -> tuple[int, str] | None:
+        """The epoch of the first run from which on train accuracy stays above the held-out accuracy, and which accuracy that is."""
+        run = self.first
+        lines = [line for line in run.metrics if line.get(run.split)]
+        evaluated = bool(lines) and all(line.get("train_evaluated") for line in lines)
+        train = [line["train_evaluated" if evaluated else "train"]["accuracy"] for line in lines]
+        epoch = statistics.crossover(train, [line[run.split]["accuracy"] for line in lines])
+        if epoch is None:
+            return None
+        return int(lines[epoch - 1]["epoch"]), "train accuracy" if evaluated else "mean train accuracy of the batches"
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """Return the folders of finished runs: of a run's folder itself, of a recipe's folder those of its last apply.
+
+    Raises:
+        RunFolderError: a path is no such folder, or holds no finished run.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if (path / run_folder.RESOLVED).is_file():
+            found.append(path)
+            continue
+        record = results.read(path) if path.is_dir() else None
+        if record is None:
+            raise RunFolderError(f"{path}: is not the folder of a run, nor of a recipe.", "runs/NAME, or a folder in it")
+        found += [path / run["folder"] for arm in record["arms"].values() for run in run_folder.runs_of(arm)]
+    return list(dict.fromkeys(found))
+
+
+def read(folders: Sequence[Path]) -> list[ShownRun]:
+    """Read runs; those that are not finished are left out."""
+    runs = []
+    for folder in folders:
+        result = run_folder.read(folder) if folder.is_dir() else None
+        if result is None or result.status != "finished" or result.best_epoch is None:
+            continue
+        plan = plans.from_json((folder / run_folder.PLAN).read_text(encoding="utf-8"))
+        runs.append(ShownRun(folder, result, plan, run_folder.metrics(folder)))
+    return runs
+
+
+def by_arm(runs: Sequence[ShownRun]) -> list[ShownArm]:
+    """Group runs by recipe and arm, the best arm by validation first."""
+    several = len({run.result.recipe for run in runs}) > 1
+    grouped: dict[str, list[ShownRun]] = {}
+    for run in runs:
+        name = f"{run.result.recipe}: {run.result.arm}" if several else run.result.arm
+        grouped.setdefault(name, []).append(run)
+    arms = [
+        ShownArm(name, sorted(mine, key=lambda run: (run.result.seed, run.result.fold or 0))) for name, mine in grouped.items()
+    ]
+    return sorted(arms, key=lambda arm: -arm.worth)

@@ -1,0 +1,285 @@
+"""What the network sees: images, classes, confusion, calibration, a map, and what excites its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tlkit.record import confusion as confusions
+from tlkit.reports.page import pictures
+from tlkit.reports.page.charts import COLOURS, Chart
+from tlkit.reports.page.runs import ShownArm
+
+_MATRIX = 200  # classes; of more the most confused pairs are listed, and one arm's matrix is a picture
+_PAIRS = 100
+_NUMBERS = 20  # classes up to which the matrix has its numbers
+_THUMBNAILS, _POINTS = 400, 2000  # of a page
+_SCALE = [[0, "rgba(0,114,178,0.04)"], [0.02, "rgba(0,114,178,0.18)"], [1, "rgba(0,114,178,0.85)"]]  # on either theme
+_LISTED = 300  # classes in the table; of more the worst
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the page."""
+
+    source: str
+    alt: str
+    caption: str = ""
+    heat: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one arm's network sees, of its first run.
+
+    Attributes:
+        arm: Its name.
+        split: The images that are shown.
+        groups: Title -> images.
+        classes: Rows of the table of classes: name, images, precision, recall, F1.
+        charts: Confusion, reliability, map.
+        pairs: The most confused pairs, in words.
+        matrix: The whole confusion matrix as a picture, where there are too many classes for a chart.
+        excited: Stage -> a sheet of patches.
+        calibration: In words.
+        hover: What the map shows under the pointer: a sheet of pictures and the place of each.
+    """
+
+    arm: str
+    split: str
+    groups: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
+    classes: Sequence[tuple[str, ...]] = ()
+    charts: Sequence[Chart] = ()
+    pairs: Sequence[str] = ()
+    matrix: Picture | None = None
+    excited: Sequence[Picture] = ()
+    calibration: str = ""
+    notes: Sequence[str] = ()
+
+
+_TITLES = {
+    "wrong": "Most wrong: what it thought, and what it is",
+    "sure": "Right, and most confident",
+    "unsure": "Right, and least confident",
+}
+
+
+def seen(arms: Sequence[ShownArm]) -> list[Seen]:
+    """Return what each arm's network sees, within the limits of a page."""
+    found = []
+    for place, arm in enumerate(arms):
+        run = arm.first
+        names = list(run.evaluation.get("per_class", {}))
+        charts: list[Chart] = []
+        pairs: list[str] = []
+        matrix = None
+        table = run.evaluation.get("confusion")
+        if table is not None and np.ndim(table) == 2:
+            counts = np.asarray(table)
+            pairs = [
+                f"{names[true]} taken for {names[said]}: {count}"
+                for true, said, count in confusions.pairs(counts, most=_PAIRS if len(names) > _MATRIX else 10)
+            ]
+            if len(names) <= _MATRIX:
+                charts.append(_confusion(arm.name, place, counts, names))
+            elif place == 0:
+                matrix = _matrix_picture(arm.name, counts)
+        if (chart := _reliability(arm, place)) is not None:
+            charts.append(chart)
+        if (chart := _map(arm, place, share=len(arms))) is not None:
+            charts.append(chart)
+        found.append(
+            Seen(
+                arm.name,
+                run.split,
+                _groups(arm, most=240 // len(arms)),
+                _classes(run.evaluation),
+                charts,
+                pairs,
+                matrix,
+                _excited(arm),
+                _calibration(arm),
+                tuple(run.data.about.get("notes", ())),
+            )
+        )
+    return found
+
+
+def _groups(arm: ShownArm, *, most: int) -> dict[str, list[Picture]]:
+    data = arm.first.data
+    found: dict[str, list[Picture]] = {}
+    heats = data.arrays.get("grad_cam")
+    shares = {"wrong": max(most * 3 // 5, 1), "sure": max(most // 5, 1), "unsure": max(most // 5, 1)}
+    for place, each in enumerate(data.about.get("images", ())):
+        mine = found.setdefault(_TITLES[each["kind"]], [])
+        if len(mine) >= shares[each["kind"]]:
+            continue
+        image = data.arrays["images"][place]
+        sure = "" if each["probability"] is None else f" {each['probability']:.0%}"
+        caption = f"{each['said']}{sure}" + (f", is {each['label']}" if each["said"] != each["label"] else "")
+        alt = f"{arm.first.split} image {each['position']}: the network says {caption}"
+        heat = ""
+        if each["kind"] == "wrong" and heats is not None and place < len(heats):
+            heat = pictures.jpeg(pictures.heated(image, heats[place]))
+        mine.append(Picture(pictures.jpeg(image), alt, caption, heat))
+    return {title: each for title, each in found.items() if each}
+
+
+def _classes(evaluation: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = list(evaluation.get("per_class", {}).items())
+    if len(rows) > _LISTED:
+        rows = sorted(rows, key=lambda row: row[1].get("f1") or 0.0)[:_LISTED]
+    return [
+        (name, str(each["images"]), *(_part(each.get(key)) for key in ("precision", "recall", "f1"))) for name, each in rows
+    ]
+
+
+def _part(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _confusion(arm: str, place: int, counts: np.ndarray[Any, Any], names: Sequence[str]) -> Chart:
+    order = confusions.order(counts)
+    sorted_, labels = counts[np.ix_(order, order)], [names[each] for each in order]
+    trace: dict[str, Any] = {
+        "type": "heatmap", "z": sorted_.tolist(), "x": labels, "y": labels, "colorscale": _SCALE,
+        "hovertemplate": "is %{y}, said %{x}: %{z}<extra></extra>", "showscale": False,
+    }  # fmt: skip
+    if len(names) <= _NUMBERS:
+        trace["texttemplate"] = "%{z}"
+    worst = confusions.pairs(counts, most=1)
+    most = f" Most often {names[worst[0][0]]} is taken for {names[worst[0][1]]}, {worst[0][2]} times." if worst else ""
+    layout = {
+        "xaxis": {"title": {"text": "predicted"}, "type": "category", "automargin": True},
+        "yaxis": {"title": {"text": "true"}, "type": "category", "automargin": True, "autorange": "reversed"},
+    }
+    alt = f"Confusion matrix of {arm}, {int(np.trace(counts))} of {int(counts.sum())} images on the diagonal.{most}"
+    return Chart(f"confusion-{place}", "Confusion matrix", alt, [trace], layout, height=min(820, 260 + 22 * len(names)))
+
+
+def _matrix_picture(arm: str, counts: np.ndarray[Any, Any]) -> Picture:
+    """Draw a matrix of many classes as grey values, a pixel a pair."""
+    order = confusions.order(counts)
+    shares = counts[np.ix_(order, order)] / np.maximum(counts.sum(1)[order], 1)[:, None]
+    grey = (255 * (1 - np.sqrt(shares))).round().astype(np.uint8)
+    alt = f"Confusion matrix of {arm} with {len(counts)} classes: a row for each true class, dark where it is predicted often"
+    return Picture(pictures.png(grey), alt, "rows: true class, columns: predicted class; the darker, the more often")
+
+
+def _calibration(arm: ShownArm) -> str:
+    found = arm.first.calibrated
+    if found is None:
+        return ""
+    text = f"Expected calibration error {found.before.error * 100:.1f} points"
+    if found.after is not None and found.temperature is not None:
+        text += (
+            f"; {found.after.error * 100:.1f} points after the logits are divided by {found.temperature:.2f}, "
+            "the temperature that fits the validation images best"
+        )
+    return f"{text}."
+
+
+def _reliability(arm: ShownArm, place: int) -> Chart | None:
+    found = arm.first.calibrated
+    if found is None:
+        return None
+    data: list[dict[str, Any]] = [
+        {"x": [0, 1], "y": [0, 1], "type": "scatter", "mode": "lines", "name": "as often right as sure", "line": {"dash": "dot", "color": "#8A8A8A"}}
+    ]  # fmt: skip
+    for name, each, colour in (("before", found.before, COLOURS[1]), ("after temperature scaling", found.after, COLOURS[0])):
+        if each is None:
+            continue
+        full = each.images > 0
+        data.append(
+            {
+                "x": each.confidence[full].round(4).tolist(),
+                "y": each.accuracy[full].round(4).tolist(),
+                "text": [f"{count} images" for count in each.images[full].tolist()],
+                "type": "scatter",
+                "mode": "lines+markers",
+                "marker": {"size": (5 + 14 * np.sqrt(each.images[full] / each.images.max())).round(1).tolist()},
+                "line": {"color": colour},
+                "name": name,
+            }
+        )
+    layout = {
+        "xaxis": {"title": {"text": "confidence"}, "tickformat": ".0%", "range": [0, 1.02]},
+        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%", "range": [0, 1.02]},
+    }
+    return Chart(f"reliability-{place}", "Reliability", f"Reliability diagram of {arm.name}. {_calibration(arm)}", data, layout)
+
+
+def _map(arm: ShownArm, place: int, *, share: int) -> Chart | None:
+    data = arm.first.data
+    about = data.about.get("map")
+    if about is None:
+        return None
+    points = data.arrays["map_points"]
+    shown = np.unique(np.linspace(0, len(points) - 1, num=min(len(points), _POINTS // share), dtype=int)).tolist()
+    names = list(dict.fromkeys(about["labels"]))
+    pictured = {row: number for number, row in enumerate(about["pictured"][: (_THUMBNAILS - 240) // share])}
+    traces = []
+    for number, name in enumerate(sorted(names)):
+        mine = [row for row in shown if about["labels"][row] == name]
+        if not mine:
+            continue
+        traces.append(
+            {
+                "x": points[mine, 0].round(3).tolist(),
+                "y": points[mine, 1].round(3).tolist(),
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "text": [name if about["said"][row] == name else f"{name}, said {about['said'][row]}" for row in mine],
+                "customdata": [pictured.get(row, -1) for row in mine],
+                "hovertemplate": "%{text}<extra></extra>",
+                "marker": {
+                    "size": 7,
+                    "color": COLOURS[number % len(COLOURS)],
+                    "symbol": [_symbol(number, right=about["said"][row] == name) for row in mine],
+                },
+            }
+        )
+    one, two = about["explained"]
+    layout: dict[str, Any] = {
+        "xaxis": {"title": {"text": f"first principal component, {one:.0%} of the variance"}, "zeroline": False},
+        "yaxis": {"title": {"text": f"second, {two:.0%}"}, "zeroline": False},
+        "hovermode": "closest",
+        "showlegend": len(names) <= 20,
+    }
+    images = data.arrays["map_images"][: len(pictured)]
+    if len(images):
+        layout["meta"] = {
+            "sheet": pictures.jpeg(pictures.sheet(images, columns=10, gap=0)),
+            "columns": 10, "width": images.shape[2], "height": images.shape[1],
+        }  # fmt: skip
+    alt = (
+        f"Map of {len(shown)} {arm.first.split} images by the features that the head of {arm.name} reads, {len(names)} classes; "
+        "crosses are images that it gets wrong."
+    )
+    return Chart(f"map-{place}", "Map of the images", alt, traces, layout, height=460)
+
+
+def _symbol(number: int, *, right: bool) -> str:
+    return ("circle", "square", "diamond", "triangle-up")[number // len(COLOURS) % 4] if right else "x"
+
+
+def _excited(arm: ShownArm) -> list[Picture]:
+    data = arm.first.data
+    sheets: dict[str, list[int]] = {}
+    for place, each in enumerate(data.about.get("excited", ())):
+        sheets.setdefault(each["stage"], []).append(place)
+    found = []
+    for stage, places in sheets.items():
+        patches = data.arrays["patches"][places]  # (channels, 9, h, w, 3)
+        channels = ", ".join(str(data.about["excited"][place]["channel"]) for place in places)
+        part = data.about["excited"][places[0]]["part"]
+        sheet = pictures.sheet(patches.reshape(-1, *patches.shape[2:]), columns=patches.shape[1])
+        caption = f"{stage}: channels {channels}; a patch is about {part:.0%} of the picture's side"
+        found.append(
+            Picture(pictures.jpeg(sheet), f"The nine patches that excite channels {channels} of {stage} most", caption)
+        )
+    return found
