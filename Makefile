@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers soak docs-api
+.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers soak docs-api browser
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -27,6 +27,10 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Chromium, in which a test opens report.html; from Debian's packages, as root.
+browser:
+	command -v chromium || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
 
 docs-api: $(STAMP)
 	$(BIN)/python -m docs.generate

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import TOY_RECIPE, Cli
+from PIL import Image
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
@@ -227,3 +229,62 @@ def test_finished_apply_writes_a_report_that_is_missing(toy_recipe: Path) -> Non
     (done.folder / "report.html").unlink()
     assert not api.apply(toy_recipe, settings, runs=folder).changed
     assert re.search("<title>toy: tlkit report</title>", (done.folder / "report.html").read_text())
+
+
+def test_page_says_which_runs_it_does_not_show_and_repeats_warnings(
+    applied: Path, arms: list[ShownArm], tmp_path: Path
+) -> None:
+    shutil.copytree(applied, tmp_path / "toy")
+    failed = next(path for path in (tmp_path / "toy").glob("head_only-s1-*/result.json"))
+    failed.write_text(json.dumps(json.loads(failed.read_text()) | {"status": "failed", "error": "the disk is full"}))
+    made = api.report(tmp_path / "toy", tmp_path / "page.html").read_text()
+    assert "not shown: head_only, seed 1: failed: the disk is full" in made
+    warned = dataclasses.replace(
+        arms[0].first, plan=dataclasses.replace(arms[0].first.plan, warnings=("2 images are in two parts",))
+    )
+    assert f"<li>{arms[0].name}: 2 images are in two parts</li>" in page.render([ShownArm(arms[0].name, [warned]), arms[1]])
+
+
+def numbers_missing(page: str) -> list[str]:
+    """Where a page says "nan", outside its pictures."""
+    return re.findall(r".{40}\bnan\b.{20}", re.sub(r'"data:[^"]+"', "", page[page.index("<main>") : page.index("</main>")]))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["head.kind=binary", "data.options.classes=2"],
+        ["head.kind=knn", "head.options.neighbors=3"],
+        ["cross_validation.folds=3"],
+    ],
+    ids=lambda settings: ",".join(settings),
+)
+def test_every_kind_of_run_has_a_page(toy_recipe: Path, settings: list[str]) -> None:
+    done = api.apply(toy_recipe, ["schedule.epochs=1", "data.options.train=60", *settings], runs=toy_recipe.parent / "runs")
+    assert not done.failures
+    assert not numbers_missing((done.folder / "report.html").read_text())
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "linear"])
+def test_images_of_a_table_and_of_no_held_out_part_have_a_page(toy_recipe: Path, kind: str) -> None:
+    """Several classes for each image; and training images alone."""
+    images = toy_recipe.parent / "images"
+    images.mkdir()
+    draw = np.random.default_rng(0)
+    lines = ["path,cat,dog"] if kind == "multilabel" else ["path,label"]
+    for number in range(24):
+        Image.fromarray(draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(images / f"{number}.png")
+        lines.append(
+            f"{number}.png,{number % 2},{number % 3 > 0:d}" if kind == "multilabel" else f"{number}.png,{'ab'[number % 2]}"
+        )
+    (images / "labels.csv").write_text("\n".join(lines) + "\n")
+    data = {"path": str(images), **({"classes": ["cat", "dog"], "several": True} if kind == "multilabel" else {})}
+    split = ["data.split.validation=0.25"] if kind == "multilabel" else []
+    settings = [
+        f"data={{name='csv', image_size=16, options={json.dumps(data).replace(': ', ' = ')}}}",
+        f"head.kind={kind}",
+        *split,
+    ]
+    done = api.apply(toy_recipe, ["schedule.epochs=1", *settings], runs=toy_recipe.parent / "runs")
+    assert not done.failures
+    assert not numbers_missing((done.folder / "report.html").read_text())

@@ -114,9 +114,11 @@ def excited(network: Network, images: Tensor, seen: Scan) -> list[Excited]:
 
 def _selective(highest: NDArray[np.float32]) -> list[int]:
     """Return the channels whose highest activations stand out most from the others, in standard deviations."""
-    deviation = highest.std(0)
-    top = np.sort(highest, axis=0)[-PATCHES:].mean(0)
-    worth = np.where(deviation > _QUIET, (top - highest.mean(0)) / np.maximum(deviation, _QUIET), -np.inf)
+    with np.errstate(invalid="ignore", over="ignore"):  # of a network whose activations are not finite
+        wide = highest.astype(np.float64)
+        deviation = wide.std(0)
+        top = np.sort(wide, axis=0)[-PATCHES:].mean(0)
+        worth = np.where(deviation > _QUIET, (top - wide.mean(0)) / np.maximum(deviation, _QUIET), -np.inf)
     ranked = np.argsort(-worth, kind="stable")[:CHANNELS]
     return sorted(int(channel) for channel in ranked if np.isfinite(worth[channel]))
 
@@ -134,7 +136,7 @@ def _radius(
         rows = torch.arange(len(channels), device=x.device)
         chosen = output[rows, torch.tensor(channels, device=x.device), torch.tensor(places, device=x.device)]
         (gradient,) = torch.autograd.grad(chosen.sum(), given)
-    mass = gradient.abs().sum(1).cpu().numpy().astype(np.float64)  # (n, H, W)
+    mass = gradient.double().abs().sum(1).nan_to_num(posinf=0.0).cpu().numpy()  # (n, H, W)
     height, width = mass.shape[1:]
     found = []
     for each, place in zip(mass, places, strict=True):

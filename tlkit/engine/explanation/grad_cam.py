@@ -31,6 +31,6 @@ def grad_cam(network: Network, x: Tensor, classes: Tensor) -> Tensor | None:
             activations.requires_grad_()
             scores = network.finish(activations).gather(1, classes[:, None]).sum()
             (gradient,) = torch.autograd.grad(scores, activations)
-    weights = gradient.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+    weights = gradient.double().mean((2, 3), keepdim=True)  # (N, C, 1, 1)
     maps = (weights * activations.detach()).sum(1).relu()  # (N, h, w)
-    return maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
+    return (maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-30)).nan_to_num().float()

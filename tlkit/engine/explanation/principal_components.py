@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_MOST = float(np.finfo(np.float32).max)  # in the place of what is not finite
+
 
 def project(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[float, float]]:
     """Return the first two principal components (N, 2) of features (N, F), and the part of the variance that each explains.
 
     The sign of a component is that with which its largest value is positive.
     """
-    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+    wide = np.nan_to_num(features.astype(np.float64), posinf=_MOST, neginf=-_MOST)
+    centred = wide - wide.mean(0)
     gram = centred @ centred.T  # (N, N)
     values, vectors = np.linalg.eigh(gram)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]

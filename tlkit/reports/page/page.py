@@ -49,14 +49,15 @@ def write(path: Path, paths: Sequence[Path], *, title: str = "") -> None:
     if absent := extra.missing():
         what, _, hint = absent.partition(": ")
         raise TlkitError(f"{what}.", hint)
-    shown = runs.read(runs.find(paths))
+    folders = runs.find(paths)
+    shown = runs.read(folders)
     if not shown:
         raise RunFolderError(f"{first_few(map(str, paths))}: there is no finished run.", "apply the recipe first")
-    files.replace(path, render(runs.by_arm(shown), title=title))
+    files.replace(path, render(runs.by_arm(shown), title=title, left_out=runs.left_out(folders)))
 
 
-def render(arms: Sequence[ShownArm], *, title: str = "") -> str:
-    """Return the page about arms, the best by validation first."""
+def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str] = ()) -> str:
+    """Return the page about arms, the best by validation first; `left_out` says which runs it does not show."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -77,6 +78,8 @@ def render(arms: Sequence[ShownArm], *, title: str = "") -> str:
     return environment.get_template("page.html.j2").render(
         title=title or ", ".join(names),
         sentence=comparison.sentence(arms),
+        left_out=left_out,
+        warnings=_warnings(arms),
         columns=comparison.columns(arms),
         rows=comparison.rows(arms),
         differences=comparison.differences(arms),
@@ -108,6 +111,15 @@ def _json(record: Any) -> str:
 
 def _plotly() -> str:
     return importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+
+
+def _warnings(arms: Sequence[ShownArm]) -> list[str]:
+    """Return what a person should know of the results, each said once with the arms that it is of."""
+    found: dict[str, list[str]] = {}
+    for arm in arms:
+        for line in dict.fromkeys(line for run in arm.runs for line in (*run.plan.warnings, *run.result.warnings)):
+            found.setdefault(line, []).append(arm.name)
+    return [line if len(names) == len(arms) else f"{', '.join(names)}: {line}" for line, names in found.items()]
 
 
 def _crossover(arm: ShownArm) -> str:
@@ -154,7 +166,6 @@ def _decisions(arm: ShownArm) -> list[tuple[str, str, str]]:
             )
     rows += [(choice.what, choice.value, choice.reason) for choice in plan.choices]
     rows.append(("memory", f"about {plan.memory.total / 2**20:,.0f} MB while training", "estimated"))
-    rows += [("warning", line, "") for line in dict.fromkeys((*plan.warnings, *arm.first.result.warnings))]
     return rows
 
 

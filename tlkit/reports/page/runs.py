@@ -168,6 +168,19 @@ def find(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def left_out(folders: Sequence[Path]) -> list[str]:
+    """Return a line for each run that is not finished."""
+    lines = []
+    for folder in folders:
+        result = run_folder.read(folder) if folder.is_dir() else None
+        if result is None:
+            lines.append(f"{folder.name}: has no result")
+        elif result.status != "finished":
+            label = run_folder.label(result.arm, result.seed, result.fold)
+            lines.append(f"{label}: {result.status}" + (f": {result.error}" if result.error else ""))
+    return lines
+
+
 def read(folders: Sequence[Path]) -> list[ShownRun]:
     """Read runs; those that are not finished are left out."""
     runs = []

@@ -1,0 +1,172 @@
+"""report.html in a browser: every chart is drawn, nothing is fetched, hover and theme work, and axe-core finds nothing serious."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TOY_RECIPE
+
+from tlkit import api
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+ARMS = """
+[data.split]
+validation = 0.2
+[arms.finetune]
+[arms.head_only]
+freeze = { backbone = true }
+"""
+
+# It runs after the page's own script, and writes what it found into the page, which is then dumped.
+PROBE = """
+window.found = { errors: [] };
+window.addEventListener("error", (event) => window.found.errors.push(String(event.message)));
+window.addEventListener("unhandledrejection", (event) => window.found.errors.push(String(event.reason)));
+["error", "warn"].forEach((level) => {
+  const before = console[level];
+  console[level] = (...words) => { window.found.errors.push(words.map(String).join(" ")); before(...words); };
+});
+"""
+LOOK = """
+(async () => {
+  const found = window.found, root = document.documentElement;
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+  try {
+    while (!root.dataset.drawn) await wait(50);
+    document.querySelectorAll("details").forEach((each) => { each.open = true; });
+    await wait(300);
+    const plots = [...document.querySelectorAll(".plot")];
+    found.plots = plots.length;
+    found.empty = plots.filter((each) => !each.querySelector(".main-svg .trace, .main-svg .hm")).map((each) => each.id);
+    found.wide = document.documentElement.scrollWidth > window.innerWidth + 1;
+    found.width = window.innerWidth;
+    const map = plots.find((each) => each.id.startsWith("map-"));
+    const curve = map.data.findIndex((trace) => trace.customdata.some((number) => number >= 0));
+    const point = map.data[curve].customdata.findIndex((number) => number >= 0);
+    map.scrollIntoView();
+    await wait(100);
+    const box = map.getBoundingClientRect();
+    const axes = map._fullLayout;
+    const x = box.left + axes.xaxis._offset + axes.xaxis.d2p(map.data[curve].x[point]);
+    const y = box.top + axes.yaxis._offset + axes.yaxis.d2p(map.data[curve].y[point]);
+    map.querySelector(".nsewdrag").dispatchEvent(new MouseEvent("mousemove", { clientX: x, clientY: y, bubbles: true }));
+    await wait(300);
+    found.hover = [...map.querySelectorAll(".hovertext")].map((each) => each.textContent).join("|");
+    Plotly.Fx.hover(map, [{ curveNumber: curve, pointNumber: point }]);
+    await wait(100);
+    found.picture = !document.getElementById("hover").hidden && document.getElementById("hover").style.backgroundImage.slice(0, 20);
+    const ground = () => getComputedStyle(document.body).backgroundColor;
+    const ink = () => plots[0]._fullLayout.font.color;
+    found.light = [ground(), ink()];
+    document.getElementById("theme").click();
+    await wait(300);
+    found.dark = [ground(), ink()];
+    const select = document.querySelector("select[data-chart='curves-loss']");
+    select.value = "seconds";
+    select.dispatchEvent(new Event("change"));
+    await wait(200);
+    const loss = document.getElementById("curves-loss");
+    const charts = JSON.parse(document.getElementById("charts").textContent);
+    const seconds = charts.find((each) => each.name === "curves-loss").axes.seconds;
+    found.axis = [loss._fullLayout.xaxis.title.text, loss.data[0].x[0] === seconds[0][0]];
+    found.fetched = performance.getEntriesByType("resource").map((each) => each.name).filter((name) => !name.startsWith("data:"));
+    if (window.axe) {
+      found.axe = {};
+      for (const theme of window.innerWidth < 600 ? ["light"] : ["dark", "light"]) {
+        root.dataset.theme = theme;
+        await wait(200);
+        const result = await axe.run(document, { resultTypes: ["violations"] });
+        found.axe[theme] = result.violations.filter((each) => ["serious", "critical"].includes(each.impact)).map(
+          (each) => `${each.id}: ${each.nodes.length} x ${each.nodes[0].html.slice(0, 160)} ${each.nodes[0].failureSummary}`);
+      }
+    }
+  } catch (error) { found.errors.push(String(error.stack || error)); }
+  const out = document.createElement("pre");
+  out.id = "found";
+  out.textContent = JSON.stringify(found);
+  document.body.replaceChildren(out);
+})();
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if BROWSER is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "toy.toml").write_text(TOY_RECIPE.replace("train = 80", "train = 400") + ARMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        return api.apply(folder / "toy.toml", runs=folder / "runs").folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, from $TLKIT_AXE or from npm; "" where neither has it."""
+    named = os.environ.get("TLKIT_AXE")
+    if named:
+        return Path(named).read_text()
+    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("npm")
+    if npm is None:
+        return ""
+    done = subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4"],
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    source = folder / "node_modules" / "axe-core" / "axe.min.js"
+    return source.read_text() if done.returncode == 0 and source.is_file() else ""
+
+
+def look(page: Path, folder: Path, *, width: int, axe: str = "") -> dict[str, Any]:
+    """Open a page in a frame of a width, and return what the probe found. A window of Chromium is at least 500 pixels wide."""
+    assert BROWSER is not None
+    text = page.read_text().replace("<style>", f"<script>{PROBE}</script><style>", 1)
+    script = "".join(f"<script>{each}</script>" for each in (axe, LOOK) if each)
+    inner = folder / f"inner-{width}.html"
+    inner.write_text(text.replace("</body>", f"{script}</body>"))
+    outer = folder / f"outer-{width}.html"
+    copy = "document.body.textContent = 'FOUND' + JSON.stringify(frame.contentDocument.getElementById('found').textContent) + 'END'"
+    outer.write_text(
+        f"<!doctype html><body><iframe id=frame src='{inner.name}' style='border:0;width:{width}px;height:900px'></iframe><script>"
+        "const frame = document.getElementById('frame');"
+        f"setInterval(() => {{ if (frame.contentDocument && frame.contentDocument.getElementById('found')) {copy}; }}, 100);</script>"
+    )
+    done = subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--virtual-time-budget=60000",
+            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom",
+            outer.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    match = re.search(r'FOUND"(.*)"END', done.stdout, re.DOTALL)
+    assert match, done.stdout[-500:] + done.stderr[-2000:]
+    text = match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", " ").replace("&amp;", "&")
+    found: dict[str, Any] = json.loads(json.loads(f'"{text}"'))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_works_in_a_browser(page: Path, axe: str, tmp_path: Path, width: int) -> None:
+    found = look(page, tmp_path, width=width, axe=axe)
+    assert found["errors"] == []
+    assert found["width"] == width
+    assert found["plots"] > 10
+    assert found["empty"] == []
+    assert found["fetched"] == []
+    assert not found["wide"], "the page is wider than its window"
+    assert "class" in found["hover"]
+    assert found["picture"] == 'url("data:image/jpeg'
+    assert found["light"] == ["rgb(255, 255, 255)", "#1c1f23"]
+    assert found["dark"] == ["rgb(21, 24, 28)", "#e8eaed"]
+    assert found["axis"] == ["seconds", True]
+    if not axe:
+        pytest.skip("the rest passed; axe-core is not here and npm cannot install it, so accessibility was not checked")
+    assert not any(found["axe"].values()), found["axe"]
