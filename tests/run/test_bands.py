@@ -23,6 +23,7 @@ from tlkit import api
 from tlkit.engine.images.device_batches import batched_inputs
 from tlkit.errors import DataError, Interrupted, RecipeError, TlkitError
 from tlkit.events import Observer
+from tlkit.record import report_data
 from tlkit.run import decoding, prediction
 
 RECIPE = """\
@@ -338,3 +339,18 @@ def test_pretrained_colour_weights_tell_what_only_an_infrared_band_shows(tmp_pat
         scores[name] = json.loads((run / "result.json").read_text())["test"]["accuracy"]
     assert scores["all"] >= 0.95
     assert scores["rgb"] <= 0.5  # of three classes
+
+
+def test_report_shows_the_first_three_bands_as_colours(recipe: Path) -> None:
+    run = applied(recipe, "schedule.epochs=1", "data.split.validation=0.25")
+    data = report_data.load(run)
+    assert data is not None
+    assert data.arrays["images"].shape[1:] == (16, 16, 3)
+    assert data.arrays["images"].dtype == np.uint8
+    assert "first three bands" in data.about["notes"][0]
+    assert data.arrays["kernel0_before"].shape == (8, 3, 3)  # the mean over 13 bands
+    one = data.about["images"][0]
+    split = json.loads((run / "split.json").read_text())[data.about["split"]]
+    array = np.load(recipe.parent / "images" / dict(zip(split["positions"], split["files"], strict=True))[one["position"]])
+    shown = data.arrays["images"][0, ..., 1].astype(float).ravel()
+    assert np.corrcoef(shown, array[..., 1].ravel())[0, 1] > 0.95

@@ -278,4 +278,7 @@ def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]], note: Callabl
             note(absent)
         elif any(result.status == "finished" for result in begun.values()):
             files.remove_unfinished(page_path)
-            page.write(page_path, list(begun))
+            try:
+                page.write(page_path, list(begun))
+            except TlkitError as error:  # a run's file that is damaged takes no result away
+                note(f"{page_path}: is not written: {error.problem}")

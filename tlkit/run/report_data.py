@@ -74,6 +74,10 @@ def collect(
     if split is not None:
         part, found = prepared.evaluated.parts[split], predicted[split]
         about["split"], names = split, prepared.images.classes
+        if part.convention.channels == "bands":
+            about["notes"].append(
+                "Pictures show the first three bands as red, green and blue, each from its 2nd to its 98th percentile."
+            )
         try:
             _add_images(about, arrays, _Shown(learner.network, part, found, names, device))
             _add_scan(about, arrays, _Shown(learner.network, part, found, names, device), count=_scanned(prepared.plan, part))
@@ -96,9 +100,14 @@ class _Shown:
         """Return images (n, 3, H, W) of rows of the part, normalised."""
         return self.part.inputs(self.part.indices[rows], 0, self.device).contiguous()
 
+    def pictures(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return images (n, H, W, 3) as they are shown: colour pictures as they are, of others the first three bands as colours."""
+        pictures = self.part.pictures.get(self.part.indices[rows]).numpy()
+        return pictures if self.part.convention.channels != "bands" else _as_colours(pictures)
+
     def thumbnails(self, rows: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
         """Return images (n, h, w, 3) whose longer side is at most `side`."""
-        pictures = self.part.pictures.get(self.part.indices[rows]).numpy()
+        pictures = self.pictures(rows)
         return np.stack([_resized(each, side) for each in pictures]) if len(rows) else np.zeros((0, 1, 1, 3), np.uint8)
 
     def label(self, value: Tensor) -> str:
@@ -178,7 +187,7 @@ def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Sh
     patches = []
     for each in excitation.excited(shown.network, images, seen):
         about["excited"].append({"stage": each.stage, "channel": each.channel, "part": each.boxes[0].height})
-        patches.append(_patches(each, shown.part.pictures.get(shown.part.indices[rows[list(each.images)]]).numpy()))
+        patches.append(_patches(each, shown.pictures(rows[list(each.images)])))
     if patches:
         arrays["patches"] = np.stack(patches)
 
@@ -192,6 +201,15 @@ def _patches(found: Excited, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image = Image.fromarray(picture)
         out[place] = np.asarray(image.resize((_PATCH, _PATCH), Image.Resampling.BILINEAR, box=corners))
     return out
+
+
+def _as_colours(pictures: NDArray[Any]) -> NDArray[np.uint8]:
+    """Show bands (n, H, W, bands) as red, green and blue, each from its 2nd to its 98th percentile; one band alone as grey."""
+    bands = pictures[..., :3] if pictures.shape[3] >= 3 else np.repeat(pictures[..., :1], 3, axis=3)
+    low, high = np.percentile(bands, (2, 98), axis=(0, 1, 2))
+    scaled = (bands.astype(np.float64) - low) / np.maximum(high - low, 1e-12)
+    shown: NDArray[np.uint8] = (255 * np.clip(scaled, 0, 1)).round().astype(np.uint8)
+    return shown
 
 
 def _resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
