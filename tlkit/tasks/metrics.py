@@ -15,7 +15,7 @@ from tlkit.tasks.task import Predictions
 if TYPE_CHECKING:
     from torch import Tensor
 
-_AT_ONCE = 1 << 22  # probabilities that are ranked at once, 32 MB
+_AT_ONCE = 1 << 20  # probabilities that are ranked at once, 8 MB
 
 
 def balanced_accuracy(predictions: Predictions) -> float:

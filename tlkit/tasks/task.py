@@ -23,6 +23,11 @@ Rows = NDArray[Any]  # targets of images as a data set hands them over, one row 
 Strata = tuple[NDArray[np.int64], Sequence[str]]  # (N,) the stratum of every image, and the names of the strata
 
 
+_AT_ONCE = 1 << 20  # logits that become probabilities at once, 8 MB
+# Parts have a multiple of so many images: torch computes what is left of a vector of numbers otherwise, and the last bit may differ.
+_VECTOR = 64
+
+
 @dataclass(frozen=True)
 class Targets:
     """What the targets of a split are; tasks may share one.
@@ -100,11 +105,21 @@ class Predictions:
         """Of every class (N, classes, ...) float64, because float32 rounds many sure predictions to the same 1.0.
 
         Logarithms of probabilities, which solved heads give, are not normalised again: equal ones would then differ in their
-        last bits, and a ranking would see an order where there is none.
+        last bits, and a ranking would see an order where there is none. Images are done in parts, since logits in float64 take as
+        much memory as what is returned.
         """
-        if self.logarithms:
-            return self.logits.double().exp()
-        return self.task.probabilities(self.logits.double())
+        images = _VECTOR * max(1, _AT_ONCE // max(1, self.logits[:1].numel()) // _VECTOR)
+        begin = self._probabilities(slice(images))
+        found = begin.new_empty((len(self.logits), *begin.shape[1:]))
+        found[:images] = begin
+        for first in range(images, len(found), images):
+            some = slice(first, first + images)
+            found[some] = self._probabilities(some)
+        return found
+
+    def _probabilities(self, some: slice) -> Tensor:
+        logits = self.logits[some].double()
+        return logits.exp() if self.logarithms else self.task.probabilities(logits)
 
 
 def most_probable(probabilities: NDArray[np.floating[Any]], names: Sequence[str]) -> list[tuple[str, float]]:
