@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers soak docs-api browser
+.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda soak docs-api browser
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -50,6 +50,9 @@ bench-track: $(STAMP)
 
 bench-peers: $(STAMP)
 	$(BIN)/python -m benchmarks.peers.run $(ARGS)
+
+bench-cuda: $(STAMP)
+	$(BIN)/python -m benchmarks.cuda $(ARGS)
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -1,0 +1,236 @@
+"""How near training on a GPU comes to the bare replay of its captured step, for each of four augmentations.
+
+    python -m benchmarks.cuda [--json FILE] [--images 8192] [--batch 128] [--side 224] [--epochs 3]
+
+Trains ResNet-18 with random weights in bfloat16 on synthetic pictures that stay on the GPU. A row is one augmentation: images a second
+of the last epoch, without its evaluation; the time of a step, and how many times that of the bare replay it is; the part of that time
+in which the GPU is idle, by torch's profiler over one more epoch. Beside them stands the rate of a matrix product in bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from tlkit.engine.fit import Fit
+from tlkit.engine.images.parts import Library
+from tlkit.engine.step.graph import Captured
+from tlkit.events import Observer
+from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.run import preparation, torch_settings
+from tlkit.sources.places import Places
+
+AUGMENTATIONS: dict[str, list[str]] = {
+    "none": [],
+    "hflip": ["hflip"],
+    "random_resized_crop": ["random_resized_crop"],
+    "randaugment": ["randaugment"],
+}
+MOST_OVER_REPLAY = 1.15  # times the bare replay
+MOST_IDLE = 0.10
+TO_REACH = 10_000  # images a second on an H100, with random_resized_crop
+_REPLAYS = 50
+_SIDE = 8192  # of the square matrices: 1.1 TFLOP a product
+_PRODUCTS = 20
+
+RECIPE = """\
+format = 1
+name = "cuda"
+precision = "{precision}"
+seeds = [0]
+[backbone]
+name = "{backbone}"
+weights = "none"
+[data]
+name = "synthetic"
+image_size = {side}
+batch_size = {batch}
+augment = {augment}
+[data.options]
+classes = 10
+train = {images}
+test = 16
+size = {held}
+[data.split]
+validation = 0.0
+[lr_groups]
+backbone = 1e-3
+head = 1e-3
+[optimizer]
+name = "sgd"
+[schedule]
+name = "constant"
+epochs = {epochs}
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one augmentation reaches.
+
+    Attributes:
+        augment: Its name.
+        images_per_second: Of the last epoch, without evaluation.
+        step: Seconds of a step, by them.
+        replay: Seconds of the captured step alone; None where it was not captured.
+        over_replay: `step` / `replay`.
+        idle: Part of an epoch in which no kernel ran; None where that was not seen.
+        notes: What the run said of itself.
+    """
+
+    augment: str
+    images_per_second: float
+    step: float
+    replay: float | None
+    over_replay: float | None
+    idle: float | None
+    notes: list[str]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, and write a JSON file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cuda", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, default=Path("cuda.json"), help="where the figures go (cuda.json)")
+    parser.add_argument("--images", type=int, default=8192, help="training images (8192)")
+    parser.add_argument("--batch", type=int, default=128, help="images of a step (128)")
+    parser.add_argument("--side", type=int, default=224, help="of a picture, pixels (224)")
+    parser.add_argument("--epochs", type=int, default=3, help="of which the last one counts (3)")
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        raise SystemExit("benchmarks.cuda: needs a CUDA device, and torch finds none here")
+    device = torch.device("cuda:0")
+    settings: dict[str, Any] = vars(options) | {"backbone": "resnet18", "precision": "bfloat16"}
+    settings.pop("json")
+    rows = [measure(name, device=device, **settings) for name in AUGMENTATIONS]
+    known = {"gpu": torch.cuda.get_device_name(device), "torch": torch.__version__, "settings": settings}
+    record = {**known, "matrix_rate": matrix_rate(device), "rows": [asdict(row) for row in rows]}
+    options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"{record['gpu']}, torch {torch.__version__}, resnet18, {options.side} px, batch {options.batch}, bfloat16")
+    print(f"a matrix product of side {_SIDE} in bfloat16: {record['matrix_rate'] / 1e12:,.0f} TFLOP/s")
+    print(table(rows))
+    print(f"written to {options.json}")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return a line for each row, and whether it reaches what is asked for."""
+    lines = [f"{'augment':20} {'images/s':>10} {'ms a step':>10} {'over the replay':>16} {'idle':>7}"]
+    for row in rows:
+        over = "not captured" if row.over_replay is None else f"{row.over_replay:.2f}"
+        idle = "" if row.idle is None else f"{row.idle:.0%}"
+        lines.append(
+            f"{row.augment:20} {row.images_per_second:10,.0f} {1000 * row.step:10.2f} {over:>16} {idle:>7}  {_missed(row)}"
+        )
+    return "\n".join(lines)
+
+
+def _missed(row: Row) -> str:
+    """Return which goals a row misses."""
+    missed = []
+    if row.over_replay is None or row.over_replay > MOST_OVER_REPLAY:
+        missed.append(f"over {MOST_OVER_REPLAY} times the replay")
+    if row.idle is None or row.idle > MOST_IDLE:
+        missed.append(f"idle for more than {MOST_IDLE:.0%}")
+    if row.augment == "random_resized_crop" and row.images_per_second < TO_REACH:
+        missed.append(f"under {TO_REACH:,} images/s")
+    return "; ".join(missed)
+
+
+def measure(
+    name: str, *, device: torch.device, images: int, batch: int, side: int, epochs: int, backbone: str, precision: str
+) -> Row:
+    """Train for some epochs with an augmentation, then time the captured step alone, then look at the GPU for an epoch."""
+    augment = AUGMENTATIONS[name]
+    with tempfile.TemporaryDirectory() as folder, torch_settings.applied(device):
+        recipe = Path(folder) / "cuda.toml"
+        values = {"backbone": backbone, "precision": precision, "side": side, "held": side, "batch": batch, "images": images}
+        recipe.write_text(RECIPE.format(augment=json.dumps(augment), epochs=epochs + 2, **values), encoding="utf-8")
+        notes: list[str] = []
+        fit = _prepared(recipe, device, notes)
+        running = fit.epochs()
+        for _ in range(epochs):
+            last = next(running)
+        step = batch / last.images_per_second
+        replay = _replay(fit, device)
+        idle = _idle(lambda: next(running), device)
+        running.close()
+    over = None if replay is None else step / replay
+    return Row(name, last.images_per_second, step, replay, over, idle, notes)
+
+
+def _prepared(recipe: Path, device: torch.device, notes: list[str]) -> Fit:
+    places = Places(recipe=recipe.parent, offline=True)
+    read, arms = resolve.load(recipe, [], places)
+    (job,) = jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe))
+    images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+    observer = Observer()
+    observer.note = notes.append  # type: ignore[method-assign]  # the notes are part of the row
+    prepared = preparation.prepare(job, library=Library(images), images=images, device=device, observer=observer)
+    fit = prepared.learner(device=device, observer=observer)
+    assert isinstance(fit, Fit)  # it trains by steps
+    return fit
+
+
+def _replay(fit: Fit, device: torch.device) -> float | None:
+    """Return the seconds of the captured step alone, by events on the device."""
+    taking = fit._take
+    if not isinstance(taking, Captured) or taking._graph is None:
+        return None
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    taking._graph.replay()
+    first.record(torch.cuda.current_stream(device))
+    for _ in range(_REPLAYS):
+        taking._graph.replay()
+    last.record(torch.cuda.current_stream(device))
+    last.synchronize()
+    return float(first.elapsed_time(last)) / 1000 / _REPLAYS
+
+
+def _idle(epoch: Any, device: torch.device) -> float | None:
+    """Return the part of the time between the first kernel of an epoch and the last in which none ran."""
+    if device.type != "cuda":
+        epoch()
+        return None
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        epoch()
+        torch.cuda.synchronize(device)
+    return idle([(event.time_range.start, event.time_range.end) for event in seen.events() if event.device_type.name == "CUDA"])
+
+
+def idle(spans: Sequence[tuple[float, float]]) -> float | None:
+    """Return the part of the time from the first begin to the last end that no span covers; None without spans."""
+    if not spans:
+        return None
+    ordered = sorted(spans)
+    covered, (begin, end) = 0.0, ordered[0]
+    for start, stop in ordered[1:]:
+        if start > end:
+            covered, begin = covered + end - begin, start
+        end = max(end, stop)
+    covered += end - begin
+    return 1 - covered / (end - ordered[0][0])
+
+
+def matrix_rate(device: torch.device) -> float:
+    """Return floating-point operations a second of a large matrix product in bfloat16, a multiply-add counted as two."""
+    a, b = (torch.randn(_SIDE, _SIDE, device=device, dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(3):
+        torch.mm(a, b)
+    torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    for _ in range(_PRODUCTS):
+        torch.mm(a, b)
+    torch.cuda.synchronize(device)
+    return 2 * _SIDE**3 * _PRODUCTS / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
