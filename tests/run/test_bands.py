@@ -23,6 +23,7 @@ from tlkit import api
 from tlkit.engine.images.device_batches import batched_inputs
 from tlkit.errors import DataError, Interrupted, RecipeError, TlkitError
 from tlkit.events import Observer
+from tlkit.plans.plan import from_json, to_json
 from tlkit.record import report_data
 from tlkit.run import decoding, prediction
 
@@ -354,3 +355,23 @@ def test_report_shows_the_first_three_bands_as_colours(recipe: Path) -> None:
     array = np.load(recipe.parent / "images" / dict(zip(split["positions"], split["files"], strict=True))[one["position"]])
     shown = data.arrays["images"][0, ..., 1].astype(float).ravel()
     assert np.corrcoef(shown, array[..., 1].ravel())[0, 1] > 0.95
+
+
+def test_another_data_set_and_each_fold_have_bands_too(recipe: Path, tmp_path: Path) -> None:
+    toy_bands.folder(tmp_path / "other", *toy_bands.pictures(12, seed=9, size=20))
+    done = api.apply(
+        recipe, ["also={north={name='folder', options={path='other'}}}", "cross_validation.folds=2"], runs=tmp_path / "runs"
+    )
+    runs = sorted(path for path in done.folder.iterdir() if path.is_dir())
+    means = [resolved(run)["input"]["mean"] for run in runs]
+    assert len(runs) == 2
+    assert means[0] != means[1]
+    for run, mean in zip(runs, means, strict=True):
+        np.testing.assert_allclose(mean, trained_on(run).reshape(-1, 13).mean(0), rtol=1e-5)
+        assert "accuracy" in json.loads((run / "result.json").read_text())["also"]["north"]
+
+
+def test_a_plan_of_bands_is_the_same_when_it_is_read_again(recipe: Path) -> None:
+    plan = training(recipe).plan
+    assert len(plan.input.mean) == 13
+    assert from_json(to_json(plan)) == plan

@@ -1,7 +1,7 @@
 """The first convolution of a network for another number of channels than the three colours that libraries build it for.
 
 The rule: what pretrained weights expect of three colours is kept as far as it can be: grey is read by the sum over the colours, k bands by
-the colours in turn, times 3/k, so that the response to the same value in all channels is the same.
+the colours in turn, times 3/k. So the response to the same value in all channels is the same, or nearly, where k is no multiple of 3.
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ def described(channels: int) -> tuple[str, str]:
         return "carried over: the sum over the three colours", "grey has the same value in all three"
     if channels == COLOURS:
         return "as it is", "bands 1, 2, 3 take the place of the three colours, in the order of the weights"
+    nearly = "" if channels % COLOURS == 0 else "nearly "
     return (
         f"carried over: the three colours in turn, times 3/{channels}",
-        "the response to the same value in all channels stays",
+        f"the response to the same value in all channels stays {nearly}the same",
     )
 
 
