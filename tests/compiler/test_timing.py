@@ -550,8 +550,14 @@ def test_on_a_gpu_what_is_timed_is_the_captured_step(toy_recipe: Path) -> None:
 
 def test_on_a_gpu_a_measured_batch_is_the_runs(toy_recipe: Path) -> None:
     _, plan = made(toy_recipe, "data.batch_size=64")
-    assert timing._step_images(plan, torch.device("cuda")) == 64
-    assert timing._step_images(plan, torch.device("cpu")) == 16
+    assert timing._step_images(plan, "cuda") == 64
+    assert timing._step_images(replace(plan, image_size=(224, 224)), "cuda") == 64
+
+
+def test_a_measured_batch_has_the_pixels_of_sixteen_images_of_224(toy_recipe: Path) -> None:
+    _, plan = made(toy_recipe, "data.batch_size=64")
+    sizes = {(224, 224): 16, (448, 448): 16, (112, 168): 42, (56, 56): 64}
+    assert {size: timing._step_images(replace(plan, image_size=size), "cpu") for size in sizes} == sizes
 
 
 def test_on_a_gpu_events_time_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:

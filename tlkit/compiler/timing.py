@@ -41,7 +41,10 @@ _CALLS = 3  # of every form, more of the fastest
 # programs keep the cores busy one step may take a minute, and what was timed would be wrong.
 LIMIT = 60.0
 _LIMIT_PART = 0.1
-_STEP_IMAGES = 16  # of a measured training step, at most
+_STEP_IMAGES = 16  # of a measured training step, at most; of small images more, so many that they have the pixels of these,
+_STEP_SIDE = (
+    224  # at so many on a side: calling operators takes as long for few images, and hides which form is faster for a batch
+)
 _REPLAYS = 20  # of what is timed on a GPU
 _CONTENDS = 1.4  # a form whose first time is within this factor of the best so far is timed again,
 _AGAIN = 2  # so often
@@ -60,7 +63,7 @@ def _work(plan: Plan) -> float:
     """Return the floating-point operations that measuring a plan takes."""
     cuts = {len(phase.prefix) for phase in plan.phases}
     prefixes = sum(flops(plan, 0, cut) for cut in cuts) * CHUNK
-    trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * min(plan.batch_size, _STEP_IMAGES)
+    trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * _step_images(plan, "cpu")
     return float(len(COMPUTE_FORMATS) * _CALLS * (prefixes + trained))
 
 
@@ -84,7 +87,7 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         "head": [tables.head.kind, tables.head.options] if last.prefix else [],
         "read": [tables.head.embed, tables.head.pooled],
         "input": [plan.image_size, _input(plan)],
-        "batch": _step_images(plan, device),
+        "batch": _step_images(plan, device.type),
         "optimizer": tables.optimizer.name,
         "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
         "trained": last.trained,
@@ -181,7 +184,7 @@ def _step(
     anew: bool,
 ) -> tuple[Timing, ...]:
     phase = plan.phases[-1]
-    count = _step_images(plan, device)
+    count = _step_images(plan, device.type)
     repeated = images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous()
     logits = next(stage.output for stage in plan.stages if stage.name == HEAD)
     targets = tasks.get(plan.task).targets.example((count, *logits)).to(device)
@@ -220,9 +223,11 @@ def _step(
     return tuple(with_kernels(timing) for timing in _race(make, forms, count, device, watch))
 
 
-def _step_images(plan: Plan, device: torch.device) -> int:
+def _step_images(plan: Plan, device: str) -> int:
     """Return the images of a measured batch: on a GPU those of the run, since a small batch is over before it is launched."""
-    return min(plan.batch_size, _STEP_IMAGES) if device.type == "cpu" else plan.batch_size
+    height, width = plan.image_size
+    most = max(_STEP_IMAGES * _STEP_SIDE**2 // (height * width), _STEP_IMAGES)
+    return min(plan.batch_size, most) if device == "cpu" else plan.batch_size
 
 
 def _warm(step: Step, batches: Sequence[Batch], backend: Backend | None) -> Callable[[], object]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tlkit.engine.kernels import native, phases, windows
+from tlkit.engine.kernels import native, phases, products, windows
 from tlkit.engine.kernels.kernel import Kernel
 from tlkit.errors import TlkitError
 from tlkit.record.kernels import Convolution, Part
 
-KERNELS: tuple[Kernel, ...] = (*native.KERNELS, *phases.KERNELS, *windows.KERNELS)
+KERNELS: tuple[Kernel, ...] = (*native.KERNELS, *phases.KERNELS, *windows.KERNELS, *products.KERNELS)
 
 
 def candidates(convolution: Convolution, part: Part) -> list[Kernel]:

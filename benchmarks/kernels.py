@@ -1,0 +1,151 @@
+"""What chosen kernels make of a whole training step on a CPU: the step as it was before them, and as it is, in turns.
+
+    python -m benchmarks.kernels efficientnet_lite0 [mobilenet_v2 ...] [--side 224] [--batch 32] [--pairs 5] [--json]
+
+The engine's step trains everything on noise, with random weights. tlkit first measures precisions, memory formats and kernels, as it does once
+for a recipe on a machine. "before" is the fastest form with the library's kernels alone, for convolutions and for all other functions;
+"now" is the fastest form with chosen ones. How far bfloat16 is from float32 does not count here. No other program should run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from benchmarks.limits import _options, plan_of
+from tlkit import machine
+from tlkit.compiler import kernel_choice, timing
+from tlkit.engine.kernels import functions
+from tlkit.engine.step.step import Step
+from tlkit.network import building
+from tlkit.network.network import Network
+from tlkit.network.stages import copied
+from tlkit.plans.plan import Plan
+from tlkit.plugin import Backbone, Head, registry
+from tlkit.record.kernels import ChosenKernel
+from tlkit.record.timings import Timing
+from tlkit_heads import LinearOptions
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The steps of a network.
+
+    Attributes:
+        network: Its name.
+        before: Precision and memory format without kernels.
+        now: The same with them.
+        kernels: Gradients of convolutions that other kernels than the library's compute.
+        before_seconds: Of each step.
+        now_seconds: Likewise, in turns with those.
+        measuring: Seconds that measuring kernels took, in all four precisions and memory formats.
+        waited: The part of the time in which threads waited for a processor that another program had.
+    """
+
+    network: str
+    before: str
+    now: str
+    kernels: int
+    before_seconds: tuple[float, ...]
+    now_seconds: tuple[float, ...]
+    measuring: float
+    waited: float
+
+    @property
+    def faster(self) -> float:
+        """The median of the pairs' ratios."""
+        return statistics.median(before / now for before, now in zip(self.before_seconds, self.now_seconds, strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print a row for each network."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="+", help="backbones")
+    parser.add_argument("--side", type=int, default=224, help="of a picture, pixels (224)")
+    parser.add_argument("--batch", type=int, default=32, help="pictures of a step (32)")
+    parser.add_argument("--pairs", type=int, default=5, help="of steps that are timed (5)")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    machine.keep_blocks()  # as the command line does
+    if not options.json:
+        print("| network | before | ms | now | kernels | ms | times faster | measuring, s | waited |\n" + "|---" * 9 + "|")
+    for name in options.networks:
+        row = measure(name, side=options.side, batch=options.batch, pairs=options.pairs)
+        print(json.dumps(vars(row)) if options.json else _line(row), flush=True)
+
+
+def measure(name: str, *, side: int, batch: int, pairs: int) -> Row:
+    """Measure one network; the arguments are those of the command line."""
+    plan = plan_of(name, side=side, batch=batch)
+    backbone = registry.get(Backbone, plan.tables.backbone.name)
+    network = building.build(
+        backbone, registry.get(Head, "linear"), classes=plan.classes, backbone_options=_options(backbone, plan),
+        head_options=LinearOptions(), seed=0, image_size=plan.image_size,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, 3, *plan.image_size, generator=generator)
+    batches = [(x, torch.randint(plan.classes, (batch,), generator=generator))]
+    measuring = []
+
+    def timed(*given: Any, **named: Any) -> tuple[ChosenKernel, ...]:
+        began = time.perf_counter()
+        chosen = choose(*given, **named)
+        measuring.append(time.perf_counter() - began)
+        return chosen
+
+    choose = kernel_choice.choose
+    with mock.patch.object(kernel_choice, "choose", timed):
+        rows = timing.measure(plan, network, x, device=CPU, watch=lambda: None, anew=True).step
+    before = min(rows, key=lambda row: row.native_seconds or row.seconds)
+    now = min(rows, key=lambda row: row.seconds)
+    steps = [_step(plan, network, each, batches) for each in (replace(before, kernels=()), now)]
+    seconds: tuple[list[float], list[float]] = ([], [])
+    waited, began = machine.waited(), time.perf_counter()
+    for _ in range(pairs):
+        for step, taken, kept in zip(steps, seconds, ({}, functions.KERNELS), strict=True):
+            with mock.patch.object(functions, "KERNELS", kept):
+                taken.append(_seconds(step))
+    part = (machine.waited() - waited) / (time.perf_counter() - began) / torch.get_num_threads()
+    return Row(
+        name, str(before.compute_format), str(now.compute_format), len(now.kernels), tuple(seconds[0]), tuple(seconds[1]),
+        sum(measuring), part,
+    )  # fmt: skip
+
+
+def _step(plan: Plan, network: Network, form: Timing, batches: Sequence[tuple[Tensor, Tensor]]) -> Callable[[], None]:
+    """Return a warm training step."""
+    step = Step(copied("of all", network), replace(plan, compute_format=form.compute_format, kernels=form.kernels), CPU)
+    step.begin_(1)
+    step.set_rates_(0.0)
+    step(batches)
+    return lambda: step(batches)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _line(row: Row) -> str:
+    before, now = (statistics.median(each) * 1000 for each in (row.before_seconds, row.now_seconds))
+    return (
+        f"| {row.network} | {row.before} | {before:.0f} | {row.now} | {row.kernels} | {now:.0f} | {row.faster:.2f} | "
+        f"{row.measuring:.1f} | {row.waited:.0%} |"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
