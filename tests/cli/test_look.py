@@ -27,7 +27,21 @@ def test_help_lists_every_command_in_a_group(run: Cli) -> None:
     assert code == 0
     titles = [line for line in output.splitlines() if line in ("Look:", "Train:", "Use:", "Maintain:")]
     assert titles == ["Look:", "Train:", "Use:", "Maintain:"]
-    for command in ("list", "show", "validate", "plan", "schema", "check", "init", "apply", "predict", "bench", "cache"):
+    for command in (
+        "list",
+        "show",
+        "validate",
+        "plan",
+        "schema",
+        "check",
+        "init",
+        "apply",
+        "predict",
+        "runs",
+        "diff",
+        "bench",
+        "cache",
+    ):
         assert f"\n  {command} " in output
 
 

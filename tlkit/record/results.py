@@ -97,6 +97,19 @@ def summarise(
     return record, True
 
 
+def forget(recipe_folder: Path) -> None:
+    """Take superseded runs whose folders are gone out of a recipe's result.json.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with FileLock(recipe_folder / ".lock", timeout=60):
+        record = read(recipe_folder)
+        if record is not None:
+            record["superseded"] = [name for name in record.get("superseded", ()) if (recipe_folder / name).is_dir()]
+            files.replace(recipe_folder / run_folder.RESULT, run_folder.text(record))
+
+
 def refuse_other_recipe(recipe_folder: Path, *, file: str, folders: Iterable[Path]) -> None:
     """Refuse a recipe whose name another recipe file has used: each would take the other's place in result.json and the curves.
 

@@ -1,0 +1,127 @@
+"""`tlkit runs` lists every run and what superseded ones cost; `tlkit diff` tells in what two runs differ."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+from conftest import Cli
+from safetensors.numpy import load_file, save_file
+
+from tlkit.errors import RunFolderError
+from tlkit.record import run_differences, run_folder, run_list
+from tlkit.record.run_folder import Parameters, RunResult
+
+
+@pytest.fixture
+def two(run: Cli, toy_recipe: Path) -> tuple[Path, Path]:
+    """Two runs of one recipe: after the first one, a key was changed."""
+    for epochs in (1, 2):
+        assert run("apply", toy_recipe, "--set", f"schedule.epochs={epochs}", "--set", "data.split.validation=0.2")[0] == 0
+    runs = sorted(Path("runs/toy").glob("main-s0-*"), key=lambda path: (path / "result.json").stat().st_mtime)
+    return runs[0], runs[1]
+
+
+def test_runs_of_a_changed_recipe_are_side_by_side_and_superseded_ones_can_go(run: Cli, two: tuple[Path, Path]) -> None:
+    first, second = two
+    code, out, _ = run("runs")
+    assert code == 0
+    rows = [line for line in out.splitlines() if "main, seed 0" in line]
+    assert ["finished, superseded" in line for line in rows] == [True, False]
+    assert [line.rstrip().rpartition("  ")[2].strip() for line in rows] == ["schedule.epochs = 1", "schedule.epochs = 2"]
+    listed = json.loads(run("runs", "runs/toy", "--json")[1])["runs"]
+    assert [(each["folder"], each["superseded"], each["differs"]) for each in listed] == [
+        (str(first), True, {"schedule.epochs": 1}),
+        (str(second), False, {"schedule.epochs": 2}),
+    ]
+    size = sum(path.stat().st_size for path in first.rglob("*") if path.is_file())
+    assert listed[0]["bytes"] == size
+    assert listed[0]["test"]["accuracy"] == json.loads((first / "result.json").read_text())["test"]["accuracy"]
+
+    code, out, _ = run("runs", "--rm")
+    assert code == 0
+    assert f"1 superseded run: removing would free {size / 1000:.3g} KB; --rm --yes removes." in out
+    assert first.is_dir()
+    code, out, _ = run("runs", "--rm", "--yes")
+    assert code == 0
+    assert f"1 superseded run removed, {size / 1000:.3g} KB freed." in out
+    assert [path.name for path in Path("runs/toy").glob("main-*")] == [second.name]
+    assert json.loads(Path("runs/toy/result.json").read_text())["superseded"] == []
+    assert run("runs", "--rm")[1] == "No superseded runs.\n"
+
+
+def test_diff_tells_keys_results_and_the_weights_of_each_stage(run: Cli, two: tuple[Path, Path]) -> None:
+    first, second = two
+    code, out, _ = run("diff", first, second)
+    assert code == 0
+    assert "schedule.epochs" in out
+    assert "test.accuracy" in out
+    record = json.loads(run("diff", first, second, "--json")[1])
+    assert record["recipe"] == {"schedule.epochs": [1, 2]}
+    assert record["plan"]["phases.1.last"] == [1, 2]
+    a, b = (load_file(folder / "weights.safetensors") for folder in two)
+    head = [name for name in a if name.startswith("fc.")]
+    off, size = (
+        np.sqrt(sum(float((x[name].astype(float) ** 2).sum()) for name in head)) for x in ({n: b[n] - a[n] for n in a}, a)
+    )
+    changes = {each["stage"]: each["change"] for each in record["weights"]}
+    assert changes["head"] == pytest.approx(off / size)
+    assert all(change > 0 for change in changes.values())
+    same = json.loads(run("diff", first, first, "--json")[1])
+    assert (same["recipe"], same["plan"]) == ({}, {})
+    assert {each["change"] for each in same["weights"]} == {0.0}
+
+
+def put(recipe: Path, name: str, weights: dict[str, list[float]], **tables: object) -> Path:
+    """Write what a comparison reads of a run whose plan has the stages stem and head."""
+    folder = recipe / name
+    folder.mkdir(parents=True)
+    result = RunResult(
+        recipe="r", arm="a", seed=0, status="finished", digest="0" * 64, versions={}, parameters=Parameters(total=1, trained=1)
+    )
+    run_folder.write(folder, result)
+    (folder / run_folder.RECIPE).write_text(tomli_w.dumps({"format": 1, "name": "r", "seeds": [0], **tables}))
+    parameters = [{"name": "conv.weight", "stage": "stem"}, {"name": "head.weight", "stage": "head"}]
+    (folder / run_folder.PLAN).write_text(json.dumps({"parameters": parameters}))
+    save_file({name: np.array(values, dtype=np.float32) for name, values in weights.items()}, folder / run_folder.WEIGHTS)
+    return folder
+
+
+def test_the_change_of_a_stage_is_that_of_its_parameters_alone(tmp_path: Path) -> None:
+    """Buffers are no parameters, and a library calls the head otherwise."""
+    first = put(tmp_path, "a", {"conv.weight": [3, 4], "conv.running_mean": [1, 1], "fc.weight": [0, 2]})
+    second = put(tmp_path, "b", {"conv.weight": [3, 5], "conv.running_mean": [9, 9], "fc.weight": [1, 2, 3]})
+    stem, head = run_differences.differences(first, second).weights
+    assert (stem.stage, stem.change, stem.parameters) == ("stem", pytest.approx(1 / 5), 2)  # |(0, 1)| / |(3, 4)|
+    assert (head.stage, head.change, head.only_one) == ("head", None, ("fc.weight",))
+
+
+def test_a_run_without_weights_has_the_other_differences(tmp_path: Path) -> None:
+    first, second = (put(tmp_path, name, {}, head={"kind": kind}) for name, kind in (("a", "linear"), ("b", "knn")))
+    (second / run_folder.WEIGHTS).unlink()
+    found = run_differences.differences(first, second)
+    assert found.recipe == {"head.kind": ("linear", "knn")}
+    assert f"{second / run_folder.WEIGHTS} is not there" in found.note
+    assert not found.weights
+
+
+def test_a_key_that_a_run_lacks_is_shown_and_dotted_keys_are_quoted(tmp_path: Path) -> None:
+    put(tmp_path, "a", {}, freeze={"features.1": True})
+    put(tmp_path, "b", {}, freeze={"features": True})
+    assert [dict(run.differs) for run in run_list.below(tmp_path)] == [
+        {'freeze."features.1"': True, "freeze.features": None},
+        {'freeze."features.1"': None, "freeze.features": True},
+    ]
+
+
+def test_a_damaged_run_is_listed_with_its_error(run: Cli, tmp_path: Path) -> None:
+    (put(tmp_path, "a", {}) / run_folder.RECIPE).write_text("no toml")
+    (found,) = run_list.below(tmp_path)
+    assert "recipe.toml: is damaged" in found.error
+    assert run("runs", tmp_path)[0] == 0
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="there is no such folder"):
+        run_list.below(tmp_path / "none")

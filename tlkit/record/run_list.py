@@ -1,0 +1,114 @@
+"""Every run below a folder, those of older versions of a recipe too, and in which keys they differ. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tlkit.errors import RunFolderError, RunLocked
+from tlkit.record import results, run_differences, run_folder
+from tlkit.record.run_folder import RunResult
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run.
+
+    Attributes:
+        folder: Its folder.
+        result: What it says; None where that cannot be read.
+        superseded: Whether the recipe, as it was last applied, has another run in its place.
+        bytes: Size of its files.
+        written: When its result was last written, seconds since 1970.
+        keys: Of its recipe, with the digests of its inputs.
+        differs: Those of `keys` in which runs of the same recipe and arm differ; None where it lacks such a key.
+        error: Why something cannot be read; "" if everything can.
+    """
+
+    folder: Path
+    result: RunResult | None
+    superseded: bool
+    bytes: int
+    written: float
+    keys: Mapping[str, object] = field(default_factory=dict)
+    differs: Mapping[str, object] = field(default_factory=dict)
+    error: str = ""
+
+
+def below(folder: Path) -> list[ListedRun]:
+    """Return every run in a folder and below it, by recipe, arm and seed, the newest last.
+
+    Raises:
+        RunFolderError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder}: there is no such folder.", "the folder of runs is runs, or what --runs named")
+    runs = [_listed(path) for path in _folders(folder)]
+    runs.sort(key=_order)
+    arms: dict[tuple[Path, str], list[ListedRun]] = {}
+    for run in runs:
+        if run.result is not None:
+            arms.setdefault((run.folder.parent, run.result.arm), []).append(run)
+    return [replace(run, differs=_differs(run, arms[run.folder.parent, run.result.arm])) if run.result else run for run in runs]
+
+
+def remove(run: ListedRun) -> str:
+    """Remove a superseded run from disk.
+
+    Returns:
+        Why it was left; "" if it is gone.
+    """
+    try:
+        with run_folder.locked(run.folder):
+            if not _superseded(run.folder):  # the recipe was changed back meanwhile
+                return "is no longer superseded"
+            shutil.rmtree(run.folder)
+        results.forget(run.folder.parent)
+    except RunLocked:
+        return "another process is running it"
+    except OSError as error:
+        return f"cannot be removed: {error.strerror or error}"
+    return ""
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    for path, names, files in os.walk(folder):
+        if run_folder.RECIPE in files and run_folder.RESULT in files:
+            names.clear()  # a run holds no other run
+            yield Path(path)
+
+
+def _listed(folder: Path) -> ListedRun:
+    result, keys, error = None, dict[str, object](), ""
+    try:
+        result = run_folder.read(folder)
+        keys = run_differences.keys(folder)
+    except RunFolderError as found:
+        error = str(found).splitlines()[0]
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return ListedRun(
+        folder, result, _superseded(folder), sum(sizes), (folder / run_folder.RESULT).stat().st_mtime, keys, error=error
+    )
+
+
+def _superseded(folder: Path) -> bool:
+    record = results.read(folder.parent)
+    return record is not None and folder.name in record.get("superseded", ())
+
+
+def _differs(run: ListedRun, others: Sequence[ListedRun]) -> dict[str, object]:
+    """Return the values of a run, of the keys whose values are not the same in all runs."""
+    found = {}
+    for key in dict.fromkeys(key for each in others for key in each.keys):
+        if any(each.keys.get(key) != run.keys.get(key) for each in others):
+            found[key] = run.keys.get(key)
+    return found
+
+
+def _order(run: ListedRun) -> tuple[str, str, int, int, float]:
+    if run.result is None:
+        return (str(run.folder.parent), "", 0, 0, run.written)
+    return (str(run.folder.parent), run.result.arm, run.result.seed, run.result.fold or 0, run.written)

@@ -1,0 +1,102 @@
+"""Lists of runs, and the differences of two runs, as rich tables. Nothing here prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tlkit import units
+from tlkit.record import run_folder
+from tlkit.record.run_differences import RunDifferences, StageChange, Values
+from tlkit.record.run_list import ListedRun
+
+_DIGEST = 64  # characters of a sha256, of which a table shows the first 8
+
+
+def runs(folder: Path, listed: Sequence[ListedRun]) -> RenderableType:
+    """Return every run with its recipe, arm, seed, status, accuracy, age and size, and the keys in which runs of an arm differ."""
+    table = _table("recipe", "run", "status")
+    for name in ("test", "validation", "age", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("differs in")
+    for run in listed:
+        result = run.result
+        status = run.error or (result.status if result else "") + (", superseded" if run.superseded else "")
+        table.add_row(
+            Text(run.folder.parent.name),
+            Text(run_folder.label(result.arm, result.seed, result.fold) if result else run.folder.name),
+            Text(status, style="dim" if run.superseded else ""),
+            _accuracy(result.test if result else None),
+            _accuracy(result.validation if result else None),
+            _age(time.time() - run.written),
+            units.size(run.bytes),
+            Text(", ".join(f"{key} = {value(found)}" for key, found in run.differs.items())),
+        )
+    superseded = [run for run in listed if run.superseded]
+    total = f"{folder}: {len(listed)} run{'' if len(listed) == 1 else 's'}, {units.size(sum(run.bytes for run in listed))}"
+    if superseded:
+        total += f", of which {len(superseded)} superseded, {units.size(sum(run.bytes for run in superseded))}"
+    return Group(*([table] if listed else []), Text(total + ".", style="bold"))
+
+
+def differences(found: RunDifferences) -> RenderableType:
+    """Return in what two runs differ: recipe, plan, result, and weights stage by stage."""
+    first, second = (folder.name for folder in found.folders)
+    parts: list[RenderableType] = [
+        *_section("recipe", found.recipe, first, second, same="The recipes say the same, of the same data and weights."),
+        *_section("plan", found.plan, first, second, same="The plans are the same beside the recipe."),
+        *_section("result", found.result, first, second, same="Neither run has a result."),
+    ]
+    if found.note:
+        return Group(*parts, Text(f"weights: {found.note}."))
+    table = _table("weights", "change", "parameters", "in one run alone")
+    for stage in found.weights:
+        table.add_row(stage.stage, change(stage), f"{stage.parameters:,}", Text(", ".join(stage.only_one)))
+    return Group(*parts, table, Text("change: |second - first| / |first|, Euclidean over a stage's parameters.", style="dim"))
+
+
+def change(stage: StageChange) -> str:
+    """Return the relative change of a stage as text."""
+    if stage.change is None:
+        return "not comparable"
+    return "none" if stage.change == 0 else f"{stage.change:.2%}"
+
+
+def value(given: object) -> str:
+    """Return a key's value as text, a digest shortened."""
+    if given is None:
+        return "not there"
+    if isinstance(given, float):
+        return f"{given:.6g}"
+    text = str(given)
+    return text[:8] if len(text) == _DIGEST and set(text) <= set("0123456789abcdef") else text
+
+
+def _section(title: str, found: Mapping[str, Values], first: str, second: str, *, same: str) -> Iterable[RenderableType]:
+    if not found:
+        return [Text(f"{title}: {same}"), Text()]
+    table = _table(title, first, second)
+    for key, (before, after) in found.items():
+        table.add_row(Text(key), Text(value(before)), Text(value(after), style="" if before == after else "bold"))
+    return [table, Text()]
+
+
+def _accuracy(metrics: Mapping[str, float] | None) -> str:
+    return f"{metrics['accuracy']:.1%}" if metrics and "accuracy" in metrics else ""
+
+
+def _age(seconds: float) -> str:
+    for length, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {name}{'' if count == 1 else 's'}"
+    return "now"
+
+
+def _table(*names: str) -> Table:
+    return Table(*names, box=None, pad_edge=False, padding=(0, 3, 0, 0))
