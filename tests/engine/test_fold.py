@@ -1,6 +1,7 @@
 """BatchNorm folds into the convolution that alone feeds it, nowhere else, and changes nothing but rounding."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import timm
@@ -10,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import BatchNormAct2d, StdConv2d
 from torch import Tensor, nn
+from toy_step import made
 
+from tlkit.engine.prefix import fold, prefix
 from tlkit.engine.prefix.fold import TOLERANCE, folded, relative_error
+from tlkit.record.formats import PrefixPlan
 from tlkit_efficientnet_lite.build import efficientnet_lite0
 
 CHANNELS = 8
@@ -371,3 +375,19 @@ def test_pairs_are_found_in_few_walks_over_a_network_of_many_layers() -> None:
     layers = [layer for _ in range(50) for layer in (conv(), norm())]
     assert norms(folded(settled(Counted(*layers)).eval(), images(1, CHANNELS, 9, seed=1))) == 0
     assert Counted.walks < 10  # it was one for each layer
+
+
+def test_a_stage_that_is_not_folded_is_named_with_how_far_it_would_be_off(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, _ = made(toy_recipe)
+    notes: list[str] = []
+    sample = torch.randn(1, 3, 16, 16)
+    prefix.build(network, 2, PrefixPlan(), sample=sample, note=notes.append)
+    assert notes == []
+    monkeypatch.setattr(fold, "TOLERANCE", 0.0)
+    prefix.build(network, 2, PrefixPlan(), sample=sample, note=notes.append)
+    assert [line.partition(" are not folded")[0] for line in notes] == [
+        "fixed prefix, stem: 1 BatchNorm layers",
+        "fixed prefix, block1: 1 BatchNorm layers",
+    ]

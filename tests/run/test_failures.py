@@ -23,6 +23,7 @@ from tlkit_toy_build import ToyNet
 
 from tlkit import api
 from tlkit.engine.learner import Learner
+from tlkit.engine.step.step import Step
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.record import run_choice
@@ -436,6 +437,19 @@ def test_batch_that_does_not_fit_into_memory_is_a_failed_run(toy_recipe: Path) -
     assert "main, seed 0: a batch of 500 images does not fit into the memory of cpu" in str(failure)
     assert "data.batch_size" in str(failure)
     assert applied.result["arms"]["main"]["seeds"]["0"]["status"] == "failed"
+
+
+def test_a_precision_without_a_deterministic_kernel_is_a_failed_run_that_says_what_to_set(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_kernel(*_: object) -> None:
+        raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+    monkeypatch.setattr(Step, "__call__", no_kernel)
+    applied = api.apply(toy_recipe, "precision=bfloat16", runs=toy_recipe.parent / "runs")
+    (failure,) = applied.failures
+    assert "cuDNN has no kernel with the same bits every time for this network in bfloat16 contiguous" in failure.problem
+    assert 'precision = "float32"' in str(failure)
 
 
 def test_a_folder_that_cannot_hold_runs_is_refused_before_anything_is_done(toy_recipe: Path, run: Cli) -> None:

@@ -59,6 +59,8 @@ def execute(
         raise files.unwritable(job.folder, error) from error
 
 
+# What torch says where cuDNN has no deterministic kernel, as of bfloat16 gradients of grouped convolutions.
+_NO_KERNEL = ("unable to find an engine", "valid cuDNN algorithm", "CUDNN_STATUS_NOT_SUPPORTED")
 _CONTINUED = "it was continued on another machine, or with other threads or versions"
 
 
@@ -148,6 +150,12 @@ class _Writer:
             return RunFailed(
                 f"{self.job.label}: a batch of {self.prepared.plan.batch_size} images does not fit into the memory of {self.device}.",
                 "a smaller data.batch_size, and optimizer.accumulate to step on as many images as before",
+            )
+        if any(words in str(error) for words in _NO_KERNEL):
+            return RunFailed(
+                f"{self.job.label}: cuDNN has no kernel with the same bits every time for this network in "
+                f"{self.prepared.plan.compute_format}.",
+                'precision = "auto", which passes over it, or precision = "float32"',
             )
         raise error
 

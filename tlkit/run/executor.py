@@ -43,7 +43,7 @@ def device_of(name: str, *, note: Callable[[str], None] = lambda _: None) -> tor
     """
     if not re.fullmatch("auto|(cpu|cuda)(:[0-9]+)?", str(name)):
         names = ("auto", "cpu", "cuda")
-        near = nearest(str(name), names)
+        near = "tlkit trains on CPUs and on NVIDIA GPUs" if str(name).startswith("mps") else nearest(str(name), names)
         raise TlkitError(f"{option('device', name)}: is not supported.", f"one of: {', '.join(names)}, cuda:1", near)
     with warnings.catch_warnings(record=True) as caught:  # torch warns of a driver that it cannot use
         warnings.simplefilter("always")

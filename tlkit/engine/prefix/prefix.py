@@ -133,7 +133,7 @@ def build(
         plan: Form, folded or not, chunk.
         sample: (1, 3, H, W) a normalised image, on the network's device; shows where BatchNorm can be folded.
         backend: Captures chunks; None where nothing is captured.
-        note: Called with a message if they cannot be captured.
+        note: Called with a message if they cannot be captured, or a stage cannot be folded.
 
     Raises:
         PluginError: a stage cannot be copied.
@@ -145,9 +145,14 @@ def build(
         stage = stage.to(memory_format=torch.contiguous_format)
         with torch.no_grad(), tf32.forbidden():
             following = stage(x)
-        stages.append(in_form_(folded(stage, x) if plan.folded else stage, plan.compute_format))
+        made = folded(stage, x, note=partial(_say_of, name, note)) if plan.folded else stage
+        stages.append(in_form_(made, plan.compute_format))
         x = following
     return Prefix(stages, pools=network.pools and count == len(network.stages), plan=plan, backend=backend, note=note)
+
+
+def _say_of(stage: str, note: Note, line: str) -> None:
+    note(f"fixed prefix, {stage}: {line}")
 
 
 def _is_odd(module: nn.Module) -> bool:
