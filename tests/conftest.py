@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tlkit import machine
+
 ROOT = Path(__file__).parents[1]
 TOY = Path(__file__).parent / "toy"
 sys.path.insert(0, str(TOY))
@@ -54,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide the GPUs from tests that are not marked cuda: what they assert is what the CPU answers. Torch reads this at its first use of CUDA."""
     if not asks_for_cuda(config.getoption("markexpr")):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        machine.let_cublas_repeat()
 
 
 def asks_for_cuda(expression: str) -> bool:

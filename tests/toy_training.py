@@ -39,6 +39,7 @@ def training(
     change: Callable[[Plan], Plan] = lambda plan: plan,
     watch: Callable[[], None] = lambda: None,
     observer: Observer = Observer(),  # noqa: B008  # it keeps nothing
+    device: torch.device = CPU,
 ) -> Training:
     """Prepare one run of a recipe; decoded pictures are stored if `keep`, and the plan is `change`d."""
     places = Places(recipe=recipe.parent, offline=True)
@@ -47,7 +48,7 @@ def training(
         job for job in jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe)) if job.resolved.name == arm
     )
     images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
-    prepared = preparation.prepare(job, library=Library(images, keep=keep), images=images, device=CPU, observer=observer)
+    prepared = preparation.prepare(job, library=Library(images, keep=keep), images=images, device=device, observer=observer)
     prepared = replace(prepared, plan=change(prepared.plan))
-    fit = prepared.learner(device=CPU, observer=observer, watch=watch)
+    fit = prepared.learner(device=device, observer=observer, watch=watch)
     return Training(prepared, fit.network, fit)
