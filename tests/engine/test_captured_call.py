@@ -71,3 +71,12 @@ def test_an_input_of_another_shape_is_not_given_to_the_graph() -> None:
     captured = CapturedCall(lambda each: each + 1, backend, torch.zeros(4), note=lambda _: None)
     assert captured(torch.zeros(2)).tolist() == [1, 1]
     assert "replay" not in backend.calls
+
+
+def test_evaluation_may_come_before_training() -> None:
+    backend, x = Recorder(), torch.randn(2, 4, 3, 6, 6)
+    captured, eager = prefix(backend), prefix(None)
+    with torch.inference_mode():
+        first = captured(x[0] * 1)
+    assert torch.equal(first, eager(x[0]))
+    assert torch.equal(captured(x[1]), eager(x[1]))

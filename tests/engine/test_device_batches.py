@@ -142,6 +142,12 @@ def test_rows_that_are_read_ahead_come_in_order_and_unspoiled() -> None:
     assert copier.buffers == transfer.DEPTH
 
 
+def test_rows_are_read_ahead_in_evaluation_too() -> None:
+    with torch.inference_mode():
+        found = torch.cat(list(read([np.arange(at, at + 4) for at in range(0, 40, 4)])))
+    assert found[:, 0].tolist() == list(range(40))
+
+
 def test_an_error_of_the_reader_is_that_of_who_reads() -> None:
     def broken(indices: np.ndarray, out: Tensor) -> None:
         if 9 in indices:

@@ -27,20 +27,12 @@ class CapturedCall:
         self, function: Callable[[Tensor], Tensor], backend: Backend, example: Tensor, *, note: Callable[[str], None]
     ) -> None:
         self._function = function
-        self._input = torch.empty_like(example)
         self._output: Tensor | None = None
         self._graph: Graph | None = None
-        refusal = backend.refusal()
-        if not refusal:
-            self._input.copy_(example)
-            with backend.warm_up(), HostReads() as reads:
-                function(self._input)
-            refusal = f"it waits for the device at {reads.found[0]}" if reads.found else ""
-        if not refusal:
-            try:
-                self._graph = backend.capture(self._run)
-            except Exception as error:  # whatever it is, the function can still be called
-                refusal = f"{type(error).__name__}: {(str(error).splitlines() or ['no word'])[0]}"
+        # Evaluation may come first, and what it makes in its mode could not be written to in training.
+        with torch.inference_mode(False), torch.no_grad():
+            self._input = torch.empty_like(example)
+            refusal = backend.refusal() or self._capture(backend, example)
         if refusal:
             note(f"the fixed prefix runs without a captured graph: {refusal}")
 
@@ -55,3 +47,16 @@ class CapturedCall:
 
     def _run(self) -> None:
         self._output = self._function(self._input)
+
+    def _capture(self, backend: Backend, example: Tensor) -> str:
+        """Capture the function after one call of it; return why that cannot be done, empty where it can."""
+        self._input.copy_(example)
+        with backend.warm_up(), HostReads() as reads:
+            self._function(self._input)
+        if reads.found:
+            return f"it waits for the device at {reads.found[0]}"
+        try:
+            self._graph = backend.capture(self._run)
+        except Exception as error:  # whatever it is, the function can still be called
+            return f"{type(error).__name__}: {(str(error).splitlines() or ['no word'])[0]}"
+        return ""

@@ -175,19 +175,22 @@ def _read(
 ) -> None:
     """Fill buffers, each when the copy from it is done, until told to stop."""
     try:
-        for indices in chosen:
-            buffer = None
-            while buffer is None:
-                if stop.is_set():
-                    return
-                try:
-                    buffer, copied = free.get(timeout=_POLL)
-                except queue.Empty:
-                    continue
-                if copied is not None:
-                    copied.synchronize()
-            fetch(indices, buffer[: len(indices)])
-            filled.put((buffer, len(indices)))
+        with (
+            torch.inference_mode()
+        ):  # a thread has a mode of its own, and evaluation's buffers can be written to in this one alone
+            for indices in chosen:
+                buffer = None
+                while buffer is None:
+                    if stop.is_set():
+                        return
+                    try:
+                        buffer, copied = free.get(timeout=_POLL)
+                    except queue.Empty:
+                        continue
+                    if copied is not None:
+                        copied.synchronize()
+                fetch(indices, buffer[: len(indices)])
+                filled.put((buffer, len(indices)))
         filled.put(None)
     except BaseException as error:  # whatever it is, who waits for the rows gets it
         filled.put(error)
