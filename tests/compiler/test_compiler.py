@@ -429,3 +429,19 @@ def test_on_a_gpu_the_estimate_has_the_graphs_inputs_and_gradients_and_tells_of_
     assert on["cuda"].gradients == 2 * on["cpu"].gradients
     assert (on["cpu"].resident, on["cuda"].resident) == (0, 120 * 16 * 16 * 3)
     assert on["cuda"].total == on["cuda"].network
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("freeze.backbone=true",), "3 of 3 folded"),
+        (("freeze.stem=true", "freeze.block1={epochs=1}"), "2 of 2 folded"),
+        ((), None),
+    ],
+)
+def test_a_plan_for_cuda_says_how_many_norms_are_folded(toy_recipe: Path, settings: tuple[str, ...], said: str | None) -> None:
+    (resolved,) = resolve.load(toy_recipe, settings, Places(recipe=toy_recipe.parent))[1].values()
+    facts = DataFacts(4, ImagesPlan(80, 0, 40, "counted"))
+    made = compiler.compile_plan(resolved, facts, where="here", device=torch.device("cuda"))
+    found = [each.value for each in made.choices if each.what == "BatchNorm of the fixed prefix"]
+    assert found == ([] if said is None else [said])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit import tasks, units
-from tlkit.compiler import memory_estimate
+from tlkit.compiler import gpu_choices, memory_estimate
 from tlkit.compiler.memory_estimate import Draft
 from tlkit.engine import formats
 from tlkit.errors import PluginError, RecipeError, TlkitError
@@ -30,7 +30,6 @@ from tlkit.plans.plan import (
     StagePlan,
     steps_per_epoch,
     trains_in,
-    why_no_full_group,
 )
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
@@ -125,20 +124,9 @@ def compile_plan(
         folder=folder,
         folds=resolved.folds,
     )
-    return replace(made, choices=(*made.choices, *_graph_choice(made))) if device.type == "cuda" else made
-
-
-def _graph_choice(plan: Plan) -> list[Choice]:
-    """Say whether the training step is captured as a CUDA graph."""
-    if plan.learns != "steps":
-        return []
-    if why := why_no_full_group(plan):
-        return [Choice("graph", "none", why)]
-    return [
-        Choice(
-            "graph", "captured, one a phase", "unless --no-graph; a step that cannot be is taken without, and the run says why"
-        )
-    ]
+    if device.type != "cuda":
+        return made
+    return replace(made, choices=(*made.choices, *gpu_choices.choices(made, network, channels=resolved.channels)))
 
 
 def _cut_choice(backbone: Backbone) -> list[Choice]:

@@ -45,6 +45,20 @@ def folded(stage: nn.Module, x: Tensor, *, note: Callable[[str], None] = lambda 
     return stage
 
 
+def foldable(stage: nn.Module, x: Tensor) -> tuple[int, int]:
+    """Return how many BatchNorm layers of a stage fold into the convolution before them, and how many it has; on the meta device too.
+
+    Args:
+        stage: Any module in eval mode; it is not changed.
+        x: An input of it.
+    """
+    norms = sum(isinstance(each, nn.BatchNorm2d) for each in stage.modules())
+    try:
+        return len(_pairs(stage, x)[0]), norms
+    except Exception:  # as above
+        return 0, norms
+
+
 def _try(plain: nn.Module, x: Tensor) -> tuple[nn.Module, float]:
     """Return a folded copy, and its relative error against the stage."""
     pairs, expected = _pairs(plain, x)
