@@ -5,6 +5,7 @@ The rule: what is timed is one gradient of one convolution; whether all of them 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 
@@ -16,7 +17,8 @@ from tlkit.engine.kernels import selection
 from tlkit.record.kernels import ChosenKernel, Convolution, KernelTiming, Part
 from tlkit.store import kernel_timings
 
-IMAGES = 4  # of a timed call, more where more threads compute, at most the batch
+IMAGES = 4  # of a timed call at least, or one for each thread; more of small ones, up to so many values, since others are then faster
+VALUES = 2**21
 
 
 def choose(
@@ -46,23 +48,29 @@ def timed(
     gradients: Collection[tuple[Convolution, Part]], *, batch: int, watch: Callable[[], None] = lambda: None, anew: bool = False
 ) -> dict[tuple[Convolution, Part], KernelTiming]:
     """Return the fastest right kernel of every gradient on this machine, remembered or measured; the arguments are those of `choose`."""
-    images = min(batch, max(IMAGES, torch.get_num_threads()))
     depends_on = {"code": row_keys.code("tlkit.engine.kernels"), **row_keys.machine(torch.device("cpu"))}
     known = {} if anew else kernel_timings.recall(depends_on)
-    missing = [each for each in gradients if (*each, images) not in known]
-    new = _measured(missing, images, depends_on, watch) if missing else []
+    images = {convolution: _images(convolution, batch) for convolution, _ in gradients}
+    missing = [(*each, images[each[0]]) for each in gradients if (*each, images[each[0]]) not in known]
+    new = _measured(missing, depends_on, watch) if missing else []
     found = known | {(each.convolution, each.part, each.images): each for each in new}
-    return {each: found[(*each, images)] for each in gradients}
+    return {each: found[(*each, images[each[0]])] for each in gradients}
+
+
+def _images(convolution: Convolution, batch: int) -> int:
+    """Return the number of images of a timed call."""
+    values = max(math.prod(convolution.image), math.prod(convolution.output))
+    return min(batch, max(IMAGES, torch.get_num_threads(), VALUES // values))
 
 
 def _measured(
-    gradients: Collection[tuple[Convolution, Part]], images: int, depends_on: Mapping[str, object], watch: Callable[[], None]
+    gradients: Collection[tuple[Convolution, Part, int]], depends_on: Mapping[str, object], watch: Callable[[], None]
 ) -> list[KernelTiming]:
     """Measure kernels, and remember what was measured, also where it is stopped."""
     began, waited = time.perf_counter(), machine.waited()
     new: list[KernelTiming] = []
     try:
-        for convolution, part in gradients:
+        for convolution, part, images in gradients:
             watch()
             new.append(selection.select(convolution, part, images, watch=watch))
     finally:

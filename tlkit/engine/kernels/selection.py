@@ -28,7 +28,6 @@ FAR = 3.0
 BYTES, OPERATIONS = 8e9, 4e10
 WORTHWHILE = 2e-4
 _HOPELESS = 3.0  # times the time of the fastest so far, in its first call: not timed again
-_CLEARLY = 0.5  # of the library's time: so much faster that the library's need not be timed again
 _TIMES, _ENOUGH = 5, 0.02  # calls that are timed, fewer where they take more seconds together
 _CHANNELS = 4  # whose gradients are compared with float64
 
@@ -76,7 +75,7 @@ def select(convolution: Convolution, part: Part, images: int, *, watch: Callable
         watch()
         times = _times_of(others, Check(convolution, part, given, computed), convolution, given)
         best = min(times.values(), default=math.inf)
-        if FASTER * native_seconds > best > _CLEARLY * native_seconds:
+        if best < FASTER * native_seconds:  # else one slow call, of a busy moment, would choose
             native_seconds = min(native_seconds, seconds(own, convolution, given))
         if best < FASTER * native_seconds:
             name = next(each.name for each in others if times.get(each.name) == best)
