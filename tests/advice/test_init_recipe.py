@@ -307,3 +307,30 @@ def test_tiff_files_of_colours_or_grey_get_no_bands(run: Cli, tmp_path: Path) ->
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{index}.tif")
     assert run("init", "images")[0] == 0
     assert "channels" not in (tmp_path / "images.toml").read_text()
+
+
+def test_splits_of_folders_whose_names_do_not_say_it(tmp_path: Path, run: Cli) -> None:
+    for part, count in (("one", 4), ("two", 2)):
+        for name in ("ant", "bee"):
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (40, 50), (index, count, 0)).save(folder / f"{index}.png")
+    code, _, refused = run("init", "images")
+    assert code == 1
+    assert """--splits '{ one = "train", two = "test" }'""" in refused
+    assert "if they are classes: --splits '{}'" in refused
+    code, _, error = run("init", "images", "--splits", '{ one = "train", two = "test" }')
+    assert (code, error) == (0, "")
+    options = tomllib.loads((tmp_path / "images.toml").read_text())["data"]["options"]
+    assert options == {"path": "images", "splits": {"one": "train", "two": "test"}}
+    assert "2 classes, 8 train, 4 test images" in (tmp_path / "images.toml").read_text()
+    resolve.load(tmp_path / "images.toml", (), Places(recipe=tmp_path))
+    for wrong, said in (
+        ("one=train", "is no table"),
+        ('{ one = "traim" }', "train, validation or test"),
+        ('{ six = "train" }', '"six"'),
+    ):
+        code, _, error = run("init", "images", "--force", "--splits", wrong)
+        assert code == 1
+        assert said in error

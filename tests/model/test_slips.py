@@ -1,5 +1,8 @@
 """Slips that a newcomer makes: each is a message at once, and the model is as it was."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -166,3 +169,13 @@ def test_a_model_cannot_be_saved_under_a_name_that_no_folder_can_have() -> None:
 def test_no_weights_are_random_ones_as_in_keras() -> None:
     named, none = (tlkit.Model("toy", classes=2, image_size=16, weights=each, device="cpu") for each in ("none", None))
     assert all(bool((tensor == named.state_dict()[name]).all()) for name, tensor in none.state_dict().items())
+
+
+def test_pickling_a_model_says_how_it_is_saved_and_copies_are_models() -> None:
+    mine = model()
+    with pytest.raises(TlkitError, match=r"(?s)cannot be pickled.*model\.save\(FOLDER\).*tlkit\.load"):
+        pickle.dumps(mine)
+    assert copy.copy(mine).network is mine.network
+    deep = copy.deepcopy(mine)
+    assert deep.network is not mine.network
+    assert np.array_equal(deep.predict(PIXELS), mine.predict(PIXELS))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import statistics
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from tlkit import tasks
 from tlkit.errors import DataError, ImageError
@@ -34,6 +37,7 @@ class Look:
         warnings: Files that are not used or cannot be read, in words.
         bands: How many bands the images have; None of colour pictures.
         values: Type of their values.
+        splits: Which folder is which split, where that was given.
     """
 
     images: Images
@@ -44,14 +48,26 @@ class Look:
     warnings: tuple[str, ...] = ()
     bands: int | None = None
     values: Values = "uint8"
+    splits: Mapping[str, str] | None = None
 
 
-def look(folder: Path) -> Look:
-    """Count a folder's images and measure a sample of them."""
+def look(folder: Path, splits: Mapping[str, Any] | None = None) -> Look:
+    """Count a folder's images and measure a sample of them; `splits` says which folder is which split, where names do not.
+
+    Raises:
+        DataError: the folder is not one of images in classes, or `splits` does not fit it.
+    """
     plugin = registry.get(Dataset, "folder")
     assert plugin.options is not None  # the first-party plugin has options
     bands = _bands(folder)
-    options = plugin.options.model_validate({} if bands is None else {"channels": bands})
+    given = {"channels": bands, "splits": splits}
+    try:
+        options = plugin.options.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise DataError(
+            f"splits: {error.errors()[0]['msg']}.",
+            'a folder is train, validation or test: data.options.splits = { a = "train" }',
+        ) from error
     found = data_files.find_data("folder", plugin, options, Places(data=folder), fetch=False)
     images = datasets.read_data(plugin, found, options)
     train = images.splits["train"]
@@ -69,7 +85,7 @@ def look(folder: Path) -> Look:
     problem = image_files.unreadable(every, max_pixels=MAX_PIXELS, on_corrupt="error", bands=bands, values=values)
     return Look(
         images, smallest, largest, int(statistics.median(sides)), "" if test_root in images.classes else test_from,
-        (*dataset_facts.unused(found), *filter(None, [problem])), bands, values,
+        (*dataset_facts.unused(found), *filter(None, [problem])), bands, values, splits,
     )  # fmt: skip
 
 

@@ -6,18 +6,21 @@ import os
 import re
 import shlex
 import textwrap
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tlkit import files
 from tlkit.advice import folder_look, strategies
 from tlkit.advice.folder_look import Look
 from tlkit.advice.strategies import FEW, MANY, SCRATCH, Likeness, Strategy
-from tlkit.errors import DataMissing, TlkitError
+from tlkit.errors import DataError, DataMissing, TlkitError
 from tlkit.plugin import Backbone, registry
 
 _FEW = 8  # images a class below which no fine-tuning is proposed
 _WIDTH = 122  # characters of a comment line, after "# "
+_SPLITS = re.compile(r"data\.options\.splits = (\{.*?\})")
 _ARMS = """
 [arms.head_only]
 freeze = { backbone = true }
@@ -32,6 +35,7 @@ def write(
     *,
     force: bool,
     likeness: Likeness | None = None,
+    splits: str | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write a recipe for a folder of images.
@@ -41,6 +45,7 @@ def write(
         output: The recipe; the folder's name + .toml in the working folder where not given.
         force: Replace a file that is there.
         likeness: As in `recipe_text`.
+        splits: Which folder is which split, as the recipe's data.options.splits has it: '{ fold_1 = "train", fold_2 = "test" }'.
         notify: Told which files are not used or cannot be read.
 
     Raises:
@@ -55,7 +60,10 @@ def write(
             f"{folder}: there is no such folder.", "a folder with the images of each class in a sub-folder of its name"
         )
     files.refuse_other_than_utf8(Path(_relative(folder, path)))
-    seen = folder_look.look(folder)
+    try:
+        seen = folder_look.look(folder, None if splits is None else _table_of(splits))
+    except DataError as error:  # which speaks of the recipe that is not there yet
+        raise DataError(error.problem, *(_SPLITS.sub(r"--splits '\1'", hint) for hint in error.hints)) from error
     text = recipe_text(folder, seen, path, likeness)
     try:
         files.replace(path, text)
@@ -64,6 +72,17 @@ def write(
     for line in seen.warnings:
         notify(line)
     return path
+
+
+def _table_of(splits: str) -> dict[str, Any]:
+    """Return the inline table of --splits."""
+    try:
+        table = tomllib.loads(f"splits = {splits}")["splits"]
+    except tomllib.TOMLDecodeError:
+        table = None
+    if not isinstance(table, dict) or "\n" in splits:
+        raise TlkitError(f"--splits {splits}: is no table.", """--splits '{ fold_1 = "train", fold_2 = "test" }'""")
+    return table
 
 
 def recipe_text(folder: Path, seen: Look, path: Path, likeness: Likeness | None = None) -> str:
@@ -185,9 +204,12 @@ def _options(folder: Path, seen: Look, path: Path) -> str:
         if seen.test_from
         else "test_fraction = 0.2  # of every class, by file name: pictures of one thing may fall on both sides\n"
     )
+    splits = ""
+    if seen.splits is not None:
+        splits = f"splits = {{ {', '.join(f'{_quoted(name)} = {_quoted(part)}' for name, part in seen.splits.items())} }}\n"
     return f"""\
 path = {_quoted(where)}  # {"not below this recipe, so it holds on this machine only" if absolute else "relative to this file"}
-{fraction}"""
+{splits}{fraction}"""
 
 
 def _split(seen: Look, *, solved: bool) -> str:

@@ -37,6 +37,12 @@ def init(
         bool,
         typer.Option("--dissimilar", help="They are unlike everyday photographs, as X-rays or drawings are: choose likewise."),
     ] = False,
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            "--splits", metavar="TABLE", help='Which folder is which split: \'{ fold_1 = "train", fold_2 = "test" }\'.'
+        ),
+    ] = None,
 ) -> None:
     """Write a recipe for a folder of images, or a copy of a shipped one."""
     from tlkit.advice import init_recipe, shipped_recipes
@@ -53,7 +59,7 @@ def init(
     else:
         assert folder is not None  # as checked above
         likeness: Likeness | None = "similar" if similar else "dissimilar" if dissimilar else None
-        path = init_recipe.write(folder, output, force=force, likeness=likeness, notify=console.say)
+        path = init_recipe.write(folder, output, force=force, likeness=likeness, splits=splits, notify=console.say)
     console.line(f"{path}: written. Next: tlkit apply {shlex.quote(str(path))}")
 
 

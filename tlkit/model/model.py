@@ -5,6 +5,7 @@ The rule: a Model builds a recipe, its argument names are the recipe's keys, and
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -479,6 +480,19 @@ class Model:
         """
         resolved = self._setup.untrained(where="Model")
         return weight_names.export(self.network, resolved.backbone, linear=resolved.head.fits(resolved.backbone))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TlkitError("Model: cannot be pickled.", "model.save(FOLDER) writes it, and tlkit.load(FOLDER) reads it")
+
+    def __copy__(self) -> Model:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return made
 
     def __repr__(self) -> str:
         table = self._setup.tables["backbone"]
