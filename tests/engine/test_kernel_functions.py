@@ -148,6 +148,18 @@ def test_limits_in_place_keep_no_copy_of_what_they_overwrite() -> None:
     assert kept == [x.data_ptr()]
 
 
+def test_limits_of_a_view_change_its_base_as_the_librarys_do() -> None:
+    found = []
+    for device in (CPU, torch.device("cuda")):  # the second takes no kernel
+        leaf = torch.linspace(-8, 8, 12).requires_grad_()
+        base = leaf * 1
+        with functions.faster(device):
+            F.relu6(base.view(3, 4)[1:], inplace=True)
+        (gradient,) = torch.autograd.grad((base * torch.arange(12)).sum(), leaf)
+        found.append((base.detach(), gradient))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
 # Average pooling
 
 
@@ -213,6 +225,13 @@ def test_attention_is_as_exact_as_the_librarys(size: float, queries: int, keys: 
     for mine, true in zip(ours, exact, strict=True):
         assert mine.dtype == HALF
         assert relative_error(mine, true) <= allowed
+
+
+def test_attention_takes_a_scale_of_zero_at_its_word() -> None:
+    q, v = noise(1, 2, 4, 8).contiguous().requires_grad_(), noise(1, 2, 4, 8, seed=1).contiguous()
+    output = attention.scaled_dot_product_attention(q, q, v, scale=0.0)
+    assert output is not None
+    torch.testing.assert_close(output.float(), v.float().mean(2, keepdim=True).expand(1, 2, 4, 8), rtol=0.01, atol=0.01)
 
 
 def test_gradients_of_attention_are_those_of_differences() -> None:

@@ -39,8 +39,9 @@ def scaled_dot_product_attention(
         return None
     if key.shape[:2] != query.shape[:2] or value.shape[:3] != key.shape[:3] or max(query.shape[2], key.shape[2]) > LONGEST:
         return None
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     with torch.autocast("cpu", enabled=False):
-        output: Tensor = _Attention.apply(query, key, value, scale or 1 / math.sqrt(query.shape[-1]))
+        output: Tensor = _Attention.apply(query, key, value, factor)
     return output
 
 

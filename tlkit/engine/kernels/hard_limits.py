@@ -16,8 +16,8 @@ from tlkit.engine.kernels.once import once
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor | None:
-    """Compute `torch.nn.functional.hardtanh` in place; None where it is not in place, or autograd does not follow it."""
-    if not inplace or not input.requires_grad or input.is_leaf or not min_val < max_val:
+    """Compute `torch.nn.functional.hardtanh` in place; None where it is not in place, or autograd does not follow it, and of views."""
+    if not inplace or not input.requires_grad or input.is_leaf or input._is_view() or not min_val < max_val:
         return None
     output: Tensor = _Limited.apply(input, min_val, max_val)
     return output
