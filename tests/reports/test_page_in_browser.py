@@ -47,20 +47,21 @@ LOOK = """
     found.wide = document.documentElement.scrollWidth > window.innerWidth + 1;
     found.width = window.innerWidth;
     const map = plots.find((each) => each.id.startsWith("map-"));
-    const curve = map.data.findIndex((trace) => trace.customdata.some((number) => number >= 0));
-    const point = map.data[curve].customdata.findIndex((number) => number >= 0);
     map.scrollIntoView();
     await wait(100);
-    const box = map.getBoundingClientRect();
-    const axes = map._fullLayout;
-    const x = box.left + axes.xaxis._offset + axes.xaxis.d2p(map.data[curve].x[point]);
-    const y = box.top + axes.yaxis._offset + axes.yaxis.d2p(map.data[curve].y[point]);
-    map.querySelector(".nsewdrag").dispatchEvent(new MouseEvent("mousemove", { clientX: x, clientY: y, bubbles: true }));
-    await wait(300);
+    const axes = map._fullLayout, shown = document.getElementById("hover");
+    for (const trace of map.data) {  // another point may be above the one that is pointed at
+      for (let point = 0; point < trace.x.length && shown.hidden; point += 1) {
+        if (trace.customdata[point] < 0) continue;
+        const box = map.getBoundingClientRect();
+        const clientX = box.left + axes.xaxis._offset + axes.xaxis.d2p(trace.x[point]);
+        const clientY = box.top + axes.yaxis._offset + axes.yaxis.d2p(trace.y[point]);
+        map.querySelector(".nsewdrag").dispatchEvent(new MouseEvent("mousemove", { clientX, clientY, bubbles: true }));
+        await wait(200);
+      }
+    }
     found.hover = [...map.querySelectorAll(".hovertext")].map((each) => each.textContent).join("|");
-    Plotly.Fx.hover(map, [{ curveNumber: curve, pointNumber: point }]);
-    await wait(100);
-    found.picture = !document.getElementById("hover").hidden && document.getElementById("hover").style.backgroundImage.slice(0, 20);
+    found.picture = !shown.hidden && shown.style.backgroundImage.slice(0, 20);
     const ground = () => getComputedStyle(document.body).backgroundColor;
     const ink = () => plots[0]._fullLayout.font.color;
     found.light = [ground(), ink()];

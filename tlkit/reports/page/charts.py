@@ -94,9 +94,8 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
                     }
                 )
         _mark(arm, colour, shapes, notes, row=place)
-    longest = max((len(arm.first.metrics) for arm in arms), default=0)
     layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": "epoch"}, **({"dtick": 1} if longest <= _TICKS else {})},
+        "xaxis": {"title": {"text": "epoch"}, **_ticks(arms)},
         "yaxis": {"title": {"text": metric}, **_scale(metric, data)},
         "shapes": shapes,
         "annotations": notes if metric == "accuracy" else [],
@@ -127,6 +126,11 @@ def _scale(metric: str, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {"tickformat": ".0%"}
     values = [value for trace in data for value in trace["y"] if value > 0]
     return {"type": "log"} if values and max(values) > _WIDE * min(values) else {}
+
+
+def _ticks(arms: Sequence[ShownArm]) -> dict[str, int]:
+    """Return how far the ticks of an axis of epochs are apart, where there are few of them."""
+    return {"dtick": 1} if max(len(arm.first.metrics) for arm in arms) <= _TICKS else {}
 
 
 def _evaluated(run: ShownRun) -> bool:
@@ -210,7 +214,7 @@ def rates(arms: Sequence[ShownArm]) -> Chart | None:
         f"{arm.name}: {', '.join(f'{group.name} {group.lr:g}' for group in arm.first.plan.groups)}" for arm in arms
     )
     layout = {
-        "xaxis": {"title": {"text": "epoch"}},
+        "xaxis": {"title": {"text": "epoch"}, **_ticks(arms)},
         "yaxis": {"title": {"text": "learning rate at the epoch's end"}, "type": "log"},
     }
     return Chart(

@@ -24,6 +24,7 @@
 
   function draw(chart) {
     const place = document.getElementById(chart.name);
+    chart.data.filter((trace) => trace.type === "heatmap").forEach((trace) => { trace.textfont = { color: colour("--text") }; });
     const done = Plotly.newPlot(place, chart.data, themed(chart.layout), { responsive: true, displayModeBar: false });
     if (chart.layout.meta && chart.layout.meta.sheet) pictures(place, chart.layout.meta);
     return done;
@@ -77,6 +78,7 @@
     for (const name of drawn.keys()) {
       const place = document.getElementById(name);
       const theme = themed({});
+      if (place.data[0].type === "heatmap") Plotly.restyle(place, { "textfont.color": theme.font.color });
       Plotly.relayout(place, {
         "font.color": theme.font.color,
         "hoverlabel.bgcolor": theme.hoverlabel.bgcolor,
