@@ -11,7 +11,7 @@ import torch
 
 from tlkit import units
 from tlkit.engine.evaluate import evaluate
-from tlkit.engine.images import decode
+from tlkit.engine.images import decode, device_batches
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
 from tlkit.errors import TlkitError
@@ -79,9 +79,11 @@ def scores(network: Network, asked: Asked, *, batch_size: int, device: torch.dev
     part = Part(pictures, every, resolved.convention, network.task)
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for start in range(0, len(every), batch_size):
-            chosen = every[start : start + batch_size]
-            yield part.inputs(chosen, 0, device).contiguous(), part.targets(chosen, 0, device)
-            progress(start + len(chosen), len(every))
+        done = 0
+        pairs = (make(part, every, 0, device, batch_size) for make in (device_batches.inputs, device_batches.targets))
+        for x, y in zip(*pairs, strict=True):
+            yield x.contiguous(), y
+            done += len(y)
+            progress(done, len(every))
 
     return scoring.scores(evaluate(network, network, batches(), watch=lambda: None))
