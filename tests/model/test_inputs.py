@@ -122,7 +122,7 @@ REFUSED = {
     "no pixels": (X[:, :0], "there is no pixel in it"),
     "a batch in a list": ([X], "is to be one picture"),
     "numbers": ([1, 2], "one of the images is of type int"),
-    "nothing": (None, "one of the images is a NoneType"),
+    "nothing": (None, "one of the images is of type NoneType"),
     "a vector": (np.zeros(3), "not (N, H, W, 3)"),
 }
 
