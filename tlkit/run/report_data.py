@@ -26,7 +26,7 @@ from tlkit.plans.choices import flops
 from tlkit.plans.plan import Plan
 from tlkit.record.report_data import ReportData
 from tlkit.run.preparation import Prepared
-from tlkit.tasks import Predictions
+from tlkit.tasks import Predictions, Shown
 
 _WRONG, _RIGHT = 24, 8  # images that are shown: wrong ones; the most and the least confident right ones
 _SHARE = 0.03  # of the run's work: images that are scanned for the map and the patches
@@ -78,21 +78,27 @@ def collect(
             about["notes"].append(
                 "Pictures show the first three bands as red, green and blue, each from its 2nd to its 98th percentile."
             )
+        how = found.task.shown
+        if how is None:
+            about["notes"].append("Single images are not shown: its task does not say what they mean in words.")
+            return ReportData(about, arrays)
+        shown = _Images(learner.network, part, found, how, names, device)
         try:
-            _add_images(about, arrays, _Shown(learner.network, part, found, names, device))
-            _add_scan(about, arrays, _Shown(learner.network, part, found, names, device), count=_scanned(prepared.plan, part))
+            _add_images(about, arrays, shown)
+            _add_scan(about, arrays, shown, count=_scanned(prepared.plan, part))
         except (RuntimeError, NotImplementedError) as error:  # of torch: memory, or an operation without a gradient
             about["notes"].append(f"some pictures are missing: {str(error).splitlines()[0]}")
     return ReportData(about, arrays)
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Images:
     """A part's images with the network and its predictions for them."""
 
     network: Network
     part: Part
     predictions: Predictions
+    how: Shown
     names: Sequence[str]
     device: torch.device
 
@@ -110,12 +116,6 @@ class _Shown:
         pictures = self.pictures(rows)
         return np.stack([_resized(each, side) for each in pictures]) if len(rows) else np.zeros((0, 1, 1, 3), np.uint8)
 
-    def label(self, value: Tensor) -> str:
-        """Return a target or an answer in words."""
-        if value.ndim == 0:
-            return str(self.names[int(value)])
-        return ", ".join(name for name, each in zip(self.names, value.flatten().tolist(), strict=False) if each > 0) or "none"
-
 
 def _add_kernels(about: dict[str, Any], arrays: dict[str, NDArray[Any]], found: Snapshot) -> None:
     about["changes"] = dict(found.changes)
@@ -125,14 +125,13 @@ def _add_kernels(about: dict[str, Any], arrays: dict[str, NDArray[Any]], found: 
         arrays |= {f"kernel{place}_{when}": each.values for when, each in (("before", before), ("last", last), ("best", best))}
 
 
-def _add_images(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Shown) -> None:
+def _add_images(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Images) -> None:
     """Add the images that the network was most wrong about, and the most and the least confident right ones, with Grad-CAM."""
-    task, logits, targets = shown.predictions.task, shown.predictions.logits.cpu(), shown.predictions.targets.cpu()
-    chosen = shown.predictions.chosen.cpu()
-    losses = (
-        task.losses(logits, targets).double().flatten(1).mean(1) if logits.ndim > 2 else task.losses(logits, targets).double()
-    )
-    right = (chosen == targets).flatten(1).all(1) if targets.ndim > 1 else chosen == targets
+    predictions, how = shown.predictions, shown.how
+    logits, targets, chosen = (each.cpu() for each in (predictions.logits, predictions.targets, predictions.chosen))
+    losses = predictions.task.losses(logits, targets).double()
+    labels, said = how.words(targets, shown.names), how.words(chosen, shown.names)
+    right = torch.tensor([one == other for one, other in zip(labels, said, strict=True)])
     order = torch.argsort(losses, stable=True)
     hits, misses = order[right[order]], order[~right[order]].flip(0)
     groups = {
@@ -142,32 +141,36 @@ def _add_images(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _
     }
     rows = torch.cat(list(groups.values())).numpy()
     kinds = [name for name, each in groups.items() for _ in range(len(each))]
-    sure = shown.predictions.probabilities.cpu()
+    sure = predictions.probabilities.cpu()
     about["images"] = [
         {
             "row": int(row),
             "position": int(shown.part.indices[row]),
             "kind": kind,
-            "label": shown.label(targets[row]),
-            "said": shown.label(chosen[row]),
-            "probability": float(sure[row].max()) if targets.ndim == 1 else None,
+            "label": labels[row],
+            "said": said[row],
+            "probability": float(sure[row].max()) if how.one_class else None,
         }
         for row, kind in zip(rows.tolist(), kinds, strict=True)
     ]
     arrays["images"] = shown.thumbnails(rows, _SIDE)
-    if targets.ndim == 1:
-        wrong = groups["wrong"].numpy()
-        maps = [
-            grad_cam.grad_cam(shown.network, shown.inputs(some), chosen[torch.from_numpy(some)].to(shown.device))
-            for some in np.array_split(wrong, max(1, -(-len(wrong) // _BATCH)))
-            if len(some)
-        ]
-        if maps and all(each is not None for each in maps):
-            found = torch.cat([each for each in maps if each is not None])
-            arrays["grad_cam"] = (found.cpu().numpy() * 255).round().astype(np.uint8)
+    if how.one_class:
+        _add_grad_cam(arrays, shown, groups["wrong"].numpy(), chosen)
 
 
-def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Shown, *, count: int) -> None:
+def _add_grad_cam(arrays: dict[str, NDArray[Any]], shown: _Images, wrong: NDArray[np.int64], chosen: Tensor) -> None:
+    """Add where the network looked in the images that it was wrong about, for the class that it chose."""
+    maps = [
+        grad_cam.grad_cam(shown.network, shown.inputs(some), chosen[torch.from_numpy(some)].to(shown.device))
+        for some in np.array_split(wrong, max(1, -(-len(wrong) // _BATCH)))
+        if len(some)
+    ]
+    if maps and all(each is not None for each in maps):
+        found = torch.cat([each for each in maps if each is not None])
+        arrays["grad_cam"] = (found.cpu().numpy() * 255).round().astype(np.uint8)
+
+
+def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Images, *, count: int) -> None:
     """Add the map of some images, and the patches that excite a few channels of each stage most."""
     rows = np.unique(np.linspace(0, len(shown.part.indices) - 1, num=count, dtype=np.int64))
     images = torch.cat([shown.inputs(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)])
@@ -178,8 +181,8 @@ def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Sh
     about["map"] = {
         "method": "PCA",
         "explained": shares,
-        "labels": [shown.label(each) for each in targets],
-        "said": [shown.label(each) for each in chosen],
+        "labels": shown.how.words(targets, shown.names),
+        "said": shown.how.words(chosen, shown.names),
         "pictured": pictured.tolist(),
     }
     arrays["map_points"], arrays["map_images"] = points, shown.thumbnails(rows[pictured], _SMALL)

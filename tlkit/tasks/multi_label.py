@@ -10,7 +10,7 @@ import numpy as np
 from tlkit.errors import TlkitError
 from tlkit.recipe.recipe import Arm
 from tlkit.tasks import metrics, named_classes
-from tlkit.tasks.task import Metric, Predictions, Rows, Strata, Targets, Task, same_logits, same_outputs
+from tlkit.tasks.task import Metric, Predictions, Rows, Shown, Strata, Targets, Task, same_logits, same_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -183,6 +183,11 @@ def data_problems(arm: Arm, classes: int, names: Sequence[str]) -> list[TlkitErr
     ]
 
 
+def words(indicators: Tensor, names: Sequence[str]) -> list[str]:
+    """Return the classes of every image (n, classes): "cat, dog", or "none"."""
+    return [", ".join(name for name, has in zip(names, row, strict=True) if has) or "none" for row in indicators.tolist()]
+
+
 MULTI_LABEL = Task(
     name="multi_label",
     head="multilabel",
@@ -206,4 +211,5 @@ MULTI_LABEL = Task(
     select_by="auroc",
     recipe_problems=recipe_problems,
     data_problems=data_problems,
+    shown=Shown(words, one_class=False),
 )

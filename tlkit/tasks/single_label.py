@@ -10,7 +10,7 @@ import numpy as np
 from tlkit.errors import TlkitError
 from tlkit.recipe.recipe import Arm
 from tlkit.tasks import metrics, named_classes
-from tlkit.tasks.task import Metric, Predictions, Rows, Strata, Targets, Task, same_logits, same_outputs
+from tlkit.tasks.task import Metric, Predictions, Rows, Shown, Strata, Targets, Task, same_logits, same_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,6 +179,11 @@ def data_problems(arm: Arm, classes: int, names: Sequence[str]) -> list[TlkitErr
     return named_classes.weight_problems(arm, names)
 
 
+def words(labels: Tensor, names: Sequence[str]) -> list[str]:
+    """Return the class of every image (n,)."""
+    return [names[label] for label in labels.tolist()]
+
+
 SINGLE_LABEL = Task(
     name="single_label",
     head="linear",
@@ -196,4 +201,5 @@ SINGLE_LABEL = Task(
     costly={"auroc": auroc},
     recipe_problems=named_classes.no_positive,
     data_problems=data_problems,
+    shown=Shown(words, one_class=True),
 )

@@ -130,6 +130,19 @@ def most_probable(probabilities: NDArray[np.floating[Any]], names: Sequence[str]
 
 
 @dataclass(frozen=True)
+class Shown:
+    """How a report shows single images of a task.
+
+    Attributes:
+        words: (targets or predictions (n, ...), class names) -> what each says; a prediction that says the same as the target is right.
+        one_class: An image has one class: its probability is shown, and where the network looked for it.
+    """
+
+    words: Callable[[Tensor, Sequence[str]], list[str]]
+    one_class: bool
+
+
+@dataclass(frozen=True)
 class Task:
     """A kind of problem.
 
@@ -160,6 +173,7 @@ class Task:
         recipe_problems: (arm) -> what the recipe says that this task cannot do, whatever the images are.
         data_problems: (arm, number of classes, class names or ()) -> what the recipe says that does not fit the classes.
         choices: (arm, class names) -> what the task decides for the person: (what, value, reason).
+        shown: How a report shows single images; None: it shows none.
     """
 
     name: str
@@ -181,6 +195,7 @@ class Task:
     recipe_problems: Callable[[Arm], list[TlkitError]] = lambda arm: []
     data_problems: Callable[[Arm, int, Sequence[str]], list[TlkitError]] = lambda arm, classes, names: []
     choices: Callable[[Arm, Sequence[str]], list[tuple[str, str, str]]] = lambda arm, names: []
+    shown: Shown | None = None
 
     @property
     def selectable(self) -> tuple[str, ...]:
