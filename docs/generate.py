@@ -27,7 +27,13 @@ FOLDER = Path(__file__).parent
 MODULES = ("tlkit", "tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.testing")
 # What the functions of a module return and nobody imports: "module:name".
 RETURNED = {
-    "tlkit": ("tlkit.api:Applied", "tlkit.events:Epoch", "tlkit.model.history:History", "tlkit.model.predictions:Predictions")
+    "tlkit": (
+        "tlkit.api:Applied",
+        "tlkit.events:Epoch",
+        "tlkit.exports.export:Exported",
+        "tlkit.model.history:History",
+        "tlkit.model.predictions:Predictions",
+    )
 }
 TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "header": (recipe.Header,),

@@ -20,6 +20,7 @@ from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
+    from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
     from tlkit.record.timings import Measurements
 
@@ -151,6 +152,40 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder
             f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
         ) from error
     return path
+
+
+def export(
+    run: str | Path,
+    to: str,
+    out: str | Path | None = None,
+    *,
+    arm: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Exported:
+    """Write a run's network as a file that other programs load, and a model card beside it.
+
+    Args:
+        run: A run's folder, or a recipe's: then its best run by validation.
+        to: "onnx" and "torch-export" hold preprocessing, network and probabilities; "safetensors", "torchvision" and "timm" weights.
+        out: The file; by default exported/RUN/FORM/model with the usual ending.
+        arm: Choose only among the runs of this arm.
+        note: Told which run was chosen and why, and which licences forbid commercial use.
+
+    Returns:
+        The file and its model card.
+
+    Raises:
+        TlkitError: the run cannot be read or has no such form, a library is not installed, or the file cannot be written.
+    """
+    from tlkit.exports import export as exporting
+    from tlkit.exports import forms
+    from tlkit.record import run_choice
+
+    form = forms.form(to)
+    chosen = run_choice.choose(as_path(run, "run"), arm)
+    if chosen.why:
+        note(f"{chosen.folder}: {chosen.why}")
+    return exporting.export(chosen.folder, form, None if out is None else as_path(out, "out"), note=note)
 
 
 def plan(

@@ -21,7 +21,7 @@ LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _COMMANDS = {
     LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.schema, look.check),
     TRAIN: (train.init, train.apply),
-    USE: (use.report, use.predict, runs.runs, runs.diff),
+    USE: (use.report, use.predict, use.export, runs.runs, runs.diff),
 }
 
 

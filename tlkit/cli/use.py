@@ -1,4 +1,4 @@
-"""Commands that use finished runs: report, predict."""
+"""Commands that use finished runs: report, predict, export."""
 
 from __future__ import annotations
 
@@ -72,6 +72,27 @@ def predict(
         console.say(str(error))
     if failed:
         raise typer.Exit(_SOME_FAILED if ranked else 1)
+
+
+def export(
+    run: RunArgument,
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help="onnx, torch-export, safetensors, torchvision or timm.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="The file to write; by default exported/RUN/FORM/model with the usual ending."
+        ),
+    ] = None,
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Write a run's network as a file that other programs load, with a model card beside it."""
+    from tlkit import api
+
+    named = run if run.exists() or not (runs / run).exists() else runs / run
+    exported = api.export(named, to, out, arm=arm, note=console.say)
+    console.line(f"{to}: {exported.file}")
+    console.line(f"model card: {exported.card}")
 
 
 def _record(image: str, answer: Ranked | DataError) -> dict[str, object]:

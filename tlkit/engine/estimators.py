@@ -18,7 +18,7 @@ from tlkit.errors import PluginError, RunFolderError, reason
 from tlkit.plugin import Head, Solving
 from tlkit.record import selection
 
-_LEAST = 1e-7  # a probability of 0 is taken for this one: else one wrong answer that is sure makes the mean loss endless
+LEAST = 1e-7  # a probability of 0 is taken for this one: else one wrong answer that is sure makes the mean loss endless
 # Classes that scikit-learn's own estimators hold and skops does not trust by itself.
 TRUSTED = (
     "sklearn._loss.link.Interval",
@@ -73,12 +73,12 @@ class FittedHead(nn.Module):
     def _answers(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Numbers (N, classes that were seen), and for each image a number (N,) that is less than its own: of the others."""
         if self.logarithms:
-            values = np.log(np.maximum(self.estimator.predict_proba(features), _LEAST))
-            return values, np.full(len(features), np.log(_LEAST))
+            values = np.log(np.maximum(self.estimator.predict_proba(features), LEAST))
+            return values, np.full(len(features), np.log(LEAST))
         values = np.asarray(self.estimator.decision_function(features), dtype=np.float64)
         if values.ndim == 1:  # of two classes, one number
             values = np.stack([-values / 2, values / 2], axis=1)
-        return values, np.minimum(values.min(1), 0.0) + np.log(_LEAST)
+        return values, np.minimum(values.min(1), 0.0) + np.log(LEAST)
 
 
 def fit(

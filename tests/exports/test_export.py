@@ -1,0 +1,259 @@
+"""What is exported is read by the library that it is for, and gives the probabilities of `predict`."""
+
+import json
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import TOY_RECIPE, Cli
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tlkit_toy_build import ToyNet
+
+import tlkit
+from tlkit.engine.images import parts
+from tlkit.errors import TlkitError
+from tlkit.exports import finished_run, graph, licences
+from tlkit.model.model import Model
+from tlkit.record import statistics
+from tlkit.run import prediction
+
+CLOSE = 1e-4
+SIZES = ((1, 30, 41), (3, 17, 90), (2, 120, 22), (1, 16, 16))  # pictures, height, width; one is more than twice as tall as wide
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of the toy recipe, with a crop; tests only read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    recipe = folder / "toy.toml"
+    recipe.write_text(TOY_RECIPE.replace("image_size = 16", "image_size = 16\ncrop = 0.8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        done = tlkit.apply(recipe, runs=folder / "runs")
+    return done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
+
+
+def pictures(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def predicted(folder: Path, images: np.ndarray) -> np.ndarray:
+    return prediction.load(folder, arm=None, device=torch.device("cpu")).predict(images)
+
+
+def saved(folder: Path, name: str = "toy", **more: object) -> Path:
+    """A model that was not trained, as a folder."""
+    options = {"weights": "none", "classes": ["ant", "bee", "cat"], "image_size": 32, "device": "cpu"} | more
+    Model(name, **options).save(folder / "saved")
+    return folder / "saved"
+
+
+# ---- weights
+
+
+def test_safetensors_hold_the_librarys_tensors_class_names_and_preprocessing(finished: Path, run: Cli) -> None:
+    code, out, _ = run("export", finished, "--to", "safetensors")
+    assert code == 0
+    file = Path("exported") / finished.name / "safetensors" / "model.safetensors"
+    assert out.split() == ["safetensors:", str(file), "model", "card:", str(file.parent / "README.md")]
+    network = ToyNet(4)
+    network.load_state_dict(load_file(file))
+    with safe_open(file, framework="pt") as opened:
+        known = opened.metadata()
+    assert json.loads(known["classes"]) == ["class0", "class1", "class2", "class3"]
+    told = json.loads(known["preprocessing"])
+    assert (told["image_size"], told["resized"], told["mean"]) == ([16, 16], [20, 20], [0.5] * 3)
+    x = pictures(5, 16, 16)
+    with torch.no_grad():
+        found = torch.softmax(network.eval()((torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5), 1)
+    mine = prediction.load(finished, arm=None, device=torch.device("cpu"))
+    expected = torch.softmax(mine.network(parts.normalise(torch.from_numpy(x), mine.convention)), 1)
+    assert torch.allclose(found, expected, atol=CLOSE)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
+def test_torchvisions_own_network_loads_its_file_and_answers_the_same(name: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path, name, image_size=64, head="conv" if name == "squeezenet1_1" else "linear")
+    made = tlkit.export(folder, "torchvision", tmp_path / "out" / "net.safetensors")
+    code = made.card.read_text().partition("```python\n")[2].partition("```")[0]
+    (call,) = [line for line in code.splitlines() if line.startswith("network = ")]
+    network = eval(call.removeprefix("network = "), {"torchvision": torchvision})
+    network.load_state_dict(load_file(made.file))
+    mine = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    x = parts.normalise(torch.from_numpy(pictures(2, 64, 64)), mine.convention)
+    with torch.no_grad():
+        assert torch.allclose(network.eval()(x), mine.network(x), atol=CLOSE)
+
+
+def test_timms_own_network_loads_its_file_and_answers_the_same(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    folder = saved(tmp_path, "timm:test_resnet", image_size=64)
+    made = tlkit.export(folder, "timm", tmp_path / "out" / "net.safetensors")
+    network = timm.create_model("test_resnet", num_classes=3, checkpoint_path=str(made.file))
+    mine = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    x = parts.normalise(torch.from_numpy(pictures(2, 64, 64)), mine.convention)
+    with torch.no_grad():
+        assert torch.allclose(network.eval()(x), mine.network(x), atol=CLOSE)
+    known = json.loads((made.file.parent / "config.json").read_text())
+    assert known["architecture"] == "test_resnet"
+    assert known["label_names"] == ["ant", "bee", "cat"]
+    assert known["pretrained_cfg"]["input_size"] == [3, 64, 64]
+
+
+# ---- graphs
+
+
+def test_a_file_of_torch_export_answers_as_predict_for_pictures_of_any_size(finished: Path, tmp_path: Path) -> None:
+    made = tlkit.export(finished, "torch-export", tmp_path / "net.pt2")
+    extra = {"classes.json": ""}
+    network = torch.export.load(made.file, extra_files=extra).module()
+    assert json.loads(extra["classes.json"]) == ["class0", "class1", "class2", "class3"]
+    for size in SIZES:
+        x = pictures(*size)
+        with torch.no_grad():
+            assert np.abs(network(torch.from_numpy(x)).numpy() - predicted(finished, x)).max() < CLOSE
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_a_graph_has_every_fit_and_other_orders_of_channels(fit: str, finished: Path) -> None:
+    run = finished_run.load(finished)
+    geometry = replace(run.predictor.geometry, fit=fit, resized=(16, 16), padding=(9, 99, 199) if fit == "pad" else None)
+    convention = replace(
+        run.predictor.convention, channels="bgr", range=255.0, mean=(99.0, 110.0, 120.0), std=(60.0, 50.0, 40.0)
+    )
+    run = replace(run, predictor=replace(run.predictor, geometry=geometry, convention=convention))
+    network = graph.program(run).module()
+    for size in SIZES:
+        x = pictures(*size)
+        with torch.no_grad():
+            assert np.abs(network(torch.from_numpy(x)).numpy() - run.predictor.predict(x)).max() < CLOSE
+
+
+def test_a_file_of_torch_export_holds_no_pickle(finished: Path, tmp_path: Path) -> None:
+    made = tlkit.export(finished, "torch-export", tmp_path / "net.pt2")
+    with zipfile.ZipFile(made.file) as archive:
+        begins = {name: archive.read(name)[:2] for name in archive.namelist()}
+    assert not [name for name, two in begins.items() if two[:1] == b"\x80" or two == b"PK"]
+
+
+def test_onnx_answers_as_predict_for_pictures_of_any_size(finished: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx"), pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made = tlkit.export(finished, "onnx", tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(made.file)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == [f"class{index}" for index in range(4)]
+    for size in SIZES:
+        x = pictures(*size)
+        (found,) = session.run(None, {"pictures": x})
+        assert np.abs(found - predicted(finished, x)).max() < CLOSE
+
+
+def test_a_multilabel_head_gives_each_class_its_own_probability(tmp_path: Path) -> None:
+    folder = saved(tmp_path, head="multilabel")
+    network = torch.export.load(tlkit.export(folder, "torch-export", tmp_path / "net.pt2").file).module()
+    x = pictures(2, 40, 50)
+    with torch.no_grad():
+        found = network(torch.from_numpy(x)).numpy()
+    assert np.abs(found - predicted(folder, x)).max() < CLOSE
+    assert not np.allclose(found.sum(1), 1)
+
+
+# ---- the model card
+
+
+def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Path, tmp_path: Path) -> None:
+    made = tlkit.export(finished, "torch-export", tmp_path / "net.pt2")
+    card = made.card.read_text()
+    result = json.loads((finished / "result.json").read_text())
+    accuracy = result["test"]["accuracy"]
+    interval = statistics.wilson(round(accuracy * 40), 40)
+    assert f"- test images: accuracy {accuracy:.1%} (95 % interval {interval.low:.1%} to {interval.high:.1%}: Wilson" in card
+    assert "licence of the data set synthetic: none needed: made by tlkit." in card
+    assert (finished / "recipe.toml").read_text().strip() in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    Image.fromarray(pictures(1, 30, 40)[0]).save(tmp_path / "picture.jpg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        names: dict[str, object] = {}
+        exec(compile(code, "README.md", "exec"), names)
+    assert names["probabilities"].shape == (1, 4)  # type: ignore[attr-defined]
+
+
+def test_files_of_somebody_else_are_not_replaced(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# mine\n")
+    with pytest.raises(TlkitError, match=r"README\.md: is no model card"):
+        tlkit.export(finished, "safetensors", tmp_path / "net.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    (tmp_path / "README.md").unlink()
+    (tmp_path / "config.json").write_text('{"mine": 1}')
+    with pytest.raises(TlkitError, match=r"config\.json: is not of an export"):
+        tlkit.export(saved(tmp_path, "timm:test_resnet", image_size=64), "timm", tmp_path / "net.safetensors")
+    for _ in range(2):  # what an earlier export wrote is
+        tlkit.export(finished, "safetensors", tmp_path / "out" / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("text", "forbids"),
+    [
+        ("CC BY-NC 4.0", True),
+        ("cc-by-nc-4.0", True),
+        ("non-commercial use", True),
+        ("research use", True),
+        ("MIT", False),
+        ("", False),
+    ],
+)
+def test_licence_that_forbids_commercial_use_is_recognised(text: str, forbids: bool) -> None:
+    assert licences.Licence("weights", text).forbids_commercial_use is forbids
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("form", "more", "words"),
+    [
+        ("torchvision", {}, "not of torchvision"),
+        ("timm", {"name": "resnet18"}, "torchvision.models.resnet18, not of timm"),
+        ("torchvision", {"name": "resnet18", "head": "mlp"}, "another classifier than the mlp head"),
+        ("torch-export", {"input": {"resize": "nearest"}}, 'the filter "nearest"'),
+        ("onx", {}, "did you mean"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_with_the_reason(form: str, more: dict, words: str, tmp_path: Path) -> None:
+    with pytest.raises(TlkitError, match=words):
+        tlkit.export(saved(tmp_path, **more), form, tmp_path / "out" / "net")
+    assert not (tmp_path / "out").exists()
+
+
+# ---- real networks
+
+FAMILIES = {
+    "alexnet": 64, "vgg11": 32, "resnet18": 64, "densenet121": 64, "googlenet": 64, "inception_v3": 128, "mobilenet_v2": 64,
+    "mobilenet_v3_small": 64, "squeezenet1_1": 64, "cifar_resnet20": 32, "lenet5": 32, "timm:test_vit": 160, "timm:test_convnext": 64,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_answers_in_onnxruntime_as_predict_does(name: str, tmp_path: Path, test_data: Path) -> None:
+    """On real photographs, in their own sizes."""
+    pytest.importorskip("onnx"), pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    folder = saved(tmp_path, name, image_size=FAMILIES[name], head="conv" if name == "squeezenet1_1" else "linear")
+    session = onnxruntime.InferenceSession(tlkit.export(folder, "onnx", tmp_path / "out" / "net.onnx").file)
+    with tarfile.open(test_data / "hymenoptera.tar") as archive:
+        photographs = [archive.extractfile(each) for each in archive if each.name.endswith(".jpg")][::60]
+        arrays = [np.asarray(Image.open(each).convert("RGB")) for each in photographs]
+    assert len(arrays) >= 5
+    for x in (array[None] for array in arrays):
+        (found,) = session.run(None, {"pictures": x})
+        assert np.abs(found - predicted(folder, x)).max() < CLOSE

@@ -1,0 +1,73 @@
+"""Export a run: write the file of a form and its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlkit import files
+from tlkit.errors import TlkitError, option
+from tlkit.exports import finished_run, library_files, licences, model_card, onnx_file, torch_file
+from tlkit.exports.finished_run import FinishedRun
+from tlkit.exports.forms import Form
+
+FOLDER = "exported"  # in the working folder, where no file is named
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        file: The network.
+        card: The model card.
+    """
+
+    file: Path
+    card: Path
+
+
+def export(folder: Path, form: Form, out: Path | None = None, *, note: Callable[[str], None] = lambda text: None) -> Exported:
+    """Write a run's network as a file that other programs load, and a model card beside it.
+
+    Args:
+        folder: The run's.
+        form: Of the file.
+        out: The file; by default exported/RUN/FORM/model with the usual ending.
+        note: Told what a user should know: changed plugins, licences that forbid commercial use.
+
+    Raises:
+        RunFolderError: the run cannot be read.
+        TlkitError: it has no such form, or the file cannot be written.
+    """
+    path = out or Path(FOLDER) / folder.resolve().name / form.value / f"model{form.suffix}"
+    if path.is_dir():
+        raise TlkitError(f"{path}: is a folder.", f"a file: {option('out', str(path / f'model{form.suffix}'))}")
+    model_card.refuse_other(path.parent)
+    run = finished_run.load(folder, note=note)
+    contents = _contents(path, run, form)  # before a folder is made: what is refused leaves nothing
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, chunks in contents.items():
+            files.replace_with(file, chunks)
+        card = model_card.write(path, run, form)
+    except OSError as error:
+        raise TlkitError(
+            f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
+        ) from error
+    for licence in licences.of(run.arm, run.backbone):
+        if licence.forbids_commercial_use:
+            note(f"the {licence.of} forbids commercial use: {licence.text}")
+    return Exported(path, card)
+
+
+def _contents(path: Path, run: FinishedRun, form: Form) -> dict[Path, Iterable[bytes | memoryview]]:
+    """The files of an export and what they hold, without the card."""
+    match form:
+        case Form.ONNX:
+            return {path: [onnx_file.to_bytes(run)]}
+        case Form.TORCH_EXPORT:
+            return {path: [torch_file.to_bytes(run)]}
+        case _:
+            return library_files.contents(path, run, form)

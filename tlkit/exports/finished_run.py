@@ -1,0 +1,72 @@
+"""A finished run with all that an export reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tlkit.plans import resolve
+from tlkit.plugin import Backbone, Head
+from tlkit.recipe import parsing
+from tlkit.recipe.recipe import Arm
+from tlkit.record import run_folder
+from tlkit.record.run_folder import RunResult
+from tlkit.run import prediction
+from tlkit.run.prediction import Predictor
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run and its network.
+
+    Attributes:
+        folder: The run's.
+        arm: What its recipe says.
+        backbone: The plugin, up to the stage that the head reads.
+        head: The plugin.
+        predictor: The network, its classes and its preprocessing, on the CPU.
+        result: How it ended; None where it has no result.
+    """
+
+    folder: Path
+    arm: Arm
+    backbone: Backbone
+    head: Head
+    predictor: Predictor
+    result: RunResult | None
+
+    @property
+    def colours(self) -> bool:
+        """Whether its images are colour pictures, not bands."""
+        return self.predictor.geometry.bands is None
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How a picture is brought to the network's input, as plain values."""
+        convention, geometry = self.predictor.convention, self.predictor.geometry
+        return {
+            "image_size": list(geometry.size), "resized": list(geometry.resized), "fit": geometry.fit, "resize": geometry.resize,
+            "padding": None if geometry.padding is None else list(geometry.padding), "channels": convention.channels,
+            "range": convention.range, "mean": list(convention.mean), "std": list(convention.std),
+        }  # fmt: skip
+
+
+def load(folder: Path, *, note: Callable[[str], None] = lambda text: None) -> FinishedRun:
+    """Load a run for an export.
+
+    Args:
+        folder: The run's.
+        note: Told which plugins are others than the run was trained with.
+
+    Raises:
+        RunFolderError: it is not a run's folder, or damaged.
+        PluginError: a plugin that it needs is not installed.
+    """
+    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"), note=note)
+    (arm,) = parsing.read(folder / run_folder.RECIPE).arms.values()
+    plugins = resolve.network_of(arm)
+    return FinishedRun(folder, arm, plugins.backbone, plugins.head, predictor, run_folder.read(folder))

@@ -1,0 +1,80 @@
+"""A run's network from bytes to probabilities as one module: preprocessing, stages, head.
+
+The rule: it gives the probabilities of `tlkit predict`, for pictures of any size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tlkit.engine.estimators import FittedHead
+from tlkit.errors import TlkitError
+from tlkit.exports import resizing, solved_heads
+from tlkit.exports.finished_run import FinishedRun
+from tlkit.network.network import Network
+
+INPUT, OUTPUT = "pictures", "probabilities"
+_EXAMPLE = (2, 48, 64, 3)  # none of these numbers is kept: images, height and width stay open
+
+
+class Graph(nn.Module):
+    """Preprocessing and network.
+
+    Args:
+        run: Of colour pictures.
+
+    Raises:
+        TlkitError: its preprocessing or its head cannot be computed in a graph.
+    """
+
+    def __init__(self, run: FinishedRun) -> None:
+        super().__init__()
+        _refuse(run)
+        network, convention = run.predictor.network, run.predictor.convention
+        head = network.head
+        if isinstance(head, FittedHead):
+            head = solved_heads.module(head, str(run.folder))
+        self.resize = resizing.Resize(run.predictor.geometry)
+        self.network = Network(
+            dict(network.stages.items()), head, reads=network.reads, task=network.task, positive=network.positive
+        )
+        self.reversed = convention.channels == "bgr"
+        self.white = 255 / convention.range
+        for name, values in (("mean", convention.mean), ("std", convention.std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return probabilities (N, classes) float32 of pictures (N, H, W, 3) uint8 RGB."""
+        x = self.resize(pictures).to(torch.float32)  # (N, 3, height, width)
+        if self.reversed:
+            x = x.flip(1)
+        x = (x / self.white - self.get_buffer("mean")) / self.get_buffer("std")
+        return self.network.task.probabilities(self.network(x))
+
+
+def program(run: FinishedRun) -> torch.export.ExportedProgram:
+    """Return the graph of a run, with the numbers of pictures, rows and columns left open.
+
+    Raises:
+        TlkitError: its preprocessing or its head cannot be computed in a graph.
+    """
+    graph = Graph(run).eval()
+    example = torch.zeros(_EXAMPLE, dtype=torch.uint8)
+    open_ = {0: torch.export.Dim("images"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}
+    with torch.no_grad():
+        return torch.export.export(graph, (example,), dynamic_shapes={INPUT: open_}, strict=False)
+
+
+def _refuse(run: FinishedRun) -> None:
+    if not run.colours:
+        raise TlkitError(
+            f"{run.folder}: its images have {run.predictor.geometry.bands} bands, and the graph's preprocessing is for colour pictures.",
+            "--to safetensors writes the weights alone",
+        )
+    if run.predictor.geometry.resize not in resizing.FILTERS:
+        raise TlkitError(
+            f'{run.folder}: its pictures are resized with the filter "{run.predictor.geometry.resize}", which the graph does not have.',
+            f"filters: {', '.join(resizing.FILTERS)}",
+            "--to safetensors writes the weights alone",
+        )

@@ -1,0 +1,185 @@
+"""The model card of an export: README.md beside the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tlkit import files
+from tlkit.engine.images import decode
+from tlkit.errors import RunFolderError, TlkitError, option
+from tlkit.exports import library_files, licences
+from tlkit.exports.finished_run import FinishedRun
+from tlkit.exports.forms import Form
+from tlkit.exports.torch_file import CLASSES
+from tlkit.record import predictions, run_folder, statistics
+
+CARD = "README.md"
+_BEGIN = "---\nlibrary_name: tlkit\n"
+_SHOWN = 20  # classes that the card lists; the file has all
+
+
+def refuse_other(folder: Path) -> None:
+    """Refuse a folder whose README.md is no model card, before anything is written.
+
+    Raises:
+        TlkitError: it would be replaced.
+    """
+    path = folder / CARD
+    if path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith(_BEGIN):
+        raise TlkitError(
+            f"{path}: is no model card, and the export would replace it.", f"another folder: {option('out', 'FOLDER/FILE')}"
+        )
+
+
+def write(file: Path, run: FinishedRun, form: Form, *, also: str = "") -> Path:
+    """Write the card of an exported file.
+
+    Args:
+        file: The export; the card is written beside it.
+        run: What was exported.
+        form: As what.
+        also: What else is to be said of the result, a sentence.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    sections = [_head(run), _result(run, also), _use(file, run, form), _pixels(run), _origin(run)]
+    files.replace(file.parent / CARD, "\n\n".join(sections) + "\n")
+    return file.parent / CARD
+
+
+def _head(run: FinishedRun) -> str:
+    names, result = run.predictor.classes, run.result
+    listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    title = f"{run.arm.backbone.name} for {len(names)} classes of {run.arm.data.name}"
+    told = (
+        "" if result is None else f" of the recipe `{result.recipe}`, {run_folder.label(result.arm, result.seed, result.fold)}"
+    )
+    task = run.predictor.network.task
+    return (
+        f"{_BEGIN}pipeline_tag: image-classification\n---\n\n# {title}\n\n"
+        f"An image classifier ({task.name.replace('_', ' ')}): the backbone {run.arm.backbone.name} with the head {run.arm.head.kind}, "
+        f"trained with tlkit. It is the network{told}.\n\nClasses, in the order of the outputs: {listed}."
+    )
+
+
+def _result(run: FinishedRun, also: str) -> str:
+    lines = ["## Result", ""]
+    for split in ("test", "validation"):
+        scores = None if run.result is None else getattr(run.result, split)
+        if scores is not None:
+            lines.append(
+                f"- {split} images: accuracy {scores['accuracy']:.1%}{_interval(run, split)}, loss {scores['loss']:.4f}"
+            )
+    if len(lines) == 2:
+        lines.append("It was not measured on images that it was not trained on.")
+    return "\n".join([*lines, *([f"- {also}"] if also else [])])
+
+
+def _interval(run: FinishedRun, split: str) -> str:
+    """The 95 % interval of an accuracy, from the number of images that it was measured on."""
+    try:
+        labels = predictions.load(run.folder).part(split).label
+    except RunFolderError:
+        return ""
+    if labels.ndim != 1 or not len(labels) or run.result is None:
+        return ""
+    found = statistics.wilson(round(getattr(run.result, split)["accuracy"] * len(labels)), len(labels))
+    return f" (95 % interval {found.low:.1%} to {found.high:.1%}: Wilson, {len(labels):,} images, one run)"
+
+
+def _use(file: Path, run: FinishedRun, form: Form) -> str:
+    intended = (
+        "It is meant for pictures like those that it was trained on. It gives a probability of each of its classes for every picture, "
+        "whatever that shows. The probabilities are not calibrated."
+    )
+    call = library_files.call(run) if form in (Form.TORCHVISION, Form.TIMM) else ""
+    code = _CODE[form].format(file=file.name, classes=CLASSES, call=call, library=form.value)
+    return f"## Use\n\n{intended}\n\n```python\n{code}```"
+
+
+def _pixels(run: FinishedRun) -> str:
+    told = decode.described(run.arm.data, run.predictor.convention)
+    listed = [f"- {key.replace('_', ' ')}: {value}" for key, value in told.items()]
+    return (
+        "## Preprocessing\n\nHow image files are read:\n\n"
+        + "\n".join(listed)
+        + "\n\nAnd then brought to the network's input:\n\n"
+        + "\n".join(f"- {key}: `{json.dumps(value)}`" for key, value in run.preprocessing.items())
+        + "\n\n"
+        + '`resized` is what the picture is resized to cover (`fit` "crop"), to fit into ("pad") or to be ("squash"), antialiased as '
+        "Pillow does it; `image_size` is the middle of that. A byte v becomes (v * range / 255 - mean) / std."
+    )
+
+
+def _origin(run: FinishedRun) -> str:
+    lines = []
+    for each in licences.of(run.arm, run.backbone):
+        warning = " **It forbids commercial use.**" if each.forbids_commercial_use else ""
+        lines.append(f"- licence of the {each.of}: {each.text or 'not known to tlkit'}.{warning}")
+    if run.result is not None:
+        versions = ", ".join(f"{name} {version}" for name, version in run.result.versions.items())
+        lines += [
+            f"- run: {run.folder.name}" + (f", digest {run.result.digest}" if run.result.digest else ""),
+            f"- made with: {versions}",
+        ]
+    recipe = (run.folder / run_folder.RECIPE).read_text(encoding="utf-8").strip()
+    return "## Origin\n\n" + "\n".join(lines) + f"\n\n```toml\n{recipe}\n```"
+
+
+_WEIGHTS = """\
+import json
+
+import {library}
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+network = {call}
+network.load_state_dict(load_file("{file}"))
+network.eval()
+with safe_open("{file}", framework="pt") as file:
+    classes = json.loads(file.metadata()["classes"])
+"""
+_TENSORS = """\
+import json
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+tensors = load_file("{file}")  # by the names of the backbone's library
+with safe_open("{file}", framework="pt") as file:
+    classes = json.loads(file.metadata()["classes"])
+"""
+_CODE = {
+    Form.SAFETENSORS: _TENSORS,
+    Form.TORCHVISION: _WEIGHTS,
+    Form.TIMM: _WEIGHTS,
+    Form.ONNX: """\
+import json
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession("{file}")
+classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+picture = np.asarray(Image.open("picture.jpg").convert("RGB"))
+(probabilities,) = session.run(None, {{"pictures": picture[None]}})  # (1, classes)
+print(classes[probabilities[0].argmax()])
+""",
+    Form.TORCH_EXPORT: """\
+import json
+
+import numpy as np
+import torch
+from PIL import Image
+
+extra = {{"{classes}": ""}}
+network = torch.export.load("{file}", extra_files=extra).module()
+classes = json.loads(extra["{classes}"])
+picture = torch.from_numpy(np.array(Image.open("picture.jpg").convert("RGB")))
+probabilities = network(picture[None])  # (1, classes)
+print(classes[int(probabilities[0].argmax())])
+""",
+}
