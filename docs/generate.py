@@ -21,7 +21,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs import lectures
-from tlkit.recipe import augmentations, cross_validation, evaluation, losses, map_tables, optimizers, recipe, schedules, tables
+from tlkit.recipe import (
+    augmentations,
+    cross_validation,
+    evaluation,
+    loggers,
+    losses,
+    map_tables,
+    optimizers,
+    recipe,
+    schedules,
+    tables,
+)
 
 FOLDER = Path(__file__).parent
 MODULES = ("tlkit", "tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.testing")
@@ -39,6 +50,7 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "header": (recipe.Header,),
     "cross_validation": (cross_validation.CrossValidation,),
     "evaluation": (evaluation.Evaluation,),
+    "loggers": (loggers.LoggerTable,),
     "backbone": (tables.BackboneTable,),
     "backbone.input": (tables.InputTable,),
     "head": (tables.HeadTable,),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlkit import files
 from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
 from tlkit.events import Epoch, Observer
-from tlkit.plans import band_values, dataset_facts, earlier_runs, jobs, plugin_changes, resolve
+from tlkit.plans import band_values, dataset_facts, earlier_runs, jobs, loggers, plugin_changes, resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import recipe_choices, results, run_folder
@@ -60,6 +60,7 @@ def apply(
     offline: bool = False,
     graph: bool = True,
     verify: bool = False,
+    log: str | Sequence[str] = (),
     observer: Observer | None = None,
 ) -> Applied:
     """Make what a recipe says be there: train what is missing, continue what was interrupted, leave what is finished.
@@ -75,6 +76,7 @@ def apply(
         graph: Capture the training step where the device can; else it is taken step by step.
         verify: Hash data, weights and the files of finished runs again, whatever is remembered of them, and check every row of the
             store that is used.
+        log: A logger, or several, beside those of the recipe: "tensorboard", "csv".
         observer: Receives the run's events.
 
     Raises:
@@ -85,6 +87,7 @@ def apply(
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
     _note_unused_data(data, arms, watcher)
+    logged_by = loggers.ready(read.loggers, [log] if isinstance(log, str) else list(log), where=str(recipe))
     files.refuse_other_than_utf8(Path(runs).resolve())
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
     wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe), again=verify)
@@ -123,6 +126,7 @@ def apply(
                     observer=watcher,
                     graph=graph,
                     verify=verify,
+                    loggers=logged_by,
                 )
         except BaseException:
             summary.conclude(draw=True)

@@ -10,13 +10,13 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tlkit import file_digests, tasks, units
+from tlkit import file_digests, plugin, tasks, units
 from tlkit.engine import estimators
 from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
 from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
-from tlkit.plugin import Backbone, Dataset, Head, Solving, registry
+from tlkit.plugin import Backbone, Dataset, Head, LoggedEnd, LoggedRun, Logger, Solving, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
 from tlkit.sources import data_files, datasets
@@ -29,7 +29,7 @@ _LEAST_RIGHT = 0.6
 
 
 def check(name: str, *, data: Path | None = None) -> Iterator[str]:
-    """Hold an installed backbone, data set or head to the contract.
+    """Hold an installed backbone, head, data set or logger to the contract.
 
     Args:
         name: As `tlkit list` shows it.
@@ -47,10 +47,14 @@ def check(name: str, *, data: Path | None = None) -> Iterator[str]:
         yield from check_dataset(name, registry.get(Dataset, name), data=data)
     elif registry.offers(Head, name):
         yield from check_head(registry.get(Head, name))
+    elif registry.offers(Logger, name):
+        yield from check_logger(name, registry.get(Logger, name))
     else:
-        names = [entry.name for kind in (Backbone, Dataset, Head) for entry in registry.entries(kind)]
+        names = [entry.name for kind in (Backbone, Dataset, Head, Logger) for entry in registry.entries(kind)]
         raise TlkitError(
-            f'there is no backbone, data set or head "{name}" installed.', "tlkit list shows what is", nearest(name, names)
+            f'there is no backbone, head, data set or logger "{name}" installed.',
+            "tlkit list shows what is",
+            nearest(name, names),
         )
 
 
@@ -125,6 +129,30 @@ def check_head(head: Head) -> Iterator[str]:
     """
     options = parsing.options(head.options, {}, place="head.options")
     yield from _check_solved(head, options) if head.solve else _check_trained(head, options)
+
+
+def check_logger(name: str, logger: Logger) -> Iterator[str]:
+    """Hold a logger to the contract: it takes a run with two epochs and its end, in a folder that is removed afterwards.
+
+    Yields:
+        What holds, in words.
+
+    Raises:
+        PluginError: what does not.
+    """
+    logger.check_installed(name)
+    options = parsing.options(logger.options, {}, place="loggers.options")
+    values = {"train/loss": 1.0, "train/accuracy": 0.5, "lr/head": 0.1}
+    with tempfile.TemporaryDirectory() as folder:
+        run = LoggedRun("check", "main", 0, None, Path(folder), {"optimizer.name": "adamw"}, ({"epoch": 1, **values},))
+        opened = plugin.call(logger.open, run, options)
+        yield "takes a run that continues after its first epoch"
+        for method, given in (("epoch", {"epoch": 2, **values}), ("end", LoggedEnd("finished", {"best_epoch": 2}))):
+            try:
+                getattr(opened, method)(given)
+            except Exception as error:  # whatever a third party's code raises
+                raise PluginError(f"{logger.open}: its method {method} fails: {reason(error)}.") from error
+            yield f"takes {'an epoch' if method == 'epoch' else 'the end of the run'}"
 
 
 def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT, Cli
 from PIL import Image
 
-from tlkit.plugin import Backbone, Dataset, Head, registry
+from tlkit.plugin import Backbone, Dataset, Head, Logger, registry
 
-KINDS = {"backbone": Backbone, "head": Head, "dataset": Dataset}
+KINDS = {"backbone": Backbone, "head": Head, "dataset": Dataset, "logger": Logger}
 
 
 def test_version_names_what_a_report_of_a_problem_should(run: Cli) -> None:
@@ -37,6 +37,9 @@ def test_help_lists_every_command_in_a_group(run: Cli) -> None:
         "init",
         "apply",
         "predict",
+        "evaluate",
+        "embed",
+        "neighbours",
         "runs",
         "diff",
         "bench",
@@ -64,7 +67,7 @@ def test_list_of_one_kind_names_every_plugin_of_it(kind: str, run: Cli) -> None:
 def test_kind_that_there_is_not_is_answered_with_the_nearest(run: Cli) -> None:
     code, _, text = run("list", "--kind", "backbones")
     assert code == 2
-    assert 'there is no kind "backbones". One of: backbone, head, dataset, recipe.' in text
+    assert 'there is no kind "backbones". One of: backbone, head, dataset, logger, recipe.' in text
     assert 'did you mean "backbone"?' in text
     assert "Value error" not in text
 

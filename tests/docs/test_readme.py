@@ -174,7 +174,9 @@ def test_the_wheels_hold_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "names"), [("README.md", ["tiny"]), ("docs/plugins.md", ["regnet", "maxout", "noise"])], ids=["README", "plugins"]
+    ("page", "names"),
+    [("README.md", ["tiny"]), ("docs/plugins.md", ["regnet", "maxout", "noise", "status"])],
+    ids=["README", "plugins"],
 )
 def test_the_plugins_shown_install_and_hold(
     page: str, names: list[str], run: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     BACKBONE = "backbone"
     HEAD = "head"
     DATASET = "dataset"
+    LOGGER = "logger"
     RECIPE = "recipe"
 
 
@@ -37,13 +38,13 @@ def list_plugins(
     kind: Annotated[Kind | None, choice(Kind, "Only these; recipe: those that come with tlkit.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the installed backbones, heads and data sets, or the shipped recipes."""
+    """List the installed backbones, heads, data sets and loggers, or the shipped recipes."""
     from tlkit.advice import shipped_recipes
-    from tlkit.plugin import Backbone, Dataset, Head, registry
+    from tlkit.plugin import Backbone, Dataset, Head, Logger, registry
     from tlkit.reports import plugins
 
-    kinds: dict[Kind, type[Backbone | Dataset | Head]] = {
-        Kind.BACKBONE: Backbone, Kind.HEAD: Head, Kind.DATASET: Dataset,
+    kinds: dict[Kind, type[Backbone | Dataset | Head | Logger]] = {
+        Kind.BACKBONE: Backbone, Kind.HEAD: Head, Kind.DATASET: Dataset, Kind.LOGGER: Logger,
     }  # fmt: skip
     entries = {each: registry.entries(kinds[each]) for each in kinds if kind in (None, each)}
     recipes = shipped_recipes.questions() if kind in (None, Kind.RECIPE) else {}
@@ -64,13 +65,14 @@ def list_plugins(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, data set or head.")], as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set or logger.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Show the stages, weights, preprocessing and options of a plugin."""
-    from tlkit.plugin import Backbone, Dataset, Head, registry
+    from tlkit.plugin import Backbone, Dataset, Head, Logger, registry
     from tlkit.reports import plugins
 
-    kinds: tuple[type[Backbone | Dataset | Head], ...] = (Backbone, Dataset, Head)
+    kinds: tuple[type[Backbone | Dataset | Head | Logger], ...] = (Backbone, Dataset, Head, Logger)
     found = [kind for kind in kinds if registry.offers(kind, name)]
     if not found:
         names = [entry.name for kind in kinds for entry in registry.entries(kind)]
@@ -162,7 +164,7 @@ def plan(
 
 
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, data set or head.")], data: DataOption = None
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set or logger.")], data: DataOption = None
 ) -> None:
     """Test an installed plugin against the plugin contract."""
     from tlkit import testing

@@ -76,6 +76,10 @@ def apply(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash data and weights again, and check every stored row that is used.")
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", metavar="LOGGER", help="Log metrics while training: tensorboard, mlflow, csv. May be repeated."),
+    ] = None,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +94,7 @@ def apply(
     with TerminalObserver(Console(stderr=True)) as observer:
         applied = api.apply(
             recipe, set_ or (), arm=arm, runs=runs, data=data, device=device,
-            graph=not no_graph, verify=verify, offline=offline, observer=observer,
+            graph=not no_graph, verify=verify, log=log or (), offline=offline, observer=observer,
         )  # fmt: skip
     if as_json:
         console.as_json(applied.result)

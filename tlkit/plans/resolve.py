@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.plans import arm_checks, preprocessing, solved_heads
+from tlkit.plans import arm_checks, loggers, preprocessing, solved_heads
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
@@ -111,7 +111,23 @@ def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, d
             except RecipeError as more:
                 problems += more.problems
         raise RecipeError(problems) from error
-    return recipe, resolve(recipe, places, where=str(path))
+    problems = _logger_problems(recipe, where=str(path))
+    try:
+        arms = resolve(recipe, places, where=str(path))
+    except RecipeError as error:
+        raise RecipeError([*problems, *error.problems]) from error
+    if problems:
+        raise RecipeError(problems)
+    return recipe, arms
+
+
+def _logger_problems(recipe: Recipe, *, where: str) -> list[TlkitError]:
+    """Return what is wrong with [[loggers]] of a recipe."""
+    try:
+        loggers.choose(recipe.loggers, where=where)
+    except RecipeError as error:
+        return list(error.problems)
+    return []
 
 
 def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | None = None) -> dict[str, Resolved]:

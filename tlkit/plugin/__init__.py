@@ -11,6 +11,7 @@ from tlkit.plugin.family import Family
 from tlkit.plugin.head import Head, Solving
 from tlkit.plugin.hold_out import hold_out
 from tlkit.plugin.images import DataFiles, Images, Split
+from tlkit.plugin.logger import LoggedEnd, LoggedRun, Logger, RunLogger
 from tlkit.plugin.options import Channels, Options, PixelRange
 from tlkit.plugin.remembered import recall, remember
 from tlkit.plugin.weights import CAFFE, HUB, HUB_SITE, IMAGENET, Convention, Download, Values, Weights, pytorch
@@ -30,8 +31,12 @@ __all__ = [
     "Family",
     "Head",
     "Images",
+    "LoggedEnd",
+    "LoggedRun",
+    "Logger",
     "Options",
     "PixelRange",
+    "RunLogger",
     "Solving",
     "Split",
     "Values",

@@ -10,7 +10,7 @@ class Family:
     """Plugins of one kind under names of their own: the entry point `medmnist` offers "medmnist:pneumoniamnist" and others.
 
     Attributes:
-        make: "module:function"(name) -> Backbone, Dataset or Head; it raises `tlkit.errors.PluginError` for a name that it has not.
+        make: "module:function"(name) -> Backbone, Dataset, Head or Logger; it raises `tlkit.errors.PluginError` for a name that it has not.
         names: The usual ones, as `tlkit show` lists them; there may be more.
         summary: One line.
     """

@@ -16,12 +16,14 @@ import entrypoints
 
 from tlkit import plugin
 from tlkit.errors import PluginError, nearest, reason
-from tlkit.plugin import Backbone, Dataset, Family, Head
+from tlkit.plugin import Backbone, Dataset, Family, Head, Logger
 
-Plugin = TypeVar("Plugin", bound=Backbone | Dataset | Head)
+Plugin = TypeVar("Plugin", bound=Backbone | Dataset | Head | Logger)
 
-GROUPS: dict[type, str] = {Backbone: "tlkit.backbones", Dataset: "tlkit.datasets", Head: "tlkit.heads"}
-_NOUNS: dict[type, str] = {Backbone: "backbone", Dataset: "data set", Head: "head"}
+GROUPS: dict[type, str] = {
+    Backbone: "tlkit.backbones", Dataset: "tlkit.datasets", Head: "tlkit.heads", Logger: "tlkit.loggers",
+}  # fmt: skip
+_NOUNS: dict[type, str] = {Backbone: "backbone", Dataset: "data set", Head: "head", Logger: "logger"}
 
 # Plugins that are distributions of their own: what to install for a name that is not there.
 _ELSEWHERE = {"efficientnet_lite0": "tlkit-efficientnet-lite"}
@@ -32,7 +34,7 @@ class Entry:
     """One entry point: who offers which name, and where its value is.
 
     Attributes:
-        group: "tlkit.backbones", "tlkit.datasets" or "tlkit.heads".
+        group: "tlkit.backbones", "tlkit.datasets", "tlkit.heads" or "tlkit.loggers".
         name: As recipes write it.
         target: "module:object".
         distribution: Name as pip writes it.

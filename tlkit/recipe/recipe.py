@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tlkit.recipe.cross_validation import CrossValidation
 from tlkit.recipe.evaluation import Evaluation
+from tlkit.recipe.loggers import LoggerTable
 from tlkit.recipe.losses import LossTable
 from tlkit.recipe.map_tables import FreezeMap, RateMap
 from tlkit.recipe.optimizers import Adam, AdamW, Sgd
@@ -116,6 +117,9 @@ class Header(Table):
     )
 
     evaluation: Evaluation = Field(default_factory=Evaluation, description="when test images are evaluated")
+    loggers: list[LoggerTable] = Field(
+        default_factory=list, description="what receives the metrics of every run while it trains: TensorBoard, MLflow, a file"
+    )
 
     @field_validator("format", mode="before")
     @classmethod

@@ -13,16 +13,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tlkit.plugin import Backbone, Convention, Dataset, Download, Family, Head
+from tlkit.plugin import Backbone, Convention, Dataset, Download, Family, Head, Logger
 from tlkit.plugin.registry import Entry
 
 _OURS = ("tlkit", "tlkit-efficientnet-lite")
-_TITLES = {"backbone": "backbones", "head": "heads", "dataset": "data sets"}
+_TITLES = {"backbone": "backbones", "head": "heads", "dataset": "data sets", "logger": "loggers"}
 
 
 def plugins(kind: str, entries: Sequence[Entry]) -> RenderableType:
     """Return the installed plugins of one kind, backbones by family; a third party's name is followed by its distribution."""
-    table = Table.grid(padding=(0, 2, 0, 0))
+    table, title = Table.grid(padding=(0, 2, 0, 0)), Text(_TITLES[kind], style="bold")
     names = [entry.name for entry in entries]
     families: dict[str, list[str]] = {}
     for entry in entries:
@@ -34,8 +34,8 @@ def plugins(kind: str, entries: Sequence[Entry]) -> RenderableType:
     several = {family: members for family, members in families.items() if len(members) > 1}
     single = [member for members in families.values() if len(members) == 1 for member in members]
     for family, members in {**several, **({"others" if several else "": single} if single else {})}.items():
-        table.add_row(f"  {family}".rstrip(), Text(", ".join(sorted(members, key=_natural))))
-    return Group(Text(_TITLES[kind], style="bold"), table)
+        table.add_row(f"  {family}" if kind == "backbone" else title, Text(", ".join(sorted(members, key=_natural))))
+    return Group(title, table) if kind == "backbone" else table
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -56,7 +56,7 @@ def record(entry: Entry) -> dict[str, Any]:
     return {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
 
 
-def details(shown: Backbone | Dataset | Head | Family) -> dict[str, Any]:
+def details(shown: Backbone | Dataset | Head | Logger | Family) -> dict[str, Any]:
     """Return the fields that a plugin declares, ready for JSON; its options as a JSON Schema."""
     values = {each.name: getattr(shown, each.name) for each in dataclasses.fields(shown)}
     options = values.get("options")
@@ -66,7 +66,7 @@ def details(shown: Backbone | Dataset | Head | Family) -> dict[str, Any]:
     return plain
 
 
-def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Family) -> RenderableType:
+def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Logger | Family) -> RenderableType:
     """Return the details of a plugin that the author of a recipe needs."""
     if isinstance(shown, Backbone):
         return _backbone(name, entry, shown)
@@ -76,6 +76,11 @@ def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Family) -
         table = _table(name, entry, shown.summary)
         table.add_row("names", "\n".join(f"{name}:{member}" for member in shown.names))
         return table
+    if isinstance(shown, Logger):
+        table = _table(name, entry, shown.summary)
+        if shown.needs:
+            table.add_row("needs", f"pip install '{shown.install or shown.needs}'")
+        return Group(table, *_options("loggers.options", shown.options))
     return Group(_table(name, entry, shown.summary), *_options("head.options", shown.options))
 
 

@@ -27,6 +27,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.plans import plan as plans
 from tlkit.plans import plugin_changes
 from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
+from tlkit.plans.loggers import ChosenLogger
 from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import kernels, predictions, report_data, run_files, run_folder
 from tlkit.record.formats import ComputeFormat
@@ -34,12 +35,14 @@ from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.run import report_data as run_report
 from tlkit.run import torch_settings
 from tlkit.run.checkpoint import Checkpoint
+from tlkit.run.loggers import Loggers
 from tlkit.run.preparation import Prepared
 
 
 def execute(
-    prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True
-) -> RunResult:
+    prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
+    loggers: Sequence[ChosenLogger] = (),
+) -> RunResult:  # fmt: skip
     """Train a prepared job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
 
     Raises:
@@ -52,7 +55,7 @@ def execute(
     fresh = not job.folder.is_dir()
     try:
         with run_folder.locked(job.folder):
-            return _Writer(prepared, fit, device, observer).run()
+            return _Writer(prepared, fit, device, observer, Loggers(loggers, job, observer.note)).run()
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -72,6 +75,7 @@ class _Writer:
     fit: Learner
     device: torch.device
     observer: Observer
+    loggers: Loggers
     seconds: float = 0.0
     why_inexact: str = ""  # why the same digest may not give the same bits here
     scores: Epoch | None = None
@@ -104,10 +108,12 @@ class _Writer:
             evaluations=self.fit.evaluations,
             images=plan.batch_size * plan.tables.optimizer.accumulate,
         )
-        self.clock = time.perf_counter()
         try:
+            self.loggers.begin(self.lines)
+            self.clock = time.perf_counter()
             for epoch in self.fit.epochs():
                 self.observer.epoch(self._save(epoch))
+                self.loggers.epoch(self.lines[-1])
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
@@ -317,6 +323,8 @@ class _Writer:
             files={} if status == "running" else run_files.record(self.job.folder),
         )
         run_folder.write(self.job.folder, result)
+        if status != "running":
+            self.loggers.end(result)
         return result
 
     def _resolved(self) -> dict[str, Any]:

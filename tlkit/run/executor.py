@@ -20,6 +20,7 @@ from tlkit.errors import RunFailed, RunLocked, TlkitError, nearest, option, reas
 from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
+from tlkit.plans.loggers import ChosenLogger
 from tlkit.plans.plan import Plan
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import run_folder
@@ -88,6 +89,7 @@ def train(
     observer: Observer,
     graph: bool = True,
     verify: bool = False,
+    loggers: Sequence[ChosenLogger] = (),
 ) -> list[RunFailed | RunLocked]:
     """Carry out every job; one that fails, or that another process is running, does not stop the others.
 
@@ -101,6 +103,7 @@ def train(
         observer: Receives the run's events.
         graph: Capture the training step where the device can.
         verify: Hash every file again and check every row of the store that is used.
+        loggers: Receive the metrics of every run that is trained.
 
     Returns:
         The failures, and then the runs that another process is still running after all others are done.
@@ -116,7 +119,7 @@ def train(
 
         def carry_out(prepared: Prepared) -> None:
             looking = busy.watching(prepared, watch, device=device, say=observer.note)
-            execution.execute(prepared, device=device, observer=observer, watch=looking, graph=graph)
+            execution.execute(prepared, device=device, observer=observer, watch=looking, graph=graph, loggers=loggers)
 
         waiting: list[Prepared] = []
         asking = _Asking(observer, watch)
