@@ -123,7 +123,7 @@ def test_predictions_are_those_of_plain_torch(tmp_path: Path, suffix: str, value
     expected = by_hand(run, arrays)
     np.testing.assert_allclose(predictor.predict(files), expected[order], atol=1e-5)
     np.testing.assert_allclose(predictor.predict(arrays), expected, atol=1e-5)
-    np.testing.assert_allclose(np.stack(predictor.answers(files)), expected[order], atol=1e-5)
+    np.testing.assert_allclose(np.stack(list(predictor.answers(files))), expected[order], atol=1e-5)
     assert resolved(run)["input"]["values"] == values
 
 

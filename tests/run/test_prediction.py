@@ -1,5 +1,6 @@
 """tlkit predict: class and probability of images, as plain PyTorch works them out from the same files."""
 
+import csv
 import io
 import json
 import os
@@ -350,7 +351,120 @@ def test_images_beside_an_unreadable_one_are_answered_in_batches(
     predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
     sizes: list[int] = []
     predictor.network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
-    answers = predictor.answers([images[0], broken, *images[1:]])
+    answers = list(predictor.answers([images[0], broken, *images[1:]]))
     assert sizes == [len(images)]
     assert isinstance(answers.pop(1), ImageError)
     np.testing.assert_allclose(np.stack(answers), _expected(folder, images).numpy(), atol=1e-5)
+
+
+def test_top_holds_in_json_too(finished: Path, images: list[Path], run: Cli) -> None:
+    folder = _run(finished, "quick")
+    expected = _expected(folder, images[:2])
+    _, output, _ = run("predict", folder, *images[:2], "--top", 2, "--json")
+    for row, mine in zip(json.loads(output)["predictions"], expected, strict=True):
+        assert list(row["probabilities"]) == [CLASSES[place] for place in mine.argsort(descending=True)[:2]]
+
+
+def test_patterns_and_a_list_on_standard_input_name_images(
+    finished: Path, images: list[Path], run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, new = _run(finished, "quick"), images[0].parents[1]
+    _, output, _ = run("predict", folder, new / "**" / "*.png", "--json")
+    assert [row["image"] for row in json.loads(output)["predictions"]] == [str(each) for each in sorted(images[:3])]
+    listed = io.TextIOWrapper(io.BytesIO(f"{images[3]}\n\n{new}\n".encode()))
+    monkeypatch.setattr("sys.stdin", listed)
+    _, output, _ = run("predict", folder, "-", images[4], "--json")
+    named = [row["image"] for row in json.loads(output)["predictions"]]
+    assert named == [str(each) for each in (images[3], *sorted(images[:3]), images[4])]
+    code, _, text = run("predict", folder, new / "*.gif")
+    assert (code, f"{new}/*.gif: there is no such file" in text) == (1, True)
+
+
+def test_csv_has_a_row_for_every_image_and_no_formula(finished: Path, images: list[Path], run: Cli, tmp_path: Path) -> None:
+    folder = _run(finished, "quick")
+    for name in ("=cmd|'calc'!A0.png", "+1.png", "@x.png", "-2.png"):
+        shutil.copy(images[0], tmp_path / name)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    names = ["=cmd|'calc'!A0.png", "+1.png", "@x.png", "./-2.png", "bad.png"]
+    code, output, text = run("predict", folder, *names, "--top", 2, "--csv", "out.csv")
+    assert (code, output) == (3, "out.csv: written, 4 of 5 images answered\n")
+    assert "bad.png: is not an image" in text
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file))
+    assert header == ["image", "class_1", "probability_1", "class_2", "probability_2", "error"]
+    assert [row[0] for row in rows] == ["'=cmd|'calc'!A0.png", "'+1.png", "'@x.png", "'-2.png", "bad.png"]
+    expected = _expected(folder, images[:1])[0].sort(descending=True)
+    assert rows[0][1:4:2] == [CLASSES[place] for place in expected.indices[:2]]
+    assert [float(cell) for cell in rows[0][2:5:2]] == pytest.approx(expected.values[:2].tolist(), abs=1e-5)
+    assert rows[4][1:5] == [""] * 4
+    assert "is not an image" in rows[4][5]
+
+
+def test_csv_that_cannot_be_written_is_a_message(finished: Path, images: list[Path], run: Cli) -> None:
+    code, _, text = run("predict", finished, images[0], "--csv", "nowhere/out.csv")
+    assert code == 1
+    assert "nowhere/out.csv: cannot be written: No such file or directory" in text
+
+
+def test_threshold_leaves_out_less_probable_classes(finished: Path, images: list[Path], run: Cli) -> None:
+    folder = _run(finished, "quick")
+    expected = _expected(folder, images)
+    middle = float(expected.median())
+    _, output, _ = run("predict", folder, *images, "--threshold", middle, "--json")
+    record = json.loads(output)
+    assert record["threshold"] == middle
+    for row, mine in zip(record["predictions"], expected, strict=True):
+        assert set(row["probabilities"]) == {name for name, each in zip(CLASSES, mine, strict=True) if each >= middle - 1e-7}
+    _, output, _ = run("predict", folder, images[0], "--threshold", 1)
+    assert output.split()[-1] == "none"
+
+
+def test_calibrated_probabilities_are_those_of_the_temperature_of_the_validation_images(
+    finished: Path, images: list[Path], run: Cli
+) -> None:
+    folder = _run(finished, "quick")
+    with np.load(folder / "predictions.npz") as kept:
+        mine = kept["split"] == "validation"
+        logits, labels = torch.from_numpy(kept["logits"][mine]).double(), torch.from_numpy(kept["label"][mine])
+    grid = torch.logspace(np.log10(0.05), np.log10(20), 20001, dtype=torch.float64)
+    losses = torch.stack([torch.nn.functional.cross_entropy(logits / each, labels) for each in grid])
+    best = float(grid[losses.argmin()])
+    _, output, _ = run("predict", folder, *images, "--calibrated", "--json")
+    record = json.loads(output)
+    assert record["temperature"] == pytest.approx(best, rel=1e-3)
+    scaled = torch.softmax(_expected(folder, images).double().log() / best, 1)
+    for row, each in zip(record["predictions"], scaled, strict=True):
+        assert [row["probabilities"][name] for name in CLASSES] == pytest.approx(each.tolist(), abs=1e-3)
+
+
+def test_coverage_shows_the_classes_above_the_rank_of_the_validation_images(
+    finished: Path, images: list[Path], run: Cli
+) -> None:
+    folder = _run(finished, "quick")
+    with np.load(folder / "predictions.npz") as kept:
+        mine = kept["split"] == "validation"
+        scores = torch.softmax(torch.from_numpy(kept["logits"][mine]).double(), 1).numpy()
+        own = sorted(scores[np.arange(mine.sum()), kept["label"][mine]], reverse=True)
+    _, output, _ = run("predict", folder, *images, "--coverage", 0.5, "--json")
+    least = json.loads(output)["threshold"]
+    rank = int(np.ceil((len(own) + 1) * 0.5))
+    assert least == pytest.approx(own[rank - 1])
+    code, output, text = run("predict", folder, images[0], "--coverage", 0.999)
+    assert code == 0
+    assert f"{len(own)} validation images are too few for --coverage 0.999: every class is shown" in text
+    assert sum(name in output.replace(str(images[0]), "") for name in CLASSES) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--threshold", "0.5", "--coverage", "0.9"), "give one of --threshold and --coverage"),
+        (("--coverage", "1"), "above 0 and below 1"),
+        (("--csv", "x.csv", "--json"), "give one of --csv FILE and --json"),
+        (("--threshold", "2"), "--threshold"),
+    ],
+)
+def test_options_that_exclude_each_other_are_usage(finished: Path, run: Cli, options: tuple[str, ...], words: str) -> None:
+    code, _, text = run("predict", finished, "a.png", *options)
+    assert code == 2
+    assert words in " ".join(text.replace("│", " ").split())

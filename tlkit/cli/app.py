@@ -14,14 +14,23 @@ import typer
 from typer.core import TyperGroup
 
 from tlkit import machine
-from tlkit.cli import bench, console, look, maintain, runs, train, use
+from tlkit.cli import answer, bench, console, look, maintain, runs, train, use
 from tlkit.errors import Interrupted, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _COMMANDS = {
     LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.schema, look.check),
     TRAIN: (train.init, train.apply),
-    USE: (use.report, use.predict, use.export, runs.runs, runs.diff),
+    USE: (
+        use.report,
+        answer.predict,
+        answer.evaluate,
+        answer.embed,
+        answer.neighbours,
+        use.export,
+        runs.runs,
+        runs.diff,
+    ),
 }
 
 

@@ -38,10 +38,10 @@ def evaluate(
     return Predictions(*found, network.task, network.positive, network.logarithms)
 
 
-def probabilities(network: Network, x: Tensor) -> Tensor:
-    """Return class probabilities (N, classes) of normalised images (N, 3, H, W)."""
+def probabilities(network: Network, x: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Return class probabilities (N, classes) of normalised images (N, 3, H, W), whose logits are divided by a temperature."""
     with evaluating(network), torch.inference_mode():
-        return network.task.probabilities(network(x))
+        return network.task.probabilities(network(x) / temperature)
 
 
 def embeddings(network: Network, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:

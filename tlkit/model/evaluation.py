@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from tlkit import units
-from tlkit.engine.evaluate import evaluate
-from tlkit.engine.images import decode, device_batches
+from tlkit.engine.images import decode
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
 from tlkit.errors import TlkitError
@@ -24,6 +23,7 @@ from tlkit.network.network import Network
 from tlkit.plans import band_values
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images, Split
+from tlkit.run import evaluation as run_evaluation
 from tlkit.tasks import scoring
 
 
@@ -77,13 +77,5 @@ def scores(network: Network, asked: Asked, *, batch_size: int, device: torch.dev
     if corrupt:
         raise next(iter(corrupt.values()))
     part = Part(pictures, every, resolved.convention, network.task)
-
-    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        done = 0
-        pairs = (make(part, every, 0, device, batch_size) for make in (device_batches.inputs, device_batches.targets))
-        for x, y in zip(*pairs, strict=True):
-            yield x.contiguous(), y
-            done += len(y)
-            progress(done, len(every))
-
-    return scoring.scores(evaluate(network, network, batches(), watch=lambda: None))
+    predicted = run_evaluation.predictions(network, part, batch_size=batch_size, device=device, progress=progress)
+    return scoring.scores(predicted)

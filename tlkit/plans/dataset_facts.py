@@ -184,6 +184,36 @@ def other_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, 
     return _labelled(key, classes)
 
 
+def labelled_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, where: str) -> tuple[Images, str]:
+    """Read a data set to evaluate a trained network on.
+
+    Args:
+        source: The data set.
+        found: Its files.
+        classes: That the network was trained on.
+        where: Begins every message.
+
+    Returns:
+        Its images with the labels of the network's classes, in one split, and the name of it: "test", or "all" where the data set has
+        no test images of its own.
+
+    Raises:
+        DataError: it has images of another class.
+    """
+    images = datasets.read_data(source.dataset, found, source.options)
+    unknown = [name for name in images.classes if name not in classes]
+    if unknown:
+        raise DataError(
+            f"{where}: has classes that the network was not trained on: {first_few(unknown)}.",
+            f"classes: {', '.join(classes[:10])}",
+        )
+    if "test" in images.splits and not images.test_held_out:
+        chosen, part = images.splits["test"], "test"
+    else:
+        chosen, part = _pooled(images), "all"
+    return renumbered(Images(images.classes, {part: chosen}), classes), part
+
+
 @lru_cache(maxsize=4)
 def _labelled(key: _Key, classes: tuple[str, ...]) -> Images:
     """Return a data set's test images with the labels of other classes, of which its own are some."""

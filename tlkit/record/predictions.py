@@ -55,6 +55,26 @@ def save(folder: Path, parts: Mapping[str, tuple[NDArray[np.int64], NDArray[np.i
         np.savez(file, split=split, index=index, label=label, logits=logits)
 
 
+def validation(folder: Path, *, where: str) -> Predicted:
+    """Read a run's predictions for its validation images, where each image has one class.
+
+    Args:
+        folder: The run's folder.
+        where: Begins the message.
+
+    Raises:
+        RunFolderError: there are none, the file is damaged, or an image may have several classes.
+    """
+    found = load(folder).part("validation")
+    if not len(found.index):
+        raise RunFolderError(f"{where}: {folder} has no validation images.", "data.split.validation = 0.1 in its recipe")
+    if found.label.ndim != 1:
+        raise RunFolderError(
+            f"{where}: the images of {folder} may have several classes.", "it is for heads of one class an image"
+        )
+    return found
+
+
 def load(folder: Path) -> Predicted:
     """Read a run's predictions.
 

@@ -37,8 +37,21 @@ def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Tabl
     table.add_column("class", overflow="fold")
     table.add_column("probability", justify="right", no_wrap=True)
     for image, ranked in rows:
+        if not ranked:  # no class is probable enough
+            table.add_row(Text(image), Text("none", style="dim"), "")
         for position, (name, probability) in enumerate(ranked):
             table.add_row(Text(image if position == 0 else ""), Text(name), f"{probability:.1%}")
+    return table
+
+
+def neighbours(rows: Iterable[tuple[str, str, float]]) -> Table:
+    """Return training images with their class and their similarity to an image."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("training image", overflow="fold")
+    table.add_column("class", overflow="fold")
+    table.add_column("similarity", justify="right", no_wrap=True)
+    for image, label, similarity in rows:
+        table.add_row(Text(image), Text(label), f"{similarity:.3f}")
     return table
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tlkit import machine
 from tlkit.engine import estimators, evaluate
 from tlkit.engine.images import decode, parts, pillow_warnings
 from tlkit.engine.images.decode import Geometry
@@ -64,15 +66,37 @@ class Predictor:
         """
         return self._each(images, evaluate.probabilities, progress=progress)
 
-    def answers(self, images: Sequence[Path]) -> list[NDArray[np.float32] | DataError]:
-        """Return the class probabilities (classes,) of each file, or why it cannot be decoded."""
-        found: list[NDArray[np.float32] | DataError] = []
-        for start in range(0, len(images), self.batch_size):
-            pictures = [self._decoded(image) for image in images[start : start + self.batch_size]]
-            readable = [each for each in pictures if not isinstance(each, DataError)]
-            rows = iter(evaluate.probabilities(self.network, self._normalised(readable)).cpu().numpy() if readable else ())
-            found += [each if isinstance(each, DataError) else next(rows) for each in pictures]
-        return found
+    def answers(self, images: Sequence[Path], *, temperature: float = 1.0) -> Iterator[NDArray[np.float32] | DataError]:
+        """Yield the class probabilities (classes,) of each file, or why it cannot be decoded, a batch at a time.
+
+        Args:
+            images: The files, which are decoded in parallel.
+            temperature: What logits are divided by.
+        """
+        yield from self._each_file(images, partial(evaluate.probabilities, temperature=temperature))
+
+    def embeddings(self, images: Sequence[Path], *, at: str | None = None) -> Iterator[NDArray[np.float32] | DataError]:
+        """Yield the pooled output (C,) of a stage, by default the last, for each file, or why it cannot be decoded.
+
+        Raises:
+            TlkitError: there is no such stage.
+        """
+        self._check_stage(at)
+        yield from self._each_file(images, partial(evaluate.embeddings, at=at))
+
+    def _each_file(
+        self, images: Sequence[Path], answer: Callable[[Network, torch.Tensor], torch.Tensor]
+    ) -> Iterator[NDArray[np.float32] | DataError]:
+        with ThreadPoolExecutor(machine.processors()) as threads:
+            for start in range(0, len(images), self.batch_size):
+                with pillow_warnings.reported(lambda _: None):
+                    pictures = list(threads.map(self._decoded, images[start : start + self.batch_size]))
+                readable = [each for each in pictures if not isinstance(each, DataError)]
+                rows: Iterator[NDArray[np.float32]] = iter(())
+                if readable:
+                    rows = iter(answer(self.network, self._normalised(readable)).cpu().numpy())
+                for each in pictures:
+                    yield each if isinstance(each, DataError) else next(rows)
 
     def embed(
         self, images: Sequence[str | Picture] | NDArray[Any], *, at: str | None = None, pooled: bool = True
@@ -88,10 +112,13 @@ class Predictor:
             TlkitError: there is no such stage.
             DataError: a file cannot be decoded, or the images are of another kind.
         """
+        self._check_stage(at)
+        return self._each(images, partial(evaluate.embeddings, at=at, pooled=pooled))
+
+    def _check_stage(self, at: str | None) -> None:
         stages = list(self.network.stages)
         if at is not None and at not in stages:
             raise TlkitError(f'embed: there is no stage "{at}".', f"stages: {', '.join(stages)}", nearest(at, stages))
-        return self._each(images, partial(evaluate.embeddings, at=at, pooled=pooled))
 
     def _each(
         self,
@@ -113,8 +140,7 @@ class Predictor:
     def _decoded(self, image: Path) -> NDArray[Any] | DataError:
         """A file as (H, W, 3) uint8 RGB of the size of the network's input, or why it cannot be decoded."""
         try:
-            with pillow_warnings.reported(lambda _: None):
-                return decode.picture(image, self.geometry)
+            return decode.picture(image, self.geometry)
         except DataError as error:
             return error
 

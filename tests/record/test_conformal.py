@@ -1,0 +1,29 @@
+"""Sets of classes: the rank by hand, and the coverage on images that were not used."""
+
+import numpy as np
+import pytest
+
+from tlkit.record import conformal
+
+
+def test_rank_is_that_of_nineteen_images_by_hand() -> None:
+    own = np.arange(1, 20) / 20  # 0.05 .. 0.95, and ceil(20 * 0.95) = 19: the smallest of them
+    probabilities = np.stack([own, 1 - own], 1)
+    labels = np.zeros(19, int)
+    assert conformal.least_probability(probabilities, labels, coverage=0.95) == 0.05
+    assert conformal.least_probability(probabilities, labels, coverage=0.9) == 0.1
+    assert conformal.least_probability(probabilities, labels, coverage=0.96) == 0.0  # rank 20 of 19 images
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.95])
+def test_sets_hold_the_right_class_as_often_as_they_promise(coverage: float) -> None:
+    draw = np.random.default_rng(0)
+    hits = []
+    for _ in range(400):
+        logits = draw.normal(size=(60, 5))
+        labels = np.array([draw.choice(5, p=row) for row in np.exp(logits) / np.exp(logits).sum(1, keepdims=True)])
+        probabilities = np.exp(2 * logits) / np.exp(2 * logits).sum(1, keepdims=True)  # a network that is too sure of itself
+        least = conformal.least_probability(probabilities[:50], labels[:50], coverage=coverage)
+        hits.append(np.mean(probabilities[np.arange(50, 60), labels[50:]] >= least))
+    # With 50 images the expected coverage is ceil(51 * coverage) / 51; 4000 images of 400 draws vary by about 0.01.
+    assert np.mean(hits) == pytest.approx(np.ceil(51 * coverage) / 51, abs=0.025)

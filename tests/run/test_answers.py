@@ -1,0 +1,197 @@
+"""evaluate, embed and neighbours: a finished run is asked about other images, and answers as plain PyTorch does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TOY_RECIPE, Cli
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss
+from tlkit_toy_build import ToyNet
+
+from tlkit import api
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def draw(folder: Path, count: int, *, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> None:
+    generator = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        level = np.roll([60, 120, 200], CLASSES.index(name) if name in CLASSES else 0)
+        for index in range(count):
+            pixels = (level + generator.integers(-90, 90, (16, 16, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on `images`, which lies beside `runs`; tests only read both."""
+    folder = tmp_path_factory.mktemp("finished")
+    options = TOY_RECIPE[TOY_RECIPE.index("[data.options]") : TOY_RECIPE.index("[lr_groups]")]
+    text = TOY_RECIPE.replace('"synthetic"', '"folder"').replace(options, 'crop = 1.0\n[data.options]\npath = "images"\n\n')
+    (folder / "toy.toml").write_text(text)
+    draw(folder / "images", 12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        applied = api.apply(folder / "toy.toml", runs=folder / "runs")
+    (run,) = (path.parent for path in applied.folder.glob("main-*/result.json"))
+    return run
+
+
+def net_of(run: Path) -> ToyNet:
+    net = ToyNet(3)
+    net.load_state_dict(load_file(run / "weights.safetensors"))
+    return net.eval()
+
+
+def inputs(files: list[Path]) -> torch.Tensor:
+    pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+
+
+def pooled(run: Path, files: list[Path]) -> torch.Tensor:
+    net, x = net_of(run), inputs(files)
+    with torch.no_grad():
+        return net.pool(net.block2(net.block1(net.relu(net.bn1(net.conv1(x)))))).flatten(1)
+
+
+def files_of(folder: Path) -> tuple[list[Path], np.ndarray]:
+    files = sorted(folder.glob("*/*.png"))
+    return files, np.array([CLASSES.index(file.parent.name) for file in files])
+
+
+def test_evaluate_has_the_metrics_of_all_images_of_another_folder(finished: Path, tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "other", 7, seed=1)
+    files, labels = files_of(tmp_path / "other")
+    with torch.no_grad():
+        probabilities = torch.softmax(net_of(finished)(inputs(files)).double(), 1).numpy()
+    code, output, text = run("evaluate", finished, "--on", "other", "--json")
+    assert (code, text) == (0, "")
+    record = json.loads(output)
+    assert (record["part"], record["images"], record["data"]) == ("all", 21, "folder")
+    found, said = record["metrics"], probabilities.argmax(1)
+    assert found["accuracy"] == pytest.approx(np.mean(said == labels))
+    assert found["loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-4)
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, said))
+    assert found["f1"] == pytest.approx(f1_score(labels, said, average="macro"), rel=1e-5)
+    assert record["details"]["confusion"] == confusion_matrix(labels, said, labels=range(3)).tolist()
+    code, output, _ = run("evaluate", finished, "--on", "other")
+    assert code == 0
+    assert "other: 21 images, all images" in output
+    assert f"{found['accuracy']:.1%}" in output
+
+
+def test_evaluate_takes_the_test_images_of_a_data_set_that_has_some(finished: Path, tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "parts" / "train", 3)
+    draw(tmp_path / "parts" / "test", 2, seed=2)
+    record = json.loads(run("evaluate", finished, "--on", "parts", "--json")[1])
+    assert (record["part"], record["images"]) == ("test", 6)
+    record = json.loads(run("evaluate", finished, "--on", "parts/train", "--set", "data.options.splits={}", "--json")[1])
+    assert (record["part"], record["images"]) == ("all", 9)
+
+
+def test_evaluate_on_some_of_the_classes_keeps_their_places(finished: Path, tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "some", 5, seed=3, classes=("bee", "cat"))
+    confusion = json.loads(run("evaluate", finished, "--on", "some", "--json")[1])["details"]["confusion"]
+    assert [sum(row) for row in confusion] == [0, 5, 5]
+
+
+def test_evaluate_says_that_the_run_was_trained_on_these_images(finished: Path, run: Cli) -> None:
+    code, _, text = run("evaluate", finished, "--on", finished.parents[2] / "images")
+    assert code == 0
+    assert "the run was trained on images of this data set" in text
+
+
+def test_evaluate_leaves_out_what_cannot_be_decoded_and_says_so(finished: Path, tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "other", 4)
+    (tmp_path / "other" / "ant" / "0.png").write_bytes((tmp_path / "other" / "ant" / "0.png").read_bytes()[:80])
+    code, output, text = run("evaluate", finished, "--on", "other", "--json")
+    assert code == 3
+    assert (json.loads(output)["images"], len(json.loads(output)["unreadable"])) == (11, 1)
+    assert "ant/0.png" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--on", "nowhere"), "evaluate: nowhere is neither a data set nor a folder."),
+        (("--on", "wolves"), "has classes that the network was not trained on: wolf"),
+        (("--on", "other", "--set", "schedule.epochs=2"), "--set schedule.epochs: is no option of the data set."),
+        (("--on", "other", "--set", "data.options.tset_fraction=0.5"), "data.options.tset_fraction: there is no such key"),
+    ],
+)
+def test_wrong_images_are_a_message(finished: Path, tmp_path: Path, run: Cli, options: tuple[str, ...], words: str) -> None:
+    draw(tmp_path / "wolves", 2, classes=("ant", "wolf"))
+    draw(tmp_path / "other", 2)
+    code, output, text = run("evaluate", finished, *options)
+    assert (code, output) == (1, "")
+    assert words in text
+
+
+def test_embed_writes_the_pooled_output_of_a_stage(finished: Path, tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "new", 2, seed=4)
+    files, _ = files_of(tmp_path / "new")
+    (tmp_path / "new" / "bad.png").write_bytes(b"no picture")
+    code, output, text = run("embed", finished, "new", "--out", "x.npz")
+    assert (code, output) == (3, "x.npz: written, 6 of 7 images, 16 features\n")
+    assert "bad.png: is not an image" in text
+    with np.load(tmp_path / "x.npz") as kept:
+        assert kept["images"].tolist() == [str(file.relative_to(tmp_path)) for file in files]
+        np.testing.assert_allclose(kept["embeddings"], pooled(finished, files), atol=1e-5)
+    code, output, _ = run("embed", finished, "new/ant", "--out", "x.npz", "--at", "stem")
+    assert (code, output) == (0, "x.npz: written, 2 of 2 images, 8 features\n")
+    code, _, text = run("embed", finished, "new/ant", "--out", "x.npz", "--at", "stme")
+    assert (code, 'there is no stage "stme"' in text, 'did you mean "stem"?' in text) == (1, True, True)
+    assert run("embed", finished, "new", "--out", "x.txt")[0] == 1
+
+
+def test_embed_takes_a_backbone_without_a_run(tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "new", 1)
+    code, output, text = run("embed", "toy", "new", "--weights", "none", "--out", "x.npz")
+    assert (code, output) == (0, "x.npz: written, 3 of 3 images, 16 features\n"), text
+
+
+def test_embed_writes_parquet(finished: Path, tmp_path: Path, run: Cli) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra tlkit[parquet]")
+    draw(tmp_path / "new", 1)
+    files, _ = files_of(tmp_path / "new")
+    assert run("embed", finished, "new", "--out", "x.parquet")[0] == 0
+    table = parquet.read_table(tmp_path / "x.parquet").to_pydict()
+    assert table["image"] == [str(file.relative_to(tmp_path)) for file in files]
+    np.testing.assert_allclose(table["embedding"], pooled(finished, files), atol=1e-5)
+
+
+def test_neighbours_are_the_training_images_of_the_smallest_angle(finished: Path, tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "new", 1, seed=5)
+    image = tmp_path / "new" / "bee" / "0.png"
+    trained = [Path(file) for file in json.loads((finished / "split.json").read_text())["train"]["files"]]
+    rows, own = pooled(finished, trained), pooled(finished, [image])
+    angles = torch.nn.functional.cosine_similarity(rows.double(), own.double())
+    order = angles.argsort(descending=True)[:4]
+    code, output, text = run("neighbours", finished, image, "--top", 4, "--json")
+    assert (code, text) == (0, "")
+    found = json.loads(output)["neighbours"]
+    assert [each["similarity"] for each in found] == pytest.approx(angles[order].tolist(), abs=1e-5)
+    assert [Path(each["image"]).parent.name for each in found] == [each["label"] for each in found]
+    assert {each["image"] for each in found} <= {str(file) for file in trained}
+    code, output, _ = run("neighbours", finished, trained[0])
+    assert (code, "1.000" in output, str(trained[0]) in output) == (0, True, True)
+
+
+def test_neighbours_without_the_training_images_are_a_message(finished: Path, tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "new", 1)
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    text = (copy / "recipe.toml").read_text()
+    (copy / "recipe.toml").write_text(text.replace(str(finished.parents[2] / "images"), str(tmp_path / "gone")))
+    result = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").write_text(json.dumps(result | {"files": {}}))
+    code, output, said = run("neighbours", copy, tmp_path / "new" / "ant" / "0.png")
+    assert (code, output) == (1, "")
+    assert str(tmp_path / "gone") in said

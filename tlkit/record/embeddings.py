@@ -1,0 +1,51 @@
+"""Write embeddings of images to a file, .npz or .parquet. Imports no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit import files
+from tlkit.errors import TlkitError
+
+SUFFIXES = (".npz", ".parquet")
+
+
+def check(path: Path) -> None:
+    """Raise TlkitError where a file of this name cannot be written, before anything is computed."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise TlkitError(f"{path}: has no suffix that says its format.", f"one of: {', '.join(SUFFIXES)}")
+    if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise TlkitError(f"{path}: needs pyarrow, which is not installed.", "pip install 'tlkit[parquet]', or a file x.npz")
+
+
+def write(path: Path, images: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+    """Write a file: the images, and their embeddings (N, features), in the same order.
+
+    Args:
+        path: .npz with the arrays `images` and `embeddings`, or .parquet with the columns `image` and `embedding`.
+        images: Their paths.
+        embeddings: (N, features).
+
+    Raises:
+        TlkitError: it cannot be written.
+    """
+    check(path)
+    try:
+        with files.replacing(path) as file:
+            if path.suffix.lower() == ".npz":
+                np.savez(file, allow_pickle=False, images=np.array(images, dtype=np.str_), embeddings=embeddings)
+                return
+            import pyarrow
+            from pyarrow import parquet
+
+            column = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(embeddings.reshape(-1)), embeddings.shape[1])
+            parquet.write_table(
+                pyarrow.table({"image": pyarrow.array(list(images), pyarrow.string()), "embedding": column}), file
+            )
+    except OSError as error:
+        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --out FILE") from error

@@ -1,0 +1,48 @@
+"""The metrics of `tlkit evaluate` as rich tables. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tlkit import tasks, units
+
+_PER_CLASS = ("images", "precision", "recall", "f1", "auroc")
+
+
+def evaluation(
+    on: str, *, part: str, images: int, values: Mapping[str, float], per_class: Mapping[str, Mapping[str, float | None]]
+) -> RenderableType:
+    """Return the metrics of a network on labelled images, and those of every class.
+
+    Args:
+        on: The data set, as it was named.
+        part: "test" or "all".
+        images: How many there are.
+        values: Each metric.
+        per_class: Of each class.
+    """
+    title = Text(f"{on}: {units.images(images)}, {'test' if part == 'test' else 'all'} images", style="italic")
+    labels = tasks.metric_labels()
+    metrics = Table.grid(padding=(0, 3, 0, 0))
+    for name, value in values.items():
+        percent = name == "accuracy" or (name in labels and labels[name].percent)
+        metrics.add_row(labels[name].label if name in labels else name, f"{value:.1%}" if percent else f"{value:.3f}")
+    return Group(title, metrics, "", _classes(per_class))
+
+
+def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("class", overflow="fold")
+    for name in _PER_CLASS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, values in per_class.items():
+        table.add_row(Text(name), *(_number(values.get(column)) for column in _PER_CLASS))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

@@ -1,0 +1,152 @@
+"""Evaluate a finished run's network on other labelled images: another folder, domain or data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlkit import tasks
+from tlkit.engine import evaluate as engine
+from tlkit.engine.images import device_batches, levels, parts
+from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.images.pictures import Progress
+from tlkit.errors import DataError, TlkitError, in_setting, nearest, setting
+from tlkit.network.network import Network
+from tlkit.plans import arm_checks, dataset_facts
+from tlkit.plans.resolve import Source
+from tlkit.plugin import DataFiles, Dataset, registry
+from tlkit.recipe import parsing
+from tlkit.recipe.messages import dotted
+from tlkit.recipe.settings import parse_setting
+from tlkit.recipe.tables import DataTable
+from tlkit.record import run_folder
+from tlkit.run.prediction import Predictor
+from tlkit.sources import data_files
+from tlkit.sources.places import Places
+from tlkit.tasks import Predictions, scoring
+
+_OPTIONS = ("data", "options")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a network on labelled images.
+
+    Attributes:
+        data: Name of the data set.
+        part: "test", or "all" where the data set has no test images of its own.
+        images: How many images were evaluated.
+        unreadable: A line for each image that cannot be decoded and is left out.
+        metrics: loss, accuracy and the other metrics of the network's task.
+        details: The same for every class, and the confusion matrix, as evaluation.json has them.
+    """
+
+    data: str
+    part: str
+    images: int
+    unreadable: tuple[str, ...]
+    metrics: Mapping[str, float]
+    details: Mapping[str, Any]
+
+
+def evaluate(
+    predictor: Predictor, run: Path, on: str, settings: Sequence[str] = (), *,
+    places: Places, progress: Progress = lambda done, total: None, note: Callable[[str], None] = lambda _: None,
+) -> Evaluation:  # fmt: skip
+    """Evaluate a run's network.
+
+    Args:
+        predictor: The run's.
+        run: Its folder.
+        on: A folder of images, one sub-folder per class, or the name of a data set. Its test images are evaluated; all of its images
+            where it has no test images of its own.
+        settings: "data.options.KEY=VALUE" each.
+        places: Where the data set is looked for.
+        progress: Called with the images done and their total.
+        note: Told of what the data set's files have that is not used.
+
+    Raises:
+        TlkitError: there is no such data set, it has classes that the network has not, or no image of it can be decoded.
+    """
+    (arm,) = parsing.read(run / run_folder.RECIPE).arms.values()
+    source = _source(on, settings, arm.data)
+    found = data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
+    for line in dataset_facts.unused(found):
+        note(line)
+    images, part = dataset_facts.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
+    if part == "all" and _was_trained_on(run, source, found):
+        note(f"evaluate: {on}: the run was trained on images of this data set; its metrics do not tell how it does on new ones")
+    targets, wanted = images.splits[part].targets, predictor.network.task.targets
+    if not wanted.holds(targets):
+        words = tasks.understanding(targets)[0].targets.words
+        raise DataError(f"evaluate: {on}: has {words}; the network answers for {wanted.words}.")
+    geometry = predictor.geometry
+    if geometry.bands is None:
+        geometry = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+    pictures = Library(images, note=note).pictures(part, geometry)
+    indices, unreadable = parts.decodable(
+        pictures, np.arange(len(targets)), on_corrupt="skip", progress=lambda done, total: None
+    )
+    if not len(indices):
+        raise DataError(f"evaluate: {on}: no image of it can be decoded.", *unreadable[:1])
+    decoded = Part(pictures, indices, predictor.convention, predictor.network.task)
+    predicted = predictions(
+        predictor.network, decoded, batch_size=predictor.batch_size, device=predictor.device, progress=progress
+    )
+    return Evaluation(
+        source.name,
+        part,
+        len(indices),
+        tuple(unreadable),
+        scoring.scores(predicted),
+        scoring.details(predicted, predictor.classes),
+    )
+
+
+def _was_trained_on(run: Path, source: Source, found: DataFiles) -> bool:
+    """Return whether a data set has the files that a run was trained on."""
+    known = run_folder.resolved(run).get("inputs", {}).get("data")
+    return bool(found.files) and known == data_files.data_content(source.dataset, found)
+
+
+def predictions(network: Network, part: Part, *, batch_size: int, device: torch.device, progress: Progress) -> Predictions:
+    """Return a network's predictions for decoded images; `progress` is told of images done."""
+    order = part.indices
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        done = 0
+        pairs = (make(part, order, 0, device, batch_size) for make in (device_batches.inputs, device_batches.targets))
+        for x, y in zip(*pairs, strict=True):
+            yield x.contiguous(), y
+            done += len(y)
+            progress(done, len(order))
+
+    return engine.evaluate(network, network, batches(), watch=lambda: None)
+
+
+def _source(on: str, settings: Sequence[str], table: DataTable) -> Source:
+    """Return the data set that is evaluated, with its options."""
+    options: dict[str, Any] = {}
+    for given in map(parse_setting, settings):
+        if given.path[:2] != _OPTIONS or len(given.path) != len(_OPTIONS) + 1:
+            raise TlkitError(
+                f"{in_setting(dotted(*given.path))}: is no option of the data set.", setting("data.options.KEY=VALUE")
+            )
+        options[given.path[2]] = given.value
+    name = on
+    if not registry.offers(Dataset, on):
+        if not Path(on).is_dir():
+            names = [entry.name for entry in registry.entries(Dataset)]
+            raise TlkitError(
+                f"evaluate: {on} is neither a data set nor a folder.", nearest(on, names), f"data sets: {', '.join(names)}"
+            )
+        name, options = "folder", {"path": str(Path(on).resolve()), **options}
+    dataset = registry.get(Dataset, name)
+    if table.channels is not None and arm_checks.reads_bands(dataset):
+        options["channels"] = table.channels
+    return Source(name, dataset, parsing.options(dataset.options, options, place="data.options"))

@@ -1,0 +1,111 @@
+"""The training images that a run's network finds most like an image: why it may have answered as it did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit import files
+from tlkit.engine import evaluate
+from tlkit.engine.images import device_batches
+from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.images.pictures import Progress
+from tlkit.errors import RunFolderError
+from tlkit.plans import dataset_facts, resolve
+from tlkit.plugin import Images
+from tlkit.recipe import parsing
+from tlkit.record import run_folder
+from tlkit.run.prediction import Predictor
+from tlkit.sources import data_files
+from tlkit.sources.places import Places
+
+_LEAST = 1e-12  # of a length that is divided by
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training image.
+
+    Attributes:
+        image: Its file; "training image N" where the data set has no files.
+        label: Its class, or classes.
+        similarity: Cosine of the angle between both embeddings, -1 to 1.
+    """
+
+    image: str
+    label: str
+    similarity: float
+
+
+def nearest(
+    predictor: Predictor, run: Path, image: Path, *, count: int, places: Places, progress: Progress = lambda done, total: None
+) -> list[Neighbour]:
+    """Return the training images whose embeddings, the pooled output of the last stage, are most like that of an image.
+
+    Args:
+        predictor: The run's.
+        run: Its folder.
+        image: The file.
+        count: How many are returned.
+        places: Where the training images are looked for.
+        progress: Called with the images embedded and their total.
+
+    Raises:
+        DataError: the image, or the run's data set, is not here or cannot be read.
+        RunFolderError: the data set has fewer images than it had for the run.
+    """
+    (own,) = predictor.embed([image])
+    images, positions = _trained_on(run, places)
+    pictures = Library(images).pictures("train", predictor.geometry)
+    corrupt = pictures.prepare(positions, progress=lambda done, total: None)
+    part = Part(pictures, positions[~np.isin(positions, list(corrupt))], predictor.convention, predictor.network.task)
+    cosines = _cosines(_embeddings(predictor, part, progress), own)
+    best = np.argsort(-cosines, kind="stable")[:count]
+    return [_neighbour(images, int(part.indices[place]), float(cosines[place])) for place in best]
+
+
+def _trained_on(run: Path, places: Places) -> tuple[Images, NDArray[np.int64]]:
+    """Return a run's data set, and the positions of its training images in the split "train"."""
+    recipe = parsing.read(run / run_folder.RECIPE)
+    ((name, arm),) = recipe.arms.items()
+    resolved = resolve.resolve_arm(arm, name=name, recipe=recipe.name, places=places, where=str(run), folds=recipe.folds)
+    found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+    images = dataset_facts.images(resolved.dataset, found, resolved)
+    try:
+        positions = np.array(json.loads((run / run_folder.SPLIT).read_text(encoding="utf-8"))["train"]["positions"], np.int64)
+    except (OSError, KeyError, ValueError) as error:
+        raise RunFolderError(f"{run / run_folder.SPLIT}: is damaged: {error}.", "apply the recipe again") from error
+    there = len(images.splits["train"].targets)
+    if len(positions) and positions.max() >= there:
+        raise RunFolderError(
+            f"{run}: was trained on image {positions.max():,} of a data set that has {there:,} now.", "apply the recipe again"
+        )
+    return images, positions
+
+
+def _embeddings(predictor: Predictor, part: Part, progress: Progress) -> NDArray[np.float32]:
+    rows, done = [], 0
+    for x in device_batches.inputs(part, part.indices, 0, predictor.device, predictor.batch_size):
+        rows.append(evaluate.embeddings(predictor.network, x.contiguous()).float().cpu().numpy())
+        done += len(x)
+        progress(done, len(part.indices))
+    return np.concatenate(rows)
+
+
+def _cosines(rows: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide, one = rows.astype(np.float64), own.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1) * np.linalg.norm(one)
+    return np.asarray(wide @ one / np.maximum(lengths, _LEAST))
+
+
+def _neighbour(images: Images, position: int, similarity: float) -> Neighbour:
+    split, names = images.splits["train"], images.classes
+    target = split.targets[position]
+    label = names[int(target)] if target.ndim == 0 else ", ".join(names[place] for place in np.flatnonzero(target)) or "none"
+    return Neighbour(
+        files.shown(split.files[position]) if split.files else f"training image {position}", label, round(similarity, 6)
+    )
