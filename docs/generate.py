@@ -42,6 +42,7 @@ RETURNED = {
         "tlkit.api:Applied",
         "tlkit.events:Epoch",
         "tlkit.exports.export:Exported",
+        "tlkit.record.findings:Findings",
         "tlkit.model.history:History",
         "tlkit.model.predictions:Predictions",
     )

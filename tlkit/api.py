@@ -1,4 +1,4 @@
-"""apply, plan and epochs: what the command line does, as functions. Torch is imported only when something must be computed."""
+"""apply, plan, inspect and epochs: what the command line does, as functions. Torch is imported only when something must be computed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tlkit.sources.places import Places
 if TYPE_CHECKING:
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
+    from tlkit.record.findings import Findings
     from tlkit.record.timings import Measurements
 
 
@@ -190,6 +191,69 @@ def export(
     if chosen.why:
         note(f"{chosen.folder}: {chosen.why}")
     return exporting.export(chosen.folder, form, None if out is None else as_path(out, "out"), note=note)
+
+
+def inspect(
+    source: str | Path,
+    settings: str | Sequence[str] = (),
+    *,
+    arm: str | None = None,
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    observer: Observer | None = None,
+) -> Findings:
+    """Inspect images without training: counts, sizes, files that cannot be decoded, duplicates, labels that look wrong, outliers.
+
+    Near duplicates, labels and outliers are found by the embeddings of the recipe's own backbone; of a folder by those of the backbone
+    that `tlkit init` proposes. Of a recipe the findings are kept in runs/<recipe>, where its report shows them.
+
+    Args:
+        source: A recipe, or a folder of images in classes.
+        settings: "key=value", or several of them, as --set.
+        arm: The arm whose backbone and data are taken; by default the first one with trained weights.
+        runs: Folder for run folders.
+        data: Folder of the images.
+        device: "auto", "cpu", "cuda".
+        offline: Forbid downloads.
+        observer: Receives the progress.
+
+    Raises:
+        TlkitError: the images cannot be used, or what is found cannot be kept.
+    """
+    from tlkit.advice import folder_recipe
+    from tlkit.record import findings
+    from tlkit.run import data_inspection, executor, torch_settings
+    from tlkit.run.signals import watching
+
+    watcher, path = observer or Observer(), as_path(source, "source")
+    of_folder = path.is_dir()
+    if of_folder:
+        places = _places(path.resolve(), data, offline, watcher)
+        read = folder_recipe.read(path, _listed(settings))
+        arms = resolve.resolve(read, places, where=str(path))
+    else:
+        places = _places(path, data, offline, watcher)
+        read, arms = resolve.load(path, _listed(settings), places)
+    _check_arm(arm, read)
+    _note_unused_data(data, arms, watcher)
+    trained = [name for name, each in arms.items() if each.arm.backbone.weights != "none"]
+    resolved = arms[arm or (trained or list(arms))[0]]
+    where = executor.device_of(device, note=watcher.note)
+    with torch_settings.applied(where), watching() as watch:
+        job, why = data_inspection.job_of(resolved, seed=read.seeds[0], places=places, runs=Path(runs), where=str(source))
+        prepared = executor.prepare(job, {}, device=where, observer=watcher, watch=watch)
+        found, thumbnails = data_inspection.inspect(
+            prepared, embeds="always", device=where, observer=watcher, watch=watch, note=why
+        )
+    if not of_folder:
+        folder = Path(runs) / read.name
+        try:
+            findings.save(folder, found, thumbnails)
+        except OSError as error:
+            raise files.unwritable(folder, error) from error
+    return found
 
 
 def plan(

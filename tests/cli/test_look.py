@@ -32,6 +32,7 @@ def test_help_lists_every_command_in_a_group(run: Cli) -> None:
         "show",
         "validate",
         "plan",
+        "inspect",
         "schema",
         "check",
         "init",

@@ -105,6 +105,7 @@ def test_run_folder_holds_these_files_and_no_other(applied: Path) -> None:
         "result.json",
         "curves.svg",
         "report.html",
+        "inspection.npz",
         "choices.json",
         ".lock",
     }

@@ -19,7 +19,7 @@ from tlkit.errors import Interrupted, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _COMMANDS = {
-    LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.schema, look.check),
+    LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.inspect, look.schema, look.check),
     TRAIN: (train.init, train.apply),
     USE: (
         use.report,

@@ -1,4 +1,4 @@
-"""Commands that look and train nothing: list, show, validate, plan, schema, check."""
+"""Commands that look and train nothing: list, show, validate, plan, inspect, schema, check."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tlkit.cli.options import (
     DataOption,
     DeviceOption,
     JsonOption,
+    OfflineOption,
     RecipeArgument,
     RunsOption,
     SetOption,
@@ -161,6 +162,35 @@ def plan(
         console.show(plan_table.plan(each))
         if verbose and each.kernels:
             console.show(plan_table.kernels(each))
+
+
+def inspect(
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER|RECIPE", help="Images in one sub-folder per class, or a recipe, a TOML file.")
+    ],
+    set_: SetOption = None,
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for duplicates, labels that look wrong and outliers in images, without training."""
+    from rich.console import Console
+
+    from tlkit import api
+    from tlkit.reports import findings_table
+    from tlkit.reports.progress import TerminalObserver
+
+    with TerminalObserver(Console(stderr=True)) as observer:
+        found = api.inspect(
+            source, set_ or (), arm=arm, runs=runs, data=data, device=device, offline=offline, observer=observer
+        )
+    if as_json:
+        console.as_json(found.record())
+    else:
+        console.show(findings_table.findings(found))
 
 
 def check(

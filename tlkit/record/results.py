@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from tlkit import files
 from tlkit.errors import RunFolderError, option
-from tlkit.record import run_folder
+from tlkit.record import findings, run_folder
 from tlkit.record.run_folder import Coordinates
 
 FORMAT = 2
@@ -58,7 +58,10 @@ def gather(
     superseded = sorted(
         folder.parent.name for folder in recipe_folder.glob(f"*/{run_folder.RESULT}") if folder.parent.name not in current_names
     )
-    return {"format": FORMAT, "recipe": recipe, "file": file, "arms": arms, "superseded": superseded}
+    found = findings.of_runs(recipe_folder, current.values())
+    warnings = list(found[0].warnings_of("near")) if found is not None else []
+    record = {"format": FORMAT, "recipe": recipe, "file": file, "arms": arms, "superseded": superseded}
+    return record | ({"warnings": warnings} if warnings else {})
 
 
 def read(recipe_folder: Path) -> dict[str, Any] | None:

@@ -53,6 +53,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             also = [run["also"].get(name) for run in finished]
             accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
             notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
+    notes |= {f"{'warning':<10} {line}": "bold yellow" for line in summary.get("warnings", ())}
     notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
     return Group(title, _Rows(rows, columns), *(Text(line, style=style) for line, style in notes.items()))
 

@@ -25,7 +25,7 @@ from tlkit.plans.plan import Plan
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import run_folder
 from tlkit.record.timings import EarlierChoices
-from tlkit.run import busy, execution, preparation, shared_choices
+from tlkit.run import busy, data_inspection, execution, preparation, shared_choices
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
@@ -168,6 +168,8 @@ def train(
                 _let_go(error)
                 failures.append(error)
             _free_memory(device)
+        if waiting and not failures:
+            data_inspection.keep(folder, waiting, device=device, observer=observer, watch=watch)
     return failures
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from tlkit.engine.explanation import excitation, grad_cam, kernels, principal_components
 from tlkit.engine.explanation.excitation import Excited
 from tlkit.engine.explanation.kernels import Kernels
+from tlkit.engine.images import thumbnails
 from tlkit.engine.images.parts import Part
 from tlkit.engine.learner import Learner
 from tlkit.events import Epoch
@@ -107,14 +108,12 @@ class _Images:
         return self.part.inputs(self.part.indices[rows], 0, self.device).contiguous()
 
     def pictures(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return images (n, H, W, 3) as they are shown: colour pictures as they are, of others the first three bands as colours."""
-        pictures = self.part.pictures.get(self.part.indices[rows]).numpy()
-        return pictures if self.part.convention.channels != "bands" else _as_colours(pictures)
+        """Return images (n, H, W, 3) as they are shown."""
+        return thumbnails.pictures(self.part, rows)
 
     def thumbnails(self, rows: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
         """Return images (n, h, w, 3) whose longer side is at most `side`."""
-        pictures = self.pictures(rows)
-        return np.stack([_resized(each, side) for each in pictures]) if len(rows) else np.zeros((0, 1, 1, 3), np.uint8)
+        return thumbnails.thumbnails(self.part, rows, side)
 
 
 def _add_kernels(about: dict[str, Any], arrays: dict[str, NDArray[Any]], found: Snapshot) -> None:
@@ -204,24 +203,6 @@ def _patches(found: Excited, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image = Image.fromarray(picture)
         out[place] = np.asarray(image.resize((_PATCH, _PATCH), Image.Resampling.BILINEAR, box=corners))
     return out
-
-
-def _as_colours(pictures: NDArray[Any]) -> NDArray[np.uint8]:
-    """Show bands (n, H, W, bands) as red, green and blue, each from its 2nd to its 98th percentile; one band alone as grey."""
-    bands = pictures[..., :3] if pictures.shape[3] >= 3 else np.repeat(pictures[..., :1], 3, axis=3)
-    low, high = np.percentile(bands, (2, 98), axis=(0, 1, 2))
-    scaled = (bands.astype(np.float64) - low) / np.maximum(high - low, 1e-12)
-    shown: NDArray[np.uint8] = (255 * np.clip(scaled, 0, 1)).round().astype(np.uint8)
-    return shown
-
-
-def _resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    height, width = picture.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    if scale == 1.0:
-        return picture
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
 
 
 def _scanned(plan: Plan, part: Part) -> int:

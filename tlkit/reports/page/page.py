@@ -16,7 +16,7 @@ from tlkit import files
 from tlkit.errors import RunFolderError, TlkitError, first_few
 from tlkit.record import run_folder
 from tlkit.reports import plan_table
-from tlkit.reports.page import charts, comparison, extra, kernel_grids, runs, seen
+from tlkit.reports.page import charts, comparison, data, extra, kernel_grids, runs, seen
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
 
@@ -72,6 +72,7 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
     learned = [*several, *_there(charts.rates(arms), charts.tradeoff(arms))]
     changed = _there(charts.changes(arms))
     sees = seen.seen(arms)
+    shown_data = data.data(arms)
     spent = _there(charts.times(arms), charts.timeline(arms))
     every = [*learned, *changed, *(chart for each in sees for chart in each.charts), *spent]
     here = importlib.resources.files("tlkit.reports.page")
@@ -79,7 +80,7 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
         title=title or ", ".join(names),
         sentence=comparison.sentence(arms),
         left_out=left_out,
-        warnings=_warnings(arms),
+        warnings=[*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
         columns=comparison.columns(arms),
         rows=comparison.rows(arms),
         differences=comparison.differences(arms),
@@ -88,6 +89,7 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
         kernels=kernel_grids.kernels(arms),
         changed=changed,
         sees=sees,
+        data=shown_data,
         stages=_stages(arms),
         decided=[(arm.name, _decisions(arm)) for arm in arms],
         spent=spent,

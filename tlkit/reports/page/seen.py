@@ -17,6 +17,7 @@ _MATRIX = 200  # classes; of more the most confused pairs are listed, and one ar
 _PAIRS = 100
 _NUMBERS = 20  # classes up to which the matrix has its numbers
 _THUMBNAILS, _POINTS = 400, 2000  # of a page
+_IMAGES, _OF_DATA = 168, 72  # of the thumbnails: images of "What the network sees", and of "The data"; the others are on maps
 _SCALE = [[0, "rgba(0,114,178,0.04)"], [0.02, "rgba(0,114,178,0.18)"], [1, "rgba(0,114,178,0.85)"]]  # on either theme
 _LISTED = 300  # classes in the table; of more the worst
 
@@ -95,7 +96,7 @@ def seen(arms: Sequence[ShownArm]) -> list[Seen]:
             Seen(
                 arm.name,
                 run.split,
-                _groups(arm, most=240 // len(arms)),
+                _groups(arm, most=_IMAGES // len(arms)),
                 _classes(run.evaluation),
                 charts,
                 pairs,
@@ -220,7 +221,7 @@ def _map(arm: ShownArm, place: int, *, share: int) -> Chart | None:
     points = data.arrays["map_points"]
     shown = np.unique(np.linspace(0, len(points) - 1, num=min(len(points), _POINTS // share), dtype=int)).tolist()
     names = list(dict.fromkeys(about["labels"]))
-    pictured = {row: number for number, row in enumerate(about["pictured"][: (_THUMBNAILS - 240) // share])}
+    pictured = {row: number for number, row in enumerate(about["pictured"][: (_THUMBNAILS - _IMAGES - _OF_DATA) // share])}
     traces = []
     for number, name in enumerate(sorted(names)):
         mine = [row for row in shown if about["labels"][row] == name]

@@ -1,0 +1,63 @@
+"""Embed the images of a run by its frozen backbone: rows come from the store where they are, and are kept there where that is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tlkit.engine.evaluate import evaluating
+from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
+from tlkit.engine.prefix.feed import Feed
+from tlkit.events import Observer
+from tlkit.network.network import Network, pool
+from tlkit.plans.plan import Plan
+from tlkit.plugin import Backbone
+
+
+def possible(plan: Plan) -> bool:
+    """Return whether a plan's first phase has the whole backbone frozen, and its training images are not augmented."""
+    return len(plan.phases[0].prefix) == plan.depth and not plan.tables.data.augment
+
+
+def stored(plan: Plan) -> bool:
+    """Return whether a run of a plan has stored the embeddings of all its images."""
+    fixed = plan.phases[0].fixed
+    if not possible(plan) or fixed is None or fixed.train is None or fixed.train.stages != plan.depth:
+        return False
+    return not plan.images.held_out or (fixed.evaluation is not None and fixed.evaluation.stages == plan.depth)
+
+
+def embed(
+    network: Network,
+    backbone: Backbone,
+    plan: Plan,
+    train: TrainingPart,
+    evaluated: Evaluated,
+    *,
+    device: torch.device,
+    observer: Observer,
+    watch: Callable[[], None] = lambda: None,
+) -> Mapping[str, NDArray[np.float32]]:
+    """Return the pooled output of the last stage (n, features) of each part: "train", "validation", "test".
+
+    Args:
+        network: On the device.
+        backbone: The plugin that built it.
+        plan: For which `possible` holds.
+        train: Training images.
+        evaluated: Validation and test images.
+        device: The device that the network is on.
+        observer: Receives the progress of storing.
+        watch: Called between batches; may raise to stop.
+    """
+    own = Evaluated(evaluated.validation, evaluated.test)
+    feed = Feed(network, backbone, plan, plan.phases[0], train, own, device=device, observer=observer, watch=watch, graph=False)
+    parts: dict[str, Part] = {"train": train, **own.parts}
+    with evaluating(network), torch.inference_mode():
+        return {
+            name: np.concatenate([pool(x.float()).cpu().numpy() for x, _ in feed.held_out(part)])
+            for name, part in parts.items()
+        }

@@ -1,0 +1,181 @@
+"""Inspect the images of a prepared run, and keep what is found beside the runs of its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from tlkit import tasks
+from tlkit.errors import Interrupted, RecipeError, TlkitError, reason, setting
+from tlkit.events import Observer
+from tlkit.inspection import embedding, inspecting
+from tlkit.inspection.inspected import Inspected
+from tlkit.plans import choices, dataset_facts, jobs, resolve
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import Plan
+from tlkit.plans.resolve import Resolved
+from tlkit.recipe.recipe import Arm, arm_toml
+from tlkit.record import findings
+from tlkit.record.findings import Findings, Thumbnails
+from tlkit.run.preparation import Prepared
+from tlkit.sources.places import Places
+
+Embeds = Literal["always", "stored", "never"]
+
+_SHARE = 0.03  # of the work of the runs, which inspecting their images takes at most
+_NOT_LOOKED_FOR = "near duplicates, labels and outliers are not looked for"
+# Tables that only say how something is trained.
+_TRAINING = ("optimizer", "loss", "early_stopping", "select_by", "also")
+
+
+def frozen(arm: Arm, *, solved: bool) -> Arm:
+    """Return an arm whose images a frozen backbone embeds as they are: nothing of it is trained, no image is augmented or refused.
+
+    Args:
+        arm: Of a recipe.
+        solved: Whether its head is fitted at once; a linear one takes its place.
+    """
+    tables = {name: table for name, table in arm_toml(arm).items() if name not in _TRAINING}
+    head = tables["head"]
+    if solved:
+        head = {"kind": "linear"} | {name: head[name] for name in ("embed", "pooled") if name in head}
+    data = {name: value for name, value in tables["data"].items() if name not in ("augment", "augment_views")}
+    changed = {
+        "head": {name: value for name, value in head.items() if name != "aux_weight"},
+        "data": data | {"on_corrupt": "skip", "on_overlap": "warn"},
+        "freeze": {"backbone": True},
+        "lr_groups": {"head": 1e-3},
+        "schedule": {"name": "constant", "epochs": 1},
+    }
+    return Arm.model_validate(tables | changed)
+
+
+def job_of(resolved: Resolved, *, seed: int, places: Places, runs: Path, where: str) -> tuple[Job, str]:
+    """Return the run that embeds the images of an arm, which is never carried out, and why its weights cannot be had; "" if they can.
+
+    Args:
+        resolved: The arm.
+        seed: Of the split.
+        places: Where to look for images and weights.
+        runs: Folder for run folders.
+        where: Begins every message.
+
+    Raises:
+        RecipeError: the images cannot be had.
+    """
+    arm = frozen(resolved.arm, solved=resolved.head.solve != "")
+    again = partial(resolve.resolve_arm, name=resolved.name, recipe=resolved.recipe, places=places, where=where)
+    try:
+        return jobs.plan_job(again(arm), seed, places, runs=runs, where=where), ""
+    except RecipeError as error:
+        if arm.backbone.weights == "none":
+            raise
+        random = arm.model_copy(update={"backbone": arm.backbone.model_copy(update={"weights": "none"})})
+        job = jobs.plan_job(again(random), seed, places, runs=runs, where=where)
+        problem = error.problems[0]
+        hint = f"; {problem.hints[0]}" if problem.hints else ""
+        return job, f"{_NOT_LOOKED_FOR}: {problem.problem.rstrip('.')}{hint}"
+
+
+def inspect(
+    prepared: Prepared, *, embeds: Embeds, device: torch.device, observer: Observer,
+    watch: Callable[[], None] = lambda: None, note: str = "",
+) -> tuple[Findings, Thumbnails]:  # fmt: skip
+    """Return what the images of a run hold, and the thumbnails that it names.
+
+    Args:
+        prepared: The run.
+        embeds: Whether the images are compared by embeddings: "always", for a run as `frozen` makes it; where the run has "stored"
+            those of all of them; or "never".
+        device: The device that embeds.
+        observer: Receives the progress.
+        watch: Called between batches; may raise to stop.
+        note: Why the images are not embedded; "" for the usual reason.
+    """
+    plan, parts = prepared.plan, {"train": prepared.train, **prepared.evaluated.parts}
+    parts = {name: part for name, part in parts.items() if name in ("train", "validation", "test")}
+    images = Inspected(parts, prepared.images.classes, prepared.job.found.root if prepared.job.found.files else None)
+    why = "" if _embeds(plan, embeds) else note or _why_not(plan)
+    embedded = None
+    if not why:
+        backbone = prepared.job.resolved.network_plugins.backbone
+        network = prepared.start.get().to(device)
+        embedded = embedding.embed(
+            network, backbone, plan, prepared.train, prepared.evaluated, device=device, observer=observer, watch=watch
+        )
+        prepared.start.release()
+    known = Findings(
+        data=plan.tables.data.name,
+        folder=str(prepared.job.found.root) if prepared.job.found.files else "",
+        content=prepared.job.content,
+        parts={name: len(part.indices) for name, part in parts.items()},
+        classes=_counted(images),
+        left_out=dataset_facts.unused(prepared.job.found),
+        corrupt=tuple(prepared.decoded.skipped),
+        embedded="" if why else _network(plan),
+        notes=(why,) if why else (),
+    )
+    return inspecting.inspect(images, known, embedded)
+
+
+def keep(
+    folder: Path, runs: Sequence[Prepared], *, device: torch.device, observer: Observer, watch: Callable[[], None]
+) -> None:
+    """Inspect the images of a recipe's runs, and keep what is found in its folder; a failure is told and takes no result away.
+
+    Embeddings are compared where a run has stored those of all images and comparing them takes at most 3 % of the runs' work.
+
+    Args:
+        folder: runs/<recipe>.
+        runs: That were carried out.
+        device: The device that they used.
+        observer: Told of a failure.
+        watch: Called between batches; may raise to stop.
+    """
+    most = _SHARE * sum(choices.work(each.plan) for each in runs)
+    able = [each for each in runs if _embeds(each.plan, "stored") and inspecting.work(each.plan) <= most]
+    trained = [each for each in runs if each.plan.tables.backbone.weights != "none"]
+    chosen = (able or trained or list(runs))[0]
+    before = findings.load(folder)
+    if before is not None and before[0].content == chosen.job.content and (before[0].embedded or not able):
+        return
+    try:
+        found = inspect(chosen, embeds="stored" if able else "never", device=device, observer=Observer(), watch=watch)
+        findings.save(folder, *found)
+    except Interrupted:
+        raise
+    except (TlkitError, OSError, RuntimeError, MemoryError) as error:
+        why = error.problem if isinstance(error, TlkitError) else reason(error)
+        observer.note(f"{folder / findings.FILE}: is not written: {why}")
+
+
+def _embeds(plan: Plan, embeds: Embeds) -> bool:
+    if plan.tables.backbone.weights == "none" or embeds == "never":
+        return False
+    return embedding.stored(plan) if embeds == "stored" else embedding.possible(plan)
+
+
+def _why_not(plan: Plan) -> str:
+    if plan.tables.backbone.weights == "none":
+        weights = setting('backbone.weights="imagenet"')
+        return f"{_NOT_LOOKED_FOR}: the backbone has random weights; {weights} compares by trained ones"
+    return f"{_NOT_LOOKED_FOR}: tlkit inspect RECIPE does, which takes longer"
+
+
+def _network(plan: Plan) -> str:
+    return f"{plan.tables.backbone.name} ({plan.tables.backbone.weights}), stage {plan.stages[plan.depth - 1].name}"
+
+
+def _counted(images: Inspected) -> dict[str, dict[str, int]]:
+    """Return the images of each class, by part."""
+    found: dict[str, dict[str, int]] = {name: {} for name in images.classes}
+    for part, each in images.parts.items():
+        targets = each.pictures.split.targets[each.indices]
+        kind = tasks.understanding(targets)[0].targets
+        for name, count in zip(images.classes, kind.count(targets, len(images.classes)), strict=True):
+            found[name][part] = count
+    return found
