@@ -1,8 +1,10 @@
 """report.html: what it says is what the runs' files say, and it needs nothing but itself."""
 
 import dataclasses
+import html
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -18,7 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 from tlkit import api
 from tlkit.errors import TlkitError
 from tlkit.record import predictions
-from tlkit.reports.page import charts, comparison, kernel_grids, page, pictures, runs, seen
+from tlkit.reports.page import charts, comparison, kernel_grids, page, pictures, runs, seen, times
 from tlkit.reports.page.runs import ShownArm
 
 ARMS = """
@@ -85,7 +87,7 @@ def test_every_picture_and_chart_has_a_text_in_its_place(text: str, arms: list[S
 def test_charts_are_valid_for_plotly(arms: list[ShownArm]) -> None:
     graphs = pytest.importorskip("plotly.graph_objects")
     made = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
-    made += [charts.rates(arms), charts.tradeoff(arms), charts.changes(arms), charts.times(arms), charts.timeline(arms)]
+    made += [charts.rates(arms), charts.tradeoff(arms), charts.changes(arms), times.by_kind(arms), times.timeline(arms)]
     made += [chart for each in seen.seen(arms) for chart in each.charts]
     assert len(made) == 7 + 3 * len(arms)
     for chart in made:
@@ -137,6 +139,32 @@ def test_runs_on_other_images_are_not_compared(arms: list[ShownArm]) -> None:
     assert found is not None
     other.__dict__["answers"] = (found[0], (found[1] + 1) % 4, found[2])
     assert comparison.differences([ShownArm("a", [arms[0].first]), ShownArm("b", [other])]) == []
+
+
+def test_two_versions_of_an_arm_are_compared_and_not_averaged(arms: list[ShownArm]) -> None:
+    arm = next(arm for arm in arms if arm.name == "finetune")
+    digest = arm.first.result.digest[:8]
+    older = [dataclasses.replace(run, result=run.result.model_copy(update={"digest": "0123456789abcdef"})) for run in arm.runs]
+    found = runs.by_arm([*arm.runs, *older])
+    assert sorted(each.name for each in found) == sorted([f"finetune ({digest})", "finetune (01234567)"])
+    assert [len(each.runs) for each in found] == [3, 3]
+    (difference,) = comparison.differences(found)
+    assert difference.difference == "+0.0"
+
+
+def test_one_version_of_an_arm_in_two_folders_is_two_arms(arms: list[ShownArm], tmp_path: Path) -> None:
+    run = arms[0].first
+    copy = dataclasses.replace(run, folder=tmp_path / run.folder.name)
+    name = arms[0].name
+    assert {each.name for each in runs.by_arm([run, copy])} == {f"{name} ({run.folder.parent})", f"{name} ({tmp_path})"}
+
+
+def test_arms_of_a_cross_validation_say_why_they_have_no_interval(arms: list[ShownArm]) -> None:
+    def folded(arm: ShownArm) -> ShownArm:
+        return ShownArm(arm.name, [dataclasses.replace(run, plan=dataclasses.replace(run.plan, folds=3)) for run in arm.runs])
+
+    (difference,) = comparison.differences([folded(arm) for arm in arms])
+    assert (difference.over_seeds, difference.why_none) == ("", "folds share training images")
 
 
 def test_frozen_arm_s_kernels_say_that_they_did_not_change(arms: list[ShownArm]) -> None:
@@ -229,6 +257,22 @@ def test_finished_apply_writes_a_report_that_is_missing(toy_recipe: Path) -> Non
     (done.folder / "report.html").unlink()
     assert not api.apply(toy_recipe, settings, runs=folder).changed
     assert re.search("<title>toy: tlkit report</title>", (done.folder / "report.html").read_text())
+
+
+def test_the_command_on_the_page_trains_an_arm_again(toy_recipe: Path, run: Cli) -> None:
+    toy_recipe.write_text(TOY_RECIPE + ARMS)
+    done = api.apply(toy_recipe, ["seeds=[1, 0]", "schedule.epochs=1", "data.options.train=60"], runs="runs")
+    page = (done.folder / "report.html").read_text()
+    commands = [shlex.split(html.unescape(each)) for each in re.findall(r"<code>(tlkit apply .*?)</code>", page)]
+    assert len(commands) == 2
+    for command in commands:
+        assert run(*command[1:])[0] == 0
+    first, again = (
+        {run.name.partition("-s")[2]: (run / "weights.safetensors").read_bytes() for run in Path(folder).glob("toy/*-s*-*")}
+        for folder in ("runs", "repeated")
+    )
+    assert len(first) == 4
+    assert again == first
 
 
 def test_page_says_which_runs_it_does_not_show_and_repeats_warnings(

@@ -12,14 +12,6 @@ from tlkit.reports.page.runs import ShownArm, ShownRun
 
 # Okabe & Ito 2008, "Color universal design": told apart with any colour vision; grey in the place of black, on either theme.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
-_KINDS = {
-    "storing": "prefix stored",
-    "input": "pictures, augmentation, prefix",
-    "steps": "training steps",
-    "evaluation": "evaluation",
-}
-_OTHER = "saving and the rest"
-_EPOCHS = 60  # of a timeline, at most
 _TICKS = 20  # epochs of which each has its tick
 _WIDE = 20  # times the least loss, from which on the scale is logarithmic
 
@@ -81,7 +73,7 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
                 data.append(
                     {
                         "x": epochs[-1],
-                        "y": [_round(value) for _, value in points],
+                        "y": [rounded(value) for _, value in points],
                         "type": "scatter",
                         "mode": "lines+markers" if len(points) <= 30 else "lines",
                         "name": f"{arm.name}, {words}",
@@ -239,11 +231,11 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
         whole = numbers.fmean(run.result.seconds for run in arm.runs)
         values = (result.parameters.total, result.parameters.trained, numbers.median(times), whole)
         for name, value in zip(axes, values, strict=True):
-            axes[name].append([_round(value)])
+            axes[name].append([rounded(value)])
         data.append(
             {
                 "x": axes["parameters"][-1],
-                "y": [_round(numbers.fmean(run.scores.get("accuracy", math.nan) for run in arm.runs))],
+                "y": [rounded(numbers.fmean(run.scores.get("accuracy", math.nan) for run in arm.runs))],
                 "type": "scatter",
                 "mode": "markers+text",
                 "text": [arm.name],
@@ -294,73 +286,6 @@ def changes(arms: Sequence[ShownArm]) -> Chart | None:
     )
 
 
-def times(arms: Sequence[ShownArm]) -> Chart:
-    """Draw the seconds of each arm by kind of work."""
-    table = time_table(arms)
-    kinds = [*_KINDS.values(), _OTHER]
-    data = [
-        {
-            "y": [arm.name for arm in arms],
-            "x": [_round(table[arm.name][kind]) for arm in arms],
-            "type": "bar",
-            "orientation": "h",
-            "name": kind,
-            "marker": {"color": COLOURS[number % len(COLOURS)]},
-        }
-        for number, kind in enumerate(kinds)
-    ]
-    alt = "; ".join(f"{arm.name} {sum(table[arm.name].values()):.0f} s" for arm in arms)
-    layout = {
-        "barmode": "stack",
-        "xaxis": {"title": {"text": "seconds"}},
-        "yaxis": {"automargin": True, "autorange": "reversed"},
-    }
-    height = 150 + 34 * len(arms)
-    return Chart("times", "Time by kind of work", f"Stacked bars of seconds: {alt}.", data, layout, height=height)
-
-
-def time_table(arms: Sequence[ShownArm]) -> dict[str, dict[str, float]]:
-    """Return arm -> kind of work -> seconds of all its runs."""
-    found = {}
-    for arm in arms:
-        sums = dict.fromkeys([*_KINDS.values(), _OTHER], 0.0)
-        for run in arm.runs:
-            for line in run.metrics:
-                for kind, seconds in line.get("times", {}).items():
-                    sums[_KINDS.get(kind, _OTHER)] += seconds
-            sums[_OTHER] += max(run.result.seconds - sum(sum(line.get("times", {}).values()) for line in run.metrics), 0.0)
-        found[arm.name] = sums
-    return found
-
-
-def timeline(arms: Sequence[ShownArm]) -> Chart | None:
-    """Draw what the first run of each arm did when."""
-    bars: dict[str, dict[str, list[Any]]] = {name: {"y": [], "x": [], "base": []} for name in [*_KINDS.values(), _OTHER]}
-    for arm in arms:
-        at = 0.0
-        for line in arm.first.metrics[:_EPOCHS]:
-            given = line.get("times", {})
-            spent = {_KINDS[kind]: given[kind] for kind in _KINDS if given.get(kind)}
-            spent[_OTHER] = max(line["seconds"] - sum(spent.values()), 0.0)
-            for name, seconds in spent.items():
-                bars[name]["y"].append(arm.name)
-                bars[name]["x"].append(_round(seconds))
-                bars[name]["base"].append(_round(at))
-                at += seconds
-    if not any(line.get("times") for arm in arms for line in arm.first.metrics):
-        return None
-    data = [
-        {**each, "type": "bar", "orientation": "h", "name": name, "marker": {"color": COLOURS[number % len(COLOURS)]}}
-        for number, (name, each) in enumerate(bars.items())
-        if each["x"]
-    ]
-    longest = max(len(arm.first.metrics) for arm in arms)
-    some = f" (the first {_EPOCHS} epochs)" if longest > _EPOCHS else ""
-    layout = {"barmode": "overlay", "xaxis": {"title": {"text": f"seconds since the run began{some}"}},
-              "yaxis": {"automargin": True, "autorange": "reversed"}}  # fmt: skip
-    alt = f"Timeline of the first run of each arm, epoch by epoch{some}: the same seconds as the table above, in the order of time."
-    return Chart("timeline", "Timeline", alt, data, layout, height=150 + 34 * len(arms))
-
-
-def _round(value: float) -> float:
+def rounded(value: float) -> float:
+    """Return a number with five significant digits: a page need not hold more."""
     return float(f"{value:.5g}")

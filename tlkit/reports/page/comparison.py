@@ -35,7 +35,8 @@ class Difference:
         second: Name of the other.
         difference: Accuracy of the second minus that of the first, in points.
         tests: McNemar's test of each seed, in words.
-        over_seeds: The paired t interval, in words; "" for fewer than three seeds.
+        over_seeds: The paired t interval, in words; "" where there is none.
+        why_none: Why there is none; "" where there is one.
     """
 
     first: str
@@ -43,6 +44,7 @@ class Difference:
     difference: str
     tests: tuple[str, ...]
     over_seeds: str
+    why_none: str
 
 
 def columns(arms: Sequence[ShownArm]) -> list[str]:
@@ -50,7 +52,7 @@ def columns(arms: Sequence[ShownArm]) -> list[str]:
     split = arms[0].first.split
     more = [tasks.metric_labels()[name].label for name in _more(arms)]
     return [
-        "seeds", f"{split} accuracy", "95 % interval", "interval by", "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
+        "runs", f"{split} accuracy", "95 % interval", "interval by", "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
         "best epoch", "parameters trained", "of", "s / epoch", "seconds", "images/s",
     ]  # fmt: skip
 
@@ -135,7 +137,8 @@ def _difference(first: ShownArm, second: ShownArm) -> Difference | None:
         f"{over.mean * 100:+.1f} points, 95 % interval {over.interval.low * 100:+.1f} to {over.interval.high * 100:+.1f}, "
         f"paired t over {over.n} seeds, {_p(over.p)}"
     )  # fmt: skip
-    return Difference(first.name, second.name, f"{numbers.fmean(gaps) * 100:+.1f}", tuple(tests), words)
+    why = "" if words else "fewer than three seeds" if first.folds is None else "folds share training images"
+    return Difference(first.name, second.name, f"{numbers.fmean(gaps) * 100:+.1f}", tuple(tests), words, why)
 
 
 def _same_images(first: ShownRun, second: ShownRun) -> bool:

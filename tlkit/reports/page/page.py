@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from tlkit import files
 from tlkit.errors import RunFolderError, TlkitError, first_few
 from tlkit.record import run_folder
 from tlkit.reports import plan_table
-from tlkit.reports.page import charts, comparison, data, extra, kernel_grids, runs, seen
+from tlkit.reports.page import charts, comparison, data, extra, kernel_grids, runs, seen, times
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
 
@@ -73,7 +74,7 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
     changed = _there(charts.changes(arms))
     sees = seen.seen(arms)
     shown_data = data.data(arms)
-    spent = _there(charts.times(arms), charts.timeline(arms))
+    spent = _there(times.by_kind(arms), times.timeline(arms))
     every = [*learned, *changed, *(chart for each in sees for chart in each.charts), *spent]
     here = importlib.resources.files("tlkit.reports.page")
     return environment.get_template("page.html.j2").render(
@@ -93,7 +94,7 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
         stages=_stages(arms),
         decided=[(arm.name, _decisions(arm)) for arm in arms],
         spent=spent,
-        seconds=charts.time_table(arms),
+        seconds=times.table(arms),
         repeats=[_repeat(arm) for arm in arms],
         charts=_json([chart.record() for chart in every]),
         plotly=_plotly(),
@@ -167,7 +168,7 @@ def _decisions(arm: ShownArm) -> list[tuple[str, str, str]]:
                 (f"epochs {phase.first} to {phase.last}: fixed prefix, {what}", value, why if stored is None else stored.reason)
             )
     rows += [(choice.what, choice.value, choice.reason) for choice in plan.choices]
-    rows.append(("memory", f"about {plan.memory.total / 2**20:,.0f} MB while training", "estimated"))
+    rows.append(("memory", f"about {plan.memory.total / 2**20:,.0f} MiB while training", "estimated"))
     return rows
 
 
@@ -181,7 +182,7 @@ def _repeat(arm: ShownArm) -> Repeat:
     seeds = ", ".join(sorted({str(each.result.seed) for each in arm.runs}, key=int))
     machine = resolved.get("machine", {})
     facts = [
-        ("command", f"tlkit apply {run.folder / run_folder.RECIPE}"),
+        ("command", _command(run.folder, seeds)),
         ("seeds", seeds),
         ("digest", run.result.digest),
         (
@@ -195,6 +196,11 @@ def _repeat(arm: ShownArm) -> Repeat:
     console = Console(file=io.StringIO(), width=_PLAN_WIDTH, force_jupyter=False, record=True)
     console.print(plan_table.plan(run.plan))
     return Repeat(arm.name, facts, run.text(run_folder.RECIPE), console.export_text())
+
+
+def _command(folder: Path, seeds: str) -> str:
+    """Return the command that trains an arm again; in another folder of runs, since a recipe's own holds the runs of its file."""
+    return f"tlkit apply {shlex.quote(str(folder / run_folder.RECIPE))} --set 'seeds=[{seeds}]' --runs repeated"
 
 
 def _words(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,7 +108,8 @@ class ShownArm:
     """The runs of one arm.
 
     Attributes:
-        name: Of the arm, after its recipe's where the report shows several recipes.
+        name: Of the arm, after its recipe's where the report shows several recipes. Where it shows several versions of an arm, the
+            digest of its runs or their folder is in the name.
         runs: One for each seed and fold, in order.
     """
 
@@ -194,13 +195,24 @@ def read(folders: Sequence[Path]) -> list[ShownRun]:
 
 
 def by_arm(runs: Sequence[ShownRun]) -> list[ShownArm]:
-    """Group runs by recipe and arm, the best arm by validation first."""
+    """Group runs by recipe, arm, version and place, the best arm by validation first."""
     several = len({run.result.recipe for run in runs}) > 1
-    grouped: dict[str, list[ShownRun]] = {}
+    grouped: dict[_Key, list[ShownRun]] = {}
     for run in runs:
         name = f"{run.result.recipe}: {run.result.arm}" if several else run.result.arm
-        grouped.setdefault(name, []).append(run)
+        grouped.setdefault((name, run.result.digest[:8], str(run.folder.parent)), []).append(run)
     arms = [
-        ShownArm(name, sorted(mine, key=lambda run: (run.result.seed, run.result.fold or 0))) for name, mine in grouped.items()
+        ShownArm(_name(key, grouped), sorted(mine, key=lambda run: (run.result.seed, run.result.fold or 0)))
+        for key, mine in grouped.items()
     ]
     return sorted(arms, key=lambda arm: -arm.worth)
+
+
+_Key = tuple[str, str, str]  # name, digest and folder of an arm's runs
+
+
+def _name(key: _Key, keys: Iterable[_Key]) -> str:
+    """Return an arm's name, with the digest of its runs or their folder where another arm has the same name."""
+    alike = [each for each in keys if each[0] == key[0]]
+    words = [word for place, word in enumerate(key) if len({each[place] for each in alike}) > 1]
+    return f"{key[0]} ({', '.join(words)})" if words else key[0]

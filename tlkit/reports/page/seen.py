@@ -46,7 +46,7 @@ class Seen:
         matrix: The whole confusion matrix as a picture, where there are too many classes for a chart.
         excited: Stage -> a sheet of patches.
         calibration: In words.
-        hover: What the map shows under the pointer: a sheet of pictures and the place of each.
+        notes: What is missing, or shown in another way.
     """
 
     arm: str
