@@ -298,6 +298,17 @@ def test_a_folder_of_bands_gets_their_number(run: Cli, tmp_path: Path, suffix: s
     assert "bands of uint16 as in the files" in " ".join(out.split())
 
 
+def test_a_folder_of_bands_gets_the_number_that_most_files_have(run: Cli, tmp_path: Path) -> None:
+    toy_bands.folder(tmp_path / "images", *toy_bands.pictures(30, size=24))
+    first, second, *_ = sorted((tmp_path / "images").glob("*/*.npy"))
+    np.save(first, np.zeros((24, 24, 4), np.uint16))
+    second.write_bytes(b"")
+    code, _, said = run("init", "images")
+    assert code == 0
+    assert tomllib.loads((tmp_path / "images.toml").read_text())["data"]["channels"] == 13
+    assert "2 of 30 files cannot be read" in said
+
+
 def test_tiff_files_of_colours_or_grey_get_no_bands(run: Cli, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for name in ("a", "b"):
@@ -328,7 +339,7 @@ def test_splits_of_folders_whose_names_do_not_say_it(tmp_path: Path, run: Cli) -
     resolve.load(tmp_path / "images.toml", (), Places(recipe=tmp_path))
     for wrong, said in (
         ("one=train", "is no table"),
-        ('{ one = "traim" }', "train, validation or test"),
+        ('{ one = "traim" }', '--splits.one: is "traim".'),
         ('{ six = "train" }', '"six"'),
     ):
         code, _, error = run("init", "images", "--force", "--splits", wrong)

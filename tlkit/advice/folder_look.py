@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import statistics
 import warnings
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from tlkit import tasks
-from tlkit.errors import DataError, ImageError
+from tlkit.errors import DataError, ImageError, RecipeError
 from tlkit.plans import band_values, dataset_facts
 from tlkit.plugin import Dataset, Images, Values, image_kinds, registry
+from tlkit.recipe import parsing
 from tlkit.recipe.tables import MAX_PIXELS, MOST_CHANNELS
 from tlkit.sources import band_files, data_files, datasets, image_files
 from tlkit.sources.places import Places
 
-_SAMPLE = 50  # images whose size is looked at
+_SAMPLE = 50  # images whose size and number of bands are looked at
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,13 @@ def look(folder: Path, splits: Mapping[str, Any] | None = None) -> Look:
         DataError: the folder is not one of images in classes, or `splits` does not fit it.
     """
     plugin = registry.get(Dataset, "folder")
-    assert plugin.options is not None  # the first-party plugin has options
     bands = _bands(folder)
     given = {"channels": bands, "splits": splits}
     try:
-        options = plugin.options.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise DataError(
-            f"splits: {error.errors()[0]['msg']}.",
-            'a folder is train, validation or test: data.options.splits = { a = "train" }',
-        ) from error
+        given = {name: value for name, value in given.items() if value is not None}
+        options = parsing.options(plugin.options, given, place="data.options")
+    except RecipeError as error:
+        raise DataError(error.problem, *error.hints) from error
     found = data_files.find_data("folder", plugin, options, Places(data=folder), fetch=False)
     images = datasets.read_data(plugin, found, options)
     train = images.splits["train"]
@@ -90,28 +89,41 @@ def look(folder: Path, splits: Mapping[str, Any] | None = None) -> Look:
 
 
 def _bands(folder: Path) -> int | None:
-    """Return how many bands the images in a folder have; None where they are colour pictures, or where that cannot be told.
+    """Return how many bands most images in a folder have; None where they are colour pictures, or where that cannot be told.
 
-    Arrays have bands, on the shorter of their first and last axis. So do TIFF files that Pillow has no mode for: more than one page or
-    sample, unless these are 3 or 4 of bytes. A folder that holds pictures of any other kind is one of colour pictures.
+    A folder that holds pictures of any other kind than arrays and TIFF files is one of colour pictures.
     """
-    suffixes: dict[str, Path] = {}
-    for place, folders, files in os.walk(folder):
+    files: dict[str, list[Path]] = {}
+    for place, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(files):
-            suffixes.setdefault(os.path.splitext(name)[1].lower(), Path(place, name))
-    others = {suffix for suffix in suffixes if image_kinds.kind_of_suffix(suffix) is image_kinds.Kind.IMAGE}
-    first = next((suffixes[suffix] for suffix in image_kinds.BAND_SUFFIXES if suffix in suffixes), None)
-    if first is None or others - set(image_kinds.BAND_SUFFIXES):
+        for name in sorted(names):
+            if not name.startswith("."):
+                files.setdefault(os.path.splitext(name)[1].lower(), []).append(Path(place, name))
+    images = {suffix for suffix in files if image_kinds.kind_of_suffix(suffix) is image_kinds.Kind.IMAGE}
+    if images - set(image_kinds.BAND_SUFFIXES):
         return None
-    try:
-        found = band_files.header(first)
-    except ImageError:
+    some = next((files[suffix] for suffix in image_kinds.BAND_SUFFIXES if suffix in files), [])
+    counts: Counter[int | None] = Counter()
+    for file in some[:: max(len(some) // _SAMPLE, 1)][:_SAMPLE]:
+        with suppress(ImageError):  # a file that cannot be read is named where all of them are looked at
+            counts[_bands_of(file)] += 1
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _bands_of(file: Path) -> int | None:
+    """Return how many bands a file has; None of colours or grey.
+
+    An array has bands, on the shorter of its first and last axis. So has a TIFF file that Pillow has no mode for: of more than one page or
+    sample, unless these are 3 or 4 of bytes.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    found = band_files.header(file)
+    count = min([found.shape[axis] for axis in found.axes] or [1])
+    if file.suffix.lower() != ".npy" and (count == 1 or (found.values == "uint8" and count in (3, 4))):
         return None
-    counts = [found.shape[axis] for axis in found.axes] or [1]
-    if first.suffix.lower() != ".npy" and (counts == [1] or (found.values == "uint8" and min(counts) in (3, 4))):
-        return None
-    return min(counts) if min(counts) <= MOST_CHANNELS else None
+    return count if count <= MOST_CHANNELS else None
 
 
 def _short_side(file: Path, bands: int | None) -> int | None:

@@ -63,7 +63,8 @@ def write(
     try:
         seen = folder_look.look(folder, None if splits is None else _table_of(splits))
     except DataError as error:  # which speaks of the recipe that is not there yet
-        raise DataError(error.problem, *(_SPLITS.sub(r"--splits '\1'", hint) for hint in error.hints)) from error
+        hints = (_SPLITS.sub(r"--splits '\1'", hint) for hint in error.hints)
+        raise DataError(error.problem.replace("data.options.splits", "--splits"), *hints) from error
     text = recipe_text(folder, seen, path, likeness)
     try:
         files.replace(path, text)
