@@ -196,6 +196,16 @@ def test_a_band_of_one_value_is_said_and_not_divided_by_nothing(recipe: Path, tm
     assert any("band 5 has one value in all training images" in line for line in said)
 
 
+def test_a_band_far_from_zero_keeps_its_mean(recipe: Path, tmp_path: Path) -> None:
+    """Of a day's number, 2,459,000, an error in the seventh digit is as large as the deviation."""
+    draw = np.random.default_rng(0)
+    days = draw.integers(-2, 3, (len(ARRAYS), 16, 16, 1)).astype(np.float32) + 2_459_004.0
+    toy_bands.folder(tmp_path / "images", np.concatenate([ARRAYS[..., :12].astype(np.float32), days], axis=3), LABELS)
+    run = applied(recipe, "data.crop=1.0")
+    given, pixels = resolved(run)["input"], trained_on(run)[..., 12].astype(np.float64)
+    assert abs(given["mean"][12] - pixels.mean()) < 0.01 * pixels.std()
+
+
 def test_images_that_a_table_lists_may_have_bands(recipe: Path, tmp_path: Path) -> None:
     lines = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in sorted(tmp_path.glob("images/*/*.npy"))]
     (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(lines))

@@ -87,6 +87,8 @@ def save(path: Path, kind: str) -> None:
         np.save(path, np.array([{}, 1], dtype=object), allow_pickle=True)
     elif kind == "pickle":
         path.write_bytes(pickle.dumps([1]))
+    elif kind == "rubbish":
+        path.write_bytes(b"no array")
     elif kind == "archive":
         held = io.BytesIO()
         np.savez(held, a=BANDS)
@@ -112,7 +114,8 @@ def save(path: Path, kind: str) -> None:
         ("double", "holds float64; uint8, uint16 and float32 are read"),
         ("nan", r"band 3 of 13 holds values that are no finite numbers \(NaN or infinity\)"),
         ("objects", "holds Python objects"),
-        ("pickle", "holds Python objects"),
+        ("pickle", "is no .npy file"),
+        ("rubbish", "is no .npy file"),
         ("archive", r"is an archive of arrays \(.npz\)"),
         ("cut", "cannot be decoded: "),
         ("empty", "cannot be decoded: No data left"),

@@ -16,7 +16,7 @@ from tlkit.plugin import Convention
 from tlkit.run.decoding import Decoded
 
 _CHUNK = 16  # images at a time: 40 MB of 13 bands of float32 at 224 pixels
-_DIGITS = 6  # significant ones that are kept: what is written to resolved.toml is what is used
+_DIGITS = 9  # significant ones that are kept, as many as a float32 has: what is written to resolved.toml is what is used
 
 
 def settle(
