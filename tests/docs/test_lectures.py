@@ -56,4 +56,4 @@ def test_what_is_not_there_yet_is_called_open() -> None:
     page = (ROOT / "docs" / "lectures.md").read_text()
     rows = page.partition("## Five things to see first")[2].partition("<!--")[0].strip().splitlines()[2:]
     assert len(rows) == 5
-    assert [row.split("|")[1].split()[0] for row in rows if "open: " in row] == ["kernels", "vessels"]
+    assert [row.split("|")[1].split()[0] for row in rows if "open: " in row] == ["vessels"]

@@ -70,15 +70,16 @@ def history(
 def kernels(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="A backbone, as `tlkit list` shows it.")],
     image_size: Annotated[
-        str | None, typer.Option("--image-size", metavar="PIXELS", help="As 224 or 224x160; by default the backbone's own.")
+        str | None,
+        typer.Option("--image-size", metavar="PIXELS", help="Height and width: 224 or 224x160; by default the backbone's own."),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images of a step.")] = 8,
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="By default as torch does.")] = None,
-    precision: Annotated[Precision, typer.Option("--precision", help="Of the step.")] = Precision.bfloat16,
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of torch; by default as many as it takes.")
+    ] = None,
+    precision: Annotated[Precision, typer.Option("--precision", help="Precision of the step.")] = Precision.bfloat16,
     layout: Annotated[Layout, typer.Option("--layout", help="Memory format of the step.")] = Layout.channels_last,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Show every convolution, not those alone that take longest.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show every convolution, not only the slowest.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Time every distinct convolution of a network on the CPU: forward, gradient of the input, gradient of the weight."""

@@ -1,4 +1,4 @@
-"""Commands that maintain what grows beside the runs, the cache; and the versions."""
+"""Commands that show and clear the cache, and show the versions."""
 
 from __future__ import annotations
 

@@ -41,10 +41,9 @@ _CALLS = 3  # of every form, more of the fastest
 # programs keep the cores busy one step may take a minute, and what was timed would be wrong.
 LIMIT = 60.0
 _LIMIT_PART = 0.1
-_STEP_IMAGES = 16  # of a measured training step, at most; of small images more, so many that they have the pixels of these,
-_STEP_SIDE = (
-    224  # at so many on a side: calling operators takes as long for few images, and hides which form is faster for a batch
-)
+# Images of a measured training step, at most. Of small images there are more, as many as have the pixels of 16 with 224 on a side:
+# calling operators takes as long for few images, and hides which form is faster for a batch.
+_STEP_IMAGES, _STEP_SIDE = 16, 224
 _REPLAYS = 20  # of what is timed on a GPU
 _CONTENDS = 1.4  # a form whose first time is within this factor of the best so far is timed again,
 _AGAIN = 2  # so often
