@@ -152,6 +152,14 @@ def test_two_versions_of_an_arm_are_compared_and_not_averaged(arms: list[ShownAr
     assert difference.difference == "+0.0"
 
 
+def test_cost_is_drawn_over_what_differs_between_arms(arms: list[ShownArm]) -> None:
+    twice = [ShownArm("a", arms[0].runs[:1]), ShownArm("b", arms[0].runs[1:2])]
+    chart = charts.tradeoff(twice)
+    assert chart is not None
+    assert not {"parameters", "trained parameters"} & chart.axes.keys()
+    assert chart.layout["xaxis"]["title"]["text"] == next(iter(chart.axes))
+
+
 def test_one_version_of_an_arm_in_two_folders_is_two_arms(arms: list[ShownArm], tmp_path: Path) -> None:
     run = arms[0].first
     copy = dataclasses.replace(run, folder=tmp_path / run.folder.name)

@@ -244,8 +244,9 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
                 "marker": {"size": 12, "color": COLOURS[place % len(COLOURS)]},
             }
         )
-    if len({each[0] for each in axes["parameters"]}) == 1:  # a column of points says nothing
-        del axes["parameters"]
+    for name in list(axes)[:-1]:
+        if len({each[0] for each in axes[name]}) == 1:  # a column of points says nothing
+            del axes[name]
     for each, x in zip(data, next(iter(axes.values())), strict=True):
         each["x"] = x
     alt = "; ".join(f"{arm.name} {each['y'][0]:.1%}" for arm, each in zip(arms, data, strict=True))
