@@ -11,7 +11,7 @@ def mistaken(classes: int, images: int, wrong: int, seed: int = 0) -> tuple[NDAr
     """Clouds of points with some labels that are another class's: (n, 16), (n,), the rows that are wrong."""
     generator = np.random.default_rng(seed)
     true = np.arange(images) % classes
-    points = generator.normal(size=(images, 16)) + 3 * np.eye(16)[true]
+    points = generator.normal(size=(images, 16)) + 4 * np.eye(16)[true]
     rows = generator.choice(images, wrong, replace=False)
     given = true.copy()
     given[rows] = (true[rows] + 1) % classes
@@ -41,7 +41,7 @@ def test_doubtful_labels_are_cleanlab_s() -> None:
 
 def test_mistaken_labels_are_found() -> None:
     points, given, wrong = mistaken(4, 400, 20)
-    found = {row for row, _ in labels.find(points, given, np.arange(400), 4)[0]}
+    found = {row for row, _ in labels.doubtful(given, labels.out_of_fold(points, given, np.arange(400), 4))}
     assert len(found & wrong) >= 15
     assert len(found - wrong) <= 10
 

@@ -143,10 +143,10 @@ def _judge(images: Inspected, vectors: NDArray[np.float32], classes: NDArray[np.
         compared.notes.append(f"labels are judged of {len(taken):,} of {len(rows):,} images, evenly spread")
         if len(np.unique(classes[taken])) < 2:
             return
-    doubtful, probabilities = labels.find(vectors[taken], classes[taken], apart[taken], count)
+    probabilities = labels.out_of_fold(vectors[taken], classes[taken], apart[taken], count)
     compared.doubtful = [
         (int(taken[row]), guess, float(probabilities[row, classes[taken[row]]]), float(probabilities[row, guess]))
-        for row, guess in doubtful
+        for row, guess in labels.doubtful(classes[taken], probabilities)
     ]
     compared.totals["labels"] = len(compared.doubtful)
 

@@ -16,7 +16,7 @@ Probabilities = NDArray[np.float64]  # (n, classes)
 
 _FOLDS = 5
 _DIRECTIONS = 128  # principal components that the classifier reads
-_STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # scikit-learn's C: the inverse of the penalty
+_STRENGTHS = (0.1, 1.0, 10.0)  # scikit-learn's C: the inverse of the penalty
 _STEPS, _USUAL_STEPS = 200, 30
 _WORK = 1e8  # images x classes x components that are fitted; about ten seconds of one core
 _TIE = 1e-6  # probabilities that differ by less are equal
@@ -39,7 +39,7 @@ def work(images: int, features: int, classes: int) -> float:
     """Return about how many floating-point operations `out_of_fold` takes."""
     directions = min(features, _DIRECTIONS)
     reducing = 20.0 * images * features * directions
-    return 2 * (reducing + min(images * classes * directions, _WORK) * 4 * _USUAL_STEPS * (_FOLDS + len(_STRENGTHS)))
+    return reducing + min(images * classes * directions, _WORK) * 4 * _USUAL_STEPS * _FOLDS * len(_STRENGTHS)
 
 
 def sample(labels: Labels, features: int) -> NDArray[np.int64]:
@@ -50,38 +50,14 @@ def sample(labels: Labels, features: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, len(labels) - 1, num=most, dtype=np.int64))
 
 
-def find(
-    embeddings: NDArray[np.float32], labels: Labels, apart: NDArray[np.int64], classes: int
-) -> tuple[list[tuple[int, int]], Probabilities]:
-    """Return the rows whose label looks wrong with the class that they look like, and the probabilities that say so.
-
-    The classifier is fitted twice, the second time without the labels that the first one doubts: they would teach it the mistakes.
-    The arguments are those of `out_of_fold`.
-    """
-    suspects = np.zeros(len(labels), bool)
-    suspects[[row for row, _ in doubtful(labels, out_of_fold(embeddings, labels, apart, classes))]] = True
-    probabilities = out_of_fold(embeddings, labels, apart, classes, without=suspects)
-    return doubtful(labels, probabilities), probabilities
-
-
-def out_of_fold(
-    embeddings: NDArray[np.float32],
-    labels: Labels,
-    apart: NDArray[np.int64],
-    classes: int,
-    *,
-    without: NDArray[np.bool_] | None = None,
-) -> Probabilities:
-    """Return probabilities of a logistic regression for images that it was not fitted on.
-
-    The penalty is that with the smallest loss on the first fold.
+def out_of_fold(embeddings: NDArray[np.float32], labels: Labels, apart: NDArray[np.int64], classes: int) -> Probabilities:
+    """Return probabilities of a logistic regression for images that it was not fitted on, with the penalty of the smallest loss.
 
     Args:
         embeddings: (n, f).
         labels: The classes (n,).
         apart: Images of one number go into one fold (n,), so that no duplicate of an image confirms its label.
         classes: How many; one without images has probability 0.
-        without: Images that nothing is fitted on (n,).
     """
     from sklearn.decomposition import PCA
     from sklearn.model_selection import StratifiedGroupKFold
@@ -89,19 +65,17 @@ def out_of_fold(
     count = min(_DIRECTIONS, *embeddings.shape)
     reduced = PCA(count, svd_solver="randomized", random_state=0).fit_transform(embeddings.astype(np.float64))
     inputs = reduced / max(float(reduced[:, 0].std()), 1e-12)
-    used = np.ones(len(labels), bool) if without is None else ~without
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a class with fewer groups than folds
         folds = list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(inputs, labels, apart))
-    folds = [(train[used[train]], test) for train, test in folds if len(test)]
-    train, test = folds[0]
-    judges = test[used[test]] if used[test].any() else test
-    losses = [_loss(_fitted(inputs, labels, train, judges, classes, strength), labels[judges]) for strength in _STRENGTHS]
-    strength = _STRENGTHS[int(np.argmin(losses))]
-    found = np.zeros((len(labels), classes))
-    for train, test in folds:
-        found[test] = _fitted(inputs, labels, train, test, classes, strength)
-    return found
+    tried = []
+    for strength in _STRENGTHS:
+        found = np.zeros((len(labels), classes))
+        for train, test in folds:
+            if len(test):
+                found[test] = _fitted(inputs, labels, train, test, classes, strength)
+        tried.append(found)
+    return min(tried, key=lambda found: _loss(found, labels))
 
 
 def doubtful(labels: Labels, probabilities: Probabilities) -> list[tuple[int, int]]:
