@@ -164,6 +164,7 @@ def export(
     to: str,
     out: str | Path | None = None,
     *,
+    quantize: str | None = None,
     arm: str | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Exported:
@@ -173,8 +174,9 @@ def export(
         run: A run's folder, or a recipe's: then its best run by validation.
         to: "onnx" and "torch-export" hold preprocessing, network and probabilities; "safetensors", "torchvision" and "timm" weights.
         out: The file; by default exported/RUN/FORM/model with the usual ending.
+        quantize: "int8" brings an ONNX file to 8-bit integers, calibrated on the run's training images.
         arm: Choose only among the runs of this arm.
-        note: Told which run was chosen and why, and which licences forbid commercial use.
+        note: Told which run was chosen and why, what int8 costs, and which licences forbid commercial use.
 
     Returns:
         The file and its model card.
@@ -190,7 +192,7 @@ def export(
     chosen = run_choice.choose(as_path(run, "run"), arm)
     if chosen.why:
         note(f"{chosen.folder}: {chosen.why}")
-    return exporting.export(chosen.folder, form, None if out is None else as_path(out, "out"), note=note)
+    return exporting.export(chosen.folder, form, None if out is None else as_path(out, "out"), quantize=quantize, note=note)
 
 
 def inspect(

@@ -166,6 +166,30 @@ def test_a_multilabel_head_gives_each_class_its_own_probability(tmp_path: Path) 
     assert not np.allclose(found.sum(1), 1)
 
 
+def test_int8_is_smaller_and_its_accuracy_is_told_beside_that_of_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx"), pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    recipe = tmp_path / "toy.toml"
+    recipe.write_text(TOY_RECIPE.replace("[lr_groups]", "[data.split]\nvalidation = 0.25\n\n[lr_groups]"))
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    done = tlkit.apply(recipe, runs=tmp_path / "runs")
+    folder = done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
+    said: list[str] = []
+    made = tlkit.export(folder, "onnx", tmp_path / "out" / "net.onnx", quantize="int8", note=said.append)
+    validation = json.loads((folder / "result.json").read_text())["validation"]["accuracy"]
+    (line,) = [line for line in said if "int8" in line]
+    assert line.startswith("accuracy on 20 validation images: ")
+    assert line.endswith(f"{validation:.1%} as float32")
+    assert line in made.card.read_text()
+    x = pictures(2, 40, 50)
+    (found,) = onnxruntime.InferenceSession(made.file).run(None, {"pictures": x})
+    assert 0 < np.abs(found - predicted(folder, x)).max() < 0.1
+    with pytest.raises(TlkitError, match="is for --to onnx"):
+        tlkit.export(folder, "timm", quantize="int8")
+
+
 # ---- the model card
 
 

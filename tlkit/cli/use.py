@@ -34,6 +34,9 @@ def export(
             "--out", "-o", metavar="FILE", help="The file to write; by default exported/RUN/FORM/model with the usual ending."
         ),
     ] = None,
+    quantize: Annotated[
+        str | None, typer.Option("--quantize", metavar="int8", help="With onnx: 8-bit integers, calibrated on training images.")
+    ] = None,
     arm: ArmOption = None,
     runs: RunsOption = Path("runs"),
 ) -> None:
@@ -41,6 +44,6 @@ def export(
     from tlkit import api
 
     named = run if run.exists() or not (runs / run).exists() else runs / run
-    exported = api.export(named, to, out, arm=arm, note=console.say)
+    exported = api.export(named, to, out, quantize=quantize, arm=arm, note=console.say)
     console.line(f"{to}: {exported.file}")
     console.line(f"model card: {exported.card}")

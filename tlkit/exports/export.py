@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tlkit import files
 from tlkit.errors import TlkitError, option
-from tlkit.exports import finished_run, library_files, licences, model_card, onnx_file, torch_file
+from tlkit.exports import finished_run, library_files, licences, model_card, onnx_file, quantization, torch_file
 from tlkit.exports.finished_run import FinishedRun
 from tlkit.exports.forms import Form
 
@@ -28,30 +28,45 @@ class Exported:
     card: Path
 
 
-def export(folder: Path, form: Form, out: Path | None = None, *, note: Callable[[str], None] = lambda text: None) -> Exported:
+def export(
+    folder: Path,
+    form: Form,
+    out: Path | None = None,
+    *,
+    quantize: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Exported:
     """Write a run's network as a file that other programs load, and a model card beside it.
 
     Args:
         folder: The run's.
         form: Of the file.
         out: The file; by default exported/RUN/FORM/model with the usual ending.
-        note: Told what a user should know: changed plugins, licences that forbid commercial use.
+        quantize: "int8" brings an ONNX file to 8-bit integers; the run's images must be on this machine.
+        note: Told what a user should know: changed plugins, what int8 costs, licences that forbid commercial use.
 
     Raises:
         RunFolderError: the run cannot be read.
         TlkitError: it has no such form, or the file cannot be written.
     """
+    _refuse_quantize(quantize, form)
     path = out or Path(FOLDER) / folder.resolve().name / form.value / f"model{form.suffix}"
     if path.is_dir():
         raise TlkitError(f"{path}: is a folder.", f"a file: {option('out', str(path / f'model{form.suffix}'))}")
     model_card.refuse_other(path.parent)
     run = finished_run.load(folder, note=note)
-    contents = _contents(path, run, form)  # before a folder is made: what is refused leaves nothing
+    said = ""
+    if quantize is not None:
+        content, said = quantization.quantized(onnx_file.model(run), run)
+        contents: dict[Path, Iterable[bytes | memoryview]] = {path: [content]}
+        note(said)
+    else:
+        contents = _contents(path, run, form)  # before a folder is made: what is refused leaves nothing
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for file, chunks in contents.items():
             files.replace_with(file, chunks)
-        card = model_card.write(path, run, form)
+        card = model_card.write(path, run, form, also=said)
     except OSError as error:
         raise TlkitError(
             f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
@@ -60,6 +75,15 @@ def export(folder: Path, form: Form, out: Path | None = None, *, note: Callable[
         if licence.forbids_commercial_use:
             note(f"the {licence.of} forbids commercial use: {licence.text}")
     return Exported(path, card)
+
+
+def _refuse_quantize(quantize: str | None, form: Form) -> None:
+    if quantize not in (None, "int8"):
+        raise TlkitError(f"{option('quantize', str(quantize))}: is not supported.", "int8")
+    if quantize is not None and form is not Form.ONNX:
+        raise TlkitError(
+            f"{option('quantize', quantize)}: is for --to onnx, not for {form.value}.", "--to onnx, or leave it out"
+        )
 
 
 def _contents(path: Path, run: FinishedRun, form: Form) -> dict[Path, Iterable[bytes | memoryview]]:
