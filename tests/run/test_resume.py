@@ -412,7 +412,15 @@ def test_run_leaves_the_signal_handlers_as_they_were(toy_recipe: Path) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_second_signal_stops_at_once() -> None:
+@pytest.fixture
+def default_handler() -> Iterator[None]:
+    """Python's own handler of SIGINT: an unfinished `tlkit.epochs` of another test may hold the signal until it is collected."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_second_signal_stops_at_once(default_handler: None) -> None:
     with signals.watching() as watch:
         signal.raise_signal(signal.SIGINT)
         assert watch.signum == signal.SIGINT

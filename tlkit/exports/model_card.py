@@ -78,15 +78,16 @@ def _result(run: FinishedRun, also: str) -> str:
 
 
 def _interval(run: FinishedRun, split: str) -> str:
-    """The 95 % interval of an accuracy, from the number of images that it was measured on."""
+    """The 95 % interval of an accuracy over images, from the number of those that it was measured on."""
+    shown = run.predictor.network.task.shown
     try:
-        labels = predictions.load(run.folder).part(split).label
+        images = len(predictions.load(run.folder).part(split).label)
     except RunFolderError:
         return ""
-    if labels.ndim != 1 or not len(labels) or run.result is None:
+    if shown is None or not shown.one_class or not images or run.result is None:
         return ""
-    found = statistics.wilson(round(getattr(run.result, split)["accuracy"] * len(labels)), len(labels))
-    return f" (95 % interval {found.low:.1%} to {found.high:.1%}: Wilson, {len(labels):,} images, one run)"
+    found = statistics.wilson(round(getattr(run.result, split)["accuracy"] * images), images)
+    return f" (95 % interval {found.low:.1%} to {found.high:.1%}: Wilson, {images:,} images, one run)"
 
 
 def _use(file: Path, run: FinishedRun, form: Form) -> str:
