@@ -35,7 +35,7 @@ SETTINGS = ("freeze.backbone=true",)
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
 # What a kill at any other change leaves is the same as at one of these, unless the power fails.
 AT = {"kill": ("create", "replace", "unlink", "truncate"), "fail": ("write", "fsync", "replace", "truncate")}
-CLOCK = {"seconds", "images_per_second", "files"}
+CLOCK = {"times", "seconds", "images_per_second", "files"}
 MESSAGE, KILLED, TRACEBACK = "message", "killed", "traceback"
 
 
