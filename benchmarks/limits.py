@@ -42,7 +42,7 @@ _FREE = {"view", "_unsafe_view", "t", "transpose", "permute", "expand", "slice",
          "split", "unsqueeze", "squeeze", "empty", "empty_like", "_reshape_alias", "split_with_sizes", "new_empty", "empty_strided",
          "new_empty_strided", "lift_fresh", "unfold"}  # fmt: skip
 _COPY = 256 * 2**20  # bytes of the tensor whose copy gives the rate of memory: eight times the largest cache here
-_RECIPE = """
+RECIPE = """
 format = 1
 name = "limits"
 [backbone]
@@ -209,7 +209,7 @@ def plan_of(name: str, *, side: int, batch: int) -> Plan:
     """Return the plan of a recipe that trains everything."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "limits.toml"
-        path.write_text(_RECIPE.format(backbone=name, side=side, batch=batch))
+        path.write_text(RECIPE.format(backbone=name, side=side, batch=batch))
         return tlkit.plan(path)["main"]
 
 

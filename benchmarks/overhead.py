@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import tlkit
+from benchmarks import limits
 from tlkit.engine.step.step import Step
 from tlkit.events import Observer
 from tlkit.network import building
@@ -34,26 +35,6 @@ from tlkit_heads import LinearOptions
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 Turns = tuple[Callable[[], None], Callable[[], None]]
-
-_RECIPE = """
-format = 1
-name = "overhead"
-[backbone]
-name = "{backbone}"
-weights = "none"
-[data]
-name = "synthetic"
-image_size = {side}
-batch_size = {batch}
-[lr_groups]
-backbone = 1e-4
-head = 1e-4
-[optimizer]
-name = "sgd"
-[schedule]
-name = "cosine"
-epochs = 1
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,7 +77,7 @@ def plan_of(backbone: str, *, side: int, batch: int) -> Plan:
     """Return the plan of a recipe that trains everything in float32."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "overhead.toml"
-        path.write_text(_RECIPE.format(backbone=backbone, side=side, batch=batch))
+        path.write_text(limits.RECIPE.format(backbone=backbone, side=side, batch=batch))
         return tlkit.plan(path, ['precision="float32"'])["main"]
 
 

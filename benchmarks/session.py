@@ -23,7 +23,7 @@ NO_BASELINE = "no baseline on this kind of machine"
 
 @dataclass(frozen=True)
 class Here:
-    """What the results of this session depend on besides the benchmark.
+    """What results depend on besides the benchmark.
 
     Attributes:
         torch: Version of torch.
@@ -40,7 +40,7 @@ class Here:
     rounds: int
 
     def measured(self, record: Record) -> bool:
-        """Whether this session would measure a record's benchmark in the same way."""
+        """Whether a record's benchmark was measured in the same way."""
         mine = (self.torch, self.threads, self.commit, self.rounds)
         return mine == (record.versions.get("torch", ""), record.threads, record.commit, record.rounds)
 

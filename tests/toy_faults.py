@@ -53,13 +53,14 @@ class Disk:
         for name in ("replace", "rename", "link", "unlink", "fsync", "mkdir"):
             setattr(os, name, self._watched(name, getattr(os, name)))
         self._os_open, self._io_open = os.open, io.open
-        os.open, builtins.open, io.open = self._opened, self._file, self._file  # type: ignore[assignment]
+        os.open, builtins.open, io.open = self._opened, self._file, self._file  # type: ignore[assignment]  # overloads
 
     def change(self, what: str, path: object) -> None:
         """Count a change, and make the fault where its time has come."""
         if str(path).startswith("/proc") or str(path) == os.devnull:
             return
-        self.seen.append(f"{what} {Path(os.fsdecode(path)).name if isinstance(path, (str, bytes, Path)) else ''}".strip())  # type: ignore[arg-type]
+        name = Path(os.fsdecode(path)).name if isinstance(path, str | bytes | Path) else ""
+        self.seen.append(f"{what} {name}".strip())
         if self._at and (len(self.seen) == self._at or (self._lasting and len(self.seen) > self._at)):
             self._fault()
 

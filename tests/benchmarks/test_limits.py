@@ -1,6 +1,7 @@
 """The limit of a training step: its arithmetic, and that it runs."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT
 SLOW = limits.Rates({"float32": 1e9, "bfloat16": 4e9}, memory=1e9)
 
 
-def operators(call: object, rates: limits.Rates = SLOW) -> dict[str, limits.Operator]:
+def operators(call: Callable[[], object], rates: limits.Rates = SLOW) -> dict[str, limits.Operator]:
     with limits._Timed(rates) as timed:
-        call()  # type: ignore[operator]
+        call()
     return {name: one for (name, _), one in timed.operators.items()}
 
 

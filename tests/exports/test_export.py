@@ -206,9 +206,9 @@ def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Pa
     Image.fromarray(pictures(1, 30, 40)[0]).save(tmp_path / "picture.jpg")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        names: dict[str, object] = {}
+        names: dict[str, torch.Tensor] = {}
         exec(compile(code, "README.md", "exec"), names)
-    assert names["probabilities"].shape == (1, 4)  # type: ignore[attr-defined]
+    assert names["probabilities"].shape == (1, 4)
 
 
 def test_files_of_somebody_else_are_not_replaced(finished: Path, tmp_path: Path) -> None:

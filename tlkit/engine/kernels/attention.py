@@ -12,11 +12,13 @@ Source: Dao et al. 2022, arXiv:2205.14135, section 2.2 and appendix B.2.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
+from tlkit.engine.kernels.context import Context
 from tlkit.engine.kernels.once import once
 
 LONGEST = 1024  # keys and queries, of which P has a square
@@ -45,26 +47,31 @@ def scaled_dot_product_attention(
     return output
 
 
+class _Kept(Context, Protocol):
+    scale: float
+    shapes: Sequence[torch.Size]
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def forward(ctx: _Kept, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         q, k, v = (each.flatten(0, 1) for each in (query, key, value))  # (B H, L, D)
         wide = torch.promote_types(q.dtype, torch.float32)
         logits = torch.bmm(q.to(wide) * scale, k.to(wide).transpose(1, 2))
         p = torch.softmax(logits, -1).to(v.dtype)  # (B H, L, S)
         ctx.save_for_backward(q, k, v, p)
-        ctx.scale, ctx.shapes = scale, (query.shape, key.shape, value.shape)  # type: ignore[attr-defined]
+        ctx.scale, ctx.shapes = scale, (query.shape, key.shape, value.shape)
         return torch.bmm(p, v).view(*query.shape[:2], *q.shape[1:2], *v.shape[2:])
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: _Kept, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         once("scaled_dot_product_attention")
-        q, k, v, p = ctx.saved_tensors  # type: ignore[attr-defined]
+        q, k, v, p = ctx.saved_tensors
         with torch.autocast("cpu", enabled=False):
             grad = grad.flatten(0, 1)
             of_v = torch.bmm(p.transpose(1, 2), grad)
             of_logits = torch._softmax_backward_data(torch.bmm(grad, v.transpose(1, 2)), p, -1, p.dtype)
-            of_q = torch.bmm(of_logits, k).mul_(ctx.scale)  # type: ignore[attr-defined]
-            of_k = torch.bmm(of_logits.transpose(1, 2), q).mul_(ctx.scale)  # type: ignore[attr-defined]
-        of_q, of_k, of_v = (each.view(shape) for each, shape in zip((of_q, of_k, of_v), ctx.shapes, strict=True))  # type: ignore[attr-defined]
+            of_q = torch.bmm(of_logits, k).mul_(ctx.scale)
+            of_k = torch.bmm(of_logits.transpose(1, 2), q).mul_(ctx.scale)
+        of_q, of_k, of_v = (each.view(shape) for each, shape in zip((of_q, of_k, of_v), ctx.shapes, strict=True))
         return of_q, of_k, of_v, None

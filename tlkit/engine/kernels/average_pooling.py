@@ -12,11 +12,12 @@ times slower for such a gradient. Here it has the format of the picture, and the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
+from tlkit.engine.kernels.context import Context
 from tlkit.engine.kernels.once import once
 
 _Sizes = int | Sequence[int]
@@ -44,30 +45,38 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     return output
 
 
+class _Windows(Context, Protocol):
+    arguments: tuple[tuple[int, int], tuple[int, int], tuple[int, int], bool, bool, int | None]
+
+
+class _Shape(Context, Protocol):
+    shape: torch.Size
+
+
 class _Window(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, window: tuple[int, int], pads: tuple[int, int], divisor: int | None) -> Tensor:
-        ctx.arguments = window, (1, 1), pads, False, True, divisor  # type: ignore[attr-defined]
-        output: Tensor = torch.ops.aten.avg_pool2d(x, *ctx.arguments)  # type: ignore[attr-defined]
+    def forward(ctx: _Windows, x: Tensor, window: tuple[int, int], pads: tuple[int, int], divisor: int | None) -> Tensor:
+        ctx.arguments = window, (1, 1), pads, False, True, divisor
+        output: Tensor = torch.ops.aten.avg_pool2d(x, *ctx.arguments)
         return output
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: _Windows, grad: Tensor) -> tuple[Tensor, None, None, None]:
         once("avg_pool2d")
         grad = grad.contiguous(memory_format=torch.channels_last)
-        return torch.ops.aten.avg_pool2d(grad, *ctx.arguments), None, None, None  # type: ignore[attr-defined]
+        return torch.ops.aten.avg_pool2d(grad, *ctx.arguments), None, None, None
 
 
 class _Mean(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        ctx.shape = x.shape  # type: ignore[attr-defined]
+    def forward(ctx: _Shape, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
         return torch.nn.functional.adaptive_avg_pool2d(x, 1)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+    def backward(ctx: _Shape, grad: Tensor) -> Tensor:
         once("adaptive_avg_pool2d")
-        shape = ctx.shape  # type: ignore[attr-defined]
+        shape = ctx.shape
         each: Tensor = (grad / (shape[2] * shape[3])).expand(shape)
         return each.contiguous(memory_format=torch.channels_last)
 

@@ -20,11 +20,12 @@ Source: Ioffe & Szegedy 2015, arXiv:1502.03167; merging: Chan, Golub & LeVeque 1
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
+from tlkit.engine.kernels.context import Context
 from tlkit.engine.kernels.once import once
 
 VECTOR = 32  # bfloat16 values in 512 bits
@@ -64,10 +65,15 @@ def pixels(x: Tensor) -> int:
     return fold
 
 
+class _Kept(Context, Protocol):
+    eps: float
+    fold: int
+
+
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float,
+        ctx: _Kept, x: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float,
         eps: float, fold: int,
     ) -> Tensor:  # fmt: skip
         channels, count = x.shape[1], x.numel() // x.shape[1]
@@ -80,18 +86,18 @@ class _BatchNorm(torch.autograd.Function):
         running_mean.lerp_(mean, momentum)
         running_var.lerp_(var * (count / (count - 1)), momentum)
         ctx.save_for_backward(x, weight, mean, var)
-        ctx.eps, ctx.fold = eps, fold  # type: ignore[attr-defined]
+        ctx.eps, ctx.fold = eps, fold
         output = torch.empty_like(x)  # and not a view of what is computed, which must not be changed in place
         _scale_(_folded(output, fold), folded, (weight, bias, mean, var), fold, eps)
         return output
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, grad: Tensor) -> tuple[Tensor | None, ...]:
         once("batch_norm")
-        x, weight, mean, var = ctx.saved_tensors  # type: ignore[attr-defined]
-        eps, fold = ctx.eps, ctx.fold  # type: ignore[attr-defined]
+        x, weight, mean, var = ctx.saved_tensors
+        eps, fold = ctx.eps, ctx.fold
         channels, count = x.shape[1], x.numel() // x.shape[1]
-        of_input = ctx.needs_input_grad[0]  # type: ignore[attr-defined]
+        of_input = ctx.needs_input_grad[0]
         folded = _folded(x, fold)
         # As in evaluation mode, which gives both sums, and weight / std g.
         scaled, products, sums = torch.ops.aten.native_batch_norm_backward(

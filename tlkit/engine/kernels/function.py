@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from tlkit.engine.formats import LAYOUTS
 from tlkit.engine.kernels import catalogue
 from tlkit.engine.kernels.calls import Call, Calls
+from tlkit.engine.kernels.context import Context
 from tlkit.engine.kernels.kernel import Kernel
+from tlkit.engine.kernels.once import once
 from tlkit.record.kernels import NATIVE, ChosenKernel, Convolution
 
 
@@ -57,27 +59,31 @@ def convolve(image: Tensor, weight: Tensor, bias: Tensor | None, convolution: Co
     return output
 
 
+class _Kept(Context, Protocol):
+    convolution: Convolution
+    kernels: Gradients
+
+
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, image: Tensor, weight: Tensor, bias: Tensor | None, convolution: Convolution, kernels: Gradients
+        ctx: _Kept, image: Tensor, weight: Tensor, bias: Tensor | None, convolution: Convolution, kernels: Gradients
     ) -> Tensor:
-        of_image, of_weight, *_ = ctx.needs_input_grad  # type: ignore[attr-defined]
-        ctx.save_for_backward(image if of_weight else None, weight if of_image else None)  # type: ignore[arg-type]  # None may be saved
-        ctx.convolution, ctx.kernels = convolution, kernels  # type: ignore[attr-defined]
+        of_image, of_weight, *_ = ctx.needs_input_grad
+        ctx.save_for_backward(image if of_weight else None, weight if of_image else None)
+        ctx.convolution, ctx.kernels = convolution, kernels
         return torch.conv2d(
             image, weight, bias, convolution.stride, convolution.padding, convolution.dilation, convolution.groups
         )
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # of create_graph=True; once_differentiable would let torch.autograd.grad return zeros
-            raise RuntimeError("a convolution with a chosen kernel has no gradient of its gradient")
-        convolution, kernels = ctx.convolution, ctx.kernels  # type: ignore[attr-defined]
-        image, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: _Kept, grad: Tensor) -> tuple[Tensor | None, ...]:
+        once("conv2d")
+        convolution, kernels = ctx.convolution, ctx.kernels
+        image, weight = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
             grad = grad.contiguous(memory_format=LAYOUTS[convolution.compute_format.layout])
             of_image = None if weight is None else kernels.input.compute(convolution, grad, weight)
             of_weight = None if image is None else kernels.weight.compute(convolution, image, grad)
-            of_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None  # type: ignore[attr-defined]
+            of_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
         return of_image, of_weight, of_bias, None, None

@@ -8,10 +8,12 @@ it overwrites: a pass over memory, and a tensor that lives until the backward pa
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
+from tlkit.engine.kernels.context import Context
 from tlkit.engine.kernels.once import once
 
 
@@ -28,17 +30,21 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor | None:
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
+class _Limits(Context, Protocol):
+    limits: tuple[float, float]
+
+
 class _Limited(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: _Limits, x: Tensor, low: float, high: float) -> Tensor:
         torch.ops.aten.hardtanh_(x, low, high)
         ctx.mark_dirty(x)
         ctx.save_for_backward(x)
-        ctx.limits = low, high  # type: ignore[attr-defined]
+        ctx.limits = low, high
         return x
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: _Limits, grad: Tensor) -> tuple[Tensor, None, None]:
         once("hardtanh")
-        (y,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return torch.ops.aten.hardtanh_backward(grad, y, *ctx.limits), None, None  # type: ignore[attr-defined]
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(grad, y, *ctx.limits), None, None
