@@ -73,12 +73,12 @@ def interval(ordered: Sequence[float]) -> tuple[float, float]:
     return ordered[max(low, 0)], ordered[min(high, count - 1)]
 
 
-def plan_of(backbone: str, *, side: int, batch: int) -> Plan:
-    """Return the plan of a recipe that trains everything in float32."""
+def plan_of(backbone: str, *, side: int, batch: int, rate: float = 1e-6) -> Plan:
+    """Return the plan of a recipe that trains everything in float32 at one learning rate."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "overhead.toml"
         path.write_text(limits.RECIPE.format(backbone=backbone, side=side, batch=batch))
-        return tlkit.plan(path, ['precision="float32"'])["main"]
+        return tlkit.plan(path, ['precision="float32"', f"lr_groups={{backbone={rate}, head={rate}}}"])["main"]
 
 
 def network(plan: Plan) -> Network:
@@ -124,7 +124,8 @@ def by_hand(plan: Plan, made: Network, batches: Batches) -> Callable[[], None]:
     if _layout(plan) == "channels_last":
         made = made.to(memory_format=torch.channels_last)
     table = plan.tables.optimizer
-    optimizer = torch.optim.SGD(made.parameters(), lr=1e-4, momentum=getattr(table, "momentum", 0.0), fused=True)
+    (rate,) = {group.lr for group in plan.groups}
+    optimizer = torch.optim.SGD(made.parameters(), lr=rate, momentum=getattr(table, "momentum", 0.0), fused=True)
 
     def turn() -> None:
         for x, labels in batches:
