@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit import files
+from tlkit import files, machine
 from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import band_values, dataset_facts, earlier_runs, jobs, loggers, plugin_changes, resolve
@@ -84,6 +84,7 @@ def apply(
         TlkitError: the recipe, its images or weights cannot be used. A run that fails is in the returned value instead.
     """
     watcher = observer or Observer()
+    machine.refuse_unknown_device(device)  # also where every run is finished
     places = _places(as_path(recipe, "recipe"), data, offline, watcher)
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)

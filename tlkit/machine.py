@@ -9,10 +9,13 @@ import ctypes
 import math
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+
+from tlkit.errors import TlkitError, nearest, option
 
 CGROUPS = Path("/sys/fs/cgroup")  # where control groups are mounted: cgroups(7)
 PROC = Path("/proc")
@@ -44,6 +47,21 @@ def processors() -> int:
     """
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([here, *(math.ceil(quota) for quota in _quotas())]))
+
+
+def refuse_unknown_device(name: str) -> None:
+    """Refuse what is no name of a device, whether or not the device is here.
+
+    Args:
+        name: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        TlkitError: it is another.
+    """
+    if not re.fullmatch("auto|(cpu|cuda)(:[0-9]+)?", str(name)):
+        names = ("auto", "cpu", "cuda")
+        near = "tlkit trains on CPUs and on NVIDIA GPUs" if str(name).startswith("mps") else nearest(str(name), names)
+        raise TlkitError(f"{option('device', name)}: is not supported.", f"one of: {', '.join(names)}, cuda:1", near)
 
 
 def free_memory() -> int:

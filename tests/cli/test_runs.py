@@ -43,12 +43,28 @@ def test_runs_of_a_changed_recipe_are_side_by_side_and_superseded_ones_can_go(ru
     assert code == 0
     assert f"1 superseded run: removing would free {size / 1000:.3g} KB; --rm --yes removes." in out
     assert first.is_dir()
+    record = {"format": 1, "folder": "runs", "removed": False, "bytes": size}
+    record["superseded"] = [{"folder": str(first), "bytes": size, "error": None}]
+    assert json.loads(run("runs", "--rm", "--json")[1]) == record
+    code, _, err = run("runs", "--yes")
+    assert (code, "--yes is for --rm" in err) == (2, True)
+    assert first.is_dir()
     code, out, _ = run("runs", "--rm", "--yes")
     assert code == 0
     assert f"1 superseded run removed, {size / 1000:.3g} KB freed." in out
     assert [path.name for path in Path("runs/toy").glob("main-*")] == [second.name]
     assert json.loads(Path("runs/toy/result.json").read_text())["superseded"] == []
     assert run("runs", "--rm")[1] == "No superseded runs.\n"
+    assert json.loads(run("runs", "--rm", "--yes", "--json")[1]) == record | {"removed": True, "bytes": 0, "superseded": []}
+
+
+def test_a_device_that_there_is_not_is_refused_where_nothing_is_left_to_train(run: Cli, two: tuple[Path, Path]) -> None:
+    recipe = Path("toy.toml")
+    as_before = ("--set", "schedule.epochs=2", "--set", "data.split.validation=0.2")
+    assert "nothing to do" in run("apply", recipe, *as_before)[1]
+    code, _, err = run("apply", recipe, *as_before, "--device", "mps")
+    assert code == 1
+    assert "--device mps: is not supported." in err
 
 
 def test_diff_tells_keys_results_and_the_weights_of_each_stage(run: Cli, two: tuple[Path, Path]) -> None:

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from tlkit import machine
-from tlkit.cli import answer, bench, console, look, maintain, runs, train, use
+from tlkit.cli import bench, console, embed, evaluate, look, maintain, predict, runs, train, use
 from tlkit.errors import Interrupted, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
@@ -23,10 +23,10 @@ _COMMANDS = {
     TRAIN: (train.init, train.apply),
     USE: (
         use.report,
-        answer.predict,
-        answer.evaluate,
-        answer.embed,
-        answer.neighbours,
+        predict.predict,
+        evaluate.evaluate,
+        embed.embed,
+        embed.neighbours,
         use.export,
         runs.runs,
         runs.diff,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,9 +30,11 @@ def runs(
     from tlkit.record import run_list
     from tlkit.reports import run_tables
 
+    if yes and not remove:
+        raise typer.BadParameter("--yes is for --rm, which removes superseded runs; give both, or neither to list runs")
     listed = run_list.below(folder)
     if remove:
-        _remove([run for run in listed if run.superseded], really=yes)
+        _remove(folder, [run for run in listed if run.superseded], really=yes, as_json=as_json)
     elif as_json:
         console.as_json({"format": 1, "folder": str(folder), "runs": [_record(run) for run in listed]})
     else:
@@ -60,18 +63,30 @@ def diff(first: RunArgument, second: RunArgument, arm: ArmOption = None, as_json
     console.as_json({"format": 1, "runs": [str(folder) for folder in found.folders], **record, "note": found.note})
 
 
-def _remove(superseded: list[ListedRun], *, really: bool) -> None:
+def _remove(folder: Path, superseded: list[ListedRun], *, really: bool, as_json: bool) -> None:
     """Say what removing frees, and remove it if that is asked for."""
-    from tlkit import units
     from tlkit.record import run_list
 
-    failed = 0
-    freed = sum(run.bytes for run in superseded)
-    for run in superseded:
-        why = run_list.remove(run) if really else ""
-        if why:
-            failed, freed = failed + 1, freed - run.bytes
+    errors = [run_list.remove(run) if really else "" for run in superseded]
+    freed = sum(run.bytes for run, why in zip(superseded, errors, strict=True) if not why)
+    if as_json:
+        told = [
+            {"folder": str(run.folder), "bytes": run.bytes, "error": why or None}
+            for run, why in zip(superseded, errors, strict=True)
+        ]
+        console.as_json({"format": 1, "folder": str(folder), "removed": really, "bytes": freed, "superseded": told})
+    else:
+        _say_removed(superseded, errors, freed, really=really)
+    if any(errors):
+        raise typer.Exit(_SOME_FAILED)
+
+
+def _say_removed(superseded: Sequence[ListedRun], errors: Sequence[str], freed: int, *, really: bool) -> None:
+    from tlkit import units
+
+    for run, why in zip(superseded, errors, strict=True):
         console.line(f"{run.folder}: {units.size(run.bytes)}{f', {why}' if why else ''}")
+    failed = sum(map(bool, errors))
     count = f"{len(superseded) - failed} superseded run{'' if len(superseded) - failed == 1 else 's'}"
     if really:
         console.line(f"{count} removed, {units.size(freed)} freed.")
@@ -79,8 +94,6 @@ def _remove(superseded: list[ListedRun], *, really: bool) -> None:
         console.line(f"{count}: removing would free {units.size(freed)}; --rm --yes removes.")
     else:
         console.line("No superseded runs.")
-    if failed:
-        raise typer.Exit(_SOME_FAILED)
 
 
 def _record(run: ListedRun) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -13,10 +12,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from tlkit import files
+from tlkit import files, machine
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
-from tlkit.errors import RunFailed, RunLocked, TlkitError, nearest, option, reason
+from tlkit.errors import RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
@@ -42,10 +41,7 @@ def device_of(name: str, *, note: Callable[[str], None] = lambda _: None) -> tor
     Raises:
         TlkitError: there is no such device here.
     """
-    if not re.fullmatch("auto|(cpu|cuda)(:[0-9]+)?", str(name)):
-        names = ("auto", "cpu", "cuda")
-        near = "tlkit trains on CPUs and on NVIDIA GPUs" if str(name).startswith("mps") else nearest(str(name), names)
-        raise TlkitError(f"{option('device', name)}: is not supported.", f"one of: {', '.join(names)}, cuda:1", near)
+    machine.refuse_unknown_device(name)
     with warnings.catch_warnings(record=True) as caught:  # torch warns of a driver that it cannot use
         warnings.simplefilter("always")
         there = torch.cuda.is_available()

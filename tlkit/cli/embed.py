@@ -1,0 +1,90 @@
+"""Commands that compare images by what a network makes of them: embed, neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlkit.cli import console, named
+from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunArgument, RunsOption
+from tlkit.errors import DataError
+
+
+def embed(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|BACKBONE", help="A run's folder, a recipe's folder or name, or a backbone's name.")
+    ],
+    images: named.ImagesArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write, x.npz or x.parquet.")],
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="STAGE", help="Stage whose output is taken; by default the last.")
+    ] = None,
+    weights: Annotated[str, typer.Option("--weights", metavar="NAME", help="Weights of a backbone.")] = "imagenet",
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+) -> None:
+    """Write the embeddings of images: the output of a stage, its mean over the image."""
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tlkit import files
+    from tlkit.plugin import Backbone, registry
+    from tlkit.record import embeddings
+
+    embeddings.check(out)
+    if not run.exists() and not (runs / run).exists() and registry.offers(Backbone, str(run)):
+        from tlkit.model import backbone_features
+        from tlkit.run import executor
+
+        predictor = backbone_features.load(str(run), weights=weights, device=executor.device_of(device), offline=offline)
+    else:
+        _, predictor = named.load(run, runs, arm, device)
+    from tlkit.run import torch_settings
+
+    paths = named.image_files(images, bands=predictor.geometry.bands is not None)
+    rows: dict[int, NDArray[np.float32]] = {}
+    failed: list[DataError] = []
+    with torch_settings.applied(predictor.device), console.counting("embedding") as progress:
+        for place, each in enumerate(predictor.embeddings(paths, at=at)):
+            if isinstance(each, DataError):
+                failed.append(each)
+            else:
+                rows[place] = each
+            progress(place + 1, len(paths))
+    if rows:
+        embeddings.write(out, [files.shown(paths[place]) for place in rows], np.stack(list(rows.values())))
+        console.line(f"{out}: written, {len(rows):,} of {len(paths):,} images, {len(next(iter(rows.values()))):,} features")
+    for error in failed:
+        console.say(str(error))
+    if failed:
+        raise typer.Exit(named.SOME_FAILED if rows else 1)
+
+
+def neighbours(
+    run: RunArgument,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of training images.")] = 5,
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the training images that a run's network finds most like an image."""
+    from tlkit.reports import tables
+    from tlkit.run import neighbours, torch_settings
+    from tlkit.sources.places import Places
+
+    folder, predictor = named.load(run, runs, arm, device)
+    places = Places(recipe=folder, data=data, offline=True, notify=console.say)
+    with torch_settings.applied(predictor.device), console.counting("embedding") as progress:
+        found = neighbours.nearest(predictor, folder, image, count=top, places=places, progress=progress)
+    if as_json:
+        console.as_json({"format": 1, "image": str(image), "neighbours": [asdict(each) for each in found]})
+    else:
+        console.show(tables.neighbours([(each.image, each.label, each.similarity) for each in found]))

@@ -1,0 +1,61 @@
+"""Find the run and the image files that a command line names."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tlkit.cli import console
+
+if TYPE_CHECKING:
+    from tlkit.run.prediction import Predictor
+
+SOME_FAILED = 3  # the exit code where part of the work failed and the rest is done
+_STANDARD_INPUT = Path("-")
+
+ImagesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGES...",
+        help="Image files; folders: every image in them and below; quoted patterns, 'new/*.jpg'; - for a list of these on "
+        "standard input, one a line.",
+    ),
+]
+
+
+def load(run: Path, runs: Path, arm: str | None, device: str) -> tuple[Path, Predictor]:
+    """Return the folder of the run that is meant, and its network."""
+    from tlkit.record import run_choice
+    from tlkit.run import executor, prediction
+
+    chosen = run_choice.choose(run if run.exists() or not (runs / run).exists() else runs / run, arm)
+    if chosen.why:
+        console.say(f"{chosen.folder}: {chosen.why}")
+    where = executor.device_of(device)
+    return chosen.folder, prediction.load(chosen.folder, arm=None, device=where, note=console.say)
+
+
+def image_files(given: Sequence[Path], *, bands: bool) -> list[Path]:
+    """Return the files that paths, folders, patterns and a list on standard input name."""
+    from tlkit.sources import image_files as folders
+
+    paths: list[Path] = []
+    for path in given:
+        if path == _STANDARD_INPUT:
+            lines = [Path(os.fsdecode(line)) for line in sys.stdin.buffer.read().splitlines() if line.strip()]
+            paths += image_files([line for line in lines if line != _STANDARD_INPUT], bands=bands)
+        elif path.is_dir():
+            paths += folders.below(path, where="predict", notify=console.say, bands=bands)
+        elif (
+            glob.has_magic(str(path)) and not os.path.lexists(path) and (found := sorted(glob.glob(str(path), recursive=True)))
+        ):
+            paths += image_files([Path(each) for each in found], bands=bands)
+        else:
+            paths.append(path)
+    return paths

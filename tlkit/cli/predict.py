@@ -1,0 +1,164 @@
+"""The command predict: the most probable classes of images, as a table, CSV or JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tlkit.cli import console, named
+from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption
+from tlkit.errors import DataError, TlkitError
+
+if TYPE_CHECKING:
+    from tlkit.reports.prediction_csv import PredictionCsv
+
+Ranked = list[tuple[str, float]]  # classes with their probabilities, the most probable first
+
+
+def predict(
+    run: RunArgument,
+    images: named.ImagesArgument,
+    arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, help="Number of classes of each image; by default 1, in JSON all.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0, max=1, help="Only classes with at least this probability.")
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option("--coverage", help="Sets of classes that hold the right one with this probability: 0.95, for instance."),
+    ] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Probabilities after temperature scaling by the run's validation images.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to a CSV file.")] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the most probable classes of images. Preprocessing is the run's own."""
+    from tlkit import files
+    from tlkit.reports import tables
+    from tlkit.run import torch_settings
+
+    _check_options(threshold, coverage, csv, as_json=as_json)
+    folder, predictor = named.load(run, runs, arm, device)
+    rule = _rule(folder, top=top, threshold=threshold, coverage=coverage, calibrated=calibrated, whole=as_json)
+    paths = named.image_files(images, bands=predictor.geometry.bands is not None)
+    rows: list[tuple[str, Ranked | DataError]] = []
+    task = predictor.network.task
+    width = len(predictor.classes) if rule.top is None else min(rule.top, len(predictor.classes))
+    with torch_settings.applied(predictor.device), console.counting("predicting") as progress, _written(csv, width) as file:
+        for path, answer in zip(paths, predictor.answers(paths, temperature=rule.temperature), strict=True):
+            shown = answer if isinstance(answer, DataError) else rule.of(task.ranked(answer, predictor.classes))
+            rows.append((files.shown(path), shown))
+            if file is not None:
+                _add(file, *rows[-1])
+            progress(len(rows), len(paths))
+    answered = [(image, shown) for image, shown in rows if not isinstance(shown, DataError)]
+    failed = [shown for _, shown in rows if isinstance(shown, DataError)]
+    if as_json:
+        console.as_json({"format": 2, **rule.record(), "predictions": [_record(*row) for row in rows]})
+    elif csv is not None:
+        console.line(f"{csv}: written, {len(answered):,} of {len(rows):,} images answered")
+    elif answered:
+        console.show(tables.predictions(answered))
+    for error in failed:
+        console.say(str(error))
+    if failed:
+        raise typer.Exit(named.SOME_FAILED if answered else 1)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Which classes of an image are shown.
+
+    Attributes:
+        top: At most so many; None for all.
+        least: Only those with at least this probability; None for all.
+        temperature: What logits are divided by.
+    """
+
+    top: int | None
+    least: float | None
+    temperature: float
+
+    def of(self, ranked: Ranked) -> Ranked:
+        """Return the classes that are shown."""
+        return [pair for pair in ranked if self.least is None or pair[1] >= self.least][: self.top]
+
+    def record(self) -> dict[str, float]:
+        """Return what the JSON says of it."""
+        least = {} if self.least is None else {"threshold": self.least}
+        return least | ({} if self.temperature == 1 else {"temperature": self.temperature})
+
+
+def _rule(
+    folder: Path, *, top: int | None, threshold: float | None, coverage: float | None, calibrated: bool, whole: bool
+) -> _Rule:
+    """Return which classes are shown; what is fitted to the run's validation images is fitted here."""
+    from tlkit.record import calibration, conformal, predictions
+
+    heat, least = 1.0, threshold
+    if calibrated or coverage is not None:
+        known = predictions.validation(folder, where="predict: --calibrated" if calibrated else "predict: --coverage")
+        heat = calibration.temperature(known.logits, known.label) if calibrated else 1.0
+        if coverage is not None:
+            least = conformal.least_probability(
+                calibration.softmax(known.logits, temperature=heat), known.label, coverage=coverage
+            )
+            if not least:
+                console.say(
+                    f"{folder}: {len(known.label)} validation images are too few for --coverage {coverage:g}: every class is shown"
+                )
+    return _Rule(top if top is not None or whole or least is not None else 1, least, heat)
+
+
+def _check_options(threshold: float | None, coverage: float | None, csv: Path | None, *, as_json: bool) -> None:
+    if threshold is not None and coverage is not None:
+        raise typer.BadParameter("--coverage finds a threshold; give one of --threshold and --coverage")
+    if coverage is not None and not 0 < coverage < 1:
+        raise typer.BadParameter(f"--coverage: is {coverage:g}; above 0 and below 1, 0.95 for instance")
+    if csv is not None and as_json:
+        raise typer.BadParameter("give one of --csv FILE and --json")
+
+
+@contextlib.contextmanager
+def _written(path: Path | None, width: int) -> Iterator[PredictionCsv | None]:
+    """Open a CSV file that takes its place when all rows are written; None where none is asked for."""
+    from tlkit import files
+    from tlkit.reports.prediction_csv import PredictionCsv
+
+    if path is None:
+        yield None
+        return
+    try:
+        with files.replacing(path) as binary:
+            text = io.TextIOWrapper(binary, encoding="utf-8", newline="", errors="backslashreplace", write_through=True)
+            yield PredictionCsv(text, width)
+            text.flush()
+            text.detach()
+    except OSError as error:
+        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --csv FILE") from error
+
+
+def _add(file: PredictionCsv, image: str, shown: Ranked | DataError) -> None:
+    """Write an image's row of the CSV file."""
+    if isinstance(shown, DataError):
+        file.add(image, [], str(shown))
+    else:
+        file.add(image, shown)
+
+
+def _record(image: str, shown: Ranked | DataError) -> dict[str, object]:
+    """Return an image's row of the JSON: its probabilities, or why it cannot be read."""
+    if isinstance(shown, DataError):
+        return {"image": image, "probabilities": {}, "error": str(shown)}
+    return {"image": image, "probabilities": dict(shown), "error": None}
