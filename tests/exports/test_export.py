@@ -19,7 +19,7 @@ from tlkit_toy_build import ToyNet
 import tlkit
 from tlkit.engine.images import parts
 from tlkit.errors import TlkitError
-from tlkit.exports import finished_run, graph, licences
+from tlkit.exports import finished_run, graph
 from tlkit.model.model import Model
 from tlkit.record import statistics
 from tlkit.run import prediction
@@ -222,21 +222,6 @@ def test_files_of_somebody_else_are_not_replaced(finished: Path, tmp_path: Path)
         tlkit.export(saved(tmp_path, "timm:test_resnet", image_size=64), "timm", tmp_path / "net.safetensors")
     for _ in range(2):  # what an earlier export wrote is
         tlkit.export(finished, "safetensors", tmp_path / "out" / "net.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("text", "forbids"),
-    [
-        ("CC BY-NC 4.0", True),
-        ("cc-by-nc-4.0", True),
-        ("non-commercial use", True),
-        ("research use", True),
-        ("MIT", False),
-        ("", False),
-    ],
-)
-def test_licence_that_forbids_commercial_use_is_recognised(text: str, forbids: bool) -> None:
-    assert licences.Licence("weights", text).forbids_commercial_use is forbids
 
 
 # ---- refusals

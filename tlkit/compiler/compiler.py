@@ -18,7 +18,7 @@ from tlkit.network import building, input_layer
 from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
-from tlkit.plans import arm_checks, preprocessing
+from tlkit.plans import arm_checks, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import (
     Choice,
@@ -105,6 +105,7 @@ def compile_plan(
         memory=memory_estimate.estimate(draft, batch),
         unused=(*resolved.unused, *divided.unused, *draft.aux_heads.unused(arm.backbone.name)),
         warnings=_warnings(draft, batch),
+        licences=licences.of(arm, resolved.backbone),
         pools=network.pools,
         task=task.name,
         positive=named_classes.positive(arm.head, facts.names),
@@ -301,6 +302,7 @@ def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.warnings]
     if resolved.learns == "steps" and 0 < draft.facts.images.train < batch:
         lines.append(f"data.batch_size {batch} is more than the {draft.facts.images.train} training images: one step an epoch")
+    lines += filter(None, (licence.warning for licence in licences.of(resolved.arm, resolved.backbone)))
     if draft.device.type == "cuda":
         lines.append("CUDA is unverified: no test of tlkit has run on a GPU yet")
     return tuple(lines)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tlkit import files
 from tlkit.errors import TlkitError, option
-from tlkit.exports import finished_run, library_files, licences, model_card, onnx_file, quantization, torch_file
+from tlkit.exports import finished_run, library_files, model_card, onnx_file, quantization, torch_file
 from tlkit.exports.finished_run import FinishedRun
 from tlkit.exports.forms import Form
+from tlkit.plans import licences
 
 FOLDER = "exported"  # in the working folder, where no file is named
 
@@ -72,8 +73,8 @@ def export(
             f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
         ) from error
     for licence in licences.of(run.arm, run.backbone):
-        if licence.forbids_commercial_use:
-            note(f"the {licence.of} forbids commercial use: {licence.text}")
+        if licence.warning:
+            note(licence.warning)
     return Exported(path, card)
 
 

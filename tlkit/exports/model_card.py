@@ -8,10 +8,11 @@ from pathlib import Path
 from tlkit import files
 from tlkit.engine.images import decode
 from tlkit.errors import RunFolderError, TlkitError, option
-from tlkit.exports import library_files, licences
+from tlkit.exports import library_files
 from tlkit.exports.finished_run import FinishedRun
 from tlkit.exports.forms import Form
 from tlkit.exports.torch_file import CLASSES
+from tlkit.plans import licences
 from tlkit.record import predictions, run_folder, statistics
 
 CARD = "README.md"
@@ -118,7 +119,7 @@ def _origin(run: FinishedRun) -> str:
     lines = []
     for each in licences.of(run.arm, run.backbone):
         warning = " **It forbids commercial use.**" if each.forbids_commercial_use else ""
-        lines.append(f"- licence of the {each.of}: {each.text or 'not known to tlkit'}.{warning}")
+        lines.append(f"- licence of the {each.of}: {each.words}.{warning}")
     if run.result is not None:
         versions = ", ".join(f"{name} {version}" for name, version in run.result.versions.items())
         lines += [

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from tlkit.errors import RunFolderError
+from tlkit.plans.licences import Licence
 from tlkit.plugin import Convention
 from tlkit.recipe import augmentations
 from tlkit.recipe.maps import AUX, HEAD
@@ -22,7 +23,7 @@ from tlkit.record.kernels import ChosenKernel
 from tlkit.record.selection import USUAL
 from tlkit.units import Size
 
-FORMAT = 6
+FORMAT = 7
 
 # How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
 Learns = Literal["steps", "solved", "nothing"]
@@ -242,6 +243,7 @@ class Plan:
         kernels: The gradients of convolutions that other kernels than the library's compute, throughout the run.
         folder: Where the recipe's relative paths begin.
         folds: Number of folds of the recipe's cross-validation; None without.
+        licences: Of the weights and the data set.
         tested: When test images, and those of `also`, are evaluated: after every epoch, or at the end for the best one.
         format: Of this record.
     """
@@ -272,6 +274,7 @@ class Plan:
     compute_format: ComputeFormat = PLAIN_FORMAT
     kernels: tuple[ChosenKernel, ...] = ()
     folder: str = "."
+    licences: tuple[Licence, ...] = ()
     tested: When = "every"
     folds: int | None = None
     format: int = field(default=FORMAT)

@@ -115,6 +115,13 @@ class Weights:
     summary: str = ""
 
 
+# The README of torchvision, "Pre-trained Model License": the weights "may have their own licenses or terms and conditions derived from
+# the dataset used for training"; its BSD-3-Clause is that of the code.
+_TORCHVISION = (
+    "torchvision's code is BSD-3-Clause; its README: weights may have terms derived from their data set, here ImageNet"
+)
+
+
 def pytorch(file: str, convention: Convention = IMAGENET, *, rename: str = "") -> Weights:
     """Return ImageNet-1k weights that torchvision offers, by their official file name.
 
@@ -125,5 +132,5 @@ def pytorch(file: str, convention: Convention = IMAGENET, *, rename: str = "") -
     """
     digits = file.removesuffix(".pth").rpartition("-")[2]
     source = Download(url=f"https://download.pytorch.org/models/{file}", checksum=f"sha256:{digits}", filename=file)
-    licence, summary = "BSD-3-Clause (torchvision)", "ImageNet-1k, torchvision"
+    licence, summary = _TORCHVISION, "ImageNet-1k, torchvision"
     return Weights(source=source, input=convention, rename=rename, licence=licence, summary=summary)

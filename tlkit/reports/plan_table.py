@@ -35,6 +35,7 @@ def plan(shown: Plan) -> RenderableType:
         f"images {_bytes(memory.images)}"
         + (f", embeddings {_bytes(memory.embeddings)}" if memory.embeddings else "")
         + (f"; pictures {_bytes(memory.resident)} stay beside it where they fit" if memory.resident else ""),
+        *(f"licence    {licence.of}: {licence.words}" for licence in shown.licences),
         *(f"chosen     {choice.what}: {choice.value} ({choice.reason})" for choice in shown.choices),
     ]
     return Group(_title(shown), _stages(shown), _phases(shown), *map(Text, [_input(shown), *lines]), *_remarks(shown), "")
