@@ -199,7 +199,8 @@ def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Pa
     result = json.loads((finished / "result.json").read_text())
     accuracy = result["test"]["accuracy"]
     interval = statistics.wilson(round(accuracy * 40), 40)
-    assert f"- test images: accuracy {accuracy:.1%} (95 % interval {interval.low:.1%} to {interval.high:.1%}: Wilson" in card
+    found = f"95 % interval {interval.low:.1%} to {interval.high:.1%}: Wilson, 40 images, one run"
+    assert f"- test images: accuracy {accuracy:.1%} ({found}), loss" in card
     assert "licence of the data set synthetic: none needed: made by tlkit." in card
     assert (finished / "recipe.toml").read_text().strip() in card
     code = card.partition("```python\n")[2].partition("```")[0]
@@ -209,6 +210,22 @@ def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Pa
         names: dict[str, torch.Tensor] = {}
         exec(compile(code, "README.md", "exec"), names)
     assert names["probabilities"].shape == (1, 4)
+
+
+def test_model_card_has_the_interval_over_seeds_where_there_are_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scipy = pytest.importorskip("scipy.stats")
+    recipe = tmp_path / "toy.toml"
+    recipe.write_text(TOY_RECIPE.replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1))
+    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    done = tlkit.apply(recipe, runs=tmp_path / "runs")
+    seeds = done.result["arms"]["main"]["seeds"]
+    own = [run["test"]["accuracy"] for run in seeds.values()]
+    card = tlkit.export(done.folder / seeds["1"]["folder"], "safetensors", tmp_path / "net.safetensors").card.read_text()
+    low, high = scipy.t.interval(0.95, 2, np.mean(own), scipy.sem(own))
+    known = (
+        f"mean of 3 runs {np.mean(own):.1%}, 95 % interval {max(low, 0):.1%} to {min(high, 1):.1%}: Student's t over 3 seeds"
+    )
+    assert f"- test images: accuracy {own[1]:.1%} ({known}), loss" in card
 
 
 def test_files_of_somebody_else_are_not_replaced(finished: Path, tmp_path: Path) -> None:

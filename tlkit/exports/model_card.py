@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tlkit.exports.finished_run import FinishedRun
 from tlkit.exports.forms import Form
 from tlkit.exports.torch_file import CLASSES
 from tlkit.plans import licences
-from tlkit.record import predictions, run_folder, statistics
+from tlkit.record import run_folder
+from tlkit.reports.page import comparison, runs
+from tlkit.reports.page.runs import ShownArm
 
 CARD = "README.md"
 _BEGIN = "---\nlibrary_name: tlkit\n"
@@ -66,29 +69,30 @@ def _head(run: FinishedRun) -> str:
 
 
 def _result(run: FinishedRun, also: str) -> str:
+    """The accuracy of this network and, with its interval as a report has it, that of its arm."""
     lines = ["## Result", ""]
+    arm = None
+    with contextlib.suppress(RunFolderError):  # the plan of a run by an earlier version
+        arm = runs.arm_of(run.folder) if run.result is not None else None
     for split in ("test", "validation"):
         scores = None if run.result is None else getattr(run.result, split)
-        if scores is not None:
-            lines.append(
-                f"- {split} images: accuracy {scores['accuracy']:.1%}{_interval(run, split)}, loss {scores['loss']:.4f}"
-            )
+        if scores is None:
+            continue
+        text = f"- {split} images: accuracy {scores['accuracy']:.1%}"
+        if arm is not None and split == arm.first.split:
+            text += _interval(arm)
+        lines.append(f"{text}, loss {scores['loss']:.4f}")
     if len(lines) == 2:
         lines.append("It was not measured on images that it was not trained on.")
     return "\n".join([*lines, *([f"- {also}"] if also else [])])
 
 
-def _interval(run: FinishedRun, split: str) -> str:
-    """The 95 % interval of an accuracy over images, from the number of those that it was measured on."""
-    shown = run.predictor.network.task.shown
-    try:
-        images = len(predictions.load(run.folder).part(split).label)
-    except RunFolderError:
-        return ""
-    if shown is None or not shown.one_class or not images or run.result is None:
-        return ""
-    found = statistics.wilson(round(getattr(run.result, split)["accuracy"] * images), images)
-    return f" (95 % interval {found.low:.1%} to {found.high:.1%}: Wilson, {images:,} images, one run)"
+def _interval(arm: ShownArm) -> str:
+    mean, interval, kind = comparison.interval_of(arm)
+    known = "" if interval is None else f"95 % interval {interval.low:.1%} to {interval.high:.1%}"
+    if len(arm.runs) == 1:
+        return f" ({known}: {kind})" if known else ""
+    return f" (mean of {len(arm.runs)} runs {mean:.1%}" + (f", {known}: {kind})" if known else ")")
 
 
 def _use(file: Path, run: FinishedRun, form: Form) -> str:

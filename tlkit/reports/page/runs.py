@@ -208,6 +208,18 @@ def by_arm(runs: Sequence[ShownRun]) -> list[ShownArm]:
     return sorted(arms, key=lambda arm: -arm.worth)
 
 
+def arm_of(folder: Path) -> ShownArm | None:
+    """Return the arm of a run: the run itself and those of its other seeds and folds; None where it is not finished."""
+    record = results.read(folder.parent)
+    folders = [folder]
+    for arm in () if record is None else record["arms"].values():
+        names = [run["folder"] for run in run_folder.runs_of(arm)]
+        if folder.name in names:
+            folders = [folder.parent / name for name in names]
+    arms = by_arm(read(folders))
+    return next((arm for arm in arms if any(run.folder == folder for run in arm.runs)), None)
+
+
 _Key = tuple[str, str, str]  # name, digest and folder of an arm's runs
 
 
