@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from docs import lectures
+from docs import charts, lectures
 from tlkit.recipe import (
     augmentations,
     cross_validation,
@@ -68,7 +68,8 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
 
 
 def main() -> None:
-    """Write every page that has a generated part."""
+    """Write every picture, and every page that has a generated part."""
+    charts.write()
     for path in sorted(FOLDER.glob("*.md")):
         text = path.read_text()
         if (new := generated(text)) != text:
@@ -91,7 +92,8 @@ def _parts() -> Iterator[tuple[str, Callable[[], str]]]:
     yield from ((f"keys {name}", lambda models=models: _keys(models)) for name, models in TABLES.items())
     yield from ((f"module {name}", lambda name=name: _module(name)) for name in MODULES)
     yield "order", _order
-    yield "lectures measured", lectures.measured
+    yield "lectures measured", lectures.table
+    yield "lectures first", lectures.first
     yield "lectures experiments", lectures.experiments
 
 

@@ -7,18 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tlkit import files
+from tlkit.reports import svg
 
 Run = tuple[str, Sequence[Mapping[str, Any]]]
-
-# Okabe & Ito 2008, "Color universal design": told apart with any colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 class Chart(Figure):
@@ -40,10 +37,7 @@ def write(path: Path, runs: Iterable[Run]) -> None:
     drawn = list(runs)
     tested = [bool(epoch["test"]) for _, epochs in drawn for epoch in epochs]  # arms without test curves cannot be compared
     made = figure(drawn, held_out="test" if tested and all(tested) else "validation")
-    with matplotlib.rc_context({"svg.hashsalt": "tlkit", "svg.fonttype": "none"}):
-        buffer = io.StringIO()
-        made.savefig(buffer, format="svg", metadata={"Date": None})
-    files.replace(path, buffer.getvalue())
+    files.replace(path, svg.text(made))
 
 
 def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
@@ -55,7 +49,7 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
     """
     drawn = [(arm, epochs) for arm, epochs in runs if epochs]
     arms = list(dict.fromkeys(arm for arm, _ in drawn))
-    colours = {arm: _COLOURS[index % len(_COLOURS)] for index, arm in enumerate(arms)}
+    colours = {arm: svg.COLOURS[index % len(svg.COLOURS)] for index, arm in enumerate(arms)}
     made = Chart(figsize=(10, 4.2), layout="constrained")
     left, right = made.subplots(1, 2)
     for axes, metric in ((left, "loss"), (right, "accuracy")):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
@@ -18,11 +16,10 @@ from rich.text import Text
 from tlkit import files
 from tlkit.record import benchmarks
 from tlkit.record.benchmarks import Record, Verdict
+from tlkit.reports import svg
 
 _COLUMNS = 3  # panels side by side
 _LABELS = 6  # dates below a panel
-# Okabe & Ito 2008, as in curves.svg: told apart with any colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def table(machine: str, records: Sequence[Record]) -> Table:
@@ -73,10 +70,7 @@ def write(path: Path, machine: str, records: Sequence[Record]) -> None:
     for axes in panels[len(recipes) :]:
         axes.set_visible(False)
     figure.suptitle(f"times faster than a plain PyTorch loop\n{machine}", fontsize=10, x=0.01, ha="left")
-    with matplotlib.rc_context({"svg.hashsalt": "tlkit", "svg.fonttype": "none"}):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    files.replace(path, buffer.getvalue())
+    files.replace(path, svg.text(figure))
 
 
 def _panel(axes: Axes, recipe: str, arms: Mapping[benchmarks.Key, Sequence[Record]]) -> None:
@@ -87,7 +81,7 @@ def _panel(axes: Axes, recipe: str, arms: Mapping[benchmarks.Key, Sequence[Recor
     for index, ((_, arm, mode), sessions) in enumerate(arms.items()):
         x = [at[record.date] for record in sessions]
         y = [record.ratio for record in sessions]
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = svg.COLOURS[index % len(svg.COLOURS)]
         label = arm if mode == "eager" else f"{arm}, {mode}"
         axes.plot(x, y, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=label)
         low = [record.ratio * (1 - record.spread) for record in sessions]
