@@ -1,7 +1,8 @@
-"""Sets of classes: the rank by hand, and the coverage on images that were not used."""
+"""Sets of classes: the rank by hand, the sets of crepes, and the coverage on images that were not used."""
 
 import numpy as np
 import pytest
+from crepes import ConformalClassifier
 
 from tlkit.record import conformal
 
@@ -13,6 +14,23 @@ def test_rank_is_that_of_nineteen_images_by_hand() -> None:
     assert conformal.least_probability(probabilities, labels, coverage=0.95) == 0.05
     assert conformal.least_probability(probabilities, labels, coverage=0.9) == 0.1
     assert conformal.least_probability(probabilities, labels, coverage=0.96) == 0.0  # rank 20 of 19 images
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("images", [6, 40, 198])
+def test_sets_are_those_of_crepes(coverage: float, images: int) -> None:
+    """With numbers of images for which (images + 1) (1 - coverage) is not whole: there crepes takes a class whose p-value is 1 - coverage
+    into the set, and Vovk's sets hold those above it.
+    """
+    draw = np.random.default_rng(images)
+    probabilities = draw.dirichlet([0.5] * 6, images + 50)
+    labels = draw.integers(0, 6, images)
+    own = np.sort(probabilities[np.arange(images), labels])
+    fitted = ConformalClassifier().fit(1 - probabilities[np.arange(images), labels])
+    theirs = fitted.predict_set(1 - probabilities[images:], confidence=coverage, smoothing=False)
+    least = conformal.least_probability(probabilities[:images], labels, coverage=coverage)
+    assert ((probabilities[images:] >= least) == np.asarray(theirs)).all()
+    assert least in {0.0, *own}
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
