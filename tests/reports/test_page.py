@@ -88,7 +88,7 @@ def test_charts_are_valid_for_plotly(arms: list[ShownArm]) -> None:
     graphs = pytest.importorskip("plotly.graph_objects")
     made = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
     made += [charts.rates(arms), charts.tradeoff(arms), charts.changes(arms), times.by_kind(arms), times.timeline(arms)]
-    made += [chart for each in seen.seen(arms) for chart in each.charts]
+    made += [chart for each in seen.seen([seen.of(arm) for arm in arms]) for chart in each.charts]
     assert len(made) == 7 + 3 * len(arms)
     for chart in made:
         figure = graphs.Figure(data=chart.data, layout=chart.record()["layout"])

@@ -11,6 +11,7 @@ from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss
+from statsmodels.stats.proportion import proportion_confint
 from tlkit_toy_build import ToyNet
 
 from tlkit import api
@@ -85,6 +86,32 @@ def test_evaluate_has_the_metrics_of_all_images_of_another_folder(finished: Path
     assert code == 0
     assert "other: 21 images, all images" in output
     assert f"{found['accuracy']:.1%}" in output
+
+
+def test_evaluate_writes_a_page_of_what_it_found(finished: Path, tmp_path: Path, run: Cli) -> None:
+    pytest.importorskip("plotly")
+    draw(tmp_path / "other", 7, seed=1)
+    (tmp_path / "other" / "ant" / "0.png").write_bytes(b"no picture")
+    code, output, _ = run("evaluate", finished, "--on", "other", "--report", "--json")
+    record, page = json.loads(output), (tmp_path / "evaluation.html").read_text()
+    assert code == 3
+    right = round(record["metrics"]["accuracy"] * 20)
+    low, high = proportion_confint(right, 20, method="wilson")
+    assert f"{right / 20:.1%} accuracy on 20 images of other (95 % interval {low:.1%} to {high:.1%}; Wilson, one run)" in page
+    charts = {
+        each["name"]: each for each in json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
+    }
+    assert list(charts) == ["confusion-0", "reliability-0", "map-0"]
+    cells = charts["confusion-0"]["data"][0]
+    order = [list(CLASSES).index(name) for name in cells["x"]]
+    assert cells["z"] == np.array(record["details"]["confusion"])[np.ix_(order, order)].tolist()
+    assert page.count("Most wrong: what it thought, and what it is (all images)") == 1
+    assert f"{record['details']['per_class']['bee']['recall']:.1%}" in page
+    assert "other/ant/0.png" in page
+    code, output, _ = run("evaluate", finished, "--on", "other", "--report", "--out", "mine.html")
+    assert (code, output.splitlines()[-1]) == (3, "report: mine.html")
+    assert (tmp_path / "mine.html").is_file()
+    assert run("evaluate", finished, "--on", "other", "--out", "other.html")[0] == 2
 
 
 def test_evaluate_takes_the_test_images_of_a_data_set_that_has_some(finished: Path, tmp_path: Path, run: Cli) -> None:

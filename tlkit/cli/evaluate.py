@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tlkit.cli import console, named
 from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunArgument, RunsOption
+from tlkit.errors import TlkitError, option
+
+if TYPE_CHECKING:
+    from tlkit.run.evaluation import Evaluation
+    from tlkit.run.prediction import Predictor
 
 
 def evaluate(
@@ -26,6 +32,12 @@ def evaluate(
     data: DataOption = None,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write a page: confusion, classes, what is most wrong, calibration.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="With --report: the page; by default evaluation.html.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print all metrics of a run's network on other labelled images."""
@@ -33,19 +45,64 @@ def evaluate(
     from tlkit.run import evaluation, torch_settings
     from tlkit.sources.places import Places
 
+    page = _page(out, wanted=report)
+    said: list[str] = []
+
+    def note(line: str) -> None:
+        said.append(line)
+        console.say(line)
+
     folder, predictor = named.load(run, runs, arm, device)
     places = Places(recipe=Path(), data=data, offline=offline, notify=console.say)
     with torch_settings.applied(predictor.device), console.counting("evaluating") as progress:
-        found = evaluation.evaluate(predictor, folder, on, set_ or (), places=places, progress=progress, note=console.say)
+        found = evaluation.evaluate(predictor, folder, on, set_ or (), places=places, progress=progress, note=note)
+        if page is not None:
+            command = ["tlkit", "evaluate", str(folder), "--on", on, *(f"--set={each}" for each in set_ or ()), "--report"]
+            _write(page, found, predictor, folder, on=on, said=said, command=shlex.join(command))
     if as_json:
-        console.as_json({"format": 1, "run": str(folder), **asdict(found)})
+        console.as_json({"format": 1, "run": str(folder), **found.record()})
     else:
         console.show(
             evaluation_tables.evaluation(
                 on, part=found.part, images=found.images, values=found.metrics, per_class=found.details.get("per_class", {})
             )
         )
+        if page is not None:
+            console.line(f"report: {page}")
     for line in found.unreadable:
         console.say(line)
     if found.unreadable:
         raise typer.Exit(named.SOME_FAILED)
+
+
+def _page(out: Path | None, *, wanted: bool) -> Path | None:
+    """Return the file of the page; None where none is asked for."""
+    from tlkit.reports.page import frame
+
+    if not wanted:
+        if out is not None:
+            raise typer.BadParameter("--out is for the page of --report; give both, or neither")
+        return None
+    frame.refuse_missing()
+    return out or Path("evaluation.html")
+
+
+def _write(
+    path: Path, found: Evaluation, predictor: Predictor, run: Path, *, on: str, said: Sequence[str], command: str
+) -> None:
+    """Write the page of an evaluation."""
+    from tlkit.reports.page import evaluation as page
+    from tlkit.reports.page.seen import Evaluated
+    from tlkit.run import evaluation
+
+    data, calibrated = evaluation.explained(found, predictor), evaluation.calibrated(found, run)
+    answers = Evaluated(run.name, found.part, found.details, calibrated, data)
+    shown = page.ShownEvaluation(
+        str(run), on, found.images, found.metrics, answers, warnings=[*said, *found.unreadable], command=command
+    )
+    try:
+        page.write(path, shown)
+    except OSError as error:
+        raise TlkitError(
+            f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
+        ) from error

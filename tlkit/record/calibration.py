@@ -14,6 +14,7 @@ BINS = 15  # as Guo et al. 2017
 _LOWEST, _HIGHEST = 0.05, 20.0  # temperatures that are tried
 
 Floats = NDArray[np.floating]
+Answers = tuple[Floats, NDArray[np.integer]]  # logits (N, classes) and labels (N,)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,30 @@ class Reliability:
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
     error: float
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How well the probabilities of a network fit, before and after its logits are divided by a temperature."""
+
+    before: Reliability
+    after: Reliability | None
+    temperature: float | None
+
+
+def calibrated(answers: Answers, validation: Answers | None) -> Calibrated:
+    """Return how well probabilities fit, and how well after temperature scaling.
+
+    Args:
+        answers: Of the images that it is told of.
+        validation: Of other images, to which the temperature is fitted; None where there are none.
+    """
+    logits, labels = answers
+    before = reliability(softmax(logits), labels)
+    if validation is None:
+        return Calibrated(before, None, None)
+    heat = temperature(*validation)
+    return Calibrated(before, reliability(softmax(logits, temperature=heat), labels), heat)
 
 
 def softmax(logits: Floats, *, temperature: float = 1.0) -> NDArray[np.float64]:

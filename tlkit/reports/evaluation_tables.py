@@ -26,12 +26,19 @@ def evaluation(
         per_class: Of each class.
     """
     title = Text(f"{on}: {units.images(images)}, {'test' if part == 'test' else 'all'} images", style="italic")
-    labels = tasks.metric_labels()
-    metrics = Table.grid(padding=(0, 3, 0, 0))
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    for row in metrics(values):
+        grid.add_row(*row)
+    return Group(title, grid, "", _classes(per_class))
+
+
+def metrics(values: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return the label and the value of each metric as text."""
+    labels, rows = tasks.metric_labels(), []
     for name, value in values.items():
         percent = name == "accuracy" or (name in labels and labels[name].percent)
-        metrics.add_row(labels[name].label if name in labels else name, f"{value:.1%}" if percent else f"{value:.3f}")
-    return Group(title, metrics, "", _classes(per_class))
+        rows.append((labels[name].label if name in labels else name, f"{value:.1%}" if percent else f"{value:.3f}"))
+    return rows
 
 
 def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tlkit.engine import evaluate as engine
 from tlkit.engine.images import device_batches, levels, parts
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
-from tlkit.errors import DataError, TlkitError, in_setting, nearest, setting
+from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, setting
 from tlkit.network.network import Network
 from tlkit.plans import arm_checks, dataset_facts
 from tlkit.plans.resolve import Source
@@ -24,7 +25,11 @@ from tlkit.recipe import parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.settings import parse_setting
 from tlkit.recipe.tables import DataTable
-from tlkit.record import run_folder
+from tlkit.record import calibration, run_folder
+from tlkit.record import predictions as predictions_file
+from tlkit.record.calibration import Calibrated
+from tlkit.record.report_data import ReportData
+from tlkit.run import report_data
 from tlkit.run.prediction import Predictor
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
@@ -44,6 +49,8 @@ class Evaluation:
         unreadable: A line for each image that cannot be decoded and is left out.
         metrics: loss, accuracy and the other metrics of the network's task.
         details: The same for every class, and the confusion matrix, as evaluation.json has them.
+        pictures: The images as the network sees them.
+        predicted: The predictions for them.
     """
 
     data: str
@@ -52,6 +59,19 @@ class Evaluation:
     unreadable: tuple[str, ...]
     metrics: Mapping[str, float]
     details: Mapping[str, Any]
+    pictures: Part = field(repr=False)
+    predicted: Predictions = field(repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """Return what --json says."""
+        return {
+            "data": self.data,
+            "part": self.part,
+            "images": self.images,
+            "unreadable": list(self.unreadable),
+            "metrics": dict(self.metrics),
+            "details": dict(self.details),
+        }
 
 
 def evaluate(
@@ -105,7 +125,31 @@ def evaluate(
         tuple(unreadable),
         scoring.scores(predicted),
         scoring.details(predicted, predictor.classes),
+        decoded,
+        predicted,
     )
+
+
+def explained(found: Evaluation, predictor: Predictor) -> ReportData:
+    """Return what a page shows of an evaluation's images."""
+    return report_data.of_images(
+        predictor.network, found.pictures, found.predicted, names=predictor.classes, device=predictor.device
+    )
+
+
+def calibrated(found: Evaluation, run: Path) -> Calibrated | None:
+    """Return how well probabilities fit, before and after scaling by the temperature of the run's validation images.
+
+    None where an image has several labels.
+    """
+    labels = found.predicted.targets.numpy()
+    if labels.ndim != 1:
+        return None
+    fitted = None
+    with contextlib.suppress(RunFolderError):
+        known = predictions_file.load(run).part("validation")
+        fitted = (known.logits, known.label) if len(known.index) else None
+    return calibration.calibrated((found.predicted.logits.numpy(), labels), fitted)
 
 
 def _was_trained_on(run: Path, source: Source, found: DataFiles) -> bool:

@@ -73,22 +73,43 @@ def collect(
     _add_kernels(about, arrays, snapshot)
     split = next((name for name in ("test", "validation") if name in predicted), None)
     if split is not None:
-        part, found = prepared.evaluated.parts[split], predicted[split]
-        about["split"], names = split, prepared.images.classes
-        if part.convention.channels == "bands":
-            about["notes"].append(
-                "Pictures show the first three bands as red, green and blue, each from its 2nd to its 98th percentile."
-            )
-        how = found.task.shown
-        if how is None:
-            about["notes"].append("Single images are not shown: its task does not say what they mean in words.")
-            return ReportData(about, arrays)
-        shown = _Images(learner.network, part, found, how, names, device)
-        try:
-            _add_images(about, arrays, shown)
-            _add_scan(about, arrays, shown, count=_scanned(prepared.plan, part))
-        except (RuntimeError, NotImplementedError) as error:  # of torch: memory, or an operation without a gradient
-            about["notes"].append(f"some pictures are missing: {str(error).splitlines()[0]}")
+        part, names = prepared.evaluated.parts[split], prepared.images.classes
+        about["split"] = split
+        scanned = _scanned(prepared.plan, part)
+        seen = of_images(learner.network, part, predicted[split], names=names, device=device, scanned=scanned)
+        about, arrays = {**about, **seen.about}, {**arrays, **seen.arrays}
+    return ReportData(about, arrays)
+
+
+def of_images(
+    network: Network, part: Part, predicted: Predictions, *, names: Sequence[str], device: torch.device, scanned: int = _MOST
+) -> ReportData:
+    """Return what is shown of a network's predictions: single images with Grad-CAM, a map, and patches that excite channels.
+
+    Args:
+        network: It predicted them.
+        part: The images.
+        predicted: The predictions for them.
+        names: Of the classes.
+        device: The device that the network is on.
+        scanned: Images for the map and the patches, at most.
+    """
+    about: dict[str, Any] = {"notes": []}
+    arrays: dict[str, NDArray[Any]] = {}
+    if part.convention.channels == "bands":
+        about["notes"].append(
+            "Pictures show the first three bands as red, green and blue, each from its 2nd to its 98th percentile."
+        )
+    how = predicted.task.shown
+    if how is None:
+        about["notes"].append("Single images are not shown: its task does not say what they mean in words.")
+        return ReportData(about, arrays)
+    shown = _Images(network, part, predicted, how, names, device)
+    try:
+        _add_images(about, arrays, shown)
+        _add_scan(about, arrays, shown, count=min(scanned, len(part.indices)))
+    except (RuntimeError, NotImplementedError) as error:  # of torch: memory, or an operation without a gradient
+        about["notes"].append(f"some pictures are missing: {str(error).splitlines()[0]}")
     return ReportData(about, arrays)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import io
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from tlkit import files
-from tlkit.errors import RunFolderError, TlkitError, first_few
+from tlkit.errors import RunFolderError, first_few
 from tlkit.record import run_folder
 from tlkit.reports import plan_table
-from tlkit.reports.page import charts, comparison, data, extra, kernel_grids, runs, seen, times
+from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, runs, seen, times
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
 
@@ -47,9 +45,7 @@ def write(path: Path, paths: Sequence[Path], *, title: str = "") -> None:
         RunFolderError: a folder is no run's, or none of the runs is finished.
         OSError: the page cannot be written.
     """
-    if absent := extra.missing():
-        what, _, hint = absent.partition(": ")
-        raise TlkitError(f"{what}.", hint)
+    frame.refuse_missing()
     folders = runs.find(paths)
     shown = runs.read(folders)
     if not shown:
@@ -59,61 +55,39 @@ def write(path: Path, paths: Sequence[Path], *, title: str = "") -> None:
 
 def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str] = ()) -> str:
     """Return the page about arms, the best by validation first; `left_out` says which runs it does not show."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("tlkit.reports.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
     several = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
     learned = [*several, *_there(charts.rates(arms), charts.tradeoff(arms))]
     changed = _there(charts.changes(arms))
-    sees = seen.seen(arms)
+    sees = seen.seen([seen.of(arm) for arm in arms])
     shown_data = data.data(arms)
     spent = _there(times.by_kind(arms), times.timeline(arms))
     every = [*learned, *changed, *(chart for each in sees for chart in each.charts), *spent]
-    here = importlib.resources.files("tlkit.reports.page")
-    return environment.get_template("page.html.j2").render(
-        title=title or ", ".join(names),
-        sentence=comparison.sentence(arms),
-        left_out=left_out,
-        warnings=[*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
-        columns=comparison.columns(arms),
-        rows=comparison.rows(arms),
-        differences=comparison.differences(arms),
-        learned=learned,
-        crossovers=[_crossover(arm) for arm in arms],
-        kernels=kernel_grids.kernels(arms),
-        changed=changed,
-        sees=sees,
-        data=shown_data,
-        stages=_stages(arms),
-        decided=[(arm.name, _decisions(arm)) for arm in arms],
-        spent=spent,
-        seconds=times.table(arms),
-        repeats=[_repeat(arm) for arm in arms],
-        charts=_json([chart.record() for chart in every]),
-        plotly=_plotly(),
-        css=here.joinpath("page.css").read_text(encoding="utf-8"),
-        script=here.joinpath("page.js").read_text(encoding="utf-8"),
-    )
+    values = {
+        "title": title or ", ".join(names),
+        "sentence": comparison.sentence(arms),
+        "left_out": left_out,
+        "warnings": [*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
+        "columns": comparison.columns(arms),
+        "rows": comparison.rows(arms),
+        "differences": comparison.differences(arms),
+        "learned": learned,
+        "crossovers": [_crossover(arm) for arm in arms],
+        "kernels": kernel_grids.kernels(arms),
+        "changed": changed,
+        "sees": sees,
+        "data": shown_data,
+        "stages": _stages(arms),
+        "decided": [(arm.name, _decisions(arm)) for arm in arms],
+        "spent": spent,
+        "seconds": times.table(arms),
+        "repeats": [_repeat(arm) for arm in arms],
+    }
+    return frame.render("page.html.j2", every, values)
 
 
 def _there(*found: Chart | None) -> list[Chart]:
     return [chart for chart in found if chart is not None]
-
-
-def _json(record: Any) -> str:
-    """Return JSON that can stand in a script element."""
-    return json.dumps(record, separators=(",", ":"), default=float).replace("<", "\\u003c")
-
-
-def _plotly() -> str:
-    return importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
 
 
 def _warnings(arms: Sequence[ShownArm]) -> list[str]:

@@ -17,18 +17,9 @@ from tlkit.errors import RunFolderError
 from tlkit.plans import plan as plans
 from tlkit.plans.plan import Plan
 from tlkit.record import calibration, predictions, report_data, results, run_folder, selection, statistics
-from tlkit.record.calibration import Reliability
+from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
 from tlkit.record.run_folder import RunResult
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """How well the probabilities of a run fit, before and after its logits are divided by a temperature."""
-
-    before: Reliability
-    after: Reliability | None
-    temperature: float | None
 
 
 @dataclass(frozen=True)
@@ -75,12 +66,10 @@ class ShownRun:
             mine, validation = every.part(self.split), every.part("validation")
             if not len(mine.index) or mine.label.ndim != 1:
                 return None
-            before = calibration.reliability(calibration.softmax(mine.logits), mine.label)
-            if self.split == "validation" or not len(validation.index):
-                return Calibrated(before, None, None)
-            heat = calibration.temperature(validation.logits, validation.label)
-            after = calibration.reliability(calibration.softmax(mine.logits, temperature=heat), mine.label)
-            return Calibrated(before, after, heat)
+            fitted = None
+            if self.split != "validation" and len(validation.index):
+                fitted = validation.logits, validation.label
+            return calibration.calibrated((mine.logits, mine.label), fitted)
         return None
 
     @cached_property

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from tlkit.record import confusion as confusions
+from tlkit.record.calibration import Calibrated
+from tlkit.record.report_data import ReportData
 from tlkit.reports.page import pictures
 from tlkit.reports.page.charts import COLOURS, Chart
 from tlkit.reports.page.runs import ShownArm
@@ -33,11 +35,30 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one arm's network sees, of its first run.
+class Evaluated:
+    """A network and its answers for labelled images.
 
     Attributes:
-        arm: Its name.
+        name: Of the arm or the run.
+        split: The images.
+        evaluation: What happened to every class, as evaluation.json has it.
+        calibrated: How well its probabilities fit; None where an image has several labels.
+        data: Images, maps and patches.
+    """
+
+    name: str
+    split: str
+    evaluation: Mapping[str, Any]
+    calibrated: Calibrated | None
+    data: ReportData
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one network sees.
+
+    Attributes:
+        arm: Name of the arm or the run.
         split: The images that are shown.
         groups: Title -> images.
         classes: Rows of the table of classes: name, images, precision, recall, F1.
@@ -68,16 +89,21 @@ _TITLES = {
 }
 
 
-def seen(arms: Sequence[ShownArm]) -> list[Seen]:
-    """Return what each arm's network sees, within the limits of a page."""
+def of(arm: ShownArm) -> Evaluated:
+    """Return the network of an arm's first run with its answers for the held-out images."""
+    run = arm.first
+    return Evaluated(arm.name, run.split, run.evaluation, run.calibrated, run.data)
+
+
+def seen(shown: Sequence[Evaluated]) -> list[Seen]:
+    """Return what each network sees, within the limits of a page."""
     found = []
-    for place, arm in enumerate(arms):
-        run = arm.first
-        names = list(run.evaluation.get("per_class", {}))
+    for place, one in enumerate(shown):
+        names = list(one.evaluation.get("per_class", {}))
         charts: list[Chart] = []
         pairs: list[str] = []
         matrix = None
-        table = run.evaluation.get("confusion")
+        table = one.evaluation.get("confusion")
         if table is not None and np.ndim(table) == 2:
             counts = np.asarray(table)
             pairs = [
@@ -85,32 +111,32 @@ def seen(arms: Sequence[ShownArm]) -> list[Seen]:
                 for true, said, count in confusions.pairs(counts, most=_PAIRS if len(names) > _MATRIX else 10)
             ]
             if len(names) <= _MATRIX:
-                charts.append(_confusion(arm.name, place, counts, names))
+                charts.append(_confusion(one.name, place, counts, names))
             elif place == 0:
-                matrix = _matrix_picture(arm.name, counts)
-        if (chart := _reliability(arm, place)) is not None:
+                matrix = _matrix_picture(one.name, counts)
+        if (chart := _reliability(one, place)) is not None:
             charts.append(chart)
-        if (chart := _map(arm, place, share=len(arms))) is not None:
+        if (chart := _map(one, place, share=len(shown))) is not None:
             charts.append(chart)
         found.append(
             Seen(
-                arm.name,
-                run.split,
-                _groups(arm, most=_IMAGES // len(arms)),
-                _classes(run.evaluation),
+                one.name,
+                one.split,
+                _groups(one, most=_IMAGES // len(shown)),
+                _classes(one.evaluation),
                 charts,
                 pairs,
                 matrix,
-                _excited(arm),
-                _calibration(arm),
-                tuple(run.data.about.get("notes", ())),
+                _excited(one),
+                _calibration(one),
+                tuple(one.data.about.get("notes", ())),
             )
         )
     return found
 
 
-def _groups(arm: ShownArm, *, most: int) -> dict[str, list[Picture]]:
-    data = arm.first.data
+def _groups(one: Evaluated, *, most: int) -> dict[str, list[Picture]]:
+    data = one.data
     found: dict[str, list[Picture]] = {}
     heats = data.arrays.get("grad_cam")
     shares = {"wrong": max(most * 3 // 5, 1), "sure": max(most // 5, 1), "unsure": max(most // 5, 1)}
@@ -121,7 +147,7 @@ def _groups(arm: ShownArm, *, most: int) -> dict[str, list[Picture]]:
         image = data.arrays["images"][place]
         sure = "" if each["probability"] is None else f" {each['probability']:.0%}"
         caption = f"{each['said']}{sure}" + (f", is {each['label']}" if each["said"] != each["label"] else "")
-        alt = f"{arm.first.split} image {each['position']}: the network says {caption}"
+        alt = f"{one.split} image {each['position']}: the network says {caption}"
         heat = ""
         if each["kind"] == "wrong" and heats is not None and place < len(heats):
             heat = pictures.jpeg(pictures.heated(image, heats[place]))
@@ -170,8 +196,8 @@ def _matrix_picture(arm: str, counts: np.ndarray[Any, Any]) -> Picture:
     return Picture(pictures.png(grey), alt, "rows: true class, columns: predicted class; the darker, the more often")
 
 
-def _calibration(arm: ShownArm) -> str:
-    found = arm.first.calibrated
+def _calibration(one: Evaluated) -> str:
+    found = one.calibrated
     if found is None:
         return ""
     text = f"Expected calibration error {found.before.error * 100:.1f} points"
@@ -183,8 +209,8 @@ def _calibration(arm: ShownArm) -> str:
     return f"{text}."
 
 
-def _reliability(arm: ShownArm, place: int) -> Chart | None:
-    found = arm.first.calibrated
+def _reliability(one: Evaluated, place: int) -> Chart | None:
+    found = one.calibrated
     if found is None:
         return None
     data: list[dict[str, Any]] = [
@@ -210,11 +236,11 @@ def _reliability(arm: ShownArm, place: int) -> Chart | None:
         "xaxis": {"title": {"text": "confidence"}, "tickformat": ".0%", "range": [0, 1.02]},
         "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%", "range": [0, 1.02]},
     }
-    return Chart(f"reliability-{place}", "Reliability", f"Reliability diagram of {arm.name}. {_calibration(arm)}", data, layout)
+    return Chart(f"reliability-{place}", "Reliability", f"Reliability diagram of {one.name}. {_calibration(one)}", data, layout)
 
 
-def _map(arm: ShownArm, place: int, *, share: int) -> Chart | None:
-    data = arm.first.data
+def _map(one: Evaluated, place: int, *, share: int) -> Chart | None:
+    data = one.data
     about = data.about.get("map")
     if about is None:
         return None
@@ -244,10 +270,10 @@ def _map(arm: ShownArm, place: int, *, share: int) -> Chart | None:
                 },
             }
         )
-    one, two = about["explained"]
+    first, second = about["explained"]
     layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": f"first principal component, {one:.0%} of the variance"}, "zeroline": False},
-        "yaxis": {"title": {"text": f"second, {two:.0%}"}, "zeroline": False},
+        "xaxis": {"title": {"text": f"first principal component, {first:.0%} of the variance"}, "zeroline": False},
+        "yaxis": {"title": {"text": f"second, {second:.0%}"}, "zeroline": False},
         "hovermode": "closest",
         "showlegend": len(names) <= 20,
     }
@@ -258,7 +284,7 @@ def _map(arm: ShownArm, place: int, *, share: int) -> Chart | None:
             "columns": 10, "width": images.shape[2], "height": images.shape[1],
         }  # fmt: skip
     alt = (
-        f"Map of {len(shown)} {arm.first.split} images by the features that the head of {arm.name} reads, {len(names)} classes; "
+        f"Map of {len(shown)} {one.split} images by the features that the head of {one.name} reads, {len(names)} classes; "
         "crosses are images that it gets wrong."
     )
     return Chart(f"map-{place}", "Map of the images", alt, traces, layout, height=460)
@@ -268,8 +294,8 @@ def _symbol(number: int, *, right: bool) -> str:
     return ("circle", "square", "diamond", "triangle-up")[number // len(COLOURS) % 4] if right else "x"
 
 
-def _excited(arm: ShownArm) -> list[Picture]:
-    data = arm.first.data
+def _excited(one: Evaluated) -> list[Picture]:
+    data = one.data
     sheets: dict[str, list[int]] = {}
     for place, each in enumerate(data.about.get("excited", ())):
         sheets.setdefault(each["stage"], []).append(place)

@@ -1,0 +1,66 @@
+"""Write the page of an evaluation: a run's network on other labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlkit import files, units
+from tlkit.record import statistics
+from tlkit.reports import evaluation_tables
+from tlkit.reports.page import frame, seen
+from tlkit.reports.page.seen import Evaluated
+
+
+@dataclass(frozen=True)
+class ShownEvaluation:
+    """What the page shows.
+
+    Attributes:
+        run: Folder of the run.
+        on: The images, as they were named.
+        images: How many were evaluated.
+        metrics: Each metric of the task.
+        answers: The network's answers for them.
+        warnings: What a person should know of the result.
+        command: The command that writes the page.
+    """
+
+    run: str
+    on: str
+    images: int
+    metrics: Mapping[str, float]
+    answers: Evaluated
+    warnings: Sequence[str]
+    command: str
+
+
+def write(path: Path, shown: ShownEvaluation) -> None:
+    """Write the page of an evaluation.
+
+    Raises:
+        TlkitError: Plotly or Jinja2 is not installed.
+        OSError: the page cannot be written.
+    """
+    frame.refuse_missing()
+    sees = seen.seen([shown.answers])
+    values = {
+        "title": f"{shown.answers.name} on {shown.on}",
+        "sentence": _sentence(shown),
+        "warnings": shown.warnings,
+        "metrics": evaluation_tables.metrics(shown.metrics),
+        "sees": sees,
+        "facts": [("command", shown.command), ("run", shown.run)],
+    }
+    files.replace(path, frame.render("evaluation.html.j2", [chart for each in sees for chart in each.charts], values))
+
+
+def _sentence(shown: ShownEvaluation) -> str:
+    """The accuracy with the interval of the number of images, where each image has one class."""
+    accuracy = shown.metrics["accuracy"]
+    text = f"{shown.answers.name} has {accuracy:.1%} accuracy on {units.images(shown.images)} of {shown.on}"
+    if shown.answers.calibrated is None:
+        return f"{text}."
+    found = statistics.wilson(round(accuracy * shown.images), shown.images)
+    return f"{text} (95 % interval {found.low:.1%} to {found.high:.1%}; Wilson, one run)."

@@ -1,0 +1,58 @@
+"""What every page has: its head, its style, its script and Plotly, all in one file."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Mapping, Sequence
+
+from tlkit.errors import TlkitError
+from tlkit.reports.page import extra
+from tlkit.reports.page.charts import Chart
+
+_HERE = "tlkit.reports.page"
+
+
+def refuse_missing() -> None:
+    """Refuse where the libraries are not installed that a page needs.
+
+    Raises:
+        TlkitError: with what to install.
+    """
+    if absent := extra.missing():
+        what, _, hint = absent.partition(": ")
+        raise TlkitError(f"{what}.", hint)
+
+
+def render(template: str, charts: Sequence[Chart], values: Mapping[str, object]) -> str:
+    """Return a page.
+
+    Args:
+        template: Name of its file, which extends frame.html.j2.
+        charts: All that it shows, in order.
+        values: What the template reads, with a "title".
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(_HERE, "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    here = importlib.resources.files(_HERE)
+    return environment.get_template(template).render(
+        {
+            **values,
+            "charts": _json([chart.record() for chart in charts]),
+            "plotly": importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8"),
+            "css": here.joinpath("page.css").read_text(encoding="utf-8"),
+            "script": here.joinpath("page.js").read_text(encoding="utf-8"),
+        }
+    )
+
+
+def _json(record: object) -> str:
+    """Return JSON that can stand in a script element."""
+    return json.dumps(record, separators=(",", ":"), default=float).replace("<", "\\u003c")
