@@ -1,6 +1,7 @@
 """The census of a network's convolutions: which, how often, and the arithmetic of its rates and shares."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,8 +64,17 @@ def test_threads_are_as_before_afterwards() -> None:
 
 
 def test_images_that_a_network_cannot_read_are_an_error() -> None:
-    with pytest.raises(TlkitError, match="alexnet: cannot train on 2 images of 16 px"):
+    with pytest.raises(TlkitError, match=r"^alexnet: cannot train on images of 16 px: it needs at least 63 px\.\n") as error:
         measured("alexnet")
+    assert "63" in error.value.hints[0]
+    assert "224 px" in error.value.hints[0]
+
+
+def test_one_image_that_batch_norm_cannot_normalise_is_an_error_that_says_what_to_do() -> None:
+    toy, head = replace(registry.get(Backbone, "toy"), minimum_size=1), registry.get(Head, "linear")
+    with pytest.raises(TlkitError, match=r"^toy: cannot train on 1 image of 1 px\.\n") as error:
+        census("toy", toy, head, image_size=(1, 1), images=1, compute_format=FLOAT)
+    assert "batch norm needs more than one value of each channel" in error.value.hints[0]
 
 
 def test_the_command_prints_a_table_and_json(run: Cli) -> None:

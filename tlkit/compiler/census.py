@@ -14,9 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tlkit import units
 from tlkit.engine.formats import DTYPES, LAYOUTS
 from tlkit.engine.kernels import calls, catalogue, selection
-from tlkit.errors import TlkitError, reason
+from tlkit.errors import TlkitError, option, reason
 from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head
@@ -57,6 +58,7 @@ def census(
         TlkitError: the network cannot read images of this size.
     """
     size = image_size or (backbone.image_size, backbone.image_size)
+    _check_size(name, backbone, size)
     with _threads(threads):
         network = _network(backbone, head, size).train().to(memory_format=LAYOUTS[compute_format.layout])
         step = _step(network, size, images, compute_format)
@@ -64,7 +66,7 @@ def census(
             with calls.recorded() as counts:
                 step()
         except (RuntimeError, ValueError) as error:
-            raise TlkitError(f"{name}: cannot train on {images} images of {pixels(size)}: {reason(error)}.") from error
+            raise _cannot_train(name, images, size, error) from error
         step_seconds = _least(step, _STEPS)
         rows: list[CensusRow] = []
         forward = {convolution: count for (convolution, part), count in counts.items() if part == "weight"}
@@ -75,6 +77,29 @@ def census(
             rows.append(_gradient(convolution, part, images, count))
             report(len(rows), len(forward) + len(counts))
         return Census(name, size, images, compute_format, torch.get_num_threads(), step_seconds, tuple(rows))
+
+
+def _check_size(name: str, backbone: Backbone, size: Size) -> None:
+    """Refuse a size that the backbone says it cannot read."""
+    own = f"leave it out: images then have {backbone.image_size} px"
+    if backbone.fixed_size and size != (backbone.image_size, backbone.image_size):
+        raise TlkitError(
+            f"{name}: cannot train on images of {pixels(size)}: it takes only squares of {backbone.image_size} px.", own
+        )
+    if min(size) < backbone.minimum_size:
+        least = option("image-size", str(backbone.minimum_size))
+        raise TlkitError(
+            f"{name}: cannot train on images of {pixels(size)}: it needs at least {backbone.minimum_size} px.",
+            f"{least}, or {own}",
+        )
+
+
+def _cannot_train(name: str, images: int, size: Size, error: Exception) -> TlkitError:
+    return TlkitError(
+        f"{name}: cannot train on {units.images(images)} of {pixels(size)}.",
+        f"{option('batch-size', '2')}: batch norm needs more than one value of each channel" if images == 1 else "",
+        f"the network's own error: {reason(error)}",
+    )
 
 
 def _network(backbone: Backbone, head: Head, size: Size) -> Network:
