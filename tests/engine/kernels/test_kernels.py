@@ -24,10 +24,10 @@ PARTS: tuple[Part, Part] = ("input", "weight")
 
 
 @st.composite
-def convolutions(draw: st.DrawFn) -> Convolution:
-    """Odd and even sizes, kernels that are not square, padding, strides, dilation, groups and channel multipliers."""
-    groups, inner, outer = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    most = {"taps": 7, "stride": 3, "padding": 3, "dilation": 2}
+def convolutions(draw: st.DrawFn, **limits: int) -> Convolution:
+    """Odd and even sizes, kernels that are not square, padding, strides, dilation, groups and channel multipliers, up to limits."""
+    most = {"taps": 7, "stride": 3, "padding": 3, "dilation": 2, "groups": 4} | limits
+    groups, inner, outer = draw(st.integers(1, most["groups"])), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     rows, columns = ({name: draw(st.integers(name != "padding", high)) for name, high in most.items()} for _ in range(2))
     height, width = (
         max(1, each["dilation"] * (each["taps"] - 1) + 1 - 2 * each["padding"]) + draw(st.integers(0, 9))
@@ -58,7 +58,7 @@ def untouched(weight: Tensor) -> bool:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(convolutions(), st.integers(1, 3))
+@given(convolutions() | convolutions(groups=1) | convolutions(groups=1, taps=1, padding=0), st.integers(1, 3))
 def test_every_kernel_is_right_for_every_convolution_that_it_fits(convolution: Convolution, images: int) -> None:
     operands = selection.operands(convolution, images)
     for part in PARTS:
@@ -70,6 +70,17 @@ def test_every_kernel_is_right_for_every_convolution_that_it_fits(convolution: C
             assert found.dtype == DTYPES[convolution.compute_format.precision], kernel.name
             allowed = 2e-2 if found.dtype == torch.bfloat16 else 1e-5
             assert selection.relative_error(found, exact) <= allowed, kernel.name
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 8), st.integers(3, 8), st.integers(0, 2), st.integers(0, 2), st.integers(1, 3))
+def test_winograd_is_right_for_every_picture(height: int, width: int, above: int, left: int, images: int) -> None:
+    """Of few channels, for which it is not tried."""
+    form = ComputeFormat("float32", "channels_last")
+    convolution = Convolution((3, height, width), (2, 3, 3, 3), (1, 1), (above, left), (1, 1), 1, form)
+    operands = selection.operands(convolution, images)
+    found = catalogue.get("winograd", "weight").compute(convolution, *operands.of("weight"))
+    assert selection.relative_error(found, expected(convolution, "weight", operands)) <= 1e-5
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -84,8 +95,12 @@ def test_what_is_compared_with_float64_is_the_gradient_by_autograd(convolution: 
 
 @pytest.mark.parametrize("kernel", catalogue.KERNELS, ids=lambda each: f"{each.part}: {each.name}")
 def test_kernel_fits_some_convolution_and_is_found_by_its_name(kernel: Kernel) -> None:
-    kept = ComputeFormat("bfloat16", "channels_last")
-    assert kernel.fits(replace(DEPTHWISE, image=(6, 6, 6), compute_format=kept))
+    half, single = (ComputeFormat(precision, "channels_last") for precision in ("bfloat16", "float32"))
+    depthwise = replace(DEPTHWISE, image=(6, 6, 6), compute_format=half)
+    pixels = replace(depthwise, weight=(4, 6, 1, 1), padding=(0, 0), groups=1)
+    small = replace(pixels, weight=(4, 6, 3, 3))
+    wide = Convolution((128, 7, 7), (128, 128, 3, 3), (1, 1), (1, 1), (1, 1), 1, single)
+    assert any(kernel.fits(each) for each in (depthwise, pixels, small, wide))
     assert catalogue.get(kernel.name, kernel.part) is kernel
 
 
@@ -96,7 +111,7 @@ def test_unknown_kernel_is_refused_with_the_names_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("trains", [(True, True), (True, False), (False, True)])
-@pytest.mark.parametrize("names", [("phases", "windows"), ("native", "windows"), ("phases", "products")])
+@pytest.mark.parametrize("names", [("phases", "windows"), ("native", "windows"), ("dilated", "products")])
 def test_gradients_pass_gradcheck(names: tuple[str, str], trains: tuple[bool, bool]) -> None:
     small = replace(DEPTHWISE, image=(2, 5, 4), weight=(2, 1, 5, 4), padding=(2, 1), groups=2)
     generator = torch.Generator().manual_seed(0)

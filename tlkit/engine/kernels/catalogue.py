@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from tlkit.engine.kernels import native, phases, products, windows
+from tlkit.engine.kernels import columns, dilated, native, phases, pixel_products, products, windows, winograd
 from tlkit.engine.kernels.kernel import Kernel
 from tlkit.errors import TlkitError
 from tlkit.record.kernels import Convolution, Part
 
-KERNELS: tuple[Kernel, ...] = (*native.KERNELS, *phases.KERNELS, *windows.KERNELS, *products.KERNELS)
+KERNELS: tuple[Kernel, ...] = (
+    *native.KERNELS, *phases.KERNELS, *windows.KERNELS, *products.KERNELS, *pixel_products.KERNELS, *dilated.KERNELS,
+    *columns.KERNELS, *winograd.KERNELS,
+)  # fmt: skip
 
 
 def candidates(convolution: Convolution, part: Part) -> list[Kernel]:

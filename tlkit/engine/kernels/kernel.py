@@ -70,6 +70,16 @@ def is_half(convolution: Convolution) -> bool:
     return convolution.compute_format.precision == "bfloat16"
 
 
+def is_channels_last(convolution: Convolution) -> bool:
+    """Whether a convolution's operands are in channels_last."""
+    return convolution.compute_format.layout == "channels_last"
+
+
+def rows(x: Tensor) -> Tensor:
+    """Return a feature map (N, C, h, w) as a matrix (N h w, C), a pixel in each row; a view in channels_last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
 def dtype(convolution: Convolution) -> torch.dtype:
     """Return the dtype of a convolution's operands."""
     return DTYPES[convolution.compute_format.precision]
