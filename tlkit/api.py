@@ -462,15 +462,17 @@ class _Summary:
 
     def conclude(self, *, draw: bool) -> tuple[dict[str, Any], tuple[RunFailed, ...]]:
         """Bring both up to date; if they cannot be written, that is a failure too."""
-        names, failed = {"recipe": self.recipe.name, "file": self.file}, tuple[RunFailed, ...]()
+        recipe, failed = self.recipe, tuple[RunFailed, ...]()
+        head = results.Head(recipe.name, self.file, recipe.folds, recipe.baseline)
         if self.folder.is_dir():
             try:
-                record, kept = results.summarise(self.folder, **names, current=self.current, folds=self.recipe.folds)
-                if kept and (draw or self._stale()):
+                earlier = results.read(self.folder) or {}
+                record, kept = results.summarise(self.folder, head, self.current)
+                if kept and (draw or self._stale() or earlier.get("baseline") != recipe.baseline):
                     from tlkit.run import executor
 
                     executor.draw(self.folder, [(arm, folder) for (arm, _, _), folder in self.current.items()], self.note)
                 return record, ()
             except OSError as error:
                 failed = (files.unwritable(self.folder, error),)
-        return results.gather(self.folder, **names, current=self.current, folds=self.recipe.folds), failed
+        return results.gather(self.folder, head, self.current), failed

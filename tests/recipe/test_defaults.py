@@ -188,8 +188,8 @@ def test_optional_table_that_is_given_differs_from_none() -> None:
     assert digest("loss.class_weights={}") != digest()
 
 
-def test_name_and_seeds_of_a_recipe_are_in_no_digest() -> None:
-    assert digest("name=other; seeds=[3, 4]") == digest()
+def test_name_seeds_and_baseline_of_a_recipe_are_in_no_digest() -> None:
+    assert digest("name=other; seeds=[3, 4]; baseline=main") == digest()
 
 
 def test_new_key_with_a_default_leaves_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:

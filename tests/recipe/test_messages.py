@@ -44,6 +44,7 @@ def load(path: Path, text: str, *settings: str) -> list[str]:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
+        ("baseline = 'mian'", ['baseline: there is no arm "mian".', "arms: main", 'did you mean "main"?']),
         ("[dta]", ["dta: there is no such key", "keys: format, name, seeds", 'did you mean "data"?']),
         ("[optimizer]\nname = 'sgd'\nmomentun = 0.9", ["optimizer.momentun: ", "nesterov", 'did you mean "momentum"?']),
         ("[optimizer]\nname = 'sdg'", ['optimizer: there is no optimizer "sdg"', "sgd, adam, adamw", 'did you mean "sgd"?']),
@@ -202,6 +203,12 @@ def test_header_key_in_an_arm_is_refused_without_offering_itself() -> None:
     (found,) = problems(ARMS.replace("[arms.b]", "[arms.b]\nseeds = [1]"))
     assert found.startswith("r.toml: arms.b.seeds: there is no such key")
     assert "seeds" not in found.partition("\n")[2]
+
+
+def test_baseline_that_a_set_names_is_said_with_the_set() -> None:
+    (problem,) = problems(BASE + "[arms.a]\n[arms.b]\n", "baseline='c'")
+    assert 'baseline: there is no arm "c".' in problem
+    assert "settings baseline: " in problem
 
 
 def test_arm_that_does_not_exist_is_named_with_the_nearest() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import TOY_RECIPE, Cli
 from PIL import Image
+from scipy.stats import ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
@@ -126,18 +127,48 @@ def test_arms_are_compared_on_the_same_images_seed_by_seed(arms: list[ShownArm])
     assert "paired t over 3 seeds" in difference.over_seeds
     runs_of = {arm.name: arm.runs for arm in arms}
     for line, first, second in zip(difference.tests, runs_of[difference.first], runs_of[difference.second], strict=True):
-        mine, theirs = (each.answers[2] for each in (first, second) if each.answers is not None)
+        mine, theirs = (each.answers.right for each in (first, second) if each.answers is not None)
         table = [[0, (mine & ~theirs).sum()], [(theirs & ~mine).sum(), 0]]
         p = mcnemar(table, exact=True).pvalue
         assert f"seed {first.result.seed}: {table[1][0]} images only {difference.second} has right" in line
         assert line.endswith("p < 0.0001" if p < 1e-4 else f"p = {p:.2g}")
 
 
+def test_baseline_changes_no_run_and_every_arm_is_compared_with_it(applied: Path, tmp_path: Path) -> None:
+    """The p-values are those of statsmodels and SciPy on the runs' predictions."""
+    shutil.copytree(applied, tmp_path / "runs/toy")
+    recipe = applied.parent.parent / "toy.toml"
+    shutil.copy(recipe, tmp_path / "toy.toml")
+    again = api.apply(tmp_path / "toy.toml", "baseline='finetune'", runs=tmp_path / "runs")
+    assert not again.changed
+    assert again.result["baseline"] == "finetune"
+    assert "difference" not in again.result["arms"]["finetune"]
+    found = again.result["arms"]["head_only"]["difference"]
+    right = {
+        arm: [run.answers.right for run in mine.runs if run.answers is not None]
+        for mine in runs.by_arm(runs.read(runs.find([again.folder])))
+        for arm in [mine.name]
+    }
+    gaps = []
+    for run, mine, theirs in zip(found["runs"], right["head_only"], right["finetune"], strict=True):
+        table = [[0, (mine & ~theirs).sum()], [(theirs & ~mine).sum(), 0]]
+        assert (run["only_this"], run["only_baseline"]) == (table[0][1], table[1][0])
+        assert run["p"] == pytest.approx(mcnemar(table, exact=True).pvalue)
+        gaps.append(mine.mean() - theirs.mean())
+    expected = ttest_1samp(gaps, 0)
+    assert (found["mean"], found["p"]) == pytest.approx((np.mean(gaps), expected.pvalue))
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    text = (again.folder / "report.html").read_text()
+    assert "against finetune (points)" in text
+    assert "head_only - finetune" in text
+    assert "finetune - head_only" not in text
+
+
 def test_runs_on_other_images_are_not_compared(arms: list[ShownArm]) -> None:
     other = dataclasses.replace(arms[1].first)
     found = other.answers
     assert found is not None
-    other.__dict__["answers"] = (found[0], (found[1] + 1) % 4, found[2])
+    other.__dict__["answers"] = dataclasses.replace(found, label=(found.label + 1) % 4)
     assert comparison.differences([ShownArm("a", [arms[0].first]), ShownArm("b", [other])]) == []
 
 
@@ -169,7 +200,8 @@ def test_one_version_of_an_arm_in_two_folders_is_two_arms(arms: list[ShownArm], 
 
 def test_arms_of_a_cross_validation_say_why_they_have_no_interval(arms: list[ShownArm]) -> None:
     def folded(arm: ShownArm) -> ShownArm:
-        return ShownArm(arm.name, [dataclasses.replace(run, plan=dataclasses.replace(run.plan, folds=3)) for run in arm.runs])
+        first = [run.result.model_copy(update={"fold": 1}) for run in arm.runs]
+        return ShownArm(arm.name, [dataclasses.replace(run, result=each) for run, each in zip(arm.runs, first, strict=True)])
 
     (difference,) = comparison.differences([folded(arm) for arm in arms])
     assert (difference.over_seeds, difference.why_none) == ("", "folds share training images")

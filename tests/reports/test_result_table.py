@@ -151,3 +151,23 @@ def test_train_accuracy_in_result_json_is_that_of_the_best_epoch(toy_recipe: Pat
     expected = {"mean": statistics.fmean(gaps), "low": max(statistics.fmean(gaps) - half, -1), "n": 3}
     assert {key: arm["gap"][key] for key in expected} == pytest.approx(expected)
     assert arm["train"]["accuracy"]["mean"] == pytest.approx(arm["test"]["accuracy"]["mean"] + arm["gap"]["mean"])
+
+
+def test_baseline_s_column_has_the_difference_with_its_interval_and_p_value() -> None:
+    def arm(**more: Any) -> dict[str, Any]:
+        return {"seeds": {"0": trained(0.9, 0.8)}, "test": {"accuracy": mean_of(0.8), "loss": mean_of(0.5)}, **more}
+
+    runs = [{"fold": None, "p": p} for p in (0.0312, 0.5)]
+    sure = {"mean": 0.021, "low": 0.004, "high": 0.038, "p": 0.0123, "runs": runs}
+    unsure = {"mean": -0.01, "low": None, "high": None, "p": None, "runs": runs}
+    folds = {**unsure, "runs": [{"fold": 1, "p": 0.5}]}
+    arms = {"base": arm(), "a": arm(difference=sure), "b": arm(difference=unsure), "c": arm(difference=folds)}
+    lines = printed({"recipe": "r", "baseline": "base", "arms": arms}, 200)
+    at = lines[1].index("against base (points)")
+    cells = {line.split()[0]: line[at - 10 : at + 22].strip() for line in lines[2:6]}
+    assert cells["a"] == "+2.1 (+0.4 to +3.8), p = 0.012"
+    assert cells["b"] == "-1.0, p = 0.031 and p = 0.5"
+    assert cells["c"] == "-1.0"
+    assert cells["base"] == ""
+    said = printed({"recipe": "r", "baseline": "base", "arms": {"a": arm()}})
+    assert any(line.startswith("baseline   base has no finished run") for line in said)

@@ -266,7 +266,7 @@ def summary(folder: Path, accuracies: list[float], *, losses: list[float] | None
                 test={"accuracy": accuracy, "loss": 1.0 if losses is None else losses[seed]},
             ),
         )  # fmt: skip
-    return results.gather(folder / "r", recipe="r", file="r.toml", current=current)["arms"]["a"]["test"]
+    return results.gather(folder / "r", results.Head("r", "r.toml"), current)["arms"]["a"]["test"]
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.25, 0.75]])

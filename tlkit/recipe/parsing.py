@@ -88,6 +88,7 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
     _apply(settings, header, arms, problems)
     for line in errors(Header, header):
         problems.add_line(line, Header, written, arm="")
+    _check_baseline(header, arms, problems, given=any(setting.path == ("baseline",) for setting in settings))
     checked: dict[str, Arm] = {}
     for name, arm in arms.items():
         lines = errors(Arm, arm)
@@ -165,6 +166,14 @@ def _overrides(arms: object, problems: _Problems) -> dict[str, dict[str, Any]]:
         if not re.fullmatch(NAME, name) or len(name) > LONGEST:
             problems.add(dotted("arms", name), "is not a name for an arm.", f"{NAMING}, at most {LONGEST} characters")
     return {name: arm for name, arm in arms.items() if isinstance(arm, dict)}
+
+
+def _check_baseline(header: Mapping[str, Any], arms: Mapping[str, Any], problems: _Problems, *, given: bool) -> None:
+    """Add a problem where the baseline is no arm; `given` says that it comes from a setting."""
+    name = header.get("baseline")
+    if isinstance(name, str) and name not in arms:
+        at = in_setting("baseline") if given else "baseline"
+        problems.add(at, f"there is no arm {shown(name)}.", f"arms: {', '.join(arms)}", nearest(name, arms))
 
 
 def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | None:

@@ -112,6 +112,10 @@ class Header(Table):
         min_length=1,
         description="random seeds; every arm is trained once with each, for instance [0, 1, 2]",
     )
+    baseline: FolderName | None = Field(
+        default=None,
+        description="name of an arm: results show how much better or worse than it each other arm is on the same images",
+    )
     cross_validation: CrossValidation | None = Field(
         default=None, description="cross-validation: every arm is trained once for each seed and fold"
     )

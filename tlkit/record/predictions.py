@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,23 @@ class Predicted:
         return Predicted(self.split[mine], self.index[mine], self.label[mine], self.logits[mine])
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Which of N images, each of one class, a run has right.
+
+    Attributes:
+        split: "test" or "validation".
+        index: (N,) positions of the images.
+        label: (N,) their classes.
+        right: (N,) whether the class with the highest logit is the label.
+    """
+
+    split: str
+    index: NDArray[np.int64]
+    label: NDArray[np.integer]
+    right: NDArray[np.bool_]
+
+
 def save(folder: Path, parts: Mapping[str, tuple[NDArray[np.int64], NDArray[np.integer], NDArray[np.float32]]]) -> None:
     """Write a run's predictions; without any image no file.
 
@@ -53,6 +71,15 @@ def save(folder: Path, parts: Mapping[str, tuple[NDArray[np.int64], NDArray[np.i
     split = np.repeat(list(parts), [len(arrays[0]) for arrays in parts.values()])
     with files.replacing(folder / FILE) as file:
         np.savez(file, split=split, index=index, label=label, logits=logits)
+
+
+def answers(folder: Path, split: str) -> Answers | None:
+    """Return which images of a split a run has right; None where it predicted none, or an image may have several labels."""
+    with contextlib.suppress(RunFolderError):
+        found = load(folder).part(split)
+        if len(found.index) and found.label.ndim == 1:
+            return Answers(split, found.index, found.label, found.logits.argmax(1) == found.label)
+    return None
 
 
 def validation(folder: Path, *, where: str) -> Predicted:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import statistics
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,39 @@ from filelock import FileLock
 
 from tlkit import files
 from tlkit.errors import RunFolderError, option
-from tlkit.record import findings, run_folder
+from tlkit.record import arm_differences, findings, run_folder
 from tlkit.record.run_folder import Coordinates
 
 FORMAT = 2
 _FEWEST = 3  # runs of which an interval is computed; two give one that may be wider than everything that is possible
 
 
-def gather(
-    recipe_folder: Path, *, recipe: str, file: str, current: Mapping[Coordinates, Path], folds: int | None = None
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Head:
+    """What is the same for all arms of a recipe.
+
+    Attributes:
+        recipe: Its name.
+        file: Name of its file.
+        folds: Number of folds of its cross-validation; None without.
+        baseline: The arm that the others are compared with on the same images; None for none.
+    """
+
+    recipe: str
+    file: str
+    folds: int | None = None
+    baseline: str | None = None
+
+
+def gather(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path]) -> dict[str, Any]:
     """Return the content of a recipe's result.json, from its run folders.
 
     Args:
         recipe_folder: runs/<recipe>.
-        recipe: Its name.
-        file: Name of its file.
+        head: Of the recipe.
         current: Run folder of each run of the recipe as last applied.
-        folds: Number of folds of the recipe's cross-validation; None without.
     """
+    folds = head.folds
     arms: dict[str, Any] = {}
     for (arm, seed, fold), folder in current.items():
         result = run_folder.read(folder) if folder.is_dir() else None
@@ -55,13 +70,15 @@ def gather(
                 name: over_runs([run["also"][name] for run in finished if name in run["also"]], folds) for name in names
             }
     current_names = {folder.name for folder in current.values()}
+    if head.baseline is not None:
+        arm_differences.add(arms, head.baseline, recipe_folder)
     superseded = sorted(
         folder.parent.name for folder in recipe_folder.glob(f"*/{run_folder.RESULT}") if folder.parent.name not in current_names
     )
     found = findings.of_runs(recipe_folder, current.values())
     warnings = list(found[0].warnings_of("near")) if found is not None else []
-    record = {"format": FORMAT, "recipe": recipe, "file": file, "arms": arms, "superseded": superseded}
-    return record | ({"warnings": warnings} if warnings else {})
+    record = {"format": FORMAT, "recipe": head.recipe, "file": head.file, "arms": arms, "superseded": superseded}
+    return record | ({"baseline": head.baseline} if head.baseline else {}) | ({"warnings": warnings} if warnings else {})
 
 
 def read(recipe_folder: Path) -> dict[str, Any] | None:
@@ -73,9 +90,7 @@ def read(recipe_folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def summarise(
-    recipe_folder: Path, *, recipe: str, file: str, current: Mapping[Coordinates, Path], folds: int | None = None
-) -> tuple[dict[str, Any], bool]:
+def summarise(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path]) -> tuple[dict[str, Any], bool]:
     """Rebuild a recipe's result.json under a lock; an unchanged file is not written.
 
     A file that tells of finished runs is not replaced by one that tells of none: what failed hides no result.
@@ -87,12 +102,12 @@ def summarise(
         OSError: it cannot be written.
     """
     path = recipe_folder / run_folder.RESULT
-    record = gather(recipe_folder, recipe=recipe, file=file, current=current, folds=folds)
+    record = gather(recipe_folder, head, current)
     if path.is_file() and path.read_bytes() == run_folder.text(record):
         return record, True
     with FileLock(recipe_folder / ".lock", timeout=60):
         files.remove_unfinished(path)
-        record = gather(recipe_folder, recipe=recipe, file=file, current=current, folds=folds)
+        record = gather(recipe_folder, head, current)
         earlier = read(recipe_folder)
         if earlier is not None and _finished(recipe_folder, earlier) and not _finished(recipe_folder, record):
             return record, False

@@ -13,15 +13,17 @@ from rich.text import Text
 
 from tlkit import tasks, units
 from tlkit.record import run_folder, selection
+from tlkit.reports import differences
 
 _COLUMNS = (
-    "arm", "seeds", "folds", "accuracy", "loss", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
+    "arm", "seeds", "folds", "accuracy", "loss", "difference", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
     "seconds", "status",
 )  # fmt: skip
 _SECOND = (
     "train accuracy",
     "gap (points)",
     "val accuracy",
+    "difference",
 )  # in a second table where the first would be wider than the terminal
 _ENDLESS = 10_000  # columns, more than a table of results has
 _ARM = 24  # characters that an arm's name keeps in a narrow terminal
@@ -53,9 +55,17 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             also = [run["also"].get(name) for run in finished]
             accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
             notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
+    baseline = summary.get("baseline", "")
+    known = run_folder.runs_of(summary["arms"][baseline]) if baseline in summary["arms"] else []
+    if baseline and not any(run["status"] == "finished" for run in known):
+        notes[f"baseline   {baseline} has no finished run, so no arm is compared with it"] = "yellow"
     notes |= {f"{'warning':<10} {line}": "bold yellow" for line in summary.get("warnings", ())}
     notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
-    return Group(title, _Rows(rows, columns), *(Text(line, style=style) for line, style in notes.items()))
+    return Group(
+        title,
+        _Rows(rows, columns, {"difference": f"against {baseline} (points)"}),
+        *(Text(line, style=style) for line, style in notes.items()),
+    )
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ class _Rows:
 
     rows: Sequence[Mapping[str, str]]
     columns: Sequence[str]
+    heads: Mapping[str, str]  # of columns whose head is not their name
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         whole, second = self._table(self.columns), [name for name in self.columns if name in _SECOND]
@@ -78,7 +89,12 @@ class _Rows:
         for name in columns:  # in a narrow terminal those without a least width give way
             widest = max((len(row[name]) for row in self.rows), default=0)
             least = {"arm": min(widest, _ARM), "accuracy": widest, "loss": widest}.get(name)
-            table.add_column(name, justify="left" if name in ("arm", "status") else "right", no_wrap=True, min_width=least)
+            table.add_column(
+                self.heads.get(name, name),
+                justify="left" if name in ("arm", "status") else "right",
+                no_wrap=True,
+                min_width=least,
+            )
         for row in self.rows:
             table.add_row(*(Text(row[name]) for name in columns))
         return table
@@ -160,6 +176,7 @@ def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
         "folds": str(len(folds)) if folds else "",
         "accuracy": _interval(record["test"].get("accuracy"), _values(tested, "accuracy"), percent=True),
         "loss": _interval(record["test"].get("loss"), _values(tested, "loss"), percent=False),
+        "difference": differences.short(record["difference"]) if "difference" in record else "",
         "train accuracy": _interval(record.get("train", {}).get("accuracy"), trained, percent=True),
         "gap (points)": _interval(record.get("gap"), gaps, percent=True).replace("%", ""),
         "val accuracy": f"{sum(validated) / len(validated):.1%}" if validated else "",

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlkit import tasks
-from tlkit.record import run_folder, statistics
+from tlkit.record import arm_differences, run_folder, statistics
+from tlkit.record.predictions import Answers
 from tlkit.record.statistics import Interval
-from tlkit.reports.page.runs import ShownArm, ShownRun
+from tlkit.reports.differences import p_value, points, short
+from tlkit.reports.page.runs import ShownArm
 
 _ALL_PAIRS = 4  # arms; of more, each is compared with the best by validation alone
 
@@ -37,6 +39,7 @@ class Difference:
         tests: McNemar's test of each seed, in words.
         over_seeds: The paired t interval, in words; "" where there is none.
         why_none: Why there is none; "" where there is one.
+        short: The difference with its interval and p-value, for the cell of a table.
     """
 
     first: str
@@ -45,24 +48,32 @@ class Difference:
     tests: tuple[str, ...]
     over_seeds: str
     why_none: str
+    short: str
 
 
-def columns(arms: Sequence[ShownArm]) -> list[str]:
-    """Return the heads of the table's columns after the arm."""
+def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
+    """Return the heads of the table's columns after the arm.
+
+    Args:
+        arms: The arms.
+        baseline: Name of the arm that the others are compared with; "" for none.
+    """
     split = arms[0].first.split
     more = [tasks.metric_labels()[name].label for name in _more(arms)]
     return [
-        "runs", f"{split} accuracy", "95 % interval", "interval by", "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
+        "runs", f"{split} accuracy", "95 % interval", "interval by",
+        *([f"against {baseline} (points)"] if baseline else []), "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
         "best epoch", "parameters trained", "of", "s / epoch", "seconds", "images/s",
     ]  # fmt: skip
 
 
-def rows(arms: Sequence[ShownArm]) -> list[Row]:
+def rows(arms: Sequence[ShownArm], baseline: str = "") -> list[Row]:
     """Return a row for each arm, then chance and the commonest class."""
-    found = [_row(arm, _more(arms)) for arm in arms]
-    answers, width = arms[0].first.answers, len(columns(arms))
+    against = {each.second: each.short for each in differences(arms, baseline)} if baseline else {}
+    found = [_row(arm, _more(arms), [against.get(arm.name, "")] if baseline else []) for arm in arms]
+    answers, width = arms[0].first.answers, len(columns(arms, baseline))
     if answers is not None:
-        labels = answers[1]
+        labels = answers.label
         classes = arms[0].first.plan.classes
         common = np.bincount(labels, minlength=classes).max() / len(labels)
         for name, accuracy in (("chance", 1 / classes), ("the commonest class", float(common))):
@@ -81,11 +92,11 @@ def interval_of(arm: ShownArm) -> tuple[float, Interval | None, str]:
     answers = arm.first.answers
     if known["n"] > 1 or answers is None:
         return known["mean"], None, f"mean of {known['n']}" if known["n"] > 1 else ""
-    right = answers[2]
+    right = answers.right
     return known["mean"], statistics.wilson(int(right.sum()), len(right)), f"Wilson, {len(right):,} images, one run"
 
 
-def sentence(arms: Sequence[ShownArm]) -> str:
+def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
     """Return the result in one sentence."""
     best = arms[0]
     mean, interval, kind = interval_of(best)
@@ -95,7 +106,7 @@ def sentence(arms: Sequence[ShownArm]) -> str:
     if len(arms) == 1:
         return f"{text}."
     chosen = "It is the best by validation" if np.isfinite(best.worth) else "There are no validation images to rank the arms by"
-    rest = [difference for difference in differences(arms) if best.name in (difference.first, difference.second)]
+    rest = [difference for difference in differences(arms, baseline) if best.name in (difference.first, difference.second)]
     if not rest:
         return f"{text}. {chosen}."
     against = rest[0]
@@ -105,51 +116,46 @@ def sentence(arms: Sequence[ShownArm]) -> str:
     return f"{text}. {chosen}, {points:+.1f} points from {other} on the same images ({proof})."
 
 
-def differences(arms: Sequence[ShownArm]) -> list[Difference]:
-    """Compare arms on the same images: all pairs, or of many arms each with the best by validation."""
-    pairs = itertools.combinations(arms, 2) if len(arms) <= _ALL_PAIRS else ((arms[0], other) for other in arms[1:])
-    return [found for first, second in pairs if (found := _difference(second, first)) is not None]
+def differences(arms: Sequence[ShownArm], baseline: str = "") -> list[Difference]:
+    """Compare arms on the same images: all with the baseline, or without one all pairs, or of many arms each with the best by validation."""
+    if baseline:
+        chosen = next(arm for arm in arms if arm.name == baseline)
+        pairs = [(arm, chosen) for arm in arms if arm is not chosen]
+    elif len(arms) <= _ALL_PAIRS:
+        pairs = list(itertools.combinations(arms, 2))
+    else:
+        pairs = [(arms[0], other) for other in arms[1:]]
+    return [found for better, other in pairs if (found := _difference(other, better)) is not None]
 
 
 def _difference(first: ShownArm, second: ShownArm) -> Difference | None:
     """Compare two arms run by run, where both have the same seed, fold and images."""
-    others = {(run.result.seed, run.result.fold): run for run in second.runs}
-    tests: list[str] = []
-    gaps: list[float] = []
-    for run in first.runs:
-        other = others.get((run.result.seed, run.result.fold))
-        if other is None or not _same_images(run, other):
-            continue
-        mine, theirs = run.answers, other.answers
-        assert mine is not None  # as they have the same images
-        assert theirs is not None
-        found = statistics.mcnemar(mine[2], theirs[2])
-        gaps.append(found.difference)
-        where = run_folder.label("", run.result.seed, run.result.fold).removeprefix(", ")
-        tests.append(
-            f"{where}: {found.only_second} images only {second.name} has right, {found.only_first} only {first.name}; "
-            f"exact McNemar {_p(found.p)}"
-        )
-    if not gaps:
+    found = arm_differences.difference(_answers(second), _answers(first))
+    if found is None:
         return None
-    over = statistics.paired_t(gaps) if first.folds is None else None
+    tests = [
+        f"{run_folder.label('', seed, fold).removeprefix(', ')}: {test.only_second} images only {second.name} has right, "
+        f"{test.only_first} only {first.name}; exact McNemar {p_value(test.p)}"
+        for (seed, fold), test in found.runs.items()
+    ]
+    over = found.over_seeds
     words = "" if over is None else (
-        f"{over.mean * 100:+.1f} points, 95 % interval {over.interval.low * 100:+.1f} to {over.interval.high * 100:+.1f}, "
-        f"paired t over {over.n} seeds, {_p(over.p)}"
+        f"{points(over.mean)} points, 95 % interval {points(over.interval.low)} to {points(over.interval.high)}, "
+        f"paired t over {over.n} seeds, {p_value(over.p)}"
     )  # fmt: skip
-    why = "" if words else "fewer than three seeds" if first.folds is None else "folds share training images"
-    return Difference(first.name, second.name, f"{numbers.fmean(gaps) * 100:+.1f}", tuple(tests), words, why)
+    return Difference(
+        first.name,
+        second.name,
+        points(found.mean),
+        tuple(tests),
+        words,
+        found.why_none,
+        short(arm_differences.to_record(found)),
+    )
 
 
-def _same_images(first: ShownRun, second: ShownRun) -> bool:
-    mine, theirs = first.answers, second.answers
-    if mine is None or theirs is None or first.split != second.split:
-        return False
-    return np.array_equal(mine[0], theirs[0]) and np.array_equal(mine[1], theirs[1])
-
-
-def _p(value: float) -> str:
-    return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
+def _answers(arm: ShownArm) -> dict[tuple[int, int | None], Answers | None]:
+    return {(run.result.seed, run.result.fold): run.answers for run in arm.runs}
 
 
 def _more(arms: Sequence[ShownArm]) -> list[str]:
@@ -157,7 +163,7 @@ def _more(arms: Sequence[ShownArm]) -> list[str]:
     return [name for name in tasks.metric_labels() if any(arm.summary(name) for arm in arms)]
 
 
-def _row(arm: ShownArm, more: Sequence[str]) -> Row:
+def _row(arm: ShownArm, more: Sequence[str], against: Sequence[str]) -> Row:
     mean, interval, kind = interval_of(arm)
     train = [value for run in arm.runs if (value := run.train_accuracy) is not None]
     trained = numbers.fmean(train) if train else None
@@ -174,6 +180,7 @@ def _row(arm: ShownArm, more: Sequence[str]) -> Row:
             f"{mean:.1%}",
             "" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}",
             kind,
+            *against,
             "" if trained is None else f"{trained:.1%}",
             "" if trained is None else f"{(trained - mean) * 100:+.1f}",
             "" if loss is None else f"{loss['mean']:.3f}",

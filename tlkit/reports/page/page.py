@@ -50,11 +50,19 @@ def write(path: Path, paths: Sequence[Path], *, title: str = "") -> None:
     shown = runs.read(folders)
     if not shown:
         raise RunFolderError(f"{first_few(map(str, paths))}: there is no finished run.", "apply the recipe first")
-    files.replace(path, render(runs.by_arm(shown), title=title, left_out=runs.left_out(folders)))
+    arms = runs.by_arm(shown)
+    files.replace(path, render(arms, title=title, left_out=runs.left_out(folders), baseline=runs.baseline(arms)))
 
 
-def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str] = ()) -> str:
-    """Return the page about arms, the best by validation first; `left_out` says which runs it does not show."""
+def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str] = (), baseline: str = "") -> str:
+    """Return the page about arms.
+
+    Args:
+        arms: The best by validation first.
+        title: Of the page; by default the names of the recipes.
+        left_out: Says which runs it does not show.
+        baseline: Name of the arm that the others are compared with; "" for none.
+    """
     names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
     several = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
     learned = [*several, *_there(charts.rates(arms), charts.tradeoff(arms))]
@@ -65,12 +73,12 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
     every = [*learned, *changed, *(chart for each in sees for chart in each.charts), *spent]
     values = {
         "title": title or ", ".join(names),
-        "sentence": comparison.sentence(arms),
+        "sentence": comparison.sentence(arms, baseline),
         "left_out": left_out,
         "warnings": [*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
-        "columns": comparison.columns(arms),
-        "rows": comparison.rows(arms),
-        "differences": comparison.differences(arms),
+        "columns": comparison.columns(arms, baseline),
+        "rows": comparison.rows(arms, baseline),
+        "differences": comparison.differences(arms, baseline),
         "learned": learned,
         "crossovers": [_crossover(arm) for arm in arms],
         "kernels": kernel_grids.kernels(arms),

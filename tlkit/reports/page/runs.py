@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tlkit.errors import RunFolderError
 from tlkit.plans import plan as plans
 from tlkit.plans.plan import Plan
 from tlkit.record import calibration, predictions, report_data, results, run_folder, selection, statistics
 from tlkit.record.calibration import Calibrated
+from tlkit.record.predictions import Answers
 from tlkit.record.report_data import ReportData
 from tlkit.record.run_folder import RunResult
 
@@ -50,13 +50,9 @@ class ShownRun:
         return None if self.result.train is None else self.result.train["accuracy"]
 
     @cached_property
-    def answers(self) -> tuple[NDArray[np.int64], NDArray[np.integer], NDArray[np.bool_]] | None:
-        """Positions, labels and which are right of the held-out images; None where an image has several labels."""
-        with contextlib.suppress(RunFolderError):
-            found = predictions.load(self.folder).part(self.split)
-            if len(found.index) and found.label.ndim == 1:
-                return found.index, found.label, found.logits.argmax(1) == found.label
-        return None
+    def answers(self) -> Answers | None:
+        """Which of the held-out images are right; None where an image has several labels."""
+        return predictions.answers(self.folder, self.split)
 
     @cached_property
     def calibrated(self) -> Calibrated | None:
@@ -207,6 +203,14 @@ def arm_of(folder: Path) -> ShownArm | None:
             folders = [folder.parent / name for name in names]
     arms = by_arm(read(folders))
     return next((arm for arm in arms if any(run.folder == folder for run in arm.runs)), None)
+
+
+def baseline(arms: Sequence[ShownArm]) -> str:
+    """Return the name of the arm that the recipe compares the others with; "" where it names none, or the arms are not of one recipe."""
+    folders = {run.folder.parent for arm in arms for run in arm.runs}
+    record = results.read(folders.pop()) if len(folders) == 1 else None
+    known = [arm.name for arm in arms if record is not None and arm.first.result.arm == record.get("baseline")]
+    return known[0] if len(known) == 1 else ""
 
 
 _Key = tuple[str, str, str]  # name, digest and folder of an arm's runs
