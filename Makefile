@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda soak docs-api browser
+.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda soak docs docs-api browser
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -32,6 +32,10 @@ format: $(STAMP)
 browser:
 	command -v chromium || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
 
+# The site of the documentation, in build/site.
+docs: $(STAMP)
+	$(BIN)/python -m docs.site
+
 docs-api: $(STAMP)
 	$(BIN)/python -m docs.generate
 
@@ -58,4 +62,4 @@ soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,5 @@
-"""Write what the documentation takes from the code: docs/api.md, the keys in docs/recipe.md, the order in docs/architecture.md, and
-from the recipes: docs/lectures.md.
+"""Write what the documentation takes from the code: the keys in docs/recipe.md, the order in docs/architecture.md, and
+from the recipes: docs/lectures.md and the table of docs/gallery.md.
 
     make docs-api
 
@@ -9,7 +9,6 @@ tests/docs/test_generated.py fails where a part is not what this would write.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import types
@@ -20,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from docs import charts, lectures
+from docs import charts, gallery, lectures
 from tlkit.recipe import (
     augmentations,
     cross_validation,
@@ -35,18 +34,6 @@ from tlkit.recipe import (
 )
 
 FOLDER = Path(__file__).parent
-MODULES = ("tlkit", "tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.testing")
-# What the functions of a module return and nobody imports: "module:name".
-RETURNED = {
-    "tlkit": (
-        "tlkit.api:Applied",
-        "tlkit.events:Epoch",
-        "tlkit.exports.export:Exported",
-        "tlkit.record.findings:Findings",
-        "tlkit.model.history:History",
-        "tlkit.model.predictions:Predictions",
-    )
-}
 TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "header": (recipe.Header,),
     "cross_validation": (cross_validation.CrossValidation,),
@@ -90,8 +77,8 @@ def generated(page: str) -> str:
 
 def _parts() -> Iterator[tuple[str, Callable[[], str]]]:
     yield from ((f"keys {name}", lambda models=models: _keys(models)) for name, models in TABLES.items())
-    yield from ((f"module {name}", lambda name=name: _module(name)) for name in MODULES)
     yield "order", _order
+    yield "gallery recipes", gallery.recipes
     yield "lectures measured", lectures.table
     yield "lectures first", lectures.first
     yield "lectures experiments", lectures.experiments
@@ -153,104 +140,6 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _module(name: str) -> str:
-    """Every public name of a module, with its signature and docstring."""
-    module = importlib.import_module(name)
-    public = getattr(module, "__all__", None) or [key for key, value in vars(module).items() if _is_own(value, name, key)]
-    out = [(inspect.getdoc(module) or "").partition("\n")[0], ""]
-    for key in sorted(public, key=str.lower):
-        if not key.startswith("__"):
-            out += _entry(key, getattr(module, key))
-    for target in RETURNED.get(name, ()):
-        home, _, key = target.partition(":")
-        out += _entry(key, getattr(importlib.import_module(home), key))
-    return "\n".join(out) + "\n"
-
-
-def _is_own(value: object, module: str, key: str) -> bool:
-    return not key.startswith("_") and getattr(value, "__module__", "") == module and callable(value)
-
-
-def _plain(kind: object) -> object:
-    """A type without what pydantic checks of it, whose text would be another in every process."""
-    if get_origin(kind) is not Annotated:
-        return kind
-    inner = get_args(kind)[0]
-    return " | ".join(getattr(each, "__name__", str(each)) for each in map(_stripped, get_args(inner) or [inner]))
-
-
-def _stripped(kind: object) -> object:
-    return str(get_args(kind)[0]) if get_origin(kind) is Annotated else kind
-
-
-def _entry(name: str, value: object) -> list[str]:
-    if inspect.ismodule(value):
-        return [f"### {name}", "", (inspect.getdoc(value) or "").partition("\n")[0], ""]
-    if not callable(value) or get_origin(value) is not None:
-        kind = _plain(value) if get_origin(value) is not None else repr(value)
-        return [f"### {name}", "", "```text", f"{name} = {str(kind).replace('typing.', '')}", "```", ""]
-    out = [f"### {name}", "", "```text", _signature(name, value), "```", "", *_docstring(inspect.getdoc(value) or ""), ""]
-    if inspect.isclass(value) and not issubclass(value, BaseException):
-        for key, method in vars(value).items():
-            own = method.fget if isinstance(method, property) else getattr(method, "__func__", method)
-            if not key.startswith("_") and inspect.isfunction(own):
-                line = f"{name}.{key}" if isinstance(method, property) else _signature(f"{name}.{key}", own, method=True)
-                out += ["```text", line, "```", "", *_docstring(inspect.getdoc(own) or ""), ""]
-    return out
-
-
-def _signature(name: str, value: Callable[..., object], *, method: bool = False) -> str:
-    try:
-        signature = inspect.signature(value)
-    except ValueError:
-        return name
-    given, starred = [], False
-    for each in list(signature.parameters.values())[1 if method else 0 :]:
-        if each.kind is each.KEYWORD_ONLY and not starred:
-            starred = True
-            given.append("*")
-        starred = starred or each.kind is each.VAR_POSITIONAL
-        star = {each.VAR_POSITIONAL: "*", each.VAR_KEYWORD: "**"}.get(each.kind, "")
-        text = star + each.name + ("" if each.annotation is each.empty else f": {_annotation(each.annotation)}")
-        given.append(text + ("" if each.default is each.empty else f" = {_short(each.default)}"))
-    back = (
-        ""
-        if signature.return_annotation in (signature.empty, "None", None)
-        else f" -> {_annotation(signature.return_annotation)}"
-    )
-    one = f"{name}({', '.join(given)}){back}"
-    return one if len(one) <= 100 else f"{name}(\n" + "".join(f"    {each},\n" for each in given) + f"){back}"
-
-
-def _annotation(kind: object) -> str:
-    text = kind if isinstance(kind, str) else inspect.formatannotation(kind)
-    return re.sub(r"\b(collections\.abc|typing|pathlib|tlkit(\.\w+)+)\.", "", text)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return "..." if text.startswith("<") or len(text) > 40 else text
-
-
-def _docstring(text: str) -> list[str]:
-    """A Google docstring as Markdown: each section a list."""
-    out: list[str] = []
-    inside, example = False, False
-    for line in text.splitlines():
-        if re.fullmatch(r"(Args|Attributes|Raises|Returns|Yields|Example|Examples):", line):
-            example = line.startswith("Example")
-            inside = not example
-            out += [f"**{line}**", ""]
-        elif inside and (found := re.fullmatch(r"    (\*{0,2}[\w.]+): (.*)", line)):
-            out.append(f"- `{found[1]}`: {found[2]}")
-        elif inside and line.strip():
-            out.append("  " + line.strip())
-        else:
-            inside = inside and line.startswith(" ")
-            out.append(line)
-    return out
-
-
 def _order() -> str:
     """The packages in the order in which they may import each other, from tests/test_layers.py."""
     import ast
@@ -264,20 +153,15 @@ def _order() -> str:
         if isinstance(target, ast.Name) and target.id in ("ORDER", "WITH_TORCH")
     }
     order: list[str] = values["ORDER"]
-    lines = ["```mermaid", "flowchart LR"]
     groups: list[tuple[bool, list[str]]] = []
     for room in order:
         heavy = room in values["WITH_TORCH"]
         if not groups or groups[-1][0] != heavy:
             groups.append((heavy, []))
-        groups[-1][1].append(room)
-    for index, (heavy, rooms) in enumerate(groups):
-        lines.append(f'  subgraph g{index}["{"imports torch" if heavy else "importing it loads no torch"}"]')
-        lines.append("    direction TB")
-        lines.append("    " + " --> ".join(rooms))
-        lines.append("  end")
-    lines += [f"  g{index} --> g{index + 1}" for index in range(len(groups) - 1)]
-    return "\n".join([*lines, "```", ""])
+        groups[-1][1].append(f"`{room}`")
+    lines = ["| packages, in order | importing them |", "|---|---|"]
+    lines += [f"| {' → '.join(rooms)} | {'imports torch' if heavy else 'loads no torch'} |" for heavy, rooms in groups]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -20,11 +20,6 @@ def test_every_table_of_a_recipe_is_on_the_page() -> None:
     assert [name for name in generate.TABLES if f"<!-- generated: keys {name} -->" not in page] == []
 
 
-def test_every_public_module_is_on_the_page() -> None:
-    page = (generate.FOLDER / "api.md").read_text()
-    assert [name for name in generate.MODULES if f"<!-- generated: module {name} -->" not in page] == []
-
-
 def test_every_key_of_an_arm_is_on_the_page() -> None:
     page = (generate.FOLDER / "recipe.md").read_text()
     tables = set(Arm.model_fields) - {"freeze", "precision", "select_by"}

@@ -2,7 +2,8 @@
 
 Each page is followed from top to bottom in a folder of its own that holds a few small pictures, `images/ants` and `images/bees`,
 the recipes that ship, and a finished run of `tlkit init images`. A console block is typed; a text block behind it that is marked
-`<!-- output -->` is what must come out; a toml block is read as a recipe, or as a part of one; a python block is run.
+`<!-- output -->` is what must come out; a toml block is read as a recipe, or as a part of one; a python block is run. A block marked
+`<!-- file: NAME -->` is written there, one marked `<!-- append: NAME -->` at the end of that file.
 """
 
 import ast
@@ -10,6 +11,7 @@ import contextlib
 import io
 import os
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -21,15 +23,18 @@ import numpy as np
 import pytest
 import tomli_w
 from conftest import ROOT
+from fastapi.testclient import TestClient
 from pages import DOCS, PAGES, Block, Page
 from PIL import Image
 
+import tlkit
 from tlkit.cli import app
 
 # Commands that a test of their own in test_readme.py types: they install, download, or take minutes.
 ELSEWHERE = {
     "make demo",
     "make docs-api",
+    "make docs",
     "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu",
     "pip install . ./plugins/tlkit-efficientnet-lite",
     "pip install ./tlkit-tiny",
@@ -111,7 +116,13 @@ def _plain_only() -> object:
     return COMPUTE_FORMATS[:1]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.stem)
+SLOW = ("tutorial",)  # it exports to ONNX
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.path.stem, marks=[pytest.mark.slow] if page.path.stem in SLOW else []) for page in PAGES],
+)
 def test_page_does_what_it_says(page: Page, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output, names = "", {}
     for block in page.blocks:
@@ -120,6 +131,9 @@ def test_page_does_what_it_says(page: Page, workplace: Path, monkeypatch: pytest
                 output = _type(command.removeprefix("$ "), monkeypatch)
         elif block.language == "text" and block.marker == "output":
             assert words(block.text) == words(output)
+        elif found := re.fullmatch(r"(file|append): (.+)", block.marker):
+            with Path(found[2]).open("a" if found[1] == "append" else "w") as file:
+                file.write("\n" + block.text)
         elif block.language == "toml" and not block.marker.startswith("plugin: "):
             _read(block, monkeypatch)
         elif block.language == "python" and not block.marker.startswith("plugin: "):
@@ -142,11 +156,27 @@ def _type(command: str, patch: pytest.MonkeyPatch) -> str:
     if command.startswith("tlkit "):
         return typed(patch, command)
     name, *arguments = shlex.split(command)
-    assert name in ("export", "cat", "ls"), f"{command}: no test types it"
+    if name == "curl":
+        return _asked(arguments)
+    assert name in ("export", "cat", "ls", "uvicorn"), f"{command}: no test types it"
     if name == "export":
         variable, _, value = arguments[0].partition("=")
         patch.setenv(variable, os.path.expanduser(value))
     return ""
+
+
+def _asked(arguments: list[str]) -> str:
+    """Ask the page's server about a picture, in this process: its probabilities are those of `tlkit predict`."""
+    option, at_file, address = arguments
+    assert (option, at_file[0], address) == ("--data-binary", "@", "http://127.0.0.1:8000/")
+    picture = Path(at_file[1:])
+    with TestClient(runpy.run_path("server.py")["app"]) as client:
+        answer = client.post("/", content=picture.read_bytes())
+    assert answer.status_code == 200
+    (expected,) = tlkit.load("runs/images").predict([picture])
+    np.testing.assert_allclose(list(answer.json().values()), expected, atol=1e-4)
+    assert list(answer.json()) == ["ants", "bees"]
+    return answer.text
 
 
 def _read(block: Block, patch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ class History(Sequence[Epoch]):
         best_epoch: The epoch whose weights the model has, from 1.
         stopped: Why training ended before its last epoch; "" where it did not.
 
-    Example:
+    Examples:
         >>> import tlkit
         >>> model = tlkit.Model("cifar_resnet20", classes=4, image_size=32, device="cpu")
         >>> model.compile(optimizer="sgd", lr=0.01)

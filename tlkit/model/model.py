@@ -66,7 +66,7 @@ class Model:
     Raises:
         TlkitError: a name is wrong, or the weights are not here and cannot be downloaded.
 
-    Example:
+    Examples:
         >>> import numpy as np, tlkit
         >>> model = tlkit.Model("cifar_resnet20", classes=["cat", "dog"], image_size=32, device="cpu")
         >>> model.freeze("stem").compile(optimizer="adam", lr=1e-3)
@@ -133,7 +133,7 @@ class Model:
         Raises:
             TlkitError: the recipe cannot be used, or has several arms and none is named.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=4, image_size=32, device="cpu")
             >>> model.compile(optimizer="sgd", lr=0.01)
@@ -187,7 +187,7 @@ class Model:
     def stages(self) -> Stages:
         """The stages by name, and the head: `model.stages["layer4"].trainable = False` freezes one.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
             >>> model.stages["layer1"].trainable = False
@@ -204,7 +204,7 @@ class Model:
             keys: As in the recipe's [freeze].
             epochs: Only for so many first epochs.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
             >>> model.freeze("backbone").unfreeze("layer3").stages["layer3"].trainable
@@ -225,7 +225,7 @@ class Model:
     def trainable(self) -> bool:
         """Whether any stage, or the head, trains. Set it for all of them; compile again before the next fit.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
             >>> model.trainable = False
@@ -264,7 +264,7 @@ class Model:
         Raises:
             TlkitError: a key owns no parameter, a part that trains has no rate, or the schedule names its epochs.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
             >>> model.compile(optimizer="adam", lr=1e-3)
@@ -319,7 +319,7 @@ class Model:
             TlkitError: not compiled, or images that cannot be used.
             RunFailed: the loss is no longer a number, or a callback raised.
 
-        Example:
+        Examples:
             >>> import numpy as np, tlkit
             >>> model = tlkit.Model("cifar_resnet20", image_size=32, device="cpu")
             >>> model.compile(optimizer="sgd", lr=0.01)
@@ -375,7 +375,7 @@ class Model:
         Raises:
             TlkitError: it has no test images, or they cannot be used.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=4, image_size=32, device="cpu")
             >>> scores = model.evaluate("synthetic", options={"classes": 4, "train": 8, "test": 8})
@@ -405,7 +405,7 @@ class Model:
             batch_size: Images at a time.
             verbose: "auto" or 1 for a bar while it runs, 0 or 2 for none.
 
-        Example:
+        Examples:
             >>> import numpy as np, tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=["cat", "dog"], image_size=32, device="cpu")
             >>> model.predict(np.zeros((48, 40, 3))).shape
@@ -422,7 +422,7 @@ class Model:
     def embed(self, x: object, *, at: str | None = None, pooled: bool = True) -> NDArray[np.float32]:
         """Return the output of a stage, the last where none is named: pooled (N, C), else the map (N, C, h, w).
 
-        Example:
+        Examples:
             >>> import numpy as np, tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu")
             >>> model.embed(np.zeros((3, 32, 32, 3), np.uint8), at="layer2").shape
@@ -435,7 +435,7 @@ class Model:
     def summary(self) -> None:
         """Print stages, parameters, what trains and how fast.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").summary()  # doctest: +ELLIPSIS
             cifar_resnet20 (random weights), 2 classes, 32 px, not compiled...
@@ -448,7 +448,7 @@ class Model:
         Raises:
             TlkitError: the folder holds something else, or cannot be written.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> model = tlkit.Model("cifar_resnet20", classes=["cat", "dog"], image_size=32, device="cpu")
             >>> model.save("saved")
@@ -473,7 +473,7 @@ class Model:
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True.
 
-        Example:
+        Examples:
             >>> import tlkit
             >>> len(tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").state_dict()) > 100
             True
@@ -559,7 +559,7 @@ def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") ->
         RunFolderError: the folder is none of these.
         TlkitError: a plugin that it needs is not installed.
 
-    Example:
+    Examples:
         >>> import tlkit
         >>> tlkit.Model("cifar_resnet20", classes=2, image_size=32, device="cpu").save("saved")
         >>> tlkit.load("saved", device="cpu")

@@ -19,7 +19,7 @@ class Predictions(np.ndarray[Any, np.dtype[np.float32]]):
         class_names: In the order of the columns.
         several: An image may have any number of classes.
 
-    Example:
+    Examples:
         >>> import numpy as np, tlkit
         >>> model = tlkit.Model("cifar_resnet20", classes=["cat", "dog"], image_size=32, device="cpu")
         >>> found = model.predict(np.zeros((3, 32, 32, 3), np.uint8))

@@ -22,12 +22,12 @@ def _from_black_to_white(value: float | list[float]) -> float | list[float]:
     return value
 
 
-# The option `range` of a data set of files: the value of white where a file has more than 8 bits, or [black, white].
 PixelRange = Annotated[float | Annotated[list[float], Field(min_length=2, max_length=2)], AfterValidator(_from_black_to_white)]
+"""The option `range` of a data set of files: the value of white where a file has more than 8 bits, or [black, white]."""
 
-# The option `channels` of a data set that can read images of bands. The key `data.channels` of a recipe fills it in; it is no key of
-# [data.options].
 Channels = Annotated[int | None, Field(exclude=True)]
+"""The option `channels` of a data set that can read images of bands. The key `data.channels` of a recipe fills it in; it is no key of
+[data.options]."""
 
 
 def check_options(target: str, options: object) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Values = Literal["uint8", "uint16", "float32"]
+"""Type of the values in files of bands."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,18 @@ def _first(values: tuple[float, ...]) -> str:
     return shown if len(values) <= 4 else f"{shown}, ... ({len(values)})"
 
 
-# Mean and std of ImageNet's training images, RGB 0..1: Krizhevsky et al. 2012 as used by torchvision's reference training.
 IMAGENET = Convention(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# The same means in Caffe's units, BGR 0..255, no std: the networks of Simonyan & Zisserman 2014 (arXiv:1409.1556) and those that
-# were trained with their pixels.
-CAFFE = Convention(mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0), channels="bgr", range=255.0)
+"""Mean and std of ImageNet's training images, RGB 0..1: Krizhevsky et al. 2012 as used by torchvision's reference training."""
 
+CAFFE = Convention(mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0), channels="bgr", range=255.0)
+"""The same means in Caffe's units, BGR 0..255, no std: the networks of Simonyan & Zisserman 2014 (arXiv:1409.1556) and those that
+were trained with their pixels."""
 
 HUB = "hub"
+"""As the checksum of a `Download`: the hub states the checksum of this file."""
+
 HUB_SITE = "https://huggingface.co"
+"""Where the Hugging Face hub is, unless `HF_ENDPOINT` names another place."""
 
 
 @dataclass(frozen=True)
