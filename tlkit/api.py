@@ -320,9 +320,10 @@ def plan(
             room = max(cache.room() - decoding.pictures_bytes(resolved, facts), 0)
             known[name] = made, measuring.remembered(made, resolved, weights, data=content, device=where), room
     kept = recipe_choices.find(Path(runs) / read.name, jobs.settings(arms))
-    shared = kept.precision or precision.decide(
+    shared = precision.decide(
         [(made, measured) for made, measured, _ in known.values() if measured]
-        or [(made, measured) for made, measured, _ in known.values()]
+        or [(made, measured) for made, measured, _ in known.values()],
+        kept.formats,
     )
     plans = {
         name: choices.decide(made, measured, room=room, shared=shared, chunk=chunk_on(where.type))

@@ -189,7 +189,7 @@ def test_a_run_of_a_version_without_kernels_goes_on_without(tmp_path: Path) -> N
     (tmp_path / "resolved.toml").write_text(old + pixels)
     found = run_folder.earlier_choices(tmp_path)
     assert found is not None
-    assert found.kernels == ()
+    assert (found.kernels, found.evaluation) == ((), None)
     (tmp_path / "resolved.toml").write_text(
         old.replace("prefixes", 'kernels = [{gradient = "weight", kernel = "float32"}]\nprefixes') + pixels
     )

@@ -67,7 +67,7 @@ def test_what_was_decided_counts_for_an_arm_and_a_seed_that_come_later(
     speeds.update(everything=0.02, last=0.001)
     assert applied(arm="everything") == {"everything-s0": "float32"}
     (plan,) = api.plan(toy_recipe, arm="last", runs=tmp_path / "runs").values()
-    (said,) = (choice for choice in plan.choices if choice.what == "precision of all arms")
+    (said,) = (choice for choice in plan.choices if choice.what == "training steps of all arms")
     assert said.value == "float32"
     assert said.reason.startswith("kept since this recipe was first applied: ")
     assert applied("seeds=[0, 1]") == dict.fromkeys(("everything-s0", "everything-s1", "last-s0", "last-s1"), "float32")

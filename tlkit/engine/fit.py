@@ -326,7 +326,7 @@ class Fit:
 
     def _scores(self, number: int, split: str, part: Part, *, watch: Callable[[], None]) -> dict[str, float]:
         batches = self._feed_of(number).held_out(part)
-        predictions = self.predictions[split] = evaluate(self.network, self._step.forward, batches, watch=watch)
+        predictions = self.predictions[split] = evaluate(self.network, self._step.evaluated, batches, watch=watch)
         scores = scoring.quick(predictions, asked=self.plan.select_by if split == "validation" else "")
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", _LOWER)
@@ -336,7 +336,7 @@ class Fit:
         """Evaluate training images as they are; where they are never augmented, their stored outputs are read."""
         feed = self._feed_of(number)
         batches = feed.held_out(sample) if self._train.augment else feed.train(sample.indices, number - 1)
-        found = evaluate(self.network, self._step.forward, batches, watch=self._evaluating)
+        found = evaluate(self.network, self._step.evaluated, batches, watch=self._evaluating)
         return scoring.basic(found) | {"images": len(sample.indices)}
 
     def _stops_early(self) -> bool:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from tlkit import files, units
 from tlkit.plans import precision
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, why_images_differ
-from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedPrecision, StorePlan
+from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
 from tlkit.record.kernels import ChosenKernel
-from tlkit.record.timings import EarlierChoices, Measurements, Timing, choose
+from tlkit.record.timings import STEP_TOLERANCE, TOLERANCE, EarlierChoices, Measurements, Timing, choose
 
 # Where nothing is measured: floating-point operations a second, of a small CPU in float32.
 ASSUMED_RATE = 5e10
@@ -31,7 +31,7 @@ def decide(
     *,
     room: int,
     earlier: EarlierChoices | None = None,
-    shared: SharedPrecision | None = None,
+    shared: SharedFormats | None = None,
     chunk: int = CHUNK,
 ) -> Plan:
     """Choose forms and stores.
@@ -41,18 +41,19 @@ def decide(
         measured: What was measured on this machine.
         room: Bytes that the store may take.
         earlier: Forms of a run that is continued.
-        shared: The precision of all arms of the recipe; by default that of this one alone.
+        shared: What all arms of the recipe have in common; by default what this one alone would.
         chunk: Images that the fixed prefix takes at a time.
     """
     if shared is None:
         shared = precision.decide([(plan, measured)])
-    if plan.tables.precision != "auto":
-        shared = SharedPrecision(plan.tables.precision, "")
     compute_format, reason = _step_form(plan, measured, earlier, shared)
     choices = [*plan.choices]
-    if shared.reason and earlier is None and any(precision.needs(plan)):
-        choices.append(Choice("precision of all arms", shared.precision, shared.reason))
+    if shared.step and earlier is None and plan.tables.precision == "auto" and precision.needs(plan)[0]:
+        choices.append(Choice("training steps of all arms", shared.step.precision, shared.step.reason))
     choices.append(Choice("training step", str(compute_format), reason))
+    evaluated = _evaluation(plan, compute_format, measured, earlier)
+    if evaluated != compute_format:
+        choices.append(Choice("evaluation", str(evaluated), f"the training step is more than {TOLERANCE:.0%} off float32"))
     kernels = _kernels(plan, compute_format, measured, earlier)
     choices += kernel_choices(kernels, measured.of_step(compute_format))
     phases = []
@@ -63,7 +64,10 @@ def decide(
             name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
             choices.append(Choice(name, str(fixed[0].compute_format), fixed[1]))
             choices += _stored(name, fixed[0])
-    return replace(plan, compute_format=compute_format, kernels=kernels, phases=tuple(phases), choices=tuple(choices))
+    return replace(
+        plan, compute_format=compute_format, evaluation_format=None if evaluated == compute_format else evaluated,
+        kernels=kernels, phases=tuple(phases), choices=tuple(choices),
+    )  # fmt: skip
 
 
 def work(plan: Plan) -> float:
@@ -82,7 +86,7 @@ def work(plan: Plan) -> float:
 
 
 def _step_form(
-    plan: Plan, measured: Measurements, earlier: EarlierChoices | None, shared: SharedPrecision
+    plan: Plan, measured: Measurements, earlier: EarlierChoices | None, shared: SharedFormats
 ) -> tuple[ComputeFormat, str]:
     if earlier is not None:
         return earlier.step, "kept from when this run began"
@@ -90,7 +94,23 @@ def _step_form(
         return PLAIN_FORMAT, "there is none: " + ("the head is solved" if plan.learns == "solved" else "nothing is trained")
     if all(len(phase.prefix) == plan.depth for phase in plan.phases):
         return PLAIN_FORMAT, "only the head trains, which takes no time to speak of"
-    return choose(measured.step, shared.precision, why=measured.why, exactly=not shared.reason)
+    asked = plan.tables.precision
+    if asked != "auto":
+        return choose(measured.step, asked, limit=STEP_TOLERANCE, why=measured.why, exactly=True)
+    step = "float32" if shared.step is None else shared.step.precision
+    return choose(measured.step, step, limit=STEP_TOLERANCE, why=measured.why)
+
+
+def _evaluation(
+    plan: Plan, compute_format: ComputeFormat, measured: Measurements, earlier: EarlierChoices | None
+) -> ComputeFormat:
+    """Return in which format trained stages are evaluated: that of the step, if the recipe asks for it or it is near enough to float32."""
+    if earlier is not None:
+        return earlier.evaluation or compute_format
+    timing = measured.of_step(compute_format)
+    if plan.tables.precision != "auto" or timing is None or timing.error <= TOLERANCE:
+        return compute_format
+    return ComputeFormat("float32", compute_format.layout)
 
 
 def _kernels(
@@ -117,16 +137,21 @@ def kernel_choices(kernels: Sequence[ChosenKernel], timing: Timing | None) -> li
 
 
 def _prefix(
-    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, earlier: EarlierChoices | None, shared: SharedPrecision
+    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, earlier: EarlierChoices | None, shared: SharedFormats
 ) -> tuple[PrefixPlan, str] | None:
     cut = len(phase.prefix)
     if not cut:
         return None
     timings = measured.prefix(cut)
+    asked, decided = plan.tables.precision, shared.prefix(precision.network(plan), cut)
     if earlier is not None and cut in earlier.prefixes:
         compute_format, reason = earlier.prefixes[cut], "kept from when this run began"
+    elif asked != "auto":
+        compute_format, reason = choose(timings, asked, limit=TOLERANCE, why=measured.why, exactly=True)
+    elif decided is not None:
+        compute_format, reason = decided.compute_format, decided.reason
     else:
-        compute_format, reason = choose(timings, shared.precision, why=measured.why, exactly=not shared.reason)
+        compute_format, reason = choose(timings, None, limit=TOLERANCE, why=measured.why)
     known = next((each.seconds for each in timings if each.compute_format == compute_format), None)
     seconds = flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
     sums = _Sums(plan, cut, compute_format, seconds, estimated=known is None)

@@ -240,6 +240,7 @@ class Plan:
         class_weights: What an image of each class counts in the loss; () for 1.
         learns: Whether parameters train step by step, or the head is fitted once on the embeddings, or nothing changes.
         compute_format: Of the training step, throughout the run.
+        evaluation_format: In which the trained stages are evaluated; None for that of the training step.
         kernels: The gradients of convolutions that other kernels than the library's compute, throughout the run.
         folder: Where the recipe's relative paths begin.
         folds: Number of folds of the recipe's cross-validation; None without.
@@ -272,6 +273,7 @@ class Plan:
     class_weights: tuple[float, ...] = ()
     learns: Learns = "steps"
     compute_format: ComputeFormat = PLAIN_FORMAT
+    evaluation_format: ComputeFormat | None = None
     kernels: tuple[ChosenKernel, ...] = ()
     folder: str = "."
     licences: tuple[Licence, ...] = ()

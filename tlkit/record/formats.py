@@ -109,15 +109,49 @@ class PrefixPlan:
 
 @dataclass(frozen=True)
 class SharedPrecision:
-    """The precision of all arms of a recipe that leave it to tlkit.
+    """The precision of the training steps of all arms of a recipe that leave it to tlkit.
 
     Attributes:
-        precision: In which their networks run.
+        precision: In which their trained stages run.
         reason: Why, in words.
     """
 
     precision: Precision
     reason: str
+
+
+@dataclass(frozen=True)
+class SharedPrefix:
+    """The compute format of a fixed prefix in all arms of a recipe that have it and leave the precision to tlkit.
+
+    Attributes:
+        network: What tells its network apart: see `plans.precision.network`.
+        stages: Number of leading stages.
+        compute_format: Precision and memory format.
+        reason: Why, in words.
+    """
+
+    network: str
+    stages: int
+    compute_format: ComputeFormat
+    reason: str
+
+
+@dataclass(frozen=True)
+class SharedFormats:
+    """What the arms of a recipe that leave the precision to tlkit have in common.
+
+    Attributes:
+        step: Precision of their training steps; None where no arm has a step that takes time.
+        prefixes: Compute formats of their fixed prefixes.
+    """
+
+    step: SharedPrecision | None = None
+    prefixes: tuple[SharedPrefix, ...] = ()
+
+    def prefix(self, network: str, stages: int) -> SharedPrefix | None:
+        """Return what was decided for a fixed prefix; None where nothing was."""
+        return next((each for each in self.prefixes if (each.network, each.stages) == (network, stages)), None)
 
 
 @dataclass(frozen=True)

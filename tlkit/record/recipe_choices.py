@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tlkit import files
 from tlkit.errors import RunFolderError
-from tlkit.record.formats import SharedPrecision, WhenTested
+from tlkit.record.formats import SharedFormats, SharedPrecision, SharedPrefix, WhenTested
 
 CHOICES = "choices.json"
 _KEPT = "kept since this recipe was first applied"
@@ -29,8 +29,13 @@ class _Decision(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     precision: SharedPrecision | None = None
+    prefixes: tuple[SharedPrefix, ...] = ()
     tested: WhenTested | None = None
     arms: frozenset[str]
+
+    @property
+    def formats(self) -> SharedFormats:
+        return SharedFormats(self.precision, self.prefixes)
 
 
 class _Decisions(BaseModel):
@@ -45,11 +50,11 @@ class SharedChoices:
     """What all arms of a recipe share.
 
     Attributes:
-        precision: Of those that leave it to tlkit; None where nobody asked.
+        formats: Of those that leave the precision to tlkit.
         tested: When test images are evaluated; None where the recipe says it.
     """
 
-    precision: SharedPrecision | None = None
+    formats: SharedFormats = field(default_factory=SharedFormats)
     tested: WhenTested | None = None
 
 
@@ -66,10 +71,10 @@ def find(recipe_folder: Path, arms: Collection[str]) -> SharedChoices:
     found = _of(_read(recipe_folder / CHOICES), arms)
     if found is None:
         return SharedChoices()
-    return SharedChoices(
-        found.precision and replace(found.precision, reason=f"{_KEPT}: {found.precision.reason}"),
-        found.tested and replace(found.tested, reason=f"{_KEPT}: {found.tested.reason}"),
-    )
+    step = found.precision and replace(found.precision, reason=f"{_KEPT}: {found.precision.reason}")
+    prefixes = tuple(replace(each, reason=f"{_KEPT}: {each.reason}") for each in found.prefixes)
+    tested = found.tested and replace(found.tested, reason=f"{_KEPT}: {found.tested.reason}")
+    return SharedChoices(SharedFormats(step, prefixes), tested)
 
 
 def keep(recipe_folder: Path, arms: Collection[str], shared: SharedChoices) -> SharedChoices:
@@ -87,8 +92,11 @@ def keep(recipe_folder: Path, arms: Collection[str], shared: SharedChoices) -> S
         files.remove_unfinished(recipe_folder / CHOICES)
         before = _read(recipe_folder / CHOICES)
         known = _of(before, arms) or _Decision(arms=frozenset())
+        mine = known.formats
+        new = (each for each in shared.formats.prefixes if mine.prefix(each.network, each.stages) is None)
         now = _Decision(
-            precision=known.precision or shared.precision,
+            precision=mine.step or shared.formats.step,
+            prefixes=(*mine.prefixes, *new),
             tested=known.tested or shared.tested,
             arms=known.arms | set(arms),
         )
@@ -98,7 +106,7 @@ def keep(recipe_folder: Path, arms: Collection[str], shared: SharedChoices) -> S
             for decision in record["decisions"]:
                 decision["arms"].sort()
             files.replace(recipe_folder / CHOICES, json.dumps(record, indent=2) + "\n")
-    return SharedChoices(now.precision, now.tested)
+    return SharedChoices(now.formats, now.tested)
 
 
 def _of(record: _Decisions, arms: Collection[str]) -> _Decision | None:

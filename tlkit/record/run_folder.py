@@ -217,7 +217,7 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
         given = convention(folder)
         return EarlierChoices(
             int(known["batch_size"]), _form(known), prefixes, kernels.from_rows(known.get("kernels", ())),
-            given if given.channels == "bands" else None,
+            _form(known["evaluation"]) if "evaluation" in known else None, given if given.channels == "bands" else None,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(

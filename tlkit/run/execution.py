@@ -199,8 +199,10 @@ class _Writer:
         folder = self.job.folder
         before = run_folder.resolved(folder)
         kernels_before = before.get("kernels", [])  # a run of a version without them has none
+        evaluation_before = before.get("evaluation", _form(self.prepared.plan.compute_format))
         forms = ("batch_size", "precision", "memory_format", "prefixes")
-        if kernels_before != now["kernels"] or any(before[name] != now[name] for name in forms):
+        changed_form = any(before[name] != now[name] for name in forms) or evaluation_before != now["evaluation"]
+        if kernels_before != now["kernels"] or changed_form:
             raise RunFolderError(
                 f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
             )
@@ -338,6 +340,7 @@ class _Writer:
             "batch_size": plan.batch_size,
             "image_size": list(plan.image_size),
             **_form(plan.compute_format),
+            "evaluation": _form(plan.evaluation_format or plan.compute_format),
             "classes": list(self.prepared.images.classes),
             "input": asdict(plan.input),
             "decoding": decode.described(plan.tables.data, plan.input),

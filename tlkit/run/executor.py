@@ -234,7 +234,7 @@ def prepare_plan(
     job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe, fold=fold)
     prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
     scaled = plan.input if plan.input.channels == "bands" and plan.input.mean else None
-    earlier = EarlierChoices(plan.batch_size, plan.compute_format, prefixes, plan.kernels, scaled)
+    earlier = EarlierChoices(plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled)
     prepared = prepare(job, {}, device=device, observer=observer, earlier=earlier)
     pairs = zip(prepared.plan.phases, plan.phases, strict=True)
     exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))

@@ -18,7 +18,7 @@ from tlkit.plans import band_values, choices
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
-from tlkit.record.formats import SharedPrecision, chunk_on
+from tlkit.record.formats import SharedFormats, chunk_on
 from tlkit.record.timings import EarlierChoices, Measurements
 from tlkit.run import band_scaling, decoding, measuring, start_network, training_sample
 from tlkit.run.decoding import Decoded
@@ -61,8 +61,8 @@ class Prepared:
         """Positions by split, and what was skipped: split.json. Made when it is written: a run that waits keeps no such lists."""
         return self.decoded.record()
 
-    def sharing(self, shared: SharedPrecision, *, device: torch.device) -> Prepared:
-        """Return the same run, on a device, in the precision that all arms of its recipe have."""
+    def sharing(self, shared: SharedFormats, *, device: torch.device) -> Prepared:
+        """Return the same run, on a device, with what all arms of its recipe have in common."""
         plan = choices.decide(
             self.bare, self.measured, room=cache.room(), earlier=self.earlier, shared=shared, chunk=chunk_on(device.type)
         )

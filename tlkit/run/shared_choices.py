@@ -1,4 +1,7 @@
-"""Give all arms of a recipe one precision, and one time at which test images are evaluated: as decided before, or as decided now."""
+"""Give the arms of a recipe what they have in common: as decided before, or as decided now.
+
+That is the precision of their training steps, the compute formats of their fixed prefixes, and when test images are evaluated.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from tlkit.events import Observer
 from tlkit.plans import precision, when_tested
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import recipe_choices
+from tlkit.record.formats import SharedFormats
 from tlkit.record.recipe_choices import SharedChoices
 from tlkit.run.preparation import Prepared
 
@@ -44,30 +48,34 @@ def share(
         RunFolderError: the record of earlier decisions is damaged.
         TlkitError: it cannot be written.
     """
-    kept, mine, shared = recipe_choices.find(folder, arms), list(waiting), None
-    if any(map(_asks, mine)):
-        if kept.precision is None and any(each.measured for each in mine if _asks(each)):
-            # then the short ones are measured too: one that is not measured would keep all in float32
-            mine = [
-                each.with_measurements(device=device, observer=observer, watch=watch)
-                if _asks(each) and not each.measured
-                else each
-                for each in mine
-            ]
-        shared = kept.precision or precision.decide([(each.bare, each.measured) for each in mine if each.earlier is None])
-        mine = [each.sharing(shared, device=device) for each in mine]
+    kept, mine = recipe_choices.find(folder, arms), list(waiting)
+    undecided = [_asks(each) and not precision.is_decided(each.bare, kept.formats) for each in mine]
+    if any(each.measured for each, open_ in zip(mine, undecided, strict=True) if open_):
+        # then the short ones are measured too: one that is not measured would keep all in float32
+        mine = [
+            each.with_measurements(device=device, observer=observer, watch=watch) if open_ and not each.measured else each
+            for each, open_ in zip(mine, undecided, strict=True)
+        ]
+    shared = precision.decide([(each.bare, each.measured) for each in mine if _asks(each)], kept.formats)
+    mine = [each.sharing(shared, device=device) for each in mine]
     tested = when_tested.asked(evaluation, kept.tested, [each.plan for each in mine])
     try:
         found = recipe_choices.keep(folder, arms, SharedChoices(shared, tested if evaluation.test == "auto" else None))
     except OSError as error:
         raise files.unwritable(folder, error) from error
-    if found.precision is not None and shared is not None and found.precision.precision != shared.precision:
-        mine = [each.sharing(found.precision, device=device) for each in mine]  # another process decided meanwhile
+    if _formats(found.formats) != _formats(shared):
+        mine = [each.sharing(found.formats, device=device) for each in mine]  # another process decided meanwhile
     if found.tested is not None and found.tested.when != tested.when and evaluation.test == "auto":
         tested = found.tested
     return [replace(each, plan=when_tested.apply(each.plan, tested)) for each in mine]
 
 
 def _asks(prepared: Prepared) -> bool:
-    """Whether a run leaves the precision to tlkit, and has something that runs in one."""
-    return prepared.bare.tables.precision == "auto" and any(precision.needs(prepared.bare))
+    """Whether a run begins now, leaves the precision to tlkit, and has something that runs in one."""
+    return prepared.earlier is None and prepared.bare.tables.precision == "auto" and any(precision.needs(prepared.bare))
+
+
+def _formats(shared: SharedFormats) -> tuple[object, ...]:
+    """What was decided, without the reasons."""
+    step = shared.step and shared.step.precision
+    return step, {(each.network, each.stages, each.compute_format) for each in shared.prefixes}

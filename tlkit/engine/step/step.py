@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from tlkit import tasks
-from tlkit.engine.formats import LAYOUTS, computing, rounding
+from tlkit.engine.formats import LAYOUTS, computing, halves, rounding
 from tlkit.engine.kernels import function, functions
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.engine.step.loss_scale import LossScale
 from tlkit.engine.step.repeatable import Repeatable
 from tlkit.network.freezing import freeze_
-from tlkit.network.network import Network
+from tlkit.network.network import Network, pool
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
 from tlkit.tasks.objective import Objective
 
@@ -71,6 +71,7 @@ class Step:
         self._device = device
         self._static = device.type == "cuda" if static is None else static
         self._layout = LAYOUTS[plan.compute_format.layout]
+        self._evaluation = plan.evaluation_format or plan.compute_format
         network.to(memory_format=self._layout)
         self.optimizer = optimizers.build_optimizer(network, plan, device)
         self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
@@ -126,16 +127,17 @@ class Step:
             self._repeatable(lambda: self._take_(batches), None if self._tried else self._changed_before_optimizer())
             self._tried = True
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, classes) float32 of the trained suffix."""
-        with self._computing():
-            logits = self.network.finish(self.network.run(self._laid_out(x), start=self._cut))
+    def evaluated(self, x: Tensor) -> Tensor:
+        """Return logits (N, classes) float32 of the trained suffix, in the plan's format for evaluation."""
+        x = self._laid_out(x if halves(self._evaluation) else x.float())
+        with computing(self._evaluation, self._device):
+            logits = self.network.finish(self.network.run(x, start=self._cut))
         return logits.float()
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Return pooled features (N, F) float32 of pictures (N, 3, H, W), in the form of the step."""
+    def features(self, x: Tensor) -> Tensor:
+        """Return pooled features (N, F) float32 of the trained suffix, in the form of the step."""
         with self._computing():
-            return self.network.embed(self._laid_out(x)).float()
+            return pool(self.network.run(self._laid_out(x), start=self._cut)).float()
 
     def so_far(self) -> Tensor:
         """Return, on the device, the sum of the loss since `begin_`, and the first batch whose loss is not finite, -1 for none: (2,)."""
