@@ -14,12 +14,14 @@ from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from scipy.stats import binomtest
 from tlkit_toy_build import ToyNet
 
 import tlkit
+from tlkit import tasks
 from tlkit.engine.images import parts
 from tlkit.errors import TlkitError
-from tlkit.exports import finished_run, graph
+from tlkit.exports import finished_run, graph, quantization
 from tlkit.model.model import Model
 from tlkit.record import statistics
 from tlkit.run import prediction
@@ -188,6 +190,29 @@ def test_int8_is_smaller_and_its_accuracy_is_told_beside_that_of_float32(
     assert 0 < np.abs(found - predicted(folder, x)).max() < 0.1
     with pytest.raises(TlkitError, match="is for --to onnx"):
         tlkit.export(folder, "timm", quantize="int8")
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "ruined"),
+    [
+        (0, 0, False),
+        (1, 0, False),
+        (9, 9, False),
+        (5, 0, False),
+        (6, 0, True),
+        (30, 2, True),
+    ],  # p of (5, 0) is 1/16, of (6, 0) 1/32
+)
+def test_int8_ruins_a_network_where_it_loses_more_than_chance_explains(lost: int, gained: int, ruined: bool) -> None:
+    right = np.repeat([True, False], [80, 20])
+    after = right.copy()
+    after[:lost], after[80 : 80 + gained] = False, True
+    answers = [torch.tensor(np.where(each[:, None], [0.9, 0.1], [0.2, 0.8])) for each in (right, after)]
+    text = quantization.told(*answers, torch.zeros(100, dtype=torch.long), tasks.get("single_label"))
+    assert text.startswith(f"accuracy on 100 validation images: {80 - lost + gained:.1f}% as int8, 80.0% as float32")
+    p = binomtest(lost, lost + gained).pvalue if lost + gained else 1
+    assert (f"int8 ruins this network: it loses {lost - gained:.1f} points" in text) is ruined
+    assert (f"exact McNemar p = {p:.2g}); leave --quantize out" in text) is ruined
 
 
 # ---- the model card

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -355,6 +356,19 @@ def test_images_beside_an_unreadable_one_are_answered_in_batches(
     assert sizes == [len(images)]
     assert isinstance(answers.pop(1), ImageError)
     np.testing.assert_allclose(np.stack(answers), _expected(folder, images).numpy(), atol=1e-5)
+
+
+def test_files_are_decoded_for_several_batches_at_once_and_answered_in_order(
+    finished: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _run(finished, "quick")
+    monkeypatch.setattr(prediction, "_DECODED", 5)
+    predictor = replace(prediction.load(folder, arm=None, device=torch.device("cpu")), batch_size=2)
+    sizes: list[int] = []
+    predictor.network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    answers = np.stack(list(predictor.answers(images * 2)))
+    assert (sum(sizes), set(sizes[:4])) == (2 * len(images), {2})
+    np.testing.assert_allclose(answers, _expected(folder, images * 2).numpy(), atol=1e-5)
 
 
 def test_top_holds_in_json_too(finished: Path, images: list[Path], run: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ from tlkit.recipe import parsing
 from tlkit.record import run_choice, run_files, run_folder
 from tlkit.tasks import named_classes
 from tlkit.units import Size
+
+_DECODED = 256  # files that are decoded at a time, as many as the engine does
+_DECODED_BYTES = 64 << 20  # of pictures that wait for the network
 
 Picture = Path | NDArray[Any]  # (H, W, 3) uint8 RGB, or of bands (H, W, bands) as the run's files
 
@@ -88,15 +92,21 @@ class Predictor:
         self, images: Sequence[Path], answer: Callable[[Network, torch.Tensor], torch.Tensor]
     ) -> Iterator[NDArray[np.float32] | DataError]:
         with ThreadPoolExecutor(machine.processors()) as threads:
-            for start in range(0, len(images), self.batch_size):
+            for start in range(0, len(images), self._decoded_at_a_time):
                 with pillow_warnings.reported(lambda _: None):
-                    pictures = list(threads.map(self._decoded, images[start : start + self.batch_size]))
+                    pictures = list(threads.map(self._decoded, images[start : start + self._decoded_at_a_time]))
                 readable = [each for each in pictures if not isinstance(each, DataError)]
-                rows: Iterator[NDArray[np.float32]] = iter(())
-                if readable:
-                    rows = iter(answer(self.network, self._normalised(readable)).cpu().numpy())
+                batches = (readable[at : at + self.batch_size] for at in range(0, len(readable), self.batch_size))
+                rows = (row for batch in batches for row in answer(self.network, self._normalised(batch)).cpu().numpy())
                 for each in pictures:
                     yield each if isinstance(each, DataError) else next(rows)
+
+    @property
+    def _decoded_at_a_time(self) -> int:
+        """Files that the threads decode before the network sees them: whole batches, so that threads seldom wait for the last one."""
+        picture = math.prod(self.geometry.shape) * np.dtype(self.geometry.values).itemsize
+        batches = min(_DECODED, _DECODED_BYTES // picture) // self.batch_size
+        return self.batch_size * max(1, batches)
 
     def embed(
         self, images: Sequence[str | Picture] | NDArray[Any], *, at: str | None = None, pooled: bool = True
