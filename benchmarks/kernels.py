@@ -1,10 +1,14 @@
 """What chosen kernels make of a whole training step on a CPU: the step as it was before them, and as it is, in turns.
 
     python -m benchmarks.kernels efficientnet_lite0 [mobilenet_v2 ...] [--side 224] [--batch 32] [--pairs 5] [--json]
+    python -m benchmarks.kernels --recipe recipes/quickstart.toml --arm finetune [--pairs 5] [--json]
 
 The engine's step trains everything on noise, with random weights. tlkit first measures precisions, memory formats and kernels, as it does once
 for a recipe on a machine. "before" is the fastest form with the library's kernels alone, for convolutions and for all other functions;
 "now" is the fastest form with chosen ones. How far bfloat16 is from float32 does not count here. No other program should run.
+
+With --recipe it is the step of an arm's last phase, with its weights, images and batch size, behind its fixed prefix. "before" is the
+fastest form within 2 % of float32, which once held for steps too, with the library's kernels; "now" is what the recipe chooses.
 """
 
 from __future__ import annotations
@@ -16,24 +20,31 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
 
 from benchmarks.limits import _options, plan_of
 from tlkit import machine
 from tlkit.compiler import kernel_choice, timing
+from tlkit.engine.evaluate import evaluating
+from tlkit.engine.images import device_batches
 from tlkit.engine.kernels import functions
-from tlkit.engine.step.step import Step
+from tlkit.engine.step.step import Batch, Step
+from tlkit.events import Observer
 from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
+from tlkit.plans import jobs, resolve
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Backbone, Head, registry
 from tlkit.record.kernels import ChosenKernel
-from tlkit.record.timings import Timing
+from tlkit.record.timings import TOLERANCE, Timing
+from tlkit.run import executor
+from tlkit.sources.places import Places
 from tlkit_heads import LinearOptions
 
 CPU = torch.device("cpu")
@@ -50,7 +61,7 @@ class Row:
         kernels: Gradients of convolutions that other kernels than the library's compute.
         before_seconds: Of each step.
         now_seconds: Likewise, in turns with those.
-        measuring: Seconds that measuring kernels took, in all four precisions and memory formats.
+        measuring: Seconds that measuring kernels took, in all four precisions and memory formats; of a recipe, preparing the arm too.
         waited: The part of the time in which threads waited for a processor that another program had.
     """
 
@@ -72,17 +83,22 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a row for each network."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="+", help="backbones")
+    parser.add_argument("networks", nargs="*", help="backbones")
+    parser.add_argument("--recipe", type=Path, help="measure an arm of this recipe")
+    parser.add_argument("--arm", help="of the recipe")
     parser.add_argument("--side", type=int, default=224, help="of a picture, pixels (224)")
     parser.add_argument("--batch", type=int, default=32, help="pictures of a step (32)")
     parser.add_argument("--pairs", type=int, default=5, help="of steps that are timed (5)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if bool(options.networks) == bool(options.recipe) or bool(options.arm) != bool(options.recipe):
+        parser.error("name networks, or --recipe and --arm")
     machine.keep_blocks()  # as the command line does
     if not options.json:
         print("| network | before | ms | now | kernels | ms | times faster | measuring, s | waited |\n" + "|---" * 9 + "|")
-    for name in options.networks:
-        row = measure(name, side=options.side, batch=options.batch, pairs=options.pairs)
+    calls = [partial(measure, name, side=options.side, batch=options.batch, pairs=options.pairs) for name in options.networks]
+    for call in calls or [partial(measure_arm, options.recipe, options.arm, pairs=options.pairs)]:
+        row = call()
         print(json.dumps(vars(row)) if options.json else _line(row), flush=True)
 
 
@@ -108,8 +124,38 @@ def measure(name: str, *, side: int, batch: int, pairs: int) -> Row:
     choose = kernel_choice.choose
     with mock.patch.object(kernel_choice, "choose", timed):
         rows = timing.measure(plan, network, x, device=CPU, watch=lambda: None, anew=True).step
-    before = min(rows, key=lambda row: row.native_seconds or row.seconds)
-    now = min(rows, key=lambda row: row.seconds)
+    before, now = min(rows, key=_native), min(rows, key=lambda row: row.seconds)
+    return _in_turns(name, plan, network, before, now, batches, pairs=pairs, measuring=sum(measuring))
+
+
+def measure_arm(recipe: Path, arm: str, *, pairs: int) -> Row:
+    """Measure the step of an arm's last phase; the arguments are those of the command line."""
+    places = Places(recipe=recipe.parent)
+    read, arms = resolve.load(recipe, [], places)
+    (job, *_) = jobs.plan_jobs(read, {arm: arms[arm]}, places, runs=Path("runs"), where=str(recipe))
+    began = time.perf_counter()
+    prepared = executor.prepare(job, {}, device=CPU, observer=Observer(), anew=True)
+    measuring = time.perf_counter() - began
+    plan, network, train = prepared.plan, prepared.start.get(), prepared.train
+    rows, order, last = prepared.measured.step, train.order(0)[: plan.batch_size], plan.phases[-1]
+    targets = next(iter(device_batches.targets(train, order, last.first - 1, CPU, plan.batch_size)))
+    with evaluating(network), torch.no_grad():
+        x = network.run(train.inputs(order, last.first - 1, CPU), stop=len(last.prefix))
+    before = min((row for row in rows if row.error <= TOLERANCE), key=_native)
+    now = next(row for row in rows if row.compute_format == plan.compute_format)
+    return _in_turns(f"{read.name}/{arm}", plan, network, before, now, [(x, targets)], pairs=pairs, measuring=measuring)
+
+
+def _native(row: Timing) -> float:
+    """The seconds of a step with the library's kernels."""
+    return row.native_seconds or row.seconds
+
+
+def _in_turns(
+    name: str, plan: Plan, network: Network, before: Timing, now: Timing, batches: Sequence[Batch], *,
+    pairs: int, measuring: float,
+) -> Row:  # fmt: skip
+    """Take steps as they were before kernels, and as they are, in turns."""
     steps = [_step(plan, network, each, batches) for each in (replace(before, kernels=()), now)]
     seconds: tuple[list[float], list[float]] = ([], [])
     waited, began = machine.waited(), time.perf_counter()
@@ -120,14 +166,14 @@ def measure(name: str, *, side: int, batch: int, pairs: int) -> Row:
     part = (machine.waited() - waited) / (time.perf_counter() - began) / torch.get_num_threads()
     return Row(
         name, str(before.compute_format), str(now.compute_format), len(now.kernels), tuple(seconds[0]), tuple(seconds[1]),
-        sum(measuring), part,
+        measuring, part,
     )  # fmt: skip
 
 
-def _step(plan: Plan, network: Network, form: Timing, batches: Sequence[tuple[Tensor, Tensor]]) -> Callable[[], None]:
-    """Return a warm training step."""
+def _step(plan: Plan, network: Network, form: Timing, batches: Sequence[Batch]) -> Callable[[], None]:
+    """Return a warm training step of the last phase."""
     step = Step(copied("of all", network), replace(plan, compute_format=form.compute_format, kernels=form.kernels), CPU)
-    step.begin_(1)
+    step.begin_(plan.phases[-1].first)
     step.set_rates_(0.0)
     step(batches)
     return lambda: step(batches)
