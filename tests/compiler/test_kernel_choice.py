@@ -144,8 +144,8 @@ def test_kernels_stay_only_where_the_whole_step_is_faster(toy_recipe: Path, monk
     network, plan = made(toy_recipe)
     monkeypatch.setattr(kernel_choice, "choose", lambda gradients, **_: (CHOSEN,))
     seen: list[tuple[ChosenKernel, ...]] = []
-    original = function.using
-    monkeypatch.setattr(function, "using", lambda chosen: seen.append(tuple(chosen)) or original(chosen))
+    original = function.conv2d
+    monkeypatch.setattr(function, "conv2d", lambda chosen: seen.append(tuple(chosen)) or original(chosen))
     for faster in (True, False):
         seen.clear()
         monkeypatch.setattr(timing, "_time", lambda *_, f=faster: 0.5 if f == (seen[-1] == (CHOSEN,)) else 1.0)

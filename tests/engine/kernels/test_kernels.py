@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tlkit.engine.formats import DTYPES
-from tlkit.engine.kernels import catalogue, function, selection
+from tlkit.engine.kernels import catalogue, function, functions, selection
 from tlkit.engine.kernels.calls import read, recorded
 from tlkit.engine.kernels.function import Gradients
 from tlkit.engine.kernels.kernel import Kernel
@@ -19,6 +19,7 @@ from tlkit.errors import TlkitError
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat
 from tlkit.record.kernels import NATIVE, ChosenKernel, Convolution, Part
 
+CPU = torch.device("cpu")
 DEPTHWISE = Convolution((6, 9, 8), (6, 1, 5, 5), (2, 2), (2, 2), (1, 1), 6, PLAIN_FORMAT)
 PARTS: tuple[Part, Part] = ("input", "weight")
 
@@ -165,7 +166,7 @@ def test_network_gets_the_gradients_of_the_kernels(compute_format: ComputeFormat
     ]
     for kernels in ([], chosen):
         network.zero_grad()
-        with half, function.using(kernels):
+        with half, functions.faster(CPU, conv2d=function.conv2d(kernels)):
             output = network(x)
         output.float().square().mean().backward()
         gradients.append([parameter.grad.clone() for parameter in network.parameters()])
@@ -175,7 +176,7 @@ def test_network_gets_the_gradients_of_the_kernels(compute_format: ComputeFormat
     for own, other in zip(*gradients, strict=True):
         assert own.dtype == other.dtype == torch.float32
         assert selection.relative_error(other, own.double()) < tolerance
-    with half, function.using(chosen):
+    with half, functions.faster(CPU, conv2d=function.conv2d(chosen)):
         seen = [network.first(x), network.second(network.first(x))]
     assert ["_Convolve" in each.grad_fn.name() for each in seen] == [False, True]
 
@@ -193,6 +194,18 @@ def test_what_only_the_library_can_compute_is_left_to_it() -> None:
     assert read(x[0], weight) is None, "no batch"
     assert read(x.double(), weight.double()) is None
     assert read(x.to("meta"), weight.to("meta")) is None
+
+
+def test_reading_a_call_casts_nothing() -> None:
+    """Most calls have no chosen kernel, and autocast casts them itself."""
+    x, weight = torch.randn(1, 3, 8, 8), torch.randn(3, 3, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        call = read(x, weight)
+        assert (call.image is x, call.weight is weight) == (True, True)
+        part = read(x[:, :, :, ::2], weight)
+    assert (call.dtype, call.convolution.compute_format) == (torch.bfloat16, ComputeFormat("bfloat16"))
+    assert [each if each is None else each.dtype for each in call.cast()] == [torch.bfloat16, torch.bfloat16, None]
+    assert part.convolution.compute_format.layout == "contiguous", "as what autocast makes of it"
 
 
 def test_the_librarys_kernel_stays_where_no_other_is_clearly_faster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Read the calls of `torch.conv2d` while a network runs: which convolution each is.
+"""Read calls of `torch.conv2d`: which convolution each is.
 
 The rule: the network is not changed. A `TorchFunctionMode` sees its calls, of modules and of functions alike.
 """
@@ -27,54 +27,69 @@ class Call:
     """One call of `torch.conv2d`.
 
     Attributes:
-        image: (N, C, H, W), in the precision in which the convolution runs.
-        weight: (O, C / groups, kh, kw), likewise.
-        bias: (O,), likewise; None where there is none.
+        image: (N, C, H, W).
+        weight: (O, C / groups, kh, kw).
+        bias: (O,); None where there is none.
+        dtype: In which the convolution runs.
         convolution: What the kernels of its gradients depend on.
     """
 
     image: Tensor
     weight: Tensor
     bias: Tensor | None
+    dtype: torch.dtype
     convolution: Convolution
+
+    def cast(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return image, weight and bias as autocast casts them."""
+        return self.image.to(self.dtype), self.weight.to(self.dtype), None if self.bias is None else self.bias.to(self.dtype)
 
 
 def read(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: _Sizes = 1, padding: str | _Sizes = 0,
     dilation: _Sizes = 1, groups: int = 1,
 ) -> Call | None:  # fmt: skip
-    """Return the call with these arguments of `torch.conv2d`, cast as autocast would; None for one that the library must compute.
+    """Return the call with these arguments of `torch.conv2d`, not cast yet; None for one that the library must compute.
 
     That is one on another device than the CPU, in another precision than float32 and bfloat16, of a single picture without a batch,
     or with padding that differs on two sides.
     """
     if input.ndim != 4 or input.device.type != "cpu":
         return None
-    if torch.is_autocast_enabled("cpu"):
-        to = torch.get_autocast_dtype("cpu")
-        input, weight, bias = input.to(to), weight.to(to), None if bias is None else bias.to(to)
+    casts = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if casts else input.dtype
     sizes = _padding(padding, weight, stride, dilation)
-    if input.dtype != weight.dtype or input.dtype not in _PRECISIONS or sizes is None:
+    if not (casts or weight.dtype == dtype) or dtype not in _PRECISIONS or sizes is None:
         return None
-    layout = ComputeFormat(_PRECISIONS[input.dtype], "contiguous" if input.is_contiguous() else "channels_last")
+    if not input.is_contiguous() and not input.is_contiguous(memory_format=torch.channels_last):
+        input = input.to(dtype)  # a part of a tensor, whose memory format casting settles
+    layout = ComputeFormat(_PRECISIONS[dtype], "contiguous" if input.is_contiguous() else "channels_last")
     convolution = Convolution(
         (input.shape[1], input.shape[2], input.shape[3]),
         (weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3]),
         _pair(stride), sizes, _pair(dilation), groups, layout,
     )  # fmt: skip
-    return Call(input, weight, bias, convolution)
+    return Call(input, weight, bias, dtype, convolution)
 
 
-class Calls(TorchFunctionMode):
-    """While this is entered, calls of `torch.conv2d` that autograd follows are given to a function.
+@contextmanager
+def recorded() -> Iterator[Gradients]:
+    """Count the gradients of convolutions that the backward pass will need of what runs meanwhile.
 
-    Args:
-        compute: From a call to its output; None lets the library compute it.
+    Yields:
+        (convolution, part) -> how often, in the order of the network; it fills while the network runs.
     """
+    found: Gradients = {}
+    with _Counter(found):
+        yield found
 
-    def __init__(self, compute: Callable[[Call], Tensor | None]) -> None:
+
+class _Counter(TorchFunctionMode):
+    """Counts the gradients that the backward pass of what runs meanwhile will need."""
+
+    def __init__(self, found: Gradients) -> None:
         super().__init__()
-        self._compute = compute
+        self._found = found
 
     def __torch_function__(
         self,
@@ -86,28 +101,14 @@ class Calls(TorchFunctionMode):
         """Run a function of torch."""
         if func is torch.conv2d and torch.is_grad_enabled():
             call = read(*args, **(kwargs or {}))  # type: ignore[arg-type]  # as torch.conv2d was given them
-            found = None if call is None else self._compute(call)
-            if found is not None:
-                return found
+            if call is not None:
+                self._count(call)
         return func(*args, **(kwargs or {}))
 
-
-@contextmanager
-def recorded() -> Iterator[Gradients]:
-    """Count the gradients of convolutions that the backward pass will need of what runs meanwhile.
-
-    Yields:
-        (convolution, part) -> how often, in the order of the network; it fills while the network runs.
-    """
-    found: Gradients = {}
-
-    def count(call: Call) -> None:
+    def _count(self, call: Call) -> None:
         needed: dict[Part, bool] = {"input": call.image.requires_grad, "weight": call.weight.requires_grad}
         for part in (part for part, requires in needed.items() if requires):
-            found[call.convolution, part] = found.get((call.convolution, part), 0) + 1
-
-    with Calls(count):
-        yield found
+            self._found[call.convolution, part] = self._found.get((call.convolution, part), 0) + 1
 
 
 def _pair(sizes: _Sizes) -> Pair:

@@ -7,7 +7,6 @@ gradient is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from tlkit.engine.formats import LAYOUTS
-from tlkit.engine.kernels import catalogue
-from tlkit.engine.kernels.calls import Call, Calls
+from tlkit.engine.kernels import calls, catalogue
 from tlkit.engine.kernels.context import Context
+from tlkit.engine.kernels.functions import FunctionKernel
 from tlkit.engine.kernels.kernel import Kernel
 from tlkit.engine.kernels.once import once
 from tlkit.record.kernels import NATIVE, ChosenKernel, Convolution
@@ -31,14 +30,14 @@ class Gradients:
     weight: Kernel
 
 
-def using(chosen: Sequence[ChosenKernel]) -> AbstractContextManager[object]:
-    """Return a context manager in which convolutions that autograd follows get chosen kernels for their gradients.
+def conv2d(chosen: Sequence[ChosenKernel]) -> FunctionKernel | None:
+    """Return a kernel for `torch.conv2d` whose gradients are computed by chosen kernels; None where none was chosen.
 
     Raises:
         TlkitError: there is no kernel of a name.
     """
     if not chosen:
-        return nullcontext()
+        return None
     table: dict[Convolution, Gradients] = {}
     for convolution in dict.fromkeys(each.convolution for each in chosen):
         names = {each.part: each.kernel for each in chosen if each.convolution == convolution}
@@ -46,11 +45,12 @@ def using(chosen: Sequence[ChosenKernel]) -> AbstractContextManager[object]:
             catalogue.get(names.get("input", NATIVE), "input"), catalogue.get(names.get("weight", NATIVE), "weight")
         )
 
-    def compute(call: Call) -> Tensor | None:
-        kernels = table.get(call.convolution)
-        return None if kernels is None else convolve(call.image, call.weight, call.bias, call.convolution, kernels)
+    def compute(*args: object, **kwargs: object) -> Tensor | None:
+        call = calls.read(*args, **kwargs)  # type: ignore[arg-type]  # as torch.conv2d was given them
+        kernels = None if call is None else table.get(call.convolution)
+        return None if call is None or kernels is None else convolve(*call.cast(), call.convolution, kernels)
 
-    return Calls(compute)
+    return compute
 
 
 def convolve(image: Tensor, weight: Tensor, bias: Tensor | None, convolution: Convolution, kernels: Gradients) -> Tensor:

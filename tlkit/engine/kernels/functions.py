@@ -1,8 +1,9 @@
 """Compute some of torch's functions in another way than the library while a network trains on a CPU.
 
-The rule: the network is not changed; a `TorchFunctionMode` sees the functions that its modules call. Each of the kernels takes the
+The rule: the network is not changed; one `TorchFunctionMode` sees the functions that its modules call. Each of the kernels takes the
 arguments of torch's function and returns None where the library must compute it, or does it as fast. Which it is depends on shapes,
-dtype and memory format alone, so a continued run has the same bits. What each of them saves was measured, see docs/speed.md.
+dtype and memory format alone, so a continued run has the same bits. What each of them saves was measured, see docs/speed.md. Convolutions
+are computed with kernels that were chosen for a run, see `function`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from tlkit.engine.kernels import attention, average_pooling, batch_norm, hard_limits
 
-KERNELS: Mapping[Callable[..., object], Callable[..., torch.Tensor | None]] = {
+FunctionKernel = Callable[..., torch.Tensor | None]
+KERNELS: Mapping[Callable[..., object], FunctionKernel] = {
     functional.batch_norm: batch_norm.batch_norm,
     functional.hardtanh: hard_limits.hardtanh,
     functional.relu6: hard_limits.relu6,
@@ -26,12 +28,23 @@ KERNELS: Mapping[Callable[..., object], Callable[..., torch.Tensor | None]] = {
 }
 
 
-def faster(device: torch.device) -> AbstractContextManager[object]:
-    """Return a context manager in which the kernels are used for functions that autograd follows, on a CPU."""
-    return _Functions() if device.type == "cpu" else nullcontext()
+def faster(device: torch.device, *, conv2d: FunctionKernel | None = None) -> AbstractContextManager[object]:
+    """Return a context manager in which the kernels are used for functions that autograd follows, on a CPU.
+
+    Args:
+        device: That computes.
+        conv2d: A kernel for `torch.conv2d`; None lets the library compute it.
+    """
+    if device.type != "cpu":
+        return nullcontext()
+    return _Functions(KERNELS if conv2d is None else {**KERNELS, torch.conv2d: conv2d})
 
 
 class _Functions(TorchFunctionMode):
+    def __init__(self, kernels: Mapping[Callable[..., object], FunctionKernel]) -> None:
+        super().__init__()
+        self._kernels = kernels
+
     def __torch_function__(
         self,
         func: Callable[..., object],
@@ -39,7 +52,7 @@ class _Functions(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        kernel = KERNELS.get(func)
+        kernel = self._kernels.get(func)
         if kernel is not None and torch.is_grad_enabled():
             found = kernel(*args, **(kwargs or {}))
             if found is not None:

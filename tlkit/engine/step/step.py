@@ -75,6 +75,7 @@ class Step:
         network.to(memory_format=self._layout)
         self.optimizer = optimizers.build_optimizer(network, plan, device)
         self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        self._conv2d = function.conv2d(plan.kernels)
         self._task = tasks.get(plan.task)
         self._objective = Objective(
             self._task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device
@@ -233,7 +234,7 @@ class Step:
 
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
-        with self._computing(), functions.faster(self._device), self._kernels():
+        with self._computing(), functions.faster(self._device, conv2d=self._conv2d):
             logits, aux_logits = self.network.forward_with_aux(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
         return logits.float(), {name: other.float() for name, other in aux_logits.items()}
 
@@ -252,10 +253,6 @@ class Step:
             **dict(self.network.named_buffers()),
             **{name: value for name, value in vars(self).items() if isinstance(value, Tensor)},
         }
-
-    def _kernels(self) -> AbstractContextManager[object]:
-        """Chosen kernels for the gradients of convolutions; the library's on any other device than the CPU."""
-        return function.using(self.plan.kernels if self._device.type == "cpu" else ())
 
     def _clear_(self) -> None:
         """Drop the gradients: a pass over them is saved, and a graph owns those that it made and writes over them."""
