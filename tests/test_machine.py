@@ -1,6 +1,9 @@
 """What a process may use of a machine, with control groups as Linux shows them."""
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +120,30 @@ def test_threads_sleep_soon_but_what_the_user_set_counts(monkeypatch: pytest.Mon
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     machine.let_threads_sleep()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+GLIBC = platform.libc_ver()[0] == "glibc"
+
+
+@pytest.mark.skipif(not GLIBC, reason="only glibc has mallopt")
+def test_blocks_of_memory_are_kept_while_training_and_then_given_back() -> None:
+    """Alone, since what else was freed in this process would count."""
+    program = """
+import torch
+from tlkit import machine
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+def use():
+    parts = [torch.ones(4 << 20) for _ in range(16)]  # 16 MiB each
+    del parts
+before = resident()
+with machine.kept_blocks:
+    with machine.kept_blocks:
+        use()
+    kept = resident()
+print(kept - before, resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    kept, after = map(int, done.stdout.split())
+    assert kept > 200, "of 256 MiB"
+    assert after < 50

@@ -119,7 +119,7 @@ def apply(
         files.refuse_unwritable(folder)
         where = executor.device_of(device, note=watcher.note)
         try:
-            with torch_settings.applied(where):
+            with machine.kept_blocks, torch_settings.applied(where):
                 failures = executor.train(
                     wanted,
                     settings=jobs.settings(arms),

@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -24,8 +25,9 @@ PROC = Path("/proc")
 SPIN_COUNT = 1000
 # With one of these values cuBLAS gives the same bits every time: "Results reproducibility" in its documentation.
 CUBLAS, CUBLAS_REPEATS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
-# malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+# malloc.h, and what glibc's malloc.c has by itself: blocks from mmap at most, and the largest that it makes its threshold
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+_MMAP_MAX, _MMAP_THRESHOLD = 65536, 32 << 20
 
 
 @cache
@@ -94,22 +96,56 @@ def let_cublas_repeat() -> None:
     os.environ.setdefault(CUBLAS, CUBLAS_REPEATS[0])
 
 
-@cache
-def keep_blocks() -> bool:
-    """Tell glibc to keep large freed blocks of memory for reuse; return whether that worked.
+class _Blocks:
+    """Whether glibc keeps large freed blocks of memory for reuse: as long as somebody in this process wants it.
 
     Else every step's activations are given back to the system and taken again, zeroed a page at a time. Blocks come from the
-    heap instead of from mmap, and the heap's top is not given back. For the rest of the process, so only the command line calls it.
+    heap instead of from mmap, and the heap's top is not given back. When nobody wants it any more, all free memory is given back, and
+    glibc goes on as it does by itself after a program has freed a block of 32 MiB.
 
-    Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    Source: mallopt(3), M_MMAP_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD; malloc_trim(3).
     """
+
+    def __init__(self) -> None:
+        self.wanted = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.wanted += 1
+            if self.wanted == 1 and (libc := _glibc()) is not None:
+                libc.mallopt(_M_MMAP_MAX, 0)
+                libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.wanted -= 1
+            if self.wanted == 0 and (libc := _glibc()) is not None:
+                libc.mallopt(_M_MMAP_MAX, _MMAP_MAX)
+                libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+                libc.mallopt(_M_TRIM_THRESHOLD, 2 * _MMAP_THRESHOLD)
+                libc.malloc_trim(0)
+
+
+# A context manager that may be nested and used by several threads. Training enters it; an import or a prediction does not.
+kept_blocks = _Blocks()
+
+
+@cache
+def keep_blocks() -> None:
+    """Let glibc keep large freed blocks of memory for the rest of the process, so only a program that is tlkit alone calls it."""
+    kept_blocks.__enter__()
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        return libc if libc.mallopt and libc.malloc_trim else None
     except (OSError, AttributeError):  # musl has none
-        return False
-    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+        return None
 
 
 def _free_in_machine() -> int:

@@ -35,13 +35,14 @@ def _settings() -> dict[str, object]:
         "pillow": Image.MAX_IMAGE_PIXELS,
         "warnings": list(warnings.filters),
         "environment": dict(os.environ),
+        "blocks": machine.kept_blocks.wanted,
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
     }
 
 
 @pytest.fixture(autouse=True)
 def _host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A host of more threads than may be used, whose memory nobody but the command line may keep."""
+    """A host of more threads than may be used, whose memory nobody but the command line may keep to the end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
     monkeypatch.setattr(machine, "processors", lambda: 1)
@@ -64,14 +65,19 @@ def test_a_program_that_uses_tlkit_finds_its_settings_as_they_were(toy_recipe: P
     before = _settings()
     made = compiled()
     seen: list[int] = []
+    kept: list[int] = []
     made.network.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    made.network.head.register_forward_hook(lambda *_: kept.append(machine.kept_blocks.wanted))
     made.fit("synthetic", options=OPTIONS, epochs=1, batch_size=16, verbose=0)
+    assert set(kept) == {1}
+    kept.clear()
     for name in ("a.png", "b.png"):
         Image.fromarray(pixels(1)[0]).save(name)
     made.predict(["a.png", "b.png"])
     made.evaluate(pixels(), labels())
     made.embed(pixels(2))
     assert set(seen) == {1}
+    assert set(kept) == {0}, "whoever only predicts keeps no memory"
     assert _settings() == before
     tlkit.apply(toy_recipe, "schedule.epochs=1")
     assert _settings() == before

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from torch import Tensor
 
+from tlkit import machine
 from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images import decode
 from tlkit.errors import TlkitError, as_path
@@ -344,7 +345,7 @@ class Model:
         self._last = fits.Fitted(found.job, self._weights, refusal)
         self.stop_training = False
         try:
-            with progress.observer(verbose) as shown, torch_settings.applied(self._setup.device):
+            with progress.observer(verbose) as shown, machine.kept_blocks, torch_settings.applied(self._setup.device):
                 for line in found.unused:
                     shown.note(line)
                 training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._standing.optimizer)
