@@ -28,6 +28,7 @@ COPIED = (
     "docs/**/*.md",
     "docs/**/*.svg",
     "docs/notes/*.py",
+    "docs/site.css",
     "plugins/tlkit-efficientnet-lite/README.md",
     "recipes/*.json",
     "recipes/*.toml",

@@ -31,3 +31,9 @@ def test_every_path_of_the_architecture_page_is_there() -> None:
     paths = set(re.findall(r"`((?:tlkit|plugins|tests|docs)/[\w./-]*)`", Page(generate.FOLDER / "architecture.md").text))
     assert len(paths) > 15
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_every_test_of_the_promises_page_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", Page(generate.FOLDER / "promises.md").text)
+    assert len(named) > 20
+    assert [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()] == []
