@@ -1,5 +1,5 @@
 """ResNet-18 to -152 (He et al. 2016, arXiv:1512.03385), wide ResNets (Zagoruyko & Komodakis 2016, arXiv:1605.07146) and ResNeXts (Xie
-et al. 2017, arXiv:1611.05431), as torchvision builds them.
+et al. 2017, arXiv:1611.05431), as torchvision builds them; and ResNet-18 for pictures of 32 pixels.
 """
 
 from dataclasses import replace
@@ -46,4 +46,17 @@ resnext101_32x8d = _resnet(
 resnext101_64x4d = replace(
     _resnet("resnext101_64x4d", 2048, "ResNeXt-101 64x4d", "resnext101_64x4d-173b62eb.pth"),
     weights={"imagenet1k-v1": pytorch("resnext101_64x4d-173b62eb.pth", _V2)},
+)
+
+# The usual ResNet-18 of papers on CIFAR: no stride and no max-pooling in the stem, so the four stages see 32, 16, 8 and 4 pixels. Its first
+# convolution is 3x3, so no file of torchvision's network fits; the other names are torchvision's.
+resnet18_32px = Backbone(
+    build="tlkit_resnet.build:resnet18_32px",
+    stages=_STAGES,
+    features=512,
+    classifier="fc",
+    input=replace(IMAGENET, crop=1.0),
+    image_size=32,
+    minimum_size=8,
+    summary="ResNet-18 for pictures of 32 pixels: 3x3 stem without max-pooling",
 )

@@ -25,6 +25,14 @@ def resnet18() -> dict[str, nn.Module]:
     return _stages(resnet.resnet18)
 
 
+def resnet18_32px() -> dict[str, nn.Module]:
+    """Build ResNet-18 without its classifier, with a stem for pictures of 32 pixels: a 3x3 convolution of stride 1, no max-pooling."""
+    library = resnet.resnet18(weights=None)
+    library.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(library.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision.models.resnet.ResNet
+    return network.cut(library, _LAYERS | {"stem": ("conv1", "bn1", "relu")})
+
+
 def resnet34() -> dict[str, nn.Module]:
     """Build ResNet-34 without its classifier."""
     return _stages(resnet.resnet34)

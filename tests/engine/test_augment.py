@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop, functional
 
@@ -117,6 +118,29 @@ def test_a_crop_is_a_window_of_its_picture_and_every_offset_is_drawn() -> None:
     assert {(int(y), int(x)) for y, x in zip(top, left, strict=True)} == {(y, x) for y in range(4) for x in range(4)}
 
 
+def test_a_crop_with_padding_is_torchvisions_of_the_padded_picture_and_every_offset_is_drawn() -> None:
+    x = noisy(400, 9)
+    tables, colour = augmentations.read([{"name": "random_crop", "padding": 2}]), (124, 116, 104)
+    cropped = augment(x, tables, size=(9, 9), seed=0, epoch=0, images=np.arange(400), fill=colour)
+    draws, seen = Draws(0, 0, np.arange(400)), set()
+    top, left = draws.below(Draw.CROP_Y, 5).tolist(), draws.below(Draw.CROP_X, 5).tolist()
+    for picture, found, y, z in zip(x, cropped, top, left, strict=True):
+        with Image.fromarray(picture.numpy()) as whole:
+            expected = functional.crop(functional.pad(whole, [2], fill=colour), y, z, 9, 9)
+        assert np.array_equal(found.numpy(), np.asarray(expected))
+        seen.add((y, z))
+    assert len(seen) == 25
+
+
+def test_bands_are_padded_with_their_own_mean() -> None:
+    x = torch.full((50, 4, 4, 2), 7.0)
+    tables = augmentations.read([{"name": "random_crop", "padding": 1}])
+    cropped = augment(x, tables, size=(4, 4), seed=0, epoch=0, images=np.arange(50), fill=(0.25, -1.5))
+    assert cropped.dtype == torch.float32
+    assert sorted(set(cropped[..., 0].flatten().tolist())) == [0.25, 7.0]
+    assert sorted(set(cropped[..., 1].flatten().tolist())) == [-1.5, 7.0]
+
+
 def test_a_flip_mirrors_about_half_of_the_pictures_and_leaves_the_others() -> None:
     x = pictures(400, 6)
     flipped = augment(x, augmentations.read(["hflip"]), size=(6, 6), seed=3, epoch=1, images=np.arange(400))
@@ -146,6 +170,7 @@ def test_a_flip_has_its_own_chance() -> None:
 
 EACH: list[dict[str, Any]] = [
     {"name": "random_crop"},
+    {"name": "random_crop", "padding": 3},
     {"name": "random_resized_crop"},
     {"name": "random_resized_crop", "scale": [0.9, 1], "ratio": [0.2, 5]},  # often none of the attempts fits
     {"name": "hflip"},

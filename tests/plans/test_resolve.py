@@ -46,6 +46,13 @@ def test_data_folder_reaches_a_data_set_whose_path_must_be_given(
     assert arms["main"].data_options == MustHavePath(path="x")  # the folder is still --data's when it is looked for
 
 
+def test_a_crop_of_a_padded_picture_is_not_called_unused_where_evaluation_crops_nothing(toy_recipe: Path) -> None:
+    for padding, unused in (("", 1), (", padding=2", 0)):
+        settings = [f"data.augment=[{{name='random_crop'{padding}}}]", "data.crop=1.0"]
+        _, arms = resolve.load(toy_recipe, settings, Places())
+        assert len(arms["main"].unused) == unused
+
+
 @pytest.mark.parametrize(
     ("group", "words"),
     [("[[a]", "Possible nested set"), ("a{99999999999999999999}", "the repetition number is too large"), ("(", "missing")],

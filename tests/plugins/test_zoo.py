@@ -12,6 +12,7 @@ from toy_tensors import tensors
 from tlkit import testing
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images.parts import normalise
+from tlkit.errors import WeightsError
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plans import resolve
@@ -207,6 +208,32 @@ def test_a_resnet_for_cifar_has_the_papers_parameters(depth: int) -> None:
     assert total == convolutions + norms + 64 * 10 + 10
     assert round(total / 1e6, 2) == {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85}[depth]
     assert sum(isinstance(module, nn.Conv2d | nn.Linear) for module in made.modules()) == depth
+
+
+def test_resnet18_for_32_pixels_is_torchvisions_with_another_stem() -> None:
+    backbone, head = registry.get(Backbone, "resnet18_32px"), registry.get(Head, "linear")
+    theirs = torchvision.models.resnet18(num_classes=10)
+    theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    mine = ours(backbone, theirs.state_dict())
+    assert sum(parameter.numel() for _, parameter in mine.owned()) == 11_173_962
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    theirs.eval()
+    with evaluating(mine), torch.inference_mode():
+        assert torch.equal(mine(x), theirs(x))
+        assert mine.run(x, start=0, stop=2).shape == (2, 64, 32, 32)
+    built = building.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
+    drawn = built.tensors()["conv1.weight"]
+    assert drawn.std() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)  # fan_out: He et al. 2015, arXiv:1502.01852, eq. 14
+
+
+def test_weights_of_torchvisions_resnet18_do_not_fit_the_small_stem(tmp_path: Path) -> None:
+    backbone, head = registry.get(Backbone, "resnet18_32px"), registry.get(Head, "linear")
+    file = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), file)
+    made = building.build(backbone, head, classes=10, backbone_options=None, head_options=head.options(), seed=0)
+    with pytest.raises(WeightsError, match="does not fit resnet18_32px") as caught:
+        weights.load_(made, file, backbone=backbone, name="resnet18_32px")
+    assert "conv1.weight is (64, 3, 7, 7), resnet18_32px wants (64, 3, 3, 3)" in "\n".join(caught.value.hints)
 
 
 def test_a_shortcut_of_option_a_is_every_second_pixel_and_zeros() -> None:

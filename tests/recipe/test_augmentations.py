@@ -127,7 +127,7 @@ LISTED = f"augmentations: {', '.join(NAMES)}"
         ('"hflip"', ['data.augment: is "hflip", but should be a list.', 'augment = ["hflip"]', "in this order"]),
         ('{ name = "hflip" }', ['data.augment: is {"name": "hflip"}, but should be a list.']),
         ('[{ name = "mixup", alfa = 1 }]', ["data.augment.0.alfa: there is no such key.", "keys: name, alpha", '"alpha"?']),
-        ('[{ name = "random_crop", p = 1 }]', ["data.augment.0.p: there is no such key.", "keys: name"]),
+        ('[{ name = "random_crop", p = 1 }]', ["data.augment.0.p: there is no such key.", "keys: name, padding"]),
         (
             '[{ name = "mixup", alpha = 0 }]',
             ["data.augment.0.alpha: is 0, but should be greater than 0.", "Beta(alpha, alpha)"],
@@ -206,6 +206,7 @@ def test_views_of_augmented_images_are_taken() -> None:
         ([], False, False),
         (["hflip", "mixup"], False, True),
         (["random_crop"], True, False),
+        ([{"name": "random_crop", "padding": 4}], False, False),
         (["cutmix", "random_resized_crop"], False, True),
     ],
 )

@@ -44,6 +44,7 @@ DIGESTS = {
         "last_stages_100": "bbaad5af9cf5",
         "head_only_100": "6a405fc827e5",
     },
+    "cifar10_resnet18_32px": {"to_94": "0fd1de6ab1b8", "to_96": "39473c986fef"},
     "cifar4000_rates": {
         "A1": "49c1fcc542b7",
         "B1": "e20bb68779aa",

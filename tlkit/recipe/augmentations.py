@@ -32,10 +32,19 @@ Chance = Annotated[float, Field(ge=0, le=1)]
 class RandomCrop(Table):
     """Crop a random window of the input's size from a picture that is 256/224 as large, or as large as `data.crop` says.
 
-    Source: Krizhevsky, Sutskever & Hinton 2012, section 4.1.
+    With `padding` the picture has the input's size, as in evaluation, and so many pixels of the mean colour are added at each side before.
+
+    Source: Krizhevsky, Sutskever & Hinton 2012, section 4.1; with padding He et al. 2016, arXiv:1512.03385, section 4.2, where it is 4.
     """
 
     name: Literal["random_crop"]
+    padding: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="pixels of the mean colour that are added at each side of a picture of the input's size, for instance 4 at 32 pixels. "
+        "Default: none, the window is cropped from a larger picture",
+    )
 
 
 class RandomResizedCrop(Table):
@@ -191,7 +200,7 @@ _TURNING = ("rotate", "randaugment")
 
 def needs_room(tables: Iterable[Augmentation]) -> bool:
     """Return whether pictures must be larger than the network's input, because a window of its size is cropped from them."""
-    return any(isinstance(table, RandomCrop) for table in tables)
+    return any(isinstance(table, RandomCrop) and table.padding is None for table in tables)
 
 
 def windows(tables: Iterable[Augmentation]) -> RandomResizedCrop | None:

@@ -65,7 +65,7 @@ LOSS: Final[Defaults] = {"label_smoothing": 0.0, "class_weights": None}
 EARLY_STOPPING: Final[Defaults] = {}
 
 AUGMENTATIONS: Final[Mapping[str, Defaults]] = {
-    "random_crop": {},
+    "random_crop": {"padding": None},
     "random_resized_crop": {"scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3]},
     "hflip": {"p": 0.5},
     "vflip": {"p": 0.5},

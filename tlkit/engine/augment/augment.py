@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tlkit.engine.augment.batched import Batched, as_arrays
+from tlkit.engine.augment.batched import Batched, as_arrays, padded
 from tlkit.engine.augment.colour import jitter
 from tlkit.engine.augment.draws import Draws, Positions, noise
 from tlkit.engine.augment.parameters import Parameters, parameters
@@ -40,14 +40,14 @@ def augment(
     """Apply augmentations in the order of the list, all but mixup and cutmix, which `mix` applies to normalised images.
 
     Args:
-        pictures: (n, H, W, 3) uint8, or (n, H, W, bands) uint8 or float32; larger than `size` where a crop is named, or of any size where
-            it is resized too, else of that size.
+        pictures: (n, H, W, 3) uint8, or (n, H, W, bands) uint8 or float32; larger than `size` where a crop without padding is named, or
+            of any size where it is resized too, else of that size.
         tables: The recipe's data.augment.
         size: Height and width of the result, pixels.
         seed: The run's seed.
         epoch: From 0; with fixed views, the number of the view.
         images: (n,) positions in the data set, the key of each image's draws.
-        fill: Colour of what a rotation uncovers: the mean colour of the weights, or of each band.
+        fill: Colour of what a rotation uncovers or a crop adds: the mean colour of the weights, or of each band.
         erase_with: Colour that random_erasing fills windows with; None for noise from 0 to 255, a range that bands do not have.
         shapes: (n,) width / height of the images that `pictures` hold whole, squashed to one size; None where they have their own shape.
 
@@ -72,6 +72,8 @@ def _apply(
     match table:
         case augmentations.RandomCrop():
             y, x = drawn["top"], drawn["left"]
+            if table.padding is not None:
+                pictures = padded(pictures, table.padding, torch.tensor(fill, dtype=torch.float32))
             return torch.stack([p[t : t + size[0], s : s + size[1]] for p, t, s in zip(pictures, y, x, strict=True)])
         case augmentations.RandomResizedCrop():
             return _random_resized_crop(pictures, drawn, size)

@@ -49,7 +49,7 @@ class Batched:
         tables: The recipe's data.augment.
         held: Height and width of the pictures.
         size: Height and width of the result.
-        fill: Colour of what a rotation uncovers.
+        fill: Colour of what a rotation uncovers or a crop adds.
         erase_with: Colour that random_erasing fills windows with; None for noise.
         device: The device that pictures are on.
     """
@@ -84,6 +84,8 @@ class Batched:
     def _apply(self, pictures: Tensor, place: int, table: Augmentation, drawn: Drawn) -> Tensor:
         match table:
             case augmentations.RandomCrop():
+                if table.padding is not None:
+                    pictures = padded(pictures, table.padding, self._fill)
                 return crop(pictures, drawn["top"], drawn["left"], self._size)
             case augmentations.RandomResizedCrop():
                 return resized_crop(pictures, drawn, self._size)
@@ -103,6 +105,15 @@ class Batched:
                 return self._operations[place](pictures, drawn["codes"])
             case augmentations.Mixup() | augmentations.Cutmix():
                 return pictures
+
+
+def padded(pictures: Tensor, padding: int, colour: Tensor) -> Tensor:
+    """Return (n, H + 2 * padding, W + 2 * padding, channels): pictures (n, H, W, channels) in the middle of a colour (channels,)."""
+    count, height, width, channels = pictures.shape
+    shape = (count, height + 2 * padding, width + 2 * padding, channels)
+    whole = colour.to(pictures.dtype).expand(shape).contiguous()
+    whole[:, padding : padding + height, padding : padding + width] = pictures
+    return whole
 
 
 def crop(pictures: Tensor, top: Tensor, left: Tensor, size: Size) -> Tensor:

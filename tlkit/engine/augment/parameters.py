@@ -51,9 +51,10 @@ def after(table: Augmentation, held: Size, size: Size) -> Size:
 def _of(table: Augmentation, draws: Draws, held: Size, size: Size, shapes: Shapes | None) -> Parameters:
     match table:
         case augmentations.RandomCrop():
+            added = 2 * (table.padding or 0)
             return {
-                "top": draws.below(Draw.CROP_Y, held[0] - size[0] + 1),
-                "left": draws.below(Draw.CROP_X, held[1] - size[1] + 1),
+                "top": draws.below(Draw.CROP_Y, held[0] + added - size[0] + 1),
+                "left": draws.below(Draw.CROP_X, held[1] + added - size[1] + 1),
             }
         case augmentations.RandomResizedCrop():
             return _window(table, draws, held, size, shapes)
