@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda soak docs docs-api browser
+.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda bench-cifar soak docs docs-api browser
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -57,6 +57,9 @@ bench-peers: $(STAMP)
 
 bench-cuda: $(STAMP)
 	$(BIN)/python -m benchmarks.cuda $(ARGS)
+
+bench-cifar: $(STAMP)
+	$(BIN)/python -m benchmarks.cifar $(ARGS)
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import RandomResizedCrop
-from torchvision.transforms.v2.functional import resized_crop
+from torchvision.transforms.v2 import RandomErasing, RandomResizedCrop
+from torchvision.transforms.v2.functional import center_crop, pad, resized_crop
 
 from tlkit.network import building
 from tlkit.network.network import Network
@@ -23,7 +23,7 @@ from tlkit.plugin import Backbone, Head, registry
 from tlkit_synthetic import SyntheticOptions
 from tlkit_synthetic.read import synthetic
 
-AUGMENTATIONS = {"random_crop", "random_resized_crop", "hflip"}
+AUGMENTATIONS = {"random_crop", "random_resized_crop", "hflip", "random_erasing"}
 _CROP_ROOM = 256 / 224  # of the side that a random crop is taken from, to its own; Krizhevsky et al. 2012, section 4.1
 
 
@@ -50,6 +50,7 @@ class Plain:
         self.short = round(self.side / data.get("crop", backbone.input.crop))
         self.mean, self.std = (torch.tensor(each).view(3, 1, 1) for each in (backbone.input.mean, backbone.input.std))
         self.augment = _augmentations(data.get("augment", []))
+        self.padding = self.augment.get("random_crop", {}).get("padding", 0)
         splits = synthetic(None, SyntheticOptions(**data["options"])).splits
         self.train = (splits["train"].pixels[: job["train"]], splits["train"].targets[: job["train"]])
         held = [
@@ -87,17 +88,16 @@ class Plain:
             augment: As training pictures are, where the recipe says how.
         """
         augment = augment and bool(self.augment)
-        short = round(self.side * _CROP_ROOM) if augment and "random_crop" in self.augment else self.short
+        larger = augment and "random_crop" in self.augment and not self.padding
+        short = round(self.side * _CROP_ROOM) if larger else self.short
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
         if augment and "random_resized_crop" in self.augment:
-            return self._normalised(torch.stack([self._window(picture) for picture in x]))
+            return self._erased(self._normalised(torch.stack([self._window(picture) for picture in x])))
         x = nn.functional.interpolate(x, size=(short, short), mode="bilinear", antialias=True)
         if augment:
-            x = torch.stack([self._augmented(picture) for picture in x])
-        else:
-            at = (short - self.side) // 2
-            x = x[:, :, at : at + self.side, at : at + self.side]
-        return self._normalised(x)
+            return self._erased(self._normalised(torch.stack([self._augmented(picture) for picture in x])))
+        at = (short - self.side) // 2
+        return self._normalised(x[:, :, at : at + self.side, at : at + self.side])
 
     def _normalised(self, x: Tensor) -> Tensor:
         return ((x - self.mean) / self.std).to(self.device)
@@ -110,12 +110,23 @@ class Plain:
         return self._mirrored(resized_crop(picture, **window, size=[self.side, self.side], antialias=True))
 
     def _augmented(self, picture: Tensor) -> Tensor:
-        """Crop (3, short, short) to (3, side, side), and mirror it or not."""
+        """Crop (3, short, short) to (3, side, side), from its middle in a border where the recipe says so, and mirror it or not."""
+        if self.padding:
+            picture = pad(center_crop(picture, [self.side]), [self.padding], fill=self.mean.flatten().tolist())
         room = picture.shape[1] - self.side
         top = left = room // 2
         if "random_crop" in self.augment:
             top, left = torch.randint(0, room + 1, (2,)).tolist()
         return self._mirrored(picture[:, top : top + self.side, left : left + self.side])
+
+    def _erased(self, x: Tensor) -> Tensor:
+        """Fill a window of some pictures of (N, 3, side, side) with noise."""
+        if "random_erasing" not in self.augment:
+            return x
+        options = self.augment["random_erasing"]
+        scale, ratio = options.get("scale", (0.02, 0.33)), options.get("ratio", (0.3, 3.3))
+        erase = RandomErasing(options.get("p", 0.25), tuple(scale), tuple(ratio), value="random")
+        return torch.stack([erase(picture) for picture in x])
 
     def _mirrored(self, picture: Tensor) -> Tensor:
         flips = "hflip" in self.augment and torch.rand(()) < self.augment["hflip"].get("p", 0.5)

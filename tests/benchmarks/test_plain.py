@@ -56,6 +56,18 @@ def test_the_plain_loop_takes_windows_of_a_picture(tmp_path: Path) -> None:
     assert len(torch.unique(parts.pictures(pixels[:1].repeat(32, axis=0), augment=True), dim=0)) > 10
 
 
+def test_the_plain_loop_pads_with_the_mean_and_erases_with_noise(tmp_path: Path) -> None:
+    loop = augmenting(tmp_path, '[{ name = "random_crop", padding = 2 }]', crop=1.0)
+    pixels = loop.train[0][:1].repeat(200, axis=0)
+    found, whole = loop.pictures(pixels, augment=True), loop.pictures(pixels[:1], augment=False)
+    middle = found[(found[:, :, 1:-1, 1:-1] == whole[:, :, 1:-1, 1:-1]).all((1, 2, 3))]
+    assert len(middle) >= 1, "drawn in one of 25 cases"
+    assert (found.abs() < 1e-6).all(1).any(), "the mean, which is 0 when normalised"
+    assert len(torch.unique(found, dim=0)) == 25
+    erasing = augmenting(tmp_path, '[{ name = "random_erasing", p = 1.0 }]', crop=1.0)
+    assert (erasing.pictures(pixels, augment=True) != whole).any((1, 2, 3)).all()
+
+
 def test_the_plain_loop_says_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the plain loop has no mixup"):
         augmenting(tmp_path, '["hflip", "mixup"]')

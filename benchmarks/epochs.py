@@ -1,0 +1,94 @@
+"""Train an arm of a recipe with nothing stored before, and keep each epoch with the time at which it ended."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tlkit
+from tlkit.events import Epoch, Observer
+
+
+@dataclass
+class Trained:
+    """A run while it trains, and after.
+
+    Attributes:
+        epochs: Each with the seconds from the call of `train` to its end.
+        notes: What the run said of itself.
+        complete: Whether it came to its end.
+    """
+
+    epochs: list[tuple[float, Epoch]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def test(self) -> list[float]:
+        """The accuracy of the test images after each epoch."""
+        return [epoch.test["accuracy"] for _, epoch in self.epochs if epoch.test is not None]
+
+
+def train(recipe: Path, arm: str, *, settings: Sequence[str] = (), device: str = "auto", seconds: float = math.inf) -> Trained:
+    """Train an arm, with a folder for its run and a cache of its own; nothing is downloaded.
+
+    Args:
+        recipe: Its file.
+        arm: Its name.
+        settings: "key=value".
+        device: As `tlkit.apply` takes it.
+        seconds: After which it stops at the end of an epoch.
+
+    Raises:
+        TlkitError: images or weights are missing, or the run failed.
+    """
+    watch = _Watch(seconds)
+    before = os.environ.get("TLKIT_CACHE")
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["TLKIT_CACHE"] = str(Path(scratch) / "cache")
+        try:
+            done = tlkit.apply(
+                recipe, settings, arm=arm, runs=Path(scratch) / "runs", device=device, offline=True, observer=watch
+            )
+        except _OverError:
+            return watch.trained
+        finally:
+            if before is None:
+                del os.environ["TLKIT_CACHE"]
+            else:
+                os.environ["TLKIT_CACHE"] = before
+    if done.failures:
+        raise done.failures[0]
+    watch.trained.complete = True
+    return watch.trained
+
+
+class _OverError(Exception):
+    """The time is over."""
+
+
+class _Watch(Observer):
+    """Keeps what a run tells, and stops it when the time is over.
+
+    Args:
+        seconds: After which it stops.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.trained = Trained()
+        self._began = time.perf_counter()
+        self._seconds = seconds
+
+    def note(self, text: str) -> None:
+        self.trained.notes.append(text)
+
+    def epoch(self, epoch: Epoch) -> None:
+        elapsed = time.perf_counter() - self._began
+        self.trained.epochs.append((elapsed, epoch))
+        if elapsed > self._seconds:
+            raise _OverError
