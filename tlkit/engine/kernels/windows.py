@@ -7,6 +7,9 @@ A weight's gradient is, for each tap (a, b),
 with stride s, dilation d and padding p. The 3x3 taps from (a0, b0) on are the gradient of a 3x3 kernel over the same input, moved
 by (d a0, d b0), and the library has a fast kernel for that one. Windows that cover all taps are enough: (0, 0), (0, 2), (2, 0) and
 (2, 2) for 5x5. Where two overlap, they compute the same sums.
+
+The library's kernel for 3x3 adds up all outputs one after the other. In float32 such a sum is up to five times as far from the exact one as that
+of the kernel for 5x5, so a few images at a time are added up, and then their sums.
 """
 
 from __future__ import annotations
@@ -23,10 +26,20 @@ from tlkit.engine.kernels.kernel import Kernel, float32, in_format, is_half
 from tlkit.record.kernels import Convolution
 
 WINDOW = 3  # taps
+_OUTPUTS = 400  # positions that are added one after the other, or those of one image
 
 
 def gradient_of_weight(convolution: Convolution, image: Tensor, grad: Tensor) -> Tensor:
     """Return the gradient of the weight from the input (N, *image) and the gradient (N, *output) of the output."""
+    if grad.dtype == torch.bfloat16:  # its sums are those of float32, and are rounded once
+        return _of_some(convolution, image, grad)
+    _, height, width = convolution.output
+    parts = (torch.split(each, max(1, _OUTPUTS // (height * width))) for each in (image, grad))
+    return torch.stack([_of_some(convolution, *part) for part in zip(*parts, strict=True)]).sum(0)
+
+
+def _of_some(convolution: Convolution, image: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient of the weight from some images alone."""
     total = torch.empty(convolution.weight, dtype=grad.dtype, device=grad.device)
     for top, rows in _offsets(convolution.weight[2]):
         for left, columns in _offsets(convolution.weight[3]):
