@@ -1,25 +1,31 @@
 """The census of convolutions of many networks: `tlkit bench kernels` of each, kept, and the table of docs/kernels.md.
 
-    python -m benchmarks.census                        # every backbone that has no result of this torch yet
-    python -m benchmarks.census mobilenet_v2 resnet18  # these
+    python -m benchmarks.census                        # every backbone that has no result of this torch and these kernels
+    python -m benchmarks.census --minutes 20           # of them as many as are done in that time; the same command goes on
+    python -m benchmarks.census mobilenet_v2 resnet18  # these, again
     python -m benchmarks.census --table                # only write the table again
 
-Each result is kept as soon as it is there, in baselines/<machine>/census.jsonl. One thread, so that times are processor time, which
-other programs on the machine change little.
+Each result is kept as soon as it is there, in baselines/<machine>/census.jsonl. A network that fails is named, and the
+others go on. One thread, so that times are processor time, which other programs on the machine change little.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
 from benchmarks.peers import table as peers_table
 from tlkit import files
+from tlkit.errors import TlkitError
 from tlkit.plugin import Backbone, Head, registry
 from tlkit.record import benchmarks
 from tlkit.record.formats import ComputeFormat
@@ -31,21 +37,35 @@ WORST = 0.01  # part of the step from which a row is kept
 Result = Mapping[str, Any]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is asked for, and write the table."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked for, and write the table; return 3 where a network failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.census", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="backbones (all that have no result yet)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no other network after so many")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--page", type=Path, default=PAGE, help="file with the table's markers (docs/kernels.md)")
     options = parser.parse_args(arguments)
     path = ROOT / "benchmarks" / "baselines" / benchmarks.kind(machine.gpu()) / "census.jsonl"
     there = {each["network"]: each for each in read(path)}
-    if not options.table:
-        for name in options.networks or [each for each in _networks() if each not in there]:
+    names = [] if options.table else options.networks or [name for name in _networks() if not _is_current(there.get(name))]
+    began = time.monotonic()
+    failed = []
+    for count, name in enumerate(names):
+        if time.monotonic() - began > options.minutes * 60:
+            print(f"{len(names) - count} of {len(names)} networks are left: the same command goes on", flush=True)
+            break
+        try:
             there[name] = measure(name)
-            files.replace(path, "".join(json.dumps(each) + "\n" for _, each in sorted(there.items())))
-            print(line(there[name]), flush=True)
+        except TlkitError as error:
+            failed.append(name)
+            print(error, flush=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, "".join(json.dumps(each) + "\n" for _, each in sorted(there.items())))
+        peers_table.fill(options.page, {"census": table(list(there.values()))})
+        print(line(there[name]), flush=True)
     peers_table.fill(options.page, {"census": table(list(there.values()))})
+    return 3 if failed else 0
 
 
 def read(path: Path) -> list[Result]:
@@ -54,14 +74,27 @@ def read(path: Path) -> list[Result]:
 
 
 def _networks() -> list[str]:
+    """Return all backbones but those of families."""
     names = sorted(entry.name for entry in registry.entries(Backbone))
     return [name for name in names if registry.family(Backbone, name) is None]
 
 
-def measure(name: str) -> Result:
-    """Return a network's census, of the rows those that count, with the date and the version of torch; images have its own size."""
+def _is_current(result: Result | None) -> bool:
+    """Whether there is a result of this torch and of these kernels."""
+    return result is not None and all(result.get(name) == value for name, value in _versions().items())
+
+
+@cache
+def _versions() -> dict[str, str]:
     import torch
 
+    from tlkit.engine import row_keys
+
+    return {"torch": torch.__version__, "kernels": row_keys.code("tlkit.engine.kernels")}
+
+
+def measure(name: str) -> Result:
+    """Return a network's census, of the rows those that count, with the date and the version of torch; images have its own size."""
     from tlkit.compiler.census import census
 
     backbone, head = registry.get(Backbone, name), registry.get(Head, "linear")
@@ -69,7 +102,7 @@ def measure(name: str) -> Result:
     whole: Result = found.to_json()
     kept = ("words", "part", "count", "kernel", "seconds", "native_seconds", "share", "times_the_best_rate")
     rows = [{name: row[name] for name in kept} for row in whole["rows"] if row["share"] >= WORST]
-    return {"date": datetime.now(UTC).date().isoformat(), "torch": torch.__version__, **whole, "rows": rows}
+    return {"date": datetime.now(UTC).date().isoformat(), **_versions(), **whole, "rows": rows}
 
 
 def table(results: Sequence[Result]) -> str:
@@ -106,4 +139,4 @@ def _part(row: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

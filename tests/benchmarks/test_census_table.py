@@ -1,6 +1,11 @@
-"""The table of the census: a line for each network, the one that gains most first."""
+"""The census of many networks: what is measured, kept and continued, and the table, the network that gains most first."""
+
+from pathlib import Path
+
+import pytest
 
 from benchmarks import census
+from tlkit.errors import TlkitError
 
 
 def test_the_table_has_a_line_for_each_network_and_says_how_it_was_measured() -> None:
@@ -17,3 +22,41 @@ def test_the_table_has_a_line_for_each_network_and_says_how_it_was_measured() ->
 
 def test_without_results_the_table_is_empty() -> None:
     assert census.table([]).count("\n| ") == 0
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the networks that were measured, of three, where "broken" fails and the page lies in tmp_path."""
+    done: list[str] = []
+
+    def measure(name: str) -> census.Result:
+        done.append(name)
+        if name == "broken":
+            raise TlkitError("broken: cannot train on 8 images of 16 px.")
+        return {
+            "network": name, "image_size": [16, 16], "step_seconds": 0.1, "convolutions": 0.5, "replaced": 1, "speedup": 1.0,
+            "rows": [], "date": "2026-01-01", **census._versions(),
+        }  # fmt: skip
+
+    (tmp_path / "page.md").write_text("<!-- census -->\n<!-- end of census -->\n")
+    monkeypatch.setattr(census, "ROOT", tmp_path)
+    monkeypatch.setattr(census, "_networks", lambda: ["a", "broken", "c"])
+    monkeypatch.setattr(census, "measure", measure)
+    return done
+
+
+def test_the_census_goes_on_after_a_failure_and_where_it_was_stopped(measured: list[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    assert census.main(["--page", str(page)]) == 3
+    assert measured == ["a", "broken", "c"]
+    assert [line for line in page.read_text().splitlines() if line.startswith(("| a", "| c"))]
+    measured.clear()
+    census.main(["--page", str(page)])
+    assert measured == ["broken"]
+    (kept,) = tmp_path.rglob("census.jsonl")
+    kept.write_text(kept.read_text().replace(census._versions()["kernels"], "of other kernels"))
+    measured.clear()
+    assert census.main(["--page", str(page), "--minutes", "-1"]) == 0
+    assert measured == []
+    census.main(["--page", str(page)])
+    assert measured == ["a", "broken", "c"]
