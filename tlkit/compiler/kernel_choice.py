@@ -17,8 +17,8 @@ from tlkit.engine.kernels import selection
 from tlkit.record.kernels import ChosenKernel, Convolution, KernelTiming, Part
 from tlkit.store import kernel_timings
 
-IMAGES = 4  # of a timed call at least, or one for each thread; more of small ones, up to so many values of a picture, since others are then faster
-VALUES = 2**20
+IMAGES = 2  # of a timed call at least, or one for each thread; more of small ones, up to so many values of a picture, since others are then faster
+VALUES = 2**19
 
 
 def choose(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tlkit.engine.formats import DTYPES
-from tlkit.engine.kernels import catalogue, function, functions, selection
+from tlkit.engine.kernels import catalogue, function, functions, selection, windows
 from tlkit.engine.kernels.calls import read, recorded
 from tlkit.engine.kernels.function import Gradients
 from tlkit.engine.kernels.kernel import Kernel
@@ -71,6 +71,13 @@ def test_every_kernel_is_right_for_every_convolution_that_it_fits(convolution: C
             assert found.dtype == DTYPES[convolution.compute_format.precision], kernel.name
             allowed = 2e-2 if found.dtype == torch.bfloat16 else 1e-5
             assert selection.relative_error(found, exact) <= allowed, kernel.name
+
+
+def test_windows_add_up_parts_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "_OUTPUTS", 2 * 5 * 4)
+    operands = selection.operands(DEPTHWISE, 7)
+    found = windows.gradient_of_weight(DEPTHWISE, *operands.of("weight"))
+    assert selection.relative_error(found, expected(DEPTHWISE, "weight", operands)) <= 1e-5
 
 
 @settings(max_examples=20, deadline=None)
@@ -220,6 +227,36 @@ def test_the_librarys_kernel_stays_where_no_other_is_clearly_faster(monkeypatch:
     assert selection.select(DEPTHWISE, "weight", 2).chosen is None
     times["windows"] = times["other layout"] = 0.5
     assert selection.select(DEPTHWISE, "weight", 2).kernel == "other layout", "of equals, the first of the catalogue"
+
+
+def test_kernels_that_gain_much_or_nothing_are_tried_only_where_the_library_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "WORTHWHILE", 0.0)
+    tried: list[str] = []
+    monkeypatch.setattr(selection, "seconds", lambda kernel, *_, **__: tried.append(kernel.name) or 1.0)
+    for far, others in ((1e9, {"dilated"}), (0.0, {"dilated", "phases", "other layout"})):
+        monkeypatch.setattr(selection, "FAR", far)
+        tried.clear()
+        selection.select(DEPTHWISE, "input", 2)
+        assert set(tried) == {"native"} | others
+
+
+@pytest.mark.parametrize(("taken", "calls"), [([2.0, 1.0], 1), ([1.2, 1.1, 1.0], 2), ([0.9] * 9, 4)])
+def test_a_kernel_that_is_slower_than_the_best_is_not_timed_for_long(
+    monkeypatch: pytest.MonkeyPatch, taken: list[float], calls: int
+) -> None:
+    """Milliseconds of each call, where the fastest kernel so far takes 1."""
+    now = [0.0]
+    monkeypatch.setattr(selection.time, "perf_counter", lambda: now[0])
+
+    def compute(convolution: Convolution, first: Tensor, second: Tensor) -> Tensor:
+        now[0] += taken[made.append(1) or len(made) - 1] / 1000
+        return first
+
+    made: list[int] = []
+    operands = selection.operands(DEPTHWISE, 1)
+    kernel = Kernel("slow", "weight", lambda _: True, compute)
+    assert selection.seconds(kernel, DEPTHWISE, operands, best=1e-3) == pytest.approx(min(taken[:calls]) / 1000)
+    assert len(made) == calls
 
 
 def test_a_wrong_kernel_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,4 +46,4 @@ def _fits(convolution: Convolution) -> bool:
     return small and convolution.groups == 1 and convolution.weight[2:] != (1, 1) and is_channels_last(convolution)
 
 
-KERNELS = (Kernel("columns", "weight", _fits, gradient_of_weight),)
+KERNELS = (Kernel("columns", "weight", _fits, gradient_of_weight, always=True),)

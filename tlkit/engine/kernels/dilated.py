@@ -52,4 +52,4 @@ def _fits(convolution: Convolution) -> bool:
     return convolution.depthwise and min(_padding(convolution)) >= 0
 
 
-KERNELS = (Kernel("dilated", "input", _fits, gradient_of_input),)
+KERNELS = (Kernel("dilated", "input", _fits, gradient_of_input, always=True),)

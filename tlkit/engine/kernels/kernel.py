@@ -26,12 +26,15 @@ class Kernel:
         part: The gradient that it computes.
         fits: Whether it can compute that gradient of a convolution, and may be faster than the library's kernel.
         compute: Computes it. Where the convolution's two operands have a precision, so has the result.
+        always: It is tried wherever it fits: it is up to twice as fast as a good kernel of the library. Others are tried only where the
+            library's kernel is far from what a processor can do.
     """
 
     name: str
     part: Part
     fits: Callable[[Convolution], bool]
     compute: Compute
+    always: bool = False
 
 
 def in_format(compute: Compute, compute_format: Callable[[Convolution], ComputeFormat]) -> Compute:

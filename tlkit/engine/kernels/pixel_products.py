@@ -43,6 +43,6 @@ def _fits(convolution: Convolution) -> bool:
 
 
 KERNELS = (
-    Kernel("one product", "input", _fits, gradient_of_input),
-    Kernel("one product", "weight", _fits, gradient_of_weight),
+    Kernel("one product", "input", _fits, gradient_of_input, always=True),
+    Kernel("one product", "weight", _fits, gradient_of_weight, always=True),
 )

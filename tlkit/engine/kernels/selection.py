@@ -22,14 +22,15 @@ from tlkit.record.kernels import NATIVE, Convolution, KernelTiming, Part
 WORSE = 1.5  # times the error of the library's kernel is still right
 SPACING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-9}  # largest relative error of rounding to a dtype
 FASTER = 0.9  # of the library's time is what another kernel must be below
-# A gradient is left to the library without trying another where its time is less than so many times what it must take at least on a
-# slow processor, or less than so many seconds: bytes and operations a second of one thread.
+# A gradient is left to the library without trying another where its time is less than so many seconds. Kernels that gain much or nothing are
+# tried where it is more than so many times what it must take at least on a slow processor: bytes and operations a second of one thread.
 FAR = 3.0
 BYTES, OPERATIONS = 8e9, 4e10
 WORTHWHILE = 2e-4
-_HOPELESS = 3.0  # times the time of the fastest so far, in its first call: not timed again
-_TIMES, _ENOUGH = 5, 0.02  # calls that are timed, fewer where they take more seconds together
-_CHANNELS = 4  # whose gradients are compared with float64
+_HOPELESS = 3.0  # times the time of the fastest so far, in its first call, which takes longer: not timed again
+_SLOWER = 1.5  # likewise, in a later call
+_TIMES, _ENOUGH = 4, 0.015  # calls that are timed, fewer where they take more seconds together
+_CHANNELS = 8  # whose gradients are compared with float64
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,17 @@ def select(convolution: Convolution, part: Part, images: int, *, watch: Callable
     """
     own, *others = candidates(convolution, part)
     given = operands(convolution, images)
-    computed = own.compute(convolution, *given.of(part))  # the first call takes longer
-    native_seconds = seconds(own, convolution, given, times=1)
+    began = time.perf_counter()
+    computed = own.compute(convolution, *given.of(part))
+    native_seconds = time.perf_counter() - began  # a first call takes longer than a later one
+    if others := _worthwhile(others, native_seconds, convolution, images):
+        native_seconds = seconds(own, convolution, given, times=1)
+        others = _worthwhile(others, native_seconds, convolution, images)
     name = NATIVE
     times: dict[str, float] = {}
-    if others and native_seconds > max(WORTHWHILE, FAR * least_seconds(convolution, images)):
+    if others:
         watch()
-        times = _times_of(others, Check(convolution, part, given, computed), convolution, given)
+        times = _times_of(others, Check(convolution, part, given, computed), convolution, given, native_seconds)
         best = min(times.values(), default=math.inf)
         if best < FASTER * native_seconds:  # else one slow call, of a busy moment, would choose
             native_seconds = min(native_seconds, seconds(own, convolution, given))
@@ -82,27 +87,54 @@ def select(convolution: Convolution, part: Part, images: int, *, watch: Callable
     return KernelTiming(convolution, part, images, name, times.get(name, native_seconds), native_seconds)
 
 
-def _times_of(kernels: Sequence[Kernel], check: Check, convolution: Convolution, given: Operands) -> dict[str, float]:
-    """Return the seconds of kernels that are right and were not slow at once, by name."""
+def _worthwhile(kernels: Sequence[Kernel], native: float, convolution: Convolution, images: int) -> list[Kernel]:
+    """Return the kernels to try where the library's own takes so many seconds."""
+    if native <= WORTHWHILE:
+        return []
+    far = native > FAR * least_seconds(convolution, images)
+    return [kernel for kernel in kernels if far or kernel.always]
+
+
+def _times_of(
+    kernels: Sequence[Kernel], check: Check, convolution: Convolution, given: Operands, native: float
+) -> dict[str, float]:
+    """Return the seconds of kernels that are right and were not slow at once, by name.
+
+    Args:
+        kernels: In the order of the catalogue.
+        check: Whether one is right.
+        convolution: The convolution.
+        given: Its operands.
+        native: Seconds of the library's kernel.
+    """
     times: dict[str, float] = {}
     for kernel in reversed(kernels):  # the library's own in other formats are last: they may be the slowest
+        best = min([native, *times.values()])
         right, first = check(kernel)
-        if right and first <= _HOPELESS * min(times.values(), default=math.inf):
-            times[kernel.name] = seconds(kernel, convolution, given)
+        if right and first <= _HOPELESS * best:
+            times[kernel.name] = seconds(kernel, convolution, given, best=best)
     return times
 
 
-def seconds(kernel: Kernel, convolution: Convolution, given: Operands, *, times: int = _TIMES) -> float:
-    """Return the least seconds of some calls of a kernel, at most so many."""
-    best, left = math.inf, _ENOUGH
-    for _ in range(times):
+def seconds(kernel: Kernel, convolution: Convolution, given: Operands, *, times: int = _TIMES, best: float = math.inf) -> float:
+    """Return the least seconds of some calls of a kernel.
+
+    Args:
+        kernel: The kernel.
+        convolution: The convolution.
+        given: Its operands.
+        times: Calls at most; fewer where they take long.
+        best: Seconds of the fastest kernel so far: a call that is clearly slower is the last, and so is the second one where neither is faster.
+    """
+    least, left = math.inf, _ENOUGH
+    for call in range(times):
         began = time.perf_counter()
         kernel.compute(convolution, *given.of(kernel.part))
         taken = time.perf_counter() - began
-        best, left = min(best, taken), left - taken
-        if left <= 0:
+        least, left = min(least, taken), left - taken
+        if left <= 0 or taken > _SLOWER * best or (call and least > best):
             break
-    return best
+    return least
 
 
 def least_seconds(convolution: Convolution, images: int) -> float:
@@ -132,6 +164,7 @@ class Check:
         self._part = part
         self._given = given
         self._native = native
+        self._length = float(torch.linalg.vector_norm(native, dtype=torch.float32))
         self._exact, self._some = _in_float64(convolution, part, given)
         self.native_error = relative_error(native[self._some], self._exact)
 
@@ -153,7 +186,8 @@ class Check:
         if found.shape != self._native.shape or found.dtype != self._native.dtype:
             return False
         allowed = WORSE * max(self.native_error, SPACING[found.dtype])
-        return self.error(found) <= allowed and relative_error(found, self._native.double()) <= self.native_error + allowed
+        off = float(torch.linalg.vector_norm(found - self._native, dtype=torch.float32))
+        return self.error(found) <= allowed and off <= (self.native_error + allowed) * self._length
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -166,13 +200,17 @@ Index = tuple[slice, ...]
 
 
 def _in_float64(convolution: Convolution, part: Part, given: Operands) -> tuple[Tensor, Index]:
-    """Return a part of a gradient in float64, and which: of few channels, since float64 is slow."""
+    """Return a part of a gradient in float64, and which: of few channels, since float64 is slow, and of the input's of one image.
+
+    A gradient of the weight needs only the input and output channels that it joins, one of the input all output channels of its group.
+    """
     groups, inner = convolution.groups, convolution.weight[1]
     out = convolution.weight[0] // groups
     some = min(groups, _CHANNELS)  # groups, which are independent
-    ins, outs = slice(0, some * inner), slice(0, some * out)
-    image, weight, grad = given.image[:, ins].double(), given.weight[outs].double(), given.grad[:, outs].double()
-    which: Index = (slice(None), ins) if part == "input" else (outs,)
+    few = inner if groups > 1 else min(inner, _CHANNELS)
+    ins, outs = slice(0, some * few), slice(0, some * out if groups > 1 or part == "input" else min(out, _CHANNELS))
+    image, weight, grad = given.image[:, ins].double(), given.weight[outs, :few].double(), given.grad[:, outs].double()
+    which: Index = (outs, slice(0, few))
     if part == "input":  # images are independent
         image, grad, which = image[:1], grad[:1], (slice(0, 1), ins)
     exact = torch.ops.aten.convolution_backward(

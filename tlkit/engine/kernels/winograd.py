@@ -77,4 +77,4 @@ def _fits(convolution: Convolution) -> bool:
     return plain and taps and min(out, inner) >= _LEAST and is_channels_last(convolution) and not is_half(convolution)
 
 
-KERNELS = (Kernel("winograd", "weight", _fits, gradient_of_weight),)
+KERNELS = (Kernel("winograd", "weight", _fits, gradient_of_weight, always=True),)
