@@ -20,7 +20,7 @@ from toy_step import Recorder, batch, made
 from toy_training import CPU, Training, training
 
 from tlkit import api, file_digests, files
-from tlkit.compiler import timing
+from tlkit.compiler import race, step_timing, timing
 from tlkit.engine.fit import Fit
 from tlkit.engine.formats import DTYPES
 from tlkit.engine.prefix import prefix
@@ -249,7 +249,7 @@ def test_a_precision_that_the_network_cannot_be_run_in_is_a_message(toy_recipe: 
 def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(monkeypatch: pytest.MonkeyPatch) -> None:
     only_float32(monkeypatch, contiguous=False)
     with pytest.raises(PluginError, match="the network cannot be run: RuntimeError: expected float32"):
-        timing._race(
+        race.race(
             lambda compute_format: (lambda: nn.ReLU()(torch.zeros(1)), 0.0),
             COMPUTE_FORMATS,
             1,
@@ -267,7 +267,7 @@ def test_one_form_is_held_at_a_time() -> None:
         held.append(weakref.ref(module))
         return lambda: module(torch.zeros(1, 4)), 0.0
 
-    assert len(timing._race(make, COMPUTE_FORMATS, 1, torch.device("cpu"), lambda: None)) == len(COMPUTE_FORMATS)
+    assert len(race.race(make, COMPUTE_FORMATS, 1, torch.device("cpu"), lambda: None)) == len(COMPUTE_FORMATS)
 
 
 def test_other_threads_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,15 +422,15 @@ def far_off(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = {"first": ("add",), "second": ("take",)}
     backbone = Backbone(build="test_timing:cancelling", stages=stages, features=3, classifier="fc", minimum_size=8)
     monkeypatch.setattr(tlkit_toy, "toy", replace(backbone, image_size=16))
-    original = timing._race
+    original = race.race
 
-    def race(make: Callable[[ComputeFormat], tuple[Callable[[], object], float]], *rest: object) -> tuple[Timing, ...]:
+    def raced(make: Callable[[ComputeFormat], tuple[Callable[[], object], float]], *rest: object) -> tuple[Timing, ...]:
         return tuple(
             replace(t, seconds=t.seconds / (1e6 if t.compute_format.precision == "bfloat16" else 1))
             for t in original(make, *rest)
         )
 
-    monkeypatch.setattr(timing, "_race", race)
+    monkeypatch.setattr(race, "race", raced)
 
 
 @pytest.mark.usefixtures("far_off")
@@ -541,7 +541,7 @@ def test_on_a_gpu_what_is_timed_is_the_captured_step(toy_recipe: Path) -> None:
     network, plan = made(toy_recipe)
     step = Step(network, plan, torch.device("cpu"), static=True)
     step.set_rates_(0.0)
-    call = timing._warm(step, [batch(network, plan)], backend)
+    call = step_timing._warm(step, [batch(network, plan)], backend)
     assert backend.calls == ["warm up"] * 3 + ["capture", "replay"]
     call()
     assert backend.calls[-1] == "replay"
@@ -549,14 +549,14 @@ def test_on_a_gpu_what_is_timed_is_the_captured_step(toy_recipe: Path) -> None:
 
 def test_on_a_gpu_a_measured_batch_is_the_runs(toy_recipe: Path) -> None:
     _, plan = made(toy_recipe, "data.batch_size=64")
-    assert timing._step_images(plan, "cuda") == 64
-    assert timing._step_images(replace(plan, image_size=(224, 224)), "cuda") == 64
+    assert step_timing.step_images(plan, "cuda") == 64
+    assert step_timing.step_images(replace(plan, image_size=(224, 224)), "cuda") == 64
 
 
 def test_a_measured_batch_has_the_pixels_of_sixteen_images_of_224(toy_recipe: Path) -> None:
     _, plan = made(toy_recipe, "data.batch_size=64")
     sizes = {(224, 224): 16, (448, 448): 16, (112, 168): 42, (56, 56): 64}
-    assert {size: timing._step_images(replace(plan, image_size=size), "cpu") for size in sizes} == sizes
+    assert {size: step_timing.step_images(replace(plan, image_size=size), "cpu") for size in sizes} == sizes
 
 
 def test_on_a_gpu_events_time_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,5 +579,5 @@ def test_on_a_gpu_events_time_many_calls(monkeypatch: pytest.MonkeyPatch) -> Non
         clock[0] += 5.0 if len(calls) > 1 else 1000.0  # milliseconds; the first one is not counted
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    assert timing._by_events(call, None) == pytest.approx(0.005)
+    assert race._by_events(call, None) == pytest.approx(0.005)
     assert len(calls) >= 21

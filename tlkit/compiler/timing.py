@@ -5,33 +5,27 @@ The rule: what is timed is what will run, the prefix in its chunks and the step 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from tlkit import machine, tasks
-from tlkit.compiler import kernel_choice
+from tlkit import machine
+from tlkit.compiler import race, step_timing
+from tlkit.compiler.race import Watch
+from tlkit.compiler.step_timing import step_images
 from tlkit.engine import formats, row_keys
 from tlkit.engine.evaluate import evaluating
-from tlkit.engine.kernels.calls import Gradients, recorded
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
-from tlkit.engine.step.graph import WARM_UP, Backend, Captured, CudaBackend
-from tlkit.engine.step.step import Batch, Step
-from tlkit.errors import PluginError, reason
+from tlkit.engine.step.graph import CudaBackend
 from tlkit.network import seeding
 from tlkit.network.network import Network, pool
-from tlkit.network.stages import copied
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
-from tlkit.recipe.maps import HEAD
-from tlkit.record.formats import CHUNK, COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, PrefixPlan, chunk_on, compute_formats
-from tlkit.record.kernels import ChosenKernel
-from tlkit.record.timings import MARGIN, Measurements, Timing
+from tlkit.record.formats import CHUNK, COMPUTE_FORMATS, ComputeFormat, PrefixPlan, chunk_on, compute_formats
+from tlkit.record.timings import Measurements, Timing
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
@@ -41,14 +35,6 @@ _CALLS = 3  # of every form, more of the fastest
 # programs keep the cores busy one step may take a minute, and what was timed would be wrong.
 LIMIT = 60.0
 _LIMIT_PART = 0.1
-# Images of a measured training step, at most. Of small images there are more, as many as have the pixels of 16 with 224 on a side:
-# calling operators takes as long for few images, and hides which form is faster for a batch.
-_STEP_IMAGES, _STEP_SIDE = 16, 224
-_REPLAYS = 20  # of what is timed on a GPU
-_CONTENDS = 1.4  # a form whose first time is within this factor of the best so far is timed again,
-_AGAIN = 2  # so often
-
-Watch = Callable[[], None]
 
 
 def too_short(plan: Plan) -> str:
@@ -62,7 +48,7 @@ def _work(plan: Plan) -> float:
     """Return the floating-point operations that measuring a plan takes."""
     cuts = {len(phase.prefix) for phase in plan.phases}
     prefixes = sum(flops(plan, 0, cut) for cut in cuts) * CHUNK
-    trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * _step_images(plan, "cpu")
+    trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * step_images(plan, "cpu")
     return float(len(COMPUTE_FORMATS) * _CALLS * (prefixes + trained))
 
 
@@ -86,7 +72,7 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         "head": [tables.head.kind, tables.head.options] if last.prefix else [],
         "read": [tables.head.embed, tables.head.pooled],
         "input": [plan.image_size, _input(plan)],
-        "batch": _step_images(plan, device.type),
+        "batch": step_images(plan, device.type),
         "optimizer": tables.optimizer.name,
         "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
         "trained": last.trained,
@@ -94,6 +80,8 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         "code": row_keys.code(
             "tlkit.network",
             "tlkit.compiler.timing",
+            "tlkit.compiler.step_timing",
+            "tlkit.compiler.race",
             "tlkit.compiler.kernel_choice",
             "tlkit.engine.formats",
             "tlkit.engine.kernels",
@@ -144,7 +132,9 @@ def measure(
         with seeding.kept(device):  # dropout draws
             prefixes = tuple((cut, _prefix(network, cut, images, forms, device, watch_clock)) for cut in cuts)
             trains = len(plan.phases[-1].prefix) < len(network.stages)
-            trained = _step(plan, network, images, forms, device, watch_clock, anew) if trains else ()
+            trained: tuple[Timing, ...] = ()
+            if trains:
+                trained = step_timing.measure(plan, network, images, forms, device=device, watch=watch_clock, anew=anew)
     except _TooSlow:
         seconds = time.perf_counter() - began
         why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
@@ -175,139 +165,10 @@ def _prefix(
             error = max(error, relative_error(_features(network, found, cut), expected_features))
         return lambda: run(repeated), error
 
-    return _race(make, forms, chunk, device, watch)
+    return race.race(make, forms, chunk, device, watch)
 
 
 def _features(network: Network, x: Tensor, cut: int) -> Tensor:
     """Return what the stages after a prefix make of its output, in float32: they may magnify what it lost."""
     with evaluating(network), torch.no_grad():
         return x if cut == len(network.stages) else pool(network.run(x.float(), start=cut))
-
-
-def _step(
-    plan: Plan,
-    network: Network,
-    images: Tensor,
-    forms: Sequence[ComputeFormat],
-    device: torch.device,
-    watch: Watch,
-    anew: bool,
-) -> tuple[Timing, ...]:
-    phase = plan.phases[-1]
-    count = _step_images(plan, device.type)
-    repeated = images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous()
-    logits = next(stage.output for stage in plan.stages if stage.name == HEAD)
-    targets = tasks.get(plan.task).targets.example((count, *logits)).to(device)
-    with evaluating(network), torch.no_grad():
-        expected = network.embed(repeated)
-        x = network.run(repeated, stop=len(phase.prefix))
-
-    def step(compute_format: ComputeFormat, kernels: tuple[ChosenKernel, ...] = ()) -> Step:
-        one = Step(copied("of all", network), replace(plan, compute_format=compute_format, kernels=kernels), device)
-        one.begin_(phase.first)
-        one.set_rates_(0.0)
-        return one
-
-    gradients: dict[ComputeFormat, Gradients] = {}
-
-    def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
-        one = step(compute_format)
-        with evaluating(one.network), torch.no_grad():
-            error = relative_error(one.features(x), expected)
-        if device.type == "cuda":
-            return _warm(one, [(x, targets)] * plan.tables.optimizer.accumulate, CudaBackend(device)), error
-        with recorded() as gradients[compute_format]:
-            return _warm(one, [(x, targets)], None), error
-
-    def with_kernels(timing: Timing) -> Timing:
-        needed = gradients.get(timing.compute_format, {}) if math.isfinite(timing.seconds) else ()
-        kernels = kernel_choice.choose(needed, batch=plan.batch_size, device=device, watch=watch, anew=anew)
-        if not kernels:
-            return timing
-        call = _warm(step(timing.compute_format, kernels), [(x, targets)], None)
-        seconds = min(_watched(call, device, watch) for _ in range(1 + _AGAIN)) / count
-        if seconds > timing.seconds * (1 - MARGIN):
-            return timing
-        return replace(timing, seconds=seconds, kernels=kernels, native_seconds=timing.seconds)
-
-    return tuple(with_kernels(timing) for timing in _race(make, forms, count, device, watch))
-
-
-def _step_images(plan: Plan, device: str) -> int:
-    """Return the images of a measured batch: on a GPU those of the run, since a small batch is over before it is launched."""
-    height, width = plan.image_size
-    most = max(_STEP_IMAGES * _STEP_SIDE**2 // (height * width), _STEP_IMAGES)
-    return min(plan.batch_size, most) if device == "cpu" else plan.batch_size
-
-
-def _warm(step: Step, batches: Sequence[Batch], backend: Backend | None) -> Callable[[], object]:
-    """Return what takes a step as the run does it, after the first ones: with a backend, a captured step where that is possible."""
-    if backend is None:
-        step(batches)
-        return lambda: step(batches)
-    captured = Captured(step, backend, note=lambda _: None)
-    captured.begin_(step.plan.phases[-1].first)
-    for _ in range(WARM_UP + 1):
-        captured(batches)
-    return lambda: captured(batches)
-
-
-def _race(
-    make: Callable[[ComputeFormat], tuple[Callable[[], object], float]],
-    forms: Sequence[ComputeFormat],
-    images: int,
-    device: torch.device,
-    watch: Watch,
-) -> tuple[Timing, ...]:
-    """Time each form, what contends again, one form after the other so that one of them is held at a time.
-
-    Args:
-        make: From a form to what is timed, warm, and its error.
-        forms: To be timed; the first is float32, contiguous.
-        images: Number of images of one call.
-        device: The device that it runs on.
-        watch: Called before each timing.
-    """
-    timings: list[Timing] = []
-    best = math.inf
-    for compute_format in forms:
-        watch()
-        try:
-            call, error = make(compute_format)
-            seconds = _time(call, device)
-        except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
-            if compute_format == PLAIN_FORMAT:
-                raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure
-            timings.append(Timing(compute_format, math.inf, math.inf))
-            continue
-        for _ in range(_AGAIN if seconds <= best * _CONTENDS else 0):
-            seconds = min(seconds, _watched(call, device, watch))
-        best = min(best, seconds)
-        timings.append(Timing(compute_format, seconds / images, error))
-        del call  # it holds the form's copy of the network
-    return tuple(timings)
-
-
-def _watched(call: Callable[[], object], device: torch.device, watch: Watch) -> float:
-    watch()
-    return _time(call, device)
-
-
-def _time(call: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of a call; on a GPU the mean of many, by events on the device, which no launch is part of."""
-    if device.type == "cuda":
-        return _by_events(call, torch.cuda.current_stream(device))
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
-def _by_events(call: Callable[[], object], stream: torch.cuda.Stream) -> float:
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    call()
-    first.record(stream)
-    for _ in range(_REPLAYS):
-        call()
-    last.record(stream)
-    last.synchronize()
-    return float(first.elapsed_time(last)) / 1000 / _REPLAYS

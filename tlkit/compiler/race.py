@@ -1,0 +1,81 @@
+"""Time a part of the network in several compute formats, one after the other, on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from tlkit.errors import PluginError, reason
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
+from tlkit.record.timings import Timing
+
+AGAIN = 2  # more calls of a format
+_CONTENDS = 1.4  # whose first time is within this factor of the best so far
+_REPLAYS = 20  # of what is timed on a GPU
+
+Watch = Callable[[], None]
+
+
+def race(
+    make: Callable[[ComputeFormat], tuple[Callable[[], object], float]],
+    forms: Sequence[ComputeFormat],
+    images: int,
+    device: torch.device,
+    watch: Watch,
+) -> tuple[Timing, ...]:
+    """Time each form, what contends again, one form after the other so that one of them is held at a time.
+
+    Args:
+        make: From a form to what is timed, warm, and its error.
+        forms: To be timed; the first is float32, contiguous.
+        images: Number of images of one call.
+        device: The device that it runs on.
+        watch: Called before each timing.
+    """
+    timings: list[Timing] = []
+    best = math.inf
+    for compute_format in forms:
+        watch()
+        try:
+            call, error = make(compute_format)
+            seconds = seconds_of(call, device)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
+            if compute_format == PLAIN_FORMAT:
+                raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure
+            timings.append(Timing(compute_format, math.inf, math.inf))
+            continue
+        for _ in range(AGAIN if seconds <= best * _CONTENDS else 0):
+            seconds = min(seconds, watched(call, device, watch))
+        best = min(best, seconds)
+        timings.append(Timing(compute_format, seconds / images, error))
+        del call  # it holds the form's copy of the network
+    return tuple(timings)
+
+
+def watched(call: Callable[[], object], device: torch.device, watch: Watch) -> float:
+    """Return the seconds of a call, after `watch`."""
+    watch()
+    return seconds_of(call, device)
+
+
+def seconds_of(call: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of a call; on a GPU the mean of many, by events on the device, which no launch is part of."""
+    if device.type == "cuda":
+        return _by_events(call, torch.cuda.current_stream(device))
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _by_events(call: Callable[[], object], stream: torch.cuda.Stream) -> float:
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    call()
+    first.record(stream)
+    for _ in range(_REPLAYS):
+        call()
+    last.record(stream)
+    last.synchronize()
+    return float(first.elapsed_time(last)) / 1000 / _REPLAYS
