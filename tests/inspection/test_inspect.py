@@ -1,6 +1,7 @@
 """tlkit inspect: planted duplicates and wrong labels are found, and what cannot be looked for is said."""
 
 import json
+import re
 import shutil
 import tarfile
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tlkit_toy_build import ToyNet
 from tlkit import api
 from tlkit.record import findings, results
 from tlkit.record.findings import Findings
+from tlkit.reports import findings_table
 from tlkit.reports.page import page, runs
 from tlkit.sources import data_files, datasets
 from tlkit.sources.places import Places
@@ -234,3 +236,10 @@ def test_images_that_are_arrays_and_a_solved_head_are_inspected(toy_recipe: Path
     assert sum(sum(counts.values()) for counts in found.classes.values()) == 120
     assert found.folder == ""
     assert found.embedded == ""
+
+
+def test_images_that_come_with_a_plugin_are_named_and_not_where_it_is_installed(toy_recipe: Path) -> None:
+    recipe = toy_recipe.read_text().replace('name = "synthetic"', 'name = "fashion_mnist_mini"')
+    toy_recipe.write_text(re.sub(r"\[data\.options\][^[]*", "", recipe))
+    found = api.inspect(toy_recipe, device="cpu")
+    assert findings_table.head(found).startswith("fashion_mnist_mini: 10 classes, ")

@@ -139,7 +139,7 @@ class Findings:
 
     Attributes:
         data: Name of the data set.
-        folder: Where it lies.
+        folder: Where it lies; "" of made images and of those that come with a plugin.
         content: Digest of its content.
         parts: Images of each part.
         classes: Images of each class, by part.

@@ -110,7 +110,7 @@ def inspect(
         prepared.start.release()
     known = Findings(
         data=plan.tables.data.name,
-        folder=str(prepared.job.found.root) if prepared.job.found.files else "",
+        folder=str(prepared.job.found.root) if prepared.job.found.files and not prepared.job.resolved.dataset.inside else "",
         content=prepared.job.content,
         parts={name: len(part.indices) for name, part in parts.items()},
         classes=_counted(images),
