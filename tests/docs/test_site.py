@@ -2,15 +2,18 @@
 
 import importlib
 import inspect
+import json
 import re
 import tomllib
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from pages import DOCS
+from browser import BROWSER, dumped
+from conftest import ROOT, served
+from pages import DOCS, PAGES, Page
 
 from docs import site
 from docs.site import Links
@@ -39,6 +42,14 @@ def _files(nav: Any) -> Iterator[str]:
         yield from _files(each)
 
 
+def test_every_block_of_code_of_the_site_is_on_a_page_that_a_test_follows() -> None:
+    """tests/docs/test_pages.py follows README.md and docs/*.md; what the other pages show is output."""
+    listed = [ROOT / file for file in _files(CONFIG["nav"])]
+    others = [path for path in listed if path not in {page.path for page in PAGES}]
+    assert others
+    assert {block.language for path in others for block in Page(path).blocks} <= {"text"}
+
+
 def test_every_public_name_is_on_the_api_page() -> None:
     """Each is named there by its path, which mkdocstrings replaces with signature and docstring."""
     page = (ROOT / "docs" / "api.md").read_text()
@@ -64,6 +75,57 @@ def test_site_has_no_broken_link_and_loads_nothing_from_elsewhere(built: Path) -
     assert [address for address in sorted(loaded) if re.match(r"(\w+:)?//", address)] == []
     styles = "".join(path.read_text() for path in built.rglob("*.css"))
     assert re.findall(r"(?:@import|url\()\s*[\"']?(?:https?:)?//[^\"')]*", styles) == []
+
+
+# Opens each page in a frame of a width and writes what it found into the document.
+LOOK = """<!doctype html><body><script>
+(async () => {
+  const found = [];
+  for (const page of PAGES) {
+    const frame = document.createElement("iframe");
+    frame.style = "border:0;width:WIDTHpx;height:900px";
+    frame.src = page;
+    document.body.append(frame);
+    await new Promise((done) => { frame.onload = done; });
+    await new Promise((done) => setTimeout(done, 300));
+    const view = frame.contentWindow, root = frame.contentDocument.documentElement;
+    found.push({
+      page, wide: root.scrollWidth > view.innerWidth + 1, title: frame.contentDocument.title,
+      loaded: view.performance.getEntriesByType("resource").map((each) => each.name),
+    });
+    frame.remove();
+  }
+  const out = document.createElement("script");
+  out.type = "application/json";
+  out.textContent = "FOUND" + JSON.stringify(found) + "END";
+  document.body.replaceChildren(out);
+})();
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_fit_their_window_and_ask_no_other_host(built: Path, tmp_path: Path, width: int) -> None:
+    if BROWSER is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    pages = [f"/{path.parent.relative_to(built)}/" for path in sorted(built.rglob("index.html"))]
+    (built / "look.html").write_text(LOOK.replace("PAGES", json.dumps(pages)).replace("WIDTH", str(width)))
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, directory=str(built))
+
+        def log_message(self, *_: object) -> None: ...
+
+    with served(Quiet) as address:
+        match = re.search(r"FOUND(.*)END", dumped(f"{address}/look.html", tmp_path, reachable="127.0.0.1"), re.DOTALL)
+    (built / "look.html").unlink()
+    assert match
+    found = json.loads(match[1])
+    assert [each["page"] for each in found] == pages
+    assert all("tlkit" in each["title"] for each in found)
+    assert [each["page"] for each in found if each["wide"]] == []
+    assert [name for each in found for name in each["loaded"] if not name.startswith(address)] == []
 
 
 @pytest.mark.slow

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import BROWSER, dumped
 from conftest import TOY_RECIPE
 
 from tlkit import api
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 ARMS = """
 [data.split]
@@ -126,7 +125,6 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def look(page: Path, folder: Path, *, width: int, axe: str = "") -> dict[str, Any]:
     """Open a page in a frame of a width, and return what the probe found. A window of Chromium is at least 500 pixels wide."""
-    assert BROWSER is not None
     text = page.read_text().replace("<style>", f"<script>{PROBE}</script><style>", 1)
     script = "".join(f"<script>{each}</script>" for each in (axe, LOOK) if each)
     inner = folder / f"inner-{width}.html"
@@ -138,16 +136,9 @@ def look(page: Path, folder: Path, *, width: int, axe: str = "") -> dict[str, An
         "const frame = document.getElementById('frame');"
         f"setInterval(() => {{ if (frame.contentDocument && frame.contentDocument.getElementById('found')) {copy}; }}, 100);</script>"
     )
-    done = subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--virtual-time-budget=60000",
-            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom",
-            outer.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    match = re.search(r'FOUND"(.*)"END', done.stdout, re.DOTALL)
-    assert match, done.stdout[-500:] + done.stderr[-2000:]
+    found_page = dumped(outer.as_uri(), folder)
+    match = re.search(r'FOUND"(.*)"END', found_page, re.DOTALL)
+    assert match, found_page[-500:]
     text = match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", " ").replace("&amp;", "&")
     found: dict[str, Any] = json.loads(json.loads(f'"{text}"'))
     return found
