@@ -1,4 +1,4 @@
-# tlkit: `make demo` trains a network, `make test` and `make test-slow` run the tests, `make test-cuda` those that need a GPU. They make .venv first and need only Python 3.11 or newer.
+# tlkit: `make demo` trains a network, `make test` and `make test-slow` run the tests, `make test-cuda` those that need a GPU. They make .venv first and need only Python 3.11.4 or newer.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +40,7 @@ docs-api: $(STAMP)
 	$(BIN)/python -m docs.generate
 
 $(STAMP): pyproject.toml constraints.txt plugins/tlkit-efficientnet-lite/pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("tlkit needs Python 3.11 or newer; make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("tlkit needs Python 3.11.4 or newer; make PYTHON=python3.12" if sys.version_info < (3, 11, 4) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' -e plugins/tlkit-efficientnet-lite
 	touch $(STAMP)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +66,17 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 def test_the_recipe_shown_is_the_recipe() -> None:
     assert README.after("recipes/quickstart.toml") == (ROOT / "recipes/quickstart.toml").read_text()
+
+
+def test_the_python_that_is_needed_is_said_alike_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["requires-python"].removeprefix(">=")
+    plugin = tomllib.loads((ROOT / "plugins/tlkit-efficientnet-lite/pyproject.toml").read_text())["project"]
+    assert plugin["requires-python"] == project["requires-python"]
+    assert f"Python {needed} or newer" in README.text
+    make = (ROOT / "Makefile").read_text()
+    assert f"need only Python {needed} or newer" in make
+    assert f"sys.version_info < ({needed.replace('.', ', ')})" in make
 
 
 @pytest.mark.slow
