@@ -14,8 +14,7 @@ from tlkit.plans import band_values, dataset_facts, earlier_runs, jobs, loggers,
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import recipe_choices, results, run_folder
-from tlkit.record.run_folder import Coordinates
-from tlkit.reports.page import extra
+from tlkit.reports.summary import Summary
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
@@ -98,7 +97,7 @@ def apply(
     absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
     here |= earlier_runs.finished(read, absent, runs=Path(runs))
     folder, file = Path(runs) / read.name, Path(recipe).name
-    summary = _Summary(
+    summary = Summary(
         folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))), watcher.note
     )
     results.refuse_other_recipe(folder, file=file, folders=here.values())
@@ -131,9 +130,9 @@ def apply(
                     loggers=logged_by,
                 )
         except BaseException:
-            summary.conclude(draw=True)
+            summary.conclude(drawn=True)
             raise
-    result, more = summary.conclude(draw=changed)
+    result, more = summary.conclude(drawn=changed)
     return Applied(folder, result, changed, (*failures, *more))
 
 
@@ -436,44 +435,3 @@ def _check_arm(arm: str | None, recipe: Recipe) -> None:
             f"arms: {', '.join(recipe.arms)}",
             nearest(arm, recipe.arms),
         )
-
-
-@dataclass(frozen=True)
-class _Summary:
-    """The result.json and the curves of a recipe's folder.
-
-    Attributes:
-        folder: runs/<recipe>.
-        recipe: The recipe.
-        file: Name of its file.
-        current: Run folder of each of its runs.
-        note: Told what cannot be drawn.
-    """
-
-    folder: Path
-    recipe: Recipe
-    file: str
-    current: Mapping[Coordinates, Path]
-    note: Callable[[str], None]
-
-    def _stale(self) -> bool:
-        """Return whether the curves, or the report where its libraries are installed, are missing or older than what they show."""
-        names = (run_folder.CURVES,) if extra.missing() else (run_folder.CURVES, run_folder.REPORT)
-        return any(results.stale(self.folder / name, self.current.values()) for name in names)
-
-    def conclude(self, *, draw: bool) -> tuple[dict[str, Any], tuple[RunFailed, ...]]:
-        """Bring both up to date; if they cannot be written, that is a failure too."""
-        recipe, failed = self.recipe, tuple[RunFailed, ...]()
-        head = results.Head(recipe.name, self.file, recipe.folds, recipe.baseline)
-        if self.folder.is_dir():
-            try:
-                earlier = results.read(self.folder) or {}
-                record, kept = results.summarise(self.folder, head, self.current)
-                if kept and (draw or self._stale() or earlier.get("baseline") != recipe.baseline):
-                    from tlkit.run import executor
-
-                    executor.draw(self.folder, [(arm, folder) for (arm, _, _), folder in self.current.items()], self.note)
-                return record, ()
-            except OSError as error:
-                failed = (files.unwritable(self.folder, error),)
-        return results.gather(self.folder, head, self.current), failed

@@ -160,7 +160,7 @@ def test_a_run_keeps_the_kernels_that_it_began_with(toy_recipe: Path, monkeypatc
         rows = tuple(Timing(each, 0.001 if each == HALF_LAST else 0.01, 0.0, chosen, 0.002) for each in COMPUTE_FORMATS)
         monkeypatch.setattr("tlkit.run.measuring.recall_or_measure", lambda *_, **__: Measurements(rows, (), 0.0, ""))
 
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     whole, broken, other = (toy_recipe.parent / name for name in ("whole", "broken", "other"))
     settings = ["freeze={}", "schedule.epochs=2"]
     measured((CHOSEN,))

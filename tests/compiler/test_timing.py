@@ -42,7 +42,7 @@ def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy is over long before measuring pays."""
     monkeypatch.setattr(timing, "WORTHWHILE", 0.0)
     monkeypatch.setattr(timing, "PAYS", 0.0)
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 @pytest.fixture

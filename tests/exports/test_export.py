@@ -38,7 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe.write_text(TOY_RECIPE.replace("image_size = 16", "image_size = 16\ncrop = 0.8"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
         done = tlkit.apply(recipe, runs=folder / "runs")
     return done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
 
@@ -175,7 +175,7 @@ def test_int8_is_smaller_and_its_accuracy_is_told_beside_that_of_float32(
     onnxruntime = pytest.importorskip("onnxruntime")
     recipe = tmp_path / "toy.toml"
     recipe.write_text(TOY_RECIPE.replace("[lr_groups]", "[data.split]\nvalidation = 0.25\n\n[lr_groups]"))
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     done = tlkit.apply(recipe, runs=tmp_path / "runs")
     folder = done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
     said: list[str] = []
@@ -241,7 +241,7 @@ def test_model_card_has_the_interval_over_seeds_where_there_are_three(tmp_path: 
     scipy = pytest.importorskip("scipy.stats")
     recipe = tmp_path / "toy.toml"
     recipe.write_text(TOY_RECIPE.replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1))
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     done = tlkit.apply(recipe, runs=tmp_path / "runs")
     seeds = done.result["arms"]["main"]["seeds"]
     own = [run["test"]["accuracy"] for run in seeds.values()]

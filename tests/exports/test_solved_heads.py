@@ -51,7 +51,7 @@ def test_boosted_trees_are_refused(tmp_path: Path) -> None:
 def test_a_run_with_a_solved_head_is_exported_whole_and_not_as_tensors(
     toy_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     done = tlkit.apply(toy_recipe, ["head.kind=logistic", "backbone.weights=none"], runs=tmp_path / "runs")
     folder = done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
     network = torch.export.load(tlkit.export(folder, "torch-export", tmp_path / "out" / "net.pt2").file).module()

@@ -210,7 +210,7 @@ def test_near_duplicate_in_train_and_test_is_a_warning_with_every_result(
 
 def test_apply_compares_embeddings_that_it_stored(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tlkit.run.data_inspection._SHARE", 1e9)
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     folder = api.apply(recipe, runs=recipe.parent / "runs").folder
     kept = findings.load(folder)
     assert kept is not None

@@ -19,7 +19,7 @@ FIT = {"options": OPTIONS, "epochs": 2, "batch_size": 16, "verbose": 0}
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)  # takes longer than the training
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)  # takes longer than the training
 
 
 def _same(one: dict, other: dict) -> bool:

@@ -14,7 +14,7 @@ from tlkit.sources.places import Places
 @pytest.fixture
 def recipe(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe of a folder of images and of weights in a file, applied once."""
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     monkeypatch.chdir(toy_recipe.parent)
     for index in range(8):
         Path("images", "ab"[index % 2]).mkdir(parents=True, exist_ok=True)

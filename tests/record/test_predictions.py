@@ -17,7 +17,7 @@ from tlkit.run import prediction
 @pytest.fixture
 def run(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run on files, with validation and test images of two classes."""
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     draw = np.random.default_rng(0)
     for number in range(40):
         path = toy_recipe.parent / "images" / "ab"[number % 2] / f"{number}.png"

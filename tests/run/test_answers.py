@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw(folder / "images", 12)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
         applied = api.apply(folder / "toy.toml", runs=folder / "runs")
     (run,) = (path.parent for path in applied.folder.glob("main-*/result.json"))
     return run

@@ -56,7 +56,7 @@ GEOMETRIC = '["random_crop", "hflip", "vflip", "rotate", "random_erasing", "mixu
 
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 @pytest.fixture

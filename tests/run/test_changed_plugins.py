@@ -34,7 +34,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (site / "my_net.py").write_text((TOY / "tlkit_toy_build.py").read_text())
     monkeypatch.syspath_prepend(site)
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     invalidate_caches()
     registry.scan.cache_clear()

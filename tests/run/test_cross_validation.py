@@ -41,7 +41,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[api.Applied]:
     (folder / "toy.toml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
         yield api.apply(folder / "toy.toml", runs=folder / "runs")
 
 
@@ -158,7 +158,7 @@ def test_plan_says_which_images_are_tested(applied: api.Applied) -> None:
 def test_stopped_cross_validation_goes_on_with_the_folds_that_are_missing(
     toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     toy_recipe.write_text(RECIPE.replace("seeds = [0, 1]", "seeds = [0]"))
     runs = toy_recipe.parent / "runs"
 

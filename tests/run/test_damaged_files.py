@@ -58,7 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "toy.toml").write_text(TOY_RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
         api.apply(folder / "toy.toml", runs=folder / "runs")
     return folder / "runs"
 
@@ -66,7 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(finished: Path, toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a finished run of the toy recipe."""
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     (path,) = shutil.copytree(finished, toy_recipe.parent / "runs").glob("*/*/resolved.toml")
     return path.parent
 
@@ -140,7 +140,7 @@ def test_finished_run_needs_no_checkpoint(run: Path) -> None:
 
 
 def test_solved_head_that_is_damaged_is_fitted_again(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     settings = ["head.kind=knn", "head.options.neighbors=3"]
     done = api.apply(toy_recipe, settings, runs=toy_recipe.parent / "runs")
     run = done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]

@@ -55,7 +55,7 @@ class Told(Observer):
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], None]]:
     """Put loggers of a distribution on sys.path: its name, its module's code, its entry points."""
     added: list[str] = []
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
     def put(module: str, code: str, names: str) -> None:
         info = tmp_path / "site" / f"{module}-1.0.dist-info"
@@ -85,7 +85,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def quick(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe whose result is not drawn, which takes longer than its run."""
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     return toy_recipe
 
 

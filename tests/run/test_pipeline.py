@@ -24,7 +24,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return original(job, *arguments, **named)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(start_network, "build", build)
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     return labels
 
 

@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     (folder / "toy.toml").write_text(TOY_RECIPE + ARMS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
         done = api.apply(folder / "toy.toml", runs=folder / "runs")
         yield {arm: done.folder / record["seeds"]["0"]["folder"] for arm, record in done.result["arms"].items()}
 

@@ -21,7 +21,7 @@ WILD = ("optimizer.name=sgd", "lr_groups={backbone=1e20, head=1e20}", "optimizer
 
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 def test_apply_that_fails_leaves_the_result_of_the_finished_runs(toy_recipe: Path, run: Cli) -> None:

@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "toy.toml").write_text(text.replace("epochs = 2", "epochs = 1"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.run.executor.draw", lambda *_: None)
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
         api.apply(folder / "toy.toml", ["cross_validation.folds=2", "name=folds"], runs=folder / "runs")
         api.apply(folder / "toy.toml", ["name=whole"], runs=folder / "runs")
         yield folder
@@ -69,7 +69,7 @@ def test_another_split_evaluates_validation_images_that_were_trained_on(place: P
 
 
 def test_run_before_the_earlier_run_counts_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     fold = run(place, "folds/main-s0-f1-*")
     api.apply(place / "toy.toml", ["name=second", f"backbone.weights='run:{fold}'"], runs=place / "runs")
     assert any(f"test images were trained on by {fold}" in line for line in said(place, run(place, "second/main-s0-*")))

@@ -31,7 +31,7 @@ def _far_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "measure", lambda *_, **__: known)
     monkeypatch.setattr(timing, "WORTHWHILE", 0.0)
     monkeypatch.setattr(timing, "PAYS", 0.0)
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def _settings() -> dict[str, object]:
 def _host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A host of more threads than may be used, whose memory nobody but the command line may keep to the end."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tlkit.run.executor.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     monkeypatch.setattr(machine, "processors", lambda: 1)
     monkeypatch.setattr(machine, "keep_blocks", lambda: pytest.fail("mallopt is for the whole process"))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):

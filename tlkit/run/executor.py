@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
-from tlkit import files, machine
+from tlkit import machine
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import RunFailed, RunLocked, TlkitError, option, reason
@@ -263,23 +262,3 @@ def prepare(
         anew=anew,
         watch=watch,
     )
-
-
-def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]], note: Callable[[str], None]) -> None:
-    """Draw the curves of every arm beside the recipe's result, and write the report where its libraries are installed."""
-    from tlkit.reports import curves  # brings matplotlib, which a plan does not need
-    from tlkit.reports.page import extra, page
-
-    path, page_path = recipe_folder / run_folder.CURVES, recipe_folder / run_folder.REPORT
-    begun = {folder: result for _, folder in folders if (result := run_folder.read(folder)) is not None}
-    with FileLock(recipe_folder / ".lock", timeout=60):
-        files.remove_unfinished(path)
-        curves.write(path, [(arm, run_folder.metrics(folder)) for arm, folder in folders])
-        if absent := extra.missing():
-            note(absent)
-        elif any(result.status == "finished" for result in begun.values()):
-            files.remove_unfinished(page_path)
-            try:
-                page.write(page_path, list(begun))
-            except TlkitError as error:  # a run's file that is damaged takes no result away
-                note(f"{page_path}: is not written: {error.problem}")
