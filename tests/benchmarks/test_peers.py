@@ -99,6 +99,7 @@ def test_the_plain_efficientnet_is_the_plugins() -> None:
 @pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
 def test_the_pixels_are_tlkits(tmp_path: Path, resize: str) -> None:
     from tlkit.engine.images import decode
+    from tlkit.engine.images.geometry import evaluation_geometry
     from tlkit.engine.images.parts import normalise
     from tlkit.plugin import Convention
     from tlkit.recipe.tables import DataTable
@@ -106,7 +107,7 @@ def test_the_pixels_are_tlkits(tmp_path: Path, resize: str) -> None:
     given = spec(tmp_path, resize=resize)
     convention = Convention(mean=(0.5,) * 3, std=(0.5,) * 3, resize=resize, crop=224 / 256)
     (file, *_) = sorted(Path(given.images).glob("train/*/*"))
-    geometry = decode.evaluation_geometry((224, 224), convention, DataTable(name="any"))
+    geometry = evaluation_geometry((224, 224), convention, DataTable(name="any"))
     pixels = decode.picture(file, geometry).copy()  # torch takes writable arrays only
     ours = normalise(torch.from_numpy(pixels)[None], convention)[0]
     with Image.open(file) as picture:

@@ -9,8 +9,8 @@ from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.batched import Batched, as_arrays
 from tlkit.engine.augment.draws import Draws
 from tlkit.engine.augment.parameters import parameters
-from tlkit.engine.images import decode, originals
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images import originals
+from tlkit.engine.images.geometry import Geometry, fitted
 from tlkit.engine.images.parts import normalise
 from tlkit.plugin import Convention
 from tlkit.recipe import augmentations
@@ -28,9 +28,9 @@ def geometry(fit: str, bands: int | None, values: str = "uint8", resize: str = "
 
 @pytest.mark.parametrize("fit", FITS)
 def test_bands_of_bytes_are_resized_as_the_colours_of_pillow(fit: str) -> None:
-    made = decode.fit(COLOURS, geometry(fit, 6))
+    made = fitted(COLOURS, geometry(fit, 6))
     for first in (0, 3):
-        colour = decode.fit(Image.fromarray(np.ascontiguousarray(COLOURS[:, :, first : first + 3])), geometry(fit, None))
+        colour = fitted(Image.fromarray(np.ascontiguousarray(COLOURS[:, :, first : first + 3])), geometry(fit, None))
         np.testing.assert_array_equal(made[:, :, first : first + 3], colour)
 
 
@@ -39,9 +39,7 @@ def test_floats_are_resized_as_pillow_does_and_16_bits_are_rounded(resize: str) 
     values = DRAW.normal(0, 1, (40, 60, 2)).astype(np.float32)
     words = DRAW.integers(0, 65536, (40, 60, 2)).astype(np.uint16)
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    made, whole = (
-        decode.fit(each, geometry("squash", 2, kind, resize)) for each, kind in ((values, "float32"), (words, "uint16"))
-    )
+    made, whole = (fitted(each, geometry("squash", 2, kind, resize)) for each, kind in ((values, "float32"), (words, "uint16")))
     assert (made.dtype, whole.dtype) == (np.float32, np.uint16)
     for band in range(2):
         expected = np.asarray(Image.fromarray(values[:, :, band]).resize((20, 24), filters[resize]))
@@ -52,7 +50,7 @@ def test_floats_are_resized_as_pillow_does_and_16_bits_are_rounded(resize: str) 
 
 def test_bands_of_the_right_size_are_not_touched() -> None:
     for values in (COLOURS, COLOURS.astype(np.uint16) * 257, COLOURS.astype(np.float32) / 7):
-        made = decode.fit(values, Geometry((40, 60), (40, 60), "bilinear", bands=6, values=values.dtype.name))
+        made = fitted(values, Geometry((40, 60), (40, 60), "bilinear", bands=6, values=values.dtype.name))
         np.testing.assert_array_equal(made, values)
 
 

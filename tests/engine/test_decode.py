@@ -17,11 +17,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from tlkit.engine.images import decode
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry, crop_geometry, evaluation_geometry, fitted, window_geometry
 from tlkit.engine.images.parts import normalise
 from tlkit.errors import ImageError
 from tlkit.plugin import CAFFE, IMAGENET, Convention
 from tlkit.recipe.tables import DataTable
+from tlkit.sources.image_files import unreadable
 
 RNG = np.random.default_rng(4)
 NOISE = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -56,14 +57,14 @@ def test_resize_and_crop_are_torchvisions(shape: tuple[int, int], short_side: tu
     image = Image.fromarray(RNG.integers(0, 256, (*shape, 3), dtype=np.uint8))
     resized = functional.resize(image, [short], interpolation=FILTERS[resize])
     expected = array(functional.center_crop(resized, [side]))
-    mine = decode.fit(image, Geometry((side, side), (short, short), resize))
+    mine = fitted(image, Geometry((side, side), (short, short), resize))
     assert mine.shape == (side, side, 3)
     np.testing.assert_array_equal(mine, expected)
 
 
 def test_a_picture_of_the_right_size_is_left_alone() -> None:
     image = Image.fromarray(NOISE[:32, :32])
-    np.testing.assert_array_equal(decode.fit(image, Geometry((32, 32), (32, 32), "bicubic")), NOISE[:32, :32])
+    np.testing.assert_array_equal(fitted(image, Geometry((32, 32), (32, 32), "bicubic")), NOISE[:32, :32])
 
 
 @pytest.mark.parametrize(
@@ -71,23 +72,23 @@ def test_a_picture_of_the_right_size_is_left_alone() -> None:
 )
 def test_evaluation_resizes_to_image_size_over_crop(size: int, crop: float, short: int) -> None:
     convention = Convention(mean=IMAGENET.mean, std=IMAGENET.std, crop=crop, resize="bicubic")
-    made = decode.evaluation_geometry((size, size), convention, DATA)
+    made = evaluation_geometry((size, size), convention, DATA)
     assert made == Geometry((size, size), (short, short), "bicubic")
 
 
 @pytest.mark.parametrize(("size", "short"), [(224, 256), (32, 37), (28, 32)])
 def test_a_random_crop_has_room_of_256_for_224(size: int, short: int) -> None:
-    assert decode.crop_geometry((size, size), IMAGENET, DATA) == Geometry((short, short), (short, short), "bilinear")
+    assert crop_geometry((size, size), IMAGENET, DATA) == Geometry((short, short), (short, short), "bilinear")
 
 
 @pytest.mark.parametrize(("crop", "short"), [(1.0, 224), (0.8, 280), (0.875, 256), (None, 256)])
 def test_a_random_crop_takes_pictures_of_the_scale_that_is_evaluated(crop: float | None, short: int) -> None:
     table = DataTable(name="any", crop=crop)
     convention = replace(IMAGENET, crop=0.95 if crop is None else crop)
-    made = decode.crop_geometry((224, 224), convention, table)
+    made = crop_geometry((224, 224), convention, table)
     assert made.size == made.resized == (short, short)
     if crop is not None:
-        assert decode.evaluation_geometry((224, 224), convention, table).resized == made.resized
+        assert evaluation_geometry((224, 224), convention, table).resized == made.resized
 
 
 @pytest.mark.parametrize(
@@ -104,16 +105,16 @@ def test_a_random_crop_takes_pictures_of_the_scale_that_is_evaluated(crop: float
 def test_pictures_for_windows_are_as_large_as_the_smallest_needs(
     size: tuple[int, int], smallest: float, originals: tuple[int, int] | None, expected: tuple[int, int]
 ) -> None:
-    made = decode.window_geometry(size, IMAGENET, DATA, smallest=smallest, originals=originals)
+    made = window_geometry(size, IMAGENET, DATA, smallest=smallest, originals=originals)
     assert made == Geometry(expected, expected, "bilinear", "whole")
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash"])
 def test_windows_of_a_fitted_picture_have_its_shape(fit: str) -> None:
     table = DataTable(name="any", fit=fit)
-    made = decode.window_geometry((100, 200), IMAGENET, table, smallest=0.25, originals=(300, 150))
+    made = window_geometry((100, 200), IMAGENET, table, smallest=0.25, originals=(300, 150))
     assert (made.fit, made.size) == (fit, (200, 400))
-    small = decode.window_geometry((100, 200), IMAGENET, table, smallest=0.25, originals=(50, 100))
+    small = window_geometry((100, 200), IMAGENET, table, smallest=0.25, originals=(50, 100))
     assert small.size == (50, 100)
 
 
@@ -321,9 +322,9 @@ def test_a_photograph_of_108_million_pixels_is_read_at_a_reduced_size(tmp_path: 
     path = tmp_path / "a.jpg"
     whole = small.resize((width, height), Image.Resampling.BILINEAR)
     whole.save(path, quality=95)
-    geometry = decode.evaluation_geometry((224, 224), IMAGENET, DATA)
+    geometry = evaluation_geometry((224, 224), IMAGENET, DATA)
     assert decode.decode(path, needed=geometry.resized).size == (width // 8, height // 8)
-    difference = np.abs(decode.picture(path, geometry).astype(int) - decode.fit(whole, geometry))
+    difference = np.abs(decode.picture(path, geometry).astype(int) - fitted(whole, geometry))
     assert difference.max() <= 6
     assert difference.mean() < 1
 
@@ -361,7 +362,7 @@ def test_a_picture_of_any_shape_is_fitted_into_a_rectangle(
 ) -> None:
     image = Image.fromarray(RNG.integers(0, 256, (*shape, 3), dtype=np.uint8))
     convention = replace(IMAGENET, resize=resize)
-    geometry = decode.evaluation_geometry((32, 48), convention, DataTable(name="any", fit=fit))
+    geometry = evaluation_geometry((32, 48), convention, DataTable(name="any", fit=fit))
     np.testing.assert_array_equal(decode.picture(array(image), geometry), expected(image, resize))
 
 
@@ -369,7 +370,7 @@ def test_a_picture_of_any_shape_is_fitted_into_a_rectangle(
 def test_pad_and_squash_keep_the_whole_picture(fit: str) -> None:
     wide = np.zeros((30, 90, 3), np.uint8)
     wide[:, :10], wide[:, -10:] = (255, 0, 0), (0, 0, 255)
-    made = decode.picture(wide, decode.evaluation_geometry((30, 30), IMAGENET, DataTable(name="any", fit=fit)))
+    made = decode.picture(wide, evaluation_geometry((30, 30), IMAGENET, DataTable(name="any", fit=fit)))
     assert made[15, 0].tolist() == [255, 0, 0]
     assert made[15, -1].tolist() == [0, 0, 255]
     assert (made[0, 0].tolist() == [124, 116, 104]) == (fit == "pad")
@@ -377,14 +378,14 @@ def test_pad_and_squash_keep_the_whole_picture(fit: str) -> None:
 
 @pytest.mark.parametrize("convention", [IMAGENET, CAFFE])
 def test_the_border_is_nearly_zero_once_normalised(convention: Convention) -> None:
-    geometry = decode.evaluation_geometry((16, 64), convention, DataTable(name="any", fit="pad"))
+    geometry = evaluation_geometry((16, 64), convention, DataTable(name="any", fit="pad"))
     made = torch.from_numpy(decode.picture(NOISE, geometry).copy())[None]
     border = normalise(made, convention)[0, :, :, :3] / (convention.range / 255)
     assert border.abs().max() * min(convention.std) <= 0.5 + 1e-4
 
 
 def test_a_thin_picture_is_one_pixel_thick_where_it_is_padded() -> None:
-    geometry = decode.evaluation_geometry((24, 24), IMAGENET, DataTable(name="any", fit="pad"))
+    geometry = evaluation_geometry((24, 24), IMAGENET, DataTable(name="any", fit="pad"))
     made = decode.picture(np.full((1, 300, 3), 255, np.uint8), geometry)
     assert (made == 255).all(axis=2).sum() == 24
 
@@ -401,13 +402,13 @@ def test_a_thin_picture_is_what_a_resize_of_the_whole_would_give(shape: tuple[in
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
     whole = functional.resize(image, [16], interpolation=FILTERS[resize])
     expected = array(functional.center_crop(whole, [14])).astype(int)
-    assert np.abs(decode.fit(image, Geometry((14, 14), (16, 16), resize)) - expected).max() <= 1
+    assert np.abs(fitted(image, Geometry((14, 14), (16, 16), resize)) - expected).max() <= 1
 
 
 def test_a_line_of_pixels_takes_the_memory_of_the_square_that_is_kept() -> None:
     image = Image.new("RGB", (1, 30_000), "white")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert (decode.fit(image, Geometry((224, 224), (224, 224), "bilinear")) == 255).all()
+    assert (fitted(image, Geometry((224, 224), (224, 224), "bilinear")) == 255).all()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "KiB; the whole would take 4.5 GB"
 
 
@@ -508,7 +509,7 @@ def test_dark_colours_of_sixteen_bits_are_refused(tmp_path: Path) -> None:
 def test_the_options_of_the_data_set_reach_the_geometry() -> None:
     for value, expected in ((4095, (0.0, 4095.0)), ([-100, 300], (-100.0, 300.0)), (None, None)):
         table = DataTable(name="folder", options={} if value is None else {"range": value})
-        assert decode.evaluation_geometry((32, 32), IMAGENET, table).white == expected
+        assert evaluation_geometry((32, 32), IMAGENET, table).white == expected
 
 
 def with_exif(path: Path, raw: bytes) -> np.ndarray:
@@ -530,3 +531,42 @@ def test_broken_exif_does_not_refuse_sound_pixels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(with_exif(tmp_path / "c.jpg", misnamed), turned)
     for broken in (raw[:20], b"Exif\0\0" + bytes(range(40))):
         np.testing.assert_array_equal(with_exif(tmp_path / "d.jpg", broken), plain)
+
+
+def pages(path: Path, *images: Image.Image, tags: dict[int, int] | None = None) -> Path:
+    """Write a TIFF file; the tags are those of every page but the first."""
+    rest = []
+    for image in images[1:]:
+        image.encoderinfo = {"tiffinfo": tags or {}}
+        rest.append(image)
+    images[0].save(path, save_all=True, append_images=rest)
+    with Image.open(path) as written:
+        assert written.n_frames == len(images)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("second", [(60, 40), (60, 21), (80, 90)])
+def test_a_tiff_file_of_several_pictures_is_refused(tmp_path: Path, mode: str, second: tuple[int, int]) -> None:
+    image = Image.fromarray(NOISE).convert(mode)
+    path = pages(tmp_path / "pages.tif", image, image.resize(second))
+    with pytest.raises(ImageError, match="is a TIFF file with 2 pictures, one on each page") as error:
+        decode.decode(path)
+    assert ("data.channels = 2" in str(error.value)) == (mode == "L")
+    with pytest.raises(ImageError, match="2 pictures"):
+        decode.picture(path, NATIVE)
+    assert "1 of 1 files cannot be read" in unreadable([path], max_pixels=10**6, on_corrupt="error")
+
+
+@pytest.mark.parametrize(
+    ("size", "tags"),
+    [((30, 20), {}), ((60, 40), {254: 1}), ((60, 40), {254: 4}), ((60, 40), {255: 2})],
+    ids=["thumbnail", "smaller copy", "mask", "smaller copy by the old tag"],
+)
+def test_a_photographs_thumbnail_or_mask_is_no_second_picture(
+    tmp_path: Path, size: tuple[int, int], tags: dict[int, int]
+) -> None:
+    image = Image.fromarray(NOISE)
+    path = pages(tmp_path / "photograph.tif", image, image.resize(size), tags=tags)
+    np.testing.assert_array_equal(array(decode.decode(path)), NOISE)
+    assert unreadable([path], max_pixels=10**6, on_corrupt="error") == ""

@@ -11,7 +11,7 @@ from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
 
 from tlkit.engine import transfer
 from tlkit.engine.images import device_batches
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.parts import Part, TrainingPart
 from tlkit.engine.images.pictures import Pictures
 from tlkit.engine.images.residency import Residency

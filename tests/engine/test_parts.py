@@ -10,8 +10,7 @@ from toy_training import CPU, Training, training
 
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.mix import mixing
-from tlkit.engine.images import decode
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry, fitted
 from tlkit.engine.images.parts import Library, Part, TrainingPart, decodable, normalise
 from tlkit.engine.images.pictures import Pictures
 from tlkit.errors import DataError
@@ -325,14 +324,13 @@ def test_an_image_that_does_not_fit_into_memory_is_an_error_of_that_image(
     folder, split = files(tmp_path, 3)
     if of == "pixels":
         split = Split(split.targets, pixels=np.stack([np.asarray(Image.open(path)) for path in split.files]))
-    fit = decode.fit
 
     def full(image: Image.Image, geometry: Geometry) -> np.ndarray:
         if image.getpixel((0, 0))[0] == 11:
             raise MemoryError
-        return fit(image, geometry)
+        return fitted(image, geometry)
 
-    monkeypatch.setattr(decode, "fit", full)
+    monkeypatch.setattr("tlkit.engine.images.pictures.fitted", full)
     kept, lines = decodable(Pictures(split, GEOMETRY), np.arange(3), on_corrupt="skip", progress=quiet)
     assert kept.tolist() == [0, 2]
     assert lines == [f"{folder / '01.png' if of == 'files' else 'image 1'}: does not fit into memory."]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tlkit.engine.images import pillow_warnings
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.pictures import Pictures
 from tlkit.plugin import Split
 

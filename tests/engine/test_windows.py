@@ -11,7 +11,7 @@ from torchvision.transforms import RandomResizedCrop
 
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.images import decode
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry, fitted, window_geometry
 from tlkit.engine.images.parts import TrainingPart
 from tlkit.engine.images.pictures import Pictures
 from tlkit.plans import dataset_facts, resolve
@@ -52,10 +52,8 @@ def seen(crops: np.ndarray) -> dict[str, np.ndarray]:
 def test_windows_have_torchvisions_distribution_over_the_original(width: int, height: int) -> None:
     count, (table,) = 800, augmentations.read(["random_resized_crop"])
     original = Image.fromarray(ramp(width, height))
-    geometry = decode.window_geometry(
-        (OUT, OUT), PLAIN, DataTable(name="any"), smallest=table.scale[0], originals=(height, width)
-    )
-    stored = torch.tensor(decode.fit(original, geometry)).expand(count, -1, -1, -1)
+    geometry = window_geometry((OUT, OUT), PLAIN, DataTable(name="any"), smallest=table.scale[0], originals=(height, width))
+    stored = torch.tensor(fitted(original, geometry)).expand(count, -1, -1, -1)
     crops = augment(
         stored, [table], size=(OUT, OUT), seed=0, epoch=0, images=np.arange(count), shapes=np.full(count, width / height)
     )

@@ -5,8 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tlkit.engine.images import decode
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry, fitted
 from tlkit.exports.resizing import Resize
 
 # Height and width: landscape, portrait, more than twice as tall as wide, of the result's own size, smaller, larger.
@@ -22,7 +21,7 @@ def test_bytes_are_those_of_pillow(name: str, fit: str) -> None:
     for size in SIZES:
         picture = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
         mine.append(Resize(geometry)(torch.from_numpy(picture)[None])[0].permute(1, 2, 0).numpy())
-        theirs.append(decode.fit(Image.fromarray(picture), geometry).astype(float))
+        theirs.append(fitted(Image.fromarray(picture), geometry).astype(float))
     off = np.abs(np.stack(mine) - np.stack(theirs))
     assert off.max() <= 1
     assert (off > 0).mean() <= 1e-3
@@ -33,4 +32,4 @@ def test_a_picture_that_is_very_long_differs_by_one_level_at_most() -> None:
     geometry = Geometry((16, 20), (20, 25), "bilinear")
     picture = np.random.default_rng(0).integers(0, 256, (8, 400, 3), dtype=np.uint8)
     mine = Resize(geometry)(torch.from_numpy(picture)[None])[0].permute(1, 2, 0).numpy()
-    assert np.abs(mine - decode.fit(Image.fromarray(picture), geometry)).max() <= 1
+    assert np.abs(mine - fitted(Image.fromarray(picture), geometry)).max() <= 1

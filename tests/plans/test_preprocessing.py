@@ -16,6 +16,7 @@ from tlkit import api
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import decode
 from tlkit.engine.images import parts as data
+from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.errors import RecipeError
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
@@ -48,7 +49,7 @@ def pictures(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     with tarfile.open(test_data / "hymenoptera.tar") as tar:
         tar.extractall(folder, filter="data")
     files = sorted(folder.rglob("val/*/*.jpg"))
-    geometry = decode.evaluation_geometry((224, 224), IMAGENET, DataTable(name="any"))
+    geometry = evaluation_geometry((224, 224), IMAGENET, DataTable(name="any"))
     pixels = np.stack([decode.picture(file, geometry) for file in files])
     return pixels, np.array([ANTS if file.parent.name == "ants" else BEES for file in files])
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tlkit import units
-from tlkit.engine.images.decode import CROP_ROOM
+from tlkit.engine.images.geometry import CROP_ROOM
 from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
 from tlkit.network import activations, device_memory

@@ -27,7 +27,7 @@ from torch import nn
 import tlkit
 from tlkit import machine as machines
 from tlkit.engine import tf32
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry
 from tlkit.network.network import Network
 from tlkit.network.stages import Stage
 from tlkit.plugin import Convention
@@ -88,7 +88,7 @@ def _gpu_arithmetic(device: torch.device) -> str:
 
 def pictures(geometry: Geometry) -> Origin:
     """Return what determines a decoded picture that was brought to size."""
-    sources = code("tlkit.engine.images.decode", *_DECODING)
+    sources = code("tlkit.engine.images.decode", "tlkit.engine.images.geometry", *_DECODING)
     return {**_geometry(geometry), **_libraries(), **_band_libraries(geometry), "code": sources}
 
 

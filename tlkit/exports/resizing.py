@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry
 
 _UNIT = float(1 << 22)  # coefficients are whole multiples of 1 / _UNIT: PRECISION_BITS
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}  # pixels on either side that a filter reads
@@ -86,7 +86,7 @@ class Resize(nn.Module):
         return torch.where(down.inside[:, None] & across.inside, x, self.get_buffer("padding"))
 
     def _axes(self, pictures: Tensor) -> tuple[_Axis, _Axis]:
-        """How the height and the width are resized: the arithmetic is that of `decode.fit`, with numbers as 0-d tensors."""
+        """How the height and the width are resized: the arithmetic is that of `geometry.fitted`, with numbers as 0-d tensors."""
         rows, columns = (torch.arange(length, dtype=torch.float64, device=pictures.device) for length in pictures.shape[1:3])
         height, width = _length(rows), _length(columns)
         down, across = self._resized(height, width)

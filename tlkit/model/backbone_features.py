@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tlkit.engine.images import decode
+from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.model.classes import Classes
 from tlkit.model.setup import Setup
 from tlkit.run.prediction import Predictor
@@ -32,5 +32,5 @@ def load(backbone: str, *, weights: str, device: torch.device, offline: bool) ->
     setup = Setup(tables, Places(recipe=Path.cwd(), offline=offline), 0, device)
     resolved = setup.untrained(where=f"embed: {backbone}")
     network = setup.network(Classes(_CLASSES)).eval()
-    geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     return Predictor(network, (), resolved.convention, geometry, _BATCH, device)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tlkit import units
-from tlkit.engine.images import decode
+from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
 from tlkit.errors import TlkitError
@@ -70,7 +70,7 @@ def scores(network: Network, asked: Asked, *, batch_size: int, device: torch.dev
         ImageError: an image cannot be decoded.
     """
     split, resolved = asked.split, asked.resolved
-    geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     pictures = Library(Images((), {"test": split})).pictures("test", geometry)
     every = np.arange(len(split.targets))
     corrupt = pictures.prepare(every, progress=lambda done, total: None)

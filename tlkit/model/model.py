@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tlkit import machine
 from tlkit.engine.estimators import FittedHead
-from tlkit.engine.images import decode
+from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.errors import TlkitError, as_path
 from tlkit.model import compiling, evaluation, fits, loading, pictures, progress, saving
 from tlkit.model.arguments import check_count, named, no_attribute, plain
@@ -540,7 +540,7 @@ class Model:
         resolved = self._setup.untrained(where="Model")
         if resolved.convention.channels == "bands":
             resolved = replace(resolved, convention=pictures.scaled(resolved.convention, resolved.trained, found))
-        geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+        geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
         return Predictor(self.network, self.class_names, resolved.convention, geometry, batch_size, self._setup.device)
 
 

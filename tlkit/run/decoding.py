@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tlkit import tasks, units
-from tlkit.engine.images import decode, levels
+from tlkit.engine.images import levels
 from tlkit.engine.images import parts as data
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry, crop_geometry, evaluation_geometry, window_geometry
 from tlkit.engine.images.parts import Evaluated, Library, Part
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.errors import DataError, TlkitError
@@ -81,7 +81,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
         tests = {name: other.splits["test"] for name, other in others.items()}
         overlap.refuse(dataset_facts.file_overlaps(images, chosen, tests), droppable=can)
-    geometry = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     parts = {}
     for name, selected in chosen.items():
         pictures = library.pictures(
@@ -126,7 +126,7 @@ def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
     """Return the bytes that the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
     images = facts.images
     training = _training_geometry(resolved, facts.originals)
-    evaluation = decode.evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    evaluation = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     return images.train * training.bytes + images.held_out * evaluation.bytes
 
 
@@ -225,11 +225,11 @@ def _training_geometry(resolved: Resolved, originals: Size | None) -> Geometry:
     table = resolved.arm.data
     taken = augmentations.windows(table.augment)
     if taken is not None:
-        return decode.window_geometry(
+        return window_geometry(
             resolved.image_size, resolved.convention, table, smallest=taken.scale[0],
             originals=originals,
         )  # fmt: skip
-    geometry = decode.crop_geometry if augmentations.needs_room(table.augment) else decode.evaluation_geometry
+    geometry = crop_geometry if augmentations.needs_room(table.augment) else evaluation_geometry
     return geometry(resolved.image_size, resolved.convention, table)
 
 

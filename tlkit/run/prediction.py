@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tlkit import machine
 from tlkit.engine import estimators, evaluate
 from tlkit.engine.images import decode, parts, pillow_warnings
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry, evaluation_geometry
 from tlkit.engine.images.pictures import Progress, as_tensor
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import building, weights
@@ -198,7 +198,7 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
     if built.head.solve:
         network.head = estimators.load(folder / run_folder.SOLVED, built.head, len(classes))
     convention = run_folder.convention(folder)
-    geometry = decode.evaluation_geometry(size, convention, table.data)
+    geometry = evaluation_geometry(size, convention, table.data)
     return Predictor(network.to(device).eval(), classes, convention, geometry, batch, device)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tlkit.engine.images import decode
+from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.parts import Library, Part, TrainingPart
 from tlkit.engine.images.pictures import Progress
 from tlkit.plans import train_sample
@@ -29,7 +29,7 @@ def choose(plan: Plan, train: TrainingPart, library: Library, *, progress: Progr
         return None
     drawn = np.random.Generator(np.random.Philox(key=[train.seed, _STREAM])).permutation(train.indices)[:count]
     pictures, indices = train.pictures, np.sort(drawn)
-    geometry = decode.evaluation_geometry(plan.image_size, train.convention, plan.tables.data)
+    geometry = evaluation_geometry(plan.image_size, train.convention, plan.tables.data)
     if geometry != pictures.geometry:
         name = next(name for name, split in library.images.splits.items() if split is pictures.split)
         pictures = library.pictures(name, geometry)

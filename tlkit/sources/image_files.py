@@ -24,6 +24,8 @@ OnCorrupt = Literal["error", "skip"]
 # Of more files so many are looked at, evenly spread: 10,000 take about a second once they are in the system's cache.
 MOST = 10_000
 _MEASURED = 500  # of the files, to learn how large images are
+_SUBFILE, _OLD_SUBFILE, _MASK = 254, 255, 4  # TIFF 6.0, NewSubfileType and SubfileType: bits of the first, values of the second
+_REDUCED, _OLD_REDUCED = 1, 2
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF 2.32, tag 0x0112: height and width are exchanged
 
 _lock = threading.Lock()
@@ -76,6 +78,33 @@ def check_pixels(path: Path, image: Image.Image, max_pixels: int) -> int:
             f"data.max_pixels = {count}, or make the image smaller",
         )
     return count
+
+
+def check_pages(path: Path, image: Image.Image) -> None:
+    """Refuse an opened TIFF file with several pictures, of which only the first would be seen.
+
+    A page does not count that its tags call a smaller copy or a mask, that has at most half the height and width of the first, as a
+    thumbnail has, or that Pillow cannot read.
+
+    Raises:
+        ImageError: two or more pages count.
+    """
+    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if pages == 1:
+        return
+    (width, height), channels, count = image.size, len(image.getbands()), 1
+    for page in range(1, pages):
+        with suppress(Exception):  # whatever Pillow raises
+            image.seek(page)
+            tags: dict[int, int] = image.tag_v2  # type: ignore[attr-defined]  # of TIFF files alone
+            extra = tags.get(_SUBFILE, 0) & (_REDUCED | _MASK) or tags.get(_OLD_SUBFILE) == _OLD_REDUCED
+            count += not extra and (2 * image.width > width or 2 * image.height > height)
+    image.seek(0)
+    if count > 1:
+        bands = [f"data.channels = {count}, if they are the bands of one image"] if channels == 1 else []
+        raise ImageError(
+            f"{path}: is a TIFF file with {count} pictures, one on each page.", *bands, "save each picture as a file of its own"
+        )
 
 
 def below(folder: Path, *, where: str, notify: Callable[[str], None] = lambda _: None, bands: bool = False) -> list[Path]:
@@ -173,6 +202,7 @@ def _problems(file: Path, max_pixels: int, bands: int | None, values: str) -> It
             return
         with opened(file) as image:
             check_pixels(file, image, max_pixels)
+            check_pages(file, image)
     except ImageError as error:
         yield error.problem.removeprefix(f"{file}: ").removesuffix(".")
     except UnidentifiedImageError:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tlkit.engine.images import decode
+from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.parts import normalise
 from tlkit.errors import WeightsError
 from tlkit.network import tensor_files
@@ -58,7 +59,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, Tensor]:
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     files = sorted((folder / "val").glob("*/*.jpg"))
-    geometry = decode.evaluation_geometry((224, 224), efficientnet_lite0.weights["imagenet"].input, DataTable(name="any"))
+    geometry = evaluation_geometry((224, 224), efficientnet_lite0.weights["imagenet"].input, DataTable(name="any"))
     pixels = np.stack([decode.picture(file, geometry) for file in files])
     return torch.from_numpy(pixels), torch.tensor([CLASSES[file.parent.name] for file in files])
 

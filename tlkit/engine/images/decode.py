@@ -1,4 +1,4 @@
-"""Decode image files, and bring pictures to the size that a network takes.
+"""Decode image files as RGB, or as bands.
 
 The rule: an image that cannot be decoded is an error with its path, never a picture of something else.
 """
@@ -7,38 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from tlkit.engine.images import bands, levels
+from tlkit.engine.images import levels
+from tlkit.engine.images.geometry import Geometry, Pixels, fitted
 from tlkit.engine.images.levels import Levels, UnknownRange
 from tlkit.errors import ImageError, option
-from tlkit.plugin import Convention, Values, image_kinds
+from tlkit.plugin import Convention, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
 from tlkit.sources import band_files
-from tlkit.sources.image_files import check_pixels, without_limit
+from tlkit.sources.image_files import check_pages, check_pixels, without_limit
 from tlkit.units import Size
 
-Pixels = NDArray[Any]  # (H, W, 3) uint8 RGB, or (H, W, bands)
-Colour = tuple[float, ...]  # red, green, blue, or a value of each band
-
-# Room that a random crop needs: 224 pixels out of 256, Krizhevsky et al. 2012.
-CROP_ROOM = 256 / 224
-# A side so many times as long as the other is resized only where the crop is: a line of 1 x 30,000 would become 4.5 GB.
-_THIN = 8
 # Above so many pixels, Pillow's own limit, files are decoded one at a time, JPEG at a reduced size.
 _LARGE = 89_478_485
 # Such a JPEG is decoded at no less than so many times the size that it is resized to, as Pillow's `reducing_gap` of thumbnails.
 _REDUCING_GAP = 3
-_FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 # EXIF 2.32, tag 0x0112; as PIL.ImageOps.exif_transpose, which fails where any other part of the EXIF data is damaged.
 _TURNS = {
@@ -53,103 +42,6 @@ _TURNS = {
 _RANGE = "data.options.range says which value is white: 4095 for 12 bits, 65535 for 16, or [black, white]"
 
 _one_large = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a picture of any size is brought to the size that a network takes.
-
-    Attributes:
-        size: Height and width of the result.
-        resized: Height and width of what the result is the centre of. fit = "crop" resizes the picture to cover it, "pad" to fit
-            into it, "squash" and "whole" to be it.
-        resize: Filter, antialiased.
-        fit: As `data.fit` in a recipe; "whole" is "squash" for pictures that windows of the original's shape are taken from.
-        padding: Colour of the border of fit = "pad"; None of the others.
-        max_pixels: An image file with more is refused.
-        white: Values of black and white in files of more than 8 bits; None where each file says it.
-        bands: Number of bands of the images; None of colour pictures.
-        values: Type of their values; of colour pictures uint8.
-    """
-
-    size: Size
-    resized: Size
-    resize: str
-    fit: Literal["crop", "pad", "squash", "whole"] = "crop"
-    padding: Colour | None = None
-    max_pixels: int = MAX_PIXELS
-    white: Levels | None = None
-    bands: int | None = None
-    values: Values = "uint8"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of the result: height, width, channels."""
-        return (*self.size, self.bands or 3)
-
-    @property
-    def bytes(self) -> int:
-        """Size of the result."""
-        return math.prod(self.shape) * np.dtype(self.values).itemsize
-
-
-def evaluation_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
-    """Return the geometry of evaluation, and of training without a random crop.
-
-    Args:
-        image_size: Height and width of the network's input.
-        convention: Of the weights; its `crop` counts for fit = "crop" alone, since the others keep the whole picture.
-        data: The recipe's table [data].
-    """
-    height, width = image_size
-    crop = convention.crop if data.fit == "crop" else 1
-    return _geometry(image_size, (round(height / crop), round(width / crop)), convention, data)
-
-
-def crop_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
-    """Return the geometry of pictures that a random crop of `image_size` is taken from.
-
-    They are as large as those of evaluation are before the centre crop where the recipe says that crop, else 256/224 as large.
-    """
-    height, width = image_size
-    larger = CROP_ROOM if data.crop is None or data.fit != "crop" else 1 / data.crop
-    room = round(height * larger), round(width * larger)
-    return _geometry(room, room, convention, data)
-
-
-def window_geometry(
-    image_size: Size, convention: Convention, data: DataTable, *, smallest: float, originals: Size | None
-) -> Geometry:
-    """Return the geometry of pictures that windows of random size are taken from, each then brought to `image_size`.
-
-    A picture is kept whole, and so large that the smallest window need not be enlarged, but no larger than the images are.
-
-    Args:
-        image_size: Height and width of the network's input.
-        convention: Of the weights.
-        data: The recipe's table [data]; with fit = "pad" and "squash" windows are taken from the fitted picture, else from the original.
-        smallest: Area of the smallest window, as a part of the picture's.
-        originals: Height and width that the images have, more or less; None where that is not known.
-    """
-    height, width = (round(side / smallest**0.5) for side in image_size)
-    if originals is not None:
-        tall, wide = originals
-        if data.fit == "crop":
-            height, width = min(height, tall), min(width, wide)
-        else:
-            share = min(1, max(tall / height, wide / width))
-            height, width = max(1, round(share * height)), max(1, round(share * width))
-    made = _geometry((height, width), (height, width), convention, data)
-    return replace(made, fit="whole") if data.fit == "crop" else made
-
-
-def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable) -> Geometry:
-    padding = convention.mean_colour if data.fit == "pad" else None
-    if data.channels is None:
-        return Geometry(size, resized, convention.resize, data.fit, padding, data.max_pixels, levels.given(data.options))
-    return Geometry(
-        size, resized, convention.resize, data.fit, padding, data.max_pixels, bands=data.channels, values=convention.values
-    )
 
 
 def described(data: DataTable, convention: Convention) -> dict[str, str]:
@@ -199,8 +91,8 @@ def decode(
         white: Values of black and white, if it has more than 8 bits; None where the file says it.
 
     Raises:
-        ImageError: it is no image, truncated, of more than `max_pixels`, of a kind that cannot be turned into RGB, of a range that
-            is not known, or of another digest.
+        ImageError: it is no image, truncated, of more than `max_pixels`, a TIFF file with several pictures, of a kind that cannot be
+            turned into RGB, of a range that is not known, or of another digest.
         MemoryError: it does not fit into memory.
     """
     try:
@@ -209,6 +101,7 @@ def decode(
             raise ImageError(f"{path}: is a HEIF file, which needs pi-heif to be read.", "pip install tlkit[heif]")
         with without_limit(), Image.open(io.BytesIO(content)) as image:
             count = check_pixels(path, image, max_pixels)
+            check_pages(path, image)
             with _one_large if count > _LARGE else nullcontext():
                 if count > _LARGE and needed is not None:
                     image.draft("RGB", (_REDUCING_GAP * max(needed), _REDUCING_GAP * max(needed)))  # nothing but JPEG has it
@@ -247,7 +140,7 @@ def picture(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None =
         ImageError: as `decode`.
         MemoryError: the picture does not fit into memory.
     """
-    return fit(whole(source, geometry, digest=digest), geometry)
+    return fitted(whole(source, geometry, digest=digest), geometry)
 
 
 def whole(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image | Pixels:
@@ -260,73 +153,6 @@ def whole(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = N
     if not isinstance(source, Path):
         return Image.fromarray(np.ascontiguousarray(source))
     return decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized, white=geometry.white)
-
-
-def fit(image: Image.Image | Pixels, geometry: Geometry) -> Pixels:
-    """Bring a picture to size: (height, width, 3) uint8, or of bands, each by itself, (height, width, bands).
-
-    Rounding of a crop is that of torchvision.transforms.Resize and CenterCrop, of a padding that of PIL.ImageOps.pad.
-
-    Raises:
-        MemoryError: the picture does not fit into memory.
-    """
-    if not isinstance(image, Image.Image):
-        paddings = geometry.padding or (None,) * image.shape[2]
-        fitted = (
-            fit(bands.as_image(image[:, :, band]), replace(geometry, padding=None if value is None else (value,)))
-            for band, value in enumerate(paddings)
-        )
-        return bands.joined(list(fitted), geometry.values)
-    match geometry.fit:
-        case "crop":
-            return np.asarray(_cropped(image, geometry))
-        case "pad":
-            return np.asarray(_padded(image, geometry))
-        case "squash" | "whole":
-            return np.asarray(image.resize(geometry.resized[::-1], _FILTERS[geometry.resize]))
-
-
-def _cropped(image: Image.Image, geometry: Geometry) -> Image.Image:
-    """Resize a picture until it just covers `resized`, and keep its middle."""
-    (height, width), (tall, wide) = geometry.size, geometry.resized
-    if image.width * tall <= image.height * wide:
-        size = (wide, int(wide * image.height / image.width))
-    else:
-        size = (int(tall * image.width / image.height), tall)
-    if image.size != size:
-        if size[0] >= _THIN * wide or size[1] >= _THIN * tall:
-            return _middle(image, size, geometry)
-        image = image.resize(size, _FILTERS[geometry.resize])
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image if image.size == (width, height) else image.crop((left, top, left + width, top + height))
-
-
-def _middle(image: Image.Image, size: tuple[int, int], geometry: Geometry) -> Image.Image:
-    """Return the middle of an image as it would be after a resize to `size`, (width, height)."""
-    sides = geometry.size[::-1]
-    (left, right), (top, bottom) = (
-        (old * start / new, min(old * (start + side) / new, old))
-        for old, new, side in zip(image.size, size, sides, strict=True)
-        for start in (round((new - side) / 2),)
-    )
-    return image.resize(sides, _FILTERS[geometry.resize], box=(left, top, right, bottom))
-
-
-def _padded(image: Image.Image, geometry: Geometry) -> Image.Image:
-    """Resize a picture until it just fits into `size`, and put it into the middle of one colour."""
-    height, width = geometry.size
-    if image.width * height >= image.height * width:
-        size = (width, max(1, round(width * image.height / image.width)))
-    else:
-        size = (max(1, round(height * image.width / image.height)), height)
-    if image.size != size:
-        image = image.resize(size, _FILTERS[geometry.resize])
-    if size == (width, height):
-        return image
-    colour = geometry.padding[0] if image.mode != "RGB" and geometry.padding else geometry.padding
-    padded = Image.new(image.mode, (width, height), colour)
-    padded.paste(image, (round((width - size[0]) / 2), round((height - size[1]) / 2)))
-    return padded
 
 
 def rgb(image: Image.Image, *, white: Levels | None = None, content: bytes = b"") -> Image.Image:

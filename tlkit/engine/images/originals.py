@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from tlkit.engine import row_keys
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry
 from tlkit.store import row_store, segments
 from tlkit.store.cache import Kind
 

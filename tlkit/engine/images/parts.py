@@ -13,7 +13,7 @@ from torch import Tensor
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.mix import Mixing, mix, mix_targets, mixing
 from tlkit.engine.augment.windows import Shapes
-from tlkit.engine.images.decode import Geometry
+from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.pictures import Indices, Note, Pictures, Progress
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import DataError

@@ -19,7 +19,7 @@ from torch import Tensor
 from tlkit import file_digests, machine
 from tlkit.engine import row_keys, transfer
 from tlkit.engine.images import decode, originals, pillow_warnings
-from tlkit.engine.images.decode import Geometry, Pixels
+from tlkit.engine.images.geometry import Geometry, Pixels, fitted
 from tlkit.engine.images.originals import ORIGINAL, Originals
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import ImageError, StoreError
@@ -295,7 +295,7 @@ class Pictures:
             if pixels is None and not self._described[index]:
                 self._originals[index] = np.frombuffer(originals.original(image), ORIGINAL)[0]
                 self._described[index] = True
-            return decode.fit(image, self.geometry)
+            return fitted(image, self.geometry)
         except MemoryError as error:
             name = source if isinstance(source, Path) else f"image {index}"
             raise ImageError(f"{name}: does not fit into memory.", "make the image smaller") from error
