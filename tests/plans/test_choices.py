@@ -447,6 +447,15 @@ def test_forms_of_a_run_that_is_continued_are_kept(tmp_path: Path) -> None:
     assert said(plan, "fixed prefix") == (str(PLAIN_LAST), "kept from when this run began")
 
 
+@pytest.mark.parametrize("kept", [None, PLAIN_LAST])
+def test_a_run_that_is_continued_evaluates_as_it_did(tmp_path: Path, kept: ComputeFormat | None) -> None:
+    """A run of a version in which evaluation had no format of its own goes on in that of the step, however far off that is."""
+    rows = timings(10, 8, 6, 4, errors=(0, 0, 0.046, 0.046))
+    earlier = EarlierChoices(32, HALF_LAST, {4: HALF_LAST}, evaluation=kept)
+    plan = choices.decide(made(tmp_path), Measurements(rows, ((4, rows),), 0.0, ""), room=ROOM, earlier=earlier)
+    assert (plan.compute_format, plan.evaluation_format) == (HALF_LAST, kept)
+
+
 def test_a_head_that_trains_alone_is_plain(tmp_path: Path) -> None:
     plan = choices.decide(made(tmp_path, "freeze={backbone=true}"), measured(5, 9, 9, 9, 1), room=ROOM)
     assert plan.compute_format == PLAIN_FORMAT
