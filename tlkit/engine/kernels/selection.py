@@ -52,9 +52,11 @@ def operands(convolution: Convolution, images: int) -> Operands:
     shapes = (1, *convolution.image), convolution.weight, (1, *convolution.output)
     image, weight, grad = (cast(torch.randn(shape, generator=generator), convolution.compute_format) for shape in shapes)
     layout = LAYOUTS[convolution.compute_format.layout]
-    return Operands(
-        *(x.repeat(images, 1, 1, 1).contiguous(memory_format=layout) if x is not weight else x for x in (image, weight, grad))
-    )
+
+    def repeated(x: Tensor) -> Tensor:
+        return torch.empty((images, *x.shape[1:]), dtype=x.dtype, memory_format=layout).copy_(x)
+
+    return Operands(repeated(image), weight, repeated(grad))
 
 
 def select(convolution: Convolution, part: Part, images: int, *, watch: Callable[[], None] = lambda: None) -> KernelTiming:
