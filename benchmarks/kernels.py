@@ -1,7 +1,7 @@
 """What chosen kernels make of a whole training step on a CPU: the step as it was before them, and as it is, in turns.
 
     python -m benchmarks.kernels efficientnet_lite0 [mobilenet_v2 ...] [--side 224] [--batch 32] [--pairs 5] [--json]
-    python -m benchmarks.kernels --recipe recipes/quickstart.toml --arm finetune [--pairs 5] [--json]
+    python -m benchmarks.kernels --recipe recipes/quickstart.toml --arm finetune [--set KEY=VALUE] [--pairs 5] [--json]
 
 The engine's step trains everything on noise, with random weights. tlkit first measures precisions, memory formats and kernels, as it does once
 for a recipe on a machine. "before" is the fastest form with the library's kernels alone, for convolutions and for all other functions;
@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("networks", nargs="*", help="backbones")
     parser.add_argument("--recipe", type=Path, help="measure an arm of this recipe")
     parser.add_argument("--arm", help="of the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value of the recipe")
     parser.add_argument("--side", type=int, default=224, help="of a picture, pixels (224)")
     parser.add_argument("--batch", type=int, default=32, help="pictures of a step (32)")
     parser.add_argument("--pairs", type=int, default=5, help="of steps that are timed (5)")
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.json:
         print("| network | before | ms | now | kernels | ms | times faster | measuring, s | waited |\n" + "|---" * 9 + "|")
     calls = [partial(measure, name, side=options.side, batch=options.batch, pairs=options.pairs) for name in options.networks]
-    for call in calls or [partial(measure_arm, options.recipe, options.arm, pairs=options.pairs)]:
+    for call in calls or [partial(measure_arm, options.recipe, options.arm, options.set, pairs=options.pairs)]:
         row = call()
         print(json.dumps(vars(row)) if options.json else _line(row), flush=True)
 
@@ -128,10 +129,10 @@ def measure(name: str, *, side: int, batch: int, pairs: int) -> Row:
     return _in_turns(name, plan, network, before, now, batches, pairs=pairs, measuring=sum(measuring))
 
 
-def measure_arm(recipe: Path, arm: str, *, pairs: int) -> Row:
+def measure_arm(recipe: Path, arm: str, settings: Sequence[str] = (), *, pairs: int) -> Row:
     """Measure the step of an arm's last phase; the arguments are those of the command line."""
     places = Places(recipe=recipe.parent)
-    read, arms = resolve.load(recipe, [], places)
+    read, arms = resolve.load(recipe, list(settings), places)
     (job, *_) = jobs.plan_jobs(read, {arm: arms[arm]}, places, runs=Path("runs"), where=str(recipe))
     began = time.perf_counter()
     prepared = executor.prepare(job, {}, device=CPU, observer=Observer(), anew=True)
