@@ -166,6 +166,7 @@ def export(
     *,
     quantize: str | None = None,
     arm: str | None = None,
+    data: str | Path | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Write a run's network as a file that other programs load, and a model card beside it.
@@ -176,6 +177,7 @@ def export(
         out: The file; by default exported/RUN/FORM/model with the usual ending.
         quantize: "int8" brings an ONNX file to 8-bit integers, calibrated on the run's training images.
         arm: Choose only among the runs of this arm.
+        data: Folder of these images, where the run was applied with one.
         note: Told which run was chosen and why, what int8 costs, and which licences forbid commercial use.
 
     Returns:
@@ -192,7 +194,14 @@ def export(
     chosen = run_choice.choose(as_path(run, "run"), arm)
     if chosen.why:
         note(f"{chosen.folder}: {chosen.why}")
-    return exporting.export(chosen.folder, form, None if out is None else as_path(out, "out"), quantize=quantize, note=note)
+    return exporting.export(
+        chosen.folder,
+        form,
+        None if out is None else as_path(out, "out"),
+        quantize=quantize,
+        data=None if data is None else as_path(data, "data"),
+        note=note,
+    )
 
 
 def inspect(

@@ -171,7 +171,7 @@ def test_a_multilabel_head_gives_each_class_its_own_probability(tmp_path: Path) 
 def test_int8_is_smaller_and_its_accuracy_is_told_beside_that_of_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("onnx"), pytest.importorskip("onnxscript")
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     recipe = tmp_path / "toy.toml"
     recipe.write_text(TOY_RECIPE.replace("[lr_groups]", "[data.split]\nvalidation = 0.25\n\n[lr_groups]"))
@@ -185,6 +185,7 @@ def test_int8_is_smaller_and_its_accuracy_is_told_beside_that_of_float32(
     assert line.startswith("accuracy on 20 validation images: ")
     assert line.endswith(f"{validation:.1%} as float32")
     assert line in made.card.read_text()
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(made.file).graph.node}  # folded into convolutions
     x = pictures(2, 40, 50)
     (found,) = onnxruntime.InferenceSession(made.file).run(None, {"pictures": x})
     assert 0 < np.abs(found - predicted(folder, x)).max() < 0.1

@@ -14,7 +14,10 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score,
 from statsmodels.stats.proportion import proportion_confint
 from tlkit_toy_build import ToyNet
 
+from benchmarks import predicting
 from tlkit import api
+from tlkit.errors import TlkitError
+from tlkit.exports import finished_run, run_pictures
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -211,14 +214,39 @@ def test_neighbours_are_the_training_images_of_the_smallest_angle(finished: Path
     assert (code, "1.000" in output, str(trained[0]) in output) == (0, True, True)
 
 
+def without_images(run: Path, to: Path) -> Path:
+    """Copy a run, as if the images that it was trained on were elsewhere now."""
+    shutil.copytree(run, to)
+    text = (to / "recipe.toml").read_text()
+    (to / "recipe.toml").write_text(text.replace(str(run.parents[2] / "images"), str(to / "gone")))
+    result = json.loads((to / "result.json").read_text())
+    (to / "result.json").write_text(json.dumps(result | {"files": {}}))
+    return to
+
+
 def test_neighbours_without_the_training_images_are_a_message(finished: Path, tmp_path: Path, run: Cli) -> None:
     draw(tmp_path / "new", 1)
-    copy = tmp_path / "copy"
-    shutil.copytree(finished, copy)
-    text = (copy / "recipe.toml").read_text()
-    (copy / "recipe.toml").write_text(text.replace(str(finished.parents[2] / "images"), str(tmp_path / "gone")))
-    result = json.loads((copy / "result.json").read_text())
-    (copy / "result.json").write_text(json.dumps(result | {"files": {}}))
+    copy = without_images(finished, tmp_path / "copy")
     code, output, said = run("neighbours", copy, tmp_path / "new" / "ant" / "0.png")
     assert (code, output) == (1, "")
-    assert str(tmp_path / "gone") in said
+    assert str(copy / "gone") in said
+
+
+def test_images_for_int8_are_those_of_the_folder_that_is_given(finished: Path, tmp_path: Path) -> None:
+    copy, images = without_images(finished, tmp_path / "copy"), finished.parents[2] / "images"
+    with pytest.raises(TlkitError, match="gone"):
+        next(run_pictures.pictures(finished_run.load(copy), "train", 3))
+    known = [picture for picture, _ in run_pictures.pictures(finished_run.load(finished), "train", 3)]
+    found = [picture for picture, _ in run_pictures.pictures(finished_run.load(copy), "train", 3, data=images)]
+    assert len(found) == 3
+    np.testing.assert_array_equal(found, known)
+
+
+def test_predict_and_the_evaluation_of_the_engine_are_timed_over_the_same_files(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "other", 4)
+    predicting.main([str(finished), str(tmp_path / "other"), "--pairs", "2", "--images", "9", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], len(found["pairs"])) == (6, 2)  # every second of 12
+    assert all(cost["seconds"] > 0 for pair in found["pairs"] for cost in pair)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.cli.options import ArmOption, RunArgument, RunsOption
+from tlkit.cli.options import ArmOption, DataOption, RunArgument, RunsOption
 
 
 def report(
@@ -39,11 +39,12 @@ def export(
     ] = None,
     arm: ArmOption = None,
     runs: RunsOption = Path("runs"),
+    data: DataOption = None,
 ) -> None:
     """Write a run's network as a file that other programs load, with a model card beside it."""
     from tlkit import api
 
     named = run if run.exists() or not (runs / run).exists() else runs / run
-    exported = api.export(named, to, out, quantize=quantize, arm=arm, note=console.say)
+    exported = api.export(named, to, out, quantize=quantize, arm=arm, data=data, note=console.say)
     console.line(f"{to}: {exported.file}")
     console.line(f"model card: {exported.card}")

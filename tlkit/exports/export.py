@@ -35,6 +35,7 @@ def export(
     out: Path | None = None,
     *,
     quantize: str | None = None,
+    data: Path | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Write a run's network as a file that other programs load, and a model card beside it.
@@ -44,6 +45,7 @@ def export(
         form: Of the file.
         out: The file; by default exported/RUN/FORM/model with the usual ending.
         quantize: "int8" brings an ONNX file to 8-bit integers; the run's images must be on this machine.
+        data: Folder of these images; None where the recipe, or the cache, has it.
         note: Told what a user should know: changed plugins, what int8 costs, licences that forbid commercial use.
 
     Raises:
@@ -58,7 +60,7 @@ def export(
     run = finished_run.load(folder, note=note)
     said = ""
     if quantize is not None:
-        content, said = quantization.quantized(onnx_file.model(run), run)
+        content, said = quantization.quantized(onnx_file.model(run), run, data)
         contents: dict[Path, Iterable[bytes | memoryview]] = {path: [content]}
         note(said)
     else:

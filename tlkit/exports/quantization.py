@@ -6,6 +6,8 @@ ranges of their inputs are those that training images have.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,12 +32,13 @@ _BY_CHANCE = 0.05
 _OPERATIONS = ["Conv", "Gemm", "MatMul"]
 
 
-def quantized(model: Any, run: FinishedRun) -> tuple[bytes, str]:
+def quantized(model: Any, run: FinishedRun, data: Path | None = None) -> tuple[bytes, str]:
     """Return a quantised ONNX file, and the accuracies of both on validation images, in words.
 
     Args:
         model: An onnx.ModelProto of the run.
         run: Its data set must be on this machine.
+        data: Folder of the images; None where the recipe, or the cache, has it.
 
     Raises:
         TlkitError: its head is solved, or its images are not here.
@@ -47,8 +50,8 @@ def quantized(model: Any, run: FinishedRun) -> tuple[bytes, str]:
             f"{run.folder}: the {run.arm.head.kind} head is computed in float64 and is not quantised.", "leave --quantize out"
         )
     float32 = model.SerializeToString()  # before onnxruntime moves its weights to a file
-    batches = ({graph.INPUT: picture[None]} for picture, _ in run_pictures.pictures(run, "train", _CALIBRATION))
-    with tempfile.TemporaryDirectory() as folder:
+    batches = ({graph.INPUT: picture[None]} for picture, _ in run_pictures.pictures(run, "train", _CALIBRATION, data=data))
+    with tempfile.TemporaryDirectory() as folder, _without_advice():
         path = Path(folder) / "int8.onnx"
         quantization.quantize_static(
             model, path, _reader(batches), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
@@ -56,7 +59,7 @@ def quantized(model: Any, run: FinishedRun) -> tuple[bytes, str]:
             op_types_to_quantize=_OPERATIONS,
         )  # fmt: skip
         content = path.read_bytes()
-    return content, told(*_answers((float32, content), run), run.predictor.network.task)
+    return content, told(*_answers((float32, content), run, data), run.predictor.network.task)
 
 
 def told(before: Tensor, after: Tensor, targets: Tensor, task: Task) -> str:
@@ -88,6 +91,21 @@ def told(before: Tensor, after: Tensor, targets: Tensor, task: Task) -> str:
     return f"{text}. int8 ruins this network: it loses {(parts[0] - parts[1]) * 100:.1f} points{chance}; leave --quantize out"
 
 
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Leave out onnxruntime's advice to process the file first: torch's exporter has folded BatchNorm and inferred the shapes."""
+    root = logging.getLogger()
+    root.addFilter(_is_no_advice)
+    try:
+        yield
+    finally:
+        root.removeFilter(_is_no_advice)
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return "pre-processing before quantization" not in record.getMessage()
+
+
 def _reader(batches: Iterator[dict[str, NDArray[np.uint8]]]) -> Any:
     """What onnxruntime asks for the next pictures."""
     from onnxruntime import quantization
@@ -99,14 +117,14 @@ def _reader(batches: Iterator[dict[str, NDArray[np.uint8]]]) -> Any:
     return Reader()
 
 
-def _answers(models: tuple[bytes, bytes], run: FinishedRun) -> tuple[Tensor, Tensor, Tensor]:
+def _answers(models: tuple[bytes, bytes], run: FinishedRun, data: Path | None) -> tuple[Tensor, Tensor, Tensor]:
     """The probabilities of two models for the same validation images, and the targets of these."""
     import onnxruntime
 
     sessions = [onnxruntime.InferenceSession(model) for model in models]
     rows: list[list[NDArray[np.float32]]] = [[], []]
     targets = []
-    for picture, target in run_pictures.pictures(run, "validation", _VALIDATION):
+    for picture, target in run_pictures.pictures(run, "validation", _VALIDATION, data=data):
         for session, found in zip(sessions, rows, strict=True):
             found.append(session.run([graph.OUTPUT], {graph.INPUT: picture[None]})[0])
         targets.append(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from tlkit.sources.places import Places
 
 
 def pictures(
-    run: FinishedRun, name: Literal["train", "validation"], most: int
+    run: FinishedRun, name: Literal["train", "validation"], most: int, *, data: Path | None = None
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
     """Yield pictures (H, W, 3) uint8 RGB of a run's training or validation images with their targets, evenly chosen.
 
@@ -28,12 +29,13 @@ def pictures(
         run: Whose recipe says which images these are.
         name: The split.
         most: No more than so many.
+        data: Folder of the images; None where the recipe, or the cache, has it.
 
     Raises:
         DataMissing: the images are not on this machine any more.
         TlkitError: there are no such images.
     """
-    split, indices = _selected(run, name)
+    split, indices = _selected(run, name, data)
     places = np.unique(np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(np.int64))
     for index in indices[places].tolist():
         source = split.files[index] if split.files else None
@@ -44,10 +46,10 @@ def pictures(
             yield np.asarray(decode.whole(source, run.predictor.geometry)), split.targets[index]
 
 
-def _selected(run: FinishedRun, name: str) -> tuple[Split, NDArray[np.int64]]:
+def _selected(run: FinishedRun, name: str, data: Path | None) -> tuple[Split, NDArray[np.int64]]:
     """The data set's split that the images are taken from, and their positions in it."""
     path = run.folder / run_folder.RECIPE
-    recipe, places = parsing.read(path), Places(recipe=run.folder, offline=True)
+    recipe, places = parsing.read(path), Places(recipe=run.folder, data=data, offline=True)
     resolved = resolve.resolve_arm(
         run.arm, name=next(iter(recipe.arms)), recipe=recipe.name, places=places, where=str(path), folds=recipe.folds
     )
