@@ -27,6 +27,21 @@ def test_bytes_are_those_of_pillow(name: str, fit: str) -> None:
     assert (off > 0).mean() <= 1e-3
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("values", ["uint8", "uint16", "float32"])
+def test_bands_are_those_of_pillow(values: str, fit: str) -> None:
+    resized = (20, 25) if fit == "crop" else (16, 20)
+    padding = (10, 200, 30, 4, 5) if fit == "pad" else None
+    geometry = Geometry((16, 20), resized, "bicubic", fit, padding, bands=5, values=values)
+    generator = np.random.default_rng(0)
+    for size in SIZES:
+        bands = (generator.random((*size, 5)) * (255 if values == "uint8" else 9000)).astype(values)
+        mine = Resize(geometry)(torch.from_numpy(bands)[None])[0].permute(1, 2, 0).numpy()
+        off = np.abs(mine - fitted(bands, geometry).astype(float))
+        assert off.max() <= (0.01 if values == "float32" else 1)
+        assert (off > 0.01).mean() <= 1e-3
+
+
 def test_a_picture_that_is_very_long_differs_by_one_level_at_most() -> None:
     """Pillow is given the middle of such a picture as a box of float32 numbers."""
     geometry = Geometry((16, 20), (20, 25), "bilinear")

@@ -19,6 +19,7 @@ from torch import nn
 from toy_signals import SignalAfter
 from toy_training import CPU, training
 
+import tlkit
 from tlkit import api
 from tlkit.engine.images.device_batches import batched_inputs
 from tlkit.errors import DataError, Interrupted, RecipeError, TlkitError
@@ -334,6 +335,31 @@ def test_predict_takes_files_and_folders_of_bands(recipe: Path, run: Cli, tmp_pa
     code, out, _ = run("cache")
     assert code == 0
     assert "bands 13 of uint16" in " ".join(out.split())
+
+
+def test_evaluate_reads_a_folder_of_bands(recipe: Path, run: Cli, tmp_path: Path) -> None:
+    folder = applied(recipe)
+    code, out, err = run("evaluate", folder, "--on", tmp_path / "images", "--json")
+    assert code == 0, err
+    answers = by_hand(folder, ARRAYS).argmax(1)
+    assert json.loads(out)["metrics"]["accuracy"] == pytest.approx(float((answers == LABELS).mean()))
+
+
+@pytest.mark.parametrize("values", ["uint8", "uint16", "float32"])
+def test_an_exported_graph_takes_bands_of_any_size(tmp_path: Path, values: str) -> None:
+    arrays = (ARRAYS / 16).astype(values) if values == "uint8" else ARRAYS.astype(values)
+    toy_bands.folder(tmp_path / "images", arrays, LABELS)
+    (tmp_path / "bands.toml").write_text(RECIPE)
+    folder = applied(tmp_path / "bands.toml")
+    made = tlkit.export(folder, "torch-export", tmp_path / "out" / "bands.pt2")
+    graph = torch.export.load(made.file).module()
+    np.testing.assert_allclose(graph(torch.from_numpy(arrays)).detach().numpy(), by_hand(folder, arrays), atol=1e-4)
+    larger = np.repeat(arrays[:2], 2, axis=1)[:, :, 3:]  # (2, 32, 13, bands)
+    predictor = prediction.load(folder, arm=None, device=CPU)
+    np.testing.assert_allclose(graph(torch.from_numpy(larger)).detach().numpy(), predictor.predict(larger), atol=1e-4)
+    card = (made.file.parent / "README.md").read_text()
+    assert 'np.load("picture.npy")' in card
+    assert "PIL" not in card.partition("## Preprocessing")[0]
 
 
 @pytest.mark.slow

@@ -40,9 +40,10 @@ class FinishedRun:
     result: RunResult | None
 
     @property
-    def colours(self) -> bool:
-        """Whether its images are colour pictures, not bands."""
-        return self.predictor.geometry.bands is None
+    def pictures(self) -> str:
+        """Shape and type of the pictures that a graph takes, in words."""
+        geometry = self.predictor.geometry
+        return f"(N, H, W, {geometry.shape[2]}) {geometry.values}{' RGB' if geometry.bands is None else ''}"
 
     @property
     def preprocessing(self) -> dict[str, Any]:

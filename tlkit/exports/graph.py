@@ -15,14 +15,15 @@ from tlkit.exports.finished_run import FinishedRun
 from tlkit.network.network import Network
 
 INPUT, OUTPUT = "pictures", "probabilities"
-_EXAMPLE = (2, 48, 64, 3)  # none of these numbers is kept: images, height and width stay open
+_EXAMPLE = (2, 48, 64)  # none of these numbers is kept: images, height and width stay open
+_DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
 
 
 class Graph(nn.Module):
     """Preprocessing and network.
 
     Args:
-        run: Of colour pictures.
+        run: The run.
 
     Raises:
         TlkitError: its preprocessing or its head cannot be computed in a graph.
@@ -45,8 +46,8 @@ class Graph(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return probabilities (N, classes) float32 of pictures (N, H, W, 3) uint8 RGB."""
-        x = self.resize(pictures).to(torch.float32)  # (N, 3, height, width)
+        """Return probabilities (N, classes) float32 of pictures (N, H, W, 3) uint8 RGB, or (N, H, W, bands) as in the run's files."""
+        x = self.resize(pictures).to(torch.float32)  # (N, channels, height, width)
         if self.reversed:
             x = x.flip(1)
         x = (x / self.white - self.get_buffer("mean")) / self.get_buffer("std")
@@ -60,18 +61,14 @@ def program(run: FinishedRun) -> torch.export.ExportedProgram:
         TlkitError: its preprocessing or its head cannot be computed in a graph.
     """
     graph = Graph(run).eval()
-    example = torch.zeros(_EXAMPLE, dtype=torch.uint8)
+    geometry = run.predictor.geometry
+    example = torch.zeros((*_EXAMPLE, geometry.shape[2]), dtype=_DTYPES[geometry.values])
     open_ = {0: torch.export.Dim("images"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}
     with torch.no_grad():
         return torch.export.export(graph, (example,), dynamic_shapes={INPUT: open_}, strict=False)
 
 
 def _refuse(run: FinishedRun) -> None:
-    if not run.colours:
-        raise TlkitError(
-            f"{run.folder}: its images have {run.predictor.geometry.bands} bands, and the graph's preprocessing is for colour pictures.",
-            "--to safetensors writes the weights alone",
-        )
     if run.predictor.geometry.resize not in resizing.FILTERS:
         raise TlkitError(
             f'{run.folder}: its pictures are resized with the filter "{run.predictor.geometry.resize}", which the graph does not have.',

@@ -101,7 +101,9 @@ def _use(file: Path, run: FinishedRun, form: Form) -> str:
         "whatever that shows. The probabilities are not calibrated."
     )
     call = library_files.call(run) if form in (Form.TORCHVISION, Form.TIMM) else ""
-    code = _CODE[form].format(file=file.name, classes=CLASSES, call=call, library=form.value)
+    colours = run.predictor.geometry.bands is None
+    reading = {"pillow": _PILLOW if colours else "", "picture": _PICTURE if colours else _ARRAY}
+    code = _CODE[form].format(file=file.name, classes=CLASSES, call=call, library=form.value, **reading)
     return f"## Use\n\n{intended}\n\n```python\n{code}```"
 
 
@@ -115,7 +117,7 @@ def _pixels(run: FinishedRun) -> str:
         + "\n".join(f"- {key}: `{json.dumps(value)}`" for key, value in run.preprocessing.items())
         + "\n\n"
         + '`resized` is what the picture is resized to cover (`fit` "crop"), to fit into ("pad") or to be ("squash"), antialiased as '
-        "Pillow does it; `image_size` is the middle of that. A byte v becomes (v * range / 255 - mean) / std."
+        "Pillow does it; `image_size` is the middle of that. A value v becomes (v * range / 255 - mean) / std."
     )
 
 
@@ -133,6 +135,10 @@ def _origin(run: FinishedRun) -> str:
     recipe = (run.folder / run_folder.RECIPE).read_text(encoding="utf-8").strip()
     return "## Origin\n\n" + "\n".join(lines) + f"\n\n```toml\n{recipe}\n```"
 
+
+# What the examples of graphs read: a picture of colours, or an array of bands.
+_PILLOW = "from PIL import Image\n"
+_PICTURE, _ARRAY = 'np.array(Image.open("picture.jpg").convert("RGB"))', 'np.load("picture.npy")'
 
 _WEIGHTS = """\
 import json
@@ -166,11 +172,10 @@ import json
 
 import numpy as np
 import onnxruntime
-from PIL import Image
-
+{pillow}
 session = onnxruntime.InferenceSession("{file}")
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
-picture = np.asarray(Image.open("picture.jpg").convert("RGB"))
+picture = {picture}
 (probabilities,) = session.run(None, {{"pictures": picture[None]}})  # (1, classes)
 print(classes[probabilities[0].argmax()])
 """,
@@ -179,12 +184,11 @@ import json
 
 import numpy as np
 import torch
-from PIL import Image
-
+{pillow}
 extra = {{"{classes}": ""}}
 network = torch.export.load("{file}", extra_files=extra).module()
 classes = json.loads(extra["{classes}"])
-picture = torch.from_numpy(np.array(Image.open("picture.jpg").convert("RGB")))
+picture = torch.from_numpy({picture})
 probabilities = network(picture[None])  # (1, classes)
 print(classes[int(probabilities[0].argmax())])
 """,

@@ -48,7 +48,7 @@ def model(run: FinishedRun) -> Any:
         "classes": json.dumps(list(run.predictor.classes)),
         "task": network.task.name,
         "preprocessing": json.dumps(run.preprocessing),
-        "input": "pictures (N, H, W, 3) uint8 RGB of any size, upright",
+        "input": f"pictures {run.pictures}, of any size" + (", upright" if run.predictor.geometry.bands is None else ""),
     }
     for key, value in texts.items():
         made.metadata_props.add(key=key, value=value)

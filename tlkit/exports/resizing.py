@@ -3,9 +3,10 @@
 The rule: the same bytes as Pillow. It resizes along one side and then along the other, with coefficients in units of 2^-22, and rounds
 and clips to bytes after each. Sums of such coefficients times bytes are whole numbers below 2^53, so float64 holds them exactly.
 A coefficient that lies between two units can be rounded the other way, so a few bytes in 10,000 differ by 1.
+Bands of uint16 and float32 are resized as float32, with coefficients that are not rounded, and uint16 is rounded at the end.
 
-Source: Pillow, src/libImaging/Resample.c: precompute_coeffs, normalize_coeffs_8bpc, ImagingResampleHorizontal_8bpc. Which side comes
-first was found by trying Pillow 13.0: the height, where it loses more than twice the pixels that the width does.
+Source: Pillow, src/libImaging/Resample.c: precompute_coeffs, normalize_coeffs_8bpc, ImagingResampleHorizontal_8bpc and _32bpc. Which side
+comes first was found by trying Pillow 13.0: the height, where it loses more than twice the pixels that the width does.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class _Axis:
         return (self.positions >= 0) & (self.positions < self.resized)
 
     def coefficients(self, name: str) -> Tensor:
-        """Return what each pixel of the result (side, n) takes of each pixel of the picture, in units of 2^-22."""
+        """Return what each pixel of the result (side, n) takes of each pixel of the picture: a row has the sum 1."""
         count = _length(self.places)
         scale = count / self.resized
         centres = (self.positions + 0.5) * scale
@@ -59,31 +60,41 @@ class _Axis:
         offsets = (self.places - centres[:, None] + 0.5) * (1.0 / stretched)  # (side, n)
         read = (self.places >= first) & (self.places < end)
         values = torch.where(read, _FILTERS[name](torch.abs(offsets)), torch.zeros_like(offsets))
-        shares = values / values.sum(1, keepdim=True) * _UNIT
-        return torch.sign(shares) * torch.floor(torch.abs(shares) + 0.5)
+        return values / values.sum(1, keepdim=True)
 
 
 class Resize(nn.Module):
     """Bring pictures to the size of a network's input as `decode.picture` does.
 
     Args:
-        geometry: Of colour pictures.
+        geometry: Of the pictures.
     """
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
         self.geometry = geometry
-        padding = torch.tensor(geometry.padding or (0.0,) * 3, dtype=torch.float64)
-        self.register_buffer("padding", padding.view(1, 3, 1, 1), persistent=False)
+        padding = torch.tensor(geometry.padding or (0.0,) * geometry.shape[2], dtype=torch.float64)
+        self.register_buffer("padding", padding.view(1, -1, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return (N, 3, height, width) float64, whole numbers 0 to 255, of pictures (N, H, W, 3) uint8."""
+        """Return (N, channels, height, width) float64 of pictures (N, H, W, channels): of uint8 and uint16 whole numbers."""
         down, across = self._axes(pictures)
-        x = pictures.permute(0, 3, 1, 2).to(torch.float64)  # (N, 3, H, W)
-        x = _passes(x, down, across, self.geometry.resize)  # (N, 3, height, width)
+        x = pictures.permute(0, 3, 1, 2).to(torch.float64)  # (N, channels, H, W)
+        x = self._passes(x, down, across)  # (N, channels, height, width)
         if self.geometry.fit != "pad":
             return x
         return torch.where(down.inside[:, None] & across.inside, x, self.get_buffer("padding"))
+
+    def _passes(self, x: Tensor, down: _Axis, across: _Axis) -> Tensor:
+        """Resize (N, channels, H, W) along both sides."""
+        shares = down.coefficients(self.geometry.resize), across.coefficients(self.geometry.resize)
+        match self.geometry.values:
+            case "uint8":
+                return _of_bytes(x, _units(shares[0]), _units(shares[1]), height_first=_loses_more(down, across))
+            case "uint16":
+                return torch.clamp(torch.round(_of_floats(x, *shares)), 0.0, 65535.0)
+            case _:
+                return _of_floats(x, *shares)
 
     def _axes(self, pictures: Tensor) -> tuple[_Axis, _Axis]:
         """How the height and the width are resized: the arithmetic is that of `geometry.fitted`, with numbers as 0-d tensors."""
@@ -117,15 +128,29 @@ class Resize(nn.Module):
                 return tall, wide
 
 
-def _passes(x: Tensor, down: _Axis, across: _Axis, name: str) -> Tensor:
-    """Resize (N, 3, H, W) along both sides."""
-    operands = x, down.coefficients(name), across.coefficients(name)
-    lost = _length(down.places) - down.resized
-    height_first = (lost > 0) & (lost > 2 * (_length(across.places) - across.resized))
+def _of_floats(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Resize (N, channels, H, W) as Pillow's mode F: float64 sums, and float32 after each side. Which comes first shows in the last bit."""
+    return (down @ (x @ across.T).to(torch.float32).to(torch.float64)).to(torch.float32).to(torch.float64)
+
+
+def _of_bytes(x: Tensor, down: Tensor, across: Tensor, *, height_first: Tensor) -> Tensor:
+    """Resize (N, channels, H, W) as Pillow's bytes, with coefficients in units of 2^-22."""
     if torch.compiler.is_exporting():
-        chosen: Tensor = torch.cond(height_first, _height_first, _width_first, operands)
+        chosen: Tensor = torch.cond(height_first, _height_first, _width_first, (x, down, across))
         return chosen
-    return _height_first(*operands) if height_first else _width_first(*operands)
+    return _height_first(x, down, across) if height_first else _width_first(x, down, across)
+
+
+def _loses_more(down: _Axis, across: _Axis) -> Tensor:
+    """Return whether the height is resized first, 0-d."""
+    lost = _length(down.places) - down.resized
+    return (lost > 0) & (lost > 2 * (_length(across.places) - across.resized))
+
+
+def _units(shares: Tensor) -> Tensor:
+    """Return coefficients in units of 2^-22, rounded."""
+    shares = shares * _UNIT
+    return torch.sign(shares) * torch.floor(torch.abs(shares) + 0.5)
 
 
 def _height_first(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
