@@ -149,13 +149,11 @@ def accuracy(each: Experiment, found: Measured) -> Figure:
 
 def kernels(arms: Sequence[Kernels]) -> Figure:
     """Draw the first convolution of each arm: before and after training on one scale, and the difference on its own."""
-    values = [[np.array(each, np.float32).reshape(arm.shape) for each in (arm.before, arm.after)] for arm in arms]
-    scale = max(float(np.abs(each).max()) for pair in values for each in pair)
-    moved = max(float(np.abs(after - before).max()) for before, after in values)
     made = Figure(figsize=(9, 1.7 * len(arms) + 0.3), layout=ConstrainedLayoutEngine(wspace=0.06))
-    for row, (arm, (before, after)) in zip(
-        made.subplots(len(arms), 3, squeeze=False), zip(arms, values, strict=True), strict=True
-    ):
+    for row, arm in zip(made.subplots(len(arms), 3, squeeze=False), arms, strict=True):
+        before, after = (np.array(each, np.float32).reshape(arm.shape) for each in (arm.before, arm.after))
+        scale = max(float(np.abs(each).max()) for each in (before, after))
+        moved = float(np.abs(after - before).max())
         shown = (("before", before, scale), ("after", after, scale), ("difference", after - before, moved))
         for axes, (name, kernel, largest) in zip(row, shown, strict=True):
             axes.imshow(grid(kernel, scale=largest, columns=_COLUMNS), interpolation="none")
