@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tomli_w
 from conftest import Cli
+from pydantic import ValidationError
 
 from tlkit.errors import TlkitError
 from tlkit.plans import jobs, resolve
@@ -19,6 +20,7 @@ from tlkit.recipe.optimizers import Adam, AdamW, Sgd
 from tlkit.recipe.recipe import Arm, Recipe, arm_toml
 from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
 from tlkit.recipe.settings import Setting, parse_setting
+from tlkit.recipe.tables import SplitTable
 from tlkit.sources.places import Places
 
 MINIMAL = """\
@@ -389,3 +391,12 @@ def test_a_folder_is_no_recipe(tmp_path: Path, run: Cli) -> None:
     assert code == 1
     assert f"{tmp_path}: is a folder, not a recipe." in text
     assert f"tlkit init {tmp_path}" in text
+
+
+def test_fractions_are_read_again_from_json_that_names_every_key() -> None:
+    """As plan.json does: without it a run of such a recipe has no report."""
+    table = SplitTable.model_validate({"fractions": [0.3, 0.1, 0.6]})
+    assert SplitTable.model_validate_json(table.model_dump_json()) == table
+    for key, value in (("train", 10), ("train_per_class", 5), ("validation", 0.2)):
+        with pytest.raises(ValidationError, match="already gives all three sets"):
+            SplitTable.model_validate({"fractions": [0.3, 0.1, 0.6], key: value})

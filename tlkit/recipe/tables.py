@@ -161,7 +161,10 @@ class SplitTable(Table):
             raise ValueError("train and train_per_class are both given; give one")
         if self.fractions is None:
             return self
-        if {"train", "train_per_class", "validation"} & self.model_fields_set:
+        # The JSON of a plan names every key, so a key that has its default is no contradiction.
+        if any(
+            getattr(self, key) != type(self).model_fields[key].default for key in ("train", "train_per_class", "validation")
+        ):
             raise ValueError("fractions already gives all three sets; leave out train, train_per_class and validation")
         if self.fractions[0] == 0 or abs(sum(self.fractions) - 1) > 1e-6:
             raise ValueError(f"fractions are {self.fractions}; they must add up to 1, and the first must be above 0")
