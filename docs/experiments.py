@@ -192,14 +192,15 @@ EXPERIMENTS = (
         "Images that are unlike the source, one output. With many images, train everything, from pretrained weights; with few, freeze the "
         "early layers. The lecture has no figures of it.",
         figures=(
-            Figure("everything, all images", "everything", "", "95.3"),
+            Figure("everything, all images", "everything"),
             Figure("last stages, all images", "last_stages"),
-            Figure("last layer alone, all images", "head_only", "", "94.6"),
+            Figure("last layer alone, all images", "head_only"),
             Figure("from scratch, all images", "scratch"),
             Figure("everything, 100 images", "everything_100"),
             Figure("last stages, 100 images", "last_stages_100"),
             Figure("last layer alone, 100 images", "head_only_100"),
             Figure("from scratch, 100 images", "scratch_100"),
         ),
+        curves=("everything_100", "last_stages_100", "head_only_100", "scratch_100"),
     ),
 )  # fmt: skip

@@ -20,7 +20,15 @@ from tlkit.sources.places import Places
 RECIPES = Path(__file__).parent.parent / "recipes"
 _WIDTH = 140  # characters of a line
 _NOT_SAID = "not said"
-_QUOTED = ("What differs from the lecture", "A lecture", "Measured on", "Test accuracy in %", "Of the 15 pairs")
+_QUOTED = (
+    "What differs from the lecture",
+    "A lecture",
+    "Measured on",
+    "Test accuracy in %",
+    "Of the 15 pairs",
+    "With each number",
+    "With all images",
+)
 # What to see first: the words, and the pictures of it.
 _FIRST = (
     ("Three curves on common axes", (("cifar_three_ways", "curves"),)),
