@@ -30,8 +30,8 @@ class Epoch:
         also: The same of other data sets, by the name that the recipe gives them.
         train_evaluated: loss and accuracy on some training images after the epoch, without augmentation and dropout, and the number
             of `images`; None where none are evaluated.
-        times: Seconds by kind of work: "storing" the fixed prefix's output, "input" (pictures, augmentation, prefix), "steps",
-            "evaluation".
+        times: Seconds by kind of work: "storing" the fixed prefix's output, "input" (pictures or stored rows, augmentation), "prefix"
+            where its output is not stored, "steps" of what trains, "evaluation".
     """
 
     epoch: int

@@ -1,5 +1,8 @@
 """What is shown of a network, against computations of another kind."""
 
+import importlib.machinery
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 from toy_training import training
 
-from tlkit.engine.explanation import excitation, grad_cam, kernels, principal_components
+from tlkit.engine.explanation import excitation, grad_cam, image_map, kernels, principal_components
 from tlkit.network.network import Network
 from tlkit.network.stages import Stage
 
@@ -60,6 +63,31 @@ def test_map_is_that_of_scikit_learn() -> None:
     known = PCA(2, svd_solver="full").fit(features)
     np.testing.assert_allclose(np.abs(points), np.abs(known.transform(features)), atol=1e-4)
     np.testing.assert_allclose(shares, known.explained_variance_ratio_, rtol=1e-5)
+
+
+def test_map_is_that_of_umap_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in has its interface: umap-learn compiles for half a minute."""
+    asked: dict[str, int] = {}
+
+    class Umap:
+        def __init__(self, **options: int) -> None:
+            asked.update(options)
+
+        def fit_transform(self, features: np.ndarray) -> np.ndarray:
+            assert np.isfinite(features).all()
+            return features[:, :2] * 3
+
+    features = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    assert image_map.place(features).method == "PCA"
+    module = types.ModuleType("umap")
+    module.__spec__ = importlib.machinery.ModuleSpec("umap", None)
+    module.UMAP = Umap  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "umap", module)
+    found = image_map.place(features)
+    assert (found.method, found.explained) == ("UMAP", ())
+    np.testing.assert_array_equal(found.points, features[:, :2] * 3)
+    assert asked == {"n_neighbors": 15, "random_state": 0, "n_jobs": 1}  # the same map every time
+    assert image_map.place(features[:15]).method == "PCA"
 
 
 def test_patch_that_excites_a_channel_is_where_its_pattern_is() -> None:

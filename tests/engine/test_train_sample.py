@@ -70,5 +70,5 @@ def test_few_training_images_are_not_evaluated_where_that_would_cost_much(toy_re
 
 def test_times_of_an_epoch_are_within_its_seconds(toy_recipe: Path) -> None:
     (epoch,) = training(toy_recipe, *MANY).fit.epochs()
-    assert epoch.times.keys() == {"storing", "input", "steps", "evaluation"}
+    assert epoch.times.keys() == {"storing", "input", "prefix", "steps", "evaluation"}
     assert 0 < sum(epoch.times.values()) <= epoch.seconds

@@ -3,17 +3,19 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import TOY_RECIPE
 from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyTapped
 from torch import Tensor, nn
-from toy_training import Training, training
+from toy_training import CPU, Training, training
 
 from tlkit import api
 from tlkit.errors import PluginError, RecipeError, WeightsError
 from tlkit.plugin import AuxHead, Backbone
+from tlkit.reports.page import charts, page, runs
 
 BOTH = "lr_groups={backbone=0.05, head=0.1}"
 SGD = 'optimizer={name="sgd", momentum=0.9}'
@@ -43,6 +45,25 @@ def aux_tensors(mine: Training) -> dict[str, Tensor]:
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_loss_of_a_classifier_that_never_runs_is_a_flat_line_in_the_report(recipe: Path) -> None:
+    """It is that of the library's own network with the run's weights on its training images."""
+    settings = (BOTH, "freeze={backbone=true}", "schedule.epochs=2")
+    done = api.apply(recipe, settings, runs=recipe.parent / "runs")
+    (arm,) = runs.by_arm(runs.read(runs.find([done.folder])))
+    known = arm.first.data.about["aux_loss"]
+    mine = training(recipe, *settings)
+    net = reference(mine).eval()
+    part = mine.prepared.decoded.training
+    few = part.indices[np.unique(np.linspace(0, len(part.indices) - 1, num=known["images"], dtype=int))]
+    with torch.no_grad():
+        logits = net.aux(net.block1(net.relu(net.bn1(net.conv1(part.inputs(few, 0, CPU))))))
+    expected = float(nn.functional.cross_entropy(logits, part.targets(few, 0, CPU)))
+    assert known["loss"] == pytest.approx(expected, rel=1e-5)
+    (line,) = (each for each in charts.curves([arm], "loss").data if each["name"] == "main, auxiliary loss")
+    assert line["y"] == [charts.rounded(known["loss"])] * 2
+    assert f"{known['loss']:.3f} on {known['images']} training images" in page.render([arm])
 
 
 @pytest.mark.parametrize("weight", [None, 0.75])

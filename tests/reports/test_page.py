@@ -164,6 +164,23 @@ def test_baseline_changes_no_run_and_every_arm_is_compared_with_it(applied: Path
     assert "finetune - head_only" not in text
 
 
+def test_time_of_steps_is_divided_between_suffix_and_head_by_their_operations(arms: list[ShownArm]) -> None:
+    table = times.table(arms)
+    for arm in arms:
+        steps = sum(line["times"]["steps"] for run in arm.runs for line in run.metrics)
+        found = table[arm.name]
+        assert found["suffix"] + found["head"] == pytest.approx(steps)
+        assert sum(found.values()) == pytest.approx(
+            sum(run.result.seconds + run.data.about["decoding"] for run in arm.runs), rel=1e-3
+        )
+    assert table["head_only"]["suffix"] == 0
+    assert table["head_only"]["prefix, stored once"] > 0
+    costs = {stage.name: stage.flops for stage in arms[0].first.plan.stages}
+    assert table["finetune"]["head"] / table["finetune"]["suffix"] == pytest.approx(
+        costs["head"] / (sum(costs.values()) - costs["head"])
+    )
+
+
 def test_runs_on_other_images_are_not_compared(arms: list[ShownArm]) -> None:
     other = dataclasses.replace(arms[1].first)
     found = other.answers

@@ -265,9 +265,11 @@ class Fit:
             self._watch()
             taken = (number - 1) * plan.steps_per_epoch + step
             self._step.set_rates_(factor(taken, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
-            began = time.perf_counter()
+            began, before = time.perf_counter(), feed.prefix_seconds
             taken_in = list(islice(batches, group))
-            self._spent("input", began)
+            in_prefix = feed.prefix_seconds - before
+            self._spent("input", began + in_prefix)
+            self._times["prefix"] = self._times.get("prefix", 0.0) + in_prefix
             began = time.perf_counter()
             self._take(taken_in)
             self._spent("steps", began)

@@ -27,9 +27,10 @@ class ReportData:
     """What a run keeps to be shown.
 
     Attributes:
-        about: "epoch" and "last", the best and the last epoch; "split" of the images; "kernels": name, stage, shape and what of each
-            convolution; "changes" by stage; "images": row, position, kind, label, said and probability of each; "map": labels, said,
-            the rows that have a picture, and the part of the variance that is explained; "excited": stage and channel of each row of
+        about: "epoch" and "last", the best and the last epoch; "decoding", seconds; "aux_loss" of auxiliary classifiers that never run in
+            training, on so many training images; "split" of the images; "kernels": name, stage, shape and what of each
+            convolution; "changes" by stage; "images": row, position, kind, label, said and probability of each; "map": method, labels,
+            said, the rows that have a picture, and the parts of the variance that are explained; "excited": stage and channel of each row of
             patches; "notes": what is missing.
         arrays: "kernelN_before", "_last" and "_best" of convolution N; "images" (n, h, w, 3); "grad_cam" (n, h, w) of the first images;
             "map_points" (n, 2), "map_images"; "patches" (channels, 9, h, w, 3).

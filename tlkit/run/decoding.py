@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ class Decoded:
         skipped: A line for each image that cannot be decoded.
         overlaps: Where images of two parts are identical; those that were left out are among them.
         dropped: Positions of the training images that were left out for it.
+        seconds: That choosing and decoding them took; little where they were decoded before.
     """
 
     training: Part
@@ -48,6 +50,7 @@ class Decoded:
     skipped: Sequence[str]
     overlaps: Sequence[Overlap]
     dropped: Indices
+    seconds: float
 
     def record(self) -> dict[str, Any]:
         """Return what split.json holds: which images each part has, and what was skipped."""
@@ -70,6 +73,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
         DataError: an image cannot be decoded, unless the recipe says to skip such; or a part or a class has no image left.
         TlkitError: early stopping has no validation images to watch.
     """
+    began = time.perf_counter()
     resolved = job.resolved
     reader = _Reader(resolved, observer)
     chosen = select(resolved, images, seed=job.seed, fold=job.fold)
@@ -119,7 +123,8 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     for line in same:
         library.note(line)
     facts = replace(facts, warnings=(*facts.warnings, *same))
-    return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped)
+    seconds = time.perf_counter() - began
+    return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped, seconds)
 
 
 def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:

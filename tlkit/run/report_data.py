@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tlkit.engine.explanation import excitation, grad_cam, kernels, principal_components
+from tlkit.engine.explanation import auxiliary_loss, excitation, grad_cam, image_map, kernels
 from tlkit.engine.explanation.excitation import Excited
 from tlkit.engine.explanation.kernels import Kernels
-from tlkit.engine.images import thumbnails
+from tlkit.engine.images import decode, thumbnails
 from tlkit.engine.images.parts import Part
 from tlkit.engine.learner import Learner
 from tlkit.events import Epoch
 from tlkit.network.network import Network
+from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.choices import flops
 from tlkit.plans.plan import Plan
 from tlkit.record.report_data import ReportData
 from tlkit.run.preparation import Prepared
 from tlkit.tasks import Predictions, Shown
+from tlkit.tasks.objective import Objective
 
 _WRONG, _RIGHT = 24, 8  # images that are shown: wrong ones; the most and the least confident right ones
 _SHARE = 0.03  # of the run's work: images that are scanned for the map and the patches
@@ -69,8 +71,10 @@ def collect(
         device: The device that the network is on.
     """
     about: dict[str, Any] = {"epoch": best.epoch, "last": learner.progress.epochs, "notes": []}
+    about["decoding"] = prepared.decoded.seconds
     arrays: dict[str, NDArray[Any]] = {}
     _add_kernels(about, arrays, snapshot)
+    _add_aux_loss(about, prepared, learner.network, device)
     split = next((name for name in ("test", "validation") if name in predicted), None)
     if split is not None:
         part, names = prepared.evaluated.parts[split], prepared.images.classes
@@ -145,6 +149,28 @@ def _add_kernels(about: dict[str, Any], arrays: dict[str, NDArray[Any]], found: 
         arrays |= {f"kernel{place}_{when}": each.values for when, each in (("before", before), ("last", last), ("best", best))}
 
 
+def _add_aux_loss(about: dict[str, Any], prepared: Prepared, network: Network, device: torch.device) -> None:
+    """Add the loss of auxiliary classifiers that never run in training, which is the same in every epoch."""
+    plan, resolved = prepared.plan, prepared.job.resolved
+    usable = AuxHeads(resolved.backbone, plan.image_size, resolved.arm.head.aux_weight).usable
+    part = _plain(prepared)
+    if part is None or not usable or plan.learns != "steps" or any(phase.aux_heads for phase in plan.phases):
+        return
+    few = part.indices[np.unique(np.linspace(0, len(part.indices) - 1, num=_scanned(plan, part), dtype=np.int64))]
+    objective = Objective(network.task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device)
+    loss = auxiliary_loss.mean(network, part, few, objective, aux_heads=usable, device=device)
+    about["aux_loss"] = {"loss": loss, "images": len(few)}
+
+
+def _plain(prepared: Prepared) -> Part | None:
+    """Return training images as they are without augmentation; None where the run decodes no such."""
+    if prepared.sample is not None:
+        return prepared.sample
+    part = prepared.decoded.training
+    plain = decode.evaluation_geometry(prepared.plan.image_size, part.convention, prepared.plan.tables.data)
+    return part if part.pictures.geometry == plain and len(part.indices) else None
+
+
 def _add_images(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Images) -> None:
     """Add the images that the network was most wrong about, and the most and the least confident right ones, with Grad-CAM."""
     predictions, how = shown.predictions, shown.how
@@ -195,17 +221,17 @@ def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Im
     rows = np.unique(np.linspace(0, len(shown.part.indices) - 1, num=count, dtype=np.int64))
     images = torch.cat([shown.inputs(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)])
     seen = excitation.scan(shown.network, torch.split(images, _BATCH))
-    points, shares = principal_components.project(seen.features)
+    placed = image_map.place(seen.features)
     targets, chosen = shown.predictions.targets[rows].cpu(), shown.predictions.chosen[rows].cpu()
     pictured = np.unique(np.linspace(0, len(rows) - 1, num=min(_ON_MAP, len(rows)), dtype=np.int64))
     about["map"] = {
-        "method": "PCA",
-        "explained": shares,
+        "method": placed.method,
+        "explained": placed.explained,
         "labels": shown.how.words(targets, shown.names),
         "said": shown.how.words(chosen, shown.names),
         "pictured": pictured.tolist(),
     }
-    arrays["map_points"], arrays["map_images"] = points, shown.thumbnails(rows[pictured], _SMALL)
+    arrays["map_points"], arrays["map_images"] = placed.points, shown.thumbnails(rows[pictured], _SMALL)
     about["excited"] = []
     patches = []
     for each in excitation.excited(shown.network, images, seen):

@@ -5,6 +5,7 @@ The rule: whether an output is read from the store or computed now, it has the s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -64,6 +65,7 @@ class Feed:
         self._prefix = self._build(train)
         self._rows: dict[int, StoredRows] = {}
         self._origins: dict[int, row_keys.Origin] = {}
+        self.prefix_seconds = 0.0  # spent in the fixed prefix for batches, so far
         if phase.fixed is not None:
             fixed = phase.fixed
             kinds = {fixed.reason: fixed.not_stored, fixed.evaluation_reason: fixed.evaluation_not_stored}
@@ -122,7 +124,10 @@ class Feed:
             pieces, start = rows.batches(order, epoch, self._device, chunk), rows.stages
         for x in pieces:
             self._watch()
-            yield self._prefix(x, start=start)
+            began = time.perf_counter()
+            out = self._prefix(x, start=start)
+            self.prefix_seconds += time.perf_counter() - began
+            yield out
 
     def _build(self, train: TrainingPart) -> Prefix | None:
         fixed = self._phase.fixed

@@ -56,10 +56,7 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
             total = _cumulative(run)
             for key, words, dash, always in _SERIES:
                 if key == "aux_loss":
-                    points = [
-                        (n, line["train"]["aux_loss"]) for n, line in enumerate(run.metrics) if "aux_loss" in line["train"]
-                    ]
-                    points = points if metric == "loss" else []
+                    points = _auxiliary(run) if metric == "loss" else []
                 else:
                     points = [(n, line[key][metric]) for n, line in enumerate(run.metrics) if line.get(key)]
                 if not points:
@@ -110,6 +107,14 @@ _SERIES = (
     ("validation", "validation", "dashdot", False),
     ("aux_loss", "auxiliary loss", "longdash", True),
 )
+
+
+def _auxiliary(run: ShownRun) -> list[tuple[int, float]]:
+    """Return the loss of the auxiliary classifiers after each epoch; where they never run in training, the one number that it is."""
+    fixed = run.data.about.get("aux_loss")
+    if fixed is not None:
+        return [(n, fixed["loss"]) for n in range(len(run.metrics))]
+    return [(n, line["train"]["aux_loss"]) for n, line in enumerate(run.metrics) if "aux_loss" in line["train"]]
 
 
 def _scale(metric: str, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -80,6 +80,9 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
         "rows": comparison.rows(arms, baseline),
         "differences": comparison.differences(arms, baseline),
         "learned": learned,
+        "fixed_aux": [
+            (arm.name, fixed["loss"], fixed["images"]) for arm in arms if (fixed := arm.first.data.about.get("aux_loss"))
+        ],
         "crossovers": [_crossover(arm) for arm in arms],
         "kernels": kernel_grids.kernels(arms),
         "changed": changed,

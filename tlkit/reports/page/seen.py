@@ -270,10 +270,10 @@ def _map(one: Evaluated, place: int, *, share: int) -> Chart | None:
                 },
             }
         )
-    first, second = about["explained"]
+    across, up = _axes(about)
     layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": f"first principal component, {first:.0%} of the variance"}, "zeroline": False},
-        "yaxis": {"title": {"text": f"second, {second:.0%}"}, "zeroline": False},
+        "xaxis": {"title": {"text": across}, "zeroline": False},
+        "yaxis": {"title": {"text": up}, "zeroline": False},
         "hovermode": "closest",
         "showlegend": len(names) <= 20,
     }
@@ -284,10 +284,18 @@ def _map(one: Evaluated, place: int, *, share: int) -> Chart | None:
             "columns": 10, "width": images.shape[2], "height": images.shape[1],
         }  # fmt: skip
     alt = (
-        f"Map of {len(shown)} {one.split} images by the features that the head of {one.name} reads, {len(names)} classes; "
+        f"Map ({about['method']}) of {len(shown)} {one.split} images by the features that the head of {one.name} reads, {len(names)} classes; "
         "crosses are images that it gets wrong."
     )
-    return Chart(f"map-{place}", "Map of the images", alt, traces, layout, height=460)
+    return Chart(f"map-{place}", f"Map of the images ({about['method']})", alt, traces, layout, height=460)
+
+
+def _axes(about: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the titles of a map's axes. Those of UMAP have no meaning: only who is near whom counts."""
+    if about["method"] == "UMAP":
+        return "UMAP: images with like features are near each other", "distances and axes mean nothing"
+    first, second = about["explained"]
+    return f"first principal component, {first:.0%} of the variance", f"second, {second:.0%}"
 
 
 def _symbol(number: int, *, right: bool) -> str:

@@ -1,27 +1,37 @@
-"""How a report shows where the time of runs went: seconds by kind of work, as a chart, a table and a timeline."""
+"""How a report shows where the time of runs went: seconds by kind of work, as a chart, a table and a timeline.
+
+The rule: a training step runs what trains of the backbone (the suffix) and the head as one; its seconds are divided between the two in
+proportion to their operations.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tlkit.plans.choices import flops
+from tlkit.recipe.maps import HEAD
 from tlkit.reports.page.charts import COLOURS, Chart, rounded
-from tlkit.reports.page.runs import ShownArm
+from tlkit.reports.page.runs import ShownArm, ShownRun
 
-_KINDS = {
-    "storing": "prefix stored",
-    "input": "pictures, augmentation, prefix",
-    "steps": "training steps",
+_DECODE = "decoding"
+_SUFFIX, _HEAD = "suffix", "head"
+_OTHER = "saving and the rest"
+_KINDS = {  # as metrics.jsonl has them; "steps" are divided
+    "storing": "prefix, stored once",
+    "input": "pictures or stored rows, augmentation",
+    "prefix": "prefix, every epoch",
     "evaluation": "evaluation",
 }
-_OTHER = "saving and the rest"
+_ORDER = (
+    _DECODE, _KINDS["storing"], _KINDS["input"], _KINDS["prefix"], _SUFFIX, _HEAD, _KINDS["evaluation"], _OTHER,
+)  # fmt: skip
 _EPOCHS = 60  # of a timeline, at most
 
 
 def by_kind(arms: Sequence[ShownArm]) -> Chart:
     """Draw the seconds of each arm by kind of work."""
     spent = table(arms)
-    kinds = [*_KINDS.values(), _OTHER]
     data = [
         {
             "y": [arm.name for arm in arms],
@@ -31,7 +41,8 @@ def by_kind(arms: Sequence[ShownArm]) -> Chart:
             "name": kind,
             "marker": {"color": COLOURS[number % len(COLOURS)]},
         }
-        for number, kind in enumerate(kinds)
+        for number, kind in enumerate(_ORDER)
+        if any(spent[arm.name][kind] for arm in arms)
     ]
     alt = "; ".join(f"{arm.name} {sum(spent[arm.name].values()):.0f} s" for arm in arms)
     layout = {
@@ -47,24 +58,45 @@ def table(arms: Sequence[ShownArm]) -> dict[str, dict[str, float]]:
     """Return arm -> kind of work -> seconds of all its runs."""
     found = {}
     for arm in arms:
-        sums = dict.fromkeys([*_KINDS.values(), _OTHER], 0.0)
+        sums = dict.fromkeys(_ORDER, 0.0)
         for run in arm.runs:
-            for line in run.metrics:
-                for kind, seconds in line.get("times", {}).items():
-                    sums[_KINDS.get(kind, _OTHER)] += seconds
-            sums[_OTHER] += max(run.result.seconds - sum(sum(line.get("times", {}).values()) for line in run.metrics), 0.0)
+            epochs = [_epoch(run, line) for line in run.metrics]
+            for each in epochs:
+                for kind, seconds in each.items():
+                    sums[kind] += seconds
+            sums[_DECODE] += run.data.about.get("decoding", 0.0)
+            sums[_OTHER] += max(run.result.seconds - sum(sum(each.values()) for each in epochs), 0.0)
         found[arm.name] = sums
     return found
 
 
+def _epoch(run: ShownRun, line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the seconds of an epoch by kind of work."""
+    given = line.get("times", {})
+    found = {name: given[kind] for kind, name in _KINDS.items() if given.get(kind)}
+    steps = given.get("steps", 0.0)
+    if steps:
+        share = _head_share(run, line["epoch"])
+        found |= {kind: seconds for kind, seconds in ((_SUFFIX, steps * (1 - share)), (_HEAD, steps * share)) if seconds}
+    return found
+
+
+def _head_share(run: ShownRun, epoch: int) -> float:
+    """Return the head's part of the operations of a training step."""
+    plan = run.plan
+    suffix = flops(plan, len(plan.phase(epoch).prefix), plan.depth)
+    head = sum(stage.flops for stage in plan.stages[plan.depth :] if stage.name == HEAD)
+    return head / (suffix + head) if suffix else 1.0
+
+
 def timeline(arms: Sequence[ShownArm]) -> Chart | None:
     """Draw what the first run of each arm did when."""
-    bars: dict[str, dict[str, list[Any]]] = {name: {"y": [], "x": [], "base": []} for name in [*_KINDS.values(), _OTHER]}
+    bars: dict[str, dict[str, list[Any]]] = {name: {"y": [], "x": [], "base": []} for name in _ORDER}
     for arm in arms:
         at = 0.0
         for line in arm.first.metrics[:_EPOCHS]:
-            given = line.get("times", {})
-            spent = {_KINDS[kind]: given[kind] for kind in _KINDS if given.get(kind)}
+            known = _epoch(arm.first, line)
+            spent = {name: known[name] for name in _ORDER if name in known}
             spent[_OTHER] = max(line["seconds"] - sum(spent.values()), 0.0)
             for name, seconds in spent.items():
                 bars[name]["y"].append(arm.name)
