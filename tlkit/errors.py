@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
+SOME_FAILED = 3  # the exit code where part of the work failed and the rest is done
+
 
 class TlkitError(Exception):
     """Base of all errors that tlkit raises for users. The command line prints its text without a traceback.
@@ -75,7 +77,7 @@ class RunFolderError(TlkitError):
 class RunFailed(TlkitError):
     """A run that failed while training; saved epochs are kept."""
 
-    exit_code = 3
+    exit_code = SOME_FAILED
 
 
 class StoreError(TlkitError):

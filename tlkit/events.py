@@ -31,7 +31,8 @@ class Epoch:
         train_evaluated: loss and accuracy on some training images after the epoch, without augmentation and dropout, and the number
             of `images`; None where none are evaluated.
         times: Seconds by kind of work: "storing" the fixed prefix's output, "input" (pictures or stored rows, augmentation), "prefix"
-            where its output is not stored, "steps" of what trains, "evaluation".
+            where its output is not stored, "steps" of what trains, "evaluation". In a run with a folder the
+            first epoch has "decoding" too, which was before it and is not in its `seconds`.
     """
 
     epoch: int

@@ -8,11 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import BROWSER, dumped
 from conftest import TOY_RECIPE
 
 from tlkit import api
+from tlkit.record import findings, run_folder
+from tlkit.record.findings import Across, DoubtfulLabel, Findings, Image, Outlier, Pair, Sizes
 
 ARMS = """
 [data.split]
@@ -45,6 +48,8 @@ LOOK = """
     found.empty = plots.filter((each) => !each.querySelector(".main-svg .trace, .main-svg .hm")).map((each) => each.id);
     found.wide = document.documentElement.scrollWidth > window.innerWidth + 1;
     found.width = window.innerWidth;
+    found.data = [...document.querySelectorAll("#data figure img")].filter((each) => each.naturalWidth && each.alt).length;
+    found.warned = document.querySelectorAll("#result .warnings li").length;
     const map = plots.find((each) => each.id.startsWith("map-"));
     map.scrollIntoView();
     await wait(100);
@@ -103,7 +108,23 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "toy.toml").write_text(TOY_RECIPE.replace("train = 80", "train = 400") + ARMS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        return api.apply(folder / "toy.toml", runs=folder / "runs").folder / "report.html"
+        runs = api.apply(folder / "toy.toml", runs=folder / "runs").folder
+    inspected(runs)
+    return api.report(runs, folder / "report.html")
+
+
+def inspected(folder: Path) -> None:
+    """Write duplicates, a doubtful label and an outlier for the data of a recipe's runs: toy images have none."""
+    content = run_folder.resolved(next(folder.glob("finetune-*")))["inputs"]["data"]
+    one, other, odd = (Image(part, row, f"{part} image {row}", "1", row) for row, part in enumerate(("train", "test", "train")))
+    found = Findings(
+        "synthetic", "", content, {"train": 320, "validation": 80, "test": 40}, {"0": {"train": 80}, "1": {"train": 80}},
+        sizes=Sizes((16, 16), (16, 16), (16, 16)), embedded="toy, stage block2",
+        across=[Across("train", "test", "near", 1, 40, (one.name, other.name))], pairs=[Pair(one, other, "near", 0.99)],
+        labels=[DoubtfulLabel(one, "0", 0.01, 0.9)], outliers=[Outlier(odd, 3.5)],
+        totals={"exact": 0, "near": 1, "labels": 1, "outliers": 1}, notes=["exact duplicates are looked for"],
+    )  # fmt: skip
+    findings.save(folder, found, np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +175,8 @@ def test_page_works_in_a_browser(page: Path, axe: str, tmp_path: Path, width: in
     assert found["empty"] == []
     assert found["fetched"] == []
     assert not found["wide"], "the page is wider than its window"
+    assert found["data"] == 4  # two of the pair, the label's, the outlier's
+    assert found["warned"] >= 1
     assert "class" in found["hover"]
     assert found["picture"] == 'url("data:image/jpeg'
     assert found["light"] == ["rgb(255, 255, 255)", "#1c1f23"]

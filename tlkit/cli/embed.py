@@ -10,7 +10,7 @@ import typer
 
 from tlkit.cli import console, named
 from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunArgument, RunsOption
-from tlkit.errors import DataError
+from tlkit.errors import SOME_FAILED, DataError
 
 
 def embed(
@@ -62,7 +62,7 @@ def embed(
     for error in failed:
         console.say(str(error))
     if failed:
-        raise typer.Exit(named.SOME_FAILED if rows else 1)
+        raise typer.Exit(SOME_FAILED if rows else 1)
 
 
 def neighbours(

@@ -11,7 +11,7 @@ import typer
 
 from tlkit.cli import console, named
 from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunArgument, RunsOption
-from tlkit.errors import TlkitError, option
+from tlkit.errors import SOME_FAILED, TlkitError, option
 
 if TYPE_CHECKING:
     from tlkit.run.evaluation import Evaluation
@@ -72,7 +72,7 @@ def evaluate(
     for line in found.unreadable:
         console.say(line)
     if found.unreadable:
-        raise typer.Exit(named.SOME_FAILED)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _page(out: Path | None, *, wanted: bool) -> Path | None:

@@ -16,7 +16,6 @@ from tlkit.cli import console
 if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
 
-SOME_FAILED = 3  # the exit code where part of the work failed and the rest is done
 _STANDARD_INPUT = Path("-")
 
 ImagesArgument = Annotated[

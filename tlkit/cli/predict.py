@@ -13,7 +13,7 @@ import typer
 
 from tlkit.cli import console, named
 from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import SOME_FAILED, DataError, TlkitError
 
 if TYPE_CHECKING:
     from tlkit.reports.prediction_csv import PredictionCsv
@@ -73,7 +73,7 @@ def predict(
     for error in failed:
         console.say(str(error))
     if failed:
-        raise typer.Exit(named.SOME_FAILED if answered else 1)
+        raise typer.Exit(SOME_FAILED if answered else 1)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import typer
 
 from tlkit.cli import console
 from tlkit.cli.options import ArmOption, JsonOption, RunArgument
+from tlkit.errors import SOME_FAILED
 
 if TYPE_CHECKING:
     from tlkit.record.run_list import ListedRun
-
-_SOME_FAILED = 3  # the exit code where part of the work failed and the rest is done
 
 
 def runs(
@@ -78,7 +77,7 @@ def _remove(folder: Path, superseded: list[ListedRun], *, really: bool, as_json:
     else:
         _say_removed(superseded, errors, freed, really=really)
     if any(errors):
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _say_removed(superseded: Sequence[ListedRun], errors: Sequence[str], freed: int, *, really: bool) -> None:

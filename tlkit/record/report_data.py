@@ -27,7 +27,7 @@ class ReportData:
     """What a run keeps to be shown.
 
     Attributes:
-        about: "epoch" and "last", the best and the last epoch; "decoding", seconds; "aux_loss" of auxiliary classifiers that never run in
+        about: "epoch" and "last", the best and the last epoch; "aux_loss" of auxiliary classifiers that never run in
             training, on so many training images; "split" of the images; "kernels": name, stage, shape and what of each
             convolution; "changes" by stage; "images": row, position, kind, label, said and probability of each; "map": method, labels,
             said, the rows that have a picture, and the parts of the variance that are explained; "excited": stage and channel of each row of

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import tomli_w
@@ -18,22 +18,16 @@ import torch
 
 from tlkit import files
 from tlkit.engine import row_keys
-from tlkit.engine.explanation import kernels as first_kernels
-from tlkit.engine.explanation.kernels import Kernels
-from tlkit.engine.images import decode
 from tlkit.engine.learner import Learner
-from tlkit.errors import Interrupted, RunFailed, RunFolderError, TlkitError
+from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.plans import plan as plans
 from tlkit.plans import plugin_changes
-from tlkit.plans.jobs import Job, absolute_arm, is_done, is_kept
+from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.plans.loggers import ChosenLogger
-from tlkit.recipe.recipe import FORMAT, arm_toml
-from tlkit.record import kernels, predictions, report_data, run_files, run_folder
-from tlkit.record.formats import ComputeFormat
+from tlkit.record import predictions, report_data, run_files, run_folder
 from tlkit.record.run_folder import Parameters, RunResult
+from tlkit.run import failures, run_description, torch_settings
 from tlkit.run import report_data as run_report
-from tlkit.run import torch_settings
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.loggers import Loggers
 from tlkit.run.preparation import Prepared
@@ -62,8 +56,6 @@ def execute(
         raise files.unwritable(job.folder, error) from error
 
 
-# What torch says where cuDNN has no deterministic kernel, as of bfloat16 gradients of grouped convolutions.
-_NO_KERNEL = ("unable to find an engine", "valid cuDNN algorithm", "CUDNN_STATUS_NOT_SUPPORTED")
 _CONTINUED = "it was continued on another machine, or with other threads or versions"
 
 
@@ -86,6 +78,7 @@ class _Writer:
 
     def __post_init__(self) -> None:
         self.checkpoint = Checkpoint(self.prepared, self.fit)
+        self.decoding = self.prepared.decoded.seconds  # until an epoch tells of them
 
     @property
     def job(self) -> Job:
@@ -120,11 +113,12 @@ class _Writer:
             self._write_weights()
             lost = {run_folder.EVALUATION, predictions.FILE} & self.damaged.keys()
             if self.scores is not None:
-                last = self._last_kernels() if self._wants_report else ()
+                reported = self._reported
+                last = () if reported else run_report.last_kernels(self.fit)
                 if plan.tested == "end" or lost:
                     self._evaluate_best(self.scores)
-                if self._wants_report:
-                    self._write_report_data(self.scores, last)
+                if not reported:
+                    run_report.write(self.prepared, self.fit, self.checkpoint, self.scores, last=last, device=self.device)
             self.seconds += time.perf_counter() - self.clock
             return self._result("finished")
         except Interrupted as error:
@@ -137,7 +131,7 @@ class _Writer:
             )
             raise Interrupted(error.exit_code - 128, f"{label}: {error.problem[:-1]} {saved}.", *error.hints) from None
         except (TlkitError, OSError, RuntimeError, MemoryError) as error:
-            failure = self._failure(error)
+            failure = failures.in_words(error, self.prepared, self.device)
             with contextlib.suppress(OSError, RunFolderError):  # there may be room for this little
                 self._write_weights()
             with contextlib.suppress(OSError, TlkitError):  # files that cannot be read again hide nothing of why the run failed
@@ -146,28 +140,9 @@ class _Writer:
         finally:
             self.observer.end(label)
 
-    def _failure(self, error: Exception) -> RunFailed:
-        """Say in words why a run cannot go on; what is a mistake of ours is raised as it is."""
-        if isinstance(error, TlkitError):
-            return RunFailed(f"{self.job.label}: {error.problem}", *error.hints)
-        if isinstance(error, OSError):
-            return files.unwritable(self.job.folder, error)
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
-            return RunFailed(
-                f"{self.job.label}: a batch of {self.prepared.plan.batch_size} images does not fit into the memory of {self.device}.",
-                "a smaller data.batch_size, and optimizer.accumulate to step on as many images as before",
-            )
-        if any(words in str(error) for words in _NO_KERNEL):
-            return RunFailed(
-                f"{self.job.label}: cuDNN has no kernel with the same bits every time for this network in "
-                f"{self.prepared.plan.compute_format}.",
-                'precision = "auto", which passes over it, or precision = "float32"',
-            )
-        raise error
-
     def _begin(self) -> None:
         folder, state = self.job.folder, self.checkpoint.state
-        now = self._resolved()
+        now = run_description.resolved(self.prepared, self.device)
         self.why_inexact = torch_settings.why_inexact(self.device)
         for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
             if not stray.is_dir():  # a folder of the user's
@@ -178,28 +153,17 @@ class _Writer:
             return
         self._note_damage()
         (folder / run_folder.CHECKPOINT).mkdir(exist_ok=True)
-        self._describe()
+        run_description.write(self.prepared)
         files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(now))
         files.replace(folder / run_folder.METRICS, "")
         self._result("running")
-
-    def _describe(self) -> None:
-        """Write what the run is: its recipe, its plan, and which images it uses for what."""
-        folder, plan = self.job.folder, self.prepared.plan
-        resolved = self.job.resolved
-        header: dict[str, Any] = {"format": FORMAT, "name": resolved.recipe, "seeds": [self.job.seed]}
-        if resolved.folds is not None:
-            header["cross_validation"] = {"folds": resolved.folds}
-        files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(absolute_arm(self.job))))
-        files.replace(folder / run_folder.PLAN, plans.to_json(plan))
-        files.replace(folder / run_folder.SPLIT, json.dumps(self.prepared.split) + "\n")
 
     def _continue(self, now: dict[str, Any]) -> None:
         """Set everything to what the last epoch saved."""
         folder = self.job.folder
         before = run_folder.resolved(folder)
         kernels_before = before.get("kernels", [])  # a run of a version without them has none
-        evaluation_before = before.get("evaluation", _form(self.prepared.plan.compute_format))
+        evaluation_before = before.get("evaluation", run_description.form(self.prepared.plan.compute_format))
         forms = ("batch_size", "precision", "memory_format", "prefixes")
         changed_form = any(before[name] != now[name] for name in forms) or evaluation_before != now["evaluation"]
         if kernels_before != now["kernels"] or changed_form:
@@ -218,7 +182,7 @@ class _Writer:
         self._note_damage()
         self.seconds, self.scores, self.lines = self.checkpoint.resume_()
         if self.damaged:
-            self._describe()
+            run_description.write(self.prepared)
         self.saved = self.fit.progress.epochs
         self._write_metrics(self.lines)
         if result is not None and result.status == "finished":  # its record of what is damaged stays until all is mended
@@ -251,6 +215,8 @@ class _Writer:
         """
         now = time.perf_counter()
         epoch, self.clock = replace(epoch, seconds=now - self.clock), now
+        if self.decoding:
+            epoch, self.decoding = replace(epoch, times={"decoding": self.decoding, **epoch.times}), 0.0
         seconds = self.seconds + epoch.seconds
         scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
         if epoch.best:
@@ -272,26 +238,9 @@ class _Writer:
         self.checkpoint.write_evaluation(self.scores)
 
     @property
-    def _wants_report(self) -> bool:
-        """Whether report.npz is missing, or not as it was written."""
-        return report_data.FILE in self.damaged or not (self.job.folder / report_data.FILE).is_file()
-
-    def _last_kernels(self) -> Sequence[Kernels]:
-        with self.fit.averaged():
-            return first_kernels.first(self.fit.network)
-
-    def _write_report_data(self, best: Epoch, last: Sequence[Kernels]) -> None:
-        """Write what a report shows of the best epoch's network."""
-        self.checkpoint.load_best_(best)
-        found = run_report.collect(
-            self.prepared,
-            self.fit,
-            best,
-            snapshot=run_report.snapshot(self.prepared, last, self.fit.network),
-            predicted=self.checkpoint.predicted(),
-            device=self.device,
-        )
-        report_data.save(self.job.folder, found)
+    def _reported(self) -> bool:
+        """Whether report.npz is there as it was written."""
+        return report_data.FILE not in self.damaged and (self.job.folder / report_data.FILE).is_file()
 
     def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
         files.replace(self.job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))
@@ -328,27 +277,3 @@ class _Writer:
         if status != "running":
             self.loggers.end(result)
         return result
-
-    def _resolved(self) -> dict[str, Any]:
-        plan = self.prepared.plan
-        cuts = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
-        return {
-            "format": FORMAT,
-            "digest": self.job.digest,
-            "inputs": dict(self.job.inputs),
-            "plugins": {part: each.record() for part, each in plugin_changes.plugins_of(self.job.resolved).items()},
-            "batch_size": plan.batch_size,
-            "image_size": list(plan.image_size),
-            **_form(plan.compute_format),
-            "evaluation": _form(plan.evaluation_format or plan.compute_format),
-            "classes": list(self.prepared.images.classes),
-            "input": asdict(plan.input),
-            "decoding": decode.described(plan.tables.data, plan.input),
-            "machine": row_keys.machine(self.device),
-            "kernels": kernels.to_rows(plan.kernels),
-            "prefixes": [{"stages": stages, **_form(compute_format)} for stages, compute_format in cuts.items()],
-        }
-
-
-def _form(compute_format: ComputeFormat) -> dict[str, str]:
-    return {"precision": compute_format.precision, "memory_format": compute_format.layout}

@@ -18,7 +18,8 @@ from torch import Tensor
 from tlkit.engine.explanation import auxiliary_loss, excitation, grad_cam, image_map, kernels
 from tlkit.engine.explanation.excitation import Excited
 from tlkit.engine.explanation.kernels import Kernels
-from tlkit.engine.images import decode, thumbnails
+from tlkit.engine.images import thumbnails
+from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.parts import Part
 from tlkit.engine.learner import Learner
 from tlkit.events import Epoch
@@ -26,7 +27,9 @@ from tlkit.network.network import Network
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.choices import flops
 from tlkit.plans.plan import Plan
+from tlkit.record import report_data
 from tlkit.record.report_data import ReportData
+from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.preparation import Prepared
 from tlkit.tasks import Predictions, Shown
 from tlkit.tasks.objective import Objective
@@ -47,6 +50,33 @@ class Snapshot:
     last: Sequence[Kernels]
     best: Sequence[Kernels]
     changes: Mapping[str, float]
+
+
+def last_kernels(learner: Learner) -> Sequence[Kernels]:
+    """Return the first kernels of the network as the last epoch left it."""
+    with learner.averaged():
+        return kernels.first(learner.network)
+
+
+def write(
+    prepared: Prepared, learner: Learner, checkpoint: Checkpoint, best: Epoch, *, last: Sequence[Kernels], device: torch.device
+) -> None:  # fmt: skip
+    """Write report.npz of a run that has ended.
+
+    Args:
+        prepared: The run.
+        learner: Gets the weights of the best epoch.
+        checkpoint: Has them.
+        best: That epoch.
+        last: What `last_kernels` returned.
+        device: The device that the network is on.
+    """
+    checkpoint.load_best_(best)
+    found = snapshot(prepared, last, learner.network)
+    report_data.save(
+        prepared.job.folder,
+        collect(prepared, learner, best, snapshot=found, predicted=checkpoint.predicted(), device=device),
+    )
 
 
 def snapshot(prepared: Prepared, last: Sequence[Kernels], best: Network) -> Snapshot:
@@ -71,7 +101,6 @@ def collect(
         device: The device that the network is on.
     """
     about: dict[str, Any] = {"epoch": best.epoch, "last": learner.progress.epochs, "notes": []}
-    about["decoding"] = prepared.decoded.seconds
     arrays: dict[str, NDArray[Any]] = {}
     _add_kernels(about, arrays, snapshot)
     _add_aux_loss(about, prepared, learner.network, device)
@@ -167,7 +196,7 @@ def _plain(prepared: Prepared) -> Part | None:
     if prepared.sample is not None:
         return prepared.sample
     part = prepared.decoded.training
-    plain = decode.evaluation_geometry(prepared.plan.image_size, part.convention, prepared.plan.tables.data)
+    plain = evaluation_geometry(prepared.plan.image_size, part.convention, prepared.plan.tables.data)
     return part if part.pictures.geometry == plain and len(part.indices) else None
 
 

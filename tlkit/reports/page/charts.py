@@ -122,7 +122,7 @@ def _scale(metric: str, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if metric == "accuracy":
         return {"tickformat": ".0%"}
     values = [value for trace in data for value in trace["y"] if value > 0]
-    return {"type": "log"} if values and max(values) > _WIDE * min(values) else {}
+    return {"type": "log", "tickformat": "~g"} if values and max(values) > _WIDE * min(values) else {}
 
 
 def _ticks(arms: Sequence[ShownArm]) -> dict[str, int]:
@@ -212,7 +212,7 @@ def rates(arms: Sequence[ShownArm]) -> Chart | None:
     )
     layout = {
         "xaxis": {"title": {"text": "epoch"}, **_ticks(arms)},
-        "yaxis": {"title": {"text": "learning rate at the epoch's end"}, "type": "log"},
+        "yaxis": {"title": {"text": "learning rate at the epoch's end"}, "type": "log", "tickformat": "~e"},
     }
     return Chart(
         "rates", "Learning rates", f"Line chart of the learning rate of each group. Peak rates: {peaks}.", data, layout

@@ -16,7 +16,7 @@
       font: { color: colour("--text"), size: narrow() ? 11 : 12, family: "system-ui, sans-serif" },
       hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--line"), font: { color: colour("--text") } },
       margin: { l: narrow() ? 46 : 64, r: 12, t: layout.annotations && layout.annotations.length ? 52 : 20, b: 46 },
-      legend: { orientation: "h", yanchor: "top", y: narrow() ? -0.32 : -0.26, ...(layout.legend || {}) },
+      legend: { orientation: "h", yref: "container", yanchor: "bottom", y: 0, ...(layout.legend || {}) },
       xaxis: { automargin: true, ...axis, ...(layout.xaxis || {}) },
       yaxis: { automargin: true, ...axis, ...(layout.yaxis || {}) },
     };

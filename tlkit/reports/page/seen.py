@@ -180,8 +180,14 @@ def _confusion(arm: str, place: int, counts: np.ndarray[Any, Any], names: Sequen
     worst = confusions.pairs(counts, most=1)
     most = f" Most often {names[worst[0][0]]} is taken for {names[worst[0][1]]}, {worst[0][2]} times." if worst else ""
     layout = {
-        "xaxis": {"title": {"text": "predicted"}, "type": "category", "automargin": True},
-        "yaxis": {"title": {"text": "true"}, "type": "category", "automargin": True, "autorange": "reversed"},
+        "xaxis": {"title": {"text": "predicted"}, "type": "category", "automargin": True, "showgrid": False},
+        "yaxis": {
+            "title": {"text": "true"},
+            "type": "category",
+            "automargin": True,
+            "autorange": "reversed",
+            "showgrid": False,
+        },
     }
     alt = f"Confusion matrix of {arm}, {int(np.trace(counts))} of {int(counts.sum())} images on the diagonal.{most}"
     return Chart(f"confusion-{place}", "Confusion matrix", alt, [trace], layout, height=min(820, 260 + 22 * len(names)))
@@ -251,6 +257,7 @@ def _map(one: Evaluated, place: int, *, share: int) -> Chart | None:
     traces = []
     for number, name in enumerate(sorted(names)):
         mine = [row for row in shown if about["labels"][row] == name]
+        mine.sort(key=lambda row: about["said"][row] != name)  # the legend has the first one's symbol
         if not mine:
             continue
         traces.append(

@@ -10,23 +10,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tlkit.plans.choices import flops
+from tlkit.plans.plan import Plan
 from tlkit.recipe.maps import HEAD
 from tlkit.reports.page.charts import COLOURS, Chart, rounded
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
-_DECODE = "decoding"
 _SUFFIX, _HEAD = "suffix", "head"
 _OTHER = "saving and the rest"
 _KINDS = {  # as metrics.jsonl has them; "steps" are divided
+    "decoding": "decoding",  # before the epoch that tells of it, and not in its seconds
     "storing": "prefix, stored once",
     "input": "pictures or stored rows, augmentation",
     "prefix": "prefix, every epoch",
     "evaluation": "evaluation",
 }
 _ORDER = (
-    _DECODE, _KINDS["storing"], _KINDS["input"], _KINDS["prefix"], _SUFFIX, _HEAD, _KINDS["evaluation"], _OTHER,
+    _KINDS["decoding"], _KINDS["storing"], _KINDS["input"], _KINDS["prefix"], _SUFFIX, _HEAD, _KINDS["evaluation"], _OTHER,
 )  # fmt: skip
 _EPOCHS = 60  # of a timeline, at most
+_COLOURS = (*COLOURS, "#F0E442")  # one for each kind of work
 
 
 def by_kind(arms: Sequence[ShownArm]) -> Chart:
@@ -39,7 +41,7 @@ def by_kind(arms: Sequence[ShownArm]) -> Chart:
             "type": "bar",
             "orientation": "h",
             "name": kind,
-            "marker": {"color": COLOURS[number % len(COLOURS)]},
+            "marker": {"color": _COLOURS[number]},
         }
         for number, kind in enumerate(_ORDER)
         if any(spent[arm.name][kind] for arm in arms)
@@ -48,9 +50,10 @@ def by_kind(arms: Sequence[ShownArm]) -> Chart:
     layout = {
         "barmode": "stack",
         "xaxis": {"title": {"text": "seconds"}},
+        "legend": {"traceorder": "normal"},
         "yaxis": {"automargin": True, "autorange": "reversed"},
     }
-    height = 150 + 34 * len(arms)
+    height = _height(arms)
     return Chart("times", "Time by kind of work", f"Stacked bars of seconds: {alt}.", data, layout, height=height)
 
 
@@ -64,8 +67,7 @@ def table(arms: Sequence[ShownArm]) -> dict[str, dict[str, float]]:
             for each in epochs:
                 for kind, seconds in each.items():
                     sums[kind] += seconds
-            sums[_DECODE] += run.data.about.get("decoding", 0.0)
-            sums[_OTHER] += max(run.result.seconds - sum(sum(each.values()) for each in epochs), 0.0)
+            sums[_OTHER] += max(run.result.seconds - sum(map(_within, epochs)), 0.0)
         found[arm.name] = sums
     return found
 
@@ -76,15 +78,19 @@ def _epoch(run: ShownRun, line: Mapping[str, Any]) -> dict[str, float]:
     found = {name: given[kind] for kind, name in _KINDS.items() if given.get(kind)}
     steps = given.get("steps", 0.0)
     if steps:
-        share = _head_share(run, line["epoch"])
+        share = _head_share(run.plan, line["phase"])
         found |= {kind: seconds for kind, seconds in ((_SUFFIX, steps * (1 - share)), (_HEAD, steps * share)) if seconds}
     return found
 
 
-def _head_share(run: ShownRun, epoch: int) -> float:
-    """Return the head's part of the operations of a training step."""
-    plan = run.plan
-    suffix = flops(plan, len(plan.phase(epoch).prefix), plan.depth)
+def _within(spent: Mapping[str, float]) -> float:
+    """Return the seconds of an epoch that are in the seconds of its run."""
+    return sum(seconds for kind, seconds in spent.items() if kind != _KINDS["decoding"])
+
+
+def _head_share(plan: Plan, phase: int) -> float:
+    """Return the head's part of the operations of a training step in a phase, from 1."""
+    suffix = flops(plan, len(plan.phases[phase - 1].prefix), plan.depth)
     head = sum(stage.flops for stage in plan.stages[plan.depth :] if stage.name == HEAD)
     return head / (suffix + head) if suffix else 1.0
 
@@ -97,7 +103,7 @@ def timeline(arms: Sequence[ShownArm]) -> Chart | None:
         for line in arm.first.metrics[:_EPOCHS]:
             known = _epoch(arm.first, line)
             spent = {name: known[name] for name in _ORDER if name in known}
-            spent[_OTHER] = max(line["seconds"] - sum(spent.values()), 0.0)
+            spent[_OTHER] = max(line["seconds"] - _within(spent), 0.0)
             for name, seconds in spent.items():
                 bars[name]["y"].append(arm.name)
                 bars[name]["x"].append(rounded(seconds))
@@ -106,13 +112,18 @@ def timeline(arms: Sequence[ShownArm]) -> Chart | None:
     if not any(line.get("times") for arm in arms for line in arm.first.metrics):
         return None
     data = [
-        {**each, "type": "bar", "orientation": "h", "name": name, "marker": {"color": COLOURS[number % len(COLOURS)]}}
+        {**each, "type": "bar", "orientation": "h", "name": name, "marker": {"color": _COLOURS[number]}}
         for number, (name, each) in enumerate(bars.items())
         if each["x"]
     ]
     longest = max(len(arm.first.metrics) for arm in arms)
     some = f" (the first {_EPOCHS} epochs)" if longest > _EPOCHS else ""
-    layout = {"barmode": "overlay", "xaxis": {"title": {"text": f"seconds since the run began{some}"}},
+    layout = {"barmode": "overlay", "xaxis": {"title": {"text": f"seconds since the run began{some}"}, "rangemode": "tozero"},
               "yaxis": {"automargin": True, "autorange": "reversed"}}  # fmt: skip
     alt = f"Timeline of the first run of each arm, epoch by epoch{some}: the same seconds as in the table below, in the order of time."
-    return Chart("timeline", "Timeline", alt, data, layout, height=150 + 34 * len(arms))
+    return Chart("timeline", "Timeline", alt, data, layout, height=_height(arms))
+
+
+def _height(arms: Sequence[ShownArm]) -> int:
+    """Return pixels for the bars of all arms, and for a legend that is a column on a phone."""
+    return 250 + 34 * len(arms)

@@ -1,0 +1,38 @@
+"""Say in words why a run cannot go on: a disk that is full, memory that is too small, an operation that a GPU does not have."""
+
+from __future__ import annotations
+
+import torch
+
+from tlkit import files
+from tlkit.errors import RunFailed, TlkitError
+from tlkit.run.preparation import Prepared
+
+# What torch says where cuDNN has no deterministic kernel, as of bfloat16 gradients of grouped convolutions.
+_NO_KERNEL = ("unable to find an engine", "valid cuDNN algorithm", "CUDNN_STATUS_NOT_SUPPORTED")
+
+
+def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunFailed:
+    """Return why a run cannot go on; what is a mistake of ours is raised as it is.
+
+    Args:
+        error: What ended it.
+        prepared: The run.
+        device: The device that it uses.
+    """
+    job, plan = prepared.job, prepared.plan
+    if isinstance(error, TlkitError):
+        return RunFailed(f"{job.label}: {error.problem}", *error.hints)
+    if isinstance(error, OSError):
+        return files.unwritable(job.folder, error)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+        return RunFailed(
+            f"{job.label}: a batch of {plan.batch_size} images does not fit into the memory of {device}.",
+            "a smaller data.batch_size, and optimizer.accumulate to step on as many images as before",
+        )
+    if any(words in str(error) for words in _NO_KERNEL):
+        return RunFailed(
+            f"{job.label}: cuDNN has no kernel with the same bits every time for this network in {plan.compute_format}.",
+            'precision = "auto", which passes over it, or precision = "float32"',
+        )
+    raise error

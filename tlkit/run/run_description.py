@@ -1,0 +1,59 @@
+"""What a run's folder says of the run before it trains: its recipe, its plan, its images, and what was measured or resolved for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import tomli_w
+import torch
+
+from tlkit import files
+from tlkit.engine import row_keys
+from tlkit.engine.images import decode
+from tlkit.plans import plan as plans
+from tlkit.plans import plugin_changes
+from tlkit.plans.jobs import absolute_arm
+from tlkit.recipe.recipe import FORMAT, arm_toml
+from tlkit.record import kernels, run_folder
+from tlkit.record.formats import ComputeFormat
+from tlkit.run.preparation import Prepared
+
+
+def write(prepared: Prepared) -> None:
+    """Write recipe.toml, plan.json and split.json."""
+    job, folder = prepared.job, prepared.job.folder
+    header: dict[str, Any] = {"format": FORMAT, "name": job.resolved.recipe, "seeds": [job.seed]}
+    if job.resolved.folds is not None:
+        header["cross_validation"] = {"folds": job.resolved.folds}
+    files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(absolute_arm(job))))
+    files.replace(folder / run_folder.PLAN, plans.to_json(prepared.plan))
+    files.replace(folder / run_folder.SPLIT, json.dumps(prepared.split) + "\n")
+
+
+def resolved(prepared: Prepared, device: torch.device) -> dict[str, Any]:
+    """Return the content of resolved.toml, which a continuation uses."""
+    job, plan = prepared.job, prepared.plan
+    cuts = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
+    return {
+        "format": FORMAT,
+        "digest": job.digest,
+        "inputs": dict(job.inputs),
+        "plugins": {part: each.record() for part, each in plugin_changes.plugins_of(job.resolved).items()},
+        "batch_size": plan.batch_size,
+        "image_size": list(plan.image_size),
+        **form(plan.compute_format),
+        "evaluation": form(plan.evaluation_format or plan.compute_format),
+        "classes": list(prepared.images.classes),
+        "input": asdict(plan.input),
+        "decoding": decode.described(plan.tables.data, plan.input),
+        "machine": row_keys.machine(device),
+        "kernels": kernels.to_rows(plan.kernels),
+        "prefixes": [{"stages": stages, **form(compute_format)} for stages, compute_format in cuts.items()],
+    }
+
+
+def form(compute_format: ComputeFormat) -> dict[str, str]:
+    """Return a compute format as resolved.toml has it."""
+    return {"precision": compute_format.precision, "memory_format": compute_format.layout}
