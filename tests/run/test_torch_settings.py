@@ -107,6 +107,22 @@ def test_settings_of_a_gpu_are_put_back_after_an_error() -> None:
     assert before == (False, False, 0, True, "convolutions tf32, products ieee"), "as torch has them"
 
 
+def test_training_reads_no_memory_that_it_did_not_write(toy_recipe: Path) -> None:
+    """Torch fills new tensors with NaN where deterministic algorithms are asked for and `fill_uninitialized_memory` is on."""
+    (plan,) = tlkit.plan(toy_recipe, ["schedule.epochs=1", "data.options.train=48"]).values()
+    seen = []
+    for filled in (True, False):
+        before = torch.get_deterministic_debug_mode()
+        torch.set_deterministic_debug_mode("warn" if filled else before)
+        try:
+            assert torch.empty(8).isnan().all() or not filled
+            seen += [(epoch.train, epoch.validation, epoch.test) for epoch in tlkit.epochs(plan)]
+        finally:
+            torch.set_deterministic_debug_mode(before)
+    assert seen[0] == seen[1]
+    assert seen[0][0]["loss"] > 0
+
+
 def test_an_operator_that_is_not_deterministic_warns_nobody_in_a_run_on_a_gpu() -> None:
     with torch_settings.applied(CUDA):
         warnings.warn("cumsum_cuda does not have a deterministic implementation, but you set ...", UserWarning, stacklevel=1)
