@@ -74,7 +74,12 @@ def main() -> None:
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     plan = json.loads((folder / "plan.json").read_text())
     compute_formats = {"form": plan.get("compute_format"), "prefix": [phase.get("fixed") for phase in plan["phases"]]}
-    clock.answer([epoch["test"]["accuracy"] for epoch in epochs], run["versions"], compute_formats=compute_formats)
+    clock.answer(
+        [epoch["test"]["accuracy"] for epoch in epochs],
+        run["versions"],
+        compute_formats=compute_formats,
+        epoch_seconds=[epoch["seconds"] for epoch in epochs],
+    )
 
 
 def _runs(folder: Path, result: Mapping[str, Any], seed: str) -> list[tuple[Path, dict[str, Any]]]:

@@ -19,7 +19,7 @@ from benchmarks.peers.contract import Spec
 
 ROOT = Path(__file__).parents[2]
 CONTENDERS = ("tutorial", "fastai", "lightning", "tlkit")
-_MODULES = {"tutorial": "tutorial", "fastai": "fastai_", "lightning": "lightning_", "tlkit": "tlkit_"}
+_MODULES = {"tutorial": "tutorial", "fastai": "fastai_", "lightning": "lightning_", "timm": "timm_", "tlkit": "tlkit_"}
 _OWN = ("fastai", "lightning")  # with an environment of their own
 MEASURED = "measured"  # below tlkit's cache: what was measured of this machine
 

@@ -1,7 +1,5 @@
 """How near training on a GPU comes to the bare replay of its captured step, for each of four augmentations.
 
-    python -m benchmarks.cuda [--json FILE] [--images 8192] [--batch 128] [--side 224] [--epochs 3]
-
 Trains ResNet-18 with random weights in bfloat16 on synthetic pictures that stay on the GPU. A row is one augmentation: images a second
 of the last epoch, without its evaluation; the time of a step, and how many times that of the bare replay it is; the part of that time
 in which the GPU is idle, by torch's profiler over one more epoch. Beside them stands the rate of a matrix product in bfloat16.
@@ -9,12 +7,11 @@ in which the GPU is idle, by torch's profiler over one more epoch. Beside them s
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +36,7 @@ MOST_OVER_REPLAY = 1.15  # times the bare replay
 MOST_IDLE = 0.10
 TO_REACH = 10_000  # images a second on an H100, with random_resized_crop
 _REPLAYS = 50
-_SIDE = 8192  # of the square matrices: 1.1 TFLOP a product
+SIDE = 8192  # of the square matrices: 1.1 TFLOP a product
 _PRODUCTS = 20
 
 RECIPE = """\
@@ -94,30 +91,6 @@ class Row:
     over_replay: float | None
     idle: float | None
     notes: list[str]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a table, and write a JSON file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cuda", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, default=Path("cuda.json"), help="where the figures go (cuda.json)")
-    parser.add_argument("--images", type=int, default=8192, help="training images (8192)")
-    parser.add_argument("--batch", type=int, default=128, help="images of a step (128)")
-    parser.add_argument("--side", type=int, default=224, help="of a picture, pixels (224)")
-    parser.add_argument("--epochs", type=int, default=3, help="of which the last one counts (3)")
-    options = parser.parse_args(arguments)
-    if not torch.cuda.is_available():
-        raise SystemExit("benchmarks.cuda: needs a CUDA device, and torch finds none here")
-    device = torch.device("cuda:0")
-    settings: dict[str, Any] = vars(options) | {"backbone": "resnet18", "precision": "bfloat16"}
-    settings.pop("json")
-    rows = [measure(name, device=device, **settings) for name in AUGMENTATIONS]
-    known = {"gpu": torch.cuda.get_device_name(device), "torch": torch.__version__, "settings": settings}
-    record = {**known, "matrix_rate": matrix_rate(device), "rows": [asdict(row) for row in rows]}
-    options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(f"{record['gpu']}, torch {torch.__version__}, resnet18, {options.side} px, batch {options.batch}, bfloat16")
-    print(f"a matrix product of side {_SIDE} in bfloat16: {record['matrix_rate'] / 1e12:,.0f} TFLOP/s")
-    print(table(rows))
-    print(f"written to {options.json}")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -221,7 +194,7 @@ def idle(spans: Sequence[tuple[float, float]]) -> float | None:
 
 def matrix_rate(device: torch.device) -> float:
     """Return floating-point operations a second of a large matrix product in bfloat16, a multiply-add counted as two."""
-    a, b = (torch.randn(_SIDE, _SIDE, device=device, dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(SIDE, SIDE, device=device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(3):
         torch.mm(a, b)
     torch.cuda.synchronize(device)
@@ -229,8 +202,4 @@ def matrix_rate(device: torch.device) -> float:
     for _ in range(_PRODUCTS):
         torch.mm(a, b)
     torch.cuda.synchronize(device)
-    return 2 * _SIDE**3 * _PRODUCTS / (time.perf_counter() - began)
-
-
-if __name__ == "__main__":
-    main()
+    return 2 * SIDE**3 * _PRODUCTS / (time.perf_counter() - began)
