@@ -290,7 +290,8 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(form: str, more: dic
 
 FAMILIES = {
     "alexnet": 64, "vgg11": 32, "resnet18": 64, "densenet121": 64, "googlenet": 64, "inception_v3": 128, "mobilenet_v2": 64,
-    "mobilenet_v3_small": 64, "squeezenet1_1": 64, "efficientnet_lite0": 64, "cifar_resnet20": 32, "lenet5": 32, "timm:test_vit": 160, "timm:test_convnext": 64,
+    "mobilenet_v3_small": 64, "squeezenet1_1": 64, "efficientnet_lite0": 64, "cifar_resnet20": 32, "lenet5": 32, "timm:test_vit": 160,
+    "timm:test_convnext": 64,
 }  # fmt: skip
 
 
