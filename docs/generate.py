@@ -78,6 +78,7 @@ def generated(page: str) -> str:
 def _parts() -> Iterator[tuple[str, Callable[[], str]]]:
     yield from ((f"keys {name}", lambda models=models: _keys(models)) for name, models in TABLES.items())
     yield "order", _order
+    yield "gallery reports", gallery.reports
     yield "gallery recipes", gallery.recipes
     yield "lectures measured", lectures.table
     yield "lectures first", lectures.first

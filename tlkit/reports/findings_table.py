@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -37,10 +38,16 @@ def findings(found: Findings) -> RenderableType:
     return Group(*parts, *(Text(line, style="dim") for line in remarks(found)))
 
 
-def head(found: Findings) -> str:
-    """Return the data set and the images of each part in a line."""
+def head(found: Findings, *, whole: bool = True) -> str:
+    """Return the data set and the images of each part in a line.
+
+    Args:
+        found: What was found.
+        whole: Name the folder with its whole path, not with its last part alone.
+    """
     counts = ", ".join(f"{count:,} {part}" for part, count in found.parts.items())
-    return f"{found.folder or found.data}: {len(found.classes):,} classes, {counts} images"
+    folder = found.folder if whole else Path(found.folder).name
+    return f"{folder or found.data}: {len(found.classes):,} classes, {counts} images"
 
 
 def files(found: Findings) -> list[str]:

@@ -70,7 +70,7 @@ def _shown(name: str, found: Findings, thumbnails: Thumbnails, *, most: int) -> 
     rows = sorted(found.classes.items(), key=lambda item: -sum(item[1].values()))[-_CLASSES:]
     return ShownData(
         name,
-        findings_table.head(found),
+        findings_table.head(found, whole=False),  # the page is read on other machines
         list(found.parts),
         [(each, *(f"{counts.get(part, 0):,}" for part in found.parts)) for each, counts in rows],
         findings_table.files(found),
