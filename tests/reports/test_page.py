@@ -22,7 +22,7 @@ from tlkit import api
 from tlkit.errors import TlkitError
 from tlkit.record import predictions
 from tlkit.reports.page import charts, comparison, kernel_grids, page, pictures, runs, seen, times
-from tlkit.reports.page.runs import ShownArm
+from tlkit.reports.page.runs import ShownArm, ShownRun
 
 ARMS = """
 [data.split]
@@ -278,6 +278,25 @@ def test_crossover_is_drawn_where_the_train_accuracy_stays_above(arms: list[Show
     arm = ShownArm("arm", [dataclasses.replace(arms[0].first, metrics=lines)])
     assert arm.crossover == (4, "train accuracy")
     assert [shape["x0"] for shape in charts.curves([arm], "accuracy").layout["shapes"]] == [4]
+
+
+def test_many_arms_have_a_colour_each_and_leave_the_plot_its_room(arms: list[ShownArm]) -> None:
+    nine = [dataclasses.replace(arms[0], name=f"arm{number}") for number in range(9)]
+    few, many = charts.curves(arms, "accuracy"), charts.curves(nine, "accuracy")
+    entries = [trace for trace in many.data if trace["showlegend"]]
+    assert len({trace["line"]["color"] for trace in entries}) == 9
+    assert many.height - few.height >= 8 * (len(entries) - 8)  # pixels: a row of the legend has 25, and three entries
+    assert not many.layout["annotations"]
+
+
+def test_without_validation_no_arm_is_called_the_best(arms: list[ShownArm]) -> None:
+    def without(run: ShownRun) -> ShownRun:
+        return dataclasses.replace(run, result=run.result.model_copy(update={"validation": None}))
+
+    blind = [ShownArm(arm.name, list(map(without, arm.runs))) for arm in arms]
+    found = comparison.sentence(blind)
+    assert f". Without validation images no arm is chosen. {blind[0].name} is " in found
+    assert "It is the best by validation, " in comparison.sentence(arms)
 
 
 def test_report_of_runs_is_written_where_it_is_asked_for(applied: Path, run: Cli, tmp_path: Path) -> None:

@@ -10,8 +10,15 @@ from typing import Any
 
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
-# Okabe & Ito 2008, "Color universal design": told apart with any colour vision; grey in the place of black, on either theme.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
+# Okabe & Ito 2008, "Color universal design": told apart with any colour vision; grey in the place of black, on either theme. Then five of
+# Tol's scheme "muted" (2021, "Colour schemes", SRON/EPS/TN/09-002) for recipes of more arms.
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A", "#117733", "#882255", "#999933", "#332288", "#CC6677",
+)  # fmt: skip
+_PLOT = 380  # pixels of a chart with up to `_LEGEND` entries in its legend
+_LEGEND = 8
+_ENTRY = 9  # pixels of height that another entry takes, at three in a row
+_NOTED = 3  # arms whose over-fitting is written into the chart; of more, the list below tells
 _TICKS = 20  # epochs of which each has its tick
 _WIDE = 20  # times the least loss, from which on the scale is logarithmic
 
@@ -36,7 +43,7 @@ class Chart:
     data: list[dict[str, Any]]
     layout: dict[str, Any]
     axes: Mapping[str, list[list[float]]] = field(default_factory=dict)
-    height: int = 380
+    height: int = _PLOT
 
     def record(self) -> dict[str, Any]:
         """Return what the page's script draws."""
@@ -87,7 +94,7 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
         "xaxis": {"title": {"text": "epoch"}, **_ticks(arms)},
         "yaxis": {"title": {"text": metric}, **_scale(metric, data)},
         "shapes": shapes,
-        "annotations": notes if metric == "accuracy" else [],
+        "annotations": notes if metric == "accuracy" and len(notes) <= _NOTED else [],
         "hovermode": "closest",
     }
     return Chart(
@@ -97,7 +104,13 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
         data,
         layout,
         {"epoch": epochs, "seconds": seconds},
+        _height(data),
     )
+
+
+def _height(data: Sequence[Mapping[str, Any]]) -> int:
+    """Return the pixels of a chart with its legend below, so that the legend of many arms leaves the plot its room."""
+    return _PLOT + _ENTRY * max(sum(bool(trace.get("showlegend", True)) for trace in data) - _LEGEND, 0)
 
 
 _SERIES = (
@@ -215,7 +228,13 @@ def rates(arms: Sequence[ShownArm]) -> Chart | None:
         "yaxis": {"title": {"text": "learning rate at the epoch's end"}, "type": "log", "tickformat": "~e"},
     }
     return Chart(
-        "rates", "Learning rates", f"Line chart of the learning rate of each group. Peak rates: {peaks}.", data, layout
+        "rates",
+        "Learning rates",
+        f"Line chart of the learning rate of each group. Peak rates: {peaks}.",
+        data,
+        layout,
+        {},
+        _height(data),
     )
 
 

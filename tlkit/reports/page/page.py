@@ -74,6 +74,9 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
     values = {
         "title": title or ", ".join(names),
         "sentence": comparison.sentence(arms, baseline),
+        "scores_of": "the best epoch by validation"
+        if any(run.result.validation for arm in arms for run in arm.runs)
+        else "the last epoch",
         "left_out": left_out,
         "warnings": [*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
         "columns": comparison.columns(arms, baseline),
