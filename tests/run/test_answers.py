@@ -36,15 +36,21 @@ def draw(folder: Path, count: int, *, seed: int = 0, classes: tuple[str, ...] = 
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run on `images`, which lies beside `runs`; tests only read both."""
     folder = tmp_path_factory.mktemp("finished")
-    options = TOY_RECIPE[TOY_RECIPE.index("[data.options]") : TOY_RECIPE.index("[lr_groups]")]
-    text = TOY_RECIPE.replace('"synthetic"', '"folder"').replace(options, 'crop = 1.0\n[data.options]\npath = "images"\n\n')
-    (folder / "toy.toml").write_text(text)
     draw(folder / "images", 12)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
+        return applied(folder)
+
+
+def applied(folder: Path, old: str = "", new: str = "") -> Path:
+    """Apply a recipe on `images` in a folder, with one text of it replaced; return the run's folder."""
+    options = TOY_RECIPE[TOY_RECIPE.index("[data.options]") : TOY_RECIPE.index("[lr_groups]")]
+    text = TOY_RECIPE.replace('"synthetic"', '"folder"').replace(options, 'crop = 1.0\n[data.options]\npath = "images"\n\n')
+    (folder / "toy.toml").write_text(text.replace(old, new, 1))
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
-        applied = api.apply(folder / "toy.toml", runs=folder / "runs")
-    (run,) = (path.parent for path in applied.folder.glob("main-*/result.json"))
+        done = api.apply(folder / "toy.toml", runs=folder / "runs")
+    (run,) = (path.parent for path in done.folder.glob("main-*/result.json"))
     return run
 
 
@@ -240,6 +246,39 @@ def test_images_for_int8_are_those_of_the_folder_that_is_given(finished: Path, t
     found = [picture for picture, _ in run_pictures.pictures(finished_run.load(copy), "train", 3, data=images)]
     assert len(found) == 3
     np.testing.assert_array_equal(found, known)
+
+
+def test_images_for_int8_are_those_that_the_run_trained_on_though_it_dropped_some(tmp_path: Path) -> None:
+    """Drawn again from the files, the split would have the duplicates of validation images in it again."""
+    draw(tmp_path / "images", 12)
+    for name in CLASSES:  # each image twice, so that some lie in both parts
+        for file in list((tmp_path / "images" / name).iterdir()):
+            shutil.copy(file, file.with_stem(f"copy{file.stem}"))
+    folder = applied(tmp_path, "[data]\n", '[data]\non_overlap = "drop"\n')
+    record = json.loads((folder / "split.json").read_text())
+    assert record["dropped"]
+    for name in ("train", "validation"):
+        files = record[name]["files"]
+        found = [picture for picture, _ in run_pictures.pictures(finished_run.load(folder), name, 1_000)]
+        np.testing.assert_array_equal(found, [np.asarray(Image.open(file)) for file in files])
+
+
+@pytest.mark.parametrize("change", ["one more", "another", "renamed"])
+def test_other_images_than_the_run_was_trained_with_are_refused(finished: Path, tmp_path: Path, run: Cli, change: str) -> None:
+    copy, images = without_images(finished, tmp_path / "copy"), tmp_path / "others"
+    shutil.copytree(finished.parents[2] / "images", images)
+    match change:
+        case "one more":
+            shutil.copy(images / "ant/0.png", images / "ant/00.png")
+        case "another":
+            shutil.copy(images / "ant/0.png", images / "ant/1.png")
+        case _:  # moves every later image by one place
+            (images / "ant/0.png").rename(images / "ant/9z.png")
+    words = f"was trained on other images than those in {images}"
+    with pytest.raises(TlkitError, match=words):
+        next(run_pictures.pictures(finished_run.load(copy), "train", 3, data=images))
+    code, output, said = run("neighbours", copy, images / "bee/0.png", "--data", images)
+    assert (code, output, words in said) == (1, "", True)
 
 
 def test_predict_and_the_evaluation_of_the_engine_are_timed_over_the_same_files(

@@ -129,9 +129,9 @@ def _jobs_of(
     for path in (found.root, *([weights] if weights is not None else []), *(each.root for each in also.values())):
         files.refuse_other_than_utf8(path.resolve())
     data = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
-    content = _data_content("data", data, found, content_of=content_of)
+    content = data_content("data", data, found, content_of=content_of)
     for name, each in also.items():
-        content |= _data_content(f"also.{name}", resolved.also[name], each, content_of=content_of)
+        content |= data_content(f"also.{name}", resolved.also[name], each, content_of=content_of)
     if weights is not None:
         content["weights"] = content_of((weights,))
         # One file may be named in ways that prepare images, name tensors or take the head differently.
@@ -153,8 +153,20 @@ def settings(arms: Mapping[str, Resolved]) -> frozenset[str]:
     return frozenset(digest_of(each.arm, {}) for each in arms.values())
 
 
-def _data_content(key: str, source: Source, found: DataFiles, *, content_of: Callable[..., str]) -> dict[str, str]:
-    """Return the digest of a data set's files, and of those that its splits list beside them."""
+def data_content(
+    key: str, source: Source, found: DataFiles, *, content_of: Callable[..., str] = file_digests.content
+) -> dict[str, str]:
+    """Return the digest of a data set's files, and of those that its splits list beside them, by their names in `Job.inputs`.
+
+    Args:
+        key: "data", or "also.NAME" of another data set that is evaluated.
+        source: The data set.
+        found: Its files.
+        content_of: Returns the digest of files.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
     content = data_files.data_content(source.dataset, found, content=content_of)
     listed = listed_files(source.name, source.dataset, found, source.options, content=content)
     return {key: content} | ({f"{key}.listed": content_of(listed)} if listed else {})

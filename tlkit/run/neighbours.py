@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +13,9 @@ from tlkit.engine import evaluate
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
-from tlkit.errors import RunFolderError
-from tlkit.plans import dataset_facts, resolve
 from tlkit.plugin import Images
-from tlkit.recipe import parsing
-from tlkit.record import run_folder
+from tlkit.run import own_images
 from tlkit.run.prediction import Predictor
-from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
 _LEAST = 1e-12  # of a length that is divided by
@@ -56,35 +51,17 @@ def nearest(
 
     Raises:
         DataError: the image, or the run's data set, is not here or cannot be read.
-        RunFolderError: the data set has fewer images than it had for the run.
+        TlkitError: there are other images than those that the run was trained with.
     """
     (own,) = predictor.embed([image])
-    images, positions = _trained_on(run, places)
+    images, parts = own_images.find(run, places)
+    positions = parts["train"].indices
     pictures = Library(images).pictures("train", predictor.geometry)
     corrupt = pictures.prepare(positions, progress=lambda done, total: None)
     part = Part(pictures, positions[~np.isin(positions, list(corrupt))], predictor.convention, predictor.network.task)
     cosines = _cosines(_embeddings(predictor, part, progress), own)
     best = np.argsort(-cosines, kind="stable")[:count]
     return [_neighbour(images, int(part.indices[place]), float(cosines[place])) for place in best]
-
-
-def _trained_on(run: Path, places: Places) -> tuple[Images, NDArray[np.int64]]:
-    """Return a run's data set, and the positions of its training images in the split "train"."""
-    recipe = parsing.read(run / run_folder.RECIPE)
-    ((name, arm),) = recipe.arms.items()
-    resolved = resolve.resolve_arm(arm, name=name, recipe=recipe.name, places=places, where=str(run), folds=recipe.folds)
-    found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
-    images = dataset_facts.images(resolved.dataset, found, resolved)
-    try:
-        positions = np.array(json.loads((run / run_folder.SPLIT).read_text(encoding="utf-8"))["train"]["positions"], np.int64)
-    except (OSError, KeyError, ValueError) as error:
-        raise RunFolderError(f"{run / run_folder.SPLIT}: is damaged: {error}.", "apply the recipe again") from error
-    there = len(images.splits["train"].targets)
-    if len(positions) and positions.max() >= there:
-        raise RunFolderError(
-            f"{run}: was trained on image {positions.max():,} of a data set that has {there:,} now.", "apply the recipe again"
-        )
-    return images, positions
 
 
 def _embeddings(predictor: Predictor, part: Part, progress: Progress) -> NDArray[np.float32]:
