@@ -10,7 +10,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TRAINED = {
     "resnet18": {"head": ("fc",), "last": ("layer4", "fc")},
     "efficientnet_lite0": {"head": ("classifier",), "last": ("conv_head", "bn2", "classifier")},
+    "mobilenet_v2": {"head": ("classifier",), "last": ("features.18", "classifier")},
 }
 
 
@@ -33,7 +34,7 @@ class Spec:
     """One piece of work.
 
     Attributes:
-        network: "resnet18" or "efficientnet_lite0".
+        network: "efficientnet_lite0", or a classifier's name in torchvision.
         arm: What trains: "head", "last" (the last stage and the head) or "all".
         images: Folder with train/ and val/, a folder per class in each.
         state: State-dict file that everyone begins with.
@@ -118,15 +119,15 @@ def network(work: Spec) -> nn.Module:
     """Return the network with the weights that everyone begins with."""
     import torch
 
-    if work.network == "resnet18":
-        from torchvision.models import resnet18
+    if work.network == "efficientnet_lite0":  # torchvision has none
+        from benchmarks.peers import efficientnet
 
-        made = resnet18(num_classes=work.classes)
-        made.load_state_dict(torch.load(work.state, weights_only=True))
-        return made
-    from benchmarks.peers import efficientnet
+        return efficientnet.load(work.state, work.classes)
+    from torchvision import models
 
-    return efficientnet.load(work.state, work.classes)
+    made: nn.Module = models.get_model(work.network, num_classes=work.classes)
+    made.load_state_dict(torch.load(work.state, weights_only=True))
+    return made
 
 
 def trains(work: Spec, name: str) -> bool:
@@ -138,12 +139,22 @@ def halves(work: Spec, made: nn.Module) -> tuple[nn.Module, nn.Module]:
     """Return the network as what is fixed and what trains, both in the order in which they run."""
     from torch import nn
 
-    children = list(made.named_children())
+    children = list(_modules(made))
     first = next(number for number, (name, _) in enumerate(children) if trains(work, f"{name}."))
     fixed, trained = ([module for _, module in part] for part in (children[:first], children[first:]))
-    if work.network == "resnet18":  # its forward flattens between avgpool and fc
-        trained.insert(-1, nn.Flatten())
+    # Their forward has these as functions, in front of the classifier.
+    functions = {"resnet18": [nn.Flatten()], "mobilenet_v2": [nn.AdaptiveAvgPool2d(1), nn.Flatten()]}
+    trained[-1:-1] = functions.get(work.network, [])
     return nn.Sequential(*fixed), nn.Sequential(*trained)
+
+
+def _modules(made: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules that run one after the other, those of `features` each for itself."""
+    for name, module in made.named_children():
+        if name == "features":
+            yield from ((f"{name}.{inner}", each) for inner, each in module.named_children())
+        else:
+            yield name, module
 
 
 def geometry(work: Spec, *, train: bool) -> list[object]:

@@ -20,7 +20,7 @@ import tomli_w
 from benchmarks.peers import contract
 from benchmarks.peers.contract import Spec
 
-_LAST = {"resnet18": "layer4", "efficientnet_lite0": "top"}
+_LAST = {"resnet18": "layer4", "efficientnet_lite0": "top", "mobilenet_v2": "top"}
 
 
 def recipe(work: Spec) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from PIL import Image
 from benchmarks.peers.contract import Spec
 
 ROOT = Path(__file__).parents[2]
-_CLASSIFIERS = {"resnet18": "fc", "efficientnet_lite0": "classifier"}
 _TRAIN, _VAL = 1000, 500  # pictures of CIFAR-10, as even over its classes as can be
 
 
@@ -53,6 +52,7 @@ WORKS = {
         Work("cifar10-resnet18", "resnet18", "none", _TRAIN, _VAL),
         Work("hymenoptera-resnet18", "resnet18", "none", 244, 153),
         Work("hymenoptera-efficientnet_lite0", "efficientnet_lite0", "imagenet", 244, 153),
+        Work("hymenoptera-mobilenet_v2", "mobilenet_v2", "none", 244, 153),
     )
 }
 

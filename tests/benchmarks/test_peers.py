@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
+import torchvision
 from PIL import Image
 
 import tlkit
@@ -38,12 +39,10 @@ def spec(tmp_path: Path, network: str = "resnet18", arm: str = "head", **other: 
 def model(network: str) -> torch.nn.Module:
     if network == "efficientnet_lite0":
         return efficientnet.efficientnet_lite0(CLASSES)
-    from torchvision.models import resnet18
-
-    return resnet18(num_classes=CLASSES)
+    return torchvision.models.get_model(network, num_classes=CLASSES)
 
 
-@pytest.mark.parametrize("network", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("network", ["resnet18", "efficientnet_lite0", "mobilenet_v2"])
 @pytest.mark.parametrize("arm", ["head", "last", "all"])
 def test_every_contender_trains_what_tlkit_trains(tmp_path: Path, network: str, arm: str) -> None:
     made = model(network)
@@ -53,7 +52,7 @@ def test_every_contender_trains_what_tlkit_trains(tmp_path: Path, network: str, 
     path.write_text(tomli_w.dumps(tlkit_.recipe(given)))
     plan = tlkit.plan(path)["main"]
     theirs = {name for name, _ in made.named_parameters() if contract.trains(given, name)}
-    classifier = {"resnet18": "fc.", "efficientnet_lite0": "classifier."}[network]
+    classifier = {"resnet18": "fc.", "efficientnet_lite0": "classifier.", "mobilenet_v2": "classifier.1."}[network]
     ours = {each.name.replace("head.", classifier) if each.name.startswith("head.") else each.name
             for each in plan.parameters if each.trains_from == 0}  # fmt: skip
     assert theirs == ours
@@ -71,7 +70,7 @@ def test_tlkit_trains_on_all_of_train_and_evaluates_all_of_val(tmp_path: Path) -
     assert (plan.image_size, plan.batch_size, plan.epochs) == ((224, 224), 32, 1)
 
 
-@pytest.mark.parametrize("network", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("network", ["resnet18", "efficientnet_lite0", "mobilenet_v2"])
 @pytest.mark.parametrize("arm", ["head", "last", "all"])
 def test_the_halves_are_the_network(tmp_path: Path, network: str, arm: str) -> None:
     made = model(network).eval()
@@ -240,7 +239,7 @@ def test_contenders_take_turns_in_who_begins(tmp_path: Path) -> None:
 def test_both_tables_come_from_the_same_trials() -> None:
     trials = list(run._trials(run._options(["--both", "--rounds", "1"])))
     cells = {(name[0].name, name[1]) for do, name, number in trials if do == "trial" and number}
-    assert len(cells) == 3 * 3 * 4 + 2 + 1
+    assert len(cells) == 4 * 3 * 4 + 2 + 1
     assert {who for cell, who in cells if cell.endswith("/views")} == {"tutorial", "tlkit"}
     assert {who for cell, who in cells if cell.endswith("/again")} == {"tlkit"}
     assert [name for do, (name, *_), number in trials if do == "quickstart" and number] == ["finetune", "scratch", "three"]
