@@ -20,10 +20,11 @@ from tlkit_toy_build import ToyNet
 import tlkit
 from tlkit import tasks
 from tlkit.engine.images import parts
-from tlkit.errors import TlkitError
+from tlkit.errors import RunFolderError, TlkitError
 from tlkit.exports import finished_run, graph, quantization
 from tlkit.model.model import Model
 from tlkit.record import statistics
+from tlkit.reports.page import runs
 from tlkit.run import prediction
 
 CLOSE = 1e-4
@@ -209,7 +210,7 @@ def test_int8_ruins_a_network_where_it_loses_more_than_chance_explains(lost: int
     after = right.copy()
     after[:lost], after[80 : 80 + gained] = False, True
     answers = [torch.tensor(np.where(each[:, None], [0.9, 0.1], [0.2, 0.8])) for each in (right, after)]
-    text = quantization.told(*answers, torch.zeros(100, dtype=torch.long), tasks.get("single_label"))
+    text = quantization.comparison(*answers, torch.zeros(100, dtype=torch.long), tasks.get("single_label"))
     assert text.startswith(f"accuracy on 100 validation images: {80 - lost + gained:.1f}% as int8, 80.0% as float32")
     p = binomtest(lost, lost + gained).pvalue if lost + gained else 1
     assert (f"int8 ruins this network: it loses {lost - gained:.1f} points" in text) is ruined
@@ -252,6 +253,13 @@ def test_model_card_has_the_interval_over_seeds_where_there_are_three(tmp_path: 
         f"mean of 3 runs {np.mean(own):.1%}, 95 % interval {max(low, 0):.1%} to {min(high, 1):.1%}: Student's t over 3 seeds"
     )
     assert f"- test images: accuracy {own[1]:.1%} ({known}), loss" in card
+    (
+        done.folder / seeds["2"]["folder"] / "plan.json"
+    ).unlink()  # without it the arm is not known, and the card has this run alone
+    again = tlkit.export(done.folder / seeds["1"]["folder"], "safetensors", tmp_path / "net.safetensors").card.read_text()
+    assert f"- test images: accuracy {own[1]:.1%}, loss" in again
+    with pytest.raises(RunFolderError, match=r"plan\.json: cannot be read"):
+        runs.read([done.folder / seeds["2"]["folder"]])
 
 
 def test_files_of_somebody_else_are_not_replaced(finished: Path, tmp_path: Path) -> None:
@@ -284,6 +292,11 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(form: str, more: dic
     with pytest.raises(TlkitError, match=words):
         tlkit.export(saved(tmp_path, **more), form, tmp_path / "out" / "net")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_images_is_refused_where_none_is_read(finished: Path, run: Cli) -> None:
+    code, out, said = run("export", finished, "--to", "onnx", "--data", "images")
+    assert (code, out, "--data is for the images of --quantize int8" in said) == (2, "", True)
 
 
 # ---- real networks

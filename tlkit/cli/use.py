@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.cli.options import ArmOption, DataOption, RunArgument, RunsOption
+from tlkit.cli.options import ArmOption, RunArgument, RunsOption
 
 
 def report(
@@ -39,11 +39,15 @@ def export(
     ] = None,
     arm: ArmOption = None,
     runs: RunsOption = Path("runs"),
-    data: DataOption = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="With --quantize int8: folder of the run's images.")
+    ] = None,
 ) -> None:
     """Write a run's network as a file that other programs load, with a model card beside it."""
     from tlkit import api
 
+    if data is not None and quantize is None:
+        raise typer.BadParameter("--data is for the images of --quantize int8; give both, or neither")
     named = run if run.exists() or not (runs / run).exists() else runs / run
     exported = api.export(named, to, out, quantize=quantize, arm=arm, data=data, note=console.say)
     console.line(f"{to}: {exported.file}")

@@ -72,7 +72,7 @@ def _result(run: FinishedRun, also: str) -> str:
     """The accuracy of this network and, with its interval as a report has it, that of its arm."""
     lines = ["## Result", ""]
     arm = None
-    with contextlib.suppress(RunFolderError):  # the plan of a run by an earlier version
+    with contextlib.suppress(RunFolderError):  # the plan of this run or of another seed is missing, or of an earlier version
         arm = runs.arm_of(run.folder) if run.result is not None else None
     for split in ("test", "validation"):
         scores = None if run.result is None else getattr(run.result, split)

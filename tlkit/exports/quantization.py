@@ -59,10 +59,10 @@ def quantized(model: Any, run: FinishedRun, data: Path | None = None) -> tuple[b
             op_types_to_quantize=_OPERATIONS,
         )  # fmt: skip
         content = path.read_bytes()
-    return content, told(*_answers((float32, content), run, data), run.predictor.network.task)
+    return content, comparison(*_answers((float32, content), run, data), run.predictor.network.task)
 
 
-def told(before: Tensor, after: Tensor, targets: Tensor, task: Task) -> str:
+def comparison(before: Tensor, after: Tensor, targets: Tensor, task: Task) -> str:
     """Return the accuracies of both files in words, and that int8 ruins the network where it does.
 
     It does where less than 99 % of the accuracy is left, which is MLPerf's limit, and not by chance: McNemar's exact test where an image

@@ -168,15 +168,26 @@ def left_out(folders: Sequence[Path]) -> list[str]:
 
 
 def read(folders: Sequence[Path]) -> list[ShownRun]:
-    """Read runs; those that are not finished are left out."""
+    """Read runs; those that are not finished are left out.
+
+    Raises:
+        RunFolderError: the plan of a finished run is missing, damaged or of another version.
+    """
     runs = []
     for folder in folders:
         result = run_folder.read(folder) if folder.is_dir() else None
         if result is None or result.status != "finished" or result.best_epoch is None:
             continue
-        plan = plans.from_json((folder / run_folder.PLAN).read_text(encoding="utf-8"))
-        runs.append(ShownRun(folder, result, plan, run_folder.metrics(folder)))
+        runs.append(ShownRun(folder, result, _plan(folder / run_folder.PLAN), run_folder.metrics(folder)))
     return runs
+
+
+def _plan(path: Path) -> Plan:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path}: cannot be read: {error}.", "apply the recipe again") from error
+    return plans.from_json(text)
 
 
 def by_arm(runs: Sequence[ShownRun]) -> list[ShownArm]:
