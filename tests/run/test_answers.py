@@ -117,9 +117,12 @@ def test_evaluate_writes_a_page_of_what_it_found(finished: Path, tmp_path: Path,
     assert page.count("Most wrong: what it thought, and what it is (all images)") == 1
     assert f"{record['details']['per_class']['bee']['recall']:.1%}" in page
     assert "other/ant/0.png" in page
+    assert record["report"] == "evaluation.html"
     code, output, _ = run("evaluate", finished, "--on", "other", "--report", "--out", "mine.html")
     assert (code, output.splitlines()[-1]) == (3, "report: mine.html")
-    assert (tmp_path / "mine.html").is_file()
+    assert f"tlkit evaluate {finished} --on other --report --out mine.html" in (tmp_path / "mine.html").read_text()
+    run("evaluate", finished, "--on", "other", "--data", "other", "--report")
+    assert f"tlkit evaluate {finished} --on other --data other --report" in (tmp_path / "evaluation.html").read_text()
     assert run("evaluate", finished, "--on", "other", "--out", "other.html")[0] == 2
 
 
@@ -185,6 +188,10 @@ def test_embed_writes_the_pooled_output_of_a_stage(finished: Path, tmp_path: Pat
     code, _, text = run("embed", finished, "new/ant", "--out", "x.npz", "--at", "stme")
     assert (code, 'there is no stage "stme"' in text, 'did you mean "stem"?' in text) == (1, True, True)
     assert run("embed", finished, "new", "--out", "x.txt")[0] == 1
+    (tmp_path / "empty").mkdir()
+    for command, more in (("embed", ("--out", "x.npz")), ("predict", ())):
+        code, _, text = run(command, finished, "empty", *more)
+        assert (code, text.startswith(f"{command}: empty holds no image files")) == (1, True)
 
 
 def test_embed_takes_a_backbone_without_a_run(tmp_path: Path, run: Cli) -> None:

@@ -46,7 +46,7 @@ def embed(
         _, predictor = named.load(run, runs, arm, device)
     from tlkit.run import torch_settings
 
-    paths = named.image_files(images, bands=predictor.geometry.bands is not None)
+    paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="embed")
     rows: dict[int, NDArray[np.float32]] = {}
     failed: list[DataError] = []
     with torch_settings.applied(predictor.device), console.counting("embedding") as progress:

@@ -57,10 +57,13 @@ def evaluate(
     with torch_settings.applied(predictor.device), console.counting("evaluating") as progress:
         found = evaluation.evaluate(predictor, folder, on, set_ or (), places=places, progress=progress, note=note)
         if page is not None:
-            command = ["tlkit", "evaluate", str(folder), "--on", on, *(f"--set={each}" for each in set_ or ()), "--report"]
+            command = ["tlkit", "evaluate", str(folder), "--on", on, *(f"--set={each}" for each in set_ or ())]
+            command += [] if data is None else ["--data", str(data)]
+            command += ["--report"] if out is None else ["--report", "--out", str(out)]
             _write(page, found, predictor, folder, on=on, said=said, command=shlex.join(command))
     if as_json:
-        console.as_json({"format": 1, "run": str(folder), **found.record()})
+        written = {} if page is None else {"report": str(page)}
+        console.as_json({"format": 1, "run": str(folder), **found.record(), **written})
     else:
         console.show(
             evaluation_tables.evaluation(

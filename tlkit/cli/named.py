@@ -40,21 +40,30 @@ def load(run: Path, runs: Path, arm: str | None, device: str) -> tuple[Path, Pre
     return chosen.folder, prediction.load(chosen.folder, arm=None, device=where, note=console.say)
 
 
-def image_files(given: Sequence[Path], *, bands: bool) -> list[Path]:
-    """Return the files that paths, folders, patterns and a list on standard input name."""
+def image_files(given: Sequence[Path], *, bands: bool, where: str) -> list[Path]:
+    """Return the files that paths, folders, patterns and a list on standard input name.
+
+    Args:
+        given: As the command line has them.
+        bands: Images are files of bands, .npy and TIFF.
+        where: The command, which begins a message.
+
+    Raises:
+        DataError: a folder holds no image.
+    """
     from tlkit.sources import image_files as folders
 
     paths: list[Path] = []
     for path in given:
         if path == _STANDARD_INPUT:
             lines = [Path(os.fsdecode(line)) for line in sys.stdin.buffer.read().splitlines() if line.strip()]
-            paths += image_files([line for line in lines if line != _STANDARD_INPUT], bands=bands)
+            paths += image_files([line for line in lines if line != _STANDARD_INPUT], bands=bands, where=where)
         elif path.is_dir():
-            paths += folders.below(path, where="predict", notify=console.say, bands=bands)
+            paths += folders.below(path, where=where, notify=console.say, bands=bands)
         elif (
             glob.has_magic(str(path)) and not os.path.lexists(path) and (found := sorted(glob.glob(str(path), recursive=True)))
         ):
-            paths += image_files([Path(each) for each in found], bands=bands)
+            paths += image_files([Path(each) for each in found], bands=bands, where=where)
         else:
             paths.append(path)
     return paths

@@ -51,7 +51,7 @@ def predict(
     _check_options(threshold, coverage, csv, as_json=as_json)
     folder, predictor = named.load(run, runs, arm, device)
     rule = _rule(folder, top=top, threshold=threshold, coverage=coverage, calibrated=calibrated, whole=as_json)
-    paths = named.image_files(images, bands=predictor.geometry.bands is not None)
+    paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
     rows: list[tuple[str, Ranked | DataError]] = []
     task = predictor.network.task
     width = len(predictor.classes) if rule.top is None else min(rule.top, len(predictor.classes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,8 +103,7 @@ class Predictor:
     @property
     def _decoded_at_a_time(self) -> int:
         """Files that the threads decode before the network sees them: whole batches, so that threads seldom wait for the last one."""
-        picture = math.prod(self.geometry.shape) * np.dtype(self.geometry.values).itemsize
-        batches = min(_DECODED, _DECODED_BYTES // picture) // self.batch_size
+        batches = min(_DECODED, _DECODED_BYTES // self.geometry.bytes) // self.batch_size
         return self.batch_size * max(1, batches)
 
     def embed(
