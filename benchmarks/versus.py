@@ -92,11 +92,12 @@ def trial(side: Path, recipe: str, settings: Sequence[str], *, kept: Path) -> Se
 
 
 def _arms(runs: Path) -> dict[str, float]:
-    """Return the seconds of the epochs of every run below a folder, by its arm."""
-    found = {}
+    """Return the seconds of the epochs of every arm below a folder, over all its seeds and folds."""
+    found: dict[str, float] = {}
     for file in sorted(runs.glob("*/*/metrics.jsonl")):
         lines = file.read_text(encoding="utf-8").splitlines()
-        found[file.parent.name.rpartition("-s")[0]] = sum(json.loads(line)["seconds"] for line in lines)
+        arm = file.parent.name.rpartition("-s")[0]
+        found[arm] = found.get(arm, 0.0) + sum(json.loads(line)["seconds"] for line in lines)
     return found
 
 
