@@ -2,7 +2,8 @@
 
     python -m benchmarks.census                        # every backbone that has no result of this torch and these kernels
     python -m benchmarks.census --minutes 20           # of them as many as are done in that time; the same command goes on
-    python -m benchmarks.census mobilenet_v2 resnet18  # these, again
+    python -m benchmarks.census mobilenet_v2 resnet18  # of these, those that have none
+    python -m benchmarks.census mobilenet_v2 --again   # also where it has one
     python -m benchmarks.census --table                # only write the table again
 
 Each result is kept as soon as it is there, in baselines/<machine>/census.jsonl. A network that fails is named, and the
@@ -40,19 +41,22 @@ Result = Mapping[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for, and write the table; return 3 where a network failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.census", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="backbones (all that have no result yet)")
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="backbones (all)")
+    parser.add_argument("--again", action="store_true", help="measure also what has a result of this torch and these kernels")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no other network after so many")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--page", type=Path, default=PAGE, help="file with the table's markers (docs/kernels.md)")
     options = parser.parse_args(arguments)
     path = ROOT / "benchmarks" / "baselines" / benchmarks.kind(machine.gpu()) / "census.jsonl"
     there = {each["network"]: each for each in read(path)}
-    names = [] if options.table else options.networks or [name for name in _networks() if not _is_current(there.get(name))]
+    wanted = [] if options.table else options.networks or _networks()
+    names = [name for name in wanted if options.again or not _is_current(there.get(name))]
     began = time.monotonic()
     failed = []
     for count, name in enumerate(names):
         if time.monotonic() - began > options.minutes * 60:
-            print(f"{len(names) - count} of {len(names)} networks are left: the same command goes on", flush=True)
+            more = "name them" if options.again else "the same command goes on"
+            print(f"{len(names) - count} of {len(names)} networks are left, from {name} on: {more}", flush=True)
             break
         try:
             there[name] = measure(name)
@@ -106,23 +110,27 @@ def measure(name: str) -> Result:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return the table as Markdown, the networks that gain most first."""
-    rows = [line(each) for each in sorted(results, key=lambda each: -each["speedup"])]
+    """Return the table as Markdown, the networks that gain most first; a row of other kernels than today's has a star."""
+    earlier = {each["network"] for each in results if each.get("kernels") != _versions()["kernels"]}
+    rows = [line(each, star=each["network"] in earlier) for each in sorted(results, key=lambda each: -each["speedup"])]
     dates = sorted({each["date"] for each in results})
     versions = ", ".join(sorted({each["torch"] for each in results}))
     head = "| network | pixels | step, ms | in convolutions | other kernels | step faster | furthest below the best rate |"
     said = f"Batches of {IMAGES}, {FORM}, 1 thread, processor time, each the least of 3 steps or 5 calls. Machine:"
     said += f" {benchmarks.kind()}; torch {versions}; {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}." if dates else ""
-    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows, "", said, "`python -m benchmarks.census` measures it."])
+    stars = ["\\* Measured with the kernels of an earlier version of tlkit, not yet with today's."] if earlier else []
+    return "\n".join(
+        [head, "|---|---|---|---|---|---|---|", *rows, "", *stars, said, "`python -m benchmarks.census` measures it."]
+    )
 
 
-def line(result: Result) -> str:
-    """Return a network's line of the table."""
+def line(result: Result, *, star: bool = False) -> str:
+    """Return a network's line of the table, its name with a star where it is asked for."""
     height, width = result["image_size"]
     worst = max(result["rows"], key=lambda row: row["times_the_best_rate"], default=None)
     said = "" if worst is None else f"{worst['times_the_best_rate']:.0f} times: {_part(worst)}"
     cells = [
-        result["network"],
+        result["network"] + " \\*" * star,
         str(height) if height == width else f"{height}x{width}",
         f"{result['step_seconds'] * 1e3:,.0f}",
         f"{result['convolutions']:.0%}",

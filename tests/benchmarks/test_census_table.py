@@ -20,6 +20,16 @@ def test_the_table_has_a_line_for_each_network_and_says_how_it_was_measured() ->
     assert f"torch {found['torch']}; {found['date']}." in census.table([found])
 
 
+def test_a_row_of_earlier_kernels_has_a_star() -> None:
+    row = {"image_size": [16, 16], "step_seconds": 0.1, "convolutions": 0.5, "replaced": 1, "speedup": 1.0, "rows": [],
+           "date": "2026-01-01", **census._versions()}  # fmt: skip
+    shown = census.table([row | {"network": "today"}, row | {"network": "earlier", "kernels": "of other kernels"}])
+    assert "| today | 16 |" in shown
+    assert "| earlier \\* | 16 |" in shown
+    assert "\n\\* Measured with the kernels of an earlier version" in shown
+    assert "\\*" not in census.table([row | {"network": "today"}])
+
+
 def test_without_results_the_table_is_empty() -> None:
     assert census.table([]).count("\n| ") == 0
 
@@ -53,6 +63,11 @@ def test_the_census_goes_on_after_a_failure_and_where_it_was_stopped(measured: l
     measured.clear()
     census.main(["--page", str(page)])
     assert measured == ["broken"]
+    measured.clear()
+    census.main(["a", "c", "--page", str(page)])
+    assert measured == []
+    census.main(["a", "--again", "--page", str(page)])
+    assert measured == ["a"]
     (kept,) = tmp_path.rglob("census.jsonl")
     kept.write_text(kept.read_text().replace(census._versions()["kernels"], "of other kernels"))
     measured.clear()
