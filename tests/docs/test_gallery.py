@@ -19,9 +19,11 @@ def test_report_stands_alone(name: str) -> None:
     assert f"<h1>{name}" in page
 
 
-def test_folders_of_a_machine_are_found_and_addresses_are_none() -> None:
-    page = "<p>tlkit apply /root/runs/a/recipe.toml</p><p>https://example.org/home/a data:image/tmp/x runs/tmp/y</p>"
-    assert gallery.places(page) == ["/root/runs/a/recipe.toml"]
+def test_absolute_paths_are_found_and_addresses_base64_and_code_are_none() -> None:
+    text = "<p>tlkit apply /root/runs/a/recipe.toml</p><p>https://example.org/home/a runs/tmp/y and/or 1/2</p>"
+    data = '<script type="application/json">{"file": "/srv/images/ant.jpg"}</script>'
+    code = "<script>a.replace(/b/g, '')</script><img src='data:image/jpeg;base64,/9j/4AAQ'>"
+    assert gallery.places(text + data + code) == ["/root/runs/a/recipe.toml", "/srv/images/ant.jpg"]
 
 
 def test_every_recipe_has_its_question_on_the_page() -> None:
