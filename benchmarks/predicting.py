@@ -4,7 +4,7 @@
 
 RUN is a finished run's folder; FOLDER holds images in one sub-folder per class. Both sides decode every file and run the network on it:
 `predict` through `Predictor.answers`, the engine through the evaluation of `tlkit evaluate`, into a store that is new each time. They take
-turns. Of the ratios the median is told, and beside it that of the processor's seconds, which other work on the machine changes less.
+turns. The output has the median ratio of the images per second, and that of the processor's seconds, which other programs change less.
 """
 
 from __future__ import annotations
