@@ -20,15 +20,6 @@ from tlkit.sources.places import Places
 RECIPES = Path(__file__).parent.parent / "recipes"
 _WIDTH = 140  # characters of a line
 _NOT_SAID = "not said"
-_QUOTED = (
-    "What differs from the lecture",
-    "A lecture",
-    "Measured on",
-    "Test accuracy in %",
-    "Of the 15 pairs",
-    "With each number",
-    "With all images",
-)
 # What to see first: the words, and the pictures of it.
 _FIRST = (
     ("Three curves on common axes", (("cifar_three_ways", "curves"),)),
@@ -81,14 +72,21 @@ def paragraphs(recipe: str) -> list[str]:
 def _section(each: Experiment) -> str:
     recipe, resolved = resolve.load(RECIPES / f"{each.recipe}.toml", (), Places(recipe=RECIPES))
     trained = {name: arm for name, arm in recipe.arms.items() if not resolved[name].head.solve}
-    noted = [text for text in paragraphs(each.recipe) if text.startswith(_QUOTED)]
     return "\n".join(
         [
             f"## {each.title}", "", _filled(each.shows), "", f"`tlkit apply recipes/{each.recipe}.toml`", "",
             *_settings(each, recipe.arms, trained), "", *_arms(recipe.arms), "", *_figures(each), "", *_pictures(each),
-            *(line for text in noted for line in (_filled(text), "")),
+            *(line for text in _notes(each.recipe) for line in (_filled(text), "")),
         ]
     )  # fmt: skip
+
+
+def _notes(recipe: str) -> list[str]:
+    """Return the paragraphs below the last table of a recipe's head; how it was measured is left out where docs/measurements says it."""
+    found = paragraphs(recipe)
+    below = found[max(number for number, text in enumerate(found) if not text) + 1 :]
+    told = measured.read(recipe) is not None
+    return [text for text in below if not (told and text.startswith("Measured on"))]
 
 
 def _filled(text: str) -> str:

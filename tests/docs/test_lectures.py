@@ -48,6 +48,15 @@ def test_every_arm_has_its_figure(experiment: Experiment) -> None:
     assert {row.arm for row in experiment.figures if row.arm} == set(recipe.arms)
 
 
+@EACH
+def test_what_stands_below_the_recipes_table_is_quoted_and_how_it_was_measured_said_once(experiment: Experiment) -> None:
+    text = (ROOT / "recipes" / f"{experiment.recipe}.toml").read_text().partition("\nformat = ")[0].replace("+-", "±")
+    last = " ".join(line.removeprefix("# ") for line in text.rpartition("\n#\n")[2].splitlines())
+    section = (ROOT / "docs" / "lectures.md").read_text().partition(f"## {experiment.title}\n")[2].partition("\n## ")[0]
+    assert last in " ".join(section.split())
+    assert section.count("Measured") <= 1
+
+
 def test_settings_of_an_experiment_have_a_row() -> None:
     for experiment in EXPERIMENTS:
         assert set(experiment.said) <= set(lectures.SETTINGS)
