@@ -65,6 +65,7 @@ def test_a_device_that_there_is_not_is_refused_where_nothing_is_left_to_train(ru
     code, _, err = run("apply", recipe, *as_before, "--device", "mps")
     assert code == 1
     assert "--device mps: is not supported." in err
+    assert "tlkit trains on CPUs and on NVIDIA GPUs" in err
 
 
 def test_diff_tells_keys_results_and_the_weights_of_each_stage(run: Cli, two: tuple[Path, Path]) -> None:

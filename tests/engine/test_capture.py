@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from toy_step import LATE_STEM, Again, Recorder, addresses, assert_same, batch, copies, group, made, table, train
 from toy_training import CPU
 
+from tlkit.engine import transfer
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.step import Step
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
@@ -372,3 +373,21 @@ def test_a_capture_that_fails_on_the_second_gpu_leaves_the_program_on_the_first(
     with pytest.raises(ValueError, match="no"):
         backend.capture(fails)
     assert now == {"device": 0, "streams": {0: "main 0", 1: "main 1"}, "reset": True}
+
+
+def test_all_captures_of_a_device_share_one_side_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stream has a memory pool of its own."""
+    streams: list[str] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            streams.append(str(device))
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    transfer.side_stream.cache_clear()
+    try:
+        for name in ("cuda:0", "cuda:1", "cuda:0"):
+            CudaBackend(torch.device(name))
+    finally:
+        transfer.side_stream.cache_clear()
+    assert streams == ["cuda:0", "cuda:1"]
