@@ -20,10 +20,15 @@ _ENDLESS = 1_000_000  # columns, more than any path has
 
 
 def show(*tables: RenderableType) -> None:
-    """Print tables to stdout."""
+    """Print tables to stdout; to a file or a pipe without the spaces that fill a short row up to the widest."""
     console = _console()
     for table in tables:
-        console.print(table)
+        if console.is_terminal:
+            console.print(table)
+            continue
+        with console.capture() as captured:
+            console.print(table)
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def line(text: str) -> None:

@@ -83,7 +83,7 @@ def comparison(before: Tensor, after: Tensor, targets: Tensor, task: Task) -> st
     if parts[1] >= _LEAST * parts[0]:
         return text
     chance = ""
-    if task.shown is not None and task.shown.one_class and targets.ndim == 1:
+    if task.shown is not None and task.shown.one_class:
         found = statistics.mcnemar(*((each.argmax(1) == targets).numpy() for each in logits))
         if found.p >= _BY_CHANCE:
             return text

@@ -142,9 +142,10 @@ def calibrated(found: Evaluation, run: Path) -> Calibrated | None:
 
     None where an image has several labels.
     """
-    labels = found.predicted.targets.numpy()
-    if labels.ndim != 1:
+    shown = found.pictures.task.shown
+    if shown is None or not shown.one_class:
         return None
+    labels = found.predicted.targets.numpy()
     fitted = None
     with contextlib.suppress(RunFolderError):
         known = predictions_file.load(run).part("validation")
