@@ -333,6 +333,22 @@ def test_measuring_that_takes_too_long_is_given_up_and_said(toy_recipe: Path, mo
     assert any("measuring was given up" in choice.reason for choice in mine.plan.choices)
 
 
+@pytest.mark.parametrize("place", ["step_timing._sample", "race.seconds_of"])
+def test_measuring_that_lacks_memory_is_given_up_and_said_and_another_arm_may_begin(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """On a GPU a batch of the run's size is measured: that it does not fit is for the run to say, if it is so."""
+
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(f"tlkit.compiler.{place}", exhausted)
+    mine = training(toy_recipe, LAST_STAGE)
+    assert set(compute_formats(mine)) == {PLAIN_FORMAT}
+    assert not remembered()
+    assert any("it takes more memory than cpu has" in choice.reason for choice in mine.plan.choices)
+
+
 # ---- on what
 
 

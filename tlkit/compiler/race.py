@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from tlkit.errors import PluginError, reason
+from tlkit.network import device_memory
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 from tlkit.record.timings import Timing
 
@@ -43,6 +44,8 @@ def race(
             call, error = make(compute_format)
             seconds = seconds_of(call, device)
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
+            if device_memory.is_exhausted(failure):  # that is so now, and is not to be remembered of the form
+                raise
             if compute_format == PLAIN_FORMAT:
                 raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure
             timings.append(Timing(compute_format, math.inf, math.inf))

@@ -20,7 +20,7 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
 from tlkit.engine.step.graph import CudaBackend
-from tlkit.network import seeding
+from tlkit.network import device_memory, seeding
 from tlkit.network.network import Network, pool
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
@@ -104,8 +104,8 @@ def measure(
 ) -> Measurements:
     """Time every compute format of a plan's prefixes, and of the training step of its last phase, which trains most.
 
-    A form in which the network cannot be run takes for ever: seconds and error are infinite. Where all of it takes too long,
-    nothing was measured, and `why` says so.
+    A form in which the network cannot be run takes for ever: seconds and error are infinite. Where all of it takes too long, or more
+    memory than there is, nothing was measured, and `why` says so.
 
     Args:
         plan: The run's plan.
@@ -139,6 +139,11 @@ def measure(
         seconds = time.perf_counter() - began
         why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
         return Measurements(seconds=seconds, why=why)
+    except (RuntimeError, MemoryError) as error:
+        if not device_memory.is_exhausted(error):
+            raise
+        why = f"measuring was given up, for it takes more memory than {device} has"
+        return Measurements(seconds=time.perf_counter() - began, why=why)
     seconds = time.perf_counter() - began
     part = min((machine.waited() - waited) / (seconds * torch.get_num_threads()), 1.0)
     return Measurements(trained, prefixes, seconds, "", waited=max(part, 0.0), taken=time.time())

@@ -15,6 +15,11 @@ def free_memory(device: torch.device) -> int:
     return machine.free_memory()
 
 
+def is_exhausted(error: Exception) -> bool:
+    """Whether an error says that there is not enough memory, of a GPU or of the CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
 def usable_memory(device: torch.device) -> int:
     """Return the bytes of a device that this process can have: on a GPU with what its own tensors take now.
 

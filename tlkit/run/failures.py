@@ -6,6 +6,7 @@ import torch
 
 from tlkit import files
 from tlkit.errors import RunFailed, TlkitError
+from tlkit.network import device_memory
 from tlkit.run.preparation import Prepared
 
 # What torch says where cuDNN has no deterministic kernel, as of bfloat16 gradients of grouped convolutions.
@@ -25,7 +26,7 @@ def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunF
         return RunFailed(f"{job.label}: {error.problem}", *error.hints)
     if isinstance(error, OSError):
         return files.unwritable(job.folder, error)
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+    if device_memory.is_exhausted(error):
         return RunFailed(
             f"{job.label}: a batch of {plan.batch_size} images does not fit into the memory of {device}.",
             "a smaller data.batch_size, and optimizer.accumulate to step on as many images as before",
