@@ -3,6 +3,7 @@
 import importlib.machinery
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,26 @@ def test_map_is_that_of_umap_where_it_is_installed(monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(found.points, features[:, :2] * 3)
     assert asked == {"n_neighbors": 15, "random_state": 0, "n_jobs": 1}  # the same map every time
     assert image_map.place(features[:15]).method == "PCA"
+
+
+def test_map_is_one_of_pca_where_umap_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba raises errors of many types, and its warnings are nothing to whoever trains."""
+
+    class Umap:
+        def __init__(self, **_: int) -> None:
+            warnings.warn("n_jobs value 1 overridden to 1 by setting random_state", UserWarning, stacklevel=1)
+
+        def fit_transform(self, _: np.ndarray) -> np.ndarray:
+            raise TypeError("Expected int64\nbut got none")
+
+    module = types.ModuleType("umap")
+    module.__spec__ = importlib.machinery.ModuleSpec("umap", None)
+    module.UMAP = Umap  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "umap", module)
+    features = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    found = image_map.place(features)
+    assert (found.method, found.why_not_umap) == ("PCA", "TypeError: Expected int64")
+    np.testing.assert_array_equal(found.points, principal_components.project(features)[0])
 
 
 def test_patch_that_excites_a_channel_is_where_its_pattern_is() -> None:

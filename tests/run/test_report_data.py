@@ -10,6 +10,8 @@ from conftest import TOY_RECIPE
 from safetensors.numpy import load_file
 
 from tlkit import api
+from tlkit.engine.explanation import image_map
+from tlkit.engine.explanation.image_map import ImageMap
 from tlkit.record import predictions, report_data
 
 ARMS = """
@@ -95,3 +97,26 @@ def test_file_of_another_format_or_a_damaged_one_is_not_read(tmp_path: Path) -> 
         assert report_data.load(tmp_path) is None
     np.savez(tmp_path / report_data.FILE, about=np.array(json.dumps({"format": 99})))
     assert report_data.load(tmp_path) is None
+
+
+def test_pictures_that_fail_are_notes_and_the_run_is_finished(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the auxiliary classifiers, whose loss is computed apart from the images, and of UMAP, which is an extra."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory\nwith a trace")
+
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+    monkeypatch.setattr("tlkit.run.report_data._add_aux_loss", fails)
+    points = ImageMap("PCA", np.zeros((40, 2), np.float32), (0.5, 0.1), "ValueError: odd input")
+    monkeypatch.setattr(image_map, "place", lambda _: points)
+    done = api.apply(toy_recipe, "schedule.epochs=1", runs=toy_recipe.parent / "runs")
+    assert done.failures == ()
+    ((_, record),) = done.result["arms"].items()
+    data = report_data.load(done.folder / record["seeds"]["0"]["folder"])
+    assert data is not None
+    assert data.about["notes"] == [
+        "the loss of the auxiliary classifiers is missing: RuntimeError: out of memory",
+        "The map is one of PCA: UMAP failed: ValueError: odd input",
+    ]
+    assert "aux_loss" not in data.about
+    assert data.about["images"]

@@ -1,11 +1,13 @@
 """Make report.npz of a run: kernels before and after, the images that its network gets wrong, and what its network looks at.
 
-The rule: it costs a few percent of the run at most, and changes nothing of it.
+The rule: it costs a few percent of the run at most, apart from UMAP, which compiles for some seconds where it is installed. It changes
+nothing of the run. An error of torch or of UMAP is a note in it, and the run is finished all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ from tlkit.engine.images import thumbnails
 from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.parts import Part
 from tlkit.engine.learner import Learner
+from tlkit.errors import reason
 from tlkit.events import Epoch
 from tlkit.network.network import Network
 from tlkit.plans.auxiliary import AuxHeads
@@ -103,14 +106,16 @@ def collect(
     about: dict[str, Any] = {"epoch": best.epoch, "last": learner.progress.epochs, "notes": []}
     arrays: dict[str, NDArray[Any]] = {}
     _add_kernels(about, arrays, snapshot)
-    _add_aux_loss(about, prepared, learner.network, device)
+    with _noted(about, "the loss of the auxiliary classifiers is missing"):
+        _add_aux_loss(about, prepared, learner.network, device)
     split = next((name for name in ("test", "validation") if name in predicted), None)
     if split is not None:
         part, names = prepared.evaluated.parts[split], prepared.images.classes
         about["split"] = split
         scanned = _scanned(prepared.plan, part)
         seen = of_images(learner.network, part, predicted[split], names=names, device=device, scanned=scanned)
-        about, arrays = {**about, **seen.about}, {**arrays, **seen.arrays}
+        about = {**about, **seen.about, "notes": [*about["notes"], *seen.about["notes"]]}
+        arrays = {**arrays, **seen.arrays}
     return ReportData(about, arrays)
 
 
@@ -138,12 +143,19 @@ def of_images(
         about["notes"].append("Single images are not shown: its task does not say what they mean in words.")
         return ReportData(about, arrays)
     shown = _Images(network, part, predicted, how, names, device)
-    try:
+    with _noted(about, "some pictures are missing"):
         _add_images(about, arrays, shown)
         _add_scan(about, arrays, shown, count=min(scanned, len(part.indices)))
-    except (RuntimeError, NotImplementedError) as error:  # of torch: memory, or an operation without a gradient
-        about["notes"].append(f"some pictures are missing: {str(error).splitlines()[0]}")
     return ReportData(about, arrays)
+
+
+@contextmanager
+def _noted(about: dict[str, Any], what: str) -> Iterator[None]:
+    """Turn an error of torch, such as too little memory or an operation without a gradient, into a note that says what is missing."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        about["notes"].append(f"{what}: {reason(error)}")
 
 
 @dataclass(frozen=True)
@@ -251,6 +263,8 @@ def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Im
     images = torch.cat([shown.inputs(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)])
     seen = excitation.scan(shown.network, torch.split(images, _BATCH))
     placed = image_map.place(seen.features)
+    if placed.why_not_umap:
+        about["notes"].append(f"The map is one of PCA: UMAP failed: {placed.why_not_umap}")
     targets, chosen = shown.predictions.targets[rows].cpu(), shown.predictions.chosen[rows].cpu()
     pictured = np.unique(np.linspace(0, len(rows) - 1, num=min(_ON_MAP, len(rows)), dtype=np.int64))
     about["map"] = {
