@@ -167,3 +167,9 @@ def test_a_run_seeds_no_gpu_that_it_does_not_use(toy_recipe: Path, monkeypatch: 
     before = torch.get_rng_state()
     tlkit.apply(toy_recipe, ["schedule.epochs=1", "head.options.dropout=0.5"])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_freed_memory_is_kept_while_an_epoch_is_computed_and_no_longer() -> None:
+    wanted = torch_settings.applied_between((machine.kept_blocks.wanted for _ in range(2)), torch.device("cpu"))
+    assert next(wanted) == 1
+    assert machine.kept_blocks.wanted == 0, "also if the caller asks for no further epoch"

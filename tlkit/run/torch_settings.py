@@ -66,9 +66,9 @@ def _same_bits() -> Iterator[None]:
 
 
 def applied_between(items: Iterator[Item], device: torch.device) -> Iterator[Item]:
-    """Yield items; the settings are applied while each is computed, not while the caller has it."""
+    """Yield items of a training; settings are applied and freed memory is kept while each is computed, not while the caller has it."""
     while True:
-        with applied(device):
+        with machine.kept_blocks, applied(device):
             try:
                 item = next(items)
             except StopIteration:
