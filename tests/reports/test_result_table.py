@@ -171,3 +171,19 @@ def test_baseline_s_column_has_the_difference_with_its_interval_and_p_value() ->
     assert cells["base"] == ""
     said = printed({"recipe": "r", "baseline": "base", "arms": {"a": arm()}})
     assert any(line.startswith("baseline   base has no finished run") for line in said)
+
+
+def test_arms_that_are_not_compared_with_the_baseline_are_named() -> None:
+    """Of other test images, or of images of several classes, there is no difference."""
+
+    def arm(status: str = "finished", **more: Any) -> dict[str, Any]:
+        run = {**trained(0.9, 0.8), "status": status}
+        return {"seeds": {"0": run}, "test": {"accuracy": mean_of(0.8), "loss": mean_of(0.5)}, **more}
+
+    difference = {"mean": -0.01, "low": None, "high": None, "p": None, "runs": [{"fold": None, "p": 0.5}]}
+    arms = {"base": arm(), "a": arm(), "b": arm(difference=difference), "c": arm("failed"), "d": arm()}
+    (said,) = (line for line in printed({"recipe": "r", "baseline": "base", "arms": arms}, 200) if line.startswith("baseline"))
+    assert said.rstrip() == (
+        "baseline   a, d: not compared with base; that takes runs of the same seed on the same images, with one class each"
+    )
+    assert not [line for line in printed({"recipe": "r", "arms": arms}, 200) if line.startswith("baseline")]

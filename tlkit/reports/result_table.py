@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import tasks, units
+from tlkit.errors import first_few
 from tlkit.record import run_folder, selection
 from tlkit.reports import differences
 
@@ -59,6 +60,11 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     known = run_folder.runs_of(summary["arms"][baseline]) if baseline in summary["arms"] else []
     if baseline and not any(run["status"] == "finished" for run in known):
         notes[f"baseline   {baseline} has no finished run, so no arm is compared with it"] = "yellow"
+    elif baseline and (alone := _not_compared(summary["arms"], baseline)):
+        notes[
+            f"baseline   {first_few(alone)}: not compared with {baseline}; that takes runs of the same seed on the same images, "
+            "with one class each"
+        ] = "yellow"
     notes |= {f"{'warning':<10} {line}": "bold yellow" for line in summary.get("warnings", ())}
     notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
     return Group(
@@ -98,6 +104,17 @@ class _Rows:
         for row in self.rows:
             table.add_row(*(Text(row[name]) for name in columns))
         return table
+
+
+def _not_compared(arms: Mapping[str, Mapping[str, Any]], baseline: str) -> list[str]:
+    """The arms with a finished run that have no difference to the baseline."""
+    return [
+        name
+        for name, record in arms.items()
+        if name != baseline
+        and "difference" not in record
+        and any(run["status"] == "finished" for run in run_folder.runs_of(record))
+    ]
 
 
 def _fold_notes(arm: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
