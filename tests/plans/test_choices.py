@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tlkit import api, files
-from tlkit.plans import choices, precision
+from tlkit.plans import choices
 from tlkit.plans import plan as plans
 from tlkit.plans.plan import ImagesPlan, Plan
-from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, SharedFormats, SharedPrecision
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat
 from tlkit.record.timings import EarlierChoices, Measurements, Timing
 
 PLAIN_LAST, HALF, HALF_LAST = COMPUTE_FORMATS[1:]
@@ -299,42 +299,7 @@ def test_each_phase_has_its_own_prefix(tmp_path: Path) -> None:
     assert said(plan, "fixed prefix, phase 2")[0] == "float32 channels_last"
 
 
-# ---- one precision for the steps of all arms
-
-
-def test_arms_have_the_precision_that_is_faster_for_all_of_them(whole: Plan) -> None:
-    """4,000 images x 5 epochs: 20 s and 400 s in float32, 8 s and 410 s in bfloat16 is 0.5 % faster, 200 s is."""
-    small, large, larger = (
-        Measurements(timings(*each), (), 0.0, "") for each in ((1, 1, 0.4, 0.4), (20, 21, 20.5, 22), (20, 21, 10, 22))
-    )
-    assert precision.decide([(whole, small)]).step == SharedPrecision(
-        "bfloat16", "about 8 s of training steps, against 20 s in float32"
-    )
-    alone = precision.decide([(whole, small), (whole, large)]).step
-    assert alone.precision == "float32"
-    assert alone.reason == "about 420 s of training steps, against 418 s in bfloat16"
-    assert precision.decide([(whole, small), (whole, larger)]).step.precision == "bfloat16"
-
-
-def test_an_arm_that_is_too_far_off_keeps_all_in_float32(whole: Plan) -> None:
-    other = replace(whole, arm="wide")
-    known = Measurements(timings(10, 8, 6, 4), (), 0.0, "")
-    off = Measurements(timings(10, 8, 6, 4, errors=(0, 0, 0.13, 0.14)), (), 0.0, "")
-    assert precision.decide([(whole, known), (other, off)]).step == SharedPrecision(
-        "float32", "in bfloat16 wide is 13.0% off float32 on real images, allowed is 10%"
-    )
-
-
-def test_an_arm_that_was_not_measured_keeps_all_in_float32(whole: Plan) -> None:
-    known = Measurements(timings(10, 8, 6, 4), (), 0.0, "")
-    assert precision.decide([(whole, known), (whole, Measurements(why=WHY))]).step == SharedPrecision("float32", WHY)
-
-
-def test_an_arm_without_a_step_has_no_say_in_that_of_the_others(whole: Plan, tmp_path: Path) -> None:
-    alone = made(tmp_path, "freeze={backbone=true}")
-    known = Measurements(timings(10, 8, 6, 4), (), 0.0, "")
-    assert precision.decide([(whole, known), (alone, Measurements(why=WHY))]).step.precision == "bfloat16"
-    assert precision.decide([(alone, Measurements(why=WHY))]).step is None, "which is decided when an arm has one"
+# ---- limits of each part, and runs that are continued
 
 
 @pytest.mark.parametrize(
@@ -366,75 +331,6 @@ def test_a_precision_that_is_asked_for_holds_for_all_parts(tmp_path: Path, wante
     plan = choices.decide(made(tmp_path, f"precision={wanted}"), Measurements(rows, ((4, rows),), 0.0, ""), room=ROOM)
     assert {plan.compute_format, plan.phases[0].fixed.compute_format} == {ComputeFormat(wanted, "channels_last")}
     assert plan.evaluation_format is None
-
-
-# ---- one compute format of a fixed prefix in all arms
-
-
-def test_arms_with_the_same_fixed_prefix_have_it_in_one_format(tmp_path: Path) -> None:
-    """4,000 + 1,000 images each: 8 + 14 ms in bfloat16 contiguous, 10 + 11 channels-last; alone, the first takes the other."""
-    first, second = made(tmp_path), made(tmp_path, "optimizer.name=adamw", "schedule.epochs=3")
-    arms = [
-        (plan, Measurements((), ((4, timings(20, 18, *each)),), 0.0, ""))
-        for plan, each in ((first, (8, 10)), (second, (14, 11)))
-    ]
-    shared = precision.decide(arms)
-    assert [(each.stages, each.compute_format) for each in shared.prefixes] == [(4, HALF_LAST)]
-    for plan, known in arms:
-        fixed = choices.decide(plan, known, room=ROOM, shared=shared).phases[0].fixed
-        assert fixed.compute_format == HALF_LAST
-    assert choices.decide(*arms[0], room=ROOM).phases[0].fixed.compute_format == HALF
-
-
-def test_a_fixed_prefix_is_as_far_off_as_in_the_arm_that_is_furthest(tmp_path: Path) -> None:
-    first, second = made(tmp_path), made(tmp_path, "data.batch_size=16")
-    near, far = (timings(20, 18, 8, 7, errors=(0, 0, error, error)) for error in (0.01, 0.03))
-    arms = [(first, Measurements((), ((4, near),), 0.0, "")), (second, Measurements((), ((4, far),), 0.0, ""))]
-    ((decided,),) = [precision.decide(arms).prefixes]
-    assert decided.compute_format == PLAIN_LAST
-    assert "bfloat16 is 3.0% off float32 on real images, allowed is 2%" in decided.reason
-
-
-@pytest.mark.parametrize("setting", ["backbone.name=resnet34", "image_size", "freeze={stem=true, layer1=true}"])
-def test_another_fixed_prefix_is_decided_for_itself(tmp_path: Path, setting: str) -> None:
-    first = made(tmp_path)
-    second = made(tmp_path, "data.image_size=192" if setting == "image_size" else setting)
-    cut = len(second.phases[0].prefix)
-    arms = [
-        (first, Measurements((), ((4, timings(20, 18, 8, 10)),), 0.0, "")),
-        (second, Measurements((), ((cut, timings(20, 9, 14, 11)),), 0.0, "")),
-    ]
-    assert [each.compute_format for each in precision.decide(arms).prefixes] == [HALF, PLAIN_LAST]
-
-
-def test_what_was_decided_before_holds_and_what_is_new_is_added(tmp_path: Path) -> None:
-    first, second = made(tmp_path), made(tmp_path, "freeze={stem=true}")
-    known = Measurements(timings(10, 8, 6, 4), ((4, timings(20, 18, 8, 10)), (1, timings(20, 9, 14, 11))), 0.0, "")
-    kept = precision.decide([(first, Measurements(timings(1, 8, 6, 4), ((4, timings(1, 18, 8, 10)),), 0.0, ""))])
-    assert not precision.is_decided(second, kept)
-    both = precision.decide([(first, known), (second, known)], kept)
-    assert both.step == kept.step
-    assert both.prefixes[:1] == kept.prefixes
-    assert [(each.stages, each.compute_format) for each in both.prefixes] == [(4, PLAIN_FORMAT), (1, PLAIN_LAST)]
-    assert precision.is_decided(second, both)
-
-
-def test_an_arm_whose_recipe_names_a_precision_has_no_say(whole: Plan) -> None:
-    own = replace(whole, tables=whole.tables.model_copy(update={"precision": "float32"}))
-    known = Measurements(timings(10, 8, 6, 4), (), 0.0, "")
-    assert precision.decide([(whole, known), (own, Measurements(why=WHY))]).step.precision == "bfloat16"
-
-
-def test_the_precision_of_the_others_is_taken_and_the_memory_format_is_its_own(whole: Plan) -> None:
-    known = Measurements(timings(10, 8, 12, 11), (), 0.0, "")
-    shared = SharedFormats(SharedPrecision("bfloat16", "the others gain more"))
-    plan = choices.decide(whole, known, room=ROOM, shared=shared)
-    assert plan.compute_format == HALF_LAST
-    assert said(plan, "training steps of all arms") == ("bfloat16", "the others gain more")
-    off = Measurements(timings(10, 8, 12, 11, errors=(0, 0, 0.13, 0.14)), (), 0.0, "")
-    plan = choices.decide(whole, off, room=ROOM, shared=shared)
-    assert plan.compute_format == HALF_LAST
-    assert "14.0% off float32 on real images, where 10% is the most" in said(plan, "training step")[1]
 
 
 def test_forms_of_a_run_that_is_continued_are_kept(tmp_path: Path) -> None:
