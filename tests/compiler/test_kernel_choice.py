@@ -15,7 +15,7 @@ from toy_step import batch, made, still, table
 from toy_training import CPU
 
 from tlkit import api
-from tlkit.compiler import kernel_choice, race, timing
+from tlkit.compiler import format_timing, kernel_choice, timing
 from tlkit.engine.kernels import function, selection
 from tlkit.engine.kernels.calls import recorded
 from tlkit.engine.step.step import Step
@@ -148,7 +148,7 @@ def test_kernels_stay_only_where_the_whole_step_is_faster(toy_recipe: Path, monk
     monkeypatch.setattr(function, "conv2d", lambda chosen: seen.append(tuple(chosen)) or original(chosen))
     for faster in (True, False):
         seen.clear()
-        monkeypatch.setattr(race, "seconds_of", lambda *_, f=faster: 0.5 if f == (seen[-1] == (CHOSEN,)) else 1.0)
+        monkeypatch.setattr(format_timing, "seconds_of", lambda *_, f=faster: 0.5 if f == (seen[-1] == (CHOSEN,)) else 1.0)
         found = timing.measure(plan, network, torch.randn(4, 3, 16, 16), device=CPU, watch=lambda: None)
         assert {each.kernels for each in found.step} == ({(CHOSEN,)} if faster else {()})
         assert {each.seconds * 16 for each in found.step} == {0.5}

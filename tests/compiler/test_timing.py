@@ -20,7 +20,7 @@ from toy_step import Recorder, batch, made
 from toy_training import CPU, Training, training
 
 from tlkit import api, file_digests, files
-from tlkit.compiler import race, step_timing, timing
+from tlkit.compiler import format_timing, step_timing, timing
 from tlkit.engine.fit import Fit
 from tlkit.engine.formats import DTYPES
 from tlkit.engine.prefix import prefix
@@ -249,7 +249,7 @@ def test_a_precision_that_the_network_cannot_be_run_in_is_a_message(toy_recipe: 
 def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(monkeypatch: pytest.MonkeyPatch) -> None:
     only_float32(monkeypatch, contiguous=False)
     with pytest.raises(PluginError, match="the network cannot be run: RuntimeError: expected float32"):
-        race.race(
+        format_timing.time_each(
             lambda compute_format: (lambda: nn.ReLU()(torch.zeros(1)), 0.0),
             COMPUTE_FORMATS,
             1,
@@ -267,7 +267,7 @@ def test_one_form_is_held_at_a_time() -> None:
         held.append(weakref.ref(module))
         return lambda: module(torch.zeros(1, 4)), 0.0
 
-    assert len(race.race(make, COMPUTE_FORMATS, 1, torch.device("cpu"), lambda: None)) == len(COMPUTE_FORMATS)
+    assert len(format_timing.time_each(make, COMPUTE_FORMATS, 1, torch.device("cpu"), lambda: None)) == len(COMPUTE_FORMATS)
 
 
 def test_other_threads_are_measured_anew(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +333,7 @@ def test_measuring_that_takes_too_long_is_given_up_and_said(toy_recipe: Path, mo
     assert any("measuring was given up" in choice.reason for choice in mine.plan.choices)
 
 
-@pytest.mark.parametrize("place", ["step_timing._sample", "race.seconds_of"])
+@pytest.mark.parametrize("place", ["step_timing._sample", "format_timing.seconds_of"])
 def test_measuring_that_lacks_memory_is_given_up_and_said_and_another_arm_may_begin(
     toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -438,15 +438,17 @@ def far_off(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = {"first": ("add",), "second": ("take",)}
     backbone = Backbone(build="test_timing:cancelling", stages=stages, features=3, classifier="fc", minimum_size=8)
     monkeypatch.setattr(tlkit_toy, "toy", replace(backbone, image_size=16))
-    original = race.race
+    original = format_timing.time_each
 
-    def raced(make: Callable[[ComputeFormat], tuple[Callable[[], object], float]], *rest: object) -> tuple[Timing, ...]:
+    def faster_in_bfloat16(
+        make: Callable[[ComputeFormat], tuple[Callable[[], object], float]], *rest: object
+    ) -> tuple[Timing, ...]:
         return tuple(
             replace(t, seconds=t.seconds / (1e6 if t.compute_format.precision == "bfloat16" else 1))
             for t in original(make, *rest)
         )
 
-    monkeypatch.setattr(race, "race", raced)
+    monkeypatch.setattr(format_timing, "time_each", faster_in_bfloat16)
 
 
 @pytest.mark.usefixtures("far_off")
@@ -595,5 +597,5 @@ def test_on_a_gpu_events_time_many_calls(monkeypatch: pytest.MonkeyPatch) -> Non
         clock[0] += 5.0 if len(calls) > 1 else 1000.0  # milliseconds; the first one is not counted
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    assert race._by_events(call, None) == pytest.approx(0.005)
+    assert format_timing._by_events(call, None) == pytest.approx(0.005)
     assert len(calls) >= 21

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from tlkit import tasks
-from tlkit.compiler import kernel_choice, race
-from tlkit.compiler.race import AGAIN, Watch
+from tlkit.compiler import format_timing, kernel_choice
+from tlkit.compiler.format_timing import AGAIN, Watch
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.kernels.calls import Gradients, recorded
 from tlkit.engine.prefix.fold import relative_error
@@ -51,7 +51,7 @@ def measure(
 
     return tuple(
         _with_kernels(timing, sample, gradients.get(timing.compute_format, {}), watch=watch, anew=anew)
-        for timing in race.race(make, forms, len(sample.batch[1]), device, watch)
+        for timing in format_timing.time_each(make, forms, len(sample.batch[1]), device, watch)
     )
 
 
@@ -124,7 +124,7 @@ def _with_kernels(timing: Timing, sample: _Sample, gradients: Gradients, *, watc
     if not kernels:
         return timing
     call = _warm(sample.step(timing.compute_format, kernels), [sample.batch], None)
-    seconds = min(race.watched(call, sample.device, watch) for _ in range(1 + AGAIN)) / len(sample.batch[1])
+    seconds = min(format_timing.watched(call, sample.device, watch) for _ in range(1 + AGAIN)) / len(sample.batch[1])
     if seconds > timing.seconds * (1 - MARGIN):
         return timing
     return replace(timing, seconds=seconds, kernels=kernels, native_seconds=timing.seconds)

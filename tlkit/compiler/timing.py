@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from tlkit import machine
-from tlkit.compiler import race, step_timing
-from tlkit.compiler.race import Watch
+from tlkit.compiler import format_timing, step_timing
+from tlkit.compiler.format_timing import Watch
 from tlkit.compiler.step_timing import step_images
 from tlkit.engine import formats, row_keys
 from tlkit.engine.evaluate import evaluating
@@ -81,7 +81,7 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
             "tlkit.network",
             "tlkit.compiler.timing",
             "tlkit.compiler.step_timing",
-            "tlkit.compiler.race",
+            "tlkit.compiler.format_timing",
             "tlkit.compiler.kernel_choice",
             "tlkit.engine.formats",
             "tlkit.engine.kernels",
@@ -170,7 +170,7 @@ def _prefix(
             error = max(error, relative_error(_features(network, found, cut), expected_features))
         return lambda: run(repeated), error
 
-    return race.race(make, forms, chunk, device, watch)
+    return format_timing.time_each(make, forms, chunk, device, watch)
 
 
 def _features(network: Network, x: Tensor, cut: int) -> Tensor:

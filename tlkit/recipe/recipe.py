@@ -157,5 +157,5 @@ def arm_toml(arm: Arm) -> dict[str, Any]:
     tables = arm.model_dump(mode="json", exclude_none=True)
     split = tables["data"]["split"]
     if "fractions" in split:
-        del split["validation"]  # a recipe may not give both
+        del split["validation"]  # its default, which has no effect beside fractions
     return tables

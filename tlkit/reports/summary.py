@@ -39,7 +39,7 @@ class Summary:
         """Bring it up to date; if it cannot be written, that is a failure too.
 
         Args:
-            drawn: Draw what is drawn anew in any case, not only where it is missing or older than what it shows.
+            drawn: Draw curves and report even if they are up to date.
 
         Returns:
             What result.json holds, and what failed.

@@ -13,25 +13,25 @@ from tlkit.network import device_memory
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 from tlkit.record.timings import Timing
 
-AGAIN = 2  # more calls of a format
-_CONTENDS = 1.4  # whose first time is within this factor of the best so far
+AGAIN = 2  # more calls of a close format
+_CLOSE = 1.4  # a format is timed again if its first time is within this factor of the best so far
 _REPLAYS = 20  # of what is timed on a GPU
 
 Watch = Callable[[], None]
 
 
-def race(
+def time_each(
     make: Callable[[ComputeFormat], tuple[Callable[[], object], float]],
     forms: Sequence[ComputeFormat],
     images: int,
     device: torch.device,
     watch: Watch,
 ) -> tuple[Timing, ...]:
-    """Time each form, what contends again, one form after the other so that one of them is held at a time.
+    """Time each format; time the close ones again. One follows the other, so that one copy of the network is held at a time.
 
     Args:
-        make: From a form to what is timed, warm, and its error.
-        forms: To be timed; the first is float32, contiguous.
+        make: From a format to what is timed, warm, and its error.
+        forms: The formats; the first is float32, contiguous.
         images: Number of images of one call.
         device: The device that it runs on.
         watch: Called before each timing.
@@ -50,7 +50,7 @@ def race(
                 raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure
             timings.append(Timing(compute_format, math.inf, math.inf))
             continue
-        for _ in range(AGAIN if seconds <= best * _CONTENDS else 0):
+        for _ in range(AGAIN if seconds <= best * _CLOSE else 0):
             seconds = min(seconds, watched(call, device, watch))
         best = min(best, seconds)
         timings.append(Timing(compute_format, seconds / images, error))
