@@ -408,3 +408,23 @@ def test_images_of_a_table_and_of_no_held_out_part_have_a_page(toy_recipe: Path,
     done = api.apply(toy_recipe, ["schedule.epochs=1", *settings], runs=toy_recipe.parent / "runs")
     assert not done.failures
     assert not numbers_missing((done.folder / "report.html").read_text())
+
+
+def test_run_of_an_older_format_has_no_report_and_it_is_said_what_to_do(applied: Path, run: Cli, tmp_path: Path) -> None:
+    shutil.copytree(applied, tmp_path / "runs" / "toy")
+    folder = next((tmp_path / "runs" / "toy").glob("finetune-s0-*"))
+    path = folder / "plan.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "format": 6, "compute_format": "of another shape"}))
+    said = (
+        f"{folder}/plan.json: is of format 6, written by another version of tlkit; this one reads format {record['format']}.",
+        "its results stay valid; for a report, move that folder away and apply the recipe again",
+    )
+    code, out, error = run("report", str(folder), "--out", str(tmp_path / "a.html"))
+    assert (code, out) == (1, "")
+    assert error.splitlines() == [said[0], f"  {said[1]}"]
+    (tmp_path / "runs" / "toy" / "report.html").unlink()
+    code, out, error = run("apply", str(applied.parent.parent / "toy.toml"), "--runs", str(tmp_path / "runs"))
+    assert code == 0
+    assert "finished before, nothing to do" in out
+    assert f"report.html: is not written: {' '.join(said)}" in " ".join(error.split())

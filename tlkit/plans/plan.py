@@ -5,6 +5,8 @@ The rule: `apply` does exactly what the plan says, and each choice that was made
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -372,10 +374,25 @@ def from_json(text: str) -> Plan:
     try:
         plan = _ADAPTER.validate_json(text)
     except ValidationError as error:
+        if (written := _format_of(text)) not in (None, FORMAT):
+            raise RunFolderError(_other_format(written)) from error
         line = error.errors()[0]
         raise RunFolderError(
             f"plan.json: is not a plan of this version: {'.'.join(map(str, line['loc']))}: {line['msg']}."
         ) from error
     if plan.format != FORMAT:
-        raise RunFolderError(f"plan.json: is of format {plan.format}; this version reads format {FORMAT}.")
+        raise RunFolderError(_other_format(plan.format))
     return plan
+
+
+def _format_of(text: str) -> int | None:
+    """Return the format that JSON says it is of; None where it says none."""
+    with contextlib.suppress(ValueError):
+        record = json.loads(text)
+        if isinstance(record, dict) and isinstance(record.get("format"), int):
+            return int(record["format"])
+    return None
+
+
+def _other_format(written: int | None) -> str:
+    return f"plan.json: is of format {written}, written by another version of tlkit; this one reads format {FORMAT}."

@@ -79,5 +79,5 @@ def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]], note: Callabl
             files.remove_unfinished(page_path)
             try:
                 page.write(page_path, list(begun))
-            except TlkitError as error:  # a run's file that is damaged takes no result away
-                note(f"{page_path}: is not written: {error.problem}")
+            except TlkitError as error:  # a run's file that is damaged, or of another version, takes no result away
+                note(f"{page_path}: is not written: {' '.join([error.problem, *error.hints])}")

@@ -187,7 +187,13 @@ def _plan(path: Path) -> Plan:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path}: cannot be read: {error}.", "apply the recipe again") from error
-    return plans.from_json(text)
+    try:
+        return plans.from_json(text)
+    except RunFolderError as error:
+        raise RunFolderError(
+            f"{path.parent}/{error.problem}",
+            "its results stay valid; for a report, move that folder away and apply the recipe again",
+        ) from error
 
 
 def by_arm(runs: Sequence[ShownRun]) -> list[ShownArm]:
