@@ -23,7 +23,7 @@ def test_fine_tuning_after_a_frozen_phase_is_at_least_as_good(
     first = model.fit(folder / "train", epochs=3, validation_data=folder / "val", verbose=0)
 
     model.unfreeze("backbone")
-    model.compile(optimizer="adam", lr=1e-4)
+    model.compile(optimizer="adam", lr=1e-4, precision="float32")  # the rounding of bfloat16 decides one of the 153 images
     second = model.fit(folder / "train", epochs=4, validation_data=folder / "val", verbose=0)
 
     before, after = max(first.history["val_accuracy"]), max(second.history["val_accuracy"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
@@ -201,8 +202,10 @@ def save(folder: Path, found: Findings, thumbnails: Thumbnails) -> None:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with files.replacing(folder / FILE) as file:
-        np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(found.record())), thumbnails=thumbnails)
+    with FileLock(folder / ".lock", timeout=60):
+        files.remove_unfinished(folder / FILE)
+        with files.replacing(folder / FILE) as file:
+            np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(found.record())), thumbnails=thumbnails)
 
 
 def load(folder: Path) -> tuple[Findings, Thumbnails] | None:
