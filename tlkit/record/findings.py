@@ -202,10 +202,8 @@ def save(folder: Path, found: Findings, thumbnails: Thumbnails) -> None:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock", timeout=60):
-        files.remove_unfinished(folder / FILE)
-        with files.replacing(folder / FILE) as file:
-            np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(found.record())), thumbnails=thumbnails)
+    with FileLock(folder / ".lock", timeout=60), files.replacing(folder / FILE) as file:
+        np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(found.record())), thumbnails=thumbnails)
 
 
 def load(folder: Path) -> tuple[Findings, Thumbnails] | None:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from tlkit import files
 from tlkit.errors import RunFailed, TlkitError
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import results, run_folder
+from tlkit.record import findings, results, run_folder
 from tlkit.record.run_folder import Coordinates
 from tlkit.reports.page import extra
 
@@ -72,6 +72,7 @@ def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]], note: Callabl
     begun = {folder: result for _, folder in folders if (result := run_folder.read(folder)) is not None}
     with FileLock(recipe_folder / ".lock", timeout=60):
         files.remove_unfinished(path)
+        files.remove_unfinished(recipe_folder / findings.FILE)  # here, for finished runs are not inspected again
         curves.write(path, [(arm, run_folder.metrics(folder)) for arm, folder in folders])
         if absent := extra.missing():
             note(absent)
