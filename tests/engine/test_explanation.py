@@ -66,6 +66,14 @@ def test_map_is_that_of_scikit_learn() -> None:
     np.testing.assert_allclose(shares, known.explained_variance_ratio_, rtol=1e-5)
 
 
+def install_umap(stand_in: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a module umap that has a stand-in for UMAP."""
+    module = types.ModuleType("umap")
+    module.__spec__ = importlib.machinery.ModuleSpec("umap", None)
+    vars(module)["UMAP"] = stand_in
+    monkeypatch.setitem(sys.modules, "umap", module)
+
+
 def test_map_is_that_of_umap_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in has its interface: umap-learn compiles for half a minute."""
     asked: dict[str, int] = {}
@@ -80,10 +88,7 @@ def test_map_is_that_of_umap_where_it_is_installed(monkeypatch: pytest.MonkeyPat
 
     features = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     assert image_map.place(features).method == "PCA"
-    module = types.ModuleType("umap")
-    module.__spec__ = importlib.machinery.ModuleSpec("umap", None)
-    module.UMAP = Umap  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "umap", module)
+    install_umap(Umap, monkeypatch)
     found = image_map.place(features)
     assert (found.method, found.explained) == ("UMAP", ())
     np.testing.assert_array_equal(found.points, features[:, :2] * 3)
@@ -101,10 +106,7 @@ def test_map_is_one_of_pca_where_umap_fails(monkeypatch: pytest.MonkeyPatch) -> 
         def fit_transform(self, _: np.ndarray) -> np.ndarray:
             raise TypeError("Expected int64\nbut got none")
 
-    module = types.ModuleType("umap")
-    module.__spec__ = importlib.machinery.ModuleSpec("umap", None)
-    module.UMAP = Umap  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "umap", module)
+    install_umap(Umap, monkeypatch)
     features = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     found = image_map.place(features)
     assert (found.method, found.why_not_umap) == ("PCA", "TypeError: Expected int64")
