@@ -11,7 +11,7 @@ import numpy as np
 from tlkit.record import confusion as confusions
 from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
-from tlkit.reports.page import pictures
+from tlkit.reports.page import image_map, pictures
 from tlkit.reports.page.charts import COLOURS, Chart
 from tlkit.reports.page.runs import ShownArm
 
@@ -116,8 +116,12 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
                 matrix = _matrix_picture(one.name, counts)
         if (chart := _reliability(one, place)) is not None:
             charts.append(chart)
-        if (chart := _map(one, place, share=len(shown))) is not None:
-            charts.append(chart)
+        thumbnails = (_THUMBNAILS - _IMAGES - _OF_DATA) // len(shown)
+        of_images = image_map.chart(
+            one.data, place, name=one.name, split=one.split, points=_POINTS // len(shown), thumbnails=thumbnails
+        )
+        if of_images is not None:
+            charts.append(of_images)
         found.append(
             Seen(
                 one.name,
@@ -243,70 +247,6 @@ def _reliability(one: Evaluated, place: int) -> Chart | None:
         "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%", "range": [0, 1.02]},
     }
     return Chart(f"reliability-{place}", "Reliability", f"Reliability diagram of {one.name}. {_calibration(one)}", data, layout)
-
-
-def _map(one: Evaluated, place: int, *, share: int) -> Chart | None:
-    data = one.data
-    about = data.about.get("map")
-    if about is None:
-        return None
-    points = data.arrays["map_points"]
-    shown = np.unique(np.linspace(0, len(points) - 1, num=min(len(points), _POINTS // share), dtype=int)).tolist()
-    names = list(dict.fromkeys(about["labels"]))
-    pictured = {row: number for number, row in enumerate(about["pictured"][: (_THUMBNAILS - _IMAGES - _OF_DATA) // share])}
-    traces = []
-    for number, name in enumerate(sorted(names)):
-        mine = [row for row in shown if about["labels"][row] == name]
-        mine.sort(key=lambda row: about["said"][row] != name)  # the legend has the first one's symbol
-        if not mine:
-            continue
-        traces.append(
-            {
-                "x": points[mine, 0].round(3).tolist(),
-                "y": points[mine, 1].round(3).tolist(),
-                "type": "scatter",
-                "mode": "markers",
-                "name": name,
-                "text": [name if about["said"][row] == name else f"{name}, said {about['said'][row]}" for row in mine],
-                "customdata": [pictured.get(row, -1) for row in mine],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": {
-                    "size": 7,
-                    "color": COLOURS[number % len(COLOURS)],
-                    "symbol": [_symbol(number, right=about["said"][row] == name) for row in mine],
-                },
-            }
-        )
-    across, up = _axes(about)
-    layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": across}, "zeroline": False},
-        "yaxis": {"title": {"text": up}, "zeroline": False},
-        "hovermode": "closest",
-        "showlegend": len(names) <= 20,
-    }
-    images = data.arrays["map_images"][: len(pictured)]
-    if len(images):
-        layout["meta"] = {
-            "sheet": pictures.jpeg(pictures.sheet(images, columns=10, gap=0)),
-            "columns": 10, "width": images.shape[2], "height": images.shape[1],
-        }  # fmt: skip
-    alt = (
-        f"Map ({about['method']}) of {len(shown)} {one.split} images by the features that the head of {one.name} reads, {len(names)} classes; "
-        "crosses are images that it gets wrong."
-    )
-    return Chart(f"map-{place}", f"Map of the images ({about['method']})", alt, traces, layout, height=460)
-
-
-def _axes(about: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the titles of a map's axes. Those of UMAP have no meaning: only who is near whom counts."""
-    if about["method"] == "UMAP":
-        return "UMAP: images with like features are near each other", "distances and axes mean nothing"
-    first, second = about["explained"]
-    return f"first principal component, {first:.0%} of the variance", f"second, {second:.0%}"
-
-
-def _symbol(number: int, *, right: bool) -> str:
-    return ("circle", "square", "diamond", "triangle-up")[number // len(COLOURS) % 4] if right else "x"
 
 
 def _excited(one: Evaluated) -> list[Picture]:
