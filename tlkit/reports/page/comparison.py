@@ -105,8 +105,9 @@ def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
         text += f" (95 % interval {interval.low:.1%} to {interval.high:.1%}; {kind})"
     if len(arms) == 1:
         return f"{text}."
-    ranked = bool(np.isfinite(best.worth))
-    chosen = "It is the best by validation" if ranked else "Without validation images no arm is chosen"
+    chosen, joined = "It is the best by validation", ","
+    if not np.isfinite(best.worth):
+        chosen, joined = "Without validation images no arm is chosen", f". {best.name} is"
     rest = [difference for difference in differences(arms, baseline) if best.name in (difference.first, difference.second)]
     if not rest:
         return f"{text}. {chosen}."
@@ -114,7 +115,7 @@ def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
     other = against.first if against.second == best.name else against.second
     points = float(against.difference) * (1 if against.second == best.name else -1)
     proof = against.over_seeds or (against.tests[0] if against.tests else "")
-    return f"{text}. {chosen}{',' if ranked else f'. {best.name} is'} {points:+.1f} points from {other} on the same images ({proof})."
+    return f"{text}. {chosen}{joined} {points:+.1f} points from {other} on the same images ({proof})."
 
 
 def differences(arms: Sequence[ShownArm], baseline: str = "") -> list[Difference]:
