@@ -16,6 +16,7 @@ from tlkit_toy_build import ToyNet
 
 from benchmarks import predicting
 from tlkit import api
+from tlkit.engine.prefix.prefix import Prefix
 from tlkit.errors import TlkitError
 from tlkit.exports import finished_run, run_pictures
 
@@ -192,6 +193,40 @@ def test_embed_writes_the_pooled_output_of_a_stage(finished: Path, tmp_path: Pat
     for command, more in (("embed", ("--out", "x.npz")), ("predict", ())):
         code, _, text = run(command, finished, "empty", *more)
         assert (code, text.startswith(f"{command}: empty holds no image files")) == (1, True)
+
+
+def test_embed_computes_an_image_once_wherever_its_file_lies(
+    finished: Path, tmp_path: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    draw(tmp_path / "new", 7, seed=6)
+    assert run("embed", finished, "new", "--out", "first.npz")[0] == 0
+    shutil.move(tmp_path / "new", tmp_path / "moved")
+    draw(tmp_path / "moved" / "more", 1, seed=7, classes=("ant",))
+    images, forward = [], Prefix.__call__
+    monkeypatch.setattr(Prefix, "__call__", lambda self, x, **more: images.append(len(x)) or forward(self, x, **more))
+    assert run("embed", finished, "moved", "--out", "second.npz")[0] == 0
+    assert images == [1]
+    first, second = np.load(tmp_path / "first.npz"), np.load(tmp_path / "second.npz")
+    known = dict(zip(second["images"].tolist(), second["embeddings"], strict=True))
+    files = [name.replace("new", "moved", 1) for name in first["images"].tolist()]
+    assert len(files) == 21
+    np.testing.assert_array_equal([known[name] for name in files], first["embeddings"])
+    np.testing.assert_allclose(
+        [known["moved/more/ant/0.png"]], pooled(finished, [tmp_path / "moved/more/ant/0.png"]), atol=1e-5
+    )
+    assert run("embed", finished, "moved", "--out", "second.npz")[0] == 0
+    assert images == [1]
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")
+    code, _, text = run("embed", finished, "moved", "--out", "third.npz", "--at", "stem")
+    assert (code, text.count("embeddings are computed again next time")) == (0, 1)
+
+
+def test_neighbours_embed_the_training_images_once(finished: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = finished.parents[2] / "images" / "bee" / "0.png"
+    first = run("neighbours", finished, image, "--json")
+    monkeypatch.setattr(Prefix, "__call__", lambda *_, **__: pytest.fail("computed again"))
+    assert run("neighbours", finished, image, "--json") == first
 
 
 def test_embed_takes_a_backbone_without_a_run(tmp_path: Path, run: Cli) -> None:

@@ -28,7 +28,7 @@ def embed(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Write the embeddings of images: the output of a stage, its mean over the image."""
+    """Write the embeddings of images: the output of a stage, its mean over the image. What was computed once is read from the store."""
     import numpy as np
     from numpy.typing import NDArray
 
@@ -44,13 +44,14 @@ def embed(
         predictor = backbone_features.load(str(run), weights=weights, device=executor.device_of(device), offline=offline)
     else:
         _, predictor = named.load(run, runs, arm, device)
-    from tlkit.run import torch_settings
+    from tlkit.run import stored_embeddings, torch_settings
 
     paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="embed")
     rows: dict[int, NDArray[np.float32]] = {}
     failed: list[DataError] = []
     with torch_settings.applied(predictor.device), console.counting("embedding") as progress:
-        for place, each in enumerate(predictor.embeddings(paths, at=at)):
+        found = stored_embeddings.StoredEmbeddings(predictor, at=at, note=console.say).of_files(paths)
+        for place, each in enumerate(found):
             if isinstance(each, DataError):
                 failed.append(each)
             else:
@@ -83,7 +84,7 @@ def neighbours(
     folder, predictor = named.load(run, runs, arm, device)
     places = Places(recipe=folder, data=data, offline=True, notify=console.say)
     with torch_settings.applied(predictor.device), console.counting("embedding") as progress:
-        found = neighbours.nearest(predictor, folder, image, count=top, places=places, progress=progress)
+        found = neighbours.nearest(predictor, folder, image, count=top, places=places, progress=progress, note=console.say)
     if as_json:
         console.as_json({"format": 1, "image": str(image), "neighbours": [asdict(each) for each in found]})
     else:

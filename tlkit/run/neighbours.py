@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import files
-from tlkit.engine import evaluate
-from tlkit.engine.images import device_batches
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
 from tlkit.plugin import Images
-from tlkit.run import own_images
+from tlkit.run import own_images, stored_embeddings
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
 
@@ -37,7 +36,14 @@ class Neighbour:
 
 
 def nearest(
-    predictor: Predictor, run: Path, image: Path, *, count: int, places: Places, progress: Progress = lambda done, total: None
+    predictor: Predictor,
+    run: Path,
+    image: Path,
+    *,
+    count: int,
+    places: Places,
+    progress: Progress = lambda done, total: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[Neighbour]:
     """Return the training images whose embeddings, the pooled output of the last stage, are most like that of an image.
 
@@ -48,6 +54,7 @@ def nearest(
         count: How many are returned.
         places: Where the training images are looked for.
         progress: Called with the images embedded and their total.
+        note: Told why embeddings are not kept in the store.
 
     Raises:
         DataError: the image, or the run's data set, is not here or cannot be read.
@@ -59,18 +66,10 @@ def nearest(
     pictures = Library(images).pictures("train", predictor.geometry)
     corrupt = pictures.prepare(positions, progress=lambda done, total: None)
     part = Part(pictures, positions[~np.isin(positions, list(corrupt))], predictor.convention, predictor.network.task)
-    cosines = _cosines(_embeddings(predictor, part, progress), own)
+    embeddings = stored_embeddings.StoredEmbeddings(predictor, note=note).of_part(part, progress=progress)
+    cosines = _cosines(embeddings, own)
     best = np.argsort(-cosines, kind="stable")[:count]
     return [_neighbour(images, int(part.indices[place]), float(cosines[place])) for place in best]
-
-
-def _embeddings(predictor: Predictor, part: Part, progress: Progress) -> NDArray[np.float32]:
-    rows, done = [], 0
-    for x in device_batches.inputs(part, part.indices, 0, predictor.device, predictor.batch_size):
-        rows.append(evaluate.embeddings(predictor.network, x.contiguous()).float().cpu().numpy())
-        done += len(x)
-        progress(done, len(part.indices))
-    return np.concatenate(rows)
 
 
 def _cosines(rows: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float64]:

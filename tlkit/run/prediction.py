@@ -76,24 +76,28 @@ class Predictor:
             images: The files, which are decoded in parallel.
             temperature: What logits are divided by.
         """
-        yield from self._each_file(images, partial(evaluate.probabilities, temperature=temperature))
+        yield from self.each_file(images, partial(evaluate.probabilities, temperature=temperature))
 
-    def embeddings(self, images: Sequence[Path], *, at: str | None = None) -> Iterator[NDArray[np.float32] | DataError]:
-        """Yield the pooled output (C,) of a stage, by default the last, for each file, or why it cannot be decoded.
-
-        Raises:
-            TlkitError: there is no such stage.
-        """
-        self._check_stage(at)
-        yield from self._each_file(images, partial(evaluate.embeddings, at=at))
-
-    def _each_file(
-        self, images: Sequence[Path], answer: Callable[[Network, torch.Tensor], torch.Tensor]
+    def each_file(
+        self,
+        images: Sequence[Path],
+        answer: Callable[[Network, torch.Tensor], torch.Tensor],
+        *,
+        digests: Sequence[bytes | None] = (),
     ) -> Iterator[NDArray[np.float32] | DataError]:
+        """Yield what the network answers for each file, or why it cannot be decoded, a batch at a time.
+
+        Args:
+            images: The files, which are decoded in parallel.
+            answer: From the network and normalised images (n, ...) to a row for each.
+            digests: The beginning of the sha256 that each file's content must have; None where it is any. By default all are.
+        """
+        digests = digests or [None] * len(images)
         with ThreadPoolExecutor(machine.processors()) as threads:
             for start in range(0, len(images), self._decoded_at_a_time):
+                block = slice(start, start + self._decoded_at_a_time)
                 with pillow_warnings.reported(lambda _: None):
-                    pictures = list(threads.map(self._decoded, images[start : start + self._decoded_at_a_time]))
+                    pictures = list(threads.map(self._decoded, images[block], digests[block]))
                 readable = [each for each in pictures if not isinstance(each, DataError)]
                 batches = (readable[at : at + self.batch_size] for at in range(0, len(readable), self.batch_size))
                 rows = (row for batch in batches for row in answer(self.network, self._normalised(batch)).cpu().numpy())
@@ -120,10 +124,11 @@ class Predictor:
             TlkitError: there is no such stage.
             DataError: a file cannot be decoded, or the images are of another kind.
         """
-        self._check_stage(at)
+        self.check_stage(at)
         return self._each(images, partial(evaluate.embeddings, at=at, pooled=pooled))
 
-    def _check_stage(self, at: str | None) -> None:
+    def check_stage(self, at: str | None) -> None:
+        """Raise TlkitError if there is no such stage."""
         stages = list(self.network.stages)
         if at is not None and at not in stages:
             raise TlkitError(f'embed: there is no stage "{at}".', f"stages: {', '.join(stages)}", nearest(at, stages))
@@ -145,10 +150,10 @@ class Predictor:
             progress(min(start + self.batch_size, len(images)), len(images))
         return np.concatenate(rows)
 
-    def _decoded(self, image: Path) -> NDArray[Any] | DataError:
+    def _decoded(self, image: Path, digest: bytes | None) -> NDArray[Any] | DataError:
         """A file as (H, W, 3) uint8 RGB of the size of the network's input, or why it cannot be decoded."""
         try:
-            return decode.picture(image, self.geometry)
+            return decode.picture(image, self.geometry, digest=digest)
         except DataError as error:
             return error
 
