@@ -48,7 +48,10 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "schedule": (schedules.Constant, schedules.Step, schedules.Cosine, schedules.OneCycle),
     "loss": (losses.LossTable,),
     "augment": get_args(augmentations.Augmentation),
+    "freeze": (map_tables.Until,),
+    "freeze.backbone": (map_tables.Gradual,),
     "lr_groups": (map_tables.Rate,),
+    "lr_groups.backbone": (map_tables.RateRange,),
     "early_stopping": (tables.EarlyStopping,),
     "also": (tables.AlsoTable,),
 }
@@ -91,7 +94,7 @@ def _keys(models: tuple[type[BaseModel], ...]) -> str:
     lines = ["| name | key | value | default | meaning |" if several else "| key | value | default | meaning |"]
     lines.append("|---|" * 1 + "---|" * (4 if several else 3))
     for model in models:
-        fields = {name: each for name, each in model.model_fields.items() if not (several and name == "name")}
+        fields = {each.alias or name: each for name, each in model.model_fields.items() if not (several and name == "name")}
         kind = get_args(model.model_fields["name"].annotation)[0] if several else ""
         summary = (inspect.getdoc(model) or "").partition("\n")[0]
         if several:

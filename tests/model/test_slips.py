@@ -179,3 +179,13 @@ def test_pickling_a_model_says_how_it_is_saved_and_copies_are_models() -> None:
     deep = copy.deepcopy(mine)
     assert deep.network is not mine.network
     assert np.array_equal(deep.predict(PIXELS), mine.predict(PIXELS))
+
+
+def test_gradual_freezes_the_backbone_alone_and_by_one_length() -> None:
+    mine = model().freeze("backbone", gradual=1)
+    assert [stage.trainable for stage in mine.stages.values()] == [True] * len(mine.stages)
+    mine.compile(lr_groups={"backbone": {"from": 1e-3, "to": 1e-2}, "head": 1e-2})
+    with pytest.raises(TlkitError, match="gradual is of the backbone alone, not of head"):
+        mine.freeze("head", gradual=1)
+    with pytest.raises(TlkitError, match="epochs and gradual are both given"):
+        mine.freeze("backbone", epochs=1, gradual=1)

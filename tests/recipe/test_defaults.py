@@ -22,7 +22,7 @@ from tlkit.recipe.settings import parse_setting
 from tlkit.sources.places import Places
 
 RAISE = "a line was added: write the new checksum here; a line was changed: raise VERSION, and add a checksum for it"
-FROZEN = {2: "a1e7fb69acc03ddc"}
+FROZEN = {2: "ad5922120f9c41ab"}
 
 # A table that is always there, an optional one, and one per optimizer, schedule and augmentation.
 TABLES: dict[type[BaseModel], Defaults] = {
@@ -34,6 +34,8 @@ TABLES: dict[type[BaseModel], Defaults] = {
     tables.SplitTable: defaults.SPLIT,
     tables.AlsoTable: defaults.ALSO,
     map_tables.Until: defaults.UNTIL,
+    map_tables.Gradual: defaults.GRADUAL,
+    map_tables.RateRange: defaults.RATE_RANGE,
     map_tables.Rate: defaults.RATE,
     optimizers.Sgd: defaults.OPTIMIZERS["sgd"],
     optimizers.Adam: defaults.OPTIMIZERS["adam"],

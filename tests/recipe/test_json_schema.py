@@ -96,7 +96,7 @@ WRONG: list[tuple[str, object]] = [
     ("data.augment", ["flip"]), ("data.augment", "hflip"), ("data.image_size", 7), ("data.crop", 0), ("data.on_corrupt", "ask"),
     ("data.split.validation", 1.0), ("data.split.train", 0), ("freeze", True), ("freeze.a", 1), ("freeze.a", "true"),
     ("freeze.a", {"epochs": 0}), ("freeze.a", {}), ("freeze.a", {"epoch": 1}), ("lr_groups.a", 0), ("lr_groups.a", -1.0),
-    ("lr_groups.a", True), ("lr_groups.a", {}), ("lr_groups.a", {"lr": 0}), ("lr_groups.a", {"lr": 1, "decay": 1}),
+    ("lr_groups.a", True), ("lr_groups.a", {}), ("lr_groups.a", {"lr": 0}), ("lr_groups.a", {"lr": 1, "decay": 2}),
     ("lr_groups.a", {"lr": 1, "momentum": 1.0}), ("optimizer", {"name": "sdg"}), ("optimizer", {"name": "adam", "momentum": 0.9}),
     ("optimizer", {"name": "adam", "betas": [0.9]}), ("optimizer", {"name": "adam", "betas": [0.9, 1.0]}), ("optimizer", 3),
     ("schedule", {"name": "cosine", "rise": 0.1}), ("schedule", {"name": "step", "every": 0}), ("schedule.epochs", 0),

@@ -33,7 +33,7 @@ from tlkit.plans.plan import (
 )
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
-from tlkit.recipe import maps
+from tlkit.recipe import expansion, maps
 from tlkit.recipe.maps import AUX, HEAD, Owned, Partition
 from tlkit.sources import weight_files
 from tlkit.tasks import Task, named_classes
@@ -65,13 +65,14 @@ def compile_plan(
     network = _meta(resolved, facts.classes)
     owned = [parameter for parameter, _ in network.owned()]
     aux_heads = AuxHeads(resolved.backbone, resolved.image_size, arm.head.aux_weight)
-    divided = maps.divide(owned, names, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, aux_depths=aux_heads.usable)
+    freeze, rates = expansion.freeze_map(arm), expansion.rate_map(arm)
+    divided = maps.divide(owned, names, freeze, rates, epochs=arm.schedule.epochs, aux_depths=aux_heads.usable)
     task = tasks.get(resolved.head.task)
     problems = task.data_problems(arm, facts.classes, facts.names)
     if (refused := formats.why_not(arm.precision, device)) is not None:
         problems.append(TlkitError(f'precision: "{arm.precision}": {refused[0]}.', refused[1]))
     if resolved.learns == "steps":
-        problems += maps.problems(divided, stages=names, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name)
+        problems += maps.problems(divided, stages=names, freeze=freeze, rates=rates, backbone=arm.backbone.name)
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
     flops, outputs = _cost(network, resolved, aux_heads)

@@ -198,12 +198,13 @@ class Model:
         names = [*self._setup.untrained(where="Model").backbone.stages, HEAD]
         return Stages(names, self._setup.tables["freeze"], lambda name, frozen: self._freeze((name,), frozen))
 
-    def freeze(self, *keys: str, epochs: int | None = None) -> Model:
+    def freeze(self, *keys: str, epochs: int | None = None, gradual: int | None = None) -> Model:
         """Freeze parts: "backbone", a stage, "head", or a module path. Compile again before the next fit.
 
         Args:
             keys: As in the recipe's [freeze].
             epochs: Only for so many first epochs.
+            gradual: Of "backbone": one more stage trains every so many epochs, from the last down.
 
         Examples:
             >>> import tlkit
@@ -211,7 +212,15 @@ class Model:
             >>> model.freeze("backbone").unfreeze("layer3").stages["layer3"].trainable
             True
         """
-        return self._freeze(keys, True if epochs is None else {"epochs": epochs})
+        if epochs is not None and gradual is not None:
+            raise TlkitError("Model.freeze: epochs and gradual are both given.", "one of them")
+        if gradual is not None and keys != ("backbone",):
+            raise TlkitError(
+                f"Model.freeze: gradual is of the backbone alone, not of {', '.join(keys) or 'nothing'}.",
+                'model.freeze("backbone", gradual=1)',
+            )
+        lengths = {key: value for key, value in (("epochs", epochs), ("gradual", gradual)) if value is not None}
+        return self._freeze(keys, lengths or True)
 
     def unfreeze(self, *keys: str) -> Model:
         """Let parts train that a wider key froze. Compile again before the next fit; `freeze` has an example."""

@@ -180,7 +180,7 @@ class Setup:
 
 def least_epochs(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
     """Return epochs in which every phase and the warm-up have room; how many there are, fit says."""
-    frozen = [value["epochs"] for value in freeze.values() if isinstance(value, dict)]
+    frozen = [value.get("epochs", value.get("gradual")) for value in freeze.values() if isinstance(value, dict)]
     lengths = [*frozen, schedule.get("warmup_epochs", 0)]
     return max([EPOCHS, *(int(length) + 1 for length in lengths if isinstance(length, int | float))])
 

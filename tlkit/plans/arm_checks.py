@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from tlkit import tasks
 from tlkit.errors import TlkitError, nearest
 from tlkit.plugin import Backbone, Dataset, Head, registry
-from tlkit.recipe import augmentations, maps
+from tlkit.recipe import augmentations, expansion, maps
 from tlkit.recipe.augmentations import Rotate
-from tlkit.recipe.map_tables import Rate
+from tlkit.recipe.map_tables import Rate, RateRange
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.schedules import OneCycle
@@ -19,8 +19,10 @@ from tlkit.tasks import Task
 from tlkit.units import Size
 
 
-def rate(value: float | Rate) -> Rate:
-    """Return a value of [lr_groups] as a table, also if it is a number."""
+def rate(value: float | Rate | RateRange) -> Rate:
+    """Return a value of [lr_groups] as a table, also if it is a number or a range."""
+    if isinstance(value, RateRange):
+        return Rate(lr=value.to, weight_decay=value.weight_decay, momentum=value.momentum)
     return value if isinstance(value, Rate) else Rate(lr=value)
 
 
@@ -61,8 +63,8 @@ def only_evaluated(arm: Arm, backbone: Backbone) -> bool:
     """Return whether an arm only evaluates an earlier run: it starts with its weights, and no parameter ever trains."""
     if not arm.backbone.weights.startswith(weight_files.RUN) or any(value is not True for value in arm.freeze.values()):
         return False
-    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
-    divided = maps.divide(names, tuple(backbone.stages), arm.freeze, {}, epochs=1)
+    names = maps.names_only(backbone.stages, expansion.freeze_map(arm), {}, aux_heads=backbone.aux_heads)
+    divided = maps.divide(names, tuple(backbone.stages), expansion.freeze_map(arm), {}, epochs=1)
     return all(owned.trains_from is None for owned in divided.parameters)
 
 
@@ -71,12 +73,11 @@ def backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[
     yield from _size_problems(arm, backbone)
     if not steps:
         return
-    names = maps.names_only(backbone.stages, arm.freeze, arm.lr_groups, aux_heads=backbone.aux_heads)
+    freeze, rates = expansion.freeze_map(arm), expansion.rate_map(arm)
+    names = maps.names_only(backbone.stages, freeze, rates, aux_heads=backbone.aux_heads)
     stages = tuple(backbone.stages)
-    divided = maps.divide(names, stages, arm.freeze, arm.lr_groups, epochs=arm.schedule.epochs, aux_depths=backbone.aux_depths)
-    yield from maps.problems(
-        divided, stages=stages, freeze=arm.freeze, rates=arm.lr_groups, backbone=arm.backbone.name, tensors=False
-    )
+    divided = maps.divide(names, stages, freeze, rates, epochs=arm.schedule.epochs, aux_depths=backbone.aux_depths)
+    yield from maps.problems(divided, stages=stages, freeze=freeze, rates=rates, backbone=arm.backbone.name, tensors=False)
 
 
 def height_and_width(value: int | list[int]) -> Size:

@@ -16,7 +16,7 @@ from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
 from tlkit.plugin.registry import Plugin
-from tlkit.recipe import augmentations, parsing
+from tlkit.recipe import augmentations, expansion, parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import UNKNOWN, Arm, Recipe
 from tlkit.record import run_choice, run_folder
@@ -267,6 +267,9 @@ class _Resolver:
                 "data.augment: random_crop leaves every picture as it is, since data.crop = 1.0 cuts nothing off",
             )
         if backbone is not None:
+            if learns == "steps":
+                arm, more = expansion.expanded(arm, backbone.stages)
+                unused = (*unused, *more)
             self.problems += arm_checks.backbone_problems(arm, backbone, steps=learns == "steps")
         if self.problems or backbone is None or dataset is None or head is None or convention is None:
             return self.problems

@@ -60,7 +60,9 @@ DATA: Final[Defaults] = {
 SPLIT: Final[Defaults] = {"train": None, "train_per_class": None, "validation": 0.1, "fractions": None}
 ALSO: Final[Defaults] = {"options": {}}
 UNTIL: Final[Defaults] = {}
-RATE: Final[Defaults] = {"weight_decay": None, "momentum": None}
+GRADUAL: Final[Defaults] = {}  # like the two below, it is in no digest: an arm is expanded before
+RATE: Final[Defaults] = {"weight_decay": None, "momentum": None, "decay": None}
+RATE_RANGE: Final[Defaults] = {"weight_decay": None, "momentum": None}
 LOSS: Final[Defaults] = {"label_smoothing": 0.0, "class_weights": None}
 EARLY_STOPPING: Final[Defaults] = {}
 

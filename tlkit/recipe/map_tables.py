@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from pydantic import Field, TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, InitErrorDetails
 
 from tlkit.recipe.messages import dotted, problem, shown, unchanged, words
 from tlkit.recipe.table import LARGEST, Table, chosen_by
+
+BACKBONE: Final = "backbone"  # the key of all stages
 
 
 class Until(Table):
     """A part that is frozen for the first epochs and trained after them."""
 
     epochs: int = Field(ge=1, description="number of epochs for which the part stays frozen")
+
+    @classmethod
+    def _elsewhere(cls, key: str) -> str:
+        return ""
+
+
+class Gradual(Table):
+    """A backbone of which one more stage trains every N epochs, from the last down; only the head trains in the first N."""
+
+    gradual: int = Field(
+        ge=1, description="number of epochs after which one more stage trains, from the last down; of `backbone` only"
+    )
 
     @classmethod
     def _elsewhere(cls, key: str) -> str:
@@ -31,13 +54,53 @@ class Rate(Table):
     momentum: float | None = Field(
         default=None, ge=0, lt=1, description="momentum of this part, sgd only. Default: optimizer.momentum"
     )
+    decay: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="the last stage has the rate `lr`, and each stage before it this many times the rate of the next; of `backbone` only",
+    )
 
     @classmethod
     def _elsewhere(cls, key: str) -> str:
         return ""
 
 
-def _freeze_value(value: object) -> bool | Until:
+class RateRange(Table):
+    """Peak learning rates of the backbone's stages from the first to the last, each the same factor above the one before."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: float = Field(
+        alias="from", gt=0, le=LARGEST, description="peak learning rate of the first stage; of `backbone` only"
+    )
+    to: float = Field(gt=0, le=LARGEST, description="peak learning rate of the last stage, at least `from`; of `backbone` only")
+    weight_decay: float | None = Field(
+        default=None, ge=0, le=LARGEST, description="weight decay of the backbone. Default: optimizer.weight_decay"
+    )
+    momentum: float | None = Field(
+        default=None, ge=0, lt=1, description="momentum of the backbone, sgd only. Default: optimizer.momentum"
+    )
+
+    @classmethod
+    def _elsewhere(cls, key: str) -> str:
+        return ""
+
+    @model_validator(mode="after")
+    def _rises(self) -> RateRange:
+        if self.from_ > self.to:
+            raise problem(
+                f"from is {shown(self.from_)} and to is {shown(self.to)}: the first stage would learn faster than the last.",
+                f"{{ from = {shown(self.to)}, to = {shown(self.from_)} }}",
+            )
+        return self
+
+
+def _freeze_value(value: object) -> bool | Until | Gradual:
+    if isinstance(value, Gradual):
+        return value
+    if isinstance(value, dict) and "gradual" in value:
+        return Gradual.model_validate(value)
     if isinstance(value, dict | Until):
         return Until.model_validate(value)
     if isinstance(value, bool):
@@ -49,7 +112,11 @@ _PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
 _RATE: TypeAdapter[float] = TypeAdapter(_PositiveRate, config=Table.model_config)
 
 
-def _rate_value(value: object) -> float | Rate:
+def _rate_value(value: object) -> float | Rate | RateRange:
+    if isinstance(value, RateRange):
+        return value
+    if isinstance(value, dict) and ("from" in value or "to" in value):
+        return RateRange.model_validate(value)
     if isinstance(value, dict | Rate):
         return Rate.model_validate(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -57,8 +124,8 @@ def _rate_value(value: object) -> float | Rate:
     raise problem(f"is {shown(value)}, but should be a valid number.", "1e-3, or { lr = 1e-3, weight_decay = 0.01 }")
 
 
-FreezeValue = Annotated[bool | Until, chosen_by(_freeze_value)]
-RateValue = Annotated[_PositiveRate | Rate, chosen_by(_rate_value)]
+FreezeValue = Annotated[bool | Until | Gradual, chosen_by(_freeze_value)]
+RateValue = Annotated[_PositiveRate | Rate | RateRange, chosen_by(_rate_value)]
 
 
 def _naming_part(table: str) -> WrapValidator:
@@ -85,5 +152,37 @@ def _with_part(table: str, line: ErrorDetails) -> InitErrorDetails:
     return unchanged(line) if told is None else InitErrorDetails(type=told, loc=loc, input=line["input"])
 
 
-FreezeMap = Annotated[dict[str, FreezeValue], _naming_part("freeze")]
-RateMap = Annotated[dict[str, RateValue], _naming_part("lr_groups")]
+def _of_all_stages(value: object) -> str:
+    """Return the key of a value that says something of every stage; "" where it says the same of all of a part."""
+    if isinstance(value, Gradual):
+        return "gradual"
+    if isinstance(value, RateRange):
+        return "from"
+    return "decay" if isinstance(value, Rate) and value.decay is not None else ""
+
+
+def _only_of_the_backbone(table: str) -> AfterValidator:
+    """Return a validator of a whole map, which refuses what runs over the stages where a key is not `backbone`."""
+
+    def check(parts: dict[str, Any]) -> dict[str, Any]:
+        wrong = [
+            InitErrorDetails(
+                type=problem(
+                    f"{part} is one part, and this runs over the stages of the backbone.",
+                    f"{table}.backbone = {{ {key} = .. }}",
+                ),
+                loc=(part, key),
+                input=value,
+            )
+            for part, value in parts.items()
+            if part != BACKBONE and (key := _of_all_stages(value))
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(table, wrong)
+        return parts
+
+    return AfterValidator(check)
+
+
+FreezeMap = Annotated[dict[str, FreezeValue], _only_of_the_backbone("freeze"), _naming_part("freeze")]
+RateMap = Annotated[dict[str, RateValue], _only_of_the_backbone("lr_groups"), _naming_part("lr_groups")]

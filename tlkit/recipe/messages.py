@@ -75,6 +75,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def keys_of(table: type[BaseModel]) -> tuple[str, ...]:
+    """Return the keys of a table as a recipe writes them; a word that Python keeps for itself is another name in the class."""
+    return tuple(field.alias or name for name, field in table.model_fields.items())
+
+
 def words(line: ErrorDetails, root: type[BaseModel]) -> tuple[str, ...]:
     """Return a message for an error: (problem, hint, ...).
 
@@ -88,7 +93,7 @@ def words(line: ErrorDetails, root: type[BaseModel]) -> tuple[str, ...]:
     owner, loc = _owner(line["loc"], root)
     kind, value, meaning = line["type"], line["input"], _meaning(loc, owner)
     if kind == "extra_forbidden":
-        return no_such_key(str(loc[-1]), tuple(owner.model_fields) if owner is not None else ())
+        return no_such_key(str(loc[-1]), keys_of(owner) if owner is not None else ())
     if kind == "missing":
         return ("is missing.", meaning)
     if kind == "value_error":
@@ -131,7 +136,7 @@ def _written(line: ErrorDetails, table: type[BaseModel], elsewhere: typing.Calla
     if loc and loc[-1] == "[key]":  # pydantic's mark of a key that is wrong itself
         loc = loc[:-1]
     if line["type"] == "extra_forbidden" and _HINTS not in context:
-        told = no_such_key(str(loc[-1]), tuple(table.model_fields), elsewhere(str(loc[-1])))
+        told = no_such_key(str(loc[-1]), keys_of(table), elsewhere(str(loc[-1])))
     else:
         told = words(line, table)
     if len(told) == 1 and line["type"] == "problem":
@@ -172,7 +177,8 @@ def _owner(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[type[Base
 def _meaning(loc: tuple[int | str, ...], owner: type[BaseModel] | None) -> str:
     """Return the description of the field at a place or of the list at it, "" if it has none."""
     names = [part for part in loc if isinstance(part, str)]
-    field = owner.model_fields.get(names[0]) if owner is not None and len(names) == 1 else None
+    fields = {} if owner is None else dict(zip(keys_of(owner), owner.model_fields.values(), strict=True))
+    field = fields.get(names[0]) if len(names) == 1 else None
     return str(field.description or "") if field is not None else ""
 
 

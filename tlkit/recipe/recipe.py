@@ -62,13 +62,13 @@ class Arm(Table):
     )
     freeze: FreezeMap = Field(
         default_factory=dict,
-        description="which parts are frozen: part = true, false, or { epochs = N } for the first N epochs. "
-        "A part is head, backbone, a stage, or a quoted module path",
+        description="which parts are frozen: part = true, false, or { epochs = N } for the first N epochs; backbone = { gradual = N } "
+        "trains one more stage every N epochs. A part is head, backbone, a stage, or a quoted module path",
     )
     lr_groups: RateMap = Field(
         default_factory=dict,
-        description="peak learning rate of each part: part = 1e-3, or { lr = 1e-3, weight_decay = 0.01 }. "
-        "A part is head, backbone, a stage, or a quoted module path",
+        description="peak learning rate of each part: part = 1e-3, or { lr = 1e-3, weight_decay = 0.01 }; for its stages "
+        "backbone = { lr = 1e-3, decay = 0.65 } or { from = 1e-5, to = 1e-3 }. A part is head, backbone, a stage, or a quoted module path",
     )
     optimizer: Optimizer = Field(
         default_factory=lambda: AdamW(name="adamw"), description="the optimizer and its settings; default: adamw"

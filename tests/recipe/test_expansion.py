@@ -1,0 +1,83 @@
+"""`decay`, `from` and `to`, and `gradual` of the backbone are a value for each stage that a person could have written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tlkit.errors import RecipeError
+from tlkit.recipe import parsing
+from tlkit.recipe.expansion import expanded
+from tlkit.recipe.map_tables import Rate, Until
+from tlkit.recipe.recipe import Arm
+
+STAGES = {"stem": ("conv1", "bn1"), "layer1": ("layer1",), "layer2": ("layer2",)}
+
+
+def arm(epochs: int = 10, **tables: Mapping[str, Any]) -> Arm:
+    given = {"backbone": {"name": "toy", "weights": "none"}, "data": {"name": "synthetic"}, "schedule": {"epochs": epochs}}
+    return parsing.build({"format": 1, "name": "x", **given, **tables}, where="r").arms["main"]
+
+
+def test_decay_slows_each_stage_before_the_last() -> None:
+    made, notes = expanded(arm(lr_groups={"head": 1.0, "backbone": {"lr": 1e-2, "decay": 0.5}}), STAGES)
+    assert made.lr_groups == {"head": 1.0, "stem": 0.0025, "layer1": 0.005, "layer2": 0.01}
+    assert notes == ()
+
+
+def test_range_is_geometric_over_the_stages() -> None:
+    made, _ = expanded(arm(lr_groups={"backbone": {"from": 1e-5, "to": 1e-3}}), STAGES)
+    assert made.lr_groups == {"stem": 1e-5, "layer1": pytest.approx(1e-4, rel=1e-12), "layer2": 1e-3}
+    one, _ = expanded(arm(lr_groups={"backbone": {"from": 1e-5, "to": 1e-3}}), {"stem": ("conv1",)})
+    assert one.lr_groups == {"stem": 1e-3}
+
+
+def test_settings_of_the_backbone_reach_every_stage_and_its_own_key_wins() -> None:
+    made, _ = expanded(arm(lr_groups={"backbone": {"lr": 1.0, "decay": 0.5, "weight_decay": 0.1}, "layer1": 3.0}), STAGES)
+    assert made.lr_groups == {"layer1": 3.0, "stem": Rate(lr=0.25, weight_decay=0.1), "layer2": Rate(lr=1.0, weight_decay=0.1)}
+
+
+def test_frozen_stage_gets_no_rate_unless_a_part_of_it_trains() -> None:
+    rates = {"backbone": {"lr": 1.0, "decay": 0.5}}
+    made, notes = expanded(arm(lr_groups=rates, freeze={"stem": True, "layer1": True, "layer1.0": False}), STAGES)
+    assert (made.lr_groups, notes) == ({"layer1": 0.5, "layer2": 1.0}, ())
+    made, notes = expanded(arm(lr_groups=rates, freeze={"backbone": True}), STAGES)
+    assert (made.lr_groups, notes) == ({}, ("lr_groups.backbone: all of it is frozen",))
+
+
+def test_gradual_unfreezes_one_more_stage_from_the_last_down() -> None:
+    made, notes = expanded(arm(freeze={"backbone": {"gradual": 2}}), STAGES)
+    assert (made.freeze, notes) == ({"stem": Until(epochs=6), "layer1": Until(epochs=4), "layer2": Until(epochs=2)}, ())
+
+
+def test_stage_with_a_key_of_its_own_takes_no_turn() -> None:
+    made, _ = expanded(arm(freeze={"backbone": {"gradual": 1}, "layer2": False, "head": {"epochs": 1}}), STAGES)
+    assert made.freeze == {"layer2": False, "head": Until(epochs=1), "layer1": Until(epochs=1), "stem": Until(epochs=2)}
+
+
+def test_stages_that_no_turn_reaches_stay_frozen_and_are_said() -> None:
+    made, notes = expanded(arm(epochs=4, freeze={"backbone": {"gradual": 2}}), STAGES)
+    assert made.freeze == {"layer2": Until(epochs=2), "layer1": True, "stem": True}
+    assert notes == ("freeze.backbone: gradual = 2 does not reach stem, layer1 in 4 epochs: frozen in all of them",)
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"lr_groups": {"backbone": {"lr": 1e-3, "decay": 0.0}}}, "lr_groups.backbone.decay: is 0.0, but should be greater than 0"),
+        ({"lr_groups": {"backbone": {"lr": 1e-3, "decay": 1.5}}}, "lr_groups.backbone.decay: is 1.5, but should be less than"),
+        ({"lr_groups": {"backbone": {"from": 1e-2, "to": 1e-3}}}, "lr_groups.backbone: from is 0.01 and to is 0.001"),
+        ({"lr_groups": {"backbone": {"from": 0, "to": 1e-3}}}, "lr_groups.backbone.from: is 0, but should be greater than 0"),
+        ({"lr_groups": {"backbone": {"to": 1e-3}}}, "lr_groups.backbone.from: is missing"),
+        ({"lr_groups": {"backbone": {"from": 1e-3, "lr": 1e-3}}}, "keys: from, to, weight_decay, momentum"),
+        ({"lr_groups": {"head": {"lr": 1e-3, "decay": 0.5}}}, "lr_groups.head.decay: head is one part"),
+        ({"lr_groups": {"layer1": {"from": 1e-4, "to": 1e-3}}}, "lr_groups.backbone = { from = .. }"),
+        ({"freeze": {"head": {"gradual": 1}}}, "freeze.head.gradual: head is one part"),
+        ({"freeze": {"backbone": {"gradual": 0}}}, "freeze.backbone.gradual: is 0, but should be greater than or equal to 1"),
+        ({"freeze": {"backbone": {"gradual": 1, "epochs": 2}}}, "freeze.backbone.epochs: there is no such key"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_a_message(tables: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        arm(**tables)
+    assert words in str(caught.value)
