@@ -102,7 +102,6 @@ class Recorder:
     calls: list[str] = field(default_factory=list)
     seen: list[bool] = field(default_factory=list)  # whether every group was capturable in a capture
     optimizer: torch.optim.Optimizer | None = None
-    refuses: str = ""
 
     @contextmanager
     def warm_up(self) -> Iterator[None]:
@@ -117,9 +116,6 @@ class Recorder:
         if number in self.failing:
             raise self.failing[number]
         return Again(run, self.calls)
-
-    def refusal(self) -> str:
-        return self.refuses
 
 
 @dataclass

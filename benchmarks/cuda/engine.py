@@ -172,7 +172,7 @@ def _idle(epoch: Any, device: torch.device) -> float | None:
     if device.type != "cuda":
         epoch()
         return None
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
         epoch()
         torch.cuda.synchronize(device)
     return idle([(event.time_range.start, event.time_range.end) for event in seen.events() if event.device_type.name == "CUDA"])

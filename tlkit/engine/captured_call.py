@@ -32,7 +32,7 @@ class CapturedCall:
         # Evaluation may come first, and what it makes in its mode could not be written to in training.
         with torch.inference_mode(False), torch.no_grad():
             self._input = torch.empty_like(example)
-            refusal = backend.refusal() or self._capture(backend, example)
+            refusal = self._capture(backend, example)
         if refusal:
             note(f"the fixed prefix runs without a captured graph: {refusal}")
 

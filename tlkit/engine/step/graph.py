@@ -7,7 +7,7 @@ stumble over, so that one is rarely begun in vain.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,9 +20,6 @@ from tlkit.engine import transfer
 from tlkit.engine.step.step import Batch, Step
 from tlkit.plans.plan import PhasePlan, why_no_full_group
 
-# The oldest torch that frees a failed capture's memory, https://github.com/pytorch/pytorch/pull/190348, and its generator,
-# https://github.com/pytorch/pytorch/pull/171265. Older ones train step by step.
-CAPTURES_FROM = (2, 14)
 WARM_UP = 3  # real steps before a capture, as many as torch.cuda.make_graphed_callables takes
 
 _DATA_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
@@ -48,9 +45,6 @@ class Backend(Protocol):
 
     def capture(self, run: Callable[[], None]) -> Graph:
         """Capture a call without running it; raises the error that makes capture impossible."""
-
-    def refusal(self) -> str:
-        """Return why nothing can be captured here; empty where it can."""
 
 
 class Captured:
@@ -94,9 +88,7 @@ class Captured:
             self._phase, self._warm, self.reason = phase, 0, None
         self.step.begin_(epoch)
         unfused = [group["name"] for group in self.step.optimizer.param_groups if not group.get("fused")]
-        if refusal := self._backend.refusal():
-            self._refuse(refusal)
-        elif unfused:
+        if unfused:
             self._refuse(f"{type(self.step.optimizer).__name__} has no fused kernel here, and the others read rates back")
         elif why := why_no_full_group(self.step.plan):
             self._refuse(why)
@@ -239,28 +231,49 @@ class CudaBackend:
             yield
         torch.cuda.current_stream(self._device).wait_stream(self._side)
 
-    def refusal(self) -> str:
-        """Return why nothing can be captured with this torch; empty where it can."""
-        version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-        if version >= CAPTURES_FROM:
-            return ""
-        wanted = ".".join(map(str, CAPTURES_FROM))
-        return f"torch {torch.__version__} does not clean up after a capture that fails; {wanted} does"
-
     def capture(self, run: Callable[[], None]) -> Graph:
         """Capture a call with a memory pool of its own; torch registers the default generator, so dropout draws new values at each replay."""
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         streams = torch.cuda.current_stream(self._device), torch.cuda.current_stream()
+        index = torch.cuda.current_device() if self._device.index is None else self._device.index
+        generator = torch.cuda.default_generators[index]
+        drawn = generator.clone_state()
         try:
             # Threads that decode may allocate pinned memory meanwhile, so only this one is held to the rules of capture.
-            with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=pool, stream=self._side, capture_error_mode="thread_local"):
                 run()
         except BaseException:
             for stream in streams:  # a capture that fails to end leaves its stream behind, and its device,
                 torch.cuda.set_stream(stream)
+            if _older_torch() and not _ended(graph):
+                generator.graphsafe_set_state(drawn)
+                _free(pool, index)
             graph.reset()  # its memory, and the generator in the middle of it
             raise
         return _CudaGraph(graph, self._device)
+
+
+def _older_torch() -> bool:
+    """Whether torch's `reset` leaves the memory and the generator of a capture that could not be ended.
+
+    Torch 2.14 has mended both: https://github.com/pytorch/pytorch/pull/190348, https://github.com/pytorch/pytorch/pull/171265.
+    """
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 14)
+
+
+def _ended(graph: torch.cuda.CUDAGraph) -> bool:
+    try:
+        graph.pool()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _free(pool: tuple[int, int], device: int) -> None:
+    """Free the memory of a capture that could not be ended; until then no memory of the device is given back, and no other capture begins."""
+    with suppress(RuntimeError):  # torch 2.12 and 2.13 have ended it: https://github.com/pytorch/pytorch/pull/180395
+        torch._C._cuda_endAllocateToPool(device, pool)
+    torch._C._cuda_releasePool(device, pool)
 
 
 @dataclass(frozen=True)
