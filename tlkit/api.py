@@ -13,7 +13,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.plans import band_values, dataset_facts, earlier_runs, jobs, loggers, plugin_changes, resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import recipe_choices, results, run_folder
+from tlkit.record import findings, recipe_choices, results, run_folder
 from tlkit.reports.summary import Summary
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
@@ -112,7 +112,8 @@ def apply(
     for line in dict.fromkeys(map(earlier_runs.changed_since, wanted)):
         if line:
             watcher.note(line)
-    if changed:
+    inspects = not changed and findings.missing(folder)
+    if changed or inspects:
         from tlkit.run import executor, torch_settings
 
         files.refuse_unwritable(folder)
@@ -132,7 +133,7 @@ def apply(
         except BaseException:
             summary.conclude(drawn=True)
             raise
-    result, more = summary.conclude(drawn=changed)
+    result, more = summary.conclude(drawn=changed or inspects)
     return Applied(folder, result, changed, (*failures, *more))
 
 
@@ -234,7 +235,6 @@ def inspect(
         TlkitError: the images cannot be used, or what is found cannot be kept.
     """
     from tlkit.advice import folder_recipe
-    from tlkit.record import findings
     from tlkit.run import data_inspection, executor, torch_settings
     from tlkit.run.signals import watching
 

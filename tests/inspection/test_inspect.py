@@ -221,6 +221,26 @@ def test_apply_compares_embeddings_that_it_stored(recipe: Path, monkeypatch: pyt
     assert kept[0].embedded == by_hand.embedded == "toy (toy.safetensors), stage block2"
 
 
+def test_an_apply_that_was_killed_before_it_kept_its_findings_inspects_at_the_next_start(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlkit.run.data_inspection._SHARE", 1e9)
+    first = api.apply(recipe, runs=recipe.parent / "runs")
+    known = findings.load(first.folder)
+    (first.folder / findings.FILE).rename(first.folder / f".{findings.FILE}.0123abcd.part")  # as a kill leaves it
+    results_before = {path: path.read_bytes() for path in first.folder.glob("main-*/*.*")}
+    again = api.apply(recipe, runs=recipe.parent / "runs")
+    assert not again.changed
+    assert results_before == {path: path.read_bytes() for path in first.folder.glob("main-*/*.*")}
+    kept = findings.load(first.folder)
+    assert (kept is not None, known is not None) == (True, True)
+    assert kept[0] == known[0]
+    assert "duplicates: 1 of 20 test images" in (first.folder / "report.html").read_text()
+    (first.folder / "report.html").unlink()
+    monkeypatch.setattr("tlkit.run.executor.train", lambda *_, **__: pytest.fail("inspected again"))
+    assert not api.apply(recipe, runs=recipe.parent / "runs").changed
+
+
 def test_findings_of_other_images_are_not_shown(recipe: Path) -> None:
     folder = api.apply(recipe, runs=recipe.parent / "runs").folder
     shown = [path.parent for path in folder.glob("*/resolved.toml")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -204,6 +205,11 @@ def save(folder: Path, found: Findings, thumbnails: Thumbnails) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock", timeout=60), files.replacing(folder / FILE) as file:
         np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(found.record())), thumbnails=thumbnails)
+
+
+def missing(folder: Path) -> bool:
+    """Return whether a recipe's folder has no such file and could: its runs ended, and the process was killed before it was written."""
+    return folder.is_dir() and os.access(folder, os.W_OK) and not (folder / FILE).exists()
 
 
 def load(folder: Path) -> tuple[Findings, Thumbnails] | None:

@@ -86,7 +86,7 @@ def train(
     verify: bool = False,
     loggers: Sequence[ChosenLogger] = (),
 ) -> list[RunFailed | RunLocked]:
-    """Carry out every job; one that fails, or that another process is running, does not stop the others.
+    """Carry out every job, then inspect their images; a job that fails, or that another process is running, does not stop the others.
 
     Everything that can be wrong with images and weights is found before the first job begins.
 
@@ -119,28 +119,31 @@ def train(
         waiting: list[Prepared] = []
         asking = _Asking(observer, watch)
         batches = _batches(wanted)
-        for job in wanted:
-            if finished([job], again=verify):
-                continue
-            earlier = run_folder.earlier_choices(job.folder)
-            prepared = prepare(
+
+        def prepared_of(job: Job) -> Prepared:
+            return prepare(
                 job,
                 libraries,
                 device=device,
                 observer=asking,
-                earlier=earlier,
+                earlier=run_folder.earlier_choices(job.folder),
                 batch_size=batches.get(job.digest),
                 verify=verify,
                 watch=watch,
                 residency=residency,
             )
+
+        for job in wanted:
+            if finished([job], again=verify):
+                continue
+            prepared = prepared_of(job)
             batches[job.digest] = prepared.plan.batch_size
             if waiting:  # only the run that is next keeps its network; the others' are built again when their turn comes
                 prepared.start.release()
             waiting.append(prepared)
             watch()
+        folder = wanted[0].folder.parent
         if waiting:
-            folder = waiting[0].job.folder.parent
             waiting = shared_choices.share(
                 waiting, settings, folder, evaluation=evaluation, device=device, observer=observer, watch=watch
             )
@@ -163,8 +166,10 @@ def train(
                 _let_go(error)
                 failures.append(error)
             _free_memory(device)
-        if waiting and not failures:
-            data_inspection.keep(folder, waiting, device=device, observer=observer, watch=watch)
+        if not failures:
+            data_inspection.keep(
+                folder, waiting or [prepared_of(job) for job in wanted], device=device, observer=observer, watch=watch
+            )
     return failures
 
 
