@@ -143,6 +143,14 @@ def test_predict_and_embed_are_the_networks_own(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.predict(files), found[:3], atol=1e-6)
 
 
+def test_two_views_are_the_mean_of_a_picture_and_its_mirror_image() -> None:
+    model, x = _model(), np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    wanted = (np.asarray(model.predict(x)) + np.asarray(model.predict(np.ascontiguousarray(x[:, :, ::-1])))) / 2
+    np.testing.assert_allclose(np.asarray(model.predict(x, views=2)), wanted, atol=1e-6)
+    labels = wanted.argmax(1)
+    assert model.evaluate(x, labels, views=2, verbose=0)["accuracy"] == 1
+
+
 def test_any_stage_can_be_embedded_at(tmp_path: Path) -> None:
     model = _model()
     pixels = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), np.uint8)

@@ -476,9 +476,42 @@ def test_coverage_shows_the_classes_above_the_rank_of_the_validation_images(
         (("--coverage", "1"), "above 0 and below 1"),
         (("--csv", "x.csv", "--json"), "give one of --csv FILE and --json"),
         (("--threshold", "2"), "--threshold"),
+        (("--views", "5", "--calibrated"), "leave out --views"),
     ],
 )
 def test_options_that_exclude_each_other_are_usage(finished: Path, run: Cli, options: tuple[str, ...], words: str) -> None:
     code, _, text = run("predict", finished, "a.png", *options)
     assert code == 2
     assert words in " ".join(text.replace("│", " ").split())
+
+
+def test_views_average_the_probabilities_of_torchvisions_crops(finished: Path, images: list[Path], run: Cli) -> None:
+    folder = _run(finished, "quick")
+    code, out, _ = run("predict", folder, images[0], "--views", "10", "--json", "--device", "cpu")
+    record = json.loads(out)
+    assert (code, record["views"]) == (0, 10)
+    net = ToyNet(3)
+    net.load_state_dict(load_file(folder / "weights.safetensors"))
+    crops = v2.FiveCrop(16)(v2.Resize(20)(Image.open(images[0]).convert("RGB")))
+    upright = torch.stack([torch.from_numpy(np.array(crop)).permute(2, 0, 1) for crop in crops]).float() / 255
+    pixels = torch.cat([upright, upright.flip(3)])
+    with torch.no_grad():
+        wanted = torch.softmax(net.eval()((pixels - 0.5) / 0.5), 1).mean(0)
+    found = [record["predictions"][0]["probabilities"][name] for name in CLASSES]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert run("predict", folder, images[0], "--views", "3")[0] == 1
+
+
+def test_evaluate_tells_what_views_bring(finished: Path, tmp_path: Path, run: Cli) -> None:
+    _pictures(tmp_path / "labelled", 3)
+    code, out, _ = run("evaluate", _run(finished, "slow"), "--on", "labelled", "--views", "5", "--json", "--device", "cpu")
+    one = json.loads(run("evaluate", _run(finished, "slow"), "--on", "labelled", "--json", "--device", "cpu")[1])
+    record = json.loads(out)
+    assert code == 0
+    assert record["views"]["count"] == 5
+    assert record["views"]["accuracy_of_one"] == one["metrics"]["accuracy"]
+    assert record["views"]["accuracy"] == record["metrics"]["accuracy"]
+    assert record["metrics"]["loss"] != one["metrics"]["loss"]
+    assert "views" not in one
+    _, out, _ = run("evaluate", _run(finished, "slow"), "--on", "labelled", "--views", "5", "--device", "cpu")
+    assert "5 views of each image: accuracy" in out

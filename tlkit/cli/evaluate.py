@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlkit.cli import console, named
-from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunArgument, RunsOption
+from tlkit.cli.options import (
+    ArmOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    RunArgument,
+    RunsOption,
+    ViewsOption,
+)
 from tlkit.errors import SOME_FAILED, TlkitError, option
 
 if TYPE_CHECKING:
@@ -30,6 +39,7 @@ def evaluate(
     arm: ArmOption = None,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
+    views: ViewsOption = 1,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     report: Annotated[
@@ -41,10 +51,12 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Print all metrics of a run's network on other labelled images."""
+    from tlkit.engine.images.views import check
     from tlkit.reports import evaluation_tables
     from tlkit.run import evaluation, torch_settings
     from tlkit.sources.places import Places
 
+    check(views, where="evaluate: --views")
     page = _page(out, wanted=report)
     said: list[str] = []
 
@@ -55,10 +67,11 @@ def evaluate(
     folder, predictor = named.load(run, runs, arm, device)
     places = Places(recipe=Path(), data=data, offline=offline, notify=console.say)
     with torch_settings.applied(predictor.device), console.counting("evaluating") as progress:
-        found = evaluation.evaluate(predictor, folder, on, set_ or (), places=places, progress=progress, note=note)
+        found = evaluation.evaluate(predictor, folder, on, set_ or (), views=views, places=places, progress=progress, note=note)
         if page is not None:
             command = ["tlkit", "evaluate", str(folder), "--on", on, *(f"--set={each}" for each in set_ or ())]
             command += [] if data is None else ["--data", str(data)]
+            command += [] if views == 1 else ["--views", str(views)]
             command += ["--report"] if out is None else ["--report", "--out", str(out)]
             _write(page, found, predictor, folder, on=on, said=said, command=shlex.join(command))
     if as_json:
@@ -70,6 +83,8 @@ def evaluate(
                 on, part=found.part, images=found.images, values=found.metrics, per_class=found.details.get("per_class", {})
             )
         )
+        if (gain := found.gain) is not None:
+            console.line(evaluation_tables.gain(views, gain.accuracy_of_one, gain.accuracy, gain.p))
         if page is not None:
             console.line(f"report: {page}")
     for line in found.unreadable:

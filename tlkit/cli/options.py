@@ -49,3 +49,11 @@ DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ViewsOption = Annotated[
+    int,
+    typer.Option(
+        "--views",
+        metavar="[1|2|5|10]",
+        help="Average over views of each image: 2 are it and its mirror image, 5 it and its corners, 10 both.",
+    ),
+]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlkit.cli import console, named
-from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption
+from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, ViewsOption
 from tlkit.errors import SOME_FAILED, DataError, TlkitError
 
 if TYPE_CHECKING:
@@ -40,15 +40,20 @@ def predict(
         bool, typer.Option("--calibrated", help="Probabilities after temperature scaling by the run's validation images.")
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to a CSV file.")] = None,
+    views: ViewsOption = 1,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Print the most probable classes of images. Preprocessing is the run's own."""
     from tlkit import files
+    from tlkit.engine.images.views import check
     from tlkit.reports import tables
     from tlkit.run import torch_settings
 
     _check_options(threshold, coverage, csv, as_json=as_json)
+    if views != 1 and (calibrated or coverage is not None):
+        raise typer.BadParameter("--calibrated and --coverage are fitted to predictions of one view; leave out --views")
+    check(views, where="predict: --views")
     folder, predictor = named.load(run, runs, arm, device)
     rule = _rule(folder, top=top, threshold=threshold, coverage=coverage, calibrated=calibrated, whole=as_json)
     paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
@@ -56,7 +61,7 @@ def predict(
     task = predictor.network.task
     width = len(predictor.classes) if rule.top is None else min(rule.top, len(predictor.classes))
     with torch_settings.applied(predictor.device), console.counting("predicting") as progress, _written(csv, width) as file:
-        for path, answer in zip(paths, predictor.answers(paths, temperature=rule.temperature), strict=True):
+        for path, answer in zip(paths, predictor.answers(paths, temperature=rule.temperature, views=views), strict=True):
             shown = answer if isinstance(answer, DataError) else rule.of(task.ranked(answer, predictor.classes))
             rows.append((files.shown(path), shown))
             if file is not None:
@@ -65,7 +70,8 @@ def predict(
     answered = [(image, shown) for image, shown in rows if not isinstance(shown, DataError)]
     failed = [shown for _, shown in rows if isinstance(shown, DataError)]
     if as_json:
-        console.as_json({"format": 2, **rule.record(), "predictions": [_record(*row) for row in rows]})
+        seen = {} if views == 1 else {"views": views}
+        console.as_json({"format": 2, **rule.record(), **seen, "predictions": [_record(*row) for row in rows]})
     elif csv is not None:
         console.line(f"{csv}: written, {len(answered):,} of {len(rows):,} images answered")
     elif answered:

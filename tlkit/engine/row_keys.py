@@ -178,6 +178,8 @@ def _geometry(geometry: Geometry) -> Origin:
         "resize": geometry.resize,
         "fit": geometry.fit,
         "padding": str(geometry.padding),
+        "cut at": str(geometry.at),
+        "mirrored": geometry.mirrored,
         **_limits(geometry),
     }
 

@@ -13,6 +13,7 @@ from tlkit import units
 from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
+from tlkit.engine.images.views import geometries
 from tlkit.errors import TlkitError
 from tlkit.model import inputs
 from tlkit.model.arguments import plain
@@ -24,7 +25,7 @@ from tlkit.plans import band_values
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images, Split
 from tlkit.run import evaluation as run_evaluation
-from tlkit.tasks import scoring
+from tlkit.tasks import averaging, scoring
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,23 @@ def asked(x: object, y: object, setup: Setup, *, known: Labels, classes: Classes
     return Asked(split, resolved, f"evaluating {units.images(len(split.targets))}, the test part of {x}")
 
 
-def scores(network: Network, asked: Asked, *, batch_size: int, device: torch.device, progress: Progress) -> dict[str, float]:
-    """Return the metrics of the network's task on every image of a split; `progress` is told of images done.
+def scores(
+    network: Network, asked: Asked, *, views: int, batch_size: int, device: torch.device, progress: Progress
+) -> dict[str, float]:
+    """Return the metrics of the network's task on every image of a split, averaged over views; `progress` is told of images done.
 
     Raises:
         ImageError: an image cannot be decoded.
     """
     split, resolved = asked.split, asked.resolved
     geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
-    pictures = Library(Images((), {"test": split})).pictures("test", geometry)
-    every = np.arange(len(split.targets))
-    corrupt = pictures.prepare(every, progress=lambda done, total: None)
-    if corrupt:
-        raise next(iter(corrupt.values()))
-    part = Part(pictures, every, resolved.convention, network.task)
-    predicted = run_evaluation.predictions(network, part, batch_size=batch_size, device=device, progress=progress)
-    return scoring.scores(predicted)
+    library, every = Library(Images((), {"test": split})), np.arange(len(split.targets))
+    seen = []
+    for view in geometries(geometry, views):
+        pictures = library.pictures("test", view)
+        corrupt = pictures.prepare(every, progress=lambda done, total: None)
+        if corrupt:
+            raise next(iter(corrupt.values()))
+        seen.append(Part(pictures, every, resolved.convention, network.task))
+    each = run_evaluation.of_views(network, seen, batch_size=batch_size, device=device, progress=progress)
+    return scoring.scores(averaging.mean(each))

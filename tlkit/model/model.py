@@ -19,6 +19,7 @@ from torch import Tensor
 from tlkit import machine
 from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images.geometry import evaluation_geometry
+from tlkit.engine.images.views import check as check_views
 from tlkit.errors import TlkitError, as_path
 from tlkit.model import compiling, evaluation, fits, loading, pictures, progress, saving
 from tlkit.model.arguments import check_count, named, no_attribute, plain
@@ -368,8 +369,8 @@ class Model:
 
     @named("Model.evaluate")
     def evaluate(
-        self, x: object, y: object = None, *, options: Mapping[str, Any] | None = None, batch_size: int = 32,
-        verbose: int | str = "auto", return_dict: Literal[True] = True,
+        self, x: object, y: object = None, *, options: Mapping[str, Any] | None = None, views: int = 1,
+        batch_size: int = 32, verbose: int | str = "auto", return_dict: Literal[True] = True,
     ) -> dict[str, float]:  # fmt: skip
         """Return loss, accuracy and the other metrics of the head's task.
 
@@ -378,6 +379,7 @@ class Model:
                 a fifth of every class as its test images. A line says how many there are.
             y: Labels of arrays, tensors and lists.
             options: The data set's options.
+            views: As `predict` has them.
             batch_size: Images at a time.
             verbose: "auto" or 1 for a bar while it runs, 0 or 2 for none.
             return_dict: Always true: the result names each metric.
@@ -393,6 +395,7 @@ class Model:
             ['accuracy', 'auroc', 'balanced_accuracy', 'f1', 'loss']
         """
         check_count("Model.evaluate: batch_size", batch_size, least=1)
+        check_views(views, where="Model.evaluate: views")
         if return_dict is not True:
             raise TlkitError(
                 f"Model.evaluate: return_dict is {return_dict!r}.",
@@ -403,15 +406,19 @@ class Model:
         if asked.said and verbose != 0:
             progress.Notes().note(asked.said)
         with progress.bar(verbose, where="Model.evaluate") as told, torch_settings.applied(self._setup.device):
-            return evaluation.scores(network, asked, batch_size=batch_size, device=self._setup.device, progress=told)
+            return evaluation.scores(
+                network, asked, views=views, batch_size=batch_size, device=self._setup.device, progress=told
+            )
 
     @named("Model.predict")
-    def predict(self, x: object, *, batch_size: int = 32, verbose: int | str = "auto") -> Predictions:
+    def predict(self, x: object, *, views: int = 1, batch_size: int = 32, verbose: int | str = "auto") -> Predictions:
         """Return class probabilities (N, classes), an array with `labels` and `top(k)`.
 
         Args:
             x: A path, a folder, a list of paths or PIL images, arrays (H, W, 3) or (N, H, W, 3), tensors (3, H, W) or
                 (N, 3, H, W); uint8, or floats from 0 to 1. Bands in the place of 3 are of the type and in the units that fit had.
+            views: Of each picture, whose probabilities are averaged: 2 are it and its mirror image, 5 it and its four corners,
+                10 these with their mirror images.
             batch_size: Images at a time.
             verbose: "auto" or 1 for a bar while it runs, 0 or 2 for none.
 
@@ -422,10 +429,11 @@ class Model:
             (1, 2)
         """
         check_count("Model.predict: batch_size", batch_size, least=1)
+        check_views(views, where="Model.predict: views")
         self._fitted("Model.predict")
         found = pictures.read(x, where="Model.predict", bands=self._setup.bands)
         with progress.bar(verbose, where="Model.predict") as told, torch_settings.applied(self._setup.device):
-            rows = self._predictor(found, batch_size).predict(found, progress=told)
+            rows = self._predictor(found, batch_size).predict(found, views=views, progress=told)
         return Predictions(rows, self.class_names, several=self._setup.several())
 
     @named("Model.embed")

@@ -32,6 +32,15 @@ def evaluation(
     return Group(title, grid, "", _classes(per_class))
 
 
+def gain(views: int, accuracy_of_one: float, accuracy: float, p: float | None) -> str:
+    """Return what several views of each image bring, in words."""
+    points = 100 * (accuracy - accuracy_of_one)
+    chance = "" if p is None else f", p = {p:.2g}"
+    return (
+        f"{views} views of each image: accuracy {accuracy:.1%}, with one {accuracy_of_one:.1%} ({points:+.1f} points{chance})"
+    )
+
+
 def metrics(values: Mapping[str, float]) -> list[tuple[str, str]]:
     """Return the label and the value of each metric as text."""
     labels, rows = tasks.metric_labels(), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tlkit.engine import evaluate as engine
 from tlkit.engine.images import device_batches, levels, parts
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Progress
+from tlkit.engine.images.views import geometries
 from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, setting
 from tlkit.network.network import Network
 from tlkit.plans import arm_checks, dataset_facts
@@ -25,7 +26,7 @@ from tlkit.recipe import parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.settings import parse_setting
 from tlkit.recipe.tables import DataTable
-from tlkit.record import calibration, run_folder
+from tlkit.record import calibration, run_folder, statistics
 from tlkit.record import predictions as predictions_file
 from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
@@ -33,9 +34,25 @@ from tlkit.run import report_data
 from tlkit.run.prediction import Predictor
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
-from tlkit.tasks import Predictions, scoring
+from tlkit.tasks import Predictions, averaging, scoring
 
 _OPTIONS = ("data", "options")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What several views of each image bring.
+
+    Attributes:
+        accuracy_of_one: Accuracy with the image alone.
+        accuracy: With all views.
+        p: Probability of so uneven a division of the images that only one of both has right, if both were right equally often
+            (McNemar's test); None where an image has several labels.
+    """
+
+    accuracy_of_one: float
+    accuracy: float
+    p: float | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,8 @@ class Evaluation:
         details: The same for every class, and the confusion matrix, as evaluation.json has them.
         pictures: The images as the network sees them.
         predicted: The predictions for them.
+        views: Of each image, whose probabilities are averaged.
+        one_view: The predictions for the images alone, where there are several views; else the same as `predicted`.
     """
 
     data: str
@@ -61,9 +80,25 @@ class Evaluation:
     details: Mapping[str, Any]
     pictures: Part = field(repr=False)
     predicted: Predictions = field(repr=False)
+    views: int
+    one_view: Predictions = field(repr=False)
+
+    @property
+    def gain(self) -> Gain | None:
+        """What the views bring; None without."""
+        if self.views == 1:
+            return None
+        before, after = (scoring.basic(each)["accuracy"] for each in (self.one_view, self.predicted))
+        right = [each.chosen == each.targets for each in (self.one_view, self.predicted)]
+        shown = self.predicted.task.shown
+        one_class = shown is not None and shown.one_class
+        p = statistics.mcnemar(right[0].numpy(), right[1].numpy()).p if one_class else None
+        return Gain(before, after, p)
 
     def record(self) -> dict[str, Any]:
         """Return what --json says."""
+        gain = self.gain
+        seen = {} if gain is None else {"views": {"count": self.views, **asdict(gain)}}
         return {
             "data": self.data,
             "part": self.part,
@@ -71,11 +106,12 @@ class Evaluation:
             "unreadable": list(self.unreadable),
             "metrics": dict(self.metrics),
             "details": dict(self.details),
+            **seen,
         }
 
 
 def evaluate(
-    predictor: Predictor, run: Path, on: str, settings: Sequence[str] = (), *,
+    predictor: Predictor, run: Path, on: str, settings: Sequence[str] = (), *, views: int = 1,
     places: Places, progress: Progress = lambda done, total: None, note: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:  # fmt: skip
     """Evaluate a run's network.
@@ -86,6 +122,7 @@ def evaluate(
         on: A folder of images, one sub-folder per class, or the name of a data set. Its test images are evaluated; all of its images
             where it has no test images of its own.
         settings: "data.options.KEY=VALUE" each.
+        views: Of each image, whose probabilities are averaged: see `tlkit.engine.images.views`.
         places: Where the data set is looked for.
         progress: Called with the images done and their total.
         note: Told of what the data set's files have that is not used.
@@ -108,16 +145,18 @@ def evaluate(
     geometry = predictor.geometry
     if geometry.bands is None:
         geometry = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
-    pictures = Library(images, note=note).pictures(part, geometry)
+    library = Library(images, note=note)
     indices, unreadable = parts.decodable(
-        pictures, np.arange(len(targets)), on_corrupt="skip", progress=lambda done, total: None
+        library.pictures(part, geometry), np.arange(len(targets)), on_corrupt="skip", progress=lambda done, total: None
     )
     if not len(indices):
         raise DataError(f"evaluate: {on}: no image of it can be decoded.", *unreadable[:1])
-    decoded = Part(pictures, indices, predictor.convention, predictor.network.task)
-    predicted = predictions(
-        predictor.network, decoded, batch_size=predictor.batch_size, device=predictor.device, progress=progress
-    )
+    seen = [library.pictures(part, view) for view in geometries(geometry, views)]
+    for view in seen[1:]:
+        view.prepare(indices, progress=lambda done, total: None)
+    decoded = [Part(view, indices, predictor.convention, predictor.network.task) for view in seen]
+    each = of_views(predictor.network, decoded, batch_size=predictor.batch_size, device=predictor.device, progress=progress)
+    predicted = averaging.mean(each)
     return Evaluation(
         source.name,
         part,
@@ -125,8 +164,10 @@ def evaluate(
         tuple(unreadable),
         scoring.scores(predicted),
         scoring.details(predicted, predictor.classes),
-        decoded,
+        decoded[0],
         predicted,
+        views,
+        each[0],
     )
 
 
@@ -140,7 +181,8 @@ def explained(found: Evaluation, predictor: Predictor) -> ReportData:
 def calibrated(found: Evaluation, run: Path) -> Calibrated | None:
     """Return how well probabilities fit, before and after scaling by the temperature of the run's validation images.
 
-    None where an image has several labels.
+    None where an image has several labels. Probabilities that are a mean over views are not scaled: those of the validation images are
+    of one view.
     """
     shown = found.pictures.task.shown
     if shown is None or not shown.one_class:
@@ -149,7 +191,7 @@ def calibrated(found: Evaluation, run: Path) -> Calibrated | None:
     fitted = None
     with contextlib.suppress(RunFolderError):
         known = predictions_file.load(run).part("validation")
-        fitted = (known.logits, known.label) if len(known.index) else None
+        fitted = (known.logits, known.label) if len(known.index) and found.views == 1 else None
     return calibration.calibrated((found.predicted.logits.numpy(), labels), fitted)
 
 
@@ -172,6 +214,20 @@ def predictions(network: Network, part: Part, *, batch_size: int, device: torch.
             progress(done, len(order))
 
     return engine.evaluate(network, network, batches(), watch=lambda: None)
+
+
+def of_views(
+    network: Network, views: Sequence[Part], *, batch_size: int, device: torch.device, progress: Progress
+) -> list[Predictions]:
+    """Return a network's predictions for each view of the same images; `progress` is told of the views done of all images."""
+
+    def told(before: int) -> Progress:
+        return lambda done, total: progress(before * total + done, len(views) * total)
+
+    return [
+        predictions(network, view, batch_size=batch_size, device=device, progress=told(number))
+        for number, view in enumerate(views)
+    ]
 
 
 def _source(on: str, settings: Sequence[str], table: DataTable) -> Source:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from tlkit import machine
 from tlkit.engine import estimators, evaluate
-from tlkit.engine.images import decode, parts, pillow_warnings
+from tlkit.engine.images import parts, pillow_warnings
 from tlkit.engine.images.geometry import Geometry, evaluation_geometry
 from tlkit.engine.images.pictures import Progress, as_tensor
+from tlkit.engine.images.views import geometries, pictures
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import building, weights
 from tlkit.network.network import Network
@@ -56,27 +57,35 @@ class Predictor:
     device: torch.device
 
     def predict(
-        self, images: Sequence[str | Picture] | NDArray[Any], *, progress: Progress = lambda done, total: None
+        self,
+        images: Sequence[str | Picture] | NDArray[Any],
+        *,
+        views: int = 1,
+        progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
         """Return class probabilities (N, classes).
 
         Args:
             images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB; of bands (H, W, bands) of the files' type.
+            views: Of each image, whose probabilities are averaged: see `tlkit.engine.images.views`.
             progress: Called with the images done and their total.
 
         Raises:
             DataError: a file cannot be decoded, or the images are of another kind.
         """
-        return self._each(images, evaluate.probabilities, progress=progress)
+        return self._each(images, evaluate.probabilities, views=views, progress=progress)
 
-    def answers(self, images: Sequence[Path], *, temperature: float = 1.0) -> Iterator[NDArray[np.float32] | DataError]:
+    def answers(
+        self, images: Sequence[Path], *, temperature: float = 1.0, views: int = 1
+    ) -> Iterator[NDArray[np.float32] | DataError]:
         """Yield the class probabilities (classes,) of each file, or why it cannot be decoded, a batch at a time.
 
         Args:
             images: The files, which are decoded in parallel.
             temperature: What logits are divided by.
+            views: Of each image, whose probabilities are averaged.
         """
-        yield from self.each_file(images, partial(evaluate.probabilities, temperature=temperature))
+        yield from self.each_file(images, partial(evaluate.probabilities, temperature=temperature), views=views)
 
     def each_file(
         self,
@@ -84,6 +93,7 @@ class Predictor:
         answer: Callable[[Network, torch.Tensor], torch.Tensor],
         *,
         digests: Sequence[bytes | None] = (),
+        views: int = 1,
     ) -> Iterator[NDArray[np.float32] | DataError]:
         """Yield what the network answers for each file, or why it cannot be decoded, a batch at a time.
 
@@ -91,23 +101,25 @@ class Predictor:
             images: The files, which are decoded in parallel.
             answer: From the network and normalised images (n, ...) to a row for each.
             digests: The beginning of the sha256 that each file's content must have; None where it is any. By default all are.
+            views: Of each image, whose answers are averaged.
         """
+        seen = geometries(self.geometry, views)
         digests = digests or [None] * len(images)
         with ThreadPoolExecutor(machine.processors()) as threads:
-            for start in range(0, len(images), self._decoded_at_a_time):
-                block = slice(start, start + self._decoded_at_a_time)
+            at_a_time = self._decoded_at_a_time(views)
+            for start in range(0, len(images), at_a_time):
+                block = slice(start, start + at_a_time)
                 with pillow_warnings.reported(lambda _: None):
-                    pictures = list(threads.map(self._decoded, images[block], digests[block]))
-                readable = [each for each in pictures if not isinstance(each, DataError)]
+                    found = list(threads.map(partial(_decoded, views=seen), images[block], digests[block]))
+                readable = [each for each in found if not isinstance(each, DataError)]
                 batches = (readable[at : at + self.batch_size] for at in range(0, len(readable), self.batch_size))
-                rows = (row for batch in batches for row in answer(self.network, self._normalised(batch)).cpu().numpy())
-                for each in pictures:
+                rows = (row for batch in batches for row in self._averaged(np.stack(batch), answer))
+                for each in found:
                     yield each if isinstance(each, DataError) else next(rows)
 
-    @property
-    def _decoded_at_a_time(self) -> int:
+    def _decoded_at_a_time(self, views: int) -> int:
         """Files that the threads decode before the network sees them: whole batches, so that threads seldom wait for the last one."""
-        batches = min(_DECODED, _DECODED_BYTES // self.geometry.bytes) // self.batch_size
+        batches = min(_DECODED, _DECODED_BYTES // (views * self.geometry.bytes)) // self.batch_size
         return self.batch_size * max(1, batches)
 
     def embed(
@@ -138,32 +150,37 @@ class Predictor:
         images: Sequence[str | Picture] | NDArray[Any],
         answer: Callable[[Network, torch.Tensor], torch.Tensor],
         *,
+        views: int = 1,
         progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
-        images = _checked(images, self.geometry)
+        images, seen = _checked(images, self.geometry), geometries(self.geometry, views)
         if not len(images):  # of which the shape of an answer is learned all the same
-            blank = np.zeros((1, *self.geometry.shape), self.geometry.values)
-            return answer(self.network, self._input(blank)).cpu().numpy()[:0]
+            blank = np.zeros((1, 1, *self.geometry.shape), self.geometry.values)
+            return self._averaged(blank, answer)[:0]
         rows = []
         for start in range(0, len(images), self.batch_size):
-            rows.append(answer(self.network, self._input(images[start : start + self.batch_size])).cpu().numpy())
+            with pillow_warnings.reported(lambda _: None):
+                batch = [pictures(image, seen) for image in images[start : start + self.batch_size]]
+            rows.append(self._averaged(np.stack(batch), answer))
             progress(min(start + self.batch_size, len(images)), len(images))
         return np.concatenate(rows)
 
-    def _decoded(self, image: Path, digest: bytes | None) -> NDArray[Any] | DataError:
-        """A file as (H, W, 3) uint8 RGB of the size of the network's input, or why it cannot be decoded."""
-        try:
-            return decode.picture(image, self.geometry, digest=digest)
-        except DataError as error:
-            return error
+    def _averaged(self, batch: NDArray[Any], answer: Callable[[Network, torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
+        """Return what the network answers for pictures (n, views, height, width, channels), the mean over the views."""
+        answers = [answer(self.network, self._normalised(batch[:, view])).cpu() for view in range(batch.shape[1])]
+        return (answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)).numpy()
 
-    def _input(self, images: Sequence[Picture] | NDArray[Any]) -> torch.Tensor:
-        with pillow_warnings.reported(lambda _: None):
-            return self._normalised([decode.picture(image, self.geometry) for image in images])
-
-    def _normalised(self, pictures: Sequence[NDArray[Any]]) -> torch.Tensor:
-        stacked = as_tensor(np.stack(pictures))
+    def _normalised(self, pictures: NDArray[Any]) -> torch.Tensor:
+        stacked = as_tensor(np.ascontiguousarray(pictures))
         return parts.normalise(stacked.to(self.device), self.convention).contiguous()
+
+
+def _decoded(image: Path, digest: bytes | None, *, views: tuple[Geometry, ...]) -> NDArray[Any] | DataError:
+    """Return the views of a file (views, height, width, 3) uint8 RGB, or why it cannot be decoded."""
+    try:
+        return pictures(image, views, digest=digest)
+    except DataError as error:
+        return error
 
 
 def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[str], None] = lambda text: None) -> Predictor:
@@ -234,12 +251,12 @@ def _checked(images: object, geometry: Geometry) -> Sequence[Picture] | NDArray[
         return images
     if not isinstance(images, Sequence) or isinstance(images, str):
         raise DataError(f"images: are of type {type(images).__name__}.", wanted)
-    pictures: list[Picture] = []
+    checked: list[Picture] = []
     for image in images:
         if isinstance(image, str | os.PathLike):
-            pictures.append(Path(image))
+            checked.append(Path(image))
         elif isinstance(image, np.ndarray) and image.dtype == values and image.ndim == 3 and image.shape[2] == channels:
-            pictures.append(image)
+            checked.append(image)
         else:
             raise DataError(f"images: one of them is of type {type(image).__name__}.", wanted)
-    return pictures
+    return checked

@@ -108,6 +108,11 @@ def probabilities(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits)
 
 
+def logits(probabilities: Tensor) -> Tensor:
+    """Return (n, classes) whose sigmoid the probabilities are."""
+    return probabilities.logit(1e-15)
+
+
 def chosen(logits: Tensor) -> Tensor:
     """Return 0 or 1 for each class (n, classes)."""
     return (logits > 0).long()
@@ -198,6 +203,7 @@ MULTI_LABEL = Task(
     losses=losses,
     correct=correct,
     probabilities=probabilities,
+    logits=logits,
     chosen=chosen,
     scores=scores,
     details=details,

@@ -26,6 +26,7 @@ Strata = tuple[NDArray[np.int64], Sequence[str]]  # (N,) the stratum of every im
 _AT_ONCE = 1 << 20  # logits that become probabilities at once, 8 MB
 # Parts have a multiple of so many images: torch computes what is left of a vector of numbers otherwise, and the last bit may differ.
 _VECTOR = 64
+_LEAST = 1e-37  # float32 has its logarithm, and itself as a normal number
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,11 @@ class Predictions:
         return logits.exp() if self.logarithms else self.task.probabilities(logits)
 
 
+def logarithms(probabilities: Tensor) -> Tensor:
+    """Return logarithms of probabilities: logits whose softmax they are. 0 is taken as the smallest number above it."""
+    return probabilities.clamp_min(_LEAST).log()
+
+
 def most_probable(probabilities: NDArray[np.floating[Any]], names: Sequence[str]) -> list[tuple[str, float]]:
     """Return the classes of one image with their probabilities, the most probable first; of a map (classes, ...) its mean."""
     each = probabilities.reshape(len(names), -1)
@@ -161,6 +167,7 @@ class Task:
         correct: (logits, targets) -> how many predictions are correct (0-d int64), and out of how many: a number where that
             depends on the shape alone, else a tensor (0-d int64).
         probabilities: (logits) -> probability of each class (n, classes, ...).
+        logits: (probabilities float64) -> logits of which `probabilities` makes them.
         chosen: (logits) -> what is predicted (n, ...).
         scores: (predictions) -> the metrics beside loss and accuracy; None for one that these images do not define.
         costly: Further metrics, by name, (predictions) -> value or None: of many classes they take as long as the evaluation itself, so
@@ -188,6 +195,7 @@ class Task:
     chosen: Callable[[Tensor], Tensor]
     scores: Callable[[Predictions], Mapping[str, float | None]]
     details: Callable[[Predictions, Sequence[str]], dict[str, Any]]
+    logits: Callable[[Tensor], Tensor] = logarithms
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     costly: Mapping[str, Callable[[Predictions], float | None]] = field(default_factory=dict)
     select_by: str = "accuracy"

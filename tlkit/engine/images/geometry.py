@@ -26,6 +26,7 @@ Colour = tuple[float, ...]  # red, green, blue, or a value of each band
 CROP_ROOM = 256 / 224
 # A side so many times as long as the other is resized only where the crop is: a line of 1 x 30,000 would become 4.5 GB.
 _THIN = 8
+CENTRE = (0.5, 0.5)
 _FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -44,6 +45,8 @@ class Geometry:
         white: Values of black and white in files of more than 8 bits; None where each file says it.
         bands: Number of bands of the images; None of colour pictures.
         values: Type of their values; of colour pictures uint8.
+        at: Where the result is cut out of the resized picture, from (0, 0), its top left, to (1, 1), its bottom right.
+        mirrored: The result is flipped horizontally.
     """
 
     size: Size
@@ -55,6 +58,8 @@ class Geometry:
     white: Levels | None = None
     bands: int | None = None
     values: Values = "uint8"
+    at: tuple[float, float] = CENTRE
+    mirrored: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -132,13 +137,18 @@ def fitted(image: Image.Image | Pixels, geometry: Geometry) -> Pixels:
             for band, value in enumerate(paddings)
         )
         return bands.joined(list(each), geometry.values)
-    match geometry.fit:
-        case "crop":
-            return np.asarray(_cropped(image, geometry))
-        case "pad":
-            return np.asarray(_padded(image, geometry))
-        case "squash" | "whole":
-            return np.asarray(image.resize(geometry.resized[::-1], _FILTERS[geometry.resize]))
+    made = _brought_to_size(image, geometry)
+    return np.asarray(made.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if geometry.mirrored else made)
+
+
+def _brought_to_size(image: Image.Image, geometry: Geometry) -> Image.Image:
+    if geometry.fit == "crop":
+        return _cropped(image, geometry)
+    if geometry.at != CENTRE:
+        return _cut(_brought_to_size(image, replace(geometry, size=geometry.resized, at=CENTRE)), geometry)
+    if geometry.fit == "pad":
+        return _padded(image, geometry)
+    return image.resize(geometry.resized[::-1], _FILTERS[geometry.resize])
 
 
 def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable) -> Geometry:
@@ -151,8 +161,8 @@ def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable
 
 
 def _cropped(image: Image.Image, geometry: Geometry) -> Image.Image:
-    """Resize a picture until it just covers `resized`, and keep its middle."""
-    (height, width), (tall, wide) = geometry.size, geometry.resized
+    """Resize a picture until it just covers `resized`, and keep its middle, or what is at another place."""
+    tall, wide = geometry.resized
     if image.width * tall <= image.height * wide:
         size = (wide, int(wide * image.height / image.width))
     else:
@@ -161,17 +171,23 @@ def _cropped(image: Image.Image, geometry: Geometry) -> Image.Image:
         if size[0] >= _THIN * wide or size[1] >= _THIN * tall:
             return _middle(image, size, geometry)
         image = image.resize(size, _FILTERS[geometry.resize])
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return _cut(image, geometry)
+
+
+def _cut(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """Return the part of a resized image that the result is."""
+    (height, width), (down, across) = geometry.size, geometry.at
+    left, top = round((image.width - width) * across), round((image.height - height) * down)
     return image if image.size == (width, height) else image.crop((left, top, left + width, top + height))
 
 
 def _middle(image: Image.Image, size: tuple[int, int], geometry: Geometry) -> Image.Image:
-    """Return the middle of an image as it would be after a resize to `size`, (width, height)."""
+    """Return the middle of an image, or another part, as it would be after a resize to `size`, (width, height)."""
     sides = geometry.size[::-1]
     (left, right), (top, bottom) = (
         (old * start / new, min(old * (start + side) / new, old))
-        for old, new, side in zip(image.size, size, sides, strict=True)
-        for start in (round((new - side) / 2),)
+        for old, new, side, part in zip(image.size, size, sides, geometry.at[::-1], strict=True)
+        for start in (round((new - side) * part),)
     )
     return image.resize(sides, _FILTERS[geometry.resize], box=(left, top, right, bottom))
 
