@@ -301,6 +301,8 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(form: str, more: dic
 def test_a_folder_of_images_is_refused_where_none_is_read(finished: Path, run: Cli) -> None:
     code, out, said = run("export", finished, "--to", "onnx", "--data", "images")
     assert (code, out, "--data is for the images of --quantize int8" in said) == (2, "", True)
+    with pytest.raises(TlkitError, match='data="images": is for the images of quantize="int8"'):
+        tlkit.export(finished, "onnx", data="images")
 
 
 # ---- real networks

@@ -1,5 +1,6 @@
 """Models to folders and recipes, and back."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from toy_model import OPTIONS, compiled, labels, model, pixels
 
 import tlkit
 from tlkit.errors import RunFolderError, TlkitError
+from tlkit.exports import finished_run, run_pictures
 
 X, Y = pixels(), labels()
 FIT = {"options": OPTIONS, "epochs": 2, "batch_size": 16, "verbose": 0}
@@ -245,3 +247,28 @@ def test_what_compile_said_last_is_saved() -> None:
     assert 'name = "adam"' in text
     assert "label_smoothing = 0.1" in text
     assert "class_weights" not in text
+
+
+def test_a_saved_model_knows_the_images_that_it_was_fitted_on(tmp_path: Path, run) -> None:
+    """Drawn again, the split would have the duplicates of validation images among the training images."""
+    for number in range(48):
+        (tmp_path / "images" / "abcd"[number % 4]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(X[number % 24]).save(tmp_path / "images" / "abcd"[number % 4] / f"{number}.png")
+    made = compiled()
+    made.fit("images", epochs=1, batch_size=8, validation_split=0.2, on_overlap="drop", verbose=0)
+    made.save("saved")
+    record = json.loads(Path("saved/split.json").read_text())
+    assert record["dropped"]
+    kept = finished_run.load(tmp_path / "saved")
+    for name in ("train", "validation"):
+        found = [picture for picture, _ in run_pictures.pictures(kept, name, 100)]
+        np.testing.assert_array_equal(found, [np.asarray(Image.open(file)) for file in record[name]["files"]])
+    code, out, _ = run("neighbours", "saved", "images/a/0.png", "--json", "--top", 48)
+    assert (code, len(json.loads(out)["neighbours"])) == (0, len(record["train"]["files"]))
+    Path("images/a/0.png").unlink()
+    with pytest.raises(TlkitError, match="was trained on other images than those in"):
+        next(run_pictures.pictures(kept, "train", 1))
+    made.fit(X, Y, epochs=1, batch_size=8, verbose=0)
+    made.save("saved")
+    with pytest.raises(TlkitError, match="does not say which images it was trained on"):
+        next(run_pictures.pictures(finished_run.load(tmp_path / "saved"), "train", 1))

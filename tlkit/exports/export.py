@@ -53,6 +53,10 @@ def export(
         TlkitError: it has no such form, or the file cannot be written.
     """
     _refuse_quantize(quantize, form)
+    if data is not None and quantize is None:
+        raise TlkitError(
+            f"{option('data', str(data))}: is for the images of {option('quantize', 'int8')}.", "give both, or neither"
+        )
     path = out or Path(FOLDER) / folder.resolve().name / form.value / f"model{form.suffix}"
     if path.is_dir():
         raise TlkitError(f"{path}: is a folder.", f"a file: {option('out', str(path / f'model{form.suffix}'))}")

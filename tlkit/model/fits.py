@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tlkit.errors import TlkitError
@@ -66,11 +66,13 @@ class Fitted:
         job: The run.
         began: What a recipe calls the weights that it began from; None where they are not on disk.
         refusal: Why it cannot be written; "" where it can.
+        split: Which images each part has, as split.json of a run; {} where no recipe can name them.
     """
 
     job: Job
     began: str | None
     refusal: str
+    split: Mapping[str, Any] = field(default_factory=dict)
 
 
 def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epochs_done: int) -> Found:

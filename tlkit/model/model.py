@@ -350,8 +350,8 @@ class Model:
         found = fits.found(request, self._setup, usual=self._usual, known=self._labels(), epochs_done=self._standing.epochs)
         images = self._adopt(found.images)
         training = Training(found.job, images, self.network, self._setup.device, listed)
-        refusal = found.refusal or (fits.CONTINUED if self._standing.optimizer else "")
-        refusal = refusal or (fits.REORDERED if images.classes != found.images.classes else "")
+        unnamed = found.refusal or (fits.REORDERED if images.classes != found.images.classes else "")
+        refusal = unnamed or (fits.CONTINUED if self._standing.optimizer else "")
         self._last = fits.Fitted(found.job, self._weights, refusal)
         self.stop_training = False
         try:
@@ -365,6 +365,7 @@ class Model:
                 self._setup.scaling = training.scaling
                 self._standing.optimizer, self._weights = training.optimizer, None
                 self._standing.epochs += len(training.epochs)
+                self._last = replace(self._last, split={} if unnamed else training.split)
         return self.history
 
     @named("Model.evaluate")

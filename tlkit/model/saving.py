@@ -102,14 +102,19 @@ def save(
             "head": provenance.of(resolved.head, arm.head.kind).record(),
         },
     }  # fmt: skip
+    split = dict(last.split) if last is not None else {}
+    if last is not None and split:  # the images can be found again, and are the same as long as their content is
+        known["inputs"] = dict(last.job.inputs)
     header = {"format": FORMAT, "name": "model", "seeds": [setup.seed]}
     best = max((epoch for epoch in epochs if epoch.best), key=lambda epoch: epoch.epoch, default=None)
     solved = estimators.to_bytes(network.head) if isinstance(network.head, FittedHead) else None
     optimizer = weights.to_bytes(standing.optimizer, {}) if standing.optimizer else None
+    positions = (json.dumps(split) + "\n").encode() if split else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, {"classes": json.dumps(list(classes))}))
-        for path, content in ((folder / run_folder.SOLVED, solved), (folder / _OPTIMIZER, optimizer)):
+        others = {run_folder.SOLVED: solved, _OPTIMIZER: optimizer, run_folder.SPLIT: positions}
+        for path, content in ((folder / name, content) for name, content in others.items()):
             if content is None:  # of an earlier save
                 path.unlink(missing_ok=True)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Training:
         stopped: Why it ended early; "" where it did not.
         optimizer: The optimizer's state as it was after the best epoch.
         scaling: The preprocessing of images of bands, whose mean and std were measured; None of colour pictures.
+        split: Which images each part has, as split.json of a run.
     """
 
     job: Job
@@ -46,6 +48,7 @@ class Training:
     stopped: str = ""
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     scaling: Convention | None = None
+    split: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, model: object, *, shown: Observer, stop: Callable[[], bool], optimizer: Mapping[str, Tensor]) -> None:
         """Train; however it ends, the network then has the best epoch's weights, or where none is done those of the last step.
@@ -63,7 +66,7 @@ class Training:
             self.job, library=Library(self.images, note=shown.note), images=self.images, device=self.device,
             observer=shown, network=self.network,
         )  # fmt: skip
-        plan = prepared.plan
+        plan, self.split = prepared.plan, prepared.split
         self.scaling = plan.input if plan.input.channels == "bands" else None
         self.network.positive = plan.positive
         told = Callbacks(self.callbacks, model=model, shown=shown, steps=plan.steps_per_epoch, epochs=plan.epochs)

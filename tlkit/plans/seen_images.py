@@ -64,7 +64,7 @@ def _trained_on(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
             TypeError,
             AttributeError,
             TlkitError,
-        ):  # what `Model.save` wrote has no split
+        ):  # a model that was saved without a word of its images has no split
             return
         yield folder, files
         if arm.backbone.weights.startswith(weight_files.RUN):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.errors import RunFolderError, TlkitError, option
-from tlkit.plans import dataset_facts, dataset_parts, jobs, resolve
+from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Images
@@ -26,26 +26,26 @@ from tlkit.sources.places import Places
 def find(run: Path, places: Places) -> tuple[Images, dict[str, Selected]]:
     """Return a run's data set, and which of its images the parts "train" and "validation" had; a part without images is left out.
 
-    `Model.save` writes neither a split nor the content of the images: then they are chosen again, as its recipe says.
-
     Args:
         run: The run's folder.
         places: Where the data set is looked for; nothing is downloaded.
 
     Raises:
         DataMissing: the images are not on this machine any more.
-        TlkitError: there are other images now.
+        TlkitError: there are other images now, or the run is a model that was saved without a word of its images.
         RunFolderError: split.json is damaged.
     """
+    known = run_folder.resolved(run)
+    if "inputs" not in known:
+        raise TlkitError(
+            f"{run}: does not say which images it was trained on.",
+            "a run of tlkit apply does, and a model that is saved after it was fitted on a folder or a data set by its name",
+        )
     path = run / run_folder.RECIPE
     recipe = parsing.read(path)
     ((name, arm),) = recipe.arms.items()
     resolved = resolve.resolve_arm(arm, name=name, recipe=recipe.name, places=places, where=str(path), folds=recipe.folds)
     found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
-    known = run_folder.resolved(run)
-    if "inputs" not in known:
-        images = dataset_facts.images(resolved.dataset, found, resolved)
-        return images, dataset_parts.select(resolved, images, seed=recipe.seeds[0])
     _refuse_others(run, known["inputs"], resolved, found)
     images = dataset_facts.images(resolved.dataset, found, resolved)
     return images, _parts(run, images)
