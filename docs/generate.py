@@ -30,6 +30,7 @@ from tlkit.recipe import (
     optimizers,
     recipe,
     schedules,
+    search,
     tables,
 )
 
@@ -39,6 +40,8 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "cross_validation": (cross_validation.CrossValidation,),
     "evaluation": (evaluation.Evaluation,),
     "loggers": (loggers.LoggerTable,),
+    "search": (search.Search,),
+    "search.space": (search.SpaceEntry,),
     "backbone": (tables.BackboneTable,),
     "backbone.input": (tables.InputTable,),
     "head": (tables.HeadTable,),

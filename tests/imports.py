@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Seconds to import, or gigabytes of memory.
-HEAVY = {"torch", "torchvision", "sklearn", "torchmetrics", "scipy", "matplotlib", "timm"}
+HEAVY = {"torch", "torchvision", "sklearn", "torchmetrics", "scipy", "matplotlib", "timm", "optuna"}
 
 
 def imported(path: Path) -> set[str]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit import files, machine
 from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
 from tlkit.events import Epoch, Observer
-from tlkit.plans import band_values, dataset_facts, earlier_runs, jobs, loggers, plugin_changes, resolve
+from tlkit.plans import (
+    band_values,
+    dataset_facts,
+    earlier_runs,
+    jobs,
+    loggers,
+    plugin_changes,
+    resolve,
+    search_jobs,
+    search_space,
+)
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import findings, recipe_choices, results, run_folder
@@ -21,12 +31,19 @@ from tlkit.sources.places import Places
 if TYPE_CHECKING:
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
+    from tlkit.plans.search_space import SearchPlan
     from tlkit.record.findings import Findings
     from tlkit.record.timings import Measurements
 
 
 class Plans(dict[str, "Plan"]):
-    """Plans by the name of their arm: a dict that a notebook shows as tables."""
+    """Plans by the name of their arm: a dict that a notebook shows as tables.
+
+    Attributes:
+        search: What the recipe's search will try; None without one.
+    """
+
+    search: SearchPlan | None = None
 
     def _repr_html_(self) -> str:
         return "".join(map(_plan_html, self.values()))
@@ -97,11 +114,18 @@ def apply(
     absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
     here |= earlier_runs.finished(read, absent, runs=Path(runs))
     folder, file = Path(runs) / read.name, Path(recipe).name
+    searching = search_jobs.find(read, [*wanted, *others], places, runs=Path(runs), where=str(recipe))
+    searches = searching is not None and arm in (None, searching.plan.arm) and not searching.is_done()
+    if searches and searching is not None:
+        search_jobs.refuse_missing(searching.plan.sampler)
     summary = Summary(
-        folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))), watcher.note
-    )
-    results.refuse_other_recipe(folder, file=file, folders=here.values())
-    changed = not jobs.finished(wanted, again=verify)
+        folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))), watcher.note,
+        None if searching is None else searching.study,
+    )  # fmt: skip
+    summary = _with_best(summary, searching)
+    results.refuse_other_recipe(folder, file=file, folders=summary.current.values())
+    trains = not jobs.finished(wanted, again=verify)
+    changed = trains or searches
     failures: list[RunFailed | RunLocked] = []
     replaced = [line for job in wanted if jobs.finished([job]) for line in _plugin_changes(job, again=verify)]
     for line in replaced:
@@ -112,7 +136,7 @@ def apply(
     for line in dict.fromkeys(map(earlier_runs.changed_since, wanted)):
         if line:
             watcher.note(line)
-    inspects = not changed and findings.missing(folder)
+    inspects = not trains and findings.missing(folder)
     if changed or inspects:
         from tlkit.run import executor, torch_settings
 
@@ -120,21 +144,33 @@ def apply(
         where = executor.device_of(device, note=watcher.note)
         try:
             with machine.kept_blocks, torch_settings.applied(where):
-                failures = executor.train(
-                    wanted,
-                    settings=jobs.settings(arms),
-                    evaluation=read.evaluation,
-                    device=where,
-                    observer=watcher,
-                    graph=graph,
-                    verify=verify,
-                    loggers=logged_by,
-                )
+                if trains or inspects:
+                    failures = executor.train(
+                        wanted,
+                        settings=jobs.settings(arms),
+                        evaluation=read.evaluation,
+                        device=where,
+                        observer=watcher,
+                        graph=graph,
+                        verify=verify,
+                        loggers=logged_by,
+                    )
+                if searches and searching is not None:
+                    from tlkit.search import trials
+
+                    setup = trials.Setup(jobs.settings(arms), read.evaluation, where, watcher, graph, verify, logged_by)
+                    failures += trials.search(searching, setup)
         except BaseException:
-            summary.conclude(drawn=True)
+            _with_best(summary, searching).conclude(drawn=True)
             raise
+        summary = _with_best(summary, searching)
     result, more = summary.conclude(drawn=changed or inspects)
     return Applied(folder, result, changed, (*failures, *more))
+
+
+def _with_best(summary: Summary, searching: search_jobs.Searching | None) -> Summary:
+    """Return a summary with the runs of the best trial of a search, as far as it is known now."""
+    return summary if searching is None else replace(summary, current={**summary.current, **searching.best_folders()})
 
 
 def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder.REPORT) -> Path:
@@ -338,7 +374,9 @@ def plan(
         for name, (made, measured, room) in known.items()
     }
     tested = when_tested.asked(read.evaluation, kept.tested, list(plans.values()))
-    return Plans({name: when_tested.apply(each, tested) for name, each in plans.items()})
+    found = Plans({name: when_tested.apply(each, tested) for name, each in plans.items()})
+    found.search = search_space.planned(read)
+    return found
 
 
 def epochs(

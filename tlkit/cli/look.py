@@ -92,7 +92,8 @@ def show(
 
 def validate(recipe: RecipeArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
     """Check a recipe and list all of its mistakes at once."""
-    from tlkit.plans import resolve
+    from tlkit.plans import resolve, search_space
+    from tlkit.reports import search_table
     from tlkit.sources.places import Places
 
     try:
@@ -102,13 +103,23 @@ def validate(recipe: RecipeArgument, set_: SetOption = None, as_json: JsonOption
             problems = [{"problem": each.problem, "hints": list(each.hints)} for each in error.problems]
             console.as_json({"format": 1, "valid": False, "problems": problems})
         raise
+    searched = search_space.planned(read)
     if as_json:
-        record = {"format": 1, "valid": True, "name": read.name, "arms": list(read.arms), "seeds": read.seeds}
-        console.as_json(record if read.folds is None else {**record, "folds": read.folds})
+        record: dict[str, object] = {
+            "format": 1,
+            "valid": True,
+            "name": read.name,
+            "arms": list(read.arms),
+            "seeds": read.seeds,
+        }
+        record |= {} if read.folds is None else {"folds": read.folds}
+        console.as_json(record if searched is None else {**record, "search": search_table.to_record(searched)})
         return
     seeds = "1 seed" if len(read.seeds) == 1 else f"{len(read.seeds)} seeds"
     folds = "" if read.folds is None else f", {read.folds} folds each"
     console.line(f"{recipe}: valid. arms: {', '.join(read.arms)}; {seeds}{folds}")
+    if searched is not None:
+        console.show(search_table.space(searched))
 
 
 def schema() -> None:
@@ -139,7 +150,7 @@ def plan(
 
     from tlkit import api
     from tlkit.plans import plan as plans
-    from tlkit.reports import plan_table
+    from tlkit.reports import plan_table, search_table
     from tlkit.reports.progress import TerminalObserver
 
     with TerminalObserver(Console(stderr=True)) as observer:
@@ -156,12 +167,14 @@ def plan(
         )
     if as_json:
         record = {"format": 1, "arms": {name: json.loads(plans.to_json(each)) for name, each in made.items()}}
-        console.as_json(record)
+        console.as_json(record if made.search is None else {**record, "search": search_table.to_record(made.search)})
         return
     for each in made.values():
         console.show(plan_table.plan(each))
         if verbose and each.kernels:
             console.show(plan_table.kernels(each))
+    if made.search is not None:
+        console.show(search_table.space(made.search))
 
 
 def inspect(

@@ -88,7 +88,7 @@ def apply(
 
     from tlkit import api
     from tlkit.record import run_folder
-    from tlkit.reports import result_table
+    from tlkit.reports import result_table, search_table
     from tlkit.reports.progress import TerminalObserver
 
     with TerminalObserver(Console(stderr=True)) as observer:
@@ -103,6 +103,8 @@ def apply(
             console.line(f"{applied.folder}: finished before, nothing to do.")
         if applied.result["arms"]:
             console.show(result_table.result(applied.result))
+            if "search" in applied.result:
+                console.show(search_table.result(applied.result["search"]))
             console.line(f"curves: {applied.folder}/{run_folder.CURVES}")
             if (applied.folder / run_folder.REPORT).is_file():
                 console.line(f"report: {applied.folder}/{run_folder.REPORT}")

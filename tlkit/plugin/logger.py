@@ -46,7 +46,7 @@ class LoggedEnd:
     """What a logger is told when a run ends.
 
     Attributes:
-        status: "finished", "interrupted" or "failed".
+        status: "finished", "pruned" (a trial of a search that ended early), "interrupted" or "failed".
         values: Of the best epoch: "best_epoch", "validation/accuracy", "test/accuracy" and others.
         about: What a finished run keeps for its report, in words: names of kernels, labels of images. docs/runs.md: report.npz.
         arrays: The same as arrays: "kernel0_before" (n, k, k) or (n, k, k, 3), "kernel0_last", "kernel0_best", "map_points" (n, 2).

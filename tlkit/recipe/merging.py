@@ -49,7 +49,9 @@ def set_(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for part in reversed(path[1:]):
         nested = {part: nested}
     if len(path) > 1 and path[0] in MAPS and isinstance(tables.get(path[0], {}), dict):
-        tables[path[0]] = {**tables.get(path[0], {}), path[1]: nested[path[1]]}
+        old, new = tables.get(path[0], {}), nested[path[1]]
+        both = len(path) > 2 and isinstance(old.get(path[1]), dict)  # a key of a part's own table, lr_groups.backbone.decay
+        tables[path[0]] = {**old, path[1]: _merge_tables(old[path[1]], new) if both else new}
     else:
         tables.update(merge(tables, {path[0]: nested}))
 

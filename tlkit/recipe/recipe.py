@@ -16,6 +16,7 @@ from tlkit.recipe.losses import LossTable
 from tlkit.recipe.map_tables import FreezeMap, RateMap
 from tlkit.recipe.optimizers import Adam, AdamW, Sgd
 from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
+from tlkit.recipe.search import Search
 from tlkit.recipe.table import Table, by_name
 from tlkit.recipe.tables import (
     AlsoTable,
@@ -123,6 +124,10 @@ class Header(Table):
     evaluation: Evaluation = Field(default_factory=Evaluation, description="when test images are evaluated")
     loggers: list[LoggerTable] = Field(
         default_factory=list, description="what receives the metrics of every run while it trains: TensorBoard, MLflow, a file"
+    )
+
+    search: Search | None = Field(
+        default=None, description="a search for better settings of one arm; it changes no run of the recipe as written"
     )
 
     @field_validator("format", mode="before")

@@ -31,7 +31,7 @@ def parse_setting(text: str) -> Setting:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise TlkitError(f"{in_setting(text)}: is not key=value.", f"for instance {setting('schedule.epochs=2')}")
-    path = _path(key)
+    path = path_of(key)
     if not path:
         raise TlkitError(f"{in_setting(text)}: {key!r} is not a key.", "quote a module path: 'freeze.\"layer4.0\"=true'")
     try:
@@ -55,8 +55,8 @@ def read_toml(text: str) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError(str(error).partition(";")[0]) from None
 
 
-def _path(key: str) -> tuple[str, ...]:
-    """Return the parts of a dotted key, or () where the text is not a key."""
+def path_of(key: str) -> tuple[str, ...]:
+    """Return the parts of a dotted key, as TOML writes it; () where the text is not a key."""
     if "\n" in key.strip():
         return ()
     try:

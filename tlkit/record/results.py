@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from tlkit import files
 from tlkit.errors import RunFolderError, option
-from tlkit.record import arm_differences, findings, run_folder
+from tlkit.record import arm_differences, findings, run_folder, search_record
 from tlkit.record.run_folder import Coordinates
 
 FORMAT = 2
@@ -30,12 +30,14 @@ class Head:
         file: Name of its file.
         folds: Number of folds of its cross-validation; None without.
         baseline: The arm that the others are compared with on the same images; None for none.
+        study: The study of its search, of which search.json tells; None without.
     """
 
     recipe: str
     file: str
     folds: int | None = None
     baseline: str | None = None
+    study: str | None = None
 
 
 def gather(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path]) -> dict[str, Any]:
@@ -70,6 +72,9 @@ def gather(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path])
                 name: over_runs([run["also"][name] for run in finished if name in run["also"]], folds) for name in names
             }
     current_names = {folder.name for folder in current.values()}
+    search = search_record.read(recipe_folder, head.study) if head.study is not None else None
+    if search is not None:
+        current_names |= {each.folder for each in search.trials if each.folder is not None}
     if head.baseline is not None:
         arm_differences.add(arms, head.baseline, recipe_folder)
     superseded = sorted(
@@ -78,6 +83,7 @@ def gather(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path])
     found = findings.of_runs(recipe_folder, current.values())
     warnings = list(found[0].warnings_of("near")) if found is not None else []
     record = {"format": FORMAT, "recipe": head.recipe, "file": head.file, "arms": arms, "superseded": superseded}
+    record |= {"search": search.model_dump(mode="json")} if search is not None else {}
     return record | ({"baseline": head.baseline} if head.baseline else {}) | ({"warnings": warnings} if warnings else {})
 
 

@@ -62,7 +62,7 @@ class RunResult(_Record):
     arm: str
     seed: int
     fold: int | None = None
-    status: Literal["running", "interrupted", "failed", "finished"]
+    status: Literal["running", "interrupted", "failed", "pruned", "finished"]
     digest: str
     exact: bool = True
     why_inexact: str = ""

@@ -27,6 +27,7 @@ class Summary:
         file: Name of its file.
         current: Run folder of each of its runs.
         note: Told what cannot be drawn.
+        study: The study of its search; None without.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Summary:
     file: str
     current: Mapping[Coordinates, Path]
     note: Callable[[str], None]
+    study: str | None = None
 
     def conclude(self, *, drawn: bool) -> tuple[dict[str, Any], tuple[RunFailed, ...]]:
         """Bring it up to date; if it cannot be written, that is a failure too.
@@ -45,7 +47,7 @@ class Summary:
             What result.json holds, and what failed.
         """
         recipe, failed = self.recipe, tuple[RunFailed, ...]()
-        head = results.Head(recipe.name, self.file, recipe.folds, recipe.baseline)
+        head = results.Head(recipe.name, self.file, recipe.folds, recipe.baseline, self.study)
         if self.folder.is_dir():
             try:
                 earlier = results.read(self.folder) or {}

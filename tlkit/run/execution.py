@@ -35,9 +35,11 @@ from tlkit.run.preparation import Prepared
 
 def execute(
     prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
-    loggers: Sequence[ChosenLogger] = (),
+    loggers: Sequence[ChosenLogger] = (), gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda lines: False,
 ) -> RunResult:  # fmt: skip
     """Train a prepared job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
+
+    `gives_up` is asked after every saved epoch but the last, with the lines of metrics.jsonl so far, whether the run is pruned.
 
     Raises:
         RunLocked: another process is running it.
@@ -49,7 +51,7 @@ def execute(
     fresh = not job.folder.is_dir()
     try:
         with run_folder.locked(job.folder):
-            return _Writer(prepared, fit, device, observer, Loggers(loggers, job, observer.note)).run()
+            return _Writer(prepared, fit, device, observer, Loggers(loggers, job, observer.note), gives_up).run()
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -68,6 +70,7 @@ class _Writer:
     device: torch.device
     observer: Observer
     loggers: Loggers
+    gives_up: Callable[[Sequence[Mapping[str, Any]]], bool]
     seconds: float = 0.0
     why_inexact: str = ""  # why the same digest may not give the same bits here
     scores: Epoch | None = None
@@ -104,9 +107,13 @@ class _Writer:
         try:
             self.loggers.begin(self.lines)
             self.clock = time.perf_counter()
+            if self._pruned():  # a run that is continued may have been stopped before it was asked
+                return self._prune()
             for epoch in self.fit.epochs():
                 self.observer.epoch(self._save(epoch))
                 self.loggers.epoch(self.lines[-1])
+                if self._pruned():
+                    return self._prune()
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
@@ -139,6 +146,14 @@ class _Writer:
             raise failure from error
         finally:
             self.observer.end(label)
+
+    def _pruned(self) -> bool:
+        return 0 < self.saved < self.prepared.plan.epochs and self.gives_up(self.lines)
+
+    def _prune(self) -> RunResult:
+        """End the run before its last epoch; its best epoch so far can be used."""
+        self._write_weights()
+        return self._result("pruned")
 
     def _begin(self) -> None:
         folder, state = self.job.folder, self.checkpoint.state
@@ -246,7 +261,7 @@ class _Writer:
         files.replace(self.job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
     def _result(
-        self, status: Literal["running", "interrupted", "failed", "finished"], *, error: str | None = None
+        self, status: Literal["running", "interrupted", "failed", "pruned", "finished"], *, error: str | None = None
     ) -> RunResult:
         plan, best = self.prepared.plan, self.scores
         result = RunResult(

@@ -155,17 +155,17 @@ def train(
                 locked.append(prepared)
                 observer.note(f"left for later: {error.problem}")
             except RunFailed as error:
-                _let_go(error)
+                let_go(error)
                 failures.append(error)
                 observer.note(f"failed: {error.problem}")
-            _free_memory(device)
+            free_memory(device)
         for prepared in locked:
             try:
                 carry_out(prepared)
             except (RunFailed, RunLocked) as error:
-                _let_go(error)
+                let_go(error)
                 failures.append(error)
-            _free_memory(device)
+            free_memory(device)
         if not failures:
             data_inspection.keep(
                 folder, waiting or [prepared_of(job) for job in wanted], device=device, observer=observer, watch=watch
@@ -173,7 +173,7 @@ def train(
     return failures
 
 
-def _let_go(error: BaseException | None) -> None:
+def let_go(error: BaseException | None) -> None:
     """Clear what led to an error: the frames of its traceback hold the network, the optimizer and the autograd graph of its run."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
@@ -183,7 +183,7 @@ def _let_go(error: BaseException | None) -> None:
     gc.collect()
 
 
-def _free_memory(device: torch.device) -> None:
+def free_memory(device: torch.device) -> None:
     """Give a GPU's memory back between two runs, so that the next one finds as much as the first. The CPU's needs no help."""
     if device.type == "cuda":
         gc.collect()

@@ -1,0 +1,125 @@
+"""The search of a recipe as rich tables: its space before it runs, and its best trials after. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tlkit import tasks, units
+from tlkit.plans.search_space import SearchPlan, said
+from tlkit.recipe.messages import shown
+from tlkit.record import selection
+from tlkit.record.search_record import SearchRecord, TrialRecord
+
+SHOWN = 10  # trials in a table
+_SAMPLERS = {"tpe": "TPE", "cmaes": "CMA-ES", "random": "random", "grid": "grid"}
+
+
+def space(plan: SearchPlan) -> RenderableType:
+    """Return what a search will try."""
+    table = _table("key", "values", "as written", "only when")
+    for each in plan.parameters:
+        when = ", ".join(f"{key} = {shown(value)}" for key, value in each.when.items())
+        value = shown(plan.written[each.key]) if each.key in plan.written else "other"
+        table.add_row(*map(Text, (each.key, said(each), value, when)))
+    return Group(Text(f"search     {summary(plan)}", style="bold"), table, "")
+
+
+def summary(plan: SearchPlan) -> str:
+    """Return what a search does, in one sentence."""
+    count = plan.trials if plan.combinations is None or plan.sampler != "grid" else min(plan.trials, plan.combinations + 1)
+    trials = "1 trial" if count == 1 else f"{count} trials"
+    limit = "" if plan.timeout is None else f", none begins after {units.seconds(plan.timeout)}"
+    pruner = "no pruner" if plan.pruner == "none" else f"pruner {plan.pruner}"
+    return f"{trials} of arm {plan.arm}, seed {plan.seed}, by validation {plan.metric}; sampler {_SAMPLERS[plan.sampler]}, {pruner}{limit}"
+
+
+def to_record(plan: SearchPlan) -> dict[str, Any]:
+    """Return what a search will try, as JSON."""
+    space = []
+    for each in plan.parameters:
+        record: dict[str, Any] = {"key": each.key}
+        record[each.kind] = list(each.values) if each.kind == "values" else [each.low, each.high]
+        if each.when:
+            record["when"] = dict(each.when)
+        if each.key in plan.written:
+            record["written"] = plan.written[each.key]
+        space.append(record)
+    return {
+        "arm": plan.arm, "seed": plan.seed, "metric": plan.metric, "trials": plan.trials, "timeout": plan.timeout,
+        "sampler": plan.sampler, "pruner": plan.pruner, "space": space,
+    }  # fmt: skip
+
+
+def result(record: Mapping[str, Any]) -> RenderableType:
+    """Return the best trials of a search for a terminal, and how much each key matters.
+
+    Args:
+        record: As search.json and the table "search" of result.json hold it.
+    """
+    search = SearchRecord.model_validate(record)
+    ranked = search.ranked()
+    keys = [each.key for each in search.space]
+    table = _table("trial", f"validation {label(search.metric)}", *keys, "epochs", "seconds", "status", right=(0, 1))
+    for trial in ranked[:SHOWN]:
+        table.add_row(*map(Text, cells(trial, search, keys)))
+    lines = [line for line in (importance(search), *outcome(search)) if line]
+    return Group(Text(title(search), style="italic"), table, *map(Text, lines))
+
+
+def title(search: SearchRecord) -> str:
+    """Return what the table of trials shows."""
+    count, shown_ = len(search.trials), min(SHOWN, len(search.trials))
+    which = f"the best {shown_} of {count} trials" if shown_ < count else f"{count} trials"
+    return f"search: {which} of arm {search.arm}, seed {search.seed}, by validation {label(search.metric)}"
+
+
+def cells(trial: TrialRecord, search: SearchRecord, keys: list[str]) -> tuple[str, ...]:
+    """Return a trial's row: its number, its value, the values of the keys, epochs, seconds and status."""
+    number = f"{trial.number}{' (as written)' if trial.number == 0 else ''}{' best' if trial.number == search.best else ''}"
+    value = "" if trial.value is None else selection.shown({search.metric: trial.value}, search.metric)
+    status = trial.status if trial.same_as is None else f"same as trial {trial.same_as}"
+    values = [shown(trial.values[key]) if key in trial.values else "" for key in keys]
+    return number, value.rpartition(" ")[2], *values, str(trial.epochs), f"{trial.seconds:.0f}", status
+
+
+def importance(search: SearchRecord) -> str:
+    """Return how much each key matters, in one line; "" where that is not known."""
+    if not search.importance:
+        return ""
+    listed = ", ".join(f"{key} {share:.0%}" for key, share in search.importance.items())
+    few = "; of so few trials this is a guess" if search.importance_of < 20 else ""
+    return f"importance {listed} (fANOVA over {search.importance_of} finished trials{few})"
+
+
+def outcome(search: SearchRecord) -> list[str]:
+    """Return what was found: how to write the best into the recipe, and which trials failed."""
+    lines = []
+    if search.best is None:
+        lines.append("best       no trial is finished")
+    elif search.best == 0:
+        lines.append("best       the recipe as written")
+    else:
+        values = search.trials[search.best].values
+        lines.append(f"best       {search.best_arm}: {', '.join(f'{key} = {shown(value)}' for key, value in values.items())}")
+    failed = [
+        f"trial {each.number}: {each.error}" for each in search.trials if each.status == "failed" and each.same_as is None
+    ]
+    return lines + [f"failed     {line}" for line in failed]
+
+
+def label(metric: str) -> str:
+    """Return a metric's name for people."""
+    known = tasks.metric_labels()
+    return known[metric].label if metric in known else metric
+
+
+def _table(*names: str, right: tuple[int, ...] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for place, name in enumerate(names):
+        table.add_column(name, justify="right" if place in right else "left", no_wrap=place in right)
+    return table

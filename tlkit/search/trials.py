@@ -1,0 +1,281 @@
+"""Carry out the trials of a search, one after the other, as ordinary runs of its recipe.
+
+The rule: a run that is there is never trained again. A trial with the settings of an earlier one takes its value, and a trial whose run
+is finished takes that run's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
+
+from tlkit import files
+from tlkit.engine.images.parts import Library
+from tlkit.engine.images.residency import Residency
+from tlkit.errors import RecipeError, RunFailed, RunFolderError, RunLocked, TlkitError
+from tlkit.events import Observer
+from tlkit.plans import jobs
+from tlkit.plans.jobs import Job
+from tlkit.plans.loggers import ChosenLogger
+from tlkit.plans.search_jobs import Searching
+from tlkit.recipe.digest import digest_of
+from tlkit.recipe.evaluation import Evaluation
+from tlkit.recipe.messages import shown
+from tlkit.record import run_folder, search_record, selection
+from tlkit.record.run_folder import RunResult
+from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
+from tlkit.run import busy, execution, executor, shared_choices
+from tlkit.run.signals import watching
+from tlkit.search.study import Asked, Study
+
+_STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+_STATUS = {state: status for status, state in _STATES.items()}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How trials are trained.
+
+    Attributes:
+        settings: Digests of the settings of the recipe's arms: `jobs.settings`.
+        evaluation: The recipe's table.
+        device: The device that they use.
+        observer: Receives the events.
+        graph: Capture the training step where the device can.
+        verify: Check every row of the store that is used.
+        loggers: Receive the metrics of every run that is trained.
+    """
+
+    settings: Collection[str]
+    evaluation: Evaluation
+    device: torch.device
+    observer: Observer
+    graph: bool = True
+    verify: bool = False
+    loggers: Sequence[ChosenLogger] = ()
+
+
+def search(searching: Searching, setup: Setup) -> list[RunFailed | RunLocked]:
+    """Carry out the trials that are missing, and then train the best with every seed.
+
+    Returns:
+        Runs of the best trial that failed or that another process is running, as `executor.train`.
+
+    Raises:
+        RunLocked: another process is searching.
+        RunFolderError: the journal is damaged.
+        RunFailed: nothing can be written.
+        Interrupted: a signal came; finished trials are kept.
+    """
+    folder = searching.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _locked(searching):
+            record = _Trials(searching, setup).run()
+    except OSError as error:
+        raise files.unwritable(folder, error) from error
+    best = searching.best_jobs(record)
+    if jobs.finished(best):
+        return []
+    setup.observer.note(f"search: trial {record.best} is the best of {len(record.trials)}; it is trained with every seed")
+    return executor.train(
+        best,
+        settings=setup.settings,
+        evaluation=setup.evaluation,
+        device=setup.device,
+        observer=setup.observer,
+        graph=setup.graph,
+        verify=setup.verify,
+        loggers=setup.loggers,
+    )
+
+
+@contextlib.contextmanager
+def _locked(searching: Searching) -> Iterator[None]:
+    lock = FileLock(searching.folder / search_record.LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunLocked(
+            f"{searching.folder}: another process is searching here.", "wait for it, or stop it; nothing was changed"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass
+class _Trials:
+    """A search that this process carries out."""
+
+    searching: Searching
+    setup: Setup
+    libraries: dict[int, Library] = field(default_factory=dict)
+    residency: Residency = field(default_factory=Residency)
+
+    def __post_init__(self) -> None:
+        self.study = Study(self.searching.folder / search_record.JOURNAL, self.searching.study, self.searching.plan)
+        self.exhausted = False
+
+    def run(self) -> SearchRecord:
+        record = self._keep()
+        with watching() as watch:
+            while not self.searching.has_enough(record):
+                watch()
+                asked = self.study.ask()
+                self.exhausted = asked is None
+                if asked is not None:
+                    self._tell(asked, self._carry_out(asked, watch))
+                record = self._keep()
+        return record
+
+    def _carry_out(self, asked: Asked, watch: Callable[[], None]) -> TrialRecord:
+        """Train a trial, or find its run."""
+        observer, plan = self.setup.observer, self.searching.plan
+        observer.note(f"trial {asked.number} of {plan.trials}: {words(asked)}")
+        try:
+            job = self.searching.job(asked.values)
+        except (RecipeError, ValidationError) as error:
+            why = error.problems[0].problem if isinstance(error, RecipeError) else str(error.errors()[0]["msg"])
+            return TrialRecord(number=asked.number, status="failed", error=why)
+        earlier = next((each for each in self._records() if each.folder == job.folder.name), None)
+        if earlier is not None:
+            return earlier.model_copy(update={"number": asked.number, "same_as": earlier.number, "seconds": 0.0})
+        result = job.result()
+        if result is not None and jobs.finished([job]):
+            self.study.behind(run_folder.metrics(job.folder))
+            return self._of(asked, job, result)
+        try:
+            return self._of(asked, job, self._train(job, watch))
+        except RunFailed as error:
+            if isinstance(error.__cause__, OSError):  # whatever follows would fail too, and says nothing of the values
+                raise
+            executor.let_go(error)
+            return TrialRecord(number=asked.number, status="failed", folder=job.folder.name, error=error.problem)
+        finally:
+            executor.free_memory(self.setup.device)
+
+    def _train(self, job: Job, watch: Callable[[], None]) -> RunResult:
+        setup = self.setup
+        prepared = executor.prepare(
+            job,
+            self.libraries,
+            device=setup.device,
+            observer=setup.observer,
+            earlier=run_folder.earlier_choices(job.folder),
+            verify=setup.verify,
+            watch=watch,
+            residency=self.residency,
+        )
+        own = digest_of(job.resolved.arm, {})
+        (prepared,) = shared_choices.share(
+            [prepared],
+            {*setup.settings, own},
+            self.searching.folder,
+            evaluation=setup.evaluation,
+            device=setup.device,
+            observer=setup.observer,
+            watch=watch,
+        )
+        looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
+        return execution.execute(
+            prepared,
+            device=setup.device,
+            observer=setup.observer,
+            watch=looking,
+            graph=setup.graph,
+            loggers=setup.loggers,
+            gives_up=self.study.behind,
+        )
+
+    def _of(self, asked: Asked, job: Job, result: RunResult) -> TrialRecord:
+        """Return a trial by what its run came to."""
+        metric = self.searching.plan.metric
+        if result.validation is None:
+            raise TlkitError(
+                f"{self.searching.where}: search: {job.label} has no validation images, and test images choose nothing.",
+                "data.split.validation = 0.1, or more images",
+            )
+        value = result.validation.get(metric, math.nan)
+        found = TrialRecord(
+            number=asked.number, status="pruned" if result.status == "pruned" else "finished", value=value, loss=result.validation.get("loss"),
+            epochs=result.epochs, seconds=result.seconds, folder=job.folder.name,
+        )  # fmt: skip
+        if math.isfinite(value):
+            return found
+        return found.model_copy(
+            update={"status": "failed", "value": None, "error": f"the validation images do not define {metric}"}
+        )
+
+    def _tell(self, asked: Asked, trial: TrialRecord) -> None:
+        beside = trial.model_copy(update={"values": dict(asked.values)})
+        self.study.tell(_STATES[trial.status], trial.value, {"tlkit": json.loads(beside.model_dump_json())})
+        metric = self.searching.plan.metric
+        said = {"failed": f"failed: {trial.error}", "pruned": f"pruned after epoch {trial.epochs}", "finished": "finished"}
+        score = "" if trial.value is None else f"; validation {selection.shown({metric: trial.value}, metric)}"
+        same = "" if trial.same_as is None else f"; it is trial {trial.same_as}"
+        self.setup.observer.note(f"trial {asked.number}: {said[trial.status]}{score}{same}")
+
+    def _records(self) -> list[TrialRecord]:
+        return [_record(each) for each in self.study.trials]
+
+    def _keep(self) -> SearchRecord:
+        """Write search.json as the journal is now."""
+        searching, plan, trials = self.searching, self.searching.plan, tuple(self._records())
+        maximize = plan.metric != "loss"
+        record = SearchRecord(
+            study=searching.study,
+            arm=plan.arm,
+            best_arm=plan.best_name,
+            seed=plan.seed,
+            metric=plan.metric,
+            maximize=maximize,
+            sampler=plan.sampler,
+            pruner=plan.pruner,
+            space=tuple(
+                SpaceRecord(key=each.key, kind=each.kind, values=each.values)
+                if each.kind == "values"
+                else SpaceRecord(key=each.key, kind=each.kind, low=each.low, high=each.high)
+                for each in plan.parameters
+            ),
+            trials=trials,
+            exhausted=self.exhausted,
+            best=search_record.best_of(trials, maximize=maximize),
+        )
+        if searching.has_enough(record):
+            importance = self.study.importance()
+            finished = sum(each.status == "finished" for each in trials)
+            record = record.model_copy(update={"importance": importance, "importance_of": finished if importance else 0})
+        search_record.write(searching.folder, record)
+        return record
+
+
+def words(asked: Asked) -> str:
+    """Return a trial's values as text."""
+    listed = ", ".join(f"{key} = {shown(value)}" for key, value in asked.values.items())
+    return "the recipe as written" if asked.number == 0 else listed
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    """Return a trial of the journal.
+
+    Raises:
+        RunFolderError: it is not one of ours.
+    """
+    kept: Mapping[str, Any] = trial.user_attrs.get("tlkit", {})
+    try:
+        return TrialRecord.model_validate({**kept, "number": trial.number, "status": _STATUS[trial.state]})
+    except (ValidationError, KeyError) as error:
+        raise RunFolderError(
+            f"{search_record.JOURNAL}: trial {trial.number} cannot be read.", "move the journal away"
+        ) from error
