@@ -65,7 +65,7 @@ def checkout(commit: str, folder: Path) -> Iterator[Path]:
         subprocess.run(["git", "worktree", "remove", "--force", str(folder)], cwd=ROOT, check=True)
 
 
-def trial(side: Path, recipe: str, settings: Sequence[str], *, kept: Path) -> Seconds:
+def trial(side: Path, recipe: str, settings: Sequence[str], *, kept: Path, program: Sequence[str] = ("-m", "tlkit")) -> Seconds:
     """Apply a recipe once; return the seconds of each arm's epochs, and of the whole process.
 
     Args:
@@ -73,13 +73,14 @@ def trial(side: Path, recipe: str, settings: Sequence[str], *, kept: Path) -> Se
         recipe: Its path below that.
         settings: "key=value".
         kept: Folder of what this side measured of the machine.
+        program: What Python runs with the words of the command line.
     """
     with tempfile.TemporaryDirectory() as scratch:
         cache, runs = Path(scratch) / "cache", Path(scratch) / "runs"
         if kept.is_dir():
             shutil.copytree(kept, cache / _MEASURED)
         env = {**os.environ, "TLKIT_CACHE": str(cache), "PYTHONPATH": os.pathsep.join(str(side / path) for path in _PATHS)}
-        command = [sys.executable, "-m", "tlkit", "apply", recipe, "--runs", str(runs), "--offline"]
+        command = [sys.executable, *program, "apply", recipe, "--runs", str(runs), "--offline"]
         command += [part for setting in settings for part in ("--set", setting)]
         began = time.perf_counter()
         done = subprocess.run(command, cwd=side, env=env, capture_output=True, text=True, check=False)
