@@ -14,7 +14,9 @@ fastest form within 2 % of float32, which once held for steps too, with the libr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import statistics
 import sys
 import time
@@ -22,17 +24,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from unittest import mock
 
 import torch
 
 from benchmarks.limits import _options, plan_of
 from tlkit import machine
-from tlkit.compiler import kernel_choice, timing
+from tlkit.compiler import step_timing, timing
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import device_batches
-from tlkit.engine.kernels import functions
+from tlkit.engine.kernels import functions, selection
 from tlkit.engine.step.step import Batch, Step
 from tlkit.events import Observer
 from tlkit.network import building
@@ -41,8 +43,7 @@ from tlkit.network.stages import copied
 from tlkit.plans import jobs, resolve
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Backbone, Head, registry
-from tlkit.record.kernels import ChosenKernel
-from tlkit.record.timings import TOLERANCE, Timing
+from tlkit.record.timings import TOLERANCE, Measurements, Timing
 from tlkit.run import executor
 from tlkit.sources.places import Places
 from tlkit_heads import LinearOptions
@@ -61,7 +62,10 @@ class Row:
         kernels: Gradients of convolutions that other kernels than the library's compute.
         before_seconds: Of each step.
         now_seconds: Likewise, in turns with those.
-        measuring: Seconds that measuring kernels took, in all four precisions and memory formats; of a recipe, preparing the arm too.
+        measuring: Seconds that measuring precisions, memory formats and kernels took.
+        processor: Seconds of processor time of it, of all threads.
+        steps: Whole steps that were taken for it.
+        gradients: Single gradients that were computed for it.
         waited: The part of the time in which threads waited for a processor that another program had.
     """
 
@@ -72,12 +76,57 @@ class Row:
     before_seconds: tuple[float, ...]
     now_seconds: tuple[float, ...]
     measuring: float
+    processor: float
+    steps: int
+    gradients: int
     waited: float
 
     @property
     def faster(self) -> float:
         """The median of the pairs' ratios."""
         return statistics.median(before / now for before, now in zip(self.before_seconds, self.now_seconds, strict=True))
+
+
+class _Counted:
+    """Times what `timing.measure` does meanwhile, and counts the steps and the gradients that it computes.
+
+    Attributes:
+        seconds: Of the wall clock.
+        processor: Of processor time, of all threads.
+        steps: Whole steps.
+        gradients: Single gradients.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = self.processor = 0.0
+        self.steps = self.gradients = 0
+        self._patches = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        measure, step, call = timing.measure, Step.__call__, selection.call
+
+        def timed(*given: Any, **named: Any) -> Measurements:
+            wall, processor = time.perf_counter(), time.process_time()
+            try:
+                return measure(*given, **named)
+            finally:
+                self.seconds += time.perf_counter() - wall
+                self.processor += time.process_time() - processor
+
+        def stepped(mine: Step, batches: Sequence[Batch]) -> None:
+            self.steps += 1
+            step(mine, batches)
+
+        def computed(*given: Any) -> tuple[torch.Tensor, float]:
+            self.gradients += 1
+            return call(*given)
+
+        for owner, name, replaced in ((timing, "measure", timed), (Step, "__call__", stepped), (selection, "call", computed)):
+            self._patches.enter_context(mock.patch.object(owner, name, replaced))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._patches.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("name networks, or --recipe and --arm")
     machine.keep_blocks()  # as the command line does
     if not options.json:
-        print("| network | before | ms | now | kernels | ms | times faster | measuring, s | waited |\n" + "|---" * 9 + "|")
+        print(
+            "| network | before | ms | now | kernels | ms | times faster | measuring, s | processor, s | steps | gradients | waited |"
+        )
+        print("|---" * 12 + "|")
     calls = [partial(measure, name, side=options.side, batch=options.batch, pairs=options.pairs) for name in options.networks]
     for call in calls or [partial(measure_arm, options.recipe, options.arm, options.set, pairs=options.pairs)]:
         row = call()
@@ -114,19 +166,10 @@ def measure(name: str, *, side: int, batch: int, pairs: int) -> Row:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, *plan.image_size, generator=generator)
     batches = [(x, torch.randint(plan.classes, (batch,), generator=generator))]
-    measuring = []
-
-    def timed(*given: Any, **named: Any) -> tuple[ChosenKernel, ...]:
-        began = time.perf_counter()
-        chosen = choose(*given, **named)
-        measuring.append(time.perf_counter() - began)
-        return chosen
-
-    choose = kernel_choice.choose
-    with mock.patch.object(kernel_choice, "choose", timed):
+    with mock.patch.object(step_timing, "STEP_TOLERANCE", math.inf), _Counted() as measuring:
         rows = timing.measure(plan, network, x, device=CPU, watch=lambda: None, anew=True).step
     before, now = min(rows, key=_native), min(rows, key=lambda row: row.seconds)
-    return _in_turns(name, plan, network, before, now, batches, pairs=pairs, measuring=sum(measuring))
+    return _in_turns(name, plan, network, before, now, batches, pairs=pairs, measuring=measuring)
 
 
 def measure_arm(recipe: Path, arm: str, settings: Sequence[str] = (), *, pairs: int) -> Row:
@@ -134,9 +177,8 @@ def measure_arm(recipe: Path, arm: str, settings: Sequence[str] = (), *, pairs: 
     places = Places(recipe=recipe.parent)
     read, arms = resolve.load(recipe, list(settings), places)
     (job, *_) = jobs.plan_jobs(read, {arm: arms[arm]}, places, runs=Path("runs"), where=str(recipe))
-    began = time.perf_counter()
-    prepared = executor.prepare(job, {}, device=CPU, observer=Observer(), anew=True)
-    measuring = time.perf_counter() - began
+    with _Counted() as measuring:
+        prepared = executor.prepare(job, {}, device=CPU, observer=Observer(), anew=True)
     plan, network, train = prepared.plan, prepared.start.get(), prepared.train
     rows, order, last = prepared.measured.step, train.order(0)[: plan.batch_size], plan.phases[-1]
     targets = next(iter(device_batches.targets(train, order, last.first - 1, CPU, plan.batch_size)))
@@ -154,7 +196,7 @@ def _native(row: Timing) -> float:
 
 def _in_turns(
     name: str, plan: Plan, network: Network, before: Timing, now: Timing, batches: Sequence[Batch], *,
-    pairs: int, measuring: float,
+    pairs: int, measuring: _Counted,
 ) -> Row:  # fmt: skip
     """Take steps as they were before kernels, and as they are, in turns."""
     steps = [_step(plan, network, each, batches) for each in (replace(before, kernels=()), now)]
@@ -167,7 +209,7 @@ def _in_turns(
     part = (machine.waited() - waited) / (time.perf_counter() - began) / torch.get_num_threads()
     return Row(
         name, str(before.compute_format), str(now.compute_format), len(now.kernels), tuple(seconds[0]), tuple(seconds[1]),
-        measuring, part,
+        measuring.seconds, measuring.processor, measuring.steps, measuring.gradients, part,
     )  # fmt: skip
 
 
@@ -190,7 +232,7 @@ def _line(row: Row) -> str:
     before, now = (statistics.median(each) * 1000 for each in (row.before_seconds, row.now_seconds))
     return (
         f"| {row.network} | {row.before} | {before:.0f} | {row.now} | {row.kernels} | {now:.0f} | {row.faster:.2f} | "
-        f"{row.measuring:.1f} | {row.waited:.0%} |"
+        f"{row.measuring:.1f} | {row.processor:.1f} | {row.steps} | {row.gradients} | {row.waited:.0%} |"
     )
 
 

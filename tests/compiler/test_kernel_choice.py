@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,10 @@ from toy_training import CPU
 
 from tlkit import api
 from tlkit.compiler import format_timing, kernel_choice, timing
-from tlkit.engine.kernels import function, selection
-from tlkit.engine.kernels.calls import recorded
+from tlkit.compiler.kernel_choice import Choice
+from tlkit.engine.kernels import selection
+from tlkit.engine.kernels.calls import Gradients, recorded
+from tlkit.engine.kernels.kernel import Kernel
 from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted, RunFolderError
 from tlkit.plans import choices
@@ -41,21 +45,23 @@ def selected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Part, int]]:
 
     def select(convolution: Convolution, part: Part, images: int, **_: object) -> KernelTiming:
         taken.append((part, images))
-        return KernelTiming(convolution, part, images, "windows" if part == "weight" else "native", 0.5, 1.0)
+        return KernelTiming(convolution, part, images, *(("windows", 0.5) if part == "weight" else ("native", 1.0)), 1.0)
 
     monkeypatch.setattr(selection, "select", select)
     return taken
 
 
-def choose(device: torch.device = CPU, *, batch: int = 40, anew: bool = False) -> tuple[ChosenKernel, ...]:
-    both: list[tuple[Convolution, Part]] = [(DEPTHWISE, "input"), (DEPTHWISE, "weight")]
+def choose(device: torch.device = CPU, *, batch: int = 40, anew: bool = False) -> Choice:
+    both: Gradients = {(DEPTHWISE, "input"): 1, (DEPTHWISE, "weight"): 2}
     return kernel_choice.choose(both, batch=batch, device=device, watch=lambda: None, anew=anew)
 
 
 def test_a_kernel_is_measured_once(selected: list[tuple[Part, int]]) -> None:
-    assert choose() == (ChosenKernel(DEPTHWISE, "weight", "windows"),)
+    images = 40  # of such small ones
+    chosen = Choice((ChosenKernel(DEPTHWISE, "weight", "windows"),), saved=2 * 0.5 / images)
+    assert choose() == chosen
     assert [part for part, _ in selected] == ["input", "weight"]
-    assert choose() == (ChosenKernel(DEPTHWISE, "weight", "windows"),)
+    assert choose() == chosen
     assert len(selected) == 2
     choose(batch=1)
     assert selected[2:] == [("input", 1), ("weight", 1)], "of fewer images it is another measurement"
@@ -64,7 +70,7 @@ def test_a_kernel_is_measured_once(selected: list[tuple[Part, int]]) -> None:
 
 
 def test_other_devices_than_the_cpu_keep_the_librarys_kernels(selected: list[tuple[Part, int]]) -> None:
-    assert choose(torch.device("cuda")) == ()
+    assert choose(torch.device("cuda")) == Choice()
     assert not selected
 
 
@@ -140,19 +146,81 @@ def test_the_plan_says_what_kernels_gain(toy_recipe: Path) -> None:
     assert plans.from_json(plans.to_json(decided)) == decided
 
 
-def test_kernels_stay_only_where_the_whole_step_is_faster(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[ComputeFormat, float], float], list[tuple[ComputeFormat, bool]]]:
+    """Let a step take so many seconds in each form, and so many times as long with kernels; returns what is timed, and whether with kernels."""
+
+    def scripted(seconds: dict[ComputeFormat, float], times: float) -> list[tuple[ComputeFormat, bool]]:
+        taken: list[tuple[ComputeFormat, bool]] = []
+
+        def seconds_of(call: partial[None], device: torch.device) -> float:
+            call()
+            plan = call.func.plan
+            taken.append((plan.compute_format, bool(plan.kernels)))
+            return seconds[plan.compute_format] * (times if plan.kernels else 1.0)
+
+        monkeypatch.setattr(format_timing, "seconds_of", seconds_of)
+        return taken
+
+    return scripted
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_kernels_stay_only_where_the_whole_step_is_faster(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, steps: Callable[..., object], faster: bool
+) -> None:
     network, plan = made(toy_recipe)
-    monkeypatch.setattr(kernel_choice, "choose", lambda gradients, **_: (CHOSEN,))
-    seen: list[tuple[ChosenKernel, ...]] = []
-    original = function.conv2d
-    monkeypatch.setattr(function, "conv2d", lambda chosen: seen.append(tuple(chosen)) or original(chosen))
-    for faster in (True, False):
-        seen.clear()
-        monkeypatch.setattr(format_timing, "seconds_of", lambda *_, f=faster: 0.5 if f == (seen[-1] == (CHOSEN,)) else 1.0)
-        found = timing.measure(plan, network, torch.randn(4, 3, 16, 16), device=CPU, watch=lambda: None)
-        assert {each.kernels for each in found.step} == ({(CHOSEN,)} if faster else {()})
-        assert {each.seconds * 16 for each in found.step} == {0.5}
-        assert {each.native_seconds for each in found.step} == ({1 / 16} if faster else {None})
+    monkeypatch.setattr(kernel_choice, "choose", lambda gradients, **_: Choice((CHOSEN,), 0.01))
+    steps(dict.fromkeys(COMPUTE_FORMATS, 1.0), 0.5 if faster else 1.0)
+    found = timing.measure(plan, network, torch.randn(4, 3, 16, 16), device=CPU, watch=lambda: None)
+    assert {each.kernels for each in found.step} == ({(CHOSEN,)} if faster else {()})
+    assert {each.seconds * 16 for each in found.step} == {0.5 if faster else 1.0}
+    assert {each.native_seconds for each in found.step} == ({1 / 16} if faster else {None})
+
+
+def test_only_forms_that_may_be_the_fastest_are_tried_with_kernels(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, steps: Callable[..., list[tuple[ComputeFormat, bool]]]
+) -> None:
+    """bfloat16 channels_last is slow with the library's kernels, and expected to take half the time with others."""
+    network, plan = made(toy_recipe)
+    tried: list[ComputeFormat] = []
+
+    def choose(gradients: Gradients, **_: object) -> Choice:
+        tried.append(next(iter(gradients))[0].compute_format)
+        return Choice((CHOSEN,), 0.5 / 16)
+
+    monkeypatch.setattr(kernel_choice, "choose", choose)
+    single, single_last, half, half_last = COMPUTE_FORMATS
+    taken = steps({single: 2.0, single_last: 0.9, half: 0.8, half_last: 1.0}, 0.5)
+    found = timing.measure(plan, network, torch.randn(4, 3, 16, 16), device=CPU, watch=lambda: None).step
+    assert tried == [half_last]
+    assert taken == [(form, False) for form in (*COMPUTE_FORMATS, half_last)] + [(half_last, True)] * 2
+    assert [each.seconds * 16 for each in found] == [2.0, 0.9, 0.8, 0.5]
+    tried.clear()
+    only = replace(plan, tables=plan.tables.model_copy(update={"precision": "float32"}))
+    timing.measure(only, network, torch.randn(4, 3, 16, 16), device=CPU, watch=lambda: None)
+    assert tried == [single_last], "what the recipe asks for"
+
+
+def test_few_steps_and_gradients_are_computed_to_choose(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as take about 3 s of a network at 224 px: a count, which a busy machine changes little."""
+    network, plan = made(toy_recipe)
+    monkeypatch.setattr(selection, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(selection, "FAR", 0.0)
+    computed: list[tuple[Convolution, str]] = []
+    taken: list[int] = []
+    original, step = selection.call, Step.__call__
+
+    def call(kernel: Kernel, convolution: Convolution, given: selection.Operands) -> tuple[torch.Tensor, float]:
+        computed.append((convolution, kernel.name))
+        return original(kernel, convolution, given)
+
+    monkeypatch.setattr(selection, "call", call)
+    monkeypatch.setattr(Step, "__call__", lambda *given: taken.append(1) or step(*given))
+    timing.measure(plan, network, torch.randn(4, 3, 16, 16), device=CPU, watch=lambda: None, anew=True)
+    assert 4 <= len(taken) <= 4 + 4 * (1 + 3), "each form once, and close ones without kernels and with them"
+    gradients = {(convolution, kernel) for convolution, kernel in computed}
+    assert 0 < len(computed) <= 8 * len(gradients)
 
 
 def test_a_run_keeps_the_kernels_that_it_began_with(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ The rule: what is timed is what the training step calls, with its shapes, precis
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tlkit import units
+from tlkit.engine import clock
 from tlkit.engine.formats import DTYPES, LAYOUTS
 from tlkit.engine.kernels import calls, catalogue, selection
 from tlkit.errors import TlkitError, option, reason
@@ -161,14 +161,13 @@ def _row(
 
 
 def _least(run: Callable[[], object], times: int) -> float:
-    """Return the least seconds of some calls, after one; of processor time with one thread, which other programs change little."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    """Return the least seconds of some calls, after one."""
     run()
     best = math.inf
     for _ in range(times):
-        began = clock()
+        began = clock.now()
         run()
-        best = min(best, clock() - began)
+        best = min(best, clock.now() - began)
     return best
 
 

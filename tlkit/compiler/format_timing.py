@@ -3,46 +3,68 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
+from tlkit.engine import clock
 from tlkit.errors import PluginError, reason
 from tlkit.network import device_memory
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 from tlkit.record.timings import Timing
 
 AGAIN = 2  # more calls of a close format
-_CLOSE = 1.4  # a format is timed again if its first time is within this factor of the best so far
+# A format is timed again if its first time is within this factor of the best so far. On a CPU the first call is the one that makes it warm, and takes
+# up to 1.25 times as long as later ones.
+_CLOSE = 1.4
+_SLOWER = 1.1  # and no third time if it is slower than the best by this factor
 _REPLAYS = 20  # of what is timed on a GPU
 
 Watch = Callable[[], None]
 
 
+@dataclass(frozen=True)
+class Made:
+    """A part of the network in a compute format.
+
+    Attributes:
+        call: Computes it.
+        error: How far it is from float32.
+        seconds: Of its first call, which is over.
+    """
+
+    call: Callable[[], object]
+    error: float
+    seconds: float
+
+
 def time_each(
-    make: Callable[[ComputeFormat], tuple[Callable[[], object], float]],
+    make: Callable[[ComputeFormat], Made],
     forms: Sequence[ComputeFormat],
     images: int,
     device: torch.device,
     watch: Watch,
+    *,
+    again: int = AGAIN,
 ) -> tuple[Timing, ...]:
     """Time each format; time the close ones again. One follows the other, so that one copy of the network is held at a time.
 
     Args:
-        make: From a format to what is timed, warm, and its error.
+        make: From a format to what is timed.
         forms: The formats; the first is float32, contiguous.
         images: Number of images of one call.
         device: The device that it runs on.
         watch: Called before each timing.
+        again: More calls of a close format, at most.
     """
     timings: list[Timing] = []
     best = math.inf
     for compute_format in forms:
         watch()
         try:
-            call, error = make(compute_format)
-            seconds = seconds_of(call, device)
+            made = make(compute_format)
+            seconds = made.seconds if device.type == "cpu" else seconds_of(made.call, device)
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
             if device_memory.is_exhausted(failure):  # that is so now, and is not to be remembered of the form
                 raise
@@ -50,11 +72,13 @@ def time_each(
                 raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure
             timings.append(Timing(compute_format, math.inf, math.inf))
             continue
-        for _ in range(AGAIN if seconds <= best * _CLOSE else 0):
-            seconds = min(seconds, watched(call, device, watch))
+        for _ in range(again if seconds <= best * _CLOSE else 0):
+            seconds = min(seconds, watched(made.call, device, watch))
+            if seconds > best * _SLOWER:
+                break
         best = min(best, seconds)
-        timings.append(Timing(compute_format, seconds / images, error))
-        del call  # it holds the form's copy of the network
+        timings.append(Timing(compute_format, seconds / images, made.error))
+        del made  # it holds the form's copy of the network
     return tuple(timings)
 
 
@@ -68,9 +92,9 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
     """Return the seconds of a call; on a GPU the mean of many, by events on the device, which no launch is part of."""
     if device.type == "cuda":
         return _by_events(call, torch.cuda.current_stream(device))
-    began = time.perf_counter()
+    began = clock.now()
     call()
-    return time.perf_counter() - began
+    return clock.now() - began
 
 
 def _by_events(call: Callable[[], object], stream: torch.cuda.Stream) -> float:

@@ -6,15 +6,17 @@ The rule: it is the step of the last phase, which trains most, with its optimize
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from tlkit import tasks
 from tlkit.compiler import format_timing, kernel_choice
-from tlkit.compiler.format_timing import AGAIN, Watch
+from tlkit.compiler.format_timing import Made, Watch
+from tlkit.compiler.kernel_choice import Choice
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.kernels.calls import Gradients, recorded
 from tlkit.engine.prefix.fold import relative_error
@@ -24,13 +26,19 @@ from tlkit.network.network import Network
 from tlkit.network.stages import copied
 from tlkit.plans.plan import Plan
 from tlkit.recipe.maps import HEAD
-from tlkit.record.formats import ComputeFormat
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 from tlkit.record.kernels import ChosenKernel
-from tlkit.record.timings import MARGIN, Timing
+from tlkit.record.timings import MARGIN, STEP_TOLERANCE, Timing
 
-# Images of a measured training step, at most. Of small images there are more, as many as have the pixels of 16 with 224 on a side:
-# calling operators takes as long for few images, and hides which form is faster for a batch.
-_STEP_IMAGES, _STEP_SIDE = 16, 224
+# Floating-point operations of a measured batch's forward pass for each thread: with fewer images, calling operators and casting weights, which take
+# as long for few images, hide which form is faster for a batch. Of small images that is many, of large networks `_FEWEST`.
+_WORK, _FEWEST = 2.4e9, 3
+# A form may become the fastest if it takes up to so many times the seconds that are expected of the fastest with its kernels: in float32 a step gains
+# a few percent, and a first call on a busy machine takes longer. Kernels gain most in the lower precision in channels_last, which is measured first.
+_NEAR, _HOPELESS = 1.3, 4.0
+# Of a step's time with the library's kernels, what is expected of it with others at least, since kernels are not measured at the same moment.
+_LEAST = 0.2
+_PAYS = 0.8 * MARGIN  # of a step is what kernels must be expected to save
 
 
 def measure(
@@ -41,24 +49,27 @@ def measure(
     sample = _sample(plan, network, images, device)
     gradients: dict[ComputeFormat, Gradients] = {}
 
-    def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
+    def make(compute_format: ComputeFormat) -> Made:
         step = sample.step(compute_format)
-        error = sample.error(step)
+        error = 0.0 if compute_format == PLAIN_FORMAT else sample.error(step)
         if device.type == "cuda":
-            return _warm(step, [sample.batch] * plan.tables.optimizer.accumulate, CudaBackend(device)), error
+            return Made(
+                _captured(step, [sample.batch] * plan.tables.optimizer.accumulate, CudaBackend(device)), error, math.inf
+            )
+        call = partial(step, [sample.batch])
         with recorded() as gradients[compute_format]:
-            return _warm(step, [sample.batch], None), error
+            return Made(call, error, format_timing.seconds_of(call, device))
 
-    return tuple(
-        _with_kernels(timing, sample, gradients.get(timing.compute_format, {}), watch=watch, anew=anew)
-        for timing in format_timing.time_each(make, forms, len(sample.batch[1]), device, watch)
-    )
+    count = len(sample.batch[1])
+    if device.type == "cuda":
+        return format_timing.time_each(make, forms, count, device, watch)
+    timings = format_timing.time_each(make, forms, count, device, watch, again=0)
+    return _finals(timings, sample, gradients, watch=watch, anew=anew)
 
 
 def step_images(plan: Plan, device: str) -> int:
     """Return the images of a measured batch: on a GPU those of the run, since a small batch is over before it is launched."""
-    height, width = plan.image_size
-    most = max(_STEP_IMAGES * _STEP_SIDE**2 // (height * width), _STEP_IMAGES)
+    most = max(int(_WORK * torch.get_num_threads() / plan.flops_per_image), _FEWEST)
     return min(plan.batch_size, most) if device == "cpu" else plan.batch_size
 
 
@@ -104,27 +115,72 @@ def _sample(plan: Plan, network: Network, images: Tensor, device: torch.device) 
         return _Sample(plan, network, device, (x, targets), network.embed(repeated))
 
 
-def _warm(step: Step, batches: Sequence[Batch], backend: Backend | None) -> Callable[[], object]:
-    """Return what takes a step as the run does it, after the first ones: with a backend, a captured step where that is possible."""
-    if backend is None:
-        step(batches)
-        return lambda: step(batches)
+def _captured(step: Step, batches: Sequence[Batch], backend: Backend) -> Callable[[], object]:
+    """Return what takes a step as the run does it, after the first ones: captured where that is possible."""
     captured = Captured(step, backend, note=lambda _: None)
     captured.begin_(step.plan.phases[-1].first)
     for _ in range(WARM_UP + 1):
         captured(batches)
-    return lambda: captured(batches)
+    return partial(captured, batches)
 
 
-def _with_kernels(timing: Timing, sample: _Sample, gradients: Gradients, *, watch: Watch, anew: bool) -> Timing:
-    """Return a timing with the kernels that are faster in its compute format, if the whole step is clearly faster with them."""
-    if not math.isfinite(timing.seconds):
-        return timing
-    kernels = kernel_choice.choose(gradients, batch=sample.plan.batch_size, device=sample.device, watch=watch, anew=anew)
-    if not kernels:
-        return timing
-    call = _warm(sample.step(timing.compute_format, kernels), [sample.batch], None)
-    seconds = min(format_timing.watched(call, sample.device, watch) for _ in range(1 + AGAIN)) / len(sample.batch[1])
-    if seconds > timing.seconds * (1 - MARGIN):
-        return timing
-    return replace(timing, seconds=seconds, kernels=kernels, native_seconds=timing.seconds)
+def _finals(
+    timings: Sequence[Timing], sample: _Sample, gradients: Mapping[ComputeFormat, Gradients], *, watch: Watch, anew: bool
+) -> tuple[Timing, ...]:
+    """Measure kernels for the forms that may be the fastest, and time those forms again, with their kernels and without."""
+    asked = _choosable(timings, sample.plan)
+    found: dict[ComputeFormat, Choice] = {}
+    expected = {timing.compute_format: timing.seconds for timing in asked}
+    for timing in sorted(asked, key=lambda each: (each.compute_format.precision == "float32", each.compute_format.layout)):
+        form = timing.compute_format
+        most = _HOPELESS if form.precision != "float32" and form.layout == "channels_last" else _NEAR
+        if timing.seconds <= most * min(expected.values()):
+            found[form] = kernel_choice.choose(
+                gradients[form], batch=sample.plan.batch_size, device=sample.device, watch=watch, anew=anew
+            )
+            expected[form] = max(timing.seconds - found[form].saved, timing.seconds * _LEAST)
+    near = {form for form, seconds in expected.items() if seconds <= _NEAR * min(expected.values())}
+    return tuple(
+        _again(timing, found.get(timing.compute_format, Choice()), sample, watch) if timing.compute_format in near else timing
+        for timing in timings
+    )
+
+
+def _choosable(timings: Sequence[Timing], plan: Plan) -> list[Timing]:
+    """Return the timings of the forms that the recipe may choose, if this arm alone decides."""
+    asked = plan.tables.precision
+    if asked != "auto":
+        mine = [each for each in timings if each.compute_format.precision == asked]
+    else:
+        mine = [each for each in timings if each.error <= STEP_TOLERANCE]
+    return [each for each in mine if math.isfinite(each.seconds)]
+
+
+def _again(timing: Timing, choice: Choice, sample: _Sample, watch: Watch) -> Timing:
+    """Time a form again, with kernels if they are expected to pay; they are kept if the whole step is clearly faster with them."""
+    form = timing.compute_format
+    native = min(timing.seconds, _least(sample, form, (), watch, calls=1))
+    if choice.saved >= _PAYS * native:
+        seconds = _least(sample, form, choice.kernels, watch, calls=3, enough=native * (1 - 2 * MARGIN))
+        if seconds <= native * (1 - MARGIN):
+            return replace(timing, seconds=seconds, kernels=choice.kernels, native_seconds=native)
+    return replace(timing, seconds=native)
+
+
+def _least(
+    sample: _Sample,
+    compute_format: ComputeFormat,
+    kernels: tuple[ChosenKernel, ...],
+    watch: Watch,
+    *,
+    calls: int,
+    enough: float = 0.0,
+) -> float:
+    """Return the least seconds of a step for one image; of two calls where they are below `enough`."""
+    call = partial(sample.step(compute_format, kernels), [sample.batch])
+    least = math.inf
+    for count in range(calls):
+        least = min(least, format_timing.watched(call, sample.device, watch) / len(sample.batch[1]))
+        if count and least <= enough:
+            break
+    return least

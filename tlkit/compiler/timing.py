@@ -6,16 +6,16 @@ The rule: what is timed is what will run, the prefix in its chunks and the step 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from tlkit import machine
 from tlkit.compiler import format_timing, step_timing
-from tlkit.compiler.format_timing import Watch
+from tlkit.compiler.format_timing import Made, Watch
 from tlkit.compiler.step_timing import step_images
-from tlkit.engine import formats, row_keys
+from tlkit.engine import clock, formats, row_keys
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
@@ -76,6 +76,7 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
         "optimizer": tables.optimizer.name,
         "cuts": sorted({len(phase.prefix) for phase in plan.phases}),
         "trained": last.trained,
+        "precision": tables.precision,  # other kernels are tried only where it may choose them
         "plugin": row_keys.plugin(build),
         "code": row_keys.code(
             "tlkit.network",
@@ -161,14 +162,16 @@ def _prefix(
     expected = prefix.build(network, cut, PrefixPlan(folded=False, chunk=chunk), sample=images[:1])(repeated)
     expected_features = _features(network, expected, cut)
 
-    def make(compute_format: ComputeFormat) -> tuple[Callable[[], object], float]:
+    def make(compute_format: ComputeFormat) -> Made:
         form = PrefixPlan(compute_format=compute_format, chunk=chunk)
         run = prefix.build(network, cut, form, sample=images[:1], backend=backend)
+        began = clock.now()
         found = run(repeated)
+        seconds = clock.now() - began
         error = relative_error(found, expected)
         if compute_format.precision != "float32":
             error = max(error, relative_error(_features(network, found, cut), expected_features))
-        return lambda: run(repeated), error
+        return Made(lambda: run(repeated), error, seconds)
 
     return format_timing.time_each(make, forms, chunk, device, watch)
 

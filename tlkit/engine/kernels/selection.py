@@ -7,13 +7,14 @@ library's own error allows; clearly means by more than noise makes, so that two 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from tlkit.engine import clock
 from tlkit.engine.formats import LAYOUTS, cast
 from tlkit.engine.kernels.catalogue import candidates
 from tlkit.engine.kernels.kernel import Kernel
@@ -27,9 +28,15 @@ FASTER = 0.9  # of the library's time is what another kernel must be below
 FAR = 3.0
 BYTES, OPERATIONS = 8e9, 4e10
 WORTHWHILE = 2e-4
-_HOPELESS = 3.0  # times the time of the fastest so far, in its first call, which takes longer: not timed again
-_SLOWER = 1.5  # likewise, in a later call
-_TIMES, _ENOUGH = 4, 0.015  # calls that are timed, fewer where they take more seconds together
+# A kernel that takes so many times the time of the fastest so far is not timed again. A first call takes longer: the library prepares it, for up to
+# so many seconds.
+_SLOWER, _HOPELESS = 1.5, 3.0
+_PREPARED = 1e-3
+_LONG = 5 * _PREPARED  # a first call of the library's kernel that takes so many seconds tells enough
+_CLEARLY = (
+    0.5  # of the library's time: what is faster than that is so after one more call of the library's kernel, else after some
+)
+_TIMES, _ENOUGH = 3, 0.01  # calls that are timed, fewer where they take more seconds together
 _CHANNELS = 8  # whose gradients are compared with float64
 
 
@@ -46,6 +53,7 @@ class Operands:
         return (self.grad, self.weight) if part == "input" else (self.image, self.grad)
 
 
+@lru_cache(maxsize=1)  # both gradients of a convolution are measured one after the other
 def operands(convolution: Convolution, images: int) -> Operands:
     """Return normally distributed tensors, always the same, of a number of images, which are alike: drawing numbers is slow."""
     generator = torch.Generator().manual_seed(0)
@@ -70,22 +78,21 @@ def select(convolution: Convolution, part: Part, images: int, *, watch: Callable
     """
     own, *others = candidates(convolution, part)
     given = operands(convolution, images)
-    began = time.perf_counter()
-    computed = own.compute(convolution, *given.of(part))
-    native_seconds = time.perf_counter() - began  # a first call takes longer than a later one
-    if others := _worthwhile(others, native_seconds, convolution, images):
+    computed, native_seconds = call(own, convolution, given)  # a first call takes longer than a later one
+    others = _worthwhile(others, native_seconds, convolution, images)
+    if others and native_seconds < _LONG:
         native_seconds = seconds(own, convolution, given, times=1)
         others = _worthwhile(others, native_seconds, convolution, images)
-    name = NATIVE
     times: dict[str, float] = {}
     if others:
         watch()
-        times = _times_of(others, Check(convolution, part, given, computed), convolution, given, native_seconds)
+        times = _times_of(others, convolution, given, native_seconds)
         best = min(times.values(), default=math.inf)
-        if best < FASTER * native_seconds:  # else one slow call, of a busy moment, would choose
-            native_seconds = min(native_seconds, seconds(own, convolution, given))
-        if best < FASTER * native_seconds:
-            name = next(each.name for each in others if times.get(each.name) == best)
+        for part_of_it, calls in ((0.0, 1), (_CLEARLY, _TIMES)):  # else one slow call, of a busy moment, would choose
+            if part_of_it * native_seconds <= best < FASTER * native_seconds:
+                native_seconds = min(native_seconds, seconds(own, convolution, given, times=calls))
+    faster = [kernel for kernel in others if times.get(kernel.name, math.inf) < FASTER * native_seconds]
+    name = _first_right(sorted(faster, key=lambda each: times[each.name]), convolution, part, given, computed)
     return KernelTiming(convolution, part, images, name, times.get(name, native_seconds), native_seconds)
 
 
@@ -97,14 +104,11 @@ def _worthwhile(kernels: Sequence[Kernel], native: float, convolution: Convoluti
     return [kernel for kernel in kernels if far or kernel.always]
 
 
-def _times_of(
-    kernels: Sequence[Kernel], check: Check, convolution: Convolution, given: Operands, native: float
-) -> dict[str, float]:
-    """Return the seconds of kernels that are right and were not slow at once, by name.
+def _times_of(kernels: Sequence[Kernel], convolution: Convolution, given: Operands, native: float) -> dict[str, float]:
+    """Return the seconds of kernels that were not slow at once, by name.
 
     Args:
         kernels: In the order of the catalogue.
-        check: Whether one is right.
         convolution: The convolution.
         given: Its operands.
         native: Seconds of the library's kernel.
@@ -112,10 +116,23 @@ def _times_of(
     times: dict[str, float] = {}
     for kernel in reversed(kernels):  # the library's own in other formats are last: they may be the slowest
         best = min([native, *times.values()])
-        right, first = check(kernel)
-        if right and first <= _HOPELESS * best:
-            times[kernel.name] = seconds(kernel, convolution, given, best=best)
+        try:
+            first = seconds(kernel, convolution, given, times=1)
+        except RuntimeError:  # an operator that a build of the library does not have
+            continue
+        if first <= min(_HOPELESS * best, _SLOWER * best + _PREPARED):
+            times[kernel.name] = min(first, seconds(kernel, convolution, given, best=best))
     return times
+
+
+def _first_right(kernels: Sequence[Kernel], convolution: Convolution, part: Part, given: Operands, native: Tensor) -> str:
+    """Return the name of the first kernel that is right, the library's where none is; the other arguments are those of `Check`."""
+    check: Check | None = None
+    for kernel in kernels:
+        check = check or Check(convolution, part, given, native)
+        if check(kernel):
+            return kernel.name
+    return NATIVE
 
 
 def seconds(kernel: Kernel, convolution: Convolution, given: Operands, *, times: int = _TIMES, best: float = math.inf) -> float:
@@ -129,14 +146,19 @@ def seconds(kernel: Kernel, convolution: Convolution, given: Operands, *, times:
         best: Seconds of the fastest kernel so far: a call that is clearly slower is the last, and so is the second one where neither is faster.
     """
     least, left = math.inf, _ENOUGH
-    for call in range(times):
-        began = time.perf_counter()
-        kernel.compute(convolution, *given.of(kernel.part))
-        taken = time.perf_counter() - began
+    for count in range(times):
+        _, taken = call(kernel, convolution, given)
         least, left = min(least, taken), left - taken
-        if left <= 0 or taken > _SLOWER * best or (call and least > best):
+        if left <= 0 or taken > _SLOWER * best or (count and least > best):
             break
     return least
+
+
+def call(kernel: Kernel, convolution: Convolution, given: Operands) -> tuple[Tensor, float]:
+    """Return what a kernel computes, and the seconds that it took."""
+    began = clock.now()
+    computed = kernel.compute(convolution, *given.of(kernel.part))
+    return computed, clock.now() - began
 
 
 def least_seconds(convolution: Convolution, images: int) -> float:
@@ -174,17 +196,9 @@ class Check:
         """Return the relative error of a result, Euclidean, against float64."""
         return relative_error(found[self._some], self._exact)
 
-    def __call__(self, kernel: Kernel) -> tuple[bool, float]:
-        """Return whether a kernel is right, and the seconds that it took, of a first call."""
-        began = time.perf_counter()
-        try:
-            found = kernel.compute(self._convolution, *self._given.of(self._part))
-        except RuntimeError:  # an operator that a build of the library does not have
-            return False, math.inf
-        taken = time.perf_counter() - began
-        return self._is_right(found), taken
-
-    def _is_right(self, found: Tensor) -> bool:
+    def __call__(self, kernel: Kernel) -> bool:
+        """Return whether a kernel is right."""
+        found, _ = call(kernel, self._convolution, self._given)
         if found.shape != self._native.shape or found.dtype != self._native.dtype:
             return False
         allowed = WORSE * max(self.native_error, SPACING[found.dtype])
