@@ -116,7 +116,7 @@ def table(results: Sequence[Result]) -> str:
     dates = sorted({each["date"] for each in results})
     versions = ", ".join(sorted({each["torch"] for each in results}))
     head = "| network | pixels | step, ms | in convolutions | other kernels | step faster | furthest below the best rate |"
-    said = f"Batches of {IMAGES}, {FORM}, 1 thread, processor time, each the least of 3 steps or 5 calls. Machine:"
+    said = f"Batches of {IMAGES}, {FORM}, 1 thread, processor time, each the least of 2 or 3 steps or 2 to 5 calls. Machine:"
     said += f" {benchmarks.kind()}; torch {versions}; {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}." if dates else ""
     stars = ["\\* Measured with the kernels of an earlier version of tlkit, not yet with today's."] if earlier else []
     return "\n".join(

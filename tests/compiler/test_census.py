@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import Cli
 
+from tlkit.compiler import census as censuses
 from tlkit.compiler.census import census
 from tlkit.errors import TlkitError
 from tlkit.plugin import Backbone, Head, registry
@@ -103,3 +104,19 @@ def test_the_command_prints_a_table_and_json(run: Cli) -> None:
 def test_a_wrong_argument_is_named(run: Cli, options: list[str], said: str, code: int) -> None:
     assert run("bench", "kernels", *options)[0] == code
     assert said in " ".join(run("bench", "kernels", *options)[2].split())
+
+
+@pytest.mark.parametrize(
+    ("taken", "calls", "least"), [([9.0, 2.0, 1.0, 0.5], 3, 1.0), ([9.0, 2.0, 4.0, 0.5], 3, 2.0), ([0.1] * 9, 6, 0.1)]
+)
+def test_long_calls_are_timed_twice(monkeypatch: pytest.MonkeyPatch, taken: list[float], calls: int, least: float) -> None:
+    """Seconds of each call; the first is not timed."""
+    now, made = [0.0], []
+
+    def run() -> None:
+        now[0] += taken[len(made)]
+        made.append(1)
+
+    monkeypatch.setattr(censuses.clock, "now", lambda: now[0])
+    assert censuses._least(run, 5, enough=3.0) == pytest.approx(least)
+    assert len(made) == calls
