@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
-    from tlkit.api import apply, epochs, export, inspect, plan, report
+    from tlkit.api import advise, apply, epochs, export, inspect, plan, report
     from tlkit.model import Model, load
 
 __version__ = "0.1.0"
-__all__ = ["Model", "TlkitError", "__version__", "apply", "epochs", "export", "inspect", "load", "plan", "report"]
+__all__ = ["Model", "TlkitError", "__version__", "advise", "apply", "epochs", "export", "inspect", "load", "plan", "report"]
 
 _WHERE = {
     "Model": "tlkit.model",
+    "advise": "tlkit.api",
     "apply": "tlkit.api",
     "epochs": "tlkit.api",
     "export": "tlkit.api",

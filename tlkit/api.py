@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
     from tlkit.plans.search_space import SearchPlan
+    from tlkit.record.advice import Advice
     from tlkit.record.findings import Findings
     from tlkit.record.timings import Measurements
 
@@ -301,6 +302,64 @@ def inspect(
         except OSError as error:
             raise files.unwritable(folder, error) from error
     return found
+
+
+def advise(
+    source: str | Path,
+    settings: str | Sequence[str] = (),
+    *,
+    budget: str | float = "10m",
+    backbones: str | None = None,
+    out: str | Path | None = None,
+    arm: str | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    observer: Observer | None = None,
+) -> Advice:
+    """Say which network to take for images and what of it to train, by measuring, and write a recipe for it.
+
+    What is computed of the images is stored, so that the same question is answered at once the next time. Test images are not opened.
+
+    Args:
+        source: A folder of images in classes, or a recipe.
+        settings: "key=value", or several of them, as --set.
+        budget: The time that it may take: seconds, or "90s", "10m", "1h".
+        backbones: Networks to consider, "resnet18,timm:resnet34,vgg16=FILE"; by default all whose weights are on this machine.
+        out: The recipe to write; an earlier one is replaced. By default NAME-advised.toml in the working folder.
+        arm: The arm whose data is taken; by default the first one with trained weights.
+        data: Folder of the images.
+        device: "auto", "cpu", "cuda".
+        offline: Forbid downloads.
+        observer: Receives the progress.
+
+    Raises:
+        TlkitError: the images cannot be used, there are no weights, or the budget is too small for one probe.
+    """
+    from tlkit.advice import budget as budgets
+    from tlkit.advice import candidates, folder_recipe
+
+    allowed = budgets.Budget(budgets.seconds_of(str(budget)))
+    named = None if backbones is None else candidates.named(backbones)
+    watcher, path = observer or Observer(), as_path(source, "source")
+    places = _places(path.resolve() if path.is_dir() else path, data, offline, watcher)
+    if path.is_dir():
+        read = folder_recipe.read(path, _listed(settings))
+        arms = resolve.resolve(read, places, where=str(path))
+    else:
+        read, arms = resolve.load(path, _listed(settings), places)
+    _check_arm(arm, read)
+    written = Path(f"{path.resolve().stem or 'images'}-advised.toml") if out is None else as_path(out, "out")
+    from tlkit.advice import advising  # which imports torch, after what is wrong with the recipe is said
+    from tlkit.run import executor, torch_settings
+    from tlkit.run.signals import watching
+
+    trained = [name for name, each in arms.items() if each.arm.backbone.weights != "none"]
+    name = arm or (trained or list(arms))[0]
+    where = executor.device_of(device, note=watcher.note)
+    asked = advising.Source(str(source), read, read.arms[name], arms[name], places, path if path.is_dir() else None)
+    with torch_settings.applied(where), watching() as watch:
+        return advising.advise(asked, named, written, budget=allowed, device=where, observer=watcher, watch=watch)
 
 
 def plan(

@@ -1,0 +1,273 @@
+"""`tlkit advise`: what is measured of images and networks, and the recipe that follows; with a toy network on made-up images."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Cli
+from PIL import Image
+from tlkit_toy_build import ToyNet
+
+from tlkit import api
+from tlkit.advice import budget, imagenet_weights, likeness, probes, proposal, sample, source_classes
+from tlkit.advice.probes import Probe
+from tlkit.errors import TlkitError
+from tlkit.events import Observer
+from tlkit.plans import resolve
+from tlkit.record.advice import Candidate
+from tlkit.sources.places import Places
+
+COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Noise of three colours, 12 training and 4 test images each."""
+    draws = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 4)):
+        for name, colour in COLOURS.items():
+            folder = tmp_path / "pictures" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(np.array(colour) + draws.normal(0, 40, (20, 20, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> ToyNet:
+    """A toy network whose BatchNorm statistics are no usual ones; its weights lie in toy.pth."""
+    torch.manual_seed(1)
+    net = ToyNet().eval()
+    with torch.no_grad():
+        for layer in net.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.2)
+                layer.running_var.uniform_(0.5, 2)
+    torch.save(net.state_dict(), tmp_path / "toy.pth")
+    return net
+
+
+def asked(run: Cli, *more: str) -> dict[str, object]:
+    code, out, err = run("advise", "pictures", "--backbones", "toy=toy.pth", "--json", *more)
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_every_stage_is_judged_and_the_recipe_can_be_planned_at_once(
+    run: Cli, pictures: Path, network: ToyNet, tmp_path: Path
+) -> None:
+    found = asked(run)
+    (best,) = found["candidates"]
+    assert [stage["name"] for stage in best["stages"]] == ["stem", "block1", "block2"]
+    assert min(stage["accuracy"] for stage in best["stages"]) > 0.9  # colours survive random weights
+    assert best["sure"] is not None
+    text = (tmp_path / "pictures-advised.toml").read_text()
+    assert "# Why: " in text
+    assert 'kind = "logistic"' in text  # 11 images a class: nothing is trained
+    assert api.plan(tmp_path / "pictures-advised.toml")["main"].learns == "solved"
+
+
+def test_test_images_are_never_looked_at(run: Cli, pictures: Path, network: ToyNet, tmp_path: Path) -> None:
+    def without_time() -> dict[str, object]:
+        found = asked(run)
+        for each in (found, *found["candidates"]):
+            each.pop("seconds")
+        return found
+
+    before, text = without_time(), (tmp_path / "pictures-advised.toml").read_text()
+    for file in (pictures / "test").rglob("*.png"):
+        file.write_bytes(b"no image at all")
+    shutil.move(pictures / "test" / "red", tmp_path / "aside")
+    shutil.move(pictures / "test" / "blue", pictures / "test" / "red")
+    shutil.move(tmp_path / "aside", pictures / "test" / "blue")
+    assert without_time() == before
+    assert (tmp_path / "pictures-advised.toml").read_text() == text
+
+
+def test_second_advice_computes_nothing_again(
+    run: Cli, pictures: Path, network: ToyNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlkit.advice import probes as heads
+    from tlkit.run import stage_outputs
+
+    first = asked(run)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(stage_outputs.StageOutputs, "_compute", refuse)
+    monkeypatch.setattr(stage_outputs.StageOutputs, "_measured_drift", refuse)
+    monkeypatch.setattr(heads, "_by_head", refuse)
+    again = asked(run)
+    assert again["candidates"][0]["stages"] == first["candidates"][0]["stages"]
+
+
+def test_stage_outputs_are_those_of_the_plain_network(pictures: Path, network: ToyNet, tmp_path: Path) -> None:
+    """Against the library's own network, by hand: pooled outputs, and the distance of the first BatchNorm layer's statistics."""
+    from tlkit import tasks
+    from tlkit.advice import candidates, folder_recipe
+    from tlkit.engine.images.geometry import evaluation_geometry
+    from tlkit.engine.images.parts import Library, Part
+    from tlkit.plans import dataset_facts
+    from tlkit.run.stage_outputs import StageOutputs
+    from tlkit.sources import data_files
+
+    places = Places(recipe=tmp_path)
+    arm = next(iter(folder_recipe.read(pictures).arms.values()))
+    named = candidates.named(f"toy={tmp_path / 'toy.pth'}")
+    ((ready,), _) = candidates.ready(named, arm, task="single_label", places=places, where="x")
+    resolved = ready.resolved
+    found = data_files.find_data("folder", resolved.dataset, resolved.data_options, places, fetch=False)
+    images = dataset_facts.images(resolved.dataset, found, resolved)
+    geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    some = np.arange(0, 36, 2)
+    part = Part(Library(images).pictures("train", geometry), some, resolved.convention, tasks.get("single_label"))
+    part.pictures.prepare(some, progress=lambda done, total: None)
+    outputs = StageOutputs(resolved, ready.path, part, device=torch.device("cpu"))
+    rows = outputs.rows(some, observer=Observer())
+    x = (part.pictures.get(some).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        before = network.conv1(x)
+        stem = network.relu(network.bn1(before))
+        block1 = network.block1(stem)
+        wanted = {"stem": stem, "block1": block1, "block2": network.block2(block1)}
+    assert list(rows) == list(wanted)
+    for name, maps in wanted.items():
+        np.testing.assert_allclose(rows[name], maps.mean((2, 3)).numpy(), rtol=1e-4, atol=1e-5)
+    values = before.double().transpose(0, 1).flatten(1).numpy()
+    mean, spread = network.bn1.running_mean.double().numpy(), network.bn1.running_var.double().numpy()
+    by_hand = ((values.mean(1) - mean) ** 2 + (values.std(1) - np.sqrt(spread)) ** 2) / spread
+    drift = outputs.drift(some)
+    assert [each.layer for each in drift] == ["bn1", "block1.1", "block2.1"]
+    assert drift[0].distance == pytest.approx(by_hand.mean(), rel=1e-4)
+
+
+def test_budget_that_is_too_small_names_the_least_that_would_do(run: Cli, pictures: Path, network: ToyNet) -> None:
+    code, _, err = run("advise", "pictures", "--backbones", "toy=toy.pth", "--budget", "0.01s")
+    assert code == 1
+    assert "--budget 1s: is too small for one probe." in err
+    assert "the least that would do here: --budget " in err
+
+
+def test_no_weights_here_says_what_to_install(run: Cli, pictures: Path) -> None:
+    code, _, err = run("advise", "pictures", "--backbones", "resnet18", "--offline")
+    assert code == 1
+    assert "advise: no trained weights are on this machine." in err
+    assert "put resnet18-f37072fd.pth from" in err
+    assert "pip install tlkit-efficientnet-lite" in err
+
+
+def test_one_image_a_class_is_named_and_a_recipe_is_written(run: Cli, pictures: Path, network: ToyNet, tmp_path: Path) -> None:
+    for file in (pictures / "train").rglob("*.png"):
+        if file.stem != "0":
+            file.unlink()
+    found = asked(run, "--set", "data.split.validation=0.0")
+    assert found["candidates"][0]["why_not"] == "no class has two images, one to learn from and one to test"
+    assert "3 images of the sample are of classes with one image, which cannot be judged" in found["look"]
+    resolve.load(tmp_path / "pictures-advised.toml", [], Places(recipe=tmp_path))
+
+
+def test_images_of_several_labels_are_ranked(run: Cli, pictures: Path, network: ToyNet, tmp_path: Path) -> None:
+    lines = ["path,labels"]
+    for name in COLOURS:
+        lines += [f"train/{name}/{number}.png,{name}{'|warm' if name == 'red' else ''}" for number in range(12)]
+    (pictures / "labels.csv").write_text("\n".join(lines))
+    (tmp_path / "labels.toml").write_text(
+        'format = 1\nname = "labels"\n[backbone]\nname = "toy"\nweights = "toy.pth"\n[head]\nkind = "multilabel"\n[data]\nname = "csv"\n'
+        'image_size = 16\n[data.options]\npath = "pictures"\nfile = "labels.csv"\nlabel = "labels"\nseparator = "|"\n'
+        "test_fraction = 0.2\n[lr_groups]\nhead = 1e-3\nbackbone = 1e-3\n"
+    )
+    code, out, err = run("advise", "labels.toml", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["unit"] == "ranking precision"
+    assert "train a new head only" in found["sentence"]  # heads are solved for one label alone
+    resolve.load(tmp_path / "labels-advised.toml", [], Places(recipe=tmp_path))
+
+
+def test_an_image_is_judged_by_images_of_other_groups_alone() -> None:
+    """Of random labels every image has a copy with its own label: whoever sees the copy is right, whoever does not is at chance."""
+    draws = np.random.default_rng(0)
+    rows, labels = draws.normal(size=(100, 20)).astype(np.float32), draws.integers(0, 2, 100)
+    rows, labels, groups = np.tile(rows, (2, 1)), np.tile(labels, 2), np.tile(np.arange(100), 2)
+    apart = probes.probe(rows, labels, groups)
+    assert 0.35 < apart.neighbours.mean() < 0.65
+    assert apart.accuracy < 0.7
+    assert probes.probe(rows, labels, np.arange(200)).neighbours.mean() > 0.9
+
+
+def test_a_thousand_classes_are_judged_in_seconds() -> None:
+    draws = np.random.default_rng(0)
+    labels = np.repeat(np.arange(1000), 2)
+    rows = (draws.normal(size=(1000, 40))[labels] + 0.1 * draws.normal(size=(2000, 40))).astype(np.float32)
+    assert sample.size(1000, 50_000) == 2000
+    assert probes.probe(rows, labels, np.arange(2000)).neighbours.mean() > 0.9
+
+
+def test_every_beginning_of_a_sample_is_balanced() -> None:
+    labels = np.array([0] * 50 + [1] * 7 + [2] * 20)
+    order = sample.order(labels, np.arange(77))
+    assert sorted(order.tolist()) == list(range(77))
+    for count in (3, 12, 21):
+        assert np.bincount(labels[order[:count]]).tolist() == [count // 3] * 3
+
+
+def judged(scores: dict[str, float]) -> dict[str, Probe]:
+    return {
+        name: Probe((np.arange(100) < round(100 * score)).astype(np.float64), np.zeros(100)) for name, score in scores.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("scores", "word", "best"),
+    [
+        ({"a": 0.5, "b": 0.7, "c": 0.9}, "similar", "c"),
+        ({"a": 0.5, "b": 0.9, "c": 0.7}, "dissimilar", "b"),
+        ({"a": 0.5, "b": 0.9, "c": 0.9}, "similar", "c"),
+        ({"a": 0.5}, "similar", "a"),
+    ],
+)
+def test_likeness_is_read_from_the_curve_over_stages(scores: dict[str, float], word: str, best: str) -> None:
+    found = likeness.fit(judged(scores))
+    assert (found.likeness, found.best) == (word, best)
+
+
+def test_dissimilar_images_train_what_lies_after_the_best_stage() -> None:
+    best = Candidate("net", "imagenet", (64, 64), best="b", likeness="dissimilar", fit="measured")
+    made = proposal.propose(
+        {"data": {"name": "folder"}, "backbone": {"name": "other"}, "head": {"kind": "svm"}}, best, least=200,
+        stages=("a", "b", "c", "d"), single=True, network={"name": "net", "weights": "imagenet"}, image_size=64,
+    )  # fmt: skip
+    assert made.tables["freeze"] == {"backbone": True, "c": False, "d": False}
+    assert "head" not in made.tables  # a solved one is trained in no phase
+    assert made.tables["backbone"]["name"] == "net"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("42", 42)])
+def test_budget_is_read_with_its_unit(text: str, seconds: float) -> None:
+    assert budget.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "soon", "-3m", "10 days"])
+def test_budget_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(TlkitError, match="is no time"):
+        budget.seconds_of(text)
+
+
+def test_published_accuracies_are_torchvisions_own() -> None:
+    from torchvision.models import get_model_weights
+
+    for name, weights in (("resnet50", "IMAGENET1K_V2"), ("vgg16", "IMAGENET1K_V1"), ("squeezenet1_1", "IMAGENET1K_V1")):
+        meta = get_model_weights(name)[weights].meta
+        mine = imagenet_weights.published(name, weights.lower().replace("_v", "-v"))
+        assert mine is not None
+        assert mine.top1 == pytest.approx(meta["_metrics"]["ImageNet-1K"]["acc@1"], abs=0.051)
+        assert mine.parameters == pytest.approx(meta["num_params"] / 1e6, abs=0.051)
+
+
+def test_classes_of_imagenet_are_named() -> None:
+    assert source_classes.shared(["ants", "Bees", "golden_retriever", "pneumonia"]) == ("ants", "Bees", "golden_retriever")

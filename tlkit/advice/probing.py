@@ -1,0 +1,190 @@
+"""Probe a network: the output of each of its stages for a sample of the training images, and what heads make of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tlkit import tasks
+from tlkit.advice import imagenet_weights, likeness, probes, ranking
+from tlkit.advice.budget import Budget
+from tlkit.advice.candidates import Ready
+from tlkit.advice.probes import Probe, Rows
+from tlkit.engine.images.geometry import evaluation_geometry
+from tlkit.engine.images.parts import Library, Part
+from tlkit.events import Observer
+from tlkit.inspection import duplicates
+from tlkit.record.advice import Candidate, Stage
+from tlkit.run.stage_outputs import Drift, StageOutputs, sureness
+
+_FIRST = 16  # images whose time tells that of the others
+_FEWEST = 20  # images of a sample that says something, or two of each class where that is more
+_A_HEAD = 0.5  # seconds of the heads of one stage, where none was measured yet
+_UNJUDGED = "no class has two images, one to learn from and one to test"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What probing a network found.
+
+    Attributes:
+        candidate: To be told.
+        ready: The network.
+        part: The sample, decoded for this network.
+        last: Pooled output of its last stage (n, features) for the sample.
+        corrupt: A line for each image of the sample that cannot be decoded.
+        unjudged: Images of the sample of classes that are too small to judge.
+    """
+
+    candidate: Candidate
+    ready: Ready
+    part: Part
+    last: Rows
+    corrupt: tuple[str, ...]
+    unjudged: int
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """A network that is not probed, because it would take longer than there is.
+
+    Attributes:
+        candidate: To be told.
+        needs: Seconds of the smallest probe that would do.
+    """
+
+    candidate: Candidate
+    needs: float
+
+
+@dataclass
+class Prober:
+    """Probes networks one after the other.
+
+    Attributes:
+        library: The images.
+        order: Training images, of which every beginning is balanced: see `sample.order`.
+        count: Images of a probe, at most.
+        classes: How many there are.
+        budget: The time that is left.
+        device: The device that computes.
+        observer: Receives the progress.
+        watch: Called between batches; may raise to stop.
+        head_seconds: That the heads of one stage took, at most, so far.
+    """
+
+    library: Library
+    order: NDArray[np.int64]
+    count: int
+    classes: int
+    budget: Budget
+    device: torch.device
+    observer: Observer
+    watch: Callable[[], None]
+    head_seconds: float = _A_HEAD
+
+    def probe(self, ready: Ready, *, share: float) -> Probed | TooLong:
+        """Probe a network.
+
+        Args:
+            ready: The network.
+            share: Of the time that is left, 0 to 1: so much it may take, unless the smallest probe takes more.
+
+        Raises:
+            TlkitError: its weights do not fit, or no image of the sample can be decoded.
+        """
+        resolved = ready.resolved
+        geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+        pictures = self.library.pictures("train", geometry)
+        part = Part(pictures, self.order, resolved.convention, tasks.get(resolved.head.task))
+        outputs = StageOutputs(resolved, ready.path, part, device=self.device)
+        plain = _plain(ready, outputs)
+        each = self._seconds_of_one(part, outputs)
+        heads = self.head_seconds * len(outputs.widths)
+
+        def cost(count: int) -> float:
+            return len(outputs.missing(self.order[:count])) * each + heads
+
+        fewest = min(self.count, max(_FEWEST, 2 * self.classes))
+        if cost(fewest) > self.budget.left:
+            why = f"its smallest probe takes about {cost(fewest):.0f} s, and {self.budget.left:.0f} s are left"
+            return TooLong(replace(plain, why_not=why), cost(fewest))
+        sizes = (count for count in (self.count, self.count // 2, self.count // 4) if count > fewest)
+        count = next((size for size in sizes if cost(size) <= share * self.budget.left), fewest)
+        chosen, corrupt = self._decoded(part, self.order[:count])
+        part = replace(part, indices=np.sort(chosen))
+        rows = outputs.rows(part.indices, observer=self.observer, watch=self.watch)
+        labels, groups = pictures.split.targets[part.indices], groups_of(part)
+        can = probes.judged(labels, groups)
+        last = rows[list(rows)[-1]]
+        classifier = outputs.classifier()
+        found = replace(
+            plain, seconds=outputs.seconds, sure=None if classifier is None else sureness(last, classifier), why_not=_UNJUDGED
+        )
+        if can.any():
+            judged = self._judged({name: each[can] for name, each in rows.items()}, labels[can], groups[can])
+            found = _with_stages(found, judged, outputs.drift(part.indices, watch=self.watch))
+        return Probed(found, ready, part, last, corrupt, int((~can).sum()))
+
+    def _seconds_of_one(self, part: Part, outputs: StageOutputs) -> float:
+        """Return the seconds that decoding an image and running it through all stages take."""
+        first = self.order[: min(_FIRST, self.count)]
+        absent = len(outputs.missing(first))
+        began = time.monotonic()
+        chosen, _ = self._decoded(part, first)
+        outputs.rows(chosen, observer=self.observer, watch=self.watch)
+        return (time.monotonic() - began) / absent if absent else outputs.seconds or 0.0
+
+    def _decoded(self, part: Part, wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Decode images; return those that can be decoded, and a line for each other."""
+        corrupt = part.pictures.prepare(wanted, progress=self.observer.decoding)
+        if len(corrupt) == len(wanted):
+            raise next(iter(corrupt.values()))
+        return wanted[~np.isin(wanted, list(corrupt))], tuple(error.problem for error in corrupt.values())
+
+    def _judged(
+        self, rows: Mapping[str, Rows], labels: NDArray[np.int64], groups: NDArray[np.int64]
+    ) -> dict[str, Probe]:  # fmt: skip
+        found, seconds = {}, []
+        for name, each in rows.items():
+            self.watch()
+            began = time.monotonic()
+            found[name] = probes.probe(each, labels, groups)
+            seconds.append(time.monotonic() - began)
+        self.head_seconds = max(seconds)
+        return found
+
+
+def groups_of(part: Part) -> NDArray[np.int64]:
+    """Return a number (n,) that images share which no fold may divide: the data set's groups, else identical images."""
+    groups = part.pictures.split.groups
+    if groups is not None:
+        return np.unique(groups[part.indices], return_inverse=True)[1].reshape(-1)
+    return duplicates.groups([part.pictures.originals(part.indices)["digest"], part.pictures.keys(part.indices)])
+
+
+def _plain(ready: Ready, outputs: StageOutputs) -> Candidate:
+    published = imagenet_weights.published(ready.backbone, ready.weights)
+    return Candidate(
+        ready.backbone, ready.weights, ready.resolved.image_size, None if published is None else published.top1,
+        outputs.parameters, outputs.seconds,
+    )  # fmt: skip
+
+
+def _with_stages(plain: Candidate, found: Mapping[str, Probe], drift: tuple[Drift, ...]) -> Candidate:
+    fit = likeness.fit(found)
+    stages = []
+    for name, each in found.items():
+        mine = [layer.distance for layer in drift if layer.stage == name]
+        mean = float(np.mean(mine)) if mine else None
+        stages.append(Stage(name, each.accuracy, each.error, float(each.neighbours.mean()), mean))
+    best = found[fit.best]
+    rank = ranking.rank(best.accuracy, len(best.head), plain.top1)
+    return replace(
+        plain, stages=tuple(stages), best=fit.best, likeness=fit.likeness, fit=fit.words(list(found)[-1]), rank=rank, why_not=""
+    )

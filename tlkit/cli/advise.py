@@ -1,0 +1,55 @@
+"""The command that says which network to take for images, and what of it to train."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlkit.cli import console
+from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, SetOption
+
+
+def advise(
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER|RECIPE", help="Images in one sub-folder per class, or a recipe, a TOML file.")
+    ],
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="The time that it may take: 90s, 10m, 1h.")] = "10m",
+    backbones: Annotated[
+        str | None,
+        typer.Option(
+            "--backbones",
+            metavar="A,B=WEIGHTS",
+            help="Networks to consider, whose weights may be downloaded; by default all whose weights are here.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The recipe to write; by default NAME-advised.toml here."),
+    ] = None,
+    set_: SetOption = None,
+    arm: ArmOption = None,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure which network to take for images and what of it to train, and write the recipe."""
+    from rich.console import Console
+
+    from tlkit import api
+    from tlkit.reports import advice_table
+    from tlkit.reports.progress import TerminalObserver
+
+    with TerminalObserver(Console(stderr=True)) as observer:
+        found = api.advise(
+            source, set_ or (), budget=budget, backbones=backbones, out=out, arm=arm, data=data, device=device, offline=offline,
+            observer=observer,
+        )  # fmt: skip
+    if as_json:
+        console.as_json(found.record())
+        return
+    console.show(advice_table.advice(found))
+    console.line(f"{found.recipe}: written. Next: tlkit apply {shlex.quote(found.recipe)}")

@@ -1,0 +1,69 @@
+"""What `tlkit advise` found out, as rich tables. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tlkit import units
+from tlkit.record.advice import Advice, Candidate
+
+
+def advice(found: Advice) -> RenderableType:
+    """Return the networks, the stages of the best one, and the advice in a sentence."""
+    count, name = found.least
+    head = (
+        f"{found.source}: {found.classes:,} classes, {found.train:,} training and {found.validation:,} validation images, "
+        f"{count:,} in the smallest class ({name})"
+    )
+    best = found.candidates[0]
+    parts: list[RenderableType] = [Text(head, style="bold"), *(Text(line) for line in found.look), Text("")]
+    parts.append(_candidates(found.candidates, found.unit))
+    if best.stages:
+        parts += [Text(f"\nstages of {best.name}, {found.sample:,} images", style="bold"), _stages(best, found.unit)]
+    parts += [Text(""), *(Text(line) for line in _lines(found))]
+    parts += [Text(f"note: {line}", style="dim") for line in found.notes]
+    return Group(*parts)
+
+
+def _lines(found: Advice) -> Sequence[str]:
+    quadrant = [f"These are {found.quadrant}."] if found.quadrant else []
+    return [*quadrant, found.sentence, *found.why]
+
+
+def _candidates(found: Sequence[Candidate], unit: str) -> Table:
+    scores = list(dict.fromkeys(name for each in found for name in each.scores))
+    table = _table("network", "input", "ImageNet", unit, "neighbours", "stage", "fit", "own classifier", "ms an image", *scores)
+    for each in found:
+        if not each.stages:
+            table.add_row(
+                Text(each.name), units.pixels(each.image_size), _percent(each.top1), Text(f"not probed: {each.why_not}")
+            )
+            continue
+        best = each.stage(each.best)
+        scored = [f"{each.scores[name]:.3f}" if name in each.scores else "" for name in scores]
+        table.add_row(
+            Text(each.name), units.pixels(each.image_size), _percent(each.top1), f"{best.accuracy:.1%} +- {100 * best.error:.1f}",
+            f"{best.neighbours:.1%}", Text(each.best), each.likeness or "", "" if each.sure is None else f"{each.sure:.0%} sure",
+            "" if each.seconds is None else f"{1000 * each.seconds:.3g}", *scored,
+        )  # fmt: skip
+    return table
+
+
+def _stages(each: Candidate, unit: str) -> Table:
+    table = _table("stage", unit, "neighbours", "BatchNorm distance")
+    for stage in each.stages:
+        drift = "" if stage.drift is None else f"{stage.drift:.3f}"
+        table.add_row(Text(stage.name), f"{stage.accuracy:.1%} +- {100 * stage.error:.1f}", f"{stage.neighbours:.1%}", drift)
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}%"
+
+
+def _table(*names: str) -> Table:
+    return Table(*names, box=None, pad_edge=False, padding=(0, 3, 0, 0))
