@@ -23,6 +23,7 @@ from docs import charts, gallery, lectures
 from tlkit.recipe import (
     augmentations,
     cross_validation,
+    ensemble,
     evaluation,
     loggers,
     losses,
@@ -38,6 +39,7 @@ FOLDER = Path(__file__).parent
 TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "header": (recipe.Header,),
     "cross_validation": (cross_validation.CrossValidation,),
+    "ensemble": (ensemble.Ensemble,),
     "evaluation": (evaluation.Evaluation,),
     "loggers": (loggers.LoggerTable,),
     "search": (search.Search,),

@@ -23,7 +23,7 @@ from tlkit.plans import (
 )
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import findings, recipe_choices, results, run_folder
+from tlkit.record import ensembles, findings, recipe_choices, results, run_folder
 from tlkit.reports.summary import Summary
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
@@ -138,7 +138,9 @@ def apply(
         if line:
             watcher.note(line)
     inspects = not trains and findings.missing(folder)
-    if changed or inspects:
+    combines = _lacks_ensembles(summary)
+    if changed or inspects or combines:
+        from tlkit.run import ensembles as combining
         from tlkit.run import executor, torch_settings
 
         files.refuse_unwritable(folder)
@@ -161,6 +163,11 @@ def apply(
 
                     setup = trials.Setup(jobs.settings(arms), read.evaluation, where, watcher, graph, verify, logged_by)
                     failures += trials.search(searching, setup)
+                trained = _with_best(summary, searching)
+                if read.ensemble is not None and _lacks_ensembles(trained):
+                    combining.combine(
+                        read.ensemble, folder, trained.current, (*wanted, *others), device=where, observer=watcher
+                    )
         except BaseException:
             _with_best(summary, searching).conclude(drawn=True)
             raise
@@ -172,6 +179,15 @@ def apply(
 def _with_best(summary: Summary, searching: search_jobs.Searching | None) -> Summary:
     """Return a summary with the runs of the best trial of a search, as far as it is known now."""
     return summary if searching is None else replace(summary, current={**summary.current, **searching.best_folders()})
+
+
+def _lacks_ensembles(summary: Summary) -> bool:
+    """Return whether ensembles of finished runs have not been computed."""
+    ensemble = summary.recipe.ensemble
+    if ensemble is None:
+        return False
+    wanted = ensembles.groups(ensemble, summary.current)
+    return len(ensembles.read(summary.folder, ensemble, wanted)) < len(wanted)
 
 
 def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder.REPORT) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.plans import arm_checks, loggers, preprocessing, search_space, solved_heads
+from tlkit.plans import arm_checks, ensembles, loggers, preprocessing, search_space, solved_heads
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
@@ -161,6 +161,9 @@ def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | No
             problems[str(problem)] = problem
             found.setdefault(str(problem), []).append(name)
     if not problems:
+        together = [] if recipe.ensemble is None else list(ensembles.problems(recipe.ensemble, resolved))
+        if together:
+            raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in together)
         return resolved
     raise RecipeError(
         TlkitError(

@@ -89,6 +89,7 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
     for line in errors(Header, header):
         problems.add_line(line, Header, written, arm="")
     _check_baseline(header, arms, problems, given=any(setting.path == ("baseline",) for setting in settings))
+    _check_ensemble(header, arms, problems, given=any(setting.path[0] == "ensemble" for setting in settings))
     checked: dict[str, Arm] = {}
     for name, arm in arms.items():
         lines = errors(Arm, arm)
@@ -174,6 +175,18 @@ def _check_baseline(header: Mapping[str, Any], arms: Mapping[str, Any], problems
     if isinstance(name, str) and name not in arms:
         at = in_setting("baseline") if given else "baseline"
         problems.add(at, f"there is no arm {shown(name)}.", f"arms: {', '.join(arms)}", nearest(name, arms))
+
+
+def _check_ensemble(header: Mapping[str, Any], arms: Mapping[str, Any], problems: _Problems, *, given: bool) -> None:
+    """Add the problems of [ensemble] with the arms and seeds; what is wrong in itself is said already."""
+    try:
+        checked = Header.model_validate(header)
+    except ValidationError:
+        return
+    folds = checked.cross_validation.folds if checked.cross_validation is not None else None
+    for each in checked.ensemble.problems(arms, seeds=len(checked.seeds), folds=folds) if checked.ensemble is not None else ():
+        at, _, what = each.problem.partition(": ")
+        problems.add(in_setting(at) if given else at, what, *each.hints)
 
 
 def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | None:

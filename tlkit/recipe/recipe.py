@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tlkit.recipe.cross_validation import CrossValidation
+from tlkit.recipe.ensemble import Ensemble
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.recipe.loggers import LoggerTable
 from tlkit.recipe.losses import LossTable
@@ -121,6 +122,9 @@ class Header(Table):
         default=None, description="cross-validation: every arm is trained once for each seed and fold"
     )
 
+    ensemble: Ensemble | None = Field(
+        default=None, description="runs that predict together: all seeds of each arm, or several arms"
+    )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="when test images are evaluated")
     loggers: list[LoggerTable] = Field(
         default_factory=list, description="what receives the metrics of every run while it trains: TensorBoard, MLflow, a file"

@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from tlkit import files
 from tlkit.errors import RunFolderError, option
-from tlkit.record import arm_differences, findings, run_folder, search_record
+from tlkit.recipe.ensemble import Ensemble
+from tlkit.record import arm_differences, ensembles, findings, run_folder, search_record
 from tlkit.record.run_folder import Coordinates
 
 FORMAT = 2
@@ -31,6 +32,7 @@ class Head:
         folds: Number of folds of its cross-validation; None without.
         baseline: The arm that the others are compared with on the same images; None for none.
         study: The study of its search, of which search.json tells; None without.
+        ensemble: The recipe's table; None without.
     """
 
     recipe: str
@@ -38,6 +40,7 @@ class Head:
     folds: int | None = None
     baseline: str | None = None
     study: str | None = None
+    ensemble: Ensemble | None = None
 
 
 def gather(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path]) -> dict[str, Any]:
@@ -84,7 +87,36 @@ def gather(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path])
     warnings = list(found[0].warnings_of("near")) if found is not None else []
     record = {"format": FORMAT, "recipe": head.recipe, "file": head.file, "arms": arms, "superseded": superseded}
     record |= {"search": search.model_dump(mode="json")} if search is not None else {}
-    return record | ({"baseline": head.baseline} if head.baseline else {}) | ({"warnings": warnings} if warnings else {})
+    combined = _ensembles(recipe_folder, head, current)
+    return {
+        **record,
+        **({"baseline": head.baseline} if head.baseline else {}),
+        **({"ensembles": combined} if combined else {}),
+        **({"warnings": warnings} if warnings else {}),
+    }
+
+
+def _ensembles(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path]) -> list[dict[str, Any]]:
+    """Return what ensembles.json tells of the recipe's ensembles, those of several seeds or folds together."""
+    if head.ensemble is None:
+        return []
+    combined = ensembles.read(recipe_folder, head.ensemble, ensembles.groups(head.ensemble, current))
+    records = []
+    for name in dict.fromkeys(each.group.name for each in combined):
+        mine = [each for each in combined if each.group.name == name]
+        members = [each.member_accuracy for each in mine if each.member_accuracy is not None]
+        records.append(
+            {
+                "name": name,
+                "average": head.ensemble.average,
+                "of": "seeds" if mine[0].group.seed is None else "arms",
+                "validation": over_runs([each.validation for each in mine if each.validation], head.folds),
+                "test": over_runs([each.test for each in mine if each.test], head.folds),
+                "member_accuracy": statistics.fmean(members) if members else None,
+                "runs": [ensembles.to_record(each) for each in mine],
+            }
+        )
+    return records
 
 
 def read(recipe_folder: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from tlkit import tasks, units
 from tlkit.errors import first_few
 from tlkit.record import run_folder, selection
-from tlkit.reports import differences
+from tlkit.reports import differences, ensemble_rows
 
 _COLUMNS = (
     "arm", "seeds", "folds", "accuracy", "loss", "difference", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
@@ -39,7 +39,10 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
         f"the best epoch by validation{metric}" if not every or any(run["validation"] for run in every) else "the last epoch"
     )
     ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1], by))
-    rows = [_result_row(arm, record) for arm, record in ranked]
+    combined = summary.get("ensembles", ())
+    rows = [_result_row(arm, record) for arm, record in ranked] + [
+        _ensemble_row(each) for each in combined if each["test"] or each["validation"]
+    ]
     columns = [name for name in _COLUMNS if not rows or any(row[name] for row in rows)]
     scores = f"test accuracy and loss of {epoch}" if "accuracy" in columns else f"{epoch}; there are no test images"
     if "accuracy" not in columns and every and not any(run["status"] == "finished" for run in every):
@@ -56,6 +59,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             also = [run["also"].get(name) for run in finished]
             accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
             notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
+    notes |= dict.fromkeys((line for each in combined for line in ensemble_rows.notes(each)), "")
     baseline = summary.get("baseline", "")
     known = run_folder.runs_of(summary["arms"][baseline]) if baseline in summary["arms"] else []
     if baseline and not any(run["status"] == "finished" for run in known):
@@ -201,6 +205,22 @@ def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
         "trainable": _count(runs[0]["parameters"]["trained"]),
         "seconds": f"{sum(run['seconds'] for run in runs):.0f}",
         "status": ", ".join(sorted({run["status"] for run in runs})),
+    }
+
+
+def _ensemble_row(record: Mapping[str, Any]) -> dict[str, str]:
+    """The cells of an ensemble by column."""
+    scores = {split: [run[split] for run in record["runs"]] for split in ("validation", "test")}
+    folds = {run["fold"] for run in record["runs"] if run["fold"] is not None}
+    seeds = {run["seed"] for run in record["runs"]}
+    return dict.fromkeys(_COLUMNS, "") | {
+        "arm": ensemble_rows.name(record),
+        "seeds": str(len(record["runs"][0]["members"]) if record["of"] == "seeds" else len(seeds)),
+        "folds": str(len(folds)) if folds else "",
+        "accuracy": _interval(record["test"].get("accuracy"), _values(scores["test"], "accuracy"), percent=True),
+        "loss": _interval(record["test"].get("loss"), _values(scores["test"], "loss"), percent=False),
+        "val accuracy": f"{record['validation']['accuracy']['mean']:.1%}" if record["validation"] else "",
+        "status": "ensemble",
     }
 
 

@@ -47,12 +47,13 @@ class Summary:
             What result.json holds, and what failed.
         """
         recipe, failed = self.recipe, tuple[RunFailed, ...]()
-        head = results.Head(recipe.name, self.file, recipe.folds, recipe.baseline, self.study)
+        head = results.Head(recipe.name, self.file, recipe.folds, recipe.baseline, self.study, recipe.ensemble)
         if self.folder.is_dir():
             try:
                 earlier = results.read(self.folder) or {}
                 record, kept = results.summarise(self.folder, head, self.current)
-                if kept and (drawn or self._stale() or earlier.get("baseline") != recipe.baseline):
+                changed = any(earlier.get(key) != record.get(key) for key in ("baseline", "ensembles"))
+                if kept and (drawn or self._stale() or changed):
                     draw(self.folder, [(arm, folder) for (arm, _, _), folder in self.current.items()], self.note)
                 return record, ()
             except OSError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import statistics as numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tlkit import tasks
 from tlkit.record import arm_differences, run_folder, statistics
 from tlkit.record.predictions import Answers
 from tlkit.record.statistics import Interval
+from tlkit.reports import ensemble_rows
 from tlkit.reports.differences import p_value, points, short
 from tlkit.reports.page.runs import ShownArm
 
@@ -67,11 +69,12 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
     ]  # fmt: skip
 
 
-def rows(arms: Sequence[ShownArm], baseline: str = "") -> list[Row]:
-    """Return a row for each arm, then chance and the commonest class."""
+def rows(arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
+    """Return a row for each arm and each ensemble, then chance and the commonest class."""
     against = {each.second: each.short for each in differences(arms, baseline)} if baseline else {}
     found = [_row(arm, _more(arms), [against.get(arm.name, "")] if baseline else []) for arm in arms]
     answers, width = arms[0].first.answers, len(columns(arms, baseline))
+    found += [_ensemble_row(each, columns(arms, baseline), arms[0].first.split) for each in ensembles]
     if answers is not None:
         labels = answers.label
         classes = arms[0].first.plan.classes
@@ -195,6 +198,23 @@ def _row(arm: ShownArm, more: Sequence[str], against: Sequence[str]) -> Row:
             f"{numbers.median(rates):,.0f}" if rates else "",
         ),
     )
+
+
+def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -> Row:
+    """Return the row of an ensemble, whose cells are of the same columns."""
+    scores, labels = record[split], {each.label: name for name, each in tasks.metric_labels().items()}
+    cells = dict.fromkeys(heads, "")
+    cells["runs"] = str(sum(len(run["members"]) for run in record["runs"]))
+    if scores:
+        accuracy = scores["accuracy"]
+        cells[f"{split} accuracy"], cells[f"{split} loss"] = f"{accuracy['mean']:.1%}", f"{scores['loss']['mean']:.3f}"
+        if accuracy["low"] is not None:
+            cells["95 % interval"] = f"{accuracy['low']:.1%} to {accuracy['high']:.1%}"
+            cells["interval by"] = f"Student's t over {accuracy['n']} runs"
+    for head in heads:
+        if head in labels and labels[head] in scores:
+            cells[head] = _shown(scores[labels[head]]["mean"], percent=tasks.metric_labels()[labels[head]].percent)
+    return Row(ensemble_rows.name(record), tuple(cells[head] for head in heads))
 
 
 def _shown(value: float, *, percent: bool) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from tlkit import files
 from tlkit.errors import RunFolderError, first_few
 from tlkit.record import run_folder
-from tlkit.reports import plan_table
+from tlkit.reports import ensemble_rows, plan_table
 from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, runs, seen, times
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
@@ -51,10 +51,24 @@ def write(path: Path, paths: Sequence[Path], *, title: str = "") -> None:
     if not shown:
         raise RunFolderError(f"{first_few(map(str, paths))}: there is no finished run.", "apply the recipe first")
     arms = runs.by_arm(shown)
-    files.replace(path, render(arms, title=title, left_out=runs.left_out(folders), baseline=runs.baseline(arms)))
+    text = render(
+        arms,
+        title=title,
+        left_out=runs.left_out(folders),
+        baseline=runs.baseline(arms),
+        ensembles=runs.ensembles(arms),
+    )
+    files.replace(path, text)
 
 
-def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str] = (), baseline: str = "") -> str:
+def render(
+    arms: Sequence[ShownArm],
+    *,
+    title: str = "",
+    left_out: Sequence[str] = (),
+    baseline: str = "",
+    ensembles: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Return the page about arms.
 
     Args:
@@ -62,6 +76,7 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
         title: Of the page; by default the names of the recipes.
         left_out: Says which runs it does not show.
         baseline: Name of the arm that the others are compared with; "" for none.
+        ensembles: As result.json has them.
     """
     names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
     several = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
@@ -80,7 +95,8 @@ def render(arms: Sequence[ShownArm], *, title: str = "", left_out: Sequence[str]
         "left_out": left_out,
         "warnings": [*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
         "columns": comparison.columns(arms, baseline),
-        "rows": comparison.rows(arms, baseline),
+        "rows": comparison.rows(arms, baseline, ensembles),
+        "ensembles": [line.removeprefix("ensemble").strip() for each in ensembles for line in ensemble_rows.notes(each)],
         "differences": comparison.differences(arms, baseline),
         "learned": learned,
         "fixed_aux": [

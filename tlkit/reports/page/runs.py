@@ -230,6 +230,15 @@ def baseline(arms: Sequence[ShownArm]) -> str:
     return known[0] if len(known) == 1 else ""
 
 
+def ensembles(arms: Sequence[ShownArm]) -> list[Mapping[str, Any]]:
+    """Return the ensembles of the recipe that all shown runs are of; none where they are of several."""
+    folders = {run.folder.parent for arm in arms for run in arm.runs}
+    record = results.read(folders.pop()) if len(folders) == 1 else None
+    shown = {run.folder.name for arm in arms for run in arm.runs}
+    known = [] if record is None else record.get("ensembles", [])
+    return [each for each in known if all(shown.issuperset(run["members"]) for run in each["runs"])]
+
+
 _Key = tuple[str, str, str]  # name, digest and folder of an arm's runs
 
 

@@ -1,0 +1,151 @@
+"""Runs that predict together: the mean of their probabilities, or a greedy soup of their weights, compared with plain numpy and torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TOY_RECIPE, Cli
+from rich.console import Console
+from safetensors.torch import load_file
+from tlkit_toy_build import ToyNet
+from toy_training import training
+
+from tlkit import api
+from tlkit.errors import RecipeError
+from tlkit.plans import resolve
+from tlkit.record import run_folder
+from tlkit.reports import result_table
+from tlkit.sources.places import Places
+
+RECIPE = (
+    TOY_RECIPE.replace('name = "toy"\n\n', 'name = "toy"\nseeds = [0, 1]\n\n', 1)
+    + "\n[arms.a]\n[arms.b]\nlr_groups = { backbone = 3e-3, head = 3e-2 }\n"
+)
+NOISY = ["schedule.epochs=1", "data.options.noise=1.0", "data.options.test=60", "data.split.validation=0.4"]
+SEEDS, ARMS = 'ensemble={members="seeds"}', 'ensemble={members=["a", "b"]}'
+SOUP = 'ensemble={members=["a", "b"], average="weights"}'
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the recipe and its four runs; what a test applies again trains nothing."""
+    folder = tmp_path_factory.mktemp("ensembles")
+    (folder / "toy.toml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+        api.apply(folder / "toy.toml", NOISY, runs=folder / "runs")
+    return folder
+
+
+def _apply(folder: Path, *settings: str) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+        applied = api.apply(folder / "toy.toml", [*NOISY, *settings], runs=folder / "runs")
+    assert not applied.changed
+    return dict(applied.result)
+
+
+def _arrays(folder: Path, arm: str, seed: int, split: str) -> tuple[np.ndarray, np.ndarray]:
+    (run,) = (folder / "runs" / "toy").glob(f"{arm}-s{seed}-*")
+    found = np.load(run / "predictions.npz")
+    mine = found["split"] == split
+    logits = found["logits"][mine].astype(np.float64)
+    each = np.exp(logits - logits.max(1, keepdims=True))
+    return each / each.sum(1, keepdims=True), found["label"][mine]
+
+
+def test_mean_of_seeds_is_the_mean_of_their_probabilities(finished: Path) -> None:
+    result = _apply(finished, SEEDS)
+    assert [each["name"] for each in result["ensembles"]] == ["a", "b"]
+    (first, labels), (second, _) = (_arrays(finished, "b", seed, "test") for seed in (0, 1))
+    mean = (first + second) / 2
+    (run,) = result["ensembles"][1]["runs"]
+    assert run["test"]["accuracy"] == pytest.approx((mean.argmax(1) == labels).mean())
+    assert run["test"]["loss"] == pytest.approx(-np.log(mean[np.arange(len(labels)), labels]).mean(), rel=1e-5)
+    assert run["validation"] is None  # each seed holds out other images, which the other has trained on
+    before = (finished / "runs" / "toy" / "ensembles.json").stat().st_mtime_ns
+    _apply(finished, SEEDS)
+    assert (finished / "runs" / "toy" / "ensembles.json").stat().st_mtime_ns == before
+
+
+def test_mean_of_arms_is_one_for_each_seed(finished: Path) -> None:
+    (found,) = _apply(finished, ARMS)["ensembles"]
+    assert (found["name"], [run["seed"] for run in found["runs"]]) == ("a + b", [0, 1])
+    (first, labels), (second, _) = (_arrays(finished, arm, 1, "validation") for arm in ("a", "b"))
+    assert found["runs"][1]["validation"]["accuracy"] == pytest.approx((((first + second) / 2).argmax(1) == labels).mean())
+    assert found["test"]["accuracy"]["n"] == 2
+
+
+def _right(folder: Path, states: list[dict[str, torch.Tensor]], split: str) -> float:
+    """Accuracy of plain PyTorch's network with the mean of states, on the images of seed 0."""
+    net = ToyNet(4)
+    net.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})  # type: ignore[arg-type]
+    part = training(folder / "toy.toml", *NOISY, arm="a").prepared.evaluated.parts[split]
+    with torch.no_grad():
+        chosen = net.eval()(part.inputs(part.indices, 0, torch.device("cpu"))).argmax(1)
+    return float((chosen == part.targets(part.indices, 0, torch.device("cpu"))).float().mean())
+
+
+def test_soup_takes_the_members_that_make_it_no_worse_on_validation_images(finished: Path) -> None:
+    (found,) = _apply(finished, SOUP)["ensembles"]
+    run = found["runs"][0]
+    weights = {name: load_file(finished / "runs" / "toy" / name / run_folder.WEIGHTS) for name in run["members"]}
+    alone = {name: _right(finished, [state], "validation") for name, state in weights.items()}
+    best = max(alone, key=lambda name: alone[name])
+    (other,) = weights.keys() - {best}
+    both = _right(finished, [weights[best], weights[other]], "validation")
+    assert run["used"] == ([best, other] if both >= alone[best] else [best])
+    assert run["test"]["accuracy"] == pytest.approx(_right(finished, [weights[name] for name in run["used"]], "test"))
+
+
+def test_soup_of_seeds_that_hold_out_other_images_is_none_and_says_why(finished: Path) -> None:
+    result = _apply(finished, SEEDS, "ensemble.average=weights")
+    assert all("different validation images" in each["runs"][0]["why_none"] for each in result["ensembles"])
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(result_table.result(result))
+    assert "a (soup of seeds): none, its members have different validation images" in shown.get()
+
+
+def test_ensembles_are_rows_of_the_table_and_of_the_report(finished: Path, run: Cli) -> None:
+    settings = [part for each in (*NOISY, ARMS) for part in ("--set", each)]
+    code, out, _ = run("apply", finished / "toy.toml", "--runs", finished / "runs", *settings)
+    assert code == 0
+    assert "a + b (mean)" in out
+    result = json.loads((finished / "runs" / "toy" / "result.json").read_text())
+    accuracy = result["ensembles"][0]["test"]["accuracy"]["mean"]
+    page = (finished / "runs" / "toy" / "report.html").read_text()
+    row = page[page.index(">a + b (mean)<") :].partition("</tr>")[0]
+    assert f"{accuracy:.1%}" in row
+
+
+def test_ensemble_changes_no_digest(finished: Path) -> None:
+    _, plain = resolve.load(finished / "toy.toml", NOISY, Places())
+    _, together = resolve.load(finished / "toy.toml", [*NOISY, SEEDS], Places())
+    assert plain["a"].arm == together["a"].arm
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (['ensemble={members=["a", "c"]}'], 'ensemble.members: there is no arm "c"'),
+        (['ensemble={members=["a"]}'], "two arms or more"),
+        (['ensemble={members=["a", "a"]}'], "the same arm twice"),
+        (["ensemble={members='all'}"], 'ensemble.members: is "all"'),
+        (["ensemble={}"], "ensemble.members: is missing"),
+        ([SEEDS, "seeds=[3]"], "there is one seed"),
+        ([SEEDS, "cross_validation.folds=2"], "each seed tests on images that the others train on"),
+        ([SOUP, "arms.b.head.kind='mlp'"], "the weights of a and b are of different networks: head.kind"),
+        ([SOUP, "arms.b.head.kind='svm'", "arms.b.lr_groups={}"], "whose svm head is solved"),
+        ([ARMS, "arms.b.data.options.test=30"], "a and b do not predict for the same images: data.options"),
+    ],
+)
+def test_wrong_ensemble_is_a_message(tmp_path: Path, settings: list[str], words: str) -> None:
+    (tmp_path / "toy.toml").write_text(RECIPE)
+    with pytest.raises(RecipeError) as caught:
+        resolve.load(tmp_path / "toy.toml", settings, Places())
+    assert words in str(caught.value)

@@ -1,0 +1,209 @@
+"""What a recipe's finished runs achieve together: the mean of their probabilities, or a network with the mean of their weights.
+
+The rule: members are chosen by validation images alone, and only runs that predict for the same images are put together.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlkit import files, tasks
+from tlkit.engine.images.parts import Library, Part
+from tlkit.errors import Interrupted, RunFolderError, TlkitError
+from tlkit.events import Observer
+from tlkit.plans import dataset_facts
+from tlkit.plans import plan as plans
+from tlkit.plans.jobs import Job
+from tlkit.recipe.ensemble import Ensemble
+from tlkit.record import ensembles, predictions, run_folder, selection
+from tlkit.record.ensembles import Combined, Group
+from tlkit.record.run_folder import Coordinates, Metrics
+from tlkit.run import decoding, evaluation, prediction
+from tlkit.run.prediction import Predictor
+from tlkit.run.signals import watching
+from tlkit.tasks import Predictions, averaging, scoring
+
+_SPLITS = ("validation", "test")
+_OTHER_TEST = "its members are tested on different images"
+_OTHER_VALIDATION = "its members have different validation images, so none could choose among them"
+
+
+def combine(
+    ensemble: Ensemble, recipe_folder: Path, current: Mapping[Coordinates, Path], jobs: Sequence[Job], *,
+    device: torch.device, observer: Observer,
+) -> None:  # fmt: skip
+    """Compute what every ensemble of finished runs achieves, and write it to ensembles.json.
+
+    Args:
+        ensemble: The recipe's table.
+        recipe_folder: runs/<recipe>.
+        current: Run folder of each run of the recipe.
+        jobs: Those of its runs whose images and weights are here.
+        device: The device that a network with averaged weights is evaluated on.
+        observer: Receives the progress of decoding.
+
+    Raises:
+        RunFailed: the file cannot be written.
+        Interrupted: a signal came.
+    """
+    known = {job.folder.name: job for job in jobs}
+    libraries: dict[int, Library] = {}
+    with watching() as watch:
+        found = []
+        for group in ensembles.groups(ensemble, current):
+            watch()
+            try:
+                together = _Members(recipe_folder, group, known)
+                if ensemble.average == "probabilities":
+                    found.append(together.mean())
+                else:
+                    found.append(_Soup(together, libraries, device, observer, watch).greedy())
+            except Interrupted:
+                raise
+            except TlkitError as error:  # a damaged file, or images that are gone, take no result of the runs away
+                found.append(Combined(group, why_none=error.problem.rstrip(".")))
+    try:
+        ensembles.write(recipe_folder, ensemble, found)
+    except OSError as error:
+        raise files.unwritable(recipe_folder, error) from error
+
+
+class _Members:
+    """The members of one ensemble, and what they predict.
+
+    Args:
+        recipe_folder: runs/<recipe>.
+        group: The members.
+        jobs: Jobs of the recipe, by the name of their run folder.
+    """
+
+    def __init__(self, recipe_folder: Path, group: Group, jobs: Mapping[str, Job]) -> None:
+        self.group = group
+        self.folders = [recipe_folder / name for name in group.folders]
+        self.jobs = jobs
+        self._known = [predictions.load(folder) for folder in self.folders]
+        text = (self.folders[0] / run_folder.PLAN).read_text(encoding="utf-8")
+        self.plan = plans.from_json(text)
+
+    def of(self, split: str) -> list[Predictions] | None:
+        """Return what each member predicts for a split; None where it has no images, or they have different ones."""
+        parts = [known.part(split) for known in self._known]
+        first = parts[0]
+        same = all(np.array_equal(first.index, each.index) and np.array_equal(first.label, each.label) for each in parts[1:])
+        if not same or not len(first.index):
+            return None
+        task = tasks.get(self.plan.task)
+        return [
+            Predictions(torch.from_numpy(each.logits), torch.from_numpy(each.label), task, self.plan.positive) for each in parts
+        ]
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether any member has test images."""
+        return any(len(known.part("test").index) for known in self._known)
+
+    def member_accuracy(self) -> float | None:
+        """Return the mean accuracy of the members on the test images."""
+        tested = self.of("test")
+        return None if tested is None else statistics.fmean(scoring.basic(each)["accuracy"] for each in tested)
+
+    def mean(self) -> Combined:
+        """Return what the mean of the members' probabilities achieves."""
+        found = {split: self.of(split) for split in _SPLITS}
+        scores = {split: None if each is None else scoring.scores(averaging.mean(each)) for split, each in found.items()}
+        if all(each is None for each in scores.values()) or (self.is_tested and scores["test"] is None):
+            return Combined(self.group, why_none=_OTHER_TEST)
+        return Combined(self.group, self.group.folders, scores["validation"], scores["test"], self.member_accuracy())
+
+
+@dataclass(frozen=True)
+class _Soup:
+    """A network with the mean of its members' weights.
+
+    Attributes:
+        members: Those that may be put in.
+        libraries: Decoded pictures, by data set.
+        device: The device that it is evaluated on.
+        observer: Receives the progress of decoding.
+        watch: Called between batches; may raise to stop.
+    """
+
+    members: _Members
+    libraries: dict[int, Library]
+    device: torch.device
+    observer: Observer
+    watch: Callable[[], None]
+
+    def greedy(self) -> Combined:
+        """Put in one member after the other, the best first, and keep each with which the network is no worse on validation images.
+
+        Source: Wortsman et al. 2022, "Model soups", arXiv:2203.05482, recipe 1.
+        """
+        group, by = self.members.group, self.members.plan.select_by
+        validated = self.members.of("validation")
+        if validated is None:
+            return Combined(group, why_none=_OTHER_VALIDATION)
+        if self.members.is_tested and self.members.of("test") is None:
+            return Combined(group, why_none=_OTHER_TEST)
+        alone = [selection.worth(scoring.quick(each, asked=by), by) for each in validated]
+        order = sorted(range(len(alone)), key=lambda index: alone[index], reverse=True)
+        predictor = self._load(order[0])
+        parts = self._parts(order[0], predictor)
+        total, used = _weights(predictor), [order[0]]
+        best = self._worth(predictor, parts["validation"])
+        for index in order[1:]:
+            more = _weights(self._load(index))
+            tried = {name: tensor + more[name] for name, tensor in total.items()}
+            _set_(predictor, tried, len(used) + 1)
+            worth = self._worth(predictor, parts["validation"])
+            if worth[0] >= best[0]:
+                total, best, used = tried, worth, [*used, index]
+        _set_(predictor, total, len(used))
+        scores: dict[str, Metrics] = {
+            split: scoring.scores(self._predict(predictor, parts[split])) for split in _SPLITS if split in parts
+        }
+        names = tuple(group.folders[index] for index in used)
+        return Combined(group, names, scores["validation"], scores.get("test"), self.members.member_accuracy())
+
+    def _load(self, index: int) -> Predictor:
+        return prediction.load(self.members.folders[index], arm=None, device=self.device)
+
+    def _parts(self, index: int, predictor: Predictor) -> Mapping[str, Part]:
+        """Return the held-out images as a member's network takes them."""
+        name = self.members.group.folders[index]
+        if name not in self.members.jobs:
+            raise RunFolderError(f"{name}: its images are not here.")
+        job = self.members.jobs[name]
+        job = replace(job, resolved=replace(job.resolved, convention=predictor.convention))
+        images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+        library = self.libraries.setdefault(id(images), Library(images, note=self.observer.note))
+        return decoding.decode_job(job, library, images, self.observer).evaluated.parts
+
+    def _worth(self, predictor: Predictor, part: Part) -> tuple[float, float]:
+        by = self.members.plan.select_by
+        return selection.worth(scoring.quick(self._predict(predictor, part), asked=by), by)
+
+    def _predict(self, predictor: Predictor, part: Part) -> Predictions:
+        return evaluation.predictions(
+            predictor.network, part, batch_size=predictor.batch_size, device=self.device,
+            progress=lambda done, total: self.watch(),
+        )  # fmt: skip
+
+
+def _weights(predictor: Predictor) -> dict[str, Tensor]:
+    """Return copies of a network's tensors in float64, in which sums of them are exact enough to be divided again."""
+    return {name: tensor.double() for name, tensor in predictor.network.tensors().items()}
+
+
+def _set_(predictor: Predictor, total: Mapping[str, Tensor], count: int) -> None:
+    """Set a network to the mean of `count` networks whose sum is given; a whole number is rounded down."""
+    with torch.no_grad():
+        for name, tensor in predictor.network.tensors().items():
+            tensor.copy_(total[name] / count)
