@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy_search
 from browser import BROWSER, dumped
 from conftest import TOY_RECIPE
 
@@ -45,6 +46,7 @@ LOOK = """
     await wait(300);
     const plots = [...document.querySelectorAll(".plot")];
     found.plots = plots.length;
+    found.search = plots.map((each) => each.id).filter((name) => ["importance-0", "trials-0"].includes(name)).length;
     found.empty = plots.filter((each) => !each.querySelector(".main-svg .trace, .main-svg .hm")).map((each) => each.id);
     found.wide = document.documentElement.scrollWidth > window.innerWidth + 1;
     found.width = window.innerWidth;
@@ -110,6 +112,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("HOME", str(folder))
         runs = api.apply(folder / "toy.toml", runs=folder / "runs").folder
     inspected(runs)
+    toy_search.into(runs, next(runs.glob("finetune-*")).name)
     return api.report(runs, folder / "report.html")
 
 
@@ -172,6 +175,7 @@ def test_page_works_in_a_browser(page: Path, axe: str, tmp_path: Path, width: in
     assert found["errors"] == []
     assert found["width"] == width
     assert found["plots"] > 10
+    assert found["search"] == 2
     assert found["empty"] == []
     assert found["fetched"] == []
     assert not found["wide"], "the page is wider than its window"

@@ -20,6 +20,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.plans import search_jobs
 from tlkit.record import run_folder
 from tlkit.reports import search_table
+from tlkit.reports.page import runs as page_runs
 
 SEARCH = """
 [search]
@@ -119,6 +120,19 @@ def test_table_shows_the_best_first_and_what_matters(searched: Path) -> None:
     assert [line for line in lines if "as written" in line]
     assert any(line.startswith("importance") and "so few trials" in line for line in lines)
     assert any(line.startswith("best       main-best: lr_groups.head = ") for line in lines)
+
+
+def test_report_names_the_best_trial_and_compares_it(searched: Path) -> None:
+    arms = page_runs.by_arm(page_runs.read(page_runs.find([searched])))
+    assert {each.name: len(each.runs) for each in arms} == {"main": 2, "main-best": 2}
+    text = (searched / "report.html").read_text()
+    assert '<section id="search">' in text
+    assert "main-best - main" in text or "main - main-best" in text
+    assert text.count('<th scope="row">0 (as written)</th>') == 1
+    record = json.loads((searched / "result.json").read_text()) | {"baseline": "main"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_runs.results, "read", lambda folder: record)
+        assert page_runs.baseline(arms) == "main"
 
 
 KILLED = """

@@ -16,6 +16,7 @@ from tlkit.record import selection
 from tlkit.record.search_record import SearchRecord, TrialRecord
 
 SHOWN = 10  # trials in a table
+_FEW = 20  # finished trials, below which importance is told to be a guess
 _SAMPLERS = {"tpe": "TPE", "cmaes": "CMA-ES", "random": "random", "grid": "grid"}
 
 
@@ -67,15 +68,15 @@ def result(record: Mapping[str, Any]) -> RenderableType:
     table = _table("trial", f"validation {label(search.metric)}", *keys, "epochs", "seconds", "status", right=(0, 1))
     for trial in ranked[:SHOWN]:
         table.add_row(*map(Text, cells(trial, search, keys)))
-    lines = [line for line in (importance(search), *outcome(search)) if line]
-    return Group(Text(title(search), style="italic"), table, *map(Text, lines))
+    lines = [f"{kind:<10} {text}" for kind, text in outcome(search)]
+    return Group(Text(f"search: {title(search)}", style="italic"), table, *map(Text, lines))
 
 
 def title(search: SearchRecord) -> str:
     """Return what the table of trials shows."""
     count, shown_ = len(search.trials), min(SHOWN, len(search.trials))
     which = f"the best {shown_} of {count} trials" if shown_ < count else f"{count} trials"
-    return f"search: {which} of arm {search.arm}, seed {search.seed}, by validation {label(search.metric)}"
+    return f"{which} of arm {search.arm}, seed {search.seed}, by validation {label(search.metric)}"
 
 
 def cells(trial: TrialRecord, search: SearchRecord, keys: list[str]) -> tuple[str, ...]:
@@ -87,29 +88,22 @@ def cells(trial: TrialRecord, search: SearchRecord, keys: list[str]) -> tuple[st
     return number, value.rpartition(" ")[2], *values, str(trial.epochs), f"{trial.seconds:.0f}", status
 
 
-def importance(search: SearchRecord) -> str:
-    """Return how much each key matters, in one line; "" where that is not known."""
-    if not search.importance:
-        return ""
-    listed = ", ".join(f"{key} {share:.0%}" for key, share in search.importance.items())
-    few = "; of so few trials this is a guess" if search.importance_of < 20 else ""
-    return f"importance {listed} (fANOVA over {search.importance_of} finished trials{few})"
-
-
-def outcome(search: SearchRecord) -> list[str]:
-    """Return what was found: how to write the best into the recipe, and which trials failed."""
+def outcome(search: SearchRecord) -> list[tuple[str, str]]:
+    """Return what was found, each with its kind: how much each key matters, the values of the best trial, and which trials failed."""
     lines = []
+    if search.importance:
+        listed = ", ".join(f"{key} {share:.0%}" for key, share in search.importance.items())
+        few = "; of so few trials this is a guess" if search.importance_of < _FEW else ""
+        lines.append(("importance", f"{listed} (fANOVA over {search.importance_of} finished trials{few})"))
     if search.best is None:
-        lines.append("best       no trial is finished")
+        lines.append(("best", "no trial is finished"))
     elif search.best == 0:
-        lines.append("best       the recipe as written")
+        lines.append(("best", "the recipe as written"))
     else:
         values = search.trials[search.best].values
-        lines.append(f"best       {search.best_arm}: {', '.join(f'{key} = {shown(value)}' for key, value in values.items())}")
-    failed = [
-        f"trial {each.number}: {each.error}" for each in search.trials if each.status == "failed" and each.same_as is None
-    ]
-    return lines + [f"failed     {line}" for line in failed]
+        lines.append(("best", f"{search.best_arm}: {', '.join(f'{key} = {shown(value)}' for key, value in values.items())}"))
+    failed = [each for each in search.trials if each.status == "failed" and each.same_as is None]
+    return lines + [("failed", f"trial {each.number}: {each.error}") for each in failed]
 
 
 def label(metric: str) -> str:

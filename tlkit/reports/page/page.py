@@ -15,7 +15,7 @@ from tlkit import files
 from tlkit.errors import RunFolderError, first_few
 from tlkit.record import run_folder
 from tlkit.reports import ensemble_rows, plan_table
-from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, runs, seen, times
+from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, runs, search, seen, times
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
 
@@ -85,7 +85,9 @@ def render(
     sees = seen.seen([seen.of(arm) for arm in arms])
     shown_data = data.data(arms)
     spent = _there(times.by_kind(arms), times.timeline(arms))
-    every = [*learned, *changed, *(chart for each in sees for chart in each.charts), *spent]
+    searches = search.of(run.folder for arm in arms for run in arm.runs)
+    tried = [chart for each in searches for chart in each.charts]
+    every = [*learned, *tried, *changed, *(chart for each in sees for chart in each.charts), *spent]
     values = {
         "title": title or ", ".join(names),
         "sentence": comparison.sentence(arms, baseline),
@@ -99,6 +101,7 @@ def render(
         "ensembles": [line.removeprefix("ensemble").strip() for each in ensembles for line in ensemble_rows.notes(each)],
         "differences": comparison.differences(arms, baseline),
         "learned": learned,
+        "searches": searches,
         "fixed_aux": [
             (arm.name, fixed["loss"], fixed["images"]) for arm in arms if (fixed := arm.first.data.about.get("aux_loss"))
         ],

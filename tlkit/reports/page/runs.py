@@ -24,12 +24,17 @@ from tlkit.record.run_folder import RunResult
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run that a report shows."""
+    """A run that a report shows.
+
+    Attributes:
+        arm: Name of its arm in the results of its recipe, where the best trial of a search has one of its own.
+    """
 
     folder: Path
     result: RunResult
     plan: Plan
     metrics: Sequence[Mapping[str, Any]]
+    arm: str
 
     @property
     def split(self) -> str:
@@ -173,13 +178,20 @@ def read(folders: Sequence[Path]) -> list[ShownRun]:
     Raises:
         RunFolderError: the plan of a finished run is missing, damaged or of another version.
     """
-    runs = []
+    runs, names = [], {parent: _arms(parent) for parent in {folder.parent for folder in folders}}
     for folder in folders:
         result = run_folder.read(folder) if folder.is_dir() else None
         if result is None or result.status != "finished" or result.best_epoch is None:
             continue
-        runs.append(ShownRun(folder, result, _plan(folder / run_folder.PLAN), run_folder.metrics(folder)))
+        arm = names[folder.parent].get(folder.name, result.arm)
+        runs.append(ShownRun(folder, result, _plan(folder / run_folder.PLAN), run_folder.metrics(folder), arm))
     return runs
+
+
+def _arms(recipe_folder: Path) -> dict[str, str]:
+    """Return the name of the arm of each run folder that a recipe's results tell of."""
+    record = results.read(recipe_folder) or {"arms": {}}
+    return {run["folder"]: name for name, arm in record["arms"].items() for run in run_folder.runs_of(arm)}
 
 
 def _plan(path: Path) -> Plan:
@@ -201,7 +213,7 @@ def by_arm(runs: Sequence[ShownRun]) -> list[ShownArm]:
     several = len({run.result.recipe for run in runs}) > 1
     grouped: dict[_Key, list[ShownRun]] = {}
     for run in runs:
-        name = f"{run.result.recipe}: {run.result.arm}" if several else run.result.arm
+        name = f"{run.result.recipe}: {run.arm}" if several else run.arm
         grouped.setdefault((name, run.result.digest[:8], str(run.folder.parent)), []).append(run)
     arms = [
         ShownArm(_name(key, grouped), sorted(mine, key=lambda run: (run.result.seed, run.result.fold or 0)))
@@ -226,7 +238,7 @@ def baseline(arms: Sequence[ShownArm]) -> str:
     """Return the name of the arm that the recipe compares the others with; "" where it names none, or the arms are not of one recipe."""
     folders = {run.folder.parent for arm in arms for run in arm.runs}
     record = results.read(folders.pop()) if len(folders) == 1 else None
-    known = [arm.name for arm in arms if record is not None and arm.first.result.arm == record.get("baseline")]
+    known = [arm.name for arm in arms if record is not None and arm.first.arm == record.get("baseline")]
     return known[0] if len(known) == 1 else ""
 
 
