@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING
 from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
-    from tlkit.api import advise, apply, epochs, export, inspect, plan, report
+    from tlkit.api import advise, apply, epochs, export, inspect, plan, rates, report
     from tlkit.model import Model, load
 
 __version__ = "0.1.0"
-__all__ = ["Model", "TlkitError", "__version__", "advise", "apply", "epochs", "export", "inspect", "load", "plan", "report"]
+__all__ = [
+    "Model",
+    "TlkitError",
+    "__version__",
+    "advise",
+    "apply",
+    "epochs",
+    "export",
+    "inspect",
+    "load",
+    "plan",
+    "rates",
+    "report",
+]
 
 _WHERE = {
     "Model": "tlkit.model",
@@ -23,6 +36,7 @@ _WHERE = {
     "inspect": "tlkit.api",
     "load": "tlkit.model",
     "plan": "tlkit.api",
+    "rates": "tlkit.api",
     "report": "tlkit.api",
 }
 

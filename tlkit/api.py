@@ -1,4 +1,4 @@
-"""apply, plan, inspect and epochs: what the command line does, as functions. Torch is imported only when something must be computed."""
+"""apply, plan, inspect, rates and epochs: what the command line does, as functions. Torch is imported only when something must be computed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from tlkit import files, machine
 from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import (
+    auto_rates,
     band_values,
     dataset_facts,
     earlier_runs,
     jobs,
     loggers,
     plugin_changes,
+    precision,
     resolve,
     search_jobs,
     search_space,
@@ -29,11 +31,13 @@ from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
+    from tlkit.engine.images.parts import Library
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
     from tlkit.plans.search_space import SearchPlan
     from tlkit.record.advice import Advice
     from tlkit.record.findings import Findings
+    from tlkit.record.range_tests import RangeTest
     from tlkit.record.timings import Measurements
 
 
@@ -48,6 +52,24 @@ class Plans(dict[str, "Plan"]):
 
     def _repr_html_(self) -> str:
         return "".join(map(_plan_html, self.values()))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What `rates` found; a notebook shows it as curves.
+
+    Attributes:
+        folder: runs/<recipe>, which keeps the tests.
+        tests: Of every arm, its groups together, and then one at a time.
+    """
+
+    folder: Path
+    tests: tuple[RangeTest, ...]
+
+    def _repr_html_(self) -> str:
+        from tlkit.reports import rate_curves, svg
+
+        return svg.text(rate_curves.figure(self.tests))
 
 
 @dataclass(frozen=True)
@@ -407,7 +429,7 @@ def plan(
         TlkitError: the recipe cannot be used, or what is to be measured is not here.
     """
     from tlkit.compiler import compiler
-    from tlkit.plans import choices, precision, when_tested
+    from tlkit.plans import choices, when_tested
     from tlkit.plans import plan as plan_module
     from tlkit.record.formats import chunk_on
     from tlkit.run import decoding, executor, measuring, torch_settings
@@ -454,6 +476,70 @@ def plan(
     return found
 
 
+def rates(
+    recipe: str | Path,
+    settings: str | Sequence[str] = (),
+    *,
+    arm: str | None = None,
+    each: bool = False,
+    steps: int = auto_rates.STEPS,
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    graph: bool = True,
+    observer: Observer | None = None,
+) -> Rates:
+    """Test learning rates: take training steps at rising rates, and suggest rates by how the loss falls. No run is made.
+
+    All groups of the optimizer move together and keep the ratios of their rates; where a recipe leaves rates to a range test, those
+    groups move and the others keep still. The tests are kept in runs/<recipe>, in rates.json and rates.svg, and its report shows them.
+
+    Args:
+        recipe: A TOML file.
+        settings: "key=value", or several of them, as --set.
+        arm: Only this arm; by default all whose weights are trained by steps.
+        each: Then move every group alone, while the others keep still.
+        steps: Optimizer steps of one test, at least 20.
+        runs: Folder for run folders.
+        data: Folder of the images.
+        device: "auto", "cpu", "cuda".
+        offline: Forbid downloads.
+        graph: Capture the training step where the device can; else it is taken step by step.
+        observer: Receives the progress.
+
+    Raises:
+        TlkitError: the recipe, its images or weights cannot be used, or no arm has a learning rate.
+    """
+    from tlkit.run import executor, range_tests, torch_settings
+    from tlkit.run.signals import watching
+
+    if steps < range_tests.FEWEST:
+        raise TlkitError(f"{option('steps', str(steps))}: a range test takes {range_tests.FEWEST} steps or more.")
+    watcher, path = observer or Observer(), as_path(recipe, "recipe")
+    places = _places(path, data, offline, watcher)
+    read, arms = resolve.load(path, _listed(settings), places)
+    _check_arm(arm, read)
+    _note_unused_data(data, arms, watcher)
+    chosen = range_tests.with_rates_to_test(arms, arm, where=str(recipe), note=watcher.note)
+    folder, where = Path(runs) / read.name, executor.device_of(device, note=watcher.note)
+    kept = recipe_choices.find(folder, jobs.settings(arms))
+    libraries: dict[int, Library] = {}
+    files.refuse_unwritable(folder)
+    found: list[RangeTest] = []
+    with machine.kept_blocks, torch_settings.applied(where), watching() as watch:
+        for name, resolved in chosen.items():
+            (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
+            prepared = executor.prepare(job, libraries, device=where, observer=watcher, watch=watch)
+            shared = precision.decide([(prepared.bare, prepared.measured)], kept.formats)
+            found += range_tests.tests(
+                prepared.sharing(shared, device=where), each=each, steps=steps, device=where, observer=watcher, watch=watch,
+                graph=graph,
+            )  # fmt: skip
+    range_tests.keep(folder, found)
+    return Rates(folder, tuple(found))
+
+
 def epochs(
     plan: Plan,
     *,
@@ -480,7 +566,7 @@ def epochs(
         RunFailed: the loss is no longer a number.
     """
     _check_plan(plan)
-    from tlkit.run import executor, torch_settings
+    from tlkit.run import executor, range_tests, torch_settings
 
     watcher = observer or Observer()
     where = executor.device_of(device, note=watcher.note)
@@ -497,6 +583,7 @@ def epochs(
         watcher.note(f"epochs: fold {tested} of {plan.folds} is tested, and no other; fold=2 tests the second")
     with torch_settings.applied(where):
         prepared = executor.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
+        prepared, _ = range_tests.settled(prepared, device=where, observer=watcher)
         learner = prepared.learner(device=where, observer=watcher)
     yield from torch_settings.applied_between(learner.epochs(), where)
 

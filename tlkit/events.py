@@ -65,6 +65,9 @@ class Observer:
     def storing(self, done: int, total: int) -> None:
         """Called while outputs of the fixed prefix are computed and stored, with the images done and their total."""
 
+    def testing_rates(self, done: int, total: int) -> None:
+        """Called after a step of a range test of learning rates, and with `done` equal to `total` when it ends, however early."""
+
     def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
         """Called when a run begins.
 

@@ -18,7 +18,7 @@ from tlkit.network import building, input_layer
 from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
-from tlkit.plans import arm_checks, licences, preprocessing
+from tlkit.plans import arm_checks, auto_rates, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import (
     Choice,
@@ -34,7 +34,9 @@ from tlkit.plans.plan import (
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
 from tlkit.recipe import expansion, maps
+from tlkit.recipe.map_tables import AUTO
 from tlkit.recipe.maps import AUX, HEAD, Owned, Partition
+from tlkit.recipe.recipe import Arm
 from tlkit.sources import weight_files
 from tlkit.tasks import Task, named_classes
 
@@ -81,6 +83,7 @@ def compile_plan(
     batch, choices = memory_estimate.batch_size(draft, batch_size)
     if resolved.learns == "solved":
         choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of all training images"))
+    groups = _groups(draft)
     weights = named_classes.weights(arm.loss, facts.names, facts.per_class)
     steps = 0
     if resolved.learns == "steps":
@@ -98,7 +101,7 @@ def compile_plan(
             ParameterPlan(o.parameter.name, o.parameter.stage, tuple(tensor.shape), o.trains_from, o.group)
             for o, (_, tensor) in zip(divided.parameters, network.owned(), strict=True)
         ),
-        groups=_groups(draft),
+        groups=groups,
         phases=_phases(draft, steps),
         images=facts.images,
         steps_per_epoch=steps,
@@ -122,6 +125,7 @@ def compile_plan(
             *draft.aux_heads.choices(divided.parameters),
             *_selection_choice(resolved, task),
             *_norm_choice(resolved),
+            *auto_rates.choices(groups),
         ),
         folder=folder,
         folds=resolved.folds,
@@ -255,7 +259,7 @@ def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, .
                 trained=sum(tensors[o.parameter].numel() for o in moving),
                 trains="solved" if name == HEAD and draft.resolved.learns == "solved" else _when(mine),
                 groups=groups,
-                peak_lr=tuple(arm_checks.rate(draft.resolved.arm.lr_groups[group]).lr for group in groups),
+                peak_lr=tuple(_peak(draft.resolved.arm, group) for group in groups),
                 flops=flops.get(name, 0),
                 output=outputs.get(name, outputs[HEAD]),
             )
@@ -286,8 +290,14 @@ def _groups(draft: Draft) -> tuple[GroupPlan, ...]:
         if optimizer.name == "sgd":
             momentum = optimizer.momentum if rate.momentum is None else rate.momentum
         decay = optimizer.weight_decay if rate.weight_decay is None else rate.weight_decay
-        rows.append(GroupPlan(name, rate.lr, decay, momentum, size))
+        rows.append(GroupPlan(name, _peak(arm, name), decay, momentum, size))
     return tuple(rows)
+
+
+def _peak(arm: Arm, group: str) -> float | None:
+    """Return the peak rate of a group; None where a range test chooses it."""
+    peak = arm_checks.rate(arm.lr_groups[group]).lr
+    return None if peak == AUTO else peak
 
 
 def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:

@@ -67,6 +67,9 @@ class Fit:
         watch: Called between batches; may raise to stop.
         graph: Capture the step where the device can.
         sample: Training images that are evaluated after every epoch; None for none.
+
+    Raises:
+        ValueError: a rate is left to a range test, which has not chosen it yet.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class Fit:
         graph: bool = True,
         sample: Part | None = None,
     ) -> None:
+        if open_ := [group.name for group in plan.groups if group.lr is None]:
+            raise ValueError(f"no range test has chosen the rates of {', '.join(open_)} yet")
         self.plan = plan
         self.network = network
         self.progress = Progress()

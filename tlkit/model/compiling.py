@@ -10,7 +10,7 @@ from tlkit.model.arguments import plain, table_of
 from tlkit.model.setup import Setup, Tables, least_epochs
 from tlkit.recipe.maps import HEAD
 
-Rates = Mapping[str, float | Mapping[str, float]]
+Rates = Mapping[str, float | str | Mapping[str, float | str]]  # a text is "auto"
 
 
 def tables(

@@ -17,7 +17,7 @@ from tlkit.model.callbacks import Callbacks
 from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
 from tlkit.plugin import Convention, Images
-from tlkit.run import preparation
+from tlkit.run import preparation, range_tests
 
 
 @dataclass
@@ -66,6 +66,7 @@ class Training:
             self.job, library=Library(self.images, note=shown.note), images=self.images, device=self.device,
             observer=shown, network=self.network,
         )  # fmt: skip
+        prepared, _ = range_tests.settled(prepared, device=self.device, observer=shown)
         plan, self.split = prepared.plan, prepared.split
         self.scaling = plan.input if plan.input.channels == "bands" else None
         self.network.positive = plan.positive

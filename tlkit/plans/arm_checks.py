@@ -9,7 +9,7 @@ from tlkit.errors import TlkitError, nearest
 from tlkit.plugin import Backbone, Dataset, Head, registry
 from tlkit.recipe import augmentations, expansion, maps
 from tlkit.recipe.augmentations import Rotate
-from tlkit.recipe.map_tables import Rate, RateRange
+from tlkit.recipe.map_tables import Auto, Rate, RateRange
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.schedules import OneCycle
@@ -19,8 +19,8 @@ from tlkit.tasks import Task
 from tlkit.units import Size
 
 
-def rate(value: float | Rate | RateRange) -> Rate:
-    """Return a value of [lr_groups] as a table, also if it is a number or a range."""
+def rate(value: float | Auto | Rate | RateRange) -> Rate:
+    """Return a value of [lr_groups] as a table, also if it is a number, "auto", or a range."""
     if isinstance(value, RateRange):
         return Rate(lr=value.to, weight_decay=value.weight_decay, momentum=value.momentum)
     return value if isinstance(value, Rate) else Rate(lr=value)

@@ -60,7 +60,7 @@ class StagePlan:
         trained: Scalars that train in some phase.
         trains: In words: "never", "always", "from epoch 4", "partly"; of a solved head "solved".
         groups: Keys of [lr_groups] that its trained parameters follow.
-        peak_lr: Their peak rates, in the same order.
+        peak_lr: Their peak rates, in the same order; None where a range test chooses it before training.
         flops: Floating-point operations of one image forward, a multiply-add counted as two.
         output: Shape of its output for one image.
     """
@@ -70,17 +70,25 @@ class StagePlan:
     trained: int
     trains: str
     groups: tuple[str, ...]
-    peak_lr: tuple[float, ...]
+    peak_lr: tuple[float | None, ...]
     flops: int
     output: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """One parameter group of the optimizer: a key of [lr_groups] that something follows."""
+    """One parameter group of the optimizer: a key of [lr_groups] that something follows.
+
+    Attributes:
+        name: The key.
+        lr: Peak learning rate; None where a range test chooses it before training.
+        weight_decay: Of the group.
+        momentum: Of the group; None where the optimizer has none.
+        parameters: Scalars in it.
+    """
 
     name: str
-    lr: float
+    lr: float | None
     weight_decay: float
     momentum: float | None
     parameters: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tlkit.recipe import maps
-from tlkit.recipe.map_tables import BACKBONE, Gradual, Rate, RateRange, Until
+from tlkit.recipe.map_tables import AUTO, BACKBONE, Auto, Gradual, Rate, RateRange, Until
 from tlkit.recipe.maps import Freeze, Rates
 from tlkit.recipe.recipe import Arm
 
@@ -46,7 +46,7 @@ def freeze_map(arm: Arm) -> dict[str, bool | Until]:
     return {key: value for key, value in arm.freeze.items() if not isinstance(value, Gradual)}
 
 
-def rate_map(arm: Arm) -> dict[str, float | Rate]:
+def rate_map(arm: Arm) -> dict[str, float | Auto | Rate]:
     """Return [lr_groups] of an arm without what is not expanded yet; an expanded arm has no such key."""
     return {
         key: value
@@ -64,13 +64,13 @@ def _turns(stages: Sequence[str], every: int, *, epochs: int) -> dict[str, bool 
     return {name: Until(epochs=begins[name]) if begins[name] < epochs else True for name in stages}
 
 
-def _spread(written: float | Rate | RateRange, stages: Sequence[str]) -> Iterator[tuple[str, float | Rate]]:
+def _spread(written: float | Auto | Rate | RateRange, stages: Sequence[str]) -> Iterator[tuple[str, float | Rate]]:
     """Yield the rate of each stage; nothing where they have one in common."""
     if isinstance(written, RateRange):
         gaps = len(stages) - 1
         parts = [index / gaps for index in range(gaps)]
         peaks = [*(written.from_ ** (1 - part) * written.to**part for part in parts), written.to]
-    elif isinstance(written, Rate) and written.decay is not None:
+    elif isinstance(written, Rate) and written.decay is not None and written.lr != AUTO:
         peaks = [max(written.lr * written.decay**before, _LEAST) for before in range(len(stages) - 1, -1, -1)]
     else:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,8 @@ from tlkit.recipe.messages import dotted, problem, shown, unchanged, words
 from tlkit.recipe.table import LARGEST, Table, chosen_by
 
 BACKBONE: Final = "backbone"  # the key of all stages
+AUTO: Final = "auto"  # a rate that a range test chooses before training
+Auto = Literal["auto"]
 
 
 class Until(Table):
@@ -44,10 +46,24 @@ class Gradual(Table):
         return ""
 
 
+_PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
+_RATE: TypeAdapter[float] = TypeAdapter(_PositiveRate, config=Table.model_config)
+
+
+def _number_or_auto(value: object) -> float | Auto:
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, str):
+        raise problem(f"is {shown(value)}.", 'a number such as 1e-3, or "auto": a range test chooses it before training')
+    return _RATE.validate_python(value)
+
+
 class Rate(Table):
     """Peak learning rate of a part of the network, and optimizer settings for this part alone."""
 
-    lr: float = Field(gt=0, le=LARGEST, description="peak learning rate")
+    lr: Annotated[_PositiveRate | Auto, chosen_by(_number_or_auto)] = Field(
+        description='peak learning rate; "auto": a range test chooses it before training'
+    )
     weight_decay: float | None = Field(
         default=None, ge=0, le=LARGEST, description="weight decay of this part. Default: optimizer.weight_decay"
     )
@@ -64,6 +80,15 @@ class Rate(Table):
     @classmethod
     def _elsewhere(cls, key: str) -> str:
         return ""
+
+    @model_validator(mode="after")
+    def _has_a_rate_to_decay(self) -> Rate:
+        if self.lr == AUTO and self.decay is not None:
+            raise problem(
+                'lr is "auto" and decay is given: a range test chooses one rate for all of the part.',
+                "{ lr = 1e-3, decay = 0.65 }; tlkit rates suggests the number",
+            )
+        return self
 
 
 class RateRange(Table):
@@ -108,24 +133,22 @@ def _freeze_value(value: object) -> bool | Until | Gradual:
     raise problem(f"is {shown(value)}.", "true, false, or { epochs = N }")
 
 
-_PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
-_RATE: TypeAdapter[float] = TypeAdapter(_PositiveRate, config=Table.model_config)
-
-
-def _rate_value(value: object) -> float | Rate | RateRange:
+def _rate_value(value: object) -> float | Auto | Rate | RateRange:
     if isinstance(value, RateRange):
         return value
     if isinstance(value, dict) and ("from" in value or "to" in value):
         return RateRange.model_validate(value)
     if isinstance(value, dict | Rate):
         return Rate.model_validate(value)
+    if value == AUTO:
+        return AUTO
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _RATE.validate_python(value)
-    raise problem(f"is {shown(value)}, but should be a valid number.", "1e-3, or { lr = 1e-3, weight_decay = 0.01 }")
+    raise problem(f"is {shown(value)}, but should be a valid number.", '1e-3, or { lr = 1e-3, weight_decay = 0.01 }, or "auto"')
 
 
 FreezeValue = Annotated[bool | Until | Gradual, chosen_by(_freeze_value)]
-RateValue = Annotated[_PositiveRate | Rate | RateRange, chosen_by(_rate_value)]
+RateValue = Annotated[_PositiveRate | Auto | Rate | RateRange, chosen_by(_rate_value)]
 
 
 def _naming_part(table: str) -> WrapValidator:

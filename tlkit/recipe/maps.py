@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tlkit.errors import TlkitError, nearest
-from tlkit.recipe.map_tables import BACKBONE, Rate, Until
+from tlkit.recipe.map_tables import BACKBONE, Auto, Rate, Until
 from tlkit.recipe.messages import dotted
 
 HEAD = "head"
 AUX = "head.aux"  # the auxiliary classifiers; the key `head` covers them too, unless they have a key of their own
 Freeze = Mapping[str, bool | Until]
-Rates = Mapping[str, float | Rate]
+Rates = Mapping[str, float | Auto | Rate]
 
 
 @dataclass(frozen=True)

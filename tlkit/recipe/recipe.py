@@ -69,7 +69,7 @@ class Arm(Table):
     )
     lr_groups: RateMap = Field(
         default_factory=dict,
-        description="peak learning rate of each part: part = 1e-3, or { lr = 1e-3, weight_decay = 0.01 }; for its stages "
+        description='peak learning rate of each part: part = 1e-3, or { lr = 1e-3, weight_decay = 0.01 }, or "auto"; for its stages '
         "backbone = { lr = 1e-3, decay = 0.65 } or { from = 1e-5, to = 1e-3 }. A part is head, backbone, a stage, or a quoted module path",
     )
     optimizer: Optimizer = Field(

@@ -218,10 +218,11 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
         return EarlierChoices(
             int(known["batch_size"]), _form(known), prefixes, kernels.from_rows(known.get("kernels", ())),
             _form(known["evaluation"]) if "evaluation" in known else None, given if given.channels == "bands" else None,
+            {name: float(rate) for name, rate in known.get("rates", {}).items()},
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
-            f"{path}: is damaged: batch_size, precision, memory format or kernels: {error}.", _move()
+            f"{path}: is damaged: batch_size, precision, memory format, kernels or rates: {error}.", _move()
         ) from error
 
 

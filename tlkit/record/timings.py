@@ -94,6 +94,7 @@ class EarlierChoices:
         kernels: The gradients of convolutions that other kernels than the library's compute.
         evaluation: Compute format in which the trained stages are evaluated; None for that of the training step.
         input: The preprocessing of images of bands, whose mean and std were measured; None of colour pictures.
+        rates: The learning rates that a range test chose, by group.
     """
 
     batch_size: int
@@ -102,6 +103,7 @@ class EarlierChoices:
     kernels: tuple[ChosenKernel, ...] = ()
     evaluation: ComputeFormat | None = None
     input: Convention | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def choose(

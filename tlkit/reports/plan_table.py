@@ -8,6 +8,7 @@ from rich.text import Text
 
 from tlkit import units
 from tlkit.plans.plan import Plan
+from tlkit.recipe.map_tables import AUTO
 
 # A stage's column "training", by `StagePlan.trains`; other words, "from epoch 4", are shown as they are.
 _TRAINING = {"never": "frozen", "always": "all epochs"}
@@ -117,7 +118,7 @@ def _stages(shown: Plan, *, head: bool = True, rates: bool = True) -> Table:
             f"{row.trained:,}" if known else "?",
             _TRAINING.get(row.trains, row.trains),
             Text(", ".join(row.groups) if rates else ""),
-            ", ".join(f"{rate:g}" for rate in row.peak_lr) if rates else "",
+            ", ".join(map(rate_text, row.peak_lr)) if rates else "",
             f"{row.flops / 1e9:.3f}" if known else "?",
             "x".join(map(str, row.output)) if known else "?",
             style="dim" if row.trains == "never" else "",
@@ -129,6 +130,11 @@ def _stages(shown: Plan, *, head: bool = True, rates: bool = True) -> Table:
     label = "total" if head else "backbone"
     table.add_row(label, f"{total:,}", f"{trained:,}", "", "", "", f"{flops / 1e9:.3f}", "", style="bold")
     return table
+
+
+def rate_text(rate: float | None) -> str:
+    """Return a peak rate as text; "auto" where a range test chooses it before training."""
+    return AUTO if rate is None else f"{rate:g}"
 
 
 def _phases(shown: Plan) -> Table:

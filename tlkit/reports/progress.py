@@ -56,10 +56,14 @@ class TerminalObserver(Observer):
         self._count("fixed prefix", done, total)
         self._training_began = time.perf_counter()
 
-    def _count(self, what: str, done: int, total: int) -> None:
+    def testing_rates(self, done: int, total: int) -> None:
+        """Move the bar of a range test."""
+        self._count("range test", done, total, unit="steps")
+
+    def _count(self, what: str, done: int, total: int, *, unit: str = "images") -> None:
         if self._counting is None:
             self._counting = self._progress.add_task(what, total=total, shown="", left="")
-        self._progress.update(self._counting, completed=done, total=total, shown=f"{done:,}/{total:,} images")
+        self._progress.update(self._counting, completed=done, total=total, shown=f"{done:,}/{total:,} {unit}")
         if done == total:
             self._progress.remove_task(self._counting)
             self._counting = None

@@ -26,7 +26,7 @@ from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import predictions, report_data, run_files, run_folder
 from tlkit.record.run_folder import Parameters, RunResult
-from tlkit.run import failures, run_description, torch_settings
+from tlkit.run import failures, range_tests, run_description, torch_settings
 from tlkit.run import report_data as run_report
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.loggers import Loggers
@@ -39,6 +39,8 @@ def execute(
 ) -> RunResult:  # fmt: skip
     """Train a prepared job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
 
+    A rate that the recipe leaves to a range test is chosen first, where the plan has none yet.
+
     `gives_up` is asked after every saved epoch but the last, with the lines of metrics.jsonl so far, whether the run is pruned.
 
     Raises:
@@ -47,6 +49,7 @@ def execute(
         Interrupted: a signal came; what was saved is kept.
         WeightsError: its weights do not fit; nothing was written.
     """
+    prepared, _ = range_tests.settled(prepared, device=device, observer=observer, watch=watch, graph=graph)
     job, fit = prepared.job, prepared.learner(device=device, observer=observer, watch=watch, graph=graph)
     fresh = not job.folder.is_dir()
     try:
@@ -181,7 +184,7 @@ class _Writer:
         evaluation_before = before.get("evaluation", run_description.form(self.prepared.plan.compute_format))
         forms = ("batch_size", "precision", "memory_format", "prefixes")
         changed_form = any(before[name] != now[name] for name in forms) or evaluation_before != now["evaluation"]
-        if kernels_before != now["kernels"] or changed_form:
+        if kernels_before != now["kernels"] or changed_form or before.get("rates") != now.get("rates"):
             raise RunFolderError(
                 f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
             )

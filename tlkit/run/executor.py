@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
-from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans import auto_rates, dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.plans.plan import Plan
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import run_folder
 from tlkit.record.timings import EarlierChoices
-from tlkit.run import busy, data_inspection, execution, preparation, shared_choices
+from tlkit.run import busy, data_inspection, execution, preparation, range_tests, shared_choices
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
@@ -114,11 +114,12 @@ def train(
 
         def carry_out(prepared: Prepared) -> None:
             looking = busy.watching(prepared, watch, device=device, say=observer.note)
+            prepared = _with_rates(prepared, rates, device=device, observer=observer, watch=looking, graph=graph)
             execution.execute(prepared, device=device, observer=observer, watch=looking, graph=graph, loggers=loggers)
 
         waiting: list[Prepared] = []
         asking = _Asking(observer, watch)
-        batches = _batches(wanted)
+        batches, rates = _batches(wanted), _rates(wanted)
 
         def prepared_of(job: Job) -> Prepared:
             return prepare(
@@ -197,6 +198,36 @@ def _batches(wanted: Sequence[Job]) -> dict[str, int]:
     return {digest: size for digest, size in known.items() if isinstance(size, int)}
 
 
+_Rates = dict[
+    tuple[str, int | None], Mapping[str, float]
+]  # by digest and fold: a fold's test images are another's training images
+
+
+def _rates(wanted: Sequence[Job]) -> _Rates:
+    """Return the rates that a range test chose for a seed that is there: all seeds of an arm have the same."""
+    found: _Rates = {}
+    for job in wanted:
+        if (job.folder / run_folder.RESOLVED).is_file():
+            known = run_folder.resolved(job.folder).get("rates")
+            if isinstance(known, dict) and known:
+                found.setdefault((job.digest, job.fold), known)
+    return found
+
+
+def _with_rates(
+    prepared: Prepared, rates: _Rates, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool
+) -> Prepared:
+    """Return a run with the rates that its recipe leaves to a range test: those of another seed, else of a test now, which is kept."""
+    key = prepared.job.digest, prepared.job.fold
+    if key in rates:
+        prepared = range_tests.with_rates(prepared, rates[key], why="from the range test of another seed")
+    prepared, test = range_tests.settled(prepared, device=device, observer=observer, watch=watch, graph=graph)
+    if test is not None:
+        rates[key] = test.suggested or {}
+        range_tests.keep(prepared.job.folder.parent, [test])
+    return prepared
+
+
 class _Asking(Observer):
     """Passes on what preparing tells, and asks for a signal at every image.
 
@@ -238,7 +269,9 @@ def prepare_plan(
     job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe, fold=fold)
     prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
     scaled = plan.input if plan.input.channels == "bands" and plan.input.mean else None
-    earlier = EarlierChoices(plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled)
+    earlier = EarlierChoices(
+        plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled, auto_rates.kept(plan)
+    )
     prepared = prepare(job, {}, device=device, observer=observer, earlier=earlier)
     pairs = zip(prepared.plan.phases, plan.phases, strict=True)
     exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))

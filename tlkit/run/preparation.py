@@ -14,7 +14,7 @@ from tlkit.engine.images.parts import Evaluated, Library, Part, TrainingPart
 from tlkit.engine.learner import Learner, learner
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans import band_values, choices
+from tlkit.plans import auto_rates, band_values, choices
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
@@ -154,6 +154,8 @@ def prepare(
         batch_size=earlier.batch_size if earlier else batch_size,
         folder=str(job.base),
     )
+    if earlier is not None:
+        plan = auto_rates.filled(plan, earlier.rates, reason="from the range test before the run began")
     train = TrainingPart(
         decoded.training.pictures, decoded.training.indices, resolved.convention, decoded.training.task,
         augment=table.augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=plan.classes,

@@ -12,8 +12,8 @@ import torch
 from tlkit import files
 from tlkit.engine import row_keys
 from tlkit.engine.images import decode
+from tlkit.plans import auto_rates, plugin_changes
 from tlkit.plans import plan as plans
-from tlkit.plans import plugin_changes
 from tlkit.plans.jobs import absolute_arm
 from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import kernels, run_folder
@@ -50,6 +50,7 @@ def resolved(prepared: Prepared, device: torch.device) -> dict[str, Any]:
         "decoding": decode.described(plan.tables.data, plan.input),
         "machine": row_keys.machine(device),
         "kernels": kernels.to_rows(plan.kernels),
+        **({"rates": rates} if (rates := auto_rates.kept(plan)) else {}),
         "prefixes": [{"stages": stages, **form(compute_format)} for stages, compute_format in cuts.items()],
     }
 

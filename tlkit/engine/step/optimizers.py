@@ -92,7 +92,7 @@ def _members(network: Network, plan: Plan) -> Iterator[tuple[GroupPlan, list[tup
 
 
 def _settings(group: GroupPlan) -> dict[str, float]:
-    settings = {"lr": group.lr, "weight_decay": group.weight_decay}
+    settings = {"lr": group.lr or 0.0, "weight_decay": group.weight_decay}
     return settings if group.momentum is None else {**settings, "momentum": group.momentum}
 
 

@@ -115,9 +115,9 @@ class Step:
             self._loss_scale.clear_()
 
     def set_rates_(self, factor: float) -> None:
-        """Set every group's learning rate to its peak times the schedule's factor."""
+        """Set every group's learning rate to its peak times the schedule's factor; to 0 where no range test has chosen it yet."""
         for group in self.plan.groups:
-            self.rates[group.name].fill_(group.lr * factor)
+            self.rates[group.name].fill_((group.lr or 0.0) * factor)
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one optimizer step on the mean loss of all images of the batches together."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlkit.reports.page.runs import ShownArm, ShownRun
+from tlkit.reports.plan_table import rate_text
 
 # Okabe & Ito 2008, "Color universal design": told apart with any colour vision; grey in the place of black, on either theme. Then five of
 # Tol's scheme "muted" (2021, "Colour schemes", SRON/EPS/TN/09-002) for recipes of more arms.
@@ -221,7 +222,7 @@ def rates(arms: Sequence[ShownArm]) -> Chart | None:
     if not data:
         return None
     peaks = "; ".join(
-        f"{arm.name}: {', '.join(f'{group.name} {group.lr:g}' for group in arm.first.plan.groups)}" for arm in arms
+        f"{arm.name}: {', '.join(f'{group.name} {rate_text(group.lr)}' for group in arm.first.plan.groups)}" for arm in arms
     )
     layout = {
         "xaxis": {"title": {"text": "epoch"}, **_ticks(arms)},

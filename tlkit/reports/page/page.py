@@ -150,7 +150,7 @@ def _stages(arms: Sequence[ShownArm]) -> list[tuple[str, ...]]:
             stage.name,
             f"{stage.parameters:,}",
             stage.trains,
-            ", ".join(f"{rate:g}" for rate in stage.peak_lr),
+            ", ".join(map(plan_table.rate_text, stage.peak_lr)),
             " x ".join(map(str, stage.output)),
         )
         for arm in arms

@@ -1,0 +1,185 @@
+"""Range tests of a prepared run: which groups of its optimizer move together, and the rates that a recipe leaves to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tlkit import files
+from tlkit.engine import range_test
+from tlkit.errors import RunFailed, TlkitError
+from tlkit.events import Observer
+from tlkit.plans import auto_rates
+from tlkit.plans.plan import PhasePlan, Plan, trains_in
+from tlkit.plans.resolve import Resolved
+from tlkit.record import range_tests
+from tlkit.record.range_tests import RangeTest
+from tlkit.reports import rate_curves
+from tlkit.run import failures
+from tlkit.run.preparation import Prepared
+
+FEWEST = 20  # steps of a range test: with fewer no curve is seen in seven decades of rates
+
+
+def measure(
+    prepared: Prepared, groups: Sequence[str], *, steps: int = auto_rates.STEPS, device: torch.device, observer: Observer,
+    watch: Callable[[], None] = lambda: None, graph: bool = True,
+) -> RangeTest:  # fmt: skip
+    """Move some groups of a run over the range of rates, and return what the loss did. What the run begins from stays as it is.
+
+    Args:
+        prepared: The run.
+        groups: Move, and keep the ratios of their rates; those whose rates are not known yet have the same. The others keep still.
+        steps: Optimizer steps.
+        device: The device that the run uses.
+        observer: Receives the progress.
+        watch: Called between steps; may raise to stop.
+        graph: Capture the step where the device can.
+
+    Raises:
+        RunFailed: the device has not the memory for a step.
+    """
+    plan = prepared.plan
+    phase, ratios = phase_of(plan, groups), _ratios(plan, groups)
+    rates = [auto_rates.LEAST * (auto_rates.MOST / auto_rates.LEAST) ** (step / (steps - 1)) for step in range(steps)]
+    try:
+        taken = range_test.take(
+            plan, prepared.start.get().to(device), prepared.job.resolved.backbone, prepared.train, phase=phase,
+            rates=[{name: rate * ratio for name, ratio in ratios.items()} for rate in rates],
+            device=device, observer=observer, watch=watch, graph=graph,
+        )  # fmt: skip
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise failures.in_words(error, prepared, device) from error
+    return RangeTest.of(
+        rates[: len(taken.losses)], taken.losses, arm=plan.arm, seed=prepared.job.seed, ratios=ratios,
+        still=[group.name for group in plan.groups if group.name not in groups], ended=taken.ended, passes=taken.passes,
+        frozen=len(phase.prefix), stored=phase.fixed is not None and phase.fixed.train is not None,
+    )  # fmt: skip
+
+
+def together(plan: Plan) -> tuple[str, ...]:
+    """Return the groups that a range test moves together: those whose rates the recipe leaves to it, else all of them."""
+    return auto_rates.unknown(plan) or tuple(group.name for group in plan.groups)
+
+
+def phase_of(plan: Plan, groups: Iterable[str]) -> PhasePlan:
+    """Return the first phase in which something of all of these groups trains."""
+    begins = [
+        min(each.trains_from for each in plan.parameters if each.group == group and each.trains_from is not None)
+        for group in groups
+    ]
+    return next(phase for phase in plan.phases if trains_in(max(begins), phase.first))
+
+
+def settled(
+    prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True
+) -> tuple[Prepared, RangeTest | None]:  # fmt: skip
+    """Return a run with the rates that its recipe leaves to a range test, and the test; None where it leaves none to it.
+
+    Raises:
+        RunFailed: no rate lowers the loss.
+    """
+    groups = auto_rates.unknown(prepared.plan)
+    if not groups:
+        return prepared, None
+    test = measure(prepared, groups, device=device, observer=observer, watch=watch, graph=graph)
+    rates = test.suggested
+    if rates is None:
+        raise RunFailed(
+            f"{prepared.job.label}: {auto_rates.named(groups[0])}: no rate from {auto_rates.LEAST:g} to {auto_rates.MOST:g} "
+            "lowers the loss in the range test.",
+            f"tlkit rates shows its curve; a rate of your own: {auto_rates.named(groups[0])} = 1e-3",
+        )
+    why = f"from a range test of {len(test.rates)} steps: the middle of the longest fall of the loss"
+    observer.note(
+        f"{prepared.job.label}: "
+        + ", ".join(f"{auto_rates.named(name)} = {rate:g}" for name, rate in rates.items())
+        + f", {why}"
+    )
+    return with_rates(prepared, rates, why=why), test
+
+
+def with_rates(prepared: Prepared, rates: Mapping[str, float], *, why: str) -> Prepared:
+    """Return a run with rates of groups that have none yet, and why they are these."""
+    return replace(
+        prepared,
+        plan=auto_rates.filled(prepared.plan, rates, reason=why),
+        bare=auto_rates.filled(prepared.bare, rates, reason=why),
+    )
+
+
+def tests(
+    prepared: Prepared,
+    *,
+    each: bool,
+    steps: int,
+    device: torch.device,
+    observer: Observer,
+    watch: Callable[[], None],
+    graph: bool,
+) -> list[RangeTest]:
+    """Return the test of a run's groups together and, with `each`, of every one alone; the other arguments are those of `measure`."""
+    plan = prepared.plan
+    moved = [together(plan)]
+    if each:
+        moved += [(group.name,) for group in plan.groups if (group.name,) not in moved]
+    return [
+        measure(prepared, groups, steps=steps, device=device, observer=observer, watch=watch, graph=graph) for groups in moved
+    ]
+
+
+def with_rates_to_test(
+    arms: Mapping[str, Resolved], arm: str | None, *, where: str, note: Callable[[str], None]
+) -> dict[str, Resolved]:
+    """Return the arms that are trained by steps.
+
+    Args:
+        arms: Of a recipe.
+        arm: Only this one; None for all.
+        where: Begins every message.
+        note: Told of arms that have no rate.
+
+    Raises:
+        TlkitError: there is none.
+    """
+    without = {name: _why_no_rate(each) for name, each in arms.items() if each.learns != "steps" and arm in (None, name)}
+    found = {name: each for name, each in arms.items() if each.learns == "steps" and arm in (None, name)}
+    if not found:
+        name, why = next(iter(without.items()))
+        others = [other for other, each in arms.items() if each.learns == "steps"]
+        raise TlkitError(
+            f"{where}: arm {name} has no learning rate: {why}.",
+            f"arms with rates: {', '.join(others)}" if others else 'a head that is trained by steps: head.kind = "linear"',
+        )
+    for name, why in without.items():
+        note(f"{name} has no learning rate: {why}")
+    return found
+
+
+def _why_no_rate(resolved: Resolved) -> str:
+    return (
+        f"its {resolved.arm.head.kind} head is solved, not trained" if resolved.learns == "solved" else "nothing of it trains"
+    )
+
+
+def keep(folder: Path, tests: Iterable[RangeTest]) -> None:
+    """Keep tests in a recipe's folder, and draw all that it keeps.
+
+    Raises:
+        RunFailed: the folder cannot be written.
+    """
+    try:
+        rate_curves.write(folder / range_tests.PICTURE, range_tests.keep(folder, tests))
+    except OSError as error:
+        raise files.unwritable(folder, error) from error
+
+
+def _ratios(plan: Plan, groups: Iterable[str]) -> dict[str, float]:
+    """Return each group's rate as a multiple of the largest."""
+    peaks = {group.name: group.lr for group in plan.groups if group.name in groups}
+    largest = max((peak for peak in peaks.values() if peak is not None), default=math.nan)
+    return {name: 1.0 if peak is None else peak / largest for name, peak in peaks.items()}
