@@ -187,8 +187,9 @@ def apply(
                     failures += trials.search(searching, setup)
                 trained = _with_best(summary, searching)
                 if read.ensemble is not None and _lacks_ensembles(trained):
+                    best = () if searching is None else searching.best_jobs(searching.record())
                     combining.combine(
-                        read.ensemble, folder, trained.current, (*wanted, *others), device=where, observer=watcher
+                        read.ensemble, folder, trained.current, (*wanted, *others, *best), device=where, observer=watcher
                     )
         except BaseException:
             _with_best(summary, searching).conclude(drawn=True)

@@ -30,6 +30,16 @@ def test_table_says_what_is_pruned_what_failed_and_what_was_there() -> None:
     assert lines[-1] == "failed     trial 4: <no>"
 
 
+def test_narrow_terminal_loses_no_value() -> None:
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(search_table.result(toy_search.record().model_dump(mode="json")))
+    text = " ".join(captured.get().split())
+    assert "…" not in text
+    for word in ("2 best 80.0%", "3 95.0% pruned", 'optimizer.name = "sgd"', "optimizer.momentum = 0.7"):
+        assert word in text
+
+
 def test_line_of_a_trial_crosses_each_axis_at_its_value() -> None:
     """Worked out by hand: 1e-3 is the middle of 1e-4 to 1e-2, the last of three values is at 1, and 0.70 is the lowest of 0.70 to 0.95."""
     chart = page.parallel(toy_search.record(), 0)

@@ -61,7 +61,11 @@ class Searching:
         return len(record.trials) >= self.plan.trials or record.exhausted or late
 
     def best_jobs(self, record: SearchRecord | None) -> tuple[Job, ...]:
-        """Return the runs of the best trial with all seeds; none while none is known, or where that is the recipe as written."""
+        """Return the runs of the best trial with all seeds; none while none is known, or where that is the recipe as written.
+
+        Args:
+            record: What was found so far.
+        """
         if record is None or not record.best:
             return ()
         return self._jobs(record.trials[record.best].values, self.recipe.seeds)

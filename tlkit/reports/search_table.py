@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,7 @@ from tlkit.record import selection
 from tlkit.record.search_record import SearchRecord, TrialRecord
 
 SHOWN = 10  # trials in a table
+_ENDLESS = 10_000  # columns, more than a table of trials has
 _FEW = 20  # finished trials, below which importance is told to be a guess
 _SAMPLERS = {"tpe": "TPE", "cmaes": "CMA-ES", "random": "random", "grid": "grid"}
 
@@ -63,13 +65,28 @@ def result(record: Mapping[str, Any]) -> RenderableType:
         record: As search.json and the table "search" of result.json hold it.
     """
     search = SearchRecord.model_validate(record)
-    ranked = search.ranked()
-    keys = [each.key for each in search.space]
-    table = _table("trial", f"validation {label(search.metric)}", *keys, "epochs", "seconds", "status", right=(0, 1))
-    for trial in ranked[:SHOWN]:
-        table.add_row(*map(Text, cells(trial, search, keys)))
     lines = [f"{kind:<10} {text}" for kind, text in outcome(search)]
-    return Group(Text(f"search: {title(search)}", style="italic"), table, *map(Text, lines))
+    return Group(Text(f"search: {title(search)}", style="italic"), _Trials(search), *map(Text, lines))
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """The best trials: a column for each key, or where a terminal is too narrow for that, one column for all of them."""
+
+    search: SearchRecord
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        search, keys = self.search, [each.key for each in self.search.space]
+        score, rows = f"validation {label(search.metric)}", search.ranked()[:SHOWN]
+        wide = _table("trial", score, *keys, "epochs", "seconds", "status", right=(0, 1))
+        narrow = _table("trial", "validation", "status", "values", right=(0, 1, 2))
+        for trial in rows:
+            number, value, *values, epochs, seconds, status = cells(trial, search, keys)
+            wide.add_row(*map(Text, (number, value, *values, epochs, seconds, status)))
+            listed = ", ".join(f"{key} = {value}" for key, value in zip(keys, values, strict=True) if value)
+            narrow.add_row(*map(Text, (number, value, status, listed)))
+        fits = console.measure(wide, options=options.update(width=_ENDLESS)).maximum <= options.max_width
+        yield wide if fits else narrow
 
 
 def title(search: SearchRecord) -> str:
@@ -115,5 +132,5 @@ def label(metric: str) -> str:
 def _table(*names: str, right: tuple[int, ...] = ()) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, name in enumerate(names):
-        table.add_column(name, justify="right" if place in right else "left", no_wrap=place in right)
+        table.add_column(name, justify="right" if place in right else "left", no_wrap=place in right, overflow="fold")
     return table
