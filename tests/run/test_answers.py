@@ -195,6 +195,16 @@ def test_embed_writes_the_pooled_output_of_a_stage(finished: Path, tmp_path: Pat
         assert (code, text.startswith(f"{command}: empty holds no image files")) == (1, True)
 
 
+def test_a_folder_of_images_does_not_hide_the_recipe_that_is_named_after_it(finished: Path, tmp_path: Path, run: Cli) -> None:
+    draw(tmp_path / "toy", 1)
+    shutil.copytree(finished, tmp_path / "runs" / "toy" / finished.name)
+    assert run("predict", "toy", "toy")[0] == 0
+    code, *_ = run("embed", "toy", "toy", "--out", "x.npz")  # which is a backbone's name too
+    assert code == 0
+    np.testing.assert_allclose(np.load("x.npz")["embeddings"], pooled(finished, files_of(tmp_path / "toy")[0]), atol=1e-5)
+    assert run("export", "toy", "--to", "safetensors")[0] == 0
+
+
 def test_embed_computes_an_image_once_wherever_its_file_lies(
     finished: Path, tmp_path: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

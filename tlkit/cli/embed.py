@@ -34,10 +34,10 @@ def embed(
 
     from tlkit import files
     from tlkit.plugin import Backbone, registry
-    from tlkit.record import embeddings
+    from tlkit.record import embeddings, run_choice
 
     embeddings.check(out)
-    if not run.exists() and not (runs / run).exists() and registry.offers(Backbone, str(run)):
+    if not run_choice.holds_runs(run_choice.named(run, runs)) and registry.offers(Backbone, str(run)):
         from tlkit.model import backbone_features
         from tlkit.run import executor
 

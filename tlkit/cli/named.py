@@ -33,7 +33,7 @@ def load(run: Path, runs: Path, arm: str | None, device: str) -> tuple[Path, Pre
     from tlkit.record import run_choice
     from tlkit.run import executor, prediction
 
-    chosen = run_choice.choose(run if run.exists() or not (runs / run).exists() else runs / run, arm)
+    chosen = run_choice.choose(run_choice.named(run, runs), arm)
     if chosen.why:
         console.say(f"{chosen.folder}: {chosen.why}")
     where = executor.device_of(device)

@@ -20,9 +20,9 @@ def report(
 ) -> None:
     """Write a page about runs, side by side: results, curves, kernels, what the networks see."""
     from tlkit import api
+    from tlkit.record import run_choice
 
-    named = [path if path.exists() or not (runs / path).exists() else runs / path for path in paths]
-    console.line(f"report: {api.report(named, out)}")
+    console.line(f"report: {api.report([run_choice.named(path, runs) for path in paths], out)}")
 
 
 def export(
@@ -45,10 +45,10 @@ def export(
 ) -> None:
     """Write a run's network as a file that other programs load, with a model card beside it."""
     from tlkit import api
+    from tlkit.record import run_choice
 
     if data is not None and quantize is None:
         raise typer.BadParameter("--data is for the images of --quantize int8; give both, or neither")
-    named = run if run.exists() or not (runs / run).exists() else runs / run
-    exported = api.export(named, to, out, quantize=quantize, arm=arm, data=data, note=console.say)
+    exported = api.export(run_choice.named(run, runs), to, out, quantize=quantize, arm=arm, data=data, note=console.say)
     console.line(f"{to}: {exported.file}")
     console.line(f"model card: {exported.card}")

@@ -47,6 +47,27 @@ class _Finished:
         return known.get("inputs", {}).get("data"), known.get("classes")
 
 
+def named(run: Path, runs: Path) -> Path:
+    """Return the folder that a RUN argument of the command line names.
+
+    Args:
+        run: A folder, or the name of a recipe. A folder without runs, such as the images that the recipe is named after, is not meant
+            where there is a recipe of that name.
+        runs: Folder for run folders.
+    """
+    below = runs / run
+    return below if not holds_runs(run) and os.path.isdir(below) else run
+
+
+def holds_runs(path: Path) -> bool:
+    """Return whether a path is the folder of a run, or of a recipe that has one."""
+    return os.path.isdir(path) and any(
+        next(path.glob(f"{each}{name}"), None) is not None
+        for each in ("", "*/")
+        for name in (run_folder.RESULT, run_folder.RESOLVED)
+    )
+
+
 def choose(path: Path, arm: str | None = None) -> Choice:
     """Return the run that a RUN argument means.
 

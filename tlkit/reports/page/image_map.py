@@ -55,8 +55,8 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
         )
     across, up = _axes(about)
     layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": across}, "zeroline": False},
-        "yaxis": {"title": {"text": up}, "zeroline": False},
+        "xaxis": {"title": {"text": across}, "zeroline": False, "showticklabels": about["method"] != "UMAP"},
+        "yaxis": {"title": {"text": up}, "zeroline": False, "showticklabels": about["method"] != "UMAP"},
         "hovermode": "closest",
         "showlegend": len(names) <= 20,
     }
@@ -76,7 +76,7 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
 def _axes(about: Mapping[str, Any]) -> tuple[str, str]:
     """Return the titles of a map's axes. Those of UMAP have no meaning: only who is near whom counts."""
     if about["method"] == "UMAP":
-        return "UMAP: images with like features are near each other", "distances and axes mean nothing"
+        return "UMAP: images with like features are near each other; distances and directions mean nothing", ""
     first, second = about["explained"]
     return f"first principal component, {first:.0%} of the variance", f"second, {second:.0%}"
 
