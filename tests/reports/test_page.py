@@ -22,7 +22,9 @@ from statsmodels.stats.proportion import proportion_confint
 from tlkit import api
 from tlkit.errors import TlkitError
 from tlkit.record import predictions
-from tlkit.reports.page import charts, comparison, kernel_grids, page, pictures, runs, seen, times
+from tlkit.record import range_tests as records
+from tlkit.record.range_tests import RangeTest
+from tlkit.reports.page import charts, comparison, kernel_grids, page, pictures, range_tests, runs, seen, times
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
 ARMS = """
@@ -433,3 +435,19 @@ def test_run_of_an_older_format_has_no_report_and_it_is_said_what_to_do(applied:
     assert code == 0
     assert "finished before, nothing to do" in out + error
     assert f"report.html: is not written: {' '.join(said)}" in " ".join(error.split())
+
+
+def test_range_tests_are_shown_with_what_they_would_set(applied: Path, arms: list[ShownArm]) -> None:
+    assert range_tests.chart(arms) is None
+    rates = [10 ** (-6 + 7 * step / 99) for step in range(100)]
+    losses = [2.0] * 40 + [2.0 - step / 20 for step in range(20)] + [1.0] * 40
+    range_test = RangeTest.of(rates, losses, arm="finetune", seed=0, ratios={"backbone": 0.1, "head": 1.0})
+    try:
+        records.keep(applied, [range_test])
+        drawn = range_tests.chart(arms)
+    finally:
+        (applied / records.FILE).unlink()
+    assert drawn is not None
+    assert range_test.suggested is not None
+    assert f"lr_groups.head = {range_test.suggested['head']:g}" in drawn.alt
+    assert [len(trace["x"]) for trace in drawn.data] == [100, 1]

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 _SPIKE = 5  # losses of which the middle one is taken first, so that a single batch moves nothing
 _WIDTH = 1 / 50  # standard deviation of the Gaussian weights, as a share of the steps
-_LEAST_FALL = 0.02  # of the first loss; a smaller fall is the noise of batches
-_EDGE = 0.05  # of a fall, at its beginning and its end
+_LEAST_FALL = 0.02  # of the loss before anything is learned
+_LEAST_NOISE = (
+    2.5  # times the standard deviation of a batch's loss; a smoothed curve of noise alone seldom falls by 1.5 of them
+)
+_EDGE = 0.1  # of a fall, at its beginning and its end
 _FEWEST = 5  # steps that say anything
 
 
@@ -43,7 +46,7 @@ def steepest(rates: Sequence[float], losses: Sequence[float]) -> float | None:
     fall = _longest_fall(losses)
     if fall is None:
         return None
-    begin, end = fall[0], fall[-1]
+    begin, end = fall
     slopes = np.gradient(np.asarray(smooth(losses)), np.log(np.asarray(rates, np.float64)))
     return float(rates[begin + int(np.argmin(slopes[begin : end + 1]))])
 
@@ -52,36 +55,41 @@ def valley(rates: Sequence[float], losses: Sequence[float]) -> float | None:
     """Return the rate in the middle of the longest fall of the smoothed loss; None where it does not fall.
 
     The longest fall is the longest sequence of steps, not only neighbours, of which each has a smaller loss than the one before. Its first
-    and last twentieth are left out: at rates at which nothing is learned yet, noise alone makes a long sequence of tiny falls.
+    and last tenth are left out: at rates at which nothing is learned yet, noise alone makes a long sequence of tiny falls.
 
     Args:
         rates: Rising.
         losses: One for each.
     """
     fall = _longest_fall(losses)
-    if fall is None:
-        return None
-    values = smooth(losses)
-    top, bottom = values[fall[0]], values[fall[-1]]
-    begin, end = (
-        next(place for place in fall if values[place] <= top - share * (top - bottom)) for share in (_EDGE, 1 - _EDGE)
-    )
-    return float(np.sqrt(rates[begin] * rates[end]))
+    return None if fall is None else float(np.sqrt(rates[fall[0]] * rates[fall[1]]))
 
 
-def _longest_fall(losses: Sequence[float]) -> list[int] | None:
-    """Return the places of the longest falling sequence of the smoothed losses; None where they fall by too little."""
-    values = smooth(losses)
+def _longest_fall(losses: Sequence[float]) -> tuple[int, int] | None:
+    """Return where the longest fall of the smoothed losses has left a tenth of it behind, and where a tenth is left.
+
+    Returns:
+        Two places; None where the losses fall by no more than batches differ.
+    """
+    values = np.asarray(smooth(losses))
     if len(values) < _FEWEST:
         return None
-    length, before = np.ones(len(values), np.int64), np.full(len(values), -1)
-    for place, value in enumerate(values):
-        for earlier in range(place):
-            if value < values[earlier] and length[place] < length[earlier] + 1:
-                length[place], before[place] = length[earlier] + 1, earlier
-    found, place = [], int(np.argmax(length))
-    while place >= 0:
-        found.append(place)
-        place = int(before[place])
-    found.reverse()
-    return found if values[found[0]] - values[found[-1]] > _LEAST_FALL * abs(values[0]) else None
+    last = _end_of_longest_sequence(values)
+    tenth = max(len(values) // 10, 1)
+    level = float(np.mean(losses[:tenth]))  # before anything is learned
+    size = level - float(values[last])
+    noise = 1.4826 * float(np.median(np.abs(np.asarray(losses) - values)))  # a standard deviation, whatever diverges at the end
+    if last < tenth or size <= max(_LEAST_FALL * abs(level), _LEAST_NOISE * noise):
+        return None
+    high, low = level - _EDGE * size, float(values[last]) + _EDGE * size
+    begin = max((place for place in range(last) if values[place] > high), default=-1) + 1
+    return begin, next(place for place in range(begin, last + 1) if values[place] <= low)
+
+
+def _end_of_longest_sequence(values: Floats) -> int:
+    """Return the last place of the longest sequence of places with falling values."""
+    length = np.ones(len(values), np.int64)
+    for place in range(1, len(values)):
+        larger = length[:place][values[:place] > values[place]]
+        length[place] = 1 + larger.max(initial=0)
+    return int(np.argmax(length))

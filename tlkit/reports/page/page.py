@@ -15,7 +15,7 @@ from tlkit import files
 from tlkit.errors import RunFolderError, first_few
 from tlkit.record import run_folder
 from tlkit.reports import ensemble_rows, plan_table
-from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, runs, search, seen, times
+from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, range_tests, runs, search, seen, times
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
 
@@ -80,7 +80,7 @@ def render(
     """
     names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
     several = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
-    learned = [*several, *_there(charts.rates(arms), charts.tradeoff(arms))]
+    learned = [*several, *_there(charts.rates(arms), range_tests.chart(arms), charts.tradeoff(arms))]
     changed = _there(charts.changes(arms))
     sees = seen.seen([seen.of(arm) for arm in arms])
     shown_data = data.data(arms)
