@@ -390,17 +390,6 @@ def test_a_folder_that_is_not_there_yet_is_planned_for_so_many_classes(toy_recip
     assert made.stages[-1].parameters == 16 * 7 + 7
 
 
-def test_a_plan_for_cuda_says_that_it_is_unverified(toy_recipe: Path) -> None:
-    (resolved,) = resolve.load(toy_recipe, (), Places(recipe=toy_recipe.parent))[1].values()
-    facts = DataFacts(4, ImagesPlan(80, 0, 40, "counted"))
-    on = {
-        name: compiler.compile_plan(resolved, facts, where="here", device=torch.device(name)).warnings
-        for name in ("cpu", "cuda")
-    }
-    assert on["cpu"] == ()
-    assert "CUDA is unverified" in on["cuda"][0]
-
-
 @pytest.mark.parametrize(
     ("train", "said"),
     [

@@ -1,6 +1,7 @@
 """Batches for an accelerator: those of the CPU, from tables that are uploaded for many batches at once."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -84,13 +85,73 @@ def test_an_epoch_uploads_its_tables_once_and_reads_nothing_back(
             mine.pictures._resident = FAKE, torch.empty(IMAGES, 10, 10, 3, dtype=torch.uint8, device=FAKE)
             mine.pictures._place[:] = np.arange(IMAGES)
             with Operators() as operators:
-                inputs = device_batches.inputs(mine, mine.indices[:40], 0, FAKE, size)
+                inputs = device_batches.batched_inputs(mine, mine.indices[:40], 0, FAKE, size)
                 targets = device_batches.targets(mine, mine.indices[:40], 0, FAKE, size)
                 batches = list(zip(inputs, targets, strict=True))
         assert all(x.device == FAKE and y.device == FAKE for x, y in batches)
         assert operators.reads == []
         assert operators.uploads <= 16  # of the epoch
         assert len(operators.kernels) <= most * len(batches) + 8, sorted(operators.kernels)
+
+
+# ---- streams
+
+
+class Streams:
+    """A stand-in for torch.cuda with a current stream and one at its side, which writes down what is asked of them."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.now = "main"
+        streams, said = self, self.calls.append
+
+        class Stream:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def wait_stream(self, other: "Stream") -> None:
+                said(f"{self.name} waits for {other.name}")
+
+            def wait_event(self, event: "Event") -> None:
+                said(f"{self.name} waits for {event.after}")
+
+        class Event:
+            def record(self, stream: Stream) -> None:
+                self.after = streams.calls[-1]
+
+        @contextmanager
+        def on(stream: Stream) -> Iterator[None]:
+            before, streams.now = streams.now, stream.name
+            yield
+            streams.now = before
+
+        patch.setattr(transfer, "side_stream", lambda *_: Stream("side"))
+        for name, stand_in in {"current_stream": lambda _: Stream(streams.now), "stream": on, "Event": Event}.items():
+            patch.setattr(torch.cuda, name, stand_in)
+
+    def made(self, count: int) -> Iterator[Tensor]:
+        for number in range(count):
+            self.calls.append(f"{self.now} makes {number}")
+            yield torch.tensor(number)
+
+
+def test_a_batch_is_made_beside_the_step_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Streams(monkeypatch)
+    for x in transfer.beside(streams.made(2), torch.device("cuda")):
+        streams.calls.append(f"{streams.now} uses {int(x)}")
+    assert streams.calls == [
+        "side waits for main", "side makes 0", "main waits for side makes 0",
+        "side waits for main", "side makes 1", "main uses 0",  # 1 is made while 0 is used, in memory that nobody uses any more
+        "main waits for side makes 1", "side waits for main", "main uses 1", "main waits for side",
+    ]  # fmt: skip
+
+
+def test_batches_that_are_not_wanted_any_more_leave_no_stream_that_still_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Streams(monkeypatch)
+    batches = transfer.beside(streams.made(5), torch.device("cuda"))
+    next(batches)
+    batches.close()
+    assert streams.calls[-1] == "main waits for side"
 
 
 # ---- reading ahead

@@ -314,6 +314,4 @@ def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     if resolved.learns == "steps" and 0 < draft.facts.images.train < batch:
         lines.append(f"data.batch_size {batch} is more than the {draft.facts.images.train} training images: one step an epoch")
     lines += filter(None, (licence.warning for licence in licences.of(resolved.arm, resolved.backbone)))
-    if draft.device.type == "cuda":
-        lines.append("CUDA is unverified: no test of tlkit has run on a GPU yet")
     return tuple(lines)

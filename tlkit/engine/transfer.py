@@ -122,6 +122,39 @@ def pinned(host: Tensor) -> Tensor:
     return host.pin_memory()
 
 
+def beside(made: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Yield what an iterator makes; each tensor is computed on a stream of its own, while the one before it is used.
+
+    The current stream waits for a tensor before it uses it. A tensor is begun when the current stream has done all that it was given until
+    then, so that memory that was freed until then can be used again.
+
+    Args:
+        made: Computes a tensor when it is asked for one.
+        device: A CUDA device.
+    """
+    side = side_stream(device, "inputs")
+
+    def begin() -> tuple[Tensor, torch.cuda.Event] | None:
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for x in made:
+                done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                done.record(side)
+                return x, done
+        return None
+
+    try:
+        coming = begin()
+        while coming is not None:
+            x, done = coming
+            torch.cuda.current_stream(device).wait_event(done)
+            coming = begin()
+            yield x
+            del x
+    finally:
+        torch.cuda.current_stream(device).wait_stream(side)  # what it still reads may be freed and used again
+
+
 def ahead(
     fetch: Fetch, chosen: Iterable[Indices], *, rows: int, shape: tuple[int, ...], dtype: torch.dtype, copier: Copier
 ) -> Iterator[Tensor]:

@@ -31,6 +31,8 @@ def inputs(part: Part, order: Indices, epoch: int, device: torch.device, size: i
     if device.type == "cpu":
         for chosen in slices(order, size):
             yield part.inputs(chosen, epoch, device)
+    elif device.type == "cuda":
+        yield from transfer.beside(batched_inputs(part, order, epoch, device, size), device)
     else:
         yield from batched_inputs(part, order, epoch, device, size)
 

@@ -138,20 +138,20 @@ class Captured:
         groups = [group for group in self.step.optimizer.param_groups if "capturable" in group]
         for group in groups:
             group["capturable"] = True
-        causes: list[Exception] = []
+        # Words, not errors: those would hold the step's gradient nodes, which belong to another stream than the next step's.
+        causes: list[str] = []
 
         def run() -> None:
             try:
                 self.step(inputs)
             except Exception as error:
-                causes.append(error)
+                causes.append(_in_words(error))
                 raise
 
         try:
             graph = self._backend.capture(run)
         except Exception as error:  # whatever it is, the step can still be taken without a graph
-            cause = causes[0] if causes else error  # ending a capture that failed fails in another way
-            self._refuse(f"{type(cause).__name__}: {(str(cause).splitlines() or ['no word'])[0]}")
+            self._refuse([*causes, _in_words(error)][0])  # ending a capture that failed fails in another way
             graph = None
         finally:
             for group in groups:
@@ -287,6 +287,10 @@ class _CudaGraph:
     def release(self) -> None:
         torch.cuda.synchronize(self.device)
         self.graph.reset()
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no word'])[0]}"
 
 
 def _copy_(inputs: Sequence[Batch], batches: Sequence[Batch]) -> None:
