@@ -113,10 +113,13 @@ def pieces(
     elif part == "loops":
         train = max(options.images // 2 // options.batch, 1) * options.batch  # timm's loader leaves out a last small batch
         work = loops.prepare(scratch / "pictures", train=train, val=val, short=short, **sizes)
-        for name in names:
+        for number, name in enumerate(names):  # each may take its share of what is left, so that one that hangs ends no other
+            share = 1 / (len(names) - number)
             yield (
                 name,
-                lambda _, name=name: loops.measure(name, work, epochs=options.epochs, venvs=scratch / "venvs", train=train),
+                lambda left, name=name, share=share: loops.measure(
+                    name, work, epochs=options.epochs, venvs=scratch / "venvs", train=train, limit=left * share
+                ),
             )
     else:
         for recipe, figure in lectures.arms():

@@ -88,7 +88,7 @@ def prepare(folder: Path, *, train: int, val: int, side: int, batch: int, short:
     )  # fmt: skip
 
 
-def measure(name: str, work: Spec, *, epochs: int, venvs: Path, train: int) -> Loop:
+def measure(name: str, work: Spec, *, epochs: int, venvs: Path, train: int, limit: float | None = None) -> Loop:
     """Let a contender do the work once.
 
     Args:
@@ -97,15 +97,17 @@ def measure(name: str, work: Spec, *, epochs: int, venvs: Path, train: int) -> L
         epochs: With an evaluation after each.
         venvs: For the environment of one that is not installed here; it is downloaded.
         train: Training pictures.
+        limit: Seconds that it may take; None for no limit.
 
     Raises:
         LookupError: it is not here and cannot be downloaded.
+        TimeoutError: it did not end within the limit.
     """
     contender, tuned = CONTENDERS[name]
     python = _interpreter(contender, venvs)
     given = replace(work, tuned=tuned)
     done: dict[str, Any] = trial.run(
-        Cell("cuda", "all"), contender, given, python=python, epochs=epochs, measured=venvs / trial.MEASURED
+        Cell("cuda", "all"), contender, given, python=python, epochs=epochs, measured=venvs / trial.MEASURED, limit=limit
     )
     seconds = done["epoch_seconds"]
     return Loop(name, train / seconds[-1], seconds[0], done["whole"], done["accuracy"], done["versions"])

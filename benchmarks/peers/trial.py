@@ -58,7 +58,9 @@ def interpreter(contender: str, venvs: Path) -> str:
     return str(python)
 
 
-def run(cell: Cell, contender: str, work: Spec, *, python: str, epochs: int, measured: Path) -> dict[str, Any]:
+def run(
+    cell: Cell, contender: str, work: Spec, *, python: str, epochs: int, measured: Path, limit: float | None = None
+) -> dict[str, Any]:
     """Let a contender do a cell once.
 
     Args:
@@ -68,9 +70,13 @@ def run(cell: Cell, contender: str, work: Spec, *, python: str, epochs: int, mea
         python: Its interpreter.
         epochs: That are done.
         measured: Where what tlkit measured of the machine is kept between trials.
+        limit: Seconds after which a process is ended; None for no limit.
 
     Returns:
         The line that it printed, and the seconds of the whole process and until its clock began.
+
+    Raises:
+        TimeoutError: it did not end within the limit.
     """
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
@@ -79,10 +85,10 @@ def run(cell: Cell, contender: str, work: Spec, *, python: str, epochs: int, mea
         views = 5 if cell.variant == "views" else 0
         spec = replace(work, arm=cell.arm, epochs=epochs, views=views, scratch=scratch, cache=str(cache))
         if cell.variant == "again":
-            _process(contender, spec, python=python)
+            _process(contender, spec, python=python, limit=limit)
             spec = replace(spec, seed=work.seed + 1)
         known = set((cache / MEASURED).glob("*"))
-        done = _process(contender, spec, python=python)
+        done = _process(contender, spec, python=python, limit=limit)
         if contender == "tlkit":
             done["measuring_seconds"] = _seconds(set((cache / MEASURED).glob("*")) - known)
             if (cache / MEASURED).is_dir():
@@ -113,16 +119,20 @@ def _seconds(files: Iterable[Path]) -> float | None:
         return None
 
 
-def _process(contender: str, spec: Spec, *, python: str) -> dict[str, Any]:
+def _process(contender: str, spec: Spec, *, python: str, limit: float | None) -> dict[str, Any]:
     path = spec.write(Path(spec.scratch) / "spec.json")
     began_at, began = time.time(), time.perf_counter()
-    done = subprocess.run(
-        [python, "-m", f"benchmarks.peers.{_MODULES[contender]}", str(path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [python, "-m", f"benchmarks.peers.{_MODULES[contender]}", str(path)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=limit,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{contender} did not end within {error.timeout:.0f} s") from error
     whole = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(f"{contender} failed with code {done.returncode}:\n{done.stderr[-4000:]}")

@@ -140,6 +140,11 @@ def test_a_loop_does_an_epoch(name: str, work: Spec, tmp_path: Path) -> None:
     assert found.versions["torch"] == torch.__version__
 
 
+def test_a_loop_that_does_not_end_is_ended(work: Spec, tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError, match="tutorial did not end within 0 s"):
+        loops.measure("tutorial", replace(work, workers=1), epochs=2, venvs=tmp_path, train=20, limit=0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "side"), [("cifar4000_resnet18", 32), ("inception_three_arms", 75)])
 def test_an_arm_of_a_lecture_is_trained(recipe: str, side: int, tmp_path: Path) -> None:
