@@ -6,8 +6,10 @@ import pytest
 from conftest import TOY_RECIPE
 from imports import HEAVY, loaded_by
 
+from tlkit import api
 from tlkit.errors import RecipeError
 from tlkit.plans import resolve, search_space
+from tlkit.reports import search_table
 from tlkit.sources.places import Places
 
 HEAD = '"lr_groups.head" = { log = [1e-4, 1e-1] }\n'
@@ -102,6 +104,24 @@ def test_metric_is_by_default_what_the_arm_is_selected_by(tmp_path: Path) -> Non
     assert (plan.metric, by_loss.metric) == ("accuracy", "loss")
     assert plan.written == {"lr_groups.head": 1e-2}
     assert (plan.arm, plan.best_name, plan.epochs) == ("main", "main-best", 2)
+
+
+def test_grid_has_as_many_trials_as_combinations_and_the_recipe_as_written(tmp_path: Path) -> None:
+    grid = '[search]\nsampler = "grid"\n[search.space]\n"schedule.epochs" = { int = [1, 3] }\n'
+    inside, outside = load(tmp_path, grid), load(tmp_path, grid.replace("[1, 3]", "[3, 5]"))
+    assert inside is not None
+    assert outside is not None
+    assert (inside.most, outside.most) == (3, 4)  # its two epochs are one of 1, 2, 3, and none of 3, 4, 5
+    assert (inside.epochs, outside.epochs) == (3, 5)
+
+
+def test_plan_holds_the_search(tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(f"{TOY_RECIPE}[search]\ntrials = 3\n[search.space]\n{HEAD}")
+    plans = api.plan(tmp_path / "toy.toml")
+    assert plans.search is not None
+    record = search_table.to_record(plans.search)
+    assert record["space"] == [{"key": "lr_groups.head", "log": [1e-4, 1e-1], "written": 1e-2}]
+    assert (record["trials"], record["metric"]) == (3, "accuracy")
 
 
 def test_validate_shows_the_space_and_loads_neither_torch_nor_optuna(tmp_path: Path) -> None:

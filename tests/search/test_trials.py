@@ -108,6 +108,14 @@ def test_more_trials_are_added_and_none_is_trained_again(searched: Path, tmp_pat
     assert len(values_of(done.folder)) == 6
     assert all(path.stat().st_mtime_ns == written for path, written in before.items())
     assert not api.apply(path, "search.trials=5", runs=runs).changed
+    assert not api.apply(path, ["search.trials=9", "search.timeout=0.01s"], runs=runs).changed  # the trials took longer
+    shutil.rmtree(done.folder / next(each["folder"] for each in search_of(done.folder)["trials"] if not _kept(done, each)))
+    assert not api.apply(path, "search.trials=6", runs=runs).changed
+
+
+def _kept(done: api.Applied, trial: dict[str, Any]) -> bool:
+    """Whether a trial's run is in the table of results."""
+    return any(run["folder"] == trial["folder"] for arm in done.result["arms"].values() for run in run_folder.runs_of(arm))
 
 
 def test_table_shows_the_best_first_and_what_matters(searched: Path) -> None:
@@ -208,11 +216,13 @@ def test_trial_that_fails_and_one_that_was_there_are_told(tmp_path: Path) -> Non
         api.apply(recipe(tmp_path, f"{space}[data.split]\nvalidation = 0.3\n"), runs=tmp_path / "runs")
     space = space.replace("[0.01, 0.010]", '{ values = [0.01], when = { "lr_groups.head" = 1e30 } }')
     path = recipe(tmp_path, f"{space}[data.split]\nvalidation = 0.3\n", seeds="[0]")
-    done = api.apply(path, runs=tmp_path / "runs")
+    seen = _Labels()
+    done = api.apply(path, runs=tmp_path / "runs", observer=seen)
     trials = search_of(done.folder)["trials"]
     assert [each["status"] for each in trials] == ["finished", "failed"]
     assert "not a number" in trials[1]["error"] or "not numbers" in trials[1]["error"]
     assert done.failures == ()
+    assert any("trial 1 of 2: " in line for line in seen.notes)
     assert list(done.result["arms"]) == ["main"]  # the recipe as written is the best
 
 
@@ -221,6 +231,15 @@ def test_without_the_extra_apply_says_what_to_install(tmp_path: Path, monkeypatc
     with pytest.raises(TlkitError, match=r"pip install 'tlkit\[search\]'"):
         api.apply(recipe(tmp_path), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_search_of_an_arm_that_is_not_asked_for_waits(tmp_path: Path) -> None:
+    path = recipe(tmp_path, f"{SEARCH.replace('trials = 4', 'trials = 1')}[arms.a]\n[arms.b]\nfreeze = {{ backbone = true }}\n")
+    path.write_text(path.read_text().replace("[search]", '[search]\narm = "a"'))
+    done = api.apply(path, arm="b", runs=tmp_path / "runs")
+    assert not (done.folder / "search.json").exists()
+    done = api.apply(path, runs=tmp_path / "runs")
+    assert (list(done.result["arms"]), search_of(done.folder)["best"]) == (["a", "b"], 0)
 
 
 def test_search_that_another_process_carries_out_is_left_alone(searched: Path, tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ class SearchPlan:
     epochs: int = 1
 
     @property
+    def most(self) -> int:
+        """The most trials that there can be: a grid ends when all combinations were tried."""
+        if self.sampler != "grid" or self.combinations is None:
+            return self.trials
+        complete = all(each.key in self.written for each in self.parameters if each.active(self.written))
+        return min(self.trials, self.combinations if complete else self.combinations + 1)
+
+    @property
     def best_name(self) -> str:
         """The name under which results show the best trial."""
         return _BEST.format(arm=self.arm)

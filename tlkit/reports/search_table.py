@@ -34,8 +34,7 @@ def space(plan: SearchPlan) -> RenderableType:
 
 def summary(plan: SearchPlan) -> str:
     """Return what a search does, in one sentence."""
-    count = plan.trials if plan.combinations is None or plan.sampler != "grid" else min(plan.trials, plan.combinations + 1)
-    trials = "1 trial" if count == 1 else f"{count} trials"
+    trials = "1 trial" if plan.most == 1 else f"{plan.most} trials"
     limit = "" if plan.timeout is None else f", none begins after {units.seconds(plan.timeout)}"
     pruner = "no pruner" if plan.pruner == "none" else f"pruner {plan.pruner}"
     return f"{trials} of arm {plan.arm}, seed {plan.seed}, by validation {plan.metric}; sampler {_SAMPLERS[plan.sampler]}, {pruner}{limit}"

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from tlkit import files
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
-from tlkit.errors import RecipeError, RunFailed, RunFolderError, RunLocked, TlkitError
+from tlkit.errors import DataError, Interrupted, RecipeError, RunFailed, RunFolderError, RunLocked, StoreError, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import jobs
 from tlkit.plans.jobs import Job
@@ -142,7 +142,7 @@ class _Trials:
     def _carry_out(self, asked: Asked, watch: Callable[[], None]) -> TrialRecord:
         """Train a trial, or find its run."""
         observer, plan = self.setup.observer, self.searching.plan
-        observer.note(f"trial {asked.number} of {plan.trials}: {words(asked)}")
+        observer.note(f"trial {asked.number} of {plan.most}: {words(asked)}")
         try:
             job = self.searching.job(asked.values)
         except (RecipeError, ValidationError) as error:
@@ -157,8 +157,8 @@ class _Trials:
             return self._of(asked, job, result)
         try:
             return self._of(asked, job, self._train(job, watch))
-        except RunFailed as error:
-            if isinstance(error.__cause__, OSError):  # whatever follows would fail too, and says nothing of the values
+        except TlkitError as error:
+            if asked.number == 0 or not _is_of_values(error):
                 raise
             executor.let_go(error)
             return TrialRecord(number=asked.number, status="failed", folder=job.folder.name, error=error.problem)
@@ -258,6 +258,13 @@ class _Trials:
             record = record.model_copy(update={"importance": importance, "importance_of": finished if importance else 0})
         search_record.write(searching.folder, record)
         return record
+
+
+def _is_of_values(error: TlkitError) -> bool:
+    """Return whether an error may come from a trial's values; a full disk or images that are gone end the search."""
+    if isinstance(error, RunFailed):
+        return not isinstance(error.__cause__, OSError)
+    return not isinstance(error, Interrupted | RunLocked | DataError | RunFolderError | StoreError)
 
 
 def words(asked: Asked) -> str:
