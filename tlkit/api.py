@@ -350,7 +350,10 @@ def advise(
     budget: str | float = "10m",
     backbones: str | None = None,
     out: str | Path | None = None,
+    tries: bool = True,
+    scores: bool = False,
     arm: str | None = None,
+    runs: str | Path = "runs",
     data: str | Path | None = None,
     device: str = "auto",
     offline: bool = False,
@@ -366,7 +369,10 @@ def advise(
         budget: The time that it may take: seconds, or "90s", "10m", "1h".
         backbones: Networks to consider, "resnet18,timm:resnet34,vgg16=FILE"; by default all whose weights are on this machine.
         out: The recipe to write; an earlier one is replaced. By default NAME-advised.toml in the working folder.
+        tries: Try ways to train, as short runs, in the time that is left.
+        scores: Tell transferability scores of every network too: LogME, H-score, NLEEP, GBC, and LEEP where it can be had.
         arm: The arm whose data is taken; by default the first one with trained weights.
+        runs: Folder for the runs that try ways to train.
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
@@ -376,7 +382,7 @@ def advise(
         TlkitError: the images cannot be used, there are no weights, or the budget is too small for one probe.
     """
     from tlkit.advice import budget as budgets
-    from tlkit.advice import candidates, folder_recipe
+    from tlkit.advice import candidates, facts, folder_recipe
 
     allowed = budgets.Budget(budgets.seconds_of(str(budget)))
     named = None if backbones is None else candidates.named(backbones)
@@ -396,9 +402,19 @@ def advise(
     trained = [name for name, each in arms.items() if each.arm.backbone.weights != "none"]
     name = arm or (trained or list(arms))[0]
     where = executor.device_of(device, note=watcher.note)
-    asked = advising.Source(str(source), read, read.arms[name], arms[name], places, path if path.is_dir() else None)
+    asked = facts.Source(str(source), read, read.arms[name], arms[name], places, path if path.is_dir() else None)
     with torch_settings.applied(where), watching() as watch:
-        return advising.advise(asked, named, written, budget=allowed, device=where, observer=watcher, watch=watch)
+        return advising.advise(
+            asked,
+            named,
+            written,
+            budget=allowed,
+            runs=Path(runs) if tries else None,
+            scores=scores,
+            device=where,
+            observer=watcher,
+            watch=watch,
+        )
 
 
 def plan(

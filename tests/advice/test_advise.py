@@ -12,12 +12,25 @@ from PIL import Image
 from tlkit_toy_build import ToyNet
 
 from tlkit import api
-from tlkit.advice import budget, imagenet_weights, likeness, probes, proposal, sample, source_classes
+from tlkit.advice import (
+    arms,
+    budget,
+    decision,
+    imagenet_weights,
+    likeness,
+    more_labels,
+    probes,
+    proposal,
+    sample,
+    source_classes,
+)
 from tlkit.advice.probes import Probe
 from tlkit.errors import TlkitError
 from tlkit.events import Observer
 from tlkit.plans import resolve
-from tlkit.record.advice import Candidate
+from tlkit.plugin import Backbone, registry
+from tlkit.recipe.recipe import Arm
+from tlkit.record.advice import Candidate, Trial
 from tlkit.sources.places import Places
 
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
@@ -52,7 +65,7 @@ def network(tmp_path: Path) -> ToyNet:
 
 
 def asked(run: Cli, *more: str) -> dict[str, object]:
-    code, out, err = run("advise", "pictures", "--backbones", "toy=toy.pth", "--json", *more)
+    code, out, err = run("advise", "pictures", "--backbones", "toy=toy.pth", "--no-try", "--json", *more)
     assert code == 0, err
     return json.loads(out)
 
@@ -177,16 +190,17 @@ def test_images_of_several_labels_are_ranked(run: Cli, pictures: Path, network: 
         lines += [f"train/{name}/{number}.png,{name}{'|warm' if name == 'red' else ''}" for number in range(12)]
     (pictures / "labels.csv").write_text("\n".join(lines))
     (tmp_path / "labels.toml").write_text(
-        'format = 1\nname = "labels"\n[backbone]\nname = "toy"\nweights = "toy.pth"\n[head]\nkind = "multilabel"\n[data]\nname = "csv"\n'
+        'format = 1\nname = "labels"\nseeds = [3]\n[backbone]\nname = "toy"\nweights = "toy.pth"\n[head]\nkind = "multilabel"\n[data]\nname = "csv"\n'
         'image_size = 16\n[data.options]\npath = "pictures"\nfile = "labels.csv"\nlabel = "labels"\nseparator = "|"\n'
         "test_fraction = 0.2\n[lr_groups]\nhead = 1e-3\nbackbone = 1e-3\n"
     )
-    code, out, err = run("advise", "labels.toml", "--json")
+    code, out, err = run("advise", "labels.toml", "--no-try", "--json")
     assert code == 0, err
     found = json.loads(out)
     assert found["unit"] == "ranking precision"
     assert "train a new head only" in found["sentence"]  # heads are solved for one label alone
-    resolve.load(tmp_path / "labels-advised.toml", [], Places(recipe=tmp_path))
+    recipe, _ = resolve.load(tmp_path / "labels-advised.toml", [], Places(recipe=tmp_path))
+    assert recipe.seeds == [3]
 
 
 def test_an_image_is_judged_by_images_of_other_groups_alone() -> None:
@@ -271,3 +285,92 @@ def test_published_accuracies_are_torchvisions_own() -> None:
 
 def test_classes_of_imagenet_are_named() -> None:
     assert source_classes.shared(["ants", "Bees", "golden_retriever", "pneumonia"]) == ("ants", "Bees", "golden_retriever")
+
+
+@pytest.mark.slow
+def test_ways_are_tried_on_real_runs_without_test_images_and_kept(
+    run: Cli, pictures: Path, network: ToyNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlkit.run import execution
+
+    def tried() -> dict[str, object]:
+        code, out, err = run("advise", "pictures", "--backbones", "toy=toy.pth", "--json", "--budget", "5m")
+        assert code == 0, err
+        return json.loads(out)
+
+    found = tried()
+    assert found["trials"][0]["name"] == "everything"  # the plain default comes first
+    assert {each["name"] for each in found["trials"]} >= {"everything", "head", "late", "head_first", "first_stage"}
+    assert max(each["rung"] for each in found["trials"]) == 2
+    for each in found["trials"]:
+        assert json.loads((tmp_path / each["folder"] / "split.json").read_text())["test"] == {"count": 0}
+    assert 0 < found["expected"][0]["interval"][0] <= found["expected"][0]["accuracy"]
+    api.plan(tmp_path / "pictures-advised.toml")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(execution, "execute", refuse)
+    assert tried()["trials"] == found["trials"]
+
+
+def trial(name: str, rung: int, accuracy: float, seconds: float = 10.0, *, solved: bool = False) -> Trial:
+    return Trial(name, name, rung, 100 * 2**rung, 5, accuracy, 200, seconds, "", solved)
+
+
+def test_best_of_the_last_rung_wins_and_the_cheapest_near_it_is_told() -> None:
+    trials = [trial("a", 0, 0.9), trial("b", 0, 0.6), trial("c", 0, 0.8), trial("a", 1, 0.9), trial("c", 1, 0.905, 90.0)]
+    best, cheapest = decision.decided(trials)
+    assert (best.name, cheapest.name) == ("c", "a")
+    why = {each.name: each.why_lost for each in decision.with_reasons(trials)}
+    assert why == {
+        "a": "0.5 points behind c after training on 200 images", "b": "20.0 points behind c after training on 100 images", "c": "",
+    }  # fmt: skip
+
+
+def test_whole_run_takes_as_much_longer_as_it_has_more_steps() -> None:
+    way = arms.Way(
+        "c", "train it", {"data": {"name": "folder"}, "freeze": {"backbone": {"epochs": 1}}, "lr_groups": {"head": 1e-3}}
+    )
+    proposed = proposal.Proposal({}, "", ("fit", "count"))
+    assert way.faster(0.3).tables["lr_groups"] == {"head": 3e-4}
+    made, (expected, *_) = decision.propose([trial("c", 1, 0.5)], [way], proposed, train=600, epochs=15)
+    assert expected.seconds == pytest.approx(10 * (600 / 200) * (15 / 5))
+    assert expected.interval == pytest.approx((0.431, 0.569), abs=1e-3)  # Wilson's, of 100 of 200
+    assert made.tables["freeze"] == {"backbone": {"epochs": 5}}  # a third of the epochs for the head alone
+    assert made.tables["schedule"] == {"epochs": 15}
+
+
+@pytest.mark.parametrize("likeness", ["similar", "dissimilar"])
+@pytest.mark.parametrize("single", [True, False])
+def test_every_way_is_a_recipe(likeness: str, single: bool, tmp_path: Path) -> None:
+    stages = tuple(registry.get(Backbone, "efficientnet_lite0").stages)
+    best = Candidate("efficientnet_lite0", "imagenet", (64, 64), best="blocks4", likeness=likeness, fit="measured")
+    head = {} if single else {"head": {"kind": "multilabel"}}
+    base = {
+        "backbone": {"name": "efficientnet_lite0", "weights": "imagenet"},
+        "data": {"name": "synthetic", "image_size": 64, "augment": ["hflip"], "batch_size": 8}, **head,
+    }  # fmt: skip
+    ways = arms.ways(base, best, stages=stages, single=single, least=1000)
+    assert [ways[0].name, ways[-1].name] == ["everything", "scratch"]
+    assert any(way.solved for way in ways) is single
+    for way in ways:
+        arm = Arm.model_validate(way.at(split={"train": 10}, epochs=6))
+        resolve.resolve_arm(arm, name=way.name, recipe="x", places=Places(recipe=tmp_path), where="x")
+
+
+def test_power_law_of_the_error_is_continued() -> None:
+    sizes = [50, 100, 200, 400]
+    assert more_labels.extrapolated(sizes, [1 - 2 / size**0.5 for size in sizes]) == pytest.approx(1 - 2 / 800**0.5)
+    assert more_labels.extrapolated(sizes, [0.9, 0.8, 0.7, 0.6]) == pytest.approx(0.6)  # no number of images makes it worse
+
+
+def test_more_labels_help_where_classes_overlap() -> None:
+    draws = np.random.default_rng(0)
+    labels = np.tile(np.arange(4), 100)
+    rows = (draws.normal(size=(4, 30))[labels] * 0.7 + draws.normal(size=(400, 30))).astype(np.float32)
+    found = more_labels.curve(rows, labels, np.arange(400))
+    assert found is not None
+    assert found.images == (50, 100, 200, 400)
+    assert found.accuracy[0] < found.accuracy[-1]
+    assert found.interval[0] <= found.gain <= found.interval[1]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tlkit import tasks
-from tlkit.advice import imagenet_weights, likeness, probes, ranking
+from tlkit.advice import imagenet_weights, likeness, probes, ranking, scores
 from tlkit.advice.budget import Budget
 from tlkit.advice.candidates import Ready
 from tlkit.advice.probes import Probe, Rows
@@ -20,7 +20,7 @@ from tlkit.engine.images.parts import Library, Part
 from tlkit.events import Observer
 from tlkit.inspection import duplicates
 from tlkit.record.advice import Candidate, Stage
-from tlkit.run.stage_outputs import Drift, StageOutputs, sureness
+from tlkit.run.stage_outputs import Drift, StageOutputs, source_probabilities
 
 _FIRST = 16  # images whose time tells that of the others
 _FEWEST = 20  # images of a sample that says something, or two of each class where that is more
@@ -39,6 +39,9 @@ class Probed:
         last: Pooled output of its last stage (n, features) for the sample.
         corrupt: A line for each image of the sample that cannot be decoded.
         unjudged: Images of the sample of classes that are too small to judge.
+        read: Pooled output of its best stage (m, features) for the images that can be judged; None where none can.
+        labels: Their classes.
+        groups: Images of one number go into one fold (m,).
     """
 
     candidate: Candidate
@@ -47,6 +50,9 @@ class Probed:
     last: Rows
     corrupt: tuple[str, ...]
     unjudged: int
+    read: Rows | None
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class Prober:
         device: The device that computes.
         observer: Receives the progress.
         watch: Called between batches; may raise to stop.
+        scores: Compute transferability scores of the last stage too.
         head_seconds: That the heads of one stage took, at most, so far.
     """
 
@@ -86,6 +93,7 @@ class Prober:
     device: torch.device
     observer: Observer
     watch: Callable[[], None]
+    scores: bool = False
     head_seconds: float = _A_HEAD
 
     def probe(self, ready: Ready, *, share: float) -> Probed | TooLong:
@@ -123,13 +131,18 @@ class Prober:
         can = probes.judged(labels, groups)
         last = rows[list(rows)[-1]]
         classifier = outputs.classifier()
-        found = replace(
-            plain, seconds=outputs.seconds, sure=None if classifier is None else sureness(last, classifier), why_not=_UNJUDGED
-        )
+        own = None if classifier is None else source_probabilities(last, classifier)
+        sure = None if own is None else float(own.max(axis=1).mean())
+        found = replace(plain, seconds=outputs.seconds, sure=sure, why_not=_UNJUDGED)
+        read = None
         if can.any():
             judged = self._judged({name: each[can] for name, each in rows.items()}, labels[can], groups[can])
             found = _with_stages(found, judged, outputs.drift(part.indices, watch=self.watch))
-        return Probed(found, ready, part, last, corrupt, int((~can).sum()))
+            read = rows[found.best][can]
+        if self.scores and can.any() and labels.ndim == 1:
+            known = None if own is None else own[can]
+            found = replace(found, scores=scores.of(last[can], labels[can], probabilities=known))
+        return Probed(found, ready, part, last, corrupt, int((~can).sum()), read, labels[can], groups[can])
 
     def _seconds_of_one(self, part: Part, outputs: StageOutputs) -> float:
         """Return the seconds that decoding an image and running it through all stages take."""

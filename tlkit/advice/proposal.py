@@ -43,6 +43,26 @@ def quadrant(least: int, likeness: Likeness) -> str:
     return f"{words[strategies.amount(least)]}, {like} those the network was trained on"
 
 
+def base_of(tables: Mapping[str, Any], *, network: Mapping[str, Any], image_size: int | list[int]) -> dict[str, Any]:
+    """Return tables with a network and the data, and none that say what trains; a head that is solved is left out.
+
+    Args:
+        tables: What the user's recipe says, or that of `tlkit init` for a folder.
+        network: The table [backbone] that names it.
+        image_size: Of its input.
+    """
+    kept = {name: table for name, table in tables.items() if name not in ("backbone", "freeze", "lr_groups", "head")}
+    head = tables.get("head", {})
+    if registry.get(Head, head.get("kind", "linear")).solve:
+        head = {}
+    return {
+        **kept,
+        "backbone": network,
+        "data": {**tables["data"], "image_size": image_size},
+        **({"head": head} if head else {}),
+    }
+
+
 def propose(
     tables: Mapping[str, Any], best: Candidate, *, least: int, stages: tuple[str, ...], single: bool, network: Mapping[str, Any],
     image_size: int | list[int],

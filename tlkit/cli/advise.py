@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, SetOption
+from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunsOption, SetOption
 
 
 def advise(
@@ -29,8 +29,13 @@ def advise(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="The recipe to write; by default NAME-advised.toml here."),
     ] = None,
+    no_try: Annotated[bool, typer.Option("--no-try", help="Probe only: train nothing.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Tell transferability scores too: LogME, H-score, NLEEP, GBC, LEEP.")
+    ] = False,
     set_: SetOption = None,
     arm: ArmOption = None,
+    runs: RunsOption = Path("runs"),
     data: DataOption = None,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
@@ -45,8 +50,8 @@ def advise(
 
     with TerminalObserver(Console(stderr=True)) as observer:
         found = api.advise(
-            source, set_ or (), budget=budget, backbones=backbones, out=out, arm=arm, data=data, device=device, offline=offline,
-            observer=observer,
+            source, set_ or (), budget=budget, backbones=backbones, out=out, tries=not no_try, scores=scores, arm=arm, runs=runs, data=data,
+            device=device, offline=offline, observer=observer,
         )  # fmt: skip
     if as_json:
         console.as_json(found.record())

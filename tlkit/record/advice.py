@@ -79,6 +79,79 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A short run that tried a way to train.
+
+    Attributes:
+        name: Of the way, "head_first".
+        what: In words, after "take NETWORK and".
+        rung: From 0; a later one has more images.
+        images: Training images.
+        epochs: That were trained.
+        accuracy: On the validation images, 0 to 1; of several labels the metric that selects.
+        judged: Validation images.
+        seconds: That it took.
+        folder: The run's.
+        solved: No step was taken.
+        why_lost: Against the best; "" of the best.
+    """
+
+    name: str
+    what: str
+    rung: int
+    images: int
+    epochs: int
+    accuracy: float
+    judged: int
+    seconds: float
+    folder: str
+    solved: bool = False
+    why_lost: str = ""
+
+
+@dataclass(frozen=True)
+class MoreLabels:
+    """How the accuracy of a head on stored features grows with the number of images.
+
+    Attributes:
+        images: Numbers of images, ascending.
+        accuracy: At these, 0 to 1.
+        gain: Of twice as many as the most, 0 to 1.
+        interval: 95 % interval of that gain.
+    """
+
+    images: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    gain: float
+    interval: tuple[float, float]
+
+    def words(self) -> str:
+        """Say it in a sentence."""
+        low, high = (100 * each for each in self.interval)
+        return (
+            f"Twice as many labelled images: about {100 * self.gain:+.1f} points for a head on stored features "
+            f"(95 % interval {low:+.1f} to {high:+.1f})."
+        )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a whole run of a way to train is expected to come to.
+
+    Attributes:
+        name: Of the way.
+        accuracy: Of the furthest trial, 0 to 1.
+        interval: 95 % interval of that accuracy, of as many validation images as judged it; not of the choice among trials.
+        seconds: Of the whole run, from the seconds of the trial.
+    """
+
+    name: str
+    accuracy: float
+    interval: tuple[float, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Advice:
     """The answer of `tlkit advise`.
 
@@ -97,6 +170,9 @@ class Advice:
         sentence: The advice.
         why: Lines with the reasons, which the recipe has as comments.
         recipe: The recipe that was written.
+        trials: Short runs that tried ways to train, in the order in which they were begun; () where none was.
+        expected: Of the way that the recipe takes, and of the cheapest within one point of it where that is another.
+        more_labels: What more labels would bring; None where that cannot be said.
         budget: Seconds that were allowed.
         seconds: That it took.
         notes: What was left out, and why.
@@ -119,6 +195,9 @@ class Advice:
     budget: float
     seconds: float
     notes: Sequence[str] = ()
+    trials: tuple[Trial, ...] = ()
+    expected: tuple[Expected, ...] = ()
+    more_labels: MoreLabels | None = None
 
     def record(self) -> dict[str, Any]:
         """Return what --json prints."""

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import units
-from tlkit.record.advice import Advice, Candidate
+from tlkit.record.advice import Advice, Candidate, Trial
 
 
 def advice(found: Advice) -> RenderableType:
@@ -24,6 +24,8 @@ def advice(found: Advice) -> RenderableType:
     parts.append(_candidates(found.candidates, found.unit))
     if best.stages:
         parts += [Text(f"\nstages of {best.name}, {found.sample:,} images", style="bold"), _stages(best, found.unit)]
+    if found.trials:
+        parts += [Text("\nways to train that were tried", style="bold"), _trials(found.trials)]
     parts += [Text(""), *(Text(line) for line in _lines(found))]
     parts += [Text(f"note: {line}", style="dim") for line in found.notes]
     return Group(*parts)
@@ -31,7 +33,13 @@ def advice(found: Advice) -> RenderableType:
 
 def _lines(found: Advice) -> Sequence[str]:
     quadrant = [f"These are {found.quadrant}."] if found.quadrant else []
-    return [*quadrant, found.sentence, *found.why]
+    expected = [
+        f"Whole run of {each.name}: about {each.accuracy:.1%} (95 % interval {100 * each.interval[0]:.1f} to {100 * each.interval[1]:.1f}) "
+        f"in about {units.seconds(each.seconds)}."
+        for each in found.expected
+    ]
+    more = [found.more_labels.words()] if found.more_labels is not None else []
+    return [*quadrant, found.sentence, *expected, *found.why, *more]
 
 
 def _candidates(found: Sequence[Candidate], unit: str) -> Table:
@@ -58,6 +66,16 @@ def _stages(each: Candidate, unit: str) -> Table:
     for stage in each.stages:
         drift = "" if stage.drift is None else f"{stage.drift:.3f}"
         table.add_row(Text(stage.name), f"{stage.accuracy:.1%} +- {100 * stage.error:.1f}", f"{stage.neighbours:.1%}", drift)
+    return table
+
+
+def _trials(found: Sequence[Trial]) -> Table:
+    table = _table("way", "images", "epochs", "validation", "of", "seconds", "")
+    for each in found:
+        table.add_row(
+            Text(each.name), f"{each.images:,}", str(each.epochs), f"{each.accuracy:.1%}", f"{each.judged:,}", f"{each.seconds:.1f}",
+            Text(each.why_lost),
+        )  # fmt: skip
     return table
 
 

@@ -28,12 +28,10 @@ from tlkit.errors import StoreError
 from tlkit.events import Observer
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network, pool
-from tlkit.plans import resolve
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import remembered
 from tlkit.record.formats import PrefixPlan
 from tlkit.sources import weight_files
-from tlkit.sources.places import Places
 from tlkit.store import row_store
 from tlkit.store.cache import Kind
 
@@ -210,8 +208,8 @@ class StageOutputs:
         return {"stage outputs": what, **self._origin}
 
 
-def sureness(last: Rows, classifier: tuple[Rows, Rows]) -> float:
-    """Return the mean probability, 0 to 1, that a network's own classifier gives its most probable class.
+def source_probabilities(last: Rows, classifier: tuple[Rows, Rows]) -> NDArray[np.float64]:
+    """Return the probabilities (n, classes) that a network's own classifier gives its own classes.
 
     Args:
         last: Pooled output of the last stage (n, features).
@@ -219,9 +217,9 @@ def sureness(last: Rows, classifier: tuple[Rows, Rows]) -> float:
     """
     weight, bias = classifier
     logits = last.astype(np.float64) @ weight.T.astype(np.float64) + bias
-    logits -= logits.max(axis=1, keepdims=True)
-    exponents = np.exp(logits)
-    return float((exponents.max(axis=1) / exponents.sum(axis=1)).mean())
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return found
 
 
 def _network(resolved: Resolved, path: Path | None) -> Network:
@@ -239,23 +237,6 @@ def _network(resolved: Resolved, path: Path | None) -> Network:
     rename, part = (offered.rename, "") if offered is not None else ("", weight_files.part(value, path))
     weights.load_(network, path, backbone=resolved.backbone, name=name, rename=rename, part=part)
     return network
-
-
-def find_weights(resolved: Resolved, *, places: Places, fetch: bool) -> Path | None:
-    """Return an arm's weights file; None for random weights.
-
-    Args:
-        resolved: The arm.
-        places: Where to look.
-        fetch: Download it where it is not here.
-
-    Raises:
-        TlkitError: it cannot be had.
-    """
-    table = resolved.arm.backbone
-    return weight_files.find_weights(
-        table.weights, table.name, resolved.backbone, places, fetch=fetch, run=resolve.weights_of_run
-    )
 
 
 def _pooled(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:

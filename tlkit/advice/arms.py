@@ -1,0 +1,114 @@
+"""The ways to train that `tlkit advise` tries on one network, as tables of a recipe. Imports no torch.
+
+The first one is what `tlkit init` proposes to everybody, so that no other is taken without having beaten it.
+
+Sources: head first, then the rest from there: Kumar et al. 2022, arXiv:2202.10054 (LP-FT). The first stage alone, for blur and another
+camera: Lee et al. 2022, arXiv:2210.11466 (surgical fine-tuning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tlkit.advice import strategies
+from tlkit.record.advice import Candidate
+
+DEFAULT = "everything"
+_TRAINED = ("augment", "augment_views", "batch_size", "initial_epoch")  # keys of [data] that only training by steps has
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to train.
+
+    Attributes:
+        name: Of the arm.
+        what: In words, after "take NETWORK and".
+        tables: Of the arm, without the data's split.
+        solved: No step is taken.
+    """
+
+    name: str
+    what: str
+    tables: Mapping[str, Any]
+    solved: bool = False
+
+    def at(self, *, split: Mapping[str, Any] | None, epochs: int) -> dict[str, Any]:
+        """Return its tables with another split and another number of epochs."""
+        data = dict(self.tables["data"])
+        if split is not None:
+            data["split"] = dict(split)
+        tables = {**self.tables, "data": data}
+        if self.solved:
+            return tables
+        freeze = {key: _shorter(value, epochs) for key, value in tables.get("freeze", {}).items()}
+        schedule = {**tables.get("schedule", {}), "epochs": epochs}
+        return {**tables, "schedule": schedule, **({"freeze": freeze} if freeze else {})}
+
+    def faster(self, factor: float) -> Way:
+        """Return the same with other rates."""
+        rates = {key: float(f"{value * factor:.2g}") for key, value in self.tables["lr_groups"].items()}
+        said = f"{self.what}, at {factor:g} times the usual rates"
+        return Way(f"{self.name}_x{factor:g}", said, {**self.tables, "lr_groups": rates})
+
+
+def ways(
+    base: Mapping[str, Any], best: Candidate, *, stages: tuple[str, ...], single: bool, least: int
+) -> list[Way]:  # fmt: skip
+    """Return the ways to train a network, the plain default first.
+
+    Args:
+        base: Tables of an arm with the network and the data, and none that say what trains.
+        best: The network.
+        stages: Of it, input to output.
+        single: Each image has one class; heads are solved for such alone.
+        least: Training images of the smallest class.
+    """
+    head, middle = strategies.HEAD_RATE, strategies.MIDDLE_RATE
+    *_, late = strategies.thirds(stages)
+    if best.likeness == "dissimilar":
+        late = stages[stages.index(best.best) + 1 :]
+    both = {"backbone": middle, "head": head}
+    found = [Way(DEFAULT, "train everything, the new head faster", {**base, "lr_groups": both})]
+    if single:
+        found.append(_solved(base, "head", ""))
+        if best.best and best.best != stages[-1]:
+            found.append(_solved(base, f"head_on_{best.best}", best.best))
+    else:
+        found.append(Way("head", "train a new head only", {**base, "freeze": {"backbone": True}, "lr_groups": {"head": head}}))
+    partly = {"backbone": True, **dict.fromkeys(late, False)}
+    rates = {"backbone": strategies.LATE_RATE, "head": head}
+    found.append(
+        Way("late", f"train the stages from {late[0]} on, and a new head", {**base, "freeze": partly, "lr_groups": rates})
+    )
+    first = {"epochs": 1}  # brought to a third of the epochs where their number is known
+    found.append(
+        Way("head_first", "train a new head first, then everything", {**base, "freeze": {"backbone": first}, "lr_groups": both})
+    )
+    if len(stages) > 1:
+        only = {"backbone": True, stages[0]: False}
+        found.append(
+            Way(
+                "first_stage",
+                f"train the first stage, {stages[0]}, and a new head",
+                {**base, "freeze": only, "lr_groups": both},
+            )
+        )
+    if least >= strategies.SCRATCH:
+        fresh = {**base, "backbone": {**base["backbone"], "weights": "none"}, "lr_groups": {"backbone": head, "head": head}}
+        found.append(Way("scratch", "train from random weights", fresh))
+    return found
+
+
+def _solved(base: Mapping[str, Any], name: str, embed: str) -> Way:
+    data = {key: value for key, value in base["data"].items() if key not in _TRAINED}
+    head = {"kind": "logistic", **({"embed": embed} if embed else {})}
+    kept = {key: value for key, value in base.items() if key not in ("optimizer", "schedule", "loss")}
+    where = f"its stage {embed}, and leave the stages after it out" if embed else "its last stage"
+    return Way(name, f"solve a linear head on {where}", {**kept, "head": head, "data": data}, solved=True)
+
+
+def _shorter(value: Any, epochs: int) -> Any:
+    return {"epochs": max(1, epochs // 3)} if isinstance(value, Mapping) else value

@@ -1,0 +1,89 @@
+"""From trials to a proposal: the best way to train, what its whole run is expected to come to, and why the others lost.
+
+Imports no torch. The rule: ways are compared on as many images as the best of them had, by the same validation images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tlkit import units
+from tlkit.advice.arms import Way
+from tlkit.advice.proposal import Proposal
+from tlkit.record.advice import Expected, Trial
+from tlkit.record.statistics import wilson
+
+_POINT = 0.01  # the cheapest way within so much of the best is told too
+
+
+def decided(trials: Sequence[Trial]) -> tuple[Trial, Trial]:
+    """Return the best trial of those that came furthest, and the cheapest within one point of it.
+
+    Args:
+        trials: One at least.
+    """
+    last = [trial for trial in trials if trial.rung == max(each.rung for each in trials)]
+    best = max(last, key=lambda trial: (trial.accuracy, -trial.seconds))
+    near = [trial for trial in last if trial.accuracy >= best.accuracy - _POINT]
+    return best, min(near, key=lambda trial: trial.seconds)
+
+
+def with_reasons(trials: Sequence[Trial]) -> list[Trial]:
+    """Return trials, those of every way but the best with why it lost."""
+    best, _ = decided(trials)
+    latest = {trial.name: trial for trial in trials}
+    return [
+        trial if trial.name == best.name else replace(trial, why_lost=_lost(latest[trial.name], best, trials))
+        for trial in trials
+    ]
+
+
+def propose(
+    trials: Sequence[Trial], ways: Sequence[Way], proposed: Proposal, *, train: int, epochs: int
+) -> tuple[Proposal, tuple[Expected, ...]]:
+    """Return the best way of trials as a proposal, and what whole runs of it and of the cheapest near it are expected to come to.
+
+    Args:
+        trials: One at least.
+        ways: That were tried.
+        proposed: What would be proposed without trials; its reasons are kept but the last, which they replace.
+        train: Training images of a whole run.
+        epochs: Of a whole run that is trained by steps.
+    """
+    best, cheapest = decided(trials)
+    way = next(each for each in ways if each.name == best.name)
+    expected = tuple(_expected(trial, train, epochs) for trial in dict.fromkeys((best, cheapest)))
+    low, high = (100 * each for each in expected[0].interval)
+    why = [
+        f"{best.name} was the best of {len({trial.name for trial in trials})} ways on {best.judged:,} validation images after training on "
+        f"{best.images:,}: {best.accuracy:.1%} (95 % interval {low:.1f} to {high:.1f}; the best of several looks better than it is)."
+    ]
+    if cheapest != best:
+        why.append(
+            f"{cheapest.name} is within one point of it ({cheapest.accuracy:.1%}) and takes {_ratio(expected)} of its time."
+        )
+    reasons = {trial.name: trial.why_lost for trial in with_reasons(trials) if trial.why_lost}
+    why += [f"{name} lost: {reason}." for name, reason in reasons.items()]
+    made = way.at(split=None, epochs=epochs)
+    return Proposal(made, way.what, (*proposed.why[:-1], *why)), expected
+
+
+def _expected(trial: Trial, train: int, epochs: int) -> Expected:
+    interval = wilson(round(trial.accuracy * trial.judged), trial.judged)
+    longer = train / trial.images * (1 if trial.solved else epochs / max(trial.epochs, 1))
+    return Expected(trial.name, trial.accuracy, (interval.low, interval.high), trial.seconds * longer)
+
+
+def _ratio(expected: Sequence[Expected]) -> str:
+    return f"{expected[-1].seconds / max(expected[0].seconds, 1e-9):.0%}"
+
+
+def _lost(trial: Trial, best: Trial, trials: Sequence[Trial]) -> str:
+    same = next((each for each in trials if each.name == best.name and each.rung == trial.rung), best)
+    behind = 100 * (same.accuracy - trial.accuracy)
+    if behind > 0:
+        return f"{behind:.1f} points behind {best.name} after training on {units.images(trial.images)}"
+    if trial.rung < best.rung:
+        return f"not among the best half after training on {units.images(trial.images)}"
+    return f"as good as {best.name} on {units.images(trial.images)}, and slower"

@@ -1,0 +1,80 @@
+"""What more labels would bring: accuracy of a head on stored features over the number of images, continued as a power law.
+
+Imports no torch. The error is a power of the number of images, a straight line in logarithms, whose slope may change between pieces
+(Jain et al. 2023, arXiv:2303.01598: a piecewise power law); what lies beyond the data continues the last piece.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit.advice.probes import Labels, Rows, probe
+from tlkit.record.advice import MoreLabels
+
+_PARTS = (0.125, 0.25, 0.5, 1.0)
+_DRAWS = 5  # of each part but the whole: other images each time
+HEADS = (len(_PARTS) - 1) * _DRAWS + 1  # that `curve` fits
+_FEWEST = 20  # images of a part, or two of each class
+_RESAMPLED = 400
+_PIECE = 3  # points of the last piece
+
+
+def curve(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> MoreLabels | None:
+    """Return the accuracy at n/8, n/4, n/2 and n images and what twice as many would bring; None where there are too few points.
+
+    Args:
+        rows: Outputs of a stage (n, features).
+        labels: The classes (n,).
+        groups: As `probes.probe` has them.
+    """
+    if labels.ndim > 1:
+        return None
+    draws = np.random.default_rng(0)
+    points: list[tuple[int, NDArray[np.float64]]] = []
+    for part in _PARTS:
+        count = round(part * len(labels))
+        if count < max(_FEWEST, 2 * len(np.unique(labels))):
+            continue
+        scores = []
+        for _ in range(1 if part == 1.0 else _DRAWS):
+            chosen = np.sort(_balanced(labels, count, draws))
+            if min(np.bincount(np.unique(labels[chosen], return_inverse=True)[1])) < 2:
+                continue
+            scores.append(probe(rows[chosen], labels[chosen], groups[chosen]).head)
+        if scores:
+            points.append((count, np.concatenate(scores)))
+    if len(points) < 2:
+        return None
+    means = [float(scores.mean()) for _, scores in points]
+    sizes = [count for count, _ in points]
+    gain = extrapolated(sizes, means) - means[-1]
+    again = []
+    for _ in range(_RESAMPLED):
+        drawn = [float(scores[draws.integers(0, len(scores), count)].mean()) for count, scores in points]
+        again.append(extrapolated(sizes, drawn) - drawn[-1])
+    low, high = np.percentile(again, [2.5, 97.5])
+    return MoreLabels(tuple(sizes), tuple(means), gain, (float(low), float(high)))
+
+
+def extrapolated(sizes: Sequence[int], accuracies: Sequence[float]) -> float:
+    """Return the accuracy at twice the largest size, by a power law of the error through the last points.
+
+    Args:
+        sizes: Numbers of images, ascending, two at least.
+        accuracies: At these.
+    """
+    errors = [max(1 - each, 0.5 / size) for size, each in zip(sizes, accuracies, strict=True)]
+    x, y = np.log(sizes[-_PIECE:]), np.log(errors[-_PIECE:])
+    slope = min(float(np.polyfit(x, y, 1)[0]), 0.0)  # more images make no network worse
+    return 1 - errors[-1] * math.exp(slope * math.log(2))
+
+
+def _balanced(labels: Labels, count: int, draws: np.random.Generator) -> NDArray[np.int64]:
+    from tlkit.advice.sample import order
+
+    shuffled = draws.permutation(len(labels))
+    return np.asarray(shuffled[order(labels[shuffled], np.arange(len(labels)))[:count]])
