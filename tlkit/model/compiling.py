@@ -8,6 +8,7 @@ from typing import Any
 from tlkit.errors import TlkitError
 from tlkit.model.arguments import plain, table_of
 from tlkit.model.setup import Setup, Tables, least_epochs
+from tlkit.recipe.map_tables import Auto
 from tlkit.recipe.maps import HEAD
 
 Rates = Mapping[str, float | str | Mapping[str, float | str]]  # a text is "auto"
@@ -18,7 +19,7 @@ def tables(
     optimizer: object,
     schedule: object,
     *,
-    lr: float | None,
+    lr: float | Auto | None,
     lr_groups: Rates | None,
     loss: object,
     precision: str,

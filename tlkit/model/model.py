@@ -36,6 +36,7 @@ from tlkit.model.training import Training
 from tlkit.network import weights as weight_names
 from tlkit.network.network import Network
 from tlkit.plugin import Images
+from tlkit.recipe.map_tables import Auto
 from tlkit.recipe.maps import HEAD
 from tlkit.reports import plan_table
 from tlkit.reports.html import html
@@ -259,14 +260,14 @@ class Model:
 
     @named("Model.compile")
     def compile(
-        self, optimizer: str | Mapping[str, Any] = "adamw", *, lr: float | None = None, lr_groups: Rates | None = None,
+        self, optimizer: str | Mapping[str, Any] = "adamw", *, lr: float | Auto | None = None, lr_groups: Rates | None = None,
         schedule: str | Mapping[str, Any] = "one_cycle", loss: Mapping[str, Any] | None = None, precision: str = "auto",
     ) -> None:  # fmt: skip
         """Say how what is not frozen learns. Compiling again keeps the weights, and the optimizer begins anew.
 
         Args:
             optimizer: A name, or the recipe's table [optimizer].
-            lr: Peak learning rate of everything that trains.
+            lr: Peak learning rate of everything that trains; "auto" lets a range test choose it when `fit` begins.
             lr_groups: Peak learning rates of parts instead: the recipe's map, key -> rate or table.
             schedule: A name, or the recipe's table [schedule] without epochs.
             loss: The recipe's table [loss].

@@ -16,8 +16,8 @@ _ABOVE = 1.5  # times the first loss, over which a loss is not drawn: what diver
 
 def chart(arms: Sequence[ShownArm]) -> Chart | None:
     """Draw the smoothed loss of each test over the rate, with a mark where the valley rule suggests one; None where none was made."""
-    folders = dict.fromkeys(run.folder.parent for arm in arms for run in arm.runs)
-    tests = [test for folder in folders for test in range_tests.load(folder) if test.rates]
+    shown = dict.fromkeys((run.folder.parent, run.result.arm) for arm in arms for run in arm.runs)
+    tests = [test for folder, arm in shown for test in range_tests.load(folder) if test.rates and test.arm == arm]
     if not tests:
         return None
     data = [trace for place, test in enumerate(tests) for trace in _traces(test, COLOURS[place % len(COLOURS)])]
