@@ -48,6 +48,7 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone.input": (tables.InputTable,),
     "head": (tables.HeadTable,),
     "data": (tables.DataTable,),
+    "data.image_sizes": (tables.SizeForEpochs,),
     "data.split": (tables.SplitTable,),
     "optimizer": (optimizers.Sgd, optimizers.Adam, optimizers.AdamW),
     "schedule": (schedules.Constant, schedules.Step, schedules.Cosine, schedules.OneCycle),

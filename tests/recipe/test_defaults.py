@@ -22,7 +22,7 @@ from tlkit.recipe.settings import parse_setting
 from tlkit.sources.places import Places
 
 RAISE = "a line was added: write the new checksum here; a line was changed: raise VERSION, and add a checksum for it"
-FROZEN = {2: "ad5922120f9c41ab"}
+FROZEN = {2: "5cb95cc602c27fa3"}
 
 # A table that is always there, an optional one, and one per optimizer, schedule and augmentation.
 TABLES: dict[type[BaseModel], Defaults] = {
@@ -32,6 +32,7 @@ TABLES: dict[type[BaseModel], Defaults] = {
     tables.HeadTable: defaults.HEAD,
     tables.DataTable: defaults.DATA,
     tables.SplitTable: defaults.SPLIT,
+    tables.SizeForEpochs: defaults.SIZE_FOR_EPOCHS,
     tables.AlsoTable: defaults.ALSO,
     map_tables.Until: defaults.UNTIL,
     map_tables.Gradual: defaults.GRADUAL,

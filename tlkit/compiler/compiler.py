@@ -27,6 +27,7 @@ from tlkit.plans.plan import (
     ParameterPlan,
     PhasePlan,
     Plan,
+    SizePlan,
     StagePlan,
     steps_per_epoch,
     trains_in,
@@ -78,8 +79,10 @@ def compile_plan(
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
     flops, outputs = _cost(network, resolved, aux_heads)
-    cuts = tuple(_cut(divided, names, first) for first in divided.boundaries())
-    draft = Draft(resolved, facts, network, divided, cuts, device, aux_heads)
+    sizes = dict(arm_checks.sizes(arm, resolved.backbone.image_size))
+    starts = tuple(sorted({*divided.boundaries(), *sizes}))
+    cuts = tuple(_cut(divided, names, first) for first in starts)
+    draft = Draft(resolved, facts, network, divided, starts, cuts, sizes, device, aux_heads)
     batch, choices = memory_estimate.batch_size(draft, batch_size)
     if resolved.learns == "solved":
         choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of all training images"))
@@ -118,6 +121,7 @@ def compile_plan(
         choices=(
             *facts.choices,
             *_cut_choice(resolved.backbone),
+            *_size_choice(draft),
             *_band_choices(resolved),
             *_dropout_choice(resolved),
             *choices,
@@ -129,6 +133,7 @@ def compile_plan(
         ),
         folder=folder,
         folds=resolved.folds,
+        sizes=_other_sizes(draft),
     )
     if device.type != "cuda":
         return made
@@ -137,6 +142,14 @@ def compile_plan(
 
 def _cut_choice(backbone: Backbone) -> list[Choice]:
     return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
+
+
+def _size_choice(draft: Draft) -> list[Choice]:
+    """Say which size held-out images have, where training images have several."""
+    if len(set(draft.sizes.values())) == 1:
+        return []
+    size = units.pixels(draft.resolved.image_size)
+    return [Choice("held-out images", f"{size} in every epoch", "the last size: scores of all epochs can be compared")]
 
 
 def _band_choices(resolved: Resolved) -> list[Choice]:
@@ -231,7 +244,7 @@ def _cut(divided: Partition, names: Sequence[str], first: int) -> int:
 
 
 def _phases(draft: Draft, steps: int) -> tuple[PhasePlan, ...]:
-    starts, names = draft.divided.boundaries(), draft.names
+    starts, names = draft.starts, draft.names
     phases = []
     for start, end, cut in zip(starts, [*starts[1:], draft.resolved.arm.schedule.epochs], draft.cuts, strict=True):
         sizes = zip(draft.divided.parameters, draft.network.owned(), strict=True)
@@ -239,10 +252,31 @@ def _phases(draft: Draft, steps: int) -> tuple[PhasePlan, ...]:
         reason = f"nothing trains before {[*names, HEAD][cut]}" if cut else "the first stage trains"
         reason = {"solved": "the head is solved", "nothing": "nothing trains"}.get(draft.resolved.learns, reason)
         aux_heads = draft.aux_heads.running(draft.divided.parameters, start)
+        size = draft.size(start)
         phases.append(
-            PhasePlan(start + 1, end, tuple(names[:cut]), trained, (end - start) * steps, reason, aux_heads=aux_heads)
+            PhasePlan(
+                start + 1,
+                end,
+                tuple(names[:cut]),
+                trained,
+                (end - start) * steps,
+                reason,
+                aux_heads=aux_heads,
+                image_size=None if size == draft.resolved.image_size else size,
+            )
         )
     return tuple(phases)
+
+
+def _other_sizes(draft: Draft) -> tuple[SizePlan, ...]:
+    """Return the network's stages for each size of training images that is not the plan's own."""
+    found = []
+    for size in dict.fromkeys(draft.sizes.values()):
+        if size != draft.resolved.image_size:
+            flops, outputs = _cost(draft.network, replace(draft.resolved, image_size=size), draft.aux_heads)
+            total = sum(count for name, count in flops.items() if name != AUX)
+            found.append(SizePlan(size, _stages(draft, flops, outputs), total))
+    return tuple(found)
 
 
 def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, ...]]) -> tuple[StagePlan, ...]:

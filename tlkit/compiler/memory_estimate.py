@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ from tlkit.plans.resolve import Resolved
 from tlkit.recipe import augmentations
 from tlkit.recipe.maps import Partition
 from tlkit.record.formats import chunk_on
+from tlkit.units import Size
 
 _FLOAT = 4  # bytes
 # Tensors of a parameter's size that an optimizer keeps: Adam's two moments, SGD's momentum buffer.
@@ -39,7 +41,9 @@ class Draft:
         facts: Classes and counts of the images.
         network: The network on the meta device.
         divided: What trains when, at which rate.
+        starts: Epochs done when each phase begins.
         cuts: Leading stages in which nothing trains, of each phase.
+        sizes: Size of training images, by the epochs done when it begins.
         device: The device that training uses.
         aux_heads: The auxiliary classifiers.
     """
@@ -48,7 +52,9 @@ class Draft:
     facts: DataFacts
     network: Network
     divided: Partition
+    starts: tuple[int, ...]
     cuts: tuple[int, ...]
+    sizes: Mapping[int, Size]
     device: torch.device
     aux_heads: AuxHeads
 
@@ -56,6 +62,15 @@ class Draft:
     def names(self) -> tuple[str, ...]:
         """Names of the stages."""
         return tuple(self.resolved.backbone.stages)
+
+    def size(self, first: int) -> Size:
+        """Return the size of training images in the phase that begins after so many epochs."""
+        return self.sizes[max(begin for begin in self.sizes if begin <= first)]
+
+    @property
+    def largest(self) -> Size:
+        """The size of training images with the most pixels, which is the one that needs the most memory."""
+        return max(self.sizes.values(), key=math.prod)
 
 
 def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
@@ -99,14 +114,15 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
         TlkitError: BatchNorm cannot learn from such a batch.
         PluginError: the network cannot be run on shapes alone.
     """
-    arm, divided, network, size = draft.resolved.arm, draft.divided, draft.network, draft.resolved.image_size
+    arm, divided, network = draft.resolved.arm, draft.divided, draft.network
     channels = draft.resolved.channels
     tensors = dict(network.owned())
     weights = sum(tensor.nbytes for tensor in network.tensors().values()) + _copied(network, max(draft.cuts))
     chunk = chunk_on(draft.device.type)
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
     gradients = activations_bytes = 0
-    for first, cut in zip(divided.boundaries(), draft.cuts, strict=True):
+    for first, cut in zip(draft.starts, draft.cuts, strict=True):
+        size = draft.size(first)
         moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
         freeze_(network, moving.__contains__, running_norms=arm.backbone.batch_norm == "running")
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
@@ -131,7 +147,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     if draft.device.type == "cuda":
         activations_bytes *= 2  # the graph's own, and those of a shorter batch, which runs without it
         gradients *= 2
-    values = real * size[0] * size[1] * channels
+    values = real * math.prod(draft.largest) * channels
     return MemoryPlan(
         weights, gradients, states * trained + averages, activations_bytes, values * (_picture_value(draft) + _FLOAT * _copies(draft)),
         _embedded(draft), _resident(draft),
@@ -147,7 +163,7 @@ def _resident(draft: Draft) -> int:
     """Return the bytes of the pictures of all images on a GPU; 0 on a CPU, where they stay in the store."""
     if draft.device.type == "cpu":
         return 0
-    images, (height, width) = draft.facts.images, draft.resolved.image_size
+    images, (height, width) = draft.facts.images, draft.largest
     room = CROP_ROOM**2 if augmentations.needs_room(draft.resolved.arm.data.augment) else 1.0
     count = images.train + images.held_out
     return int(count * room * height * width * draft.resolved.channels * _picture_value(draft))

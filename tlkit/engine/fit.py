@@ -259,7 +259,7 @@ class Fit:
     def _train_epoch(self, number: int) -> int:
         """Train on every batch; return the images used."""
         plan, size, group = self.plan, self.plan.batch_size, self.plan.tables.optimizer.accumulate
-        order = self._train.order(number - 1)
+        order = self._train.order(number - 1)  # the same in every size
         order = order[: batches_per_epoch(len(order), size) * size]
         self._take.begin_(number)
         began = time.perf_counter()
@@ -305,7 +305,7 @@ class Fit:
         if self._feed is None or self._feed[0] != phase:
             self._feed = None  # the old one's memory goes before the new one takes its own
             feed = Feed(
-                self.network, self._plugins.backbone, self.plan, phase, self._train, self._evaluated,
+                self.network, self._plugins.backbone, self.plan, phase, self._train.at(phase.image_size), self._evaluated,
                 device=self._device, observer=self._observer, watch=self._watch, graph=isinstance(self._take, Captured),
             )  # fmt: skip
             self._feed = phase, feed
@@ -341,8 +341,8 @@ class Fit:
 
     def _sample_scores(self, number: int, sample: Part) -> dict[str, float]:
         """Evaluate training images as they are; where they are never augmented, their stored outputs are read."""
-        feed = self._feed_of(number)
-        batches = feed.held_out(sample) if self._train.augment else feed.train(sample.indices, number - 1)
+        feed, other = self._feed_of(number), self.plan.phase(number).image_size is not None
+        batches = feed.held_out(sample) if self._train.augment or other else feed.train(sample.indices, number - 1)
         found = evaluate(self.network, self._step.evaluated, batches, watch=self._evaluating)
         return scoring.basic(found) | {"images": len(sample.indices)}
 

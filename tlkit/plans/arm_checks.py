@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from tlkit import tasks
@@ -10,7 +11,7 @@ from tlkit.plugin import Backbone, Dataset, Head, registry
 from tlkit.recipe import augmentations, expansion, maps
 from tlkit.recipe.augmentations import Rotate
 from tlkit.recipe.map_tables import Auto, Rate, RateRange
-from tlkit.recipe.messages import dotted
+from tlkit.recipe.messages import dotted, shown
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.schedules import OneCycle
 from tlkit.recipe.tables import InputTable
@@ -70,7 +71,10 @@ def only_evaluated(arm: Arm, backbone: Backbone) -> bool:
 
 def backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
     """Yield the problems of the two maps and of the image size that can be found without building the network."""
-    yield from _size_problems(arm, backbone)
+    for place, size in _given_sizes(arm):
+        yield from _size_problems(arm, backbone, place, size)
+    if arm.data.image_sizes is not None:
+        yield from _sizes_problems(arm, backbone, steps=steps)
     if not steps:
         return
     freeze, rates = expansion.freeze_map(arm), expansion.rate_map(arm)
@@ -86,6 +90,19 @@ def height_and_width(value: int | list[int]) -> Size:
     return height, width
 
 
+def sizes(arm: Arm, usual: int) -> tuple[tuple[int, Size], ...]:
+    """Return the sizes of an arm's training images, each with the number of epochs after which it begins.
+
+    Args:
+        arm: Its tables.
+        usual: Side of the images that its backbone takes where the arm names no size.
+    """
+    if arm.data.image_sizes is None:
+        return ((0, height_and_width(arm.data.image_size or usual)),)
+    begins = itertools.accumulate((each.epochs for each in arm.data.image_sizes[:-1]), initial=0)
+    return tuple((begin, height_and_width(each.size)) for begin, each in zip(begins, arm.data.image_sizes, strict=True))
+
+
 def fold_problems(arm: Arm) -> Iterator[TlkitError]:
     """Yield the keys that a recipe with [cross_validation] may not have."""
     if arm.data.split.fractions is not None:
@@ -95,11 +112,45 @@ def fold_problems(arm: Arm) -> Iterator[TlkitError]:
         )
 
 
-def _size_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
-    """Yield the problems of data.image_size."""
-    size = arm.data.image_size
-    if size is None:
+def _given_sizes(arm: Arm) -> list[tuple[str, int | list[int]]]:
+    """Return the sizes of images that an arm names, each with its place in messages."""
+    if arm.data.image_sizes is not None:
+        return [(f"data.image_sizes: size {shown(each.size)}", each.size) for each in arm.data.image_sizes]
+    return [] if arm.data.image_size is None else [(f"data.image_size: is {shown(arm.data.image_size)}", arm.data.image_size)]
+
+
+def _sizes_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
+    """Yield the problems of data.image_sizes as a whole."""
+    given = arm.data.image_sizes or []
+    last, total = shown(given[-1].size), sum(each.epochs for each in given)
+    if not steps:
+        yield TlkitError(
+            "data.image_sizes: says which images each epoch has, and nothing is trained by epochs here.",
+            f"data.image_size = {last}",
+        )
         return
+    if total != arm.schedule.epochs:
+        yield TlkitError(
+            f"data.image_sizes: has sizes for {total} epoch{'' if total == 1 else 's'}, and schedule.epochs is {arm.schedule.epochs}.",
+            f"schedule.epochs = {total}, or other epochs of the sizes",
+        )
+    if backbone.flat and len({str(each.size) for each in given}) > 1:
+        yield TlkitError(
+            "data.image_sizes: the head reads every value of the feature map (head.pooled = false), of which there are as many "
+            "only for images of one size.",
+            f"head.pooled = true, or data.image_size = {last}",
+        )
+    least = max((each.minimum_size for each in backbone.aux_heads.values()), default=0)
+    smallest = min(min(height_and_width(each.size)) for each in given)
+    if arm.head.aux_weight != 0 and smallest < least <= min(height_and_width(given[-1].size)):
+        yield TlkitError(
+            f"data.image_sizes: the auxiliary classifiers of {arm.backbone.name} need images of at least {least} pixels, and {smallest} is less.",
+            "larger images, or head.aux_weight = 0",
+        )
+
+
+def _size_problems(arm: Arm, backbone: Backbone, place: str, size: int | list[int]) -> Iterator[TlkitError]:
+    """Yield the problems of one size of images."""
     if isinstance(size, list) and any(isinstance(table, Rotate) and table.steps == 90 for table in arm.data.augment):
         yield TlkitError(
             f"data.augment: rotate by 90 degrees would turn images of {size[0]}x{size[1]} pixels into {size[1]}x{size[0]}.",
@@ -107,12 +158,12 @@ def _size_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
         )
     if backbone.fixed_size and size != backbone.image_size:
         yield TlkitError(
-            f"data.image_size: is {size}; {arm.backbone.name} takes only squares of {backbone.image_size} pixels.",
+            f"{place}; {arm.backbone.name} takes only squares of {backbone.image_size} pixels.",
             f"data.image_size = {backbone.image_size}, or leave it out",
             'data.fit = "pad" keeps the whole of pictures that are not square' if isinstance(size, list) else "",
         )
     elif min(height_and_width(size)) < backbone.minimum_size:
-        yield TlkitError(f"data.image_size: is {size}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
+        yield TlkitError(f"{place}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
 
 
 def band_problems(arm: Arm, dataset: Dataset | None) -> Iterator[TlkitError]:

@@ -78,11 +78,19 @@ def work(plan: Plan) -> float:
     total = 0.0
     every, repeats = plan.images.held_out, not why_images_differ(plan)
     for phase in plan.phases:
-        fixed = flops(plan, 0, len(phase.prefix))
-        rest, epochs = plan.flops_per_image - fixed, phase.last - phase.first + 1
+        epochs, trained = phase.last - phase.first + 1, plan.at(phase.image_size)
         once = phase.views_used(plan.tables.data.augment_views or 1) if repeats else epochs
-        total += plan.images.train * (once * fixed + epochs * 3 * rest) + every * (fixed + epochs * rest)
+        fixed, rest = _divided(trained, phase)
+        total += plan.images.train * (once * fixed + epochs * 3 * rest)
+        fixed, rest = _divided(plan, phase)
+        total += every * (fixed + epochs * rest)
     return total
+
+
+def _divided(plan: Plan, phase: PhasePlan) -> tuple[int, int]:
+    """Return the floating-point operations of a phase's fixed prefix for one image, and those of the rest."""
+    fixed = flops(plan, 0, len(phase.prefix))
+    return fixed, plan.flops_per_image - fixed
 
 
 def _step_form(
@@ -163,6 +171,10 @@ def _prefix(
     if not why and plan.images.train:
         left = room - (evaluation.bytes_per_image * evaluation.images if evaluation is not None else 0)
         views = phase.views_used(plan.tables.data.augment_views or 1) if plan.tables.data.augment else 1
+        if phase.image_size is not None:
+            other = plan.at(phase.image_size)
+            part = flops(other, 0, cut) / max(flops(plan, 0, cut), 1)
+            sums = _Sums(other, cut, compute_format, seconds * part, estimated=True)
         train = sums.best(plan.images.train, views, phase, left, what="images")
         kind, why = (None, "") if train is not None else sums.why(plan.images.train * views, left)
     return PrefixPlan(

@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -25,7 +25,7 @@ from tlkit.record.kernels import ChosenKernel
 from tlkit.record.selection import USUAL
 from tlkit.units import Size
 
-FORMAT = 7
+FORMAT = 8
 
 # How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
 Learns = Literal["steps", "solved", "nothing"]
@@ -107,6 +107,7 @@ class PhasePlan:
         reason: Why the cut is where it is.
         fixed: How the prefix runs; None where there is none.
         aux_heads: Auxiliary classifiers that run, with the weight of their losses.
+        image_size: Height and width of its training images, where that is not the plan's image_size.
     """
 
     first: int
@@ -117,6 +118,7 @@ class PhasePlan:
     reason: str
     fixed: PrefixPlan | None = None
     aux_heads: Mapping[str, float] = field(default_factory=dict)
+    image_size: Size | None = None
 
     def views(self, period: int) -> tuple[int, ...]:
         """Return which of so many fixed views the phase's epochs use, ascending; epoch 1 uses view 0."""
@@ -126,6 +128,21 @@ class PhasePlan:
     def views_used(self, period: int) -> int:
         """Return how many of so many fixed views the phase's epochs use."""
         return min(period, self.last - self.first + 1)
+
+
+@dataclass(frozen=True)
+class SizePlan:
+    """The network on training images of another size than the plan's.
+
+    Attributes:
+        image_size: Height and width, pixels.
+        stages: As the plan's, for this size.
+        flops_per_image: Forward, a multiply-add counted as two.
+    """
+
+    image_size: Size
+    stages: tuple[StagePlan, ...]
+    flops_per_image: int
 
 
 @dataclass(frozen=True)
@@ -230,7 +247,7 @@ class Plan:
         arm: Its name.
         tables: The arm, complete.
         classes: How many.
-        image_size: Height and width of the network's input, pixels.
+        image_size: Height and width of the network's input, pixels; of training images in phases that name no other.
         batch_size: Images of one forward pass.
         input: How pixels reach the network.
         stages: In order, then the head, then the auxiliary classifiers together as "head.aux".
@@ -254,6 +271,7 @@ class Plan:
         kernels: The gradients of convolutions that other kernels than the library's compute, throughout the run.
         folder: Where the recipe's relative paths begin.
         folds: Number of folds of the recipe's cross-validation; None without.
+        sizes: Other sizes of training images, of the phases that name them.
         licences: Of the weights and the data set.
         tested: When test images, and those of `also`, are evaluated: after every epoch, or at the end for the best one.
         format: Of this record.
@@ -289,6 +307,7 @@ class Plan:
     licences: tuple[Licence, ...] = ()
     tested: When = "every"
     folds: int | None = None
+    sizes: tuple[SizePlan, ...] = ()
     format: int = field(default=FORMAT)
 
     def _repr_html_(self) -> str | None:
@@ -323,6 +342,13 @@ class Plan:
     def select_by(self) -> str:
         """The metric on validation images that decides which epoch is the best."""
         return USUAL if self.tables.select_by == "auto" else self.tables.select_by
+
+    def at(self, size: Size | None) -> Plan:
+        """Return the plan as it is for training images of one of its sizes; None is its own."""
+        other = next((each for each in self.sizes if each.image_size == size), None)
+        if other is None:
+            return self
+        return replace(self, image_size=other.image_size, stages=other.stages, flops_per_image=other.flops_per_image, sizes=())
 
     def phase(self, epoch: int) -> PhasePlan:
         """Return the phase of an epoch, from 1."""

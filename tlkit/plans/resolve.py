@@ -52,7 +52,7 @@ class Resolved:
         data_options: The data set's options, checked; None if it has none.
         head_options: The head's options, checked; None if it has none.
         convention: The preprocessing that is used.
-        image_size: Height and width of the network's input, pixels.
+        image_size: Height and width of the network's input, pixels; of several sizes the last.
         trained: The preprocessing that the weights were trained with; None for random weights and files, where it is not known.
         unused: A line for each key that has no effect. If nothing is trained by steps, `arm` has the default of such a key.
         learns: "steps" if parameters are trained, "solved" if the head is solved, "nothing" if an earlier run is only evaluated.
@@ -295,7 +295,7 @@ class _Resolver:
             convention = preprocessing.given(arm.backbone.input, convention)
         if arm.data.crop is not None:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
-        size = arm_checks.height_and_width(arm.data.image_size or backbone.image_size)
+        _, size = arm_checks.sizes(arm, backbone.image_size)[-1]
         return Resolved(
             self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
             options["backbone"], options["data"], options["head"], convention, size,

@@ -44,6 +44,7 @@ HEAD: Final[Defaults] = {
 }
 DATA: Final[Defaults] = {
     "image_size": None,
+    "image_sizes": None,
     "channels": None,
     "fit": "crop",
     "max_pixels": 200_000_000,
@@ -58,6 +59,7 @@ DATA: Final[Defaults] = {
     "split": {},
 }
 SPLIT: Final[Defaults] = {"train": None, "train_per_class": None, "validation": 0.1, "fractions": None}
+SIZE_FOR_EPOCHS: Final[Defaults] = {}
 ALSO: Final[Defaults] = {"options": {}}
 UNTIL: Final[Defaults] = {}
 GRADUAL: Final[Defaults] = {}  # like the two below, it is in no digest: an arm is expanded before

@@ -14,6 +14,8 @@ from tlkit.recipe.recipe import MAPS, USUAL
 from tlkit.recipe.settings import Setting
 
 # Table -> (the key that decides which other keys the table may have, the default value of that key).
+# Of these keys of [data] a table that gives one replaces the other.
+_SIZES = {"image_size", "image_sizes"}
 TAGS = {
     "optimizer": ("name", USUAL["optimizer"]),
     "schedule": ("name", USUAL["schedule"]),
@@ -32,6 +34,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(dict(base))
     for key, value in over.items():
         old = merged.get(key)
+        if key == "data" and isinstance(value, dict) and isinstance(old, dict) and len(_SIZES & value.keys()) == 1:
+            old = {name: each for name, each in old.items() if name not in _SIZES}
         keep = isinstance(value, dict) and isinstance(old, dict) and key not in MAPS and not _another(key, old, value)
         merged[key] = _merge_tables(old, value) if keep else copy.deepcopy(value)
     return merged

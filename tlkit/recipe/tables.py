@@ -205,6 +205,13 @@ ImageSize = Annotated[_Side | _Pair, chosen_by(_image_size)]
 MAX_PIXELS = 200_000_000
 
 
+class SizeForEpochs(Table):
+    """Size of the training images for some epochs, after which the next one begins."""
+
+    epochs: int = Field(ge=1, description="number of epochs; those of all sizes add up to schedule.epochs")
+    size: ImageSize = Field(description="size of the network's input in pixels: a number for a square, or [height, width]")
+
+
 class DataTable(Table):
     """The data set, the size and augmentation of its images, and its split."""
 
@@ -212,6 +219,12 @@ class DataTable(Table):
     image_size: ImageSize | None = Field(
         default=None,
         description="size of the network's input in pixels: a number for a square, or [height, width]. Default: the backbone's own",
+    )
+    image_sizes: list[SizeForEpochs] | None = Field(
+        default=None,
+        min_length=1,
+        description="in the place of image_size: sizes of the training images, one after the other, for instance "
+        "[{ epochs = 5, size = 128 }, { epochs = 5, size = 224 }]. Held-out images always have the last size",
     )
     channels: int | None = Field(
         default=None,
@@ -263,6 +276,12 @@ class DataTable(Table):
         default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
     )
     split: SplitTable = Field(default_factory=SplitTable)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> DataTable:
+        if self.image_size is not None and self.image_sizes is not None:
+            raise ValueError("image_size and image_sizes are both given; give one")
+        return self
 
 
 class AlsoTable(Table):

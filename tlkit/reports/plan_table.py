@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -70,9 +72,15 @@ def network(shown: Plan, *, classes: int | None, compiled: bool) -> RenderableTy
 def _title(shown: Plan) -> Text:
     return Text(
         f"{shown.recipe} / {shown.arm}: {shown.tables.backbone.name} ({_weights(shown)}), {shown.classes} classes, "
-        f"{units.pixels(shown.image_size)}, batch {shown.batch_size}, {_learns(shown)}",
+        f"{_sizes(shown)}, batch {shown.batch_size}, {_learns(shown)}",
         style="bold",
     )
+
+
+def _sizes(shown: Plan) -> str:
+    """Sizes of the training images, in the order of the phases; the last is also that of images that are evaluated."""
+    sizes = [phase.image_size or shown.image_size for phase in shown.phases]
+    return ", then ".join(units.pixels(size) for size, _ in itertools.groupby(sizes))
 
 
 def _learns(shown: Plan) -> str:
@@ -138,14 +146,16 @@ def rate_text(rate: float | None) -> str:
 
 
 def _phases(shown: Plan) -> Table:
+    size = ["images"] if shown.sizes else []
     table = Table(
-        "phase", "epochs", "steps", "fixed prefix", "trainable", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        "phase", "epochs", *size, "steps", "fixed prefix", "trainable", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for number, phase in enumerate(shown.phases, start=1):
         prefix = f"{phase.prefix[0]} .. {phase.prefix[-1]}" if len(phase.prefix) > 1 else "".join(phase.prefix) or "none"
         epochs = str(phase.first) if phase.first == phase.last else f"{phase.first} to {phase.last}"
         steps = f"{phase.steps:,}" if shown.images.source != "unknown" else "?"
-        table.add_row(str(number), epochs, steps, prefix, f"{phase.trained:,}", phase.reason)
+        size = [units.pixels(phase.image_size or shown.image_size)] if shown.sizes else []
+        table.add_row(str(number), epochs, *size, steps, prefix, f"{phase.trained:,}", phase.reason)
     return table
 
 

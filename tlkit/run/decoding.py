@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tlkit.engine.images.parts import Evaluated, Library, Part
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import dataset_facts, overlap, seen_images
+from tlkit.plans import arm_checks, dataset_facts, overlap, seen_images
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.overlap import Content, OnOverlap, Overlap
@@ -41,6 +41,7 @@ class Decoded:
         skipped: A line for each image that cannot be decoded.
         overlaps: Where images of two parts are identical; those that were left out are among them.
         dropped: Positions of the training images that were left out for it.
+        sizes: The training images in other sizes, for phases that have them.
         seconds: That choosing and decoding them took; little where they were decoded before.
     """
 
@@ -51,6 +52,7 @@ class Decoded:
     overlaps: Sequence[Overlap]
     dropped: Indices
     seconds: float
+    sizes: Mapping[Size, Part] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return what split.json holds: which images each part has, and what was skipped."""
@@ -123,16 +125,18 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     for line in same:
         library.note(line)
     facts = replace(facts, warnings=(*facts.warnings, *same))
+    resized = reader.sizes(chosen["train"].split, parts["train"], library, images)
     seconds = time.perf_counter() - began
-    return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped, seconds)
+    return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped, seconds, resized)
 
 
 def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
     """Return the bytes that the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
     images = facts.images
-    training = _training_geometry(resolved, facts.originals)
+    sizes = {size for _, size in arm_checks.sizes(resolved.arm, resolved.backbone.image_size)}
+    training = sum(_training_geometry(replace(resolved, image_size=size), facts.originals).bytes for size in sizes)
     evaluation = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
-    return images.train * training.bytes + images.held_out * evaluation.bytes
+    return images.train * training + images.held_out * evaluation.bytes
 
 
 class _Reader:
@@ -155,6 +159,17 @@ class _Reader:
         remaining, skipped = data.decodable(pictures, indices, on_corrupt=on_corrupt, progress=self._observer.decoding)
         self.skipped += skipped
         return Part(pictures, remaining, self._resolved.convention, self._task)
+
+    def sizes(self, split: str, training: Part, library: Library, images: Images) -> dict[Size, Part]:
+        """Decode the training images in the other sizes that phases have."""
+        found = {}
+        for _, size in arm_checks.sizes(self._resolved.arm, self._resolved.backbone.image_size):
+            if size != self._resolved.image_size and size not in found:
+                other = replace(self._resolved, image_size=size)
+                pictures = library.pictures(split, _geometry_of(other, images.splits[split]))
+                pictures.prepare(training.indices, progress=self._observer.decoding)
+                found[size] = replace(training, pictures=pictures)
+        return found
 
     def also(self, name: str, other: Images, library: Library, geometry: Geometry) -> Part:
         """Decode another data set that is evaluated."""

@@ -161,6 +161,8 @@ def prepare(
         augment=table.augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=plan.classes,
         epochs_before=table.initial_epoch,
     )  # fmt: skip
+    others = {size: replace(train, pictures=part.pictures, size=size) for size, part in decoded.sizes.items()}
+    train = replace(train, others=others)
     start = StartNetwork(
         partial(start_network.build, job, plan, images, observer=Observer()),
         network if network is not None else start_network.build(job, plan, images, observer=observer),

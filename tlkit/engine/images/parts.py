@@ -63,6 +63,7 @@ class TrainingPart(Part):
         seed: The run's seed.
         classes: Number of classes.
         epochs_before: Epochs that were trained before the run: order, draws and fixed views go on from there.
+        others: The same images in other sizes, for phases that have them.
     """
 
     augment: Sequence[Augmentation] = ()
@@ -71,6 +72,11 @@ class TrainingPart(Part):
     seed: int = 0
     classes: int = 0
     epochs_before: int = 0
+    others: Mapping[Size, TrainingPart] = field(default_factory=dict)
+
+    def at(self, size: Size | None) -> TrainingPart:
+        """Return the images in one of their sizes; None is that of this part."""
+        return self if size is None or size == self.size else self.others[size]
 
     def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
         """Return images of an epoch, from 0, as (n, 3, H, W) float32; with mixup or cutmix, mixed with others."""

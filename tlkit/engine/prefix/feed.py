@@ -31,6 +31,7 @@ from tlkit.record.formats import NotStored, StorePlan
 from tlkit.store import row_store
 from tlkit.store.cache import Kind
 from tlkit.store.segments import Keys
+from tlkit.units import Size
 
 Batch = tuple[Tensor, Tensor]
 Watch = Callable[[], None]
@@ -64,7 +65,7 @@ class Feed:
         self._backend = CudaBackend(device) if graph and device.type == "cuda" else None
         self._prefix = self._build(train)
         self._rows: dict[int, StoredRows] = {}
-        self._origins: dict[int, row_keys.Origin] = {}
+        self._origins: dict[tuple[int, Size], row_keys.Origin] = {}
         self.prefix_seconds = 0.0  # spent in the fixed prefix for batches, so far
         if phase.fixed is not None:
             fixed = phase.fixed
@@ -142,14 +143,15 @@ class Feed:
             return
         pictures, period, before = part.pictures, 1, 0
         views: tuple[int, ...] = (0,)
-        origin = self._origin(planned.stages) | row_keys.inputs(pictures.geometry, part.convention)
+        plan = self._plan.at(part.size) if isinstance(part, TrainingPart) else self._plan
+        origin = self._origin(planned.stages, plan.image_size) | row_keys.inputs(pictures.geometry, part.convention)
         keys = pictures.keys(part.indices)
         if isinstance(part, TrainingPart) and part.augment:
             period, before = part.views or 1, part.epochs_before
             views = tuple(sorted((before + view) % period for view in self._phase.views(period)))
             origin |= row_keys.views(part.augment, seed=part.seed, size=part.size)
             keys = _of_views(keys, part.indices, views)
-        shape, dtype = self._shape(planned.stages)
+        shape, dtype = self._shape(planned.stages, plan)
         stored = "uint16" if dtype.itemsize == 2 else "float32"  # numpy has no bfloat16
         try:
             entry = row_store.open_(
@@ -165,21 +167,21 @@ class Feed:
         channels_last = self._prefix.plan.compute_format.layout == "channels_last"
         self._rows[id(part)] = StoredRows(planned.stages, located, part.indices, views, period, before, dtype, channels_last)
 
-    def _origin(self, stages: int) -> row_keys.Origin:
-        """Return the origin of stored outputs, computed once for all parts."""
+    def _origin(self, stages: int, size: Size) -> row_keys.Origin:
+        """Return the origin of stored outputs for images of a size, computed once for all parts."""
         assert self._prefix is not None  # there is something to keep
-        if stages not in self._origins:
+        if (stages, size) not in self._origins:
             table = self._plan.tables.backbone
-            self._origins[stages] = row_keys.prefix(
+            self._origins[stages, size] = row_keys.prefix(
                 self._network, stages, self._prefix.plan, backbone=table.name, options=table.options, device=self._device,
                 build=self._backbone.build,
-            ) | {"fingerprint": self._prefix.fingerprint(self._plan.image_size, stop=stages, channels=self._channels)}  # fmt: skip
-        return self._origins[stages]
+            ) | {"fingerprint": self._prefix.fingerprint(size, stop=stages, channels=self._channels)}  # fmt: skip
+        return self._origins[stages, size]
 
-    def _shape(self, stages: int) -> tuple[tuple[int, ...], torch.dtype]:
+    def _shape(self, stages: int, plan: Plan) -> tuple[tuple[int, ...], torch.dtype]:
         """Return the shape of a stored row, and the type of its values."""
         assert self._prefix is not None  # there is something to keep
-        compute_format, shape = self._prefix.plan.compute_format, self._plan.stages[stages - 1].output
+        compute_format, shape = self._prefix.plan.compute_format, plan.stages[stages - 1].output
         if self._network.pools and stages == len(self._network.stages):
             return shape[:1], torch.float32
         if len(shape) == 3 and compute_format.layout == "channels_last":

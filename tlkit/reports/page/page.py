@@ -11,8 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from tlkit import files
+from tlkit import files, units
 from tlkit.errors import RunFolderError, first_few
+from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.record import run_folder
 from tlkit.reports import ensemble_rows, plan_table
 from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, range_tests, runs, search, seen, times
@@ -158,10 +159,16 @@ def _stages(arms: Sequence[ShownArm]) -> list[tuple[str, ...]]:
     ]
 
 
+def _epochs(plan: Plan, phase: PhasePlan) -> str:
+    """Return the epochs of a phase, with the size of their images where there are several sizes."""
+    size = f", images of {units.pixels(phase.image_size or plan.image_size)}" if plan.sizes else ""
+    return f"epochs {phase.first} to {phase.last}{size}"
+
+
 def _decisions(arm: ShownArm) -> list[tuple[str, str, str]]:
     """Return what the plan decided: what, its value, and the reason."""
     plan = arm.first.plan
-    rows = [(f"epochs {phase.first} to {phase.last}", _prefix(phase.prefix), phase.reason) for phase in plan.phases]
+    rows = [(_epochs(plan, phase), _prefix(phase.prefix), phase.reason) for phase in plan.phases]
     for phase in plan.phases:
         fixed = phase.fixed
         if fixed is None:
