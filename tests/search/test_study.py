@@ -64,10 +64,10 @@ def carried_out(study: Callable[[], Study], count: int, *, again: bool = False) 
 @pytest.mark.parametrize("head", ['sampler = "tpe"', 'sampler = "cmaes"', 'sampler = "random"\npruner = "median"'])
 def test_values_are_those_of_a_search_that_was_never_killed(head: str, tmp_path: Path) -> None:
     planned = plan(tmp_path, head)
-    whole = carried_out(lambda: Study(tmp_path / "whole", "s", planned), 14)
-    killed = carried_out(lambda: Study(tmp_path / "killed", "s", planned), 14, again=True)
+    whole = carried_out(lambda: Study(tmp_path / "whole", "s", planned), 10)
+    killed = carried_out(lambda: Study(tmp_path / "killed", "s", planned), 10, again=True)
     assert whole == killed
-    assert len({str(each) for each in whole}) > 10
+    assert len({str(each) for each in whole}) > 8
     assert whole[0] == {"lr_groups.head": 1e-2, "lr_groups.backbone": 1e-2, "optimizer.name": "adamw", "freeze": {}}
 
 

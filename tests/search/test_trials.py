@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import optuna
 import pytest
 from conftest import TOY, TOY_RECIPE
 from imports import HEAVY, loaded_by
 from rich.console import Console
+from safetensors.numpy import save_file
 
 from tlkit import api
 from tlkit.errors import RunLocked, TlkitError
@@ -224,6 +227,25 @@ def test_trial_that_fails_and_one_that_was_there_are_told(tmp_path: Path) -> Non
     assert done.failures == ()
     assert any("trial 1 of 2: " in line for line in seen.notes)
     assert list(done.result["arms"]) == ["main"]  # the recipe as written is the best
+
+
+def test_trial_whose_weights_do_not_fit_ends_no_search(tmp_path: Path) -> None:
+    save_file({"other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    space = '[search]\nsampler = "grid"\n[search.space]\n"backbone.weights" = ["none", "other.safetensors"]\n'
+    done = api.apply(recipe(tmp_path, f"{space}[data.split]\nvalidation = 0.3\n", seeds="[0]"), runs=tmp_path / "runs")
+    trials = search_of(done.folder)["trials"]
+    assert [each["status"] for each in trials] == ["finished", "failed"]
+    assert "other.safetensors" in trials[1]["error"]
+    assert not api.apply(tmp_path / "toy.toml", runs=tmp_path / "runs").changed
+
+
+def test_every_epoch_is_in_the_journal(searched: Path) -> None:
+    """Whether a process trains a trial or finds its finished run, the pruner knows the same of it."""
+    backend = optuna.storages.journal.JournalFileBackend(str(searched / "search.journal"))
+    study = optuna.load_study(storage=optuna.storages.JournalStorage(backend), study_name=search_of(searched)["study"])
+    for mine, trial in zip(search_of(searched)["trials"], study.trials, strict=True):
+        assert list(trial.intermediate_values.values()) == validation(searched / mine["folder"])
+        assert trial.value == mine["value"]
 
 
 def test_without_the_extra_apply_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

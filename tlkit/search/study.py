@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -59,7 +58,6 @@ class Study:
 
     def __init__(self, journal: Path, name: str, plan: SearchPlan) -> None:
         self._plan, self._name = plan, name
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         _end_last_line(journal)
         with _quiet():
             try:
@@ -242,9 +240,12 @@ def _end_last_line(journal: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna's remarks about its own interfaces from users."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.filterwarnings("ignore", module="optuna")
-        warnings.filterwarnings("ignore", category=UserWarning)
-        yield
+    """Keep Optuna's log and its remarks about its own interfaces from users."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -153,7 +153,6 @@ class _Trials:
             return earlier.model_copy(update={"number": asked.number, "same_as": earlier.number, "seconds": 0.0})
         result = job.result()
         if result is not None and jobs.finished([job]):
-            self.study.behind(run_folder.metrics(job.folder))
             return self._of(asked, job, result)
         try:
             return self._of(asked, job, self._train(job, watch))
@@ -206,6 +205,7 @@ class _Trials:
                 f"{self.searching.where}: search: {job.label} has no validation images, and test images choose nothing.",
                 "data.split.validation = 0.1, or more images",
             )
+        self.study.behind(run_folder.metrics(job.folder))  # the last epoch too, whether this process trained it or another
         value = result.validation.get(metric, math.nan)
         found = TrialRecord(
             number=asked.number, status="pruned" if result.status == "pruned" else "finished", value=value, loss=result.validation.get("loss"),
