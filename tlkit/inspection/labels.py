@@ -15,6 +15,10 @@ Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]  # (n, classes)
 
 _FOLDS = 5
+_REPEATS = (
+    5  # partitions into folds of few images, whose probabilities are averaged: where which fold an image is in decides much
+)
+_FEW = 1e6  # images x classes x components x repeats: more repeats than that would take longer than a few seconds of one core
 _DIRECTIONS = 128  # principal components that the classifier reads
 _STRENGTHS = (0.1, 1.0, 10.0)  # scikit-learn's C: the inverse of the penalty
 _STEPS, _USUAL_STEPS = 200, 30
@@ -38,8 +42,13 @@ def judged(labels: Labels, apart: NDArray[np.int64], classes: int) -> NDArray[np
 def work(images: int, features: int, classes: int) -> float:
     """Return about how many floating-point operations `out_of_fold` takes."""
     directions = min(features, _DIRECTIONS)
-    reducing = 20.0 * images * features * directions
-    return reducing + min(images * classes * directions, _WORK) * 4 * _USUAL_STEPS * _FOLDS * 2 * len(_STRENGTHS)
+    reducing, fits = 20.0 * images * features * directions, _FOLDS * 2 * len(_STRENGTHS) * _repeats(images, classes, directions)
+    return reducing + min(images * classes * directions, _WORK) * 4 * _USUAL_STEPS * fits
+
+
+def _repeats(images: int, classes: int, directions: int) -> int:
+    """Return how many partitions into folds the probabilities are means of."""
+    return int(np.clip(_FEW // max(images * classes * directions, 1), 1, _REPEATS))
 
 
 def sample(labels: Labels, features: int) -> NDArray[np.int64]:
@@ -53,8 +62,8 @@ def sample(labels: Labels, features: int) -> NDArray[np.int64]:
 def out_of_fold(embeddings: NDArray[np.float32], labels: Labels, apart: NDArray[np.int64], classes: int) -> Probabilities:
     """Return probabilities of a logistic regression for images that it was not fitted on, with the penalty of the smallest loss.
 
-    Wrong labels mislead the fits too. So each is fitted a second time, without the images that are doubtful by the first fits of their
-    folds, as cleanlab's CleanLearning does it.
+    Few images are divided into folds in several ways, and the probabilities averaged. Wrong labels mislead the fits too. So each is
+    fitted a second time, without the images that are doubtful by the first fits, as cleanlab's CleanLearning does it.
 
     Args:
         embeddings: (n, f).
@@ -70,11 +79,18 @@ def out_of_fold(embeddings: NDArray[np.float32], labels: Labels, apart: NDArray[
     inputs = reduced / max(float(reduced[:, 0].std()), 1e-12)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a class with fewer groups than folds
-        folds = list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(inputs, labels, apart))
-    found = _best(inputs, labels, folds, classes, np.ones(len(labels), np.bool_))
+        partitions = [
+            list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(inputs, labels, apart))
+            for seed in range(_repeats(len(labels), classes, count))
+        ]
+
+    def averaged(trusted: NDArray[np.bool_]) -> Probabilities:
+        return np.asarray(np.mean([_best(inputs, labels, folds, classes, trusted) for folds in partitions], axis=0))
+
+    found = averaged(np.ones(len(labels), np.bool_))
     trusted = np.ones(len(labels), np.bool_)
     trusted[[row for row, _ in doubtful(labels, found)]] = False
-    return found if trusted.all() else _best(inputs, labels, folds, classes, trusted)
+    return found if trusted.all() else averaged(trusted)
 
 
 def doubtful(labels: Labels, probabilities: Probabilities) -> list[tuple[int, int]]:
