@@ -1,0 +1,227 @@
+"""Closed-form alignment of two domains: stats, CORAL, linear optimal transport, subspace alignment. It needs no labels.
+
+The rule: a method returns the maps, not the features, so that images that come later pass through the same maps. All computation
+is in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit.errors import DataError
+
+Features = NDArray[np.float64]
+RIDGE = 0.1  # added to the variances of standardised features, which are 1
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """A map of features: x * weight + bias, or x @ weight + bias.
+
+    Attributes:
+        weight: (F,) one factor for each feature, or (F, D) a matrix.
+        bias: (D,), with D = F where `weight` has one factor for each feature.
+    """
+
+    weight: Features
+    bias: Features
+
+    def __call__(self, x: NDArray[Any]) -> Features:
+        """Return features (N, F) as (N, D) float64."""
+        wide = np.asarray(x, dtype=np.float64)
+        return (wide * self.weight if self.weight.ndim == 1 else wide @ self.weight) + self.bias
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """The maps that bring both domains into one space. A classifier is fitted to mapped source features.
+
+    Attributes:
+        source: Map of source features (N, F) to (N, D).
+        target: Map of target features (M, F) to (M, D).
+    """
+
+    source: Affine
+    target: Affine
+
+
+def none(source: NDArray[Any], target: NDArray[Any]) -> Alignment:
+    """Return maps that change nothing.
+
+    Args:
+        source: (N, F).
+        target: (M, F).
+
+    Raises:
+        DataError: as for `stats`.
+    """
+    xs, _ = _checked(source, target)
+    same = _identity(xs.shape[1])
+    return Alignment(same, same)
+
+
+def stats(source: NDArray[Any], target: NDArray[Any]) -> Alignment:
+    """Give each source feature the mean and the standard deviation that it has in the target; target features stay.
+
+    A feature that is constant in the source is only shifted.
+
+    Args:
+        source: (N, F).
+        target: (M, F).
+
+    Raises:
+        DataError: a domain has fewer than two images, the numbers of features differ, or a feature is not a finite number.
+
+    Source: AdaBN's statistics (Li et al. 2016, arXiv:1603.04779, algorithm 1), here of the features that the head reads.
+    """
+    xs, xt = _checked(source, target)
+    varies = xs.std(0) > 0
+    scale = np.where(varies, xt.std(0) / np.where(varies, xs.std(0), 1.0), 1.0)
+    return Alignment(Affine(scale, xt.mean(0) - xs.mean(0) * scale), _identity(xs.shape[1]))
+
+
+def coral(source: NDArray[Any], target: NDArray[Any], *, ridge: float = RIDGE) -> Alignment:
+    """Give source features the covariance of the target: whiten them by the source's, then colour them by the target's.
+
+    Features are standardised first, each domain by its own mean and standard deviation, and end in the units of the target, whose
+    mean they get. Target features stay.
+
+    Args:
+        source: (N, F).
+        target: (M, F).
+        ridge: Added to the diagonal of both covariances of the standardised features; the paper adds 1. Above 0.
+
+    Raises:
+        DataError: as for `stats`; or `ridge` is not above 0.
+
+    Source: Sun, Feng & Saenko 2016, arXiv:1511.05547, algorithm 1.
+    """
+    xs, xt = _checked(source, target)
+    of_source, of_target = _covariance(_standard(xs), ridge), _covariance(_standard(xt), ridge)
+    return _of_source(xs, _power(of_source, -0.5) @ _power(of_target, 0.5) * _deviations(xt), xt.mean(0))
+
+
+def linot(source: NDArray[Any], target: NDArray[Any], *, ridge: float = RIDGE) -> Alignment:
+    """Move source features by the linear optimal transport between two Gaussians: mean and covariance become the target's.
+
+    Of all linear maps that give source features the target's mean and covariance, it is the one that moves them least. Features
+    are standardised by the source first. Target features stay.
+
+    Args:
+        source: (N, F).
+        target: (M, F).
+        ridge: Added to the diagonal of both covariances of the standardised features. Above 0.
+
+    Raises:
+        DataError: as for `stats`; or `ridge` is not above 0.
+
+    Source: Flamary, Lounici & Ferrari 2019, arXiv:1905.10155, eq. 3; Peyre & Cuturi 2019, arXiv:1803.00567, eq. 2.40.
+    """
+    xs, xt = _checked(source, target)
+    mean, std = xs.mean(0), _deviations(xs)
+    of_source, of_target = _covariance((xs - mean) / std, ridge), _covariance((xt - mean) / std, ridge)
+    root, inverse = _power(of_source, 0.5), _power(of_source, -0.5)
+    return _of_source(xs, inverse @ _power(root @ of_target @ root, 0.5) @ inverse * std, xt.mean(0))
+
+
+def subspace(source: NDArray[Any], target: NDArray[Any], *, dimensions: int = 50) -> Alignment:
+    """Project each domain to its own principal components, and turn the source's components towards the target's.
+
+    Each domain is standardised by its own mean and standard deviation first. With the components P (F, D) of a domain as
+    columns, source features become z P_s (P_s^T P_t), and target features z P_t.
+
+    Args:
+        source: (N, F).
+        target: (M, F).
+        dimensions: Number of principal components, D. There are fewer where a domain has fewer images or features.
+
+    Raises:
+        DataError: as for `stats`; or `dimensions` is less than 1.
+
+    Source: Fernando et al. 2013, "Unsupervised visual domain adaptation using subspace alignment", algorithm 1.
+    """
+    xs, xt = _checked(source, target)
+    if dimensions < 1:
+        raise DataError(f"adapt: dimensions is {dimensions}.", "1 or more, for instance 50")
+    count = min(dimensions, len(xs) - 1, len(xt) - 1, xs.shape[1])
+    of_source, of_target = _components(xs)[:, :count], _components(xt)[:, :count]
+    turned = of_source @ (of_source.T @ of_target)
+    return Alignment(_standardised(xs, turned), _standardised(xt, of_target))
+
+
+METHODS: dict[str, Callable[[NDArray[Any], NDArray[Any]], Alignment]] = {
+    "none": none, "stats": stats, "coral": coral, "linot": linot, "subspace": subspace,
+}  # fmt: skip
+
+
+def _checked(source: NDArray[Any], target: NDArray[Any]) -> tuple[Features, Features]:
+    """Return both domains' features as float64."""
+    found = []
+    for name, x in (("source", source), ("target", target)):
+        wide = np.asarray(x, dtype=np.float64)
+        if wide.ndim != 2:
+            raise DataError(f"adapt: the {name} features have shape {wide.shape}.", "(images, features)")
+        if len(wide) < 2:
+            raise DataError(f"adapt: the {name} has {len(wide)} image{'' if len(wide) == 1 else 's'}.", "two at least")
+        if not np.isfinite(wide).all():
+            raise DataError(f"adapt: the {name} features are not finite numbers.", "other weights, or another head.embed")
+        found.append(wide)
+    if found[0].shape[1] != found[1].shape[1]:
+        counts = f"{found[0].shape[1]} features of a source image and {found[1].shape[1]} of a target image"
+        raise DataError(f"adapt: there are {counts}.", "one network computes both")
+    return found[0], found[1]
+
+
+def _identity(features: int) -> Affine:
+    return Affine(np.ones(features), np.zeros(features))
+
+
+def _deviations(x: Features) -> Features:
+    """Standard deviations (F,), 1 for a feature that is constant."""
+    std = x.std(0)
+    return np.where(std > 0, std, 1.0)
+
+
+def _standard(x: Features) -> Features:
+    """Features (N, F) with mean 0 and standard deviation 1; constant ones are 0."""
+    found: Features = (x - x.mean(0)) / _deviations(x)
+    return found
+
+
+def _covariance(x: Features, ridge: float) -> Features:
+    """The covariance (F, F) of features (N, F), with a ridge."""
+    if not ridge > 0:
+        raise DataError(f"adapt: ridge is {ridge:g}.", f"above 0, for instance {RIDGE}")
+    centred = x - x.mean(0)
+    found: Features = centred.T @ centred / (len(x) - 1) + ridge * np.eye(x.shape[1])
+    return found
+
+
+def _power(matrix: Features, power: float) -> Features:
+    """A power of a symmetric matrix (F, F) whose eigenvalues are above 0."""
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    raised: Features = (vectors * values**power) @ vectors.T
+    return raised
+
+
+def _of_source(source: Features, matrix: Features, mean: Features) -> Alignment:
+    """A matrix (F, F) for standardised source features, after which `mean` is added; target features stay."""
+    weight = matrix / _deviations(source)[:, None]
+    return Alignment(Affine(weight, mean - source.mean(0) @ weight), _identity(source.shape[1]))
+
+
+def _standardised(x: Features, matrix: Features) -> Affine:
+    """The map that standardises features as `x` (N, F) is, and then multiplies them by a matrix (F, D)."""
+    weight = matrix / _deviations(x)[:, None]
+    return Affine(weight, -x.mean(0) @ weight)
+
+
+def _components(x: Features) -> Features:
+    """The principal components (F, min(N, F)) of standardised features as columns, the largest first."""
+    _, _, rows = np.linalg.svd(_standard(x), full_matrices=False)
+    return np.asarray(rows.T, dtype=np.float64)
