@@ -16,6 +16,7 @@ from tlkit import api
 from tlkit.engine import range_test
 from tlkit.errors import Interrupted, TlkitError
 from tlkit.events import Observer
+from tlkit.plans import auto_rates
 from tlkit.record import range_tests as records
 from tlkit.record import run_folder
 from tlkit.run import range_tests
@@ -107,6 +108,27 @@ def test_groups_move_in_the_first_phase_in_which_all_of_them_train(toy_recipe: P
     plan = training(toy_recipe, "freeze={backbone={epochs=1}}").plan
     assert range_tests.phase_of(plan, ["head"]).prefix == ("stem", "block1", "block2")
     assert range_tests.phase_of(plan, ["head", "backbone"]).prefix == ()
+
+
+def test_images_have_the_size_of_the_phase(toy_recipe: Path) -> None:
+    sizes = "data.image_sizes=[{epochs=1, size=12}, {epochs=1, size=16}]"
+    made = training(
+        toy_recipe,
+        "lr_groups={backbone=1e-2, head='auto'}",
+        sizes,
+        change=lambda plan: auto_rates.filled(plan, {"head": 1.0}, reason=""),
+    )
+    assert {stage.peak_lr for size in made.plan.sizes for stage in size.stages} == {(0.01,), (1.0,)}
+    small, large = (
+        range_test.take(
+            made.plan, made.network, made.prepared.job.resolved.backbone, made.prepared.train, phase=phase, rates=[{}] * 2,
+            device=CPU, observer=Observer(), watch=lambda: None,
+        )
+        for phase in made.plan.phases
+    )  # fmt: skip
+    plain = taken(training(toy_recipe, "data.image_size=12"), [{}] * 2)
+    assert small.losses == pytest.approx(plain.losses, rel=1e-5)
+    assert small.losses != large.losses
 
 
 def test_auto_trains_as_the_rate_that_it_chooses_and_keeps_it(toy_recipe: Path) -> None:

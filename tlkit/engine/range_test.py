@@ -61,6 +61,7 @@ def take(
         watch: Called between steps; may raise to stop.
         graph: Capture the step where the device can.
     """
+    train = train.at(phase.image_size)
     with seeded(train.seed * 1_000_003 + train.epochs_before, device):
         step = Step(copied("of all", network), plan, device)
         captures = graph and device.type == "cuda"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from tlkit.plans.plan import Choice, GroupPlan, Plan
+from tlkit.plans.plan import Choice, GroupPlan, Plan, StagePlan
 from tlkit.recipe.map_tables import AUTO, Rate
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import Arm
@@ -45,7 +45,8 @@ def filled(plan: Plan, rates: Mapping[str, float], *, reason: str) -> Plan:
     return replace(
         plan,
         groups=tuple(replace(group, lr=open_.get(group.name, group.lr)) for group in plan.groups),
-        stages=tuple(replace(stage, peak_lr=tuple(map(open_.get, stage.groups, stage.peak_lr))) for stage in plan.stages),
+        stages=_filled(plan.stages, open_),
+        sizes=tuple(replace(size, stages=_filled(size.stages, open_)) for size in plan.sizes),
         choices=tuple(Choice(each.what, told[each.what], reason) if each.what in told else each for each in plan.choices),
     )
 
@@ -58,3 +59,7 @@ def kept(plan: Plan) -> dict[str, float]:
 def named(group: str) -> str:
     """Return the key of a group, as messages name it."""
     return dotted("lr_groups", group)
+
+
+def _filled(stages: tuple[StagePlan, ...], rates: Mapping[str, float]) -> tuple[StagePlan, ...]:
+    return tuple(replace(stage, peak_lr=tuple(map(rates.get, stage.groups, stage.peak_lr))) for stage in stages)
