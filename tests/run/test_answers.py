@@ -243,6 +243,9 @@ def test_embed_takes_a_backbone_without_a_run(tmp_path: Path, run: Cli) -> None:
     draw(tmp_path / "new", 1)
     code, output, text = run("embed", "toy", "new", "--weights", "none", "--out", "x.npz")
     assert (code, output) == (0, "x.npz: written, 3 of 3 images, 16 features\n"), text
+    code, _, text = run("embed", "resnet81", "new", "--out", "x.npz")
+    assert (code, text.startswith("resnet81: is neither a run's folder nor a backbone")) == (1, True)
+    assert 'did you mean "resnet18"?' in text
 
 
 def test_embed_writes_parquet(finished: Path, tmp_path: Path, run: Cli) -> None:

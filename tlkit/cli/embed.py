@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tlkit.cli import console, named
 from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunArgument, RunsOption
-from tlkit.errors import SOME_FAILED, DataError
+from tlkit.errors import SOME_FAILED, DataError, TlkitError, nearest
+
+if TYPE_CHECKING:
+    from tlkit.run.prediction import Predictor
 
 
 def embed(
@@ -33,17 +36,10 @@ def embed(
     from numpy.typing import NDArray
 
     from tlkit import files
-    from tlkit.plugin import Backbone, registry
-    from tlkit.record import embeddings, run_choice
+    from tlkit.record import embeddings
 
     embeddings.check(out)
-    if not run_choice.holds_runs(run_choice.named(run, runs)) and registry.offers(Backbone, str(run)):
-        from tlkit.model import backbone_features
-        from tlkit.run import executor
-
-        predictor = backbone_features.load(str(run), weights=weights, device=executor.device_of(device), offline=offline)
-    else:
-        _, predictor = named.load(run, runs, arm, device)
+    predictor = _of_backbone(run, runs, weights, device, offline=offline) or named.load(run, runs, arm, device)[1]
     from tlkit.run import stored_embeddings, torch_settings
 
     paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="embed")
@@ -64,6 +60,33 @@ def embed(
         console.say(str(error))
     if failed:
         raise typer.Exit(SOME_FAILED if rows else 1)
+
+
+def _of_backbone(run: Path, runs: Path, weights: str, device: str, *, offline: bool) -> Predictor | None:
+    """Return the network of a backbone that is named in the place of a run; None where a run is.
+
+    Raises:
+        TlkitError: it names neither.
+    """
+    from tlkit.plugin import Backbone, registry
+    from tlkit.record import run_choice
+
+    folder = run_choice.named(run, runs)
+    if run_choice.holds_runs(folder):
+        return None
+    if registry.offers(Backbone, str(run)):
+        from tlkit.model import backbone_features
+        from tlkit.run import executor
+
+        return backbone_features.load(str(run), weights=weights, device=executor.device_of(device), offline=offline)
+    if folder.exists():  # what is wrong with it, loading says
+        return None
+    raise TlkitError(
+        f"{run}: is neither a run's folder nor a backbone.",
+        "a run's folder, or a recipe's: runs/NAME",
+        "tlkit list has the backbones",
+        nearest(str(run), [each.name for each in registry.entries(Backbone)]),
+    )
 
 
 def neighbours(
