@@ -43,7 +43,7 @@ _KEPT = 0.5  # of the ways, from one rung to the next
 _FEWEST = 2  # ways that go on
 _RATES = (0.3, 3.0)  # times the usual rates, of the best way that takes steps
 _STEP = 3.0  # a training step, in forward passes
-_OVERHEAD = 5.0  # seconds of a trial beside its images, until one was measured
+_OVERHEAD = 5.0  # seconds of a trial beside its images
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Trials:
         self._images = Images(self.images.classes, splits)
         self.ways: list[Way] = []
         self._library = Library(self._images, note=self.observer.note)
-        self._per_pass, self._overhead = self.forward, _OVERHEAD
+        self._slower = {True: 1.0, False: 1.0}  # than expected, of the last trial that was solved, or took steps
 
     def halve(self, ways: Sequence[Way]) -> list[Trial]:
         """Try all ways on few images, and the better ones on more; return every trial, those that came furthest last.
@@ -140,15 +140,15 @@ class Trials:
             return None
         done = job.result()
         if done is None or done.status != "finished":
-            passes = count if way.solved else epochs * _STEP * count
-            expected = self._overhead + passes * self._per_pass
+            usual = _OVERHEAD + self._passes(way, count, epochs) * self.forward
+            expected = usual * self._slower[way.solved]
             if expected > self.budget.left:
                 self.notes.append(
                     f"{way.name} on {count:,} images is not tried: about {expected:.0f} s, and {self.budget.left:.0f} s are left"
                 )
                 return None
             self.observer.note(f"trying {way.name} on {count:,} images")
-            done = self._carry_out(way, job, passes)
+            done = self._carry_out(way, job, usual)
         if done is None or done.validation is None:
             return None
         measure = done.validation.get("accuracy", done.validation.get(done.select_by, 0.0))
@@ -163,12 +163,18 @@ class Trials:
         resolved = resolve.resolve_arm(arm, name=way.name, recipe=self.recipe, places=self.places, where=self.where)
         return jobs.plan_job(resolved, self.seed, self.places, runs=self.runs, where=self.where)
 
+    def _passes(self, way: Way, images: int, epochs: int) -> float:
+        """Return about how many forward passes of one image a trial takes."""
+        splits = self._images.splits
+        judged = len(splits["validation"].targets) if self.own else HELD_OUT * self.train
+        return images + judged if way.solved else epochs * (_STEP * images + judged)
+
     def _epochs(self, way: Way, images: int) -> int:
         size = way.tables["data"].get("batch_size", 32)
         steps = max(images // (size if isinstance(size, int) else 32), 1)
         return min(self.epochs, max(_EPOCHS, math.ceil(_STEPS / steps)))
 
-    def _carry_out(self, way: Way, job: Job, passes: float) -> RunResult | None:
+    def _carry_out(self, way: Way, job: Job, usual: float) -> RunResult | None:
         began = time.monotonic()
         try:
             prepared = preparation.prepare(
@@ -186,10 +192,7 @@ class Trials:
         except TlkitError as error:
             self.notes.append(f"{way.name} failed: {error.problem}")
             return None
-        took = time.monotonic() - began
-        if not way.solved and done.seconds > 0:
-            self._per_pass = max(done.seconds / passes, self._per_pass / 4)
-            self._overhead = max(took - done.seconds, 0.5)
+        self._slower[way.solved] = (time.monotonic() - began) / usual
         if done.status != "finished":
             self.notes.append(f"{way.name} was stopped after {done.epochs} epochs: there was no time for more")
             return None
