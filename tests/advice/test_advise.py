@@ -250,6 +250,16 @@ def test_likeness_is_read_from_the_curve_over_stages(scores: dict[str, float], w
     assert (found.likeness, found.best) == (word, best)
 
 
+def test_rates_of_adam_are_not_given_to_sgd() -> None:
+    tables = {"data": {"name": "folder"}, "optimizer": {"name": "sgd", "nesterov": True}, "schedule": {"epochs": 3}}
+    network = {"name": "net", "weights": "imagenet"}
+    base = proposal.base_of(tables, network=network, image_size=64)
+    best = Candidate("net", "imagenet", (64, 64), best="b", likeness="similar", fit="measured")
+    made = proposal.propose(tables, best, least=200, stages=("a", "b"), single=True, network=network, image_size=64)
+    assert base["optimizer"] == made.tables["optimizer"] == {"name": "adamw"}
+    assert made.tables["schedule"] == {"epochs": 3}
+
+
 def test_dissimilar_images_train_what_lies_after_the_best_stage() -> None:
     best = Candidate("net", "imagenet", (64, 64), best="b", likeness="dissimilar", fit="measured")
     made = proposal.propose(

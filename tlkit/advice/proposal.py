@@ -52,6 +52,7 @@ def base_of(tables: Mapping[str, Any], *, network: Mapping[str, Any], image_size
         image_size: Of its input.
     """
     kept = {name: table for name, table in tables.items() if name not in ("backbone", "freeze", "lr_groups", "head")}
+    kept = _for_adam(kept)
     head = tables.get("head", {})
     if registry.get(Head, head.get("kind", "linear")).solve:
         head = {}
@@ -61,6 +62,13 @@ def base_of(tables: Mapping[str, Any], *, network: Mapping[str, Any], image_size
         "data": {**tables["data"], "image_size": image_size},
         **({"head": head} if head else {}),
     }
+
+
+def _for_adam(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables without an optimizer that the proposed rates are not made for: they are Adam's, and SGD needs other ones."""
+    if tables.get("optimizer", {}).get("name", "adamw") in ("adam", "adamw"):
+        return dict(tables)
+    return {**tables, "optimizer": {"name": "adamw"}}
 
 
 def propose(
@@ -88,6 +96,7 @@ def propose(
     trained = {
         name: tables[name] for name in ("optimizer", "schedule", "early_stopping", "loss", "select_by") if name in tables
     }
+    trained = _for_adam(trained)
     head = tables.get("head", {} if single else {"kind": "multilabel"})
     if registry.get(Head, head.get("kind", "linear")).solve:
         head = {}

@@ -49,8 +49,8 @@ def advice(
     why = list(advised.why)
     if shared:
         why.append(
-            f"ImageNet has {len(shared)} of the {len(facts.images.classes)} classes too ({first_few(shared)}): weights from it know them, so "
-            "these accuracies say little of other classes."
+            f"ImageNet has {len(shared)} of the {len(facts.images.classes)} classes too ({first_few(shared)}): weights from it know these, so "
+            "accuracies of them say little of other classes."
         )
     return Advice(
         source=facts.source.name, classes=len(facts.images.classes), train=len(parts["train"].indices),
