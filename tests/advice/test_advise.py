@@ -338,6 +338,13 @@ def test_best_of_the_last_rung_wins_and_the_cheapest_near_it_is_told() -> None:
     }  # fmt: skip
 
 
+def test_trials_without_what_the_probe_proposes_do_not_overrule_it() -> None:
+    proposed = proposal.Proposal({"head": {}}, "solve it", ("fit", "count"), "head_on_b")
+    made, expected = decision.propose([trial("everything", 0, 0.9)], [], proposed, train=600, epochs=15)
+    assert (made.tables, made.what, expected) == (proposed.tables, proposed.what, ())
+    assert "does not overrule the probe" in made.why[-1]
+
+
 def test_whole_run_takes_as_much_longer_as_it_has_more_steps() -> None:
     way = arms.Way(
         "c", "train it", {"data": {"name": "folder"}, "freeze": {"backbone": {"epochs": 1}}, "lr_groups": {"head": 1e-3}}

@@ -82,7 +82,9 @@ def advise(
     trials = None if runs is None else _trials(facts, best, out, runs, prober, notes)
     if trials is not None:
         base = proposal.base_of(tables, network=network, image_size=size)
-        done = trials.halve(arms.ways(base, best.candidate, stages=stages, single=single, least=least))
+        plain, *others = arms.ways(base, best.candidate, stages=stages, single=single, least=least)
+        others.sort(key=lambda way: way.name != advised.way)  # what the probe proposes comes next
+        done = trials.halve([plain, *others])
         if done:
             epochs = source.arm.schedule.epochs
             advised, expected = decision.propose(done, trials.ways, advised, train=facts.train, epochs=epochs)

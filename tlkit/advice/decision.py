@@ -44,6 +44,8 @@ def propose(
 ) -> tuple[Proposal, tuple[Expected, ...]]:
     """Return the best way of trials as a proposal, and what whole runs of it and of the cheapest near it are expected to come to.
 
+    Where what the probe proposes is not among the trials, that stays.
+
     Args:
         trials: One at least.
         ways: That were tried.
@@ -51,6 +53,10 @@ def propose(
         train: Training images of a whole run.
         epochs: Of a whole run that is trained by steps.
     """
+    names = {trial.name for trial in trials}
+    if proposed.way and proposed.way not in names:
+        untried = f"There was no time to try it: only {', '.join(sorted(names))} were tried, which does not overrule the probe."
+        return replace(proposed, why=(*proposed.why, untried)), ()
     best, cheapest = decided(trials)
     way = next(each for each in ways if each.name == best.name)
     expected = tuple(_expected(trial, train, epochs) for trial in dict.fromkeys((best, cheapest)))
@@ -66,7 +72,7 @@ def propose(
     reasons = {trial.name: trial.why_lost for trial in with_reasons(trials) if trial.why_lost}
     why += [f"{name} lost: {reason}." for name, reason in reasons.items()]
     made = way.at(split=None, epochs=epochs)
-    return Proposal(made, way.what, (*proposed.why[:-1], *why)), expected
+    return Proposal(made, way.what, (*proposed.why[:-1], *why), way.name), expected
 
 
 def _expected(trial: Trial, train: int, epochs: int) -> Expected:

@@ -25,11 +25,13 @@ class Proposal:
         tables: Of its only arm.
         what: In words: "a linear head solved on its last stage".
         why: Lines with the reasons.
+        way: Its name among the ways that are tried: see `arms`.
     """
 
     tables: Mapping[str, Any]
     what: str
     why: tuple[str, ...]
+    way: str = ""
 
 
 def quadrant(least: int, likeness: Likeness) -> str:
@@ -103,7 +105,8 @@ def propose(
     rates, freeze, what, why = _trained(amount, likeness, best, stages, least=least)
     given = {"head": head, "data": data, "freeze": freeze, "lr_groups": rates, **trained}
     made = {**kept, "backbone": network, **{name: table for name, table in given.items() if table}}
-    return Proposal(made, what, (*begin, why))
+    way = {"few": "head", "some": "late", "many": "everything"}[amount]
+    return Proposal(made, what, (*begin, why), way)
 
 
 def _solved(
@@ -121,7 +124,7 @@ def _solved(
         f"The smallest class has {least:,} training images, fewer than {FEW}: a network that is trained on so few learns them by heart. "
         "So nothing of it is trained: every image is embedded once, and a logistic regression is solved on the embeddings."
     )
-    return Proposal(tables, f"solve a linear head on {stage}", (*begin, why))
+    return Proposal(tables, f"solve a linear head on {stage}", (*begin, why), "head" if last else f"head_on_{best.best}")
 
 
 def _trained(
