@@ -114,7 +114,7 @@ def test_second_advice_computes_nothing_again(
 
     monkeypatch.setattr(stage_outputs.StageOutputs, "_compute", refuse)
     monkeypatch.setattr(stage_outputs.StageOutputs, "_measured_drift", refuse)
-    monkeypatch.setattr(heads, "_by_head", refuse)
+    monkeypatch.setattr(heads, "_inputs", refuse)
     again = asked(run)
     assert again["candidates"][0]["stages"] == first["candidates"][0]["stages"]
 
@@ -132,7 +132,7 @@ def test_stage_outputs_are_those_of_the_plain_network(pictures: Path, network: T
     places = Places(recipe=tmp_path)
     arm = next(iter(folder_recipe.read(pictures).arms.values()))
     named = candidates.named(f"toy={tmp_path / 'toy.pth'}")
-    ((ready,), _) = candidates.ready(named, arm, task="single_label", places=places, where="x")
+    ((ready,), _) = candidates.ready(named, arm, head="linear", places=places, where="x")
     resolved = ready.resolved
     found = data_files.find_data("folder", resolved.dataset, resolved.data_options, places, fetch=False)
     images = dataset_facts.images(resolved.dataset, found, resolved)

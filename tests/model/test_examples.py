@@ -32,7 +32,20 @@ def test_every_public_method_has_an_example() -> None:
 
 def test_names_of_the_package_are_the_public_ones() -> None:
     assert dir(tlkit) == sorted(
-        ["Model", "TlkitError", "__version__", "advise", "apply", "epochs", "export", "inspect", "load", "plan", "report"]
+        [
+            "Model",
+            "TlkitError",
+            "__version__",
+            "advise",
+            "apply",
+            "epochs",
+            "export",
+            "inspect",
+            "load",
+            "plan",
+            "rates",
+            "report",
+        ]
     )
     with pytest.raises(AttributeError):
         _ = tlkit.modle

@@ -55,13 +55,14 @@ def advise(
     if source.arm.data.channels is not None:
         raise DataError("advise: images of bands cannot be advised on yet.", "tlkit init FOLDER proposes a recipe for them")
     found, images, parts = _images(source)
-    task = source.resolved.head.task
+    task = tasks.get(source.resolved.head.task)
+    head = "linear" if task.targets.one_class else task.head
     ready, notes = candidates.ready(
-        _considered(source, named), source.arm, task=task, places=source.places, where=source.name
+        _considered(source, named), source.arm, head=head, places=source.places, where=source.name
     )  # fmt: skip
     if not ready:
         raise candidates.nothing_here(notes)
-    strata, names = tasks.get(task).targets.strata(images.splits["train"].targets, images.classes)
+    strata, names = task.targets.strata(images.splits["train"].targets, images.classes)
     order = sample.order(strata, parts["train"].indices)
     prober = Prober(
         Library(images, note=observer.note), order, sample.size(len(names), len(order)), len(names), budget, device, observer, watch, scores
@@ -122,7 +123,8 @@ def _untriable(source: Source) -> str:
 
 def _more_labels(best: Probed, budget: Budget, head_seconds: float) -> MoreLabels | None:
     """Say what more labels would bring, where there is time for as many heads as that takes."""
-    if best.read is None or more_labels.HEADS * head_seconds > budget.left:
+    one_class = tasks.get(best.ready.resolved.head.task).targets.one_class
+    if best.read is None or not one_class or more_labels.HEADS * head_seconds > budget.left:
         return None
     return more_labels.curve(best.read, best.labels, best.groups)
 

@@ -17,8 +17,6 @@ from tlkit.sources import weight_files
 from tlkit.sources.places import Places
 from tlkit.units import Size
 
-_HEADS = {"multi_label": "multilabel"}  # kind of head by the task of the images; "linear" for every other
-
 
 @dataclass(frozen=True)
 class Named:
@@ -93,13 +91,13 @@ def offered() -> list[Named]:
     return found
 
 
-def ready(given: Sequence[Named], arm: Arm, *, task: str, places: Places, where: str) -> tuple[list[Ready], list[str]]:
+def ready(given: Sequence[Named], arm: Arm, *, head: str, places: Places, where: str) -> tuple[list[Ready], list[str]]:
     """Find the weights of networks, and resolve an arm for each.
 
     Args:
         given: The networks; a network that is named twice is taken once.
         arm: What is said of the images.
-        task: Of the recipe's head.
+        head: A kind of head that learns from such targets.
         places: Where to look.
         where: Begins every message.
 
@@ -110,7 +108,7 @@ def ready(given: Sequence[Named], arm: Arm, *, task: str, places: Places, where:
     notes = []
     for each in given:
         try:
-            resolved = _resolved(each, arm, task=task, places=places, where=where)
+            resolved = _resolved(each, arm, head=head, places=places, where=where)
             table = resolved.arm.backbone
             path = weight_files.find_weights(
                 table.weights, table.name, resolved.backbone, places, fetch=each.asked, run=resolve.weights_of_run
@@ -127,12 +125,12 @@ def ready(given: Sequence[Named], arm: Arm, *, task: str, places: Places, where:
     return list(found.values()), notes
 
 
-def _resolved(each: Named, arm: Arm, *, task: str, places: Places, where: str) -> Resolved:
+def _resolved(each: Named, arm: Arm, *, head: str, places: Places, where: str) -> Resolved:
     plugin = registry.get(Backbone, each.backbone)
     tables = arm_toml(data_inspection.frozen(arm, solved=True))
     size = tables["data"].get("image_size")
     tables["backbone"] = {"name": each.backbone, "weights": each.weights, "options": dict(each.options)}
-    tables["head"] = {"kind": _HEADS.get(task, "linear")}
+    tables["head"] = {"kind": head}
     tables["data"]["image_size"] = input_size(plugin, size)
     return resolve.resolve_arm(Arm.model_validate(tables), name=each.backbone, recipe="advise", places=places, where=where)
 

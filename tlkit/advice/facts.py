@@ -12,6 +12,7 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import DataFiles, Images
 from tlkit.recipe.recipe import Arm, Recipe
 from tlkit.sources.places import Places
+from tlkit.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,17 @@ class Facts:
         return len(self.parts["train"].indices)
 
     @property
+    def task(self) -> Task:
+        """The most general task that learns from such targets."""
+        return tasks.understanding(self.images.splits["train"].targets)[0]
+
+    @property
     def single(self) -> bool:
         """Whether each image has one class."""
-        return self.images.splits["train"].targets.ndim == 1
+        return self.task.targets.one_class
 
     @property
     def counts(self) -> list[int]:
         """Training images of each class."""
         targets = self.images.splits["train"].targets[self.parts["train"].indices]
-        return [int(each) for each in tasks.understanding(targets)[0].targets.count(targets, len(self.images.classes))]
+        return [int(each) for each in self.task.targets.count(targets, len(self.images.classes))]

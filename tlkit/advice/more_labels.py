@@ -24,15 +24,13 @@ _PIECE = 3  # points of the last piece
 
 
 def curve(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> MoreLabels | None:
-    """Return the accuracy at n/8, n/4, n/2 and n images and what twice as many would bring; None where there are too few points.
+    """Return the accuracy at n/8, n/4, n/2 and n images of one class each, and what twice as many would bring; None for too few points.
 
     Args:
         rows: Outputs of a stage (n, features).
         labels: The classes (n,).
         groups: As `probes.probe` has them.
     """
-    if labels.ndim > 1:
-        return None
     draws = np.random.default_rng(0)
     points: list[tuple[int, NDArray[np.float64]]] = []
     for part in _PARTS:

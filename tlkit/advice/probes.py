@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from tlkit.plugin.provenance import source_files
 Rows = NDArray[np.float32]  # (n, features)
 Labels = NDArray[np.int64]  # (n,) classes, or (n, classes) of 0 and 1
 Scores = NDArray[np.float64]  # (n,) 0 to 1 of each image
+Score = Callable[[NDArray[np.float64], Labels], Scores]  # of answers (n, classes) for classes (n, classes) of 0 and 1
 
 _FOLDS = 5
 _DIRECTIONS = 128  # principal components that the heads read
@@ -64,35 +65,50 @@ def standard_error(scores: Scores) -> float:
     return float(max(scores.std(ddof=1), np.sqrt(1 / count * (1 - 1 / count))) / np.sqrt(count))
 
 
-def judged(labels: Labels, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+def judged(labels: Labels, groups: NDArray[np.int64], *, one_class: bool = True) -> NDArray[np.bool_]:
     """Return which images (n,) can be judged: of classes with two groups or more, one to learn from and one to test.
 
     Args:
         labels: As `probe` has them.
         groups: As `probe` has them.
+        one_class: As `probe` has it.
     """
-    if labels.ndim > 1:
+    if not one_class:
         return np.full(len(labels), len(np.unique(groups)) >= 2)
     enough = np.array([len(np.unique(groups[labels == each])) >= 2 for each in range(int(labels.max(initial=0)) + 1)])
     found: NDArray[np.bool_] = enough[labels]
     return found if len(np.unique(labels[found])) > 1 else np.zeros(len(labels), np.bool_)
 
 
-def probe(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> Probe:
+def probe(rows: Rows, labels: Labels, groups: NDArray[np.int64], *, one_class: bool = True) -> Probe:
     """Fit the heads, each time without one fold of the images, and let them judge that fold.
 
     Args:
         rows: Outputs of a stage (n, features), all of which `judged` accepts.
         labels: The classes of the images (n,), two or more; or (n, classes) of 0 and 1 where an image may have several.
         groups: Images of one number go into one fold (n,).
+        one_class: An image has one class; else labels are (n, classes).
     """
     key = _key(rows, labels, groups)
     known = remembered.recall(key)
     if isinstance(known, dict) and {len(known.get(name, ())) for name in ("head", "neighbours")} == {len(rows)}:
         return Probe(np.array(known["head"], np.float64), np.array(known["neighbours"], np.float64))
     inputs = _inputs(rows)
-    folds = _folds(inputs, labels, groups)
-    found = Probe(_by_head(inputs, labels, folds), _by_neighbours(inputs, labels, groups))
+    from sklearn.model_selection import GroupKFold
+
+    wanted = _one_hot(labels) if one_class else labels
+    if one_class:
+        folds = _stratified_folds(inputs, labels, groups)
+    else:
+        folds = list(GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(inputs, groups=groups))
+    score = _right if one_class else _ranked
+    if one_class and inputs.size * len(np.unique(labels)) <= _WORK:
+        by_head = max((_logistic(inputs, labels, folds, penalty) for penalty in _PENALTIES), key=lambda each: each.mean())
+    else:
+        by_head = max(
+            (_least_squares(inputs, wanted, folds, penalty, score) for penalty in (1.0, 10.0)), key=lambda each: each.mean()
+        )
+    found = Probe(by_head, _by_neighbours(inputs, wanted, groups, score))
     remembered.remember(key, {"head": found.head.round(6).tolist(), "neighbours": found.neighbours.round(6).tolist()})
     return found
 
@@ -122,24 +138,15 @@ def _inputs(rows: Rows) -> NDArray[np.float64]:
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
-def _folds(inputs: NDArray[np.float64], labels: Labels, groups: NDArray[np.int64]) -> Folds:
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+def _stratified_folds(inputs: NDArray[np.float64], labels: Labels, groups: NDArray[np.int64]) -> Folds:
+    from sklearn.model_selection import StratifiedGroupKFold
 
-    if labels.ndim > 1:
-        return list(GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(inputs, groups=groups))
     least = min(len(np.unique(groups[labels == each])) for each in np.unique(labels))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a class with fewer images than folds
         return list(
             StratifiedGroupKFold(max(2, min(_FOLDS, least)), shuffle=True, random_state=0).split(inputs, labels, groups)
         )
-
-
-def _by_head(inputs: NDArray[np.float64], labels: Labels, folds: Folds) -> Scores:
-    """Return the score of each image (n,) by a linear head, with the penalty of the best mean."""
-    if labels.ndim > 1 or inputs.size * len(np.unique(labels)) > _WORK:
-        return max((_least_squares(inputs, labels, folds, penalty) for penalty in (1.0, 10.0)), key=lambda each: each.mean())
-    return max((_logistic(inputs, labels, folds, penalty) for penalty in _PENALTIES), key=lambda each: each.mean())
 
 
 def _logistic(inputs: NDArray[np.float64], labels: Labels, folds: Folds, penalty: float) -> Scores:
@@ -157,29 +164,27 @@ def _logistic(inputs: NDArray[np.float64], labels: Labels, folds: Folds, penalty
     return found
 
 
-def _least_squares(inputs: NDArray[np.float64], labels: Labels, folds: Folds, penalty: float) -> Scores:
-    """Return the score of each image (n,) by a ridge regression on the classes as 0 and 1."""
+def _least_squares(inputs: NDArray[np.float64], wanted: Labels, folds: Folds, penalty: float, score: Score) -> Scores:
+    """Return the score of each image (n,) by a ridge regression on the classes as 0 and 1, (n, classes)."""
     from sklearn.linear_model import Ridge
 
-    wanted = labels if labels.ndim > 1 else _one_hot(labels)
-    found = np.zeros(len(labels))
+    found = np.zeros(len(wanted))
     for train, test in folds:
         answers = Ridge(alpha=penalty).fit(inputs[train], wanted[train]).predict(inputs[test])
-        found[test] = _scored(answers, labels[test])
+        found[test] = score(answers, wanted[test])
     return found
 
 
-def _by_neighbours(inputs: NDArray[np.float64], labels: Labels, groups: NDArray[np.int64]) -> Scores:
+def _by_neighbours(inputs: NDArray[np.float64], wanted: Labels, groups: NDArray[np.int64], score: Score) -> Scores:
     """Return the score of each image (n,) by the most alike images of other groups, each weighted by its likeness."""
     unit = inputs / np.maximum(np.linalg.norm(inputs, axis=1, keepdims=True), 1e-12)
     cosines = unit @ unit.T
     cosines[groups[:, None] == groups[None, :]] = -np.inf
-    count = min(_NEIGHBOURS, len(labels) - 1)
+    count = min(_NEIGHBOURS, len(wanted) - 1)
     nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
     weights = np.take_along_axis(cosines, nearest, axis=1)
     weights = np.exp((weights - weights.max(axis=1, keepdims=True)) / _TEMPERATURE)
-    wanted = labels if labels.ndim > 1 else _one_hot(labels)
-    return _scored(np.einsum("nk,nkc->nc", weights, wanted[nearest].astype(np.float64)), labels)
+    return score(np.einsum("nk,nkc->nc", weights, wanted[nearest].astype(np.float64)), wanted)
 
 
 def _one_hot(labels: Labels) -> Labels:
@@ -187,11 +192,14 @@ def _one_hot(labels: Labels) -> Labels:
     return found
 
 
-def _scored(answers: NDArray[np.float64], labels: Labels) -> Scores:
-    """Return the score of each image (n,) for answers (n, classes)."""
-    if labels.ndim == 1:
-        right: Scores = (answers.argmax(1) == labels).astype(np.float64)
-        return right
+def _right(answers: NDArray[np.float64], wanted: Labels) -> Scores:
+    """Return 1 for each image (n,) whose class has the largest answer (n, classes), else 0."""
+    right: Scores = (answers.argmax(1) == wanted.argmax(1)).astype(np.float64)
+    return right
+
+
+def _ranked(answers: NDArray[np.float64], wanted: Labels) -> Scores:
+    """Return how well the classes of each image (n,) are ranked by answers (n, classes)."""
     from sklearn.metrics import label_ranking_average_precision_score
 
-    return np.array([label_ranking_average_precision_score(labels[[row]], answers[[row]]) for row in range(len(labels))])
+    return np.array([label_ranking_average_precision_score(wanted[[row]], answers[[row]]) for row in range(len(wanted))])

@@ -128,7 +128,8 @@ class Prober:
         part = replace(part, indices=np.sort(chosen))
         rows = outputs.rows(part.indices, observer=self.observer, watch=self.watch)
         labels, groups = pictures.split.targets[part.indices], groups_of(part)
-        can = probes.judged(labels, groups)
+        one_class = part.task.targets.one_class
+        can = probes.judged(labels, groups, one_class=one_class)
         last = rows[list(rows)[-1]]
         classifier = outputs.classifier()
         own = None if classifier is None else source_probabilities(last, classifier)
@@ -136,10 +137,10 @@ class Prober:
         found = replace(plain, seconds=outputs.seconds, sure=sure, why_not=_UNJUDGED)
         read = None
         if can.any():
-            judged = self._judged({name: each[can] for name, each in rows.items()}, labels[can], groups[can])
+            judged = self._judged({name: each[can] for name, each in rows.items()}, labels[can], groups[can], one_class)
             found = _with_stages(found, judged, outputs.drift(part.indices, watch=self.watch))
             read = rows[found.best][can]
-        if self.scores and can.any() and labels.ndim == 1:
+        if self.scores and can.any() and one_class:
             known = None if own is None else own[can]
             found = replace(found, scores=scores.of(last[can], labels[can], probabilities=known))
         return Probed(found, ready, part, last, corrupt, int((~can).sum()), read, labels[can], groups[can])
@@ -161,13 +162,13 @@ class Prober:
         return wanted[~np.isin(wanted, list(corrupt))], tuple(error.problem for error in corrupt.values())
 
     def _judged(
-        self, rows: Mapping[str, Rows], labels: NDArray[np.int64], groups: NDArray[np.int64]
+        self, rows: Mapping[str, Rows], labels: NDArray[np.int64], groups: NDArray[np.int64], one_class: bool
     ) -> dict[str, Probe]:  # fmt: skip
         found, seconds = {}, []
         for name, each in rows.items():
             self.watch()
             began = time.monotonic()
-            found[name] = probes.probe(each, labels, groups)
+            found[name] = probes.probe(each, labels, groups, one_class=one_class)
             seconds.append(time.monotonic() - began)
         self.head_seconds = max(seconds)
         return found

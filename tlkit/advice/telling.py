@@ -43,7 +43,7 @@ def advice(
     judged = ""
     if candidate.stages:
         stage = candidate.stage(candidate.best)
-        unit = "of images right" if facts.images.splits["train"].targets.ndim == 1 else "ranking precision"
+        unit = "of images right" if facts.single else "ranking precision"
         judged = f" A head on {candidate.best} has {stage.accuracy:.1%} {unit} (standard error {100 * stage.error:.1f}), cross-validated."
     sentence = f"Take {candidate.name} at {units.pixels(candidate.image_size)} and {advised.what}.{judged}"
     why = list(advised.why)
@@ -56,7 +56,7 @@ def advice(
         source=facts.source.name, classes=len(facts.images.classes), train=len(parts["train"].indices),
         validation=len(parts["validation"].indices) if "validation" in parts else 0,
         least=(counts[least], facts.images.classes[least]), sample=len(best.part.indices),
-        unit="accuracy" if facts.images.splits["train"].targets.ndim == 1 else "ranking precision",
+        unit="accuracy" if facts.single else "ranking precision",
         look=_look(facts, best), source_classes=shared, candidates=tuple(considered),
         quadrant=proposal.quadrant(counts[least], candidate.likeness or "similar") if candidate.likeness else "",
         sentence=sentence, why=tuple(why), recipe=str(out), budget=budget.seconds, seconds=budget.spent,

@@ -72,7 +72,9 @@ def example(shape: Sequence[int]) -> Tensor:
     return torch.arange(shape[0]) % shape[1]
 
 
-LABELS = Targets("one class per image", "(N,) int64", holds, problem, strata, count, renumber, batch, mix, example)
+LABELS = Targets(
+    "one class per image", "(N,) int64", holds, problem, strata, count, renumber, batch, mix, example, one_class=True
+)
 
 
 # ---- loss

@@ -46,6 +46,7 @@ class Targets:
         mix: (own, other, shares, number of classes) -> soft targets of images mixed with others, from two results of `batch`; the
             shares (n,) float32 are the part that stays the image's own.
         example: (shape of logits (n, classes, ...)) -> tensor (n, ...) of possible targets, to measure a training step.
+        one_class: An image has the number of one class, so targets are (N,).
     """
 
     words: str
@@ -58,6 +59,7 @@ class Targets:
     batch: Callable[[Rows], Tensor]
     mix: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     example: Callable[[Sequence[int]], Tensor]
+    one_class: bool = False
 
 
 @dataclass(frozen=True)
