@@ -1,6 +1,7 @@
 """Runs that predict together: the mean of their probabilities, or a greedy soup of their weights, compared with plain numpy and torch."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,23 @@ def test_mean_of_seeds_is_the_mean_of_their_probabilities(finished: Path) -> Non
     before = (finished / "runs" / "toy" / "ensembles.json").stat().st_mtime_ns
     _apply(finished, SEEDS)
     assert (finished / "runs" / "toy" / "ensembles.json").stat().st_mtime_ns == before
+
+
+def test_ensemble_is_computed_again_when_a_member_was_trained_again(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "again")
+    _apply(folder, ARMS)
+    file = folder / "runs" / "toy" / "ensembles.json"
+    known = json.loads(file.read_text())
+    known["ensembles"][0]["test"]["accuracy"] = 0.123  # of a member that is not there any more
+    file.write_text(json.dumps(known))
+    (run,) = file.parent.glob("a-s0-*")
+    shutil.rmtree(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+        applied = api.apply(folder / "toy.toml", [*NOISY, ARMS], runs=folder / "runs")
+    (first, labels), (second, _) = (_arrays(folder, arm, 0, "test") for arm in ("a", "b"))
+    told = applied.result["ensembles"][0]["runs"][0]["test"]["accuracy"]
+    assert told == pytest.approx((((first + second) / 2).argmax(1) == labels).mean())
 
 
 def test_mean_of_arms_is_one_for_each_seed(finished: Path) -> None:

@@ -1,6 +1,7 @@
 """Ensembles of a recipe's runs: which runs each has, and ensembles.json, which holds their metrics. Imports no torch.
 
-The rule: the file says which run folders it is of; where these are not the runs of the recipe any more, it is computed again.
+The rule: the file says which run folders it is of; where these are not the runs of the recipe any more, or one of them trains again, it is
+computed again.
 """
 
 from __future__ import annotations
@@ -97,12 +98,23 @@ def write(recipe_folder: Path, ensemble: Ensemble, combined: Sequence[Combined])
 
 def read(recipe_folder: Path, ensemble: Ensemble, wanted: Sequence[Group]) -> tuple[Combined, ...]:
     """Return what these ensembles achieve, as far as the file says it."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ValidationError):
-        record = json.loads((recipe_folder / FILE).read_text(encoding="utf-8"))
-        if record["format"] == FORMAT and record["average"] == ensemble.average:
-            combined = _ADAPTER.validate_json(json.dumps(record["ensembles"]))
-            return tuple(each for each in combined if each.group in wanted)
-    return ()
+    average, combined = _load(recipe_folder)
+    return tuple(each for each in combined if each.group in wanted) if average == ensemble.average else ()
+
+
+def forget(recipe_folder: Path, run: str) -> None:
+    """Remove the file if a run that trains again is a member of one of its ensembles, so that they are computed again.
+
+    Args:
+        recipe_folder: runs/<recipe>.
+        run: Name of the run folder.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    _, combined = _load(recipe_folder)
+    if any(run in each.group.folders for each in combined):
+        (recipe_folder / FILE).unlink(missing_ok=True)
 
 
 def to_record(each: Combined) -> dict[str, object]:
@@ -116,6 +128,15 @@ def to_record(each: Combined) -> dict[str, object]:
         "test": each.test,
         "why_none": each.why_none,
     }
+
+
+def _load(recipe_folder: Path) -> tuple[str, tuple[Combined, ...]]:
+    """Return how the members in the file are averaged, and its ensembles; none where it is missing, damaged or of another version."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ValidationError):
+        record = json.loads((recipe_folder / FILE).read_text(encoding="utf-8"))
+        if record["format"] == FORMAT:
+            return str(record["average"]), _ADAPTER.validate_json(json.dumps(record["ensembles"]))
+    return "", ()
 
 
 def _is_finished(folder: Path) -> bool:

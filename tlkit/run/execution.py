@@ -24,7 +24,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.plans import plugin_changes
 from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.plans.loggers import ChosenLogger
-from tlkit.record import predictions, report_data, run_files, run_folder
+from tlkit.record import ensembles, predictions, report_data, run_files, run_folder
 from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.run import failures, range_tests, run_description, torch_settings
 from tlkit.run import report_data as run_report
@@ -54,6 +54,7 @@ def execute(
     fresh = not job.folder.is_dir()
     try:
         with run_folder.locked(job.folder):
+            ensembles.forget(job.folder.parent, job.folder.name)
             return _Writer(prepared, fit, device, observer, Loggers(loggers, job, observer.note), gives_up).run()
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
