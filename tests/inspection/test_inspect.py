@@ -1,11 +1,14 @@
 """tlkit inspect: planted duplicates and wrong labels are found, and what cannot be looked for is said."""
 
+import gc
 import json
 import re
 import shutil
 import tarfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +19,12 @@ from safetensors.torch import save_file
 from tlkit_toy_build import ToyNet
 
 from tlkit import api
+from tlkit.network.network import Network
 from tlkit.record import findings, results
 from tlkit.record.findings import Findings
 from tlkit.reports import findings_table
 from tlkit.reports.page import page, runs
+from tlkit.run import start_network
 from tlkit.sources import data_files, datasets
 from tlkit.sources.places import Places
 from tlkit_fashion_mnist import fashion_mnist_mini
@@ -238,6 +243,28 @@ def test_an_apply_that_was_killed_before_it_kept_its_findings_inspects_at_the_ne
     (first.folder / "report.html").unlink()
     monkeypatch.setattr("tlkit.run.executor.train", lambda *_, **__: pytest.fail("inspected again"))
     assert not api.apply(recipe, runs=recipe.parent / "runs").changed
+
+
+def test_runs_that_are_inspected_later_hold_no_networks(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[weakref.ref[Network]] = []
+    alive: list[int] = []
+    build = start_network.build
+
+    def noted(*given: Any, **more: Any) -> Network:
+        network = build(*given, **more)
+        built.append(weakref.ref(network))
+        return network
+
+    def counted(*_: object, **__: object) -> None:
+        gc.collect()
+        alive.append(sum(each() is not None for each in built))
+
+    applied = api.apply(recipe, "seeds=[0, 1]", runs=recipe.parent / "runs")
+    (applied.folder / findings.FILE).unlink()
+    monkeypatch.setattr(start_network, "build", noted)
+    monkeypatch.setattr("tlkit.run.data_inspection.keep", counted)
+    assert not api.apply(recipe, "seeds=[0, 1]", runs=recipe.parent / "runs").changed
+    assert (len(built), alive) == (2, [0])
 
 
 def test_findings_of_other_images_are_not_shown(recipe: Path) -> None:

@@ -134,6 +134,11 @@ def train(
                 residency=residency,
             )
 
+        def without_network(job: Job) -> Prepared:
+            prepared = prepared_of(job)
+            prepared.start.release()
+            return prepared
+
         for job in wanted:
             if finished([job], again=verify):
                 continue
@@ -169,7 +174,7 @@ def train(
             free_memory(device)
         if not failures:
             data_inspection.keep(
-                folder, waiting or [prepared_of(job) for job in wanted], device=device, observer=observer, watch=watch
+                folder, waiting or list(map(without_network, wanted)), device=device, observer=observer, watch=watch
             )
     return failures
 
