@@ -80,7 +80,7 @@ def stats(source: NDArray[Any], target: NDArray[Any]) -> Alignment:
     Source: AdaBN's statistics (Li et al. 2016, arXiv:1603.04779, algorithm 1), here of the features that the head reads.
     """
     xs, xt = _checked(source, target)
-    varies = xs.std(0) > 0
+    varies = _varies(xs)
     scale = np.where(varies, xt.std(0) / np.where(varies, xs.std(0), 1.0), 1.0)
     return Alignment(Affine(scale, xt.mean(0) - xs.mean(0) * scale), _identity(xs.shape[1]))
 
@@ -183,8 +183,13 @@ def _identity(features: int) -> Affine:
 
 def _deviations(x: Features) -> Features:
     """Standard deviations (F,), 1 for a feature that is constant."""
-    std = x.std(0)
-    return np.where(std > 0, std, 1.0)
+    return np.where(_varies(x), x.std(0), 1.0)
+
+
+def _varies(x: Features) -> NDArray[np.bool_]:
+    """Whether a feature (F,) is not constant. Its deviation alone does not say so: by rounding, that of many times 0.1 is above 0."""
+    found: NDArray[np.bool_] = (x.min(0) < x.max(0)) & (x.std(0) > 0)
+    return found
 
 
 def _standard(x: Features) -> Features:

@@ -27,7 +27,7 @@ def prototypes(features: NDArray[Any], probabilities: NDArray[Any], *, rounds: i
         (M,) classes, 0 to C - 1.
 
     Raises:
-        DataError: there is no image, the numbers of images differ, or `rounds` is less than 1.
+        DataError: there is no image, the numbers of images differ, a number is not finite, or `rounds` is less than 1.
 
     Source: SHOT, Liang, Hu & Feng 2020, arXiv:2002.08546, eq. 4 to 6.
     """
@@ -57,7 +57,7 @@ def confident(probabilities: NDArray[Any], *, threshold: float = THRESHOLD) -> t
         Positions (K,) of the images, in ascending order, and their classes (K,). There may be none.
 
     Raises:
-        DataError: there is no image, or `threshold` is not above 0 and at most 1.
+        DataError: there is no image, a number is not finite, or `threshold` is not above 0 and at most 1.
 
     Source: Lee 2013, "Pseudo-label"; the threshold as in FixMatch, Sohn et al. 2020, arXiv:2001.07685, eq. 4.
     """
@@ -74,4 +74,6 @@ def _checked(features: NDArray[Any], probabilities: NDArray[Any]) -> tuple[NDArr
         raise DataError(
             f"adapt: features have shape {x.shape} and probabilities {given.shape}.", "(images, features), (images, classes)"
         )
+    if not (np.isfinite(x).all() and np.isfinite(given).all()):
+        raise DataError("adapt: features or probabilities are not finite numbers.", "other weights, or another head.embed")
     return x, given

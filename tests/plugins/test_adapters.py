@@ -167,6 +167,8 @@ def test_features_that_no_method_can_use_are_named(
         (lambda xs, xt: pseudo_labels.confident(xs, threshold=1.5), "threshold is 1.5"),
         (lambda xs, xt: pseudo_labels.prototypes(xs, xt), "features have shape"),
         (lambda xs, xt: pseudo_labels.prototypes(xs, xs, rounds=0), "rounds is 0"),
+        (lambda xs, xt: pseudo_labels.prototypes(xs * np.nan, xs), "are not finite numbers"),
+        (lambda xs, xt: pseudo_labels.confident(xs * np.inf), "are not finite numbers"),
     ],
 )
 def test_options_out_of_range_are_named(call: Callable[..., object], said: str) -> None:
@@ -180,3 +182,12 @@ def test_constant_features_stay_finite(method: Callable[..., Alignment]) -> None
     found = method(xs, xt)
     assert np.isfinite(found.source(xs)).all()
     assert np.isfinite(found.target(xt)).all()
+
+
+@pytest.mark.parametrize("method", [alignment.stats, alignment.coral, alignment.linot, alignment.subspace])
+def test_a_constant_feature_has_the_effect_of_zeros_whatever_its_value(method: Callable[..., Alignment]) -> None:
+    xs, xt = features(images=10, width=6)
+    xs[:, -1] = 0.1
+    assert xs.std(0)[-1] > 0  # by rounding
+    zeros = xs * [1, 1, 1, 1, 1, 0]
+    np.testing.assert_allclose(method(xs, xt).source(xs), method(zeros, xt).source(zeros), atol=1e-8)
