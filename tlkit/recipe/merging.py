@@ -13,9 +13,9 @@ from typing import Any
 from tlkit.recipe.recipe import MAPS, USUAL
 from tlkit.recipe.settings import Setting
 
-# Table -> (the key that decides which other keys the table may have, the default value of that key).
 # Of these keys of [data] a table that gives one replaces the other.
 _SIZES = {"image_size", "image_sizes"}
+# Table -> (the key that decides which other keys the table may have, the default value of that key).
 TAGS = {
     "optimizer": ("name", USUAL["optimizer"]),
     "schedule": ("name", USUAL["schedule"]),
