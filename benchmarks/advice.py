@@ -6,9 +6,10 @@
     python -m benchmarks.advice --table               # only print the table of what is there
 
 Needs the real images and weights of TLKIT_TEST_DATA. Each run is a line of a JSONL file as soon as it is there. For each set: the grid
-(every network here x ways x two rates where rates are trained; one seed), then a probe with scores, and then `advise` with a tenth of the
-grid's seconds, whose recipe is applied. Baselines, fixed beforehand: the largest ImageNet accuracy, the best on average over the other
-families, the rule of `init --similar`, nearest neighbours alone, LogME alone, and a random choice.
+(every network here x ways x two rates where rates are trained; one seed), then `advise` with a tenth of the grid's seconds, whose recipe is
+applied, and then a probe with scores (run first, it would leave its stored outputs to `advise`). Baselines, fixed beforehand: the largest ImageNet
+accuracy, the best on average over the other families, the rule of `init --similar`, nearest neighbours alone, LogME alone,
+and a random choice.
 """
 
 from __future__ import annotations
@@ -110,11 +111,11 @@ def _missing(name: str, folder: Path, offered: Mapping[str, str], there: Sequenc
                 f"grid, {arm}",
                 lambda arm=arm, backbone=backbone: {**_applied(name, recipe, arm), "kind": "grid", "network": backbone},
             )
-    if ("probe", "all") not in mine:
-        yield "probe", lambda: _advised(name, folder, offered, budget=3600.0, tries=False)
     if ("advice", "all") not in mine:
         seconds = sum(each["seconds"] for each in read_of(name) if each["kind"] == "grid")
         yield "advice", lambda: _advised(name, folder, offered, budget=max(SHARE * seconds, 30.0), tries=True)
+    if ("probe", "all") not in mine:
+        yield "probe", lambda: _advised(name, folder, offered, budget=3600.0, tries=False)
 
 
 def read_of(name: str) -> list[Line]:
@@ -166,7 +167,7 @@ def _applied(name: str, recipe: Path, arm: str | None) -> Line:
 
 def _advised(name: str, folder: Path, offered: Mapping[str, str], *, budget: float, tries: bool) -> Line:
     asked = ",".join(f"{backbone}={weights}" for backbone, weights in offered.items())
-    out, began = WORK / f"{name}-advised.toml", time.monotonic()
+    out, began = WORK / f"{name}-{'advised' if tries else 'probed'}.toml", time.monotonic()
     found = tlkit.advise(
         folder, budget=budget, backbones=asked, out=out, tries=tries, scores=not tries, runs=WORK / "runs", offline=True
     )
@@ -233,11 +234,7 @@ def baselines(
 ) -> dict[str, str]:
     """Return the arm that each fixed rule chooses on a set."""
     names = list(dict.fromkeys(each["network"] for each in grid))
-    known = {
-        each: imagenet_weights.published(each, "imagenet") or imagenet_weights.published(each, "imagenet1k-v1")
-        for each in names
-    }
-    largest = advice_regret.by(lambda each: known[each].top1 if known[each] else 0.0, names)  # type: ignore[union-attr]
+    largest = advice_regret.by(_top1, names)
     train = WORK / "sets" / name / "train"
     least = min((sum(1 for _ in each.iterdir()) for each in train.iterdir()), default=0) if train.is_dir() else 0
     rule = {"few": "head", "some": "late", "many": arms.DEFAULT}[strategies.amount(least)]
@@ -252,6 +249,11 @@ def baselines(
         found[f"{score} alone"] = f"{best}-{arms.DEFAULT}"
     there = {each["what"] for each in grid}
     return {choice: arm for choice, arm in found.items() if arm in there}
+
+
+def _top1(backbone: str) -> float:
+    known = imagenet_weights.published(backbone, "imagenet") or imagenet_weights.published(backbone, "imagenet1k-v1")
+    return 0.0 if known is None else known.top1
 
 
 def right(line: Line) -> Right:
