@@ -11,7 +11,7 @@ from conftest import Cli
 from PIL import Image
 from tlkit_toy_build import ToyNet
 
-from tlkit import api
+from tlkit import api, tasks
 from tlkit.advice import (
     arms,
     budget,
@@ -23,12 +23,13 @@ from tlkit.advice import (
     proposal,
     sample,
     source_classes,
+    trying,
 )
 from tlkit.advice.probes import Probe
 from tlkit.errors import TlkitError
 from tlkit.events import Observer
 from tlkit.plans import resolve
-from tlkit.plugin import Backbone, registry
+from tlkit.plugin import Backbone, Images, Split, registry
 from tlkit.recipe.recipe import Arm
 from tlkit.record.advice import Candidate, Trial
 from tlkit.sources.places import Places
@@ -184,6 +185,14 @@ def test_one_image_a_class_is_named_and_a_recipe_is_written(run: Cli, pictures: 
     resolve.load(tmp_path / "pictures-advised.toml", [], Places(recipe=tmp_path))
 
 
+def test_recipe_names_the_part_of_the_file_that_was_probed(run: Cli, pictures: Path, network: ToyNet, tmp_path: Path) -> None:
+    torch.save({"net": {}, "ema": network.state_dict()}, tmp_path / "both.pth")
+    code, _, err = run("advise", "pictures", "--backbones", "toy=both.pth#ema", "--no-try", "--json")
+    assert code == 0, err
+    recipe, _ = resolve.load(tmp_path / "pictures-advised.toml", [], Places(recipe=tmp_path))
+    assert [arm.backbone.weights for arm in recipe.arms.values()] == [f"{tmp_path.resolve() / 'both.pth'}#ema"]
+
+
 def test_images_of_several_labels_are_ranked(run: Cli, pictures: Path, network: ToyNet, tmp_path: Path) -> None:
     lines = ["path,labels"]
     for name in COLOURS:
@@ -212,6 +221,14 @@ def test_an_image_is_judged_by_images_of_other_groups_alone() -> None:
     assert 0.35 < apart.neighbours.mean() < 0.65
     assert apart.accuracy < 0.7
     assert probes.probe(rows, labels, np.arange(200)).neighbours.mean() > 0.9
+
+
+def test_a_probe_that_is_remembered_is_the_same() -> None:
+    draws = np.random.default_rng(0)
+    rows, labels = draws.normal(size=(40, 8)).astype(np.float32), (draws.random((40, 3)) < 0.5).astype(np.int64)
+    first, again = (probes.probe(rows, labels, np.arange(40), one_class=False) for _ in range(2))
+    np.testing.assert_array_equal(first.head, again.head)
+    np.testing.assert_array_equal(first.neighbours, again.neighbours)
 
 
 def test_a_thousand_classes_are_judged_in_seconds() -> None:
@@ -260,6 +277,16 @@ def test_rates_of_adam_are_not_given_to_sgd() -> None:
     assert made.tables["schedule"] == {"epochs": 3}
 
 
+@pytest.mark.parametrize("least", [200, 600])
+def test_head_reads_no_stage_of_another_network(least: int) -> None:
+    tables = {"data": {"name": "folder"}, "head": {"kind": "linear", "embed": "layer2", "pooled": False}}
+    network = {"name": "net", "weights": "imagenet"}
+    best = Candidate("net", "imagenet", (64, 64), best="b", likeness="similar", fit="measured")
+    made = proposal.propose(tables, best, least=least, stages=("a", "b"), single=True, network=network, image_size=64)
+    base = proposal.base_of(tables, network=network, image_size=64)
+    assert made.tables["head"] == base["head"] == {"kind": "linear", "pooled": False}
+
+
 def test_dissimilar_images_train_what_lies_after_the_best_stage() -> None:
     best = Candidate("net", "imagenet", (64, 64), best="b", likeness="dissimilar", fit="measured")
     made = proposal.propose(
@@ -274,6 +301,13 @@ def test_dissimilar_images_train_what_lies_after_the_best_stage() -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("42", 42)])
 def test_budget_is_read_with_its_unit(text: str, seconds: float) -> None:
     assert budget.seconds_of(text) == seconds
+
+
+def test_tasks_that_take_all_their_time_end_together() -> None:
+    found = budget.Budget(100.0)
+    for left in range(30, 0, -1):
+        found._began -= found.each(left, end=50.0)
+    assert found.spent == pytest.approx(50, abs=1)
 
 
 @pytest.mark.parametrize("text", ["", "0", "soon", "-3m", "10 days"])
@@ -336,6 +370,40 @@ def test_best_of_the_last_rung_wins_and_the_cheapest_near_it_is_told() -> None:
     assert why == {
         "a": "0.5 points behind c after training on 200 images", "b": "20.0 points behind c after training on 100 images", "c": "",
     }  # fmt: skip
+
+
+def test_rung_that_the_best_way_had_no_time_for_decides_nothing() -> None:
+    trials = [
+        trial("a", 0, 0.8), trial("b", 0, 0.7), trial("c", 0, 0.6), trial("a", 1, 0.9, 500.0), trial("b", 1, 0.75), trial("b", 2, 0.8),
+    ]  # fmt: skip
+    best, cheapest = decision.decided(trials)
+    assert (best.name, best.rung, cheapest.name) == ("a", 1, "a")
+    why = {each.name: each.why_lost for each in decision.with_reasons(trials)}
+    assert why == {
+        "a": "", "b": "15.0 points behind a after training on 200 images", "c": "20.0 points behind a after training on 100 images",
+    }  # fmt: skip
+    late = [trial("a", 0, 0.8), trial("b", 0, 0.8, 20.0), trial("b_x3", 1, 0.9)]
+    assert decision.decided(late)[0].name == "a"
+    assert [each.why_lost for each in decision.with_reasons(late)] == [
+        "", "as good as a on 100 images, and slower", "a was better before, and there was no time to try it on 200 images",
+    ]  # fmt: skip
+
+
+def test_time_of_a_trial_counts_all_images_that_judge_it() -> None:
+    """Of a recipe that trains on 10 of 1,000 images, 30 % of the 1,000 judge."""
+    images = Images(("a", "b"), {name: Split(np.arange(count) % 2) for name, count in {"train": 1000, "test": 500}.items()})
+    trials = trying.Trials(
+        images=images, train=10, epochs=5, own=False, seed=0, recipe="r", runs=Path("runs"), places=Places(recipe=Path()), where="r",
+        forward=0.01, budget=budget.Budget(60.0), device=torch.device("cpu"), observer=Observer(), watch=lambda: None,
+    )  # fmt: skip
+    assert trials._passes(arms.Way("a", "", {}), 7, 2) == 2 * (3 * 7 + 300)
+    assert trials._passes(arms.Way("a", "", {}, solved=True), 7, 2) == 7 + 300
+
+
+@pytest.mark.parametrize(("task", "expected"), [("single_label", 0.95), ("binary", 0.95), ("multi_label", 0.6)])
+def test_ways_are_compared_by_the_metric_of_the_task(task: str, expected: float) -> None:
+    """Where an image may have several classes, a network that finds none has a high accuracy."""
+    assert trying.measure({"accuracy": 0.95, "auroc": 0.6, "loss": 1.2}, tasks.get(task)) == expected
 
 
 def test_trials_without_what_the_probe_proposes_do_not_overrule_it() -> None:

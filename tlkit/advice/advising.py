@@ -1,6 +1,6 @@
 """`tlkit advise`: look at images, probe the networks that are here, and say which one to take and what of it to train.
 
-The rule: test images are listed and never opened. Everything that decides comes from training images.
+The rule: test images are listed and never opened. Everything that decides comes from training and validation images.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tlkit.plans import dataset_facts, dataset_parts, jobs
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plugin import DataFiles, Images
 from tlkit.record.advice import Advice, Candidate, Expected, MoreLabels, Trial
-from tlkit.sources import data_files
+from tlkit.sources import data_files, weight_files
 
-_PROBES = 0.5  # share of the time for probing all networks
+_PROBES = 0.5  # share of the time that is left for probing all networks
 _FORWARD = 0.05  # seconds of an image, where they were not measured
 
 
@@ -153,10 +153,11 @@ def _probe(
     """Probe networks as long as there is time; return those that were, the best first, and the others."""
     probed: list[Probed] = []
     late: list[TooLong] = []
+    end = budget.spent + _PROBES * budget.left
     for place, each in enumerate(ready):
         prober.observer.note(f"probing {each.backbone} ({each.weights})")
         try:
-            answer = prober.probe(each, share=_PROBES / (len(ready) - place))
+            answer = prober.probe(each, seconds=budget.each(len(ready) - place, end=end))
         except DataError:
             raise
         except TlkitError as error:
@@ -182,7 +183,9 @@ def _tables(source: Source, best: Probed, out: Path, found: DataFiles) -> tuple[
     """Return what the user's recipe says, with a path that begins where the new recipe lies, and the table of the network."""
     tables = source.arm.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     table, resolved = best.ready.resolved.arm.backbone, best.ready.resolved
-    weights = table.weights if table.weights in resolved.backbone.weights else str(best.ready.path.resolve())
+    key = weight_files.part(table.weights, best.ready.path)
+    file = str(best.ready.path.resolve()) + (f"#{key}" if key else "")
+    weights = table.weights if table.weights in resolved.backbone.weights else file
     if table.weights.startswith("run:"):
         weights = f"run:{best.ready.path.resolve().parent}"
     options = {"options": dict(table.options)} if table.options else {}

@@ -51,3 +51,12 @@ class Budget:
     def left(self) -> float:
         """Seconds that remain, at least 0."""
         return max(self.seconds - self.spent, 0.0)
+
+    def each(self, count: int, *, end: float) -> float:
+        """Return the seconds for each of several tasks that together end when so many seconds are spent.
+
+        Args:
+            count: Tasks that are left, one at least.
+            end: Seconds since it began.
+        """
+        return max(end - self.spent, 0.0) / count

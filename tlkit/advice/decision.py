@@ -1,6 +1,6 @@
 """From trials to a proposal: the best way to train, what its whole run is expected to come to, and why the others lost.
 
-Imports no torch. The rule: ways are compared on as many images as the best of them had, by the same validation images.
+Imports no torch. The rule: ways are compared on the same number of training images, by the same validation images.
 """
 
 from __future__ import annotations
@@ -18,13 +18,21 @@ _POINT = 0.01  # the cheapest way within so much of the best is told too
 
 
 def decided(trials: Sequence[Trial]) -> tuple[Trial, Trial]:
-    """Return the best trial of those that came furthest, and the cheapest within one point of it.
+    """Return the best trial of the rung that decides, and the cheapest within one point of it.
+
+    That is the last rung on which the best way of the rung before was tried too: where there was no time for that, the ways that were
+    tried have not beaten it.
 
     Args:
         trials: One at least.
     """
-    last = [trial for trial in trials if trial.rung == max(each.rung for each in trials)]
-    best = max(last, key=lambda trial: (trial.accuracy, -trial.seconds))
+    last: list[Trial] = []
+    for rung in sorted({trial.rung for trial in trials}):
+        mine = [trial for trial in trials if trial.rung == rung]
+        if last and _best(last).name not in {trial.name for trial in mine}:
+            break
+        last = mine
+    best = _best(last)
     near = [trial for trial in last if trial.accuracy >= best.accuracy - _POINT]
     return best, min(near, key=lambda trial: trial.seconds)
 
@@ -32,7 +40,7 @@ def decided(trials: Sequence[Trial]) -> tuple[Trial, Trial]:
 def with_reasons(trials: Sequence[Trial]) -> list[Trial]:
     """Return trials, those of every way but the best with why it lost."""
     best, _ = decided(trials)
-    latest = {trial.name: trial for trial in trials}
+    latest = {trial.name: trial for trial in sorted(trials, key=lambda trial: (trial.rung <= best.rung, trial.rung))}
     return [
         trial if trial.name == best.name else replace(trial, why_lost=_lost(latest[trial.name], best, trials))
         for trial in trials
@@ -55,7 +63,7 @@ def propose(
     """
     names = {trial.name for trial in trials}
     if proposed.way and proposed.way not in names:
-        untried = f"There was no time to try it: only {', '.join(sorted(names))} were tried, which does not overrule the probe."
+        untried = f"It has no finished trial: only {', '.join(sorted(names))} have, which does not overrule the probe."
         return replace(proposed, why=(*proposed.why, untried)), ()
     best, cheapest = decided(trials)
     way = next(each for each in ways if each.name == best.name)
@@ -75,6 +83,10 @@ def propose(
     return Proposal(made, way.what, (*proposed.why[:-1], *why), way.name), expected
 
 
+def _best(trials: Sequence[Trial]) -> Trial:
+    return max(trials, key=lambda trial: (trial.accuracy, -trial.seconds))
+
+
 def _expected(trial: Trial, train: int, epochs: int) -> Expected:
     interval = wilson(round(trial.accuracy * trial.judged), trial.judged)
     longer = train / trial.images * (1 if trial.solved else epochs / max(trial.epochs, 1))
@@ -86,10 +98,12 @@ def _ratio(expected: Sequence[Expected]) -> str:
 
 
 def _lost(trial: Trial, best: Trial, trials: Sequence[Trial]) -> str:
+    if trial.rung > best.rung:
+        return f"{best.name} was better before, and there was no time to try it on {units.images(trial.images)}"
     same = next((each for each in trials if each.name == best.name and each.rung == trial.rung), best)
     behind = 100 * (same.accuracy - trial.accuracy)
     if behind > 0:
         return f"{behind:.1f} points behind {best.name} after training on {units.images(trial.images)}"
     if trial.rung < best.rung:
-        return f"not among the best half after training on {units.images(trial.images)}"
+        return f"not tried on more than {units.images(trial.images)}"
     return f"as good as {best.name} on {units.images(trial.images)}, and slower"

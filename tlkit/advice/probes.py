@@ -31,6 +31,7 @@ _WORK = (
 )
 _NEIGHBOURS = 5
 _TEMPERATURE = 0.07  # of the weights of neighbours, exp(cosine / 0.07): Wu et al. 2018, arXiv:1805.01978, section 3.4
+_DIGITS = 6  # of a score, as it is remembered
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ def probe(rows: Rows, labels: Labels, groups: NDArray[np.int64], *, one_class: b
         by_head = max(
             (_least_squares(inputs, wanted, folds, penalty, score) for penalty in (1.0, 10.0)), key=lambda each: each.mean()
         )
-    found = Probe(by_head, _by_neighbours(inputs, wanted, groups, score))
-    remembered.remember(key, {"head": found.head.round(6).tolist(), "neighbours": found.neighbours.round(6).tolist()})
+    found = Probe(by_head.round(_DIGITS), _by_neighbours(inputs, wanted, groups, score).round(_DIGITS))
+    remembered.remember(key, {"head": found.head.tolist(), "neighbours": found.neighbours.tolist()})
     return found
 
 

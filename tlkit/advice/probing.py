@@ -96,12 +96,12 @@ class Prober:
     scores: bool = False
     head_seconds: float = _A_HEAD
 
-    def probe(self, ready: Ready, *, share: float) -> Probed | TooLong:
+    def probe(self, ready: Ready, *, seconds: float) -> Probed | TooLong:
         """Probe a network.
 
         Args:
             ready: The network.
-            share: Of the time that is left, 0 to 1: so much it may take, unless the smallest probe takes more.
+            seconds: That it may take, unless the smallest probe takes more.
 
         Raises:
             TlkitError: its weights do not fit, or no image of the sample can be decoded.
@@ -123,7 +123,7 @@ class Prober:
             why = f"its smallest probe takes about {cost(fewest):.0f} s, and {self.budget.left:.0f} s are left"
             return TooLong(replace(plain, why_not=why), cost(fewest))
         sizes = (count for count in (self.count, self.count // 2, self.count // 4) if count > fewest)
-        count = next((size for size in sizes if cost(size) <= share * self.budget.left), fewest)
+        count = next((size for size in sizes if cost(size) <= seconds), fewest)
         chosen, corrupt = self._decoded(part, self.order[:count])
         part = replace(part, indices=np.sort(chosen))
         rows = outputs.rows(part.indices, observer=self.observer, watch=self.watch)

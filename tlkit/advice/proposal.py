@@ -55,15 +55,20 @@ def base_of(tables: Mapping[str, Any], *, network: Mapping[str, Any], image_size
     """
     kept = {name: table for name, table in tables.items() if name not in ("backbone", "freeze", "lr_groups", "head")}
     kept = _for_adam(kept)
-    head = tables.get("head", {})
-    if registry.get(Head, head.get("kind", "linear")).solve:
-        head = {}
+    head = _trained_head(tables.get("head", {}))
     return {
         **kept,
         "backbone": network,
         "data": {**tables["data"], "image_size": image_size},
         **({"head": head} if head else {}),
     }
+
+
+def _trained_head(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table of a head without the stage that it reads, which another network may not have; {} for a head that is solved."""
+    if registry.get(Head, given.get("kind", "linear")).solve:
+        return {}
+    return {name: each for name, each in given.items() if name != "embed"}
 
 
 def _for_adam(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,9 +104,7 @@ def propose(
         name: tables[name] for name in ("optimizer", "schedule", "early_stopping", "loss", "select_by") if name in tables
     }
     trained = _for_adam(trained)
-    head = tables.get("head", {} if single else {"kind": "multilabel"})
-    if registry.get(Head, head.get("kind", "linear")).solve:
-        head = {}
+    head = _trained_head(tables.get("head", {} if single else {"kind": "multilabel"}))
     rates, freeze, what, why = _trained(amount, likeness, best, stages, least=least)
     given = {"head": head, "data": data, "freeze": freeze, "lr_groups": rates, **trained}
     made = {**kept, "backbone": network, **{name: table for name, table in given.items() if table}}

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from tlkit import tasks
 from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget
 from tlkit.engine.images.parts import Library
@@ -32,6 +33,7 @@ from tlkit.record.advice import Trial
 from tlkit.record.run_folder import RunResult
 from tlkit.run import execution, preparation
 from tlkit.sources.places import Places
+from tlkit.tasks import Task
 
 RUNGS = (0.25, 0.5, 1.0)  # parts of the training images of the whole run that trials have
 HELD_OUT = (
@@ -92,7 +94,7 @@ class Trials:
         self._slower = {True: 1.0, False: 1.0}  # than expected, of the last trial that was solved, or took steps
 
     def halve(self, ways: Sequence[Way]) -> list[Trial]:
-        """Try all ways on few images, and the better ones on more; return every trial, those that came furthest last.
+        """Try all ways on few images, and the better ones on more; return the trials of ways that did not fail, the furthest last.
 
         The best way that takes steps goes on beside the best that takes none, because few images favour the latter.
 
@@ -117,7 +119,8 @@ class Trials:
                 break
             if rung == 0:
                 ways += self._other_rates(ways, mine)
-        return found
+        names = {way.name for way in self.ways}
+        return [trial for trial in found if trial.name in names]
 
     def _other_rates(self, ways: Sequence[Way], trials: Sequence[Trial]) -> list[Way]:
         """Return the best way that takes steps with other rates: similar images want small ones."""
@@ -151,9 +154,9 @@ class Trials:
             done = self._carry_out(way, job, usual)
         if done is None or done.validation is None:
             return None
-        measure = done.validation.get("accuracy", done.validation.get(done.select_by, 0.0))
         return Trial(
-            name=way.name, what=way.what, rung=rung, images=count, epochs=done.epochs, accuracy=float(measure),
+            name=way.name, what=way.what, rung=rung, images=count, epochs=done.epochs,
+            accuracy=measure(done.validation, tasks.get(job.resolved.head.task)),
             judged=self._judged(job), seconds=done.seconds, folder=str(job.folder), solved=way.solved,
         )  # fmt: skip
 
@@ -166,7 +169,7 @@ class Trials:
     def _passes(self, way: Way, images: int, epochs: int) -> float:
         """Return about how many forward passes of one image a trial takes."""
         splits = self._images.splits
-        judged = len(splits["validation"].targets) if self.own else HELD_OUT * self.train
+        judged = len(splits["validation"].targets) if self.own else HELD_OUT * len(splits["train"].targets)
         return images + judged if way.solved else epochs * (_STEP * images + judged)
 
     def _epochs(self, way: Way, images: int) -> int:
@@ -191,6 +194,7 @@ class Trials:
             raise
         except TlkitError as error:
             self.notes.append(f"{way.name} failed: {error.problem}")
+            self.ways = [each for each in self.ways if each is not way]  # what fails on more images is not proposed
             return None
         self._slower[way.solved] = (time.monotonic() - began) / usual
         if done.status != "finished":
@@ -203,12 +207,24 @@ class Trials:
         return int(record["validation"]["count"])
 
 
+def measure(validation: Mapping[str, float], task: Task) -> float:
+    """Return what ways are compared by, 0 to 1: accuracy, or the task's own metric where an image may have several classes.
+
+    Accuracy counts every class of every image there, and is high for a network that finds none.
+
+    Args:
+        validation: Metrics of the validation images.
+        task: Of the head.
+    """
+    return float(validation.get("accuracy" if task.targets.one_class else task.select_by, 0.0))
+
+
 class _Quiet(Observer):
     """Passes progress on, and none of the table of epochs."""
 
     def __init__(self, observer: Observer) -> None:
         self.storing = observer.storing  # type: ignore[method-assign]  # it is passed on as it is
-        self.decoding = observer.decoding  # type: ignore[method-assign]
+        self.decoding = observer.decoding  # type: ignore[method-assign]  # likewise
 
     def epoch(self, epoch: Epoch) -> None:
         """Say nothing."""
