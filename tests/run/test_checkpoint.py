@@ -11,7 +11,7 @@ from tlkit.run import checkpoint
 def test_checksum_of_frozen_weights_does_not_copy_them() -> None:
     weights = {"classifier.0.weight": torch.ones(64 * MEGABYTE // 4)}
     checkpoint._checksum({"small": torch.ones(4)})
-    assert peak(lambda: checkpoint._checksum(weights)) < 32 * MEGABYTE
+    assert peak(lambda: checkpoint._checksum(weights)) < 48 * MEGABYTE  # a copy takes 64, twice that as 64-bit numbers
 
 
 def test_checksum_of_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
