@@ -395,6 +395,10 @@ def advise(
         read, arms = resolve.load(path, _listed(settings), places)
     _check_arm(arm, read)
     written = Path(f"{path.resolve().stem or 'images'}-advised.toml") if out is None else as_path(out, "out")
+    if written.exists() and path.is_file() and written.samefile(path):
+        raise TlkitError(
+            f"{option('out', str(written))}: is the recipe that is advised on, and would be replaced.", "another file"
+        )
     from tlkit.advice import advising  # which imports torch, after what is wrong with the recipe is said
     from tlkit.run import executor, torch_settings
     from tlkit.run.signals import watching

@@ -160,6 +160,14 @@ def test_stage_outputs_are_those_of_the_plain_network(pictures: Path, network: T
     assert drift[0].distance == pytest.approx(by_hand.mean(), rel=1e-4)
 
 
+def test_the_recipe_that_is_advised_on_is_not_replaced(run: Cli, toy_recipe: Path) -> None:
+    text = toy_recipe.read_text()
+    code, _, err = run("advise", str(toy_recipe), "--out", str(toy_recipe))
+    assert code == 1
+    assert "is the recipe that is advised on, and would be replaced" in err
+    assert toy_recipe.read_text() == text
+
+
 def test_budget_that_is_too_small_names_the_least_that_would_do(run: Cli, pictures: Path, network: ToyNet) -> None:
     code, _, err = run("advise", "pictures", "--backbones", "toy=toy.pth", "--budget", "0.01s")
     assert code == 1
