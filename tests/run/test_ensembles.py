@@ -101,7 +101,7 @@ def test_mean_of_arms_is_one_for_each_seed(finished: Path) -> None:
 def _right(folder: Path, states: list[dict[str, torch.Tensor]], split: str) -> float:
     """Accuracy of plain PyTorch's network with the mean of states, on the images of seed 0."""
     net = ToyNet(4)
-    net.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})  # type: ignore[arg-type]
+    net.load_state_dict({name: sum((state[name] for state in states), torch.zeros(())) / len(states) for name in states[0]})
     part = training(folder / "toy.toml", *NOISY, arm="a").prepared.evaluated.parts[split]
     with torch.no_grad():
         chosen = net.eval()(part.inputs(part.indices, 0, torch.device("cpu"))).argmax(1)

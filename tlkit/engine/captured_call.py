@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tlkit.engine.step.graph import Backend, Graph, HostReads
+from tlkit.engine.step.graph import Backend, Graph, HostReads, in_words
 
 
 class CapturedCall:
@@ -58,5 +58,5 @@ class CapturedCall:
         try:
             self._graph = backend.capture(self._run)
         except Exception as error:  # whatever it is, the function can still be called
-            return f"{type(error).__name__}: {(str(error).splitlines() or ['no word'])[0]}"
+            return in_words(error)
         return ""

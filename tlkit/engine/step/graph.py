@@ -145,13 +145,13 @@ class Captured:
             try:
                 self.step(inputs)
             except Exception as error:
-                causes.append(_in_words(error))
+                causes.append(in_words(error))
                 raise
 
         try:
             graph = self._backend.capture(run)
         except Exception as error:  # whatever it is, the step can still be taken without a graph
-            self._refuse([*causes, _in_words(error)][0])  # ending a capture that failed fails in another way
+            self._refuse([*causes, in_words(error)][0])  # ending a capture that failed fails in another way
             graph = None
         finally:
             for group in groups:
@@ -289,7 +289,8 @@ class _CudaGraph:
         self.graph.reset()
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """Return the kind of an error and the first line of its message, without holding the error."""
     return f"{type(error).__name__}: {(str(error).splitlines() or ['no word'])[0]}"
 
 
