@@ -70,13 +70,13 @@ def peers(lines: Sequence[Line]) -> str:
     for name, work in WORKS.items():
         for arm, title in _ARMS.items():
             cell = Cell(name, arm).name
-            ours = _rounds(lines, cell, "tlkit")
             for contender in CONTENDERS:
-                found = _rounds(lines, cell, contender, _session(ours))
+                found = _rounds(lines, cell, contender)
                 if not found:
                     continue
                 used += found.values()
-                shown = _peer(contender, found, ours, _rounds(lines, cell, contender, _session(ours), measuring=True))
+                ours = _rounds(lines, cell, "tlkit", _session(found))
+                shown = _peer(contender, found, ours, _rounds(lines, cell, contender, _session(found), measuring=True))
                 rows.append(f"| {work.title} | {title} | {contender} | {' | '.join(shown)} |")
     return "\n".join([*head, *rows, "", _remarks(used)]) if rows else _remarks(used)
 
@@ -114,7 +114,8 @@ def _once(first: Sequence[Line], others: Sequence[Line]) -> str:
     said = first[-1].get("measuring_seconds")
     if said is not None:
         return f"{said:.1f}"
-    return f"{max(first[-1]['seconds'] - statistics.median(line['seconds'] for line in others), 0.0):.1f}"
+    beside = [line["seconds"] - sum(line["epoch_seconds"]) for line in (first[-1], *others)]  # the first trial may have fewer epochs
+    return f"{max(beside[0] - statistics.median(beside[1:]), 0.0):.1f}"
 
 
 def _quickstart(rounds: Sequence[Rounds]) -> str:

@@ -32,10 +32,11 @@ from tlkit.record.timings import MARGIN, STEP_TOLERANCE, Timing
 
 # Floating-point operations of a measured batch's forward pass for each thread: with fewer images, calling operators and casting weights, which take
 # as long for few images, hide which form is faster for a batch. Of small images that is many, of large networks `_FEWEST`.
-_WORK, _FEWEST = 2.4e9, 3
-# A form may become the fastest if it takes up to so many times the seconds that are expected of the fastest with its kernels: in float32 a step gains
-# a few percent, and a first call on a busy machine takes longer. Kernels gain most in the lower precision in channels_last, which is measured first.
-_NEAR, _HOPELESS = 1.3, 4.0
+_WORK, _FEWEST = 1.6e9, 2
+# A form may become the fastest if its first call takes up to so many times the seconds that are expected of the fastest with its kernels, and a second
+# one, which is warm, only a little longer: in float32 a step gains a few percent. Kernels gain most in the lower precision in channels_last, which
+# is measured first.
+_NEAR, _WARM, _HOPELESS = 1.3, 1.1, 4.0
 # Of a step's time with the library's kernels, what is expected of it with others at least, since kernels are not measured at the same moment.
 _LEAST = 0.2
 _PAYS = 0.8 * MARGIN  # of a step is what kernels must be expected to save
@@ -127,21 +128,27 @@ def _captured(step: Step, batches: Sequence[Batch], backend: Backend) -> Callabl
 def _finals(
     timings: Sequence[Timing], sample: _Sample, gradients: Mapping[ComputeFormat, Gradients], *, watch: Watch, anew: bool
 ) -> tuple[Timing, ...]:
-    """Measure kernels for the forms that may be the fastest, and time those forms again, with their kernels and without."""
+    """Time the forms again that may be the fastest, measure their kernels, and time them with those."""
     asked = _choosable(timings, sample.plan)
     found: dict[ComputeFormat, Choice] = {}
     expected = {timing.compute_format: timing.seconds for timing in asked}
+    native = dict(expected)
     for timing in sorted(asked, key=lambda each: (each.compute_format.precision == "float32", each.compute_format.layout)):
         form = timing.compute_format
-        most = _HOPELESS if form.precision != "float32" and form.layout == "channels_last" else _NEAR
-        if timing.seconds <= most * min(expected.values()):
+        gains = form.precision != "float32" and form.layout == "channels_last"
+        if timing.seconds > (_HOPELESS if gains else _NEAR) * min(expected.values()):
+            continue
+        native[form] = expected[form] = min(timing.seconds, _least(sample, form, (), watch, calls=1))
+        if gains or native[form] <= _WARM * min(expected.values()):
             found[form] = kernel_choice.choose(
                 gradients[form], batch=sample.plan.batch_size, device=sample.device, watch=watch, anew=anew
             )
-            expected[form] = max(timing.seconds - found[form].saved, timing.seconds * _LEAST)
-    near = {form for form, seconds in expected.items() if seconds <= _NEAR * min(expected.values())}
+            expected[form] = max(native[form] - found[form].saved, native[form] * _LEAST)
+    near = {form for form in found if expected[form] <= _NEAR * min(expected.values())}
     return tuple(
-        _again(timing, found.get(timing.compute_format, Choice()), sample, watch) if timing.compute_format in near else timing
+        _with_kernels(replace(timing, seconds=native[timing.compute_format]), found[timing.compute_format], sample, watch)
+        if timing.compute_format in near
+        else replace(timing, seconds=native.get(timing.compute_format, timing.seconds))
         for timing in timings
     )
 
@@ -156,15 +163,14 @@ def _choosable(timings: Sequence[Timing], plan: Plan) -> list[Timing]:
     return [each for each in mine if math.isfinite(each.seconds)]
 
 
-def _again(timing: Timing, choice: Choice, sample: _Sample, watch: Watch) -> Timing:
-    """Time a form again, with kernels if they are expected to pay; they are kept if the whole step is clearly faster with them."""
-    form = timing.compute_format
-    native = min(timing.seconds, _least(sample, form, (), watch, calls=1))
+def _with_kernels(timing: Timing, choice: Choice, sample: _Sample, watch: Watch) -> Timing:
+    """Time a form with kernels if they are expected to pay; they are kept if the whole step is clearly faster with them."""
+    native = timing.seconds
     if choice.saved >= _PAYS * native:
-        seconds = _least(sample, form, choice.kernels, watch, calls=3, enough=native * (1 - 2 * MARGIN))
+        seconds = _least(sample, timing.compute_format, choice.kernels, watch, calls=3, enough=native * (1 - 2 * MARGIN))
         if seconds <= native * (1 - MARGIN):
             return replace(timing, seconds=seconds, kernels=choice.kernels, native_seconds=native)
-    return replace(timing, seconds=native)
+    return timing
 
 
 def _least(
