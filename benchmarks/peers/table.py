@@ -114,8 +114,10 @@ def _once(first: Sequence[Line], others: Sequence[Line]) -> str:
     said = first[-1].get("measuring_seconds")
     if said is not None:
         return f"{said:.1f}"
-    beside = [line["seconds"] - sum(line["epoch_seconds"]) for line in (first[-1], *others)]  # the first trial may have fewer epochs
-    return f"{max(beside[0] - statistics.median(beside[1:]), 0.0):.1f}"
+    whole, *later = [
+        line["seconds"] - sum(line.get("epoch_seconds", ())) for line in (first[-1], *others)
+    ]  # the first has fewer epochs
+    return f"{max(whole - statistics.median(later), 0.0):.1f}"
 
 
 def _quickstart(rounds: Sequence[Rounds]) -> str:

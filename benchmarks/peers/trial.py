@@ -112,9 +112,13 @@ def command(arguments: Sequence[str], *, measured: Path) -> float:
 
 
 def _seconds(files: Iterable[Path]) -> float | None:
-    """Return how long it took to measure the machine, from what tlkit kept of it; None where that does not say."""
+    """Return how long it took to measure the machine, from what tlkit kept of it; None where that does not say.
+
+    The kernels of convolutions are kept beside, as a list, and were measured in the same time.
+    """
     try:
-        return float(sum(json.loads(file.read_text())["value"]["seconds"] for file in files))
+        kept = [json.loads(file.read_text())["value"] for file in files]
+        return float(sum(each["seconds"] for each in kept if not isinstance(each, list)))
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -150,6 +150,9 @@ def test_the_seconds_of_measuring_are_what_tlkit_kept_of_it(tmp_path: Path) -> N
         measurements.remember({"a": 2}, Measurements(seconds=1.5))
     files = list((tmp_path / trial.MEASURED).iterdir())
     assert trial._seconds(files) == 4.0
+    kernels = tmp_path / "kernels.json"
+    kernels.write_text('{"value": [{"waited": 0.0}]}')
+    assert trial._seconds([*files, kernels]) == 4.0
     files[0].write_text("{}")
     assert trial._seconds(files) is None
 

@@ -33,9 +33,9 @@ from tlkit.record.timings import MARGIN, STEP_TOLERANCE, Timing
 # Floating-point operations of a measured batch's forward pass for each thread: with fewer images, calling operators and casting weights, which take
 # as long for few images, hide which form is faster for a batch. Of small images that is many, of large networks `_FEWEST`.
 _WORK, _FEWEST = 1.6e9, 2
-# A form may become the fastest if its first call takes up to so many times the seconds that are expected of the fastest with its kernels, and a second
-# one, which is warm, only a little longer: in float32 a step gains a few percent. Kernels gain most in the lower precision in channels_last, which
-# is measured first.
+# A form may become the fastest if its first call takes up to so many times the seconds that are expected of the fastest with its kernels, and a
+# second one, which is warm, only a little longer: in float32 a step gains a few percent. Kernels gain most in the lower precision in channels_last,
+# which is measured first.
 _NEAR, _WARM, _HOPELESS = 1.3, 1.1, 4.0
 # Of a step's time with the library's kernels, what is expected of it with others at least, since kernels are not measured at the same moment.
 _LEAST = 0.2
