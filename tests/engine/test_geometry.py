@@ -167,3 +167,19 @@ def test_the_options_of_the_data_set_reach_the_geometry() -> None:
     for value, expected in ((4095, (0.0, 4095.0)), ([-100, 300], (-100.0, 300.0)), (None, None)):
         table = DataTable(name="folder", options={} if value is None else {"range": value})
         assert evaluation_geometry((32, 32), IMAGENET, table).white == expected
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 48)])
+@pytest.mark.parametrize("shrink", [1, 7, 16])
+def test_a_shrunk_picture_is_reduced_and_enlarged(size: tuple[int, int], shrink: int) -> None:
+    image = Image.fromarray(RNG.integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    usual = Geometry(size, size, "bilinear")
+    small = [round(side * shrink / min(size)) for side in size]
+    whole = Image.fromarray(fitted(image, usual))
+    expected = functional.resize(functional.resize(whole, small), list(size))
+    np.testing.assert_array_equal(fitted(image, replace(usual, shrink=shrink)), array(expected))
+
+
+def test_a_picture_without_detail_is_shrunk_to_itself() -> None:
+    image = Image.new("RGB", (40, 40), (10, 200, 90))
+    assert (fitted(image, Geometry((32, 32), (32, 32), "bicubic", shrink=4)) == (10, 200, 90)).all()

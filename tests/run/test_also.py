@@ -174,3 +174,50 @@ def test_random_weights_as_they_are_are_still_refused(run: Cli, domains: Path) -
     code, _, error = run("plan", "r.toml", "--set", "freeze={backbone=true, head=true}")
     assert code == 1
     assert "freeze: nothing trains" in error
+
+
+def test_low_resolution_twins_are_the_test_images(run: Cli, domains: Path) -> None:
+    text = RECIPE.replace(
+        "[lr_groups]",
+        '[also.low]\nshrink = 4\n[also.dark_low]\nname = "folder"\noptions = { path = "dark" }\nshrink = 2\n[lr_groups]',
+    )
+    (domains / "r.toml").write_text(text)
+    code, out, error = run("plan", "r.toml")
+    assert code == 0, error
+    assert "also test  low: 8 images" in out
+    assert run("apply", "r.toml")[0] == 0
+    folder = only(domains, "first")
+    split, result = (json.loads((folder / name).read_text()) for name in ("split.json", "result.json"))
+    assert split["also.low"] == split["test"]
+    assert split["also.dark_low"] == split["also.dark"]
+    assert [each["second"] for each in split["overlap"]] == []
+    assert set(result["also"]) == {"dark", "dark_low", "low"}
+
+    from tlkit.run import prediction
+
+    smaller = []  # Pillow's own reduction, of files of the size that the network takes
+    for number, file in enumerate(split["test"]["files"]):
+        image = Image.open(file).resize((4, 4), Image.Resampling.BILINEAR).resize((16, 16), Image.Resampling.BILINEAR)
+        image.save(domains / f"{number}.png")
+        smaller.append(str(domains / f"{number}.png"))
+    predictor = prediction.load(folder, arm=None, device=CPU)
+    found = predictor.predict(smaller)
+    labels = [["green", "red"].index(Path(file).parent.name) for file in split["test"]["files"]]
+    loss = -np.log(found[np.arange(len(labels)), labels]).mean()
+    assert result["also"]["low"]["loss"] == pytest.approx(loss, rel=1e-4)
+    assert result["also"]["low"]["loss"] != pytest.approx(result["test"]["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("{}", "also.low: name is missing"),
+        ('{ options = { path = "dark" }, shrink = 4 }', "also.low: options are those of a data set, and name is missing"),
+        ("{ shrink = 16 }", "also.low.shrink: is 16, and images have 16 pixels: nothing would be lost"),
+        ("{ shrink = 0 }", "also.low.shrink"),
+    ],
+)
+def test_a_shrink_that_makes_no_sense_is_named(run: Cli, domains: Path, table: str, words: str) -> None:
+    code, _, error = run("plan", "r.toml", "--set", f"also.low={table}")
+    assert code == 1
+    assert words in error

@@ -180,6 +180,7 @@ def _geometry(geometry: Geometry) -> Origin:
         "padding": str(geometry.padding),
         "cut at": str(geometry.at),
         "mirrored": geometry.mirrored,
+        **({} if geometry.shrink is None else {"shrunk to": geometry.shrink}),
         **_limits(geometry),
     }
 

@@ -75,6 +75,7 @@ def backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[
         yield from _size_problems(arm, backbone, place, size)
     if arm.data.image_sizes is not None:
         yield from _sizes_problems(arm, backbone, steps=steps)
+    yield from _shrink_problems(arm, backbone)
     if not steps:
         return
     freeze, rates = expansion.freeze_map(arm), expansion.rate_map(arm)
@@ -147,6 +148,17 @@ def _sizes_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[Tl
             f"data.image_sizes: the auxiliary classifiers of {arm.backbone.name} need images of at least {least} pixels, and {smallest} is less.",
             "larger images, or head.aux_weight = 0",
         )
+
+
+def _shrink_problems(arm: Arm, backbone: Backbone) -> Iterator[TlkitError]:
+    """Yield the problems of [also.NAME] shrink."""
+    smallest = min(sizes(arm, backbone.image_size)[-1][1])
+    for name, table in arm.also.items():
+        if table.shrink is not None and table.shrink >= smallest:
+            yield TlkitError(
+                f"{dotted('also', name, 'shrink')}: is {table.shrink}, and images have {smallest} pixels: nothing would be lost.",
+                f"less than {smallest}, for instance {max(1, smallest // 2)}",
+            )
 
 
 def _size_problems(arm: Arm, backbone: Backbone, place: str, size: int | list[int]) -> Iterator[TlkitError]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -21,6 +21,7 @@ from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, Images, Split
 from tlkit.recipe import augmentations
+from tlkit.recipe.recipe import Arm
 from tlkit.sources import data_files, datasets, image_files
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
@@ -68,6 +69,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     )
     parts = select(resolved, mine, seed=seed, fold=fold)
     sizes = {name: len(split.targets) for name, split in also.items()}
+    sizes |= {name: len(parts["test"].indices) for name in low_resolution(resolved.arm, parts)}
     counted = count(resolved, mine, parts, also=sizes, found=found, fold=fold)
     can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
     same = overlap.warnings(file_overlaps(mine, parts, also, at_most=_READ), droppable=can, drop=table.on_overlap == "drop")
@@ -182,6 +184,22 @@ def other_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, 
             f"classes: {', '.join(classes[:10])}",
         )
     return _labelled(key, classes)
+
+
+def low_resolution(arm: Arm, parts: Collection[str]) -> list[str]:
+    """Return the names in [also] under which an arm's own test images are evaluated in low resolution.
+
+    Args:
+        arm: The arm.
+        parts: Names of the parts that have images.
+
+    Raises:
+        DataError: there are such names, and no test images.
+    """
+    names = [name for name, table in arm.also.items() if table.of_own_images]
+    if names and "test" not in parts:
+        raise DataError(f"also.{names[0]}: shrink is for test images, and there are none.", f"also.{names[0]}.name, a data set")
+    return names
 
 
 def labelled_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, where: str) -> tuple[Images, str]:

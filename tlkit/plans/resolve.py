@@ -305,6 +305,8 @@ class _Resolver:
     def _also(self) -> dict[str, Source]:
         found = {}
         for name, table in self.arm.also.items():
+            if table.of_own_images:
+                continue
             dataset = self._plugin(Dataset, table.name, dotted("also", name, "name"))
             if dataset is not None:
                 try:

@@ -60,7 +60,7 @@ DATA: Final[Defaults] = {
 }
 SPLIT: Final[Defaults] = {"train": None, "train_per_class": None, "validation": 0.1, "fractions": None}
 SIZE_FOR_EPOCHS: Final[Defaults] = {}
-ALSO: Final[Defaults] = {"options": {}}
+ALSO: Final[Defaults] = {"name": "", "options": {}, "shrink": None}
 UNTIL: Final[Defaults] = {}
 GRADUAL: Final[Defaults] = {}  # like the two below, it is in no digest: an arm is expanded before
 RATE: Final[Defaults] = {"weight_decay": None, "momentum": None, "decay": None}
@@ -141,8 +141,13 @@ DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
         "header": True,
         "range": None,
     },
+    "domainnet": {"path": None, "source": None, "target": None},
     "folder": {"path": None, "test_fraction": 0.2, "group": None, "splits": None, "range": None},
+    "office31": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
+    "office_home": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
+    "pacs": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
     "synthetic": {"classes": 10, "train": 512, "test": 128, "size": 32, "noise": 0.25, "seed": 0},
+    "visda2017": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
 }
 HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
     "binary": {"dropout": 0.0},

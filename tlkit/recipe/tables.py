@@ -288,11 +288,32 @@ class AlsoTable(Table):
     """Another data set that is only evaluated, never trained on: images of another domain, for instance."""
 
     name: str = Field(
-        min_length=1, description="name of a data set, as `tlkit list --kind dataset` shows it; its test images are evaluated"
+        default="",
+        description="name of a data set, as `tlkit list --kind dataset` shows it; its test images are evaluated. It may be missing "
+        "with `shrink`: then these are the test images of [data]",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
     )
+    shrink: int | None = Field(
+        default=None,
+        ge=1,
+        description="number of pixels to which the shorter side of each image is reduced before it is enlarged to image_size again: "
+        "the same images in low resolution. Default: all the pixels that they have",
+    )
+
+    @model_validator(mode="after")
+    def _of_something(self) -> AlsoTable:
+        if not self.name and self.shrink is None:
+            raise ValueError("name is missing; a data set, or shrink = 32 for the test images of [data] in low resolution")
+        if not self.name and self.options:
+            raise ValueError("options are those of a data set, and name is missing")
+        return self
+
+    @property
+    def of_own_images(self) -> bool:
+        """Whether it evaluates the test images of [data], in low resolution."""
+        return not self.name
 
     @classmethod
     def _elsewhere(cls, key: str) -> str:

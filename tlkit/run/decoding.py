@@ -102,6 +102,9 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     overlaps, dropped = _leave_out_(parts, also, droppable=can, on_overlap=resolved.arm.data.on_overlap)
     if len(dropped):
         _refuse_lost_class(images, chosen["train"].indices, parts["train"], [overlap.dropped(len(dropped))])
+    for name in dataset_facts.low_resolution(resolved.arm, parts):  # of the images of "test", so they overlap as those do
+        smaller = replace(geometry, shrink=resolved.arm.also[name].shrink)
+        also[name] = reader.part(library.pictures(chosen["test"].split, smaller), parts["test"].indices)
     evaluated = Evaluated(parts.get("validation"), parts.get("test"), also)
     if reader.skipped:
         count = len(reader.skipped)
@@ -181,6 +184,7 @@ class _Reader:
         theirs = geometry
         if geometry.bands is None:
             theirs = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+        theirs = replace(theirs, shrink=self._resolved.arm.also[name].shrink)
         part = self.part(library.other(other).pictures("test", theirs), np.arange(len(targets)))
         if not len(part.indices):
             raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")

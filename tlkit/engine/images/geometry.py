@@ -47,6 +47,7 @@ class Geometry:
         values: Type of their values; of colour pictures uint8.
         at: Where the result is cut out of the resized picture, from (0, 0), its top left, to (1, 1), its bottom right.
         mirrored: The result is flipped horizontally.
+        shrink: The result keeps the detail of a picture whose shorter side has so many pixels; None where it keeps all.
     """
 
     size: Size
@@ -60,6 +61,7 @@ class Geometry:
     values: Values = "uint8"
     at: tuple[float, float] = CENTRE
     mirrored: bool = False
+    shrink: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -137,7 +139,7 @@ def fitted(image: Image.Image | Pixels, geometry: Geometry) -> Pixels:
             for band, value in enumerate(paddings)
         )
         return bands.joined(list(each), geometry.values)
-    made = _brought_to_size(image, geometry)
+    made = _shrunk(_brought_to_size(image, geometry), geometry)
     return np.asarray(made.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if geometry.mirrored else made)
 
 
@@ -149,6 +151,15 @@ def _brought_to_size(image: Image.Image, geometry: Geometry) -> Image.Image:
     if geometry.fit == "pad":
         return _padded(image, geometry)
     return image.resize(geometry.resized[::-1], _FILTERS[geometry.resize])
+
+
+def _shrunk(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """Make a picture smaller and large again, as one of low resolution is that is enlarged for a network."""
+    if geometry.shrink is None:
+        return image
+    factor = geometry.shrink / min(image.size)
+    small = tuple(max(1, round(side * factor)) for side in image.size)
+    return image.resize((small[0], small[1]), _FILTERS[geometry.resize]).resize(image.size, _FILTERS[geometry.resize])
 
 
 def _geometry(size: Size, resized: Size, convention: Convention, data: DataTable) -> Geometry:

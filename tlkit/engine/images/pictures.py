@@ -201,7 +201,8 @@ class Pictures:
     def _ready_made(self) -> bool:
         """Whether the split's own arrays are pictures of this geometry already."""
         pixels = self.split.pixels
-        return pixels is not None and pixels.shape[1:3] == self.geometry.size == self.geometry.resized
+        whole = self.geometry.shrink is None
+        return whole and pixels is not None and pixels.shape[1:3] == self.geometry.size == self.geometry.resized
 
     def _decode(self, wanted: Indices, progress: Progress) -> dict[int, ImageError]:
         """Decode into the store; without a store, decode only to find the images that cannot be decoded."""
