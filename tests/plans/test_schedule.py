@@ -1,5 +1,6 @@
 """The learning-rate factor, held against torch.optim.lr_scheduler and numbers worked by hand."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR, StepLR
 
-from tlkit.plans.schedule import Schedule, factor, warmup_steps
+from tlkit.plans.schedule import Schedule, factor, ramp, warmup_steps
 from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
 
 
@@ -155,3 +156,11 @@ def test_factor_is_a_pure_function_of_the_step_between_0_and_1(schedule: Schedul
     assert all(0 <= value <= 1 for value in whole)
     order = data.draw(st.permutations(range(len(whole))))
     assert [factor(step, schedule=schedule, steps_per_epoch=steps) for step in order] == [whole[step] for step in order]
+
+
+def test_ramp_is_danns() -> None:
+    assert ramp(0, total=100) == 0
+    assert ramp(10, total=100) == pytest.approx(math.tanh(0.5))  # 2 / (1 + exp(-2 x)) - 1 is tanh(x)
+    assert ramp(99, total=100) == pytest.approx(math.tanh(4.95))
+    with pytest.raises(ValueError, match="step 100 is outside"):
+        ramp(100, total=100)

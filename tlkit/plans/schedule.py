@@ -7,6 +7,7 @@ import math
 from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
 
 Schedule = Constant | Step | Cosine | OneCycle
+_RAMP = 10.0  # DANN's gamma
 
 
 def factor(step: int, *, schedule: Schedule, steps_per_epoch: int) -> float:
@@ -41,6 +42,25 @@ def factor(step: int, *, schedule: Schedule, steps_per_epoch: int) -> float:
         drops = epoch // schedule.every if schedule.every else sum(epoch >= milestone for milestone in schedule.milestones)
         return float(schedule.gamma**drops)
     return 1.0
+
+
+def ramp(step: int, *, total: int) -> float:
+    """Return the ramp of a loss of domain adaptation: 0 at the first optimizer step, towards 1 at the last.
+
+    2 / (1 + exp(-10 p)) - 1, with p = step / total.
+
+    Args:
+        step: Optimizer steps already taken, 0 <= step < total.
+        total: Steps in the whole run.
+
+    Raises:
+        ValueError: step is outside the run.
+
+    Source: DANN, Ganin et al. 2016, arXiv:1505.07818, section 5.2.2.
+    """
+    if not 0 <= step < total:
+        raise ValueError(f"step {step} is outside the run of {total} steps")
+    return 2 / (1 + math.exp(-_RAMP * step / total)) - 1
 
 
 def warmup_steps(schedule: Constant | Step | Cosine, steps_per_epoch: int) -> int:
