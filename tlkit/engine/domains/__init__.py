@@ -1,0 +1,4 @@
+"""Two domains of images with the same classes: how far apart they are, and how a network does on the one without labels.
+
+Functions of numbers alone; nothing here reads a label of the target.
+"""

@@ -1,0 +1,93 @@
+"""Scores of a classifier on images without labels, by which an epoch can be chosen.
+
+The rule: a score sees predictions and features of the target, never its labels. Which way is better stands in `HIGHER_IS_BETTER`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+TEMPERATURE = 0.05  # of SND: the paper's, section 3.2
+HIGHER_IS_BETTER = {"entropy": False, "snd": True, "bnm": True, "ami": True}
+_MOST = 4_000  # images that SND compares with each other at a time, times all: 128 MB for 4,000
+
+
+def entropy(probabilities: NDArray[Any]) -> float:
+    """Return the mean entropy of predictions in nats, 0, sure, to log(C), saying nothing.
+
+    Args:
+        probabilities: (N, C), every row adds up to 1.
+
+    Source: Morerio, Cavazza & Murino 2018, arXiv:1711.10288, section 4.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    return float(-_times_log(p).sum(1).mean())
+
+
+def snd(probabilities: NDArray[Any], *, temperature: float = TEMPERATURE) -> float:
+    """Return the soft neighbourhood density: how evenly an image's neighbours are spread, higher is better.
+
+    With predictions u of length 1, P_ij = exp(u_i u_j / T) / sum_(k != i) exp(u_i u_k / T) for j != i; the score is the mean entropy of
+    the rows of P: images of a class that lie close together have many equal neighbours.
+
+    Args:
+        probabilities: (N, C), N >= 2.
+        temperature: T, above 0.
+
+    Source: Saito, Kim, Teterwak, Sclaroff, Darrell & Saenko 2021, arXiv:2108.10860, eq. 2 to 4.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    unit = p / np.linalg.norm(p, axis=1, keepdims=True)
+    block = max(1, _MOST * _MOST // max(1, len(unit)))
+    total = 0.0
+    for start in range(0, len(unit), block):
+        some = np.arange(start, min(start + block, len(unit)))
+        alike = unit[some] @ unit.T / temperature  # (block, N)
+        alike[np.arange(len(some)), some] = -np.inf
+        alike -= alike.max(1, keepdims=True)
+        neighbours = np.exp(alike)
+        neighbours /= neighbours.sum(1, keepdims=True)
+        total -= float(_times_log(neighbours).sum())
+    return total / len(unit)
+
+
+def bnm(probabilities: NDArray[Any]) -> float:
+    """Return the nuclear norm of predictions, 0 to 1: high where they are sure and all classes are predicted.
+
+    The sum of the singular values of the (N, C) matrix, divided by the largest that it can be, sqrt(N min(N, C)).
+
+    Args:
+        probabilities: (N, C).
+
+    Source: Cui et al. 2020, arXiv:2003.12237, eq. 8.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    return float(np.linalg.svd(p, compute_uv=False).sum() / np.sqrt(len(p) * min(p.shape)))
+
+
+def ami(features: NDArray[Any], probabilities: NDArray[Any], *, seed: int = 0) -> float:
+    """Return how well the predicted classes agree with clusters of the features: adjusted mutual information, about 0 to 1.
+
+    Args:
+        features: (N, F); clusters are k-means with as many as there are classes.
+        probabilities: (N, C).
+        seed: Of k-means.
+
+    Source: Musgrave, Belongie & Lim 2022, arXiv:2208.07360, section 3.2 ("ClassAMI").
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    x, p = np.asarray(features, dtype=np.float64), np.asarray(probabilities)
+    found = min(p.shape[1], len(np.unique(x, axis=0)))
+    clusters = KMeans(found, n_init=3, random_state=seed).fit_predict(x)
+    return float(adjusted_mutual_info_score(p.argmax(1), clusters))
+
+
+def _times_log(p: Values) -> Values:
+    """Return p log p, 0 where p is 0."""
+    return p * np.log(np.where(p > 0, p, 1.0))
