@@ -25,7 +25,9 @@ class Dataset:
         find: "module:function"(folder, options) -> DataFiles, where the names are not known beforehand (image folders). It may
             find a folder below the one given, and raises `DataError` or `DataMissing`.
         subfolder: Name of the folder that the official archive unpacks to; the files may lie in it or without it.
-        downloads: What to fetch when the files are missing.
+        downloads: What to fetch when the files are missing; where that depends on the options, a function of them, which is called
+            with None for everything.
+        page: Address at which a person gets the files, where they cannot be fetched.
         inside: Folder inside an installed package, "package/sub", for a data set that is shipped.
         nominal: Images per split of the official data set, for a plan without images; where they depend on the options, a function of
             them, which is called with None for the defaults.
@@ -39,7 +41,8 @@ class Dataset:
     files: tuple[str, ...] = ()
     find: str = ""
     subfolder: str = ""
-    downloads: tuple[Download, ...] = ()
+    downloads: tuple[Download, ...] | Callable[[Any], tuple[Download, ...]] = ()
+    page: str = ""
     inside: str = ""
     nominal: Mapping[str, int] | Callable[[Any], Mapping[str, int]] = field(default_factory=dict)
     classes: int | None = None
@@ -50,6 +53,10 @@ class Dataset:
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model."""
         check_options(self.read, self.options)
+
+    def fetched(self, options: BaseModel | None = None) -> tuple[Download, ...]:
+        """Return what to fetch with these options."""
+        return self.downloads(options) if callable(self.downloads) else self.downloads
 
     def nominal_images(self, options: BaseModel | None = None) -> Mapping[str, int]:
         """Return the images per split of the official data set with these options; {} where they are not known."""

@@ -86,6 +86,7 @@ class Download:
         archive: Unpack it (.tar.gz, .zip) after the check.
         into: Folder, below the data set's, in which it is kept or unpacked.
         inner: Name of an archive inside it, unpacked where it lies; "" where there is none.
+        holds: Folder that comes out of an archive, which is not fetched again where that folder is; "" where it always is.
     """
 
     url: str
@@ -94,6 +95,7 @@ class Download:
     archive: bool = False
     into: str = ""
     inner: str = ""
+    holds: str = ""
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,10 @@ def _dataset(name: str, entry: Entry, shown: Dataset) -> RenderableType:
         table.add_row("images", ", ".join(f"{split} {count:,}" for split, count in images.items()))
     if shown.files:
         table.add_row("files", ", ".join(shown.files))
-    for each in shown.downloads:
+    for each in shown.fetched():
         table.add_row("download", f"{each.url} ({each.checksum})")
+    if shown.page:
+        table.add_row("page", shown.page)
     if shown.licence:
         table.add_row("licence", shown.licence)
     return Group(table, *_options("data.options", shown.options))

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from tlkit import file_digests, files, plugin
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, option, setting
-from tlkit.plugin import DataFiles, Dataset
+from tlkit.plugin import DataFiles, Dataset, Download
 from tlkit.sources import download
 from tlkit.sources.places import Places, relative
 
@@ -41,7 +41,7 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
     if not dataset.files and not dataset.find:
         return DataFiles(Path(), ())
     looked = list(_folders(name, dataset, options, places))
-    if dataset.find and not dataset.downloads:
+    if _must_be_named(dataset):
         return _find_folder(name, dataset, options, looked)
     for folder in looked:
         if dataset.find and folder.is_dir():
@@ -57,9 +57,15 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
         f'data.name: "{name}" is not on this machine: {", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""} not found.',
         *(f"looked in {folder}" for folder in looked),
         f"could not download it: {why}" if why else "",
+        f"its page: {dataset.page}" if dataset.page else "",
         f"put the files of {dataset.subfolder or name} in one of these folders, or name their folder with {option('data')}",
         f"to try the recipe without them: {setting('data.name=synthetic')}",
     )
+
+
+def _must_be_named(dataset: Dataset) -> bool:
+    """Whether a data set's folder may be anywhere, so that the user has to name it."""
+    return bool(dataset.find) and not (dataset.downloads or dataset.subfolder)
 
 
 def takes_folder(dataset: Dataset) -> bool:
@@ -128,7 +134,7 @@ def _folders(name: str, dataset: Dataset, options: BaseModel | None, places: Pla
             yield Path(next(iter(spec.submodule_search_locations))) / below
         return
     asked = _asked(options, places)
-    if dataset.find and not dataset.downloads:
+    if _must_be_named(dataset):
         if asked is not None:
             yield asked
         return
@@ -145,16 +151,24 @@ def _family(name: str) -> str:
     return name.partition(":")[0]
 
 
+def _is_here(wanted: Download, folder: Path) -> bool:
+    """Whether a download need not be fetched again."""
+    if wanted.archive:
+        return bool(wanted.holds) and (folder / wanted.holds).is_dir()
+    return (folder / wanted.filename).is_file()
+
+
 def _download_data(name: str, dataset: Dataset, options: BaseModel | None, places: Places) -> str | None:
     """Download a data set; return the reason if that failed."""
-    if not dataset.downloads:
+    downloads = dataset.fetched(options)
+    if not downloads:
         return "it has no address to download from"
     if places.offline:
-        return f"{option('offline', True)} forbids {dataset.downloads[0].url}"
+        return f"{option('offline', True)} forbids {downloads[0].url}"
     target = (_asked(options, places) or data_folder()) / _family(name)
     try:
-        for wanted in dataset.downloads:
-            if wanted.archive or not (target / wanted.into / wanted.filename).is_file():
+        for wanted in downloads:
+            if not _is_here(wanted, target / wanted.into):
                 download.fetch(wanted, target / wanted.into, notify=places.notify)
     except OSError as error:
         return f"{target}: {error.strerror or error}"
