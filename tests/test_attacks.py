@@ -67,7 +67,7 @@ def test_curves_that_are_gone_or_old_are_drawn_again(toy_recipe: Path, tmp_path:
 def test_what_a_killed_process_left_half_written_goes(toy_recipe: Path, tmp_path: Path) -> None:
     folder = folder_of(api.apply(toy_recipe, ONE, runs=tmp_path))
     (folder / "result.json").write_text((folder / "result.json").read_text().replace("finished", "running"))
-    strays = [folder / ".weights.safetensors.abc123", folder / "checkpoint" / ".state.safetensors.x9"]
+    strays = [folder / ".weights.safetensors.abc123", folder / "checkpoint" / ".state-1.safetensors.x9"]
     for stray in strays:
         stray.write_bytes(b"half")
     api.apply(toy_recipe, ONE, runs=tmp_path)

@@ -1,6 +1,7 @@
 import pytest
 
 from tlkit import units
+from tlkit.errors import TlkitError
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,14 @@ def test_size_in_three_digits(count: float, text: str) -> None:
 
 def test_images_are_counted_in_words() -> None:
     assert [units.images(count) for count in (0, 1, 2, 12_345)] == ["0 images", "1 image", "2 images", "12,345 images"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("42", 42)])
+def test_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
+    assert units.duration(text, name="budget") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "soon", "-3m", "10 days"])
+def test_duration_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(TlkitError, match=r"checkpoint_every=.*: is no time"):
+        units.duration(text, name="checkpoint-every")

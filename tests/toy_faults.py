@@ -1,11 +1,16 @@
-"""Apply the toy recipe again and again in forked processes, each with one fault at another change of a file.
+"""Apply the toy recipe again and again in forked processes, each with a fault.
 
-    python toy_faults.py kill|fail RECIPE FOLDER
+    python toy_faults.py kill|fail RECIPE FOLDER [EVERY]
 
-prints a line of JSON for each change of a file that one apply makes: what was changed, how the process with the fault ended, what
-differs from an undisturbed run after the next apply, and which files of a dead process are left. Imports and the first apply happen
-once, before the forks. A process is killed before each file is renamed, and before whatever comes next; ALL=1 kills, and fails, at
-every other change too.
+makes a fault at each change of a file that one apply makes, or at every EVERY-th of them, and prints a line of JSON for it: what was
+changed, how the process with the fault ended, what differs from an undisturbed run after the next apply, and which files of a dead
+process are left. A failing change fails with no space, an input or output error and a read-only file system, once and for good.
+
+    python toy_faults.py moments RECIPE FOLDER COUNT
+
+kills at random moments instead, of runs of several kinds, and says which checkpoints there were.
+
+Imports and the first apply happen once, before the forks. A checkpoint is written after every step.
 """
 
 from __future__ import annotations
@@ -15,16 +20,19 @@ import errno
 import io
 import json
 import os
+import random
+import shutil
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # with more, a fork would wait for threads that it does not have
 
-from conftest import TOY
+from conftest import TOY, TOY_RECIPE
 from safetensors.torch import load_file
 
 from tlkit import api, files
@@ -33,8 +41,18 @@ from tlkit.reports import curves
 
 SETTINGS = ("freeze.backbone=true",)
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
-# What a kill at any other change leaves is the same as at one of these, unless the power fails.
-AT = {"kill": ("create", "replace", "unlink", "truncate"), "fail": ("write", "fsync", "replace", "truncate")}
+AT = {"kill": ("create", "write", "fsync", "replace", "unlink", "truncate"), "fail": ("write", "fsync", "replace", "truncate")}
+RANDOM = {
+    "phases, accumulation, mixing, running mean, dropout": (
+        "schedule.epochs=3", "freeze={stem={epochs=1}}", 'optimizer={name="adamw", accumulate=2, ema=0.9}',
+        'data.augment=["random_crop", "mixup"]', "head.options={dropout=0.3}",
+    ),
+    "prefix stored, early stopping": (
+        "freeze={stem=true, block1=true}", "early_stopping.patience=1", "data.options.noise=2.0",
+        "schedule={name='constant', epochs=6}",
+    ),
+    "prefix computed": ("schedule.epochs=3", "freeze={stem=true, block1=true}", 'data.augment=["random_crop", "hflip"]'),
+}  # fmt: skip
 CLOCK = {"times", "seconds", "images_per_second", "files"}
 MESSAGE, KILLED, TRACEBACK = "message", "killed", "traceback"
 
@@ -102,11 +120,11 @@ class _Raw(io.FileIO):
         return super().truncate(size)
 
 
-def apply(recipe: Path, folder: Path) -> tuple[str, str]:
+def apply(recipe: Path, folder: Path, settings: Sequence[str] = SETTINGS) -> tuple[str, str]:
     """Apply the recipe with its runs and its cache in a folder; return how it ended, and what was said."""
     os.environ["TLKIT_CACHE"] = str(folder / "cache")
     try:
-        applied = api.apply(recipe, SETTINGS, runs=folder / "runs")
+        applied = api.apply(recipe, settings, runs=folder / "runs", checkpoint_every=1e-6)
     except TlkitError as error:
         return MESSAGE, str(error)
     except BaseException:
@@ -133,9 +151,8 @@ def forked(work: Callable[[], Any]) -> Any:
 def content(folder: Path) -> dict[str, Any]:
     """What a run left, without what a clock says."""
     (run,) = (path.parent for path in (folder / "runs").glob("*/*/result.json"))
-    found: dict[str, Any] = {
-        path.name: {name: each.tolist() for name, each in load_file(path).items()} for path in run.rglob("*.safetensors")
-    }
+    found: dict[str, Any] = {"names": sorted(path.name for path in run.rglob("*") if path.is_file())}
+    found |= {path.name: {name: each.tolist() for name, each in load_file(path).items()} for path in run.rglob("*.safetensors")}
     found |= {
         name: (run / name).read_bytes().hex() for name in ("predictions.npz", "evaluation.json", "split.json", "recipe.toml")
     }
@@ -165,10 +182,8 @@ def _fail(number: int) -> Callable[[], None]:
     return fail
 
 
-def main(kind: str, recipe: Path, folder: Path) -> None:
-    """Make a fault at each change of a file."""
-    curves.write = lambda path, _: files.replace(path, "<svg/>")  # the picture takes longer than the training
-    assert apply(recipe, folder / "first") == ("", "")
+def at_changes(kind: str, recipe: Path, folder: Path, every: int) -> None:
+    """Make a fault at each change of a file, or at every n-th of them."""
     (folder / "counted").mkdir()
 
     def count() -> list[str]:
@@ -177,32 +192,77 @@ def main(kind: str, recipe: Path, folder: Path) -> None:
         return disk.seen
 
     changes, wanted = forked(count), content(folder / "counted")
-    for number, change in enumerate(changes, 1):
-        if not (change.startswith(AT[kind]) or os.environ.get("ALL")):
-            continue
-        place = folder / str(number)
+    chosen = [(number, change) for number, change in enumerate(changes, 1) if change.startswith(AT[kind])]
+    ways = [(_kill, False)] if kind == "kill" else [(_fail(error), lasting) for error in ERRORS for lasting in (False, True)]
+    faults = [(number, change, *way) for number, change in chosen for way in ways]
+    for index, (number, change, fault, lasting) in enumerate(faults[::every]):
+        place = folder / str(index)
         place.mkdir()
 
-        def disturbed(number: int = number, place: Path = place) -> list[str]:
-            fault, lasting = (_kill, False) if kind == "kill" else (_fail(ERRORS[number % 3]), number % 2 == 1)
+        def disturbed(
+            number: int = number, fault: Callable[[], None] = fault, lasting: bool = lasting, place: Path = place
+        ) -> list[str]:
             Disk(number, fault, lasting=lasting)
             return list(apply(recipe, place))
 
         ended, said = forked(disturbed) or (KILLED, "")
-        after, why = forked(lambda place=place: list(apply(recipe, place)))
-        found = content(place) if not after else {}
-        differing = [name for name in wanted if found.get(name) != wanted[name]]
-        record = {
-            "change": change,
-            "ended": ended,
-            "said": said,
-            "after": why,
-            "differing": differing,
-            "left": left(place),
-        }
-        print(json.dumps(record), flush=True)
+        print(
+            json.dumps({"change": change, "ended": ended, "said": said} | _after(recipe, place, wanted, SETTINGS)), flush=True
+        )
+        shutil.rmtree(place)
+
+
+def at_moments(recipe: Path, folder: Path, count: int) -> None:
+    """Kill at random moments, the kinds of runs in turn; every third run is killed a second time."""
+    chance, wanted, took = random.Random(28), {}, {}
+    for kind, settings in RANDOM.items():
+        place = folder / kind
+        place.mkdir()
+        began = time.monotonic()
+        assert forked(lambda place=place, settings=settings: list(apply(recipe, place, settings))) == ["", ""]
+        took[kind], wanted[kind] = time.monotonic() - began, content(place)
+    for number in range(count):
+        kind = list(RANDOM)[number % len(RANDOM)]
+        place, settings = folder / str(number), RANDOM[kind]
+        place.mkdir()
+        moments = []
+        for _ in range(2 if number % 3 == 0 else 1):
+            moments.append(chance.uniform(0.1, 0.9) * took[kind])
+            _killed_after(moments[-1], lambda place=place, settings=settings: apply(recipe, place, settings))
+        states = sorted(path.name for path in place.rglob("state-*"))
+        print(json.dumps({"kind": kind, "moments": moments, "states": states} | _after(recipe, place, wanted[kind], settings)))
+        shutil.rmtree(place)
+
+
+def _killed_after(seconds: float, work: Callable[[], Any]) -> None:
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _after(recipe: Path, place: Path, wanted: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """What the next apply says, what differs then from an undisturbed run, and what is left of the dead process."""
+    after, why = forked(lambda: list(apply(recipe, place, settings)))
+    found = content(place) if not after else {}
+    return {"after": why, "differing": [name for name in wanted if found.get(name) != wanted[name]], "left": left(place)}
+
+
+def main(kind: str, recipe: Path, folder: Path, number: int = 1) -> None:
+    """Make the faults of a kind."""
+    curves.write = lambda path, _: files.replace(path, "<svg/>")  # the picture takes longer than the training
+    if not recipe.exists():
+        recipe.write_text(TOY_RECIPE)
+    assert apply(recipe, folder / "first") == ("", "")
+    if kind == "moments":
+        at_moments(recipe, folder, number)
+    else:
+        at_changes(kind, recipe, folder, number)
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(TOY))
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), *map(int, sys.argv[4:]))

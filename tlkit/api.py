@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit import files, machine
+from tlkit import files, machine, units
 from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import (
@@ -101,6 +102,7 @@ def apply(
     graph: bool = True,
     verify: bool = False,
     log: str | Sequence[str] = (),
+    checkpoint_every: str | float = "5m",
     observer: Observer | None = None,
 ) -> Applied:
     """Make what a recipe says be there: train what is missing, continue what was interrupted, leave what is finished.
@@ -117,12 +119,15 @@ def apply(
         verify: Hash data, weights and the files of finished runs again, whatever is remembered of them, and check every row of the
             store that is used.
         log: A logger, or several, beside those of the recipe: "tensorboard", "csv".
+        checkpoint_every: The time after which a run is saved in the middle of an epoch: seconds, or "90s", "5m", "1h"; "off" for
+            never. It is always saved after an epoch, and when a signal stops it.
         observer: Receives the run's events.
 
     Raises:
         TlkitError: the recipe, its images or weights cannot be used. A run that fails is in the returned value instead.
     """
     watcher = observer or Observer()
+    saved_every = math.inf if checkpoint_every == "off" else units.duration(checkpoint_every, name="checkpoint-every")
     machine.refuse_unknown_device(device)  # also where every run is finished
     places = _places(as_path(recipe, "recipe"), data, offline, watcher)
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
@@ -179,11 +184,14 @@ def apply(
                         graph=graph,
                         verify=verify,
                         loggers=logged_by,
+                        checkpoint_every=saved_every,
                     )
                 if searches and searching is not None:
                     from tlkit.search import trials
 
-                    setup = trials.Setup(jobs.settings(arms), read.evaluation, where, watcher, graph, verify, logged_by)
+                    setup = trials.Setup(
+                        jobs.settings(arms), read.evaluation, where, watcher, graph, verify, logged_by, saved_every
+                    )
                     failures += trials.search(searching, setup)
                 trained = _with_best(summary, searching)
                 if read.ensemble is not None and _lacks_ensembles(trained):
@@ -384,7 +392,7 @@ def advise(
     from tlkit.advice import budget as budgets
     from tlkit.advice import candidates, facts, folder_recipe
 
-    allowed = budgets.Budget(budgets.seconds_of(str(budget)))
+    allowed = budgets.Budget(units.duration(budget, name="budget"))
     named = None if backbones is None else candidates.named(backbones)
     watcher, path = observer or Observer(), as_path(source, "source")
     places = _places(path.resolve() if path.is_dir() else path, data, offline, watcher)

@@ -132,11 +132,12 @@ def option(name: str, value: str | bool = "") -> str:
     """Return how a message names an option: "--data images" on the command line, 'data="images"' in Python.
 
     Args:
-        name: The same in both.
+        name: As on the command line; in Python it has underscores.
         value: True for a flag; "" where only the name is told.
     """
     if _COMMAND_LINE.get():
         return f"--{name}" if value is True or not value else f"--{name} {value}"
+    name = name.replace("-", "_")
     return f"{name}={value}" if value is True or not value else f'{name}="{value}"'
 
 

@@ -67,7 +67,9 @@ def refuse_other_than_utf8(path: Path) -> None:
 
 
 def replace(path: Path, content: bytes | str) -> None:
-    """Write a file atomically: a temporary file, flushed to the disk, then renamed. Readers see the old or the new file.
+    """Write a file atomically: a temporary file, flushed to the disk, then renamed, and the folder flushed too.
+
+    Readers see the old or the new file; once this returns, the new one outlives a power failure.
 
     Raises:
         OSError: as the system says it; the file and its folder are then as they were.
@@ -103,6 +105,28 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder to the disk, so that what was renamed in it has its name after a power failure.
+
+    Raises:
+        OSError: the disk failed; of a file system that cannot do it, nothing.
+    """
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written and not read
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(handle)
 
 
 def remove_unfinished(path: Path) -> None:

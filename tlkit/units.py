@@ -1,7 +1,12 @@
-"""Format numbers for people: image sizes, counts, bytes, seconds."""
+"""Numbers and how people write them: image sizes, counts, bytes, seconds."""
 
 from __future__ import annotations
 
+import re
+
+from tlkit.errors import TlkitError, option
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 Size = tuple[int, int]  # height and width of a picture, pixels
 
 
@@ -36,3 +41,20 @@ def size(count: float) -> str:
 def seconds(value: float) -> str:
     """Return a duration in seconds as text, with two digits where it is short."""
     return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
+
+
+def duration(text: str | float, *, name: str) -> float:
+    """Return the seconds of "90s", "10m" or "1h"; a number alone is seconds.
+
+    Args:
+        text: As a person wrote it, or seconds.
+        name: The option that it was given for.
+
+    Raises:
+        TlkitError: it is no such time, or not above 0.
+    """
+    text = text if isinstance(text, str) else f"{text:f}"
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh]?)\s*", text)
+    if not found or not float(found[1]):
+        raise TlkitError(f"{option(name, text)}: is no time.", "a number of seconds, minutes or hours: 90s, 10m, 1h")
+    return float(found[1]) * _UNITS[found[2] or "s"]

@@ -154,7 +154,7 @@ def _prepared(recipe: Path, device: torch.device, notes: list[str]) -> Fit:
 
 def _replay(fit: Fit, device: torch.device) -> float | None:
     """Return the seconds of the captured step alone, by events on the device."""
-    taking = fit._take
+    taking = fit._steps._take
     if not isinstance(taking, Captured) or taking._graph is None:
         return None
     first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -26,7 +26,6 @@ from tlkit.advice import (
     trying,
 )
 from tlkit.advice.probes import Probe
-from tlkit.errors import TlkitError
 from tlkit.events import Observer
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Images, Split, registry
@@ -306,22 +305,11 @@ def test_dissimilar_images_train_what_lies_after_the_best_stage() -> None:
     assert made.tables["backbone"]["name"] == "net"
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("42", 42)])
-def test_budget_is_read_with_its_unit(text: str, seconds: float) -> None:
-    assert budget.seconds_of(text) == seconds
-
-
 def test_tasks_that_take_all_their_time_end_together() -> None:
     found = budget.Budget(100.0)
     for left in range(30, 0, -1):
         found._began -= found.each(left, end=50.0)
     assert found.spent == pytest.approx(50, abs=1)
-
-
-@pytest.mark.parametrize("text", ["", "0", "soon", "-3m", "10 days"])
-def test_budget_that_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(TlkitError, match="is no time"):
-        budget.seconds_of(text)
 
 
 def test_published_accuracies_are_torchvisions_own() -> None:

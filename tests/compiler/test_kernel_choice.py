@@ -243,7 +243,7 @@ def test_a_run_keeps_the_kernels_that_it_began_with(toy_recipe: Path, monkeypatc
     api.apply(toy_recipe, settings, runs=broken)
     assert path.read_text() == text
     api.apply(toy_recipe, settings, runs=other)
-    ours, theirs, without = (load_file(next(runs.rglob("state.safetensors"))) for runs in (broken, whole, other))
+    ours, theirs, without = (load_file(next(runs.rglob("state-*.safetensors"))) for runs in (broken, whole, other))
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     assert not all(torch.equal(tensor, without[name]) for name, tensor in ours.items())
     plan = json.loads(next(broken.rglob("plan.json")).read_text())
@@ -252,7 +252,7 @@ def test_a_run_keeps_the_kernels_that_it_began_with(toy_recipe: Path, monkeypatc
 
 def test_a_run_of_a_version_without_kernels_goes_on_without(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / "state.safetensors").touch()
+    (tmp_path / "checkpoint" / "state-1.safetensors").touch()
     old = 'format = 1\nbatch_size = 4\nprecision = "float32"\nmemory_format = "contiguous"\nprefixes = []\n'
     pixels = "\n[input]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     (tmp_path / "resolved.toml").write_text(old + pixels)

@@ -1,6 +1,6 @@
 """A run that takes every way of a GPU, on the CPU's memory, has the bits of one that takes the CPU's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,23 +67,41 @@ def like_a_gpu(monkeypatch: pytest.MonkeyPatch, *, room: bool) -> Recorder:
     return backend
 
 
+def copied(fit: Fit) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in fit.tensors().items()}
+
+
 @pytest.mark.parametrize("room", [True, False], ids=["resident", "read ahead"])
 @pytest.mark.parametrize("case", CASES)
 def test_every_way_of_a_gpu_gives_the_bits_of_the_cpus(
     toy_recipe: Path, case: str, room: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def finish(backend: Recorder | None) -> tuple[list[object], dict[str, torch.Tensor]]:
+    def begun(backend: Recorder | None) -> Fit:
         fit = training(toy_recipe, *CASES[case]).fit
         assert isinstance(fit, Fit)
         if backend is not None:
-            fit._take = Captured(fit._step, backend, note=lambda _: None)
-            fit._looks = LooksLater(fit._step, torch.empty(2, dtype=torch.float64), Done)
-        curve = [(dict(e.train), e.validation, e.test, e.best) for e in fit.epochs()]
-        return curve, {name: tensor.clone() for name, tensor in fit.tensors().items()}
+            fit._steps._take = Captured(fit._step, backend, note=lambda _: None)
+            fit._steps._looks = LooksLater(fit._step, torch.empty(2, dtype=torch.float64), Done)
+        return fit
 
-    expected = finish(None)
+    def finish(fit: Fit, after_step: Callable[[], None] = lambda: None) -> tuple[list[object], dict[str, torch.Tensor]]:
+        curve: list[object] = [(dict(e.train), e.validation, e.test, e.best) for e in fit.epochs(after_step=after_step)]
+        return curve, copied(fit)
+
+    expected = finish(begun(None))
     backend = like_a_gpu(monkeypatch, room=room)
-    found = finish(backend)
-    assert found[0] == expected[0]
-    assert [name for name, tensor in expected[1].items() if not torch.equal(found[1][name], tensor)] == []
+    fit, kept = begun(backend), []
+
+    def keep() -> None:  # in the middle of the last epoch
+        if (fit.progress.epochs, fit.progress.steps) == (1, 2):
+            kept.append((copied(fit), fit.scalars()))
+
+    found = finish(fit, keep)
     assert "replay" in backend.calls
+    continued = begun(backend)
+    continued.resume_(*kept[0])
+    rest = finish(continued)
+    assert found[0] == expected[0]
+    assert rest[0] == expected[0][1:]
+    for tensors in (found[1], rest[1]):
+        assert [name for name, tensor in expected[1].items() if not torch.equal(tensors[name], tensor)] == []

@@ -100,7 +100,7 @@ def test_run_folder_holds_these_files_and_no_other(applied: Path) -> None:
         assert {path.name for path in folder.iterdir()} == FILES
         best = json.loads((folder / "result.json").read_text())["best_epoch"]
         names = {path.name for path in (folder / "checkpoint").iterdir()}
-        assert names == {"state.safetensors", f"best-{best}.safetensors"}
+        assert names == {"state-2.safetensors", f"best-{best}.safetensors"}
     assert {path.name for path in applied.iterdir() if path.is_file()} == {
         "result.json",
         "curves.svg",
@@ -234,7 +234,12 @@ def test_best_epoch_is_chosen_by_validation_never_by_test(toy_recipe: Path) -> N
     assert [line["best"] for line in lines].count(True) >= 1
     # the rates are constant, so a run of as many epochs ends with the very network
     short = api.apply(toy_recipe, [*hard, f"schedule.epochs={by['validation']}"], runs=runs)
-    last = load_file(short.folder / short.result["arms"]["main"]["seeds"]["0"]["folder"] / "checkpoint" / "state.safetensors")
+    last = load_file(
+        short.folder
+        / short.result["arms"]["main"]["seeds"]["0"]["folder"]
+        / "checkpoint"
+        / f"state-{by['validation']}.safetensors"
+    )
     for name, tensor in load_file(folder / "weights.safetensors").items():
         assert torch.equal(tensor, last[f"network/{name.replace('fc.', 'head.')}"]), name
 

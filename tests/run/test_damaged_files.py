@@ -124,14 +124,14 @@ def test_run_does_not_begin_from_damaged_weights(run: Path, toy_recipe: Path) ->
         api.apply(toy_recipe, [f'backbone.weights="run:{run}"', 'name="other"'], runs=run.parents[1])
 
 
-@pytest.mark.parametrize("name", ["checkpoint/state.safetensors", "checkpoint/best-{}.safetensors"])
+@pytest.mark.parametrize("name", ["checkpoint/state-2.safetensors", "checkpoint/best-{}.safetensors"])
 def test_what_is_lost_is_said_where_the_checkpoint_is_damaged_too(run: Path, name: str) -> None:
     name = name.format(json.loads((run / "result.json").read_text())["best_epoch"])
     flip(run / name)
     empty(run / "weights.safetensors")
     with pytest.raises(RunFolderError, match=rf"{name}: is damaged") as error:
         applied(run, verify=False)
-    assert "move the run's folder away to train it anew" in str(error.value)
+    assert "move the run's folder away to begin anew" in str(error.value)
 
 
 def test_finished_run_needs_no_checkpoint(run: Path) -> None:

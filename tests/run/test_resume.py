@@ -2,27 +2,29 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import tomli_w
 import torch
 from conftest import TOY, TOY_RECIPE
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from toy_signals import SignalAfter
 
 from tlkit import api, files
 from tlkit.cli import app
 from tlkit.errors import Interrupted, RunFolderError
+from tlkit.network import sealed_files
 from tlkit.network.network import Network
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
@@ -47,7 +49,7 @@ KINDS = {
 
 
 # They hold seconds, or in the reason of a choice whether the recipe was applied before.
-DIFFERING = {"metrics.jsonl", "checkpoint/state.safetensors", "plan.json"}
+DIFFERING = {"metrics.jsonl", "plan.json"}
 KEPT = "kept since this recipe was first applied: "
 
 
@@ -94,8 +96,12 @@ def _metrics(folder: Path) -> list[dict]:
 
 def _without_clock(result: dict) -> dict:
     """A result without its seconds, and without the hashes of files that may differ."""
-    files = {name: each for name, each in result["files"].items() if name not in DIFFERING}
-    assert files.keys() | DIFFERING == result["files"].keys()
+    files = {
+        name: each
+        for name, each in result["files"].items()
+        if name not in DIFFERING and not name.startswith("checkpoint/state")
+    }
+    assert len(files) + len(DIFFERING) + 1 == len(result["files"]), "and one state"
     return {**result, "seconds": 0, "files": files}
 
 
@@ -105,7 +111,8 @@ def _forget_hashes(folder: Path) -> None:
 
 
 def _assert_same(folder: Path, reference: Path) -> None:
-    for name in ("weights.safetensors", "checkpoint/state.safetensors"):
+    (state,) = run_folder.states(reference)
+    for name in ("weights.safetensors", f"checkpoint/{state.name}"):
         ours, theirs = load_file(folder / name), load_file(reference / name)
         assert ours.keys() == theirs.keys()
         for key, tensor in ours.items():
@@ -135,11 +142,72 @@ def test_stopped_at_every_epoch_and_within_one_gives_the_same_bits(toy_recipe: P
     settings, folder = ("schedule.epochs=4", "data.augment=['hflip']"), toy_recipe.parent
     api.apply(toy_recipe, settings, runs=folder / "whole")
     for epoch, step in ((1, 2), (1, None), (2, 5), (2, None), (3, 1), (3, None)):
-        with pytest.raises(Interrupted):
+        within = f"{epoch - 1} of 4 epochs and {step} of 5 steps of the next, which are saved"
+        with pytest.raises(Interrupted, match=within if step else f"after {epoch} of 4 epochs, which are saved"):
             api.apply(toy_recipe, settings, runs=folder / "stopped", observer=SignalAfter(epoch, step=step))
     assert len(_metrics(_folder(folder / "stopped"))) == 3
     api.apply(toy_recipe, settings, runs=folder / "stopped")
     _assert_same(_folder(folder / "stopped"), _folder(folder / "whole"))
+
+
+class AskAfter(SignalAfter):
+    """Asks to save in the middle of an epoch, and looks at the checkpoints a step later."""
+
+    def __init__(self, runs: Path) -> None:
+        super().__init__(2, step=2, number=signal.SIGUSR1)
+        self.runs, self.states = runs, list[str]()
+
+    def step(self, epoch: int, step: int) -> None:
+        super().step(epoch, step)
+        if (epoch, step) == (2, 3):
+            self.states = [path.name for path in run_folder.states(_folder(self.runs))]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no SIGUSR1 here")
+def test_sigusr1_saves_in_the_middle_of_an_epoch_and_goes_on(toy_recipe: Path) -> None:
+    observer = AskAfter(toy_recipe.parent / "runs")
+    before = signal.getsignal(signal.SIGUSR1)
+    done = api.apply(toy_recipe, runs=toy_recipe.parent / "runs", observer=observer)
+    assert observer.states == ["state-1-2.safetensors", "state-1.safetensors"]
+    assert done.result["arms"]["main"]["seeds"]["0"]["status"] == "finished"
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
+def test_run_is_saved_within_an_epoch_after_the_time_that_is_asked_for(toy_recipe: Path) -> None:
+    observer, runs = AskAfter(toy_recipe.parent / "runs"), toy_recipe.parent / "runs"
+    observer._number = signal.SIGWINCH  # that does nothing
+    api.apply(toy_recipe, runs=runs, observer=observer, checkpoint_every=1e-6)
+    assert observer.states == ["state-1-2.safetensors", "state-1-1.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_the_checkpoint_before_a_damaged_one_is_used_and_that_is_said(toy_recipe: Path, damage: str) -> None:
+    settings, folder = ("schedule.epochs=3", "data.augment=['hflip']"), toy_recipe.parent
+    api.apply(toy_recipe, settings, runs=folder / "whole")
+    with pytest.raises(Interrupted):
+        api.apply(toy_recipe, settings, runs=folder / "runs", observer=SignalAfter(2, step=3), checkpoint_every=1e-6)
+    run = _folder(folder / "runs")
+    last, before = run_folder.states(run)
+    assert (last.name, before.name) == ("state-1-3.safetensors", "state-1-2.safetensors")
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content[:-1] if damage == "cut" else content)
+    observer = SignalAfter(99)
+    api.apply(toy_recipe, settings, runs=folder / "runs", observer=observer)
+    assert f"{last}: is damaged: it has other content than when it was written." in observer.notes[0]
+    assert observer.notes[0].endswith("Training continues from state-1-2.safetensors")
+    assert observer.notes[1] == "main, seed 0: continues in epoch 2 after step 2 of 5"
+    _assert_same(run, _folder(folder / "whole"))
+
+
+def test_checkpoint_of_an_older_version_is_refused_by_name(toy_recipe: Path, stopped: Path) -> None:
+    (state,) = run_folder.states(stopped)
+    state.rename(state.with_name("state.safetensors"))
+    with pytest.raises(
+        RunFolderError, match=r"state\.safetensors: is of format 1, written by another version of tlkit"
+    ) as error:
+        api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
+    assert "this one reads format 2" in str(error.value)
 
 
 def test_early_stopping_ends_a_run_where_no_epoch_was_better(toy_recipe: Path) -> None:
@@ -209,18 +277,6 @@ def _process(recipe: Path, act: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def test_process_killed_in_mid_epoch_continues_to_the_same_bits(toy_recipe: Path) -> None:
-    process = _process(toy_recipe, "os.kill(os.getpid(), signal.SIGKILL)")
-    process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL
-    folder = _folder(toy_recipe.parent / "runs")
-    assert _result(folder)["status"] == "running"
-    api.apply(toy_recipe, ["schedule.epochs=3"], runs=toy_recipe.parent / "runs")
-    api.apply(toy_recipe, ["schedule.epochs=3"], runs=toy_recipe.parent / "whole")
-    _assert_same(folder, _folder(toy_recipe.parent / "whole"))
-    assert not [path for path in folder.rglob(".*") if path.name != ".lock"], "nothing that was half written is left"
-
-
 def test_process_stops_when_another_sends_sigterm(toy_recipe: Path) -> None:
     process = _process(toy_recipe, "import time; time.sleep(0.2)")
     for _ in range(1200):
@@ -230,7 +286,7 @@ def test_process_stops_when_another_sends_sigterm(toy_recipe: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, text = process.communicate(timeout=60)
     assert process.returncode == 143, text
-    assert "stopped by SIGTERM after 1 of 3 epochs, which are saved." in text
+    assert re.search("stopped by SIGTERM after 1 of 3 epochs and [34] of 5 steps of the next, which are saved", text)
     assert "Traceback" not in text
 
 
@@ -276,10 +332,9 @@ def test_seconds_of_a_continued_run_are_of_all_its_epochs(toy_recipe: Path, stop
 
 
 def _rewrite(path: Path, tensors: dict[str, torch.Tensor], beside: dict[str, str]) -> None:
-    """Write a checkpoint with other texts, and its own epochs and checksum of the frozen weights."""
-    with safe_open(path, "pt") as file:
-        before = file.metadata()
-    save_file(tensors, path, beside | {name: before[name] for name in ("fixed", "lines")})
+    """Write a checkpoint with other texts and a checksum that fits, and its own epochs and checksum of the frozen weights."""
+    before = sealed_files.checked(path)
+    sealed_files.write(path, tensors, {name: before[name] for name in ("format", "fixed", "lines")} | beside)
 
 
 def _cut(path: Path) -> None:
@@ -291,19 +346,19 @@ def _no_scores(path: Path) -> None:
 
 
 def _other_scores(path: Path) -> None:
-    _rewrite(path, load_file(path), {"progress": "{}", "seconds": "1", "scores": '{"epoch": 1}'})
+    _rewrite(path, load_file(path), {"progress": "{}", "seconds": "[1, 0]", "scores": '{"epoch": 1}'})
 
 
 def _no_number(path: Path) -> None:
-    _rewrite(path, load_file(path), {"progress": "{}", "seconds": "soon", "scores": "{}"})
+    _rewrite(path, load_file(path), {"progress": "{}", "seconds": '["soon", 0]', "scores": "{}"})
 
 
 def _no_json(path: Path) -> None:
-    _rewrite(path, load_file(path), {"progress": "{}", "seconds": "1", "scores": "{"})
+    _rewrite(path, load_file(path), {"progress": "{}", "seconds": "[1, 0]", "scores": "{"})
 
 
 def _no_tensors(path: Path) -> None:
-    _rewrite(path, {"network/x": torch.zeros(1)}, {"progress": "{}", "seconds": "1", "scores": "{}"})
+    _rewrite(path, {"network/x": torch.zeros(1)}, {"progress": "{}", "seconds": "[1, 0]", "scores": "{}"})
 
 
 def _no_file(path: Path) -> None:
@@ -312,9 +367,9 @@ def _no_file(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_cut, _no_scores, _other_scores, _no_number, _no_json, _no_tensors, _no_file])
 def test_damaged_checkpoint_is_a_message_that_names_it(toy_recipe: Path, stopped: Path, damage: Callable[[Path], None]) -> None:
-    damage(stopped / "checkpoint" / "state.safetensors")
+    damage(stopped / "checkpoint" / "state-1.safetensors")
     weights = (stopped / "weights.safetensors").read_bytes()
-    with pytest.raises(RunFolderError, match=r"state\.safetensors: .*") as error:
+    with pytest.raises(RunFolderError, match=r"state-1\.safetensors: .*") as error:
         api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
     assert "move the run's folder away" in str(error.value)
     assert error.value.exit_code == 1
@@ -333,7 +388,7 @@ def _interrupted(recipe: Path) -> Path:
 
 def test_checkpoint_holds_only_what_can_change(toy_recipe: Path) -> None:
     folder = _interrupted(toy_recipe)
-    state, best = (load_file(folder / "checkpoint" / name) for name in ("state.safetensors", "best-1.safetensors"))
+    state, best = (load_file(folder / "checkpoint" / name) for name in ("state-1.safetensors", "best-1.safetensors"))
     assert best.keys() == {"head.weight", "head.bias"}
     assert {name.split("/")[1].partition("/")[0] for name in state} == best.keys()
     assert {"fc.weight", "conv1.weight"} < load_file(folder / "weights.safetensors").keys()
@@ -341,17 +396,17 @@ def test_checkpoint_holds_only_what_can_change(toy_recipe: Path) -> None:
 
 def test_weights_are_written_once_at_the_end(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    replace_with = files.replace_with
+    replacing = files.replacing
 
-    def counted(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    def counted(path: Path) -> AbstractContextManager[BinaryIO]:
         written.append(path.name)
-        replace_with(path, chunks)
+        return replacing(path)
 
-    monkeypatch.setattr(files, "replace_with", counted)
+    monkeypatch.setattr(files, "replacing", counted)
     done = api.apply(toy_recipe, (*FROZEN, "schedule.epochs=3"), runs=toy_recipe.parent / "runs")
     assert written.count("weights.safetensors") == 1
-    assert written.count("state.safetensors") == 3
-    assert written.index("weights.safetensors") > len(written) - 1 - written[::-1].index("state.safetensors")
+    assert [name for name in written if name.startswith("state")] == [f"state-{epoch}.safetensors" for epoch in (1, 2, 3)]
+    assert written.index("weights.safetensors") > written.index("state-3.safetensors")
     assert done.result["arms"]["main"]["seeds"]["0"]["epochs"] == 3
 
 
@@ -373,7 +428,7 @@ def test_run_does_not_continue_on_other_frozen_weights(toy_recipe: Path, monkeyp
         return network
 
     monkeypatch.setattr(start_network, "build", changed)
-    with pytest.raises(RunFolderError, match=r"state\.safetensors: cannot be continued from") as error:
+    with pytest.raises(RunFolderError, match=r"state-1\.safetensors: cannot be continued from") as error:
         api.apply(toy_recipe, FROZEN, runs=toy_recipe.parent / "runs")
     assert "its frozen weights are others than those that the run began with" in str(error.value)
 

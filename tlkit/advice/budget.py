@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from dataclasses import dataclass, field
 
-from tlkit.errors import TlkitError, option
-
 USUAL = "10m"
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of "90s", "10m" or "1h"; a number alone is seconds.
-
-    Raises:
-        TlkitError: it is no such time, or not above 0.
-    """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh]?)\s*", text)
-    if not found or not float(found[1]):
-        raise TlkitError(f"{option('budget', text)}: is no time.", "a number of seconds, minutes or hours: 90s, 10m, 1h")
-    return float(found[1]) * _UNITS[found[2] or "s"]
 
 
 def words(seconds: float) -> str:

@@ -80,6 +80,9 @@ def apply(
         list[str] | None,
         typer.Option("--log", metavar="LOGGER", help="Log metrics while training: tensorboard, mlflow, csv. May be repeated."),
     ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option("--checkpoint-every", metavar="TIME", help="Save also within an epoch: 90s, 5m, 1h; off for never.")
+    ] = "5m",
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,7 +97,8 @@ def apply(
     with TerminalObserver(Console(stderr=True)) as observer:
         applied = api.apply(
             recipe, set_ or (), arm=arm, runs=runs, data=data, device=device,
-            graph=not no_graph, verify=verify, log=log or (), offline=offline, observer=observer,
+            graph=not no_graph, verify=verify, log=log or (), checkpoint_every=checkpoint_every, offline=offline,
+            observer=observer,
         )  # fmt: skip
     if as_json:
         console.as_json(applied.result)

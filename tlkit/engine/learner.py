@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tlkit.engine.fit import Fit, Progress
+from tlkit.engine.fit import Fit
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
+from tlkit.engine.progress import Progress
 from tlkit.engine.solver import SinglePass
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
@@ -42,8 +43,11 @@ class Learner(Protocol):
     def why_inexact(self) -> str:
         """Return why the same run may have other bits another time, as far as is known yet; empty where it has the same."""
 
-    def epochs(self) -> Iterator[Epoch]:
+    def epochs(self, *, after_step: Callable[[], None] = lambda: None) -> Iterator[Epoch]:
         """Train until the schedule or early stopping ends it; between two epochs the state may be saved.
+
+        Args:
+            after_step: Called after every training step; it may save the state too.
 
         Raises:
             RunFailed: the loss, or an embedding, is no longer a finite number.
@@ -67,6 +71,9 @@ class Learner(Protocol):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that is needed to continue, by name; they are not copies."""
+
+    def is_sound(self) -> bool:
+        """Return whether what was learned so far is finite numbers; the device is waited for."""
 
     def scalars(self) -> str:
         """Return the rest of the state, as JSON."""

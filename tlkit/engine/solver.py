@@ -17,9 +17,9 @@ from torch import Tensor
 
 from tlkit.engine.estimators import FittedHead, fit
 from tlkit.engine.evaluate import evaluate
-from tlkit.engine.fit import Progress
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
+from tlkit.engine.progress import Progress
 from tlkit.errors import DataError, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
@@ -74,8 +74,8 @@ class SinglePass:
         """Batches of evaluation images that pass the network."""
         return sum(map(self._batches, self._evaluated.parts.values()))
 
-    def epochs(self) -> Iterator[Epoch]:
-        """Embed, fit and evaluate: one epoch.
+    def epochs(self, *, after_step: Callable[[], None] = lambda: None) -> Iterator[Epoch]:
+        """Embed, fit and evaluate: one epoch, without steps.
 
         Raises:
             RunFailed: the embeddings are not finite numbers.
@@ -128,6 +128,10 @@ class SinglePass:
     def tensors(self) -> dict[str, Tensor]:
         """Return nothing: a solved run is done at once, or begun anew."""
         return {}
+
+    def is_sound(self) -> bool:
+        """Return True: what is not finite ends the run."""
+        return True
 
     def scalars(self) -> str:
         """Return nothing, as JSON."""

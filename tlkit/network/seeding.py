@@ -6,11 +6,13 @@ later; torch.random.fork_rng(devices=[]) gives none of them back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
+_CPU, _CUDA = "random/cpu", "random/cuda"
 CPU = torch.device("cpu")
 
 
@@ -35,3 +37,17 @@ def seed_(seed: int, device: torch.device = CPU) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
+
+
+def states(device: torch.device = CPU) -> dict[str, Tensor]:
+    """Return the states of the generators that computing on a device draws from, by name."""
+    found = {_CPU: torch.default_generator.get_state()}
+    return found | ({_CUDA: torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_states_(saved: Mapping[str, Tensor], device: torch.device = CPU) -> None:
+    """Set the generators that computing on a device draws from to what `states` returned; one that is not there stays as it is."""
+    if _CPU in saved:
+        torch.default_generator.set_state(saved[_CPU])
+    if _CUDA in saved and device.type == "cuda":
+        torch.cuda.set_rng_state(saved[_CUDA], device)

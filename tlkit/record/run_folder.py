@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,8 +28,11 @@ WEIGHTS, RESULT, RECIPE, RESOLVED = "weights.safetensors", "result.json", "recip
 PLAN, SPLIT, METRICS = "plan.json", "split.json", "metrics.jsonl"
 CURVES, REPORT = "curves.svg", "report.html"  # in a recipe's folder
 EVALUATION, SOLVED = "evaluation.json", "head.skops"
-CHECKPOINT, STATE = "checkpoint", "state.safetensors"
+CHECKPOINT = "checkpoint"
 BEST = "best-{epoch}.safetensors"  # in the checkpoint's folder
+STATE = "state-{epochs}.safetensors"  # after so many epochs, and
+STATE_WITHIN = "state-{epochs}-{steps}.safetensors"  # after so many steps of the next one
+_STATE = re.compile(r"state-([0-9]+)(?:-([0-9]+))?\.safetensors")
 Metrics = dict[str, float]
 Coordinates = tuple[str, int, int | None]  # of a run: its arm, its seed and, with cross-validation, its fold
 
@@ -202,6 +206,16 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def states(folder: Path) -> list[Path]:
+    """Return the checkpoints that a run can be continued from, the last first."""
+    found: list[tuple[int, int, Path]] = []
+    with contextlib.suppress(OSError):
+        for path in (folder / CHECKPOINT).iterdir():
+            if (named := _STATE.fullmatch(path.name)) and path.is_file():
+                found.append((int(named[1]), int(named[2] or 0), path))
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
 def earlier_choices(folder: Path) -> EarlierChoices | None:
     """Return the measured choices of a run that can be continued; None if there is no such run.
 
@@ -209,7 +223,7 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
         RunFolderError: as `resolved`.
     """
     path = folder / RESOLVED
-    if not path.is_file() or not (folder / CHECKPOINT / STATE).is_file():
+    if not path.is_file() or not states(folder):
         return None
     known = resolved(folder)
     try:

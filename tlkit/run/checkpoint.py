@@ -1,14 +1,16 @@
-"""Write what a run needs to continue after an epoch, and at its end the weights of its best epoch.
+"""Write what a run needs to continue after an epoch or within one, and at its end the weights of its best epoch.
 
-The rule: only what a run can change is written after an epoch; each file is written whole, and the state last.
+The rule: only what a run can change is written; each file is written whole and holds its own checksum, and the state is written last.
+The last two states are kept, with the best epoch of each, so that one that is damaged later loses little.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,35 @@ from tlkit import files
 from tlkit.engine import estimators
 from tlkit.engine.estimators import FittedHead
 from tlkit.engine.learner import Learner
-from tlkit.errors import RunFolderError, TlkitError
+from tlkit.errors import RunFolderError, TlkitError, WeightsError
 from tlkit.events import Epoch
-from tlkit.network import weights
+from tlkit.network import sealed_files, weights
 from tlkit.recipe.recipe import FORMAT
 from tlkit.record import predictions, run_folder
 from tlkit.run.preparation import Prepared
 from tlkit.tasks import Predictions
 
 _MOVE = "move the run's folder away to begin anew"
+_FORMAT = "2"  # of a state: 1, state.safetensors, had no checksum and no steps within an epoch
+_KEPT = 2
 _WORDS = 1 << 20  # summed at a time: torch first copies what it sums to 64 bits, twice the size of the weights
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint says besides the state of the learner.
+
+    Attributes:
+        seconds: That the epochs so far have taken.
+        within: Seconds since then.
+        scores: The best epoch so far.
+        lines: The epochs so far, as metrics.jsonl holds them.
+    """
+
+    seconds: float
+    within: float
+    scores: Epoch | None
+    lines: list[dict[str, Any]]
 
 
 class Checkpoint:
@@ -44,61 +65,111 @@ class Checkpoint:
 
     def __init__(self, prepared: Prepared, learner: Learner) -> None:
         self._prepared = prepared
+        self._job = prepared.job
         self._learner = learner
         self._folder = prepared.job.folder / run_folder.CHECKPOINT
 
-    @property
-    def state(self) -> Path:
-        """The file that training continues from."""
-        return self._folder / run_folder.STATE
-
-    def save(self, *, seconds: float, scores: Epoch | None, lines: Sequence[Mapping[str, Any]]) -> None:
+    def save(self, *, seconds: float, within: float, scores: Epoch | None, lines: Sequence[Mapping[str, Any]]) -> None:
         """Write everything that training needs to continue with the same bits.
 
         Args:
-            seconds: The time that the run has taken so far.
+            seconds: The time that the epochs so far have taken.
+            within: The time since then.
             scores: The best epoch so far.
             lines: The epochs so far, as metrics.jsonl holds them.
         """
-        record = asdict(scores) if scores is not None else {}
+        now, record = self._learner.progress, asdict(scores) if scores is not None else {}
         beside = {
-            "progress": self._learner.scalars(), "seconds": str(seconds), "scores": json.dumps(record), "fixed": self._fixed,
-            "lines": json.dumps(lines),
+            "format": _FORMAT, "progress": self._learner.scalars(), "seconds": json.dumps([seconds, within]),
+            "scores": json.dumps(record), "fixed": self._fixed, "lines": json.dumps(lines),
         }  # fmt: skip
-        weights.write(self.state, self._learner.tensors(), beside)
-        for path in self._folder.glob(run_folder.BEST.format(epoch="*")):  # of epochs that are no longer the best
-            if scores is None or path.name != run_folder.BEST.format(epoch=scores.epoch):
-                path.unlink()
+        name = (run_folder.STATE_WITHIN if now.steps else run_folder.STATE).format(epochs=now.epochs, steps=now.steps)
+        sealed_files.write(self._folder / name, self._learner.tensors(), beside)
+        self._keep(_KEPT)
 
-    def resume_(self) -> tuple[float, Epoch | None, list[dict[str, Any]]]:
-        """Set the learner to what the checkpoint holds.
+    def keep_last(self) -> None:
+        """Remove all states but the last, which a finished run continues from where files of it are damaged."""
+        self._keep(1)
 
-        Returns:
-            The seconds that the run had taken, its best epoch, and its epochs as metrics.jsonl holds them.
+    def resume_(self, *, note: Callable[[str], None]) -> Saved:
+        """Set the learner to what the last checkpoint holds that is as it was written; those after it are removed.
+
+        Args:
+            note: Told of each that is damaged.
 
         Raises:
-            RunFolderError: the file is damaged, or the frozen weights are not those that the run began with.
+            RunFolderError: none can be read, or the frozen weights are not those that the run began with.
         """
+        states, damaged = run_folder.states(self._job.folder), []
+        for state in states:
+            try:
+                saved = self._read(state)
+            except WeightsError as error:
+                damaged.append((state, error.problem))
+                continue
+            for other, why in damaged:
+                note(f"{self._job.label}: {why} Training continues from {state.name}")
+                other.unlink()
+            return saved
+        raise RunFolderError(f"{states[0]}: cannot be continued from.", damaged[0][1], _MOVE)
+
+    def refuse_older(self) -> None:
+        """Refuse a checkpoint that an older version of tlkit wrote.
+
+        Raises:
+            RunFolderError: there is one, and none of this version.
+        """
+        older = self._folder / "state.safetensors"
+        if older.is_file() and not run_folder.states(self._job.folder):
+            raise _other_format(older, "1")
+
+    def _read(self, state: Path) -> Saved:
+        """Set the learner to what a checkpoint holds.
+
+        Raises:
+            WeightsError: it, or the weights of its best epoch, is damaged.
+            RunFolderError: it belongs to something else.
+        """
+        saved = sealed_files.checked(state)
+        if saved.get("format") != _FORMAT:
+            raise _other_format(state, saved.get("format", "1"))
         try:
-            saved = weights.metadata(self.state)
-            if saved["fixed"] != self._fixed:
-                raise RunFolderError("its frozen weights are others than those that the run began with.")
-            self._learner.resume_(safetensors.torch.load_file(self.state), saved["progress"])
             record = json.loads(saved["scores"])
             scores = Epoch(**record) if record else None
             if scores is not None and not self._best(scores).is_file():
-                raise RunFolderError(f"{self._best(scores).name}, the weights of the best epoch, is missing.")
-            lines: list[dict[str, Any]] = json.loads(saved["lines"])
-            return float(saved["seconds"]), scores, lines
+                raise WeightsError(f"{self._best(scores).name}, the weights of the best epoch, is missing.")
+            if scores is not None:
+                sealed_files.checked(self._best(scores))
+            if saved["fixed"] != self._fixed:
+                raise RunFolderError("its frozen weights are others than those that the run began with.")
+            self._learner.resume_(safetensors.torch.load_file(state), saved["progress"])
+            seconds, within = json.loads(saved["seconds"])
+            return Saved(float(seconds), float(within), scores, json.loads(saved["lines"]))
+        except WeightsError:
+            raise
         except (TlkitError, KeyError, TypeError, ValueError, SafetensorError) as error:
             why = error.problem if isinstance(error, TlkitError) else f"{type(error).__name__}: {error}"
-            raise RunFolderError(f"{self.state}: cannot be continued from.", why, _MOVE) from error
+            raise RunFolderError(f"{state}: cannot be continued from.", why, _MOVE) from error
+
+    def _keep(self, count: int) -> None:
+        """Remove all states but the last, and the weights of epochs that are the best of none of these."""
+        states = run_folder.states(self._job.folder)
+        best = set()
+        for state in states[:count]:
+            with contextlib.suppress(WeightsError, ValueError):  # it is damaged; its best epoch goes
+                best.add(json.loads(weights.metadata(state).get("scores", "{}")).get("epoch"))
+        for path in states[count:]:
+            path.unlink()
+        wanted = {run_folder.BEST.format(epoch=epoch) for epoch in best}
+        for path in self._folder.glob(run_folder.BEST.format(epoch="*")):
+            if path.name not in wanted:
+                path.unlink()
 
     def save_best(self, epoch: Epoch) -> None:
         """Write what the best epoch so far changed, its fitted head if there is one, and its evaluation."""
         folder, learner = self._prepared.job.folder, self._learner
         with learner.averaged():
-            weights.write(self._best(epoch), learner.changing(), {"epoch": str(epoch.epoch)})
+            sealed_files.write(self._best(epoch), learner.changing(), {"epoch": str(epoch.epoch)})
         if isinstance(learner.network.head, FittedHead):
             files.replace(folder / run_folder.SOLVED, estimators.to_bytes(learner.network.head))
         self.write_evaluation(epoch)
@@ -161,7 +232,10 @@ class Checkpoint:
         """Return the tensors that the run can change, as they were after the best epoch."""
         path = self._best(best)
         try:
+            sealed_files.checked(path)
             changed: dict[str, Tensor] = safetensors.torch.load_file(path)
+        except WeightsError as error:
+            raise RunFolderError(error.problem, _MOVE) from error
         except (OSError, SafetensorError) as error:
             raise RunFolderError(f"{path}: cannot be read: {error}.", _MOVE) from error
         if changed.keys() != self._learner.changing().keys():
@@ -176,6 +250,13 @@ class Checkpoint:
         """A checksum of the tensors that the run cannot change, which the checkpoint does not hold."""
         changing = self._learner.changing()
         return _checksum({name: each for name, each in self._learner.network.tensors().items() if name not in changing})
+
+
+def _other_format(path: Path, number: str) -> RunFolderError:
+    return RunFolderError(
+        f"{path}: is of format {number}, written by another version of tlkit; this one reads format {_FORMAT}.",
+        "continue the run with that version, or " + _MOVE,
+    )
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

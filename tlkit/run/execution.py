@@ -1,6 +1,6 @@
-"""Carrying out a job: train, save after every epoch, continue where it stopped.
+"""Carrying out a job: train, save after every epoch and in the middle of long ones, continue where it stopped.
 
-The rule: every file is written whole, the checkpoint last, so a run that is stopped anywhere continues from its last epoch.
+The rule: every file is written whole, the checkpoint last, so a run that is stopped anywhere continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import tomli_w
 import torch
 
 from tlkit import files
-from tlkit.engine import row_keys
 from tlkit.engine.learner import Learner
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
@@ -25,23 +24,26 @@ from tlkit.plans import plugin_changes
 from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder
-from tlkit.record.run_folder import Parameters, RunResult
-from tlkit.run import failures, range_tests, run_description, torch_settings
+from tlkit.record.run_folder import RunResult
+from tlkit.run import failures, range_tests, run_description, run_result, torch_settings
 from tlkit.run import report_data as run_report
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.loggers import Loggers
 from tlkit.run.preparation import Prepared
+from tlkit.run.save_times import SaveTimes
 
 
 def execute(
     prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
     loggers: Sequence[ChosenLogger] = (), gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda lines: False,
+    saves: SaveTimes | None = None,
 ) -> RunResult:  # fmt: skip
-    """Train a prepared job to its end, from its last saved epoch; the step is captured where the device can and `graph` is set.
+    """Train a prepared job to its end, from its last checkpoint; the step is captured where the device can and `graph` is set.
 
     A rate that the recipe leaves to a range test is chosen first, where the plan has none yet.
 
-    `gives_up` is asked after every saved epoch but the last, with the lines of metrics.jsonl so far, whether the run is pruned.
+    `gives_up` is asked after every saved epoch but the last, with the lines of metrics.jsonl so far, whether the run is pruned; `saves`
+    is asked after every step whether to save.
 
     Raises:
         RunLocked: another process is running it.
@@ -55,7 +57,8 @@ def execute(
     try:
         with run_folder.locked(job.folder):
             ensembles.forget(job.folder.parent, job.folder.name)
-            return _Writer(prepared, fit, device, observer, Loggers(loggers, job, observer.note), gives_up).run()
+            logged = Loggers(loggers, job, observer.note)
+            return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes()).run()
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -75,12 +78,14 @@ class _Writer:
     observer: Observer
     loggers: Loggers
     gives_up: Callable[[Sequence[Mapping[str, Any]]], bool]
+    saves: SaveTimes
     seconds: float = 0.0
     why_inexact: str = ""  # why the same digest may not give the same bits here
     scores: Epoch | None = None
     lines: list[dict[str, Any]] = field(default_factory=list)
     saved: int = 0
-    clock: float = 0.0
+    within: float = 0.0  # seconds since the last epoch's end, in earlier processes
+    clock: float = 0.0  # the last epoch's end, or what it would be without the time between two processes
     damaged: Mapping[str, str] = field(default_factory=dict)  # files that were written before, with what is wrong
 
     def __post_init__(self) -> None:
@@ -110,10 +115,11 @@ class _Writer:
         )
         try:
             self.loggers.begin(self.lines)
-            self.clock = time.perf_counter()
+            self.clock = time.perf_counter() - self.within
             if self._pruned():  # a run that is continued may have been stopped before it was asked
                 return self._prune()
-            for epoch in self.fit.epochs():
+            self.saves.saved()
+            for epoch in self.fit.epochs(after_step=self._after_step):
                 self.observer.epoch(self._save(epoch))
                 self.loggers.epoch(self.lines[-1])
                 if self._pruned():
@@ -131,16 +137,15 @@ class _Writer:
                 if not reported:
                     run_report.write(self.prepared, self.fit, self.checkpoint, self.scores, last=last, device=self.device)
             self.seconds += time.perf_counter() - self.clock
+            self.checkpoint.keep_last()
             return self._result("finished")
         except Interrupted as error:
+            within = self._save_within()
             self._write_weights()
             self._result("interrupted")
-            saved = (
-                f"after {self.saved} of {plan.epochs} epochs, which are saved"
-                if self.saved
-                else "in its first epoch; nothing is saved yet"
-            )
-            raise Interrupted(error.exit_code - 128, f"{label}: {error.problem[:-1]} {saved}.", *error.hints) from None
+            raise Interrupted(
+                error.exit_code - 128, f"{label}: {error.problem[:-1]} {self._stopped_after(within)}.", *error.hints
+            ) from None
         except (TlkitError, OSError, RuntimeError, MemoryError) as error:
             failure = failures.in_words(error, self.prepared, self.device)
             with contextlib.suppress(OSError, RunFolderError):  # there may be room for this little
@@ -151,55 +156,82 @@ class _Writer:
         finally:
             self.observer.end(label)
 
+    def _after_step(self) -> None:
+        if self.saves.is_due():
+            self._save_within()
+
+    def _save_within(self) -> bool:
+        """Save a run in the middle of an epoch, and return whether that was done; a disk that is full ends no run.
+
+        What is not a number is not saved: the checkpoint before it may still be of use.
+        """
+        self.saves.saved()
+        if not self.fit.progress.steps or not self.fit.is_sound():
+            return False
+        try:
+            self.checkpoint.save(
+                seconds=self.seconds, within=time.perf_counter() - self.clock, scores=self.scores, lines=self.lines
+            )
+        except OSError as error:
+            self.observer.note(f"{self.job.label}: not saved within epoch {self.saved + 1}: {error.strerror or error}")
+            return False
+        return True
+
+    def _stopped_after(self, within: bool) -> str:
+        """Say where a signal stopped the run; `within` says whether the steps of an epoch are saved."""
+        whole = f"{self.saved} of {self.prepared.plan.epochs} epochs"
+        if within:
+            return f"after {whole} and {self.fit.progress.steps} of {self.fit.steps} steps of the next, which are saved"
+        return f"after {whole}, which are saved" if self.saved else "in its first epoch; nothing is saved yet"
+
     def _pruned(self) -> bool:
         return 0 < self.saved < self.prepared.plan.epochs and self.gives_up(self.lines)
 
     def _prune(self) -> RunResult:
         """End the run before its last epoch; its best epoch so far can be used."""
         self._write_weights()
+        self.checkpoint.keep_last()
         return self._result("pruned")
 
     def _begin(self) -> None:
-        folder, state = self.job.folder, self.checkpoint.state
-        now = run_description.resolved(self.prepared, self.device)
+        folder, checkpoint = self.job.folder, self.job.folder / run_folder.CHECKPOINT
+        self.checkpoint.refuse_older()
+        description = run_description.resolved(self.prepared, self.device)
         self.why_inexact = torch_settings.why_inexact(self.device)
-        for stray in [*folder.glob(".*.*"), *state.parent.glob(".*.*")]:  # of a process that was killed while it wrote
+        for stray in [*folder.glob(".*.*"), *checkpoint.glob(".*.*")]:  # of a process that was killed while it wrote
             if not stray.is_dir():  # a folder of the user's
                 stray.unlink()
         by_steps = self.prepared.plan.learns == "steps"
-        if state.is_file() and (by_steps or (not self.damaged and is_kept(self.job))):
-            self._continue(now)
+        if run_folder.states(folder) and (by_steps or (not self.damaged and is_kept(self.job))):
+            self._continue(description)
             return
         self._note_damage()
-        (folder / run_folder.CHECKPOINT).mkdir(exist_ok=True)
+        checkpoint.mkdir(exist_ok=True)
         run_description.write(self.prepared)
-        files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(now))
+        files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(description))
         files.replace(folder / run_folder.METRICS, "")
         self._result("running")
 
-    def _continue(self, now: dict[str, Any]) -> None:
-        """Set everything to what the last epoch saved."""
+    def _continue(self, description: dict[str, Any]) -> None:
+        """Set everything to what the last checkpoint holds."""
         folder = self.job.folder
         before = run_folder.resolved(folder)
-        kernels_before = before.get("kernels", [])  # a run of a version without them has none
-        evaluation_before = before.get("evaluation", run_description.form(self.prepared.plan.compute_format))
-        forms = ("batch_size", "precision", "memory_format", "prefixes")
-        changed_form = any(before[name] != now[name] for name in forms) or evaluation_before != now["evaluation"]
-        if kernels_before != now["kernels"] or changed_form or before.get("rates") != now.get("rates"):
+        if run_description.is_other_form(before, description):
             raise RunFolderError(
                 f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
             )
         result = self.job.result()
         if result is not None and not result.exact:
             self.why_inexact = result.why_inexact or _CONTINUED
-        elif before.get("machine") != now["machine"]:
+        elif before.get("machine") != description["machine"]:
             self.why_inexact = _CONTINUED
         elif changed := plugin_changes.changes(self.job):
             self.why_inexact = "; ".join(changed)
         if result is not None:
             self._refuse_lost(result)
         self._note_damage()
-        self.seconds, self.scores, self.lines = self.checkpoint.resume_()
+        saved = self.checkpoint.resume_(note=self.observer.note)
+        self.seconds, self.within, self.scores, self.lines = saved.seconds, saved.within, saved.scores, saved.lines
         if self.damaged:
             run_description.write(self.prepared)
         self.saved = self.fit.progress.epochs
@@ -207,9 +239,14 @@ class _Writer:
         if result is not None and result.status == "finished":  # its record of what is damaged stays until all is mended
             return
         self._result("running")
+        now = self.fit.progress
+        where = (
+            f"in epoch {now.epochs + 1} after step {now.steps} of {self.fit.steps}"
+            if now.steps
+            else f"after epoch {now.epochs}"
+        )
         self.observer.note(
-            f"{self.job.label}: continues after epoch {self.fit.progress.epochs}"
-            + (f", not exactly: {self.why_inexact}" if self.why_inexact else "")
+            f"{self.job.label}: continues {where}" + (f", not exactly: {self.why_inexact}" if self.why_inexact else "")
         )
 
     def _note_damage(self) -> None:
@@ -217,9 +254,8 @@ class _Writer:
             self.observer.note(f"{self.job.label}: {name} is damaged: it {why}; it is made again")
 
     def _refuse_lost(self, result: RunResult) -> None:
-        """Refuse to continue on files that nothing else holds, if they are not as they were written."""
-        checkpoint = [name for name in result.files if name.startswith(f"{run_folder.CHECKPOINT}/")]
-        lost = run_files.damaged(self.job.folder, result, [run_folder.RESOLVED, *checkpoint], hashes=True)
+        """Refuse to continue on a file that nothing else holds, if it is not as it was written; checkpoints look at themselves."""
+        lost = run_files.damaged(self.job.folder, result, [run_folder.RESOLVED], hashes=True)
         for name, why in lost.items():
             raise RunFolderError(
                 f"{self.job.folder / name}: is damaged: it {why}.",
@@ -241,7 +277,8 @@ class _Writer:
         if epoch.best:
             self.checkpoint.save_best(epoch)
         self._write_metrics(lines)
-        self.checkpoint.save(seconds=seconds, scores=scores, lines=lines)
+        self.checkpoint.save(seconds=seconds, within=0.0, scores=scores, lines=lines)
+        self.saves.saved()
         self.saved, self.seconds, self.scores, self.lines = epoch.epoch, seconds, scores, lines
         return epoch
 
@@ -264,34 +301,11 @@ class _Writer:
     def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
         files.replace(self.job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
-    def _result(
-        self, status: Literal["running", "interrupted", "failed", "pruned", "finished"], *, error: str | None = None
-    ) -> RunResult:
-        plan, best = self.prepared.plan, self.scores
-        result = RunResult(
-            recipe=plan.recipe,
-            arm=plan.arm,
-            seed=self.job.seed,
-            fold=self.job.fold,
-            status=status,
-            digest=self.job.digest,
-            exact=not (why := self.why_inexact or self.fit.why_inexact),
-            why_inexact=why,
-            train=dict(best.train) if best is not None else None,
-            test=dict(best.test) if best is not None and best.test is not None else None,
-            validation=dict(best.validation) if best is not None and best.validation is not None else None,
-            also={name: dict(scores) for name, scores in best.also.items()} if best is not None else {},
-            best_epoch=best.epoch if best is not None else None,
-            select_by=plan.select_by,
-            epochs=self.saved,
-            seconds=round(self.seconds, 3),
-            parameters=Parameters(total=plan.total, trained=plan.trained),
-            skipped_images=len(self.prepared.decoded.skipped),
-            warnings=(*plan.warnings, *self.fit.warnings),
-            error=error,
-            versions=row_keys.versions(),
-            files={} if status == "running" else run_files.record(self.job.folder),
-        )
+    def _result(self, status: run_result.Status, *, error: str | None = None) -> RunResult:
+        result = run_result.build(
+            self.prepared, self.fit, status=status, error=error, best=self.scores, epochs=self.saved, seconds=self.seconds,
+            why_inexact=self.why_inexact or self.fit.why_inexact,
+        )  # fmt: skip
         run_folder.write(self.job.folder, result)
         if status != "running":
             self.loggers.end(result)

@@ -23,8 +23,9 @@ from tlkit.plans.plan import Plan
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import run_folder
 from tlkit.record.timings import EarlierChoices
-from tlkit.run import busy, data_inspection, execution, preparation, range_tests, shared_choices
+from tlkit.run import busy, data_inspection, execution, preparation, range_tests, save_times, shared_choices
 from tlkit.run.preparation import Prepared
+from tlkit.run.save_times import SaveTimes
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
 from tlkit.store import cache
@@ -85,6 +86,7 @@ def train(
     graph: bool = True,
     verify: bool = False,
     loggers: Sequence[ChosenLogger] = (),
+    checkpoint_every: float = save_times.EVERY,
 ) -> list[RunFailed | RunLocked]:
     """Carry out every job, then inspect their images; a job that fails, or that another process is running, does not stop the others.
 
@@ -99,6 +101,7 @@ def train(
         graph: Capture the training step where the device can.
         verify: Hash every file again and check every row of the store that is used.
         loggers: Receive the metrics of every run that is trained.
+        checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
 
     Returns:
         The failures, and then the runs that another process is still running after all others are done.
@@ -115,7 +118,10 @@ def train(
         def carry_out(prepared: Prepared) -> None:
             looking = busy.watching(prepared, watch, device=device, say=observer.note)
             prepared = _with_rates(prepared, rates, device=device, observer=observer, watch=looking, graph=graph)
-            execution.execute(prepared, device=device, observer=observer, watch=looking, graph=graph, loggers=loggers)
+            execution.execute(
+                prepared, device=device, observer=observer, watch=looking, graph=graph, loggers=loggers,
+                saves=SaveTimes(checkpoint_every, watch),
+            )  # fmt: skip
 
         waiting: list[Prepared] = []
         asking = _Asking(observer, watch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -53,6 +54,14 @@ def resolved(prepared: Prepared, device: torch.device) -> dict[str, Any]:
         **({"rates": rates} if (rates := auto_rates.kept(plan)) else {}),
         "prefixes": [{"stages": stages, **form(compute_format)} for stages, compute_format in cuts.items()],
     }
+
+
+def is_other_form(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether what a run resolves to now is computed otherwise than when it began; a run of an older version has no kernels."""
+    names = ("batch_size", "precision", "memory_format", "prefixes")
+    own = {name: before[name] for name in ("precision", "memory_format")}
+    changed = any(before[name] != now[name] for name in names) or before.get("evaluation", own) != now["evaluation"]
+    return changed or before.get("kernels", []) != now["kernels"] or before.get("rates") != now.get("rates")
 
 
 def form(compute_format: ComputeFormat) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a question that is asked between two batches, so that what is saved is whole."""
+"""SIGINT, SIGTERM and SIGUSR1 as questions that are asked between two batches, so that what is saved is whole."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from tlkit.errors import Interrupted
 class Watch:
     """Remembers the signal that came. Call it between batches.
 
+    Attributes:
+        signum: The signal that asks to stop, if one came.
+        asked: SIGUSR1 came: what asks is to save, and to set this back.
+
     Raises:
-        Interrupted: when called after a signal.
+        Interrupted: when called after a signal that asks to stop.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self.asked = False
 
     def __call__(self) -> None:
         """Raise if a signal came."""
@@ -31,7 +36,7 @@ class Watch:
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    """Catch SIGINT and SIGTERM; a second one of them stops at once, as without us. Only in the main thread."""
+    """Catch SIGINT, SIGTERM and SIGUSR1; a second one of the first two stops at once, as without us. Only in the main thread."""
     watch = Watch()
     if threading.current_thread() is not threading.main_thread():
         yield watch
@@ -43,10 +48,16 @@ def watching() -> Iterator[Watch]:
         for each, handler in before.items():
             signal.signal(each, handler)
 
+    def ask(_: int, __: FrameType | None) -> None:
+        watch.asked = True
+
+    saving = {signal.SIGUSR1: signal.getsignal(signal.SIGUSR1)} if hasattr(signal, "SIGUSR1") else {}  # not on Windows
     for number in before:
         signal.signal(number, remember)
+    for number in saving:
+        signal.signal(number, ask)
     try:
         yield watch
     finally:
-        for number, handler in before.items():
+        for number, handler in (before | saving).items():
             signal.signal(number, handler)

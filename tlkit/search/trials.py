@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +33,9 @@ from tlkit.recipe.messages import shown
 from tlkit.record import run_folder, search_record, selection
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
-from tlkit.run import busy, execution, executor, shared_choices
-from tlkit.run.signals import watching
+from tlkit.run import busy, execution, executor, save_times, shared_choices
+from tlkit.run.save_times import SaveTimes
+from tlkit.run.signals import Watch, watching
 from tlkit.search.study import Asked, Study
 
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -53,6 +54,7 @@ class Setup:
         graph: Capture the training step where the device can.
         verify: Check every row of the store that is used.
         loggers: Receive the metrics of every run that is trained.
+        checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
     """
 
     settings: Collection[str]
@@ -62,6 +64,7 @@ class Setup:
     graph: bool = True
     verify: bool = False
     loggers: Sequence[ChosenLogger] = ()
+    checkpoint_every: float = save_times.EVERY
 
 
 def search(searching: Searching, setup: Setup) -> list[RunFailed | RunLocked]:
@@ -96,6 +99,7 @@ def search(searching: Searching, setup: Setup) -> list[RunFailed | RunLocked]:
         graph=setup.graph,
         verify=setup.verify,
         loggers=setup.loggers,
+        checkpoint_every=setup.checkpoint_every,
     )
 
 
@@ -139,7 +143,7 @@ class _Trials:
                 record = self._keep()
         return record
 
-    def _carry_out(self, asked: Asked, watch: Callable[[], None]) -> TrialRecord:
+    def _carry_out(self, asked: Asked, watch: Watch) -> TrialRecord:
         """Train a trial, or find its run."""
         observer, plan = self.setup.observer, self.searching.plan
         observer.note(f"trial {asked.number} of {plan.most}: {words(asked)}")
@@ -164,7 +168,7 @@ class _Trials:
         finally:
             executor.free_memory(self.setup.device)
 
-    def _train(self, job: Job, watch: Callable[[], None]) -> RunResult:
+    def _train(self, job: Job, watch: Watch) -> RunResult:
         setup = self.setup
         prepared = executor.prepare(
             job,
@@ -195,6 +199,7 @@ class _Trials:
             graph=setup.graph,
             loggers=setup.loggers,
             gives_up=self.study.behind,
+            saves=SaveTimes(setup.checkpoint_every, watch),
         )
 
     def _of(self, asked: Asked, job: Job, result: RunResult) -> TrialRecord:

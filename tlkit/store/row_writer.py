@@ -185,6 +185,7 @@ class Writer:
             part.file.close()  # here, since what nobody holds is removed
             try:
                 os.replace(part.path, part.rows)
+                files.sync_folder(part.rows.parent)  # before an index names them
                 place.describe()
                 segment.state = segments.map_(segment, shape=place.shape, dtype=place.dtype)
                 segments.write_index(segment, entry=place.digest)

@@ -67,6 +67,10 @@ class LossScale:
         """Return what a checkpoint needs, by name; they are not copies."""
         return {f"{_PREFIX}scale": self._scale, f"{_PREFIX}steps": self._steps}
 
+    def epoch_state(self) -> dict[str, Tensor]:
+        """Return the number of skipped steps since `clear_`, by name; it is not a copy."""
+        return {f"{_PREFIX}skipped": self._skipped}
+
     def load_state_(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the scale to what `state` returned, in place; other names are ignored.
 

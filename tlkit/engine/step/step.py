@@ -180,6 +180,22 @@ class Step:
         scale = {} if self._loss_scale is None else self._loss_scale.state()
         return {**optimizers.state(self.optimizer, self.network, self.plan), **mean, **scale}
 
+    def epoch_state(self) -> dict[str, Tensor]:
+        """Return the sums since `begin_`, which a checkpoint in the middle of an epoch needs as well; they are not copies."""
+        sums = {"loss": self._loss, "aux_loss": self._aux_loss, "correct": self._correct, "predictions": self._predictions}
+        rest = {"batches": self._count, "bad": self._bad, "norms": self._norms}
+        skipped = {} if self._loss_scale is None else self._loss_scale.epoch_state()
+        return {f"sums/{name}": tensor for name, tensor in (sums | rest).items()} | skipped
+
+    def load_epoch_state_(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the sums to what `epoch_state` returned, after `begin_`; an empty mapping leaves them.
+
+        Raises:
+            KeyError: a sum is not there.
+        """
+        for name, own in self.epoch_state().items() if tensors else ():
+            own.copy_(tensors[name])
+
     def load_optimizer_(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the optimizer's state alone to what `state` returned; a running mean begins anew."""
         optimizers.load_state_(self.optimizer, tensors, self.network, self.plan)

@@ -1,0 +1,67 @@
+"""Faults at every change of a file and kills at random moments: the next apply ends with the bits of a run that nothing disturbed.
+
+    make soak                                           # python -m benchmarks.soak && python -m benchmarks.faults
+    python -m benchmarks.faults --kills 10 --every 20   # quicker
+
+What is done is in tests/toy_faults.py. Exit code 1 where a run differs, a message is missing, or something is left of a dead process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parents[1] / "tests"
+KINDS = ("moments", "kill", "fail")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the faults and count what came of them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50, help="at random moments (50)")
+    parser.add_argument("--every", type=int, default=1, help="make only each n-th of the other faults (1)")
+    parser.add_argument("--only", choices=KINDS, help="one kind of faults")
+    options = parser.parse_args(arguments)
+    wrong = 0
+    for kind in KINDS if options.only is None else [options.only]:
+        with tempfile.TemporaryDirectory() as folder:
+            found = list(_faults(kind, Path(folder), options.kills if kind == "moments" else options.every))
+        bad = [each for each in found if is_wrong(each)]
+        wrong += len(bad)
+        ended = ", ".join(
+            f"{count} {how or 'went on'}" for how, count in Counter(each.get("ended", "killed") for each in found).items()
+        )
+        within = sum(any(name.count("-") == 2 for name in each.get("states", ())) for each in found)
+        more = f"; {within} of them had a checkpoint within an epoch" if kind == "moments" else ""
+        print(f"{kind}: {len(found)} faults ({ended}{more}), {len(bad)} wrong", flush=True)
+        for each in bad:
+            print(f"  {json.dumps(each)}", flush=True)
+    return 1 if wrong else 0
+
+
+def is_wrong(fault: dict[str, Any]) -> bool:
+    """Return whether a run did not end as it should after a fault."""
+    said = not fault.get("said") or "cannot be written" in fault["said"]
+    return bool(fault["after"] or fault["differing"] or fault["left"]) or fault.get("ended") == "traceback" or not said
+
+
+def _faults(kind: str, folder: Path, number: int) -> Iterator[dict[str, Any]]:
+    command = [sys.executable, str(TESTS / "toy_faults.py"), kind, str(folder / "toy.toml"), str(folder), str(number)]
+    path = os.pathsep.join([str(TESTS), str(TESTS / "toy")])
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None  # a pipe
+        yield from map(json.loads, process.stdout)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""The training steps of an epoch, which may go on from the middle of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+
+from tlkit.engine.images.parts import TrainingPart
+from tlkit.engine.prefix.feed import Feed
+from tlkit.engine.progress import Progress
+from tlkit.engine.step.changing import changing
+from tlkit.engine.step.graph import Captured, CudaBackend
+from tlkit.engine.step.look import looks
+from tlkit.engine.step.step import Step, Sums
+from tlkit.errors import RunFailed
+from tlkit.events import Observer
+from tlkit.plans.plan import batches_per_epoch
+from tlkit.plans.schedule import factor
+
+LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
+# Steps after which a loss that is not a number is looked for, and on a GPU the loss is read, as it was one look before.
+_LOOK_EVERY = 50
+
+
+class EpochSteps:
+    """Takes the steps of a run, an epoch at a time.
+
+    Args:
+        step: The training state.
+        train: Training images.
+        device: The device that the network is on.
+        observer: Receives the run's events.
+        watch: Called between batches; may raise to stop.
+        graph: Capture the step.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        train: TrainingPart,
+        *,
+        device: torch.device,
+        observer: Observer,
+        watch: Callable[[], None],
+        graph: bool,
+    ) -> None:
+        self._step, self._train, self._device = step, train, device
+        self._observer, self._watch = observer, watch
+        self._take = Captured(step, CudaBackend(device), note=observer.note) if graph else step
+        self._looks = looks(step, device)
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why a step was not captured."""
+        return tuple(self._take.refusals) if isinstance(self._take, Captured) else ()
+
+    def begin_(self, number: int) -> None:
+        """Set the network to the phase of an epoch, counted from 1, and clear the sums."""
+        self._take.begin_(number)
+
+    def run(self, number: int, feed: Feed, now: Progress, *, after_step: Callable[[], None]) -> int:
+        """Train on every batch of an epoch, counted from 1, that is not trained on yet.
+
+        Args:
+            number: The epoch.
+            feed: Of its phase.
+            now: The steps that are taken already; changed.
+            after_step: Called after every step.
+
+        Returns:
+            The images of the whole epoch.
+
+        Raises:
+            RunFailed: the loss is no longer a number.
+        """
+        began = time.perf_counter() - now.seconds
+        plan = self._step.plan
+        size, group, steps = plan.batch_size, plan.tables.optimizer.accumulate, plan.steps_per_epoch
+        order = self._train.order(number - 1)  # the same in every size
+        order = order[: batches_per_epoch(len(order), size) * size]
+        batches = feed.train(order[now.steps * group * size :], number - 1)
+        if now.steps:
+            self._set_rates_(number, now.steps - 1)
+        for step in range(now.steps, steps):
+            self._watch()
+            self._set_rates_(number, step)
+            at, in_prefix = time.perf_counter(), feed.prefix_seconds
+            taken_in = list(islice(batches, group))
+            in_prefix = feed.prefix_seconds - in_prefix
+            now.spend("input", time.perf_counter() - at - in_prefix)
+            now.spend("prefix", in_prefix)
+            at = time.perf_counter()
+            self._take(taken_in)
+            now.spend("steps", time.perf_counter() - at)
+            now.steps, now.seconds = step + 1, time.perf_counter() - began
+            bad = self._look(number, step + 1, images=len(order))
+            self._observer.step(number, step + 1)
+            if bad:
+                break
+            after_step()
+        self._looks.forget()
+        at = time.perf_counter()
+        sums = self._step.sums()  # on a GPU all steps are waited for
+        now.spend("steps", time.perf_counter() - at)
+        now.seconds = time.perf_counter() - began
+        self._refuse_bad(number, sums, batches_per_epoch(len(order), size))
+        if self._step.skipped() == steps:
+            raise RunFailed(
+                f"epoch {number}: no step was taken: gradients overflow float16 at every scale.", 'precision = "float32"'
+            )
+        return len(order)
+
+    def is_sound(self) -> bool:
+        """Return whether the losses of the epoch so far and all weights are finite numbers; the device is waited for."""
+        return self._step.sums().bad < 0 and self._finite()
+
+    def release(self) -> None:
+        """Free what is captured, at the end of a run."""
+        if isinstance(self._take, Captured):
+            self._take.release()
+
+    def _set_rates_(self, number: int, step: int) -> None:
+        """Set the learning rates to those of a step of an epoch, from 0."""
+        plan = self._step.plan
+        before = (number - 1) * plan.steps_per_epoch + step
+        self._step.set_rates_(factor(before, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
+
+    def _look(self, number: int, taken: int, *, images: int) -> bool:
+        """Tell the loss from time to time, and return whether one that is not a number was seen."""
+        plan, look = self._step.plan, taken % _LOOK_EVERY == 0
+        seen = self._looks.look(taken) if look or self._device.type == "cpu" else None
+        if seen is None:
+            return False
+        batch = plan.batch_size * plan.tables.optimizer.accumulate
+        self._observer.loss(number, seen.steps, seen.loss / min(seen.steps * batch, images))
+        return look and seen.bad
+
+    def _finite(self) -> bool:
+        tensors = changing(self._step.network, self._step.plan).values()
+        return bool(torch.stack([torch.isfinite(each).all() for each in tensors]).all())
+
+    def _refuse_bad(self, number: int, sums: Sums, batches: int) -> None:
+        bad, what = sums.bad, "the loss is not a number"
+        if bad < 0 and not self._finite():
+            bad, what = batches - 1, "its step made weights that are not numbers"
+        if bad < 0:
+            return
+        rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
+        norms = ", ".join(f"{name} {norm:.3g}" for name, norm in sums.norms.items())
+        raise RunFailed(
+            f"epoch {number}, batch {bad + 1} of {batches}: {what}.",
+            f"the rates at the epoch's end were {rates}",
+            *([f"the norms of its gradients were {norms}"] if norms else []),
+            LOWER,
+        )

@@ -1,0 +1,57 @@
+"""What result.json says of a run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tlkit.engine import row_keys
+from tlkit.engine.learner import Learner
+from tlkit.events import Epoch
+from tlkit.record import run_files
+from tlkit.record.run_folder import Parameters, RunResult
+from tlkit.run.preparation import Prepared
+
+Status = Literal["running", "interrupted", "failed", "pruned", "finished"]
+
+
+def build(
+    prepared: Prepared, fit: Learner, *, status: Status, error: str | None, best: Epoch | None, epochs: int, seconds: float,
+    why_inexact: str,
+) -> RunResult:  # fmt: skip
+    """Return the result of a run as it stands; the files of one that goes on are not hashed.
+
+    Args:
+        prepared: The run.
+        fit: What trained it.
+        status: How it stands.
+        error: Why it failed.
+        best: Its best epoch.
+        epochs: That are saved.
+        seconds: That it has taken.
+        why_inexact: Why the same run may have other bits another time; "" where it has the same.
+    """
+    plan, job = prepared.plan, prepared.job
+    return RunResult(
+        recipe=plan.recipe,
+        arm=plan.arm,
+        seed=job.seed,
+        fold=job.fold,
+        status=status,
+        digest=job.digest,
+        exact=not why_inexact,
+        why_inexact=why_inexact,
+        train=dict(best.train) if best is not None else None,
+        test=dict(best.test) if best is not None and best.test is not None else None,
+        validation=dict(best.validation) if best is not None and best.validation is not None else None,
+        also={name: dict(scores) for name, scores in best.also.items()} if best is not None else {},
+        best_epoch=best.epoch if best is not None else None,
+        select_by=plan.select_by,
+        epochs=epochs,
+        seconds=round(seconds, 3),
+        parameters=Parameters(total=plan.total, trained=plan.trained),
+        skipped_images=len(prepared.decoded.skipped),
+        warnings=(*plan.warnings, *fit.warnings),
+        error=error,
+        versions=row_keys.versions(),
+        files={} if status == "running" else run_files.record(job.folder),
+    )
