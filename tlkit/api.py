@@ -22,7 +22,7 @@ from tlkit.plans import (
     precision,
     resolve,
     search_jobs,
-    search_space,
+    search_plan,
 )
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tlkit.engine.images.parts import Library
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
-    from tlkit.plans.search_space import SearchPlan
+    from tlkit.plans.search_plan import SearchPlan
     from tlkit.record.advice import Advice
     from tlkit.record.findings import Findings
     from tlkit.record.range_tests import RangeTest
@@ -217,8 +217,7 @@ def _lacks_ensembles(summary: Summary) -> bool:
     ensemble = summary.recipe.ensemble
     if ensemble is None:
         return False
-    wanted = ensembles.groups(ensemble, summary.current)
-    return len(ensembles.read(summary.folder, ensemble, wanted)) < len(wanted)
+    return bool(ensembles.missing(summary.folder, ensemble, ensembles.groups(ensemble, summary.current)))
 
 
 def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder.REPORT) -> Path:
@@ -389,18 +388,14 @@ def advise(
     Raises:
         TlkitError: the images cannot be used, there are no weights, or the budget is too small for one probe.
     """
+    from tlkit.advice import asking, candidates
     from tlkit.advice import budget as budgets
-    from tlkit.advice import candidates, facts, folder_recipe
 
     allowed = budgets.Budget(units.duration(budget, name="budget"))
     named = None if backbones is None else candidates.named(backbones)
     watcher, path = observer or Observer(), as_path(source, "source")
     places = _places(path.resolve() if path.is_dir() else path, data, offline, watcher)
-    if path.is_dir():
-        read = folder_recipe.read(path, _listed(settings))
-        arms = resolve.resolve(read, places, where=str(path))
-    else:
-        read, arms = resolve.load(path, _listed(settings), places)
+    read, arms = asking.read(path, _listed(settings), places)
     _check_arm(arm, read)
     written = Path(f"{path.resolve().stem or 'images'}-advised.toml") if out is None else as_path(out, "out")
     if written.exists() and path.is_file() and written.samefile(path):
@@ -411,13 +406,10 @@ def advise(
     from tlkit.run import executor, torch_settings
     from tlkit.run.signals import watching
 
-    trained = [name for name, each in arms.items() if each.arm.backbone.weights != "none"]
-    name = arm or (trained or list(arms))[0]
     where = executor.device_of(device, note=watcher.note)
-    asked = facts.Source(str(source), read, read.arms[name], arms[name], places, path if path.is_dir() else None)
     with torch_settings.applied(where), watching() as watch:
         return advising.advise(
-            asked,
+            asking.source(path, read, arms, arm, places),
             named,
             written,
             budget=allowed,
@@ -501,7 +493,7 @@ def plan(
     }
     tested = when_tested.asked(read.evaluation, kept.tested, list(plans.values()))
     found = Plans({name: when_tested.apply(each, tested) for name, each in plans.items()})
-    found.search = search_space.planned(read)
+    found.search = search_plan.planned(read)
     return found
 
 
@@ -529,7 +521,7 @@ def rates(
         settings: "key=value", or several of them, as --set.
         arm: Only this arm; by default all whose weights are trained by steps.
         each: Then move every group alone, while the others keep still.
-        steps: Optimizer steps of one test, at least 20.
+        steps: Optimizer steps of one test, 20 to 2,000.
         runs: Folder for run folders.
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
@@ -543,8 +535,10 @@ def rates(
     from tlkit.run import executor, range_tests, torch_settings
     from tlkit.run.signals import watching
 
-    if steps < range_tests.FEWEST:
-        raise TlkitError(f"{option('steps', str(steps))}: a range test takes {range_tests.FEWEST} steps or more.")
+    if not range_tests.FEWEST <= steps <= range_tests.MOST:
+        raise TlkitError(
+            f"{option('steps', str(steps))}: a range test takes {range_tests.FEWEST} to {range_tests.MOST:,} steps."
+        )
     watcher, path = observer or Observer(), as_path(recipe, "recipe")
     places = _places(path, data, offline, watcher)
     read, arms = resolve.load(path, _listed(settings), places)

@@ -8,18 +8,18 @@ from imports import HEAVY, loaded_by
 
 from tlkit import api
 from tlkit.errors import RecipeError
-from tlkit.plans import resolve, search_space
+from tlkit.plans import resolve, search_plan
 from tlkit.reports import search_table
 from tlkit.sources.places import Places
 
 HEAD = '"lr_groups.head" = { log = [1e-4, 1e-1] }\n'
 
 
-def load(folder: Path, text: str, recipe: str = TOY_RECIPE) -> search_space.SearchPlan | None:
+def load(folder: Path, text: str, recipe: str = TOY_RECIPE) -> search_plan.SearchPlan | None:
     path = folder / "toy.toml"
     path.write_text(recipe + text)
     read, _ = resolve.load(path, (), Places(recipe=folder))
-    return search_space.planned(read)
+    return search_plan.planned(read)
 
 
 def refused(folder: Path, text: str, recipe: str = TOY_RECIPE) -> str:

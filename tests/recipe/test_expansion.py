@@ -32,6 +32,14 @@ def test_range_is_geometric_over_the_stages() -> None:
     assert one.lr_groups == {"stem": 1e-3}
 
 
+def test_rates_of_stages_are_those_that_the_plan_prints() -> None:
+    """So a recipe in which they are copied by hand has the same digest."""
+    for written in ({"lr": 1e-3, "decay": 0.65}, {"from": 1e-5, "to": 7e-4}, {"lr": 0.00123456, "decay": 0.3}):
+        made, _ = expanded(arm(lr_groups={"backbone": written}), {name: (name,) for name in "abcdefg"})
+        assert all(float(f"{rate:g}") == rate for rate in made.lr_groups.values())
+        assert made.lr_groups["g"] == written.get("lr", 7e-4)  # as it is written
+
+
 def test_settings_of_the_backbone_reach_every_stage_and_its_own_key_wins() -> None:
     made, _ = expanded(arm(lr_groups={"backbone": {"lr": 1.0, "decay": 0.5, "weight_decay": 0.1}, "layer1": 3.0}), STAGES)
     assert made.lr_groups == {"layer1": 3.0, "stem": Rate(lr=0.25, weight_decay=0.1), "layer2": Rate(lr=1.0, weight_decay=0.1)}

@@ -1,6 +1,7 @@
 """Suggestions of learning rates from curves whose answer is known."""
 
 import math
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -66,3 +67,4 @@ def test_groups_keep_their_ratio_and_rates_have_two_digits() -> None:
     assert test.suggested["head"] == pytest.approx(1e-3, rel=0.15)
     assert test.suggested["backbone"] == pytest.approx(test.suggested["head"] / 10, rel=0.05)
     assert all(float(f"{rate:.2g}") == rate for rate in test.suggested.values())
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(test.date)) < timedelta(minutes=5)

@@ -118,6 +118,23 @@ def test_soup_takes_the_members_that_make_it_no_worse_on_validation_images(finis
     both = _right(finished, [weights[best], weights[other]], "validation")
     assert run["used"] == ([best, other] if both >= alone[best] else [best])
     assert run["test"]["accuracy"] == pytest.approx(_right(finished, [weights[name] for name in run["used"]], "test"))
+    kept = load_file(finished / "runs" / "toy" / "soup-s0.safetensors")
+    for name, tensor in kept.items():
+        mean = sum(weights[each][name].double() for each in run["used"]) / len(run["used"])
+        torch.testing.assert_close(tensor, mean.to(tensor.dtype))
+
+
+def test_ensemble_that_failed_is_computed_when_what_was_wrong_is_mended(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "again")
+    (member,) = (folder / "runs" / "toy").glob("a-s0-*")
+    whole = (member / "predictions.npz").read_bytes()
+    (folder / "runs" / "toy" / "ensembles.json").unlink(missing_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tlkit.plans.jobs.finished", lambda *_, **__: True)  # the member is not mended by training
+        (member / "predictions.npz").write_bytes(whole[: len(whole) // 2])
+        assert "damaged" in _apply(folder, ARMS)["ensembles"][0]["runs"][0]["why_none"]
+        (member / "predictions.npz").write_bytes(whole)
+        assert _apply(folder, ARMS)["ensembles"][0]["runs"][0]["why_none"] == ""
 
 
 def test_soup_of_seeds_that_hold_out_other_images_is_none_and_says_why(finished: Path) -> None:

@@ -502,6 +502,18 @@ def test_views_average_the_probabilities_of_torchvisions_crops(finished: Path, i
     assert run("predict", folder, images[0], "--views", "3")[0] == 1
 
 
+def test_views_store_no_copy_of_an_image_each(
+    finished: Path, tmp_path: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pictures(tmp_path / "labelled", 3)
+    stored = []
+    for count in ("1", "10"):
+        monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / count))
+        assert run("evaluate", _run(finished, "slow"), "--on", "labelled", "--views", count, "--device", "cpu")[0] == 0
+        stored.append(sum(each.stat().st_size for each in (tmp_path / count / "pictures").rglob("*") if each.is_file()))
+    assert stored[0] == stored[1] > 0
+
+
 def test_evaluate_tells_what_views_bring(finished: Path, tmp_path: Path, run: Cli) -> None:
     _pictures(tmp_path / "labelled", 3)
     code, out, _ = run("evaluate", _run(finished, "slow"), "--on", "labelled", "--views", "5", "--json", "--device", "cpu")

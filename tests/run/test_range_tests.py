@@ -184,7 +184,8 @@ def test_command_shows_each_group_and_keeps_the_curves(toy_recipe: Path, run: Cl
     [
         ({"settings": "head={kind='svm'}"}, "arm main has no learning rate: its svm head is solved, not trained"),
         ({"arm": "mian"}, 'the recipe has no arm "mian"'),
-        ({"steps": 3}, "a range test takes 20 steps or more"),
+        ({"steps": 3}, "a range test takes 20 to 2,000 steps"),
+        ({"steps": 2001}, "a range test takes 20 to 2,000 steps"),
         ({"settings": "lr_groups.layer9=1e-3"}, 'toy has no stage "layer9"'),
         ({"settings": "lr_groups.head='fast'"}, 'lr_groups.head: is "fast"'),
         ({"settings": "lr_groups.backbone={lr='auto', decay=0.5}"}, "a range test chooses one rate for all of the part"),

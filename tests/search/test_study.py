@@ -10,8 +10,8 @@ from conftest import TOY_RECIPE
 from optuna.trial import TrialState
 
 from tlkit.errors import RunFolderError
-from tlkit.plans import resolve, search_space
-from tlkit.plans.search_space import SearchPlan
+from tlkit.plans import resolve, search_plan
+from tlkit.plans.search_plan import SearchPlan
 from tlkit.search.study import Study
 from tlkit.sources.places import Places
 
@@ -34,7 +34,7 @@ LISTS = """
 def plan(folder: Path, head: str, space: str = SPACE) -> SearchPlan:
     path = folder / "toy.toml"
     path.write_text(f"{TOY_RECIPE}[search]\n{head}\n{space}")
-    planned = search_space.planned(resolve.load(path, (), Places(recipe=folder))[0])
+    planned = search_plan.planned(resolve.load(path, (), Places(recipe=folder))[0])
     assert planned is not None
     return planned
 

@@ -180,6 +180,22 @@ def test_killed_search_goes_on_with_the_values_of_one_that_was_not(searched: Pat
     assert whole == mine
 
 
+def test_killed_search_with_hyperband_goes_on_with_the_values_of_one_that_was_not(tmp_path: Path) -> None:
+    """What hyperband prunes depends on the brackets of earlier trials, which the journal must keep."""
+    text = SEARCH.replace('pruner = "none"', 'pruner = "hyperband"').replace("trials = 4", "trials = 6")
+    found = []
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        path, runs = recipe(tmp_path / name, text, seeds="[0]"), tmp_path / name / "runs"
+        if name == "killed":
+            code = KILLED.format(toy=str(TOY), recipe=str(path), runs=str(runs))
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == -9, done.stderr
+        folder = api.apply(path, runs=runs).folder
+        found.append([(each["values"], each["value"], each["status"], each["epochs"]) for each in search_of(folder)["trials"]])
+    assert found[0] == found[1]
+
+
 class _Labels(Observer):
     def __init__(self) -> None:
         self.notes: list[str] = []

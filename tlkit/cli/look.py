@@ -92,7 +92,7 @@ def show(
 
 def validate(recipe: RecipeArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
     """Check a recipe and list all of its mistakes at once."""
-    from tlkit.plans import resolve, search_space
+    from tlkit.plans import resolve, search_plan
     from tlkit.reports import search_table
     from tlkit.sources.places import Places
 
@@ -103,7 +103,7 @@ def validate(recipe: RecipeArgument, set_: SetOption = None, as_json: JsonOption
             problems = [{"problem": each.problem, "hints": list(each.hints)} for each in error.problems]
             console.as_json({"format": 1, "valid": False, "problems": problems})
         raise
-    searched = search_space.planned(read)
+    searched = search_plan.planned(read)
     if as_json:
         record: dict[str, object] = {
             "format": 1,

@@ -18,6 +18,7 @@ from tlkit.cli.options import (
     RunsOption,
     SetOption,
 )
+from tlkit.plans.auto_rates import STEPS
 
 
 def rates(
@@ -27,7 +28,7 @@ def rates(
     each: Annotated[
         bool, typer.Option("--each", help="Also move every group of lr_groups alone, while the others keep still.")
     ] = False,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Training steps of one test.")] = 100,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Training steps of one test.")] = STEPS,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     device: DeviceOption = "auto",

@@ -75,12 +75,11 @@ def scores(
     split, resolved = asked.split, asked.resolved
     geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     library, every = Library(Images((), {"test": split})), np.arange(len(split.targets))
-    seen = []
-    for view in geometries(geometry, views):
-        pictures = library.pictures("test", view)
-        corrupt = pictures.prepare(every, progress=lambda done, total: None)
-        if corrupt:
-            raise next(iter(corrupt.values()))
-        seen.append(Part(pictures, every, resolved.convention, network.task))
+    plain, *others = geometries(geometry, views)
+    pictures = library.pictures("test", plain)
+    if corrupt := pictures.prepare(every, progress=lambda done, total: None):
+        raise next(iter(corrupt.values()))
+    every_view = [pictures, *run_evaluation.unstored(split, others)]
+    seen = [Part(each, every, resolved.convention, network.task) for each in every_view]
     each = run_evaluation.of_views(network, seen, batch_size=batch_size, device=device, progress=progress)
     return scoring.scores(averaging.mean(each))

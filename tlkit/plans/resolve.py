@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.plans import arm_checks, ensembles, loggers, preprocessing, search_space, solved_heads
+from tlkit.plans import arm_checks, ensembles, loggers, preprocessing, search_checks, solved_heads
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
@@ -115,14 +115,14 @@ def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, d
     try:
         arms = resolve(recipe, places, where=str(path))
     except RecipeError as error:
-        problems += search_space.problems(recipe, where=str(path), resolver=None)
+        problems += search_checks.problems(recipe, where=str(path), resolver=None)
         raise RecipeError([*problems, *error.problems]) from error
 
     def resolver(arm: Arm) -> list[TlkitError]:
         outcome = _Resolver(recipe.name, "trial", arm, places, folds=recipe.folds).run()
         return [] if isinstance(outcome, Resolved) else outcome
 
-    problems += search_space.problems(recipe, where=str(path), resolver=resolver)
+    problems += search_checks.problems(recipe, where=str(path), resolver=resolver)
     if problems:
         raise RecipeError(problems)
     return recipe, arms

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tlkit.errors import TlkitError
-from tlkit.plans import jobs, resolve, search_space
+from tlkit.plans import jobs, resolve, search_plan
 from tlkit.plans.jobs import Job
-from tlkit.plans.search_space import SearchPlan
+from tlkit.plans.search_plan import SearchPlan
 from tlkit.recipe import search_space as space
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import search_record
@@ -101,7 +101,7 @@ def find(recipe: Recipe, wanted: Sequence[Job], places: Places, *, runs: Path, w
         runs: Folder for run folders.
         where: Begins every message, usually the recipe's file.
     """
-    plan = search_space.planned(recipe)
+    plan = search_plan.planned(recipe)
     first = next((job for job in wanted if plan is not None and (job.resolved.name, job.seed) == (plan.arm, plan.seed)), None)
     if plan is None or first is None:
         return None

@@ -65,18 +65,24 @@ def _turns(stages: Sequence[str], every: int, *, epochs: int) -> dict[str, bool 
 
 
 def _spread(written: float | Auto | Rate | RateRange, stages: Sequence[str]) -> Iterator[tuple[str, float | Rate]]:
-    """Yield the rate of each stage; nothing where they have one in common."""
+    """Yield the rate of each stage, as the plan prints it; nothing where they have one in common."""
     if isinstance(written, RateRange):
         gaps = len(stages) - 1
-        parts = [index / gaps for index in range(gaps)]
-        peaks = [*(written.from_ ** (1 - part) * written.to**part for part in parts), written.to]
+        between = [_rounded(written.from_ ** (1 - part / gaps) * written.to ** (part / gaps)) for part in range(1, gaps)]
+        peaks = [*([written.from_] if gaps else []), *between, written.to]
     elif isinstance(written, Rate) and written.decay is not None and written.lr != AUTO:
-        peaks = [max(written.lr * written.decay**before, _LEAST) for before in range(len(stages) - 1, -1, -1)]
+        slower = [_rounded(max(written.lr * written.decay**before, _LEAST)) for before in range(len(stages) - 1, 0, -1)]
+        peaks = [*slower, written.lr]
     else:
         return
     plain = written.weight_decay is None and written.momentum is None
     for name, peak in zip(stages, peaks, strict=True):
         yield name, peak if plain else Rate(lr=peak, weight_decay=written.weight_decay, momentum=written.momentum)
+
+
+def _rounded(rate: float) -> float:
+    """Return a rate to three digits, which the plan prints, so that a recipe with these rates written by hand is the same run."""
+    return float(f"{rate:.3g}")
 
 
 def _used(stages: Stages, freeze: Freeze, rates: Rates) -> set[str]:

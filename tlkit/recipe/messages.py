@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from tlkit.errors import nearest
+from tlkit.errors import RecipeError, nearest
 
 Said = tuple[str, tuple[str, ...]]  # the place of a problem; the problem and its hints
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
@@ -103,6 +103,11 @@ def words(line: ErrorDetails, root: type[BaseModel]) -> tuple[str, ...]:
     if kind == "literal_error":
         return no_such_choice(value, re.findall(r"'([^']*)'", str(context["expected"])), meaning)
     return (f"is {shown(value)}, but {_should(line)}.", meaning)
+
+
+def first(error: RecipeError | ValidationError) -> str:
+    """Return the first of the problems for which a recipe, or one of its tables, is refused."""
+    return error.problems[0].problem if isinstance(error, RecipeError) else str(error.errors()[0]["msg"])
 
 
 def said(root: type[BaseModel], tables: Mapping[str, Any]) -> set[Said]:

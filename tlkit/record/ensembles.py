@@ -20,7 +20,7 @@ from tlkit.record import run_folder
 from tlkit.record.run_folder import Coordinates, Metrics
 
 FILE = "ensembles.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Group:
     fold: int | None
     folders: tuple[str, ...]
 
+    @property
+    def weights(self) -> str:
+        """Name of the file that keeps the mean of its members' weights."""
+        of = self.name if self.seed is None else f"s{self.seed}"
+        return f"soup-{of}{'' if self.fold is None else f'-f{self.fold}'}.safetensors"
+
 
 @dataclass(frozen=True)
 class Combined:
@@ -51,6 +57,8 @@ class Combined:
         test: On the test images; None likewise, or where there are none.
         member_accuracy: The mean accuracy of its members on the test images; None likewise.
         why_none: Why there is no ensemble of these members; "" where there is one.
+        failed: It could not be computed, as a file was damaged or images were not there: it is tried again.
+        weights: Name of the file with the averaged weights, in the recipe's folder; "" where probabilities are averaged.
     """
 
     group: Group
@@ -59,6 +67,8 @@ class Combined:
     test: Metrics | None = None
     member_accuracy: float | None = None
     why_none: str = ""
+    failed: bool = False
+    weights: str = ""
 
 
 _ADAPTER = TypeAdapter(tuple[Combined, ...])
@@ -100,6 +110,16 @@ def read(recipe_folder: Path, ensemble: Ensemble, wanted: Sequence[Group]) -> tu
     """Return what these ensembles achieve, as far as the file says it."""
     average, combined = _load(recipe_folder)
     return tuple(each for each in combined if each.group in wanted) if average == ensemble.average else ()
+
+
+def missing(recipe_folder: Path, ensemble: Ensemble, wanted: Sequence[Group]) -> tuple[Group, ...]:
+    """Return those of some ensembles that the file does not tell of, that failed, or whose file of weights is not there."""
+    done = {
+        each.group
+        for each in read(recipe_folder, ensemble, wanted)
+        if not each.failed and (not each.weights or (recipe_folder / each.weights).is_file())
+    }
+    return tuple(group for group in wanted if group not in done)
 
 
 def forget(recipe_folder: Path, run: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from tlkit import files
 from tlkit.record import rate_suggestions
 
 FILE, PICTURE = "rates.json", "rates.svg"  # in a recipe's folder
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class RangeTest:
         passes: How many times the images were used, in part or in whole.
         frozen: Leading stages that ran as a fixed prefix.
         stored: Whether their output was read from the store.
+        date: When it was measured, ISO 8601, UTC.
     """
 
     arm: str
@@ -53,18 +55,19 @@ class RangeTest:
     passes: int
     frozen: int
     stored: bool
+    date: str
 
     @classmethod
     def of(
         cls, rates: Iterable[float], losses: Iterable[float], *, arm: str, seed: int, ratios: Mapping[str, float],
         still: Iterable[str] = (), ended: str = "", passes: int = 1, frozen: int = 0, stored: bool = False,
     ) -> Self:  # fmt: skip
-        """Return a test with its smoothed loss and its suggestions; the arguments are the attributes."""
+        """Return a test of now with its smoothed loss and its suggestions; the arguments are the attributes."""
         taken, known = tuple(rates), tuple(losses)
         smoothed = rate_suggestions.smooth(known)
         return cls(
             arm, seed, dict(ratios), tuple(still), taken, known, smoothed, rate_suggestions.steepest(taken, known),
-            rate_suggestions.valley(taken, known), ended, passes, frozen, stored,
+            rate_suggestions.valley(taken, known), ended, passes, frozen, stored, datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
 
     @property

@@ -34,7 +34,7 @@ def remarks(test: RangeTest) -> list[str]:
         said.append(f"the images were used {test.passes} times")
     if test.stored:
         said.append("the fixed prefix was read from the store")
-    return said
+    return [*said, f"measured {test.date}"]
 
 
 def settings(test: RangeTest) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import tasks, units
-from tlkit.plans.search_space import SearchPlan, said
+from tlkit.plans.search_plan import SearchPlan, said
 from tlkit.recipe.messages import shown
 from tlkit.record import selection
 from tlkit.record.search_record import SearchRecord, TrialRecord

@@ -5,6 +5,7 @@ The rule: members are chosen by validation images alone, and only runs that pred
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from tlkit import files, tasks
 from tlkit.engine.images.parts import Library, Part
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Observer
+from tlkit.network import weights
 from tlkit.plans import dataset_facts
 from tlkit.plans import plan as plans
 from tlkit.plans.jobs import Job
@@ -55,9 +57,11 @@ def combine(
     """
     known = {job.folder.name: job for job in jobs}
     libraries: dict[int, Library] = {}
+    wanted = ensembles.groups(ensemble, current)
+    missing = ensembles.missing(recipe_folder, ensemble, wanted)
     with watching() as watch:
-        found = []
-        for group in ensembles.groups(ensemble, current):
+        found = [each for each in ensembles.read(recipe_folder, ensemble, wanted) if each.group not in missing]
+        for group in missing:
             watch()
             try:
                 together = _Members(recipe_folder, group, known)
@@ -68,7 +72,8 @@ def combine(
             except Interrupted:
                 raise
             except TlkitError as error:  # a damaged file, or images that are gone, take no result of the runs away
-                found.append(Combined(group, why_none=error.problem.rstrip(".")))
+                found.append(Combined(group, why_none=error.problem.rstrip("."), failed=True))
+    found.sort(key=lambda each: wanted.index(each.group))
     try:
         ensembles.write(recipe_folder, ensemble, found)
     except OSError as error:
@@ -170,7 +175,24 @@ class _Soup:
             split: scoring.scores(self._predict(predictor, parts[split])) for split in _SPLITS if split in parts
         }
         names = tuple(group.folders[index] for index in used)
-        return Combined(group, names, scores["validation"], scores.get("test"), self.members.member_accuracy())
+        self._keep(predictor)
+        return Combined(
+            group, names, scores["validation"], scores.get("test"), self.members.member_accuracy(), weights=group.weights
+        )
+
+    def _keep(self, predictor: Predictor) -> None:
+        """Write the averaged weights beside the runs, as a run writes its own.
+
+        Raises:
+            RunFailed: they cannot be written.
+        """
+        resolved = self.members.jobs[self.members.group.folders[0]].resolved
+        tensors = weights.export(predictor.network, resolved.backbone, linear=resolved.head.fits(resolved.backbone))
+        folder = self.members.folders[0].parent
+        try:
+            weights.write(folder / self.members.group.weights, tensors, {"classes": json.dumps(predictor.classes)})
+        except OSError as error:
+            raise files.unwritable(folder, error) from error
 
     def _load(self, index: int) -> Predictor:
         return prediction.load(self.members.folders[index], arm=None, device=self.device)

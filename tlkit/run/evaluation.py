@@ -14,14 +14,15 @@ import torch
 from tlkit import tasks
 from tlkit.engine import evaluate as engine
 from tlkit.engine.images import device_batches, levels, parts
+from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.parts import Library, Part
-from tlkit.engine.images.pictures import Progress
+from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
 from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, setting
 from tlkit.network.network import Network
 from tlkit.plans import arm_checks, dataset_facts
 from tlkit.plans.resolve import Source
-from tlkit.plugin import DataFiles, Dataset, registry
+from tlkit.plugin import DataFiles, Dataset, Split, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.settings import parse_setting
@@ -151,9 +152,8 @@ def evaluate(
     )
     if not len(indices):
         raise DataError(f"evaluate: {on}: no image of it can be decoded.", *unreadable[:1])
-    seen = [library.pictures(part, view) for view in geometries(geometry, views)]
-    for view in seen[1:]:
-        view.prepare(indices, progress=lambda done, total: None)
+    plain, *others = geometries(geometry, views)
+    seen = [library.pictures(part, plain), *unstored(images.splits[part], others)]
     decoded = [Part(view, indices, predictor.convention, predictor.network.task) for view in seen]
     each = of_views(predictor.network, decoded, batch_size=predictor.batch_size, device=predictor.device, progress=progress)
     predicted = averaging.mean(each)
@@ -214,6 +214,11 @@ def predictions(network: Network, part: Part, *, batch_size: int, device: torch.
             progress(done, len(order))
 
     return engine.evaluate(network, network, batches(), watch=lambda: None)
+
+
+def unstored(split: Split, views: Sequence[Geometry]) -> list[Pictures]:
+    """Return the pictures of views, which are decoded when they are used: the store keeps each image once."""
+    return [Pictures(split, view, keep=False) for view in views]
 
 
 def of_views(

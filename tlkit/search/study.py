@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from tlkit.errors import RunFolderError, reason
-from tlkit.plans.search_space import SearchPlan
+from tlkit.plans.search_plan import SearchPlan
 from tlkit.recipe import search_space
 from tlkit.recipe.search_space import Parameter
 

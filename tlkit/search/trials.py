@@ -27,6 +27,7 @@ from tlkit.plans import jobs
 from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.plans.search_jobs import Searching
+from tlkit.recipe import messages
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.recipe.messages import shown
@@ -150,8 +151,7 @@ class _Trials:
         try:
             job = self.searching.job(asked.values)
         except (RecipeError, ValidationError) as error:
-            why = error.problems[0].problem if isinstance(error, RecipeError) else str(error.errors()[0]["msg"])
-            return TrialRecord(number=asked.number, status="failed", error=why)
+            return TrialRecord(number=asked.number, status="failed", error=messages.first(error))
         earlier = next((each for each in self._records() if each.folder == job.folder.name), None)
         if earlier is not None:
             return earlier.model_copy(update={"number": asked.number, "same_as": earlier.number, "seconds": 0.0})
