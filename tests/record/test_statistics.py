@@ -1,8 +1,11 @@
 """Intervals and tests against statsmodels, scipy and numbers worked by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
@@ -59,3 +62,37 @@ def test_paired_t_is_that_of_scipy() -> None:
 )
 def test_crossover_is_where_train_accuracy_stays_above(train: list[float], held_out: list[float], epoch: int | None) -> None:
     assert statistics.crossover(train, held_out) == epoch
+
+
+def test_area_under_the_curve_has_delongs_error() -> None:
+    """Compared with the definition, pair by pair, and with scikit-learn's area."""
+    draws = np.random.default_rng(0)
+    targets = (draws.random((60, 1)) < 0.4).astype(int)
+    scores = (draws.normal(size=(60, 1)) + targets).round(1)  # with ties
+    area, error = statistics.auroc(scores, targets)
+    above, below = scores[targets == 1], scores[targets == 0]
+    wins = (above[:, None] > below) + 0.5 * (above[:, None] == below)  # (m, n)
+    variance = wins.mean(1).var(ddof=1) / len(above) + wins.mean(0).var(ddof=1) / len(below)
+    assert area == pytest.approx(roc_auc_score(targets, scores))
+    assert error == pytest.approx(variance**0.5)
+
+
+def test_error_of_a_mean_area_is_that_of_new_images() -> None:
+    """Simulated: 300 draws of 200 images with four classes that depend on each other."""
+    draws = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        shared = draws.normal(size=(200, 1))
+        targets = (0.7 * shared + draws.normal(size=(200, 4)) > 0.5).astype(int)
+        found.append(statistics.auroc(targets + shared + draws.normal(size=(200, 4)), targets))
+    areas, errors = np.array(found).T
+    assert errors.mean() == pytest.approx(areas.std(), rel=0.15)
+
+
+def test_area_of_classes_that_say_nothing() -> None:
+    """A class without positives is left out; where all is right an error is left, as of one image of a few."""
+    scores, targets = np.array([[0.1, 0.5], [0.2, 0.1], [0.8, 0.3], [0.9, 0.2]]), np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
+    area, error = statistics.auroc(scores, targets)
+    assert area == 1.0
+    assert 0.1 < error < 0.5
+    assert math.isnan(statistics.auroc(scores, np.zeros((4, 2), int))[0])

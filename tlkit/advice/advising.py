@@ -5,6 +5,7 @@ The rule: test images are listed and never opened. Everything that decides comes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,12 @@ import torch
 
 from tlkit import tasks
 from tlkit.advice import arms, candidates, decision, more_labels, proposal, sample, telling, trying
+from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget, words
 from tlkit.advice.candidates import Named, Ready
 from tlkit.advice.facts import Facts, Source
 from tlkit.advice.probing import Probed, Prober, TooLong
+from tlkit.advice.proposal import Proposal
 from tlkit.engine.images.parts import Library
 from tlkit.errors import DataError, TlkitError, option
 from tlkit.events import Observer
@@ -26,6 +29,7 @@ from tlkit.plans.dataset_parts import Selected
 from tlkit.plugin import DataFiles, Images
 from tlkit.record.advice import Advice, Candidate, Expected, MoreLabels, Trial
 from tlkit.sources import data_files, weight_files
+from tlkit.sources.places import relative
 
 _PROBES = 0.5  # share of the time that is left for probing all networks
 _FORWARD = 0.05  # seconds of an image, where they were not measured
@@ -70,46 +74,64 @@ def advise(
     probed, left = _probe(prober, ready, budget, notes)
     best = probed[0]
     facts = Facts(source, images, parts, found)
-    tables, network = _tables(source, best, out, found)
-    resolved = best.ready.resolved
-    size, stages = candidates.square(resolved.image_size), tuple(resolved.backbone.stages)
-    least, single = min(facts.counts), facts.single
-    advised = proposal.propose(
-        tables, best.candidate, least=least, stages=stages, single=single, network=network, image_size=size
-    )
+    advised, ways = _ways(facts, best, out)
     more = _more_labels(best, budget, prober.head_seconds)
     tried: tuple[Trial, ...] = ()
     expected: tuple[Expected, ...] = ()
-    trials = None if runs is None else _trials(facts, best, out, runs, prober, notes)
+    others = _others(facts, probed[1:], out)
+    trials = None if runs is None else _trials(facts, best, others, out, runs, prober, notes)
     if trials is not None:
-        base = proposal.base_of(tables, network=network, image_size=size)
-        plain, *others = arms.ways(base, best.candidate, stages=stages, single=single, least=least)
-        others.sort(key=lambda way: way.name != advised.way)  # what the probe proposes comes next
-        done = trials.halve([plain, *others])
+        plain, *more_ways = ways
+        more_ways.sort(key=lambda way: way.name != advised.way)  # what the probe proposes comes next
+        done = trials.halve([plain, *more_ways, *(way for _, way in others.values())])
         if done:
             epochs = source.arm.schedule.epochs
             advised, expected = decision.propose(done, trials.ways, advised, train=facts.train, epochs=epochs)
             tried = tuple(decision.with_reasons(done))
-    considered = [*(each.candidate for each in probed), *left]
+    chosen = others[advised.network][0] if advised.network else best
+    considered = [chosen.candidate, *(each.candidate for each in probed if each is not chosen), *left]
     advice = replace(
-        telling.advice(facts, considered, best, advised, out, budget), trials=tried, expected=expected, more_labels=more,
+        telling.advice(facts, considered, chosen, advised, out, budget), trials=tried, expected=expected, more_labels=more,
     )  # fmt: skip
     telling.write(out, facts, advised, advice)
     return replace(advice, seconds=budget.spent, notes=tuple(notes))
 
 
+def _ways(facts: Facts, probed: Probed, out: Path) -> tuple[Proposal, list[Way]]:
+    """Return what the probe proposes for a network, and the ways to train it."""
+    tables, network = _tables(facts.source, probed, out, facts.found)
+    resolved, least, single = probed.ready.resolved, min(facts.counts), facts.single
+    stages = tuple(resolved.backbone.stages)
+    base = proposal.base_of(tables, network=network, image_size=candidates.square(resolved.image_size), single=single)
+    epochs = facts.source.arm.schedule.epochs
+    advised = proposal.propose(base, probed.candidate, least=least, stages=stages, single=single, epochs=epochs)
+    return advised, arms.ways(base, probed.candidate, stages=stages, single=single, least=least)
+
+
+def _others(facts: Facts, probed: Sequence[Probed], out: Path) -> dict[str, tuple[Probed, Way]]:
+    """Return of each other network, by a name for it, the way that the probe proposes for it."""
+    found: dict[str, tuple[Probed, Way]] = {}
+    for each in probed:
+        name = re.sub(r"[^A-Za-z0-9_.]", "_", each.ready.backbone)
+        if name not in found:  # of other weights of one network, those that look best
+            advised, ways = _ways(facts, each, out)
+            found[name] = each, next(way for way in ways if way.name == advised.way).of(name)
+    return found
+
+
 def _trials(
-    facts: Facts, best: Probed, out: Path, runs: Path, prober: Prober, notes: list[str]
+    facts: Facts, best: Probed, others: Mapping[str, tuple[Probed, Way]], out: Path, runs: Path, prober: Prober, notes: list[str]
 ) -> trying.Trials | None:  # fmt: skip
     """Return what tries ways to train; None, with a note, where none can be tried."""
-    source = facts.source
+    source, networks = facts.source, {"": best} | {name: each for name, (each, _) in others.items()}
     if why := _untriable(source):
         notes.append(f"nothing is tried: {why}")
         return None
     return trying.Trials(
         images=facts.images, train=facts.train, epochs=source.arm.schedule.epochs, own="validation" in facts.images.splits,
         seed=source.recipe.seeds[0], recipe=f"{telling.name_of(out)}-trials", runs=runs,
-        places=replace(source.places, recipe=out.resolve().parent), where=source.name, forward=best.candidate.seconds or _FORWARD,
+        places=replace(source.places, recipe=out.resolve().parent), where=source.name,
+        forward={name: each.candidate.seconds or _FORWARD for name, each in networks.items()},
         budget=prober.budget, device=prober.device, observer=prober.observer, watch=prober.watch, notes=notes,
     )  # fmt: skip
 
@@ -189,15 +211,30 @@ def _tables(source: Source, best: Probed, out: Path, found: DataFiles) -> tuple[
     if table.weights.startswith("run:"):
         weights = f"run:{best.ready.path.resolve().parent}"
     options = {"options": dict(table.options)} if table.options else {}
-    tables["data"] = _with_path(source, tables["data"], out, found)
+    if not _stays(source, out):
+        tables["data"] = _with_path(tables["data"], found.root, out)
+        tables |= (
+            {"also": {name: _also(each, source, out) for name, each in tables["also"].items()}} if "also" in tables else {}
+        )
     return tables, {"name": table.name, "weights": weights, **options}
 
 
-def _with_path(source: Source, data: Mapping[str, Any], out: Path, found: DataFiles) -> dict[str, Any]:
-    """Return the table [data] with a path that begins where the new recipe lies."""
-    options = dict(data.get("options", {}))
-    if "path" not in options or (source.folder is None and out.resolve().parent == source.places.recipe.resolve()):
-        return dict(data)
-    root, base = found.root.resolve(), out.resolve().parent
-    options["path"] = root.relative_to(base).as_posix() if root.is_relative_to(base) and root != base else str(root)
-    return {**data, "options": options}
+def _stays(source: Source, out: Path) -> bool:
+    """Return whether the new recipe lies where the user's does, so that its paths hold."""
+    return source.folder is None and out.resolve().parent == source.places.recipe.resolve()
+
+
+def _also(table: Mapping[str, Any], source: Source, out: Path) -> dict[str, Any]:
+    """Return the table of another data set with a path that begins where the new recipe lies."""
+    path = table.get("options", {}).get("path")
+    return _with_path(table, relative(path, source.places), out) if isinstance(path, str) else dict(table)
+
+
+def _with_path(table: Mapping[str, Any], root: Path, out: Path) -> dict[str, Any]:
+    """Return the table of a data set whose files lie in a folder, with that folder as a recipe at `out` names it, if it names one."""
+    options = dict(table.get("options", {}))
+    if "path" not in options:
+        return dict(table)
+    whole, base = root.resolve(), out.resolve().parent
+    options["path"] = whole.relative_to(base).as_posix() if whole.is_relative_to(base) and whole != base else str(whole)
+    return {**table, "options": options}

@@ -9,7 +9,7 @@ camera: Lee et al. 2022, arXiv:2210.11466 (surgical fine-tuning).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tlkit.advice import strategies
@@ -17,6 +17,8 @@ from tlkit.record.advice import Candidate
 
 DEFAULT = "everything"
 _TRAINED = ("augment", "augment_views", "batch_size", "initial_epoch")  # keys of [data] that only training by steps has
+_OF_STEPS = ("optimizer", "schedule", "loss", "early_stopping", "select_by")  # tables and keys likewise
+_NO_MOMENTUM = (0.0, 0.999)  # Adam's betas, of which the first is its momentum, 0.9 as usual
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,16 @@ class Way:
         what: In words, after "take NETWORK and".
         tables: Of the arm, without the data's split.
         solved: No step is taken.
+        fits: How well the network fits the images, in a sentence.
+        network: The network, where it is not the first one.
     """
 
     name: str
     what: str
     tables: Mapping[str, Any]
     solved: bool = False
+    fits: str = ""
+    network: str = ""
 
     def at(self, *, split: Mapping[str, Any] | None, epochs: int) -> dict[str, Any]:
         """Return its tables with another split and another number of epochs."""
@@ -50,8 +56,24 @@ class Way:
     def faster(self, factor: float) -> Way:
         """Return the same with other rates."""
         rates = {key: float(f"{value * factor:.2g}") for key, value in self.tables["lr_groups"].items()}
-        said = f"{self.what}, at {factor:g} times the usual rates"
-        return Way(f"{self.name}_x{factor:g}", said, {**self.tables, "lr_groups": rates})
+        return self._changed(f"x{factor:g}", f"at {factor:g} times the usual rates", {"lr_groups": rates})
+
+    def with_rates(self, rates: Mapping[str, float]) -> Way:
+        """Return the same with rates that a range test suggests, by group."""
+        whole = {"lr_groups": {**self.tables["lr_groups"], **rates}}
+        return self._changed("tested", "at the rates of a range test", whole)
+
+    def without_momentum(self) -> Way:
+        """Return the same with momentum 0: of similar images little is best (Li et al. 2020, arXiv:2002.11770)."""
+        optimizer = {"name": "adamw", **self.tables.get("optimizer", {}), "betas": list(_NO_MOMENTUM)}
+        return self._changed("still", "without momentum", {"optimizer": optimizer})
+
+    def of(self, network: str) -> Way:
+        """Return the same under a name that says which network it trains."""
+        return replace(self, name=f"{network}-{self.name}", network=network)
+
+    def _changed(self, name: str, said: str, tables: Mapping[str, Any]) -> Way:
+        return replace(self, name=f"{self.name}_{name}", what=f"{self.what}, {said}", tables={**self.tables, **tables})
 
 
 def ways(
@@ -67,10 +89,10 @@ def ways(
         least: Training images of the smallest class.
     """
     head, middle = strategies.HEAD_RATE, strategies.MIDDLE_RATE
-    *_, late = strategies.thirds(stages)
-    if best.likeness == "dissimilar":
-        late = stages[stages.index(best.best) + 1 :]
-    both = {"backbone": middle, "head": head}
+    both, first = (
+        {"backbone": middle, "head": head},
+        {"epochs": 1},
+    )  # brought to a third of the epochs where their number is known
     found = [Way(DEFAULT, "train everything, the new head faster", {**base, "lr_groups": both})]
     if single:
         found.append(_solved(base, "head", ""))
@@ -78,37 +100,45 @@ def ways(
             found.append(_solved(base, f"head_on_{best.best}", best.best))
     else:
         found.append(Way("head", "train a new head only", {**base, "freeze": {"backbone": True}, "lr_groups": {"head": head}}))
-    partly = {"backbone": True, **dict.fromkeys(late, False)}
+    *_, late = strategies.thirds(stages)
+    if best.likeness == "dissimilar":
+        late = stages[stages.index(best.best) + 1 :]
+    partly = {"backbone": True, **dict.fromkeys(late, first)}
     rates = {"backbone": strategies.LATE_RATE, "head": head}
-    found.append(
-        Way("late", f"train the stages from {late[0]} on, and a new head", {**base, "freeze": partly, "lr_groups": rates})
-    )
-    first = {"epochs": 1}  # brought to a third of the epochs where their number is known
+    said = f"train a new head first, then the stages from {late[0]} on with it"
+    found.append(Way("late", said, {**base, "freeze": partly, "lr_groups": rates}))
     found.append(
         Way("head_first", "train a new head first, then everything", {**base, "freeze": {"backbone": first}, "lr_groups": both})
     )
     if len(stages) > 1:
         only = {"backbone": True, stages[0]: False}
-        found.append(
-            Way(
-                "first_stage",
-                f"train the first stage, {stages[0]}, and a new head",
-                {**base, "freeze": only, "lr_groups": both},
-            )
-        )
+        said = f"train the first stage, {stages[0]}, and a new head"
+        found.append(Way("first_stage", said, {**base, "freeze": only, "lr_groups": both}))
+    if least >= strategies.MANY:
+        graded = strategies.rates_of_many(best.likeness or "similar", stages)
+        said = "early stages slowest" if len(graded) > 2 else "at one rate"
+        found.append(Way("graded", f"train everything, {said}", {**base, "lr_groups": graded}))
     if least >= strategies.SCRATCH:
         fresh = {**base, "backbone": {**base["backbone"], "weights": "none"}, "lr_groups": {"backbone": head, "head": head}}
         found.append(Way("scratch", "train from random weights", fresh))
-    return found
+    return [replace(way, fits=_fits(best)) for way in found]
+
+
+def _fits(best: Candidate) -> str:
+    if not best.fit:
+        return "No head could be judged on these images, so nothing was measured of their fit."
+    return f"{best.fit[0].upper()}{best.fit[1:]}."
 
 
 def _solved(base: Mapping[str, Any], name: str, embed: str) -> Way:
     data = {key: value for key, value in base["data"].items() if key not in _TRAINED}
     head = {"kind": "logistic", **({"embed": embed} if embed else {})}
-    kept = {key: value for key, value in base.items() if key not in ("optimizer", "schedule", "loss")}
+    kept = {key: value for key, value in base.items() if key not in _OF_STEPS}
     where = f"its stage {embed}, and leave the stages after it out" if embed else "its last stage"
     return Way(name, f"solve a linear head on {where}", {**kept, "head": head, "data": data}, solved=True)
 
 
 def _shorter(value: Any, epochs: int) -> Any:
-    return {"epochs": max(1, epochs // 3)} if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping):
+        return value
+    return {"epochs": max(1, epochs // 3)} if epochs > 1 else False

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tlkit import units
+from tlkit.advice import fitted
 from tlkit.advice.arms import Way
+from tlkit.advice.fitted import NOMINAL
+from tlkit.advice.forecast import Point, forecast
 from tlkit.advice.proposal import Proposal
 from tlkit.record.advice import Expected, Trial
-from tlkit.record.statistics import wilson
 
 _POINT = 0.01  # the cheapest way within so much of the best is told too
 
@@ -67,11 +69,12 @@ def propose(
         return replace(proposed, why=(*proposed.why, untried)), ()
     best, cheapest = decided(trials)
     way = next(each for each in ways if each.name == best.name)
-    expected = tuple(_expected(trial, train, epochs) for trial in dict.fromkeys((best, cheapest)))
+    expected = tuple(_expected(trial, trials, train, epochs) for trial in dict.fromkeys((best, cheapest)))
     low, high = (100 * each for each in expected[0].interval)
     why = [
         f"{best.name} was the best of {len({trial.name for trial in trials})} ways on {best.judged:,} validation images after training on "
-        f"{best.images:,}: {best.accuracy:.1%} (95 % interval {low:.1f} to {high:.1f}; the best of several looks better than it is)."
+        f"{best.images:,}: {best.accuracy:.1%}; the best of several looks better than it is.",
+        f"A whole run of it is expected to have {expected[0].accuracy:.1%} ({NOMINAL:.0%} interval {low:.1f} to {high:.1f}: {expected[0].basis}).",
     ]
     if cheapest != best:
         why.append(
@@ -80,17 +83,26 @@ def propose(
     reasons = {trial.name: trial.why_lost for trial in with_reasons(trials) if trial.why_lost}
     why += [f"{name} lost: {reason}." for name, reason in reasons.items()]
     made = way.at(split=None, epochs=epochs)
-    return Proposal(made, way.what, (*proposed.why[:-1], *why), way.name), expected
+    return Proposal(made, way.what, (way.fits, *why), way.name, way.network), expected
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda trial: (trial.accuracy, -trial.seconds))
 
 
-def _expected(trial: Trial, train: int, epochs: int) -> Expected:
-    interval = wilson(round(trial.accuracy * trial.judged), trial.judged)
+def _expected(trial: Trial, trials: Sequence[Trial], train: int, epochs: int) -> Expected:
+    mine = sorted((each for each in trials if each.name == trial.name and each.rung <= trial.rung), key=lambda each: each.rung)
+    points = list({each.images: Point(each.images, each.accuracy, each.error) for each in mine}.values())
+    accuracy, interval = forecast(points, train)
     longer = train / trial.images * (1 if trial.solved else epochs / max(trial.epochs, 1))
-    return Expected(trial.name, trial.accuracy, (interval.low, interval.high), trial.seconds * longer)
+    basis = f"the chance of {trial.judged:,} validation images"
+    if len(points) > 1:
+        basis += f", continued from {units.images(trial.images)} to {train:,} by a power law"
+    known = fitted.load()
+    if known.half_width is not None:
+        interval = max(accuracy - known.half_width, 0.0), min(accuracy + known.half_width, 1.0)
+        basis = f"as far as advice was wrong on {len(known.errors)} other image sets"
+    return Expected(trial.name, accuracy, interval, trial.seconds * longer, basis)
 
 
 def _ratio(expected: Sequence[Expected]) -> str:

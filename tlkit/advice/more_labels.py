@@ -1,17 +1,11 @@
-"""What more labels would bring: accuracy of a head on stored features over the number of images, continued as a power law.
-
-Imports no torch. The error is a power of the number of images, a straight line in logarithms, whose slope may change between pieces
-(Jain et al. 2023, arXiv:2303.01598: a piecewise power law); what lies beyond the data continues the last piece.
-"""
+"""What more labels would bring: accuracy of a head on stored features over the number of images, continued. Imports no torch."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tlkit.advice.forecast import continued
 from tlkit.advice.probes import Labels, Rows, probe
 from tlkit.record.advice import MoreLabels
 
@@ -20,7 +14,6 @@ _DRAWS = 5  # of each part but the whole: other images each time
 HEADS = (len(_PARTS) - 1) * _DRAWS + 1  # that `curve` fits
 _FEWEST = 20  # images of a part, or two of each class
 _RESAMPLED = 400
-_PIECE = 3  # points of the last piece
 
 
 def curve(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> MoreLabels | None:
@@ -49,26 +42,13 @@ def curve(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> MoreLabels |
         return None
     means = [float(scores.mean()) for _, scores in points]
     sizes = [count for count, _ in points]
-    gain = extrapolated(sizes, means) - means[-1]
+    gain = continued(sizes, means, 2 * sizes[-1]) - means[-1]
     again = []
     for _ in range(_RESAMPLED):
         drawn = [float(scores[draws.integers(0, len(scores), count)].mean()) for count, scores in points]
-        again.append(extrapolated(sizes, drawn) - drawn[-1])
+        again.append(continued(sizes, drawn, 2 * sizes[-1]) - drawn[-1])
     low, high = np.percentile(again, [2.5, 97.5])
     return MoreLabels(tuple(sizes), tuple(means), gain, (float(low), float(high)))
-
-
-def extrapolated(sizes: Sequence[int], accuracies: Sequence[float]) -> float:
-    """Return the accuracy at twice the largest size, by a power law of the error through the last points.
-
-    Args:
-        sizes: Numbers of images, ascending, two at least.
-        accuracies: At these.
-    """
-    errors = [max(1 - each, 0.5 / size) for size, each in zip(sizes, accuracies, strict=True)]
-    x, y = np.log(sizes[-_PIECE:]), np.log(errors[-_PIECE:])
-    slope = min(float(np.polyfit(x, y, 1)[0]), 0.0)  # more images make no network worse
-    return 1 - errors[-1] * math.exp(slope * math.log(2))
 
 
 def _balanced(labels: Labels, count: int, draws: np.random.Generator) -> NDArray[np.int64]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tlkit.advice.components import principal_components
+from tlkit.inspection import neighbours
 from tlkit.plugin import remembered
 from tlkit.plugin.provenance import source_files
 
@@ -127,11 +129,10 @@ def _key(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> dict[str, obj
 
 def _inputs(rows: Rows) -> NDArray[np.float64]:
     """Return what heads read (n, components): every channel in units of its own spread, then principal components."""
-    from sklearn.decomposition import PCA
-
     x = rows.astype(np.float64)
-    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-8)
-    reduced = PCA(min(_DIRECTIONS, *x.shape), svd_solver="randomized", random_state=0).fit_transform(x)
+    reduced = principal_components((x - x.mean(0)) / np.maximum(x.std(0), 1e-8), most=_DIRECTIONS)
+    if not reduced.shape[1]:  # all images have the same features
+        return np.zeros((len(x), 1))
     inputs: NDArray[np.float64] = reduced / max(float(reduced[:, 0].std()), 1e-12)
     return inputs
 
@@ -178,13 +179,9 @@ def _least_squares(inputs: NDArray[np.float64], wanted: Labels, folds: Folds, pe
 
 def _by_neighbours(inputs: NDArray[np.float64], wanted: Labels, groups: NDArray[np.int64], score: Score) -> Scores:
     """Return the score of each image (n,) by the most alike images of other groups, each weighted by its likeness."""
-    unit = inputs / np.maximum(np.linalg.norm(inputs, axis=1, keepdims=True), 1e-12)
-    cosines = unit @ unit.T
-    cosines[groups[:, None] == groups[None, :]] = -np.inf
     count = min(_NEIGHBOURS, len(wanted) - 1)
-    nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-    weights = np.take_along_axis(cosines, nearest, axis=1)
-    weights = np.exp((weights - weights.max(axis=1, keepdims=True)) / _TEMPERATURE)
+    nearest, cosines = neighbours.nearest(neighbours.unit(inputs.astype(np.float32)), count, groups=groups)
+    weights = np.exp((cosines - cosines[:, :1]).astype(np.float64) / _TEMPERATURE)  # (n, count)
     return score(np.einsum("nk,nkc->nc", weights, wanted[nearest].astype(np.float64)), wanted)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from tlkit.advice.candidates import Ready
 from tlkit.advice.probes import Probe, Rows
 from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.images.pictures import Pictures
 from tlkit.events import Observer
 from tlkit.inspection import duplicates
 from tlkit.record.advice import Candidate, Stage
@@ -83,6 +83,7 @@ class Prober:
         watch: Called between batches; may raise to stop.
         scores: Compute transferability scores of the last stage too.
         head_seconds: That the heads of one stage took, at most, so far.
+        unreadable: A line for each image that left the order because it cannot be decoded.
     """
 
     library: Library
@@ -95,6 +96,7 @@ class Prober:
     watch: Callable[[], None]
     scores: bool = False
     head_seconds: float = _A_HEAD
+    unreadable: dict[int, str] = field(default_factory=dict)
 
     def probe(self, ready: Ready, *, seconds: float) -> Probed | TooLong:
         """Probe a network.
@@ -110,7 +112,7 @@ class Prober:
         geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
         pictures = self.library.pictures("train", geometry)
         part = Part(pictures, self.order, resolved.convention, tasks.get(resolved.head.task))
-        outputs = StageOutputs(resolved, ready.path, part, device=self.device)
+        outputs = StageOutputs(resolved, ready.path, part, device=self.device, clock=self.budget.clock)
         plain = _plain(ready, outputs)
         each = self._seconds_of_one(part, outputs)
         heads = self.head_seconds * len(outputs.widths)
@@ -124,8 +126,7 @@ class Prober:
             return TooLong(replace(plain, why_not=why), cost(fewest))
         sizes = (count for count in (self.count, self.count // 2, self.count // 4) if count > fewest)
         count = next((size for size in sizes if cost(size) <= seconds), fewest)
-        chosen, corrupt = self._decoded(part, self.order[:count])
-        part = replace(part, indices=np.sort(chosen))
+        part = replace(part, indices=np.sort(self._readable(pictures, count)))
         rows = outputs.rows(part.indices, observer=self.observer, watch=self.watch)
         labels, groups = pictures.split.targets[part.indices], groups_of(part)
         one_class = part.task.targets.one_class
@@ -140,26 +141,34 @@ class Prober:
             judged = self._judged({name: each[can] for name, each in rows.items()}, labels[can], groups[can], one_class)
             found = _with_stages(found, judged, outputs.drift(part.indices, watch=self.watch))
             read = rows[found.best][can]
-        if self.scores and can.any() and one_class:
-            known = None if own is None else own[can]
-            found = replace(found, scores=scores.of(last[can], labels[can], probabilities=known))
-        return Probed(found, ready, part, last, corrupt, int((~can).sum()), read, labels[can], groups[can])
+            found = self._ranked(found, last[can], labels[can], None if own is None else own[can], one_class)
+        return Probed(
+            found, ready, part, last, tuple(self.unreadable.values()), int((~can).sum()), read, labels[can], groups[can]
+        )
 
     def _seconds_of_one(self, part: Part, outputs: StageOutputs) -> float:
         """Return the seconds that decoding an image and running it through all stages take."""
-        first = self.order[: min(_FIRST, self.count)]
+        began = self.budget.clock()
+        first = self._readable(part.pictures, min(_FIRST, self.count))
         absent = len(outputs.missing(first))
-        began = time.monotonic()
-        chosen, _ = self._decoded(part, first)
-        outputs.rows(chosen, observer=self.observer, watch=self.watch)
-        return (time.monotonic() - began) / absent if absent else outputs.seconds or 0.0
+        outputs.rows(first, observer=self.observer, watch=self.watch)
+        return (self.budget.clock() - began) / absent if absent else outputs.seconds or 0.0
 
-    def _decoded(self, part: Part, wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Decode images; return those that can be decoded, and a line for each other."""
-        corrupt = part.pictures.prepare(wanted, progress=self.observer.decoding)
-        if len(corrupt) == len(wanted):
-            raise next(iter(corrupt.values()))
-        return wanted[~np.isin(wanted, list(corrupt))], tuple(error.problem for error in corrupt.values())
+    def _readable(self, pictures: Pictures, count: int) -> NDArray[np.int64]:
+        """Decode the first images of the order, and return them; those that cannot be decoded leave it.
+
+        Raises:
+            ImageError: none can be decoded.
+        """
+        while True:
+            wanted = self.order[:count]
+            corrupt = pictures.prepare(wanted, progress=self.observer.decoding)
+            self.unreadable |= {index: error.problem for index, error in corrupt.items()}
+            if not corrupt:
+                return wanted
+            self.order = self.order[~np.isin(self.order, list(corrupt))]
+            if not len(self.order):
+                raise next(iter(corrupt.values()))
 
     def _judged(
         self, rows: Mapping[str, Rows], labels: NDArray[np.int64], groups: NDArray[np.int64], one_class: bool
@@ -167,11 +176,21 @@ class Prober:
         found, seconds = {}, []
         for name, each in rows.items():
             self.watch()
-            began = time.monotonic()
+            began = self.budget.clock()
             found[name] = probes.probe(each, labels, groups, one_class=one_class)
-            seconds.append(time.monotonic() - began)
+            seconds.append(self.budget.clock() - began)
         self.head_seconds = max(seconds)
         return found
+
+    def _ranked(
+        self, found: Candidate, last: Rows, labels: NDArray[np.int64], own: NDArray[np.float64] | None, one_class: bool
+    ) -> Candidate:  # fmt: skip
+        """Return a network with what networks are ordered by, and with the scores that are asked for or that the order needs."""
+        if one_class and (self.scores or ranking.needs_scores()):
+            names = tuple(scores.SCORES) if self.scores else ranking.SCORES
+            found = replace(found, scores=scores.of(last, labels, probabilities=own if self.scores else None, names=names))
+        best = found.stage(found.best)
+        return replace(found, rank=ranking.rank(best.accuracy, len(labels), found.top1, found.scores, self.classes))
 
 
 def groups_of(part: Part) -> NDArray[np.int64]:
@@ -197,8 +216,6 @@ def _with_stages(plain: Candidate, found: Mapping[str, Probe], drift: tuple[Drif
         mine = [layer.distance for layer in drift if layer.stage == name]
         mean = float(np.mean(mine)) if mine else None
         stages.append(Stage(name, each.accuracy, each.error, float(each.neighbours.mean()), mean))
-    best = found[fit.best]
-    rank = ranking.rank(best.accuracy, len(best.head), plain.top1)
     return replace(
-        plain, stages=tuple(stages), best=fit.best, likeness=fit.likeness, fit=fit.words(list(found)[-1]), rank=rank, why_not=""
+        plain, stages=tuple(stages), best=fit.best, likeness=fit.likeness, fit=fit.words(list(found)[-1]), why_not=""
     )

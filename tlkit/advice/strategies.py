@@ -89,6 +89,20 @@ def thirds(stages: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tup
     return tuple(stages[:middle]), tuple(stages[middle:late]), tuple(stages[late:])
 
 
+def rates_of_many(likeness: Likeness, stages: Sequence[str]) -> dict[str, float]:
+    """Return the rates with which everything trains where there are many images; all are those of AdamW.
+
+    Args:
+        likeness: Of the images.
+        stages: Of the network, input to output.
+    """
+    if likeness == "dissimilar":
+        return {"backbone": HEAD_RATE, "head": HEAD_RATE}
+    _, middle, late = thirds(stages)
+    steps = dict.fromkeys(middle, MIDDLE_RATE) | dict.fromkeys(late, LATE_RATE)
+    return {"backbone": EARLY_RATE, **steps, "head": HEAD_RATE}
+
+
 def _solved(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], late: tuple[str, ...]) -> Strategy:
     by_heart = "A network that is trained on so few learns them by heart"
     measured = (
@@ -132,14 +146,14 @@ def _part(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], l
 
 def _everything(likeness: Likeness, early: tuple[str, ...], middle: tuple[str, ...], late: tuple[str, ...]) -> Strategy:
     enough = "That is enough to train all of it, from the trained weights."
+    rates = rates_of_many(likeness, (*early, *middle, *late))
     if likeness == "similar":
         question = "How well does a trained network tell these images apart whose later stages move the faster?"
         why = f"{enough} The earlier a stage, the better it fits such pictures as it is, and the slower it moves."
-        steps = dict.fromkeys(middle, MIDDLE_RATE) | dict.fromkeys(late, LATE_RATE)
-        return Strategy("many", likeness, question, why, rates={"backbone": EARLY_RATE, **steps, "head": HEAD_RATE})
+        return Strategy("many", likeness, question, why, rates=rates)
     question = "How well does a network tell these images apart that begins at trained weights and may leave them?"
     why = (
         f"{enough} Other pictures need other features, in the early stages too, so all of it moves at one rate; even the features "
         "of other pictures are a better start than random ones."
     )
-    return Strategy("many", likeness, question, why, rates={"backbone": HEAD_RATE, "head": HEAD_RATE})
+    return Strategy("many", likeness, question, why, rates=rates)

@@ -59,7 +59,7 @@ def advice(
         unit="accuracy" if facts.single else "ranking precision",
         look=_look(facts, best), source_classes=shared, candidates=tuple(considered),
         quadrant=proposal.quadrant(counts[least], candidate.likeness or "similar") if candidate.likeness else "",
-        sentence=sentence, why=tuple(why), recipe=str(out), budget=budget.seconds, seconds=budget.spent,
+        sentence=sentence, why=tuple(why), recipe=str(out), budget=budget.seconds, seconds=budget.spent, way=advised.way,
     )  # fmt: skip
 
 

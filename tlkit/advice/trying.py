@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +25,14 @@ from tlkit.errors import Interrupted, RecipeError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import jobs, resolve
 from tlkit.plans.jobs import Job
-from tlkit.plugin import Images
+from tlkit.plugin import Images, remembered
+from tlkit.recipe import messages
 from tlkit.recipe.recipe import Arm
-from tlkit.record import run_folder
+from tlkit.record import predictions, run_folder, statistics
 from tlkit.record.advice import Trial
 from tlkit.record.run_folder import RunResult
-from tlkit.run import execution, preparation
+from tlkit.run import execution, preparation, range_tests
+from tlkit.run.preparation import Prepared
 from tlkit.sources.places import Places
 from tlkit.tasks import Task
 
@@ -44,13 +45,16 @@ _STEPS = 100  # that a new head and a network need to get somewhere
 _KEPT = 0.5  # of the ways, from one rung to the next
 _FEWEST = 2  # ways that go on
 _RATES = (0.3, 3.0)  # times the usual rates, of the best way that takes steps
+_OTHERS = 0.6  # of the time must be left when ways to train other networks than the first one begin
 _STEP = 3.0  # a training step, in forward passes
 _OVERHEAD = 5.0  # seconds of a trial beside its images
+_BATCH = 32  # images of a step, where the recipe leaves that to tlkit
+_TEST_STEPS = 60  # of a range test: fewer than `tlkit rates` takes, and enough for seven decades of rates
 
 
 @dataclass
 class Trials:
-    """Trials of one network.
+    """Trials of ways to train, most of them of one network.
 
     Attributes:
         images: The data set; its test images are left out.
@@ -62,7 +66,7 @@ class Trials:
         runs: Folder of the run folders.
         places: Where to look for images and weights.
         where: Begins every message.
-        forward: Seconds of a forward pass of one image.
+        forward: Seconds of a forward pass of one image, of each network by its name in a way; "" is the first one.
         budget: The time that is left.
         device: The device that trains.
         observer: Receives the progress.
@@ -79,7 +83,7 @@ class Trials:
     runs: Path
     places: Places
     where: str
-    forward: float
+    forward: Mapping[str, float]
     budget: Budget
     device: torch.device
     observer: Observer
@@ -103,11 +107,14 @@ class Trials:
         """
         found: list[Trial] = []
         ways = self.ways = list(ways)
+        least = _OTHERS * self.budget.left
         for rung, part in enumerate(RUNGS):
             mine: list[Trial] = []
             for way in ways:
                 self.watch()
-                if (trial := self._try(way, rung, part)) is not None:
+                if rung == 0 and way.network and self.budget.left < least:
+                    self.notes.append(f"{way.name} is not tried: the time that is left is for {ways[0].name} and its like")
+                elif (trial := self._try(way, rung, part)) is not None:
                     mine.append(trial)
             found += mine
             mine.sort(key=lambda trial: (-trial.accuracy, trial.seconds))
@@ -118,32 +125,63 @@ class Trials:
             if not ways:
                 break
             if rung == 0:
-                ways += self._other_rates(ways, mine)
+                ways += self._variants(ways, mine)
         names = {way.name for way in self.ways}
         return [trial for trial in found if trial.name in names]
 
-    def _other_rates(self, ways: Sequence[Way], trials: Sequence[Trial]) -> list[Way]:
-        """Return the best way that takes steps with other rates: similar images want small ones."""
-        best = next((trial.name for trial in trials if not trial.solved), "")
-        new = [way.faster(factor) for way in ways if way.name == best for factor in _RATES]
+    def _variants(self, ways: Sequence[Way], trials: Sequence[Trial]) -> list[Way]:
+        """Return the best way that takes steps with other rates and without momentum: similar images want little of both."""
+        name = next((trial.name for trial in trials if not trial.solved), "")
+        best = next((way for way in ways if way.name == name), None)
+        if best is None:
+            return []
+        rates = self._tested_rates(best)
+        tested = [] if rates is None else [best.with_rates(rates)]
+        new = [*tested, best.without_momentum(), *(way.without_momentum() for way in tested), *map(best.faster, _RATES)]
         self.ways += new
         return new
 
+    def _tested_rates(self, way: Way) -> Mapping[str, float] | None:
+        """Return the rates that a range test suggests for a way, on the images of its first trial; None where there is no time, or none."""
+        count = self._count(RUNGS[0])
+        try:
+            job = self._job(way, way.at(split=self._split(count), epochs=self._epochs(way, count)))
+            key = {"range test of a trial": job.digest, "seed": self.seed, "steps": _TEST_STEPS}
+            known = remembered.recall(key)
+            if isinstance(known, dict):
+                return known or None
+            usual = _OVERHEAD + _STEP * _TEST_STEPS * self._batch(way) * self._forward(way)
+            if usual * self._slower[False] > self.budget.left:
+                self.notes.append(f"no range test for {way.name}: there is no time for it")
+                return None
+            prepared = self._prepared(job)
+            test = range_tests.measure(
+                prepared, range_tests.together(prepared.plan), steps=_TEST_STEPS, device=self.device, observer=self.observer,
+                watch=self.watch,
+            )  # fmt: skip
+        except Interrupted:
+            raise
+        except TlkitError as error:
+            self.notes.append(f"no range test for {way.name}: {error.problem}")
+            return None
+        found = {} if test.suggested is None else test.suggested
+        remembered.remember(key, found)
+        if not found:
+            self.notes.append(f"the range test of {way.name} suggests no rate: no rate lowers its loss")
+        return found or None
+
     def _try(self, way: Way, rung: int, part: float) -> Trial | None:
         """Carry one trial out, or find its run; None where it cannot be, or there is no time."""
-        held_out = 0.0 if self.own else HELD_OUT
-        count = max(round((1 - held_out) * part * self.train), 2 * len(self.images.classes))
-        split = {"train": count} if self.own else {"train": count, "validation": held_out}
+        count = self._count(part)
         try:
             epochs = self._epochs(way, count)
-            job = self._job(way, way.at(split=split, epochs=epochs))
+            job = self._job(way, way.at(split=self._split(count), epochs=epochs))
         except (RecipeError, ValidationError) as error:
-            problem = error.problems[0].problem if isinstance(error, RecipeError) else str(error.errors()[0]["msg"])
-            self.notes.append(f"{way.name} is not tried: {problem}")
+            self.notes.append(f"{way.name} is not tried: {messages.first(error)}")
             return None
         done = job.result()
-        if done is None or done.status != "finished":
-            usual = _OVERHEAD + self._passes(way, count, epochs) * self.forward
+        if done is None or not jobs.is_done(job, done):
+            usual = _OVERHEAD + self._passes(way, count, epochs) * self._forward(way)
             expected = usual * self._slower[way.solved]
             if expected > self.budget.left:
                 self.notes.append(
@@ -154,11 +192,21 @@ class Trials:
             done = self._carry_out(way, job, usual)
         if done is None or done.validation is None:
             return None
+        task, judged = tasks.get(job.resolved.head.task), self._judged(job)
+        accuracy = measure(done.validation, task)
         return Trial(
-            name=way.name, what=way.what, rung=rung, images=count, epochs=done.epochs,
-            accuracy=measure(done.validation, tasks.get(job.resolved.head.task)),
-            judged=self._judged(job), seconds=done.seconds, folder=str(job.folder), solved=way.solved,
+            name=way.name, what=way.what, rung=rung, images=count, epochs=done.epochs, accuracy=accuracy,
+            error=error_of(accuracy, judged) if task.targets.one_class else self._ranking_error(job), judged=judged,
+            seconds=done.seconds, folder=str(job.folder), solved=way.solved,
         )  # fmt: skip
+
+    def _count(self, part: float) -> int:
+        """Return the training images of a trial."""
+        held_out = 0.0 if self.own else HELD_OUT
+        return max(round((1 - held_out) * part * self.train), 2 * len(self.images.classes))
+
+    def _split(self, count: int) -> dict[str, Any]:
+        return {"train": count} if self.own else {"train": count, "validation": HELD_OUT}
 
     def _job(self, way: Way, tables: Mapping[str, Any]) -> Job:
         kept = {name: table for name, table in tables.items() if name not in ("also", "early_stopping")}
@@ -172,17 +220,21 @@ class Trials:
         judged = len(splits["validation"].targets) if self.own else HELD_OUT * len(splits["train"].targets)
         return images + judged if way.solved else epochs * (_STEP * images + judged)
 
+    def _forward(self, way: Way) -> float:
+        return self.forward.get(way.network, self.forward[""])
+
+    def _batch(self, way: Way) -> int:
+        size = way.tables["data"].get("batch_size", _BATCH)
+        return size if isinstance(size, int) else _BATCH
+
     def _epochs(self, way: Way, images: int) -> int:
-        size = way.tables["data"].get("batch_size", 32)
-        steps = max(images // (size if isinstance(size, int) else 32), 1)
+        steps = max(images // self._batch(way), 1)
         return min(self.epochs, max(_EPOCHS, math.ceil(_STEPS / steps)))
 
     def _carry_out(self, way: Way, job: Job, usual: float) -> RunResult | None:
-        began = time.monotonic()
+        began = self.budget.clock()
         try:
-            prepared = preparation.prepare(
-                job, library=self._library, images=self._images, device=self.device, observer=self.observer, watch=self.watch
-            )
+            prepared = self._prepared(job)
 
             def late(lines: Sequence[Mapping[str, Any]]) -> bool:
                 return self.budget.left <= 0
@@ -196,15 +248,33 @@ class Trials:
             self.notes.append(f"{way.name} failed: {error.problem}")
             self.ways = [each for each in self.ways if each is not way]  # what fails on more images is not proposed
             return None
-        self._slower[way.solved] = (time.monotonic() - began) / usual
+        self._slower[way.solved] = (self.budget.clock() - began) / usual
         if done.status != "finished":
             self.notes.append(f"{way.name} was stopped after {done.epochs} epochs: there was no time for more")
             return None
         return done
 
+    def _prepared(self, job: Job) -> Prepared:
+        return preparation.prepare(
+            job, library=self._library, images=self._images, device=self.device, observer=self.observer, watch=self.watch
+        )
+
+    def _ranking_error(self, job: Job) -> float:
+        """Return the standard error of the mean AUROC on the validation images."""
+        known = predictions.load(job.folder).part("validation")
+        found = statistics.auroc(known.logits, known.label)[1]
+        return found if math.isfinite(found) else error_of(0.5, len(known.index))
+
     def _judged(self, job: Job) -> int:
         record = json.loads((job.folder / run_folder.SPLIT).read_text(encoding="utf-8"))
         return int(record["validation"]["count"])
+
+
+def error_of(accuracy: float, images: int) -> float:
+    """Return the standard error of an accuracy; none and all right count as half an image on the other side."""
+    edge = 0.5 / max(images, 1)
+    inside = min(max(accuracy, edge), 1 - edge)
+    return math.sqrt(inside * (1 - inside) / max(images, 1))
 
 
 def measure(validation: Mapping[str, float], task: Task) -> float:

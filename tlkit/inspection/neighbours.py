@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]  # (n, f), each of length 1
 Rows = NDArray[np.int64]
 _BLOCK = 64 << 20  # bytes of cosines at a time
+_NONE = -2.0  # less than any cosine
 
 
 def unit(embeddings: NDArray[np.float32]) -> Vectors:
@@ -23,12 +24,13 @@ def unit(embeddings: NDArray[np.float32]) -> Vectors:
     return found
 
 
-def nearest(vectors: Vectors, count: int) -> tuple[Rows, NDArray[np.float32]]:
+def nearest(vectors: Vectors, count: int, *, groups: Rows | None = None) -> tuple[Rows, NDArray[np.float32]]:
     """Return the nearest others of each image, the nearest first.
 
     Args:
         vectors: From `unit`.
         count: How many, fewer than there are images.
+        groups: Images of one number (n,) are no neighbours; where there are fewer others, some stand last, with a cosine of -2.
 
     Returns:
         Their rows (n, count), and the cosines (n, count).
@@ -39,7 +41,9 @@ def nearest(vectors: Vectors, count: int) -> tuple[Rows, NDArray[np.float32]]:
     for start in range(0, total, size):
         block = vectors[start : start + size] @ vectors.T  # (size, n)
         mine = np.arange(len(block))
-        block[mine, start + mine] = -2.0  # an image is not its own neighbour
+        block[mine, start + mine] = _NONE  # an image is not its own neighbour
+        if groups is not None:
+            block[groups[start : start + size, None] == groups] = _NONE
         near = np.argpartition(-block, count - 1, axis=1)[:, :count]
         values = np.take_along_axis(block, near, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-FORMAT = 1
+FORMAT = 2
 Likeness = Literal["similar", "dissimilar"]
 
 
@@ -89,6 +89,7 @@ class Trial:
         images: Training images.
         epochs: That were trained.
         accuracy: On the validation images, 0 to 1; of several labels the metric that selects.
+        error: Standard error of that accuracy, of the validation images.
         judged: Validation images.
         seconds: That it took.
         folder: The run's.
@@ -102,6 +103,7 @@ class Trial:
     images: int
     epochs: int
     accuracy: float
+    error: float
     judged: int
     seconds: float
     folder: str
@@ -140,15 +142,17 @@ class Expected:
 
     Attributes:
         name: Of the way.
-        accuracy: Of the furthest trial, 0 to 1.
-        interval: 95 % interval of that accuracy, of as many validation images as judged it; not of the choice among trials.
-        seconds: Of the whole run, from the seconds of the trial.
+        accuracy: Its trials, continued to the images of the whole run, 0 to 1.
+        interval: 90 % interval of that accuracy.
+        seconds: Of the whole run, from the seconds of the furthest trial.
+        basis: What the interval is made of.
     """
 
     name: str
     accuracy: float
     interval: tuple[float, float]
     seconds: float
+    basis: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,7 @@ class Advice:
         sentence: The advice.
         why: Lines with the reasons, which the recipe has as comments.
         recipe: The recipe that was written.
+        way: Name of the way to train that it takes.
         trials: Short runs that tried ways to train, in the order in which they were begun; () where none was.
         expected: Of the way that the recipe takes, and of the cheapest within one point of it where that is another.
         more_labels: What more labels would bring; None where that cannot be said.
@@ -194,6 +199,7 @@ class Advice:
     recipe: str
     budget: float
     seconds: float
+    way: str = ""
     notes: Sequence[str] = ()
     trials: tuple[Trial, ...] = ()
     expected: tuple[Expected, ...] = ()

@@ -34,8 +34,8 @@ def advice(found: Advice) -> RenderableType:
 def _lines(found: Advice) -> Sequence[str]:
     quadrant = [f"These are {found.quadrant}."] if found.quadrant else []
     expected = [
-        f"Whole run of {each.name}: about {each.accuracy:.1%} (95 % interval {100 * each.interval[0]:.1f} to {100 * each.interval[1]:.1f}) "
-        f"in about {units.seconds(each.seconds)}."
+        f"Whole run of {each.name}: about {each.accuracy:.1%} (90 % interval {100 * each.interval[0]:.1f} to {100 * each.interval[1]:.1f}: "
+        f"{each.basis}) in about {units.seconds(each.seconds)}."
         for each in found.expected
     ]
     more = [found.more_labels.words()] if found.more_labels is not None else []

@@ -68,10 +68,14 @@ class StageOutputs:
         path: Its weights file; None for random weights.
         part: The images.
         device: The device that computes.
+        clock: Tells the time, seconds.
     """
 
-    def __init__(self, resolved: Resolved, path: Path | None, part: Part, *, device: torch.device) -> None:
-        self._resolved, self._path, self._part, self._device = resolved, path, part, device
+    def __init__(
+        self, resolved: Resolved, path: Path | None, part: Part, *, device: torch.device,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:  # fmt: skip
+        self._resolved, self._path, self._part, self._device, self._clock = resolved, path, part, device, clock
         self._network = _network(resolved, path).to(device)
         with evaluating(self._network), torch.inference_mode():
             blank = torch.zeros(1, resolved.channels, *resolved.image_size, device=device)
@@ -169,10 +173,10 @@ class StageOutputs:
         with evaluating(self._network), torch.inference_mode():
             for x in inputs(self._part, indices, 0, self._device, _CHUNK):
                 watch()
-                began = time.perf_counter()
+                began = self._clock()
                 rows = torch.cat([out for _, out in _pooled(self._network, _padded(x))], dim=1)[: len(x)]
                 yield rows.cpu().numpy()
-                self._spent += time.perf_counter() - began
+                self._spent += self._clock() - began
                 self._passed += len(x)
                 done += len(x)
                 observer.storing(done, len(indices))

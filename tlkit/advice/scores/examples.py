@@ -1,4 +1,4 @@
-"""Check what a score is given, and reduce features to their principal components."""
+"""Check what a score is given."""
 
 from __future__ import annotations
 
@@ -60,28 +60,3 @@ def checked(features: ArrayLike, labels: ArrayLike) -> Examples:
     if wrong := int((~np.isfinite(values)).any(axis=1).sum()):
         raise DataError(f"scores: the features of {wrong} of {len(values)} images are not finite.", "finite numbers")
     return Examples(values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny), numbered.astype(np.int64), len(found))
-
-
-def principal_components(features: Floats, *, most: int | None = None, energy: float = 1.0) -> Floats:
-    """Return the features in the directions of their largest variance, less their mean.
-
-    Args:
-        features: (n, d).
-        most: At most so many directions.
-        energy: As few directions as hold this share of the variance, 0 to 1.
-
-    Returns:
-        (n, c); c is 0 where the features of all images are equal.
-    """
-    left, values, _ = np.linalg.svd(features - features.mean(0), full_matrices=False)
-    variances = values**2
-    real = values > rounding(features)
-    needed = int(np.searchsorted(np.cumsum(variances), (energy - 1e-12) * variances.sum())) + 1
-    kept = min(int(real.sum()), needed, len(values) if most is None else most)
-    projected: Floats = left[:, :kept] * values[:kept]
-    return projected
-
-
-def rounding(features: Floats) -> float:
-    """Return the largest singular value that rounding alone gives features (n, d) that are equal, less their mean."""
-    return float(max(features.shape) * np.finfo(np.float64).eps * np.abs(features).max())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlkit.advice.scores.examples import checked, principal_components
+from tlkit.advice.components import principal_components
+from tlkit.advice.scores.examples import checked
 
 _COMPONENTS = 64  # Pándy et al. 2022, section 4
 _LEAST_VARIANCE = 1e-6  # of a class, of the variance of all images

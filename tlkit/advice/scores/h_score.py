@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlkit.advice.scores.examples import checked, rounding
+from tlkit.advice.components import rounding
+from tlkit.advice.scores.examples import checked
 
 
 def h_score(features: ArrayLike, labels: ArrayLike) -> float:

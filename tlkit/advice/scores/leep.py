@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlkit.advice.scores.examples import Floats, Labels, checked, principal_components
+from tlkit.advice.components import principal_components
+from tlkit.advice.scores.examples import Floats, Labels, checked
 from tlkit.errors import DataError
 
 _ENERGY = 0.8  # of the variance that NLEEP's components hold; Li et al. 2021, section 4.1

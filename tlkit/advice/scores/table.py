@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from numpy.typing import ArrayLike
 
@@ -22,17 +22,20 @@ SCORES: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
 }
 
 
-def of(features: ArrayLike, labels: ArrayLike, *, probabilities: ArrayLike | None = None) -> dict[str, float]:
-    """Return every score by its name.
+def of(
+    features: ArrayLike, labels: ArrayLike, *, probabilities: ArrayLike | None = None, names: Collection[str] = tuple(SCORES)
+) -> dict[str, float]:  # fmt: skip
+    """Return scores by their names.
 
     Args:
         features: (n, d).
         labels: (n,) integers.
         probabilities: (n, s); of the network's own classes. LEEP needs them, and is left out without them.
+        names: Of the scores that need features alone; by default all.
 
     Raises:
         ValueError: the shapes are others.
         DataError: there are fewer than two classes, features that are not finite, or rows that are no probabilities.
     """
-    found = {name: score(features, labels) for name, score in SCORES.items()}
+    found = {name: score(features, labels) for name, score in SCORES.items() if name in names}
     return found if probabilities is None else found | {"LEEP": leep(probabilities, labels)}

@@ -1,0 +1,77 @@
+"""Continue the accuracy of trials over the number of training images, with an interval. Imports no torch.
+
+The error is a power of the number of images, a straight line in logarithms, whose slope may change between pieces (Jain et al. 2023,
+arXiv:2303.01598: a piecewise power law); what lies beyond the data continues the last piece.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlkit.advice.fitted import NOMINAL
+
+_PIECE = 3  # points of the last piece
+_DRAWS = 2000
+_EDGE, _WIDEST = 0.7, 1.0  # so that 100 of 100 right are 97.5 % or more
+
+
+@dataclass(frozen=True)
+class Point:
+    """An accuracy that was measured.
+
+    Attributes:
+        images: Training images.
+        accuracy: 0 to 1.
+        error: Its standard error.
+    """
+
+    images: int
+    accuracy: float
+    error: float
+
+
+def continued(sizes: Sequence[int], accuracies: Sequence[float], to: int) -> float:
+    """Return the accuracy at a number of images, by a power law of the error through the last points.
+
+    Args:
+        sizes: Numbers of images, ascending.
+        accuracies: At these, 0 to 1.
+        to: The number, no less than the last of them.
+    """
+    if len(sizes) < 2:
+        return accuracies[-1]
+    errors = [max(1 - each, 0.5 / size) for size, each in zip(sizes, accuracies, strict=True)]
+    x, y = np.log(sizes[-_PIECE:]), np.log(errors[-_PIECE:])
+    slope = min(float(np.polyfit(x, y, 1)[0]), 0.0)  # more images make no network worse
+    return 1 - errors[-1] * math.exp(slope * math.log(to / sizes[-1]))
+
+
+def forecast(points: Sequence[Point], to: int) -> tuple[float, tuple[float, float]]:
+    """Return the accuracy that a way to train is expected to have with more images, and its interval.
+
+    The interval covers the images that judged it, and what their chance does to the slope; not the choice among ways.
+
+    Args:
+        points: Of the way, ascending; one at least.
+        to: Training images.
+    """
+    sizes, draws = [each.images for each in points], np.random.default_rng(0)
+    expected = continued(sizes, [each.accuracy for each in points], max(to, sizes[-1]))
+    drawn = np.stack([_drawn(each, draws) for each in points], axis=1)  # (draws, points)
+    ends = [continued(sizes, each, max(to, sizes[-1])) for each in drawn.tolist()]
+    low, high = np.percentile(ends, [50 * (1 - NOMINAL), 50 * (1 + NOMINAL)])
+    return expected, (float(low), float(high))
+
+
+def _drawn(point: Point, draws: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return accuracies as other images would give them: normal in logits, so that none is above 1."""
+    edge = _EDGE * point.error  # where the logit has no value, or a normal one does not fit
+    inside = min(max(point.accuracy, edge), 1 - edge)
+    width = min(point.error / max(inside * (1 - inside), 1e-12), _WIDEST)
+    logits = math.log(max(inside, 1e-12) / max(1 - inside, 1e-12)) + width * draws.normal(size=_DRAWS)
+    found: np.ndarray[tuple[int], np.dtype[np.float64]] = 1 / (1 + np.exp(-logits))
+    return found
