@@ -15,6 +15,7 @@ BEFORE_TORCH = [
     "units",
     "machine",
     "files",
+    "file_list",
     "file_digests",
     "events",
     "plugin",
@@ -30,7 +31,7 @@ WITH_TORCH = ["network", "engine", "compiler", "inspection", "run", "exports", "
 # and rooms that import torch inside functions only, where something must be computed.
 LATE_TORCH = ["tasks", "advice", "testing", "api", "model", "cli"]
 ORDER = [
-    "errors", "units", "machine", "files", "file_digests", "events",
+    "errors", "units", "machine", "files", "file_list", "file_digests", "events",
     "plugin", "recipe", "tasks", "sources", "record", "store", "plans", "reports",
     "network", "engine", "compiler", "inspection", "run", "exports", "search", "advice", "testing", "api", "model", "cli",
 ]  # fmt: skip

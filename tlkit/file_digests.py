@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import sqlite3
 import stat
@@ -12,14 +13,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tlkit.errors import DataError, TlkitError
+from tlkit.file_list import texts
 from tlkit.files import cache_folder
 
 _CHUNK = 1 << 20  # bytes read at a time
+_BLOCK = 16_384  # files that are looked up, read and remembered at a time
 # A file changed less than this ago may change again without its times showing it, so its hash is not remembered yet:
 # nanoseconds; the coarsest times in use are FAT's, 2 seconds. Git has the same rule (Documentation/technical/racy-git).
 _RACY = 2_000_000_000
 _SWEPT = 250_000  # remembered hashes, 75 MB; each time that so many more are there, those of files that are gone are forgotten
 HASHES = "hashes.sqlite"  # in the cache folder
+
+
+def _blocks(listed: Iterator[str]) -> Iterator[list[str]]:
+    while block := list(itertools.islice(listed, _BLOCK)):
+        yield block
 
 
 def _silent(_: str) -> None: ...
@@ -48,31 +56,39 @@ def content(
     Raises:
         DataError: a file cannot be read.
     """
-    listed, total = list(files), hashlib.sha256()
-    for file, digest in zip(listed, digests(listed, again=again, notify=notify), strict=True):
-        total.update(_line(file, root, digest))
+    total = hashlib.sha256()
+    with _memory() as memory:
+        for block in _blocks(texts(files)):
+            for file, digest in zip(block, _digests(block, memory, again=again, notify=notify), strict=True):
+                total.update(_line(file, root, digest))
     return total.hexdigest()
 
 
 def known_content(files: Iterable[Path], *, root: Path | None = None) -> str | None:
     """Return `content` from remembered hashes; None if a file changed or has no remembered hash."""
-    listed, total = list(files), hashlib.sha256()
-    for file, digest in zip(listed, known_digests(listed), strict=True):
-        if digest is None:
-            return None
-        total.update(_line(file, root, digest))
+    total = hashlib.sha256()
+    with _memory() as memory:
+        for block in _blocks(texts(files)):
+            for file, digest in zip(block, _known(block, memory), strict=True):
+                if digest is None:
+                    return None
+                total.update(_line(file, root, digest))
     return total.hexdigest()
 
 
 def known_digests(files: Iterable[Path]) -> list[bytes | None]:
     """Return `digests` from remembered hashes; None for a file that changed or has none. If a file is gone, None for all."""
-    listed, folders = list(files), dict[str, str]()
+    with _memory() as memory:
+        return _known(list(texts(files)), memory)
+
+
+def _known(listed: Sequence[str], memory: sqlite3.Connection | None) -> list[bytes | None]:
+    folders = dict[str, str]()
     try:
         places = [_place(file, folders) for file in listed]
     except OSError:
         return [None] * len(listed)
-    with _memory() as memory:
-        return [None if digest is None else bytes.fromhex(digest) for digest in _remembered(places, memory)]
+    return [None if digest is None else bytes.fromhex(digest) for digest in _remembered(places, memory)]
 
 
 def digests(files: Iterable[Path], *, again: bool = False, notify: Callable[[str], None] = _silent) -> list[bytes]:
@@ -89,24 +105,30 @@ def digests(files: Iterable[Path], *, again: bool = False, notify: Callable[[str
     Raises:
         DataError: a file cannot be read.
     """
-    listed, folders = list(files), dict[str, str]()
+    with _memory() as memory:
+        return [each for block in _blocks(texts(files)) for each in _digests(block, memory, again=again, notify=notify)]
+
+
+def _digests(
+    listed: Sequence[str], memory: sqlite3.Connection | None, *, again: bool, notify: Callable[[str], None]
+) -> list[bytes]:
+    folders = dict[str, str]()
     places, found, fresh = [], [], []
     for file in listed:
         with _readable(file):
             places.append(_place(file, folders))
-    with _memory() as memory:
-        for file, (path, state), known in zip(listed, places, _remembered(places, memory), strict=True):
-            digest = known
-            if digest is None or again:
-                with _readable(file):
-                    digest = sha256(file)
-                    settled = _stat(file) == state and not _changing(file)
-                if digest != known and (settled or known is not None):  # what is known and wrong must go at any rate
-                    fresh.append((path, state if settled else "", digest))
-                if known not in (None, digest):
-                    notify(f"{file}: its content changed, though its size and times did not")
-            found.append(bytes.fromhex(digest))
-        _remember(fresh, memory)
+    for file, (path, state), known in zip(listed, places, _remembered(places, memory), strict=True):
+        digest = known
+        if digest is None or again:
+            with _readable(file):
+                digest = sha256(Path(file))
+                settled = _stat(file) == state and not _changing(file)
+            if digest != known and (settled or known is not None):  # what is known and wrong must go at any rate
+                fresh.append((path, state if settled else "", digest))
+            if known not in (None, digest):
+                notify(f"{file}: its content changed, though its size and times did not")
+        found.append(bytes.fromhex(digest))
+    _remember(fresh, memory)
     return found
 
 
@@ -120,15 +142,15 @@ def racy(changed: int, *, seen: int) -> bool:
     return seen - changed < _RACY
 
 
-def states(files: Iterable[Path]) -> tuple[str, ...]:
-    """Return the state of each file, which differs if the file changed: size, mtime, ctime, inode; "" if there is no file."""
-    found = []
-    for file in files:
+def states(files: Iterable[Path]) -> bytes:
+    """Return a digest of the states of files, which differs if one changed: size, mtime, ctime, inode, or that there is none."""
+    total = hashlib.sha256()
+    for file in texts(files):
         try:
-            found.append(_stat(file))
+            total.update(_stat(file).encode() + b"\n")
         except OSError:
-            found.append("")
-    return tuple(found)
+            total.update(b"\n")
+    return total.digest()
 
 
 @contextlib.contextmanager
@@ -181,14 +203,14 @@ def drop_damaged_hashes() -> int:
 
 
 @contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def _readable(file: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
 
 
-def _place(file: Path, folders: dict[str, str]) -> tuple[bytes, str]:
+def _place(file: str, folders: dict[str, str]) -> tuple[bytes, str]:
     """Return a file's path without symbolic links, and its state; each folder is looked up once and kept in `folders`."""
     folder, name = os.path.split(file)
     state = os.lstat(file)
@@ -226,19 +248,20 @@ def _count(memory: sqlite3.Connection) -> int:
     return int(memory.execute("select count(*) from hash").fetchone()[0])
 
 
-def _line(file: Path, root: Path | None, digest: bytes) -> bytes:
-    inside = root is not None and file.is_relative_to(root)  # a table may name images elsewhere
-    name = "" if root is None else (file.relative_to(root) if inside else file).as_posix()
-    return os.fsencode(name) + f"\0{digest.hex()}\n".encode()
+def _line(file: str, root: Path | None, digest: bytes) -> bytes:
+    folder = "" if root is None else os.path.join(root, "")
+    inside = root is not None and file.startswith(folder)  # a table may name images elsewhere
+    name = "" if root is None else file[len(folder) :] if inside else file
+    return os.fsencode(name.replace(os.sep, "/")) + f"\0{digest.hex()}\n".encode()
 
 
-def _changing(file: Path) -> bool:
-    state = file.stat()
+def _changing(file: str) -> bool:
+    state = os.stat(file)
     return racy(max(state.st_mtime_ns, state.st_ctime_ns), seen=time.time_ns())
 
 
-def _stat(file: Path) -> str:
-    return _state(file.stat())
+def _stat(file: str) -> str:
+    return _state(os.stat(file))
 
 
 def _state(found: os.stat_result) -> str:

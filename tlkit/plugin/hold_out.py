@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
+import numpy as np
 
-def hold_out(labels: Sequence[str], keys: Sequence[str], fraction: float) -> list[bool]:
+_BYTES = 32  # of a SHA-256
+
+
+def hold_out(labels: Sequence[str], keys: Iterable[str], fraction: float) -> list[bool]:
     """Choose the test images of a data set that has no test set; return True for each image that is one.
 
     Of each class these are the max(1, round(fraction x images)) images whose keys have the smallest SHA-256, but never all of them.
@@ -20,14 +23,25 @@ def hold_out(labels: Sequence[str], keys: Sequence[str], fraction: float) -> lis
         keys: Name of each image, or of the group that it belongs to.
         fraction: Part of each class, 0 to 1.
     """
-    wanted = {label: min(max(1, round(fraction * count)), count - 1) for label, count in Counter(labels).items()}
-    members: dict[str, list[str]] = {}
-    for label, key in zip(labels, keys, strict=True):
-        members.setdefault(key, []).append(label)
-    chosen: set[str] = set()
-    for key in sorted(members, key=lambda each: sha256(os.fsencode(each)).digest()):
-        if any(wanted[label] > 0 for label in members[key]):
-            chosen.add(key)
-            for label in members[key]:
-                wanted[label] -= 1
-    return [key in chosen for key in keys]
+    number: dict[str, int] = {}
+    label = np.array([number.setdefault(name, len(number)) for name in labels], np.int64)
+    count = np.bincount(label, minlength=len(number))
+    wanted = np.array([min(max(1, round(fraction * each)), each - 1) for each in count.tolist()], np.int64)
+    digests = np.frombuffer(b"".join(sha256(os.fsencode(key)).digest() for key in keys), f"S{_BYTES}")
+    if len(digests) != len(label):
+        raise ValueError(f"{len(label)} labels, and {len(digests)} keys")
+    order = np.argsort(digests, kind="stable")
+    chosen = np.zeros(len(label), bool)
+    first = np.ones(len(label), bool)
+    first[1:] = digests[order][1:] != digests[order][:-1]
+    begins = np.flatnonzero(first)
+    if len(begins) == len(label):  # no two have the same key
+        by_class = order[np.argsort(label[order], kind="stable")]
+        rank = np.arange(len(label)) - np.repeat(np.cumsum(count) - count, count)
+        chosen[by_class[rank < np.repeat(wanted, count)]] = True
+        return chosen.tolist()
+    for members in np.split(order, begins[1:]):
+        if (wanted[label[members]] > 0).any():
+            chosen[members] = True
+            np.subtract.at(wanted, label[members], 1)
+    return chosen.tolist()
