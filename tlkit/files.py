@@ -47,9 +47,9 @@ def home_cache() -> Path:
         raise TlkitError("~/.cache/tlkit: there is no home folder.", "set HOME, or TLKIT_CACHE and TLKIT_DATA") from error
 
 
-def shown(path: Path) -> str:
+def shown(path: os.PathLike[str]) -> str:
     r"""Return a path as text that can be printed anywhere: bytes that are not UTF-8 become \udcff."""
-    return str(path).encode(errors="backslashreplace").decode()
+    return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
 def refuse_other_than_utf8(path: Path) -> None:

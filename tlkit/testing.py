@@ -112,7 +112,7 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
     yield f"has {len(images.classes)} classes with names of their own"
     for split, each in images.splits.items():
         yield f"{split}: {len(each.targets)} images with targets in range"
-    listed = {file for each in images.splits.values() for file in each.files} - set(found.files)
+    listed = {file for each in images.splits.values() for file in each.files if isinstance(file, Path)} - set(found.files)
     if listed and found.files:
         file_digests.content(sorted(listed))  # each can be read
         yield f"lists {units.images(len(listed))} beside its files: their content is in the digest of a run"

@@ -17,18 +17,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tlkit.errors import DataError, DataMissing, nearest
-from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
+from tlkit.plugin import DataFiles, FileList, Images, Split, Subset, hold_out, image_kinds
 from tlkit_folder import FolderOptions, layout
-from tlkit_folder.scan import Listing, images_below, listing
+from tlkit_folder.scan import Listing, blocks_below, images_below, listing
 
 _ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet: file name, class, and a box, separated by tabs
 
-_Classes = dict[str, list[Path]]
+Indices = NDArray[np.int64]
+_Classes = dict[str, list[Indices]]  # positions of each class among the files, in pieces
 
 
 def find(folder: Path, options: FolderOptions | None = None) -> DataFiles:
@@ -63,7 +66,7 @@ class _Search:
 
     def __init__(self, folder: Path, parts: Mapping[layout.Role, list[Path]], *, bands: bool) -> None:
         self._folder, self._parts, self._bands = folder, parts, bands
-        self._files: list[Path] = []
+        self._blocks: list[tuple[Path, tuple[str, ...]]] = []
         self._left_out: Counter[str] = Counter()
         self._places = [folder]  # folders whose own images belong to no class
         self._unlabelled: list[Path] = []
@@ -77,16 +80,17 @@ class _Search:
         train = self._parts.get("train", [self._folder])
         places, classes = self._class_folders(train)
         root = places[0] if len(places) == 1 and set(self._parts) <= {"train"} else self._folder
-        trained = len(self._files)
+        trained = len(self._blocks)
         for role, folders in self._parts.items():
             if role != "train":
                 self._evaluated(role, folders, classes)
-        if self._unlabelled and len(self._files) == trained:
+        if self._unlabelled and len(self._blocks) == trained:
             self._refuse_unlabelled(train[0])
         unused = [place / name for place in dict.fromkeys(self._places) for name in self._listing(place).images]
-        image_kinds.refuse_more_left_out(self._folder, self._left_out, len(self._files), bands=self._bands)
+        files = FileList(self._blocks)
+        image_kinds.refuse_more_left_out(self._folder, self._left_out, len(files), bands=self._bands)
         remarks = (*map(self._said, self._unlabelled), *image_kinds.remark(self._left_out, bands=self._bands))
-        return DataFiles(root=root, files=tuple(self._files), unused=(*unused, *self._beside()), remarks=remarks)
+        return DataFiles(root=root, files=files, unused=(*unused, *self._beside()), remarks=remarks)
 
     def _class_folders(self, parts: Iterable[Path], classes: Iterable[str] = ()) -> tuple[list[Path], set[str]]:
         """Take the images of class folders; return where these lie, and their names."""
@@ -102,8 +106,8 @@ class _Search:
 
     def _class(self, folder: Path) -> None:
         left_out: Counter[str] = Counter()
-        images = images_below(folder, left_out=left_out, bands=self._bands)
-        if not images:
+        blocks = blocks_below(folder, left_out=left_out, bands=self._bands)
+        if not blocks:
             why = f"; {', '.join(image_kinds.remark(left_out, bands=self._bands))}" if left_out else ""
             suffixes = image_kinds.BAND_SUFFIXES if self._bands else image_kinds.SUFFIXES
             raise DataError(
@@ -113,7 +117,7 @@ class _Search:
                 if self._bands or not images_below(folder, bands=True)
                 else "arrays (.npy) of k bands are read with data.channels = k",
             )
-        self._files += images
+        self._blocks += blocks
         self._left_out.update(left_out)
 
     def _evaluated(self, role: layout.Role, folders: Iterable[Path], classes: set[str]) -> None:
@@ -121,7 +125,8 @@ class _Search:
         for part in folders:
             lone = self._without_labels(part, role, classes)
             if (part / _ANNOTATIONS).is_file():
-                self._files += [part / _ANNOTATIONS, *images_below(part, left_out=self._left_out, bands=self._bands)]
+                self._blocks.append((part, (_ANNOTATIONS,)))
+                self._blocks += blocks_below(part, left_out=self._left_out, bands=self._bands)
             elif lone is not None:
                 self._unlabelled.append(lone)
             else:
@@ -176,18 +181,19 @@ def read(found: DataFiles, options: FolderOptions | None = None) -> Images:
         DataError: fewer than two classes, a class without training images, or one with a single image to be split.
     """
     options = options or FolderOptions()
-    splits = _grouped(found, options)
+    files = found.files if isinstance(found.files, FileList) else FileList.of(found.files)
+    splits = _grouped(files, found.root, options)
     classes = tuple(sorted(splits["train"]))
     if len(classes) < 2:
         problem = f"{found.root}: has images of one class ({', '.join(classes)}), and two are needed."
         raise DataError(problem, "layout: one sub-folder per class, or train/ and test/ with one sub-folder per class each")
     for name, others in splits.items():
         for extra in sorted(others.keys() - set(classes)):
-            raise _not_trained(others[extra][0], extra, name, classes)
+            raise _not_trained(files[int(others[extra][0][0])], extra, name, classes)
     alone = len(splits) == 1
     if alone:
-        splits = _split_off(splits["train"], options.test_fraction, options.group, root=found.root)
-    parts = {name: _split(splits[name], classes, options.group) for name in splits}
+        splits = _split_off(splits["train"], options.test_fraction, options.group, files=files, root=found.root)
+    parts = {name: _split(splits[name], classes, options.group, files) for name in splits}
     return Images(classes=classes, splits=parts, test_held_out=alone)
 
 
@@ -201,87 +207,111 @@ def _not_trained(file: Path, extra: str, split: str, classes: tuple[str, ...]) -
     return DataError(f'{file}: class "{extra}" of {split} has no training images.', nearest(extra, classes))
 
 
-def _grouped(found: DataFiles, options: FolderOptions) -> dict[str, _Classes]:
+@dataclass(frozen=True)
+class _Block:
+    """The files of one folder.
+
+    Attributes:
+        below: Names of the folders from the root, or from a split's folder, to it.
+        files: Their positions among all files.
+    """
+
+    below: tuple[str, ...]
+    files: Indices
+
+
+def _grouped(files: FileList, root: Path, options: FolderOptions) -> dict[str, _Classes]:
     """Return split -> class -> files; one other split beside "train" is "test"."""
-    below = [(file, file.relative_to(found.root).parts) for file in found.files]
-    tops = dict.fromkeys(parts[0] for _, parts in below)
+    blocks = [_Block(Path(folder).relative_to(root).parts, chosen) for folder, chosen in files.blocks()]
+    tops = dict.fromkeys(block.below[0] for block in blocks)
     roles = layout.roles(tops, options.splits)
-    if len(roles) < len(tops) or not any(roles[parts[0]] == "train" and len(parts) > 2 for _, parts in below):
+    if len(roles) < len(tops) or not any(roles[block.below[0]] == "train" and len(block.below) > 1 for block in blocks):
         roles = {}
+    splits: dict[str, _Classes] = {"train": {}}
     if not roles:
-        splits: dict[str, _Classes] = {"train": {}}
-        for file, parts in below:
-            splits["train"].setdefault(parts[0], []).append(file)
+        for block in blocks:
+            splits["train"].setdefault(block.below[0], []).append(block.files)
         return splits
-    splits = {"train": {}}
     for top in sorted(roles, key=lambda name: layout.ROLES.index(roles[name])):
-        mine = [(file, parts[1:]) for file, parts in below if parts[0] == top]
-        for name, files in _classes(mine, splits["train"], top=found.root / top).items():
-            splits.setdefault(roles[top], {}).setdefault(name, []).extend(files)
+        mine = [_Block(block.below[1:], block.files) for block in blocks if block.below[0] == top]
+        for name, chosen in _classes(mine, splits["train"], top=root / top, files=files).items():
+            splits.setdefault(roles[top], {}).setdefault(name, []).extend(chosen)
     if "test" not in splits and "validation" in splits:
         splits["test"] = splits.pop("validation")
     return splits
 
 
-def _classes(below: list[tuple[Path, tuple[str, ...]]], trained: Mapping[str, object], *, top: Path) -> _Classes:
-    """Return the files of each class of one split, from their paths below its folder."""
-    if below[0][1] == (_ANNOTATIONS,):
-        return _annotated(top / _ANNOTATIONS, [file for file, _ in below[1:]])
-    while len({parts[0] for _, parts in below}) == 1 and below[0][1][0] not in trained and all(len(p) > 2 for _, p in below):
-        below = [(file, parts[1:]) for file, parts in below]
+def _classes(blocks: list[_Block], trained: Mapping[str, object], *, top: Path, files: FileList) -> _Classes:
+    """Return the files of each class of one split, from the folders below its own."""
+    if not blocks[0].below and files.name(int(blocks[0].files[0])) == _ANNOTATIONS:
+        return _annotated(top / _ANNOTATIONS, np.concatenate([block.files for block in blocks])[1:], files)
+    while (
+        len({block.below[0] for block in blocks}) == 1
+        and blocks[0].below[0] not in trained
+        and all(len(b.below) > 1 for b in blocks)
+    ):
+        blocks = [_Block(block.below[1:], block.files) for block in blocks]
     classes: _Classes = {}
-    for file, parts in below:
-        classes.setdefault(parts[0], []).append(file)
+    for block in blocks:
+        classes.setdefault(block.below[0], []).append(block.files)
     return classes
 
 
-def _annotated(table: Path, images: list[Path]) -> _Classes:
+def _annotated(table: Path, images: Indices, files: FileList) -> _Classes:
     try:
         rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{table}: cannot be read: {error}.", "a line per image: its file name, a tab, its class") from error
     named = {row[0]: row[1] for row in rows if len(row) > 1}
-    classes: _Classes = {}
-    for image in images:
-        if image.name not in named:
+    chosen: dict[str, list[int]] = {}
+    for image in images.tolist():
+        name = files.name(image)
+        if name not in named:
             raise DataError(
-                f"{image}: is not in {table}, so its class is not known.", "a line per image: file name, tab, class"
+                f"{files[image]}: is not in {table}, so its class is not known.", "a line per image: file name, tab, class"
             )
-        classes.setdefault(named[image.name], []).append(image)
-    return classes
+        chosen.setdefault(named[name], []).append(image)
+    return {name: [np.array(each, np.int64)] for name, each in chosen.items()}
 
 
-def _split_off(classes: _Classes, fraction: float, pattern: str | None, *, root: Path) -> dict[str, _Classes]:
-    labelled = [(name, file) for name, files in classes.items() for file in files]
-    keys = [file.relative_to(root).as_posix() if pattern is None else _group(file, pattern) for _, file in labelled]
-    held_out = hold_out([name for name, _ in labelled], keys, fraction)
+def _split_off(classes: _Classes, fraction: float, pattern: str | None, *, files: FileList, root: Path) -> dict[str, _Classes]:
+    whole = {name: np.concatenate(pieces) for name, pieces in classes.items()}
+    begins = len(os.path.join(root, ""))
+    keys = (
+        files.text(index)[begins:] if pattern is None else _group(files, index, pattern)
+        for each in whole.values()
+        for index in each.tolist()
+    )
+    held_out = np.array(hold_out([name for name, each in whole.items() for _ in range(len(each))], keys, fraction), bool)
     splits: dict[str, _Classes] = {"train": {}, "test": {}}
-    for name, files in classes.items():
-        if len(files) == 1:
+    begin = 0
+    for name, each in whole.items():
+        if len(each) == 1:
             raise DataError(
-                f'{files[0]}: is the only image of class "{name}", so no test image can be split off.',
+                f'{files[int(each[0])]}: is the only image of class "{name}", so no test image can be split off.',
                 "add images, or make folders train and test and put classes into both",
             )
-        for part in splits.values():
-            part[name] = []
-    for (name, file), tested in zip(labelled, held_out, strict=True):
-        splits["test" if tested else "train"][name].append(file)
-    for name, files in splits["train"].items():
-        if not files:
+        tested = held_out[begin : begin + len(each)]
+        begin += len(each)
+        splits["train"][name], splits["test"][name] = [each[~tested]], [each[tested]]
+    for name, (trained,) in splits["train"].items():
+        if not len(trained):
             raise DataError(
-                f'{classes[name][0]}: all images of class "{name}" are of groups that became the test set.',
+                f'{files[int(whole[name][0])]}: all images of class "{name}" are of groups that became the test set.',
                 "more groups, a smaller data.options.test_fraction, or folders train and test",
             )
     return splits
 
 
-def _group(file: Path, pattern: str) -> str:
-    found = re.match(pattern, file.name)
-    return found.group() if found and found.group() else os.fspath(file)
+def _group(files: FileList, index: int, pattern: str) -> str:
+    found = re.match(pattern, files.name(index))
+    return found.group() if found and found.group() else files.text(index)
 
 
-def _split(files: Mapping[str, list[Path]], classes: tuple[str, ...], pattern: str | None) -> Split:
-    ordered = [(file, label) for label, name in enumerate(classes) for file in files.get(name, [])]
-    labels, paths = np.array([label for _, label in ordered], np.int64), tuple(file for file, _ in ordered)
-    groups = None if pattern is None else np.array([_group(file, pattern) for file in paths])
-    return Split(targets=labels, files=paths, groups=groups)
+def _split(chosen: Mapping[str, list[Indices]], classes: tuple[str, ...], pattern: str | None, files: FileList) -> Split:
+    empty = np.zeros(0, np.int64)
+    each = [np.concatenate([empty, *chosen.get(name, [])]) for name in classes]
+    indices = np.concatenate(each)
+    labels = np.repeat(np.arange(len(classes)), [len(mine) for mine in each])
+    groups = None if pattern is None else np.array([_group(files, index, pattern) for index in indices.tolist()])
+    return Split(targets=labels, files=Subset(files, indices), groups=groups)

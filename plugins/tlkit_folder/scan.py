@@ -65,10 +65,10 @@ def listing(folder: Path, *, bands: bool = False) -> Listing:
     return Listing((status.st_dev, status.st_ino), tuple(sorted(folders)), tuple(sorted(images)), tuple(left_out))
 
 
-def images_below(
+def blocks_below(
     folder: Path, above: tuple[tuple[int, int], ...] = (), *, left_out: Counter[str] | None = None, bands: bool = False
-) -> list[Path]:
-    """Return all image files in a folder and its sub-folders, those directly in it first.
+) -> list[tuple[Path, tuple[str, ...]]]:
+    """Return the folders below one that hold image files, itself first, with the names of these files.
 
     Args:
         folder: Where to begin.
@@ -84,7 +84,12 @@ def images_below(
         raise DataError(f"{folder}: is a link back to a folder that holds it.", "remove the link")
     if left_out is not None:
         left_out.update(found.left_out)
-    images = [folder / name for name in found.images]
+    blocks = [(folder, found.images)] if found.images else []
     for name in found.folders:
-        images += images_below(folder / name, (*above, found.place), left_out=left_out, bands=bands)
-    return images
+        blocks += blocks_below(folder / name, (*above, found.place), left_out=left_out, bands=bands)
+    return blocks
+
+
+def images_below(folder: Path, *, bands: bool = False) -> list[Path]:
+    """Return all image files in a folder and its sub-folders, those directly in it first; the arguments and errors are those of `blocks_below`."""
+    return [place / name for place, names in blocks_below(folder, bands=bands) for name in names]

@@ -93,7 +93,7 @@ def test_without_a_test_folder_part_of_each_class_is_held_out(
 def test_a_lone_train_folder_splits_like_the_folder_itself(tmp_path: Path) -> None:
     put(tmp_path, *many("train/", 20))
     outer, inner = read(tmp_path), read(tmp_path / "train")
-    assert outer.splits["test"].files == inner.splits["test"].files
+    assert list(outer.splits["test"].files) == list(inner.splits["test"].files)
     assert len(outer.splits["test"].files) == 8
 
 

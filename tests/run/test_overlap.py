@@ -186,8 +186,8 @@ def test_arrays_are_compared_too(toy_recipe: Path) -> None:
 
 def test_only_files_of_a_size_that_another_part_has_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    digests = overlap.file_digests.digests
-    monkeypatch.setattr(overlap.file_digests, "digests", lambda listed: read.extend(listed) or digests(listed))
+    digests = overlap.members.digests
+    monkeypatch.setattr(overlap.members, "digests", lambda listed: read.extend(listed) or digests(listed))
     for name, content in (("a", b"1"), ("b", b"22"), ("c", b"22"), ("d", b"333"), ("e", b"23")):
         (tmp_path / name).write_bytes(content)
     parts = overlap.of_files({"train": [tmp_path / "a", tmp_path / "b"], "test": [tmp_path / name for name in "cde"]})
@@ -203,7 +203,7 @@ def test_a_plan_reads_no_more_than_it_may(tmp_path: Path, monkeypatch: pytest.Mo
     assert overlap.find(overlap.of_files(parts, at_most=23)) == ()
     (found,) = overlap.find(overlap.of_files(parts, at_most=24))
     assert (found.count, found.total) == (1, 2)
-    monkeypatch.setattr(overlap.file_digests, "known_digests", lambda listed: [b"" for _ in listed])  # all are remembered
+    monkeypatch.setattr(overlap.members, "known_digests", lambda listed: [b"" for _ in listed])  # all are remembered
     assert overlap.find(overlap.of_files(parts, at_most=0)) == (found,)
 
 

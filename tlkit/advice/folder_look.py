@@ -72,12 +72,12 @@ def look(folder: Path, splits: Mapping[str, Any] | None = None) -> Look:
     train = images.splits["train"]
     counts = np.array(tasks.understanding(train.targets)[0].targets.count(train.targets, len(images.classes)))
     sample = train.files[:: max(len(train.files) // _SAMPLE, 1)][:_SAMPLE]
-    sides = [side for file in sample if (side := _short_side(file, bands)) is not None]
+    sides = [side for file in sample if (side := _short_side(Path(file), bands)) is not None]
     if not sides:
         raise DataError(f"{folder}: none of {len(sample)} images looked at can be opened.", f"the first is {sample[0]}")
     least, most = int(counts.argmin()), int(counts.argmax())
-    test_root = images.splits["test"].files[0].relative_to(found.root).parts[0]
-    test_from = "" if any(file.relative_to(found.root).parts[0] == test_root for file in train.files) else test_root
+    test_root = Path(images.splits["test"].files[0]).relative_to(found.root).parts[0]
+    test_from = "" if any(Path(file).relative_to(found.root).parts[0] == test_root for file in train.files) else test_root
     smallest, largest = (int(counts[least]), images.classes[least]), (int(counts[most]), images.classes[most])
     every = [file for split in images.splits.values() for file in split.files]
     values = band_values.first_values(train.files) if bands is not None else "uint8"

@@ -14,13 +14,13 @@ import typer
 from typer.core import TyperGroup
 
 from tlkit import machine
-from tlkit.cli import advise, bench, console, embed, evaluate, look, maintain, predict, rates, runs, train, use
+from tlkit.cli import advise, bench, console, embed, evaluate, look, maintain, predict, rates, runs, shard, train, use
 from tlkit.errors import Interrupted, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _COMMANDS = {
     LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.inspect, rates.rates, look.schema, look.check),
-    TRAIN: (train.init, advise.advise, train.apply),
+    TRAIN: (train.init, advise.advise, shard.shard, train.apply),
     USE: (
         use.report,
         predict.predict,

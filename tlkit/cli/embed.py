@@ -21,7 +21,15 @@ def embed(
         Path, typer.Argument(metavar="RUN|BACKBONE", help="A run's folder, a recipe's folder or name, or a backbone's name.")
     ],
     images: named.ImagesArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write, x.npz or x.parquet.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE|DIR",
+            help="The file to write, x.npz or x.parquet; for shards a folder, with one parquet file a shard.",
+        ),
+    ],
     at: Annotated[
         str | None, typer.Option("--at", metavar="STAGE", help="Stage whose output is taken; by default the last.")
     ] = None,
@@ -30,16 +38,28 @@ def embed(
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
+    part: Annotated[
+        str, typer.Option("--part", metavar="K/N", help="Of shards, only the K-th of N parts: several machines take one each.")
+    ] = "1/1",
 ) -> None:
-    """Write the embeddings of images: the output of a stage, its mean over the image. What was computed once is read from the store."""
+    """Write the embeddings of images: the output of a stage, its mean over the image. What was computed once is read from the store.
+
+    IMAGES may be a folder, a pattern or an address of tar shards or parquet files. Then --out is a folder, and shards whose file is there
+    are left.
+    """
     import numpy as np
     from numpy.typing import NDArray
 
     from tlkit import files
     from tlkit.record import embeddings
 
-    embeddings.check(out)
+    shards = None if out.suffix else named.shards(images)
+    if shards is None:
+        embeddings.check(out)
     predictor = _of_backbone(run, runs, weights, device, offline=offline) or named.load(run, runs, arm, device)[1]
+    if shards is not None:
+        _shards(shards, out, predictor, at, part)
+        return
     from tlkit.run import stored_embeddings, torch_settings
 
     paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="embed")
@@ -60,6 +80,45 @@ def embed(
         console.say(str(error))
     if failed:
         raise typer.Exit(SOME_FAILED if rows else 1)
+
+
+def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: str) -> None:
+    """Embed the images of shards, one file a shard; those that are there are left."""
+    from tlkit.record import embeddings
+    from tlkit.run import shard_embeddings, stored_embeddings, torch_settings
+
+    embeddings.check(out / "x.parquet")
+    failed: list[TlkitError] = []
+    done = images = 0
+    with torch_settings.applied(predictor.device), console.counting("embedding") as progress:
+        found = stored_embeddings.StoredEmbeddings(predictor, at=at, note=console.say)
+        jobs = shard_embeddings.jobs(place, out, part=_part(part))
+        shard_embeddings.begin(out, predictor, at)
+        waiting = [job for job in jobs if not job.is_done]
+        for number, job in enumerate(waiting):
+            progress(number, len(waiting))
+            try:
+                embedded = shard_embeddings.embed(job, found, progress=lambda _: None)
+            except DataError as error:
+                failed.append(error)
+                continue
+            done, images = done + 1, images + embedded.images
+            failed += embedded.failed
+    console.line(
+        f"{out}: {done:,} of {len(jobs):,} shards embedded, {images:,} images; {len(jobs) - len(waiting):,} were there"
+    )
+    for each in failed:
+        console.say(str(each))
+    if failed:
+        raise typer.Exit(SOME_FAILED if done or len(waiting) < len(jobs) else 1)
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Return which of how many parts of the shards: "3/100"."""
+    first, slash, second = text.partition("/")
+    if not (slash and first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
+        raise typer.BadParameter(f'--part: is "{text}"; K/N with 1 <= K <= N, such as 3/100')
+    return int(first), int(second)
 
 
 def _of_backbone(run: Path, runs: Path, weights: str, device: str, *, offline: bool) -> Predictor | None:

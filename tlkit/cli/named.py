@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
 
 _STANDARD_INPUT = Path("-")
+_SHARDS = (".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".parquet")
 
 ImagesArgument = Annotated[
     list[Path],
@@ -67,3 +68,16 @@ def image_files(given: Sequence[Path], *, bands: bool, where: str) -> list[Path]
         else:
             paths.append(path)
     return paths
+
+
+def shards(images: Sequence[Path]) -> str | None:
+    """Return the folder, pattern or address of shards that a command line names; None where it names images."""
+    if len(images) != 1:
+        return None
+    text = str(images[0])
+    protocol, colon, rest = text.partition(":/")
+    if colon and len(protocol) > 1 and "/" not in protocol:  # pathlib makes one slash of two
+        return f"{protocol}://{rest.lstrip('/')}"
+    if text.lower().endswith(_SHARDS):
+        return text
+    return text if images[0].is_dir() and any(each.name.lower().endswith(_SHARDS) for each in images[0].iterdir()) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from tlkit.engine.images import thumbnails
 from tlkit.engine.images.parts import Part
+from tlkit.plugin import ImageFile
 from tlkit.record.findings import Image, Thumbnails
 
 _SIDE = 72  # pixels of a thumbnail
@@ -111,11 +113,12 @@ class Inspected:
         found = [(name, np.flatnonzero(np.isin(rows, mine))) for name, mine in self.rows.items()]
         return [(name, places) for name, places in found if len(places)]
 
-    def _name(self, files: Sequence[Path], part: str, position: int) -> str:
+    def _name(self, files: Sequence[ImageFile], part: str, position: int) -> str:
         if not files:
             return f"{part} image {position}"
         file = files[position]
-        return str(file.relative_to(self.folder)) if self.folder is not None and file.is_relative_to(self.folder) else str(file)
+        below = self.folder is not None and isinstance(file, Path) and file.is_relative_to(self.folder)
+        return os.path.relpath(file, self.folder) if below else str(file)
 
     def _label(self, target: NDArray[np.generic]) -> str:
         if np.ndim(target) == 0:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tlkit.errors import DataError, DataMissing, ImageError
 from tlkit.plans import dataset_facts
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import Images, Split, Values
+from tlkit.plugin import ImageFile, Images, Split, Values
 from tlkit.sources import band_files, data_files
 from tlkit.sources.places import Places
 
@@ -68,7 +68,7 @@ def _values(split: Split) -> Values:
     return first_values(split.files) if split.pixels is None else band_files.values_of(split.pixels)
 
 
-def first_values(files: Sequence[Path]) -> Values:
+def first_values(files: Sequence[ImageFile]) -> Values:
     """Return the type of the values in the first file that can be read.
 
     Raises:
@@ -77,7 +77,7 @@ def first_values(files: Sequence[Path]) -> Values:
     first: ImageError | None = None
     for file in files:
         try:
-            return band_files.check_values(file, band_files.header(file))
+            return band_files.check_values(Path(file), band_files.header(Path(file)))
         except ImageError as error:
             first = first or error
     raise first or ImageError("data: there are no image files.")

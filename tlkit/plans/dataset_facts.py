@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -19,7 +19,8 @@ from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
-from tlkit.plugin import DataFiles, Dataset, Images, Split
+from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
+from tlkit.plugin.members import Joined, Subset, joined
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
 from tlkit.sources import data_files, datasets, image_files
@@ -63,7 +64,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
             other = other_images(source, there, mine.classes, where=f"also.{name}")
             also[name] = other.splits["test"]
     table = resolved.arm.data
-    every = [file for split in mine.splits.values() for file in split.files]
+    every = Joined([split.files for split in mine.splits.values()])
     problem = image_files.unreadable(
         every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt, bands=table.channels, values=resolved.convention.values
     )
@@ -100,12 +101,12 @@ def file_overlaps(
         also: Images of other data sets that are evaluated.
         at_most: Bytes that are read, as for `overlap.of_files`.
     """
-    listed = {
-        name: [images.splits[part.split].files[index] for index in part.indices.tolist()]
+    listed: dict[str, Sequence[ImageFile]] = {
+        name: Subset(images.splits[part.split].files, part.indices)
         for name, part in parts.items()
         if images.splits[part.split].files
     }
-    listed |= {f"also.{name}": list(split.files) for name, split in also.items() if split.files}
+    listed |= {f"also.{name}": split.files for name, split in also.items() if split.files}
     with suppress(DataError):  # of a file that cannot be read, which decoding names
         return overlap.find(overlap.of_files(listed, at_most=at_most))
     return ()
@@ -305,9 +306,12 @@ def _pooled(images: Images) -> Split:
     groups = [part.groups for part in parts if part.groups is not None]
     return Split(
         targets=np.concatenate([part.targets for part in parts]),
-        files=tuple(file for part in parts for file in part.files),
+        files=Joined([part.files for part in parts])
+        if any(part.storage for part in parts)
+        else tuple(file for part in parts for file in part.files),
         pixels=np.concatenate(pixels) if pixels else None,
         groups=np.concatenate(groups) if len(groups) == len(parts) else None,
+        storage=joined([part.storage for part in parts]),
     )
 
 

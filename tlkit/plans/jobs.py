@@ -227,11 +227,11 @@ def absolute_arm(job: Job) -> Arm:
     resolved, arm = job.resolved, job.resolved.arm
     own = dict(arm.data.options)
     has_path = resolved.data_options is not None and "path" in type(resolved.data_options).model_fields
-    if own.get("path") or (resolved.dataset.find and has_path):
+    if "://" not in str(own.get("path")) and (own.get("path") or (resolved.dataset.find and has_path)):
         own["path"] = str(job.found.root.resolve())
     also = dict(arm.also)
     for name, found in job.also.items():
-        if found.files and resolved.also[name].dataset.find:
+        if found.files and resolved.also[name].dataset.find and "://" not in str(also[name].options.get("path")):
             options = {**also[name].options, "path": str(found.root.resolve())}
             also[name] = also[name].model_copy(update={"options": options})
     backbone, value = arm.backbone, arm.backbone.weights
@@ -259,7 +259,7 @@ def known_content(resolved: Resolved, places: Places) -> str:
     """Return the digest of an arm's data as `Job` has it, without reading a file; "unknown" where that cannot be said."""
     with contextlib.suppress(TlkitError):
         found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
-        if not found.files:
+        if found.content or not found.files:
             return data_files.data_content(resolved.dataset, found)
         root = found.root if resolved.dataset.find else None
         return file_digests.known_content(found.files, root=root) or "unknown"

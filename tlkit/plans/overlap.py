@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit import file_digests, units
+from tlkit import units
 from tlkit.errors import DataError
+from tlkit.plugin import ImageFile, Subset, members
 
 Keys = NDArray[np.uint8]  # (n, 16), digests of images
 
@@ -38,7 +38,7 @@ class Content:
     """
 
     keys: tuple[Keys, ...]
-    files: Sequence[Path]
+    files: Sequence[ImageFile]
     total: int
 
 
@@ -140,7 +140,7 @@ def record(found: Sequence[Overlap]) -> list[dict[str, Any]]:
     return [{**asdict(overlap), "example": list(overlap.example)} for overlap in found]
 
 
-def of_files(parts: Mapping[str, Sequence[Path]], *, at_most: float = math.inf) -> dict[str, Content]:
+def of_files(parts: Mapping[str, Sequence[ImageFile]], *, at_most: float = math.inf) -> dict[str, Content]:
     """Return the content of parts by their files. Only files whose size another part has, too, are read.
 
     Args:
@@ -150,24 +150,22 @@ def of_files(parts: Mapping[str, Sequence[Path]], *, at_most: float = math.inf) 
     Raises:
         DataError: a file cannot be read.
     """
-    sizes = {name: _sizes(listed) for name, listed in parts.items()}
+    sizes = {name: members.sizes(listed) for name, listed in parts.items()}
     chosen = {}
     for name, mine in sizes.items():
         others = [each for other, each in sizes.items() if other != name]
         chosen[name] = np.flatnonzero(np.isin(mine, np.concatenate(others))) if others else np.array([], np.int64)
     if at_most < math.inf:
         known = {
-            name: np.array(
-                [digest is not None for digest in file_digests.known_digests(parts[name][index] for index in indices)], bool
-            )
+            name: np.array([digest is not None for digest in members.known_digests(Subset(parts[name], indices))], bool)
             for name, indices in chosen.items()
         }
         if sum(int(sizes[name][indices[~known[name]]].sum()) for name, indices in chosen.items()) > at_most:
             chosen = {name: indices[known[name]] for name, indices in chosen.items()}
     contents = {}
     for name, indices in chosen.items():
-        compared = [parts[name][index] for index in indices]
-        digests = b"".join(digest[:_KEY] for digest in file_digests.digests(compared))
+        compared = Subset(parts[name], indices)
+        digests = b"".join(digest[:_KEY] for digest in members.digests(compared))
         keys = np.frombuffer(digests, np.uint8).reshape(len(compared), _KEY)
         contents[name] = Content((keys,), compared, len(parts[name]))
     return contents
@@ -177,16 +175,6 @@ def dropped(count: int) -> str:
     """Say that training images were left out."""
     are = "is" if count == 1 else "are"
     return f"{units.images(count)} {are} left out of training and validation: identical to images that are evaluated"
-
-
-def _sizes(listed: Sequence[Path]) -> NDArray[np.int64]:
-    found = np.zeros(len(listed), np.int64)
-    for index, file in enumerate(listed):
-        try:
-            found[index] = file.stat().st_size
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
-    return found
 
 
 def _whole(keys: Keys) -> NDArray[np.bytes_]:

@@ -10,13 +10,14 @@ from pathlib import Path
 from tlkit.errors import DataError, TlkitError
 from tlkit.plans import overlap
 from tlkit.plans.overlap import TRAIN, OnOverlap
+from tlkit.plugin import ImageFile
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
 from tlkit.sources import weight_files
 
 
 def warnings(
-    value: str, weights: Path | None, parts: Mapping[str, Sequence[Path]], *, on_overlap: OnOverlap
+    value: str, weights: Path | None, parts: Mapping[str, Sequence[ImageFile]], *, on_overlap: OnOverlap
 ) -> tuple[str, ...]:
     """Say how many images of each part were trained on before; they are compared by the bytes of their files.
 

@@ -3,6 +3,8 @@
 Third parties import from here; importing this package, or a plugin, imports no torch. Nothing here knows a recipe, a network or a run.
 """
 
+from tlkit.file_list import FileList
+from tlkit.files import cache_folder, replacing
 from tlkit.plugin import image_kinds
 from tlkit.plugin.backbone import AuxHead, Backbone
 from tlkit.plugin.calling import call
@@ -12,6 +14,7 @@ from tlkit.plugin.head import Head, Solving
 from tlkit.plugin.hold_out import hold_out
 from tlkit.plugin.images import DataFiles, Images, Split
 from tlkit.plugin.logger import LoggedEnd, LoggedRun, Logger, RunLogger
+from tlkit.plugin.members import ImageFile, ImageFiles, Member, Storage, Subset
 from tlkit.plugin.options import Channels, Options, PixelRange
 from tlkit.plugin.remembered import recall, remember
 from tlkit.plugin.weights import CAFFE, HUB, HUB_SITE, IMAGENET, Convention, Download, Values, Weights, pytorch
@@ -29,22 +32,30 @@ __all__ = [
     "Dataset",
     "Download",
     "Family",
+    "FileList",
     "Head",
+    "ImageFile",
+    "ImageFiles",
     "Images",
     "LoggedEnd",
     "LoggedRun",
     "Logger",
+    "Member",
     "Options",
     "PixelRange",
     "RunLogger",
     "Solving",
     "Split",
+    "Storage",
+    "Subset",
     "Values",
     "Weights",
+    "cache_folder",
     "call",
     "hold_out",
     "image_kinds",
     "pytorch",
     "recall",
     "remember",
+    "replacing",
 ]  # fmt: skip

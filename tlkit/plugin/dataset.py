@@ -24,6 +24,8 @@ class Dataset:
         files: Names, relative to the folder, that must be there; () for a data set made from its options alone.
         find: "module:function"(folder, options) -> DataFiles, where the names are not known beforehand (image folders). It may
             find a folder below the one given, and raises `DataError` or `DataMissing`.
+        addresses: The option `path` may also be an address, "s3://...", or a pattern of files, "images-{000..099}.tar"; `find` gets an
+            address as text.
         subfolder: Name of the folder that the official archive unpacks to; the files may lie in it or without it.
         downloads: What to fetch when the files are missing; where that depends on the options, a function of them, which is called
             with None for everything.
@@ -40,6 +42,7 @@ class Dataset:
     read: str
     files: tuple[str, ...] = ()
     find: str = ""
+    addresses: bool = False
     subfolder: str = ""
     downloads: tuple[Download, ...] | Callable[[Any], tuple[Download, ...]] = ()
     page: str = ""

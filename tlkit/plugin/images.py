@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tlkit.plugin.members import ImageFile, Storage
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,17 @@ class Split:
     Attributes:
         targets: What is to be learned, one row per image, as the head's task understands it: class labels (N,) int64, 0 <= label <
             number of classes; or, where an image has any number of classes, (N, classes) uint8, 1 for those that it has.
-        files: N image files, or empty.
+        files: N image files, or images inside larger files, or empty.
         pixels: (N, H, W, 3) uint8 RGB, or None. A grey set may hand over a broadcast view (no copy, read-only).
         groups: (N,) names of what belongs together, patients for instance, or None: a split never parts them.
+        storage: Where images lie that are inside larger files; None where each is a file, or where their order does not matter.
     """
 
     targets: NDArray[Any]
-    files: tuple[Path, ...] = ()
+    files: Sequence[ImageFile] = ()
     pixels: NDArray[np.uint8] | None = None
     groups: NDArray[np.str_] | None = None
+    storage: Storage | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,11 @@ class DataFiles:
         files: Every file whose bytes determine the images, in a fixed order.
         unused: Image files that lie among them and belong to no class; a plan says so.
         remarks: What else a person should know of the folder, a line each: files that are left out, images without labels.
+        content: A digest of the images and their labels, where the plugin knows one; by default it is that of `files`.
     """
 
     root: Path
-    files: tuple[Path, ...]
+    files: Sequence[Path]
     unused: tuple[Path, ...] = ()
     remarks: tuple[str, ...] = ()
+    content: str = ""

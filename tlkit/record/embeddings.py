@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tlkit import files
 from tlkit.errors import TlkitError
 
 SUFFIXES = (".npz", ".parquet")
+_SOURCE = b"tlkit"  # key of the schema's metadata
 
 
 def check(path: Path) -> None:
@@ -23,13 +25,27 @@ def check(path: Path) -> None:
         raise TlkitError(f"{path}: needs pyarrow, which is not installed.", "pip install 'tlkit[parquet]', or a file x.npz")
 
 
-def write(path: Path, images: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+def source(path: Path) -> dict[str, str]:
+    """Return what `write` was told a parquet file is of; {} where it was told nothing, or the file is damaged."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+        return dict(json.loads(metadata[_SOURCE]))
+    except (OSError, ArrowException, LookupError, ValueError, TypeError):
+        return {}
+
+
+def write(
+    path: Path, images: Sequence[str], embeddings: NDArray[np.float32], *, source: Mapping[str, str] | None = None
+) -> None:
     """Write a file: the images, and their embeddings (N, features), in the same order.
 
     Args:
         path: .npz with the arrays `images` and `embeddings`, or .parquet with the columns `image` and `embedding`.
         images: Their paths.
         embeddings: (N, features).
+        source: What they are of, kept in the metadata of a parquet file.
 
     Raises:
         TlkitError: it cannot be written.
@@ -44,8 +60,9 @@ def write(path: Path, images: Sequence[str], embeddings: NDArray[np.float32]) ->
             from pyarrow import parquet
 
             column = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(embeddings.reshape(-1)), embeddings.shape[1])
-            parquet.write_table(
-                pyarrow.table({"image": pyarrow.array(list(images), pyarrow.string()), "embedding": column}), file
-            )
+            table = pyarrow.table({"image": pyarrow.array(list(images), pyarrow.string()), "embedding": column})
+            if source is not None:
+                table = table.replace_schema_metadata({_SOURCE: json.dumps(dict(source))})
+            parquet.write_table(table, file)
     except OSError as error:
         raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --out FILE") from error

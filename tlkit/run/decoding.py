@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from tlkit.plans.overlap import Content, OnOverlap, Overlap
 from tlkit.plans.plan import DataFacts
 from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Images, Split
+from tlkit.plugin.members import Subset
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import FORMAT
 from tlkit.units import Size
@@ -232,10 +232,9 @@ def _content(part: Part) -> Content:
     return Content((decoded, part.pictures.keys(part.indices)), _files(part), len(part.indices))
 
 
-def _files(part: Part) -> list[Path]:
+def _files(part: Part) -> Subset:
     """Return the files of a part's images, none of arrays."""
-    files = part.pictures.split.files
-    return [files[index] for index in part.indices.tolist()] if files else []
+    return Subset(part.pictures.split.files, part.indices)
 
 
 def _geometry_of(resolved: Resolved, split: Split) -> Geometry:

@@ -24,7 +24,7 @@ from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import building, weights
 from tlkit.network.network import Network
 from tlkit.plans import resolve
-from tlkit.plugin import Backbone, Convention, Head, provenance, registry
+from tlkit.plugin import Backbone, Convention, Head, ImageFile, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_choice, run_files, run_folder
 from tlkit.tasks import named_classes
@@ -76,7 +76,7 @@ class Predictor:
         return self._each(images, evaluate.probabilities, views=views, progress=progress)
 
     def answers(
-        self, images: Sequence[Path], *, temperature: float = 1.0, views: int = 1
+        self, images: Sequence[ImageFile], *, temperature: float = 1.0, views: int = 1
     ) -> Iterator[NDArray[np.float32] | DataError]:
         """Yield the class probabilities (classes,) of each file, or why it cannot be decoded, a batch at a time.
 
@@ -89,7 +89,7 @@ class Predictor:
 
     def each_file(
         self,
-        images: Sequence[Path],
+        images: Sequence[ImageFile],
         answer: Callable[[Network, torch.Tensor], torch.Tensor],
         *,
         digests: Sequence[bytes | None] = (),
@@ -175,7 +175,7 @@ class Predictor:
         return parts.normalise(stacked.to(self.device), self.convention).contiguous()
 
 
-def _decoded(image: Path, digest: bytes | None, *, views: tuple[Geometry, ...]) -> NDArray[Any] | DataError:
+def _decoded(image: ImageFile, digest: bytes | None, *, views: tuple[Geometry, ...]) -> NDArray[Any] | DataError:
     """Return the views of a file (views, height, width, 3) uint8 RGB, or why it cannot be decoded."""
     try:
         return pictures(image, views, digest=digest)

@@ -10,14 +10,12 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit import file_digests
 from tlkit.engine import evaluate, row_keys
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import device_batches
@@ -26,6 +24,7 @@ from tlkit.engine.images.pictures import Progress
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.errors import DataError, StoreError
 from tlkit.network.network import Network, pool
+from tlkit.plugin import ImageFile, Member, members
 from tlkit.record.formats import PrefixPlan
 from tlkit.run.prediction import Predictor
 from tlkit.store import row_store, segments
@@ -65,9 +64,14 @@ class StoredEmbeddings:
             network, self._stop, _PLAN, backbone="", build="", options={}, device=predictor.device
         ) | row_keys.inputs(geometry, predictor.convention)
         origin |= {"pooled": True, "fingerprint": hashlib.sha256(seen.tobytes()).hexdigest()}
+        self.features = int(seen.shape[1])
         self._entry = row_store.open_(Kind.FEATURES, origin, shape=seen.shape[1:], dtype="float32", note=note)
 
-    def of_files(self, images: Sequence[Path]) -> Iterator[Embedding | DataError]:
+    def computed(self, images: Sequence[ImageFile]) -> Iterator[Embedding | DataError]:
+        """Yield the embedding of each file, or why it cannot be decoded; nothing is read from the store or kept there."""
+        yield from self._predictor.each_file(images, self._answer)
+
+    def of_files(self, images: Sequence[ImageFile]) -> Iterator[Embedding | DataError]:
         """Yield the embedding of each file, or why it cannot be decoded."""
         keys, keyed = _keys(images)
         absent = ~keyed | self._entry.missing(keys)
@@ -144,12 +148,12 @@ class StoredEmbeddings:
         self._note(f"{error.problem.removesuffix('.')}; embeddings are computed again next time")
 
 
-def _keys(images: Sequence[Path]) -> tuple[Keys, NDArray[np.bool_]]:
+def _keys(images: Sequence[ImageFile]) -> tuple[Keys, NDArray[np.bool_]]:
     """Return the digests (n, 16) of files, and which of them can be read (n,)."""
-    keyed = np.array([image.is_file() and os.access(image, os.R_OK) for image in images], bool)
+    keyed = np.array([isinstance(image, Member) or (image.is_file() and os.access(image, os.R_OK)) for image in images], bool)
     keys = np.zeros((len(images), segments.KEY), np.uint8)
     try:
-        digests = file_digests.digests(image for image, can in zip(images, keyed.tolist(), strict=True) if can)
+        digests = members.digests(image for image, can in zip(images, keyed.tolist(), strict=True) if can)
     except DataError:  # which one it is, decoding says
         return keys, np.zeros(len(images), bool)
     keys[keyed] = np.frombuffer(b"".join(each[: segments.KEY] for each in digests), np.uint8).reshape(-1, segments.KEY)

@@ -40,6 +40,9 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
     """
     if not dataset.files and not dataset.find:
         return DataFiles(Path(), ())
+    address = _address(dataset, options, places)
+    if address is not None:
+        return _find_by_plugin(dataset, address, options)
     looked = list(_folders(name, dataset, options, places))
     if _must_be_named(dataset):
         return _find_folder(name, dataset, options, looked)
@@ -75,10 +78,12 @@ def takes_folder(dataset: Dataset) -> bool:
 
 def data_content(dataset: Dataset, found: DataFiles, *, content: Callable[..., str] = file_digests.content) -> str:
     """Return the sha256 of all files that determine the images; "" if the options alone do."""
+    if found.content:
+        return found.content
     return content(found.files, root=found.root if dataset.find else None) if found.files else ""
 
 
-def _find_by_plugin(dataset: Dataset, folder: Path, options: BaseModel | None) -> DataFiles:
+def _find_by_plugin(dataset: Dataset, folder: Path | str, options: BaseModel | None) -> DataFiles:
     found = plugin.call(dataset.find, folder, options)
     if not isinstance(found, DataFiles):
         raise PluginError(f"{dataset.find}: gave {type(found).__name__}, not tlkit.plugin.DataFiles.")
@@ -88,6 +93,8 @@ def _find_by_plugin(dataset: Dataset, folder: Path, options: BaseModel | None) -
 def _find_folder(name: str, dataset: Dataset, options: BaseModel | None, looked: list[Path]) -> DataFiles:
     for folder in looked:
         if folder.is_dir():
+            return _find_by_plugin(dataset, folder, options)
+        if dataset.addresses and (folder.is_file() or _is_pattern(folder)):
             return _find_by_plugin(dataset, folder, options)
         if folder.is_file():
             raise _file(folder, options)
@@ -113,6 +120,25 @@ def _file(path: Path, options: BaseModel | None) -> DataError:
         if table
         else "name the folder that it lies in",
     )
+
+
+def _is_pattern(path: Path) -> bool:
+    """Return whether a path names several files, "images-{000..099}.tar"."""
+    return any(letter in path.name for letter in "{*?[")
+
+
+def _address(dataset: Dataset, options: BaseModel | None, places: Places) -> str | None:
+    """Return the address that the option `path` has, s3://...; None where it is a path.
+
+    Raises:
+        DataMissing: it may not be asked.
+    """
+    path: str | None = getattr(options, "path", None)
+    if not dataset.addresses or places.data is not None or path is None or "://" not in path:
+        return None
+    if places.offline:
+        raise DataMissing(f"{path}: {option('offline', True)} forbids it.", f"name a folder with {option('data')}")
+    return path
 
 
 def _asked(options: BaseModel | None, places: Places) -> Path | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tlkit import plugin, tasks
 from tlkit.errors import DataError, PluginError, first_few
-from tlkit.plugin import DataFiles, Dataset, Images, Split
+from tlkit.plugin import DataFiles, Dataset, FileList, ImageFiles, Images, Member, Split
 
 
 def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> Images:
@@ -110,7 +110,8 @@ def _check_split(read: str, name: object, split: object) -> None:
         raise PluginError(f"{read}: {name}: pixels are {_kind(pixels)}.", "an array (N, H, W, 3) uint8, or None")
     if split.groups is not None and (not isinstance(split.groups, np.ndarray) or split.groups.shape != targets.shape[:1]):
         raise PluginError(f"{read}: {name}: groups are {_kind(split.groups)}.", "an array (N,) of names, or None")
-    if not isinstance(split.files, tuple) or not all(isinstance(file, Path) for file in split.files):
+    made = isinstance(split.files, ImageFiles | FileList)  # one by one, when they are asked for
+    if not made and not (isinstance(split.files, tuple) and all(isinstance(file, Path | Member) for file in split.files)):
         raise PluginError(f"{read}: {name}: files are not a tuple of pathlib.Path.")
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tlkit.errors import DataError, ImageError, first_few
-from tlkit.plugin import image_kinds
+from tlkit.plugin import ImageFile, image_kinds
 from tlkit.sources import band_files
 from tlkit.units import Size
 
@@ -52,7 +52,7 @@ def without_limit() -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS = _limit
 
 
-def opened(file: Path) -> Image.Image:
+def opened(file: ImageFile) -> Image.Image:
     """Open an image file with Pillow, which reads its beginning; HEIF files too, where pi-heif is installed.
 
     Raises:
@@ -62,10 +62,10 @@ def opened(file: Path) -> Image.Image:
         if image_kinds.is_heif(beginning.read(16)):
             image_kinds.reads_heif()
     with without_limit():
-        return Image.open(file)
+        return Image.open(file if isinstance(file, Path) else file.open())
 
 
-def check_pixels(path: Path, image: Image.Image, max_pixels: int) -> int:
+def check_pixels(path: ImageFile, image: Image.Image, max_pixels: int) -> int:
     """Return how many pixels an opened image has.
 
     Raises:
@@ -80,7 +80,7 @@ def check_pixels(path: Path, image: Image.Image, max_pixels: int) -> int:
     return count
 
 
-def check_pages(path: Path, image: Image.Image) -> None:
+def check_pages(path: ImageFile, image: Image.Image) -> None:
     """Refuse an opened TIFF file with several pictures, of which only the first would be seen.
 
     A page does not count that its tags call a smaller copy or a mask, that has at most half the height and width of the first, as a
@@ -137,7 +137,7 @@ def below(folder: Path, *, where: str, notify: Callable[[str], None] = lambda _:
     return files
 
 
-def usual_size(files: Sequence[Path], *, bands: int | None = None) -> Size | None:
+def usual_size(files: Sequence[ImageFile], *, bands: int | None = None) -> Size | None:
     """Return a height and a width that nine of ten images do not exceed, turned as their EXIF says; None where none can be read.
 
     Args:
@@ -150,8 +150,8 @@ def usual_size(files: Sequence[Path], *, bands: int | None = None) -> Size | Non
         for file in files[:: max(-(-len(files) // _MEASURED), 1)]:
             with suppress(Exception):  # of what Pillow raises; decoding names the file
                 if bands is not None:
-                    found = band_files.header(file)
-                    sizes.append(found.size(band_files.band_axis(file, found, bands)))
+                    found = band_files.header(Path(file))
+                    sizes.append(found.size(band_files.band_axis(Path(file), found, bands)))
                     continue
                 with opened(file) as image:
                     width, height = image.size
@@ -167,7 +167,7 @@ def most(sizes: Sequence[Size]) -> Size:
 
 
 def unreadable(
-    files: Sequence[Path], *, max_pixels: int, on_corrupt: OnCorrupt, bands: int | None = None, values: str = "uint8"
+    files: Sequence[ImageFile], *, max_pixels: int, on_corrupt: OnCorrupt, bands: int | None = None, values: str = "uint8"
 ) -> str:
     """Say how many files cannot be read, which, and what `tlkit apply` does about them; "" where all can be.
 
@@ -178,7 +178,8 @@ def unreadable(
         bands: How many bands they have; None of colour pictures.
         values: Type of the bands' values.
     """
-    looked_at = files[:: max(-(-len(files) // MOST), 1)]
+    most = MOST if all(isinstance(file, Path) for file in files[:1]) else _MEASURED  # an image in a larger file is read whole
+    looked_at = files[:: max(-(-len(files) // most), 1)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata, which no picture depends on
         problems = [f"{file} ({why})" for file in looked_at for why in _problems(file, max_pixels, bands, values)]
@@ -192,13 +193,13 @@ def unreadable(
     return f"{len(problems):,} of {counted} cannot be read: {first_few(problems)}; {does}"
 
 
-def _problems(file: Path, max_pixels: int, bands: int | None, values: str) -> Iterator[str]:
+def _problems(file: ImageFile, max_pixels: int, bands: int | None, values: str) -> Iterator[str]:
     try:
-        if not file.stat().st_size:
+        if not (file.stat().st_size if isinstance(file, Path) else file.size):
             yield "empty"
             return
         if bands is not None:
-            band_files.check(file, band_files.header(file), bands, values=values, max_pixels=max_pixels)
+            band_files.check(Path(file), band_files.header(Path(file)), bands, values=values, max_pixels=max_pixels)
             return
         with opened(file) as image:
             check_pixels(file, image, max_pixels)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from tlkit.plugin import DataFiles, Dataset, provenance
+from tlkit.plugin import DataFiles, Dataset, Subset, provenance
 from tlkit.plugin.remembered import recall, remember
 from tlkit.sources import datasets
 
@@ -40,7 +40,12 @@ def listed_files(name: str, dataset: Dataset, found: DataFiles, options: BaseMod
     if isinstance(known, list) and all(isinstance(each, str) for each in known):
         return tuple(map(Path, known))
     images = datasets.read_data(dataset, found, options)
-    listed = {file for split in images.splits.values() for file in split.files}
-    extra = sorted(listed - set(found.files))
+    others = [
+        split.files
+        for split in images.splits.values()
+        if not (isinstance(split.files, Subset) and split.files.whole is found.files)
+    ]
+    listed = {file for files in others for file in files if isinstance(file, Path)}
+    extra = sorted(listed - set(found.files)) if listed else []
     remember(facts, [os.fspath(file) for file in extra])
     return tuple(extra)

@@ -18,7 +18,7 @@ from tlkit.engine.images import levels
 from tlkit.engine.images.geometry import Geometry, Pixels, fitted
 from tlkit.engine.images.levels import Levels, UnknownRange
 from tlkit.errors import ImageError, option
-from tlkit.plugin import Convention, image_kinds
+from tlkit.plugin import Convention, ImageFile, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
 from tlkit.sources import band_files
 from tlkit.sources.image_files import check_pages, check_pixels, without_limit
@@ -73,7 +73,7 @@ def described(data: DataTable, convention: Convention) -> dict[str, str]:
 
 
 def decode(
-    path: Path,
+    path: ImageFile,
     *,
     digest: bytes | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -117,7 +117,7 @@ def decode(
         raise ImageError(f"{path}: cannot be decoded: {error}.") from error
 
 
-def _content(path: Path, digest: bytes | None) -> bytes:
+def _content(path: ImageFile, digest: bytes | None) -> bytes:
     """Return the bytes of a file, which must have a digest that begins so."""
     try:
         content = path.read_bytes()
@@ -133,7 +133,7 @@ def _content(path: Path, digest: bytes | None) -> bytes:
     return content
 
 
-def picture(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Pixels:
+def picture(source: ImageFile | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Pixels:
     """Return a file, of a digest where one is given, or an array, brought to size: (height, width, 3) uint8, or (height, width, bands).
 
     Raises:
@@ -143,14 +143,14 @@ def picture(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None =
     return fitted(whole(source, geometry, digest=digest), geometry)
 
 
-def whole(source: Path | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image | Pixels:
+def whole(source: ImageFile | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image | Pixels:
     """Return the image that `picture` brings to size, of bands as an array; the arguments and errors are the same."""
     if geometry.bands is not None:
-        if not isinstance(source, Path):
+        if isinstance(source, np.ndarray):
             return source
         content = _content(source, digest)
-        return band_files.read(source, content, geometry.bands, values=geometry.values, max_pixels=geometry.max_pixels)
-    if not isinstance(source, Path):
+        return band_files.read(Path(source), content, geometry.bands, values=geometry.values, max_pixels=geometry.max_pixels)
+    if isinstance(source, np.ndarray):
         return Image.fromarray(np.ascontiguousarray(source))
     return decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized, white=geometry.white)
 

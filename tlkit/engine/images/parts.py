@@ -107,7 +107,9 @@ class TrainingPart(Part):
 
     def order(self, epoch: int) -> Indices:
         """Return the images of an epoch, from 0, in the order in which they are used."""
-        return np.random.Generator(np.random.Philox(key=[self.seed, self.epochs_before + epoch])).permutation(self.indices)
+        random = np.random.Generator(np.random.Philox(key=[self.seed, self.epochs_before + epoch]))
+        storage = self.pictures.split.storage
+        return random.permutation(self.indices) if storage is None else storage.shuffled(self.indices, random)
 
     def shapes(self, chosen: Indices) -> Shapes | None:
         """Return width / height of images whose pictures hold them whole, squashed to one size; None of others."""

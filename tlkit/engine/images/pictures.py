@@ -9,21 +9,20 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit import file_digests, machine
+from tlkit import machine
 from tlkit.engine import row_keys, transfer
 from tlkit.engine.images import decode, originals, pillow_warnings
 from tlkit.engine.images.geometry import Geometry, Pixels, fitted
 from tlkit.engine.images.originals import ORIGINAL, Originals
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import ImageError, StoreError
-from tlkit.plugin import Split
+from tlkit.plugin import Split, Subset, members
 from tlkit.store import row_store, segments
 from tlkit.store.cache import Kind
 from tlkit.store.segments import Keys, Located
@@ -71,6 +70,7 @@ class Pictures:
     def prepare(self, indices: Indices, *, progress: Progress) -> dict[int, ImageError]:
         """Decode in parallel the images that were not decoded before; return the errors of those that cannot be, by position."""
         wanted = indices[~self._decodable[indices]]
+        wanted = wanted if self.split.storage is None else self.split.storage.sequence(wanted)
         corrupt: dict[int, ImageError] = {}
         if not self._ready_made() and len(wanted):
             with pillow_warnings.reported(self.note):
@@ -111,9 +111,9 @@ class Pictures:
         if len(new):
             pixels = self.split.pixels
             if pixels is None:
-                digests = file_digests.digests([self.split.files[index] for index in new.tolist()], again=self.verify)
+                digests = members.digests(Subset(self.split.files, new), again=self.verify)
             else:
-                digests = [originals.digest_of(pixels[index]) for index in new.tolist()]
+                digests = (originals.digest_of(pixels[index]) for index in new.tolist())
             short = b"".join(digest[: segments.KEY] for digest in digests)
             self._keys[new] = np.frombuffer(short, dtype=np.uint8).reshape(len(new), segments.KEY)
             self._keyed[new] = True
@@ -298,7 +298,7 @@ class Pictures:
                 self._described[index] = True
             return fitted(image, self.geometry)
         except MemoryError as error:
-            name = source if isinstance(source, Path) else f"image {index}"
+            name = f"image {index}" if isinstance(source, np.ndarray) else source
             raise ImageError(f"{name}: does not fit into memory.", "make the image smaller") from error
 
     def _try(self, index: int) -> Pixels | ImageError:

@@ -6,7 +6,6 @@ The rule: the first view is the picture as it is predicted without any.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from tlkit.engine.images import decode
 from tlkit.engine.images.geometry import CROP_ROOM, Geometry, Pixels, fitted
 from tlkit.errors import TlkitError
+from tlkit.plugin import ImageFile
 
 # Number of views -> what they are, in words.
 COUNTS: Final = {
@@ -57,7 +57,7 @@ def geometries(plain: Geometry, count: int) -> tuple[Geometry, ...]:
     return upright if count in (1, 5) else (*upright, *(replace(each, mirrored=True) for each in upright))
 
 
-def pictures(source: Path | Pixels, views: tuple[Geometry, ...], *, digest: bytes | None = None) -> Pixels:
+def pictures(source: ImageFile | Pixels, views: tuple[Geometry, ...], *, digest: bytes | None = None) -> Pixels:
     """Return all views (views, height, width, channels) of a file, which is decoded once, or of an array.
 
     Raises:

@@ -1,0 +1,49 @@
+"""Read the images of one shard after the other, without labels and without an index: for a pass over all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+
+from tlkit.errors import DataError
+from tlkit.plugin import Member
+from tlkit_shards import ParquetOptions, find, parquet_files, places, tar_files
+
+_PARQUET = ".parquet"
+
+
+def shards_of(place: str) -> list[tuple[str, str]]:
+    """Return the shards that a folder, a pattern or an address names, each with its size, and behind an address its ETag.
+
+    Raises:
+        DataMissing: there are none.
+        DataError: the address does not answer.
+    """
+    where = place if places.is_address(place) else os.path.abspath(place)
+    listed = find.listed(where)
+    states = [places.state(each) for each in listed]
+    return [
+        (each, f"{state.size} bytes{' ' + state.version if places.is_address(each) else ''}")
+        for each, state in zip(listed, states, strict=True)
+    ]
+
+
+def images_of(place: str) -> Iterator[Member]:
+    """Yield the images of a shard in the order in which they lie in it.
+
+    Raises:
+        DataError: it is truncated, or cannot be read.
+    """
+    for name, content in _parquet(place) if place.lower().endswith(_PARQUET) else tar_files.images(place):
+        yield Member(f"{place}/{name}", len(content), sha256(content).digest(), lambda content=content: content)  # type: ignore[misc]  # mypy infers no type of a default
+
+
+def _parquet(place: str) -> Iterator[tuple[str, bytes]]:
+    column = ParquetOptions().image
+    with parquet_files.opened(place) as file:
+        if column not in file.schema_arrow.names:
+            raise DataError(f"{place}: has no column {column}.")
+        for group in range(file.num_row_groups):
+            for row, (content, name) in enumerate(parquet_files.images_of(file, group, column)):
+                yield parquet_files.name_of(group, row, name), content or b""

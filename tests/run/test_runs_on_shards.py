@@ -1,0 +1,129 @@
+"""Runs on shards: the bits of a run on the folder, and embeddings of a shard at a time."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TOY_RECIPE, Cli
+from safetensors.torch import load_file
+from shard_files import images, png, samples, tar
+
+from tlkit import api
+from tlkit.sources import shards
+
+_SYNTHETIC = TOY_RECIPE[TOY_RECIPE.index("[data.options]") : TOY_RECIPE.index("[lr_groups]")]
+
+
+def recipe(folder: Path, name: str, data: str, options: str) -> Path:
+    path = folder / f"{name}.toml"
+    text = TOY_RECIPE.replace('name = "toy"\n\n[backbone]', f'name = "{name}"\n\n[backbone]').replace(
+        '"synthetic"', f'"{data}"'
+    )
+    path.write_text(text.replace(_SYNTHETIC, f"[data.options]\n{options}\n\n").replace("batch_size = 16", "batch_size = 4"))
+    return path
+
+
+def applied(folder: Path, name: str, data: str, options: str) -> Path:
+    """Apply a recipe, and return the folder of its run."""
+    done = api.apply(recipe(folder, name, data, options), runs=folder / "runs")
+    (run,) = done.result["arms"]["main"]["seeds"].values()
+    return done.folder / run["folder"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One recipe on a folder, and on the shards of it."""
+    folder = tmp_path_factory.mktemp("shards")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLKIT_CACHE", str(folder / "cache"))
+        images(folder / "images", train=24)
+        shards.write(folder / "images", folder / "out", size=10**4, progress=lambda *_: None, notify=print)
+        first = applied(folder, "folder", "folder", 'path = "images"')
+        patch.setenv("TLKIT_CACHE", str(folder / "another cache"))
+        patch.setenv("TLKIT_CACHE_BYTES", "0")  # every epoch decodes again
+        return {"folder": first, "shards": applied(folder, "shards", "shards", 'path = "out"')}
+
+
+def test_training_on_shards_gives_the_bits_of_the_folder(runs: dict[str, Path]) -> None:
+    ours, theirs = (load_file(runs[name] / "weights.safetensors") for name in ("shards", "folder"))
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
+    lines = [[json.loads(line) for line in (runs[name] / "metrics.jsonl").read_text().splitlines()] for name in runs]
+    assert [line["train"] for line in lines[0]] == [line["train"] for line in lines[1]]
+    parts = [json.loads((runs[name] / "split.json").read_text()) for name in runs]
+    assert parts[0]["train"]["positions"] == parts[1]["train"]["positions"]
+
+
+def test_a_second_apply_has_nothing_to_do(runs: dict[str, Path]) -> None:
+    folder = runs["shards"].parents[2]
+    before = (runs["shards"] / "metrics.jsonl").stat().st_mtime_ns
+    done = api.apply(folder / "shards.toml", runs=folder / "runs")
+    assert not done.failures
+    assert (runs["shards"] / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    for number in range(3):
+        tar(tmp_path / "set" / f"{number}.tar", samples(range(number * 5, number * 5 + 5)))
+    return tmp_path / "set"
+
+
+def test_embed_writes_a_file_a_shard_and_does_what_is_missing(
+    runs: dict[str, Path], three: Path, tmp_path: Path, run: Cli
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra tlkit[parquet]")
+    code, said, _ = run("embed", runs["folder"], "set", "--out", "done")
+    assert (code, said) == (0, "done: 3 of 3 shards embedded, 15 images; 0 were there\n")
+    assert sorted(os.listdir(tmp_path / "done")) == ["0.parquet", "1.parquet", "2.parquet", "embeddings.json"]
+    found = parquet.read_table(tmp_path / "done" / "1.parquet").to_pydict()
+    assert found["image"] == [f"{three}/1.tar/{number:06d}.png" for number in range(5, 10)]
+    for number in range(5, 10):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        (tmp_path / "pictures" / f"{number:06d}.png").write_bytes(png(number))
+    run("embed", runs["folder"], "pictures", "--out", "x.npz")
+    assert (np.array(found["embedding"], np.float32) == np.load(tmp_path / "x.npz")["embeddings"]).all()
+    (tmp_path / "done" / "1.parquet").unlink()
+    kept = (tmp_path / "done" / "0.parquet").stat().st_mtime_ns
+    code, said, _ = run("embed", runs["folder"], "set", "--out", "done")
+    assert (code, said) == (0, "done: 1 of 3 shards embedded, 5 images; 2 were there\n")
+    assert (tmp_path / "done" / "0.parquet").stat().st_mtime_ns == kept
+    tar(three / "2.tar", samples(range(20, 40)))  # a shard that changed is embedded again
+    assert run("embed", runs["folder"], "set", "--out", "done")[1] == "done: 1 of 3 shards embedded, 20 images; 2 were there\n"
+    code, _, error = run("embed", runs["folder"], "set", "--out", "done", "--at", "stem")
+    assert code == 1
+    assert "done: holds embeddings of another network" in error
+
+
+def test_a_shard_that_cannot_be_embedded_leaves_no_file(runs: dict[str, Path], three: Path, tmp_path: Path, run: Cli) -> None:
+    pytest.importorskip("pyarrow.parquet", reason="needs the extra tlkit[parquet]")
+    path = three / "1.tar"
+    path.write_bytes(path.read_bytes()[:3000])
+    tar(three / "2.tar", {**samples([1, 2]), "bad.png": b"no picture", "bad.cls": b"0"})
+    code, said, error = run("embed", runs["folder"], "set", "--out", "done")
+    assert code == 3
+    assert said == "done: 2 of 3 shards embedded, 7 images; 0 were there\n"
+    assert "1.tar: is truncated after 3,000 bytes" in error
+    assert "2.tar/bad.png: is not an image" in error
+    assert sorted(os.listdir(tmp_path / "done")) == ["0.parquet", "2.parquet", "embeddings.json"]
+
+
+def test_machines_take_parts_of_the_shards(runs: dict[str, Path], three: Path, tmp_path: Path, run: Cli) -> None:
+    pytest.importorskip("pyarrow.parquet", reason="needs the extra tlkit[parquet]")
+    for part, count in (("1/2", 2), ("2/2", 1)):
+        code, said, _ = run("embed", runs["folder"], three, "--out", "done", "--part", part)
+        assert (code, said) == (0, f"done: {count} of {count} shards embedded, {5 * count} images; 0 were there\n")
+    assert run("embed", runs["folder"], three, "--out", "done", "--part", "3/2")[0] == 2
+
+
+def test_shard_is_a_command(tmp_path: Path, run: Cli) -> None:
+    images(tmp_path / "photos")
+    code, said, _ = run("shard", "photos", "out", "--size", "10KB")
+    assert code == 0
+    assert said.startswith("out: ")
+    assert said.endswith("images: 12 train, 4 test\n")
+    assert run("shard", "photos", "out", "--size", "0MB")[0] == 2
+    code, _, error = run("shard", "photos", "out")
+    assert code == 1
+    assert "out: is there already" in error
