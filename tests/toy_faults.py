@@ -37,6 +37,7 @@ from safetensors.torch import load_file
 
 from tlkit import api, files
 from tlkit.errors import TlkitError
+from tlkit.events import Observer
 from tlkit.reports import curves
 
 SETTINGS = ("freeze.backbone=true",)
@@ -120,16 +121,27 @@ class _Raw(io.FileIO):
         return super().truncate(size)
 
 
+class Notes(Observer):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
 def apply(recipe: Path, folder: Path, settings: Sequence[str] = SETTINGS) -> tuple[str, str]:
     """Apply the recipe with its runs and its cache in a folder; return how it ended, and what was said."""
     os.environ["TLKIT_CACHE"] = str(folder / "cache")
+    notes = Notes()
     try:
-        applied = api.apply(recipe, settings, runs=folder / "runs", checkpoint_every=1e-6)
+        applied = api.apply(recipe, settings, runs=folder / "runs", checkpoint_every=1e-6, observer=notes)
     except TlkitError as error:
         return MESSAGE, str(error)
     except BaseException:
         return TRACEBACK, traceback.format_exc()
-    return (MESSAGE, "; ".join(map(str, applied.failures))) if applied.failures else ("", "")
+    return (MESSAGE, "; ".join(map(str, applied.failures))) if applied.failures else ("", "; ".join(notes.told))
 
 
 def forked(work: Callable[[], Any]) -> Any:
@@ -188,7 +200,7 @@ def at_changes(kind: str, recipe: Path, folder: Path, every: int) -> None:
 
     def count() -> list[str]:
         disk = Disk()
-        assert apply(recipe, folder / "counted") == ("", "")
+        assert not apply(recipe, folder / "counted")[0]
         return disk.seen
 
     changes, wanted = forked(count), content(folder / "counted")
@@ -219,7 +231,7 @@ def at_moments(recipe: Path, folder: Path, count: int) -> None:
         place = folder / kind
         place.mkdir()
         began = time.monotonic()
-        assert forked(lambda place=place, settings=settings: list(apply(recipe, place, settings))) == ["", ""]
+        assert not forked(lambda place=place, settings=settings: list(apply(recipe, place, settings)))[0]
         took[kind], wanted[kind] = time.monotonic() - began, content(place)
     for number in range(count):
         kind = list(RANDOM)[number % len(RANDOM)]
@@ -248,7 +260,11 @@ def _after(recipe: Path, place: Path, wanted: dict[str, Any], settings: Sequence
     """What the next apply says, what differs then from an undisturbed run, and what is left of the dead process."""
     after, why = forked(lambda: list(apply(recipe, place, settings)))
     found = content(place) if not after else {}
-    return {"after": why, "differing": [name for name in wanted if found.get(name) != wanted[name]], "left": left(place)}
+    return {
+        "after": why if after else "",
+        "differing": [name for name in wanted if found.get(name) != wanted[name]],
+        "left": left(place),
+    }
 
 
 def main(kind: str, recipe: Path, folder: Path, number: int = 1) -> None:
@@ -256,7 +272,7 @@ def main(kind: str, recipe: Path, folder: Path, number: int = 1) -> None:
     curves.write = lambda path, _: files.replace(path, "<svg/>")  # the picture takes longer than the training
     if not recipe.exists():
         recipe.write_text(TOY_RECIPE)
-    assert apply(recipe, folder / "first") == ("", "")
+    assert not apply(recipe, folder / "first")[0]
     if kind == "moments":
         at_moments(recipe, folder, number)
     else:

@@ -16,6 +16,7 @@ from tlkit.plans import (
     band_values,
     dataset_facts,
     earlier_runs,
+    executors,
     jobs,
     loggers,
     plugin_changes,
@@ -103,6 +104,10 @@ def apply(
     verify: bool = False,
     log: str | Sequence[str] = (),
     checkpoint_every: str | float = "5m",
+    executor: str = "local",
+    address: str = "",
+    cpus_per_run: int = 1,
+    gpus_per_run: float = 0.0,
     observer: Observer | None = None,
 ) -> Applied:
     """Make what a recipe says be there: train what is missing, continue what was interrupted, leave what is finished.
@@ -121,6 +126,10 @@ def apply(
         log: A logger, or several, beside those of the recipe: "tensorboard", "csv".
         checkpoint_every: The time after which a run is saved in the middle of an epoch: seconds, or "90s", "5m", "1h"; "off" for
             never. It is always saved after an epoch, and when a signal stops it.
+        executor: Where runs are carried out: "local" is this process, "ray" a Ray cluster; other plugins have other names.
+        address: Of the executor's cluster; "auto" for the one that this machine is a part of.
+        cpus_per_run: Processors of a run that is carried out elsewhere, and its threads.
+        gpus_per_run: GPUs of such a run.
         observer: Receives the run's events.
 
     Raises:
@@ -130,6 +139,7 @@ def apply(
     saved_every = math.inf if checkpoint_every == "off" else units.duration(checkpoint_every, name="checkpoint-every")
     machine.refuse_unknown_device(device)  # also where every run is finished
     places = _places(as_path(recipe, "recipe"), data, offline, watcher)
+    chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
     read, arms = resolve.load(Path(recipe), _listed(settings), places)
     _check_arm(arm, read)
     _note_unused_data(data, arms, watcher)
@@ -168,14 +178,23 @@ def apply(
     combines = _lacks_ensembles(summary)
     if changed or inspects or combines:
         from tlkit.run import ensembles as combining
-        from tlkit.run import executor, torch_settings
+        from tlkit.run import executor as running
+        from tlkit.run import remote_jobs, torch_settings
 
         files.refuse_unwritable(folder)
-        where = executor.device_of(device, note=watcher.note)
+        where = running.device_of(device, note=watcher.note)
+        elsewhere = None
+        if chosen is not None:
+            called = remote_jobs.Call(
+                str(Path(recipe).absolute()), tuple(_listed(settings)), str(Path(runs).absolute()),
+                None if data is None else str(Path(data).absolute()), device, offline, graph,
+                (log,) if isinstance(log, str) else tuple(log), saved_every,
+            )  # fmt: skip
+            elsewhere = remote_jobs.Elsewhere(*chosen, called, watcher).carry_out
         try:
             with machine.kept_blocks, torch_settings.applied(where):
                 if trains or inspects:
-                    failures = executor.train(
+                    failures = running.train(
                         wanted,
                         settings=jobs.settings(arms),
                         evaluation=read.evaluation,
@@ -185,6 +204,7 @@ def apply(
                         verify=verify,
                         loggers=logged_by,
                         checkpoint_every=saved_every,
+                        elsewhere=elsewhere,
                     )
                 if searches and searching is not None:
                     from tlkit.search import trials

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tlkit import api
+
 TESTS = Path(__file__).parents[1]
 
 
@@ -27,6 +29,31 @@ def faults(kind: str, recipe: Path, number: int) -> list[dict]:
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, so that imports are paid once")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc, which says what an open file is called")
+def test_files_are_synced_before_they_are_renamed_and_folders_after(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every file of a run, its checkpoints and the store."""
+    calls: list[tuple[str, Path]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        calls.append(("sync", Path(os.readlink(f"/proc/self/fd/{handle}"))))
+        fsync(handle)
+
+    def renamed(source: Path, target: Path) -> None:
+        calls.append(("rename", Path(source)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setenv("TLKIT_CACHE", str(toy_recipe.parent / "cache"))
+    api.apply(toy_recipe, ["freeze.backbone=true"], runs=toy_recipe.parent / "runs", checkpoint_every=1e-6)
+    renames = [(at, path) for at, (what, path) in enumerate(calls) if what == "rename"]
+    assert {path.suffix for _, path in renames} >= {".part"}, "rows too"
+    assert len(renames) > 20
+    assert [path for at, path in renames if ("sync", path) not in calls[:at]] == []
+    assert [path for at, path in renames if ("sync", path.parent) not in calls[at:]] == []
 
 
 @pytest.mark.slow

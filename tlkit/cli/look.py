@@ -32,6 +32,7 @@ class Kind(StrEnum):
     HEAD = "head"
     DATASET = "dataset"
     LOGGER = "logger"
+    EXECUTOR = "executor"
     RECIPE = "recipe"
 
 
@@ -39,13 +40,13 @@ def list_plugins(
     kind: Annotated[Kind | None, choice(Kind, "Only these; recipe: those that come with tlkit.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the installed backbones, heads, data sets and loggers, or the shipped recipes."""
+    """List the installed backbones, heads, data sets, loggers and executors, or the shipped recipes."""
     from tlkit.advice import shipped_recipes
-    from tlkit.plugin import Backbone, Dataset, Head, Logger, registry
+    from tlkit.plugin import Backbone, Dataset, Executor, Head, Logger, registry
     from tlkit.reports import plugins
 
-    kinds: dict[Kind, type[Backbone | Dataset | Head | Logger]] = {
-        Kind.BACKBONE: Backbone, Kind.HEAD: Head, Kind.DATASET: Dataset, Kind.LOGGER: Logger,
+    kinds: dict[Kind, type[Backbone | Dataset | Executor | Head | Logger]] = {
+        Kind.BACKBONE: Backbone, Kind.HEAD: Head, Kind.DATASET: Dataset, Kind.LOGGER: Logger, Kind.EXECUTOR: Executor,
     }  # fmt: skip
     entries = {each: registry.entries(kinds[each]) for each in kinds if kind in (None, each)}
     recipes = shipped_recipes.questions() if kind in (None, Kind.RECIPE) else {}

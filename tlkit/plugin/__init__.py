@@ -9,6 +9,7 @@ from tlkit.plugin import image_kinds
 from tlkit.plugin.backbone import AuxHead, Backbone
 from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
+from tlkit.plugin.executor import Demand, Executor, Work
 from tlkit.plugin.family import Family
 from tlkit.plugin.head import Head, Solving
 from tlkit.plugin.hold_out import hold_out
@@ -30,7 +31,9 @@ __all__ = [
     "Convention",
     "DataFiles",
     "Dataset",
+    "Demand",
     "Download",
+    "Executor",
     "Family",
     "FileList",
     "Head",
@@ -50,6 +53,7 @@ __all__ = [
     "Subset",
     "Values",
     "Weights",
+    "Work",
     "cache_folder",
     "call",
     "hold_out",

@@ -16,14 +16,14 @@ import entrypoints
 
 from tlkit import plugin
 from tlkit.errors import PluginError, nearest, reason
-from tlkit.plugin import Backbone, Dataset, Family, Head, Logger
+from tlkit.plugin import Backbone, Dataset, Executor, Family, Head, Logger
 
-Plugin = TypeVar("Plugin", bound=Backbone | Dataset | Head | Logger)
+Plugin = TypeVar("Plugin", bound=Backbone | Dataset | Executor | Head | Logger)
 
 GROUPS: dict[type, str] = {
-    Backbone: "tlkit.backbones", Dataset: "tlkit.datasets", Head: "tlkit.heads", Logger: "tlkit.loggers",
+    Backbone: "tlkit.backbones", Dataset: "tlkit.datasets", Executor: "tlkit.executors", Head: "tlkit.heads", Logger: "tlkit.loggers",
 }  # fmt: skip
-_NOUNS: dict[type, str] = {Backbone: "backbone", Dataset: "data set", Head: "head", Logger: "logger"}
+_NOUNS: dict[type, str] = {Backbone: "backbone", Dataset: "data set", Executor: "executor", Head: "head", Logger: "logger"}
 
 # Plugins that are distributions of their own: what to install for a name that is not there.
 _ELSEWHERE = {"efficientnet_lite0": "tlkit-efficientnet-lite"}
@@ -34,7 +34,7 @@ class Entry:
     """One entry point: who offers which name, and where its value is.
 
     Attributes:
-        group: "tlkit.backbones", "tlkit.datasets", "tlkit.heads" or "tlkit.loggers".
+        group: As `GROUPS` has it, "tlkit.backbones" for instance.
         name: As recipes write it.
         target: "module:object".
         distribution: Name as pip writes it.

@@ -17,7 +17,7 @@ from tlkit.plugin import Backbone, Convention, Dataset, Download, Family, Head, 
 from tlkit.plugin.registry import Entry
 
 _OURS = ("tlkit", "tlkit-efficientnet-lite")
-_TITLES = {"backbone": "backbones", "head": "heads", "dataset": "data sets", "logger": "loggers"}
+_TITLES = {"backbone": "backbones", "head": "heads", "dataset": "data sets", "logger": "loggers", "executor": "executors"}
 
 
 def plugins(kind: str, entries: Sequence[Entry]) -> RenderableType:

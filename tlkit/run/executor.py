@@ -87,6 +87,7 @@ def train(
     verify: bool = False,
     loggers: Sequence[ChosenLogger] = (),
     checkpoint_every: float = save_times.EVERY,
+    elsewhere: Callable[[Sequence[Prepared], Callable[[], None]], list[RunFailed | RunLocked]] | None = None,
 ) -> list[RunFailed | RunLocked]:
     """Carry out every job, then inspect their images; a job that fails, or that another process is running, does not stop the others.
 
@@ -102,6 +103,7 @@ def train(
         verify: Hash every file again and check every row of the store that is used.
         loggers: Receive the metrics of every run that is trained.
         checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
+        elsewhere: Carries out the runs that are prepared, instead of this process.
 
     Returns:
         The failures, and then the runs that another process is still running after all others are done.
@@ -112,12 +114,15 @@ def train(
     cache.remove_abandoned()
     libraries: dict[int, Library] = {}
     residency = Residency()
-    failures: list[RunFailed | RunLocked] = []
     with watching() as watch:
+
+        def with_rates(prepared: Prepared) -> Prepared:
+            looking = busy.watching(prepared, watch, device=device, say=observer.note)
+            return _with_rates(prepared, rates, device=device, observer=observer, watch=looking, graph=graph)
 
         def carry_out(prepared: Prepared) -> None:
             looking = busy.watching(prepared, watch, device=device, say=observer.note)
-            prepared = _with_rates(prepared, rates, device=device, observer=observer, watch=looking, graph=graph)
+            prepared = with_rates(prepared)
             execution.execute(
                 prepared, device=device, observer=observer, watch=looking, graph=graph, loggers=loggers,
                 saves=SaveTimes(checkpoint_every, watch),
@@ -159,29 +164,41 @@ def train(
             waiting = shared_choices.share(
                 waiting, settings, folder, evaluation=evaluation, device=device, observer=observer, watch=watch
             )
-        locked: list[Prepared] = []
-        for prepared in waiting:
-            try:
-                carry_out(prepared)
-            except RunLocked as error:
-                locked.append(prepared)
-                observer.note(f"left for later: {error.problem}")
-            except RunFailed as error:
-                let_go(error)
-                failures.append(error)
-                observer.note(f"failed: {error.problem}")
-            free_memory(device)
-        for prepared in locked:
-            try:
-                carry_out(prepared)
-            except (RunFailed, RunLocked) as error:
-                let_go(error)
-                failures.append(error)
-            free_memory(device)
+        if elsewhere is None or not waiting:
+            failures = _in_turn(waiting, carry_out, device=device, observer=observer)
+        else:
+            failures = elsewhere([with_rates(each) for each in waiting], watch)
         if not failures:
             data_inspection.keep(
                 folder, waiting or list(map(without_network, wanted)), device=device, observer=observer, watch=watch
             )
+    return failures
+
+
+def _in_turn(
+    waiting: Sequence[Prepared], carry_out: Callable[[Prepared], None], *, device: torch.device, observer: Observer
+) -> list[RunFailed | RunLocked]:
+    """Carry out runs one after the other; those that another process is running are tried again at the end."""
+    failures: list[RunFailed | RunLocked] = []
+    locked: list[Prepared] = []
+    for prepared in waiting:
+        try:
+            carry_out(prepared)
+        except RunLocked as error:
+            locked.append(prepared)
+            observer.note(f"left for later: {error.problem}")
+        except RunFailed as error:
+            let_go(error)
+            failures.append(error)
+            observer.note(f"failed: {error.problem}")
+        free_memory(device)
+    for prepared in locked:
+        try:
+            carry_out(prepared)
+        except (RunFailed, RunLocked) as error:
+            let_go(error)
+            failures.append(error)
+        free_memory(device)
     return failures
 
 
@@ -278,15 +295,30 @@ def prepare_plan(
         plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=plan.recipe, folds=plan.folds
     )
     job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe, fold=fold)
+    prepared = _in_forms_of(plan, job, device=device, observer=observer, watch=lambda: None)
+    pairs = zip(prepared.plan.phases, plan.phases, strict=True)
+    exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
+    return replace(prepared, plan=exact)
+
+
+def prepare_as_planned(
+    job: Job, plan: Plan, *, device: torch.device, observer: Observer, watch: Callable[[], None]
+) -> Prepared:
+    """Prepare a job that another process planned for this device, so that it does exactly what that plan says.
+
+    The other arguments are those of `preparation.prepare`.
+    """
+    return replace(_in_forms_of(plan, job, device=device, observer=observer, watch=watch), plan=plan)
+
+
+def _in_forms_of(plan: Plan, job: Job, *, device: torch.device, observer: Observer, watch: Callable[[], None]) -> Prepared:
+    """Prepare a job in the forms of a plan; nothing is measured."""
     prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
     scaled = plan.input if plan.input.channels == "bands" and plan.input.mean else None
     earlier = EarlierChoices(
         plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled, auto_rates.kept(plan)
     )
-    prepared = prepare(job, {}, device=device, observer=observer, earlier=earlier)
-    pairs = zip(prepared.plan.phases, plan.phases, strict=True)
-    exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
-    return replace(prepared, plan=exact)
+    return prepare(job, {}, device=device, observer=observer, earlier=earlier, watch=watch)
 
 
 def prepare(

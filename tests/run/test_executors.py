@@ -1,0 +1,218 @@
+"""Runs that are carried out elsewhere have the bits of those that are carried out here, and what goes wrong there is told."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TOY
+from pages import Page
+from safetensors.torch import load_file
+
+from tlkit import api
+from tlkit.errors import PluginError, TlkitError
+from tlkit.events import Observer
+from tlkit.plugin import registry
+from tlkit.run import remote_jobs
+
+HERE = """
+import json, pickle
+from tlkit.plugin import Executor
+
+def run(work, demand, watch):
+    for name, each in work.items():
+        watch()
+        yield name, pickle.loads(pickle.dumps(each))()
+
+def with_a_fault(work, demand, watch):
+    yield from ((name, MemoryError("the machine is full") if name.startswith("a,") else each()) for name, each in work.items())
+
+def changed(work, demand, watch):
+    for name, each in work.items():
+        sent = json.loads(each.args[0])
+        sent |= {"mark": "/nowhere/else"} if name.startswith("a,") else {"digest": "0" * 64}
+        yield name, each.func(json.dumps(sent))
+
+here = Executor(run="here_executors:run")
+faulty = Executor(run="here_executors:with_a_fault")
+changed_runs = Executor(run="here_executors:changed")
+def silent(work, demand, watch):
+    return iter(())
+
+def broken(work, demand, watch):
+    yield "someone else's", "done"
+
+nothing = Executor(run="here_executors:silent")
+stranger = Executor(run="here_executors:broken")
+absent = Executor(run="here_executors:run", needs="no_such_library", install="tlkit[absent]")
+"""
+ARMS = "\n[arms.a]\n[arms.b]\nfreeze = { stem = true }\n"
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, tuple[str, ...]], None]]:
+    """Put executors on sys.path: their module, its code, their names in it."""
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+
+    def put(module: str, code: str, names: tuple[str, ...]) -> None:
+        folder = tmp_path / "site"
+        (folder / f"{module}-1.0.dist-info").mkdir(parents=True)
+        (folder / f"{module}.py").write_text(code)
+        lines = "".join(f"{name} = {module}:{name}\n" for name in names)
+        (folder / f"{module}-1.0.dist-info" / "entry_points.txt").write_text("[tlkit.executors]\n" + lines)
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(TOY)]))
+        registry.scan.cache_clear()
+
+    yield put
+    registry.scan.cache_clear()
+
+
+@pytest.fixture
+def two(toy_recipe: Path) -> Path:
+    toy_recipe.write_text(toy_recipe.read_text() + ARMS)
+    return toy_recipe
+
+
+def differing(ours: Path, theirs: Path) -> list[str]:
+    """Runs whose weights are others, or that say that they are not exact."""
+    found = []
+    for path in sorted(theirs.rglob("weights.safetensors")):
+        mine = ours / path.relative_to(theirs)
+        here, there = load_file(mine), load_file(path)
+        if any(not torch.equal(here[name], there[name]) for name in there):
+            found.append(path.parent.name)
+        if not json.loads((mine.parent / "result.json").read_text())["exact"]:
+            found.append(f"{path.parent.name} is not exact")
+    return found
+
+
+def test_runs_elsewhere_have_the_bits_of_runs_here(
+    two: Path, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("here_executors", HERE, ("here",))
+    threads = torch.get_num_threads()
+    notes, runs = Notes(), two.parent / "elsewhere"
+    done = api.apply(two, runs=runs, executor="here", cpus_per_run=threads, observer=notes)
+    assert done.failures == ()
+    assert notes.told[-2:] == ["a, seed 0: finished", "b, seed 0: finished"]
+    api.apply(two, runs=two.parent / "here")
+    assert differing(runs, two.parent / "here") == []
+    assert not list(runs.rglob(".seen-*"))
+    assert not api.apply(two, runs=runs, executor="here").changed
+    assert torch.get_num_threads() == threads
+
+
+def test_run_that_cannot_be_carried_out_is_told_and_the_others_go_on(two: Path, install: Callable[..., None]) -> None:
+    install("here_executors", HERE, ("faulty",))
+    done = api.apply(two, runs=two.parent / "runs", executor="faulty")
+    assert [error.problem for error in done.failures] == ["a, seed 0: MemoryError: the machine is full."]
+    assert done.result["arms"]["b"]["seeds"]["0"]["status"] == "finished"
+
+
+def test_worker_that_sees_other_files_says_so_and_trains_nothing(two: Path, install: Callable[..., None]) -> None:
+    install("here_executors", HERE, ("changed_runs",))
+    done = api.apply(two, runs=two.parent / "runs", executor="changed_runs")
+    assert [error.problem for error in done.failures] == [
+        "a, seed 0: /nowhere: a worker does not see this folder.",
+        "b, seed 0: a worker sees another recipe, other images or other weights.",
+    ]
+    assert not list((two.parent / "runs").rglob("state-*"))
+
+
+def test_executor_that_breaks_the_contract_is_told_where(two: Path, install: Callable[..., None]) -> None:
+    install("here_executors", HERE, ("nothing", "stranger"))
+    done = api.apply(two, runs=two.parent / "runs", executor="nothing", arm="b")
+    assert [error.problem for error in done.failures] == ["b, seed 0: here_executors:silent did not say what became of it."]
+    with pytest.raises(PluginError, match=r"here_executors:broken: gave .*not the name of a run and what became of it"):
+        api.apply(two, runs=two.parent / "runs", executor="stranger", arm="b")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"executor": "rya"}, r'executor="rya": there is no executor "rya" installed'),
+        ({"executor": "absent"}, r"needs no_such_library, which is not installed"),
+        ({"cpus_per_run": 0}, r'cpus_per_run="0": a run needs a processor'),
+        ({"gpus_per_run": -1.0}, r'gpus_per_run="-1.0": is no number of GPUs'),
+        ({"address": "auto"}, r'address="auto": local has no cluster'),
+    ],
+)
+def test_what_no_executor_can_do_is_a_message(
+    two: Path, install: Callable[..., None], options: dict[str, object], words: str
+) -> None:
+    install("here_executors", HERE, ("absent",))
+    with pytest.raises(TlkitError, match=words):
+        api.apply(two, runs=two.parent / "runs", **options)  # type: ignore[arg-type]  # each option has its own type
+    assert not (two.parent / "runs").exists()
+
+
+def test_the_text_that_is_sent_can_be_read_by_no_other_version(two: Path) -> None:
+    answer = json.loads(remote_jobs.carry_out(json.dumps({"environment": {}, "version": "0.0.1"})))
+    assert answer["ended"] == "failed"
+    assert "tlkit 0.0.1" in answer["problem"]
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray, pip install 'tlkit[ray]'")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_address_where_nothing_answers_is_a_message(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-m", "tlkit", "apply", str(two), "--executor", "ray", "--address", "127.0.0.1:9"]
+    done = subprocess.run(
+        command, cwd=two.parent, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(TOY)}
+    )
+    assert done.returncode == 1
+    assert "--address 127.0.0.1:9: nothing answers there: Connection refused" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_ray
+@pytest.mark.slow
+def test_ray_cluster_that_loses_a_worker_and_a_node_gives_the_bits_of_one_process(two: Path) -> None:
+    two.write_text(
+        two.read_text().replace("epochs = 2", "epochs = 10").replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1)
+    )
+    tests = str(ROOT / "tests")
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join([tests, str(TOY)]), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0",
+    }  # fmt: skip
+    command = [sys.executable, f"{tests}/toy_ray.py", str(two), str(two.parent / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, env=environment)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["failures"] == []
+    assert len(told["killed"]) == 1
+    assert len([line for line in told["notes"] if line.endswith(": finished")]) == 6
+    assert "no node of the cluster has 7 CPUs and 0 GPUs for a run" in told["asked"]
+    whole = [sys.executable, "-m", "tlkit", "apply", str(two), "--runs", str(two.parent / "whole")]
+    subprocess.run(whole, capture_output=True, check=True, env=environment)
+    assert differing(two.parent / "runs", two.parent / "whole") == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit, pip install submitit")
+def test_executor_of_the_page_is_short_and_carries_out_runs(
+    two: Path, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = [each for each in Page(ROOT / "docs" / "plugins.md").blocks if each.marker == "plugin: tlkit_slurm.py"]
+    assert len(block.text.splitlines()) < 60
+    install("tlkit_slurm", block.text, ("slurm",))
+    monkeypatch.chdir(two.parent)
+    applied = api.apply(two, executor="slurm", address="local", arm="b")
+    assert applied.failures == ()
+    assert applied.result["arms"]["b"]["seeds"]["0"]["status"] == "finished"

@@ -1,0 +1,58 @@
+"""An executor: carries out the runs of a recipe elsewhere, on a cluster for instance."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tlkit.errors import PluginError
+
+# Work to be done elsewhere: it can be pickled, is called in the main thread of a process, and returns text that goes back as it is.
+Work = Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What each run needs, and where it is to be had.
+
+    Attributes:
+        cpus: Processors; the run uses as many threads.
+        gpus: GPUs; a part of one where several runs share it.
+        address: Of the cluster, as the executor understands it; "" for one of this machine.
+    """
+
+    cpus: int = 1
+    gpus: float = 0.0
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Carries out the runs of a recipe elsewhere. Calling a piece of work again goes on where it was left, so it may be tried again.
+
+    Attributes:
+        run: "module:function"(work: Mapping[str, Work], demand: Demand, watch) -> Iterator[tuple[str, str | Exception]]: calls each piece
+            of work somewhere and yields its name with what it returned, or why it could not be called, as each ends. `watch()` is to be
+            called every second or so; it raises where the person stops everything: then stop what runs by SIGINT, which saves it, and wait.
+            "" carries out the runs in this process, one after the other.
+        needs: Module of the library that it needs, "ray" for instance; "" for none.
+        install: What to install for it, as pip takes it.
+        summary: One line for `tlkit list`.
+    """
+
+    run: str
+    needs: str = ""
+    install: str = ""
+    summary: str = ""
+
+    def check_installed(self, name: str) -> None:
+        """Raise PluginError where the library that it needs is not installed.
+
+        Args:
+            name: Of the executor, in the message.
+        """
+        if self.needs and importlib.util.find_spec(self.needs) is None:
+            raise PluginError(
+                f'executor "{name}": needs {self.needs}, which is not installed.', f"pip install '{self.install or self.needs}'"
+            )

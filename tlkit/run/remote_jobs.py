@@ -1,0 +1,226 @@
+"""Runs that are carried out elsewhere: what is sent there, what happens there, and what comes back.
+
+The rule: a run is planned here, so that every worker computes in the forms that were decided for all, and nothing but text is sent. What
+a run leaves is in its folder, which the workers must see; whoever carries it out again goes on where it was left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import chdir, closing, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import tlkit
+from tlkit import files, machine
+from tlkit.errors import Interrupted, PluginError, RunFailed, RunLocked, TlkitError, option
+from tlkit.events import Observer
+from tlkit.plans import jobs, loggers, resolve
+from tlkit.plans import plan as plans
+from tlkit.plans.jobs import Job, finished
+from tlkit.plugin import Demand, Executor, Work, call
+from tlkit.run import busy, execution, executor, torch_settings
+from tlkit.run.preparation import Prepared
+from tlkit.run.save_times import SaveTimes
+from tlkit.run.signals import watching
+from tlkit.sources.places import Places
+
+_SENT = ("TLKIT_CACHE", "TLKIT_CACHE_BYTES", "TLKIT_DATA")  # variables that say where things lie
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a recipe was applied, as a worker needs to know it.
+
+    Attributes:
+        recipe: Its file.
+        settings: Of --set.
+        runs: Folder of the run folders.
+        data: Folder of the images; None where the recipe names it.
+        device: Of --device.
+        offline: Forbid downloads.
+        graph: Capture the training step where the device can.
+        log: Loggers of --log.
+        checkpoint_every: Seconds.
+    """
+
+    recipe: str
+    settings: tuple[str, ...]
+    runs: str
+    data: str | None
+    device: str
+    offline: bool
+    graph: bool
+    log: tuple[str, ...]
+    checkpoint_every: float
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What became of a run.
+
+    Attributes:
+        ended: How.
+        problem: What was wrong, and
+        hints: What would be right.
+    """
+
+    ended: Literal["finished", "failed", "locked"]
+    problem: str = ""
+    hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Carries runs out with an executor.
+
+    Attributes:
+        executor: The plugin.
+        demand: What each run needs.
+        called: How the recipe was applied.
+        observer: Told what becomes of them.
+    """
+
+    executor: Executor
+    demand: Demand
+    called: Call
+    observer: Observer
+
+    def carry_out(self, waiting: Sequence[Prepared], watch: Callable[[], None]) -> list[RunFailed | RunLocked]:
+        """Carry out runs that are prepared; one that fails does not stop the others.
+
+        Returns:
+            The failures, and then the runs that another process is running.
+
+        Raises:
+            TlkitError: the executor cannot begin.
+            Interrupted: a signal came; what was saved is kept.
+        """
+        folder = waiting[0].job.folder.parent.absolute()
+        mark = folder / f".seen-{secrets.token_hex(4)}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        except OSError as error:
+            raise files.unwritable(folder, error) from error
+        try:
+            work = {each.job.label: partial(carry_out, self._sent(each, mark)) for each in waiting}
+            return self._gather(work, watch)
+        finally:
+            mark.unlink(missing_ok=True)
+
+    def _gather(self, work: Mapping[str, Work], watch: Callable[[], None]) -> list[RunFailed | RunLocked]:
+        """Let the executor do the work, tell what became of it, and return what failed and then what is locked."""
+        failed: list[RunFailed | RunLocked] = []
+        locked: list[RunFailed | RunLocked] = []
+        missing = set(work)
+        for label, given in self._given(work, watch):
+            missing.discard(label)
+            answer = _Answer("failed", *_in_words(given)) if isinstance(given, Exception) else _Answer(**json.loads(given))
+            self.observer.note(f"{label}: {answer.ended}" + (f": {answer.problem}" if answer.problem else ""))
+            if answer.ended == "failed":
+                failed.append(RunFailed(f"{label}: {answer.problem.removeprefix(f'{label}: ')}", *answer.hints))
+            elif answer.ended == "locked":
+                locked.append(RunLocked(answer.problem, *answer.hints))
+        failed += [RunFailed(f"{label}: {self.executor.run} did not say what became of it.") for label in sorted(missing)]
+        return failed + locked
+
+    def _given(self, work: Mapping[str, Work], watch: Callable[[], None]) -> Iterator[tuple[str, str | Exception]]:
+        """Yield what the executor gives, as long as it is a name and what became of it.
+
+        Raises:
+            PluginError: it is something else, or the executor raised.
+        """
+        try:
+            given = call(self.executor.run, work, self.demand, watch)
+            if not isinstance(given, Iterable):
+                raise PluginError(f"{self.executor.run}: gave {type(given).__name__}, not names with what became of them.")
+            with closing(given) if isinstance(given, Generator) else nullcontext():
+                for each in given:
+                    match each:
+                        case (str() as label, (str() | Exception()) as answer) if label in work:
+                            yield label, answer
+                        case _:
+                            raise PluginError(
+                                f"{self.executor.run}: gave {each!r}, not the name of a run and what became of it."
+                            )
+        except TlkitError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{self.executor.run}: failed: {type(error).__name__}: {error}.") from error
+
+    def _sent(self, prepared: Prepared, mark: Path) -> str:
+        job = prepared.job
+        environment = {name: os.environ[name] for name in _SENT if name in os.environ}
+        return json.dumps({
+            "version": tlkit.__version__, "called": asdict(self.called), "plan": plans.to_json(prepared.plan), "digest": job.digest, "seed": job.seed,
+            "fold": job.fold, "mark": str(mark), "environment": environment, "threads": self.demand.cpus,
+            "working": str(Path.cwd()),
+        })  # fmt: skip
+
+
+def carry_out(sent: str) -> str:
+    """Carry out a run in this process, which is told of it by another; return what became of it."""
+    spec: dict[str, Any] = json.loads(sent)
+    os.environ.update(spec["environment"])
+    try:
+        _carry_out(spec)
+        answer = _Answer("finished")
+    except RunLocked as error:
+        answer = _Answer("locked", error.problem, error.hints)
+    except Interrupted:
+        raise
+    except TlkitError as error:
+        answer = _Answer("failed", error.problem, error.hints)
+    return json.dumps(asdict(answer))
+
+
+def _carry_out(spec: Mapping[str, Any]) -> None:
+    if spec["version"] != tlkit.__version__:
+        raise RunFailed(f"a worker has tlkit {tlkit.__version__}, and this is tlkit {spec['version']}.", "install the same")
+    called, plan = Call(**spec["called"]), plans.from_json(spec["plan"])
+    if not Path(spec["mark"]).exists():
+        raise RunFailed(
+            f"{Path(spec['mark']).parent}: a worker does not see this folder.",
+            f"it has to be on a file system that all workers share: {option('runs', 'DIR')}",
+        )
+    observer, before = Observer(), torch.get_num_threads()
+    torch.set_num_threads(spec["threads"])
+    try:
+        device = executor.device_of(called.device)
+        with chdir(spec["working"]), watching() as watch, machine.kept_blocks, torch_settings.applied(device):
+            job, logged = _job(called, plan, spec)
+            if finished([job]):
+                return
+            prepared = executor.prepare_as_planned(job, plan, device=device, observer=observer, watch=watch)
+            execution.execute(
+                prepared, device=device, observer=observer, watch=busy.watching(prepared, watch, device=device, say=observer.note),
+                graph=called.graph, loggers=logged, saves=SaveTimes(called.checkpoint_every, watch),
+            )  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+
+
+def _job(called: Call, plan: plans.Plan, spec: Mapping[str, Any]) -> tuple[Job, tuple[loggers.ChosenLogger, ...]]:
+    """Find the run here, and make sure that it is the one that was meant."""
+    recipe = Path(called.recipe)
+    places = Places(recipe=recipe.parent, data=None if called.data is None else Path(called.data), offline=called.offline)
+    read, arms = resolve.load(recipe, called.settings, places)
+    job = jobs.plan_job(arms[plan.arm], spec["seed"], places, runs=Path(called.runs), where=called.recipe, fold=spec["fold"])
+    if job.digest != spec["digest"]:
+        raise RunFailed(
+            f"{job.label}: a worker sees another recipe, other images or other weights.",
+            "the recipe, data and weights have to be the same files for all of them",
+        )
+    return job, loggers.ready(read.loggers, called.log, where=called.recipe)
+
+
+def _in_words(error: Exception) -> tuple[str, tuple[str, ...]]:
+    return (error.problem, error.hints) if isinstance(error, TlkitError) else (f"{type(error).__name__}: {error}.", ())
