@@ -1,11 +1,13 @@
 """Count the operators that torch dispatches, on tensors of a GPU that need not exist."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tlkit.engine.step.graph import HostReads
 
@@ -25,6 +27,7 @@ class Operators(TorchDispatchMode):
         super().__init__()
         self.kernels: list[str] = []
         self.uploads = 0
+        self.bytes = 0  # that the kernels read and write, each tensor of them once
         self.reads: list[str] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # torch's signature
@@ -44,7 +47,15 @@ class Operators(TorchDispatchMode):
             self.reads.append(str(func))
         elif name not in VIEWS and func.namespace != "prim":
             self.kernels.append(name)
+            self.bytes += sum(map(_bytes, (*tree_leaves((args, kwargs)), *tree_leaves(result))))
         return result
+
+
+def _bytes(value: object) -> int:
+    """Bytes of a tensor, without those that an expanded one has several times."""
+    if not isinstance(value, torch.Tensor):
+        return 0
+    return math.prod(size for size, stride in zip(value.shape, value.stride(), strict=True) if stride) * value.element_size()
 
 
 @contextmanager

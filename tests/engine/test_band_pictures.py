@@ -67,7 +67,8 @@ def test_bands_are_moved_as_colours_are(name: str) -> None:
     drawn = parameters(tables, Draws(0, 1, np.arange(5)), held=(32, 32), size=options["size"], shapes=None)
     batched = Batched(tables, held=(32, 32), size=options["size"], fill=fill, erase_with=fill, device=pictures.device)
     arrays = [as_arrays(table, each) for table, each in zip(tables, drawn, strict=True)]
-    at_once = batched(pictures.float(), [{key: torch.from_numpy(array) for key, array in each.items()} for each in arrays])
+    there = [{key: torch.from_numpy(array) for key, array in each.items()} for each in arrays]
+    at_once = batched(pictures.float(), there, drawn)
     torch.testing.assert_close(at_once, floats, atol=1e-2, rtol=0)
     for first in (0, 3):
         colour = augment(pictures[..., first : first + 3], tables, fill=fill[:3], **options)

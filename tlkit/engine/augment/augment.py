@@ -60,7 +60,7 @@ def augment(
         batched = Batched(tables, held=held, size=size, fill=fill, erase_with=erase_with, device=pictures.device)
         arrays = [as_arrays(table, each) for table, each in zip(tables, drawn, strict=True)]
         there = [{name: torch.from_numpy(array).to(pictures.device) for name, array in each.items()} for each in arrays]
-        return batched(pictures, there)
+        return batched(pictures, there, drawn)
     for table, each in zip(tables, drawn, strict=True):
         pictures = _apply(pictures, table, each, size, fill, erase_with)
     return pictures

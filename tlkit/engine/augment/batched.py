@@ -1,7 +1,7 @@
 """Augmentations of a whole batch at a time, as an accelerator works: few operators, whose number the batch does not change.
 
-The rule: nothing here asks the device for a number, and every operator treats a picture by itself, so a picture's bits do not depend
-on its batch. The pictures are those of the CPU's form within a grey level.
+The rule: nothing here asks the device for a number (what was drawn is known on the host too), and every operator treats a picture by
+itself, so a picture's bits do not depend on its batch. The pictures are those of the CPU's form within a grey level.
 """
 
 from __future__ import annotations
@@ -70,18 +70,19 @@ class Batched:
                 self._operations[place] = BatchedRandAugment(table, held, device)
             held = after(table, held, size)
 
-    def __call__(self, pictures: Tensor, drawn: Sequence[Drawn]) -> Tensor:
+    def __call__(self, pictures: Tensor, drawn: Sequence[Drawn], known: Sequence[Parameters]) -> Tensor:
         """Return (n, *size, channels) of the type of pictures.
 
         Args:
             pictures: (n, *held, 3) uint8, or (n, *held, bands) uint8 or float32.
             drawn: The parameters (n, ...) of each augmentation on the device, as `as_arrays` has them.
+            known: The same parameters, on the host.
         """
-        for place, (table, each) in enumerate(zip(self._tables, drawn, strict=True)):
-            pictures = self._apply(pictures, place, table, each)
+        for place, (table, each, here) in enumerate(zip(self._tables, drawn, known, strict=True)):
+            pictures = self._apply(pictures, place, table, each, here)
         return pictures
 
-    def _apply(self, pictures: Tensor, place: int, table: Augmentation, drawn: Drawn) -> Tensor:
+    def _apply(self, pictures: Tensor, place: int, table: Augmentation, drawn: Drawn, known: Parameters) -> Tensor:
         match table:
             case augmentations.RandomCrop():
                 if table.padding is not None:
@@ -102,7 +103,8 @@ class Batched:
             case augmentations.RandomErasing():
                 return erase(pictures, drawn, self._erase_with)
             case augmentations.RandAugment():
-                return self._operations[place](pictures, drawn["codes"])
+                codes = BatchedRandAugment.codes(known["operations"], known["negative"])
+                return self._operations[place](pictures, drawn["codes"], codes)
             case augmentations.Mixup() | augmentations.Cutmix():
                 return pictures
 
@@ -202,8 +204,8 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
-def _quarters(held: Size, steps: int) -> NDArray[np.int64]:
+def _quarters(held: Size, steps: int) -> NDArray[np.int32]:
     """Return which pixel each pixel of a turned picture is, for 0 to 3 quarters: (4, H * W). Only turns by `steps` degrees are used."""
-    whole = np.arange(held[0] * held[1]).reshape(held)
+    whole = np.arange(held[0] * held[1], dtype=np.int32).reshape(held)
     turned = [np.rot90(whole, quarter if steps == 90 else quarter // 2 * 2) for quarter in range(4)]
     return np.stack([each.ravel() for each in turned])

@@ -1,12 +1,14 @@
-"""RandAugment of a whole batch at a time: every picture goes through one move, one table of levels and one blend a turn.
+"""RandAugment of a whole batch at a time: in each turn, what the pictures drew is computed for those that drew it, kind by kind.
 
-The rule: of the three, those that a picture did not draw change nothing, bit for bit.
+The rule: the host knows what was drawn, so it knows how many pictures of each kind there are, and reads nothing back. A turn begins by
+sorting the pictures by kind; then those of one kind lie side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -20,10 +22,29 @@ from tlkit.engine.augment.randaugment import CHANGES, MOST, blurred, equalizing,
 from tlkit.recipe import augmentations
 from tlkit.units import Size
 
-_NAMES = tuple(CHANGES)
-_MOVES = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
-_LEVELS = ("Brightness", "Posterize", "Solarize")  # each level becomes another one, the same in every picture
-_BLENDS = ("Color", "Sharpness")
+
+class _Kind(IntEnum):
+    """What an operation does to a picture; from `TABLE` on, each level of a channel becomes another one."""
+
+    NOTHING = 0
+    MOVE = 1
+    COLOR = 2
+    SHARPNESS = 3
+    TABLE = 4  # the same in every picture
+    CONTRAST = 5
+    AUTOCONTRAST = 6
+    EQUALIZE = 7
+
+
+_KINDS = {
+    "Identity": _Kind.NOTHING,
+    **dict.fromkeys(("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"), _Kind.MOVE),
+    **dict.fromkeys(("Brightness", "Posterize", "Solarize"), _Kind.TABLE),
+    **{name: _Kind[name.upper()] for name in ("Color", "Sharpness", "Contrast", "AutoContrast", "Equalize")},
+}
+_LEVELS = 256
+# Counters of each level: neighbouring pixels, which often have one level, add to different ones, since additions to one wait for each other.
+_COPIES = 32
 
 
 class BatchedRandAugment:
@@ -37,78 +58,103 @@ class BatchedRandAugment:
 
     def __init__(self, table: augmentations.RandAugment, held: Size, device: torch.device) -> None:
         whole = torch.arange(1, held[0] * held[1] + 1, dtype=torch.int32).view(1, *held, 1)  # 0 is outside
-        levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 256, 1).expand(1, 1, 256, 3)
-        moves, tables = [whole.flatten() - 1], [levels[0, 0, :, 0]]
-        move_of, table_of, factors = (
-            np.zeros(2 * len(_NAMES), np.int64),
-            np.zeros(2 * len(_NAMES), np.int64),
-            np.ones(2 * len(_NAMES)),
-        )
-        for number, (name, (change, signed)) in enumerate(CHANGES.items()):
-            for negative in (0, 1):
-                code, magnitude = 2 * number + negative, -table.magnitude if negative and signed else table.magnitude
-                if name in _MOVES:
-                    move_of[code] = len(moves)
+        levels = torch.arange(_LEVELS, dtype=torch.uint8).view(1, 1, _LEVELS, 1).expand(1, 1, _LEVELS, 3)
+        codes = 2 * len(CHANGES)
+        moves: list[Tensor] = []
+        tables: list[Tensor] = []
+        which, factors = np.zeros(codes, np.int64), np.ones(codes, np.float32)
+        self._kinds = np.repeat([_KINDS[name] for name in CHANGES], 2)  # of each code
+        for number, (change, signed) in enumerate(CHANGES.values()):
+            for code, sign in ((2 * number, 1), (2 * number + 1, -1 if signed else 1)):
+                magnitude = sign * table.magnitude
+                factors[code] = 1 + 0.9 * magnitude / MOST
+                if self._kinds[code] == _Kind.MOVE:
+                    which[code] = len(moves)
                     moves.append(change(whole, magnitude).flatten() - 1)
-                elif name in _LEVELS:
-                    table_of[code] = len(tables)
+                elif self._kinds[code] == _Kind.TABLE:
+                    which[code] = len(tables)
                     tables.append(change(levels, magnitude)[0, 0, :, 0])
-                if name in ("Contrast", *_BLENDS):
-                    factors[code] = 1 + 0.9 * magnitude / MOST
+        pixel = torch.arange(held[0] * held[1])[:, None]
         self._moves, self._tables = torch.stack(moves).to(device), torch.stack(tables).float().to(device)
-        self._move_of, self._table_of = torch.from_numpy(move_of).to(device), torch.from_numpy(table_of).to(device)
-        self._factors = torch.from_numpy(factors.astype(np.float32)).to(device)
-        self._every_level = torch.arange(256, dtype=torch.float32, device=device)
-        self._one = torch.ones((), device=device)
+        self._kind_of, self._which = torch.from_numpy(self._kinds).to(device), torch.from_numpy(which).to(device)
+        self._factors = torch.from_numpy(factors).to(device)
+        self._levels = torch.arange(_LEVELS, dtype=torch.float32, device=device)
+        self._channels = torch.arange(0, 3 * _LEVELS, _LEVELS, dtype=torch.int32, device=device)
+        self._one = torch.ones((), dtype=torch.int32, device=device)
+        self._counters = (pixel % _COPIES * 3 * _LEVELS + torch.arange(0, 3 * _LEVELS, _LEVELS)).to(device)  # (H W, 3)
 
     @staticmethod
     def codes(operations: Positions, negative: NDArray[np.bool_]) -> Positions:
         """Return what each picture drew, (n, turns)."""
         return 2 * operations + negative
 
-    def __call__(self, pictures: Tensor, codes: Tensor) -> Tensor:
+    def __call__(self, pictures: Tensor, codes: Tensor, known: Positions) -> Tensor:
         """Return (n, H, W, 3) uint8.
 
         Args:
             pictures: (n, H, W, 3) uint8.
             codes: (n, turns).
+            known: The codes, on the host.
         """
-        for code in codes.unbind(1):
-            pictures = gathered(pictures, self._moves, self._move_of[code])
-            pictures = self._blended(self._levelled(colour.planar(pictures), code), code)
-        return pictures
+        own = torch.arange(len(pictures), device=pictures.device)[:, None]  # the place that each picture came with
+        turns = known.shape[1]
+        rows = torch.cat([codes, self._kind_of[codes], own], dim=1)
+        for turn in range(turns):
+            order = torch.argsort(rows[:, turns + turn], stable=True)
+            pictures, rows = pictures.index_select(0, order), rows.index_select(0, order)
+            self._change_(pictures, rows[:, turn], np.bincount(self._kinds[known[:, turn]], minlength=len(_Kind)))
+        return pictures.index_select(0, torch.argsort(rows[:, -1]))
 
-    def _levelled(self, x: Tensor, code: Tensor) -> Tensor:
-        """Give each picture (n, 3, H, W) the levels of its table; those that depend on the picture are computed from it."""
-        is_ = {name: (code // 2 == _NAMES.index(name))[:, None, None] for name in ("Contrast", "AutoContrast", "Equalize")}
-        levels = self._every_level[None, None, :]
-        tables = self._tables[self._table_of[code]][:, None, :]  # (n, 1, 256)
-        grey = colour.mean_grey(x)[:, 0]  # (n, 1, 1)
-        tables = torch.where(is_["Contrast"], colour.blended(levels, grey, self._factors[code][:, None, None]), tables)
-        least, most = x.amin((2, 3))[:, :, None], x.amax((2, 3))[:, :, None]  # (n, 3, 1)
-        tables = torch.where(is_["AutoContrast"], stretched(levels, least, most).clamp_(0, 255), tables)  # (n, 3, 256)
-        places = x.flatten(2).long()  # (n, 3, H W)
-        equal = equalizing(_counted(places), most.long(), places.shape[2]).float()
-        tables = torch.where(is_["Equalize"], equal, tables)
-        return tables.gather(2, places).view(x.shape)
+    def _change_(self, pictures: Tensor, code: Tensor, counts: Positions) -> None:
+        """Change the pictures (n, H, W, 3), which lie in the order of their kinds, so many of each."""
+        ends = counts.cumsum().tolist()
+        of = {kind: slice(end - count, end) for kind, end, count in zip(_Kind, ends, counts.tolist(), strict=True) if count}
+        which, factors = self._which[code], self._factors[code][:, None, None, None]
+        if (some := of.get(_Kind.MOVE)) is not None:
+            pictures[some] = gathered(pictures[some], self._moves, which[some], black=True)
+        if (some := of.get(_Kind.COLOR)) is not None:
+            x = colour.planar(pictures[some])
+            pictures[some] = colour.blended(x, colour.grey(x), factors[some]).permute(0, 2, 3, 1)
+        if (some := of.get(_Kind.SHARPNESS)) is not None:
+            x = colour.planar(pictures[some])
+            inner = x[:, :, 1:-1, 1:-1]
+            x[:, :, 1:-1, 1:-1] = colour.blended(inner, blurred(x), factors[some])
+            pictures[some] = x.permute(0, 2, 3, 1)
+        first = ends[_Kind.SHARPNESS]
+        if first < len(pictures):
+            tables = [
+                self._table(kind, pictures[of[kind]], which[of[kind]], factors[of[kind]]) for kind in of if kind >= _Kind.TABLE
+            ]
+            pictures[first:] = self._looked_up(pictures[first:], torch.cat(tables).to(torch.uint8))
 
-    def _blended(self, x: Tensor, code: Tensor) -> Tensor:
-        """Blend each picture with its grey or its blur, or with itself."""
-        name = code // 2
-        sharpens = (name == _NAMES.index("Sharpness"))[:, None, None, None]
-        blends = sharpens | (name == _NAMES.index("Color"))[:, None, None, None]
-        soft = x.clone()
-        soft[:, :, 1:-1, 1:-1] = blurred(x)
-        factors = torch.where(blends, self._factors[code][:, None, None, None], self._one)
-        return colour.packed(colour.blended(x, torch.where(sharpens, soft, colour.grey(x)), factors))
+    def _table(self, kind: _Kind, pictures: Tensor, which: Tensor, factors: Tensor) -> Tensor:
+        """Return the level (k, 3, 256), in whole numbers, that each level of each channel of pictures (k, H, W, 3) becomes."""
+        shape, pixels = (len(pictures), 3, _LEVELS), pictures.flatten(1, 2)  # (k, H W, 3)
+        match kind:
+            case _Kind.TABLE:
+                return self._tables[which][:, None].expand(shape)
+            case _Kind.CONTRAST:
+                grey = colour.mean_grey(colour.planar(pictures))
+                return colour.blended(self._levels, grey, factors)[:, 0].expand(shape)
+            case _Kind.AUTOCONTRAST:
+                least, most = (each.float()[:, :, None] for each in torch.aminmax(pixels, dim=1))
+                return stretched(self._levels, least, most).clamp_(0, 255)
+            case _:
+                return equalizing(self._counted(pixels), pixels.amax(1)[:, :, None].long(), pixels.shape[1])
 
+    def _counted(self, pixels: Tensor) -> Tensor:
+        """Return how many pixels (k, H W, 3) have each level: (k, 3, 256)."""
+        counts = torch.zeros((len(pixels), _COPIES * 3 * _LEVELS), dtype=torch.int32, device=pixels.device)
+        places = (self._counters + pixels).flatten(1)
+        with _any_order():
+            counts.scatter_add_(1, places, self._one.expand(places.shape))
+        return counts.view(len(pixels), _COPIES, 3, _LEVELS).sum(1)
 
-def _counted(places: Tensor) -> Tensor:
-    """Return how many pixels have each level: (n, 3, 256) from (n, 3, H * W)."""
-    counts = torch.zeros((*places.shape[:2], 256), dtype=torch.int64, device=places.device)
-    one = torch.ones((), dtype=torch.int64, device=places.device).expand(places.shape)
-    with _any_order():
-        return counts.scatter_add_(2, places, one)
+    def _looked_up(self, pictures: Tensor, tables: Tensor) -> Tensor:
+        """Return pictures (k, H, W, 3) with the levels of their tables (k, 3, 256)."""
+        begins = torch.arange(0, tables.numel(), 3 * _LEVELS, dtype=torch.int32, device=pictures.device)
+        places = (begins[:, None] + self._channels)[:, None, None] + pictures
+        return tables.flatten().index_select(0, places.flatten()).view(pictures.shape)
 
 
 @contextmanager

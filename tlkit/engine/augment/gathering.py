@@ -6,15 +6,22 @@ import torch
 from torch import Tensor
 
 
-def gathered(pictures: Tensor, maps: Tensor, which: Tensor) -> Tensor:
+def gathered(pictures: Tensor, maps: Tensor, which: Tensor, *, black: bool = False) -> Tensor:
     """Return pictures whose pixels are taken from where a map says.
 
     Args:
         pictures: (n, H, W, C).
-        maps: (m, H * W) number of the pixel to take, row by row; -1 for none, which is 0.
+        maps: (m, H * W) int32, number of the pixel to take, row by row.
         which: (n,) the map of each picture.
+        black: Maps may have -1, for no pixel, which is 0.
     """
+    pixels = pictures.shape[1] * pictures.shape[2]
+    total = len(pictures) * pixels
+    whole = torch.int32 if total < 1 << 31 else torch.int64
+    first = torch.arange(0, total, pixels, dtype=whole, device=pictures.device)
     places = maps.index_select(0, which)  # (n, H * W)
-    image = torch.arange(len(pictures), device=pictures.device)[:, None]
-    taken = pictures.flatten(1, 2)[image, places.clamp(min=0)]  # (n, H * W, C)
-    return taken.masked_fill_((places < 0)[:, :, None], 0).view(pictures.shape)
+    outside = (places < 0).flatten() if black else None
+    taken = pictures.flatten(0, 2).index_select(0, (places.clamp_(min=0) + first[:, None]).flatten())  # (n * H * W, C)
+    if outside is not None:
+        taken.masked_fill_(outside[:, None], 0)
+    return taken.view(pictures.shape)

@@ -18,7 +18,7 @@ from tlkit.engine import transfer
 from tlkit.engine.augment.batched import Batched, as_arrays
 from tlkit.engine.augment.draws import Draws
 from tlkit.engine.augment.mix import Mixing, mix_by
-from tlkit.engine.augment.parameters import parameters
+from tlkit.engine.augment.parameters import Parameters, parameters
 from tlkit.engine.images.parts import Normaliser, Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
 from tlkit.recipe import augmentations
@@ -71,6 +71,7 @@ def batched_inputs(part: Part, order: Indices, epoch: int, device: torch.device,
     pictures = _pictures(part, order, epoch, device, size)
     for block in _blocks(part, order, epoch, size):
         drawn: list[dict[str, Tensor]] = []
+        found: list[Parameters] = []
         if training is not None and whole is not None:
             found = parameters(
                 tables, Draws(training.seed, training.draw_of(epoch), block.pictured), held=held, size=training.size,
@@ -82,7 +83,8 @@ def batched_inputs(part: Part, order: Indices, epoch: int, device: torch.device,
         for batch in block.batches:
             x = next(pictures)
             if whole is not None:
-                x = whole(x, [_part(each, batch.pictured) for each in drawn])
+                here = [{name: array[batch.pictured] for name, array in each.items()} for each in found]
+                x = whole(x, [_part(each, batch.pictured) for each in drawn], here)
             x = normal(x)
             if mixing is None:
                 yield x
