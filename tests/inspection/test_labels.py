@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 
-from tlkit.inspection import labels
+from tlkit.inspection import labels, logistic
 
 
 def mistaken(classes: int, images: int, wrong: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64], set[int]]:
@@ -61,3 +63,33 @@ def test_classes_with_fewer_groups_than_folds_are_not_judged() -> None:
     given = np.array([0] * 6 + [1] * 6 + [2] * 3)
     apart = np.array([0, 1, 2, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12])  # of class 1 four groups, of class 2 three
     np.testing.assert_array_equal(labels.judged(given, apart, 3), given == 0)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_fits_made_together_are_scikit_learn_s(classes: int) -> None:
+    points, given, _ = mistaken(classes, 90, 12)
+    inputs = PCA().fit_transform(points.astype(np.float64)) / 4
+    seen = np.random.default_rng(1).random((3, 90)) < 0.7
+    seen[2, given == 1] = False  # a class that it has not seen
+    strengths = np.array([0.1, 10.0, 1.0])
+    found, weights = logistic.fit(inputs, given, seen, strengths, classes)
+    for place, (rows, strength) in enumerate(zip(seen, strengths, strict=True)):
+        present = np.unique(given[rows])
+        if len(present) == 1:
+            assert (found[present[0], place] == 1).all()
+            continue
+        by_hand = LogisticRegression(C=strength, tol=1e-8, max_iter=10_000).fit(inputs[rows], given[rows])
+        np.testing.assert_allclose(found[present, place], by_hand.predict_proba(inputs).T, atol=2e-3)
+        assert (np.delete(found[:, place], present, axis=0) == 0).all()
+    again, _ = logistic.fit(inputs, given, seen, strengths, classes, start=weights)
+    np.testing.assert_allclose(again, found, atol=2e-3)
+
+
+@pytest.mark.parametrize("images", [1, 6])  # of a group
+def test_folds_divide_no_group_and_hold_each_image_once(images: int) -> None:
+    given = np.repeat(np.arange(60), images) % 3 if images == 1 else np.tile(np.arange(3), 60 * images // 3)
+    apart = np.repeat(np.arange(60), images)
+    held = labels._folds(given, apart, 0)
+    assert (held.sum(0) == 1).all()
+    assert all(len(np.unique(held[:, apart == each].argmax(0))) == 1 for each in range(60))
+    assert (np.array([np.bincount(given[rows], minlength=3) for rows in held]) >= 2 * images).all()

@@ -22,7 +22,7 @@ _SIDE = 16  # pixels of the pictures that are compared
 # clothes, compressed and resized, have cosines down to 0.59 and correlations from 0.99; other pairs of them hardly ever have both.
 _BOUNDS = ((0.5, 0.99), (0.9, 0.95))
 _NOISE = 1.0  # grey levels; differences below it are none
-_BATCH = 256  # pairs whose pictures are compared at a time
+_BATCH = 256  # pictures that are shrunk, and pairs that are compared, at a time
 
 
 def groups(kinds: Sequence[Keys]) -> NDArray[np.int64]:
@@ -76,17 +76,26 @@ def near(rows: Rows, cosines: NDArray[np.float32], group: NDArray[np.int64], pic
         if low != high:
             found.setdefault((low, high), (first, second, min(float(cosine), 1.0)))
     candidates = sorted(found.values())
-    agreed: Edges = []
-    for start in range(0, len(candidates), _BATCH):
-        some = candidates[start : start + _BATCH]
-        first, second = (np.array([each[side] for each in some], np.int64) for side in (0, 1))
-        agreements = agreement(shrunk(pictures(first)), shrunk(pictures(second))).tolist()
-        agreed += [
-            each
-            for each, alike in zip(some, agreements, strict=True)
-            if any(each[2] >= cosine and alike >= least for cosine, least in _BOUNDS)
-        ]
-    return agreed
+    agreements = _agreements(np.array([each[:2] for each in candidates], np.int64).reshape(-1, 2), pictures)
+    return [
+        each
+        for each, alike in zip(candidates, agreements, strict=True)
+        if any(each[2] >= cosine and alike >= least for cosine, least in _BOUNDS)
+    ]
+
+
+def _agreements(pairs: Rows, pictures: Pictures) -> list[float]:
+    """Return the agreement of the pictures of each pair (n, 2); each picture is read and shrunk once."""
+    shown, places = np.unique(pairs, return_inverse=True)
+    small = [shrunk(pictures(some)).astype(np.float32) for some in _batches(shown)]
+    every, sides = np.concatenate(small) if small else np.zeros(0), places.reshape(pairs.shape)
+    return [
+        alike for some in _batches(sides) for alike in agreement(*(every[side].astype(np.float64) for side in some.T)).tolist()
+    ]
+
+
+def _batches(rows: Rows) -> list[Rows]:
+    return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
 
 
 def shrunk(pictures: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -95,29 +104,30 @@ def shrunk(pictures: NDArray[np.generic]) -> NDArray[np.float64]:
     if pictures.dtype != np.uint8:  # bands of any unit
         low, high = values.min(initial=0.0), values.max(initial=1.0)
         values = (values - low) * (255 / max(high - low, 1e-12))
-    for axis in (1, 2):
-        length = values.shape[axis]
-        edges = np.linspace(0, length, _SIDE + 1)
-        whole = np.minimum(edges.astype(np.int64), length - 1)
-        zero = np.zeros_like(values.take([0], axis=axis))
-        sums = np.concatenate([zero, values.cumsum(axis)], axis=axis)
-        shape = [1] * values.ndim
-        shape[axis] = _SIDE + 1
-        # The integral from 0 to each edge: whole pixels, and a part of the one that the edge cuts.
-        at_edges = sums.take(whole, axis=axis) + (edges - whole).reshape(shape) * values.take(whole, axis=axis)
-        values = np.diff(at_edges, axis=axis) * (_SIDE / length)
-    return values
+    count, height, width, channels = values.shape
+    down = _fields(height) @ values.reshape(count, height, width * channels)  # (n, 16, W * channels)
+    across: NDArray[np.float64] = _fields(width) @ down.reshape(count * _SIDE, width, channels)
+    return across.reshape(count, _SIDE, _SIDE, channels)
+
+
+def _fields(length: int) -> NDArray[np.float64]:
+    """Return the share (16, length) of each pixel in the mean over each of 16 equal fields; one may lie in two."""
+    edges = np.linspace(0, length, _SIDE + 1)
+    pixels = np.arange(length)
+    inside = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    found: NDArray[np.float64] = np.maximum(inside, 0.0) * (_SIDE / length)
+    return found
 
 
 def agreement(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the correlation (n,) of pictures, of one of them mirrored where that is greater; brightness and contrast do not count."""
-    mirrored = _correlation(first, second[:, :, ::-1])
-    return np.maximum(_correlation(first, second), mirrored)
+    one, other = (each - each.mean((1, 2, 3), keepdims=True) for each in (first, second))
+    noise = _NOISE**2 * int(np.prod(one.shape[1:]))
+    powers = np.sqrt((_product(one, one) + noise) * (_product(other, other) + noise))
+    found: NDArray[np.float64] = (np.maximum(_product(one, other), _product(one, other[:, :, ::-1])) + noise) / powers
+    return found
 
 
-def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    one, other = (each.reshape(len(each), -1) - each.reshape(len(each), -1).mean(1, keepdims=True) for each in (first, second))
-    noise = _NOISE**2 * one.shape[1]
-    product = (one * other).sum(1) + noise
-    found: NDArray[np.float64] = product / np.sqrt(((one**2).sum(1) + noise) * ((other**2).sum(1) + noise))
+def _product(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.einsum("nhwc,nhwc->n", one, other)
     return found

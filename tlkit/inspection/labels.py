@@ -5,23 +5,28 @@ Source: Northcutt, Jiang & Chuang 2021, "Confident Learning: Estimating Uncertai
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from tlkit.inspection import logistic
+from tlkit.inspection.logistic import Values
+from tlkit.network.seeding import seeded
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]  # (n, classes)
 
 _FOLDS = 5
-_REPEATS = (
-    5  # partitions into folds of few images, whose probabilities are averaged: where which fold an image is in decides much
-)
-_FEW = 1e6  # images x classes x components x repeats: more repeats than that would take longer than a few seconds of one core
+# Partitions into folds of few images, whose probabilities are averaged: where which fold an image is in decides much.
+_REPEATS = 5
+_FEW = 1e6  # images x classes x components x repeats of more than one
 _DIRECTIONS = 128  # principal components that the classifier reads
+# Of the search for them: further ones, and rounds. Source: Halko, Martinsson & Tropp 2011, arXiv:0909.4061.
+_SPARE, _ROUNDS = 10, 4
 _STRENGTHS = (0.1, 1.0, 10.0)  # scikit-learn's C: the inverse of the penalty
-_STEPS, _USUAL_STEPS = 200, 30
+_USUAL_STEPS = 20  # of a fit; the first of a penalty takes more, the second fewer
 _WORK = 1e8  # images x classes x components that are fitted; about twenty seconds of one core
 _TIE = 1e-6  # probabilities that differ by less are equal
 
@@ -71,21 +76,16 @@ def out_of_fold(embeddings: NDArray[np.float32], labels: Labels, apart: NDArray[
         apart: Images of one number go into one fold (n,), so that no duplicate of an image confirms its label.
         classes: How many; one without images has probability 0.
     """
-    from sklearn.decomposition import PCA
-    from sklearn.model_selection import StratifiedGroupKFold
-
     count = min(_DIRECTIONS, *embeddings.shape)
-    reduced = PCA(count, svd_solver="randomized", random_state=0).fit_transform(embeddings.astype(np.float64))
+    reduced = _components(embeddings, count)
     inputs = reduced / max(float(reduced[:, 0].std()), 1e-12)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a class with fewer groups than folds
-        partitions = [
-            list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(inputs, labels, apart))
-            for seed in range(_repeats(len(labels), classes, count))
-        ]
+    partitions = [_folds(labels, apart, seed) for seed in range(_repeats(len(labels), classes, count))]
+    weights: list[list[Values | None]] = [[None] * len(_STRENGTHS) for _ in partitions]
 
     def averaged(trusted: NDArray[np.bool_]) -> Probabilities:
-        return np.asarray(np.mean([_best(inputs, labels, folds, classes, trusted) for folds in partitions], axis=0))
+        return np.asarray(
+            np.mean([_best(inputs, labels, *each, classes, trusted) for each in zip(partitions, weights, strict=True)], axis=0)
+        )
 
     found = averaged(np.ones(len(labels), np.bool_))
     trusted = np.ones(len(labels), np.bool_)
@@ -119,45 +119,51 @@ def _off_diagonal(labels: Labels, probabilities: Probabilities) -> Iterator[tupl
             yield row, guess
 
 
-def _best(
-    inputs: NDArray[np.float64],
-    labels: Labels,
-    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-    classes: int,
-    trusted: NDArray[np.bool_],
-) -> Probabilities:
-    """Return the probabilities (n, classes) of the penalty with the smallest loss; only trusted images are fitted on and counted."""
-    tried = []
-    for strength in _STRENGTHS:
-        found = np.zeros((len(labels), classes))
-        for train, test in folds:
-            if len(test):
-                found[test] = _fitted(inputs, labels, train[trusted[train]], test, classes, strength)
-        tried.append(found)
-    return min(tried, key=lambda found: _loss(found[trusted], labels[trusted]))
-
-
-def _fitted(
-    inputs: NDArray[np.float64],
-    labels: Labels,
-    train: NDArray[np.int64],
-    test: NDArray[np.int64],
-    classes: int,
-    strength: float,
-) -> Probabilities:
-    """Return the probabilities (n, classes) of images of one fold, fitted on the others."""
-    from sklearn.linear_model import LogisticRegression
-
-    found = np.zeros((len(test), classes))
-    present = np.unique(labels[train])
-    if len(present) < 2:
-        found[:, present] = 1.0
-        return found
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it took all of its steps: it is near enough
-        model = LogisticRegression(C=strength, max_iter=_STEPS, tol=1e-3).fit(inputs[train], labels[train])
-    found[:, model.classes_] = model.predict_proba(inputs[test])
+def _components(embeddings: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+    """Return the first principal components (n, count) of embeddings (n, f)."""
+    with seeded(0):
+        rows = torch.from_numpy(embeddings - embeddings.mean(0))
+        _, _, axes = torch.svd_lowrank(rows, q=min(count + _SPARE, *rows.shape), niter=_ROUNDS)
+    found: NDArray[np.float64] = (rows.double() @ axes[:, :count].double()).numpy()
     return found
+
+
+def _folds(labels: Labels, apart: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Return which images each fold has (folds, n): images that go into one fold are dealt out together, class by class of the first."""
+    _, first, inverse = np.unique(apart, return_index=True, return_inverse=True)
+    shuffled = np.random.default_rng(seed).permutation(len(first))
+    dealt = shuffled[np.argsort(labels[first][shuffled], kind="stable")]
+    fold = np.empty(len(first), np.int64)
+    fold[dealt] = np.arange(len(first)) % _FOLDS
+    return np.asarray(fold[inverse.reshape(-1)] == np.arange(_FOLDS)[:, None])
+
+
+def _best(
+    inputs: NDArray[np.float64], labels: Labels, held: NDArray[np.bool_], weights: list[Values | None], classes: int,
+    trusted: NDArray[np.bool_],
+) -> Probabilities:  # fmt: skip
+    """Return the probabilities (n, classes) of the penalty with the smallest loss; only trusted images are fitted on and counted.
+
+    Args:
+        inputs: (n, d).
+        labels: The classes (n,).
+        held: (folds, n) the images of each fold.
+        weights: Of each penalty, where its fits begin; changed to where they end.
+        classes: How many.
+        trusted: (n,).
+    """
+    seen = ~held & trusted
+    seen = np.where(seen.any(1, keepdims=True), seen, ~held)
+    best, least = np.zeros((0, classes)), np.inf
+    for place, strength in enumerate(_STRENGTHS):
+        start = weights[place] if weights[place] is not None else weights[place - 1] if place else None
+        found, weights[place] = logistic.fit(inputs, labels, seen, np.full(len(held), strength), classes, start=start)
+        tried = np.einsum("kfn,fn->nk", found, held)
+        loss = _loss(tried[trusted], labels[trusted])
+        if loss >= least:  # less of a penalty is worse still
+            break
+        best, least = tried, loss
+    return best
 
 
 def _loss(probabilities: Probabilities, labels: Labels) -> float:

@@ -38,7 +38,7 @@ from tlkit.tasks import Predictions, Shown
 from tlkit.tasks.objective import Objective
 
 _WRONG, _RIGHT = 24, 8  # images that are shown: wrong ones; the most and the least confident right ones
-_SHARE = 0.03  # of the run's work: images that are scanned for the map and the patches
+_SHARE = 0.015  # of the run's work: images that are scanned for the map and the patches
 _FEWEST, _MOST = 48, 400  # such images
 _ON_MAP = 100  # of them that have a picture on the map
 _SIDE, _SMALL, _PATCH = 72, 28, 36  # pixels of an image, of one on the map, and of a patch
