@@ -48,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def is_wrong(fault: dict[str, Any]) -> bool:
-    """Return whether a run did not end as it should after a fault."""
-    said = not fault.get("said") or "cannot be written" in fault["said"]
-    return bool(fault["after"] or fault["differing"] or fault["left"]) or fault.get("ended") == "traceback" or not said
+    """Return whether a run did not end as it should after a fault, or did not say what it could not keep."""
+    said, ended = fault.get("said", ""), fault.get("ended", "killed")
+    unsaid = not said if ended == "" else "cannot be written" not in said if ended == "message" else False
+    return bool(fault["after"] or fault["differing"] or fault["left"]) or ended == "traceback" or unsaid
 
 
 def _faults(kind: str, folder: Path, number: int) -> Iterator[dict[str, Any]]:

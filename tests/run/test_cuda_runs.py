@@ -93,7 +93,7 @@ def test_a_run_that_is_continued_in_a_new_process_has_the_same_bytes_or_says_why
     settings = [*NETWORKS[network], "schedule.epochs=3", "head.options.dropout=0.3", "optimizer.name=adamw"]
     api.apply(toy_recipe, settings, device=device, runs=tmp_path / "whole")
     with pytest.raises(Interrupted):
-        api.apply(toy_recipe, settings, device=device, runs=tmp_path / "parts", observer=SignalAfter(1))
+        api.apply(toy_recipe, settings, device=device, runs=tmp_path / "parts", observer=SignalAfter(2, step=4))
     torch.cuda.empty_cache()
     setting = [word for each in settings for word in ("--set", each)]
     done = tlkit("apply", toy_recipe, *setting, "--device", device, "--runs", tmp_path / "parts")

@@ -9,8 +9,10 @@ import pytest
 from conftest import TOY_RECIPE, Cli
 from safetensors.torch import load_file
 from shard_files import images, png, samples, tar
+from toy_signals import SignalAfter
 
 from tlkit import api
+from tlkit.errors import Interrupted
 from tlkit.sources import shards
 
 _SYNTHETIC = TOY_RECIPE[TOY_RECIPE.index("[data.options]") : TOY_RECIPE.index("[lr_groups]")]
@@ -53,6 +55,22 @@ def test_training_on_shards_gives_the_bits_of_the_folder(runs: dict[str, Path]) 
     assert [line["train"] for line in lines[0]] == [line["train"] for line in lines[1]]
     parts = [json.loads((runs[name] / "split.json").read_text()) for name in runs]
     assert parts[0]["train"]["positions"] == parts[1]["train"]["positions"]
+
+
+def test_stopped_within_an_epoch_a_run_on_shards_goes_on_to_the_same_bits(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shuffled shards and a shuffled buffer of their images."""
+    folder = runs["shards"].parents[2]
+    monkeypatch.setenv("TLKIT_CACHE", str(folder / "another cache"))
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")
+    shuffled = recipe(folder, "shuffled", "shards", 'path = "out"\nbuffer = 8')
+    api.apply(shuffled, runs=folder / "whole")
+    with pytest.raises(Interrupted, match="0 of 2 epochs and 2 of"):
+        api.apply(shuffled, runs=folder / "stopped", observer=SignalAfter(1, step=2))
+    api.apply(shuffled, runs=folder / "stopped")
+    ours, theirs = (load_file(next((folder / each).rglob("weights.safetensors"))) for each in ("stopped", "whole"))
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
 
 
 def test_a_second_apply_has_nothing_to_do(runs: dict[str, Path]) -> None:

@@ -28,6 +28,7 @@ from tlkit.plans.jobs import Job, finished
 from tlkit.plugin import Demand, Executor, Work, call
 from tlkit.run import busy, execution, executor, torch_settings
 from tlkit.run.preparation import Prepared
+from tlkit.run.remote_progress import RemoteProgress
 from tlkit.run.save_times import SaveTimes
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
@@ -112,7 +113,14 @@ class Elsewhere:
             raise files.unwritable(folder, error) from error
         try:
             work = {each.job.label: partial(carry_out, self._sent(each, mark)) for each in waiting}
-            return self._gather(work, watch)
+            folders = {each.job.label: each.job.folder for each in waiting}
+            progress = RemoteProgress(folders, {each.job.label: each.plan.epochs for each in waiting}, self.observer.note)
+
+            def look() -> None:
+                watch()
+                progress.look()
+
+            return self._gather(work, look)
         finally:
             mark.unlink(missing_ok=True)
 
