@@ -80,6 +80,18 @@ class RunFailed(TlkitError):
     exit_code = SOME_FAILED
 
 
+class RankLost(RunFailed):
+    """Another process of the same run has ended, or cannot be reached; saved epochs are kept."""
+
+
+class SaidElsewhere(TlkitError):
+    """An error that the first process of a run tells, so that the others print nothing."""
+
+    def __init__(self, exit_code: int = 1) -> None:
+        super().__init__("")
+        self.exit_code = exit_code
+
+
 class StoreError(TlkitError):
     """Rows that cannot be stored in the cache; they will be computed again."""
 

@@ -171,7 +171,7 @@ def _selection_choice(resolved: Resolved, task: Task) -> list[Choice]:
 
 
 def _norm_choice(resolved: Resolved) -> list[Choice]:
-    if resolved.arm.backbone.batch_norm == "batch" or resolved.learns != "steps":
+    if resolved.arm.backbone.batch_norm != "running" or resolved.learns != "steps":
         return []
     return [Choice("BatchNorm", "normalizes by its running statistics, and keeps them", "as the recipe says")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
@@ -11,10 +11,13 @@ import torch
 from tlkit.engine.images.parts import TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
+from tlkit.engine.ranks import shares
+from tlkit.engine.ranks.ranks import ask_together
+from tlkit.engine.ranks.shares import Indices, Whole
 from tlkit.engine.step.changing import changing
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.look import looks
-from tlkit.engine.step.step import Step, Sums
+from tlkit.engine.step.step import Batch, Step, Sums
 from tlkit.errors import RunFailed
 from tlkit.events import Observer
 from tlkit.plans.plan import batches_per_epoch
@@ -23,6 +26,7 @@ from tlkit.plans.schedule import factor
 LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
 # Steps after which a loss that is not a number is looked for, and on a GPU the loss is read, as it was one look before.
 _LOOK_EVERY = 50
+_ASK_EVERY = 10  # steps after which several processes with GPUs ask each other whether one of them was stopped
 
 
 class EpochSteps:
@@ -47,7 +51,7 @@ class EpochSteps:
         watch: Callable[[], None],
         graph: bool,
     ) -> None:
-        self._step, self._train, self._device = step, train, device
+        self._step, self._train, self._device, self._ranks = step, train, device, step.ranks
         self._observer, self._watch = observer, watch
         self._take = Captured(step, CudaBackend(device), note=observer.note) if graph else step
         self._looks = looks(step, device)
@@ -81,11 +85,12 @@ class EpochSteps:
         size, group, steps = plan.batch_size, plan.tables.optimizer.accumulate, plan.steps_per_epoch
         order = self._train.order(number - 1)  # the same in every size
         order = order[: batches_per_epoch(len(order), size) * size]
-        batches = feed.train(order[now.steps * group * size :], number - 1)
+        batches = self._shared(feed, order[now.steps * group * size :], number)
         if now.steps:
             self._set_rates_(number, now.steps - 1)
         for step in range(now.steps, steps):
-            self._watch()
+            if self._ranks.size == 1 or self._device.type == "cpu" or step % _ASK_EVERY == 0:
+                ask_together(self._ranks, self._watch)
             self._set_rates_(number, step)
             at, in_prefix = time.perf_counter(), feed.prefix_seconds
             taken_in = list(islice(batches, group))
@@ -93,10 +98,12 @@ class EpochSteps:
             now.spend("input", time.perf_counter() - at - in_prefix)
             now.spend("prefix", in_prefix)
             at = time.perf_counter()
-            self._take(taken_in)
+            self._take(taken_in, self._whole(order[step * group * size : (step + 1) * group * size]))
             now.spend("steps", time.perf_counter() - at)
             now.steps, now.seconds = step + 1, time.perf_counter() - began
             bad = self._look(number, step + 1, images=len(order))
+            if (step + 1) % _LOOK_EVERY == 0:
+                bad = self._ranks.any(bad)  # of GPUs one may have seen it and another not yet
             self._observer.step(number, step + 1)
             if bad:
                 break
@@ -112,6 +119,21 @@ class EpochSteps:
                 f"epoch {number}: no step was taken: gradients overflow float16 at every scale.", 'precision = "float32"'
             )
         return len(order)
+
+    def _shared(self, feed: Feed, order: Indices, number: int) -> Iterator[Batch]:
+        """Return the batches of an epoch, or this process's parts of them."""
+        ranks, size = self._ranks, self._step.plan.batch_size
+        if ranks.size == 1:
+            return feed.train(order, number - 1)
+        full = shares.share(size, ranks.rank, ranks.size)
+        return feed.train(shares.of_epoch(order, size, ranks.rank, ranks.size), number - 1, full.stop - full.start)
+
+    def _whole(self, order: Indices) -> Whole | None:
+        """Return what a step's batches are part of; None where this process has all of them."""
+        ranks, size = self._ranks, self._step.plan.batch_size
+        if ranks.size == 1:
+            return None
+        return shares.whole([len(order[at : at + size]) for at in range(0, len(order), size)], ranks.rank, ranks.size)
 
     def is_sound(self) -> bool:
         """Return whether the losses of the epoch so far and all weights are finite numbers; the device is waited for."""

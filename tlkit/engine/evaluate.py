@@ -18,6 +18,7 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     watch: Callable[[], None],
+    together: Callable[[Tensor], Tensor] = lambda rows: rows,
 ) -> Predictions:
     """Return a network's predictions for images.
 
@@ -26,6 +27,7 @@ def evaluate(
         forward: From an input to logits (n, classes, ...), by the network.
         batches: Inputs and targets; at least one.
         watch: Called between batches; may raise.
+        together: From the rows of these images to those of all, where other processes have others.
     """
     logits, targets = [], []
     with evaluating(network), torch.inference_mode():
@@ -34,7 +36,7 @@ def evaluate(
             logits.append(forward(x).float())
             targets.append(each)
     # Metrics ask for many numbers one by one, so all of them are computed from one copy on the host.
-    found = torch.cat(logits).cpu(), torch.cat(targets).cpu()
+    found = together(torch.cat(logits).cpu()), together(torch.cat(targets).cpu())
     return Predictions(*found, network.task, network.positive, network.logarithms)
 
 

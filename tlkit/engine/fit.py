@@ -18,6 +18,7 @@ from tlkit.engine.evaluate import evaluate
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
+from tlkit.engine.ranks.ranks import ALONE, Ranks, Shared
 from tlkit.engine.step.changing import changing
 from tlkit.engine.step.step import Step
 from tlkit.errors import RunFailed, RunFolderError
@@ -43,6 +44,7 @@ class Fit:
         watch: Called between batches; may raise to stop.
         graph: Capture the step where the device can.
         sample: Training images that are evaluated after every epoch; None for none.
+        ranks: The processes of the run, each of which has a part of every batch and of every evaluation.
 
     Raises:
         ValueError: a rate is left to a range test, which has not chosen it yet.
@@ -61,6 +63,7 @@ class Fit:
         watch: Callable[[], None],
         graph: bool = True,
         sample: Part | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         if open_ := [group.name for group in plan.groups if group.lr is None]:
             raise ValueError(f"no range test has chosen the rates of {', '.join(open_)} yet")
@@ -75,7 +78,8 @@ class Fit:
         self._observer = observer
         self._watch = watch
         self._graph = graph and device.type == "cuda"
-        self._step = Step(network, plan, device)
+        self._ranks = ranks
+        self._step = Step(network, plan, device, ranks=ranks)
         self._steps = EpochSteps(self._step, train, device=device, observer=observer, watch=watch, graph=self._graph)
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._evaluated_batches = 0  # of this epoch
@@ -94,7 +98,7 @@ class Fit:
     def evaluations(self) -> int:
         """Evaluation batches of an epoch."""
         parts = [*self._each_epoch.values(), *([] if self._sample is None else [self._sample])]
-        return sum(math.ceil(len(part.indices) / self.plan.batch_size) for part in parts)
+        return sum(math.ceil(len(self._shared(part).indices) / self.plan.batch_size) for part in parts)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -271,6 +275,7 @@ class Fit:
             feed = Feed(
                 self.network, self._plugins.backbone, self.plan, phase, self._train.at(phase.image_size), self._evaluated,
                 device=self._device, observer=self._observer, watch=self._watch, graph=self._graph,
+                ranks=self._ranks,
             )  # fmt: skip
             self._feed = phase, feed
         return self._feed[1]
@@ -281,8 +286,11 @@ class Fit:
         self._observer.evaluation(self.progress.epochs + 1, self._evaluated_batches)
 
     def _scores(self, number: int, split: str, part: Part, *, watch: Callable[[], None]) -> dict[str, float]:
-        batches = self._feed_of(number).held_out(part)
-        predictions = self.predictions[split] = evaluate(self.network, self._step.evaluated, batches, watch=watch)
+        mine = self._shared(part)
+        batches = self._feed_of(number).held_out(part, mine.indices)
+        predictions = self.predictions[split] = evaluate(
+            self.network, self._step.evaluated, batches, watch=watch, together=mine.together
+        )
         scores = scoring.quick(predictions, asked=self.plan.select_by if split == "validation" else "")
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", LOWER)
@@ -291,6 +299,10 @@ class Fit:
     def _sample_scores(self, number: int, sample: Part) -> dict[str, float]:
         """Evaluate training images as they are; where they are never augmented, their stored outputs are read."""
         feed, other = self._feed_of(number), self.plan.phase(number).image_size is not None
-        batches = feed.held_out(sample) if self._train.augment or other else feed.train(sample.indices, number - 1)
-        found = evaluate(self.network, self._step.evaluated, batches, watch=self._evaluating)
+        mine, as_they_are = self._shared(sample), self._train.augment or other
+        batches = feed.held_out(sample, mine.indices) if as_they_are else feed.train(mine.indices, number - 1)
+        found = evaluate(self.network, self._step.evaluated, batches, watch=self._evaluating, together=mine.together)
         return scoring.basic(found) | {"images": len(sample.indices)}
+
+    def _shared(self, part: Part) -> Shared:
+        return Shared(self._ranks, part.indices, self.plan.batch_size)

@@ -12,6 +12,7 @@ from torch import Tensor
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.progress import Progress
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.solver import SinglePass
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
@@ -89,7 +90,7 @@ class Learner(Protocol):
 def learner(
     plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
     device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
-    sample: Part | None = None,
+    sample: Part | None = None, ranks: Ranks = ALONE,
 ) -> Learner:  # fmt: skip
     """Return what carries a plan out: training by steps, or a run without any.
 
@@ -104,9 +105,13 @@ def learner(
         watch: Called between batches; may raise to stop.
         graph: Capture the training step and the fixed prefix where the device can.
         sample: Training images that are evaluated after every epoch.
+        ranks: The processes of the run; each has a learner, and their states stay the same.
     """
     if plan.learns != "steps":
-        return SinglePass(plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph)
+        return SinglePass(
+            plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks
+        )
     return Fit(
-        plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=sample
-    )
+        plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=sample,
+        ranks=ranks,
+    )  # fmt: skip

@@ -20,6 +20,7 @@ from tlkit.engine.evaluate import evaluate
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
+from tlkit.engine.ranks.ranks import ALONE, Ranks, Shared
 from tlkit.errors import DataError, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
@@ -42,11 +43,12 @@ class SinglePass:
         observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
         graph: Capture the fixed prefix where the device can.
+        ranks: The processes of the run, each of which passes a part of the images and fits the head to all of them.
     """
 
     def __init__(
         self, plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
-        device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
+        device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True, ranks: Ranks = ALONE,
     ) -> None:  # fmt: skip
         self.plan = plan
         self.network = network
@@ -60,6 +62,7 @@ class SinglePass:
         self._observer = observer
         self._watch = watch
         self._graph = graph
+        self._ranks = ranks
         self.predictions: dict[str, Predictions] = {}
         self._said: list[str] = []
         self._passed, self._evaluated_batches = 0, 0
@@ -87,7 +90,7 @@ class SinglePass:
         began = time.perf_counter()
         feed = Feed(
             self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,
-            device=self._device, observer=self._observer, watch=self._watch, graph=self._graph,
+            device=self._device, observer=self._observer, watch=self._watch, graph=self._graph, ranks=self._ranks,
         )  # fmt: skip
         trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._train, self._step)
         took = time.perf_counter() - began
@@ -161,25 +164,31 @@ class SinglePass:
     def _embedded(self, feed: Feed) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What the head reads of every training image (N, features), and the labels (N,)."""
         embedded, labels = torch.empty(0), []
-        done = 0
-        for x, targets in feed.train(self._train.indices, 0):
+        done, mine = 0, self._shared(self._train)
+        for x, targets in feed.train(mine.indices, 0):
             self._step()
             rows = self.network.read(x).float().cpu()
             if not done:
-                embedded = torch.empty(len(self._train.indices), rows.shape[1])
+                embedded = torch.empty(len(mine.indices), rows.shape[1])
             embedded[done : done + len(rows)] = rows
             done += len(rows)
             labels.append(targets.cpu())
+        embedded = mine.together(embedded)
         if not bool(torch.isfinite(embedded).all()):
             raise RunFailed("the embeddings are not finite numbers.", "other weights, or another head.embed")
-        return embedded.numpy(), torch.cat(labels).numpy()
+        return embedded.numpy(), mine.together(torch.cat(labels)).numpy()
 
     def _predict(self, feed: Feed, part: Part, tell: Callable[[], None]) -> Predictions:
         """Predict every image of a part as it is, without augmentation."""
-        return evaluate(self.network, lambda x: self.network.finish(x.float()), feed.held_out(part), watch=tell)
+        mine = self._shared(part)
+        batches = feed.held_out(part, mine.indices)
+        return evaluate(self.network, lambda x: self.network.finish(x.float()), batches, watch=tell, together=mine.together)
+
+    def _shared(self, part: Part) -> Shared:
+        return Shared(self._ranks, part.indices, self.plan.batch_size)
 
     def _batches(self, part: Part) -> int:
-        return -(-len(part.indices) // self.plan.batch_size)
+        return -(-len(self._shared(part).indices) // self.plan.batch_size)
 
     def _step(self) -> None:
         self._watch()

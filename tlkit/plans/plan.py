@@ -25,7 +25,7 @@ from tlkit.record.kernels import ChosenKernel
 from tlkit.record.selection import USUAL
 from tlkit.units import Size
 
-FORMAT = 8
+FORMAT = 9
 
 # How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
 Learns = Literal["steps", "solved", "nothing"]
@@ -234,6 +234,23 @@ class Choice:
     reason: str
 
 
+@dataclass(frozen=True)
+class ProcessesPlan:
+    """How a run is shared by several processes.
+
+    Attributes:
+        count: How many there are.
+        batch_norm: Whether BatchNorm normalises over the images of one process, or of all.
+        summed: Bytes that a step adds up over the processes, at most: gradients of what trains.
+        sent: Bytes that each process sends for it in a ring, 2 (count - 1) / count times as many.
+    """
+
+    count: int
+    batch_norm: Literal["local", "sync"]
+    summed: int
+    sent: int
+
+
 # Returns a plan as HTML, for notebooks. `tlkit.plan` sets it: nothing here draws.
 to_html: Callable[[Plan], str] | None = None
 
@@ -274,6 +291,7 @@ class Plan:
         sizes: Other sizes of training images, of the phases that name them.
         licences: Of the weights and the data set.
         tested: When test images, and those of `also`, are evaluated: after every epoch, or at the end for the best one.
+        processes: How several processes share the run; None where one has it all.
         format: Of this record.
     """
 
@@ -308,6 +326,7 @@ class Plan:
     tested: When = "every"
     folds: int | None = None
     sizes: tuple[SizePlan, ...] = ()
+    processes: ProcessesPlan | None = None
     format: int = field(default=FORMAT)
 
     def _repr_html_(self) -> str | None:

@@ -94,10 +94,11 @@ class BackboneTable(Table):
         default=None,
         description='preprocessing of pixels, where it differs from what the weights were trained with: "torch", "caffe" or a table',
     )
-    batch_norm: Literal["batch", "running"] = Field(
+    batch_norm: Literal["batch", "local", "sync", "running"] = Field(
         default="batch",
         description='"running": BatchNorm normalizes by its running statistics in training too, and keeps them, as Keras\'s '
-        '`training=False` does; its scale and shift train with their stage. "batch": where a stage trains, by each batch',
+        '`training=False` does; its scale and shift train with their stage. "batch": where a stage trains, by each batch; where several '
+        'processes share a batch, "sync" is over all of it, "local" over the part of each process, and "batch" is one of them',
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of this backbone, as `tlkit show NAME` lists them"

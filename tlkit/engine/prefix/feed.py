@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from tlkit.engine.images.pictures import Indices
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.prefix.stored_rows import StoredRows
+from tlkit.engine.ranks.ranks import ALONE, Ranks, turns
 from tlkit.engine.step.graph import CudaBackend
 from tlkit.errors import StoreError
 from tlkit.events import Observer
@@ -51,12 +53,14 @@ class Feed:
         observer: Receives the progress of storing.
         watch: Called between chunks; may raise to stop.
         graph: Capture the fixed prefix where the device can.
+        ranks: The processes of the run: each computes a part of what is stored, and reads all of it.
     """
 
     def __init__(
         self, network: Network, backbone: Backbone, plan: Plan, phase: PhasePlan, train: TrainingPart, evaluated: Evaluated, *,
-        device: torch.device, observer: Observer, watch: Watch, graph: bool = True,
+        device: torch.device, observer: Observer, watch: Watch, graph: bool = True, ranks: Ranks = ALONE,
     ) -> None:  # fmt: skip
+        self._ranks = ranks
         self._network, self._backbone, self._plan, self._phase = network, backbone, plan, phase
         self._device, self._observer, self._watch = device, observer, watch
         self._train, self._evaluated = train, evaluated
@@ -78,17 +82,22 @@ class Feed:
         if device.type != "cpu":
             self._settle()
 
-    def train(self, order: Indices, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch, from 0: inputs of the first stage that trains, and targets."""
-        yield from self._batches(self._train, order, epoch)
+    def train(self, order: Indices, epoch: int, size: int | None = None) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from 0: inputs of the first stage that trains, and targets.
 
-    def held_out(self, part: Part) -> Iterator[Batch]:
-        """Yield a part's images in order, in batches: inputs of the first stage that trains, and targets (n, ...)."""
-        yield from self._batches(part, part.indices, 0)
+        Args:
+            order: The images.
+            epoch: From 0.
+            size: Images of a batch; by default the plan's.
+        """
+        yield from self._batches(self._train, order, epoch, size or self._plan.batch_size)
 
-    def _batches(self, part: Part, order: Indices, epoch: int) -> Iterator[Batch]:
-        size = self._plan.batch_size
-        fed = _rebatch(self._stream(part, order, epoch), size)
+    def held_out(self, part: Part, order: Indices | None = None) -> Iterator[Batch]:
+        """Yield a part's images in order, or some of them, in batches: inputs of the first stage that trains, and targets (n, ...)."""
+        yield from self._batches(part, part.indices if order is None else order, 0, self._plan.batch_size)
+
+    def _batches(self, part: Part, order: Indices, epoch: int, size: int) -> Iterator[Batch]:
+        fed = _rebatch(self._stream(part, order, epoch, size), size)
         for x, y in zip(fed, targets(part, order, epoch, self._device, size), strict=True):
             yield self._finish(x), y
 
@@ -110,21 +119,22 @@ class Feed:
             x = x.contiguous(memory_format=LAYOUTS[compute_format.layout])
         return x if halves(compute_format) else x.float()
 
-    def _stream(self, part: Part, order: Indices, epoch: int) -> Iterator[Tensor]:
+    def _stream(self, part: Part, order: Indices, epoch: int, size: int) -> Iterator[Tensor]:
         """Yield outputs of the whole prefix in pieces of any size."""
         if self._prefix is None:
-            yield from inputs(part, order, epoch, self._device, self._plan.batch_size)
+            yield from inputs(part, order, epoch, self._device, size)
             return
         rows = self._rows.get(id(part))
         if rows is not None and rows.stages == self._cut:
-            yield from rows.batches(order, epoch, self._device, self._plan.batch_size)
+            yield from rows.batches(order, epoch, self._device, size)
             return
         chunk, start = self._prefix.plan.chunk, 0
         pieces = inputs(part, order, epoch, self._device, chunk)
         if rows is not None:
             pieces, start = rows.batches(order, epoch, self._device, chunk), rows.stages
         for x in pieces:
-            self._watch()
+            if self._ranks.size == 1:  # several processes stop together, between two steps
+                self._watch()
             began = time.perf_counter()
             out = self._prefix(x, start=start)
             self.prefix_seconds += time.perf_counter() - began
@@ -153,19 +163,39 @@ class Feed:
             keys = _of_views(keys, part.indices, views)
         shape, dtype = self._shape(planned.stages, plan)
         stored = "uint16" if dtype.itemsize == 2 else "float32"  # numpy has no bfloat16
+        open_ = partial(
+            row_store.open_, Kind.FEATURES, origin, shape=shape, dtype=stored, note=pictures.note, verify=pictures.verify
+        )
+        compute = partial(self._compute, part, planned.stages, views=views, before=before)
         try:
-            entry = row_store.open_(
-                Kind.FEATURES, origin, shape=shape, dtype=stored, note=pictures.note, verify=pictures.verify
-            )
-            absent = np.flatnonzero(entry.missing(keys))
-            if len(absent):
-                entry.append(keys[absent], self._compute(part, planned.stages, absent, views, before))
-            located = entry.locate(keys)
+            located = self._filled(open_, keys, compute).locate(keys)
         except StoreError as error:
             pictures.note(f"{error.problem.removesuffix('.')}; the fixed prefix is computed again every epoch")
             return
         channels_last = self._prefix.plan.compute_format.layout == "channels_last"
         self._rows[id(part)] = StoredRows(planned.stages, located, part.indices, views, period, before, dtype, channels_last)
+
+    def _filled(
+        self, open_: Callable[[], row_store.Entry], keys: Keys, compute: Callable[[Indices], Iterator[NDArray[np.generic]]]
+    ) -> row_store.Entry:
+        """Store what is missing; with several processes each its part, and what others could not store.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
+        failed: StoreError | None = None
+        for mine in turns(self._ranks):
+            if failed is None:  # else the others are only waited for
+                try:
+                    entry = open_()
+                    absent = mine(np.flatnonzero(entry.missing(keys)))
+                    if len(absent):
+                        entry.append(keys[absent], compute(absent))
+                except StoreError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
+        return entry
 
     def _origin(self, stages: int, size: Size) -> row_keys.Origin:
         """Return the origin of stored outputs for images of a size, computed once for all parts."""
@@ -189,7 +219,7 @@ class Feed:
         return shape, DTYPES[compute_format.precision]
 
     def _compute(
-        self, part: Part, stages: int, absent: Indices, views: Sequence[int], before: int
+        self, part: Part, stages: int, absent: Indices, *, views: Sequence[int], before: int
     ) -> Iterator[NDArray[np.generic]]:
         """Yield rows (n, ...) for missing positions in the part, view by view; `before` epochs were trained before the run."""
         assert self._prefix is not None  # there is something to keep

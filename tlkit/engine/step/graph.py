@@ -17,6 +17,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tlkit.engine import transfer
+from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.step import Batch, Step
 from tlkit.plans.plan import PhasePlan, why_no_full_group
 
@@ -93,16 +94,16 @@ class Captured:
         elif why := why_no_full_group(self.step.plan):
             self._refuse(why)
 
-    def __call__(self, batches: Sequence[Batch]) -> None:
+    def __call__(self, batches: Sequence[Batch], whole: Whole | None = None) -> None:
         """Take one optimizer step, as `Step`."""
-        if self.reason is not None or not self._is_full(batches):
-            self.step(batches)
+        if self.reason is not None or not self._is_full(batches, whole):
+            self.step(batches, whole)
         elif self._graph is not None:
             self._replay(self._graph, batches)
         elif self._warm < WARM_UP:
-            self._warm_up(batches)
+            self._warm_up(batches, whole)
         else:
-            self._capture(batches)
+            self._capture(batches, whole)
 
     def release(self) -> None:
         """Free the graph's memory at the end of a run or phase."""
@@ -111,27 +112,29 @@ class Captured:
             graph.release()
         self._inputs = []
 
-    def _is_full(self, batches: Sequence[Batch]) -> bool:
+    def _is_full(self, batches: Sequence[Batch], whole: Whole | None) -> bool:
         plan = self.step.plan
-        full = len(batches) == plan.tables.optimizer.accumulate and all(len(t) == plan.batch_size for _, t in batches)
+        sizes = [len(targets) for _, targets in batches] if whole is None else whole.batches
+        full = len(batches) == plan.tables.optimizer.accumulate and all(size == plan.batch_size for size in sizes)
         return full and all(map(_is_alike, batches, self._inputs))
 
-    def _warm_up(self, batches: Sequence[Batch]) -> None:
+    def _warm_up(self, batches: Sequence[Batch], whole: Whole | None) -> None:
         self._warm += 1
         if self._warm < WARM_UP:
             with self._backend.warm_up():
-                self.step(batches)
+                self.step(batches, whole)
             return
         with self._backend.warm_up(), HostReads() as reads:
-            self.step(batches)
+            self.step(batches, whole)
         missing = self.step.without_gradient()
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             self._refuse(f"{missing[0]}{more} should train and took no part in the loss")
         elif reads.found:
             self._refuse(f"its forward or backward pass waits for the device at {reads.found[0]}")
+        self._refuse_alike()
 
-    def _capture(self, batches: Sequence[Batch]) -> None:
+    def _capture(self, batches: Sequence[Batch], whole: Whole | None) -> None:
         inputs = [(torch.empty_like(x), torch.empty_like(targets)) for x, targets in batches]
         _copy_(inputs, batches)
         # Adam and AdamW refuse to be captured unless they are said to be capturable; fused ones are the same either way.
@@ -143,7 +146,7 @@ class Captured:
 
         def run() -> None:
             try:
-                self.step(inputs)
+                self.step(inputs, whole)
             except Exception as error:
                 causes.append(in_words(error))
                 raise
@@ -156,8 +159,11 @@ class Captured:
         finally:
             for group in groups:
                 group["capturable"] = False
-        if graph is None:
-            self.step(batches)
+        self._refuse_alike()
+        if graph is None or self.reason is not None:
+            if graph is not None:
+                graph.release()
+            self.step(batches, whole)
             return
         self._graph, self._inputs = graph, inputs
         graph.replay()
@@ -165,6 +171,11 @@ class Captured:
     def _replay(self, graph: Graph, batches: Sequence[Batch]) -> None:
         _copy_(self._inputs, batches)
         graph.replay()
+
+    def _refuse_alike(self) -> None:
+        """Take steps without a graph where another process of the run must: their sums have to meet."""
+        if self.step.ranks.any(self.reason is not None) and self.reason is None:
+            self._refuse("another process of the run cannot capture it")
 
     def _refuse(self, reason: str) -> None:
         self.reason = reason

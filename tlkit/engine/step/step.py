@@ -16,12 +16,17 @@ from torch import Tensor, nn
 from tlkit import tasks
 from tlkit.engine.formats import LAYOUTS, computing, halves, rounding
 from tlkit.engine.kernels import function, functions
+from tlkit.engine.ranks import whole_batch
+from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.ranks.reduction import Counted, Reduction
+from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.engine.step.loss_scale import LossScale
 from tlkit.engine.step.repeatable import Repeatable
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
+from tlkit.plans import sharing
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
 from tlkit.tasks.objective import Objective
 
@@ -62,11 +67,16 @@ class Step:
         device: The device that the network is on.
         static: Do the same operators in every step, as a graph needs; else norms that nobody is going to read are left out. By
             default, where the device is a CUDA one.
+        ranks: The processes of the run, each of which has a part of every batch.
     """
 
-    def __init__(self, network: Network, plan: Plan, device: torch.device, *, static: bool | None = None) -> None:
+    def __init__(
+        self, network: Network, plan: Plan, device: torch.device, *, static: bool | None = None, ranks: Ranks = ALONE
+    ) -> None:
         self.network = network
         self.plan = plan
+        self.ranks = ranks
+        self._reduction: Reduction | None = None  # of this phase; None where one process has all images
         self._phase: PhasePlan | None = None
         self._device = device
         self._static = device.type == "cuda" if static is None else static
@@ -108,6 +118,11 @@ class Step:
             number = {id(parameter): index for index, group in groups for parameter in group["params"]}
             self._members = [(number[id(p)], p) for p in self.network.parameters() if p.requires_grad]
             self.network.zero_grad(set_to_none=True)
+            if self.ranks.size > 1:
+                self._reduction = Reduction(
+                    self.ranks, self.network, [p for _, p in self._members],
+                    batches=self.plan.tables.optimizer.accumulate, device=self._device,
+                )  # fmt: skip
         for total in (self._loss, self._aux_loss, self._correct, self._predictions, self._count, self._norms):
             total.zero_()
         self._bad.fill_(-1)
@@ -119,13 +134,20 @@ class Step:
         for group in self.plan.groups:
             self.rates[group.name].fill_((group.lr or 0.0) * factor)
 
-    def __call__(self, batches: Sequence[Batch]) -> None:
-        """Take one optimizer step on the mean loss of all images of the batches together."""
+    def __call__(self, batches: Sequence[Batch], whole: Whole | None = None) -> None:
+        """Take one optimizer step on the mean loss of all images of the batches together.
+
+        Args:
+            batches: Of this process.
+            whole: What they are part of, where the run has several processes.
+        """
+        sizes = tuple(len(targets) for _, targets in batches)
+        whole = whole or Whole(sizes, sizes)
         with rounding(self.plan.compute_format):
             if self._repeatable is None:
-                self._take_(batches)
+                self._take_(batches, whole)
                 return
-            self._repeatable(lambda: self._take_(batches), None if self._tried else self._changed_before_optimizer())
+            self._repeatable(lambda: self._take_(batches, whole), None if self._tried else self._changed_before_optimizer())
             self._tried = True
 
     def evaluated(self, x: Tensor) -> Tensor:
@@ -224,20 +246,25 @@ class Step:
     def _taps(self) -> Mapping[str, float]:
         return {} if self._phase is None else self._phase.aux_heads
 
-    def _take_(self, batches: Sequence[Batch]) -> None:
+    def _take_(self, batches: Sequence[Batch], whole: Whole) -> None:
         self._clear_()
         known = self._bad >= 0
-        images = sum(len(targets) for _, targets in batches)
-        for x, targets in batches:
-            logits, aux_logits = self._forward_with_aux(x)
+        synced = [sharing.synced(self.plan, images) for images in whole.batches]
+        for number, (x, targets) in enumerate(batches):
+            counted = whole.counts[number]
+            with whole_batch.seen(self.ranks, whole.batches[number], synced=synced[number]):
+                logits, aux_logits = self._forward_with_aux(x)
             loss = total = self._objective(logits, targets)
             for name, other in aux_logits.items():
                 beside = self._objective(other, targets)
                 total = total + beside * self._taps[name]
-                self._aux_loss.add_(beside.detach(), alpha=len(targets))
-            part = total if len(targets) == images else total * (len(targets) / images)
+                self._add_aux_(number, beside.detach(), counted)
+            part = total if counted == whole.images else total * (counted / whole.images)
             self._scaled(part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self._add_(loss.detach(), total.detach(), logits.detach(), targets)
+            self._add_(number, loss.detach(), total.detach(), logits.detach(), targets, counted)
+        if self._reduction is not None:
+            for each in self._reduction.sum_(whole, synced=all(synced)):
+                self._add_whole_(each)
         if self._loss_scale is not None:
             self._loss_scale.unscale_([p.grad for _, p in self._members if p.grad is not None])
         self._clip_(known)
@@ -273,13 +300,37 @@ class Step:
     def _clear_(self) -> None:
         """Drop the gradients: a pass over them is saved, and a graph owns those that it made and writes over them."""
         self.optimizer.zero_grad(set_to_none=True)
+        if self._reduction is not None:
+            self._reduction.begin_()
 
-    def _add_(self, loss: Tensor, total: Tensor, logits: Tensor, targets: Tensor) -> None:
-        self._loss.add_(loss, alpha=len(targets))  # in float64
+    def _add_aux_(self, number: int, loss: Tensor, counted: int) -> None:
+        if self._reduction is None:
+            self._aux_loss.add_(loss, alpha=counted)
+        else:
+            self._reduction.note_aux_(number, counted=counted, loss=loss)
+
+    def _add_(self, number: int, loss: Tensor, total: Tensor, logits: Tensor, targets: Tensor, counted: int) -> None:
+        """Add a batch to the sums: at once, or when those of all processes are known."""
         correct, predictions = self._task.correct(logits, targets)
+        if self._reduction is not None:
+            self._reduction.note_(number, counted=counted, loss=loss, total=total, correct=correct, predictions=predictions)
+            return
+        self._loss.add_(loss, alpha=counted)  # in float64
         self._correct += correct
         self._predictions += predictions
-        settled = torch.isfinite(total) | (self._bad >= 0)
+        self._settle_(torch.isfinite(total))
+
+    def _add_whole_(self, counted: Counted) -> None:
+        """Add a batch of all processes to the sums."""
+        self._loss += counted.loss
+        self._aux_loss += counted.aux_loss
+        self._correct += counted.correct.long()
+        self._predictions += counted.predictions.long()
+        self._settle_(counted.bad == 0)
+
+    def _settle_(self, sound: Tensor) -> None:
+        """Remember the first batch whose loss is not a number, and count batches."""
+        settled = sound | (self._bad >= 0)
         self._bad.copy_(torch.where(settled, self._bad, self._count))
         self._count += 1
 

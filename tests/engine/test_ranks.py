@@ -1,0 +1,115 @@
+"""A run that several processes share has the result of one process, up to rounding, whatever their number."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, TOY_RECIPE
+from torch import nn
+
+from tlkit.engine.ranks import noise, shares
+from tlkit.engine.ranks.noise import Rows
+from tlkit.engine.ranks.shares import Share
+
+TESTS = ROOT / "tests"
+Seen = dict[int, list[dict[str, Any]]]  # by number of processes, of each of them
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_shares_hold_every_image_of_a_batch_once_in_order_and_weights_count_each_once(size: int) -> None:
+    for images in range(1, 12):
+        mine = [shares.share(images, rank, size) for rank in range(size)]
+        counted = [index for each in mine if each.counted for index in range(each.start, each.stop)]
+        assert counted == list(range(images))
+        assert all(each == Share(images - 1, images, 0) for each in mine if not each.counted)
+        assert max(each.counted for each in mine) - min(each.counted for each in mine) <= 1
+
+
+@pytest.mark.parametrize(("images", "batch", "size"), [(90, 16, 3), (17, 8, 5), (15, 8, 5), (7, 2, 3), (4, 8, 3)])
+def test_no_batch_of_an_epoch_is_larger_for_a_process_than_its_share_of_a_full_one(images: int, batch: int, size: int) -> None:
+    order = np.random.default_rng(0).permutation(images)
+    for rank in range(size):
+        full = shares.share(batch, rank, size)
+        each = full.stop - full.start
+        mine = shares.of_epoch(order, batch, rank, size)
+        for at, start in enumerate(range(0, images, batch)):
+            whole = order[start : start + batch]
+            part = shares.share(len(whole), rank, size)
+            assert mine[at * each : (at + 1) * each].tolist() == whole[part.start : part.stop].tolist()
+
+
+@pytest.mark.parametrize("images", [1, 8, 9, 40])
+def test_evaluation_is_divided_by_whole_batches_in_order(images: int) -> None:
+    indices, size = np.arange(100, 100 + images), 3
+    parts = [shares.of_evaluation(indices, 8, rank, size) for rank in range(size)]
+    assert np.concatenate([mine[:counted] for mine, counted in parts]).tolist() == indices.tolist()
+    assert all(len(mine) for mine, _ in parts)
+    assert all((mine[0] - 100) % 8 == 0 for mine, _ in parts)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("make", [nn.Dropout, nn.Dropout2d])
+def test_dropout_of_a_part_is_that_of_the_whole_batch(make: type[nn.Module], layout: torch.memory_format) -> None:
+    x = torch.randn(7, 3, 4, 5).contiguous(memory_format=layout)
+    ours = {nn.Dropout: noise.dropout, nn.Dropout2d: noise.feature_dropout}[make]
+    torch.manual_seed(0)
+    expected = make(0.4)(x)
+    for start, stop in ((0, 3), (3, 7)):
+        torch.manual_seed(0)
+        part = ours(Rows(start, stop, 7), x[start:stop].contiguous(memory_format=layout), 0.4)
+        assert torch.equal(part, expected[start:stop])
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """What every case comes to with one, two and three processes; see tests/toy_ranks.py."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs os.fork, so that imports are paid once")
+    folder = tmp_path_factory.mktemp("ranks")
+    recipe = folder / "toy.toml"
+    recipe.write_text(TOY_RECIPE)
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "toy_ranks.py"), str(recipe), str(folder)],
+        env={**os.environ, "HOME": str(folder), "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {size: [json.loads((folder / f"{size}-{rank}.json").read_text()) for rank in range(size)] for size in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(
+    ("case", "within"),
+    [
+        ("sgd", 1e-6), ("sgd, float64", 1e-10), ("adamw", 1e-4), ("everything", 1e-6), ("everything, float64", 1e-10),
+        ("sync", 1e-6), ("sync, float64", 1e-10), ("auxiliary", 1e-6), ("fewer images than processes", 1e-6),
+    ],
+)  # fmt: skip
+def test_the_result_does_not_depend_on_the_number_of_workers(seen: Seen, case: str, within: float, size: int) -> None:
+    alone = seen[1][0][case]
+    assert len(alone["losses"]) >= 12
+    for each in seen[size]:
+        assert each[case]["losses"] == pytest.approx(alone["losses"], rel=within)
+        assert [epoch[3] for epoch in each[case]["epochs"]] == [epoch[3] for epoch in alone["epochs"]]
+
+
+def test_local_batch_norm_is_over_the_images_of_one_process(seen: Seen) -> None:
+    alone, shared = (seen[size][0]["local"]["losses"] for size in (1, 2))
+    assert abs(shared[0] / alone[0] - 1) > 1e-3
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_all_processes_hold_the_same_bits_after_training(seen: Seen, size: int) -> None:
+    first, *others = seen[size]
+    for case, found in first.items():
+        if case != "solved":
+            assert [name for name, each in found["state"].items() if any(o[case]["state"][name] != each for o in others)] == []
+
+
+def test_a_solved_head_is_the_same_for_any_number_of_workers_bit_for_bit(seen: Seen) -> None:
+    assert all(each["solved"] == seen[1][0]["solved"] for size in (2, 3) for each in seen[size])

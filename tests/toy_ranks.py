@@ -1,0 +1,135 @@
+"""Train the toy network by several processes that are forked after torch is imported, and write what each saw.
+
+python toy_ranks.py RECIPE FOLDER: for 1, 2 and 3 processes, FOLDER/<processes>.json has what every case came to, by case and process.
+"""
+
+import json
+import os
+import sys
+import traceback
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from unittest import mock
+
+import sklearn.model_selection
+import sklearn.neighbors  # noqa: F401  # these and torchmetrics are imported once, and not in every process
+import torch
+import torch.distributed as dist
+import torchmetrics.functional.classification  # noqa: F401
+from toy_step import table
+from toy_training import training
+
+from tlkit.engine.ranks.ranks import ALONE, Group, Ranks
+from tlkit.events import Observer
+from tlkit.plans import sharing
+
+# 90 training images in batches of 16 are 5 whole batches and one of 10; 4 epochs are 24 steps.
+LONG = ("data.options.train=100", "data.split.validation=0.1", "schedule.epochs=4", "lr_groups={backbone=1e-2, head=1e-2}")
+NO_NORM = 'backbone.batch_norm="running"'
+EVERYTHING = (
+    "freeze={stem=true, block1={epochs=2}}", 'data.augment=["hflip", {name="mixup"}]', "head.options={dropout=0.3}",
+    "loss.label_smoothing=0.1",
+)  # fmt: skip
+CASES = {
+    "sgd": (*LONG, NO_NORM, table("sgd")),
+    "adamw": (*LONG, NO_NORM, table("adamw")),
+    "everything": (*LONG, NO_NORM, *EVERYTHING, table("sgd", "clip_norm=0.5", "accumulate=2", "ema=0.9")),
+    "sync": (*LONG, 'backbone.batch_norm="sync"', *EVERYTHING, table("sgd")),
+    "fewer images than processes": (*LONG, NO_NORM, "data.batch_size=2", "data.options.train=40", "schedule.epochs=1", table("sgd")),
+    "local": (*LONG, "schedule.epochs=1", 'backbone.batch_norm="local"', table("sgd")),
+    "auxiliary": (*LONG, "schedule.epochs=2", 'backbone.batch_norm="sync"', 'backbone.name="toy_tapped"', table("sgd")),
+}  # fmt: skip
+SOLVED = ("head.kind=knn", "head.options={neighbors=3}", "freeze={backbone=true}")
+
+
+class Losses(Observer):
+    """Keeps the loss of every step, from the means of an epoch so far."""
+
+    def __init__(self, images: int, batch: int) -> None:
+        self.seen: list[float] = []
+        self._images, self._batch, self._before = images, batch, (0, 0.0)
+
+    def epoch_begins(self, epoch: int) -> None:
+        self._before = 0, 0.0
+
+    def loss(self, epoch: int, step: int, loss: float) -> None:
+        count, total = self._before
+        self._before = min(step * self._batch, self._images), loss * min(step * self._batch, self._images)
+        self.seen.append((self._before[1] - total) / (self._before[0] - count))
+
+
+def doubled() -> ExitStack:
+    """Compute in float64 what is computed in float32: whatever asks for float32 gets the other."""
+    stack = ExitStack()
+    stack.enter_context(mock.patch.object(torch.Tensor, "float", torch.Tensor.double))
+    return stack
+
+
+def trained(recipe: Path, ranks: Ranks, settings: tuple[str, ...], *, double: bool) -> dict[str, object]:
+    mine = training(recipe, *settings, keep=False)
+    plan = sharing.shared(mine.plan, ranks.size)
+    observer = Losses(plan.images.train, plan.batch_size * plan.tables.optimizer.accumulate)
+    network = mine.prepared.start.get().double() if double else mine.prepared.start.get()
+    prepared = mine.prepared
+    with doubled() if double else ExitStack():
+        fit = type(mine.fit)(
+            plan, network, prepared.job.resolved.network_plugins, prepared.train, prepared.evaluated, device=torch.device("cpu"),
+            observer=observer, watch=lambda: None, ranks=ranks,
+        )  # fmt: skip
+        epochs = [(dict(each.train), each.validation, each.test, each.best) for each in fit.epochs()]
+    state = {name: tensor.double().flatten().tolist() for name, tensor in sorted(fit.tensors().items())}
+    return {"losses": observer.seen, "epochs": epochs, "state": state, "choices": [c.value for c in plan.choices]}
+
+
+def solved(recipe: Path, ranks: Ranks) -> list[object]:
+    mine = training(recipe, *SOLVED, keep=False)
+    prepared = mine.prepared
+    fit = prepared.learner(device=torch.device("cpu"), observer=Observer(), ranks=ranks)
+    return [(dict(each.train), each.validation, each.test) for each in fit.epochs()]
+
+
+def every_case(recipe: Path, ranks: Ranks) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, settings in CASES.items():
+        found[name] = trained(recipe, ranks, settings, double=False)
+        if name in ("sgd", "everything", "sync"):
+            found[f"{name}, float64"] = trained(recipe, ranks, settings, double=True)
+    found["solved"] = solved(recipe, ranks)
+    return found
+
+
+def process(recipe: Path, folder: Path, rank: int, size: int, port: int) -> None:
+    ranks = ALONE
+    if size > 1:
+        dist.init_process_group(
+            "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size, timeout=timedelta(minutes=5)
+        )
+        ranks = Group(rank, size, rank, size)
+    (folder / f"{size}-{rank}.json").write_text(json.dumps(every_case(recipe, ranks)))
+
+
+def main(recipe: Path, folder: Path) -> int:
+    torch.set_num_threads(1)
+    with __import__("socket").socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for size in (1, 2, 3):
+        children = []
+        for rank in range(size):
+            child = os.fork()
+            if child == 0:
+                try:
+                    process(recipe, folder, rank, size, port + size)
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
+                os._exit(0)
+            children.append(child)
+        if any(os.waitpid(child, 0)[1] for child in children):
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,62 @@
+"""Random numbers for the whole batch, of which a process takes those of its images.
+
+The rule: the generators have the same states on all processes, so an image is dropped alike whichever process has it, and a checkpoint
+holds one state for all. On a CPU the numbers are those of one process, bit for bit; torch has other kernels for dropout on a GPU.
+
+Source: `_dropout_impl` in aten/src/ATen/native/Dropout.cpp
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which images of a batch are here: from start up to, not including, stop, of `images`."""
+
+    start: int
+    stop: int
+    images: int
+
+    @property
+    def here(self) -> int:
+        """How many."""
+        return self.stop - self.start
+
+
+def dropout(rows: Rows, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor | None:
+    """Compute `torch.nn.functional.dropout`; None where torch must."""
+    return _dropped(rows, input, input.shape, p, training, inplace)
+
+
+def feature_dropout(rows: Rows, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor | None:
+    """Compute `torch.nn.functional.dropout1d`, `dropout2d` and `dropout3d` of batches, which drop whole channels; None where torch must."""
+    if input.ndim < 3:
+        return None
+    return _dropped(rows, input, (*input.shape[:2], *[1] * (input.ndim - 2)), p, training, inplace)
+
+
+def bernoulli_(rows: Rows, tensor: Tensor, p: float | Tensor = 0.5, **keywords: torch.Generator | None) -> Tensor | None:
+    """Compute `torch.Tensor.bernoulli_` of noise with a row for each image, as stochastic depth draws it; None of other noise."""
+    if tensor.ndim == 0 or len(tensor) != rows.here or isinstance(p, Tensor):
+        return None
+    return tensor.copy_(_whole(rows, tensor, tensor.shape).bernoulli_(p, **keywords)[rows.start : rows.stop])
+
+
+def _dropped(rows: Rows, input: Tensor, shape: Sequence[int], p: float, training: bool, inplace: bool) -> Tensor | None:
+    if not training or not 0.0 < p < 1.0 or input.ndim == 0 or len(input) != rows.here:
+        return None
+    noise = _whole(rows, input, shape).bernoulli_(1 - p).div_(1 - p)[rows.start : rows.stop]
+    return input.mul_(noise) if inplace else input * noise
+
+
+def _whole(rows: Rows, like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return memory for noise of the whole batch, in the order that torch gives noise like a tensor."""
+    last = like.ndim == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if last else torch.contiguous_format
+    return torch.empty((rows.images, *shape[1:]), dtype=like.dtype, device=like.device, memory_format=order)
