@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
     from tlkit.engine.images.parts import Library
+    from tlkit.engine.ranks.ranks import Ranks
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
     from tlkit.plans.search_plan import SearchPlan
@@ -83,12 +85,14 @@ class Applied:
         result: What result.json holds: every arm and seed.
         changed: Whether anything was trained.
         failures: Runs that failed, and then those that another process is running.
+        first: This is the only process, or the first of several, which alone knows the rest.
     """
 
     folder: Path
     result: Mapping[str, Any]
     changed: bool
     failures: tuple[RunFailed | RunLocked, ...] = field(default=())
+    first: bool = field(default=True)
 
 
 def apply(
@@ -134,25 +138,117 @@ def apply(
 
     Raises:
         TlkitError: the recipe, its images or weights cannot be used. A run that fails is in the returned value instead.
+        RankLost: torchrun started several processes, and another one ended.
+        SaidElsewhere: torchrun started several processes, and the first one says what is wrong.
     """
-    watcher = observer or Observer()
     saved_every = math.inf if checkpoint_every == "off" else units.duration(checkpoint_every, name="checkpoint-every")
     machine.refuse_unknown_device(device)  # also where every run is finished
-    places = _places(as_path(recipe, "recipe"), data, offline, watcher)
     chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
-    read, arms = resolve.load(Path(recipe), _listed(settings), places)
+    path, logs = as_path(recipe, "recipe"), (log,) if isinstance(log, str) else tuple(log)
+
+    def elsewhere(watcher: Observer) -> Callable[..., list[RunFailed | RunLocked]] | None:
+        if chosen is None:
+            return None
+        from tlkit.run import remote_jobs
+
+        called = remote_jobs.Call(
+            str(path.absolute()), tuple(_listed(settings)), str(Path(runs).absolute()),
+            None if data is None else str(Path(data).absolute()), device, offline, graph, logs, saved_every,
+        )  # fmt: skip
+        return remote_jobs.Elsewhere(*chosen, called, watcher).carry_out
+
+    read = partial(_read, path, settings, arm=arm, runs=Path(runs), data=data, offline=offline, verify=verify, log=logs)
+    carry_out = partial(
+        _carry_out, arm=arm, device=device, graph=graph, verify=verify, saved_every=saved_every, elsewhere=elsewhere
+    )
+    watcher = observer or Observer()
+    started = machine.started_together()
+    if started is None:
+        return carry_out(read(watcher), watcher=watcher)
+    if chosen is not None:
+        raise TlkitError(
+            f"{option('executor', executor)}: {started.size} processes were started together, and share each run.",
+            "start it without torchrun, or leave the executor out",
+        )
+    from tlkit.run import joining
+
+    with joining.joined(started) as ranks:
+        watcher = watcher if ranks.rank == 0 else Observer()
+        asked = joining.found_alike(ranks, partial(read, watcher, together=True), lambda found: joining.facts_of(found.wanted))
+        name = joining.device_name(device, started)
+        if ranks.rank == 0:
+            return carry_out(asked, watcher=watcher, device=name, ranks=ranks)
+        return _follow(asked, device=name, graph=graph, verify=verify, ranks=ranks)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A recipe that is applied, as read and found on this machine.
+
+    Attributes:
+        recipe: The file.
+        read: The recipe.
+        arms: All of them.
+        places: Where to look for images and weights.
+        runs: Folder for run folders.
+        logged_by: The loggers.
+        wanted: The runs that are asked for.
+    """
+
+    recipe: Path
+    read: Recipe
+    arms: Mapping[str, Resolved]
+    places: Places
+    runs: Path
+    logged_by: Sequence[loggers.ChosenLogger]
+    wanted: tuple[jobs.Job, ...]
+
+
+def _read(
+    recipe: Path, settings: str | Sequence[str], watcher: Observer, *, arm: str | None, runs: Path, data: str | Path | None,
+    offline: bool, verify: bool, log: Sequence[str], together: bool = False,
+) -> _Asked:  # fmt: skip
+    """Read a recipe and find its data and weights; `together` with other processes."""
+    places = _places(recipe, data, offline, watcher)
+    read, arms = resolve.load(recipe, _listed(settings), places)
     _check_arm(arm, read)
+    if together and read.search is not None:
+        raise TlkitError(
+            f"{recipe}: search: its trials are not shared by several processes.",
+            "start it without torchrun",
+            "or leave [search] out",
+        )
     _note_unused_data(data, arms, watcher)
-    logged_by = loggers.ready(read.loggers, [log] if isinstance(log, str) else list(log), where=str(recipe))
-    files.refuse_other_than_utf8(Path(runs).resolve())
+    logged_by = loggers.ready(read.loggers, list(log), where=str(recipe))
+    files.refuse_other_than_utf8(runs.resolve())
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
-    wanted = jobs.plan_jobs(read, named, places, runs=Path(runs), where=str(recipe), again=verify)
-    others = jobs.known_jobs(read, {name: arms[name] for name in arms.keys() - named}, places, runs=Path(runs))
+    wanted = jobs.plan_jobs(read, named, places, runs=runs, where=str(recipe), again=verify)
+    return _Asked(recipe, read, arms, places, runs, logged_by, wanted)
+
+
+def _follow(asked: _Asked, *, device: str, graph: bool, verify: bool, ranks: Ranks) -> Applied:
+    """Compute what the first of several processes carries out."""
+    from tlkit.run import executor, together, torch_settings
+
+    where = executor.device_of(device)
+    with machine.kept_blocks, torch_settings.applied(where):
+        together.follow(asked.wanted, ranks=ranks, device=where, graph=graph, verify=verify)
+    return Applied(asked.runs / asked.read.name, {}, changed=False, first=False)
+
+
+def _carry_out(
+    asked: _Asked, *, watcher: Observer, arm: str | None, device: str, graph: bool, verify: bool, saved_every: float,
+    elsewhere: Callable[[Observer], Callable[..., list[RunFailed | RunLocked]] | None], ranks: Ranks | None = None,
+) -> Applied:  # fmt: skip
+    """Train what is missing, and conclude; the first of several processes, or the only one."""
+    recipe, read, arms, places, runs, wanted = asked.recipe, asked.read, asked.arms, asked.places, asked.runs, asked.wanted
+    unasked = {name: resolved for name, resolved in arms.items() if arm not in (None, name)}
+    others = jobs.known_jobs(read, unasked, places, runs=runs)
     here = jobs.current([*wanted, *others])
     absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
-    here |= earlier_runs.finished(read, absent, runs=Path(runs))
-    folder, file = Path(runs) / read.name, Path(recipe).name
-    searching = search_jobs.find(read, [*wanted, *others], places, runs=Path(runs), where=str(recipe))
+    here |= earlier_runs.finished(read, absent, runs=runs)
+    folder, file = runs / read.name, recipe.name
+    searching = search_jobs.find(read, [*wanted, *others], places, runs=runs, where=str(recipe))
     searches = searching is not None and arm in (None, searching.plan.arm) and not searching.is_done()
     if searches and searching is not None:
         search_jobs.refuse_missing(searching.plan.sampler)
@@ -176,21 +272,15 @@ def apply(
             watcher.note(line)
     inspects = not trains and findings.missing(folder)
     combines = _lacks_ensembles(summary)
+    if ranks is not None and not (trains or inspects):
+        ranks.told("[]")  # nothing to carry out
     if changed or inspects or combines:
         from tlkit.run import ensembles as combining
         from tlkit.run import executor as running
-        from tlkit.run import remote_jobs, torch_settings
+        from tlkit.run import torch_settings
 
         files.refuse_unwritable(folder)
         where = running.device_of(device, note=watcher.note)
-        elsewhere = None
-        if chosen is not None:
-            called = remote_jobs.Call(
-                str(Path(recipe).absolute()), tuple(_listed(settings)), str(Path(runs).absolute()),
-                None if data is None else str(Path(data).absolute()), device, offline, graph,
-                (log,) if isinstance(log, str) else tuple(log), saved_every,
-            )  # fmt: skip
-            elsewhere = remote_jobs.Elsewhere(*chosen, called, watcher).carry_out
         try:
             with machine.kept_blocks, torch_settings.applied(where):
                 if trains or inspects:
@@ -202,15 +292,16 @@ def apply(
                         observer=watcher,
                         graph=graph,
                         verify=verify,
-                        loggers=logged_by,
+                        loggers=asked.logged_by,
                         checkpoint_every=saved_every,
-                        elsewhere=elsewhere,
+                        elsewhere=elsewhere(watcher),
+                        **({} if ranks is None else {"ranks": ranks}),
                     )
                 if searches and searching is not None:
                     from tlkit.search import trials
 
                     setup = trials.Setup(
-                        jobs.settings(arms), read.evaluation, where, watcher, graph, verify, logged_by, saved_every
+                        jobs.settings(arms), read.evaluation, where, watcher, graph, verify, asked.logged_by, saved_every
                     )
                     failures += trials.search(searching, setup)
                 trained = _with_best(summary, searching)
@@ -451,6 +542,7 @@ def plan(
     classes: int | None = None,
     device: str = "cpu",
     measure: bool = False,
+    processes: int = 1,
     observer: Observer | None = None,
 ) -> Plans:
     """Return each arm's plan, for the recipe's first seed and its first fold; needs no weights, no images and no GPU, except to measure.
@@ -464,13 +556,14 @@ def plan(
         classes: Assumed where there is nothing to count.
         device: Whose memory and speed count.
         measure: Try precisions and memory formats, again where that was done before; else what is remembered counts.
+        processes: How many processes share a run.
         observer: Receives the run's events.
 
     Raises:
         TlkitError: the recipe cannot be used, or what is to be measured is not here.
     """
     from tlkit.compiler import compiler
-    from tlkit.plans import choices, when_tested
+    from tlkit.plans import choices, sharing, when_tested
     from tlkit.plans import plan as plan_module
     from tlkit.record.formats import chunk_on
     from tlkit.run import decoding, executor, measuring, torch_settings
@@ -512,7 +605,8 @@ def plan(
         for name, (made, measured, room) in known.items()
     }
     tested = when_tested.asked(read.evaluation, kept.tested, list(plans.values()))
-    found = Plans({name: when_tested.apply(each, tested) for name, each in plans.items()})
+    whole = {name: when_tested.apply(each, tested) for name, each in plans.items()}
+    found = Plans({name: sharing.shared(each, processes) for name, each in whole.items()})
     found.search = search_plan.planned(read)
     return found
 

@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -43,12 +44,57 @@ def processor() -> str:
 def processors() -> int:
     """Return how many processors this process may use: the least of its affinity and of its control groups' quotas.
 
-    A part of a processor counts as one: with a quota of 1.5, two threads run.
+    A part of a processor counts as one: with a quota of 1.5, two threads run. Processes of one run that are here together share them.
 
     Source: cpu.max in Linux's admin-guide/cgroup-v2; cpu.cfs_quota_us in scheduler/sched-bwc.
     """
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([here, *(math.ceil(quota) for quota in _quotas())]))
+    together = started.local_size if (started := started_together()) is not None else 1
+    return max(1, min([here, *(math.ceil(quota) for quota in _quotas())]) // together)
+
+
+@dataclass(frozen=True)
+class Started:
+    """What torchrun tells a process of those that it was started with.
+
+    Attributes:
+        rank: The number of this process, from 0.
+        size: How many there are.
+        local_rank: Its number among those of its machine.
+        local_size: How many there are on its machine.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+
+_STARTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_MEETING = ("MASTER_ADDR", "MASTER_PORT")
+
+
+def started_together() -> Started | None:
+    """Return what torchrun says of the processes that this one was started with; None where it is alone.
+
+    Raises:
+        TlkitError: WORLD_SIZE says that there are several, and what else torchrun sets is missing or no number.
+
+    Source: https://docs.pytorch.org/docs/stable/elastic/run.html, "Environment Variables".
+    """
+    if os.environ.get("WORLD_SIZE", "") in ("", "1"):
+        return None
+    start = "start it with torchrun --nproc-per-node=N -m tlkit apply RECIPE, or unset WORLD_SIZE for one process"
+    if missing := [name for name in (*_STARTED, *_MEETING) if not os.environ.get(name)]:
+        raise TlkitError(f"WORLD_SIZE={os.environ['WORLD_SIZE']}: {', '.join(missing)} is not set.", start)
+    for name in (*_STARTED, "MASTER_PORT"):
+        if not re.fullmatch("[0-9]{1,9}", os.environ[name]):
+            raise TlkitError(f"{name}={os.environ[name]}: is not a whole number.", start)
+    found = Started(*(int(os.environ[name]) for name in _STARTED))
+    if not (found.rank < found.size and found.local_rank < found.local_size <= found.size):
+        shown = ", ".join(f"{name}={os.environ[name]}" for name in _STARTED)
+        raise TlkitError(f"{shown}: do not go together.", start)
+    return found
 
 
 def refuse_unknown_device(name: str) -> None:

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from tlkit import machine
 from tlkit.cli import advise, bench, console, embed, evaluate, look, maintain, predict, rates, runs, shard, train, use
-from tlkit.errors import Interrupted, TlkitError, command_line
+from tlkit.errors import Interrupted, SaidElsewhere, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _COMMANDS = {
@@ -85,7 +85,8 @@ def main() -> NoReturn:
     except TlkitError as error:
         if isinstance(error, Interrupted) and error.exit_code == 128 + signal.SIGINT:
             console.say("")
-        console.say(str(error))
+        if not isinstance(error, SaidElsewhere):
+            console.say(str(error))
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(130)

@@ -143,6 +143,9 @@ def plan(
     measure: Annotated[
         bool, typer.Option("--measure", help="Time precisions, memory formats and kernels now; needs weights and images.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Show how so many processes, started by torchrun, would share the run.")
+    ] = 1,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show which kernels compute which gradients.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -164,6 +167,7 @@ def plan(
             classes=classes,
             device=device,
             measure=measure,
+            processes=processes,
             observer=observer,
         )
     if as_json:

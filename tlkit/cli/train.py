@@ -111,6 +111,8 @@ def apply(
             graph=not no_graph, verify=verify, log=log or (), checkpoint_every=checkpoint_every, offline=offline,
             executor=executor, address=address, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run, observer=observer,
         )  # fmt: skip
+    if not applied.first:  # of several processes, which says everything
+        return
     if as_json:
         console.as_json(applied.result)
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tlkit.errors import TlkitError
 from tlkit.plugin import Convention
@@ -95,6 +96,7 @@ class EarlierChoices:
         evaluation: Compute format in which the trained stages are evaluated; None for that of the training step.
         input: The preprocessing of images of bands, whose mean and std were measured; None of colour pictures.
         rates: The learning rates that a range test chose, by group.
+        batch_norm: How BatchNorm normalises where several processes share a batch; None where one process began the run.
     """
 
     batch_size: int
@@ -104,6 +106,7 @@ class EarlierChoices:
     evaluation: ComputeFormat | None = None
     input: Convention | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
+    batch_norm: Literal["local", "sync"] | None = None
 
 
 def choose(

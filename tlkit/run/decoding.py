@@ -15,6 +15,7 @@ from tlkit.engine.images import parts as data
 from tlkit.engine.images.geometry import Geometry, crop_geometry, evaluation_geometry, window_geometry
 from tlkit.engine.images.parts import Evaluated, Library, Part
 from tlkit.engine.images.pictures import Indices, Pictures
+from tlkit.engine.ranks.ranks import ALONE, Ranks, turns
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import arm_checks, dataset_facts, overlap, seen_images
@@ -62,7 +63,7 @@ class Decoded:
         return {"format": FORMAT, "skipped": self.skipped, **known, **positions}
 
 
-def decode_job(job: Job, library: Library, images: Images, observer: Observer) -> Decoded:
+def decode_job(job: Job, library: Library, images: Images, observer: Observer, *, ranks: Ranks = ALONE) -> Decoded:
     """Choose a job's images, decode them, and count them.
 
     Args:
@@ -70,6 +71,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
         library: Decoded pictures of `images`.
         images: The data set.
         observer: Receives the progress of decoding.
+        ranks: The processes of the run; each decodes a part of the images into the store.
 
     Raises:
         DataError: an image cannot be decoded, unless the recipe says to skip such; or a part or a class has no image left.
@@ -77,7 +79,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer) -
     """
     began = time.perf_counter()
     resolved = job.resolved
-    reader = _Reader(resolved, observer)
+    reader = _Reader(resolved, observer, ranks)
     chosen = select(resolved, images, seed=job.seed, fold=job.fold)
     others = {
         name: dataset_facts.other_images(resolved.also[name], found, images.classes, where=f"also.{name}")
@@ -148,10 +150,12 @@ class _Reader:
     Args:
         resolved: The arm.
         observer: Receives the progress of decoding.
+        ranks: The processes of the run.
     """
 
-    def __init__(self, resolved: Resolved, observer: Observer) -> None:
+    def __init__(self, resolved: Resolved, observer: Observer, ranks: Ranks) -> None:
         self.skipped: list[str] = []
+        self._ranks = ranks
         self._resolved = resolved
         self._task = tasks.get(resolved.head.task)
         self._observer = observer
@@ -159,9 +163,16 @@ class _Reader:
     def part(self, pictures: Pictures, indices: Indices) -> Part:
         """Decode images of a split; return those that can be decoded."""
         on_corrupt = self._resolved.arm.data.on_corrupt
+        self._fill(pictures, indices)
         remaining, skipped = data.decodable(pictures, indices, on_corrupt=on_corrupt, progress=self._observer.decoding)
         self.skipped += skipped
         return Part(pictures, remaining, self._resolved.convention, self._task)
+
+    def _fill(self, pictures: Pictures, indices: Indices) -> None:
+        """Decode images into the store, with several processes each its part; what cannot be decoded is told later."""
+        if self._ranks.size > 1:
+            for mine in turns(self._ranks):
+                pictures.prepare(mine(indices), progress=self._observer.decoding)
 
     def sizes(self, split: str, training: Part, library: Library, images: Images) -> dict[Size, Part]:
         """Decode the training images in the other sizes that phases have."""
@@ -170,6 +181,7 @@ class _Reader:
             if size != self._resolved.image_size and size not in found:
                 other = replace(self._resolved, image_size=size)
                 pictures = library.pictures(split, _geometry_of(other, images.splits[split]))
+                self._fill(pictures, training.indices)
                 pictures.prepare(training.indices, progress=self._observer.decoding)
                 found[size] = replace(training, pictures=pictures)
         return found

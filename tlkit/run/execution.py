@@ -18,9 +18,10 @@ import torch
 
 from tlkit import files
 from tlkit.engine.learner import Learner
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.plans import plugin_changes
+from tlkit.plans import plugin_changes, sharing
 from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder
@@ -31,19 +32,20 @@ from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.loggers import Loggers
 from tlkit.run.preparation import Prepared
 from tlkit.run.save_times import SaveTimes
+from tlkit.run.together import Telling
 
 
 def execute(
     prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
     loggers: Sequence[ChosenLogger] = (), gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda lines: False,
-    saves: SaveTimes | None = None,
+    saves: SaveTimes | None = None, ranks: Ranks = ALONE,
 ) -> RunResult:  # fmt: skip
     """Train a prepared job to its end, from its last checkpoint; the step is captured where the device can and `graph` is set.
 
     A rate that the recipe leaves to a range test is chosen first, where the plan has none yet.
 
     `gives_up` is asked after every saved epoch but the last, with the lines of metrics.jsonl so far, whether the run is pruned; `saves`
-    is asked after every step whether to save.
+    is asked after every step whether to save. Other processes of `ranks` compute with this one, which is the first, and writes.
 
     Raises:
         RunLocked: another process is running it.
@@ -52,13 +54,16 @@ def execute(
         WeightsError: its weights do not fit; nothing was written.
     """
     prepared, _ = range_tests.settled(prepared, device=device, observer=observer, watch=watch, graph=graph)
-    job, fit = prepared.job, prepared.learner(device=device, observer=observer, watch=watch, graph=graph)
+    job, earlier = prepared.job, prepared.earlier
+    plan = sharing.shared(prepared.plan, ranks.size, kept=None if earlier is None else earlier.batch_norm)
+    prepared = replace(prepared, plan=plan)
+    fit = prepared.learner(device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
     fresh = not job.folder.is_dir()
     try:
         with run_folder.locked(job.folder):
             ensembles.forget(job.folder.parent, job.folder.name)
-            logged = Loggers(loggers, job, observer.note)
-            return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes()).run()
+            logged, telling = Loggers(loggers, job, observer.note), Telling(ranks, fit)
+            return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes(), telling).run()
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -66,6 +71,7 @@ def execute(
 
 
 _CONTINUED = "it was continued on another machine, or with other threads or versions"
+_OTHERWISE_SHARED = "it was continued with another number of processes"
 
 
 @dataclass
@@ -79,6 +85,7 @@ class _Writer:
     loggers: Loggers
     gives_up: Callable[[Sequence[Mapping[str, Any]]], bool]
     saves: SaveTimes
+    telling: Telling
     seconds: float = 0.0
     why_inexact: str = ""  # why the same digest may not give the same bits here
     scores: Epoch | None = None
@@ -100,6 +107,7 @@ class _Writer:
     def run(self) -> RunResult:
         done = self.job.result()
         if done is not None and is_done(self.job, done, hashes=True):
+            self.telling.is_done()
             return done
         if done is not None and done.digest == self.job.digest:
             self.damaged = run_files.damaged(self.job.folder, done, hashes=True)
@@ -118,6 +126,7 @@ class _Writer:
             self.clock = time.perf_counter() - self.within
             if self._pruned():  # a run that is continued may have been stopped before it was asked
                 return self._prune()
+            self.telling.begins(resumed=bool(self.saved or self.fit.progress.steps))
             self.saves.saved()
             for epoch in self.fit.epochs(after_step=self._after_step):
                 self.observer.epoch(self._save(epoch))
@@ -134,6 +143,8 @@ class _Writer:
                 last = () if reported else run_report.last_kernels(self.fit)
                 if plan.tested == "end" or lost:
                     self._evaluate_best(self.scores)
+                else:
+                    self.telling.evaluates(None)
                 if not reported:
                     run_report.write(self.prepared, self.fit, self.checkpoint, self.scores, last=last, device=self.device)
             self.seconds += time.perf_counter() - self.clock
@@ -225,6 +236,8 @@ class _Writer:
             self.why_inexact = result.why_inexact or _CONTINUED
         elif before.get("machine") != description["machine"]:
             self.why_inexact = _CONTINUED
+        elif before.get("processes", 1) != description.get("processes", 1):
+            self.why_inexact = _OTHERWISE_SHARED
         elif changed := plugin_changes.changes(self.job):
             self.why_inexact = "; ".join(changed)
         if result is not None:
@@ -290,6 +303,7 @@ class _Writer:
     def _evaluate_best(self, best: Epoch) -> None:
         """Evaluate the best epoch on what the plan leaves to the end."""
         self.checkpoint.load_best_(best)
+        self.telling.evaluates(best)
         self.scores = self.fit.evaluate_best(best)
         self.checkpoint.write_evaluation(self.scores)
 

@@ -14,6 +14,7 @@ import torch
 from tlkit import machine
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
 from tlkit.plans import auto_rates, dataset_facts, jobs, resolve
@@ -23,7 +24,7 @@ from tlkit.plans.plan import Plan
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import run_folder
 from tlkit.record.timings import EarlierChoices
-from tlkit.run import busy, data_inspection, execution, preparation, range_tests, save_times, shared_choices
+from tlkit.run import busy, data_inspection, execution, preparation, range_tests, save_times, shared_choices, together
 from tlkit.run.preparation import Prepared
 from tlkit.run.save_times import SaveTimes
 from tlkit.run.signals import watching
@@ -88,10 +89,12 @@ def train(
     loggers: Sequence[ChosenLogger] = (),
     checkpoint_every: float = save_times.EVERY,
     elsewhere: Callable[[Sequence[Prepared], Callable[[], None]], list[RunFailed | RunLocked]] | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[RunFailed | RunLocked]:
     """Carry out every job, then inspect their images; a job that fails, or that another process is running, does not stop the others.
 
-    Everything that can be wrong with images and weights is found before the first job begins.
+    Everything that can be wrong with images and weights is found before the first job begins. With several processes, of which this is the
+    first, a job that fails ends all of them: the others may be anywhere in it.
 
     Args:
         wanted: The jobs of one recipe, in the order in which they are carried out.
@@ -104,6 +107,7 @@ def train(
         loggers: Receive the metrics of every run that is trained.
         checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
         elsewhere: Carries out the runs that are prepared, instead of this process.
+        ranks: The processes of the run; this is the first.
 
     Returns:
         The failures, and then the runs that another process is still running after all others are done.
@@ -125,14 +129,14 @@ def train(
             prepared = with_rates(prepared)
             execution.execute(
                 prepared, device=device, observer=observer, watch=looking, graph=graph, loggers=loggers,
-                saves=SaveTimes(checkpoint_every, watch),
+                saves=SaveTimes(checkpoint_every, watch), ranks=ranks,
             )  # fmt: skip
 
         waiting: list[Prepared] = []
         asking = _Asking(observer, watch)
         batches, rates = _batches(wanted), _rates(wanted)
 
-        def prepared_of(job: Job) -> Prepared:
+        def prepared_of(job: Job, ranks: Ranks = ranks) -> Prepared:
             return prepare(
                 job,
                 libraries,
@@ -143,16 +147,17 @@ def train(
                 verify=verify,
                 watch=watch,
                 residency=residency,
+                ranks=ranks,
             )
 
         def without_network(job: Job) -> Prepared:
-            prepared = prepared_of(job)
+            prepared = prepared_of(job, ALONE)
             prepared.start.release()
             return prepared
 
-        for job in wanted:
-            if finished([job], again=verify):
-                continue
+        todo = [job for job in wanted if not finished([job], again=verify)]
+        together.tell_jobs(ranks, wanted, todo)
+        for job in todo:
             prepared = prepared_of(job)
             batches[job.digest] = prepared.plan.batch_size
             if waiting:  # only the run that is next keeps its network; the others' are built again when their turn comes
@@ -165,7 +170,7 @@ def train(
                 waiting, settings, folder, evaluation=evaluation, device=device, observer=observer, watch=watch
             )
         if elsewhere is None or not waiting:
-            failures = _in_turn(waiting, carry_out, device=device, observer=observer)
+            failures = _in_turn(waiting, carry_out, device=device, observer=observer, ranks=ranks)
         else:
             failures = elsewhere([with_rates(each) for each in waiting], watch)
         if not failures:
@@ -176,21 +181,28 @@ def train(
 
 
 def _in_turn(
-    waiting: Sequence[Prepared], carry_out: Callable[[Prepared], None], *, device: torch.device, observer: Observer
-) -> list[RunFailed | RunLocked]:
-    """Carry out runs one after the other; those that another process is running are tried again at the end."""
+    waiting: Sequence[Prepared], carry_out: Callable[[Prepared], None], *, device: torch.device, observer: Observer, ranks: Ranks
+) -> list[RunFailed | RunLocked]:  # fmt: skip
+    """Carry out runs one after the other; those that another process is running are tried again at the end.
+
+    Where several processes share each run, the first that fails is the last, and one that is locked is an error: the others wait for it.
+    """
     failures: list[RunFailed | RunLocked] = []
     locked: list[Prepared] = []
     for prepared in waiting:
         try:
             carry_out(prepared)
         except RunLocked as error:
+            if ranks.size > 1:
+                raise
             locked.append(prepared)
             observer.note(f"left for later: {error.problem}")
         except RunFailed as error:
             let_go(error)
             failures.append(error)
             observer.note(f"failed: {error.problem}")
+            if ranks.size > 1:
+                return failures
         free_memory(device)
     for prepared in locked:
         try:
@@ -324,7 +336,7 @@ def _in_forms_of(plan: Plan, job: Job, *, device: torch.device, observer: Observ
 def prepare(
     job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, earlier: EarlierChoices | None = None,
     batch_size: int | None = None, verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
-    residency: Residency | None = None,
+    residency: Residency | None = None, ranks: Ranks = ALONE,
 ) -> Prepared:  # fmt: skip
     """Prepare one job; jobs of one data set share its decoded pictures, and all jobs what stays on a device (`residency`).
 
@@ -342,4 +354,5 @@ def prepare(
         batch_size=batch_size,
         anew=anew,
         watch=watch,
+        ranks=ranks,
     )

@@ -12,6 +12,7 @@ import torch
 from tlkit.compiler import compiler
 from tlkit.engine.images.parts import Evaluated, Library, Part, TrainingPart
 from tlkit.engine.learner import Learner, learner
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import auto_rates, band_values, choices
@@ -76,8 +77,9 @@ class Prepared:
         return replace(self, measured=measured)
 
     def learner(
-        self, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True
-    ) -> Learner:
+        self, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
+        ranks: Ranks = ALONE,
+    ) -> Learner:  # fmt: skip
         """Return what carries the plan out. It takes the network: a second learner begins from one that is built again.
 
         Args:
@@ -85,6 +87,7 @@ class Prepared:
             observer: Receives the run's events.
             watch: Called between batches; may raise to stop.
             graph: Capture the training step where the device can.
+            ranks: The processes of the run.
 
         Raises:
             WeightsError: the weights do not fit the network any more.
@@ -101,6 +104,7 @@ class Prepared:
             watch=watch,
             graph=graph,
             sample=self.sample,
+            ranks=ranks,
         )
 
 
@@ -116,6 +120,7 @@ def prepare(
     network: Network | None = None,
     anew: bool = False,
     watch: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> Prepared:
     """Split and decode a job's images, measure what is not known of this machine, and make the plan. No run is written.
 
@@ -130,6 +135,7 @@ def prepare(
         network: The network that the run begins from; by default it is built and gets the job's weights.
         anew: Measure again what is remembered.
         watch: Called between two measurements; may raise to stop.
+        ranks: The processes of the run: each decodes a part of the images, and the first measures alone.
 
     Raises:
         DataError: an image cannot be decoded, unless the recipe says to skip such.
@@ -139,7 +145,7 @@ def prepare(
     if earlier is not None and earlier.input is not None:
         job = replace(job, resolved=replace(job.resolved, convention=earlier.input))
     decoded, convention = band_scaling.settle(
-        decoding.decode_job(job, library, images, observer),
+        decoding.decode_job(job, library, images, observer, ranks=ranks),
         job.resolved.convention,
         spread=job.resolved.spread,
         note=library.note,
@@ -168,7 +174,7 @@ def prepare(
         network if network is not None else start_network.build(job, plan, images, observer=observer),
     )
     known = Measurements()
-    if earlier is None:
+    if earlier is None and ranks.rank == 0:
         known = measuring.recall_or_measure(
             job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
         )

@@ -51,6 +51,7 @@ def resolved(prepared: Prepared, device: torch.device) -> dict[str, Any]:
         "decoding": decode.described(plan.tables.data, plan.input),
         "machine": row_keys.machine(device),
         "kernels": kernels.to_rows(plan.kernels),
+        **({"processes": shared.count, "batch_norm": shared.batch_norm} if (shared := plan.processes) is not None else {}),
         **({"rates": rates} if (rates := auto_rates.kept(plan)) else {}),
         "prefixes": [{"stages": stages, **form(compute_format)} for stages, compute_format in cuts.items()],
     }

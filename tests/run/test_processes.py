@@ -1,0 +1,173 @@
+"""`apply` by several processes, as torchrun starts them: one run folder, the same result, stopped, killed and continued."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, TOY_RECIPE
+
+from tlkit import machine
+from tlkit.errors import TlkitError
+from tlkit.record import predictions, run_folder
+
+TESTS = ROOT / "tests"
+APPLY = ["apply", "toy.toml", "--set", "schedule.epochs=3", "--set", "freeze.stem=true", "--set", 'evaluation.test="end"']
+# Plain SGD: AdamW divides by small numbers, and what is rounded otherwise may then go another way.
+SGD = ["--set", 'optimizer={name="sgd", momentum=0.9}', "--set", "lr_groups={block1=1e-2, block2=1e-2, head=1e-2}"]
+Process = dict[str, Any]
+
+
+def launch(runs: str, size: int, **more: object) -> dict[str, object]:
+    return {"size": size, "arguments": [*APPLY, *SGD, "--runs", runs], **more}
+
+
+LAUNCHES = {
+    "alone": launch("alone", 1),
+    "together": launch("together", 2),
+    "killed": launch("killed", 2, end=[1, 8, signal.SIGKILL]),
+    "continued by more": launch("killed", 3),
+    "stopped": launch("stopped", 2, end=[1, 8, signal.SIGTERM]),
+    "continued alone": launch("stopped", 1),
+    "another recipe": launch("refused", 2, more={"1": ["--set", "loss.label_smoothing=0.1"]}),
+    "a wrong recipe": launch("refused", 2, more={str(rank): ["--set", "data.options.noise=-1"] for rank in (0, 1)}),
+}
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[Process]]]:
+    """The folder, and what each process of every launch said; see tests/toy_launch.py."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs os.fork, so that imports are paid once")
+    folder = tmp_path_factory.mktemp("launched")
+    (folder / "toy.toml").write_text(TOY_RECIPE)
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "toy_launch.py"), str(folder)],
+        input=json.dumps(list(LAUNCHES.values())),
+        env={**os.environ, "HOME": str(folder), "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, dict(zip(LAUNCHES, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+def run_of(folder: Path, runs: str) -> Path:
+    (found,) = (folder / runs / "toy").glob("main-s0-*")
+    return found
+
+
+def files_of(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_same_result(folder: Path, runs: str) -> None:
+    mine, alone = run_of(folder, runs), run_of(folder, "alone")
+    ours, expected = (run_folder.metrics(each) for each in (mine, alone))
+    assert [line["train"]["loss"] for line in ours] == pytest.approx([line["train"]["loss"] for line in expected], rel=1e-5)
+    found, known = predictions.load(mine).part("test"), predictions.load(alone).part("test")
+    assert np.array_equal(found.index, known.index)
+    assert np.array_equal(found.label, known.label)
+    assert found.logits == pytest.approx(known.logits, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_leave_the_files_and_the_result_of_one(launched: tuple[Path, dict[str, list[Process]]]) -> None:
+    folder, said = launched
+    first, other = said["together"]
+    assert (first["code"], other["code"]) == (0, 0)
+    assert (other["out"], other["err"]) == ("", "")
+    assert first["out"].startswith("toy: test accuracy")
+    assert files_of(folder / "together") == files_of(folder / "alone")
+    assert_same_result(folder, "together")
+    result = json.loads((run_of(folder, "together") / "result.json").read_text())
+    assert (result["status"], result["exact"]) == ("finished", True)
+    plan = json.loads((run_of(folder, "together") / "plan.json").read_text())
+    trained = sum(stage["trained"] for stage in plan["stages"])
+    assert plan["processes"] == {"count": 2, "batch_norm": "sync", "summed": 4 * trained, "sent": 4 * trained}
+
+
+@pytest.mark.slow
+def test_killed_process_ends_the_others_with_a_message_and_more_continue_from_the_checkpoint(
+    launched: tuple[Path, dict[str, list[Process]]],
+) -> None:
+    folder, said = launched
+    first, killed = said["killed"]
+    assert (first["code"], killed["code"]) == (3, -signal.SIGKILL)
+    assert first["seconds"] - killed["seconds"] < 60
+    assert "another process of this run has ended" in first["err"]
+    assert "Traceback" not in first["err"]
+    continued = said["continued by more"]
+    assert [each["code"] for each in continued] == [0, 0, 0]
+    assert "continues after epoch 1, not exactly: it was continued with another number of processes" in continued[0]["err"]
+    assert_same_result(folder, "killed")
+
+
+@pytest.mark.slow
+def test_signal_to_one_process_stops_all_after_the_same_step_and_one_continues(
+    launched: tuple[Path, dict[str, list[Process]]],
+) -> None:
+    folder, said = launched
+    assert [each["code"] for each in said["stopped"]] == [143, 143]
+    assert "after 1 of 3 epochs and 3 of 5 steps of the next, which are saved" in said["stopped"][0]["err"]
+    assert said["stopped"][1]["err"] == ""
+    (alone,) = said["continued alone"]
+    assert alone["code"] == 0
+    assert "continues in epoch 2 after step 3 of 5, not exactly" in alone["err"]
+    assert_same_result(folder, "stopped")
+
+
+@pytest.mark.slow
+def test_processes_that_see_different_recipes_stop_at_once_and_the_first_says_which(
+    launched: tuple[Path, dict[str, list[Process]]],
+) -> None:
+    folder, said = launched
+    assert [each["code"] for name in ("another recipe", "a wrong recipe") for each in said[name]] == [1, 1, 1, 1]
+    first, other = said["another recipe"]
+    assert "process 1 of 2, on " in first["err"]
+    assert "it sees something else than process 0: main, seed 0: recipe." in first["err"]
+    assert other["err"] == ""
+    assert "data.options.noise: is -1" in said["a wrong recipe"][0]["err"]
+    assert said["a wrong recipe"][1]["err"] == ""
+    assert not (folder / "refused").exists()
+
+
+STARTED = {
+    "RANK": "1",
+    "WORLD_SIZE": "2",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "here",
+    "MASTER_PORT": "1",
+}
+
+
+def test_what_torchrun_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in STARTED.items():
+        monkeypatch.setenv(name, value)
+    assert machine.started_together() == machine.Started(1, 2, 1, 2)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert machine.started_together() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"RANK": "", "MASTER_ADDR": ""}, "WORLD_SIZE=2: RANK, MASTER_ADDR is not set."),
+        ({"LOCAL_RANK": "one"}, "LOCAL_RANK=one: is not a whole number."),
+        ({"RANK": "2"}, "RANK=2, WORLD_SIZE=2, LOCAL_RANK=1, LOCAL_WORLD_SIZE=2: do not go together."),
+    ],
+)
+def test_several_processes_without_what_torchrun_sets_are_refused(
+    change: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (STARTED | change).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TlkitError) as error:
+        machine.started_together()
+    assert error.value.problem == words
+    assert "torchrun --nproc-per-node=N -m tlkit apply RECIPE" in str(error.value)

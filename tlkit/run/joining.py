@@ -1,0 +1,159 @@
+"""Join the processes that torchrun started as one run, give each its device, and refuse processes that see different things.
+
+Source: https://docs.pytorch.org/docs/stable/distributed.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+import tlkit
+from tlkit.engine.ranks.ranks import Group, Ranks
+from tlkit.errors import RankLost, SaidElsewhere, TlkitError, option, reason
+from tlkit.machine import Started
+from tlkit.plans.jobs import Job
+
+Found = TypeVar("Found")
+
+_PATIENCE = timedelta(minutes=30)  # for a process that measures, decodes or writes while the others wait
+_FAREWELL = timedelta(seconds=20)  # until a process that fails leaves the first one, which writes what is known
+_ENDED = "tlkit/ended"
+
+
+@contextmanager
+def joined(started: Started) -> Iterator[Ranks]:
+    """Join the other processes, and leave them at the end.
+
+    Raises:
+        TlkitError: they cannot be reached.
+        RankLost: another process ended meanwhile.
+    """
+    if not dist.is_available():
+        raise TlkitError(
+            "this torch is built without torch.distributed, so a run has one process.", "start it without torchrun"
+        )
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        store, rank, size = next(iter(rendezvous("env://", started.rank, started.size, timeout=_PATIENCE)))
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise TlkitError(
+            f"process {started.rank} of {started.size} cannot join the others at {where}.",
+            "MASTER_ADDR and MASTER_PORT name the machine of process 0 and a free port there; torchrun sets both",
+            f"torch says: {reason(error)}",
+        ) from error
+    try:
+        yield Group(started.rank, started.size, started.local_rank, started.local_size)
+    except RankLost as error:
+        raise RankLost(f"process {started.rank} of {started.size}: {error.problem}", *error.hints) from error
+    except BaseException:
+        if started.rank:  # torchrun ends the others as soon as one fails
+            with suppress(RuntimeError):
+                store.wait([_ENDED], _FAREWELL)
+        raise
+    finally:
+        with suppress(RuntimeError):
+            store.set(_ENDED, "1")
+            dist.destroy_process_group()
+
+
+def device_name(name: str, started: Started) -> str:
+    """Return the name of the device that a process uses, from --device.
+
+    Raises:
+        TlkitError: there are fewer GPUs than processes here, or one GPU is named for all.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if ":" in name:
+        raise TlkitError(
+            f"{option('device', name)}: is one GPU for {started.local_size} processes.",
+            f"{option('device', 'cuda')} gives each process its own; CUDA_VISIBLE_DEVICES chooses among them",
+        )
+    count = torch.cuda.device_count()
+    if started.local_size > count and count:
+        raise TlkitError(
+            f"{started.local_size} processes were started here, and there are {count} GPUs.",
+            f"torchrun --nproc-per-node={count}",
+        )
+    return f"cuda:{started.local_rank}"
+
+
+def found_alike(ranks: Ranks, find: Callable[[], Found], facts: Callable[[Found], Mapping[str, str]]) -> Found:
+    """Return what a function finds, which every process calls, the first one before the others: they may find what it downloaded.
+
+    Args:
+        ranks: The processes.
+        find: Reads a recipe, finds its data and weights.
+        facts: What must be the same on all processes, by what it is.
+
+    Raises:
+        TlkitError: on the first process: it cannot be found, or another process finds something else.
+        SaidElsewhere: on the others, then.
+    """
+    found: Found | None = None
+    error: TlkitError | None = None
+    if ranks.rank == 0:
+        found, error = _attempted(find)
+    known: dict[str, str] = {} if found is None else dict(facts(found))
+    if not json.loads(ranks.told(json.dumps(error is None))):
+        raise error or SaidElsewhere()
+    first = json.loads(ranks.told(json.dumps(known)))
+    problem = ""
+    if ranks.rank:
+        found, error = _attempted(find)
+        problem = _difference(first, dict(facts(found))) if found is not None else str(error)
+    problems = {rank: text for rank, text in enumerate(ranks.texts(problem)) if text}
+    hosts = ranks.texts(platform.node())
+    if problems and ranks.rank:
+        raise SaidElsewhere
+    for rank, text in problems.items():
+        line, *hints = text.splitlines()
+        raise TlkitError(f"process {rank} of {ranks.size}, on {hosts[rank]}: {line}", *(hint.strip() for hint in hints))
+    assert found is not None  # as there is no problem
+    return found
+
+
+def facts_of(jobs: tuple[Job, ...]) -> dict[str, str]:
+    """Return what all processes must agree on: versions, and of every run its data, its weights and its settings."""
+    found = {"version of tlkit": tlkit.__version__, "version of torch": torch.__version__}
+    for job in jobs:
+        found |= {f"{job.label}: {name}": value for name, value in job.inputs.items()}
+        found[f"{job.label}: recipe"] = job.digest
+    return found
+
+
+def _attempted(find: Callable[[], Found]) -> tuple[Found | None, TlkitError | None]:
+    try:
+        return find(), None
+    except TlkitError as error:
+        return None, error
+
+
+def _difference(first: Mapping[str, str], mine: Mapping[str, str]) -> str:
+    """Return in words what is the first thing that differs; "" where nothing does."""
+    for name in dict.fromkeys([*first, *mine]):
+        if first.get(name) != mine.get(name):
+            return "\n".join(
+                [
+                    f"it sees something else than process 0: {name}.",
+                    f"process 0 has {_short(first.get(name))}, it has {_short(mine.get(name))}",
+                    "all processes need the same recipe, data, weights and versions",
+                ]
+            )
+    return ""
+
+
+def _short(value: str | None) -> str:
+    return "none" if value is None else value[:16]

@@ -1,0 +1,151 @@
+"""What the first process of several tells the others of each run, and what they do meanwhile: they compute, and write nothing.
+
+The rule: both sides of a conversation stand here, in the same order. Where one process is alone nobody is told anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from tlkit.engine.images.parts import Library
+from tlkit.engine.images.residency import Residency
+from tlkit.engine.learner import Learner
+from tlkit.engine.ranks.ranks import Ranks
+from tlkit.errors import Interrupted, RankLost, RunFailed, SaidElsewhere
+from tlkit.events import Epoch, Observer
+from tlkit.network.network import Network
+from tlkit.plans import dataset_facts
+from tlkit.plans import plan as plans
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import Plan
+from tlkit.record import run_folder
+from tlkit.run import preparation, training_sample
+from tlkit.run.preparation import Prepared
+from tlkit.run.signals import watching
+
+
+def tell_jobs(ranks: Ranks, wanted: Sequence[Job], todo: Sequence[Job]) -> None:
+    """Tell which runs are carried out, in order; every process then prepares them."""
+    ranks.told(json.dumps([wanted.index(job) for job in todo]))
+
+
+@dataclass(frozen=True)
+class Telling:
+    """The first process's side of one run.
+
+    Attributes:
+        ranks: The processes.
+        learner: Of the run.
+    """
+
+    ranks: Ranks
+    learner: Learner
+
+    def is_done(self) -> None:
+        """Tell that the run is finished already."""
+        self.ranks.told(json.dumps(None))
+
+    def begins(self, *, resumed: bool) -> None:
+        """Tell the plan, and the state of a run that is continued.
+
+        Raises:
+            RunFailed: the network of another process begins with other weights.
+        """
+        if self.ranks.size == 1:
+            return
+        told = {"plan": plans.to_json(self.learner.plan), "scalars": self.learner.scalars() if resumed else None}
+        self.ranks.told(json.dumps(told))
+        if resumed:
+            self.ranks.told_tensors(self.learner.tensors())
+        else:
+            _refuse_other_start(self.ranks, self.learner.network)
+
+    def evaluates(self, best: Epoch | None) -> None:
+        """Tell which epoch is evaluated at the end, whose weights the network holds; None for none."""
+        if self.ranks.size == 1:
+            return
+        self.ranks.told(json.dumps(None if best is None else asdict(best)))
+        if best is not None:
+            self.ranks.told_tensors(self.learner.changing())
+
+
+def follow(wanted: Sequence[Job], *, ranks: Ranks, device: torch.device, graph: bool, verify: bool) -> None:
+    """Compute with the first process whatever it carries out. Nothing is written, and nothing is said that it says.
+
+    Args:
+        wanted: The jobs of the recipe, as on the first process.
+        ranks: The processes.
+        device: That this one uses.
+        graph: Capture the training step where the device can.
+        verify: Check every row of the store that is used.
+
+    Raises:
+        RankLost: another process ended.
+        SaidElsewhere: a run failed or was stopped on all processes alike.
+    """
+    libraries: dict[int, Library] = {}
+    residency = Residency()
+    with watching() as watch:
+        try:
+            prepared = []
+            for number in json.loads(ranks.told("")):
+                job = wanted[number]
+                images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+                library = libraries.setdefault(id(images), Library(images, verify=verify, residency=residency))
+                each = preparation.prepare(
+                    job, library=library, images=images, device=device, observer=Observer(),
+                    earlier=run_folder.earlier_choices(job.folder), watch=watch, ranks=ranks,
+                )  # fmt: skip
+                prepared.append((each, library))
+                each.start.release()
+            for each, library in prepared:
+                _follow_run(each, library, ranks=ranks, device=device, watch=watch, graph=graph)
+        except RankLost:
+            raise
+        except (RunFailed, Interrupted) as error:
+            raise SaidElsewhere(error.exit_code) from error
+
+
+def _follow_run(
+    prepared: Prepared, library: Library, *, ranks: Ranks, device: torch.device, watch: Callable[[], None], graph: bool
+) -> None:
+    told = json.loads(ranks.told(""))
+    if told is None:
+        return
+    plan: Plan = plans.from_json(told["plan"])
+    sample = training_sample.choose(plan, prepared.train, library, progress=lambda done, total: None)
+    prepared = replace(prepared, plan=plan, sample=sample)
+    learner = prepared.learner(device=device, observer=Observer(), watch=watch, graph=graph, ranks=ranks)
+    if told["scalars"] is None:
+        _refuse_other_start(ranks, learner.network)
+    else:
+        learner.resume_(ranks.told_tensors({}), told["scalars"])
+    for _ in learner.epochs():
+        pass  # the first process saves it
+    best = json.loads(ranks.told(""))
+    if best is None:
+        return
+    weights = ranks.told_tensors({})
+    with torch.no_grad():
+        for name, tensor in learner.changing().items():
+            tensor.copy_(weights[name])
+    learner.evaluate_best(Epoch(**best))
+
+
+def _refuse_other_start(ranks: Ranks, network: Network) -> None:
+    """Refuse to train networks that begin with different weights: their sums would mean nothing."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(network.tensors().items()):
+        total.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    found = ranks.texts(total.hexdigest())
+    for rank, each in enumerate(found):
+        if each != found[0]:
+            raise RunFailed(
+                f"process {rank} of {ranks.size}: its network begins with other weights than that of process 0.",
+                "all processes need the same versions of torch and of the plugins",
+            )
