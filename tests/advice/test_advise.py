@@ -469,6 +469,7 @@ def test_whole_run_takes_as_much_longer_as_it_has_more_steps() -> None:
     assert way.faster(0.3).tables["lr_groups"] == {"head": 3e-4}
     made, (expected, *_) = decision.propose([trial("c", 1, 0.5)], [way], proposed, train=600, epochs=15)
     assert expected.seconds == pytest.approx(10 * (600 / 200) * (15 / 5))
+    assert "a conformal one needs 9 measured image sets, and there are" in expected.basis
     assert expected.interval == pytest.approx((0.442, 0.558), abs=4e-3)  # 90 %, of 100 of 200
     assert made.tables["freeze"] == {"backbone": {"epochs": 5}}  # a third of the epochs for the head alone
     assert made.tables["schedule"] == {"epochs": 15}
@@ -500,8 +501,17 @@ def test_every_way_is_a_recipe(likeness: str, single: bool, tmp_path: Path) -> N
 
 def test_power_law_of_the_error_is_continued() -> None:
     sizes = [50, 100, 200, 400]
-    assert forecast.continued(sizes, [1 - 2 / size**0.5 for size in sizes], 800) == pytest.approx(1 - 2 / 800**0.5)
-    assert forecast.continued(sizes, [0.9, 0.8, 0.7, 0.6], 800) == pytest.approx(0.6)  # no number of images makes it worse
+    assert forecast.continued(sizes, [1 - 2 / size**0.5 for size in sizes], 800, least=0.0) == pytest.approx(1 - 2 / 800**0.5)
+    assert forecast.continued(sizes, [0.9, 0.8, 0.7, 0.6], 800, least=0.0) == pytest.approx(
+        0.6
+    )  # no number of images makes it worse
+
+
+def test_trials_without_an_error_are_expected_to_have_none() -> None:
+    points = [forecast.Point(size, 1.0, trying.error_of(1.0, 12)) for size in (6, 12, 23)]
+    expected, (low, high) = forecast.forecast(points, 33)
+    assert (expected, high) == (1.0, 1.0)
+    assert 0.7 < low < 0.99
 
 
 def test_forecast_of_trials_covers_what_the_images_leave_open() -> None:

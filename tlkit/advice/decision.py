@@ -99,7 +99,9 @@ def _expected(trial: Trial, trials: Sequence[Trial], train: int, epochs: int) ->
     if len(points) > 1:
         basis += f", continued from {units.images(trial.images)} to {train:,} by a power law"
     known = fitted.load()
-    if known.half_width is not None:
+    if known.half_width is None:
+        basis += f"; a conformal one needs {fitted.FEWEST} measured image sets, and there are {len(known.errors)}"
+    else:
         interval = max(accuracy - known.half_width, 0.0), min(accuracy + known.half_width, 1.0)
         basis = f"as far as advice was wrong on {len(known.errors)} other image sets"
     return Expected(trial.name, accuracy, interval, trial.seconds * longer, basis)

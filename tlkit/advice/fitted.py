@@ -16,6 +16,7 @@ from typing import Any
 FILE = Path(__file__).with_name("fitted.json")
 FEATURES = ("probe", "prior", "NLEEP", "GBC")
 NOMINAL = 0.9  # of the conformal interval
+FEWEST = 9  # sets that give one: ceil((9 + 1) * 0.9) = 9
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Fitted:
     def half_width(self) -> float | None:
         """Half the width of the 90 % interval of an expected accuracy; None where there are too few sets for one."""
         return half_width(self.errors)
+
+    @property
+    def words(self) -> str:
+        """What the weights are made of."""
+        return f"fitted on {self.sets} image sets, {self.date}" if self.sets else "judgements, fitted on no image set yet"
 
     def record(self) -> dict[str, Any]:
         """Return what fitted.json holds."""

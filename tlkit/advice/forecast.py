@@ -34,20 +34,22 @@ class Point:
     error: float
 
 
-def continued(sizes: Sequence[int], accuracies: Sequence[float], to: int) -> float:
+def continued(sizes: Sequence[int], accuracies: Sequence[float], to: int, *, least: float) -> float:
     """Return the accuracy at a number of images, by a power law of the error through the last points.
 
     Args:
         sizes: Numbers of images, ascending.
         accuracies: At these, 0 to 1.
         to: The number, no less than the last of them.
+        least: The smallest error that the images which judge can tell from none.
     """
     if len(sizes) < 2:
         return accuracies[-1]
-    errors = [max(1 - each, 0.5 / size) for size, each in zip(sizes, accuracies, strict=True)]
+    errors = [max(1 - each, least) for each in accuracies]
     x, y = np.log(sizes[-_PIECE:]), np.log(errors[-_PIECE:])
     slope = min(float(np.polyfit(x, y, 1)[0]), 0.0)  # more images make no network worse
-    return 1 - errors[-1] * math.exp(slope * math.log(to / sizes[-1]))
+    gain = errors[-1] * (1 - math.exp(slope * math.log(to / sizes[-1])))
+    return min(accuracies[-1] + gain, 1.0)
 
 
 def forecast(points: Sequence[Point], to: int) -> tuple[float, tuple[float, float]]:
@@ -60,11 +62,12 @@ def forecast(points: Sequence[Point], to: int) -> tuple[float, tuple[float, floa
         to: Training images.
     """
     sizes, draws = [each.images for each in points], np.random.default_rng(0)
-    expected = continued(sizes, [each.accuracy for each in points], max(to, sizes[-1]))
+    to, least = max(to, sizes[-1]), _EDGE * min(each.error for each in points)
+    expected = continued(sizes, [each.accuracy for each in points], to, least=least)
     drawn = np.stack([_drawn(each, draws) for each in points], axis=1)  # (draws, points)
-    ends = [continued(sizes, each, max(to, sizes[-1])) for each in drawn.tolist()]
+    ends = [continued(sizes, each, to, least=least) for each in drawn.tolist()]
     low, high = np.percentile(ends, [50 * (1 - NOMINAL), 50 * (1 + NOMINAL)])
-    return expected, (float(low), float(high))
+    return expected, (min(float(low), expected), max(float(high), expected))
 
 
 def _drawn(point: Point, draws: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

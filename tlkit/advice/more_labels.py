@@ -42,11 +42,12 @@ def curve(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> MoreLabels |
         return None
     means = [float(scores.mean()) for _, scores in points]
     sizes = [count for count, _ in points]
-    gain = continued(sizes, means, 2 * sizes[-1]) - means[-1]
+    least = 0.5 / sizes[-1]
+    gain = continued(sizes, means, 2 * sizes[-1], least=least) - means[-1]
     again = []
     for _ in range(_RESAMPLED):
         drawn = [float(scores[draws.integers(0, len(scores), count)].mean()) for count, scores in points]
-        again.append(continued(sizes, drawn, 2 * sizes[-1]) - drawn[-1])
+        again.append(continued(sizes, drawn, 2 * sizes[-1], least=least) - drawn[-1])
     low, high = np.percentile(again, [2.5, 97.5])
     return MoreLabels(tuple(sizes), tuple(means), gain, (float(low), float(high)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit import units
-from tlkit.advice import advice_recipe, proposal, source_classes
+from tlkit.advice import advice_recipe, fitted, proposal, source_classes
 from tlkit.advice.budget import Budget
 from tlkit.advice.facts import Facts
 from tlkit.advice.probing import Probed
@@ -59,7 +59,7 @@ def advice(
         unit="accuracy" if facts.single else "ranking precision",
         look=_look(facts, best), source_classes=shared, candidates=tuple(considered),
         quadrant=proposal.quadrant(counts[least], candidate.likeness or "similar") if candidate.likeness else "",
-        sentence=sentence, why=tuple(why), recipe=str(out), budget=budget.seconds, seconds=budget.spent, way=advised.way,
+        sentence=sentence, why=tuple(why), recipe=str(out), budget=budget.seconds, seconds=budget.spent, way=advised.way, order=fitted.load().words,
     )  # fmt: skip
 
 

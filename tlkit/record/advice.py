@@ -170,6 +170,7 @@ class Advice:
         look: Lines on the images: files that are left out, duplicates, doubtful labels, classes that cannot be judged.
         source_classes: Classes of the images that ImageNet has too.
         candidates: Every network that was considered, the best first.
+        order: What the weights are by which networks are ordered.
         quadrant: "few, similar" and so on: the number of images and their likeness to what the best network was trained on.
         sentence: The advice.
         why: Lines with the reasons, which the recipe has as comments.
@@ -200,6 +201,7 @@ class Advice:
     budget: float
     seconds: float
     way: str = ""
+    order: str = ""
     notes: Sequence[str] = ()
     trials: tuple[Trial, ...] = ()
     expected: tuple[Expected, ...] = ()

@@ -22,6 +22,8 @@ def advice(found: Advice) -> RenderableType:
     best = found.candidates[0]
     parts: list[RenderableType] = [Text(head, style="bold"), *(Text(line) for line in found.look), Text("")]
     parts.append(_candidates(found.candidates, found.unit))
+    if len(found.candidates) > 1:
+        parts.append(Text(f"ordered by weights that are {found.order}", style="dim"))
     if best.stages:
         parts += [Text(f"\nstages of {best.name}, {found.sample:,} images", style="bold"), _stages(best, found.unit)]
     if found.trials:
