@@ -23,6 +23,7 @@ from docs import charts, gallery, lectures
 from tlkit.recipe import (
     augmentations,
     cross_validation,
+    domains,
     ensemble,
     evaluation,
     loggers,
@@ -59,7 +60,9 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "lr_groups": (map_tables.Rate,),
     "lr_groups.backbone": (map_tables.RateRange,),
     "early_stopping": (tables.EarlyStopping,),
-    "also": (tables.AlsoTable,),
+    "also": (domains.AlsoTable,),
+    "also.split": (domains.AlsoSplit,),
+    "adapt": (domains.AdaptTable,),
 }
 
 

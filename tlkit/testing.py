@@ -16,7 +16,19 @@ from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reaso
 from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
-from tlkit.plugin import Backbone, Dataset, Head, LoggedEnd, LoggedRun, Logger, Solving, registry
+from tlkit.plugin import (
+    Adapter,
+    Alignment,
+    Backbone,
+    Dataset,
+    DomainBatch,
+    Head,
+    LoggedEnd,
+    LoggedRun,
+    Logger,
+    Solving,
+    registry,
+)
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
 from tlkit.sources import data_files, datasets
@@ -29,7 +41,7 @@ _LEAST_RIGHT = 0.6
 
 
 def check(name: str, *, data: Path | None = None) -> Iterator[str]:
-    """Hold an installed backbone, head, data set or logger to the contract.
+    """Hold an installed backbone, head, data set, logger or adapter to the contract.
 
     Args:
         name: As `tlkit list` shows it.
@@ -49,10 +61,13 @@ def check(name: str, *, data: Path | None = None) -> Iterator[str]:
         yield from check_head(registry.get(Head, name))
     elif registry.offers(Logger, name):
         yield from check_logger(name, registry.get(Logger, name))
+    elif registry.offers(Adapter, name):
+        yield from check_adapter(registry.get(Adapter, name))
     else:
-        names = [entry.name for kind in (Backbone, Dataset, Head, Logger) for entry in registry.entries(kind)]
+        kinds = (Adapter, Backbone, Dataset, Head, Logger)
+        names = [entry.name for kind in kinds for entry in registry.entries(kind)]
         raise TlkitError(
-            f'there is no backbone, head, data set or logger "{name}" installed.',
+            f'there is no backbone, head, data set, logger or adapter "{name}" installed.',
             "tlkit list shows what is",
             nearest(name, names),
         )
@@ -153,6 +168,47 @@ def check_logger(name: str, logger: Logger) -> Iterator[str]:
             except Exception as error:  # whatever a third party's code raises
                 raise PluginError(f"{logger.open}: its method {method} fails: {reason(error)}.") from error
             yield f"takes {'an epoch' if method == 'epoch' else 'the end of the run'}"
+
+
+def check_adapter(adapter: Adapter) -> Iterator[str]:
+    """Hold a method of domain adaptation to the contract: the maps of one that is solved, loss and gradient of one that is trained.
+
+    Yields:
+        What holds, in words.
+
+    Raises:
+        PluginError: what does not.
+    """
+    options = parsing.options(adapter.options, {}, place="adapt.options")
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(_IMAGES, _FEATURES, generator=generator)
+    target = 2 * torch.randn(_IMAGES, _FEATURES, generator=generator) + 1
+    if adapter.solve:
+        found = plugin.call(adapter.solve, source.numpy(), target.numpy(), options)
+        if not isinstance(found, Alignment):
+            raise PluginError(f"{adapter.solve}: gave {type(found).__name__}, not a tlkit.plugin.Alignment.")
+        shapes = found.source(source.numpy()).shape, found.target(target.numpy()).shape
+        if shapes[0] != shapes[1] or shapes[0][0] != _IMAGES:
+            raise PluginError(f"{adapter.solve}: maps {_IMAGES} images of both domains to {shapes[0]} and {shapes[1]}.")
+        yield f"maps {_FEATURES} features of both domains to {shapes[0][1]}"
+        return
+    head = nn.Linear(_FEATURES, _CLASSES)
+    domain = building.build_module(adapter.domain_head, _FEATURES, _CLASSES, options) if adapter.domain_head else None
+    source.requires_grad_()
+    target.requires_grad_()
+    stages = ({"last": source}, {"last": target}) if adapter.stages == "every" else ({}, {})
+    batch = DomainBatch(
+        source, target, head(source), head(target), torch.arange(_IMAGES) % _CLASSES, head, domain, torch.tensor(1.0), *stages,
+        head(target) if adapter.second_view else None,
+    )  # fmt: skip
+    loss = plugin.call(adapter.loss, batch, options)
+    if not isinstance(loss, Tensor) or loss.shape != () or not bool(torch.isfinite(loss)):
+        raise PluginError(f"{adapter.loss}: its loss is to be one finite number, a tensor of shape ().")
+    yield "gives a loss of a source and a target batch"
+    loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
+    if target.grad is None or not bool(torch.isfinite(target.grad).all()):
+        raise PluginError(f"{adapter.loss}: its loss has no finite gradient with respect to the target's features.")
+    yield "has a gradient with respect to the target's features"
 
 
 def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT, Cli
 from PIL import Image
 
-from tlkit.plugin import Backbone, Dataset, Head, Logger, registry
+from tlkit.plugin import Adapter, Backbone, Dataset, Executor, Head, Logger, registry
 
-KINDS = {"backbone": Backbone, "head": Head, "dataset": Dataset, "logger": Logger}
+KINDS = {"backbone": Backbone, "head": Head, "dataset": Dataset, "logger": Logger, "executor": Executor, "adapter": Adapter}
 
 
 def test_version_names_what_a_report_of_a_problem_should(run: Cli) -> None:
@@ -68,7 +68,7 @@ def test_list_of_one_kind_names_every_plugin_of_it(kind: str, run: Cli) -> None:
 def test_kind_that_there_is_not_is_answered_with_the_nearest(run: Cli) -> None:
     code, _, text = run("list", "--kind", "backbones")
     assert code == 2
-    assert 'there is no kind "backbones". One of: backbone, head, dataset, logger, recipe.' in text
+    assert 'there is no kind "backbones". One of: backbone, head, dataset, logger, executor, adapter, recipe.' in text
     assert 'did you mean "backbone"?' in text
     assert "Value error" not in text
 

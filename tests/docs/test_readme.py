@@ -187,7 +187,7 @@ def test_the_wheels_hold_everything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("page", "names"),
-    [("README.md", ["tiny"]), ("docs/plugins.md", ["regnet", "maxout", "noise", "status"])],
+    [("README.md", ["tiny"]), ("docs/plugins.md", ["regnet", "maxout", "noise", "status", "shift"])],
     ids=["README", "plugins"],
 )
 def test_the_plugins_shown_install_and_hold(

@@ -13,8 +13,8 @@ import tlkit_toy
 from pydantic import BaseModel, Field, TypeAdapter
 
 from tlkit.plans import resolve
-from tlkit.plugin import Backbone, Dataset, Head, Options, registry
-from tlkit.recipe import augmentations, defaults, losses, map_tables, optimizers, parsing, recipe, schedules, tables
+from tlkit.plugin import Adapter, Backbone, Dataset, Head, Options, registry
+from tlkit.recipe import augmentations, defaults, domains, losses, map_tables, optimizers, parsing, recipe, schedules, tables
 from tlkit.recipe.defaults import Defaults
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm
@@ -22,7 +22,7 @@ from tlkit.recipe.settings import parse_setting
 from tlkit.sources.places import Places
 
 RAISE = "a line was added: write the new checksum here; a line was changed: raise VERSION, and add a checksum for it"
-FROZEN = {2: "fb5a9b000086ceb5"}
+FROZEN = {2: "d6e5492bca65bfe2"}
 
 # A table that is always there, an optional one, and one per optimizer, schedule and augmentation.
 TABLES: dict[type[BaseModel], Defaults] = {
@@ -33,7 +33,9 @@ TABLES: dict[type[BaseModel], Defaults] = {
     tables.DataTable: defaults.DATA,
     tables.SplitTable: defaults.SPLIT,
     tables.SizeForEpochs: defaults.SIZE_FOR_EPOCHS,
-    tables.AlsoTable: defaults.ALSO,
+    domains.AlsoTable: defaults.ALSO,
+    domains.AlsoSplit: defaults.ALSO_SPLIT,
+    domains.AdaptTable: defaults.ADAPT,
     map_tables.Until: defaults.UNTIL,
     map_tables.Gradual: defaults.GRADUAL,
     map_tables.RateRange: defaults.RATE_RANGE,
@@ -62,6 +64,7 @@ OPTIONS: dict[type, dict[str, Defaults]] = {
     Backbone: dict(defaults.BACKBONE_OPTIONS),
     Dataset: dict(defaults.DATA_OPTIONS),
     Head: dict(defaults.HEAD_OPTIONS),
+    Adapter: dict(defaults.ADAPTER_OPTIONS),
 }
 OURS = {"tlkit", "tlkit-efficientnet-lite"}
 FIRST_PARTY = [

@@ -16,10 +16,11 @@ from tlkit.sources.places import Places
 
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 # The run that it goes on from is not here.
-SETTINGS = {"photo_to_art": ['backbone.weights="none"', "arms.as_it_is.freeze={}"]}
+SETTINGS = {"few_paintings": ['backbone.weights="none"', "arms.as_it_is.freeze={}"]}
 CLASSES = {
     "caltech101_one_percent": 102,
     "chest_xray": 2,
+    "few_paintings": 7,
     "photos": 7,
     "photo_to_art": 7,
 }  # assumed: neither data set says so without its images
@@ -85,12 +86,25 @@ DIGESTS = {
         "vgg16_random_forest": "01d1b30a1905",
         "vgg16_mlp": "53c4b5bab91e",
     },
-    "photo_to_art": {
+    "few_paintings": {
         "as_it_is": "0f9ada799910",
         "target_only": "c35d58aa9eb4",
         "target_only_head": "534597fbf6c1",
         "adapted": "0f9ada799910",
         "adapted_head": "932f5fd02004",
+    },
+    "photo_to_art": {
+        "source_only": "cbd30bd15ca8",
+        "stats": "674fba922b05",
+        "coral": "2c81ef74cf0c",
+        "linot": "183dc9a95aa0",
+        "subspace": "d7a1ec8682a6",
+        "prototypes": "ac7830d3e85b",
+        "stats_prototypes": "6f4b3432c037",
+        "three_labels": "41545993a4aa",
+        "three_labels_prototypes": "e2d9e7851fe5",
+        "three_labels_alone": "c1ffca944ef9",
+        "target_trained": "d3bb8d93bfbc",
     },
     "photos": {"main": "2d44d927564b"},
     "quickstart": {"scratch": "633b32da7e9f", "head_only": "f29a064bcb7d", "finetune": "083e3f7f4dd0"},

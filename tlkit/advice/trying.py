@@ -209,7 +209,7 @@ class Trials:
         return {"train": count} if self.own else {"train": count, "validation": HELD_OUT}
 
     def _job(self, way: Way, tables: Mapping[str, Any]) -> Job:
-        kept = {name: table for name, table in tables.items() if name not in ("also", "early_stopping")}
+        kept = {name: table for name, table in tables.items() if name not in ("also", "adapt", "early_stopping")}
         arm = Arm.model_validate(kept)
         resolved = resolve.resolve_arm(arm, name=way.name, recipe=self.recipe, places=self.places, where=self.where)
         return jobs.plan_job(resolved, self.seed, self.places, runs=self.runs, where=self.where)

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     DATASET = "dataset"
     LOGGER = "logger"
     EXECUTOR = "executor"
+    ADAPTER = "adapter"
     RECIPE = "recipe"
 
 
@@ -40,13 +41,14 @@ def list_plugins(
     kind: Annotated[Kind | None, choice(Kind, "Only these; recipe: those that come with tlkit.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the installed backbones, heads, data sets, loggers and executors, or the shipped recipes."""
+    """List the installed backbones, heads, data sets, loggers, executors and adapters, or the shipped recipes."""
     from tlkit.advice import shipped_recipes
-    from tlkit.plugin import Backbone, Dataset, Executor, Head, Logger, registry
+    from tlkit.plugin import Adapter, Backbone, Dataset, Executor, Head, Logger, registry
     from tlkit.reports import plugins
 
-    kinds: dict[Kind, type[Backbone | Dataset | Executor | Head | Logger]] = {
+    kinds: dict[Kind, type[Adapter | Backbone | Dataset | Executor | Head | Logger]] = {
         Kind.BACKBONE: Backbone, Kind.HEAD: Head, Kind.DATASET: Dataset, Kind.LOGGER: Logger, Kind.EXECUTOR: Executor,
+        Kind.ADAPTER: Adapter,
     }  # fmt: skip
     entries = {each: registry.entries(kinds[each]) for each in kinds if kind in (None, each)}
     recipes = shipped_recipes.questions() if kind in (None, Kind.RECIPE) else {}
@@ -67,14 +69,20 @@ def list_plugins(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set or logger.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set, logger or adapter.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show the stages, weights, preprocessing and options of a plugin."""
-    from tlkit.plugin import Backbone, Dataset, Head, Logger, registry
+    from tlkit.plugin import Adapter, Backbone, Dataset, Head, Logger, registry
     from tlkit.reports import plugins
 
-    kinds: tuple[type[Backbone | Dataset | Head | Logger], ...] = (Backbone, Dataset, Head, Logger)
+    kinds: tuple[type[Adapter | Backbone | Dataset | Head | Logger], ...] = (
+        Backbone,
+        Dataset,
+        Head,
+        Logger,
+        Adapter,
+    )
     found = [kind for kind in kinds if registry.offers(kind, name)]
     if not found:
         names = [entry.name for kind in kinds for entry in registry.entries(kind)]
@@ -212,7 +220,8 @@ def inspect(
 
 
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set or logger.")], data: DataOption = None
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set, logger or adapter.")],
+    data: DataOption = None,
 ) -> None:
     """Test an installed plugin against the plugin contract."""
     from tlkit import testing

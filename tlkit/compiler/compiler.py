@@ -18,7 +18,7 @@ from tlkit.network import building, input_layer
 from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
-from tlkit.plans import arm_checks, auto_rates, licences, preprocessing
+from tlkit.plans import adaptation, arm_checks, auto_rates, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import (
     Choice,
@@ -123,6 +123,7 @@ def compile_plan(
             *_cut_choice(resolved.backbone),
             *_size_choice(draft),
             *_band_choices(resolved),
+            *adaptation.choices(resolved.adaptation, facts.images),
             *_dropout_choice(resolved),
             *choices,
             *(Choice(*each) for each in (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, weights))),

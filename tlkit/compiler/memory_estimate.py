@@ -165,7 +165,7 @@ def _resident(draft: Draft) -> int:
         return 0
     images, (height, width) = draft.facts.images, draft.largest
     room = CROP_ROOM**2 if augmentations.needs_room(draft.resolved.arm.data.augment) else 1.0
-    count = images.train + images.held_out
+    count = images.train + images.held_out + images.target
     return int(count * room * height * width * draft.resolved.channels * _picture_value(draft))
 
 
@@ -183,11 +183,16 @@ def _picture_value(draft: Draft) -> int:
 
 
 def _embedded(draft: Draft) -> int:
-    """Return the bytes of what a solved head reads of all training images, twice: an estimator works on a copy."""
+    """Return the bytes of what a solved head reads of all training images, twice: an estimator works on a copy.
+
+    With [adapt] those of the target are beside them; a method works on copies of both in float64.
+    """
     if draft.resolved.learns != "solved":
         return 0
     with torch.no_grad():
         read = draft.network.read(
             draft.network.run(torch.empty(2, draft.resolved.channels, *draft.resolved.image_size, device="meta"))
         )
-    return 2 * draft.facts.images.train * read.shape[1] * _FLOAT
+    images, adaptation = draft.facts.images, draft.resolved.adaptation
+    aligned = adaptation is not None and adaptation.adapter is not None
+    return (2 + (4 if aligned else 0)) * (images.train + images.target) * read.shape[1] * _FLOAT

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 def problem(estimator: object) -> str:
     """Return what is wrong with an estimator's arrays, "" where nothing is."""
-    parts = list(_parts(estimator))
+    steps = [step for _, step in getattr(estimator, "steps", ())]
+    if steps and type(steps[0]).__name__ == "PCA":  # the map of an adapted head: what follows reads what it gives
+        shape = np.shape(steps[0].components_)
+        if len(shape) != 2 or np.shape(steps[0].mean_) != shape[1:] or steps[0].n_features_in_ != shape[1]:
+            return "its PCA points outside its own arrays"
+        parts = [part for step in steps[1:] for part in _parts(step)]
+        if any(int(part.n_features_in_) != shape[0] for part in parts if hasattr(part, "n_features_in_")):
+            return f"its PCA gives {shape[0]} features, and others are read"
+    else:
+        parts = list(_parts(estimator))
     widths = {int(part.n_features_in_) for part in parts if hasattr(part, "n_features_in_")}
     if len(widths) > 1:
         return f"its parts read {' and '.join(map(str, sorted(widths)))} features"

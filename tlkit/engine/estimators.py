@@ -101,13 +101,7 @@ def fit(
     """
     estimator: Any = plugin.call(head.solve, options, solving)
     name, by = head.solve.rpartition(":")[2], solving.select_by
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            estimator.fit(embedded, labels)
-        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:  # what a library raises of data it cannot use
-            why = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-            raise PluginError(f"head.kind: {name} cannot be fitted to {units.images(len(labels))}: {why}.") from error
+    caught = _fit_(estimator, embedded, labels, name=name)
     said = []
     if hasattr(estimator, "best_estimator_"):
         chosen = ", ".join(f"{key.rpartition('__')[2]} = {value}" for key, value in estimator.best_params_.items())
@@ -115,9 +109,38 @@ def fit(
         shown = f"accuracy {score:.1%}" if by == "accuracy" else selection.shown({by: -score if by == "loss" else score}, by)
         said.append(f"{name}: {chosen} by cross-validation, {shown} there")
         estimator = estimator.best_estimator_
+    return FittedHead(estimator, solving.classes, warnings=caught), said
+
+
+def refit(fitted: FittedHead, embedded: NDArray[np.float32], labels: NDArray[np.int64]) -> FittedHead:
+    """Return a head like another, with the parameters that its search chose, fitted to other images.
+
+    Args:
+        fitted: The other head.
+        embedded: (N, features).
+        labels: (N,).
+
+    Raises:
+        PluginError: it cannot be fitted.
+    """
+    from sklearn.base import clone
+
+    estimator = clone(fitted.estimator)
+    caught = _fit_(estimator, embedded, labels, name=type(estimator).__name__)
+    return FittedHead(estimator, fitted.classes, warnings=tuple(dict.fromkeys([*fitted.warnings, *caught])))
+
+
+def _fit_(estimator: Any, embedded: NDArray[np.float32], labels: NDArray[np.int64], *, name: str) -> tuple[str, ...]:
+    """Fit an estimator, and return its library's warnings as lines."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            estimator.fit(embedded, labels)
+        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:  # what a library raises of data it cannot use
+            why = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            raise PluginError(f"head.kind: {name} cannot be fitted to {units.images(len(labels))}: {why}.") from error
     texts = (str(each.message).strip().partition("\n")[0].rstrip(".") for each in caught)
-    lines = dict.fromkeys(f"the {name} head was fitted, and its library warns: {text}" for text in texts)
-    return FittedHead(estimator, solving.classes, warnings=tuple(lines)), said
+    return tuple(dict.fromkeys(f"the {name} head was fitted, and its library warns: {text}" for text in texts))
 
 
 def to_bytes(solved: FittedHead) -> bytes:

@@ -16,6 +16,7 @@ from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.solver import SinglePass
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
+from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Plan
 from tlkit.tasks import Predictions
@@ -90,7 +91,7 @@ class Learner(Protocol):
 def learner(
     plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
     device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
-    sample: Part | None = None, ranks: Ranks = ALONE,
+    sample: Part | None = None, ranks: Ranks = ALONE, adaptation: Adaptation | None = None,
 ) -> Learner:  # fmt: skip
     """Return what carries a plan out: training by steps, or a run without any.
 
@@ -106,11 +107,13 @@ def learner(
         graph: Capture the training step and the fixed prefix where the device can.
         sample: Training images that are evaluated after every epoch.
         ranks: The processes of the run; each has a learner, and their states stay the same.
+        adaptation: [adapt] with its method; None without.
     """
     if plan.learns != "steps":
         return SinglePass(
-            plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks
-        )
+            plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks,
+            adaptation=adaptation,
+        )  # fmt: skip
     return Fit(
         plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=sample,
         ranks=ranks,

@@ -15,15 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tlkit.engine import adapting
+from tlkit.engine.adapting import Rows, TargetRows
 from tlkit.engine.estimators import FittedHead, fit
 from tlkit.engine.evaluate import evaluate
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
-from tlkit.engine.prefix.feed import Feed
+from tlkit.engine.images.pictures import Indices
+from tlkit.engine.prefix.feed import Batch, Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.ranks.ranks import ALONE, Ranks, Shared
 from tlkit.errors import DataError, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
+from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Solving
@@ -44,11 +48,13 @@ class SinglePass:
         watch: Called between batches; may raise to stop.
         graph: Capture the fixed prefix where the device can.
         ranks: The processes of the run, each of which passes a part of the images and fits the head to all of them.
+        adaptation: [adapt] with its method; None without.
     """
 
     def __init__(
         self, plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
         device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True, ranks: Ranks = ALONE,
+        adaptation: Adaptation | None = None,
     ) -> None:  # fmt: skip
         self.plan = plan
         self.network = network
@@ -63,14 +69,16 @@ class SinglePass:
         self._watch = watch
         self._graph = graph
         self._ranks = ranks
+        self._adaptation = adaptation
         self.predictions: dict[str, Predictions] = {}
         self._said: list[str] = []
         self._passed, self._evaluated_batches = 0, 0
 
     @property
     def steps(self) -> int:
-        """Batches of training images that pass the network."""
-        return self._batches(self._train)
+        """Batches of training images, and of the target that is adapted to, that pass the network."""
+        target = self._evaluated.target
+        return self._batches(self._train) + (self._batches(target.part) if target is not None else 0)
 
     @property
     def evaluations(self) -> int:
@@ -145,27 +153,48 @@ class SinglePass:
         self.progress = Progress(epochs=1, best_epoch=1)
 
     def _fit_head(self, feed: Feed) -> Predictions:
-        """Fit the head, put it in its place, and return its predictions for the training images."""
-        embedded, labels = self._embedded(feed)
+        """Fit the head, put it in its place, and return its predictions for the images that it was fitted to."""
+        embedded, labels = self._embedded(self._train, lambda order: feed.train(order, 0))
         groups = self._train.pictures.split.groups
-        solving = Solving(
-            labels, embedded.shape[1], self.plan.classes, self._train.seed,
-            None if groups is None else groups[self._train.indices], self.plan.select_by,
-        )  # fmt: skip
-        fitted, self._said = _fitted_head(self.plan, self._plugins, embedded, solving)
+        source = Rows(embedded, labels, None if groups is None else groups[self._train.indices])
+        if self._adaptation is None:
+            fitted, self._said = self._fitted_head(source.features, source.labels, source.groups)
+            answers, known = fitted(torch.from_numpy(embedded)), torch.from_numpy(labels)
+        else:
+            adapted = adapting.fit(self._adaptation, source, self._target(feed), self._fitted_head)
+            fitted, self._said, answers, known = adapted.head, adapted.said, adapted.logits, adapted.labels
         for line in self._said:
             self._observer.note(f"{self.plan.arm}: {line}")
         self.warnings = tuple(fitted.warnings)
         self.network.head = fitted.to(self._device)
-        return Predictions(
-            fitted(torch.from_numpy(embedded)), torch.from_numpy(labels), self.network.task, logarithms=fitted.logarithms
-        )
+        return Predictions(answers, known, self.network.task, logarithms=fitted.logarithms)
 
-    def _embedded(self, feed: Feed) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """What the head reads of every training image (N, features), and the labels (N,)."""
+    def _fitted_head(
+        self, embedded: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.str_] | None
+    ) -> tuple[FittedHead, list[str]]:
+        """Fit the plan's head to embeddings (N, features) and labels (N,); also what a search chose, in words."""
+        if len(np.unique(labels)) < 2:
+            kind = self.plan.tables.head.kind
+            raise DataError("data: the training images are of one class.", f"the {kind} head tells classes apart")
+        solving = Solving(labels, embedded.shape[1], self.plan.classes, self._train.seed, groups, self.plan.select_by)
+        return fit(self._plugins.head, self._plugins.head_options, embedded, labels, solving)
+
+    def _target(self, feed: Feed) -> TargetRows:
+        """What the head reads of every target image, and the labels that may be used."""
+        target = self._evaluated.target
+        if target is None:
+            return TargetRows(np.empty((0, 0), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
+        part = target.part
+        embedded, _ = self._embedded(part, lambda order: feed.held_out(part, order))
+        return TargetRows(embedded, target.labelled, target.labels())
+
+    def _embedded(
+        self, part: Part, read: Callable[[Indices], Iterator[Batch]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """What the head reads of a part's images (N, features), and the labels (N,); `read` yields the batches of some of them."""
         embedded, labels = torch.empty(0), []
-        done, mine = 0, self._shared(self._train)
-        for x, targets in feed.train(mine.indices, 0):
+        done, mine = 0, self._shared(part)
+        for x, targets in read(mine.indices):
             self._step()
             rows = self.network.read(x).float().cpu()
             if not done:
@@ -199,12 +228,3 @@ class SinglePass:
         self._watch()
         self._evaluated_batches += 1
         self._observer.evaluation(1, self._evaluated_batches)
-
-
-def _fitted_head(
-    plan: Plan, plugins: NetworkPlugins, embedded: NDArray[np.float32], solving: Solving
-) -> tuple[FittedHead, list[str]]:
-    """Fit a plan's head to embeddings (N, features); also what a search chose, in words."""
-    if len(np.unique(solving.labels)) < 2:
-        raise DataError("data: the training images are of one class.", f"the {plan.tables.head.kind} head tells classes apart")
-    return fit(plugins.head, plugins.head_options, embedded, solving.labels, solving)

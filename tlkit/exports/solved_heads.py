@@ -29,20 +29,20 @@ def module(head: FittedHead, where: str) -> nn.Module:
     """
     *before, last = [step for _, step in getattr(head.estimator, "steps", [("", head.estimator)])]
     kind = type(last).__name__
-    unknown = [type(step).__name__ for step in before if type(step).__name__ != "StandardScaler"]
+    unknown = [type(step).__name__ for step in before if type(step).__name__ not in _BEFORE]
     if kind not in _MAKERS or unknown:
         raise TlkitError(
             f"{where}: the arithmetic of {unknown[0] if unknown else kind} is not available in a graph.",
             f"estimators that are: {', '.join(_MAKERS)}",
         )
-    return SolvedHead([_Scale(step) for step in before], _MAKERS[kind](last), head)
+    return SolvedHead([_BEFORE[type(step).__name__](step) for step in before], _MAKERS[kind](last), head)
 
 
 class SolvedHead(nn.Module):
     """An estimator's arithmetic, with an output for every class of the run.
 
     Args:
-        before: Scalers.
+        before: Scalers, and the map of an adapted head.
         values: From features (N, F) float64 to numbers (N, classes that were seen) float64.
         head: The head that it computes.
     """
@@ -77,6 +77,19 @@ class _Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.get_buffer("mean")) / self.get_buffer("scale")
+
+
+class _Turn(nn.Module):
+    def __init__(self, components: Any) -> None:
+        super().__init__()
+        self.register_buffer("mean", _tensor(components.mean_))
+        self.register_buffer("turn", _tensor(components.components_).T.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.get_buffer("mean")) @ self.get_buffer("turn")
+
+
+_BEFORE: dict[str, Callable[[Any], nn.Module]] = {"StandardScaler": _Scale, "PCA": _Turn}
 
 
 class _Linear(nn.Module):

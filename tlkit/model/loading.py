@@ -19,7 +19,7 @@ from tlkit.run import prediction
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
 
-_OF_A_FIT = ("early_stopping", "also")
+_OF_A_FIT = ("early_stopping", "also", "adapt")
 
 
 def recipe(file: Path, arm: str | None, *, offline: bool) -> tuple[dict[str, Any], int, Places]:

@@ -151,7 +151,7 @@ class Model:
         model = cls.__new__(cls)
         usual = {"data": tables["data"], "schedule": tables["schedule"]}
         usual |= {"early_stopping": tables["early_stopping"]} if "early_stopping" in tables else {}
-        network = {key: value for key, value in tables.items() if key not in ("early_stopping", "also")}
+        network = {key: value for key, value in tables.items() if key not in ("early_stopping", "also", "adapt")}
         network["data"] = input_keys(tables["data"])
         model._start(Setup(network, places, seed, executor.device_of(device)), Classes())
         model._usual, model._standing = usual, Standing("compiled")

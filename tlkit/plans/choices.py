@@ -76,7 +76,7 @@ def work(plan: Plan) -> float:
     Of images that repeat, the fixed prefix counts once for each phase and view.
     """
     total = 0.0
-    every, repeats = plan.images.held_out, not why_images_differ(plan)
+    every, repeats = plan.images.held_out + plan.images.target, not why_images_differ(plan)
     for phase in plan.phases:
         epochs, trained = phase.last - phase.first + 1, plan.at(phase.image_size)
         once = phase.views_used(plan.tables.data.augment_views or 1) if repeats else epochs
@@ -163,7 +163,7 @@ def _prefix(
     known = next((each.seconds for each in timings if each.compute_format == compute_format), None)
     seconds = flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
     sums = _Sums(plan, cut, compute_format, seconds, estimated=known is None)
-    held_out = plan.images.held_out
+    held_out = plan.images.held_out + plan.images.target
     evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
     kind_not, why_not = sums.why(held_out, room) if held_out and evaluation is None else (None, "")
     train, why = None, why_images_differ(plan)

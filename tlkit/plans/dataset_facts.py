@@ -14,14 +14,16 @@ from pydantic import BaseModel
 
 from tlkit import file_digests, tasks, units
 from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few, option
-from tlkit.plans import overlap
+from tlkit.plans import other_parts, overlap
 from tlkit.plans.dataset_parts import Selected, select, split_train
+from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
 from tlkit.plans.resolve import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
 from tlkit.plugin.members import Joined, Subset, joined
 from tlkit.recipe import augmentations
+from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import Arm
 from tlkit.sources import data_files, datasets, image_files
 from tlkit.sources.places import Places
@@ -57,25 +59,30 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
             ) from error
         return _nominal(resolved, dataset, seed, assumed, fold)
     mine = images(dataset, found, resolved)
-    also: dict[str, Split] = {}
+    also: dict[str, OtherParts] = {}
     for name, source in resolved.also.items():
         with suppress(DataMissing):
             there = data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
-            other = other_images(source, there, mine.classes, where=f"also.{name}")
-            also[name] = other.splits["test"]
+            also[name] = other_parts.choose(resolved, name, other_images(resolved, name, there, mine.classes), seed=seed)
+            other_parts.refuse_same(resolved, name, mine, also[name], read=False)
     table = resolved.arm.data
     every = Joined([split.files for split in mine.splits.values()])
     problem = image_files.unreadable(
         every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt, bands=table.channels, values=resolved.convention.values
     )
     parts = select(resolved, mine, seed=seed, fold=fold)
-    sizes = {name: len(split.targets) for name, split in also.items()}
+    sizes = {name: len(each.test.indices) for name, each in also.items()}
     sizes |= {name: len(parts["test"].indices) for name in low_resolution(resolved.arm, parts)}
-    counted = count(resolved, mine, parts, also=sizes, found=found, fold=fold)
+    targets = [len(each.target.indices) for each in also.values() if each.target is not None]
+    labelled = [len(each.labelled) for each in also.values() if each.labelled is not None]
+    counted = count(
+        resolved, mine, parts, also=sizes, found=found, fold=fold, target=sum(targets), labelled=sum(labelled)
+    )  # fmt: skip
     can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
     same = overlap.warnings(file_overlaps(mine, parts, also, at_most=_READ), droppable=can, drop=table.on_overlap == "drop")
     sized = usual_size(mine.splits["train"], table.channels) if augmentations.windows(table.augment) else None
-    return replace(counted, warnings=(*counted.warnings, *same, *filter(None, [problem])), originals=sized)
+    warned = (*counted.warnings, *other_parts.warnings(resolved, also), *same, *filter(None, [problem]))
+    return replace(counted, warnings=warned, originals=sized)
 
 
 def usual_size(split: Split, bands: int | None = None) -> Size | None:
@@ -91,7 +98,7 @@ def usual_size(split: Split, bands: int | None = None) -> Size | None:
 
 
 def file_overlaps(
-    images: Images, parts: Mapping[str, Selected], also: Mapping[str, Split], *, at_most: float = math.inf
+    images: Images, parts: Mapping[str, Selected], also: Mapping[str, OtherParts], *, at_most: float = math.inf
 ) -> tuple[Overlap, ...]:
     """Return where a part's files are identical to those of another part.
 
@@ -106,7 +113,9 @@ def file_overlaps(
         for name, part in parts.items()
         if images.splits[part.split].files
     }
-    listed |= {f"also.{name}": split.files for name, split in also.items() if split.files}
+    for name, other in also.items():
+        listed |= {f"also.{name}": other.tested_files} if other.tested_files else {}
+        listed |= {overlap.TARGET: other.learned_files} if other.learned_files else {}
     with suppress(DataError):  # of a file that cannot be read, which decoding names
         return overlap.find(overlap.of_files(listed, at_most=at_most))
     return ()
@@ -114,7 +123,7 @@ def file_overlaps(
 
 def count(
     resolved: Resolved, images: Images, parts: Mapping[str, Selected], *,
-    also: Mapping[str, int], found: DataFiles, fold: int | None = None,
+    also: Mapping[str, int], found: DataFiles, fold: int | None = None, target: int = 0, labelled: int = 0,
 ) -> DataFacts:  # fmt: skip
     """Count the images of every part, and those of every class that are trained on.
 
@@ -125,13 +134,15 @@ def count(
         also: Number of images of each other data set that is evaluated.
         found: The data set's files.
         fold: The fold that is tested, from 1; None without cross-validation.
+        target: Number of images of the target that [adapt] uses.
+        labelled: Of these, number of images whose labels it uses.
     """
     kind, classes = tasks.get(resolved.head.task).targets, images.classes
     targets = {name: images.splits[part.split].targets[part.indices] for name, part in parts.items()}
     sizes = {name: len(targets.get(name, ())) for name in ("train", "validation", "test")}
     return DataFacts(
         len(classes),
-        ImagesPlan(**sizes, source="counted", also=also),
+        ImagesPlan(**sizes, source="counted", also=also, target=target, labelled=labelled),
         classes,
         kind.count(targets["train"], len(classes)),
         (*_missing_classes(resolved, images, targets), *unused(found)),
@@ -162,29 +173,32 @@ def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
     return read
 
 
-def other_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, where: str) -> Images:
-    """Read a data set that is only evaluated: its test images, with the labels of the classes that are trained on.
+def other_images(resolved: Resolved, name: str, found: DataFiles, classes: tuple[str, ...]) -> Images:
+    """Read a data set of [also], with the labels of the classes that are trained on.
+
+    Its test images are in the split "test"; where others are used too, all of its images are in the split "all", the test images last.
 
     Args:
-        source: The data set.
+        resolved: The arm.
+        name: The table's in [also].
         found: Its files.
         classes: That are trained on.
-        where: Begins every message.
 
     Raises:
         DataError: it has no test images, or images of another class.
     """
+    source, where = resolved.also[name], dotted("also", name)
     key = _Key(source.dataset, found, source.options, pooled="none")
     images = _read(key)
-    if "test" not in images.splits:
+    if "test" not in images.splits and resolved.arm.also[name].split.per_class is None:
         raise DataError(f"{where}: {source.name} has no test images.", "another data set, or options that give it some")
-    unknown = [name for name in images.classes if name not in classes]
+    unknown = [each for each in images.classes if each not in classes]
     if unknown:
         raise DataError(
             f"{where}: {source.name} has classes that are not trained on: {', '.join(unknown[:5])}.",
             f"classes: {', '.join(classes[:10])}",
         )
-    return _labelled(key, classes)
+    return _labelled(key, classes, other_parts.divides(resolved, name))
 
 
 def low_resolution(arm: Arm, parts: Collection[str]) -> list[str]:
@@ -234,10 +248,11 @@ def labelled_images(source: Source, found: DataFiles, classes: tuple[str, ...], 
 
 
 @lru_cache(maxsize=4)
-def _labelled(key: _Key, classes: tuple[str, ...]) -> Images:
-    """Return a data set's test images with the labels of other classes, of which its own are some."""
+def _labelled(key: _Key, classes: tuple[str, ...], whole: bool) -> Images:
+    """Return a data set's test images with the labels of other classes, of which its own are some; `whole` adds the split "all"."""
     images = _read(key)
-    return renumbered(Images(images.classes, {"test": images.splits["test"]}), classes)
+    splits = {"test": images.splits["test"]} if "test" in images.splits else {}
+    return renumbered(Images(images.classes, splits | ({other_parts.ALL: _pooled(images)} if whole else {})), classes)
 
 
 def renumbered(images: Images, classes: tuple[str, ...]) -> Images:
@@ -301,7 +316,8 @@ def _pooled(images: Images) -> Split:
     pixels = [part.pixels for part in parts if part.pixels is not None]
     if pixels and (len(pixels) < len(parts) or len({each.shape[1:] for each in pixels}) > 1):
         raise DataError(
-            "data.split.fractions: the splits of this data set are of different kinds or sizes and cannot be pooled."
+            "data: the training and test images of this data set are of different kinds or sizes and cannot be divided anew.",
+            "leave data.split.fractions, also.NAME.split and [adapt] out",
         )
     groups = [part.groups for part in parts if part.groups is not None]
     return Split(

@@ -21,8 +21,14 @@ Keys = NDArray[np.uint8]  # (n, 16), digests of images
 
 OnOverlap = Literal["warn", "error", "drop"]
 TRAIN, VALIDATION = "train", "validation"
+TARGET = "adapt"  # images of the target of [adapt] that are learned from
+_ALSO = "also."
 _KEY = 16  # bytes
-_WORDS = {TRAIN: "training images", VALIDATION: "validation images, which choose the best epoch"}
+_WORDS = {
+    TRAIN: "training images",
+    VALIDATION: "validation images, which choose the best epoch",
+    TARGET: "images of the target that are adapted to",
+}
 _DROP = 'data.on_overlap = "drop" leaves out'
 _SHOWN = 5  # overlaps that an error names
 
@@ -47,7 +53,7 @@ class Overlap:
     """Images of one part that are identical to images of an earlier part.
 
     Attributes:
-        first: The part that they are also in: "train" or "validation".
+        first: The part that they are also in: "train", "validation" or "adapt".
         second: The part that is evaluated: "validation", "test" or "also.NAME".
         count: Images of the second part that are in the first, too.
         total: Images of the second part.
@@ -74,12 +80,12 @@ def find(parts: Mapping[str, Content]) -> tuple[Overlap, ...]:
     """Return where images of one part are identical to training or validation images.
 
     Args:
-        parts: "train", and where there are such "validation", "test", and "also.NAME".
+        parts: "train", and where there are such "validation", "test", "also.NAME", and "adapt" of the target.
     """
     found = []
-    for first in (TRAIN, VALIDATION):
+    for first in (TRAIN, VALIDATION, TARGET):
         for second, content in parts.items():
-            if first not in parts or second in (TRAIN, first):
+            if first not in parts or second in (TRAIN, TARGET, first) or (first == TARGET and not second.startswith(_ALSO)):
                 continue
             same = np.flatnonzero(among(content.keys, parts[first].keys))
             if len(same):

@@ -152,6 +152,8 @@ class ImagesPlan:
     Attributes:
         also: Of other data sets that are evaluated, by the recipe's name for them; {} where they are not known.
         source: "counted" from what is on this machine, "nominal" of the official data set, or "unknown".
+        target: Of the target of [adapt], that are used without labels or with.
+        labelled: Of these, whose labels are used.
     """
 
     train: int
@@ -159,6 +161,8 @@ class ImagesPlan:
     test: int
     source: Literal["counted", "nominal", "unknown"]
     also: Mapping[str, int] = field(default_factory=dict)
+    target: int = 0
+    labelled: int = 0
 
     @property
     def held_out(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tlkit.plans.jobs import Job
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import Backbone, Dataset, Head, provenance
+from tlkit.plugin import Adapter, Backbone, Dataset, Head, provenance
 from tlkit.plugin.provenance import Provenance
 from tlkit.record import run_folder
 
@@ -17,12 +17,14 @@ def plugins_of(resolved: Resolved, *, again: bool = False) -> dict[str, Provenan
         again: Read every source file, whatever is remembered of it.
     """
     arm = resolved.arm
-    named: dict[str, tuple[Backbone | Dataset | Head, str]] = {
+    named: dict[str, tuple[Adapter | Backbone | Dataset | Head, str]] = {
         "backbone": (resolved.backbone, arm.backbone.name),
         "head": (resolved.head, arm.head.kind),
         "data": (resolved.dataset, arm.data.name),
         **{f"also.{name}": (source.dataset, source.name) for name, source in resolved.also.items()},
     }
+    if resolved.adaptation is not None and resolved.adaptation.adapter is not None:
+        named["adapt"] = (resolved.adaptation.adapter, resolved.adaptation.table.method)
     return {table: provenance.of(value, name, again=again) for table, (value, name) in named.items()}
 
 

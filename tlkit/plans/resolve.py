@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.plans import arm_checks, ensembles, loggers, preprocessing, search_checks, solved_heads
+from tlkit.plans import adaptation, arm_checks, ensembles, loggers, preprocessing, search_checks, solved_heads
+from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
@@ -58,6 +59,7 @@ class Resolved:
         learns: "steps" if parameters are trained, "solved" if the head is solved, "nothing" if an earlier run is only evaluated.
         also: The data sets of [also], which are only evaluated.
         folds: Number of folds of the recipe's cross-validation; None without.
+        adaptation: [adapt] with its method; None without, and where nothing learns.
         spread: Standard deviation of the network's input that bands get where it is measured: see `preprocessing.spread`.
     """
 
@@ -78,6 +80,7 @@ class Resolved:
     also: Mapping[str, Source] = dataclasses.field(default_factory=dict)
     folds: int | None = None
     spread: float = 1.0
+    adaptation: Adaptation | None = None
 
     @property
     def channels(self) -> int:
@@ -251,8 +254,10 @@ class _Resolver:
         if self.folds is not None:
             self.problems += arm_checks.fold_problems(arm)
         also = self._also()
+        adapt = self._adapt()
         convention = self._convention(backbone) if backbone is not None else None
         unused: tuple[str, ...] = ()
+        without: tuple[str, ...] = ()
         learns: Learns = "steps"
         if backbone is not None and head is not None:
             wrong = list(solved_heads.problems(arm.head, head, backbone, arm.backbone.name))
@@ -265,8 +270,15 @@ class _Resolver:
                 self.problems += solved_heads.conflicts(arm)
             if not self.problems:
                 arm = arm_checks.selected_by(arm, head)
+            if adapt is not None:
+                self.problems += (
+                    adaptation.conflicts(arm, adapt, head, solved=learns == "solved") if learns != "nothing" else []
+                )
+                adapt, without = adaptation.settled(adapt, learns=learns)
+                arm = arm.model_copy(update={"adapt": adapt.table if adapt is not None else None})
             if learns != "steps":
                 arm, unused = solved_heads.alone(arm, solved=learns == "solved")
+            unused = (*unused, *without)
         if arm.data.crop is not None and arm.data.fit != "crop":
             unused = (*unused, f'data.crop: data.fit = "{arm.data.fit}" does not crop')
         if arm.data.channels is not None and arm.data.options.get("range") is not None:
@@ -299,7 +311,7 @@ class _Resolver:
         return Resolved(
             self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
             options["backbone"], options["data"], options["head"], convention, size,
-            trained, unused, learns, also, self.folds, spread,
+            trained, unused, learns, also, self.folds, spread, adapt,
         )  # fmt: skip
 
     def _also(self) -> dict[str, Source]:
@@ -316,6 +328,17 @@ class _Resolver:
                 except RecipeError as error:
                     self.problems += error.problems
         return found
+
+    def _adapt(self) -> Adaptation | None:
+        table = self.arm.adapt
+        if table is None:
+            return None
+        self.problems += adaptation.problems(self.arm, table)
+        try:
+            return adaptation.look_up(table)
+        except RecipeError as error:
+            self.problems += error.problems
+            return None
 
     def _plugin(self, kind: type[Plugin], name: str, place: str) -> Plugin | None:
         if name == UNKNOWN:

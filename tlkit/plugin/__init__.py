@@ -6,6 +6,8 @@ Third parties import from here; importing this package, or a plugin, imports no 
 from tlkit.file_list import FileList
 from tlkit.files import cache_folder, replacing
 from tlkit.plugin import image_kinds
+from tlkit.plugin.adapter import Adapter, DomainBatch
+from tlkit.plugin.alignment import Affine, Alignment
 from tlkit.plugin.backbone import AuxHead, Backbone
 from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
@@ -25,6 +27,9 @@ __all__ = [
     "HUB",
     "HUB_SITE",
     "IMAGENET",
+    "Adapter",
+    "Affine",
+    "Alignment",
     "AuxHead",
     "Backbone",
     "Channels",
@@ -32,6 +37,7 @@ __all__ = [
     "DataFiles",
     "Dataset",
     "Demand",
+    "DomainBatch",
     "Download",
     "Executor",
     "Family",

@@ -16,7 +16,7 @@ from typing import Any
 
 from tlkit import file_digests
 from tlkit.errors import DataError
-from tlkit.plugin import Backbone, Dataset, Head, registry
+from tlkit.plugin import Adapter, Backbone, Dataset, Head, registry
 
 # Told apart by their versions, not by their files. tlkit's own code is in result.json's versions.
 BY_VERSION = frozenset(("tlkit", "torch", "torchvision", "timm"))
@@ -49,7 +49,7 @@ class Provenance:
         return asdict(self)
 
 
-def of(value: Backbone | Dataset | Head, name: str, *, again: bool = False) -> Provenance:
+def of(value: Adapter | Backbone | Dataset | Head, name: str, *, again: bool = False) -> Provenance:
     """Return where a plugin comes from.
 
     Args:
@@ -110,7 +110,7 @@ def source_files(package: str) -> Iterator[Path]:
         yield Path(spec.origin)
 
 
-def _targets(value: Backbone | Dataset | Head) -> list[str]:
+def _targets(value: Adapter | Backbone | Dataset | Head) -> list[str]:
     """The functions "module:function" of a plugin."""
     match value:
         case Backbone():
@@ -119,9 +119,11 @@ def _targets(value: Backbone | Dataset | Head) -> list[str]:
             return [value.build, value.solve]
         case Dataset():
             return [value.read, value.find]
+        case Adapter():
+            return [value.solve, value.loss, value.domain_head]
 
 
-def _libraries(value: Backbone | Dataset | Head, sources: Sequence[Path]) -> list[str]:
+def _libraries(value: Adapter | Backbone | Dataset | Head, sources: Sequence[Path]) -> list[str]:
     imported = {name.decode() for file in sources for name in _IMPORTED.findall(_read(file))}
     return sorted(imported | set(_SOLVING if isinstance(value, Head) and value.solve else ()))
 

@@ -16,14 +16,22 @@ import entrypoints
 
 from tlkit import plugin
 from tlkit.errors import PluginError, nearest, reason
-from tlkit.plugin import Backbone, Dataset, Executor, Family, Head, Logger
+from tlkit.plugin import Adapter, Backbone, Dataset, Executor, Family, Head, Logger
 
-Plugin = TypeVar("Plugin", bound=Backbone | Dataset | Executor | Head | Logger)
+Plugin = TypeVar("Plugin", bound=Adapter | Backbone | Dataset | Executor | Head | Logger)
 
 GROUPS: dict[type, str] = {
     Backbone: "tlkit.backbones", Dataset: "tlkit.datasets", Executor: "tlkit.executors", Head: "tlkit.heads", Logger: "tlkit.loggers",
+    Adapter: "tlkit.adapters",
 }  # fmt: skip
-_NOUNS: dict[type, str] = {Backbone: "backbone", Dataset: "data set", Executor: "executor", Head: "head", Logger: "logger"}
+_NOUNS: dict[type, str] = {
+    Adapter: "adapter",
+    Backbone: "backbone",
+    Dataset: "data set",
+    Executor: "executor",
+    Head: "head",
+    Logger: "logger",
+}
 
 # Plugins that are distributions of their own: what to install for a name that is not there.
 _ELSEWHERE = {"efficientnet_lite0": "tlkit-efficientnet-lite"}

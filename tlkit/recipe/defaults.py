@@ -23,6 +23,7 @@ VERSION: Final = 2
 ARM: Final[Defaults] = {
     "head": {},
     "also": {},
+    "adapt": None,
     "freeze": {},
     "lr_groups": {},
     "optimizer": {},
@@ -60,7 +61,19 @@ DATA: Final[Defaults] = {
 }
 SPLIT: Final[Defaults] = {"train": None, "train_per_class": None, "validation": 0.1, "fractions": None}
 SIZE_FOR_EPOCHS: Final[Defaults] = {}
-ALSO: Final[Defaults] = {"name": "", "options": {}, "shrink": None}
+ALSO: Final[Defaults] = {"name": "", "options": {}, "shrink": None, "split": {}}
+ALSO_SPLIT: Final[Defaults] = {"per_class": None}
+ADAPT: Final[Defaults] = {
+    "images": "train",
+    "labels_per_class": 0,
+    "label_weight": 20,
+    "source": True,
+    "method": "none",
+    "weight": 1.0,
+    "ramp": True,
+    "pseudo_labels": False,
+    "options": {},
+}
 UNTIL: Final[Defaults] = {}
 GRADUAL: Final[Defaults] = {}  # like the two below, it is in no digest: an arm is expanded before
 RATE: Final[Defaults] = {"weight_decay": None, "momentum": None, "decay": None}
@@ -164,6 +177,11 @@ HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
     "random_forest": {"folds": 5, "scale": True, "trees": 300, "min_samples_leaf": None, "balanced": False},
     "svm": {"folds": 5, "scale": True, "kernel": "linear", "C": None, "balanced": False},
 }
+ADAPTER_OPTIONS: Final[Mapping[str, Defaults]] = {
+    "coral": {"ridge": 0.1},
+    "linot": {"ridge": 0.1},
+    "subspace": {"dimensions": 50},
+}
 
 
 def differences(arm: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,9 +214,17 @@ def differences(arm: Mapping[str, Any]) -> dict[str, Any]:
                 DATA,
             ),
             "also": {
-                name: _rest({**table, "options": _options(table["options"], DATA_OPTIONS, table["name"])}, ALSO)
+                name: _rest(
+                    {
+                        **table,
+                        "options": _options(table["options"], DATA_OPTIONS, table["name"]),
+                        "split": _rest(table["split"], ALSO_SPLIT),
+                    },
+                    ALSO,
+                )
                 for name, table in arm["also"].items()
             },
+            "adapt": _adapt(arm["adapt"]),
             "freeze": {key: _rest_of_table(value, UNTIL) for key, value in arm["freeze"].items()},
             "lr_groups": {
                 key: _rest(value if isinstance(value, dict) else {"lr": value}, RATE)  # a number is a table's short form
@@ -220,6 +246,13 @@ def _rest(table: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
 def _rest_of_table(value: object, defaults: Defaults) -> object:
     """Return the keys of a table that differ from its defaults; return a value that is not a table as it is."""
     return _rest(value, defaults) if isinstance(value, dict) else value
+
+
+def _adapt(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the keys of [adapt] that differ from their defaults; None where an arm has no such table."""
+    if table is None:
+        return None
+    return _rest({**table, "options": _options(table["options"], ADAPTER_OPTIONS, table["method"])}, ADAPT)
 
 
 def _options(options: Mapping[str, Any], known: Mapping[str, Defaults], name: str) -> dict[str, Any]:

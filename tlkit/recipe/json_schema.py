@@ -59,6 +59,7 @@ _TABLES = (
     "Cosine",
     "OneCycle",
     "EarlyStopping",
+    "AdaptTable",
 )
 
 

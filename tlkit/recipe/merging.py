@@ -1,7 +1,7 @@
 """Merge an arm's tables, and `--set`, into the recipe's own tables.
 
 The rule: [freeze] and [lr_groups] are replaced whole; a table whose keys depend on its `name` (or `kind`) is replaced whole when
-another name is given; `{}` empties a table; all other tables merge key by key.
+another name is given; `{}` empties a table; all other tables merge key by key. Of [adapt] another method replaces the options alone.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tlkit.recipe.domains import NONE
 from tlkit.recipe.recipe import MAPS, USUAL
 from tlkit.recipe.settings import Setting
 
 # Of these keys of [data] a table that gives one replaces the other.
 _SIZES = {"image_size", "image_sizes"}
+_METHOD = "method"  # the key of [adapt] that decides which options it may have
 # Table -> (the key that decides which other keys the table may have, the default value of that key).
 TAGS = {
     "optimizer": ("name", USUAL["optimizer"]),
@@ -34,8 +36,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(dict(base))
     for key, value in over.items():
         old = merged.get(key)
-        if key == "data" and isinstance(value, dict) and isinstance(old, dict) and len(_SIZES & value.keys()) == 1:
-            old = {name: each for name, each in old.items() if name not in _SIZES}
+        if isinstance(value, dict) and isinstance(old, dict):
+            old = _kept(key, old, value)
         keep = isinstance(value, dict) and isinstance(old, dict) and key not in MAPS and not _another(key, old, value)
         merged[key] = _merge_tables(old, value) if keep else copy.deepcopy(value)
     return merged
@@ -61,13 +63,23 @@ def set_(tables: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def names_first(settings: Iterable[Setting]) -> list[Setting]:
-    """Sort settings: those that name an optimizer, schedule, head or data set come first, since they can replace a table."""
+    """Sort settings: those that name an optimizer, schedule, head, data set or method come first, since they can replace a table."""
     return sorted(settings, key=lambda setting: not _is_name(setting.path))
 
 
 def _is_name(path: tuple[str, ...]) -> bool:
     path = path[2:] if path[0] == "arms" else path
-    return len(path) == 2 and path[0] in TAGS and path[1] == TAGS[path[0]][0]
+    return path == ("adapt", _METHOD) or (len(path) == 2 and path[0] in TAGS and path[1] == TAGS[path[0]][0])
+
+
+def _kept(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the keys of an old table that a new one does not make meaningless: its sizes, or the options of another method."""
+    gone: set[str] = set()
+    if key == "data" and len(_SIZES & new.keys()) == 1:
+        gone = _SIZES
+    elif key == "adapt" and _METHOD in new and new[_METHOD] != old.get(_METHOD, NONE):
+        gone = {"options"}
+    return {name: each for name, each in old.items() if name not in gone}
 
 
 def _another(table: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tlkit.recipe.cross_validation import CrossValidation
+from tlkit.recipe.domains import AdaptTable, AlsoTable
 from tlkit.recipe.ensemble import Ensemble
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.recipe.loggers import LoggerTable
@@ -20,7 +21,6 @@ from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
 from tlkit.recipe.search import Search
 from tlkit.recipe.table import Table, by_name
 from tlkit.recipe.tables import (
-    AlsoTable,
     BackboneTable,
     DataTable,
     EarlyStopping,
@@ -62,6 +62,7 @@ class Arm(Table):
         default_factory=dict,
         description="more data sets with the same classes, by a name of your choice; each is evaluated after every epoch",
     )
+    adapt: AdaptTable | None = None
     freeze: FreezeMap = Field(
         default_factory=dict,
         description="which parts are frozen: part = true, false, or { epochs = N } for the first N epochs; backbone = { gradual = N } "

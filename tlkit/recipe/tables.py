@@ -1,6 +1,6 @@
-"""The tables [backbone], [head], [data], [also] and [early_stopping].
+"""The tables [backbone], [head], [data] and [early_stopping].
 
-The optimizer, the schedule, the loss and the maps [freeze] and [lr_groups] have modules of their own. This module knows no plugin
+The optimizer, the schedule, the loss, other domains and the maps [freeze] and [lr_groups] have modules of their own. This module knows no plugin
 and does not import torch.
 """
 
@@ -283,42 +283,6 @@ class DataTable(Table):
         if self.image_size is not None and self.image_sizes is not None:
             raise ValueError("image_size and image_sizes are both given; give one")
         return self
-
-
-class AlsoTable(Table):
-    """Another data set that is only evaluated, never trained on: images of another domain, for instance."""
-
-    name: str = Field(
-        default="",
-        description="name of a data set, as `tlkit list --kind dataset` shows it; its test images are evaluated. It may be missing "
-        "with `shrink`: then these are the test images of [data]",
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
-    )
-    shrink: int | None = Field(
-        default=None,
-        ge=1,
-        description="number of pixels to which the shorter side of each image is reduced before it is enlarged to image_size again: "
-        "the same images in low resolution. Default: all the pixels that they have",
-    )
-
-    @model_validator(mode="after")
-    def _of_something(self) -> AlsoTable:
-        if not self.name and self.shrink is None:
-            raise ValueError("name is missing; a data set, or shrink = 32 for the test images of [data] in low resolution")
-        if not self.name and self.options:
-            raise ValueError("options are those of a data set, and name is missing")
-        return self
-
-    @property
-    def of_own_images(self) -> bool:
-        """Whether it evaluates the test images of [data], in low resolution."""
-        return not self.name
-
-    @classmethod
-    def _elsewhere(cls, key: str) -> str:
-        return 'a path is an option: options = { path = "images" }' if key == "path" else ""
 
 
 class EarlyStopping(Table):

@@ -111,9 +111,14 @@ def _answers(table: Mapping[str, Any], folder: Path) -> dict[Key, Answers | None
     """Return the answers of the finished runs of an arm."""
     runs: Iterable[Mapping[str, Any]] = run_folder.runs_of(table)
     return {
-        (run["seed"], run.get("fold")): predictions.answers(
-            folder / run["folder"], "validation" if run["test"] is None else "test"
-        )
+        (run["seed"], run.get("fold")): predictions.answers(folder / run["folder"], _split(run))
         for run in runs
         if run["status"] == "finished"
     }
+
+
+def _split(run: Mapping[str, Any]) -> str:
+    """Return the images that a run is compared on: the target's where it has [adapt], else test images, else validation images."""
+    if run.get("adapt") is not None:
+        return f"also.{run['adapt']['target']}"
+    return "validation" if run["test"] is None else "test"

@@ -15,7 +15,7 @@ from filelock import FileLock
 from tlkit import files
 from tlkit.errors import RunFolderError, option
 from tlkit.recipe.ensemble import Ensemble
-from tlkit.record import arm_differences, ensembles, findings, run_folder, search_record
+from tlkit.record import arm_differences, domains, ensembles, findings, run_folder, search_record
 from tlkit.record.run_folder import Coordinates
 
 FORMAT = 2
@@ -74,6 +74,7 @@ def gather(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path])
             table["also"] = {
                 name: over_runs([run["also"][name] for run in finished if name in run["also"]], folds) for name in names
             }
+    domains.add_(arms)
     current_names = {folder.name for folder in current.values()}
     search = search_record.read(recipe_folder, head.study) if head.study is not None else None
     if search is not None:

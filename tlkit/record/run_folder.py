@@ -80,6 +80,7 @@ class RunResult(_Record):
     seconds: float = 0.0
     parameters: Parameters
     skipped_images: int = 0
+    adapt: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     error: str | None = None
     versions: dict[str, str]
@@ -136,8 +137,8 @@ def write(folder: Path, result: RunResult) -> None:
 
 
 def to_record(result: RunResult) -> dict[str, Any]:
-    """Return a run's result as JSON; "fold" is there with cross-validation alone."""
-    return result.model_dump(mode="json", exclude={"fold"} if result.fold is None else None)
+    """Return a run's result as JSON; "fold" is there with cross-validation alone, and "adapt" with [adapt]."""
+    return result.model_dump(mode="json", exclude={name for name in ("fold", "adapt") if getattr(result, name) is None})
 
 
 def resolved(folder: Path) -> dict[str, Any]:

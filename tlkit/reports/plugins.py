@@ -13,11 +13,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tlkit.plugin import Backbone, Convention, Dataset, Download, Family, Head, Logger
+from tlkit.plugin import Adapter, Backbone, Convention, Dataset, Download, Family, Head, Logger
 from tlkit.plugin.registry import Entry
 
 _OURS = ("tlkit", "tlkit-efficientnet-lite")
-_TITLES = {"backbone": "backbones", "head": "heads", "dataset": "data sets", "logger": "loggers", "executor": "executors"}
+_TITLES = {
+    "backbone": "backbones",
+    "head": "heads",
+    "dataset": "data sets",
+    "logger": "loggers",
+    "executor": "executors",
+    "adapter": "adapters",
+}
 
 
 def plugins(kind: str, entries: Sequence[Entry]) -> RenderableType:
@@ -56,7 +63,7 @@ def record(entry: Entry) -> dict[str, Any]:
     return {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
 
 
-def details(shown: Backbone | Dataset | Head | Logger | Family) -> dict[str, Any]:
+def details(shown: Adapter | Backbone | Dataset | Head | Logger | Family) -> dict[str, Any]:
     """Return the fields that a plugin declares, ready for JSON; its options as a JSON Schema."""
     values = {each.name: getattr(shown, each.name) for each in dataclasses.fields(shown)}
     options = values.get("options")
@@ -66,7 +73,7 @@ def details(shown: Backbone | Dataset | Head | Logger | Family) -> dict[str, Any
     return plain
 
 
-def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Logger | Family) -> RenderableType:
+def plugin(name: str, entry: Entry, shown: Adapter | Backbone | Dataset | Head | Logger | Family) -> RenderableType:
     """Return the details of a plugin that the author of a recipe needs."""
     if isinstance(shown, Backbone):
         return _backbone(name, entry, shown)
@@ -81,6 +88,16 @@ def plugin(name: str, entry: Entry, shown: Backbone | Dataset | Head | Logger | 
         if shown.needs:
             table.add_row("needs", f"pip install '{shown.install or shown.needs}'")
         return Group(table, *_options("loggers.options", shown.options))
+    if isinstance(shown, Adapter):
+        table = _table(name, entry, shown.summary)
+        table.add_row("adapts", "once, on stored features" if shown.solve else "in every training step")
+        needs = {
+            "a domain head": bool(shown.domain_head), "features of every stage": shown.stages == "every",
+            "a second view": shown.second_view, "BatchNorm": shown.batch_norm, "no mixup and no cutmix": shown.clean,
+        }  # fmt: skip
+        if any(needs.values()):
+            table.add_row("needs", ", ".join(what for what, asked in needs.items() if asked))
+        return Group(table, *_options("adapt.options", shown.options))
     return Group(_table(name, entry, shown.summary), *_options("head.options", shown.options))
 
 

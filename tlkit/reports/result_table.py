@@ -14,7 +14,7 @@ from rich.text import Text
 from tlkit import tasks, units
 from tlkit.errors import first_few
 from tlkit.record import run_folder, selection
-from tlkit.reports import differences, ensemble_rows
+from tlkit.reports import differences, domain_rows, ensemble_rows
 
 _COLUMNS = (
     "arm", "seeds", "folds", "accuracy", "loss", "difference", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
@@ -59,6 +59,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             also = [run["also"].get(name) for run in finished]
             accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
             notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
+    notes |= dict.fromkeys(domain_rows.notes(dict(ranked)), "")
     notes |= dict.fromkeys((line for each in combined for line in ensemble_rows.notes(each)), "")
     baseline = summary.get("baseline", "")
     known = run_folder.runs_of(summary["arms"][baseline]) if baseline in summary["arms"] else []

@@ -40,7 +40,10 @@ def settle(
         convention = replace(convention, mean=_rounded(mean), std=_rounded(std))
     given = {name: replace(part, convention=convention) for name, part in decoded.evaluated.parts.items()}
     also = {name: replace(part, convention=convention) for name, part in decoded.evaluated.also.items()}
-    evaluated = Evaluated(given.get("validation"), given.get("test"), also)
+    target = decoded.evaluated.target
+    if target is not None:
+        target = replace(target, part=replace(target.part, convention=convention))
+    evaluated = Evaluated(given.get("validation"), given.get("test"), also, target)
     return replace(decoded, training=replace(decoded.training, convention=convention), evaluated=evaluated), convention
 
 

@@ -29,7 +29,7 @@ Embeds = Literal["always", "stored", "never"]
 _SHARE = 0.03  # of the work of the runs, which inspecting their images takes at most
 _NOT_LOOKED_FOR = "near duplicates, labels and outliers are not looked for"
 # Tables that only say how something is trained.
-_TRAINING = ("optimizer", "loss", "early_stopping", "select_by", "also")
+_TRAINING = ("optimizer", "loss", "early_stopping", "select_by", "also", "adapt")
 
 
 def frozen(arm: Arm, *, solved: bool) -> Arm:

@@ -13,14 +13,15 @@ from tlkit import tasks, units
 from tlkit.engine.images import levels
 from tlkit.engine.images import parts as data
 from tlkit.engine.images.geometry import Geometry, crop_geometry, evaluation_geometry, window_geometry
-from tlkit.engine.images.parts import Evaluated, Library, Part
+from tlkit.engine.images.parts import Evaluated, Library, Part, TargetPart
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.engine.ranks.ranks import ALONE, Ranks, turns
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import arm_checks, dataset_facts, overlap, seen_images
+from tlkit.plans import arm_checks, dataset_facts, other_parts, overlap, seen_images
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
+from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Content, OnOverlap, Overlap
 from tlkit.plans.plan import DataFacts
 from tlkit.plans.resolve import Resolved
@@ -60,6 +61,8 @@ class Decoded:
         parts = {"train": self.training, "validation": None, "test": None, **self.evaluated.parts}
         known = {"overlap": overlap.record(self.overlaps), "dropped": self.dropped.tolist()}
         positions = {name: _positions(each) for name, each in parts.items()}
+        if self.evaluated.target is not None:
+            positions[overlap.TARGET] = _target_positions(self.evaluated.target)
         return {"format": FORMAT, "skipped": self.skipped, **known, **positions}
 
 
@@ -81,14 +84,10 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     resolved = job.resolved
     reader = _Reader(resolved, observer, ranks)
     chosen = select(resolved, images, seed=job.seed, fold=job.fold)
-    others = {
-        name: dataset_facts.other_images(resolved.also[name], found, images.classes, where=f"also.{name}")
-        for name, found in job.also.items()
-    }
+    others = {name: _other(job, name, images) for name in job.also}
     can = overlap.droppable(chosen["validation"].split if "validation" in chosen else None)
     if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
-        tests = {name: other.splits["test"] for name, other in others.items()}
-        overlap.refuse(dataset_facts.file_overlaps(images, chosen, tests), droppable=can)
+        overlap.refuse(dataset_facts.file_overlaps(images, chosen, others), droppable=can)
     geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     parts = {}
     for name, selected in chosen.items():
@@ -101,13 +100,14 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
         elif not len(parts[name].indices):
             raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
     also = {name: reader.also(name, other, library, geometry) for name, other in others.items()}
-    overlaps, dropped = _leave_out_(parts, also, droppable=can, on_overlap=resolved.arm.data.on_overlap)
+    target, compared = reader.target(others, library, geometry)
+    overlaps, dropped = _leave_out_(parts, also, compared, droppable=can, on_overlap=resolved.arm.data.on_overlap)
     if len(dropped):
         _refuse_lost_class(images, chosen["train"].indices, parts["train"], [overlap.dropped(len(dropped))])
     for name in dataset_facts.low_resolution(resolved.arm, parts):  # of the images of "test", so they overlap as those do
         smaller = replace(geometry, shrink=resolved.arm.also[name].shrink)
         also[name] = reader.part(library.pictures(chosen["test"].split, smaller), parts["test"].indices)
-    evaluated = Evaluated(parts.get("validation"), parts.get("test"), also)
+    evaluated = Evaluated(parts.get("validation"), parts.get("test"), also, target)
     if reader.skipped:
         count = len(reader.skipped)
         library.note(
@@ -122,14 +122,18 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
         )
     remaining = {name: Selected(chosen[name].split, part.indices) for name, part in parts.items()}
     sizes = {name: len(part.indices) for name, part in also.items()}
-    facts = dataset_facts.count(resolved, images, remaining, also=sizes, found=job.found, fold=job.fold)
+    facts = dataset_facts.count(
+        resolved, images, remaining, also=sizes, found=job.found, fold=job.fold,
+        target=len(target.part.indices) if target is not None else 0,
+        labelled=len(target.labelled) if target is not None else 0,
+    )  # fmt: skip
     same = overlap.warnings(overlaps, droppable=can, drop=resolved.arm.data.on_overlap == "drop")
     same = (*same, overlap.dropped(len(dropped))) if len(dropped) else same
     files = {name: _files(part) for name, part in evaluated.parts.items()}
     same += seen_images.warnings(resolved.arm.backbone.weights, job.weights, files, on_overlap=resolved.arm.data.on_overlap)
     for line in same:
         library.note(line)
-    facts = replace(facts, warnings=(*facts.warnings, *same))
+    facts = replace(facts, warnings=(*facts.warnings, *other_parts.warnings(resolved, others), *same))
     resized = reader.sizes(chosen["train"].split, parts["train"], library, images)
     seconds = time.perf_counter() - began
     return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped, seconds, resized)
@@ -186,31 +190,61 @@ class _Reader:
                 found[size] = replace(training, pictures=pictures)
         return found
 
-    def also(self, name: str, other: Images, library: Library, geometry: Geometry) -> Part:
+    def also(self, name: str, other: OtherParts, library: Library, geometry: Geometry) -> Part:
         """Decode another data set that is evaluated."""
-        source, wanted = self._resolved.also[name], self._task.targets
-        targets = other.splits["test"].targets
+        wanted, targets = self._task.targets, other.images.splits[other.test.split].targets
         if not wanted.holds(targets):
             words = tasks.understanding(targets)[0].targets.words
             raise DataError(f"also.{name}: has {words}; the images that are trained on have {wanted.words}.")
-        theirs = geometry
-        if geometry.bands is None:
-            theirs = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
-        theirs = replace(theirs, shrink=self._resolved.arm.also[name].shrink)
-        part = self.part(library.other(other).pictures("test", theirs), np.arange(len(targets)))
+        part = self._of_other(name, other, other.test, library, geometry)
         if not len(part.indices):
             raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")
         return part
 
+    def target(
+        self, others: Mapping[str, OtherParts], library: Library, geometry: Geometry
+    ) -> tuple[TargetPart | None, Part | None]:
+        """Decode the images that are adapted to; also those of them that may not be tested. None where there are none."""
+        for name, other in others.items():
+            if other.target is None or other.labelled is None:
+                continue
+            part = self._of_other(name, other, other.target, library, geometry)
+            labelled = np.flatnonzero(np.isin(part.indices, other.labelled))
+            learned = other.learned_from
+            compared = None
+            if learned is not None:
+                compared = replace(part, indices=np.intersect1d(part.indices, learned.indices))
+            return TargetPart(name, part, labelled), compared
+        return None, None
+
+    def _of_other(self, name: str, other: OtherParts, chosen: Selected, library: Library, geometry: Geometry) -> Part:
+        """Decode some images of another data set."""
+        source, theirs = self._resolved.also[name], geometry
+        if geometry.bands is None:
+            theirs = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+        theirs = replace(theirs, shrink=self._resolved.arm.also[name].shrink)
+        return self.part(library.other(other.images).pictures(chosen.split, theirs), chosen.indices)
+
+
+def _other(job: Job, name: str, images: Images) -> OtherParts:
+    """Read another data set, and choose its images."""
+    resolved = job.resolved
+    other = other_parts.choose(
+        resolved, name, dataset_facts.other_images(resolved, name, job.also[name], images.classes), seed=job.seed
+    )
+    other_parts.refuse_same(resolved, name, images, other, read=True)
+    return other
+
 
 def _leave_out_(
-    parts: dict[str, Part], also: Mapping[str, Part], *, droppable: Sequence[str], on_overlap: OnOverlap
+    parts: dict[str, Part], also: Mapping[str, Part], learned: Part | None, *, droppable: Sequence[str], on_overlap: OnOverlap
 ) -> tuple[tuple[Overlap, ...], Indices]:
     """Compare the parts, and leave images that are evaluated out of others where that is asked for.
 
     Args:
         parts: "train", and where there are such "validation" and "test"; "train" and "validation" may lose images.
         also: Other images that are evaluated.
+        learned: Images of the target that are adapted to and not evaluated; None for none.
         droppable: Those of "train" and "validation" that may lose images.
         on_overlap: As in the recipe.
 
@@ -222,7 +256,7 @@ def _leave_out_(
     """
     every = {**parts, **{f"{data.ALSO}{name}": part for name, part in also.items()}}
     contents = {name: _content(part) for name, part in every.items()}
-    overlaps = overlap.find(contents)
+    overlaps = overlap.find(contents | ({overlap.TARGET: _content(learned)} if learned is not None else {}))
     if on_overlap == "error":
         overlap.refuse(overlaps, droppable=droppable)
     dropped = [np.array([], np.int64)]
@@ -275,6 +309,13 @@ def _refuse_lost_class(images: Images, chosen: Indices, training: Part, skipped:
     if lost:
         shown = ", ".join(names[stratum] for stratum in lost)
         raise DataError(f"data: no training image of class {shown} is left.", skipped[0], "mend them, or take the class out")
+
+
+def _target_positions(target: TargetPart) -> dict[str, Any]:
+    """Return the positions of the images that are adapted to, and of those whose labels are used."""
+    record = {"target": target.name, **_positions(target.part), "labelled": target.part.indices[target.labelled].tolist()}
+    files = target.part.pictures.split.files
+    return record | ({"labelled_files": [str(files[index]) for index in record["labelled"]]} if files else {})
 
 
 def _positions(part: Part | None) -> dict[str, Any]:

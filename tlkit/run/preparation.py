@@ -105,6 +105,7 @@ class Prepared:
             graph=graph,
             sample=self.sample,
             ranks=ranks,
+            adaptation=self.job.resolved.adaptation,
         )
 
 

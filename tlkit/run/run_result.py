@@ -50,6 +50,7 @@ def build(
         seconds=round(seconds, 3),
         parameters=Parameters(total=plan.total, trained=plan.trained),
         skipped_images=len(prepared.decoded.skipped),
+        adapt=plan.tables.adapt.model_dump(mode="json") if plan.tables.adapt is not None else None,
         warnings=(*plan.warnings, *fit.warnings),
         error=error,
         versions=row_keys.versions(),

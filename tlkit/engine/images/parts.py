@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tlkit.engine.augment.augment import augment
@@ -141,18 +142,40 @@ class TrainingPart(Part):
 
 
 @dataclass(frozen=True)
+class TargetPart:
+    """Images of the target of [adapt]. Their labels are not used, except those of `labelled`.
+
+    Attributes:
+        name: The target's name in [also].
+        part: The images.
+        labelled: Those whose labels are used, as positions in `part.indices`, ascending.
+    """
+
+    name: str
+    part: Part
+    labelled: Indices
+
+    def labels(self) -> NDArray[np.int64]:
+        """Return the labels (n,) of the labelled images."""
+        found: NDArray[np.int64] = self.part.pictures.split.targets[self.part.indices[self.labelled]]
+        return found
+
+
+@dataclass(frozen=True)
 class Evaluated:
-    """The evaluation images of one run.
+    """The images of one run that it is not trained on by their labels: those that are evaluated, and the target of [adapt].
 
     Attributes:
         validation: None where the data set has no validation images.
         test: None where the data set has no test images.
         also: Images of other data sets, by the recipe's name for them.
+        target: Images that the run adapts to; None without [adapt]. They are no part that is evaluated.
     """
 
     validation: Part | None
     test: Part | None
     also: Mapping[str, Part] = field(default_factory=dict)
+    target: TargetPart | None = None
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -160,6 +183,11 @@ class Evaluated:
         own = {"validation": self.validation, "test": self.test}
         others = {f"{ALSO}{name}": part for name, part in self.also.items()}
         return {name: part for name, part in own.items() if part is not None} | others
+
+    @property
+    def fed(self) -> list[Part]:
+        """Every part that passes the network as it is, without augmentation."""
+        return [*self.parts.values(), *([self.target.part] if self.target is not None else [])]
 
 
 def normalise(pictures: Tensor, convention: Convention) -> Tensor:

@@ -77,7 +77,7 @@ class Feed:
             for why in (reason for reason, kind in kinds.items() if kind is NotStored.NO_ROOM):
                 observer.note(f"{why}; the fixed prefix is computed again every epoch")
             self._keep(train, phase.fixed.train)
-            for part in evaluated.parts.values():
+            for part in evaluated.fed:
                 self._keep(part, phase.fixed.evaluation)
         if device.type != "cpu":
             self._settle()
@@ -105,7 +105,7 @@ class Feed:
         """Keep on the device what fits beside training: first what trains, then what is evaluated."""
         residency, beside = self._train.pictures.residency, self._plan.memory.network
         residency.begin()
-        for part in (self._train, *self._evaluated.parts.values()):
+        for part in (self._train, *self._evaluated.fed):
             rows = self._rows.get(id(part))
             if rows is not None:
                 rows.settle_(self._device, residency, beside=beside)

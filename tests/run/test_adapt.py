@@ -1,0 +1,386 @@
+"""[adapt]: which images of the target are used, what of them is read, and that what is computed is the method's own arithmetic."""
+
+import csv
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, Cli
+from pages import Page
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from toy_training import Training, training
+
+from tlkit import testing
+from tlkit.engine import adapting
+from tlkit.errors import DataError, PluginError
+from tlkit.events import Observer
+from tlkit.plans import adaptation
+from tlkit.plans.adaptation import Adaptation
+from tlkit.plugin import Adapter, Affine, Alignment, registry
+from tlkit.recipe.domains import AdaptTable
+from tlkit.record import domains as gained
+from tlkit.run import prediction
+from tlkit_adapters import alignment
+
+CPU = torch.device("cpu")
+CLASSES = ("blue", "green", "red")
+RECIPE = """\
+format = 1
+name = "adapted"
+[backbone]
+name = "toy"
+weights = "none"
+[head]
+kind = "logistic"
+options = { C = 0.1 }
+[data]
+name = "folder"
+image_size = 16
+batch_size = 8
+options = { path = "bright" }
+split = { validation = 0 }
+[also.dark]
+name = "folder"
+options = { path = "dark" }
+split = { per_class = 6 }
+[adapt]
+target = "dark"
+method = "stats"
+"""
+
+
+def pictures(folder: Path, light: int, classes: tuple[str, ...] = CLASSES, *, images: int = 12, seed: int = 0) -> None:
+    generator = np.random.default_rng([light, seed])
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for index in range(images):
+            pixels = generator.integers(0, light, (16, 16, 3), dtype=np.uint8)
+            pixels[:, :, CLASSES.index(name)] = light
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Bright pictures are the source, dark ones the target."""
+    pictures(tmp_path / "bright", 250)
+    pictures(tmp_path / "dark", 90)
+    (tmp_path / "r.toml").write_text(RECIPE)
+    return tmp_path / "r.toml"
+
+
+def read(mine: Training, part: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What the head reads of a part (N, F), computed without the engine's store, and the labels."""
+    network = mine.network.eval()
+    with torch.no_grad():
+        x = network.embed(part.inputs(part.indices, 0, CPU)).numpy()
+    return x, part.targets(part.indices, 0, CPU).numpy()
+
+
+def head(x: np.ndarray, y: np.ndarray) -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=5_000)).fit(x, y)
+
+
+def test_stats_is_the_methods_arithmetic_on_both_domains(recipe: Path) -> None:
+    mine = training(recipe)
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    assert (len(target.part.indices), len(target.labelled)) == (18, 0)
+    (xs, ys), (xt, _) = read(mine, mine.prepared.train), read(mine, target.part)
+    test_x, test_y = read(mine, mine.prepared.evaluated.also["dark"])
+    assert len(test_y) == 18
+    expected = head(alignment.stats(xs, xt).source(xs), ys)
+    (epoch,) = mine.fit.epochs()
+    assert epoch.also["dark"]["accuracy"] == pytest.approx(expected.score(test_x, test_y), abs=1 / 18)
+    assert np.allclose(mine.network.head.estimator[-1].coef_, expected[-1].coef_, atol=1e-2)
+    plain = training(recipe, 'adapt.method="none"')
+    list(plain.fit.epochs())
+    assert not np.allclose(plain.network.head.estimator[-1].coef_, expected[-1].coef_, atol=1e-2)
+
+
+def test_labelled_images_beside_the_source_count_as_often_as_asked(recipe: Path) -> None:
+    mine = training(recipe, 'adapt.method="none"', "adapt.labels_per_class=2", "adapt.label_weight=5")
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    (xs, ys), (xt, yt) = read(mine, mine.prepared.train), read(mine, target.part)
+    assert np.bincount(yt).tolist() == [2, 2, 2]  # nothing else of the target is used
+    x, y = np.concatenate([xs, xt]), np.concatenate([ys, yt])
+    weight = np.repeat([1.0, 5.0], [len(ys), len(yt)])
+    expected = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=5_000))
+    expected.fit(x, y, standardscaler__sample_weight=weight, logisticregression__sample_weight=weight)
+    list(mine.fit.epochs())
+    assert np.allclose(mine.network.head.estimator[-1].coef_, expected[-1].coef_, atol=2e-2)
+    alone = training(recipe, 'adapt.method="none"', "adapt.labels_per_class=2", "adapt.source=false")
+    list(alone.fit.epochs())
+    again = training(recipe, 'adapt.method="none"', "adapt.labels_per_class=2", "adapt.source=false", "adapt.label_weight=1")
+    list(again.fit.epochs())
+    assert np.allclose(again.network.head.estimator[-1].coef_, head(xt, yt)[-1].coef_, atol=1e-2)
+    assert np.allclose(again.network.head.estimator[0].mean_, alone.network.head.estimator[0].mean_, atol=1e-6)
+
+
+def test_draws_depend_on_the_seed_and_larger_ones_hold_smaller_ones(recipe: Path) -> None:
+    def chosen(labels: int, seed: int) -> tuple[list[int], list[int], list[int]]:
+        record = training(recipe, f"adapt.labels_per_class={labels}", seed=seed).prepared.split
+        return record["adapt"]["positions"], record["adapt"]["labelled"], record["also.dark"]["positions"]
+
+    images, two, tested = chosen(2, 0)
+    assert set(two) < set(chosen(4, 0)[1]) < set(images)
+    assert not set(images) & set(tested)
+    assert sorted(images + tested) == list(range(36))
+    assert chosen(2, 0) == (images, two, tested)
+    assert chosen(2, 1)[0] != images
+
+
+@pytest.mark.parametrize(
+    "settings", [(), ("adapt.pseudo_labels=true",), ('adapt.method="subspace"', "adapt.options.dimensions=4")]
+)
+def test_labels_of_the_target_change_no_bit_of_what_is_learned(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    """The target's labels stand in a table, so that others leave its files and their order as they are."""
+    pictures(tmp_path / "bright", 250)
+    pictures(tmp_path / "dark", 90)
+    files = sorted((tmp_path / "dark").glob("*/*.png"))
+    heads = []
+    for turn in (0, 1):
+        with (tmp_path / "dark.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", "part"])
+            for number, path in enumerate(files):
+                own = CLASSES.index(path.parent.name)
+                writer.writerow(
+                    [
+                        f"dark/{path.parent.name}/{path.name}",
+                        CLASSES[(own + turn * number) % 3],
+                        "test" if number % 2 else "train",
+                    ]
+                )
+        text = RECIPE.replace('name = "folder"\noptions = { path = "dark" }\nsplit = { per_class = 6 }', "").replace(
+            "[also.dark]\n", '[also.dark]\nname = "csv"\noptions = { path = ".", file = "dark.csv", split = "part" }\n'
+        )
+        (tmp_path / "r.toml").write_text(text)
+        mine = training(tmp_path / "r.toml", *settings)
+        (epoch,) = mine.fit.epochs()
+        steps = [each for _, each in mine.network.head.estimator.steps]
+        heads.append(([vars(each) for each in steps[:-1]], steps[-1].coef_, steps[-1].intercept_, dict(epoch.also["dark"])))
+    first, second = heads
+    assert str(first[0]) == str(second[0])
+    assert np.array_equal(first[1], second[1])
+    assert np.array_equal(first[2], second[2])
+    assert first[3] != second[3]  # evaluation alone reads them
+
+
+def test_transductive_images_are_all_of_the_target_and_the_plan_says_so(run: Cli, recipe: Path) -> None:
+    mine = training(recipe, 'adapt.images="all"')
+    assert mine.prepared.split["adapt"]["positions"] == list(range(36))
+    assert not mine.prepared.decoded.overlaps
+    code, out, error = run("plan", "r.toml", "--set", 'adapt.images="all"')
+    assert code == 0, error
+    plain = " ".join(out.split())
+    assert 'target: 36 images without labels ("dark", all images, those that are tested too: transductive)' in plain
+    assert "adapt.labels_per_class = 3" in plain
+
+
+def test_tested_images_that_are_adapted_to_are_told(run: Cli, recipe: Path) -> None:
+    for name in CLASSES:  # each picture twice: a draw of 6 of 12 parts some pairs
+        for index in range(6):
+            shutil.copy(recipe.parent / "dark" / name / f"{index}.png", recipe.parent / "dark" / name / f"{index + 6}.png")
+    code, out, error = run("plan", "r.toml")
+    assert code == 0, error
+    assert "also.dark images are identical to images of the target that are adapted to" in " ".join(out.split())
+
+
+def test_what_is_stored_of_the_target_is_computed_once(recipe: Path) -> None:
+    class Counting(Observer):
+        def __init__(self) -> None:
+            self.computed = 0
+
+        def storing(self, done: int, total: int) -> None:
+            self.computed = max(self.computed, 0) + (done == total) * total
+
+    counts = []
+    for settings in (
+        ['adapt.method="none"'],
+        ["adapt.method=coral"],
+        ["adapt.method=stats", 'adapt.images="all"', "adapt.pseudo_labels=true"],
+    ):
+        observer = Counting()
+        mine = training(recipe, *settings, observer=observer)
+        list(mine.fit.epochs())
+        counts.append(observer.computed)
+    assert counts[1] == 18  # the target's training part; the source and the tested images are there
+    assert counts[2] == 0
+
+
+@pytest.mark.parametrize("method", ["subspace", "stats"])
+def test_a_head_is_kept_with_the_map_of_the_target(run: Cli, recipe: Path, method: str) -> None:
+    from tlkit.exports import solved_heads
+
+    code, _, error = run("apply", "r.toml", "--set", f"adapt.method={method}", "--set", "adapt.pseudo_labels=confident")
+    assert code == 0, error
+    (folder,) = (recipe.parent / "runs" / "adapted").glob("main-*")
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["adapt"]["target"], result["adapt"]["method"]) == ("dark", method)
+    files = json.loads((folder / "split.json").read_text())["also.dark"]["files"]
+    predictor = prediction.load(folder, arm=None, device=CPU)
+    found = predictor.predict(files)
+    labels = [CLASSES.index(Path(file).parent.name) for file in files]
+    assert result["also"]["dark"]["accuracy"] == (found.argmax(1) == labels).mean()
+    kept = predictor.network.head
+    x = torch.randn(5, kept.estimator[0].n_features_in_)
+    assert torch.allclose(solved_heads.module(kept, "")(x), kept(x), atol=1e-5)
+    assert "nothing to do" in "".join(
+        run("apply", "r.toml", "--set", f"adapt.method={method}", "--set", "adapt.pseudo_labels=confident")[1:]
+    )
+
+
+STEPS = ["head.kind=linear", "lr_groups.head=1e-2", "freeze.backbone=true"]
+WRONG = [
+    (["adapt.target=drak"], "adapt.target: there is no data set also.drak.", 'did you mean "dark"?'),
+    (["adapt.method=corl"], 'adapt.method: there is no adapter "corl" installed.', 'did you mean "coral"?'),
+    (["adapt.options.ridge=1.0"], "adapt.options: this plugin has no options, and the recipe gives ridge.", ""),
+    (["adapt.method=coral", "adapt.options.rigde=1.0"], "adapt.options.rigde: there is no such key.", 'did you mean "ridge"?'),
+    (["adapt.labels_per_class=7"], "adapt.labels_per_class: is 7, and the training part of dark has 6 images of each class.", ""),
+    (["adapt.source=false"], "adapt.source: is false, and no target image has a label", "adapt.labels_per_class = 3"),
+    (["adapt.source=false", "adapt.labels_per_class=3"], "adapt.source: is false, and stats adapts source images to the target.", ""),
+    (STEPS, "stats aligns the features of a frozen network once", 'head.kind = "logistic"'),
+    ([*STEPS, 'adapt.method="none"', "adapt.labels_per_class=2"], "adapt.labels_per_class: is 2, which only a solved head uses yet", ""),
+    (["adapt.pseudo_labels=prototype"], 'adapt.pseudo_labels: is "prototype".', 'did you mean "prototypes"?'),
+    (["also.dark.split.per_clas=3"], "also.dark.split.per_clas: there is no such key.", "per_class"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "words", "hint"), WRONG, ids=[each[1][:40] for each in WRONG])
+def test_a_mistake_in_the_table_is_named(run: Cli, recipe: Path, settings: list[str], words: str, hint: str) -> None:
+    code, _, error = run("validate", "r.toml", *[part for each in settings for part in ("--set", each)])
+    assert code == 1
+    plain = " ".join(error.split())
+    assert words in plain
+    assert hint in plain
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"also.dark.split.per_class": 12}, "also.dark.split.per_class: is 12, and no image is left to test."),
+        ({"also.dark.split.per_class": 13}, "also.dark.split.per_class: is 13, and class blue has 12 images there."),
+        ({"also.dark.options.path": '"bright"'}, "adapt.target: dark has the same images as the source."),
+        ({"also.dark.options.path": '"copies"'}, "adapt.target: dark has the same images as the source."),
+        ({"also.dark.options.path": '"violet"'}, "also.dark: folder has classes that are not trained on: violet"),
+    ],
+)
+def test_images_that_cannot_be_adapted_to_are_named(run: Cli, recipe: Path, change: dict[str, Any], words: str) -> None:
+    shutil.copytree(recipe.parent / "bright", recipe.parent / "copies")
+    shutil.copytree(recipe.parent / "dark" / "green", recipe.parent / "violet" / "violet")
+    shutil.copytree(recipe.parent / "dark" / "red", recipe.parent / "violet" / "red")
+    code, _, error = run("apply", "r.toml", *[part for key, value in change.items() for part in ("--set", f"{key}={value}")])
+    assert code == 1
+    assert words in " ".join(error.split())
+
+
+def test_a_class_that_the_target_lacks_is_told_where_the_method_counts_on_it(run: Cli, recipe: Path) -> None:
+    shutil.rmtree(recipe.parent / "dark" / "green")
+    words = "adapt.target: dark has no image of green, and stats takes it that both domains have the same classes"
+    assert words in " ".join(run("plan", "r.toml")[1].split())
+    assert words not in " ".join(run("plan", "r.toml", "--set", 'adapt.method="none"')[1].split())
+    assert run("apply", "r.toml")[0] == 0
+
+
+def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path) -> None:
+    arms = '[arms.source_only]\nadapt.method = "none"\n[arms.coral]\nadapt = { method = "coral", options = { ridge = 1.0 } }\n'
+    few = '[arms.few]\nadapt = { method = "none", labels_per_class = 3 }\n[arms.target_trained]\n'
+    few += 'adapt = { method = "none", source = false, labels_per_class = 6 }\n'
+    recipe.write_text(
+        recipe.read_text().replace('method = "stats"', 'method = "subspace"\noptions = { dimensions = 4 }') + arms + few
+    )
+    code, out, error = run("apply", "r.toml")
+    assert code == 0, error
+    record = json.loads((recipe.parent / "runs" / "adapted" / "result.json").read_text())["arms"]
+    assert {name: arm["adapt"]["method"] for name, arm in record.items()} == {
+        "source_only": "none",
+        "coral": "coral",
+        "few": "none",
+        "target_trained": "none",
+    }
+    accuracy = {name: arm["also"]["dark"]["accuracy"]["mean"] for name, arm in record.items()}
+    low, high = accuracy["source_only"], accuracy["target_trained"]
+    if high > low:
+        assert record["coral"]["adapt"]["gap"]["closed"] == pytest.approx((accuracy["coral"] - low) / (high - low))
+        assert "adapt      coral, dark: closes" in out
+
+
+def arm(target: float, **table: Any) -> dict[str, Any]:
+    usual = {
+        "target": "art",
+        "method": "none",
+        "images": "train",
+        "labels_per_class": 0,
+        "source": True,
+        "pseudo_labels": False,
+    }
+    return {"seeds": {"0": {"adapt": usual | table}}, "also": {"art": {"accuracy": {"mean": target}}}}
+
+
+def test_the_gap_closed_is_of_target_trained_minus_source_only() -> None:
+    arms = {
+        "plain": arm(0.5),
+        "coral": arm(0.6, method="coral"),
+        "whole": arm(0.9, source=False, labels_per_class=20),
+        "few": arm(0.7, labels_per_class=3),
+    }
+    gained.add_(arms)
+    assert arms["coral"]["adapt"]["gap"] == {"source_only": "plain", "target_trained": "whole", "closed": pytest.approx(0.25)}
+    assert arms["few"]["adapt"]["gap"]["closed"] == pytest.approx(0.5)
+    assert "gap" not in arms["plain"]["adapt"]
+    assert gained.labels_are_worth_more(arms) == ("few", "coral")
+    arms["coral"]["also"]["art"]["accuracy"]["mean"] = 0.8
+    assert gained.labels_are_worth_more(arms) is None
+    arms["again"] = arm(0.4)  # of two arms of the source alone it is not known which one counts
+    gained.add_(arms)
+    assert "gap" not in arms["again"]["adapt"]
+
+
+def test_one_image_of_a_domain_and_maps_that_cannot_be_used_are_named() -> None:
+    features = np.zeros((4, 3), np.float32)
+    table = AdaptTable(target="dark", method="stats")
+    source = adapting.Rows(features, np.arange(4), None)
+    target = adapting.TargetRows(features[:1], np.empty(0, np.int64), np.empty(0, np.int64))
+    with pytest.raises(DataError, match="adapt: the target has 1 image, of which there are no statistics"):
+        adapting.fit(adaptation.look_up(table), source, target, lambda *_: pytest.fail("never fitted"))
+    broken = Adaptation(table, Adapter(solve=f"{__name__}:narrow"), None)
+    with pytest.raises(PluginError, match="narrow: gives source images 3 features and target images 2"):
+        adapting.fit(broken, source, dataclasses.replace(target, features=features), lambda *_: pytest.fail("never fitted"))
+
+
+def narrow(source: np.ndarray, target: np.ndarray, options: object) -> Alignment:
+    return Alignment(Affine(np.ones(3), np.zeros(3)), Affine(np.ones((3, 2)), np.zeros(2)))
+
+
+def test_the_adapter_of_the_page_is_short_and_adapts(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [each for each in Page(ROOT / "docs" / "plugins.md").blocks if each.marker.startswith("plugin: tlkit_shift")]
+    site = recipe.parent / "site"
+    (site / "tlkit_shift-1.0.dist-info").mkdir(parents=True)
+    (site / "tlkit_shift-1.0.dist-info" / "entry_points.txt").write_text("[tlkit.adapters]\nshift = tlkit_shift:shift\n")
+    for block in blocks:
+        (site / block.marker.removeprefix("plugin: ")).write_text(block.text)
+    assert sum(len(block.text.splitlines()) for block in blocks) < 40
+    monkeypatch.syspath_prepend(site)
+    registry.scan.cache_clear()
+    try:
+        assert list(testing.check("shift")) == ["maps 8 features of both domains to 8"]
+        mine = training(recipe, "adapt.method=shift", "adapt.options.part=0.5")
+        (xs, ys), (xt, _) = read(mine, mine.prepared.train), read(mine, mine.prepared.evaluated.target.part)
+        list(mine.fit.epochs())
+        expected = head(xs + 0.5 * (xt.mean(0) - xs.mean(0)), ys)
+        assert np.allclose(mine.network.head.estimator[0].mean_, expected[0].mean_, atol=1e-3)
+        assert mine.plan.tables.adapt.options == {"part": 0.5}
+    finally:
+        registry.scan.cache_clear()
+        for name in ("tlkit_shift", "tlkit_shift_code"):
+            sys.modules.pop(name, None)

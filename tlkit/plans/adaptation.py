@@ -1,0 +1,181 @@
+"""Look up the method that [adapt] names, and check the table against the rest of its arm. Imports no torch.
+
+The rule: no key is ignored silently. What contradicts the arm is an error; what has no effect is reported as unused, and reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from tlkit.errors import RecipeError, TlkitError, nearest
+from tlkit.plans.plan import Choice, ImagesPlan
+from tlkit.plugin import Adapter, Head, registry
+from tlkit.recipe import augmentations, parsing
+from tlkit.recipe.domains import NONE, AdaptTable
+from tlkit.recipe.messages import dotted, shown
+from tlkit.recipe.recipe import Arm
+from tlkit.tasks.single_label import SINGLE_LABEL
+
+# docs/domains.md, "What they are worth".
+_HINT = "three of each class beside the source were worth more than aligning alone in 4 of 4 measured pairs: adapt.labels_per_class = 3"
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """[adapt] of an arm, with the method's plugin.
+
+    Attributes:
+        table: The recipe's, with the defaults of the method's options.
+        adapter: The plugin; None for the method "none".
+        options: The method's options, checked; None if it has none.
+    """
+
+    table: AdaptTable
+    adapter: Adapter | None
+    options: BaseModel | None
+
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether target images are used without their labels."""
+        return self.adapter is not None or bool(self.table.pseudo_labels)
+
+
+def look_up(table: AdaptTable) -> Adaptation:
+    """Return a table with its method's plugin.
+
+    Raises:
+        RecipeError: nobody offers the method, or its options are wrong.
+    """
+    adapter = None
+    if table.method != NONE:
+        try:
+            adapter = registry.get(Adapter, table.method)
+        except TlkitError as error:
+            raise RecipeError(
+                [TlkitError(f"adapt.method: {error.problem}", *error.hints, f'"{NONE}" adapts to nothing')]
+            ) from error
+    options = parsing.options(adapter.options if adapter is not None else None, table.options, place="adapt.options")
+    if options is not None:
+        table = table.model_copy(update={"options": options.model_dump(mode="json", exclude_none=True)})
+    return Adaptation(table, adapter, options)
+
+
+def problems(arm: Arm, table: AdaptTable) -> Iterator[TlkitError]:
+    """Yield what is wrong with the table whatever its method is."""
+    if table.target not in arm.also:
+        there = f"[also]: {', '.join(arm.also)}" if arm.also else f"a table names it: [{dotted('also', table.target)}]"
+        yield TlkitError(
+            f"adapt.target: there is no data set {dotted('also', table.target)}.", there, nearest(table.target, arm.also)
+        )
+    elif arm.also[table.target].of_own_images:
+        yield TlkitError(
+            f"adapt.target: {table.target} is the test images of [data] in low resolution.",
+            f"{dotted('also', table.target)}.name, a data set",
+        )
+    elif (part := arm.also[table.target].split.per_class) is not None and table.labels_per_class > part:
+        yield TlkitError(
+            f"adapt.labels_per_class: is {table.labels_per_class}, and the training part of {table.target} has {part} images of each class.",
+            f"{dotted('also', table.target)}.split.per_class = {table.labels_per_class}, or fewer labels",
+        )
+    if not table.source and not table.labels_per_class:
+        yield TlkitError(
+            "adapt.source: is false, and no target image has a label, so there is nothing to train on.",
+            "adapt.labels_per_class = 3",
+        )
+    if not table.source and table.method != NONE:
+        yield TlkitError(
+            f"adapt.source: is false, and {table.method} adapts source images to the target.", f'adapt.method = "{NONE}"'
+        )
+
+
+def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Iterator[TlkitError]:
+    """Yield what the method cannot do in this arm.
+
+    Args:
+        arm: Its tables.
+        found: The method.
+        head: The head plugin.
+        solved: The head is solved, not trained by steps.
+    """
+    table, adapter = found.table, found.adapter
+    if head.task != SINGLE_LABEL.name:
+        yield TlkitError(
+            f"adapt: needs one class for each image, and the {arm.head.kind} head has another task.", "leave [adapt] out"
+        )
+    if solved:
+        if adapter is not None and adapter.loss:
+            yield TlkitError(
+                f"adapt.method: {table.method} is trained by steps, and the {arm.head.kind} head is solved.",
+                'a head that is trained, for instance head.kind = "linear"',
+            )
+        return
+    if adapter is not None and adapter.solve:
+        yield TlkitError(
+            f"adapt.method: {table.method} aligns the features of a frozen network once, and the {arm.head.kind} head is trained by steps.",
+            'a head that is solved, for instance head.kind = "logistic"',
+        )
+    wanted = {"labels_per_class": table.labels_per_class, "pseudo_labels": table.pseudo_labels}
+    for key, value in wanted.items():
+        if value:
+            yield TlkitError(
+                f"adapt.{key}: is {shown(value)}, which only a solved head uses yet, and the {arm.head.kind} head is trained by steps.",
+                'head.kind = "logistic", for instance',
+            )
+    if adapter is not None and adapter.loss:
+        if adapter.clean and augmentations.mixes(arm.data.augment):
+            yield TlkitError(
+                f"adapt.method: {table.method} needs features of one image each, and data.augment mixes images.",
+                "leave mixup and cutmix out",
+            )
+        yield TlkitError(
+            f"adapt.method: {table.method} is trained by steps, which this version does not do yet.",
+            "methods that are solved: coral, linot, stats, subspace",
+        )
+
+
+def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple[str, ...]]:
+    """Return an adaptation with its unused keys reset to their defaults, and a line for each of these keys; None where nothing learns."""
+    if learns == "nothing":
+        return None, ("adapt: nothing is trained",)
+    table, usual = found.table, {name: each.default for name, each in AdaptTable.model_fields.items()}
+    reasons: dict[str, str] = {}
+    if found.adapter is None or found.adapter.solve:
+        reasons |= dict.fromkeys(("weight", "ramp"), f"{table.method} adds no loss")
+    if not found.uses_unlabelled:
+        reasons["images"] = "no target image is used without its label"
+    if not table.labels_per_class:
+        reasons["label_weight"] = "labels_per_class = 0"
+    reset = {key: usual[key] for key in reasons if getattr(table, key) != usual[key]}
+    # Arms that compare with no adaptation have these keys from the other arms.
+    lines = [f"adapt.{key}: {reasons[key]}" for key in reset if found.adapter is not None or key == "label_weight"]
+    return Adaptation(table.model_copy(update=reset), found.adapter, found.options), tuple(lines)
+
+
+def choices(found: Adaptation | None, images: ImagesPlan) -> Iterator[Choice]:
+    """Yield which images of the target are used, with labels and without, and what the method does with them."""
+    if found is None:
+        return
+    table, few = found.table, ""
+    if images.labelled:
+        few = (
+            f"{images.labelled:,} with labels ({table.labels_per_class} of each class), each counts {table.label_weight} times"
+        )
+    if not found.uses_unlabelled:
+        yield Choice("target", few or "no image is used", f'"{table.target}", method "{NONE}"')
+    else:
+        without = f"{images.target - images.labelled:,} images without labels"
+        which = "its training part" if table.images == "train" else "all images, those that are tested too: transductive"
+        yield Choice("target", f"{without}, {few}" if few else without, f'"{table.target}", {which}')
+    if found.adapter is not None:
+        yield Choice("adaptation", table.method, found.adapter.summary or found.adapter.target)
+    if table.pseudo_labels:
+        yield Choice(
+            "pseudo-labels",
+            str(table.pseudo_labels),
+            "the head is fitted a second time, with target images that it gave labels to",
+        )
+    if found.uses_unlabelled and not images.labelled:
+        yield Choice("target labels", "none", _HINT)

@@ -1,0 +1,94 @@
+"""A method of domain adaptation: it aligns stored features once, or adds a loss to every training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from tlkit.errors import PluginError
+from tlkit.plugin.options import check_options
+
+Tensor = TypeVar("Tensor")  # torch.Tensor; importing a plugin's value imports no torch
+
+
+@dataclass(frozen=True, eq=False)
+class DomainBatch(Generic[Tensor]):
+    """What the loss of a method gets in a training step: a source and a target batch of one size. There are no target labels.
+
+    Attributes:
+        source: What the head reads of the source images, (N, F).
+        target: What the head reads of the target images, (N, F).
+        source_logits: (N, C).
+        target_logits: (N, C).
+        labels: Classes of the source images, (N,).
+        head: The head, from (N, F) to (N, C).
+        domain_head: The module that `Adapter.domain_head` built; None without.
+        ramp: () from 0 to 1 over the training, as DANN's schedule; 1 where the recipe says `ramp = false`.
+        source_stages: Pooled output (N, F) of each stage, where the method has `stages = "every"`.
+        target_stages: The same of the target images.
+        second_logits: (N, C) of a second view of the target images, where the method asks for one; else None.
+    """
+
+    source: Tensor
+    target: Tensor
+    source_logits: Tensor
+    target_logits: Tensor
+    labels: Tensor
+    head: Callable[[Tensor], Tensor]
+    domain_head: Callable[[Tensor], Tensor] | None
+    ramp: Tensor
+    source_stages: Mapping[str, Tensor] = field(default_factory=dict)
+    target_stages: Mapping[str, Tensor] = field(default_factory=dict)
+    second_logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A method of domain adaptation: `solve` aligns the features of a frozen network once, `loss` is added to every training step.
+
+    Attributes:
+        solve: "module:function"(source, target, options) -> Alignment, from features (N, F) and (M, F) float32, where no step is
+            taken; "" for a method that is trained.
+        loss: "module:function"(batch: DomainBatch, options) -> a tensor () that is added to the loss of the source images, times
+            `adapt.weight`; "" for a method that is solved.
+        options: The plugin's own options.
+        domain_head: "module:function"(features, classes, options) -> torch.nn.Module, which trains with the network, in the
+            group "head.domain" of [lr_groups]; "" for none.
+        stages: The features that the loss reads: those of the head ("last"), or the pooled output of each stage too ("every").
+        second_view: The loss reads a second, differently augmented view of the target images.
+        batch_norm: The method replaces statistics of BatchNorm, so it needs a network with BatchNorm.
+        clean: The method needs features of one image each, so no mixup and no cutmix.
+        together: BatchNorm sees source and target images as one batch; else each domain by itself.
+        partial: The method works where the target lacks some of the classes.
+        summary: One line.
+    """
+
+    solve: str = ""
+    loss: str = ""
+    options: type[BaseModel] | None = None
+    domain_head: str = ""
+    stages: Literal["last", "every"] = "last"
+    second_view: bool = False
+    batch_norm: bool = False
+    clean: bool = False
+    together: bool = False
+    partial: bool = False
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise PluginError where the options are no model, or it is neither solved nor trained."""
+        check_options(self.target, self.options)
+        if bool(self.solve) == bool(self.loss):
+            raise PluginError(f"adapter {self.target or self.summary}: is to be either solved or trained.", "solve=, or loss=")
+        if self.solve and self.domain_head:
+            raise PluginError(
+                f"adapter {self.solve}: has a domain head, which only a loss trains.", "loss=, or no domain_head="
+            )
+
+    @property
+    def target(self) -> str:
+        """The "module:function" that carries it out: `solve` or `loss`."""
+        return self.solve or self.loss

@@ -1,0 +1,65 @@
+"""What adapting to another domain gained: the gap closed, and whether a few labels are worth more. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlkit.record import run_folder
+
+KEY = "adapt"  # of an arm in result.json, and of a run
+
+
+def add_(arms: Mapping[str, dict[str, Any]]) -> None:
+    """Add to every arm with [adapt] what its accuracy on the target is worth.
+
+    The gap is that between an arm that is trained on the source alone and one that is trained on labelled target images alone, of
+    those the one with the most labels. Both must be in the recipe; of several arms of the source alone it is not known which one counts.
+
+    Args:
+        arms: Of result.json, each with "seeds" and "also".
+    """
+    tables = {name: found for name, arm in arms.items() if (found := _table(arm)) is not None}
+    for name, table in tables.items():
+        arm, target = arms[name], table["target"]
+        mine, rivals = _accuracy(arm, target), {other: each for other, each in tables.items() if each["target"] == target}
+        arm[KEY] = {key: table[key] for key in ("target", "method", "images", "labels_per_class", "source", "pseudo_labels")}
+        plain = [other for other, each in rivals.items() if _plain(each)]
+        trained = sorted(
+            (other for other, each in rivals.items() if not each["source"]),
+            key=lambda other: -rivals[other]["labels_per_class"],
+        )
+        if mine is None or len(plain) != 1 or not trained or name in (plain[0], trained[0]):
+            continue
+        low, high = _accuracy(arms[plain[0]], target), _accuracy(arms[trained[0]], target)
+        if low is not None and high is not None and high > low:
+            arm[KEY]["gap"] = {"source_only": plain[0], "target_trained": trained[0], "closed": (mine - low) / (high - low)}
+
+
+def labels_are_worth_more(arms: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Return an arm with a few target labels beside the source, and the best method without a label, where the first one is better."""
+    known = {
+        name: (arm[KEY], found) for name, arm in arms.items() if KEY in arm and (found := _accuracy(arm, arm[KEY]["target"]))
+    }
+    few = {name: found for name, (table, found) in known.items() if table["labels_per_class"] and table["source"]}
+    without = {name: found for name, (table, found) in known.items() if not table["labels_per_class"] and not _plain(table)}
+    if not few or not without:
+        return None
+    best, rival = max(few, key=few.__getitem__), max(without, key=without.__getitem__)
+    return (best, rival) if few[best] > without[rival] else None
+
+
+def _table(arm: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return [adapt] of an arm's runs; None without."""
+    return next((run[KEY] for run in run_folder.runs_of(arm) if run.get(KEY) is not None), None)
+
+
+def _plain(table: Mapping[str, Any]) -> bool:
+    """Return whether an arm is trained on the source alone, and adapts to nothing."""
+    return bool(table["source"]) and table["method"] == "none" and not table["labels_per_class"] and not table["pseudo_labels"]
+
+
+def _accuracy(arm: Mapping[str, Any], target: str) -> float | None:
+    """Return an arm's mean accuracy on the target; None where no run is finished."""
+    found = arm.get("also", {}).get(target, {}).get("accuracy")
+    return None if found is None else float(found["mean"])
