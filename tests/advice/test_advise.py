@@ -429,13 +429,42 @@ def test_rung_that_the_best_way_had_no_time_for_decides_nothing() -> None:
     ]  # fmt: skip
 
 
+def test_other_networks_and_variants_leave_time_for_the_best_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trial takes 10 of 100 seconds: of the second network's two ways the first begins with 60 left, the second would with 50."""
+    now = [0.0]
+    found = trials_of(budget.Budget(100.0, clock=lambda: now[0]))
+
+    def tried(way: arms.Way, rung: int, part: float) -> Trial:
+        now[0] += 10
+        return trial(way.name, rung, {"a": 0.9}.get(way.name, 0.5))
+
+    monkeypatch.setattr(found, "_try", tried)
+    monkeypatch.setattr(found, "_tested_rates", lambda way: None)
+    tables = {"data": {}, "lr_groups": {"head": 1e-3}}
+    ways = [arms.Way(name, name, tables) for name in "abcd"]
+    done = found.halve([*ways, *(arms.Way(name, name, tables, network="other") for name in ("x", "y"))])
+    assert [each.name for each in done if each.rung == 0] == ["a", "b", "c", "d", "x"]
+    assert [each.name for each in done if each.rung == 1] == [
+        "a",
+        "b",
+        "a_still",
+    ]  # of 50 seconds 20 are left, for the last rung
+    assert [each.name for each in done if each.rung == 2] == ["a", "b"]
+    assert sum("is not tried: the time that is left" in note for note in found.notes) == 3  # y, a_x0.3, a_x3
+
+
+def trials_of(allowed: budget.Budget) -> trying.Trials:
+    """Of a recipe that trains on 10 of 1,000 images."""
+    images = Images(("a", "b"), {name: Split(np.arange(count) % 2) for name, count in {"train": 1000, "test": 500}.items()})
+    return trying.Trials(
+        images=images, train=10, epochs=5, own=False, seed=0, recipe="r", runs=Path("runs"), places=Places(recipe=Path()), where="r",
+        forward={"": 0.01}, budget=allowed, device=torch.device("cpu"), observer=Observer(), watch=lambda: None,
+    )  # fmt: skip
+
+
 def test_time_of_a_trial_counts_all_images_that_judge_it() -> None:
     """Of a recipe that trains on 10 of 1,000 images, 30 % of the 1,000 judge."""
-    images = Images(("a", "b"), {name: Split(np.arange(count) % 2) for name, count in {"train": 1000, "test": 500}.items()})
-    trials = trying.Trials(
-        images=images, train=10, epochs=5, own=False, seed=0, recipe="r", runs=Path("runs"), places=Places(recipe=Path()), where="r",
-        forward={"": 0.01}, budget=budget.Budget(60.0), device=torch.device("cpu"), observer=Observer(), watch=lambda: None,
-    )  # fmt: skip
+    trials = trials_of(budget.Budget(60.0))
     assert trials._passes(arms.Way("a", "", {}), 7, 2) == 2 * (3 * 7 + 300)
     assert trials._passes(arms.Way("a", "", {}, solved=True), 7, 2) == 7 + 300
 

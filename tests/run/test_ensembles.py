@@ -122,6 +122,9 @@ def test_soup_takes_the_members_that_make_it_no_worse_on_validation_images(finis
     for name, tensor in kept.items():
         mean = sum(weights[each][name].double() for each in run["used"]) / len(run["used"])
         torch.testing.assert_close(tensor, mean.to(tensor.dtype))
+    soup = f'backbone.weights="{finished / "runs" / "toy" / "soup-s0.safetensors"}"'
+    begun = training(finished / "toy.toml", *NOISY, soup, arm="a").prepared.start.get().tensors()  # a recipe may begin with it
+    torch.testing.assert_close(begun["conv1.weight"], kept["conv1.weight"])
 
 
 def test_ensemble_that_failed_is_computed_when_what_was_wrong_is_mended(finished: Path, tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ _STEPS = 100  # that a new head and a network need to get somewhere
 _KEPT = 0.5  # of the ways, from one rung to the next
 _FEWEST = 2  # ways that go on
 _RATES = (0.3, 3.0)  # times the usual rates, of the best way that takes steps
-_OTHERS = 0.6  # of the time must be left when ways to train other networks than the first one begin
+# Of the time that a rung begins with, so much must be left when these begin:
+_OTHERS = 0.6  # ways to train other networks than the first one, on the first rung
+_VARIANTS = 0.5  # other rates and no momentum, on the second: the last rung has twice its images
 _STEP = 3.0  # a training step, in forward passes
 _OVERHEAD = 5.0  # seconds of a trial beside its images
 _BATCH = 32  # images of a step, where the recipe leaves that to tlkit
@@ -107,12 +109,14 @@ class Trials:
         """
         found: list[Trial] = []
         ways = self.ways = list(ways)
-        least = _OTHERS * self.budget.left
+        variants: list[Way] = []
         for rung, part in enumerate(RUNGS):
             mine: list[Trial] = []
+            begun = self.budget.left
             for way in ways:
                 self.watch()
-                if rung == 0 and way.network and self.budget.left < least:
+                share = _OTHERS if rung == 0 and way.network else _VARIANTS if rung == 1 and way in variants else 0.0
+                if self.budget.left < share * begun:
                     self.notes.append(f"{way.name} is not tried: the time that is left is for {ways[0].name} and its like")
                 elif (trial := self._try(way, rung, part)) is not None:
                     mine.append(trial)
@@ -125,7 +129,8 @@ class Trials:
             if not ways:
                 break
             if rung == 0:
-                ways += self._variants(ways, mine)
+                variants = self._variants(ways, mine)
+                ways += variants
         names = {way.name for way in self.ways}
         return [trial for trial in found if trial.name in names]
 
