@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from tlkit_toy_build import ToyNet
 
 from tlkit import api
+from tlkit.errors import DataError
 from tlkit.network.network import Network
 from tlkit.record import findings, results
 from tlkit.record.findings import Findings
@@ -243,6 +244,44 @@ def test_an_apply_that_was_killed_before_it_kept_its_findings_inspects_at_the_ne
     (first.folder / "report.html").unlink()
     monkeypatch.setattr("tlkit.run.executor.train", lambda *_, **__: pytest.fail("inspected again"))
     assert not api.apply(recipe, runs=recipe.parent / "runs").changed
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("tlkit.inspection.inspecting._compare", "near duplicates, labels and outliers are not looked for: "),
+        ("tlkit.inspection.inspecting.inspect", "the images are not compared: "),
+        ("tlkit.run.executor.prepare", "the images are not compared: "),  # of finished runs, which need no preparing
+    ],
+)
+def test_a_failed_inspection_is_kept_and_not_tried_again_until_it_is_asked_for(
+    recipe: Path, run: Cli, monkeypatch: pytest.MonkeyPatch, broken: str, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("the matrix is singular") if "inspection" in broken else DataError("photos/a.png: is gone.")
+
+    monkeypatch.setattr("tlkit.run.data_inspection._SHARE", 1e9)
+    if "executor" in broken:
+        assert run("apply", recipe)[0] == 0
+        (recipe.parent / "runs/toy" / findings.FILE).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, fail)
+        code, _, error = run("apply", recipe)
+    why = "ValueError: the matrix is singular" if "inspection" in broken else "photos/a.png: is gone"
+    assert code == 0
+    assert f"the inspection of its images failed: {why}; tlkit inspect RECIPE tries again" in " ".join(error.split())
+    kept = findings.load(recipe.parent / "runs/toy")
+    assert kept is not None
+    assert list(kept[0].notes) == [f"{said}{why}; tlkit inspect RECIPE tries again"]
+    assert (kept[0].totals is not None) == ("_compare" in broken)
+    assert why in (recipe.parent / "runs/toy/report.html").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr("tlkit.run.executor.train", lambda *_, **__: pytest.fail("inspected again"))
+        assert run("apply", recipe)[0] == 0
+    assert run("inspect", recipe)[0] == 0
+    kept = findings.load(recipe.parent / "runs/toy")
+    assert kept is not None
+    assert kept[0].embedded
 
 
 def test_runs_that_are_inspected_later_hold_no_networks(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

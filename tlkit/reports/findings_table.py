@@ -47,7 +47,7 @@ def head(found: Findings, *, whole: bool = True) -> str:
     """
     counts = ", ".join(f"{count:,} {part}" for part, count in found.parts.items())
     folder = found.folder if whole else Path(found.folder).name
-    return f"{folder or found.data}: {len(found.classes):,} classes, {counts} images"
+    return f"{folder or found.data}: {len(found.classes):,} classes, {counts} images" if counts else folder or found.data
 
 
 def files(found: Findings) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from tlkit import tasks
+from tlkit.engine.images.parts import Part
 from tlkit.errors import Interrupted, RecipeError, TlkitError, reason, setting
 from tlkit.events import Observer
 from tlkit.inspection import embedding, inspecting
@@ -28,6 +31,7 @@ Embeds = Literal["always", "stored", "never"]
 
 _SHARE = 0.03  # of the work of the runs, which inspecting their images takes at most
 _NOT_LOOKED_FOR = "near duplicates, labels and outliers are not looked for"
+_AGAIN = "tlkit inspect RECIPE tries again"
 # Tables that only say how something is trained.
 _TRAINING = ("optimizer", "loss", "early_stopping", "select_by", "also", "adapt")
 
@@ -96,9 +100,8 @@ def inspect(
         watch: Called between batches; may raise to stop.
         note: Why the images are not embedded; "" for the usual reason.
     """
-    plan, parts = prepared.plan, {"train": prepared.train, **prepared.evaluated.parts}
-    parts = {name: part for name, part in parts.items() if name in ("train", "validation", "test")}
-    images = Inspected(parts, prepared.images.classes, prepared.job.found.root if prepared.job.found.files else None)
+    plan = prepared.plan
+    images = Inspected(_parts(prepared), prepared.images.classes, prepared.job.found.root if prepared.job.found.files else None)
     why = "" if _embeds(plan, embeds) else note or _why_not(plan)
     embedded = None
     if not why:
@@ -108,18 +111,9 @@ def inspect(
             network, backbone, plan, prepared.train, prepared.evaluated, device=device, observer=observer, watch=watch
         )
         prepared.start.release()
-    known = Findings(
-        data=plan.tables.data.name,
-        folder=str(prepared.job.found.root) if prepared.job.found.files and not prepared.job.resolved.dataset.inside else "",
-        content=prepared.job.content,
-        parts={name: len(part.indices) for name, part in parts.items()},
-        classes=_counted(images),
-        left_out=dataset_facts.unused(prepared.job.found),
-        corrupt=tuple(prepared.decoded.skipped),
-        embedded="" if why else _network(plan),
-        notes=(why,) if why else (),
-    )
-    return inspecting.inspect(images, known, embedded)
+    known = _known(prepared)
+    known = replace(known, notes=(why,)) if why else replace(known, embedded=_network(plan))
+    return inspecting.inspect(images, replace(known, classes=_counted(images)), embedded)
 
 
 def keep(
@@ -127,7 +121,8 @@ def keep(
 ) -> None:
     """Inspect the images of a recipe's runs, and keep what is found in its folder; a failure is told and takes no result away.
 
-    Embeddings are compared where a run has stored those of all images and comparing them takes at most 3 % of the runs' work.
+    Embeddings are compared where a run has stored those of all images and comparing them takes at most 3 % of the runs' work. What failed
+    is kept too, so it is not tried again before a run is trained or `tlkit inspect` asks for it.
 
     Args:
         folder: runs/<recipe>.
@@ -143,14 +138,82 @@ def keep(
     before = findings.load(folder)
     if before is not None and before[0].content == chosen.job.content and (before[0].embedded or not able):
         return
+    attempts: list[Embeds] = ["stored", "never"] if able else ["never"]
+    found, why = _tried(chosen, attempts, device=device, watch=watch)
+    _save(folder, found, why, observer)
+
+
+def keep_failure(folder: Path, job: Job, error: TlkitError, *, observer: Observer) -> None:
+    """Keep that the images of a recipe's finished runs cannot be read again, so that no other `apply` tries it.
+
+    Args:
+        folder: runs/<recipe>.
+        job: One of the runs.
+        error: What happened.
+        observer: Told of it.
+    """
+    why = _words(error)
+    _save(folder, _failed(_named(job), why), why, observer)
+
+
+def _save(folder: Path, found: tuple[Findings, Thumbnails], why: str, observer: Observer) -> None:
+    """Write inspection.npz, and tell what failed; "" for nothing."""
+    if why:
+        observer.note(f"{folder}: the inspection of its images failed: {why}; {_AGAIN}")
     try:
-        found = inspect(chosen, embeds="stored" if able else "never", device=device, observer=Observer(), watch=watch)
         findings.save(folder, *found)
-    except Interrupted:
-        raise
-    except (TlkitError, OSError, RuntimeError, MemoryError) as error:
-        why = error.problem if isinstance(error, TlkitError) else reason(error)
-        observer.note(f"{folder / findings.FILE}: is not written: {why}")
+    except OSError as error:
+        observer.note(f"{folder / findings.FILE}: is not written: {reason(error)}")
+
+
+def _tried(
+    prepared: Prepared, attempts: Sequence[Embeds], *, device: torch.device, watch: Callable[[], None]
+) -> tuple[tuple[Findings, Thumbnails], str]:
+    """Inspect the images of a run in the first way that does not fail.
+
+    Returns:
+        What is found, or what is known without; its notes say what failed. And why the last of those failed that did; "" where none did.
+    """
+    why = ""
+    for embeds in attempts:
+        note = f"{_NOT_LOOKED_FOR}: {why}; {_AGAIN}" if why else ""
+        try:
+            return inspect(prepared, embeds=embeds, device=device, observer=Observer(), watch=watch, note=note), why
+        except Interrupted:
+            raise
+        except Exception as error:  # whatever it is, the runs are finished and their results stay
+            why = _words(error)
+    return _failed(_known(prepared), why), why
+
+
+def _parts(prepared: Prepared) -> dict[str, Part]:
+    every = {"train": prepared.train, **prepared.evaluated.parts}
+    return {name: part for name, part in every.items() if name in ("train", "validation", "test")}
+
+
+def _known(prepared: Prepared) -> Findings:
+    """Return what is known of the images of a run before one looks at them."""
+    return replace(
+        _named(prepared.job),
+        parts={name: len(part.indices) for name, part in _parts(prepared).items()},
+        classes={name: {} for name in prepared.images.classes},
+        corrupt=tuple(prepared.decoded.skipped),
+    )
+
+
+def _named(job: Job) -> Findings:
+    """Return what is known of the images of a run that is not prepared."""
+    found = job.found
+    folder = str(found.root) if found.files and not job.resolved.dataset.inside else ""
+    return Findings(job.resolved.arm.data.name, folder, job.content, parts={}, classes={}, left_out=dataset_facts.unused(found))
+
+
+def _failed(known: Findings, why: str) -> tuple[Findings, Thumbnails]:
+    return replace(known, notes=(f"the images are not compared: {why}; {_AGAIN}",)), np.zeros((0, 0, 0, 3), np.uint8)
+
+
+def _words(error: Exception) -> str:
+    return error.problem.removesuffix(".") if isinstance(error, TlkitError) else reason(error)
 
 
 def _embeds(plan: Plan, embeds: Embeds) -> bool:

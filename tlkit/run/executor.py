@@ -15,7 +15,7 @@ from tlkit import machine
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.errors import RunFailed, RunLocked, TlkitError, option, reason
+from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
 from tlkit.plans import auto_rates, dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job, finished
@@ -174,9 +174,14 @@ def train(
         else:
             failures = elsewhere([with_rates(each) for each in waiting], watch)
         if not failures:
-            data_inspection.keep(
-                folder, waiting or list(map(without_network, wanted)), device=device, observer=observer, watch=watch
-            )
+            try:
+                inspected = waiting or list(map(without_network, wanted))
+            except Interrupted:
+                raise
+            except TlkitError as error:  # all runs are finished, which needs none of this
+                data_inspection.keep_failure(folder, wanted[0], error, observer=observer)
+            else:
+                data_inspection.keep(folder, inspected, device=device, observer=observer, watch=watch)
     return failures
 
 
