@@ -75,7 +75,7 @@ class RunFolderError(TlkitError):
 
 
 class RunFailed(TlkitError):
-    """A run that failed while training; saved epochs are kept."""
+    """A run that failed while training; its checkpoints are kept."""
 
     exit_code = SOME_FAILED
 

@@ -164,5 +164,5 @@ def unwritable(folder: Path, error: OSError) -> RunFailed:
     hint = "make room and run" if full else f"name another folder with {option('runs')}, or make this one writable and run"
     return RunFailed(
         f"{folder}: cannot be written: {error.strerror or error}.",
-        f"{hint} the same command again; it continues from the last saved epoch",
+        f"{hint} the same command again; it continues from its last checkpoint",
     )

@@ -21,7 +21,9 @@ from tlkit.plugin import (
     Alignment,
     Backbone,
     Dataset,
+    Demand,
     DomainBatch,
+    Executor,
     Head,
     LoggedEnd,
     LoggedRun,
@@ -31,6 +33,7 @@ from tlkit.plugin import (
 )
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
+from tlkit.run import remote_jobs
 from tlkit.sources import data_files, datasets
 from tlkit.sources.places import Places
 from tlkit.tasks import Task
@@ -41,7 +44,7 @@ _LEAST_RIGHT = 0.6
 
 
 def check(name: str, *, data: Path | None = None) -> Iterator[str]:
-    """Hold an installed backbone, head, data set, logger or adapter to the contract.
+    """Hold an installed backbone, head, data set, logger, adapter or executor to the contract.
 
     Args:
         name: As `tlkit list` shows it.
@@ -63,11 +66,13 @@ def check(name: str, *, data: Path | None = None) -> Iterator[str]:
         yield from check_logger(name, registry.get(Logger, name))
     elif registry.offers(Adapter, name):
         yield from check_adapter(registry.get(Adapter, name))
+    elif registry.offers(Executor, name):
+        yield from check_executor(name, registry.get(Executor, name))
     else:
-        kinds = (Adapter, Backbone, Dataset, Head, Logger)
+        kinds = (Adapter, Backbone, Dataset, Executor, Head, Logger)
         names = [entry.name for kind in kinds for entry in registry.entries(kind)]
         raise TlkitError(
-            f'there is no backbone, head, data set, logger or adapter "{name}" installed.',
+            f'there is no backbone, head, data set, logger, adapter or executor "{name}" installed.',
             "tlkit list shows what is",
             nearest(name, names),
         )
@@ -209,6 +214,36 @@ def check_adapter(adapter: Adapter) -> Iterator[str]:
     if target.grad is None or not bool(torch.isfinite(target.grad).all()):
         raise PluginError(f"{adapter.loss}: its loss has no finite gradient with respect to the target's features.")
     yield "has a gradient with respect to the target's features"
+
+
+def check_executor(name: str, executor: Executor) -> Iterator[str]:
+    """Hold an executor to the contract: it calls work elsewhere, and gives what that returned or raised.
+
+    Yields:
+        What holds, in words.
+
+    Raises:
+        PluginError: what does not.
+    """
+    executor.check_installed(name)
+    if not executor.run:
+        yield "carries out runs in this process"
+        return
+    given = dict(remote_jobs.done_by(executor, {"answers": _answer, "fails": _fail}, Demand(), lambda: None))
+    if given.get("answers") != _answer():
+        raise PluginError(f"{executor.run}: gave {given.get('answers')!r} for work that returns {_answer()!r}.")
+    yield "calls work and gives what it returned"
+    if not isinstance(given.get("fails"), Exception):
+        raise PluginError(f"{executor.run}: gave {given.get('fails')!r} for work that raises.")
+    yield "gives the exception of work that failed"
+
+
+def _answer() -> str:
+    return "done"
+
+
+def _fail() -> str:
+    raise RuntimeError("this is to fail")
 
 
 def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:

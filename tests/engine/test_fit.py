@@ -196,8 +196,10 @@ def poison_(train: object, position: int) -> None:
 
 def test_rates_that_are_far_too_high_fail_the_run(toy_recipe: Path) -> None:
     mine = training(toy_recipe, "lr_groups={backbone=1e20, head=1e20}", "optimizer={name='sgd'}")
+    assert mine.fit.is_sound()
     with pytest.raises(RunFailed, match=r"epoch 1, batch \d of 5: .*not a number"):
         list(mine.fit.epochs())
+    assert not mine.fit.is_sound(), "this is never saved"
 
 
 @pytest.mark.parametrize("validation", [0.1, 0.0])

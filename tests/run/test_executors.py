@@ -14,7 +14,7 @@ from conftest import ROOT, TOY
 from pages import Page
 from safetensors.torch import load_file
 
-from tlkit import api
+from tlkit import api, testing
 from tlkit.errors import PluginError, TlkitError
 from tlkit.events import Observer
 from tlkit.plugin import registry
@@ -137,6 +137,8 @@ def test_executor_that_breaks_the_contract_is_told_where(two: Path, install: Cal
     install("here_executors", HERE, ("nothing", "stranger"))
     done = api.apply(two, runs=two.parent / "runs", executor="nothing", arm="b")
     assert [error.problem for error in done.failures] == ["b, seed 0: here_executors:silent did not say what became of it."]
+    with pytest.raises(PluginError, match=r"here_executors:silent: gave None for work that returns 'done'"):
+        list(testing.check("nothing"))
     with pytest.raises(PluginError, match=r"here_executors:broken: gave .*not the name of a run and what became of it"):
         api.apply(two, runs=two.parent / "runs", executor="stranger", arm="b")
 
@@ -214,6 +216,7 @@ def test_executor_of_the_page_is_short_and_carries_out_runs(
     assert len(block.text.splitlines()) < 60
     install("tlkit_slurm", block.text, ("slurm",))
     monkeypatch.chdir(two.parent)
+    assert list(testing.check("slurm")) == ["calls work and gives what it returned", "gives the exception of work that failed"]
     applied = api.apply(two, executor="slurm", address="local", arm="b")
     assert applied.failures == ()
     assert applied.result["arms"]["b"]["seeds"]["0"]["status"] == "finished"

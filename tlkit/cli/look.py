@@ -220,7 +220,7 @@ def inspect(
 
 
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set, logger or adapter.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set, logger, adapter or executor.")],
     data: DataOption = None,
 ) -> None:
     """Test an installed plugin against the plugin contract."""

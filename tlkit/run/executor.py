@@ -88,7 +88,7 @@ def train(
     verify: bool = False,
     loggers: Sequence[ChosenLogger] = (),
     checkpoint_every: float = save_times.EVERY,
-    elsewhere: Callable[[Sequence[Prepared], Callable[[], None]], list[RunFailed | RunLocked]] | None = None,
+    elsewhere: Callable[[Sequence[Prepared], Callable[[], None], torch.device], list[RunFailed | RunLocked]] | None = None,
     ranks: Ranks = ALONE,
 ) -> list[RunFailed | RunLocked]:
     """Carry out every job, then inspect their images; a job that fails, or that another process is running, does not stop the others.
@@ -172,7 +172,7 @@ def train(
         if elsewhere is None or not waiting:
             failures = _in_turn(waiting, carry_out, device=device, observer=observer, ranks=ranks)
         else:
-            failures = elsewhere([with_rates(each) for each in waiting], watch)
+            failures = elsewhere([with_rates(each) for each in waiting], watch, device)
         if not failures:
             try:
                 inspected = waiting or list(map(without_network, wanted))

@@ -94,8 +94,10 @@ class Elsewhere:
     called: Call
     observer: Observer
 
-    def carry_out(self, waiting: Sequence[Prepared], watch: Callable[[], None]) -> list[RunFailed | RunLocked]:
-        """Carry out runs that are prepared; one that fails does not stop the others.
+    def carry_out(
+        self, waiting: Sequence[Prepared], watch: Callable[[], None], device: torch.device
+    ) -> list[RunFailed | RunLocked]:
+        """Carry out runs that are prepared for a device like this one; one that fails does not stop the others.
 
         Returns:
             The failures, and then the runs that another process is running.
@@ -112,7 +114,7 @@ class Elsewhere:
         except OSError as error:
             raise files.unwritable(folder, error) from error
         try:
-            work = {each.job.label: partial(carry_out, self._sent(each, mark)) for each in waiting}
+            work = {each.job.label: partial(carry_out, self._sent(each, mark, device)) for each in waiting}
             folders = {each.job.label: each.job.folder for each in waiting}
             progress = RemoteProgress(folders, {each.job.label: each.plan.epochs for each in waiting}, self.observer.note)
 
@@ -129,7 +131,7 @@ class Elsewhere:
         failed: list[RunFailed | RunLocked] = []
         locked: list[RunFailed | RunLocked] = []
         missing = set(work)
-        for label, given in self._given(work, watch):
+        for label, given in done_by(self.executor, work, self.demand, watch):
             missing.discard(label)
             answer = _Answer("failed", *_in_words(given)) if isinstance(given, Exception) else _Answer(**json.loads(given))
             self.observer.note(f"{label}: {answer.ended}" + (f": {answer.problem}" if answer.problem else ""))
@@ -140,38 +142,39 @@ class Elsewhere:
         failed += [RunFailed(f"{label}: {self.executor.run} did not say what became of it.") for label in sorted(missing)]
         return failed + locked
 
-    def _given(self, work: Mapping[str, Work], watch: Callable[[], None]) -> Iterator[tuple[str, str | Exception]]:
-        """Yield what the executor gives, as long as it is a name and what became of it.
-
-        Raises:
-            PluginError: it is something else, or the executor raised.
-        """
-        try:
-            given = call(self.executor.run, work, self.demand, watch)
-            if not isinstance(given, Iterable):
-                raise PluginError(f"{self.executor.run}: gave {type(given).__name__}, not names with what became of them.")
-            with closing(given) if isinstance(given, Generator) else nullcontext():
-                for each in given:
-                    match each:
-                        case (str() as label, (str() | Exception()) as answer) if label in work:
-                            yield label, answer
-                        case _:
-                            raise PluginError(
-                                f"{self.executor.run}: gave {each!r}, not the name of a run and what became of it."
-                            )
-        except TlkitError:
-            raise
-        except Exception as error:
-            raise PluginError(f"{self.executor.run}: failed: {type(error).__name__}: {error}.") from error
-
-    def _sent(self, prepared: Prepared, mark: Path) -> str:
+    def _sent(self, prepared: Prepared, mark: Path, device: torch.device) -> str:
         job = prepared.job
         environment = {name: os.environ[name] for name in _SENT if name in os.environ}
         return json.dumps({
             "version": tlkit.__version__, "called": asdict(self.called), "plan": plans.to_json(prepared.plan), "digest": job.digest, "seed": job.seed,
-            "fold": job.fold, "mark": str(mark), "environment": environment, "threads": self.demand.cpus,
+            "fold": job.fold, "mark": str(mark), "environment": environment, "threads": self.demand.cpus, "device": device.type,
             "working": str(Path.cwd()),
         })  # fmt: skip
+
+
+def done_by(
+    executor: Executor, work: Mapping[str, Work], demand: Demand, watch: Callable[[], None]
+) -> Iterator[tuple[str, str | Exception]]:
+    """Let an executor do work; yield what it gives, as long as it is a name and what became of it.
+
+    Raises:
+        PluginError: it is something else, or the executor raised.
+    """
+    try:
+        given = call(executor.run, work, demand, watch)
+        if not isinstance(given, Iterable):
+            raise PluginError(f"{executor.run}: gave {type(given).__name__}, not names with what became of them.")
+        with closing(given) if isinstance(given, Generator) else nullcontext():
+            for each in given:
+                match each:
+                    case (str() as label, (str() | Exception()) as answer) if label in work:
+                        yield label, answer
+                    case _:
+                        raise PluginError(f"{executor.run}: gave {each!r}, not the name of a run and what became of it.")
+    except TlkitError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{executor.run}: failed: {type(error).__name__}: {error}.") from error
 
 
 def carry_out(sent: str) -> str:
@@ -203,6 +206,12 @@ def _carry_out(spec: Mapping[str, Any]) -> None:
     torch.set_num_threads(spec["threads"])
     try:
         device = executor.device_of(called.device)
+        if device.type != spec["device"]:
+            raise RunFailed(
+                f"a worker computes on {device.type}, and the run is planned for {spec['device']}.",
+                f"apply the recipe where the same kind of device is, with {option('gpus-per-run', '1')} for GPUs, or with "
+                + option("device", "cpu"),
+            )
         with chdir(spec["working"]), watching() as watch, machine.kept_blocks, torch_settings.applied(device):
             job, logged = _job(called, plan, spec)
             if finished([job]):
