@@ -130,6 +130,9 @@ SCHEDULES: Final[Mapping[str, Defaults]] = {
 
 # Options of tlkit's own plugins by entry point. Those of all others are in the digest whole: their defaults may change without
 # a line here. No other distribution can take one of these names: a name that two offer is refused.
+_SHARDS: Final[Defaults] = {
+    "path": None, "validation": "", "test": "", "classes": [], "buffer": None, "test_fraction": 0.2, "range": None,
+}  # fmt: skip
 BACKBONE_OPTIONS: Final[Mapping[str, Defaults]] = {}
 DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
     "caltech101": {"background": False, "test_fraction": 0.2},
@@ -159,6 +162,8 @@ DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
     "office31": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
     "office_home": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
     "pacs": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
+    "parquet": {**_SHARDS, "image": "image", "label": "label"},
+    "shards": {**_SHARDS, "image": "", "label": ""},
     "synthetic": {"classes": 10, "train": 512, "test": 128, "size": 32, "noise": 0.25, "seed": 0},
     "visda2017": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
 }
