@@ -703,7 +703,7 @@ def epochs(
         RunFailed: the loss is no longer a number.
     """
     _check_plan(plan)
-    from tlkit.run import executor, range_tests, torch_settings
+    from tlkit.run import executor, planned_runs, range_tests, torch_settings
 
     watcher = observer or Observer()
     where = executor.device_of(device, note=watcher.note)
@@ -719,7 +719,7 @@ def epochs(
     if fold is None and plan.folds is not None:
         watcher.note(f"epochs: fold {tested} of {plan.folds} is tested, and no other; fold=2 tests the second")
     with torch_settings.applied(where):
-        prepared = executor.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
+        prepared = planned_runs.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
         prepared, _ = range_tests.settled(prepared, device=where, observer=watcher)
         learner = prepared.learner(device=where, observer=watcher)
     yield from torch_settings.applied_between(learner.epochs(), where)

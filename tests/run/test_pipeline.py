@@ -9,7 +9,7 @@ from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import jobs, resolve
 from tlkit.recipe.evaluation import Evaluation
-from tlkit.run import executor, start_network
+from tlkit.run import executor, planned_runs, start_network
 from tlkit.sources.places import Places
 
 
@@ -53,6 +53,6 @@ def test_run_that_waits_holds_no_network(toy_recipe: Path, built: list[str]) -> 
 def test_job_of_a_plan_is_the_recipes_own(toy_recipe: Path) -> None:
     prepared = training(toy_recipe).prepared
     places = Places(recipe=toy_recipe.parent, offline=True)
-    found = executor.prepare_plan(prepared.plan, seed=0, places=places, device=CPU, observer=Observer())
+    found = planned_runs.prepare_plan(prepared.plan, seed=0, places=places, device=CPU, observer=Observer())
     assert found.job.digest == prepared.job.digest
     assert found.plan.phases == prepared.plan.phases

@@ -21,7 +21,7 @@ from tlkit.engine.learner import Learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.plans import plugin_changes, sharing
+from tlkit.plans import sharing
 from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder
@@ -68,10 +68,6 @@ def execute(
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
         raise files.unwritable(job.folder, error) from error
-
-
-_CONTINUED = "it was continued on another machine, or with other threads or versions"
-_OTHERWISE_SHARED = "it was continued with another number of processes"
 
 
 @dataclass
@@ -232,14 +228,7 @@ class _Writer:
                 f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
             )
         result = self.job.result()
-        if result is not None and not result.exact:
-            self.why_inexact = result.why_inexact or _CONTINUED
-        elif before.get("machine") != description["machine"]:
-            self.why_inexact = _CONTINUED
-        elif before.get("processes", 1) != description.get("processes", 1):
-            self.why_inexact = _OTHERWISE_SHARED
-        elif changed := plugin_changes.changes(self.job):
-            self.why_inexact = "; ".join(changed)
+        self.why_inexact = run_description.why_inexact(before, description, result, self.job) or self.why_inexact
         if result is not None:
             self._refuse_lost(result)
         self._note_damage()

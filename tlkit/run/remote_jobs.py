@@ -26,7 +26,7 @@ from tlkit.plans import jobs, loggers, resolve
 from tlkit.plans import plan as plans
 from tlkit.plans.jobs import Job, finished
 from tlkit.plugin import Demand, Executor, Work, call
-from tlkit.run import busy, execution, executor, torch_settings
+from tlkit.run import busy, execution, executor, planned_runs, torch_settings
 from tlkit.run.preparation import Prepared
 from tlkit.run.remote_progress import RemoteProgress
 from tlkit.run.save_times import SaveTimes
@@ -216,7 +216,7 @@ def _carry_out(spec: Mapping[str, Any]) -> None:
             job, logged = _job(called, plan, spec)
             if finished([job]):
                 return
-            prepared = executor.prepare_as_planned(job, plan, device=device, observer=observer, watch=watch)
+            prepared = planned_runs.prepare_as_planned(job, plan, device=device, observer=observer, watch=watch)
             execution.execute(
                 prepared, device=device, observer=observer, watch=busy.watching(prepared, watch, device=device, say=observer.note),
                 graph=called.graph, loggers=logged, saves=SaveTimes(called.checkpoint_every, watch),

@@ -15,10 +15,11 @@ from tlkit.engine import row_keys
 from tlkit.engine.images import decode
 from tlkit.plans import auto_rates, plugin_changes
 from tlkit.plans import plan as plans
-from tlkit.plans.jobs import absolute_arm
+from tlkit.plans.jobs import Job, absolute_arm
 from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import kernels, run_folder
 from tlkit.record.formats import ComputeFormat
+from tlkit.record.run_folder import RunResult
 from tlkit.run.preparation import Prepared
 
 
@@ -63,6 +64,25 @@ def is_other_form(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     own = {name: before[name] for name in ("precision", "memory_format")}
     changed = any(before[name] != now[name] for name in names) or before.get("evaluation", own) != now["evaluation"]
     return changed or before.get("kernels", []) != now["kernels"] or before.get("rates") != now.get("rates")
+
+
+def why_inexact(before: Mapping[str, Any], now: Mapping[str, Any], result: RunResult | None, job: Job) -> str:
+    """Say why a run that is continued may have other bits than one that was never stopped; "" where it has the same.
+
+    Args:
+        before: What it resolved to when it began.
+        now: The same now.
+        result: Its result so far.
+        job: The run.
+    """
+    continued = "it was continued on another machine, or with other threads or versions"
+    if result is not None and not result.exact:
+        return result.why_inexact or continued
+    if before.get("machine") != now["machine"]:
+        return continued
+    if before.get("processes", 1) != now.get("processes", 1):
+        return "it was continued with another number of processes"
+    return "; ".join(plugin_changes.changes(job))
 
 
 def form(compute_format: ComputeFormat) -> dict[str, str]:

@@ -1,0 +1,64 @@
+"""Runs whose plan was made before, here or by another process: they do exactly what it says, and nothing is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tlkit.events import Observer
+from tlkit.plans import auto_rates, jobs, resolve
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import Plan
+from tlkit.record.timings import EarlierChoices
+from tlkit.run import executor
+from tlkit.run.preparation import Prepared
+from tlkit.sources.places import Places
+
+
+def prepare_plan(
+    plan: Plan, *, seed: int, fold: int | None = None, places: Places, device: torch.device, observer: Observer
+) -> Prepared:
+    """Prepare the run of a plan that was made before, so that it does exactly what the plan says.
+
+    Args:
+        plan: From `tlkit.plan`.
+        seed: The seed of the run.
+        fold: The fold that is tested, from 1; None without cross-validation.
+        places: Where to look for images and weights.
+        device: The device that the run uses.
+        observer: Receives the progress of decoding.
+
+    Raises:
+        TlkitError: images or weights cannot be used.
+    """
+    resolved = resolve.resolve_arm(
+        plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=plan.recipe, folds=plan.folds
+    )
+    job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe, fold=fold)
+    prepared = _in_forms_of(plan, job, device=device, observer=observer, watch=lambda: None)
+    pairs = zip(prepared.plan.phases, plan.phases, strict=True)
+    exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
+    return replace(prepared, plan=exact)
+
+
+def prepare_as_planned(
+    job: Job, plan: Plan, *, device: torch.device, observer: Observer, watch: Callable[[], None]
+) -> Prepared:
+    """Prepare a job that another process planned for this device, so that it does exactly what that plan says.
+
+    The other arguments are those of `preparation.prepare`.
+    """
+    return replace(_in_forms_of(plan, job, device=device, observer=observer, watch=watch), plan=plan)
+
+
+def _in_forms_of(plan: Plan, job: Job, *, device: torch.device, observer: Observer, watch: Callable[[], None]) -> Prepared:
+    """Prepare a job in the forms of a plan; nothing is measured."""
+    prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
+    scaled = plan.input if plan.input.channels == "bands" and plan.input.mean else None
+    earlier = EarlierChoices(
+        plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled, auto_rates.kept(plan)
+    )
+    return executor.prepare(job, {}, device=device, observer=observer, earlier=earlier, watch=watch)
