@@ -21,7 +21,7 @@ from toy_training import Training, training
 
 from tlkit import testing
 from tlkit.engine import adapting
-from tlkit.errors import DataError, PluginError
+from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import adaptation
 from tlkit.plans.adaptation import Adaptation
@@ -292,12 +292,16 @@ def test_a_class_that_the_target_lacks_is_told_where_the_method_counts_on_it(run
     assert run("apply", "r.toml")[0] == 0
 
 
-def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path) -> None:
+def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
     arms = '[arms.source_only]\nadapt.method = "none"\n[arms.coral]\nadapt = { method = "coral", options = { ridge = 1.0 } }\n'
     few = '[arms.few]\nadapt = { method = "none", labels_per_class = 3 }\n[arms.target_trained]\n'
     few += 'adapt = { method = "none", source = false, labels_per_class = 6 }\n'
     recipe.write_text(
-        recipe.read_text().replace('method = "stats"', 'method = "subspace"\noptions = { dimensions = 4 }') + arms + few
+        'baseline = "source_only"\n'
+        + recipe.read_text().replace('method = "stats"', 'method = "subspace"\noptions = { dimensions = 4 }')
+        + arms
+        + few
     )
     code, out, error = run("apply", "r.toml")
     assert code == 0, error
@@ -309,6 +313,11 @@ def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path) -> None:
         "target_trained": "none",
     }
     accuracy = {name: arm["also"]["dark"]["accuracy"]["mean"] for name, arm in record.items()}
+    images = json.loads(next((recipe.parent / "runs" / "adapted").glob("few-*/split.json")).read_text())["also.dark"]["count"]
+    (compared,) = record["few"]["difference"]["runs"]  # on the target, not on the test images of the source
+    assert compared["images"] == images
+    assert compared["difference"] == pytest.approx(accuracy["few"] - accuracy["source_only"])
+    assert "against source_only, dark (points)" in " ".join(out.split())
     low, high = accuracy["source_only"], accuracy["target_trained"]
     if high > low:
         assert record["coral"]["adapt"]["gap"]["closed"] == pytest.approx((accuracy["coral"] - low) / (high - low))
@@ -356,6 +365,12 @@ def test_one_image_of_a_domain_and_maps_that_cannot_be_used_are_named() -> None:
     broken = Adaptation(table, Adapter(solve=f"{__name__}:narrow"), None)
     with pytest.raises(PluginError, match="narrow: gives source images 3 features and target images 2"):
         adapting.fit(broken, source, dataclasses.replace(target, features=features), lambda *_: pytest.fail("never fitted"))
+
+
+def test_labels_of_sure_images_need_probabilities(recipe: Path) -> None:
+    mine = training(recipe, "head.kind=svm", "head.options.C=0.01", "adapt.pseudo_labels=confident")
+    with pytest.raises(TlkitError, match="needs probabilities, and the head gives none"):
+        list(mine.fit.epochs())
 
 
 def narrow(source: np.ndarray, target: np.ndarray, options: object) -> Alignment:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tlkit import plugin, units
 from tlkit.engine.estimators import FittedHead, refit
-from tlkit.errors import DataError, PluginError
+from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plugin import Affine, Alignment
 
@@ -154,6 +154,11 @@ def _with_pseudo_labels(
     x = theirs[others]
     probabilities = torch.softmax(head(torch.from_numpy(x)).double(), dim=1).numpy()
     if kind == "confident":
+        if not head.logarithms:
+            raise TlkitError(
+                'adapt.pseudo_labels: "confident" needs probabilities, and the head gives none.',
+                'pseudo_labels = "prototypes", or head.kind = "logistic"',
+            )
         answer = plugin.call(_CONFIDENT, probabilities)
         assert isinstance(answer, tuple)  # both are of our own plugin
         chosen, labels = answer

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tlkit import tasks, units
 from tlkit.errors import first_few
-from tlkit.record import run_folder, selection
+from tlkit.record import domains, run_folder, selection
 from tlkit.reports import differences, domain_rows, ensemble_rows
 
 _COLUMNS = (
@@ -74,7 +74,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
     return Group(
         title,
-        _Rows(rows, columns, {"difference": f"against {baseline} (points)"}),
+        _Rows(rows, columns, {"difference": f"against {baseline}{_compared_on(summary['arms'].get(baseline, {}))} (points)"}),
         *(Text(line, style=style) for line, style in notes.items()),
     )
 
@@ -109,6 +109,11 @@ class _Rows:
         for row in self.rows:
             table.add_row(*(Text(row[name]) for name in columns))
         return table
+
+
+def _compared_on(baseline: Mapping[str, Any]) -> str:
+    """The target that arms with [adapt] are compared on, ", art"; else "": test images."""
+    return f", {baseline[domains.KEY]['target']}" if domains.KEY in baseline else ""
 
 
 def _not_compared(arms: Mapping[str, Mapping[str, Any]], baseline: str) -> list[str]:
