@@ -28,6 +28,7 @@ from tlkit.advice import (
     source_classes,
     trying,
 )
+from tlkit.advice.components import principal_components
 from tlkit.advice.probes import Probe
 from tlkit.events import Observer
 from tlkit.plans import resolve
@@ -281,6 +282,22 @@ def test_a_thousand_classes_are_judged_in_seconds() -> None:
     rows = (draws.normal(size=(1000, 40))[labels] + 0.1 * draws.normal(size=(2000, 40))).astype(np.float32)
     assert sample.size(1000, 50_000) == 2000
     assert probes.probe(rows, labels, np.arange(2000)).neighbours.mean() > 0.9
+
+
+def test_few_principal_components_hold_the_variance_of_the_exact_ones() -> None:
+    draws = np.random.default_rng(0)
+    features = draws.normal(size=(500, 40)) @ draws.normal(size=(40, 300)) * 0.3 + draws.normal(size=(500, 300))
+    exact = np.linalg.svd(features - features.mean(0), compute_uv=False)[:64]
+    assert (principal_components(features, most=64) ** 2).sum() > 0.999 * (exact**2).sum()
+
+
+@pytest.mark.parametrize(
+    ("single", "least", "named"), [(True, 600, []), (False, 600, ["solved"]), (True, 20, ["graded", "scratch"])]
+)
+def test_ways_that_do_not_apply_are_named(single: bool, least: int, named: list[str]) -> None:
+    lines = arms.left_out(stages=("a", "b"), single=single, least=least)
+    assert len(lines) == len(named)
+    assert all(name in line for name, line in zip(named, lines, strict=True))
 
 
 def test_every_beginning_of_a_sample_is_balanced() -> None:

@@ -81,6 +81,8 @@ def advise(
     others = _others(facts, probed[1:], out)
     trials = None if runs is None else _trials(facts, best, others, out, runs, prober, notes)
     if trials is not None:
+        stages = tuple(best.ready.resolved.backbone.stages)
+        notes += arms.left_out(stages=stages, single=facts.single, least=min(facts.counts))
         plain, *more_ways = ways
         more_ways.sort(key=lambda way: way.name != advised.way)  # what the probe proposes comes next
         done = trials.halve([plain, *more_ways, *(way for _, way in others.values())])

@@ -124,6 +124,19 @@ def ways(
     return [replace(way, fits=_fits(best)) for way in found]
 
 
+def left_out(*, stages: tuple[str, ...], single: bool, least: int) -> list[str]:
+    """Return a line for each way that does not apply to the images or the network, with the reason; the arguments are those of `ways`."""
+    lines = []
+    if not single:
+        lines.append("heads that are solved do not apply: an image may have several classes; a new head is trained instead")
+    if len(stages) < 2:
+        lines.append("first_stage does not apply: the network has one stage")
+    for name, fewest in (("graded", strategies.MANY), ("scratch", strategies.SCRATCH)):
+        if least < fewest:
+            lines.append(f"{name} does not apply: the smallest class has {least:,} training images, fewer than {fewest}")
+    return lines
+
+
 def _fits(best: Candidate) -> str:
     if not best.fit:
         return "No head could be judged on these images, so nothing was measured of their fit."

@@ -13,7 +13,8 @@ def principal_components(features: Floats, *, most: int | None = None, energy: f
 
     Args:
         features: (n, d).
-        most: At most so many directions; where these are few, they are found by scikit-learn's randomized method, to rounding.
+        most: At most so many directions. Where these are few they are found by scikit-learn's randomized method, and hold all but a
+            thousandth of the variance of the exact ones, also of noise.
         energy: As few directions as hold this share of the variance, 0 to 1.
 
     Returns:
