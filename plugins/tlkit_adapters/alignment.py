@@ -94,7 +94,7 @@ def linot(source: NDArray[Any], target: NDArray[Any], *, ridge: float = RIDGE) -
     xs, xt = _checked(source, target)
     mean, std = xs.mean(0), _deviations(xs)
     of_source, of_target = _covariance((xs - mean) / std, ridge), _covariance((xt - mean) / std, ridge)
-    root, inverse = _power(of_source, 0.5), _power(of_source, -0.5)
+    root, inverse = _powers(of_source, 0.5, -0.5)
     return _of_source(xs, inverse @ _power(root @ of_target @ root, 0.5) @ inverse * std, xt.mean(0))
 
 
@@ -118,7 +118,7 @@ def subspace(source: NDArray[Any], target: NDArray[Any], *, dimensions: int = 50
     if dimensions < 1:
         raise DataError(f"adapt: dimensions is {dimensions}.", "1 or more, for instance 50")
     count = min(dimensions, len(xs) - 1, len(xt) - 1, xs.shape[1])
-    of_source, of_target = _components(xs)[:, :count], _components(xt)[:, :count]
+    of_source, of_target = _components(xs, count), _components(xt, count)
     turned = of_source @ (of_source.T @ of_target)
     return Alignment(_standardised(xs, turned), _standardised(xt, of_target))
 
@@ -178,9 +178,13 @@ def _covariance(x: Features, ridge: float) -> Features:
 
 def _power(matrix: Features, power: float) -> Features:
     """A power of a symmetric matrix (F, F) whose eigenvalues are above 0."""
+    return _powers(matrix, power)[0]
+
+
+def _powers(matrix: Features, *powers: float) -> list[Features]:
+    """Powers of a symmetric matrix (F, F) whose eigenvalues are above 0; finding these is most of the time that a method takes."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    raised: Features = (vectors * values**power) @ vectors.T
-    return raised
+    return [(vectors * values**power) @ vectors.T for power in powers]
 
 
 def _of_source(source: Features, matrix: Features, mean: Features) -> Alignment:
@@ -195,7 +199,10 @@ def _standardised(x: Features, matrix: Features) -> Affine:
     return Affine(weight, -x.mean(0) @ weight)
 
 
-def _components(x: Features) -> Features:
-    """The principal components (F, min(N, F)) of standardised features as columns, the largest first."""
-    _, _, rows = np.linalg.svd(_standard(x), full_matrices=False)
-    return np.asarray(rows.T, dtype=np.float64)
+def _components(x: Features, count: int) -> Features:
+    """So many principal components (F, count) of standardised features as columns, the largest first."""
+    from scipy.linalg import eigh
+
+    z, features = _standard(x), x.shape[1]
+    _, columns = eigh(z.T @ z, subset_by_index=[features - count, features - 1])
+    return np.asarray(columns[:, ::-1], dtype=np.float64)
