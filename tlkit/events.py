@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Metrics = Mapping[str, float]
-_OPTIONAL = ("also", "train_evaluated", "times")  # in a line of metrics.jsonl only where there is something to say
+_OPTIONAL = ("also", "train_evaluated", "times", "target")  # in a line of metrics.jsonl only where there is something to say
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Epoch:
         times: Seconds by kind of work: "storing" the fixed prefix's output, "input" (pictures or stored rows, augmentation), "prefix"
             where its output is not stored, "steps" of what trains, "evaluation". In a run with a folder the
             first epoch has "decoding" too, which was before it and is not in its `seconds`.
+        target: Scores of the target of [adapt] that need no label: entropy, snd, bnm, and ami where it decides; None without.
     """
 
     epoch: int
@@ -47,6 +48,7 @@ class Epoch:
     also: Mapping[str, Metrics] = field(default_factory=dict)
     train_evaluated: Metrics | None = None
     times: Mapping[str, float] = field(default_factory=dict)
+    target: Metrics | None = None
 
     def record(self) -> dict[str, Any]:
         """Return a dict for a line of metrics.jsonl."""

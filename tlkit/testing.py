@@ -185,6 +185,10 @@ def check_adapter(adapter: Adapter) -> Iterator[str]:
         PluginError: what does not.
     """
     options = parsing.options(adapter.options, {}, place="adapt.options")
+    if adapter.batch_norm:
+        yield "BatchNorm gets the target's statistics"
+    if not (adapter.solve or adapter.loss):
+        return
     generator = torch.Generator().manual_seed(0)
     source = torch.randn(_IMAGES, _FEATURES, generator=generator)
     target = 2 * torch.randn(_IMAGES, _FEATURES, generator=generator) + 1

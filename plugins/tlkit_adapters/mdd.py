@@ -32,7 +32,9 @@ def loss(
         margin: Weight of the source's part, above 0.
     """
     agrees = functional.cross_entropy(source_adversary, source_logits.detach().argmax(1))
-    answers = functional.one_hot(target_logits.detach().argmax(1), target_logits.shape[1]).bool()  # (m, C)
+    answers = torch.zeros_like(target_logits, dtype=torch.bool).scatter_(
+        1, target_logits.detach().argmax(1, keepdim=True), True
+    )
     # log(1 - p[y]) is the log of all other classes' sum: exact where p[y] is almost 1.
     others = target_adversary.masked_fill(answers, -torch.inf).logsumexp(1)
     return margin * agrees + (target_adversary.logsumexp(1) - others).mean()

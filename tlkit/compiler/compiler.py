@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit import tasks, units
@@ -36,8 +37,9 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import Backbone
 from tlkit.recipe import expansion, maps
 from tlkit.recipe.map_tables import AUTO
-from tlkit.recipe.maps import AUX, HEAD, Owned, Partition
+from tlkit.recipe.maps import AUX, BESIDE, DOMAIN, HEAD, Owned, Partition
 from tlkit.recipe.recipe import Arm
+from tlkit.record.selection import WITHOUT_LABELS
 from tlkit.sources import weight_files
 from tlkit.tasks import Task, named_classes
 
@@ -74,6 +76,7 @@ def compile_plan(
     problems = task.data_problems(arm, facts.classes, facts.names)
     if (refused := formats.why_not(arm.precision, device)) is not None:
         problems.append(TlkitError(f'precision: "{arm.precision}": {refused[0]}.', refused[1]))
+    problems += _norm_problems(resolved, network)
     if resolved.learns == "steps":
         problems += maps.problems(divided, stages=names, freeze=freeze, rates=rates, backbone=arm.backbone.name)
     if problems:
@@ -141,6 +144,20 @@ def compile_plan(
     return replace(made, choices=(*made.choices, *gpu_choices.choices(made, network, channels=resolved.channels)))
 
 
+def _norm_problems(resolved: Resolved, network: Network) -> list[TlkitError]:
+    """Refuse to replace statistics of BatchNorm where a network has none."""
+    found = resolved.adaptation
+    if found is None or not found.replaces_statistics or any(isinstance(each, _BatchNorm) for each in network.modules()):
+        return []
+    name = resolved.arm.backbone.name
+    return [
+        TlkitError(
+            f"adapt.method: {found.table.method} replaces the statistics of BatchNorm, and {name} has no BatchNorm.",
+            "another method, for instance stats",
+        )
+    ]
+
+
 def _cut_choice(backbone: Backbone) -> list[Choice]:
     return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
 
@@ -168,7 +185,8 @@ def _selection_choice(resolved: Resolved, task: Task) -> list[Choice]:
     if by == "auto" or resolved.learns != "steps":
         return []
     rare = "where classes are rare, accuracy is won by answering none" if by == task.select_by else "as the recipe says"
-    return [Choice("best epoch", f"by {by} of the validation images", rare)]
+    of = "the target, without its labels" if by in WITHOUT_LABELS else "the validation images"
+    return [Choice("best epoch", f"by {by} of {of}", rare)]
 
 
 def _norm_choice(resolved: Resolved) -> list[Choice]:
@@ -190,7 +208,7 @@ def _meta(resolved: Resolved, classes: int) -> Network:
         return building.build(
             resolved.backbone, resolved.head, classes=classes,
             backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
-            image_size=resolved.image_size, channels=resolved.channels,
+            image_size=resolved.image_size, channels=resolved.channels, domain_head=resolved.domain_head,
         )  # fmt: skip
 
 
@@ -283,7 +301,8 @@ def _other_sizes(draft: Draft) -> tuple[SizePlan, ...]:
 def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, ...]]) -> tuple[StagePlan, ...]:
     tensors = dict(draft.network.owned())
     rows = []
-    for name in [*draft.names, HEAD, *([AUX] if draft.resolved.backbone.aux_heads else [])]:
+    beside = {AUX: bool(draft.resolved.backbone.aux_heads), DOMAIN: draft.network.domain_head is not None}
+    for name in [*draft.names, HEAD, *(name for name, there in beside.items() if there)]:
         mine = [o for o in draft.divided.parameters if o.parameter.stage == name]
         moving = [o for o in mine if o.trains_from is not None]
         groups = tuple(dict.fromkeys(o.group for o in moving if o.group is not None))
@@ -341,7 +360,7 @@ def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     frozen = dict.fromkeys(o.parameter.stage for o in draft.divided.parameters if o.trains_from is None)
     if not draft.aux_heads.running(draft.divided.parameters, draft.resolved.arm.schedule.epochs):
         frozen.pop(AUX, None)
-    random = [stage for stage in frozen if weights == "none" or (stage in (HEAD, AUX) and not weights.startswith("run:"))]
+    random = [stage for stage in frozen if weights == "none" or (stage in (HEAD, *BESIDE) and not weights.startswith("run:"))]
     lines = [f"frozen with random weights: {', '.join(random)}; they will never learn anything"] if random else []
     resolved = draft.resolved
     said = resolved.arm.backbone.input is not None

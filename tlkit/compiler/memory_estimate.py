@@ -194,5 +194,5 @@ def _embedded(draft: Draft) -> int:
             draft.network.run(torch.empty(2, draft.resolved.channels, *draft.resolved.image_size, device="meta"))
         )
     images, adaptation = draft.facts.images, draft.resolved.adaptation
-    aligned = adaptation is not None and adaptation.adapter is not None
+    aligned = adaptation is not None and adaptation.adapter is not None and bool(adaptation.adapter.solve)
     return (2 + (4 if aligned else 0)) * (images.train + images.target) * read.shape[1] * _FLOAT

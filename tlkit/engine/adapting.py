@@ -108,9 +108,9 @@ def fit(adaptation: Adaptation, source: Rows, target: TargetRows, fit_head: Fit)
 
 
 def _aligned(adaptation: Adaptation, source: Features, target: Features) -> Alignment | None:
-    """Return the maps of both domains; None where the method is "none"."""
+    """Return the maps of both domains; None where the method has none."""
     adapter = adaptation.adapter
-    if adapter is None:
+    if adapter is None or not adapter.solve:
         return None
     for name, features in (("source", source), ("target", target)):
         if len(features) < _LEAST:

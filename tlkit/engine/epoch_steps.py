@@ -21,7 +21,7 @@ from tlkit.engine.step.step import Batch, Step, Sums
 from tlkit.errors import RunFailed
 from tlkit.events import Observer
 from tlkit.plans.plan import batches_per_epoch
-from tlkit.plans.schedule import factor
+from tlkit.plans.schedule import factor, ramp
 
 LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"
 # Steps after which a loss that is not a number is looked for, and on a GPU the loss is read, as it was one look before.
@@ -39,6 +39,7 @@ class EpochSteps:
         observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
         graph: Capture the step.
+        target: Images of another domain, as many of which are in each step; None for none.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class EpochSteps:
         observer: Observer,
         watch: Callable[[], None],
         graph: bool,
+        target: TrainingPart | None = None,
     ) -> None:
-        self._step, self._train, self._device, self._ranks = step, train, device, step.ranks
+        self._step, self._train, self._target, self._device, self._ranks = step, train, target, device, step.ranks
         self._observer, self._watch = observer, watch
         self._take = Captured(step, CudaBackend(device), note=observer.note) if graph else step
         self._looks = looks(step, device)
@@ -85,7 +87,7 @@ class EpochSteps:
         size, group, steps = plan.batch_size, plan.tables.optimizer.accumulate, plan.steps_per_epoch
         order = self._train.order(number - 1)  # the same in every size
         order = order[: batches_per_epoch(len(order), size) * size]
-        batches = self._shared(feed, order[now.steps * group * size :], number)
+        batches = self._batches(feed, order, number, done=now.steps * group * size)
         if now.steps:
             self._set_rates_(number, now.steps - 1)
         for step in range(now.steps, steps):
@@ -120,13 +122,18 @@ class EpochSteps:
             )
         return len(order)
 
-    def _shared(self, feed: Feed, order: Indices, number: int) -> Iterator[Batch]:
-        """Return the batches of an epoch, or this process's parts of them."""
+    def _batches(self, feed: Feed, order: Indices, number: int, *, done: int) -> Iterator[Batch]:
+        """Return the batches of an epoch behind its first `done` images, or this process's parts of them.
+
+        Where a target is adapted to, each has as many of its images.
+        """
         ranks, size = self._ranks, self._step.plan.batch_size
+        if self._target is not None:
+            return feed.adapted(order[done:], self._target.repeated(number - 1, len(order))[done:], number - 1)
         if ranks.size == 1:
-            return feed.train(order, number - 1)
+            return feed.train(order[done:], number - 1)
         full = shares.share(size, ranks.rank, ranks.size)
-        return feed.train(shares.of_epoch(order, size, ranks.rank, ranks.size), number - 1, full.stop - full.start)
+        return feed.train(shares.of_epoch(order[done:], size, ranks.rank, ranks.size), number - 1, full.stop - full.start)
 
     def _whole(self, order: Indices) -> Whole | None:
         """Return what a step's batches are part of; None where this process has all of them."""
@@ -149,6 +156,7 @@ class EpochSteps:
         plan = self._step.plan
         before = (number - 1) * plan.steps_per_epoch + step
         self._step.set_rates_(factor(before, schedule=plan.tables.schedule, steps_per_epoch=plan.steps_per_epoch))
+        self._step.set_ramp_(ramp(before, total=plan.epochs * plan.steps_per_epoch))
 
     def _look(self, number: int, taken: int, *, images: int) -> bool:
         """Tell the loss from time to time, and return whether one that is not a number was seen."""

@@ -10,11 +10,14 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tlkit.engine.domains import scores as domain_scores
+from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.epoch_steps import LOWER, EpochSteps
-from tlkit.engine.evaluate import evaluate
+from tlkit.engine.evaluate import evaluate, evaluating
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
@@ -25,9 +28,13 @@ from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
 from tlkit.network import seeding
 from tlkit.network.network import Network
+from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import PhasePlan, Plan
+from tlkit.record import selection
 from tlkit.tasks import Predictions, scoring
+
+_SCORED = 1000  # images of the target that scores without labels are computed from: enough for two digits, and soon done
 
 
 class Fit:
@@ -45,6 +52,7 @@ class Fit:
         graph: Capture the step where the device can.
         sample: Training images that are evaluated after every epoch; None for none.
         ranks: The processes of the run, each of which has a part of every batch and of every evaluation.
+        adaptation: [adapt] with its method; None without.
 
     Raises:
         ValueError: a rate is left to a range test, which has not chosen it yet.
@@ -64,6 +72,7 @@ class Fit:
         graph: bool = True,
         sample: Part | None = None,
         ranks: Ranks = ALONE,
+        adaptation: Adaptation | None = None,
     ) -> None:
         if open_ := [group.name for group in plan.groups if group.lr is None]:
             raise ValueError(f"no range test has chosen the rates of {', '.join(open_)} yet")
@@ -79,8 +88,12 @@ class Fit:
         self._watch = watch
         self._graph = graph and device.type == "cuda"
         self._ranks = ranks
-        self._step = Step(network, plan, device, ranks=ranks)
-        self._steps = EpochSteps(self._step, train, device=device, observer=observer, watch=watch, graph=self._graph)
+        domains = DomainLoss(network, adaptation, device) if adaptation is not None and adaptation.by_steps else None
+        self._step = Step(network, plan, device, ranks=ranks, domains=domains)
+        self._steps = EpochSteps(
+            self._step, train, device=device, observer=observer, watch=watch, graph=self._graph,
+            target=evaluated.target.training if domains is not None and evaluated.target is not None else None,
+        )  # fmt: skip
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._evaluated_batches = 0  # of this epoch
         self.predictions: dict[str, Predictions] = {}  # of the last epoch, by split
@@ -166,7 +179,7 @@ class Fit:
 
         Within an epoch also its sums so far and the states of the random generators.
         """
-        state = {f"network/{name}": tensor for name, tensor in self.changing().items()} | self._step.state()
+        state = {f"network/{name}": tensor for name, tensor in self.changing().items()} | self._beside() | self._step.state()
         if not self.progress.steps:
             return state
         return state | self._step.epoch_state() | (seeding.states(self._device) if self._draws else self._random)
@@ -190,6 +203,8 @@ class Fit:
             with torch.no_grad():
                 for name, tensor in own.items():
                     tensor.copy_(tensors[f"network/{name}"])
+                for name, tensor in self._beside().items():
+                    tensor.copy_(tensors[name])
             self._step.load_state_(tensors)
             progress = Progress(**json.loads(scalars))
             if progress.steps:
@@ -200,6 +215,11 @@ class Fit:
                 f"checkpoint: does not belong to this network: {error}.", "move the run's folder away"
             ) from error
         self.progress = progress
+
+    def _beside(self) -> dict[str, Tensor]:
+        """Return the tensors of the domain head, which only training needs, by name."""
+        head = self.network.domain_head
+        return {} if head is None else {f"domain/{name}": tensor for name, tensor in head.state_dict().items()}
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's state, by name; they are not copies."""
@@ -228,8 +248,12 @@ class Fit:
             parts = self._each_epoch.items()
             scores = {split: self._scores(number, split, part, watch=self._evaluating) for split, part in parts}
             sample = None if self._sample is None else self._sample_scores(number, self._sample)
+            target = self._target_scores(number)
         evaluated = time.perf_counter() - began
-        best = now.keep_best_(number, scores.get("validation"), select_by=self.plan.select_by)
+        judged = scores.get("validation")
+        if target is not None and self.plan.select_by in selection.WITHOUT_LABELS:
+            judged = {"loss": math.inf, **(judged or {}), **target}
+        best = now.keep_best_(number, judged, select_by=self.plan.select_by)
         if best:
             scores = {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
         epoch = Epoch(
@@ -245,6 +269,7 @@ class Fit:
             also={split.removeprefix(ALSO): each for split, each in scores.items()},
             train_evaluated=sample,
             times=now.times | {"evaluation": evaluated},
+            target=target,
         )
         now.end_epoch_(number)
         return epoch
@@ -295,6 +320,22 @@ class Fit:
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", LOWER)
         return scores
+
+    def _target_scores(self, number: int) -> dict[str, float] | None:
+        """Return the scores of the target that need no label; None where nothing is adapted to."""
+        if self._evaluated.target is None:
+            return None
+        part = self._evaluated.target.part
+        places = np.unique(np.linspace(0, len(part.indices) - 1, _SCORED).round().astype(np.int64))
+        read, probabilities = [], []
+        with evaluating(self.network), torch.inference_mode():
+            for x in self._feed_of(number).inputs(part, part.indices[places]):
+                self._watch()
+                features, logits = self._step.read_and_answered(x)
+                read.append(features.flatten(1).cpu())
+                probabilities.append(self.network.task.probabilities(logits).cpu())
+        clusters = self.plan.select_by == "ami"
+        return domain_scores.of(torch.cat(read).numpy(), torch.cat(probabilities).numpy(), with_clusters=clusters)
 
     def _sample_scores(self, number: int, sample: Part) -> dict[str, float]:
         """Evaluate training images as they are; where they are never augmented, their stored outputs are read."""

@@ -117,4 +117,5 @@ def learner(
     return Fit(
         plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=sample,
         ranks=ranks,
+        adaptation=adaptation,
     )  # fmt: skip

@@ -31,6 +31,7 @@ def build(
     image_size: Size | None = None,
     positive: int = 1,
     channels: int = 3,
+    domain_head: tuple[str, BaseModel | None] | None = None,
 ) -> Network:
     """Build a network with random weights that depend on the seed alone, or on shapes alone under torch.device("meta").
 
@@ -48,6 +49,8 @@ def build(
             the head reads every value.
         positive: The class that is 1, for a binary head.
         channels: Of the input: colours, or bands, for which the first convolution is made anew.
+        domain_head: What a method of domain adaptation trains beside the head: "module:function"(features, classes, options), and its
+            checked options.
 
     Raises:
         TlkitError: the backbone cannot take so many channels.
@@ -61,8 +64,19 @@ def build(
         top = _head(head, features, classes, head_options)
         seed_(seed + 2)
         aux_heads = {name: build_module(aux_head.build, classes) for name, aux_head in backbone.aux_heads.items()}
+        seed_(seed + 3)
+        beside = None if domain_head is None else build_module(domain_head[0], features, classes, domain_head[1])
     reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
-    network = Network(stages, top, aux_heads, backbone.aux_depths, reads=reads, task=tasks.get(head.task), positive=positive)
+    network = Network(
+        stages,
+        top,
+        aux_heads,
+        backbone.aux_depths,
+        reads=reads,
+        task=tasks.get(head.task),
+        positive=positive,
+        domain_head=beside,
+    )
     for parameter, _ in network.owned():
         declared = backbone.stages.get(parameter.stage, (HEAD, *aux_heads))
         if not any(parameter.name == module or parameter.name.startswith(f"{module}.") for module in declared):

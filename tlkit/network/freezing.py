@@ -31,7 +31,7 @@ def freeze_(network: Network, trains: Callable[[str], bool], *, running_norms: b
     for module in (*network.stages.values(), network.head):
         _mode_(module, around)
         around = module.training
-    for module in network.aux_heads.values():
+    for module in (*network.aux_heads.values(), *([] if network.domain_head is None else [network.domain_head])):
         _mode_(module, False)
     for module in network.stages.modules() if running_norms else ():
         if isinstance(module, _BatchNorm):

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tlkit.recipe.maps import AUX, HEAD, Parameter
+from tlkit.recipe.maps import AUX, DOMAIN, HEAD, Parameter
 from tlkit.tasks import Task
 from tlkit.tasks.single_label import SINGLE_LABEL
 
@@ -28,6 +28,7 @@ class Network(nn.Module):
             the map itself.
         task: The kind of problem: it makes logits of the head's outputs.
         positive: The class that the one logit of a binary head stands for.
+        domain_head: What a method of domain adaptation trains beside the network; it is no part of the prediction and is not kept.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Network(nn.Module):
         reads: Literal["mean", "values", "map"] = "mean",
         task: Task = SINGLE_LABEL,
         positive: int = 1,
+        domain_head: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleDict(stages)
         self.head = head
         self.aux_heads = nn.ModuleDict(aux_heads)
+        self.domain_head = domain_head
         self.reads = reads
         self.task = task
         self.positive = positive
@@ -72,7 +75,11 @@ class Network(nn.Module):
 
     def finish(self, x: Tensor) -> Tensor:
         """Return logits (N, classes, ...) of the last stage's output, with a column for every class: see `Task.expand`."""
-        return self.task.expand(self.head(self.read(x)), self.positive)
+        return self.answer(self.read(x))
+
+    def answer(self, read: Tensor) -> Tensor:
+        """Return logits (N, classes, ...) of what the head reads."""
+        return self.task.expand(self.head(read), self.positive)
 
     def read(self, x: Tensor) -> Tensor:
         """Return the head's input from the last stage's output: its mean, all values, or the map."""
@@ -80,13 +87,18 @@ class Network(nn.Module):
 
     def forward_with_aux(self, x: Tensor, *, aux_heads: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (N, classes) of the stages from `start` and the head, and those of some auxiliary classifiers."""
+        x, aux_logits = self.run_with_aux(x, aux_heads=aux_heads, start=start)
+        return self.finish(x), aux_logits
+
+    def run_with_aux(self, x: Tensor, *, aux_heads: Sequence[str], start: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the last stage's output, of the stages from `start`, and the logits (N, classes) of some auxiliary classifiers."""
         aux_logits = {}
         for index, stage in enumerate(list(self.stages.values())[start:], start=start + 1):
             x = stage(x)
             for name in aux_heads:
                 if self._tapped[name] == index:
                     aux_logits[name] = self.aux_heads[name](x)
-        return self.finish(x), aux_logits
+        return x, aux_logits
 
     def embed(self, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:
         """Return the output of a stage, by default the last: its mean over the image (N, C), or the map (N, C, h, w)."""
@@ -95,7 +107,7 @@ class Network(nn.Module):
         return pool(x) if pooled else x
 
     def owned(self) -> Iterator[tuple[Parameter, nn.Parameter]]:
-        """Every parameter once, in order: its name in the library and its stage, and itself; then those of the head and of the auxiliary heads."""
+        """Every parameter once, in order: its name in the library and its stage, and itself; then those of the heads."""
         for stage, module in self.stages.items():
             for name, parameter in module.named_parameters():
                 yield Parameter(name, stage), parameter
@@ -103,9 +115,12 @@ class Network(nn.Module):
             yield Parameter(f"{HEAD}.{name}", HEAD), parameter
         for name, parameter in self.aux_heads.named_parameters():
             yield Parameter(name, AUX), parameter
+        if self.domain_head is not None:
+            for name, parameter in self.domain_head.named_parameters():
+                yield Parameter(f"{DOMAIN}.{name}", DOMAIN), parameter
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return every parameter and buffer by the library's name, the head's under "head."."""
+        """Return every parameter and buffer by the library's name, the head's under "head."; a domain head's are not among them."""
         named = {name: tensor for module in self.stages.values() for name, tensor in module.state_dict().items()}
         return (
             named | {f"{HEAD}.{name}": tensor for name, tensor in self.head.state_dict().items()} | self.aux_heads.state_dict()

@@ -38,6 +38,21 @@ class Adaptation:
     options: BaseModel | None
 
     @property
+    def by_steps(self) -> bool:
+        """Whether the method adds a loss to every training step."""
+        return self.adapter is not None and bool(self.adapter.loss)
+
+    @property
+    def replaces_statistics(self) -> bool:
+        """Whether BatchNorm's statistics are replaced by those of the target before anything is learned."""
+        return self.adapter is not None and self.adapter.batch_norm
+
+    @property
+    def domain_head(self) -> tuple[str, BaseModel | None] | None:
+        """What builds the method's domain head, and its options; None where it has none."""
+        return (self.adapter.domain_head, self.options) if self.adapter is not None and self.adapter.domain_head else None
+
+    @property
     def uses_unlabelled(self) -> bool:
         """Whether target images are used without their labels."""
         return self.adapter is not None or bool(self.table.pseudo_labels)
@@ -130,10 +145,22 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
                 f"adapt.method: {table.method} needs features of one image each, and data.augment mixes images.",
                 "leave mixup and cutmix out",
             )
-        yield TlkitError(
-            f"adapt.method: {table.method} is trained by steps, which this version does not do yet.",
-            "methods that are solved: coral, linot, stats, subspace",
-        )
+        if arm.data.image_sizes is not None:
+            yield TlkitError(
+                f"adapt.method: {table.method} is trained by steps, and images of several sizes are not adapted yet.",
+                "data.image_size, in the place of data.image_sizes",
+            )
+        if head.maps:
+            yield TlkitError(
+                f"adapt.method: {table.method} reads features (N, F), and the {arm.head.kind} head reads a whole feature map.",
+                'head.kind = "linear"',
+            )
+        for wanted_, what in (
+            (adapter.second_view, "a second view of the target"),
+            (adapter.stages == "every", "features of every stage"),
+        ):
+            if wanted_:
+                yield TlkitError(f"adapt.method: {table.method} asks for {what}, which this version does not give yet.")
 
 
 def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple[str, ...]]:
@@ -142,7 +169,7 @@ def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple
         return None, ("adapt: nothing is trained",)
     table, usual = found.table, {name: each.default for name, each in AdaptTable.model_fields.items()}
     reasons: dict[str, str] = {}
-    if found.adapter is None or found.adapter.solve:
+    if not found.by_steps:
         reasons |= dict.fromkeys(("weight", "ramp"), f"{table.method} adds no loss")
     if not found.uses_unlabelled:
         reasons["images"] = "no target image is used without its label"

@@ -15,6 +15,7 @@ from tlkit.recipe.messages import dotted, shown
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.schedules import OneCycle
 from tlkit.recipe.tables import InputTable
+from tlkit.record.selection import WITHOUT_LABELS
 from tlkit.sources import weight_files
 from tlkit.tasks import Task
 from tlkit.units import Size
@@ -33,7 +34,7 @@ def task_problems(arm: Arm, head: Head) -> list[TlkitError]:
         task = tasks.get(head.task)
     except TlkitError as error:
         return [TlkitError(f"head.kind: {arm.head.kind}: {error.problem}", *error.hints)]
-    return [*task.recipe_problems(arm), *_selection_problems(arm, task), *_search_problems(arm, head, task)]
+    return [*task.recipe_problems(arm), *_selection_problems(arm, head, task), *_search_problems(arm, head, task)]
 
 
 def selected_by(arm: Arm, head: Head) -> Arm:
@@ -44,11 +45,21 @@ def selected_by(arm: Arm, head: Head) -> Arm:
     return arm.model_copy(update={"select_by": "auto" if usual else name})
 
 
-def _selection_problems(arm: Arm, task: Task) -> list[TlkitError]:
+def _selection_problems(arm: Arm, head: Head, task: Task) -> list[TlkitError]:
     if arm.select_by == "auto" or arm.select_by in task.selectable:
         return []
+    if arm.select_by in WITHOUT_LABELS:
+        if arm.adapt is not None and not head.solve:
+            return []
+        return [
+            TlkitError(
+                f"select_by: {arm.select_by} is a score of the target of [adapt], for a head that is trained by steps.",
+                f"one of: auto, {', '.join(task.selectable)}",
+            )
+        ]
     what = f'select_by: the {arm.head.kind} head has no metric "{arm.select_by}".'
-    return [TlkitError(what, f"one of: auto, {', '.join(task.selectable)}", nearest(arm.select_by, task.selectable))]
+    known = (*task.selectable, *(WITHOUT_LABELS if arm.adapt is not None else ()))
+    return [TlkitError(what, f"one of: auto, {', '.join(known)}", nearest(arm.select_by, known))]
 
 
 def _search_problems(arm: Arm, head: Head, task: Task) -> list[TlkitError]:
@@ -69,8 +80,15 @@ def only_evaluated(arm: Arm, backbone: Backbone) -> bool:
     return all(owned.trains_from is None for owned in divided.parameters)
 
 
-def backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[TlkitError]:
-    """Yield the problems of the two maps and of the image size that can be found without building the network."""
+def backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool, domain: bool = False) -> Iterator[TlkitError]:
+    """Yield the problems of the two maps and of the image size that can be found without building the network.
+
+    Args:
+        arm: The arm.
+        backbone: Its plugin.
+        steps: It is trained by steps.
+        domain: Its method of adaptation has a domain head.
+    """
     for place, size in _given_sizes(arm):
         yield from _size_problems(arm, backbone, place, size)
     if arm.data.image_sizes is not None:
@@ -79,7 +97,7 @@ def backbone_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[
     if not steps:
         return
     freeze, rates = expansion.freeze_map(arm), expansion.rate_map(arm)
-    names = maps.names_only(backbone.stages, freeze, rates, aux_heads=backbone.aux_heads)
+    names = maps.names_only(backbone.stages, freeze, rates, aux_heads=backbone.aux_heads, domain=domain)
     stages = tuple(backbone.stages)
     divided = maps.divide(names, stages, freeze, rates, epochs=arm.schedule.epochs, aux_depths=backbone.aux_depths)
     yield from maps.problems(divided, stages=stages, freeze=freeze, rates=rates, backbone=arm.backbone.name, tensors=False)

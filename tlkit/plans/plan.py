@@ -18,7 +18,7 @@ from tlkit.errors import RunFolderError
 from tlkit.plans.licences import Licence
 from tlkit.plugin import Convention
 from tlkit.recipe import augmentations
-from tlkit.recipe.maps import AUX, HEAD
+from tlkit.recipe.maps import BESIDE, HEAD
 from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan, When
 from tlkit.record.kernels import ChosenKernel
@@ -339,7 +339,7 @@ class Plan:
     @property
     def depth(self) -> int:
         """Stages of the backbone."""
-        return sum(stage.name not in (HEAD, AUX) for stage in self.stages)
+        return sum(stage.name not in (HEAD, *BESIDE) for stage in self.stages)
 
     @property
     def total(self) -> int:

@@ -83,6 +83,11 @@ class Resolved:
     adaptation: Adaptation | None = None
 
     @property
+    def domain_head(self) -> tuple[str, BaseModel | None] | None:
+        """What builds the domain head of [adapt], and its options; None without one, and where nothing is trained by steps."""
+        return self.adaptation.domain_head if self.adaptation is not None and self.learns == "steps" else None
+
+    @property
     def channels(self) -> int:
         """Return the number of channels of the network's input: 3 colours, or the bands."""
         return self.arm.data.channels or 3
@@ -292,7 +297,9 @@ class _Resolver:
             if learns == "steps":
                 arm, more = expansion.expanded(arm, backbone.stages)
                 unused = (*unused, *more)
-            self.problems += arm_checks.backbone_problems(arm, backbone, steps=learns == "steps")
+            self.problems += arm_checks.backbone_problems(
+                arm, backbone, steps=learns == "steps", domain=adapt is not None and adapt.domain_head is not None
+            )
         if self.problems or backbone is None or dataset is None or head is None or convention is None:
             return self.problems
         trained = (

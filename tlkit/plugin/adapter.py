@@ -38,7 +38,7 @@ class DomainBatch(Generic[Tensor]):
     target_logits: Tensor
     labels: Tensor
     head: Callable[[Tensor], Tensor]
-    domain_head: Callable[[Tensor], Tensor] | None
+    domain_head: Callable[..., Tensor] | None
     ramp: Tensor
     source_stages: Mapping[str, Tensor] = field(default_factory=dict)
     target_stages: Mapping[str, Tensor] = field(default_factory=dict)
@@ -59,7 +59,8 @@ class Adapter:
             group "head.domain" of [lr_groups]; "" for none.
         stages: The features that the loss reads: those of the head ("last"), or the pooled output of each stage too ("every").
         second_view: The loss reads a second, differently augmented view of the target images.
-        batch_norm: The method replaces statistics of BatchNorm, so it needs a network with BatchNorm.
+        batch_norm: The statistics of every BatchNorm layer are replaced by those of the target, once, before anything is learned. Such a
+            method needs no `solve` and no `loss`.
         clean: The method needs features of one image each, so no mixup and no cutmix.
         together: BatchNorm sees source and target images as one batch; else each domain by itself.
         partial: The method works where the target lacks some of the classes.
@@ -81,8 +82,10 @@ class Adapter:
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model, or it is neither solved nor trained."""
         check_options(self.target, self.options)
-        if bool(self.solve) == bool(self.loss):
-            raise PluginError(f"adapter {self.target or self.summary}: is to be either solved or trained.", "solve=, or loss=")
+        if (self.solve and self.loss) or not (self.solve or self.loss or self.batch_norm):
+            raise PluginError(
+                f"adapter {self.target or self.summary}: is to be either solved or trained.", "solve=, loss=, or batch_norm="
+            )
         if self.solve and self.domain_head:
             raise PluginError(
                 f"adapter {self.solve}: has a domain head, which only a loss trains.", "loss=, or no domain_head="
@@ -90,5 +93,5 @@ class Adapter:
 
     @property
     def target(self) -> str:
-        """The "module:function" that carries it out: `solve` or `loss`."""
+        """The "module:function" that carries it out: `solve` or `loss`; "" where only statistics are replaced."""
         return self.solve or self.loss

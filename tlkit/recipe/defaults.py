@@ -183,8 +183,12 @@ HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
     "svm": {"folds": 5, "scale": True, "kernel": "linear", "C": None, "balanced": False},
 }
 ADAPTER_OPTIONS: Final[Mapping[str, Defaults]] = {
+    "cdan": {"width": 256, "entropy": True},
     "coral": {"ridge": 0.1},
+    "dann": {"width": 256},
     "linot": {"ridge": 0.1},
+    "mcc": {"temperature": 2.5},
+    "mdd": {"width": 256, "margin": 4.0},
     "subspace": {"dimensions": 50},
 }
 

@@ -14,6 +14,8 @@ from tlkit.recipe.messages import dotted
 
 HEAD = "head"
 AUX = "head.aux"  # the auxiliary classifiers; the key `head` covers them too, unless they have a key of their own
+DOMAIN = "head.domain"  # what a method of [adapt] trains beside the head, covered by the key `head` likewise
+BESIDE = (AUX, DOMAIN)
 Freeze = Mapping[str, bool | Until]
 Rates = Mapping[str, float | Auto | Rate]
 
@@ -24,7 +26,7 @@ class Parameter:
 
     Attributes:
         name: Its name in the library, "layer1.0.conv1.weight"; in the head, "head.weight".
-        stage: The stage that owns it, or "head", or "head.aux".
+        stage: The stage that owns it, or "head", or "head.aux", or "head.domain".
     """
 
     name: str
@@ -61,15 +63,15 @@ def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> tuple[int,
     """Return how specific a key is for a parameter (larger wins), or None if it does not cover the parameter.
 
     Args:
-        key: "head", "head.aux", "backbone", a stage, or a module path.
+        key: "head", "head.aux", "head.domain", "backbone", a stage, or a module path.
         parameter: The parameter.
         stages: The names of all stages; a key with such a name means the stage.
     """
     if key == BACKBONE:
-        return (0, 0) if parameter.stage not in (HEAD, AUX) else None
-    if key == HEAD and parameter.stage == AUX:
+        return (0, 0) if parameter.stage not in (HEAD, *BESIDE) else None
+    if key == HEAD and parameter.stage in BESIDE:
         return (0, 1)
-    if key in (HEAD, AUX) or key in stages:
+    if key in (HEAD, *BESIDE) or key in stages:
         return (1, 0) if parameter.stage == key else None
     whole = parameter.name == key or parameter.name.startswith(f"{key}.")
     return (2, key.count(".") + 1) if whole else None
@@ -164,21 +166,26 @@ def problems(
 
 
 def names_only(
-    stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates, *, aux_heads: Iterable[str] = ()
+    stages: Mapping[str, Sequence[str]], freeze: Freeze, rates: Rates, *, aux_heads: Iterable[str] = (), domain: bool = False
 ) -> list[Parameter]:
     """Return placeholders for parameters: one for each module that a plugin declares and for each module path in the maps.
 
-    With them, stage names and rates can be checked before a network is built.
+    With them, stage names and rates can be checked before a network is built. `domain` says whether there is a domain head.
     """
     parameters = [Parameter(f"{module}.*", stage) for stage, modules in stages.items() for module in modules]
     inside = {module for modules in stages.values() for module in modules if _below(module, HEAD)}  # so called by the library
-    for key in {*freeze, *rates} - {HEAD, AUX, BACKBONE, *stages}:
-        for stage, modules in (*stages.items(), (HEAD, (HEAD,)), (AUX, tuple(aux_heads))):
+    heads = ((HEAD, (HEAD,)), (AUX, tuple(aux_heads)))
+    for key in {*freeze, *rates} - {HEAD, *BESIDE, BACKBONE, *stages}:
+        for stage, modules in (*stages.items(), *heads):
             if stage == HEAD and any(key == module or _below(key, module) for module in inside):
                 continue
             if any(_below(key, module) for module in modules):
                 parameters.append(Parameter(f"{key}.*", stage))
-    return [*parameters, Parameter(f"{HEAD}.*", HEAD), *(Parameter(f"{aux_head}.*", AUX) for aux_head in aux_heads)]
+    beside = [
+        *(Parameter(f"{aux_head}.*", AUX) for aux_head in aux_heads),
+        *([Parameter(f"{DOMAIN}.*", DOMAIN)] if domain else []),
+    ]
+    return [*parameters, Parameter(f"{HEAD}.*", HEAD), *beside]
 
 
 def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[str], *, tensors: bool) -> list[TlkitError]:
@@ -189,7 +196,7 @@ def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[st
             continue  # whether anything is left of it is known when the network is built
         if owned.trains_from is not None and owned.group is None:
             missing[owned.parameter.stage] = missing.get(owned.parameter.stage, 0) + 1
-    whole = all(key in (HEAD, AUX, BACKBONE) or _below(key, HEAD) for key in keys)
+    whole = all(key in (HEAD, *BESIDE, BACKBONE) or _below(key, HEAD) for key in keys)
     if whole and len(stages) > 1 and missing.keys() >= set(stages):
         missing = {BACKBONE: sum(missing.pop(stage) for stage in stages), **missing}
     if not missing:
@@ -199,7 +206,8 @@ def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[st
         (part,) = missing
         fix = f"give it one, lr_groups.{part} = 1e-3, or freeze it, freeze.{part} = true"
         return [TlkitError(f"lr_groups: {part} trains but has no rate{counted}.", fix)]
-    wide = [BACKBONE] * any(part not in (HEAD, AUX) for part in missing) + [part for part in missing if part in (HEAD, AUX)]
+    heads = [part for part in missing if part in (HEAD, *BESIDE)]
+    wide = [BACKBONE] * (len(heads) < len(missing)) + heads
     rates = " and ".join(f"lr_groups.{part} = 1e-3" for part in wide)
     frozen = ", ".join(f"{dotted('freeze', part)} = true" for part in missing)
     return [
@@ -233,7 +241,7 @@ def _no_owner(table: str, key: str, names: Sequence[Parameter], stages: Sequence
         for parts in [p.name.removesuffix(".*").split(".")]
         for end in range(1, len(parts) + 1)
     }
-    choices = [BACKBONE, *stages, HEAD, *dict.fromkeys(p.stage for p in names if p.stage == AUX)]
+    choices = [BACKBONE, *stages, HEAD, *dict.fromkeys(p.stage for p in names if p.stage in BESIDE)]
     what = f"owns no parameter of {backbone}." if "." in key else f'{backbone} has no stage "{key}".'
     where = f"{dotted(table, key)}: {what}"
     return TlkitError(where, f"stages: {', '.join(stages)}", nearest(key, [*choices, *sorted(modules)]))

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from tlkit import tasks
 
 USUAL = "accuracy"
+# Scores of the target of [adapt] that need no label: see tlkit/engine/domains/scores.py.
+WITHOUT_LABELS = ("entropy", "snd", "bnm", "ami")
+_LOWER = ("loss", "entropy")  # of which less is better
 
 
 def worth(scores: Mapping[str, float] | None, by: str) -> tuple[float, float]:
@@ -15,11 +18,12 @@ def worth(scores: Mapping[str, float] | None, by: str) -> tuple[float, float]:
 
     Args:
         scores: Metrics of validation images. One that these images do not define is worth less than any number.
-        by: Name of the metric; of a loss, less is better.
+        by: Name of the metric; of a loss and an entropy, less is better.
     """
     known = scores or {}
     loss = known.get("loss", math.inf)
-    return (-loss if by == "loss" else known.get(by, -math.inf)), -loss
+    value = known.get(by)
+    return -math.inf if value is None else -value if by in _LOWER else value, -loss
 
 
 def shared(metrics: Iterable[str]) -> str:

@@ -44,6 +44,7 @@ class Decoded:
         overlaps: Where images of two parts are identical; those that were left out are among them.
         dropped: Positions of the training images that were left out for it.
         sizes: The training images in other sizes, for phases that have them.
+        adapted: The images of the target brought to size as training images are; None where no step is taken on them.
         seconds: That choosing and decoding them took; little where they were decoded before.
     """
 
@@ -55,6 +56,7 @@ class Decoded:
     dropped: Indices
     seconds: float
     sizes: Mapping[Size, Part] = field(default_factory=dict)
+    adapted: Part | None = None
 
     def record(self) -> dict[str, Any]:
         """Return what split.json holds: which images each part has, and what was skipped."""
@@ -136,7 +138,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     facts = replace(facts, warnings=(*facts.warnings, *other_parts.warnings(resolved, others), *same))
     resized = reader.sizes(chosen["train"].split, parts["train"], library, images)
     seconds = time.perf_counter() - began
-    return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped, seconds, resized)
+    return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped, seconds, resized, reader.adapted)
 
 
 def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
@@ -160,6 +162,7 @@ class _Reader:
     def __init__(self, resolved: Resolved, observer: Observer, ranks: Ranks) -> None:
         self.skipped: list[str] = []
         self._ranks = ranks
+        self.adapted: Part | None = None  # images of the target as a training step takes them
         self._resolved = resolved
         self._task = tasks.get(resolved.head.task)
         self._observer = observer
@@ -208,6 +211,10 @@ class _Reader:
         for name, other in others.items():
             if other.target is None or other.labelled is None:
                 continue
+            found = self._resolved.adaptation
+            if found is not None and found.by_steps:  # as training images are brought to size
+                as_trained = _geometry_of(self._resolved, other.images.splits[other.target.split])
+                self.adapted = self._of_other(name, other, other.target, library, as_trained)
             part = self._of_other(name, other, other.target, library, geometry)
             labelled = np.flatnonzero(np.isin(part.indices, other.labelled))
             learned = other.learned_from

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,15 +10,19 @@ from typing import Any
 import torch
 
 from tlkit.compiler import compiler
+from tlkit.engine.domains import norm_statistics
 from tlkit.engine.images.parts import Evaluated, Library, Part, TrainingPart
 from tlkit.engine.learner import Learner, learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import auto_rates, band_values, choices
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
+from tlkit.recipe import augmentations
+from tlkit.recipe.augmentations import Augmentation
 from tlkit.record.formats import SharedFormats, chunk_on
 from tlkit.record.timings import EarlierChoices, Measurements
 from tlkit.run import band_scaling, decoding, measuring, start_network, training_sample
@@ -92,7 +96,10 @@ class Prepared:
         Raises:
             WeightsError: the weights do not fit the network any more.
         """
-        network = self.start.take().to(device)
+        network, adaptation = self.start.take().to(device), self.job.resolved.adaptation
+        target = self.evaluated.target
+        if adaptation is not None and adaptation.replaces_statistics and target is not None:
+            norm_statistics.adapt_(network, target.part, batch_size=self.plan.batch_size, device=device)
         return learner(
             self.plan,
             network,
@@ -105,7 +112,7 @@ class Prepared:
             graph=graph,
             sample=self.sample,
             ranks=ranks,
-            adaptation=self.job.resolved.adaptation,
+            adaptation=adaptation,
         )
 
 
@@ -142,6 +149,17 @@ def prepare(
         DataError: an image cannot be decoded, unless the recipe says to skip such.
         RecipeError: the plan cannot be made.
     """
+    adaptation = job.resolved.adaptation
+    if ranks.size > 1 and adaptation is not None and adaptation.by_steps:
+        method = adaptation.table.method
+        raise RecipeError(
+            [
+                TlkitError(
+                    f"adapt.method: {method} compares whole batches of both domains, which processes do not share yet.",
+                    "one process",
+                )
+            ]
+        )
     job = replace(job, resolved=band_values.settled(job.resolved, images))
     if earlier is not None and earlier.input is not None:
         job = replace(job, resolved=replace(job.resolved, convention=earlier.input))
@@ -163,11 +181,12 @@ def prepare(
     )
     if earlier is not None:
         plan = auto_rates.filled(plan, earlier.rates, reason="from the range test before the run began")
-    train = TrainingPart(
-        decoded.training.pictures, decoded.training.indices, resolved.convention, decoded.training.task,
-        augment=table.augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=plan.classes,
-        epochs_before=table.initial_epoch,
-    )  # fmt: skip
+    train = _training_part(decoded.training, job, table.augment, classes=plan.classes)
+    evaluated = decoded.evaluated
+    if decoded.adapted is not None and evaluated.target is not None:
+        single = [each for each in table.augment if not augmentations.mixes([each])]  # no label is mixed where there is none
+        target = replace(evaluated.target, training=_training_part(decoded.adapted, job, single, classes=plan.classes))
+        evaluated = replace(evaluated, target=target)
     others = {size: replace(train, pictures=part.pictures, size=size) for size, part in decoded.sizes.items()}
     train = replace(train, others=others)
     start = StartNetwork(
@@ -182,4 +201,14 @@ def prepare(
     room = cache.room()  # beside the pictures, which this process holds
     decided = choices.decide(plan, known, room=room, earlier=earlier, chunk=chunk_on(device.type))
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)
-    return Prepared(job, decided, images, train, decoded.evaluated, decoded, start, plan, known, earlier, sample)
+    return Prepared(job, decided, images, train, evaluated, decoded, start, plan, known, earlier, sample)
+
+
+def _training_part(part: Part, job: Job, augment: Sequence[Augmentation], *, classes: int) -> TrainingPart:
+    """Return decoded images as training images, with a job's order and draws."""
+    resolved, table = job.resolved, job.resolved.arm.data
+    return TrainingPart(
+        part.pictures, part.indices, resolved.convention, part.task,
+        augment=augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=classes,
+        epochs_before=table.initial_epoch,
+    )  # fmt: skip

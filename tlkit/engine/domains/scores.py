@@ -1,6 +1,6 @@
 """Scores of a classifier on images without labels, by which an epoch can be chosen.
 
-The rule: a score sees predictions and features of the target, never its labels. Which way is better stands in `HIGHER_IS_BETTER`.
+The rule: a score sees predictions and features of the target, never its labels. Of the entropy less is better, of the others more.
 """
 
 from __future__ import annotations
@@ -12,8 +12,19 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 TEMPERATURE = 0.05  # of SND: the paper's, section 3.2
-HIGHER_IS_BETTER = {"entropy": False, "snd": True, "bnm": True, "ami": True}
 _MOST = 4_000  # images that SND compares with each other at a time, times all: 128 MB for 4,000
+
+
+def of(features: NDArray[Any], probabilities: NDArray[Any], *, with_clusters: bool) -> dict[str, float]:
+    """Return every score by its name.
+
+    Args:
+        features: (N, F).
+        probabilities: (N, C).
+        with_clusters: Also `ami`, which takes longest.
+    """
+    found = {"entropy": entropy(probabilities), "snd": snd(probabilities), "bnm": bnm(probabilities)}
+    return found | ({"ami": ami(features, probabilities)} if with_clusters else {})
 
 
 def entropy(probabilities: NDArray[Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ from tlkit.units import Size
 
 ALSO = "also."  # before the name of another data set's images
 _SHOWN = 5  # corrupt images that a message names
+_REPEATED = 1 << 32  # before the epoch in the key of the draws of `TrainingPart.repeated`
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,15 @@ class TrainingPart(Part):
         storage = self.pictures.split.storage
         return random.permutation(self.indices) if storage is None else storage.shuffled(self.indices, random)
 
+    def repeated(self, epoch: int, count: int) -> Indices:
+        """Return so many images for an epoch, from 0: every image once in a new order, and again, until they are enough.
+
+        The orders are others than those of `order`.
+        """
+        draw = np.random.Generator(np.random.Philox(key=[self.seed, _REPEATED + self.epochs_before + epoch]))
+        rounds = math.ceil(count / len(self.indices))
+        return np.concatenate([draw.permutation(self.indices) for _ in range(rounds)])[:count]
+
     def shapes(self, chosen: Indices) -> Shapes | None:
         """Return width / height of images whose pictures hold them whole, squashed to one size; None of others."""
         if self.pictures.geometry.fit != "whole":
@@ -149,11 +160,13 @@ class TargetPart:
         name: The target's name in [also].
         part: The images.
         labelled: Those whose labels are used, as positions in `part.indices`, ascending.
+        training: The same images as a training step takes them; None where no step does.
     """
 
     name: str
     part: Part
     labelled: Indices
+    training: TrainingPart | None = None
 
     def labels(self) -> NDArray[np.int64]:
         """Return the labels (n,) of the labelled images."""

@@ -64,6 +64,7 @@ class Feed:
         self._network, self._backbone, self._plan, self._phase = network, backbone, plan, phase
         self._device, self._observer, self._watch = device, observer, watch
         self._train, self._evaluated = train, evaluated
+        self._target = None if evaluated.target is None else evaluated.target.training
         self._channels = train.pictures.geometry.shape[2]
         self._cut = len(phase.prefix)
         self._backend = CudaBackend(device) if graph and device.type == "cuda" else None
@@ -77,6 +78,8 @@ class Feed:
             for why in (reason for reason, kind in kinds.items() if kind is NotStored.NO_ROOM):
                 observer.note(f"{why}; the fixed prefix is computed again every epoch")
             self._keep(train, phase.fixed.train)
+            if self._target is not None:
+                self._keep(self._target, phase.fixed.train)
             for part in evaluated.fed:
                 self._keep(part, phase.fixed.evaluation)
         if device.type != "cpu":
@@ -92,14 +95,34 @@ class Feed:
         """
         yield from self._batches(self._train, order, epoch, size or self._plan.batch_size)
 
+    def adapted(self, order: Indices, target_order: Indices, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch as `train` does, each with as many images of the target behind it; their labels are not read.
+
+        Args:
+            order: Of the training images.
+            target_order: Of the target's images, as many.
+            epoch: From 0.
+        """
+        assert self._target is not None  # the run adapts
+        beside = self._inputs(self._target, target_order, epoch, self._plan.batch_size)
+        for (x, y), more in zip(self.train(order, epoch), beside, strict=True):
+            yield torch.cat([x, more]), y
+
     def held_out(self, part: Part, order: Indices | None = None) -> Iterator[Batch]:
         """Yield a part's images in order, or some of them, in batches: inputs of the first stage that trains, and targets (n, ...)."""
         yield from self._batches(part, part.indices if order is None else order, 0, self._plan.batch_size)
 
+    def inputs(self, part: Part, chosen: Indices) -> Iterator[Tensor]:
+        """Yield some of a part's images as they are, in batches: inputs of the first stage that trains."""
+        yield from self._inputs(part, chosen, 0, self._plan.batch_size)
+
     def _batches(self, part: Part, order: Indices, epoch: int, size: int) -> Iterator[Batch]:
-        fed = _rebatch(self._stream(part, order, epoch, size), size)
-        for x, y in zip(fed, targets(part, order, epoch, self._device, size), strict=True):
-            yield self._finish(x), y
+        fed = self._inputs(part, order, epoch, size)
+        yield from zip(fed, targets(part, order, epoch, self._device, size), strict=True)
+
+    def _inputs(self, part: Part, order: Indices, epoch: int, size: int) -> Iterator[Tensor]:
+        for x in _rebatch(self._stream(part, order, epoch, size), size):
+            yield self._finish(x)
 
     def _settle(self) -> None:
         """Keep on the device what fits beside training: first what trains, then what is evaluated."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tlkit import tasks
+from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.formats import LAYOUTS, computing, halves, rounding
 from tlkit.engine.kernels import function, functions
 from tlkit.engine.ranks import whole_batch
@@ -59,7 +60,8 @@ class Step:
 
     A batch is the input of the phase's trained suffix and its targets: pictures (N, 3, H, W) float32 where no stage is fixed,
     else the feature map that the fixed prefix gives, float32 or bfloat16, or pooled features (N, F) float32 where all are; and
-    targets (N, ...) as the plan's task understands them, or soft ones.
+    targets (N, ...) as the plan's task understands them, or soft ones. With `domains` as many images of the target follow the N of the
+    source in the input, and targets are those of the source alone.
 
     Args:
         network: Changed by every call; put into the plan's memory format here.
@@ -68,12 +70,21 @@ class Step:
         static: Do the same operators in every step, as a graph needs; else norms that nobody is going to read are left out. By
             default, where the device is a CUDA one.
         ranks: The processes of the run, each of which has a part of every batch.
+        domains: The loss of a method of domain adaptation, of a run of one process; None without.
     """
 
     def __init__(
-        self, network: Network, plan: Plan, device: torch.device, *, static: bool | None = None, ranks: Ranks = ALONE
+        self,
+        network: Network,
+        plan: Plan,
+        device: torch.device,
+        *,
+        static: bool | None = None,
+        ranks: Ranks = ALONE,
+        domains: DomainLoss | None = None,
     ) -> None:
         self.network = network
+        self._domains = domains
         self.plan = plan
         self.ranks = ranks
         self._reduction: Reduction | None = None  # of this phase; None where one process has all images
@@ -134,6 +145,11 @@ class Step:
         for group in self.plan.groups:
             self.rates[group.name].fill_((group.lr or 0.0) * factor)
 
+    def set_ramp_(self, ramp: float) -> None:
+        """Set the weight of domain adaptation that rises from 0 to 1; without it nothing happens."""
+        if self._domains is not None:
+            self._domains.set_ramp_(ramp)
+
     def __call__(self, batches: Sequence[Batch], whole: Whole | None = None) -> None:
         """Take one optimizer step on the mean loss of all images of the batches together.
 
@@ -152,10 +168,15 @@ class Step:
 
     def evaluated(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) float32 of the trained suffix, in the plan's format for evaluation."""
+        return self.read_and_answered(x)[1]
+
+    def read_and_answered(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the head reads, and the logits, both float32, in the plan's format for evaluation."""
         x = self._laid_out(x if halves(self._evaluation) else x.float())
         with computing(self._evaluation, self._device):
-            logits = self.network.finish(self.network.run(x, start=self._cut))
-        return logits.float()
+            read = self.network.read(self.network.run(x, start=self._cut))
+            logits = self.network.answer(read)
+        return read.float(), logits.float()
 
     def features(self, x: Tensor) -> Tensor:
         """Return pooled features (N, F) float32 of the trained suffix, in the form of the step."""
@@ -253,8 +274,10 @@ class Step:
         for number, (x, targets) in enumerate(batches):
             counted = whole.counts[number]
             with whole_batch.seen(self.ranks, whole.batches[number], synced=synced[number]):
-                logits, aux_logits = self._forward_with_aux(x)
+                logits, aux_logits, adapted = self._forward(x, targets)
             loss = total = self._objective(logits, targets)
+            if adapted is not None:
+                total = total + adapted
             for name, other in aux_logits.items():
                 beside = self._objective(other, targets)
                 total = total + beside * self._taps[name]
@@ -274,6 +297,16 @@ class Step:
             self._loss_scale.step(self.optimizer)
         if self.average is not None:
             self.average.update_()
+
+    def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Mapping[str, Tensor], Tensor | None]:
+        """Logits (N, classes) float32, those of the auxiliary classifiers that run, and the loss of domain adaptation."""
+        if self._domains is None:
+            return *self._forward_with_aux(x), None
+        with functions.faster(self._device, conv2d=self._conv2d):
+            outputs = self._domains.forward(
+                self._laid_out(x), len(targets), start=self._cut, aux_heads=tuple(self._taps), computing=self._computing
+            )
+        return outputs.logits, outputs.aux_logits, self._domains(outputs, targets)
 
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""

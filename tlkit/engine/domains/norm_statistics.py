@@ -1,4 +1,4 @@
-"""AdaBN: BatchNorm's statistics become those of the target.
+"""Replace BatchNorm's statistics by those of another domain, as AdaBN does.
 
 Of every channel, with all values v of all target images and positions at the input of a BatchNorm layer:
 
@@ -15,9 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from tlkit.engine.images.parts import Part
+from tlkit.network.network import Network
 
 _Hook = Callable[[nn.Module, tuple[Tensor, ...]], None]
 
@@ -97,6 +101,19 @@ def replace_statistics_(network: nn.Module, batches: Iterable[Tensor]) -> int:
             mean.copy_(moments_of.mean)
             variance.copy_(moments_of.variance)
     return len(layers)
+
+
+def adapt_(network: Network, part: Part, *, batch_size: int, device: torch.device) -> None:
+    """Set the running statistics of a network to those of a part's images.
+
+    Args:
+        network: On the device.
+        part: The images, two at least.
+        batch_size: Images that pass the network at a time, about: batches are of nearly one size, since one image alone has no statistics.
+        device: That the network is on.
+    """
+    batches = np.array_split(part.indices, max(1, len(part.indices) // max(batch_size, 2)))
+    replace_statistics_(network, (part.inputs(chosen, 0, device) for chosen in batches))
 
 
 def _collector(name: str, found: dict[str, Moments]) -> _Hook:

@@ -1,0 +1,232 @@
+"""[adapt] with a method that is trained by steps: what of the target is read, exact resume, and that its labels decide nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Cli
+from PIL import Image
+from safetensors.torch import load_file
+from toy_signals import SignalAfter
+from toy_training import training
+
+from tlkit import api
+from tlkit.engine.domains import scores
+from tlkit.engine.fit import Fit
+from tlkit.errors import Interrupted
+
+CLASSES = ("blue", "green", "red")
+RECIPE = """\
+format = 1
+name = "adapted"
+[backbone]
+name = "toy"
+weights = "none"
+[data]
+name = "folder"
+image_size = 16
+batch_size = 6
+options = { path = "bright" }
+[also.dark]
+name = "folder"
+options = { path = "dark" }
+split = { per_class = 6 }
+[adapt]
+target = "dark"
+method = "cdan"
+images = "all"
+[lr_groups]
+backbone = 1e-2
+head = 1e-2
+[schedule]
+epochs = 3
+"""
+
+
+def pictures(folder: Path, light: int, *, images: int = 12) -> None:
+    generator = np.random.default_rng(light)
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+        for index in range(images):
+            pixels = generator.integers(0, light, (16, 16, 3), dtype=np.uint8)
+            pixels[:, :, CLASSES.index(name)] = light
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Bright pictures are the source, dark ones the target."""
+    pictures(tmp_path / "bright", 250)
+    pictures(tmp_path / "dark", 90)
+    (tmp_path / "r.toml").write_text(RECIPE)
+    return tmp_path / "r.toml"
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (found,) = folder.glob("adapted/main-*/weights.safetensors")
+    return load_file(found)
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+
+
+def test_every_step_has_as_many_target_images_and_the_sources_targets(recipe: Path) -> None:
+    mine = training(recipe)
+    assert isinstance(mine.fit, Fit)
+    steps, feed, order = mine.fit._steps, mine.fit._feed_of(1), mine.prepared.train.order(0)
+    batches = list(steps._batches(feed, order, 1, done=0))
+    assert [len(y) for _, y in batches] == [6] * (len(order) // 6) + [len(order) % 6] * (len(order) % 6 > 0)
+    assert all(len(x) == 2 * len(y) for x, y in batches)
+    rest = list(steps._batches(feed, order, 1, done=12))  # an epoch that goes on from its third step
+    assert all(torch.equal(x, z) for (x, _), (z, _) in zip(batches[2:], rest, strict=True))
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    assert target.training is not None
+    drawn = target.training.repeated(0, len(order))
+    assert not np.array_equal(drawn, target.training.repeated(1, len(order)))
+    expected = target.training.inputs(drawn[:6], 0, torch.device("cpu"))
+    torch.testing.assert_close(batches[0][0][6:], expected)
+
+
+def test_target_images_repeat_only_when_all_were_used(recipe: Path) -> None:
+    target = training(recipe).prepared.evaluated.target
+    assert target is not None
+    assert target.training is not None
+    count = len(target.training.indices)
+    drawn = target.training.repeated(0, count + 5)
+    assert sorted(drawn[:count].tolist()) == sorted(target.training.indices.tolist())
+    assert len(set(drawn[count:].tolist())) == 5
+
+
+def test_the_domain_head_has_a_rate_of_its_own(recipe: Path) -> None:
+    plan = training(recipe).plan
+    assert {group.name for group in plan.groups} == {"backbone", "head"}
+    (stage,) = (stage for stage in plan.stages if stage.name == "head.domain")
+    assert stage.trained == stage.parameters > 0
+    plan = training(recipe, 'lr_groups."head.domain"=0.05').plan
+    assert {group.name: group.lr for group in plan.groups} == {"backbone": 0.01, "head": 0.01, "head.domain": 0.05}
+
+
+@pytest.mark.parametrize("method", ["mcc", "mmd", "mme", "dann", "cdan", "mdd"])
+def test_a_method_changes_what_is_learned(recipe: Path, method: str) -> None:
+    found = []
+    for name in ("none", method):
+        mine = training(recipe, f"adapt.method={name}", "schedule.epochs=1")
+        list(mine.fit.epochs())
+        found.append({key: value.clone() for key, value in mine.network.tensors().items()})
+    assert found[0].keys() == found[1].keys()  # nothing of the method is kept
+    assert any(not torch.equal(value, found[1][key]) for key, value in found[0].items())
+
+
+def test_a_frozen_trunk_is_stored_for_both_domains_and_gives_the_same_bits(recipe: Path) -> None:
+    found = []
+    for keep in (True, False):
+        mine = training(recipe, "freeze.backbone=true", "lr_groups={head=1e-2}", "adapt.method=mcc", keep=keep)
+        list(mine.fit.epochs())
+        found.append({key: value.clone() for key, value in mine.network.tensors().items()})
+    assert_same(*found)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path) -> None:
+    api.apply(recipe, runs=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        api.apply(recipe, runs=tmp_path / "parts", observer=SignalAfter(1))
+    api.apply(recipe, runs=tmp_path / "parts")
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    lines = [
+        [
+            json.loads(line)["validation"]
+            for line in next(tmp_path.glob(f"{name}/adapted/main-*/metrics.jsonl")).read_text().splitlines()
+        ]
+        for name in ("whole", "parts")
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_target_labels_decide_nothing(recipe: Path, tmp_path: Path) -> None:
+    """The same images in the same order, and other labels: the same bits."""
+    files = sorted(path.relative_to(tmp_path / "dark") for path in (tmp_path / "dark").rglob("*.png"))
+    for name, turn in (("right", 0), ("wrong", 1)):
+        rows = [f"{file},{CLASSES[(index + turn) % 3]},{'test' if index % 4 else 'train'}" for index, file in enumerate(files)]
+        (tmp_path / "dark" / "labels.csv").write_text("\n".join(["path,label,part", *rows]) + "\n")
+        settings = ['also.dark={ name="csv", options={ path="dark", split="part" } }']
+        api.apply(recipe, settings, runs=tmp_path / name)
+    assert_same(weights(tmp_path / "right"), weights(tmp_path / "wrong"))
+
+
+@pytest.mark.parametrize("by", ["entropy", "snd", "bnm", "ami"])
+def test_a_score_without_labels_chooses_the_epoch(recipe: Path, by: str) -> None:
+    mine = training(recipe, f"select_by={by}", "adapt.method=mcc", "schedule.epochs=4")
+    told = list(mine.fit.epochs())
+    found = [epoch.target[by] for epoch in told if epoch.target is not None]
+    losses = [epoch.validation["loss"] for epoch in told if epoch.validation is not None]  # which decide between equal scores
+    chosen = max(range(4), key=lambda place: (-found[place] if by == "entropy" else found[place], -losses[place]))
+    assert mine.fit.progress.best_epoch == chosen + 1
+    assert mine.fit.progress.best_epoch == max(epoch.epoch for epoch in told if epoch.best)
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    with torch.inference_mode():
+        mine.network.eval()
+        images = target.part.inputs(target.part.indices, 0, torch.device("cpu"))
+        features = mine.network.embed(images)
+        answers = mine.network(images).softmax(1)
+    assert told[-1].target is not None
+    expected = scores.of(features.numpy(), answers.numpy(), with_clusters=True)[by]
+    assert told[-1].target[by] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("head", ["linear", "logistic"])
+def test_statistics_are_replaced_once_and_frozen_stages_keep_them(recipe: Path, tmp_path: Path, head: str) -> None:
+    settings = ["adapt.method=adabn", f"head.kind={head}", "freeze.backbone=true", "lr_groups={head=1e-2}", "schedule.epochs=1"]
+    plain = training(recipe, *settings, "adapt.method=none")
+    mine = training(recipe, *settings)
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    stem = mine.network.stages["stem"]
+    assert isinstance(stem, torch.nn.Module)
+    images = target.part.inputs(target.part.indices, 0, torch.device("cpu"))
+    first = stem.conv1(images).detach().double()
+    torch.testing.assert_close(stem.bn1.running_mean.double(), first.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(stem.bn1.running_var.double(), first.var((0, 2, 3)), rtol=1e-5, atol=1e-6)
+    before = stem.bn1.running_mean.clone()
+    list(mine.fit.epochs())
+    assert torch.equal(stem.bn1.running_mean, before)
+    assert not torch.equal(plain.network.stages["stem"].bn1.running_mean, before)
+    api.apply(recipe, settings, runs=tmp_path / "kept")
+    assert torch.equal(weights(tmp_path / "kept")["bn1.running_mean"], before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["head.kind=logistic", "lr_groups={}"], "adapt.method: cdan is trained by steps, and the logistic head is solved"),
+        (["head.kind=conv"], "adapt.method: cdan reads features (N, F), and the conv head reads a whole feature map"),
+        (['lr_groups."head.domains"=0.1'], "head.domain"),
+        (["adapt.options.widths=3"], "adapt.options.widths"),
+        (
+            ["select_by=snd", "head.kind=logistic", "adapt.method=stats", "lr_groups={}"],
+            "select_by: snd is a score of the target",
+        ),
+        (["select_by=sdn"], 'did you mean "snd"'),
+        (
+            ["adapt.method=adabn", "backbone.name=alexnet", "data.image_size=64"],
+            "adabn replaces the statistics of BatchNorm, and alexnet has no",
+        ),
+    ],
+)
+def test_what_a_method_cannot_do_is_named(run: Cli, recipe: Path, settings: list[str], words: str) -> None:
+    arguments = [each for setting in settings for each in ("--set", setting)]
+    code, _, error = run("plan", "r.toml", *arguments)
+    assert code == 1
+    assert words in error

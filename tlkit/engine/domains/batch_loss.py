@@ -1,0 +1,111 @@
+"""The loss of a method of domain adaptation in a training step.
+
+The rule: a batch holds its source images first and as many target images behind them, and targets for the source alone. So no label of the
+target ever reaches a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tlkit import plugin
+from tlkit.errors import PluginError
+from tlkit.network.network import Network
+from tlkit.plans.adaptation import Adaptation
+from tlkit.plugin import DomainBatch
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network gives for a batch of both domains.
+
+    Attributes:
+        logits: Of the source images, (n, C).
+        aux_logits: Of the source images, by auxiliary classifier.
+        read: What the head reads, of all images, source first (2 n, F).
+        target_logits: (n, C).
+    """
+
+    logits: Tensor
+    aux_logits: Mapping[str, Tensor]
+    read: Tensor
+    target_logits: Tensor
+
+
+class DomainLoss:
+    """A method's loss, and the forward pass of a batch of both domains.
+
+    Args:
+        network: With the method's domain head, where it has one.
+        adaptation: [adapt] with its method, which has a loss.
+        device: The device that the network is on.
+    """
+
+    def __init__(self, network: Network, adaptation: Adaptation, device: torch.device) -> None:
+        assert adaptation.adapter is not None  # a method that has a loss
+        self._network, self._method, self._options = network, adaptation.adapter, adaptation.options
+        self._weight, self._rises = adaptation.table.weight, adaptation.table.ramp
+        self._ramp = torch.ones((), device=device)
+
+    def set_ramp_(self, ramp: float) -> None:
+        """Set the ramp, 0 to 1, unless the recipe has `ramp = false`."""
+        if self._rises:
+            self._ramp.fill_(ramp)
+
+    def forward(
+        self,
+        x: Tensor,
+        images: int,
+        *,
+        start: int,
+        aux_heads: Sequence[str],
+        computing: Callable[[], AbstractContextManager[None]],
+    ) -> Outputs:
+        """Run the trained stages and the head on a batch.
+
+        Args:
+            x: Input of the stage `start`, (2 n, ...), source images first.
+            images: Number of source images, n.
+            start: Leading stages that are fixed.
+            aux_heads: Auxiliary classifiers that run; they see source images.
+            computing: The context of the step's precision.
+        """
+        network = self._network
+        with computing():
+            if self._method.together:
+                last, aux_logits = network.run_with_aux(x, aux_heads=aux_heads, start=start)
+                aux_logits = {name: each[:images] for name, each in aux_logits.items()}
+                read = network.read(last)
+            else:
+                last, aux_logits = network.run_with_aux(x[:images], aux_heads=aux_heads, start=start)
+                read = torch.cat([network.read(last), network.read(network.run(x[images:], start=start))])
+            logits = network.answer(read).float()
+        aux_logits = {name: each.float() for name, each in aux_logits.items()}
+        return Outputs(logits[:images], aux_logits, read.float(), logits[images:])
+
+    def __call__(self, outputs: Outputs, labels: Tensor) -> Tensor:
+        """Return the method's loss with its weight, ().
+
+        Args:
+            outputs: Of `forward`.
+            labels: Of the source images, (n,), or soft ones (n, C).
+        """
+        images = len(outputs.logits)
+        batch = DomainBatch(
+            source=outputs.read[:images], target=outputs.read[images:],
+            source_logits=outputs.logits, target_logits=outputs.target_logits,
+            labels=labels, head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp,
+        )  # fmt: skip
+        found = plugin.call(self._method.loss, batch, self._options)
+        if not isinstance(found, Tensor) or found.ndim:
+            raise PluginError(f"{self._method.loss}: gave {_kind(found)}, not a tensor ().")
+        return found * self._weight
+
+
+def _kind(value: object) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
