@@ -219,7 +219,7 @@ def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_fil
 
     monkeypatch.setattr(sqlite3, "connect", watched)
     file_digests.digests(paths)
-    assert [line.split()[0].lower() for line in said] == ["create", "begin", *["select"] * 9, "commit"]
+    assert [line.split()[0].lower() for line in said] == ["create", "begin", "select", "commit"]
 
     def hashed(path: Path) -> str:  # another process wants to write meanwhile
         with contextlib.closing(connect(files.cache_folder() / "hashes.sqlite", timeout=0)) as other, other:

@@ -18,6 +18,7 @@ from tlkit.files import cache_folder
 
 _CHUNK = 1 << 20  # bytes read at a time
 _BLOCK = 16_384  # files that are looked up, read and remembered at a time
+_ASKED = 512  # of them that one question is about; SQLite before 3.32 takes 999 at most
 # A file changed less than this ago may change again without its times showing it, so its hash is not remembered yet:
 # nanoseconds; the coarsest times in use are FAT's, 2 seconds. Git has the same rule (Documentation/technical/racy-git).
 _RACY = 2_000_000_000
@@ -56,23 +57,23 @@ def content(
     Raises:
         DataError: a file cannot be read.
     """
-    total = hashlib.sha256()
+    total, folder = hashlib.sha256(), None if root is None else os.path.join(root, "")
     with _memory() as memory:
         for block in _blocks(texts(files)):
             for file, digest in zip(block, _digests(block, memory, again=again, notify=notify), strict=True):
-                total.update(_line(file, root, digest))
+                total.update(_line(file, folder, digest))
     return total.hexdigest()
 
 
 def known_content(files: Iterable[Path], *, root: Path | None = None) -> str | None:
     """Return `content` from remembered hashes; None if a file changed or has no remembered hash."""
-    total = hashlib.sha256()
+    total, folder = hashlib.sha256(), None if root is None else os.path.join(root, "")
     with _memory() as memory:
         for block in _blocks(texts(files)):
             for file, digest in zip(block, _known(block, memory), strict=True):
                 if digest is None:
                     return None
-                total.update(_line(file, root, digest))
+                total.update(_line(file, folder, digest))
     return total.hexdigest()
 
 
@@ -115,8 +116,10 @@ def _digests(
     folders = dict[str, str]()
     places, found, fresh = [], [], []
     for file in listed:
-        with _readable(file):
+        try:  # a context manager takes longer than the question
             places.append(_place(file, folders))
+        except OSError as error:
+            raise _unreadable(file, error) from error
     for file, (path, state), known in zip(listed, places, _remembered(places, memory), strict=True):
         digest = known
         if digest is None or again:
@@ -207,18 +210,23 @@ def _readable(file: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: str, error: OSError) -> DataError:
+    return DataError(f"{file}: cannot be read: {error.strerror or error}.")
 
 
 def _place(file: str, folders: dict[str, str]) -> tuple[bytes, str]:
     """Return a file's path without symbolic links, and its state; each folder is looked up once and kept in `folders`."""
-    folder, name = os.path.split(file)
+    folder, _, name = file.rpartition(os.sep)
     state = os.lstat(file)
     if stat.S_ISLNK(state.st_mode) or name in ("", ".", ".."):
         return os.fsencode(os.path.realpath(file)), _stat(file)
-    if folder not in folders:
-        folders[folder] = os.path.realpath(folder)
-    return os.fsencode(os.path.join(folders[folder], name)), _state(state)
+    real = folders.get(folder)
+    if real is None:
+        real = folders[folder] = os.path.join(os.path.realpath(folder or (os.sep if file[0] == os.sep else ".")), "")
+    return os.fsencode(real + name), _state(state)
 
 
 def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection | None) -> list[str | None]:
@@ -227,9 +235,12 @@ def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection 
     if memory is not None:
         with _unless_damaged(), memory:
             memory.execute("begin")
-            for index, place in enumerate(places):
-                row = memory.execute("select sha256 from hash where path = ? and stat = ?", place).fetchone()
-                known[index] = str(row[0]) if row is not None else None
+            for start in range(0, len(places), _ASKED):
+                some = places[start : start + _ASKED]
+                marks = ",".join("?" * len(some))  # as many questions as files would take three times as long
+                rows = memory.execute(f"select path, stat, sha256 from hash where path in ({marks})", [path for path, _ in some])
+                found = {(path, state): digest for path, state, digest in rows}
+                known[start : start + len(some)] = [found.get(place) for place in some]
     return known
 
 
@@ -248,11 +259,9 @@ def _count(memory: sqlite3.Connection) -> int:
     return int(memory.execute("select count(*) from hash").fetchone()[0])
 
 
-def _line(file: str, root: Path | None, digest: bytes) -> bytes:
-    folder = "" if root is None else os.path.join(root, "")
-    inside = root is not None and file.startswith(folder)  # a table may name images elsewhere
-    name = "" if root is None else file[len(folder) :] if inside else file
-    return os.fsencode(name.replace(os.sep, "/")) + f"\0{digest.hex()}\n".encode()
+def _line(file: str, folder: str | None, digest: bytes) -> bytes:
+    name = "" if folder is None else file.removeprefix(folder)  # a table may name images elsewhere
+    return os.fsencode(name) + f"\0{digest.hex()}\n".encode()
 
 
 def _changing(file: str) -> bool:

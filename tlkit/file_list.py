@@ -65,11 +65,11 @@ class FileList(Sequence[Path]):
 
     def texts(self) -> Iterator[str]:
         """Yield the path of each file as text, which is several times as fast as the paths themselves."""
-        begin = 0
+        begin, folders = 0, [os.path.join(folder, "") for folder in self.folders]
         for start in range(0, len(self), _BLOCK):
             ends, folder = self._ends[start : start + _BLOCK].tolist(), self.folder[start : start + _BLOCK].tolist()
             for end, number in zip(ends, folder, strict=True):
-                yield os.path.join(self.folders[number], os.fsdecode(self._names[begin:end]))
+                yield folders[number] + os.fsdecode(self._names[begin:end])
                 begin = end
 
     @overload
