@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shard_files
 from conftest import TOY_RECIPE, Cli
 from safetensors.torch import load_file
 from shard_files import images, png, samples, tar
@@ -145,3 +146,20 @@ def test_shard_is_a_command(tmp_path: Path, run: Cli) -> None:
     code, _, error = run("shard", "photos", "out")
     assert code == 1
     assert "out: is there already" in error
+
+
+def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_in_the_order_of_the_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archives that can only be read from beginning to end, nothing stored, and a block of five images is shuffled at a time."""
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")
+    shard_files.shards(tmp_path / "set", suffix=".tar.gz")
+    path = recipe(tmp_path, "buffered", "shards", 'path = "set"\nbuffer = 5')
+    whole = api.apply(path, ["schedule.epochs=2"], runs=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        api.apply(path, ["schedule.epochs=2"], runs=tmp_path / "stopped", observer=SignalAfter(2, step=2))
+    again = api.apply(path, ["schedule.epochs=2"], runs=tmp_path / "stopped")
+    weights = [load_file(next(done.folder.glob("*/weights.safetensors"))) for done in (whole, again)]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    results = [json.loads(next(done.folder.glob("*/result.json")).read_text()) for done in (whole, again)]
+    assert [result["exact"] for result in results] == [True, True]
