@@ -238,7 +238,9 @@ def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection 
             for start in range(0, len(places), _ASKED):
                 some = places[start : start + _ASKED]
                 marks = ",".join("?" * len(some))  # as many questions as files would take three times as long
-                rows = memory.execute(f"select path, stat, sha256 from hash where path in ({marks})", [path for path, _ in some])
+                rows = memory.execute(
+                    f"select path, stat, sha256 from hash where path in ({marks})", [path for path, _ in some]
+                )
                 found = {(path, state): digest for path, state, digest in rows}
                 known[start : start + len(some)] = [found.get(place) for place in some]
     return known

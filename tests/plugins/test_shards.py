@@ -19,6 +19,7 @@ from tlkit.recipe import parsing
 from tlkit.sources import data_files, datasets
 from tlkit.sources import shards as shard_writer
 from tlkit.sources.places import Places
+from tlkit.store import cache
 from tlkit_shards import index, places
 
 
@@ -328,3 +329,11 @@ def test_a_parquet_file_without_the_column_or_truncated_is_an_error(tmp_path: Pa
 def test_wrong_options_are_named() -> None:
     with pytest.raises(RecipeError, match="buffer"):
         found(Path("x"), buffer=0)
+
+
+def test_the_cache_knows_the_indexes_and_clears_them(tmp_path: Path) -> None:
+    before = found(shards(tmp_path))[1]
+    assert cache.others()[index.FOLDER] > 0
+    cache.clear()
+    assert cache.others().get(index.FOLDER, 0) == 0
+    assert found(tmp_path)[1].content == before.content

@@ -32,7 +32,8 @@ INDEX_HEAD, INDEX_ROW = 88, 24  # bytes of an index before its rows, and of each
 _STRAY = 3600.0  # seconds until a file is removed of which it is not known whether its writer still lives
 _PATIENCE = 60.0  # seconds until a lock that is not given up is an error; each is held for a moment
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MEASUREMENT, _UNFINISHED = re.compile(r"[0-9a-f]{64}\.json"), re.compile(r"\.[0-9a-f]{64}\.json\.\w+")
+INDEXES = "indexes"  # folder of the indexes of shards, which their plugin writes
+_RECORD, _UNFINISHED = re.compile(r"[0-9a-f]{64}\.(json|npz)"), re.compile(r"\.[0-9a-f]{64}\.(json|npz)\.\w+")
 _OURS = re.compile(r"entry\.json|[0-9a-f]{32}\.(rows|index)|\.([0-9a-f]{32}\.part|(entry\.json|[0-9a-f]{32}\.index)\.\w+)")
 
 Scalar = str | int | float | bool | None
@@ -112,16 +113,17 @@ def listing() -> list[Listed]:
 
 
 def others() -> dict[str, int]:
-    """Return the bytes that remembered hashes and measurements take in the cache, by name."""
-    sizes = {file_digests.HASHES: 0, remembered.FOLDER: 0}
+    """Return the bytes that remembered hashes, measurements and indexes of shards take in the cache, by name."""
+    sizes = {file_digests.HASHES: 0, remembered.FOLDER: 0, INDEXES: 0}
     with contextlib.suppress(OSError):
         sizes[file_digests.HASHES] = (files.cache_folder() / file_digests.HASHES).stat().st_size
-    sizes[remembered.FOLDER] = sum(size for _, size in _measurements())
+    for folder in (remembered.FOLDER, INDEXES):
+        sizes[folder] = sum(size for _, size in _records(folder))
     return {name: size for name, size in sizes.items() if size}
 
 
 def clear(kind: Kind | None = None) -> int:
-    """Remove all rows of a kind; without a kind, all rows and the remembered measurements. File hashes stay, unless damaged.
+    """Remove all rows of a kind; without a kind, all rows, the remembered measurements and the indexes of shards. File hashes stay, unless damaged.
 
     What another process writes at this moment stays as well.
 
@@ -141,14 +143,15 @@ def clear(kind: Kind | None = None) -> int:
                     remove(segment.path)
                 _sweep(entry)
         freed = before - _total()
-        for path, size in _measurements() if kind is None else ():
+        for path, size in [*_records(remembered.FOLDER), *_records(INDEXES)] if kind is None else ():
             with contextlib.suppress(OSError):
                 path.unlink()
                 freed += size
         if kind is None:
             freed += file_digests.drop_damaged_hashes()
-            with contextlib.suppress(OSError):
-                (files.cache_folder() / remembered.FOLDER).rmdir()
+            for folder in (remembered.FOLDER, INDEXES):
+                with contextlib.suppress(OSError):
+                    (files.cache_folder() / folder).rmdir()
     return freed
 
 
@@ -304,14 +307,14 @@ def _origin(entry: Path) -> dict[str, Scalar]:
         return {}
 
 
-def _measurements() -> list[tuple[Path, int]]:
-    """Files of measurements and their sizes, unfinished ones included."""
+def _records(folder: str) -> list[tuple[Path, int]]:
+    """Files of measurements, or of indexes, and their sizes, unfinished ones included."""
     found = []
-    with contextlib.suppress(OSError), os.scandir(files.cache_folder() / remembered.FOLDER) as listed:
+    with contextlib.suppress(OSError), os.scandir(files.cache_folder() / folder) as listed:
         for each in sorted(listed, key=lambda each: each.name):
             with contextlib.suppress(OSError):
                 stat = os.stat(each.path, follow_symlinks=False)
                 left = _UNFINISHED.fullmatch(each.name) and time.time() - stat.st_mtime > _STRAY
-                if each.is_file(follow_symlinks=False) and (left or _MEASUREMENT.fullmatch(each.name)):
+                if each.is_file(follow_symlinks=False) and (left or _RECORD.fullmatch(each.name)):
                     found.append((Path(each.path), stat.st_size))
     return found
