@@ -324,6 +324,20 @@ def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypat
         assert "adapt      coral, dark: closes" in out
 
 
+def test_an_ensemble_of_adapted_arms_is_tested_on_the_target(run: Cli, recipe: Path) -> None:
+    arms = '[arms.stats]\n[arms.coral]\nadapt.method = "coral"\n[ensemble]\nmembers = ["stats", "coral"]\n'
+    recipe.write_text(recipe.read_text() + arms)
+    code, _, error = run("apply", "r.toml")
+    assert code == 0, error
+    folder = recipe.parent / "runs" / "adapted"
+    runs = [next(folder.glob(f"{name}-s0-*")) for name in ("stats", "coral")]
+    files = json.loads((runs[0] / "split.json").read_text())["also.dark"]["files"]
+    labels = [CLASSES.index(Path(file).parent.name) for file in files]
+    mean = sum(prediction.load(each, arm=None, device=CPU).predict(files) for each in runs)
+    (combined,) = json.loads((folder / "result.json").read_text())["ensembles"]
+    assert combined["test"]["accuracy"]["mean"] == pytest.approx((mean.argmax(1) == labels).mean())
+
+
 def arm(target: float, **table: Any) -> dict[str, Any]:
     usual = {
         "target": "art",

@@ -32,7 +32,6 @@ from tlkit.run.prediction import Predictor
 from tlkit.run.signals import watching
 from tlkit.tasks import Predictions, averaging, scoring
 
-_SPLITS = ("validation", "test")
 _OTHER_TEST = "its members are tested on different images"
 _OTHER_VALIDATION = "its members have different validation images, so none could choose among them"
 
@@ -96,10 +95,13 @@ class _Members:
         self._known = [predictions.load(folder) for folder in self.folders]
         text = (self.folders[0] / run_folder.PLAN).read_text(encoding="utf-8")
         self.plan = plans.from_json(text)
+        adapt = self.plan.tables.adapt
+        tested = "test" if adapt is None else f"also.{adapt.target}"  # as arms with [adapt] are compared
+        self.splits = {"validation": "validation", "test": tested}  # names of the parts that are evaluated
 
     def of(self, split: str) -> list[Predictions] | None:
-        """Return what each member predicts for a split; None where it has no images, or they have different ones."""
-        parts = [known.part(split) for known in self._known]
+        """Return what each member predicts for "validation" or "test"; None where it has no images, or they have different ones."""
+        parts = [known.part(self.splits[split]) for known in self._known]
         first = parts[0]
         same = all(np.array_equal(first.index, each.index) and np.array_equal(first.label, each.label) for each in parts[1:])
         if not same or not len(first.index):
@@ -112,7 +114,7 @@ class _Members:
     @property
     def is_tested(self) -> bool:
         """Whether any member has test images."""
-        return any(len(known.part("test").index) for known in self._known)
+        return any(len(known.part(self.splits["test"]).index) for known in self._known)
 
     def member_accuracy(self) -> float | None:
         """Return the mean accuracy of the members on the test images."""
@@ -121,7 +123,7 @@ class _Members:
 
     def mean(self) -> Combined:
         """Return what the mean of the members' probabilities achieves."""
-        found = {split: self.of(split) for split in _SPLITS}
+        found = {split: self.of(split) for split in self.splits}
         scores = {split: None if each is None else scoring.scores(averaging.mean(each)) for split, each in found.items()}
         if all(each is None for each in scores.values()) or (self.is_tested and scores["test"] is None):
             return Combined(self.group, why_none=_OTHER_TEST)
@@ -172,7 +174,9 @@ class _Soup:
                 total, best, used = tried, worth, [*used, index]
         _set_(predictor, total, len(used))
         scores: dict[str, Metrics] = {
-            split: scoring.scores(self._predict(predictor, parts[split])) for split in _SPLITS if split in parts
+            split: scoring.scores(self._predict(predictor, parts[part]))
+            for split, part in self.members.splits.items()
+            if part in parts
         }
         names = tuple(group.folders[index] for index in used)
         self._keep(predictor)
