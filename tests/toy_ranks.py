@@ -17,10 +17,12 @@ import sklearn.neighbors  # noqa: F401  # these and torchmetrics are imported on
 import torch
 import torch.distributed as dist
 import torchmetrics.functional.classification  # noqa: F401
-from toy_step import table
+from toy_step import Recorder, table
 from toy_training import training
 
+from tlkit.engine.fit import Fit
 from tlkit.engine.ranks.ranks import ALONE, Group, Ranks
+from tlkit.engine.step.graph import Captured
 from tlkit.events import Observer
 from tlkit.plans import sharing
 
@@ -37,9 +39,11 @@ CASES = {
     "everything": (*LONG, NO_NORM, *EVERYTHING, table("sgd", "clip_norm=0.5", "accumulate=2", "ema=0.9")),
     "sync": (*LONG, 'backbone.batch_norm="sync"', *EVERYTHING, table("sgd")),
     "fewer images than processes": (*LONG, NO_NORM, "data.batch_size=2", "data.options.train=40", "schedule.epochs=1", table("sgd")),
+    "stored": (*LONG, "schedule.epochs=1", "freeze={backbone=true}", table("sgd")),
     "local": (*LONG, "schedule.epochs=1", 'backbone.batch_norm="local"', table("sgd")),
     "auxiliary": (*LONG, "schedule.epochs=2", 'backbone.batch_norm="sync"', 'backbone.name="toy_tapped"', table("sgd")),
 }  # fmt: skip
+STEPLESS = ("solved", "captured", "refused")
 SOLVED = ("head.kind=knn", "head.options={neighbors=3}", "freeze={backbone=true}")
 
 
@@ -49,6 +53,11 @@ class Losses(Observer):
     def __init__(self, images: int, batch: int) -> None:
         self.seen: list[float] = []
         self._images, self._batch, self._before = images, batch, (0, 0.0)
+
+        self.stored = 0  # images whose outputs of the fixed prefix were computed here
+
+    def storing(self, done: int, total: int) -> None:
+        self.stored += total if done == total else 0
 
     def epoch_begins(self, epoch: int) -> None:
         self._before = 0, 0.0
@@ -73,13 +82,35 @@ def trained(recipe: Path, ranks: Ranks, settings: tuple[str, ...], *, double: bo
     network = mine.prepared.start.get().double() if double else mine.prepared.start.get()
     prepared = mine.prepared
     with doubled() if double else ExitStack():
-        fit = type(mine.fit)(
+        fit = Fit(
             plan, network, prepared.job.resolved.network_plugins, prepared.train, prepared.evaluated, device=torch.device("cpu"),
             observer=observer, watch=lambda: None, ranks=ranks,
         )  # fmt: skip
         epochs = [(dict(each.train), each.validation, each.test, each.best) for each in fit.epochs()]
     state = {name: tensor.double().flatten().tolist() for name, tensor in sorted(fit.tensors().items())}
-    return {"losses": observer.seen, "epochs": epochs, "state": state, "choices": [c.value for c in plan.choices]}
+    return {
+        "losses": observer.seen,
+        "stored": observer.stored,
+        "epochs": epochs,
+        "state": state,
+        "choices": [c.value for c in plan.choices],
+    }
+
+
+def captured(recipe: Path, ranks: Ranks, *, failing: bool) -> dict[str, object]:
+    """Train with a stand-in for a GPU's graphs, whose capture fails on process 1 if `failing`."""
+    mine = training(recipe, *LONG, NO_NORM, "schedule.epochs=2", table("sgd"), keep=False)
+    plan, prepared = sharing.shared(mine.plan, ranks.size), mine.prepared
+    observer = Losses(plan.images.train, plan.batch_size)
+    fit = Fit(
+        plan, prepared.start.get(), prepared.job.resolved.network_plugins, prepared.train, prepared.evaluated,
+        device=torch.device("cpu"), observer=observer, watch=lambda: None, ranks=ranks,
+    )  # fmt: skip
+    backend = Recorder({0: RuntimeError("no room")} if failing and ranks.rank == 1 else {})
+    fit._steps._take = Captured(fit._step, backend, note=lambda _: None)
+    for _ in fit.epochs():
+        pass
+    return {"calls": backend.calls, "losses": observer.seen, "warnings": fit.warnings}
 
 
 def solved(recipe: Path, ranks: Ranks) -> list[object]:
@@ -96,6 +127,8 @@ def every_case(recipe: Path, ranks: Ranks) -> dict[str, object]:
         if name in ("sgd", "everything", "sync"):
             found[f"{name}, float64"] = trained(recipe, ranks, settings, double=True)
     found["solved"] = solved(recipe, ranks)
+    found["captured"] = captured(recipe, ranks, failing=False)
+    found["refused"] = captured(recipe, ranks, failing=True)
     return found
 
 
@@ -106,6 +139,7 @@ def process(recipe: Path, folder: Path, rank: int, size: int, port: int) -> None
             "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size, timeout=timedelta(minutes=5)
         )
         ranks = Group(rank, size, rank, size)
+    os.environ["TLKIT_CACHE"] = str(folder / f"cache{size}")
     (folder / f"{size}-{rank}.json").write_text(json.dumps(every_case(recipe, ranks)))
 
 

@@ -212,18 +212,28 @@ def _read(
     places = _places(recipe, data, offline, watcher)
     read, arms = resolve.load(recipe, _listed(settings), places)
     _check_arm(arm, read)
-    if together and read.search is not None:
-        raise TlkitError(
-            f"{recipe}: search: its trials are not shared by several processes.",
-            "start it without torchrun",
-            "or leave [search] out",
-        )
+    if together:
+        _refuse_unshared(read, arms, arm, where=str(recipe))
     _note_unused_data(data, arms, watcher)
     logged_by = loggers.ready(read.loggers, list(log), where=str(recipe))
     files.refuse_other_than_utf8(runs.resolve())
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
     wanted = jobs.plan_jobs(read, named, places, runs=runs, where=str(recipe), again=verify)
     return _Asked(recipe, read, arms, places, runs, logged_by, wanted)
+
+
+def _refuse_unshared(read: Recipe, arms: Mapping[str, Resolved], arm: str | None, *, where: str) -> None:
+    """Refuse what several processes cannot share."""
+    if read.search is not None:
+        raise TlkitError(
+            f"{where}: search: its trials are not shared by several processes.",
+            "start it without torchrun, or leave [search] out",
+        )
+    if adapted := [name for name, each in arms.items() if arm in (None, name) and each.adaptation is not None]:
+        raise TlkitError(
+            f"{where}: adapt: arm {adapted[0]} compares whole batches of two domains, which several processes do not share.",
+            "start it without torchrun",
+        )
 
 
 def _follow(asked: _Asked, *, device: str, graph: bool, verify: bool, ranks: Ranks) -> Applied:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 
 from tlkit.engine.ranks import noise, shares
 from tlkit.engine.ranks.noise import Rows
+from tlkit.engine.ranks.ranks import Alone, turns
 from tlkit.engine.ranks.shares import Share
 
 TESTS = ROOT / "tests"
@@ -107,8 +109,50 @@ def test_local_batch_norm_is_over_the_images_of_one_process(seen: Seen) -> None:
 def test_all_processes_hold_the_same_bits_after_training(seen: Seen, size: int) -> None:
     first, *others = seen[size]
     for case, found in first.items():
-        if case != "solved":
+        if "state" in found:
             assert [name for name, each in found["state"].items() if any(o[case]["state"][name] != each for o in others)] == []
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_each_process_stores_a_part_of_the_fixed_prefixs_outputs_and_none_twice(seen: Seen, size: int) -> None:
+    alone, mine = seen[1][0]["stored"], [each["stored"] for each in seen[size]]
+    assert alone["stored"] > 100
+    assert sum(each["stored"] for each in mine) == alone["stored"]
+    assert all(each["stored"] >= alone["stored"] // size - size for each in mine)
+    assert all(each["losses"] == pytest.approx(alone["losses"], rel=1e-6) for each in mine)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_step_is_captured_on_all_processes_or_on_none(seen: Seen, size: int) -> None:
+    alone = seen[1][0]["captured"]
+    for each in seen[size]:
+        assert each["captured"]["calls"] == alone["calls"]
+        assert each["captured"]["losses"] == pytest.approx(alone["losses"], rel=1e-6)
+        assert each["refused"]["losses"] == pytest.approx(alone["losses"], rel=1e-6)
+        assert "replay" not in each["refused"]["calls"]
+    whys = [each["refused"]["warnings"][0].partition("graph: ")[2] for each in seen[size]]
+    assert whys == ["another process of the run cannot capture it", "RuntimeError: no room", whys[0]][:size]
+
+
+@dataclass(frozen=True)
+class Numbered(Alone):
+    """One of several processes, which waits for nobody."""
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared by all", "one for each machine"])
+def test_whatever_stores_the_machines_have_no_process_computes_what_another_has_stored(shared: bool) -> None:
+    everything, machines = np.arange(50), 2
+    ranks = [Numbered(rank, 6, rank % 3, 3) for rank in range(6)]
+    stores: list[set[int]] = [set() for _ in range(1 if shared else machines)]
+    done = [0] * len(ranks)
+    for together in zip(*map(turns, ranks), strict=True):
+        for each, mine in zip(ranks, together, strict=True):
+            store = stores[0 if shared else each.rank // 3]
+            computed = [row for row in mine(everything).tolist() if row not in store]
+            store.update(computed)
+            done[each.rank] += len(computed)
+    assert all(len(store) == len(everything) for store in stores)
+    assert max(done) - min(done) <= 2
 
 
 def test_a_solved_head_is_the_same_for_any_number_of_workers_bit_for_bit(seen: Seen) -> None:

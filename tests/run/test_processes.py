@@ -5,16 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, TOY_RECIPE
+import torch
+from conftest import ROOT, TOY_RECIPE, Cli
 
-from tlkit import machine
+from tlkit import api, machine
 from tlkit.errors import TlkitError
+from tlkit.plans import resolve
 from tlkit.record import predictions, run_folder
+from tlkit.run import joining
+from tlkit.sources.places import Places
 
 TESTS = ROOT / "tests"
 APPLY = ["apply", "toy.toml", "--set", "schedule.epochs=3", "--set", "freeze.stem=true", "--set", 'evaluation.test="end"']
@@ -136,6 +141,70 @@ def test_processes_that_see_different_recipes_stop_at_once_and_the_first_says_wh
     assert not (folder / "refused").exists()
 
 
+# Python runs a module of this name at its start: this one ends process 1 after its first epoch, the first time.
+ENDING = """\
+import glob, os, signal, threading, time
+
+def end():
+    while not glob.glob("runs/toy/main-s0-*/checkpoint/state-1*"):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if (os.environ.get("RANK"), os.environ.get("TORCHELASTIC_RESTART_COUNT")) == ("1", "0"):
+    threading.Thread(target=end, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_starts_processes_again_and_they_continue_from_the_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(TOY_RECIPE)
+    (tmp_path / "sitecustomize.py").write_text(ENDING)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", "--rdzv-backend=c10d",
+            "--rdzv-endpoint=localhost:0", "-m", "tlkit", "apply", "toy.toml", "--set", "schedule.epochs=20",
+        ],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(TESTS / "toy")])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "another process of this run has ended" in done.stderr
+    assert "main, seed 0: continues " in done.stderr
+    assert "not exactly" not in done.stderr
+    result = json.loads((run_of(tmp_path, "runs") / "result.json").read_text())
+    assert (result["status"], result["epochs"], result["exact"]) == ("finished", 20, True)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("more", [[], ["--no-graph"]], ids=["captured", "step by step"])
+def test_two_gpus_give_the_result_of_one(more: list[str], tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(TOY_RECIPE)
+    python = [sys.executable, "-m"]
+    for runs, start in (("alone", python), ("together", [*python, "torch.distributed.run", "--nproc-per-node=2", "-m"])):
+        done = subprocess.run(
+            [*start, "tlkit", *APPLY, *SGD, "--device", "cuda", *more, "--runs", runs],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
+            env={**os.environ, "PYTHONPATH": str(TESTS / "toy")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "trains step by step" not in done.stderr
+    assert_same_result(tmp_path, "together")
+
+
+@pytest.mark.parametrize("table", ["search", "adapt"])
+def test_what_several_processes_cannot_share_is_refused(table: str, toy_recipe: Path) -> None:
+    places = Places(recipe=toy_recipe.parent, offline=True)
+    read, arms = resolve.load(toy_recipe, [], places)
+    api._refuse_unshared(read, arms, None, where="toy.toml")
+    if table == "search":
+        read = read.model_copy(update={"search": object()})
+    else:
+        arms = {name: replace(each, adaptation=object()) for name, each in arms.items()}
+    with pytest.raises(TlkitError, match=f"toy.toml: {table}: "):
+        api._refuse_unshared(read, arms, None, where="toy.toml")
+
+
 STARTED = {
     "RANK": "1",
     "WORLD_SIZE": "2",
@@ -171,3 +240,31 @@ def test_several_processes_without_what_torchrun_sets_are_refused(
         machine.started_together()
     assert error.value.problem == words
     assert "torchrun --nproc-per-node=N -m tlkit apply RECIPE" in str(error.value)
+
+
+def test_command_that_has_one_process_says_so_once(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in STARTED.items():
+        monkeypatch.setenv(name, value)
+    assert run("list") == (1, "", "")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    code, out, err = run("list")
+    assert (code, out) == (1, "")
+    assert err.startswith("tlkit list: runs in one process, and torchrun started 2.")
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "expected"), [("auto", 0, "cpu"), ("cpu", 2, "cpu"), ("auto", 2, "cuda:1"), ("cuda", 2, "cuda:1")]
+)
+def test_each_process_has_a_device_of_its_own(name: str, gpus: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert joining.device_name(name, machine.Started(1, 2, 1, 2)) == expected
+
+
+@pytest.mark.parametrize(("name", "words"), [("cuda:0", "is one GPU for 2 processes"), ("cuda", "there is 1 GPU")])
+def test_processes_that_would_share_a_gpu_are_refused(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(TlkitError, match=words):
+        joining.device_name(name, machine.Started(0, 2, 0, 2))

@@ -66,10 +66,19 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print versions and the device, and end.")
     ] = False,
-) -> None: ...
+) -> None:
+    started = None if ctx.invoked_subcommand == "apply" else machine.started_together()
+    if started is not None and started.rank:
+        raise SaidElsewhere
+    if started is not None:
+        raise TlkitError(
+            f"tlkit {ctx.invoked_subcommand}: runs in one process, and torchrun started {started.size}.",
+            "start it without torchrun; only tlkit apply is shared by several processes",
+        )
 
 
 def main() -> NoReturn:

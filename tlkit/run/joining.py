@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 import tlkit
@@ -45,6 +46,8 @@ def joined(started: Started) -> Iterator[Ranks]:
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
         store, rank, size = next(iter(rendezvous("env://", started.rank, started.size, timeout=_PATIENCE)))
+        # torchrun keeps the store when it starts all processes again, with the addresses of those that ended
+        store = PrefixStore(f"tlkit/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     except (RuntimeError, ValueError, OSError) as error:
@@ -84,7 +87,7 @@ def device_name(name: str, started: Started) -> str:
     count = torch.cuda.device_count()
     if started.local_size > count and count:
         raise TlkitError(
-            f"{started.local_size} processes were started here, and there are {count} GPUs.",
+            f"{started.local_size} processes were started here, and there {'is 1 GPU' if count == 1 else f'are {count} GPUs'}.",
             f"torchrun --nproc-per-node={count}",
         )
     return f"cuda:{started.local_rank}"

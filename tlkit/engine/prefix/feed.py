@@ -211,7 +211,8 @@ class Feed:
             if failed is None:  # else the others are only waited for
                 try:
                     entry = open_()
-                    absent = mine(np.flatnonzero(entry.missing(keys)))
+                    own = mine(np.arange(len(keys)))
+                    absent = own[entry.missing(keys[own])]
                     if len(absent):
                         entry.append(keys[absent], compute(absent))
                 except StoreError as error:

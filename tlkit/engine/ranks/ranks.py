@@ -183,16 +183,17 @@ class Group:
 
 
 def turns(ranks: Ranks) -> Iterator[Callable[[Indices], Indices]]:
-    """Yield functions from what is missing in a store to what this process computes of it, one for each turn; it is asked anew in each.
+    """Yield functions from all rows to those that this process computes where they are missing, one for each turn.
 
     At first each process has a part. Where processes of other machines have a store of their own, those of one machine then divide what
-    they cannot see; and at last each has what is still missing, which the others could not store. All begin a turn together.
+    they cannot see; and at last each has what is still missing, which the others could not store. A part does not depend on what is
+    missing, since that changes while others are at work. All begin a turn together.
     """
     if ranks.size > 1:
         for rank, size in ((ranks.rank, ranks.size), (ranks.local_rank, ranks.local_size)):
             yield partial(of_work, rank=rank, size=size)
             ranks.wait()
-    yield lambda missing: missing
+    yield lambda rows: rows
 
 
 def ask_together(ranks: Ranks, watch: Callable[[], None]) -> None:
