@@ -83,13 +83,7 @@ def advise(
     if trials is not None:
         stages = tuple(best.ready.resolved.backbone.stages)
         notes += arms.left_out(stages=stages, single=facts.single, least=min(facts.counts))
-        plain, *more_ways = ways
-        more_ways.sort(key=lambda way: way.name != advised.way)  # what the probe proposes comes next
-        done = trials.halve([plain, *more_ways, *(way for _, way in others.values())])
-        if done:
-            epochs = source.arm.schedule.epochs
-            advised, expected = decision.propose(done, trials.ways, advised, train=facts.train, epochs=epochs)
-            tried = tuple(decision.with_reasons(done))
+        advised, expected, tried = _tried(trials, facts, advised, [*ways, *(way for _, way in others.values())])
     chosen = others[advised.network][0] if advised.network else best
     considered = [chosen.candidate, *(each.candidate for each in probed if each is not chosen), *left]
     advice = replace(
@@ -136,6 +130,19 @@ def _trials(
         forward={name: each.candidate.seconds or _FORWARD for name, each in networks.items()},
         budget=prober.budget, device=prober.device, observer=prober.observer, watch=prober.watch, notes=notes,
     )  # fmt: skip
+
+
+def _tried(
+    trials: trying.Trials, facts: Facts, advised: Proposal, ways: Sequence[Way]
+) -> tuple[Proposal, tuple[Expected, ...], tuple[Trial, ...]]:  # fmt: skip
+    """Try ways, the plain default first and then what the probe proposes; return the proposal, what it is expected to come to, and the trials."""
+    plain, *others = ways
+    done = trials.halve([plain, *sorted(others, key=lambda way: way.name != advised.way)])
+    if not done:
+        return advised, (), ()
+    epochs = facts.source.arm.schedule.epochs
+    proposed, expected = decision.propose(done, trials.ways, advised, train=facts.train, epochs=epochs)
+    return proposed, expected, tuple(decision.with_reasons(done))
 
 
 def _untriable(source: Source) -> str:
