@@ -118,6 +118,16 @@ def test_the_domain_head_has_a_rate_of_its_own(recipe: Path) -> None:
     assert {group.name: group.lr for group in plan.groups} == {"backbone": 0.01, "head": 0.01, "head.domain": 0.05}
 
 
+def test_the_plan_says_what_a_step_has_and_counts_its_memory(recipe: Path) -> None:
+    plan, alone = training(recipe).plan, training(recipe, "adapt.method=none").plan
+    told = {choice.what: choice.value for choice in plan.choices}
+    assert told["target"] == "36 images without labels"
+    assert told["step"] == "a batch of the source and one of the target, of one size"
+    assert told["BatchNorm"] == "sees the images of both domains together"
+    assert "domain head" in told
+    assert plan.memory.activations == pytest.approx(2 * alone.memory.activations, rel=0.05)
+
+
 @pytest.mark.parametrize("method", ["mcc", "mmd", "mme", "dann", "cdan", "mdd"])
 def test_a_method_changes_what_is_learned(recipe: Path, method: str) -> None:
     found = []

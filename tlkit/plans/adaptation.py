@@ -198,11 +198,20 @@ def choices(found: Adaptation | None, images: ImagesPlan) -> Iterator[Choice]:
         yield Choice("target", f"{without}, {few}" if few else without, f'"{table.target}", {which}')
     if found.adapter is not None:
         yield Choice("adaptation", table.method, found.adapter.summary or found.adapter.target)
+    if found.adapter is not None and found.by_steps:
+        weight = f"{table.weight:g}, " + ("rising from 0 as DANN's schedule" if table.ramp else "the same in every step")
+        yield Choice(
+            "step", "a batch of the source and one of the target, of one size", f"weight of the method's loss: {weight}"
+        )
+        both = "of both domains together" if found.adapter.together else "of each domain by itself"
+        yield Choice("BatchNorm", f"sees the images {both}", "as the method's paper has it")
+        if found.adapter.domain_head:
+            yield Choice("domain head", "trains beside the head", 'rate of head, or lr_groups."head.domain"; it is not kept')
     if table.pseudo_labels:
         yield Choice(
             "pseudo-labels",
             str(table.pseudo_labels),
             "the head is fitted a second time, with target images that it gave labels to",
         )
-    if found.uses_unlabelled and not images.labelled:
+    if found.uses_unlabelled and not images.labelled and not found.by_steps:
         yield Choice("target labels", "none", _HINT)
