@@ -32,6 +32,19 @@ def shared(metrics: Iterable[str]) -> str:
     return names.pop() if len(names) == 1 else USUAL
 
 
+def epoch_in_words(by: str, *, validated: bool, label: str = "") -> str:
+    """Return which epoch's scores are shown.
+
+    Args:
+        by: The metric that chose it.
+        validated: There were validation images.
+        label: The metric in words, where a reader should see it.
+    """
+    if by in WITHOUT_LABELS:
+        return f"the best epoch by {by} of the target, without its labels"
+    return f"the best epoch by validation{f' {label}' if label else ''}" if validated else "the last epoch"
+
+
 def shown(scores: Mapping[str, float], by: str) -> str:
     """Return the metric's value as text: "93.1%" of an accuracy, "AUROC 0.914"."""
     value = scores.get(by)

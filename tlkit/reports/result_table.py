@@ -34,10 +34,8 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     """Return a recipe's result.json for a terminal, the best arm by validation first; a column in which no arm has anything is left out."""
     every = [run for record in summary["arms"].values() for run in run_folder.runs_of(record)]
     by = selection.shared(run.get("select_by", selection.USUAL) for run in every)
-    metric = "" if by == selection.USUAL else f" {_label(by)}"
-    epoch = (
-        f"the best epoch by validation{metric}" if not every or any(run["validation"] for run in every) else "the last epoch"
-    )
+    metric = "" if by == selection.USUAL else _label(by)
+    epoch = selection.epoch_in_words(by, validated=not every or any(run["validation"] for run in every), label=metric)
     ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1], by))
     combined = summary.get("ensembles", ())
     rows = [_result_row(arm, record) for arm, record in ranked] + [

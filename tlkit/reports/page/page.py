@@ -14,7 +14,7 @@ from rich.console import Console
 from tlkit import files, units
 from tlkit.errors import RunFolderError, first_few
 from tlkit.plans.plan import PhasePlan, Plan
-from tlkit.record import run_folder
+from tlkit.record import run_folder, selection
 from tlkit.reports import ensemble_rows, plan_table
 from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, range_tests, runs, search, seen, times
 from tlkit.reports.page.charts import Chart
@@ -92,9 +92,10 @@ def render(
     values = {
         "title": title or ", ".join(names),
         "sentence": comparison.sentence(arms, baseline),
-        "scores_of": "the best epoch by validation"
-        if any(run.result.validation for arm in arms for run in arm.runs)
-        else "the last epoch",
+        "scores_of": selection.epoch_in_words(
+            selection.shared(run.result.select_by for arm in arms for run in arm.runs),
+            validated=any(run.result.validation for arm in arms for run in arm.runs),
+        ),
         "left_out": left_out,
         "warnings": [*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
         "columns": comparison.columns(arms, baseline),
