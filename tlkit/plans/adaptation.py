@@ -20,7 +20,7 @@ from tlkit.recipe.recipe import Arm
 from tlkit.tasks.single_label import SINGLE_LABEL
 
 # docs/domains.md, "What they are worth".
-_HINT = "three of each class beside the source were worth more than aligning alone in 4 of 4 measured pairs: adapt.labels_per_class = 3"
+_HINT = "three of each class beside the source were worth as much as the best alignment or more in 4 measured pairs: adapt.labels_per_class = 3"
 
 
 @dataclass(frozen=True)
