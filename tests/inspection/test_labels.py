@@ -29,6 +29,15 @@ def test_label_is_doubtful_where_another_class_is_as_likely_as_it_usually_is() -
     assert labels.doubtful(given, probabilities) == [(2, 1)]
 
 
+def test_label_is_doubtful_where_another_class_is_surer_than_is_asked_for() -> None:
+    """The mean of class 1 is (0.99 + 0.97 + 0.95) / 3 = 0.97; row 2 is class 1 with 0.9, row 5 class 0 with 0.05."""
+    given = np.array([0, 0, 0, 1, 1, 1])
+    second = np.array([0.02, 0.01, 0.9, 0.99, 0.97, 0.95])
+    probabilities = np.stack([1 - second, second], axis=1)
+    assert labels.doubtful(given, probabilities) == []
+    assert labels.doubtful(given, probabilities, sure=0.85) == [(2, 1)]
+
+
 def test_doubtful_labels_are_cleanlab_s() -> None:
     filters = pytest.importorskip("cleanlab.filter", reason="cleanlab is not installed")
     for classes, seed in ((2, 0), (4, 1), (10, 2)):

@@ -146,7 +146,7 @@ def _judge(images: Inspected, vectors: NDArray[np.float32], classes: NDArray[np.
     probabilities = labels.out_of_fold(vectors[taken], classes[taken], apart[taken], count)
     compared.doubtful = [
         (int(taken[row]), guess, float(probabilities[row, classes[taken[row]]]), float(probabilities[row, guess]))
-        for row, guess in labels.doubtful(classes[taken], probabilities)
+        for row, guess in labels.doubtful(classes[taken], probabilities, sure=labels.SURE)
     ]
     compared.totals["labels"] = len(compared.doubtful)
 

@@ -15,6 +15,7 @@ from tlkit.inspection import logistic
 from tlkit.inspection.logistic import Values
 from tlkit.network.seeding import seeded
 
+SURE = 0.85  # a probability that is enough to doubt a label, where a class is usually surer of its own images
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]  # (n, classes)
 
@@ -93,7 +94,7 @@ def out_of_fold(embeddings: NDArray[np.float32], labels: Labels, apart: NDArray[
     return found if trusted.all() else averaged(trusted)
 
 
-def doubtful(labels: Labels, probabilities: Probabilities) -> list[tuple[int, int]]:
+def doubtful(labels: Labels, probabilities: Probabilities, *, sure: float = 1.0) -> list[tuple[int, int]]:
     """Return the rows whose label looks wrong with the class that they look like, the most doubtful first.
 
     A class is likely for an image where its probability reaches the mean that images of this label have. An image is doubtful where
@@ -102,16 +103,17 @@ def doubtful(labels: Labels, probabilities: Probabilities) -> list[tuple[int, in
     Args:
         labels: The classes (n,).
         probabilities: From `out_of_fold`.
+        sure: A class of this probability is likely, too, however sure the mean is.
     """
-    return sorted(_off_diagonal(labels, probabilities), key=lambda pair: probabilities[pair[0], labels[pair[0]]])
+    return sorted(_off_diagonal(labels, probabilities, sure), key=lambda pair: probabilities[pair[0], labels[pair[0]]])
 
 
-def _off_diagonal(labels: Labels, probabilities: Probabilities) -> Iterator[tuple[int, int]]:
+def _off_diagonal(labels: Labels, probabilities: Probabilities, sure: float) -> Iterator[tuple[int, int]]:
     classes = probabilities.shape[1]
     means = np.array(
         [probabilities[labels == each, each].mean() if (labels == each).any() else np.inf for each in range(classes)]
     )
-    likely = probabilities >= means - _TIE
+    likely = probabilities >= np.minimum(means, sure) - _TIE
     best = probabilities.argmax(1)
     for row in np.flatnonzero(likely.any(1)).tolist():
         guess = int(best[row] if likely[row].sum() > 1 else likely[row].argmax())
