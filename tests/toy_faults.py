@@ -180,7 +180,11 @@ def content(folder: Path) -> dict[str, Any]:
 def left(folder: Path) -> list[str]:
     """Files that a process wrote in part and that nothing uses."""
     lone = [path for path in folder.rglob("*.rows") if not path.with_suffix(".index").exists()]
-    return sorted(str(path.relative_to(folder)) for path in (*folder.rglob(".*"), *lone) if path.name != ".lock")
+    return sorted(
+        str(path.relative_to(folder))
+        for path in (*folder.rglob(".*"), *lone)
+        if path.suffix != ".lock" and path.name != ".lock"
+    )
 
 
 def _kill() -> None:

@@ -1,18 +1,22 @@
 """What trains sees the same bits, whether the fixed prefix is read from the store or computed again."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import tlkit_toy
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 from toy_training import CPU, Training, training
 
 from tlkit.engine.prefix.prefix import Prefix
+from tlkit.events import Observer
 from tlkit.network.stages import Stage
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
@@ -366,6 +370,35 @@ def test_another_seed_computes_nothing(toy_recipe: Path, computed: Computed) -> 
     second = outcome(toy_recipe, *settings, seed=1)
     assert computed.take() == 0, "the split is drawn anew, but every image is there"
     assert_same(outcome(toy_recipe, *settings, seed=1, **NOT_STORED), second)
+
+
+def test_what_another_process_computes_is_waited_for_and_not_computed_again(
+    toy_recipe: Path, computed: Computed, folder: Path
+) -> None:
+    """The other holds the locks of what it computes, and gives them up when that is stored."""
+    settings, stored = [weights_of(toy_recipe), "freeze={backbone=true}"], folder / Kind.FEATURES
+    right = finish(training(toy_recipe, *settings, change=planned()))
+    elsewhere = stored.rename(folder.parent / "elsewhere")
+    locks = [FileLock(folder / f".filling-{digit}.lock") for digit in "0123456789abcdef"]
+
+    class Other(Observer):
+        told: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.told.append(text)
+            if "waits" in text:
+                shutil.copytree(elsewhere, stored, dirs_exist_ok=True)
+                for lock in locks:
+                    lock.release()
+
+    for lock in locks:
+        lock.acquire()
+    computed.take()
+    assert_same(finish(training(toy_recipe, *settings, change=planned(), observer=Other())), right)
+    assert computed.take() == 0
+    assert [line for line in Other.told if "waits" in line] == [
+        "another process computes outputs of the same frozen stages; this one waits for them"
+    ]
 
 
 def test_another_seed_has_other_views_but_the_same_held_out_images(toy_recipe: Path, computed: Computed) -> None:

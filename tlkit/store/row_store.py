@@ -86,6 +86,11 @@ class Entry:
         self._sorted: _Sorted | None = None
         self._read()
 
+    @property
+    def digest(self) -> str:
+        """A digest of what the rows were made from and how."""
+        return self._place.digest
+
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
         """Return which rows (N,) are missing or damaged; the others stay readable while the entry is alive."""
         return self._find(keys)[0] < 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -30,7 +31,7 @@ from tlkit.network.network import Network
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
 from tlkit.record.formats import NotStored, StorePlan
-from tlkit.store import row_store
+from tlkit.store import filling, row_store
 from tlkit.store.cache import Kind
 from tlkit.store.segments import Keys
 from tlkit.units import Size
@@ -213,8 +214,15 @@ class Feed:
                     entry = open_()
                     own = mine(np.arange(len(keys)))
                     absent = own[entry.missing(keys[own])]
-                    if len(absent):
-                        entry.append(keys[absent], compute(absent))
+                    held: AbstractContextManager[bool] = nullcontext(False)
+                    if len(absent) and self._ranks.size == 1:  # else the processes of one run divide the rows
+                        held = filling.alone(entry.digest, watch=self._watch, note=self._observer.note)
+                    with held as waited:
+                        if waited:
+                            entry = open_()
+                            absent = own[entry.missing(keys[own])]
+                        if len(absent):
+                            entry.append(keys[absent], compute(absent))
                 except StoreError as error:
                     failed = error
         if failed is not None:
