@@ -148,11 +148,13 @@ def test_a_frozen_trunk_is_stored_for_both_domains_and_gives_the_same_bits(recip
     assert_same(*found)
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path) -> None:
-    api.apply(recipe, runs=tmp_path / "whole")
+@pytest.mark.parametrize("method", ["cdan", "adabn"])
+def test_a_stopped_run_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path, method: str) -> None:
+    settings = [f"adapt.method={method}", "freeze.stem=true"]
+    api.apply(recipe, settings, runs=tmp_path / "whole")
     with pytest.raises(Interrupted):
-        api.apply(recipe, runs=tmp_path / "parts", observer=SignalAfter(1))
-    api.apply(recipe, runs=tmp_path / "parts")
+        api.apply(recipe, settings, runs=tmp_path / "parts", observer=SignalAfter(1))
+    api.apply(recipe, settings, runs=tmp_path / "parts")
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     lines = [
         [

@@ -90,7 +90,14 @@ def plugin(name: str, entry: Entry, shown: Adapter | Backbone | Dataset | Head |
         return Group(table, *_options("loggers.options", shown.options))
     if isinstance(shown, Adapter):
         table = _table(name, entry, shown.summary)
-        table.add_row("adapts", "once, on stored features" if shown.solve else "in every training step")
+        when = (
+            "once, on stored features"
+            if shown.solve
+            else "in every training step"
+            if shown.loss
+            else "once, before anything is learned"
+        )
+        table.add_row("adapts", when)
         needs = {
             "a domain head": bool(shown.domain_head), "features of every stage": shown.stages == "every",
             "a second view": shown.second_view, "BatchNorm": shown.batch_norm, "no mixup and no cutmix": shown.clean,
