@@ -28,7 +28,7 @@ _DIRECTIONS = 128  # principal components that the classifier reads
 _SPARE, _ROUNDS = 10, 4
 _STRENGTHS = (0.1, 1.0, 10.0)  # scikit-learn's C: the inverse of the penalty
 _USUAL_STEPS = 20  # of a fit; the first of a penalty takes more, the second fewer
-_WORK = 1e8  # images x classes x components that are fitted; about twenty seconds of one core
+_WORK = 1e8  # images x classes x components that are fitted: two seconds of one core for 7,800 images of 100 classes
 _TIE = 1e-6  # probabilities that differ by less are equal
 
 
