@@ -16,6 +16,7 @@ from tlkit.network import input_layer
 from tlkit.network.network import Network, pool
 from tlkit.network.seeding import seed_, seeded
 from tlkit.plugin import Backbone, Head
+from tlkit.plugin.calling import blamed
 from tlkit.recipe.maps import HEAD
 from tlkit.units import Size, pixels
 
@@ -56,7 +57,7 @@ def build(
         TlkitError: the backbone cannot take so many channels.
         PluginError: the plugin does not build, or builds other stages than it declares.
     """
-    with seeded(seed):
+    with seeded(seed), blamed(backbone.build), blamed(head.target):
         stages = _stages(backbone, backbone_options)
         input_layer.widen_(stages, channels, backbone=backbone.library or backbone.build)
         features = _features(stages, backbone, image_size or (backbone.image_size, backbone.image_size), channels)

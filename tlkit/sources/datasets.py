@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tlkit import plugin, tasks
 from tlkit.errors import DataError, PluginError, first_few
 from tlkit.plugin import DataFiles, Dataset, FileList, ImageFiles, Images, Member, Split
+from tlkit.plugin.calling import blamed
 
 
 def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> Images:
@@ -21,7 +22,11 @@ def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> 
         DataError: as the plugin says it.
         PluginError: it broke the contract of `tlkit.plugin.Images`.
     """
-    images = plugin.call(dataset.read, found, options)
+    with blamed(dataset.read):
+        return _checked(dataset, found, plugin.call(dataset.read, found, options))
+
+
+def _checked(dataset: Dataset, found: DataFiles, images: object) -> Images:
     if not isinstance(images, Images) or not isinstance(images.splits, Mapping) or "train" not in images.splits:
         raise PluginError(f"{dataset.read}: gave {type(images).__name__}, not tlkit.plugin.Images with a split named train.")
     _check_classes(dataset.read, images.classes)
