@@ -51,7 +51,7 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
     tables, rows = _read(folder, options)
     images = [_path(folder, row) for row in rows]
     for row, image in zip(rows, images, strict=True):
-        if not image.is_file():
+        if not os.path.isfile(image):  # unlike Path.is_file it answers for a name that no file can have
             raise DataError(
                 f"{row.table}: line {row.line}: {image}: there is no such file.",
                 _elsewhere(folder, row, options)
@@ -191,7 +191,7 @@ def _refuse_untrained(rows: Sequence[_Row], split: str, classes: Sequence[str]) 
 def _path(folder: Path, row: _Row) -> Path:
     """Return an image's file; a path of Windows is understood."""
     path = folder / row.image
-    return folder / row.image.replace("\\", "/") if "\\" in row.image and not path.is_file() else path
+    return folder / row.image.replace("\\", "/") if "\\" in row.image and not os.path.isfile(path) else path
 
 
 def _elsewhere(folder: Path, row: _Row, options: CsvOptions) -> str:
@@ -201,7 +201,7 @@ def _elsewhere(folder: Path, row: _Row, options: CsvOptions) -> str:
     suffixes = image_kinds.SUFFIXES if options.channels is None else image_kinds.BAND_SUFFIXES
     for place in places:
         for suffix in ("", *suffixes, *(each.upper() for each in suffixes)):
-            if (folder / f"{place}{cell}{suffix}").is_file():
+            if os.path.isfile(folder / f"{place}{cell}{suffix}"):
                 told = {"prefix": place, "suffix": suffix}
                 return "; ".join(f'data.options.{name} = "{value}"' for name, value in told.items() if value)
     return ""

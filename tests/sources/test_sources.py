@@ -1,11 +1,16 @@
 """Where data and weights are looked for, and downloads from a server on this machine: right, wrong, cut short, forbidden."""
 
+import contextlib
 import hashlib
 import io
 import os
 import tarfile
+import time
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -16,8 +21,8 @@ from conftest import served
 
 from tlkit import file_digests
 from tlkit.errors import DataError, DataMissing, PluginError, TlkitError, WeightsError, WeightsMissing
-from tlkit.plugin import IMAGENET, Backbone, DataFiles, Dataset, Download, Images, Options, Split, Weights
-from tlkit.sources import data_files, datasets, download, weight_files
+from tlkit.plugin import HUB, IMAGENET, Backbone, DataFiles, Dataset, Download, Images, Options, Split, Weights
+from tlkit.sources import data_files, datasets, download, redirects, weight_files
 from tlkit.sources.places import Places
 
 
@@ -31,6 +36,13 @@ class Site:
         self.chunked = False
         self.broken = False
         self.asked: list[str] = []
+        self.asked_from: list[str | None] = []  # the header Range of each request
+        self.breaks = 0  # answers that break off in their middle
+        self.ranges = False  # whether it sends a part of a file
+        self.shifted = 0  # bytes that such a part begins too late
+        self.redirect = ""
+        self.endless = False
+        self.silent = 0.0  # seconds before it answers
 
     def offer(self, name: str, content: bytes, *, checksum: str = "", archive: bool = False) -> Download:
         self.files[name] = content
@@ -44,6 +56,13 @@ def site() -> Iterator[Site]:
         def do_GET(self) -> None:
             name = self.path.removeprefix("/")
             mine.asked.append(name)
+            mine.asked_from.append(self.headers.get("Range"))
+            time.sleep(mine.silent)
+            if mine.redirect and not mine.redirect.endswith(self.path):
+                self.send_response(302)
+                self.send_header("Location", mine.redirect)
+                self.end_headers()
+                return
             if mine.broken:
                 self.wfile.write(b"this is no answer\r\n\r\n")
                 return
@@ -51,7 +70,18 @@ def site() -> Iterator[Site]:
                 self.send_error(404)
                 return
             content = mine.files[name]
-            self.send_response(200)
+            start = int((self.headers.get("Range") or "bytes=0-")[6:-1]) if mine.ranges else 0
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start + mine.shifted}-{len(content) - 1}/{len(content)}")
+                content = content[start:]
+            if mine.endless:
+                self.end_headers()
+                with contextlib.suppress(OSError):  # the other end goes away
+                    while True:
+                        self.wfile.write(content)
+                        time.sleep(0.001)
+                return
             if mine.chunked:
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
@@ -59,7 +89,8 @@ def site() -> Iterator[Site]:
                 return
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content[: len(content) - mine.short])
+            mine.breaks -= 1
+            self.wfile.write(content[: len(content) // 2] if mine.breaks >= 0 else content[: len(content) - mine.short])
 
         def log_message(self, *_: object) -> None: ...
 
@@ -92,7 +123,7 @@ def test_file_is_fetched_checked_and_said(site: Site, tmp_path: Path) -> None:
     assert path == tmp_path / "new" / "folder" / "a.bin"
     assert path.read_bytes() == b"content"
     assert everything(path.parent) == ["a.bin"]
-    assert said == [f"downloading {site.address}/a.bin"]
+    assert said == [f"downloading {site.address}/a.bin (not by https)"]
 
 
 @pytest.mark.parametrize(
@@ -212,15 +243,162 @@ def test_archive_fills_the_gaps_of_a_folder_and_keeps_what_is_there(site: Site, 
     assert everything(tmp_path) == ["inside", "inside/one", "inside/two"]
 
 
-def test_archive_cannot_write_outside_its_folder(site: Site, tmp_path: Path) -> None:
+def member(name: str, *, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        member = tarfile.TarInfo("../../outside")
-        member.size = 1
-        archive.addfile(member, io.BytesIO(b"1"))
+        inside = tarfile.TarInfo(name)
+        inside.type, inside.linkname, inside.size = kind, link, 0 if kind != tarfile.REGTYPE else 1
+        archive.addfile(inside, io.BytesIO(b"1"))
+        if kind == tarfile.SYMTYPE:  # a file that would be written through the link
+            through = tarfile.TarInfo(f"{name}/outside")
+            through.size = 1
+            archive.addfile(through, io.BytesIO(b"1"))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        member("../../outside"),
+        member("inside/../../../outside"),
+        member("link", kind=tarfile.SYMTYPE, link="../.."),
+        member("link", kind=tarfile.SYMTYPE, link="/tmp"),
+        member("link", kind=tarfile.LNKTYPE, link="../../there"),
+        member("device", kind=tarfile.CHRTYPE),
+        member("pipe", kind=tarfile.FIFOTYPE),
+    ],
+    ids=["above", "above from inside", "link above", "absolute link", "hard link", "device", "pipe"],
+)
+def test_archive_cannot_write_outside_its_folder(packed: bytes, site: Site, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be unpacked"):
-        download.fetch(site.offer("a.tar.gz", packed.getvalue(), archive=True), tmp_path / "a" / "b", notify=lambda _: None)
+        download.fetch(site.offer("a.tar.gz", packed, archive=True), tmp_path / "a" / "b", notify=lambda _: None)
     assert everything(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "C:/outside"])
+def test_names_that_lead_out_of_an_archive_are_unpacked_inside(name: str, site: Site, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, b"1")
+    download.fetch(site.offer("a.zip", packed.getvalue(), archive=True), tmp_path / "a" / "b", notify=lambda _: None)
+    assert [path for path in everything(tmp_path) if not path.startswith("a")] == []
+    assert not Path("/outside").exists()
+
+
+# downloads that do not go as they should
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_download_that_breaks_off_is_continued_where_the_server_can(ranges: bool, site: Site, tmp_path: Path) -> None:
+    site.breaks, site.ranges = 2 if ranges else 1, ranges
+    wanted = site.offer("a.bin", os.urandom(5000))
+    path = download.fetch(wanted, tmp_path, notify=lambda _: None)
+    assert path.read_bytes() == site.files["a.bin"]
+    assert everything(tmp_path) == ["a.bin"]
+    assert site.asked_from == ([None, "bytes=2500-", "bytes=3750-"] if ranges else [None, "bytes=2500-"])
+
+
+def test_download_that_breaks_off_for_good_says_how_much_came(site: Site, tmp_path: Path) -> None:
+    site.breaks, site.ranges = 99, True
+    with pytest.raises(TlkitError, match="broke off after 4,843 bytes: 5,000 bytes were announced"):
+        download.fetch(site.offer("a.bin", os.urandom(5000)), tmp_path, notify=lambda _: None)
+    assert everything(tmp_path) == []
+
+
+def test_part_that_was_not_asked_for_is_not_taken(site: Site, tmp_path: Path) -> None:
+    site.breaks, site.ranges, site.shifted = 1, True, 7
+    with pytest.raises(TlkitError, match="another part of the file"):
+        download.fetch(site.offer("a.bin", os.urandom(5000)), tmp_path, notify=lambda _: None)
+    assert everything(tmp_path) == []
+
+
+def test_web_page_instead_of_the_file_is_called_one(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", b"content")
+    site.files["a.bin"] = b"\n<!DOCTYPE html><title>Log in</title>"
+    with pytest.raises(TlkitError, match="a web page came instead of the file"):
+        download.fetch(wanted, tmp_path, notify=lambda _: None)
+    assert everything(tmp_path) == []
+
+
+def test_answer_without_an_end_is_given_up(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_MOST", 100_000)
+    site.endless = True
+    with pytest.raises(TlkitError, match="more than 100,000 bytes came"):
+        download.fetch(site.offer("a.bin", b"x" * 4096), tmp_path, notify=lambda _: None)
+    assert everything(tmp_path) == []
+
+
+def test_answer_that_is_too_slow_is_given_up(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "_SLOWEST", 10**9)
+    monkeypatch.setattr(download, "_TRIES", 1)
+    site.endless = True
+    with pytest.raises(TlkitError, match=r"bytes came in 0\.2 s"):
+        download.fetch(site.offer("a.bin", b"x" * 4096), tmp_path, notify=lambda _: None)
+    assert everything(tmp_path) == []
+
+
+def test_silent_server_is_given_up(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
+    site.silent = 1.0
+    with pytest.raises(TlkitError, match="cannot be downloaded: timed out"):
+        download.fetch(site.offer("a.bin", b"content"), tmp_path, notify=lambda _: None)
+    assert everything(tmp_path) == []
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/elsewhere"])
+def test_redirect_to_another_scheme_is_not_followed(target: str, site: Site, tmp_path: Path) -> None:
+    site.redirect = target
+    with pytest.raises(TlkitError, match="cannot be downloaded"):
+        download.fetch(site.offer("a.bin", b"content"), tmp_path, notify=lambda _: None)
+    assert everything(tmp_path) == []
+
+
+def test_redirect_from_https_to_http_is_not_followed() -> None:
+    asked = urllib.request.Request("https://a.example/x")
+    with pytest.raises(urllib.error.URLError, match="redirects from https to http:"):
+        redirects._Followed("a.example", "").redirect_request(
+            asked, io.BytesIO(), 302, "Found", Message(), "http://b.example/x"
+        )
+
+
+def test_redirect_to_another_host_is_followed_and_the_checksum_decides(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", b"content")
+    site.redirect = f"{site.address.replace('127.0.0.1', 'localhost')}/elsewhere.bin"
+    site.files["elsewhere.bin"] = b"other"
+    with pytest.raises(TlkitError, match="does not have the checksum"):
+        download.fetch(wanted, tmp_path, notify=lambda _: None)
+    site.files["elsewhere.bin"] = b"content"
+    assert download.fetch(wanted, tmp_path, notify=lambda _: None).read_bytes() == b"content"
+
+
+def test_files_of_this_machine_are_no_addresses(tmp_path: Path) -> None:
+    with pytest.raises(TlkitError, match="only addresses of http and https"):
+        download.fetch(Download("file:///etc/passwd", "sha256:00", "a.bin"), tmp_path, notify=lambda _: None)
+
+
+def test_interrupted_download_leaves_nothing(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "_copy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        download.fetch(site.offer("a.bin", b"content"), tmp_path / "new", notify=lambda _: None)
+    assert everything(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "checksum", "said"),
+    [
+        ("https://a/b", f"sha256:{'0' * 64}", ""),
+        ("http://a/b", f"sha256:{'0' * 64}", " (not by https)"),
+        ("https://a/b", "sha256:f37072fd", " (checked by 8 digits of its sha256 alone)"),
+        ("http://a/b", f"md5:{'0' * 32}", " (not by https, checked by md5 alone)"),
+        ("https://huggingface.co/a", HUB, " (its sha256 is the one that the hub names)"),
+    ],
+)
+def test_what_a_download_is_checked_by_is_said(url: str, checksum: str, said: str) -> None:
+    assert download._trust(Download(url, checksum, "b")) == said
 
 
 # data

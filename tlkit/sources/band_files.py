@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -115,6 +116,7 @@ def read(path: Path, content: bytes, bands: int, *, values: str, max_pixels: int
     """
     try:
         if path.suffix.lower() == ".npy":
+            _refuse_cut(path, content)
             array = np.load(io.BytesIO(content), allow_pickle=False)
             axis = check(path, _header_of_array(path, array), bands, values=values, max_pixels=max_pixels)
         else:
@@ -199,6 +201,19 @@ def _header_of_array(path: Path, array: object) -> Header:
         raise ImageError(f"{path}: is an archive of arrays (.npz), not one array.", "numpy.save writes one")
     last = array.ndim - 1
     return Header(array.shape, array.dtype.newbyteorder("=").name, tuple(dict.fromkeys((0, last))) if array.ndim > 2 else ())
+
+
+def _refuse_cut(path: Path, content: bytes) -> None:
+    """Refuse an array that says it is larger than its file: room for all of it would be taken before its end is missed."""
+    stream = io.BytesIO(content)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        shape, _, dtype = read[np.lib.format.read_magic(stream)](stream)
+    except (KeyError, ValueError):  # numpy.load says what is wrong with it
+        return
+    there, said = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
+    if there < said and not dtype.hasobject:
+        raise ImageError(f"{path}: cannot be decoded: it is cut off, and holds {there:,} of {said:,} bytes.")
 
 
 def _tiff(path: Path, source: Path | io.BytesIO) -> TiffFile:

@@ -9,34 +9,32 @@ from __future__ import annotations
 
 import os
 import re
-import urllib.request
-from email.message import Message
+from collections.abc import Mapping
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import IO, cast
 
 from tlkit import files
 from tlkit.plugin import HUB_SITE, Download
+from tlkit.sources import redirects
 
 _MAIN = "/resolve/main/"
+_ETAG = "X-Linked-Etag"  # the sha256 of a file that lies elsewhere
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 
 
-def open_(download: Download, *, agent: str, timeout: float) -> tuple[HTTPResponse, str]:
+def open_(download: Download, *, headers: Mapping[str, str], timeout: float) -> tuple[HTTPResponse, str]:
     """Request a file; return the response, and "sha256:<hex>" as the hub names it, "" if it names none.
 
     Args:
         download: With an address of the hub; $HF_ENDPOINT names another that has the same files.
-        agent: User-Agent header of the request.
+        headers: Of the request.
         timeout: Seconds without a byte.
 
     Raises:
         OSError: as urllib.
     """
-    linked = _Linked()
-    request = urllib.request.Request(_address(download.url), headers={"User-Agent": agent})
-    answer = cast(HTTPResponse, urllib.request.build_opener(linked).open(request, timeout=timeout))
-    found = _SHA256.fullmatch(linked.etag or answer.headers.get(_Linked.HEADER, ""))
+    answer, etag = redirects.open_(_address(download.url), headers=headers, timeout=timeout, remember=_ETAG)
+    found = _SHA256.fullmatch(etag)
     return answer, f"sha256:{found[1]}" if found else ""
 
 
@@ -61,19 +59,3 @@ def cached(download: Download) -> Path | None:
 def _address(url: str) -> str:
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
     return endpoint + url.removeprefix(HUB_SITE) if endpoint and url.startswith(f"{HUB_SITE}/") else url
-
-
-class _Linked(urllib.request.HTTPRedirectHandler):
-    """Remember the checksum that the hub sends with a redirect."""
-
-    HEADER = "X-Linked-Etag"
-
-    def __init__(self) -> None:
-        self.etag = ""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        """Follow the redirect."""
-        self.etag = self.etag or headers.get(self.HEADER, "")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed wants HTTPMessage
