@@ -1,6 +1,7 @@
 """Where the verbs write: results to stdout, progress and errors to stderr. Imports rich when it is needed.
 
-The rule: a path is never cut, wrapped or read as markup, and a stream that is closed or cannot encode a letter is no error.
+The rule: a path is never cut, wrapped, read as markup or obeyed by the terminal, and a stream that is closed or cannot encode a letter is
+no error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tlkit.reports.plain_text import Plain, plain
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -24,16 +27,16 @@ def show(*tables: RenderableType) -> None:
     console = _console()
     for table in tables:
         if console.is_terminal:
-            console.print(table)
+            console.print(Plain(table))
             continue
         with console.capture() as captured:
-            console.print(table)
+            console.print(Plain(table))
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def line(text: str) -> None:
     """Print a line to stdout as it is."""
-    _console().print(text, markup=False, highlight=False, soft_wrap=True)
+    _console().print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def as_json(record: Any) -> None:
@@ -43,7 +46,7 @@ def as_json(record: Any) -> None:
 
 def say(text: str) -> None:
     """Write a line to stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(plain(text) + "\n")
 
 
 @contextmanager
@@ -77,6 +80,6 @@ def open_() -> None:
 def _console() -> Console:
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     # Without a terminal there is no width to keep to: a table that is cut would be read wrong by the next program.
-    return console if console.is_terminal else Console(width=_ENDLESS)
+    return console if console.is_terminal else Console(width=_ENDLESS, markup=False, emoji=False)

@@ -12,6 +12,7 @@ from rich.console import Console
 from tlkit.engine.images.pictures import Progress
 from tlkit.errors import TlkitError
 from tlkit.events import Observer
+from tlkit.reports.plain_text import plain
 from tlkit.reports.progress import TerminalObserver
 
 
@@ -20,7 +21,7 @@ class Notes(Observer):
 
     def note(self, text: str) -> None:
         """Print it."""
-        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(plain(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

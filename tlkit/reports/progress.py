@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tlkit.events import Epoch, Metrics, Observer
+from tlkit.reports.plain_text import plain
 from tlkit.reports.time_left import TimeLeft
 
 _NARROW, _WIDE = 9, 18  # columns of a run's table: with seconds and a mark they take less than 80 characters
@@ -45,7 +46,7 @@ class TerminalObserver(Observer):
 
     def note(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(plain(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def decoding(self, done: int, total: int) -> None:
         """Move the bar of images."""
