@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import platform
 import re
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field, model_validator
 
 from tlkit import files
-from tlkit.errors import RunFolderError, RunLocked, option
+from tlkit.errors import RunFolderError, RunLocked, option, reason
 from tlkit.plugin import Convention
 from tlkit.record import kernels
 from tlkit.record.formats import ComputeFormat
@@ -29,6 +32,7 @@ PLAN, SPLIT, METRICS = "plan.json", "split.json", "metrics.jsonl"
 CURVES, REPORT = "curves.svg", "report.html"  # in a recipe's folder
 EVALUATION, SOLVED = "evaluation.json", "head.skops"
 CHECKPOINT = "checkpoint"
+_HOLDER = ".holder"  # host, process and time in seconds of who holds a run's lock
 BEST = "best-{epoch}.safetensors"  # in the checkpoint's folder
 STATE = "state-{epochs}.safetensors"  # after so many epochs, and
 STATE_WITHIN = "state-{epochs}-{steps}.safetensors"  # after so many steps of the next one
@@ -91,6 +95,27 @@ class RunResult(_Record):
     def gap(self) -> float | None:
         """Return the accuracy on the training images minus that on the test images; None where either is missing."""
         return None if self.train is None or self.test is None else self.train["accuracy"] - self.test["accuracy"]
+
+
+class _Epoch(_Record):
+    """What every line of metrics.jsonl has, and the types of what it may have: see `events.Epoch`."""
+
+    epoch: int
+    train: Metrics
+    validation: Metrics | None
+    test: Metrics | None
+    seconds: float
+    lr: Metrics = {}
+    also: dict[str, Metrics] = {}
+    train_evaluated: Metrics | None = None
+    times: Metrics = {}
+
+    @model_validator(mode="after")
+    def _has_its_scores(self) -> _Epoch:
+        for scores in (self.train, self.validation, self.test):
+            if scores is not None and not {"loss", "accuracy"} <= scores.keys():
+                raise ValueError("an epoch has its loss and its accuracy")
+        return self
 
 
 def folder_of(runs: Path, *, recipe: str, arm: str, seed: int, fold: int | None, digest: str) -> Path:
@@ -200,11 +225,29 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise RunLocked(f"{folder}: another process is running this.", "wait for it, or stop it; nothing was changed") from None
+        raise RunLocked(
+            f"{folder}: another process is running this{_holder(folder)}.", "wait for it, or stop it; nothing was changed"
+        ) from None
     try:
+        # beside the lock, which may not be written on every system; whoever holds the lock writes it anew, so that none is believed
+        # which a dead process left
+        with contextlib.suppress(OSError):
+            (folder / _HOLDER).write_text(f"{platform.node()} {os.getpid()} {time.time():.0f}", encoding="utf-8")
         yield
     finally:
+        with contextlib.suppress(OSError):
+            (folder / _HOLDER).unlink()
         lock.release()
+
+
+def _holder(folder: Path) -> str:
+    """Return which process holds the lock of a run's folder, in words; "" where that cannot be read."""
+    try:
+        host, process, since = (folder / _HOLDER).read_text(encoding="utf-8").split()
+        begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(since)))
+        return f", process {int(process)} on {host} since {begun}"
+    except (OSError, ValueError, OverflowError):
+        return ""
 
 
 def states(folder: Path) -> list[Path]:
@@ -238,7 +281,7 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
         )  # fmt: skip
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
-            f"{path}: is damaged: batch_size, precision, memory format, kernels or rates: {error}.", _move()
+            f"{path}: is damaged: batch_size, precision, memory format, kernels or rates: {reason(error)}.", _move()
         ) from error
 
 
@@ -259,10 +302,10 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     path = folder / METRICS
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with contextlib.suppress(json.JSONDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):  # no JSON, or no epoch
             record = json.loads(line)
-            if isinstance(record, dict) and {"epoch", "train", "validation", "test"} <= record.keys():
-                lines.append(record)
+            _Epoch.model_validate(record)
+            lines.append(record)
     return lines
 
 
