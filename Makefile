@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda bench-cifar soak docs docs-api browser
+.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda bench-cifar soak fuzz audit docs docs-api browser
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -64,6 +64,16 @@ bench-cifar: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 	$(BIN)/python -m benchmarks.faults
+
+# Wrong inputs by the million, hours; goes on where it was stopped. ARGS="--minutes 5" tries each kind for its share of five minutes.
+fuzz: $(STAMP)
+	$(BIN)/python -m benchmarks.fuzz $(ARGS)
+
+# Known vulnerabilities of what is installed here, from pypi.org, and the bill of materials, in build/sbom.json (CycloneDX).
+audit: $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'pip-audit>=2.7'
+	mkdir -p build
+	$(BIN)/pip-audit --format cyclonedx-json --output build/sbom.json --skip-editable; $(BIN)/pip-audit --skip-editable
 
 clean:
 	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis

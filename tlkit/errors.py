@@ -13,22 +13,23 @@ from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 SOME_FAILED = 3  # the exit code where part of the work failed and the rest is done
+_MOST = 50  # problems of one recipe that its message lists
 
 
 class TlkitError(Exception):
     """Base of all errors that tlkit raises for users. The command line prints its text without a traceback.
 
     Args:
-        problem: "where: what is wrong, with the value", one line.
+        problem: "where: what is wrong, with the value", one line; lines of a library's error, or of a name, become one.
         hints: What would be right and the nearest fix, one line each.
     """
 
     exit_code = 1
 
     def __init__(self, problem: str, *hints: str) -> None:
-        super().__init__("\n".join([problem, *(f"  {line}" for line in hints if line)]))
-        self.problem = problem
-        self.hints = tuple(line for line in hints if line)
+        self.problem = _one_line(problem)
+        self.hints = tuple(_one_line(line) for line in hints if line)
+        super().__init__("\n".join([self.problem, *(f"  {line}" for line in self.hints)]))
 
 
 class RecipeError(TlkitError):
@@ -43,7 +44,9 @@ class RecipeError(TlkitError):
         self.problems = tuple(problems)
         self.rest = rest
         super().__init__(self.problems[0].problem, *self.problems[0].hints)
-        self.args = ("\n".join(str(problem) for problem in self.problems),)
+        shown = [str(problem) for problem in self.problems[:_MOST]]
+        more = len(self.problems) - len(shown)
+        self.args = ("\n".join([*shown, *([f"and {more:,} more problems"] if more else [])]),)
 
 
 class PluginError(TlkitError):
@@ -108,6 +111,10 @@ class Interrupted(TlkitError):
     def __init__(self, signum: int, problem: str, *hints: str) -> None:
         super().__init__(problem, *hints)
         self.exit_code = 128 + signum
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines()) if "\n" in text else text
 
 
 def reason(error: BaseException) -> str:

@@ -60,7 +60,9 @@ class _RefusedError(Exception):
     """The pickle names something that no CIFAR batch needs."""
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """The unpickler in Python: the one in C takes as much memory as the largest number under which a pickle remembers something."""
+
     def find_class(self, module: str, name: str) -> object:
         # numpy 2 renamed numpy.core to numpy._core; files of both kinds exist.
         found = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))

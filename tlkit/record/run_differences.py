@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 
 from tlkit.errors import RunFolderError
@@ -205,6 +206,6 @@ def _stages(folder: Path) -> dict[str, str]:
     """Return the stage of each parameter of a run's plan."""
     try:
         record = json.loads((folder / run_folder.PLAN).read_text(encoding="utf-8"))
-        return {each["name"]: each["stage"] for each in record["parameters"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return TypeAdapter(dict[str, str]).validate_python({each["name"]: each["stage"] for each in record["parameters"]})
+    except (OSError, ValueError, KeyError, TypeError) as error:  # ValidationError is a ValueError
         raise _NoWeightsError(f"{folder / run_folder.PLAN} does not say which parameters belong to which stage") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +15,32 @@ import numpy as np
 from tlkit.errors import RunFolderError
 from tlkit.plans import plan as plans
 from tlkit.plans.plan import Plan
-from tlkit.record import calibration, predictions, report_data, results, run_folder, selection, statistics
+from tlkit.record import (
+    calibration,
+    evaluations,
+    predictions,
+    report_data,
+    results,
+    run_files,
+    run_folder,
+    selection,
+    statistics,
+)
 from tlkit.record.calibration import Calibrated
 from tlkit.record.predictions import Answers
 from tlkit.record.report_data import ReportData
 from tlkit.record.run_folder import RunResult
+
+# Files of a run that a report reads; one that is gone is left out, one that is damaged is refused.
+_READ = (
+    run_folder.PLAN,
+    run_folder.METRICS,
+    run_folder.EVALUATION,
+    run_folder.RECIPE,
+    run_folder.RESOLVED,
+    predictions.FILE,
+    report_data.FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -81,11 +102,7 @@ class ShownRun:
     @cached_property
     def evaluation(self) -> Mapping[str, Any]:
         """What happened to every class of the held-out images; empty where that is not known."""
-        with contextlib.suppress(OSError, json.JSONDecodeError):
-            record = json.loads((self.folder / run_folder.EVALUATION).read_text(encoding="utf-8"))
-            found: Mapping[str, Any] = record.get(self.split, {})
-            return found
-        return {}
+        return evaluations.load(self.folder, self.split)
 
     def text(self, name: str) -> str:
         """Return a file of the run as text; "" where it is missing."""
@@ -176,7 +193,7 @@ def read(folders: Sequence[Path]) -> list[ShownRun]:
     """Read runs; those that are not finished are left out.
 
     Raises:
-        RunFolderError: the plan of a finished run is missing, damaged or of another version.
+        RunFolderError: a file of a finished run is not as it was written, or its plan is of another version.
     """
     runs, names = [], {parent: _arms(parent) for parent in {folder.parent for folder in folders}}
     for folder in folders:
@@ -184,6 +201,7 @@ def read(folders: Sequence[Path]) -> list[ShownRun]:
         if result is None or result.status != "finished" or result.best_epoch is None:
             continue
         arm = names[folder.parent].get(folder.name, result.arm)
+        run_files.check(folder, [name for name in _READ if os.path.lexists(folder / name)])
         runs.append(ShownRun(folder, result, _plan(folder / run_folder.PLAN), run_folder.metrics(folder), arm))
     return runs
 
