@@ -20,6 +20,7 @@ from tlkit.errors import DataError, DataMissing, reason
 
 PATIENCE = 15  # seconds that an address has to answer
 _EXTRA = "pip install 'tlkit[shards]'"
+_NOT_FOUND = 404  # RFC 9110, 15.5.5
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 Answer = TypeVar("Answer")
 
@@ -196,6 +197,11 @@ def asked(place: str, question: Callable[[], Answer]) -> Answer:
 def _said(place: str, error: BaseException) -> DataError:
     """Return what a library's error means."""
     text = reason(error)
+    cause = error.__cause__  # fsspec's https calls every failure a file that is not there
+    status = getattr(cause, "status", _NOT_FOUND if cause is None or isinstance(cause, FileNotFoundError) else None)
+    if isinstance(error, FileNotFoundError) and cause is not None and status != _NOT_FOUND:
+        said = "does not answer" if status is None else "is refused"
+        return DataError(f"{place}: {said}: {reason(cause)}.", "is the address right, and the network there?")
     if isinstance(error, FileNotFoundError):
         return DataMissing(f"{place}: there is no such file.")
     if "redentials" in text or isinstance(error, PermissionError) or "Forbidden" in text:

@@ -261,6 +261,14 @@ def test_an_address_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyP
     assert places.PATIENCE <= 15
 
 
+def test_a_server_that_cannot_be_reached_is_not_a_missing_file() -> None:
+    pytest.importorskip("aiohttp")
+    with served(_Quiet) as url:
+        pass  # nobody listens there any more
+    with pytest.raises(DataError, match=r"a\.tar: does not answer: ClientConnectorError"):
+        read(f"{url}/a.tar")
+
+
 @pytest.mark.parametrize("path", ["nothing://bucket/a.tar", "ftps://h/a.tar"])
 def test_an_address_of_an_unknown_kind_is_an_error(path: str) -> None:
     with pytest.raises(DataError, match=r":// is no kind of address"):
