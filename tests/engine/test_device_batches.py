@@ -44,7 +44,15 @@ def together(batches: Iterator[Tensor]) -> Tensor:
 
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("block", [8192, 14])
-@pytest.mark.parametrize("items", [("random_crop", "hflip"), ("random_crop", "mixup", "cutmix", "hflip"), ("random_crop",)])
+@pytest.mark.parametrize(
+    "items",
+    [
+        ("random_crop", "hflip"),
+        ("random_crop", "mixup", "cutmix", "hflip"),
+        ("random_crop",),
+        ("random_crop", "randaugment", "mixup"),
+    ],
+)
 def test_they_are_the_batches_of_the_cpu(
     items: tuple[str, ...], block: int, resident: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,8 +80,13 @@ def test_images_that_are_evaluated_are_not_augmented() -> None:
 
 @pytest.mark.parametrize(
     ("items", "most"),
-    [(("random_crop",), 16), (("random_crop", "hflip"), 18), (("random_crop", "hflip", "mixup"), 48)],
-    ids=["crop", "crop and flip", "mixup"],
+    [
+        (("random_crop",), 16),
+        (("random_crop", "hflip"), 18),
+        (("random_crop", "hflip", "mixup"), 48),
+        (("random_crop", "randaugment"), 220),
+    ],
+    ids=["crop", "crop and flip", "mixup", "randaugment"],
 )
 def test_an_epoch_uploads_its_tables_once_and_reads_nothing_back(
     items: tuple[str, ...], most: int, monkeypatch: pytest.MonkeyPatch
