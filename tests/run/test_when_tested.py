@@ -58,8 +58,17 @@ def test_evaluating_once_gives_the_result_of_evaluating_in_every_epoch(applied: 
     assert "test" not in texts
 
 
+def test_best_epoch_of_an_earlier_phase_is_tested_as_that_phase_was(applied: Callable[..., Path]) -> None:
+    """The second phase ruins the network, so the best epoch is one whose whole backbone was a stored prefix."""
+    settings = ("schedule.epochs=3", "freeze={backbone={epochs=2}}", "lr_groups={backbone=50.0, head=1e-2}")
+    theirs, mine = (json.loads((applied(when, *settings) / "result.json").read_text()) for when in ("every", "end"))
+    assert mine["best_epoch"] <= 2
+    assert theirs["test"] == mine["test"]
+
+
+@pytest.mark.parametrize("frozen", [(), ("freeze={stem=true, block1=true}",)])
 def test_a_run_that_is_stopped_before_its_test_is_tested_later(
-    applied: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    applied: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, frozen: tuple[str, ...]
 ) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -67,11 +76,11 @@ def test_a_run_that_is_stopped_before_its_test_is_tested_later(
     with monkeypatch.context() as patched:
         patched.setattr(Fit, "evaluate_best", stop)
         with pytest.raises(KeyboardInterrupt):
-            applied("end")
-    folder = applied("end")
+            applied("end", *frozen)
+    folder = applied("end", *frozen)
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "finished"
-    assert result["test"] == json.loads((applied("every") / "result.json").read_text())["test"]
+    assert result["test"] == json.loads((applied("every", *frozen) / "result.json").read_text())["test"]
 
 
 def _plan(plan: Plan, *, train: int, test: int, also: int = 0) -> Plan:

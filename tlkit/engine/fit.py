@@ -153,6 +153,7 @@ class Fit:
             It, with the scores of test images and of other data sets.
         """
         parts = self._evaluated.parts.items()
+        self._step.begin_(best.epoch)  # its phase says where the network begins on what the feed gives
         scores = {split: self._scores(best.epoch, split, part, watch=self._watch) for split, part in parts}
         scores = {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
         return replace(
