@@ -26,6 +26,7 @@ CLASSES = {
     "office31": 31,
     "photos": 7,
     "photo_to_art": 7,
+    "photo_to_art_finetuned": 7,
 }  # assumed: neither data set says so without its images
 # How each arm's digest begins, without the content of data and weights. It changes with what an arm says, and with
 # `tlkit.recipe.defaults.VERSION`. If one changes that should not have, every earlier run of that arm is trained again.
@@ -154,6 +155,14 @@ DIGESTS = {
         "webcam_dslr_source_only": "f80cb8be8e79",
         "webcam_dslr_stats_prototypes": "3e5427c8ce87",
         "webcam_dslr_three_labels": "9a8ed9f6c13b",
+    },
+    "photo_to_art_finetuned": {
+        "source_only": "ed638032437a",
+        "adabn": "2622d016f000",
+        "mcc": "1d1d0ff86d01",
+        "mmd": "6f457b0dfa83",
+        "dann": "148f65189baa",
+        "cdan": "eddaf74b7145",
     },
     "photos": {"main": "2d44d927564b"},
     "quickstart": {"scratch": "633b32da7e9f", "head_only": "f29a064bcb7d", "finetune": "083e3f7f4dd0"},
