@@ -87,6 +87,7 @@ def test_two_processes_leave_the_files_and_the_result_of_one(launched: tuple[Pat
     assert (first["code"], other["code"]) == (0, 0)
     assert (other["out"], other["err"]) == ("", "")
     assert first["out"].startswith("toy: test accuracy")
+    assert "main: a step of 2 processes adds up 7.38 KB in " in first["err"]
     assert files_of(folder / "together") == files_of(folder / "alone")
     assert_same_result(folder, "together")
     result = json.loads((run_of(folder, "together") / "result.json").read_text())

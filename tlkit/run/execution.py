@@ -26,7 +26,7 @@ from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder
 from tlkit.record.run_folder import RunResult
-from tlkit.run import failures, range_tests, run_description, run_result, torch_settings
+from tlkit.run import busy, failures, range_tests, run_description, run_result, torch_settings
 from tlkit.run import report_data as run_report
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.loggers import Loggers
@@ -122,7 +122,9 @@ class _Writer:
             self.clock = time.perf_counter() - self.within
             if self._pruned():  # a run that is continued may have been stopped before it was asked
                 return self._prune()
-            self.telling.begins(resumed=bool(self.saved or self.fit.progress.steps))
+            step = busy.step_seconds(plan, self.prepared.measured)
+            resumed = bool(self.saved or self.fit.progress.steps)
+            self.telling.begins(resumed=resumed, step=step, note=self.observer.note)
             self.saves.saved()
             for epoch in self.fit.epochs(after_step=self._after_step):
                 self.observer.epoch(self._save(epoch))

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from tlkit import units
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.engine.learner import Learner
@@ -50,8 +52,13 @@ class Telling:
         """Tell that the run is finished already."""
         self.ranks.told(json.dumps(None))
 
-    def begins(self, *, resumed: bool) -> None:
+    def begins(self, *, resumed: bool, step: float, note: Callable[[str], None]) -> None:
         """Tell the plan, and the state of a run that is continued.
+
+        Args:
+            resumed: It is continued.
+            step: Seconds of a step on one process, as measured; 0 where it was not.
+            note: Told what adding up takes of a step.
 
         Raises:
             RunFailed: the network of another process begins with other weights.
@@ -64,6 +71,9 @@ class Telling:
             self.ranks.told_tensors(self.learner.tensors())
         else:
             _refuse_other_start(self.ranks, self.learner.network)
+        seconds = _summing(self.ranks, self.learner.plan, self.learner.network)
+        if seconds:
+            note(_share(self.learner.plan, seconds, step=step))
 
     def evaluates(self, best: Epoch | None) -> None:
         """Tell which epoch is evaluated at the end, whose weights the network holds; None for none."""
@@ -125,6 +135,7 @@ def _follow_run(
         _refuse_other_start(ranks, learner.network)
     else:
         learner.resume_(ranks.told_tensors({}), told["scalars"])
+    _summing(ranks, plan, learner.network)
     for _ in learner.epochs():
         pass  # the first process saves it
     best = json.loads(ranks.told(""))
@@ -135,6 +146,28 @@ def _follow_run(
         for name, tensor in learner.changing().items():
             tensor.copy_(weights[name])
     learner.evaluate_best(Epoch(**best))
+
+
+def _summing(ranks: Ranks, plan: Plan, network: Network) -> float:
+    """Measure on all processes the seconds that adding up as many bytes as a step does takes; 0 where there are no steps."""
+    if plan.processes is None or plan.learns != "steps":
+        return 0.0
+    device = next(iter(network.tensors().values())).device
+    flat, began = torch.zeros(plan.processes.summed // 4, device=device), 0.0
+    for _ in range(2):  # the first time connections are made
+        ranks.wait()
+        began = time.perf_counter()
+        ranks.sum_(flat)
+        flat[:1].cpu()  # which waits for a GPU
+    return time.perf_counter() - began
+
+
+def _share(plan: Plan, seconds: float, *, step: float) -> str:
+    """Say what adding up takes of a step, whose seconds on one process are known or 0."""
+    assert plan.processes is not None
+    count = plan.processes.count
+    text = f"{plan.arm}: a step of {count} processes adds up {units.size(plan.processes.summed)} in {units.seconds(seconds)}"
+    return text if not step else f"{text}, {seconds / (seconds + step / count):.0%} of its time as measured"
 
 
 def _refuse_other_start(ranks: Ranks, network: Network) -> None:
