@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 from tlkit import files
@@ -17,6 +18,7 @@ from tlkit.plans import licences
 from tlkit.record import run_folder
 from tlkit.reports.page import comparison, runs
 from tlkit.reports.page.runs import ShownArm
+from tlkit.reports.plain_text import plain
 
 CARD = "README.md"
 _BEGIN = "---\nlibrary_name: tlkit\n"
@@ -53,9 +55,14 @@ def write(file: Path, run: FinishedRun, form: Form, *, also: str = "") -> Path:
     return file.parent / CARD
 
 
+def _markdown(name: str) -> str:
+    """Return a name of others as text of Markdown: no markup, no HTML, one line."""
+    return re.sub(r"([\\`*\[\]|<>&#!])", r"\\\1", " ".join(plain(name).split()))
+
+
 def _head(run: FinishedRun) -> str:
     names, result = run.predictor.classes, run.result
-    listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    listed = ", ".join(map(_markdown, names[:_SHOWN])) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     title = f"{run.arm.backbone.name} for {len(names)} classes of {run.arm.data.name}"
     told = (
         "" if result is None else f" of the recipe `{result.recipe}`, {run_folder.label(result.arm, result.seed, result.fold)}"
