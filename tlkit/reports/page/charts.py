@@ -315,3 +315,8 @@ def changes(arms: Sequence[ShownArm]) -> Chart | None:
 def rounded(value: float) -> float:
     """Return a number with five significant digits: a page need not hold more."""
     return float(f"{value:.5g}")
+
+
+def escaped(text: str) -> str:
+    """Return text of others, such as the name of a class, in which Plotly reads no tags."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlkit.record.report_data import ReportData
 from tlkit.reports.page import pictures
-from tlkit.reports.page.charts import COLOURS, Chart
+from tlkit.reports.page.charts import COLOURS, Chart, escaped
 
 
 def chart(data: ReportData, place: int, *, name: str, split: str, points: int, thumbnails: int) -> Chart | None:
@@ -42,8 +42,8 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
                 "y": places[mine, 1].round(3).tolist(),
                 "type": "scatter",
                 "mode": "markers",
-                "name": label,
-                "text": [label if about["said"][row] == label else f"{label}, said {about['said'][row]}" for row in mine],
+                "name": escaped(label),
+                "text": [escaped(_answer(label, about["said"][row])) for row in mine],
                 "customdata": [pictured.get(row, -1) for row in mine],
                 "hovertemplate": "%{text}<extra></extra>",
                 "marker": {
@@ -71,6 +71,10 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
         "crosses are images that it gets wrong."
     )
     return Chart(f"map-{place}", f"Map of the images ({about['method']})", alt, traces, layout, height=460)
+
+
+def _answer(label: str, said: str) -> str:
+    return label if said == label else f"{label}, said {said}"
 
 
 def _axes(about: Mapping[str, Any]) -> tuple[str, str]:

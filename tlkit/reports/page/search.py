@@ -13,7 +13,7 @@ from tlkit.recipe.search import same
 from tlkit.record import results, selection
 from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
 from tlkit.reports import search_table
-from tlkit.reports.page.charts import COLOURS, Chart, rounded
+from tlkit.reports.page.charts import COLOURS, Chart, escaped, rounded
 
 _BEST, _OTHER = COLOURS[1], COLOURS[0]
 _MOST = 200  # trials in the picture, the best ones
@@ -152,7 +152,7 @@ def _line(trial: TrialRecord, search: SearchRecord, rank: float, range_: tuple[f
             "dash": "dot" if trial.status == "pruned" else "solid",
         },
         "marker": {"size": 7 if best else 5},
-        "hovertemplate": f"{'<br>'.join(map(_escaped, words))}<extra></extra>",
+        "hovertemplate": f"{'<br>'.join(map(escaped, words))}<extra></extra>",
     }
 
 
@@ -186,14 +186,9 @@ def _slot(place: int, count: int) -> float:
 def _ends(each: SpaceRecord) -> list[tuple[float, str]]:
     """Return the marks of an axis: both ends of a range, every value of a list."""
     if each.kind == "values":
-        return [(_slot(place, len(each.values)), _escaped(shown(value))) for place, value in enumerate(each.values)]
+        return [(_slot(place, len(each.values)), escaped(shown(value))) for place, value in enumerate(each.values)]
     return [(0.0, f"{each.low:g}"), (1.0, f"{each.high:g}")]
 
 
 def _score(search: SearchRecord, value: float) -> str:
     return selection.shown({search.metric: value}, search.metric)
-
-
-def _escaped(text: str) -> str:
-    """Return text in which Plotly reads no tags."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -12,7 +12,7 @@ from tlkit.record import confusion as confusions
 from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
 from tlkit.reports.page import image_map, pictures
-from tlkit.reports.page.charts import COLOURS, Chart
+from tlkit.reports.page.charts import COLOURS, Chart, escaped
 from tlkit.reports.page.runs import ShownArm
 
 _MATRIX = 200  # classes; of more the most confused pairs are listed, and one arm's matrix is a picture
@@ -174,7 +174,7 @@ def _part(value: float | None) -> str:
 
 def _confusion(arm: str, place: int, counts: np.ndarray[Any, Any], names: Sequence[str]) -> Chart:
     order = confusions.order(counts)
-    sorted_, labels = counts[np.ix_(order, order)], [names[each] for each in order]
+    sorted_, labels = counts[np.ix_(order, order)], [escaped(names[each]) for each in order]
     trace: dict[str, Any] = {
         "type": "heatmap", "z": sorted_.tolist(), "x": labels, "y": labels, "colorscale": _SCALE,
         "hovertemplate": "is %{y}, said %{x}: %{z}<extra></extra>", "showscale": False,
