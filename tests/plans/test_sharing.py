@@ -55,6 +55,13 @@ def test_plan_counts_the_bytes_that_a_step_sends_and_frozen_parts_send_nothing(p
     assert sharing.shared(plan, 1) is plan
 
 
+def test_memory_is_that_of_one_process_with_its_part_of_a_batch_and_a_copy_of_the_gradients(plan: Plan) -> None:
+    alone, found = plan.memory, sharing.shared(plan, 4)
+    assert found.memory.weights == alone.weights
+    assert found.memory.gradients == alone.gradients + found.processes.summed
+    assert (found.memory.activations, found.memory.images) == (-(-alone.activations // 4), -(-alone.images // 4))
+
+
 def test_plan_of_a_recipe_says_how_processes_would_share_it(toy_recipe: Path) -> None:
     (made,) = tlkit.plan(toy_recipe, processes=3).values()
     assert made.processes.count == 3

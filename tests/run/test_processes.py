@@ -269,3 +269,18 @@ def test_processes_that_would_share_a_gpu_are_refused(name: str, words: str, mon
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(TlkitError, match=words):
         joining.device_name(name, machine.Started(0, 2, 0, 2))
+
+
+@pytest.mark.parametrize("what", ["version of torch", "main, seed 0: data", "main, seed 0: weights"])
+def test_first_thing_that_differs_between_processes_is_named(what: str) -> None:
+    first = {
+        "version of torch": "2.14",
+        "main, seed 0: data": "a" * 64,
+        "main, seed 0: weights": "b" * 64,
+        "main, seed 0: recipe": "c",
+    }
+    mine = {**first, what: "d" * 64, "main, seed 0: recipe": "e"}
+    assert joining._difference(first, first) == ""
+    line, values, _ = joining._difference(first, mine).splitlines()
+    assert line == f"it sees something else than process 0: {what}."
+    assert values == f"process 0 has {first[what][:16]}, it has {'d' * 16}"

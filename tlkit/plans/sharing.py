@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from tlkit import units
-from tlkit.plans.plan import Choice, Plan, ProcessesPlan
+from tlkit.plans.plan import Choice, MemoryPlan, Plan, ProcessesPlan
 
 # Images of one process below which BatchNorm normalises over all of them: statistics of fewer are noisy, and accuracy falls.
 # Wu & He 2018, arXiv:1803.08494, table 3: ImageNet error of ResNet-50 with 32, 16, 8 and 4 images is 23.6, 23.7, 24.8 and 27.3 %.
@@ -46,6 +46,7 @@ def shared(plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = No
     warnings = () if least else (f"a batch has {units.images(plan.batch_size)} for {count} processes: some have none",)
     return replace(
         plan,
+        memory=_memory(plan, count, summed),
         processes=ProcessesPlan(count, batch_norm, summed, sent),
         choices=(*plan.choices, *choices),
         warnings=(*plan.warnings, *warnings),
@@ -69,6 +70,13 @@ def _batch_norm(plan: Plan, count: int, kept: Literal["local", "sync"] | None) -
     if each < FEW:
         return "sync", f"a process has {each} images of a batch, and statistics of fewer than {FEW} are noisy"
     return "local", f"a process has {each} images of a batch, which are enough for statistics"
+
+
+def _memory(plan: Plan, count: int, summed: int) -> MemoryPlan:
+    """Return what one process takes: its part of a batch, and a copy of the gradients in which they are added up."""
+    memory, most = plan.memory, -(-plan.batch_size // count)
+    activations, images = (-(-part * most // plan.batch_size) for part in (memory.activations, memory.images))
+    return replace(memory, gradients=memory.gradients + summed, activations=activations, images=images)
 
 
 def _each(batch: int, count: int) -> str:
