@@ -40,15 +40,18 @@ mcc = Adapter(
     summary="target predictions should not spread over several classes (MCC, Jin 2020)",
 )
 mmd = Adapter(
+    moves_features=True,
     loss="tlkit_adapters.trained:mmd",
     together=True,
     summary="features of both domains get one distribution, by several kernels (DAN, Long 2015)",
 )
 mme = Adapter(
+    moves_features=True,
     loss="tlkit_adapters.trained:mme",
     summary="the classifier raises the entropy of target images, the features lower it (MME, Saito 2019)",
 )
 dann = Adapter(
+    moves_features=True,
     loss="tlkit_adapters.trained:dann",
     domain_head="tlkit_adapters.trained:domain_classifier",
     options=DomainHeadOptions,
@@ -56,6 +59,7 @@ dann = Adapter(
     summary="features from which a domain head cannot tell the domains apart (DANN, Ganin 2016)",
 )
 cdan = Adapter(
+    moves_features=True,
     loss="tlkit_adapters.trained:cdan",
     domain_head="tlkit_adapters.trained:ConditionalClassifier",
     options=CdanOptions,
@@ -63,6 +67,7 @@ cdan = Adapter(
     summary="DANN with a domain head that sees the predictions too (CDAN, Long 2018)",
 )
 mdd = Adapter(
+    moves_features=True,
     loss="tlkit_adapters.trained:mdd",
     domain_head="tlkit_adapters.trained:adversarial_classifier",
     options=MddOptions,

@@ -163,6 +163,8 @@ DIGESTS = {
         "mmd": "6f457b0dfa83",
         "dann": "148f65189baa",
         "cdan": "eddaf74b7145",
+        "head_source_only": "0605cf54761d",
+        "head_mcc": "b785dd75a438",
     },
     "photos": {"main": "2d44d927564b"},
     "quickstart": {"scratch": "633b32da7e9f", "head_only": "f29a064bcb7d", "finetune": "083e3f7f4dd0"},

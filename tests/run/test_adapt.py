@@ -292,6 +292,19 @@ def test_a_class_that_the_target_lacks_is_told_where_the_method_counts_on_it(run
     assert run("apply", "r.toml")[0] == 0
 
 
+def test_a_method_that_moves_features_is_of_no_use_with_a_frozen_backbone(recipe: Path) -> None:
+    words = (
+        "adapt.method: mmd works by training what the head reads, and the whole backbone is frozen: it does nothing, or harm"
+    )
+    method = ["head.kind=linear", "head.options={}", "lr_groups={backbone=1e-2, head=1e-2}", "adapt.method=mmd"]
+    assert words in training(recipe, *method, "freeze.backbone=true").plan.warnings
+    assert words not in training(recipe, *method).plan.warnings
+    assert (
+        words.replace("mmd", "mcc")
+        not in training(recipe, *method[:3], "adapt.method=mcc", "freeze.backbone=true").plan.warnings
+    )
+
+
 def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "250")
     arms = '[arms.source_only]\nadapt.method = "none"\n[arms.coral]\nadapt = { method = "coral", options = { ridge = 1.0 } }\n'

@@ -163,6 +163,15 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
                 yield TlkitError(f"adapt.method: {table.method} asks for {what}, which this version does not give yet.")
 
 
+def of_no_use(found: Adaptation | None) -> list[str]:
+    """Say that a method trains what the head reads, in an arm whose whole backbone is frozen."""
+    if found is None or found.adapter is None or not found.adapter.moves_features:
+        return []
+    return [
+        f"adapt.method: {found.table.method} works by training what the head reads, and the whole backbone is frozen: it does nothing, or harm"
+    ]
+
+
 def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple[str, ...]]:
     """Return an adaptation with its unused keys reset to their defaults, and a line for each of these keys; None where nothing learns."""
     if learns == "nothing":

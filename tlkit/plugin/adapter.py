@@ -61,6 +61,7 @@ class Adapter:
         second_view: The loss reads a second, differently augmented view of the target images.
         batch_norm: The statistics of every BatchNorm layer are replaced by those of the target, once, before anything is learned. Such a
             method needs no `solve` and no `loss`.
+        moves_features: The loss works by training what the head reads, so it is of no use where the whole backbone is frozen.
         clean: The method needs features of one image each, so no mixup and no cutmix.
         together: BatchNorm sees source and target images as one batch; else each domain by itself.
         partial: The method works where the target lacks some of the classes.
@@ -74,6 +75,7 @@ class Adapter:
     stages: Literal["last", "every"] = "last"
     second_view: bool = False
     batch_norm: bool = False
+    moves_features: bool = False
     clean: bool = False
     together: bool = False
     partial: bool = False
