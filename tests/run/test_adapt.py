@@ -426,3 +426,34 @@ def test_the_adapter_of_the_page_is_short_and_adapts(recipe: Path, monkeypatch: 
         registry.scan.cache_clear()
         for name in ("tlkit_shift", "tlkit_shift_code"):
             sys.modules.pop(name, None)
+
+
+def test_each_score_names_the_epoch_that_it_would_have_chosen() -> None:
+    lines = [
+        {
+            "epoch": epoch,
+            "validation": {"loss": loss, "accuracy": validation},
+            "target": {"entropy": entropy, "snd": snd},
+            "also": {"art": {"loss": 1.0, "accuracy": accuracy}},
+        }
+        for epoch, loss, validation, entropy, snd, accuracy in (
+            (1, 0.9, 0.8, 0.7, 1.0, 0.3),
+            (2, 0.5, 0.9, 0.6, 2.0, 0.5),
+            (3, 0.4, 0.9, 0.2, 2.0, 0.4),
+            (4, 0.4, 0.9, 0.3, 1.5, 0.6),
+        )
+    ]
+    found = gained.epoch_choices(lines, "art", select_by="entropy")
+    assert [(each.by, each.epoch, each.accuracy) for each in found] == [
+        ("entropy", 3, 0.4),
+        ("snd", 3, 0.4),  # as good as the second, with less loss
+        ("validation", 3, 0.4),
+        ("oracle", 4, 0.6),
+    ]
+    late = [{**line, "also": {}} for line in lines]  # the target was evaluated once, at the end
+    assert [(each.by, each.accuracy) for each in gained.epoch_choices(late, "art", select_by="accuracy")] == [
+        ("entropy", None),
+        ("snd", None),
+        ("validation", None),
+    ]
+    assert gained.epoch_choices([], "art", select_by="accuracy") == []

@@ -14,9 +14,12 @@ from toy_signals import SignalAfter
 from toy_training import training
 
 from tlkit import api
-from tlkit.engine.domains import scores
+from tlkit.engine.domains import distances, scores
 from tlkit.engine.fit import Fit
 from tlkit.errors import Interrupted
+from tlkit.network.network import Network
+from tlkit.record import report_data
+from tlkit.reports.page import page, runs
 
 CLASSES = ("blue", "green", "red")
 RECIPE = """\
@@ -242,3 +245,41 @@ def test_what_a_method_cannot_do_is_named(run: Cli, recipe: Path, settings: list
     code, _, error = run("plan", "r.toml", *arguments)
     assert code == 1
     assert words in error
+
+
+def stage_means(network: Network, part: Any) -> dict[str, np.ndarray]:
+    """Pooled outputs of the toy's stages for all images of a part."""
+    x, found = part.inputs(part.indices, 0, torch.device("cpu")), {}
+    with torch.inference_mode():
+        network.eval()
+        for name, stage in network.stages.items():
+            x = stage(x)
+            found[name] = x.mean((2, 3)).numpy() if x.ndim == 4 else x.numpy()
+    return found
+
+
+def test_distances_of_the_domains_are_kept_for_every_stage(recipe: Path, tmp_path: Path) -> None:
+    settings = ["adapt.method=mmd", "freeze.stem=true", "schedule.epochs=2"]
+    begins = training(recipe, *settings)
+    parts = begins.prepared.evaluated
+    held_out = parts.test or parts.validation
+    expected = [stage_means(begins.network, part) for part in (held_out, parts.also["dark"])]
+    api.apply(recipe, settings, runs=tmp_path / "kept")
+    (folder,) = tmp_path.glob("kept/adapted/main-*")
+    found = json.loads((folder / "result.json").read_text())["domains"]
+    assert (found["target"], found["images"]["target"]) == ("dark", len(parts.also["dark"].indices))
+    assert found["notes"] == []
+    assert list(found["stages"]) == list(begins.network.stages)
+    for stage, told in found["stages"].items():
+        assert told["before"] == pytest.approx(distances.between(*(each[stage] for each in expected)), rel=1e-3, abs=1e-6)
+        assert (told["before"] == told["after"]) == (stage == "stem")
+    kept = report_data.load(folder)
+    assert kept is not None
+    count = found["images"]["source"] + found["images"]["target"]
+    assert kept.arrays["domain_points"].shape == (count, 2)
+    assert len(kept.about["domains"]["map"]["labels"]) == count
+    text = page.render(runs.by_arm(runs.read([folder])))
+    assert "Distance between the domains at each stage" in text
+    assert f"{found['stages']['stem']['before']['proxy_a']:.3g}</td>" in text
+    assert "oracle: accuracy on the target" in text
+    assert "Map of both domains (PCA)" in text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tlkit.record import run_folder
+from tlkit.record import run_folder, selection
 
+ORACLE = "oracle"
 KEY = "adapt"  # of an arm in result.json, and of a run
 
 
@@ -47,6 +50,54 @@ def labels_are_worth_more(arms: Mapping[str, Mapping[str, Any]]) -> tuple[str, s
         return None
     best, rival = max(few, key=few.__getitem__), max(without, key=without.__getitem__)
     return (best, rival) if few[best] > without[rival] else None
+
+
+@dataclass(frozen=True)
+class EpochChoice:
+    """The epoch that a score would have chosen.
+
+    Attributes:
+        by: A score of the target without labels, "validation" of the source, or "oracle": accuracy on the target, which nobody knows.
+        epoch: The best by it.
+        accuracy: On the target after this epoch; None where the target was not evaluated then.
+    """
+
+    by: str
+    epoch: int
+    accuracy: float | None
+
+
+def epoch_choices(lines: Sequence[Mapping[str, Any]], target: str, *, select_by: str) -> list[EpochChoice]:
+    """Return which epoch each score would have chosen, as training chooses: by the score, then by the loss, then the earlier one.
+
+    A score that was not computed in every epoch is left out.
+
+    Args:
+        lines: Of metrics.jsonl.
+        target: The target's name in [also].
+        select_by: The metric that chose the run's epoch.
+    """
+    metric = select_by if select_by not in selection.WITHOUT_LABELS else selection.USUAL
+    scores: dict[str, tuple[Callable[[Mapping[str, Any]], Mapping[str, float] | None], str]] = {
+        **{by: (_without_labels, by) for by in selection.WITHOUT_LABELS},
+        "validation": (lambda line: line["validation"], metric),
+        ORACLE: (lambda line: line.get("also", {}).get(target), selection.USUAL),
+    }
+    found = []
+    for name, (read, by) in scores.items():
+        known = [read(line) for line in lines]
+        if not known or any(each is None or by not in each for each in known):
+            continue
+        best = max(range(len(known)), key=lambda place: selection.worth(known[place], by))
+        also = lines[best].get("also", {}).get(target)
+        found.append(EpochChoice(name, int(lines[best]["epoch"]), None if also is None else also["accuracy"]))
+    return found
+
+
+def _without_labels(line: Mapping[str, Any]) -> Mapping[str, float] | None:
+    """Return scores of the target that need no label, with the loss on the source's validation images, which decides between equal ones."""
+    target = line.get("target")
+    return None if target is None else {**target, "loss": (line["validation"] or {}).get("loss", math.inf)}
 
 
 def _table(arm: Mapping[str, Any]) -> dict[str, Any] | None:

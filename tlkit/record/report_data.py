@@ -30,10 +30,11 @@ class ReportData:
         about: "epoch" and "last", the best and the last epoch; "aux_loss" of auxiliary classifiers that never run in
             training, on so many training images; "split" of the images; "kernels": name, stage, shape and what of each
             convolution; "changes" by stage; "images": row, position, kind, label, said and probability of each; "map": method, labels,
-            said, the rows that have a picture, and the parts of the variance that are explained; "excited": stage and channel of each row of
-            patches; "notes": what is missing.
+            said, the rows that have a picture, and the parts of the variance that are explained; "domains" of a run with [adapt]: what
+            `domains` returns, and the "map" of source and target; "excited": stage and channel of each row of patches; "notes": what is
+            missing.
         arrays: "kernelN_before", "_last" and "_best" of convolution N; "images" (n, h, w, 3); "grad_cam" (n, h, w) of the first images;
-            "map_points" (n, 2), "map_images"; "patches" (channels, 9, h, w, 3).
+            "map_points" (n, 2), "map_images"; "domain_points" (n, 2), first the source's; "patches" (channels, 9, h, w, 3).
     """
 
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -57,3 +58,14 @@ def load(folder: Path) -> ReportData | None:
             return ReportData(about, {name: arrays[name] for name in arrays.files if name != _ABOUT})
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError):
         return None
+
+
+def domains(folder: Path) -> dict[str, Any] | None:
+    """Return how far apart the domains of a run with [adapt] are; None where its file does not tell.
+
+    "source" and "target" name the images, "images" has their numbers, and "stages" has for each stage the distances "before" and "after"
+    training; None of features that are not finite, or of one image.
+    """
+    data = load(folder)
+    found = data.about.get("domains") if data is not None else None
+    return None if found is None else {name: value for name, value in found.items() if name != "map"}

@@ -85,6 +85,7 @@ class RunResult(_Record):
     parameters: Parameters
     skipped_images: int = 0
     adapt: dict[str, Any] | None = None
+    domains: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     error: str | None = None
     versions: dict[str, str]
@@ -109,6 +110,7 @@ class _Epoch(_Record):
     also: dict[str, Metrics] = {}
     train_evaluated: Metrics | None = None
     times: Metrics = {}
+    target: Metrics | None = None
 
     @model_validator(mode="after")
     def _has_its_scores(self) -> _Epoch:
@@ -162,8 +164,10 @@ def write(folder: Path, result: RunResult) -> None:
 
 
 def to_record(result: RunResult) -> dict[str, Any]:
-    """Return a run's result as JSON; "fold" is there with cross-validation alone, and "adapt" with [adapt]."""
-    return result.model_dump(mode="json", exclude={name for name in ("fold", "adapt") if getattr(result, name) is None})
+    """Return a run's result as JSON; "fold" is there with cross-validation alone, "adapt" and "domains" with [adapt]."""
+    return result.model_dump(
+        mode="json", exclude={name for name in ("fold", "adapt", "domains") if getattr(result, name) is None}
+    )
 
 
 def resolved(folder: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from tlkit.plans.choices import flops
 from tlkit.plans.plan import Plan
 from tlkit.record import report_data
 from tlkit.record.report_data import ReportData
+from tlkit.run import domain_features
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.preparation import Prepared
 from tlkit.tasks import Predictions, Shown
@@ -75,11 +76,11 @@ def write(
         device: The device that the network is on.
     """
     checkpoint.load_best_(best)
+    count = _scanned(prepared.plan, domain_features.FEWEST, domain_features.MOST)
+    domains = domain_features.of_run(prepared, _plain(prepared), learner.network, count=count, device=device)
     found = snapshot(prepared, last, learner.network)
-    report_data.save(
-        prepared.job.folder,
-        collect(prepared, learner, best, snapshot=found, predicted=checkpoint.predicted(), device=device),
-    )
+    data = collect(prepared, learner, best, snapshot=found, predicted=checkpoint.predicted(), device=device)
+    report_data.save(prepared.job.folder, ReportData({**data.about, **domains.about}, {**data.arrays, **domains.arrays}))
 
 
 def snapshot(prepared: Prepared, last: Sequence[Kernels], best: Network) -> Snapshot:
@@ -112,7 +113,7 @@ def collect(
     if split is not None:
         part, names = prepared.evaluated.parts[split], prepared.images.classes
         about["split"] = split
-        scanned = _scanned(prepared.plan, part)
+        scanned = _scanned(prepared.plan)
         seen = of_images(learner.network, part, predicted[split], names=names, device=device, scanned=scanned)
         about = {**about, **seen.about, "notes": [*about["notes"], *seen.about["notes"]]}
         arrays = {**arrays, **seen.arrays}
@@ -197,7 +198,7 @@ def _add_aux_loss(about: dict[str, Any], prepared: Prepared, network: Network, d
     part = _plain(prepared)
     if part is None or not usable or plan.learns != "steps" or any(phase.aux_heads for phase in plan.phases):
         return
-    few = part.indices[np.unique(np.linspace(0, len(part.indices) - 1, num=_scanned(plan, part), dtype=np.int64))]
+    few = part.indices[np.unique(np.linspace(0, len(part.indices) - 1, num=_scanned(plan), dtype=np.int64))]
     objective = Objective(network.task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device)
     loss = auxiliary_loss.mean(network, part, few, objective, aux_heads=usable, device=device)
     about["aux_loss"] = {"loss": loss, "images": len(few)}
@@ -295,12 +296,12 @@ def _patches(found: Excited, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def _scanned(plan: Plan, part: Part) -> int:
-    """Return how many images are scanned: a share of the forward passes that the run takes, within limits."""
+def _scanned(plan: Plan, fewest: int = _FEWEST, most: int = _MOST) -> int:
+    """Return how many images are scanned, at most: a share of the forward passes that the run takes, within limits."""
     passes = 0.0
     for phase in plan.phases:
         before = flops(plan, 0, len(phase.prefix))
         stored = phase.fixed is not None and phase.fixed.train is not None
         trained = 3 * (plan.flops_per_image - before) + (0 if stored else before)
         passes += (phase.last - phase.first + 1) * plan.images.train * trained / max(plan.flops_per_image, 1)
-    return min(int(np.clip(_SHARE * passes, _FEWEST, _MOST)), len(part.indices))
+    return int(np.clip(_SHARE * passes, fewest, most))

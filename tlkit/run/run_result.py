@@ -7,7 +7,7 @@ from typing import Literal
 from tlkit.engine import row_keys
 from tlkit.engine.learner import Learner
 from tlkit.events import Epoch
-from tlkit.record import run_files
+from tlkit.record import report_data, run_files
 from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.run.preparation import Prepared
 
@@ -51,6 +51,7 @@ def build(
         parameters=Parameters(total=plan.total, trained=plan.trained),
         skipped_images=len(prepared.decoded.skipped),
         adapt=plan.tables.adapt.model_dump(mode="json") if plan.tables.adapt is not None else None,
+        domains=report_data.domains(job.folder) if status == "finished" and plan.tables.adapt is not None else None,
         warnings=(*plan.warnings, *fit.warnings),
         error=error,
         versions=row_keys.versions(),

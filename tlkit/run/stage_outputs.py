@@ -79,7 +79,7 @@ class StageOutputs:
         self._network = _network(resolved, path).to(device)
         with evaluating(self._network), torch.inference_mode():
             blank = torch.zeros(1, resolved.channels, *resolved.image_size, device=device)
-            self.widths = {name: x.shape[1] for name, x in _pooled(self._network, blank)}
+            self.widths = {name: x.shape[1] for name, x in pooled(self._network, blank)}
         self._entry = row_store.open_(
             Kind.FEATURES, self._origin, shape=(sum(self.widths.values()),), dtype="float32", note=part.pictures.note,
             verify=part.pictures.verify,
@@ -174,7 +174,7 @@ class StageOutputs:
             for x in inputs(self._part, indices, 0, self._device, _CHUNK):
                 watch()
                 began = self._clock()
-                rows = torch.cat([out for _, out in _pooled(self._network, _padded(x))], dim=1)[: len(x)]
+                rows = torch.cat([out for _, out in pooled(self._network, _padded(x))], dim=1)[: len(x)]
                 yield rows.cpu().numpy()
                 self._spent += self._clock() - began
                 self._passed += len(x)
@@ -212,6 +212,13 @@ class StageOutputs:
         return {"stage outputs": what, **self._origin}
 
 
+def pooled(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield each stage with its output (n, C) float32, the mean over the image, or over the tokens of a transformer (n, tokens, C)."""
+    for name, stage in network.stages.items():
+        x = stage(x)
+        yield name, x.float().mean(1) if x.ndim == 3 else pool(x.float())
+
+
 def source_probabilities(last: Rows, classifier: tuple[Rows, Rows]) -> NDArray[np.float64]:
     """Return the probabilities (n, classes) that a network's own classifier gives its own classes.
 
@@ -241,13 +248,6 @@ def _network(resolved: Resolved, path: Path | None) -> Network:
     rename, part = (offered.rename, "") if offered is not None else ("", weight_files.part(value, path))
     weights.load_(network, path, backbone=resolved.backbone, name=name, rename=rename, part=part)
     return network
-
-
-def _pooled(network: Network, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield each stage with its output (n, C) float32, the mean over the image, or over the tokens of a transformer (n, tokens, C)."""
-    for name, stage in network.stages.items():
-        x = stage(x)
-        yield name, x.float().mean(1) if x.ndim == 3 else pool(x.float())
 
 
 def _padded(x: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
                 },
             }
         )
-    across, up = _axes(about)
+    across, up = axes(about)
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": across}, "zeroline": False, "showticklabels": about["method"] != "UMAP"},
         "yaxis": {"title": {"text": up}, "zeroline": False, "showticklabels": about["method"] != "UMAP"},
@@ -73,16 +73,16 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
     return Chart(f"map-{place}", f"Map of the images ({about['method']})", alt, traces, layout, height=460)
 
 
-def _answer(label: str, said: str) -> str:
-    return label if said == label else f"{label}, said {said}"
-
-
-def _axes(about: Mapping[str, Any]) -> tuple[str, str]:
+def axes(about: Mapping[str, Any]) -> tuple[str, str]:
     """Return the titles of a map's axes. Those of UMAP have no meaning: only who is near whom counts."""
     if about["method"] == "UMAP":
         return "UMAP: images with like features are near each other; distances and directions mean nothing", ""
     first, second = about["explained"]
     return f"first principal component, {first:.0%} of the variance", f"second, {second:.0%}"
+
+
+def _answer(label: str, said: str) -> str:
+    return label if said == label else f"{label}, said {said}"
 
 
 def _symbol(number: int, *, right: bool) -> str:

@@ -16,7 +16,7 @@ from tlkit.errors import RunFolderError, first_few
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.record import run_folder, selection
 from tlkit.reports import ensemble_rows, plan_table
-from tlkit.reports.page import charts, comparison, data, frame, kernel_grids, range_tests, runs, search, seen, times
+from tlkit.reports.page import charts, comparison, data, domains, frame, kernel_grids, range_tests, runs, search, seen, times
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
 
@@ -85,10 +85,18 @@ def render(
     changed = _there(charts.changes(arms))
     sees = seen.seen([seen.of(arm) for arm in arms])
     shown_data = data.data(arms)
+    apart = domains.shown(arms)
     spent = _there(times.by_kind(arms), times.timeline(arms))
     searches = search.of(run.folder for arm in arms for run in arm.runs)
     tried = [chart for each in searches for chart in each.charts]
-    every = [*learned, *tried, *changed, *(chart for each in sees for chart in each.charts), *spent]
+    every = [
+        *learned,
+        *tried,
+        *changed,
+        *(chart for each in sees for chart in each.charts),
+        *_there(*(each.chart for each in apart)),
+        *spent,
+    ]
     values = {
         "title": title or ", ".join(names),
         "sentence": comparison.sentence(arms, baseline),
@@ -111,6 +119,7 @@ def render(
         "kernels": kernel_grids.kernels(arms),
         "changed": changed,
         "sees": sees,
+        "domains": apart,
         "data": shown_data,
         "stages": _stages(arms),
         "decided": [(arm.name, _decisions(arm)) for arm in arms],
