@@ -150,6 +150,7 @@ def test_run_that_cannot_be_read_is_passed_over_by_name(tmp_path: Path) -> None:
 # Functions that choose no run, epoch or parameter. "test" is a split there: which images it has, and when they are evaluated.
 OF_IMAGES = {
     ("plans/dataset_parts.py", "select"),
+    ("plans/other_parts.py", "choose"),
     ("sources/splits.py", "choose"),
     ("engine/fit.py", "evaluate_best"),
     ("plans/when_tested.py", "decide"),
@@ -186,5 +187,9 @@ def test_no_function_that_chooses_reads_test_scores() -> None:
             used = {name for each in chosen_by for name in names_in(each)}
             if any(map(reads_test, [*chosen_by, *(each for each in functions if each.name in used)])):
                 guilty.add((path, function.name))
-    assert {("record/run_choice.py", "choose"), ("engine/fit.py", "_is_best"), ("reports/result_table.py", "_rank")} <= found
+    assert {
+        ("record/run_choice.py", "choose"),
+        ("engine/progress.py", "keep_best_"),
+        ("reports/result_table.py", "_rank"),
+    } <= found
     assert guilty == OF_IMAGES

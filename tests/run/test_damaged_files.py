@@ -11,8 +11,10 @@ from conftest import TOY_RECIPE
 
 from tlkit import api
 from tlkit.api import Applied
-from tlkit.errors import RunFolderError
+from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Observer
+from tlkit.record import run_choice, run_differences
+from tlkit.reports.page import runs
 from tlkit.run import prediction
 
 CPU = torch.device("cpu")
@@ -151,3 +153,52 @@ def test_solved_head_that_is_damaged_is_fitted_again(toy_recipe: Path, monkeypat
     assert prediction.load(run, arm=None, device=CPU)
     for name in ("evaluation.json", "predictions.npz"):  # skops writes the time into its file
         assert (run / name).read_bytes() == before[name]
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def read_again(run: Path) -> dict[str, object]:
+    """What a report, a comparison, a prediction and a choice between runs find in a run; an error where there is one."""
+
+    def report() -> object:
+        (shown,) = runs.read([run])
+        return shown.metrics, shown.plan, shown.evaluation, shown.scores
+
+    def predicted() -> object:
+        return {name: tensor.tolist() for name, tensor in prediction.load(run, arm=None, device=CPU).network.tensors().items()}
+
+    readers: dict[str, Callable[[], object]] = {
+        "report": report,
+        "predict": predicted,
+        "diff": lambda: run_differences.differences(run, run),
+        "choice": lambda: run_choice.choose(run.parent).folder,
+    }
+    found: dict[str, object] = {}
+    for name, reader in readers.items():
+        try:
+            found[name] = reader()
+        except TlkitError as error:
+            found[name] = error
+    return found
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, folder])
+def test_whatever_is_damaged_is_named_or_makes_no_difference(run: Path, damage: Callable[[Path], None]) -> None:
+    right, wrong = read_again(run), []
+    for path in sorted(path for path in run.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        kept = path.read_bytes()
+        damage(path)
+        for reader, found in read_again(run).items():
+            told = str(found) if isinstance(found, TlkitError) else str(getattr(found, "note", ""))
+            named = path.name in told or told.startswith(
+                (f"{run}: ", f"{run.parent}: ")
+            )  # the file, or what is no run without it
+            if found != right[reader] and not named:
+                wrong.append((path.name, reader, str(found)[:200]))
+        if path.is_dir():
+            path.rmdir()
+        path.write_bytes(kept)
+    assert wrong == []

@@ -444,7 +444,7 @@ def from_json(text: str) -> Plan:
 
 def _format_of(text: str) -> int | None:
     """Return the format that JSON says it is of; None where it says none."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         record = json.loads(text)
         if isinstance(record, dict) and isinstance(record.get("format"), int):
             return int(record["format"])

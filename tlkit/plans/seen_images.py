@@ -64,6 +64,7 @@ def _trained_on(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
             LookupError,
             TypeError,
             AttributeError,
+            RecursionError,
             TlkitError,
         ):  # a model that was saved without a word of its images has no split
             return

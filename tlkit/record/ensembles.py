@@ -152,7 +152,7 @@ def to_record(each: Combined) -> dict[str, object]:
 
 def _load(recipe_folder: Path) -> tuple[str, tuple[Combined, ...]]:
     """Return how the members in the file are averaged, and its ensembles; none where it is missing, damaged or of another version."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ValidationError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ValidationError, RecursionError):
         record = json.loads((recipe_folder / FILE).read_text(encoding="utf-8"))
         if record["format"] == FORMAT:
             return str(record["average"]), _ADAPTER.validate_json(json.dumps(record["ensembles"]))

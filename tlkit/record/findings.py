@@ -221,7 +221,7 @@ def load(folder: Path) -> tuple[Findings, Thumbnails] | None:
                 return None
             about.pop("warnings", None)
             return _FINDINGS.validate_python(about), arrays["thumbnails"]
-    except (OSError, KeyError, ValueError, ValidationError, zipfile.BadZipFile, EOFError):
+    except (OSError, KeyError, ValueError, ValidationError, zipfile.BadZipFile, EOFError, RecursionError):
         return None
 
 

@@ -107,7 +107,7 @@ def load(folder: Path) -> tuple[RangeTest, ...]:
         return _TESTS.validate_python(
             [{name: value for name, value in each.items() if name != "suggested"} for each in known["tests"]]
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, RecursionError):
         return ()
 
 

@@ -122,7 +122,7 @@ def _ensembles(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Pa
 
 def read(recipe_folder: Path) -> dict[str, Any] | None:
     """Return a recipe's result.json; None where there is none that this version can read, so that it is written anew."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         record = json.loads((recipe_folder / run_folder.RESULT).read_text(encoding="utf-8"))
         if isinstance(record, dict) and record.get("format") == FORMAT and _names(record) is not None:
             return record

@@ -98,7 +98,7 @@ def keys(folder: Path) -> dict[str, object]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"{folder}: is not the folder of a run: it has no {run_folder.RECIPE}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path}: is damaged: {error}.") from error
     found = flat({name: value for name, value in tables.items() if name not in _NOT_OF_AN_ARM})
     if (folder / run_folder.RESOLVED).is_file():
@@ -122,7 +122,7 @@ def _plan(folder: Path) -> dict[str, object]:
         named = {name: _by_name(value) for name, value in record.items() if name not in _NOT_OF_A_PLAN}
     except FileNotFoundError:
         return {}
-    except (AttributeError, ValueError) as error:
+    except (OSError, AttributeError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{path}: is damaged: {error}.") from error
     return flat(named)
 
@@ -207,5 +207,5 @@ def _stages(folder: Path) -> dict[str, str]:
     try:
         record = json.loads((folder / run_folder.PLAN).read_text(encoding="utf-8"))
         return TypeAdapter(dict[str, str]).validate_python({each["name"]: each["stage"] for each in record["parameters"]})
-    except (OSError, ValueError, KeyError, TypeError) as error:  # ValidationError is a ValueError
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # ValidationError is a ValueError
         raise _NoWeightsError(f"{folder / run_folder.PLAN} does not say which parameters belong to which stage") from error

@@ -145,7 +145,7 @@ def read(folder: Path) -> RunResult | None:
         RunFolderError: it is of another format, or damaged.
     """
     path = folder / RESULT
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     record = _json(path)
     if "arms" in record:
@@ -181,7 +181,7 @@ def resolved(folder: Path) -> dict[str, Any]:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"{folder}: is not the folder of a run: it has no {RESOLVED}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path}: is damaged: {error}.", _move()) from error
     _check_format(path, record)
     return record
@@ -325,7 +325,9 @@ def _move() -> str:
 def _json(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read: {error.strerror or error}.", _move()) from error
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{path}: is damaged: {error}.", _move()) from error
     if not isinstance(record, dict):
         raise RunFolderError(f"{path}: is damaged: it is no JSON object.", _move())
