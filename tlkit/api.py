@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tlkit import files, machine, units
-from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, nearest, option
+from tlkit import applying, files, machine, units
+from tlkit.applying import Applied
+from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import (
+    arguments,
     auto_rates,
     band_values,
     dataset_facts,
-    earlier_runs,
     executors,
     jobs,
-    loggers,
-    plugin_changes,
     precision,
     resolve,
-    search_jobs,
     search_plan,
 )
-from tlkit.plans.resolve import Resolved
-from tlkit.recipe.recipe import Recipe
-from tlkit.record import ensembles, findings, recipe_choices, results, run_folder
-from tlkit.reports.summary import Summary
-from tlkit.sources import data_files
-from tlkit.sources.places import Places
+from tlkit.record import findings, recipe_choices, run_folder
 
 if TYPE_CHECKING:
     from tlkit.engine.images.parts import Library
-    from tlkit.engine.ranks.ranks import Ranks
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
     from tlkit.plans.search_plan import SearchPlan
@@ -74,25 +66,6 @@ class Rates:
         from tlkit.reports import rate_curves, svg
 
         return svg.text(rate_curves.figure(self.tests))
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What `apply` did.
-
-    Attributes:
-        folder: runs/<recipe>.
-        result: What result.json holds: every arm and seed.
-        changed: Whether anything was trained.
-        failures: Runs that failed, and then those that another process is running.
-        first: This is the only process, or the first of several, which alone knows the rest.
-    """
-
-    folder: Path
-    result: Mapping[str, Any]
-    changed: bool
-    failures: tuple[RunFailed | RunLocked, ...] = field(default=())
-    first: bool = field(default=True)
 
 
 def apply(
@@ -152,14 +125,14 @@ def apply(
         from tlkit.run import remote_jobs
 
         called = remote_jobs.Call(
-            str(path.absolute()), tuple(_listed(settings)), str(Path(runs).absolute()),
+            str(path.absolute()), tuple(arguments.listed(settings)), str(Path(runs).absolute()),
             None if data is None else str(Path(data).absolute()), device, offline, graph, logs, saved_every,
         )  # fmt: skip
         return remote_jobs.Elsewhere(*chosen, called, watcher).carry_out
 
-    read = partial(_read, path, settings, arm=arm, runs=Path(runs), data=data, offline=offline, verify=verify, log=logs)
+    read = partial(applying.read, path, settings, arm=arm, runs=Path(runs), data=data, offline=offline, verify=verify, log=logs)
     carry_out = partial(
-        _carry_out, arm=arm, device=device, graph=graph, verify=verify, saved_every=saved_every, elsewhere=elsewhere
+        applying.carry_out, arm=arm, device=device, graph=graph, verify=verify, saved_every=saved_every, elsewhere=elsewhere
     )
     watcher = observer or Observer()
     started = machine.started_together()
@@ -178,167 +151,7 @@ def apply(
         name = joining.device_name(device, started)
         if ranks.rank == 0:
             return carry_out(asked, watcher=watcher, device=name, ranks=ranks)
-        return _follow(asked, device=name, graph=graph, verify=verify, ranks=ranks)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A recipe that is applied, as read and found on this machine.
-
-    Attributes:
-        recipe: The file.
-        read: The recipe.
-        arms: All of them.
-        places: Where to look for images and weights.
-        runs: Folder for run folders.
-        logged_by: The loggers.
-        wanted: The runs that are asked for.
-    """
-
-    recipe: Path
-    read: Recipe
-    arms: Mapping[str, Resolved]
-    places: Places
-    runs: Path
-    logged_by: Sequence[loggers.ChosenLogger]
-    wanted: tuple[jobs.Job, ...]
-
-
-def _read(
-    recipe: Path, settings: str | Sequence[str], watcher: Observer, *, arm: str | None, runs: Path, data: str | Path | None,
-    offline: bool, verify: bool, log: Sequence[str], together: bool = False,
-) -> _Asked:  # fmt: skip
-    """Read a recipe and find its data and weights; `together` with other processes."""
-    places = _places(recipe, data, offline, watcher)
-    read, arms = resolve.load(recipe, _listed(settings), places)
-    _check_arm(arm, read)
-    if together:
-        _refuse_unshared(read, arms, arm, where=str(recipe))
-    _note_unused_data(data, arms, watcher)
-    logged_by = loggers.ready(read.loggers, list(log), where=str(recipe))
-    files.refuse_other_than_utf8(runs.resolve())
-    named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
-    wanted = jobs.plan_jobs(read, named, places, runs=runs, where=str(recipe), again=verify)
-    return _Asked(recipe, read, arms, places, runs, logged_by, wanted)
-
-
-def _refuse_unshared(read: Recipe, arms: Mapping[str, Resolved], arm: str | None, *, where: str) -> None:
-    """Refuse what several processes cannot share."""
-    if read.search is not None:
-        raise TlkitError(
-            f"{where}: search: its trials are not shared by several processes.",
-            "start it without torchrun, or leave [search] out",
-        )
-    if adapted := [name for name, each in arms.items() if arm in (None, name) and each.adaptation is not None]:
-        raise TlkitError(
-            f"{where}: adapt: arm {adapted[0]} compares whole batches of two domains, which several processes do not share.",
-            "start it without torchrun",
-        )
-
-
-def _follow(asked: _Asked, *, device: str, graph: bool, verify: bool, ranks: Ranks) -> Applied:
-    """Compute what the first of several processes carries out."""
-    from tlkit.run import executor, together, torch_settings
-
-    where = executor.device_of(device)
-    with machine.kept_blocks, torch_settings.applied(where):
-        together.follow(asked.wanted, ranks=ranks, device=where, graph=graph, verify=verify)
-    return Applied(asked.runs / asked.read.name, {}, changed=False, first=False)
-
-
-def _carry_out(
-    asked: _Asked, *, watcher: Observer, arm: str | None, device: str, graph: bool, verify: bool, saved_every: float,
-    elsewhere: Callable[[Observer], Callable[..., list[RunFailed | RunLocked]] | None], ranks: Ranks | None = None,
-) -> Applied:  # fmt: skip
-    """Train what is missing, and conclude; the first of several processes, or the only one."""
-    recipe, read, arms, places, runs, wanted = asked.recipe, asked.read, asked.arms, asked.places, asked.runs, asked.wanted
-    unasked = {name: resolved for name, resolved in arms.items() if arm not in (None, name)}
-    others = jobs.known_jobs(read, unasked, places, runs=runs)
-    here = jobs.current([*wanted, *others])
-    absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
-    here |= earlier_runs.finished(read, absent, runs=runs)
-    folder, file = runs / read.name, recipe.name
-    searching = search_jobs.find(read, [*wanted, *others], places, runs=runs, where=str(recipe))
-    searches = searching is not None and arm in (None, searching.plan.arm) and not searching.is_done()
-    if searches and searching is not None:
-        search_jobs.refuse_missing(searching.plan.sampler)
-    summary = Summary(
-        folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))), watcher.note,
-        None if searching is None else searching.study,
-    )  # fmt: skip
-    summary = _with_best(summary, searching)
-    results.refuse_other_recipe(folder, file=file, folders=summary.current.values())
-    trains = not jobs.finished(wanted, again=verify)
-    changed = trains or searches
-    failures: list[RunFailed | RunLocked] = []
-    replaced = [line for job in wanted if jobs.finished([job]) for line in _plugin_changes(job, again=verify)]
-    for line in replaced:
-        watcher.note(line)
-    if verify and not changed:
-        inputs = "data and weights" if replaced else "data, weights and plugins"
-        watcher.note(f"verify: every run is finished with {inputs} as they are now; no stored row was read")
-    for line in dict.fromkeys(map(earlier_runs.changed_since, wanted)):
-        if line:
-            watcher.note(line)
-    inspects = not trains and findings.missing(folder)
-    combines = _lacks_ensembles(summary)
-    if ranks is not None and not (trains or inspects):
-        ranks.told("[]")  # nothing to carry out
-    if changed or inspects or combines:
-        from tlkit.run import ensembles as combining
-        from tlkit.run import executor as running
-        from tlkit.run import torch_settings
-
-        files.refuse_unwritable(folder)
-        where = running.device_of(device, note=watcher.note)
-        try:
-            with machine.kept_blocks, torch_settings.applied(where):
-                if trains or inspects:
-                    failures = running.train(
-                        wanted,
-                        settings=jobs.settings(arms),
-                        evaluation=read.evaluation,
-                        device=where,
-                        observer=watcher,
-                        graph=graph,
-                        verify=verify,
-                        loggers=asked.logged_by,
-                        checkpoint_every=saved_every,
-                        elsewhere=elsewhere(watcher),
-                        **({} if ranks is None else {"ranks": ranks}),
-                    )
-                if searches and searching is not None:
-                    from tlkit.search import trials
-
-                    setup = trials.Setup(
-                        jobs.settings(arms), read.evaluation, where, watcher, graph, verify, asked.logged_by, saved_every
-                    )
-                    failures += trials.search(searching, setup)
-                trained = _with_best(summary, searching)
-                if read.ensemble is not None and _lacks_ensembles(trained):
-                    best = () if searching is None else searching.best_jobs(searching.record())
-                    combining.combine(
-                        read.ensemble, folder, trained.current, (*wanted, *others, *best), device=where, observer=watcher
-                    )
-        except BaseException:
-            _with_best(summary, searching).conclude(drawn=True)
-            raise
-        summary = _with_best(summary, searching)
-    result, more = summary.conclude(drawn=changed or inspects)
-    return Applied(folder, result, changed, (*failures, *more))
-
-
-def _with_best(summary: Summary, searching: search_jobs.Searching | None) -> Summary:
-    """Return a summary with the runs of the best trial of a search, as far as it is known now."""
-    return summary if searching is None else replace(summary, current={**summary.current, **searching.best_folders()})
-
-
-def _lacks_ensembles(summary: Summary) -> bool:
-    """Return whether ensembles of finished runs have not been computed."""
-    ensemble = summary.recipe.ensemble
-    if ensemble is None:
-        return False
-    return bool(ensembles.missing(summary.folder, ensemble, ensembles.groups(ensemble, summary.current)))
+        return applying.follow(asked, device=name, graph=graph, verify=verify, ranks=ranks)
 
 
 def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder.REPORT) -> Path:
@@ -445,14 +258,14 @@ def inspect(
     watcher, path = observer or Observer(), as_path(source, "source")
     of_folder = path.is_dir()
     if of_folder:
-        places = _places(path.resolve(), data, offline, watcher)
-        read = folder_recipe.read(path, _listed(settings))
+        places = arguments.places(path.resolve(), data, offline, watcher)
+        read = folder_recipe.read(path, arguments.listed(settings))
         arms = resolve.resolve(read, places, where=str(path))
     else:
-        places = _places(path, data, offline, watcher)
-        read, arms = resolve.load(path, _listed(settings), places)
-    _check_arm(arm, read)
-    _note_unused_data(data, arms, watcher)
+        places = arguments.places(path, data, offline, watcher)
+        read, arms = resolve.load(path, arguments.listed(settings), places)
+    arguments.check_arm(arm, read)
+    arguments.note_unused_data(data, arms, watcher)
     trained = [name for name, each in arms.items() if each.arm.backbone.weights != "none"]
     resolved = arms[arm or (trained or list(arms))[0]]
     where = executor.device_of(device, note=watcher.note)
@@ -515,9 +328,9 @@ def advise(
     allowed = budgets.Budget(units.duration(budget, name="budget"))
     named = None if backbones is None else candidates.named(backbones)
     watcher, path = observer or Observer(), as_path(source, "source")
-    places = _places(path.resolve() if path.is_dir() else path, data, offline, watcher)
-    read, arms = asking.read(path, _listed(settings), places)
-    _check_arm(arm, read)
+    places = arguments.places(path.resolve() if path.is_dir() else path, data, offline, watcher)
+    read, arms = asking.read(path, arguments.listed(settings), places)
+    arguments.check_arm(arm, read)
     written = Path(f"{path.resolve().stem or 'images'}-advised.toml") if out is None else as_path(out, "out")
     if written.exists() and path.is_file() and written.samefile(path):
         raise TlkitError(
@@ -581,10 +394,13 @@ def plan(
 
     plan_module.to_html = _plan_html
     watcher = observer or Observer()
-    places, where = _places(as_path(recipe, "recipe"), data, True, watcher), executor.device_of(device, note=watcher.note)
-    read, arms = resolve.load(Path(recipe), _listed(settings), places)
-    _check_arm(arm, read)
-    _note_unused_data(data, arms, watcher)
+    places, where = (
+        arguments.places(as_path(recipe, "recipe"), data, True, watcher),
+        executor.device_of(device, note=watcher.note),
+    )
+    read, arms = resolve.load(Path(recipe), arguments.listed(settings), places)
+    arguments.check_arm(arm, read)
+    arguments.note_unused_data(data, arms, watcher)
     known: dict[str, tuple[Plan, Measurements, int]] = {}
     with torch_settings.applied(where):
         for name, resolved in arms.items():
@@ -664,10 +480,10 @@ def rates(
             f"{option('steps', str(steps))}: a range test takes {range_tests.FEWEST} to {range_tests.MOST:,} steps."
         )
     watcher, path = observer or Observer(), as_path(recipe, "recipe")
-    places = _places(path, data, offline, watcher)
-    read, arms = resolve.load(path, _listed(settings), places)
-    _check_arm(arm, read)
-    _note_unused_data(data, arms, watcher)
+    places = arguments.places(path, data, offline, watcher)
+    read, arms = resolve.load(path, arguments.listed(settings), places)
+    arguments.check_arm(arm, read)
+    arguments.note_unused_data(data, arms, watcher)
     chosen = range_tests.with_rates_to_test(arms, arm, where=str(recipe), note=watcher.note)
     folder, where = Path(runs) / read.name, executor.device_of(device, note=watcher.note)
     kept = recipe_choices.find(folder, jobs.settings(arms))
@@ -717,7 +533,7 @@ def epochs(
 
     watcher = observer or Observer()
     where = executor.device_of(device, note=watcher.note)
-    places = _places(Path(plan.folder) / "recipe", data, offline, watcher)
+    places = arguments.places(Path(plan.folder) / "recipe", data, offline, watcher)
     known = jobs.folds_of(plan.folds)
     if fold is not None and fold not in known:
         raise TlkitError(
@@ -742,33 +558,6 @@ def _plan_html(plan: Plan) -> str:
     return html(plan_table.plan(plan))
 
 
-def _places(recipe: Path, data: str | Path | None, offline: bool, observer: Observer) -> Places:
-    files.refuse_other_than_utf8(recipe.parent.resolve())
-    return Places(
-        recipe=recipe.parent, data=as_path(data, "data") if data is not None else None, offline=offline, notify=observer.note
-    )
-
-
-def _note_unused_data(data: str | Path | None, arms: Mapping[str, Resolved], observer: Observer) -> None:
-    """Say where a folder of images is named and no data set of the recipe reads one."""
-    if data is not None and not any(data_files.takes_folder(each.dataset) for each in arms.values()):
-        names = ", ".join(dict.fromkeys(each.arm.data.name for each in arms.values()))
-        observer.note(f"{option('data', str(data))} has no effect: {names} reads no folder")
-
-
-def _listed(settings: object) -> list[str]:
-    """Return settings as a list; one alone is one."""
-    listed = [settings] if isinstance(settings, str) else settings
-    if not isinstance(listed, Sequence) or not all(isinstance(each, str) for each in listed):
-        raise TlkitError(f"settings: is {settings!r}.", 'texts "key=value": ["schedule.epochs=4", "data.batch_size=8"]')
-    return list(listed)
-
-
-def _plugin_changes(job: jobs.Job, *, again: bool) -> list[str]:
-    """Say which plugins changed since a run was finished, which its digest does not cover."""
-    return [f"{job.folder}: {line}; its results are those of before" for line in plugin_changes.changes(job, again=again)]
-
-
 def _check_plan(plan: object) -> None:
     from tlkit.plans.plan import Plan
 
@@ -780,14 +569,4 @@ def _check_plan(plan: object) -> None:
         raise TlkitError(
             f"epochs: is given {plan!r}, which is no plan.",
             'for plan in tlkit.plan("recipe.toml").values(): tlkit.epochs(plan)',
-        )
-
-
-def _check_arm(arm: str | None, recipe: Recipe) -> None:
-    if arm is not None and arm not in recipe.arms:
-        arm = str(arm)
-        raise TlkitError(
-            f'{option("arm", arm)}: the recipe has no arm "{arm}".',
-            f"arms: {', '.join(recipe.arms)}",
-            nearest(arm, recipe.arms),
         )
