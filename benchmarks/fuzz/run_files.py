@@ -45,7 +45,7 @@ schedule = { name = "constant", epochs = 1 }
 # Names of JSON and TOML files in a run's folder.
 _TEXTS = ("result.json", "split.json", "plan.json", "evaluation.json", "metrics.jsonl", "resolved.toml", "recipe.toml")
 _SEAL = b'{"__metadata__":{"sha256":"'
-_PAGES = 43  # a page, which takes as long as fifty other readers, is written for one input of so many
+_PAGES = 199  # a page, which takes as long as fifty other readers, is written for one input of so many
 _ARRAYS = ("predictions.npz", "report.npz")
 
 
