@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from toy_training import Training, training
 
-from tlkit import testing
+from tlkit import api, testing
 from tlkit.engine import adapting
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.events import Observer
@@ -28,7 +28,8 @@ from tlkit.plans.adaptation import Adaptation
 from tlkit.plugin import Adapter, Affine, Alignment, registry
 from tlkit.recipe.domains import AdaptTable
 from tlkit.record import domains as gained
-from tlkit.run import prediction
+from tlkit.record import report_data
+from tlkit.run import domain_features, prediction
 from tlkit_adapters import alignment
 
 CPU = torch.device("cpu")
@@ -457,3 +458,36 @@ def test_each_score_names_the_epoch_that_it_would_have_chosen() -> None:
         ("validation", None),
     ]
     assert gained.epoch_choices([], "art", select_by="accuracy") == []
+
+
+def test_distances_of_frozen_stages_stay_and_are_made_again_where_their_file_is_lost(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+    found = []
+    for _ in range(2):
+        api.apply(recipe, runs=tmp_path / "kept")
+        (folder,) = tmp_path.glob("kept/adapted/main-*")
+        found.append(json.loads((folder / "result.json").read_text())["domains"])
+        (folder / report_data.FILE).unlink()
+    assert found[0] == found[1]
+    assert found[0]["stages"]
+    assert all(stage["before"] == stage["after"] for stage in found[0]["stages"].values())
+
+
+def test_domains_that_cannot_be_compared_are_a_note(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory\nwith a trace")
+
+    monkeypatch.setattr(domain_features, "features", fails)
+    mine = training(recipe)
+    parts = mine.prepared.evaluated
+    assert parts.test is not None
+    data = domain_features.collect(
+        parts.test, parts.also["dark"], start=mine.network, best=mine.network, count=100, names=CLASSES, device=CPU
+    )
+    assert data.about["stages"] == {}
+    assert "map" not in data.about
+    (note,) = data.about["notes"]
+    assert note.startswith("the domains are not compared: ")
+    assert "out of memory" in note
