@@ -10,13 +10,14 @@ import torch
 from conftest import Cli
 from PIL import Image
 from safetensors.torch import load_file
+from torch.nn import functional
 from toy_signals import SignalAfter
 from toy_training import training
 
 from tlkit import api
 from tlkit.engine.domains import distances, scores
 from tlkit.engine.fit import Fit
-from tlkit.errors import Interrupted
+from tlkit.errors import Interrupted, RecipeError
 from tlkit.network.network import Network
 from tlkit.record import report_data
 from tlkit.reports.page import page, runs
@@ -102,6 +103,59 @@ def test_every_step_has_as_many_target_images_and_the_sources_targets(recipe: Pa
     torch.testing.assert_close(batches[0][0][6:], expected)
 
 
+def test_labelled_images_count_as_often_as_asked_in_a_step(recipe: Path) -> None:
+    """Against plain PyTorch: with 5 for each of 6 labelled images beside N of the source, their mean has the share 30 / (N + 30)."""
+    few = ("adapt.labels_per_class=2", "adapt.label_weight=5")
+    mine, plain = training(recipe, "adapt.method=none", *few), training(recipe, "adapt.method=none")
+    assert isinstance(mine.fit, Fit)
+    steps, order = mine.fit._steps, mine.prepared.train.order(0)
+    x, y = next(steps._batches(mine.fit._feed_of(1), order, 1, done=0))
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    assert target.trained is not None
+    assert target.training is None
+    chosen = target.trained.repeated(0, 6)
+    assert torch.equal(y[6:], target.trained.targets(chosen, 0, torch.device("cpu")))
+    assert np.bincount(y[6:]).tolist() == [2, 2, 2]
+    torch.testing.assert_close(x[6:], target.trained.inputs(chosen, 0, torch.device("cpu")))
+    plain.network.train()
+    torch.manual_seed(3)  # dropout
+    logits, share = plain.network(x), 30 / (len(order) + 30)
+    source, labelled = (functional.cross_entropy(logits[at], y[at]) for at in (slice(6), slice(6, None)))
+    ((1 - share) * source + share * labelled).backward()
+    mine.fit._step.begin_(1)
+    torch.manual_seed(3)
+    mine.fit._step([(x, y)], steps._whole(order[:6]))
+    assert mine.fit._step.sums().loss == pytest.approx(6 * source.item(), rel=1e-5)  # what is told is of the source
+    for (name, parameter), expected in zip(mine.network.named_parameters(), plain.network.parameters(), strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, expected.grad, msg=name)
+
+
+def test_labelled_images_are_not_among_those_without_labels(recipe: Path) -> None:
+    mine = training(recipe, "adapt.method=mme", "adapt.labels_per_class=1", "data.batch_size=8")
+    assert isinstance(mine.fit, Fit)
+    target, order = mine.prepared.evaluated.target, mine.prepared.train.order(0)
+    assert target is not None
+    assert target.training is not None
+    assert target.trained is not None
+    assert len(target.trained.indices) == 3
+    assert sorted([*target.trained.indices, *target.training.indices]) == sorted(target.part.indices)
+    batches = list(mine.fit._steps._batches(mine.fit._feed_of(1), order, 1, done=0))
+    assert {(len(x), len(y)) for x, y in batches[:-1]} == {(8 + 3 + 8, 8 + 3)}
+    assert {label for _, y in batches for label in y[-3:].tolist()} == {0, 1, 2}
+    rest = list(mine.fit._steps._batches(mine.fit._feed_of(1), order, 1, done=16))
+    assert all(torch.equal(x, z) for (x, _), (z, _) in zip(batches[2:], rest, strict=True))
+    list(mine.fit.epochs())
+    choices = {choice.what: choice.value for choice in mine.plan.choices}
+    assert choices["step"].endswith("of one size, and labelled images")
+
+
+def test_a_method_needs_target_images_without_labels(recipe: Path) -> None:
+    with pytest.raises(RecipeError, match="every image of dark that is used has a label, and mme needs others"):
+        training(recipe, "adapt.method=mme", "adapt.images=train", "adapt.labels_per_class=6")
+
+
 def test_target_images_repeat_only_when_all_were_used(recipe: Path) -> None:
     target = training(recipe).prepared.evaluated.target
     assert target is not None
@@ -142,18 +196,20 @@ def test_a_method_changes_what_is_learned(recipe: Path, method: str) -> None:
     assert any(not torch.equal(value, found[1][key]) for key, value in found[0].items())
 
 
-def test_a_frozen_trunk_is_stored_for_both_domains_and_gives_the_same_bits(recipe: Path) -> None:
+@pytest.mark.parametrize("labels", [0, 2])
+def test_a_frozen_trunk_is_stored_for_both_domains_and_gives_the_same_bits(recipe: Path, labels: int) -> None:
     found = []
     for keep in (True, False):
-        mine = training(recipe, "freeze.backbone=true", "lr_groups={head=1e-2}", "adapt.method=mcc", keep=keep)
+        few = f"adapt.labels_per_class={labels}"
+        mine = training(recipe, "freeze.backbone=true", "lr_groups={head=1e-2}", "adapt.method=mcc", few, keep=keep)
         list(mine.fit.epochs())
         found.append({key: value.clone() for key, value in mine.network.tensors().items()})
     assert_same(*found)
 
 
-@pytest.mark.parametrize("method", ["cdan", "adabn"])
-def test_a_stopped_run_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path, method: str) -> None:
-    settings = [f"adapt.method={method}", "freeze.stem=true"]
+@pytest.mark.parametrize(("method", "labels"), [("cdan", 0), ("adabn", 0), ("mme", 1)])
+def test_a_stopped_run_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path, method: str, labels: int) -> None:
+    settings = [f"adapt.method={method}", f"adapt.labels_per_class={labels}", "freeze.stem=true"]
     api.apply(recipe, settings, runs=tmp_path / "whole")
     with pytest.raises(Interrupted):
         api.apply(recipe, settings, runs=tmp_path / "parts", observer=SignalAfter(1))
@@ -169,14 +225,19 @@ def test_a_stopped_run_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path, me
     assert lines[0] == lines[1]
 
 
-def test_target_labels_decide_nothing(recipe: Path, tmp_path: Path) -> None:
-    """The same images in the same order, and other labels: the same bits."""
+@pytest.mark.parametrize("few", [(), ("adapt.method=mme", "adapt.labels_per_class=2")], ids=["none", "few"])
+def test_target_labels_decide_nothing(recipe: Path, tmp_path: Path, few: tuple[str, ...]) -> None:
+    """The same images in the same order, and other labels: the same bits. Where some are asked for, all others are other ones."""
+    recipe.write_text(RECIPE.replace("split = { per_class = 6 }\n", ""))  # which images it draws depends on labels
     files = sorted(path.relative_to(tmp_path / "dark") for path in (tmp_path / "dark").rglob("*.png"))
     for name, turn in (("right", 0), ("wrong", 1)):
-        rows = [f"{file},{CLASSES[(index + turn) % 3]},{'test' if index % 4 else 'train'}" for index, file in enumerate(files)]
+        rows = [
+            f"{file},{CLASSES[(index + turn * (not few or index % 4 > 0)) % 3]},{'test' if index % 4 else 'train'}"
+            for index, file in enumerate(files)
+        ]
         (tmp_path / "dark" / "labels.csv").write_text("\n".join(["path,label,part", *rows]) + "\n")
         settings = ['also.dark={ name="csv", options={ path="dark", split="part" } }']
-        api.apply(recipe, settings, runs=tmp_path / name)
+        api.apply(recipe, [*settings, *few], runs=tmp_path / name)
     assert_same(weights(tmp_path / "right"), weights(tmp_path / "wrong"))
 
 

@@ -120,8 +120,9 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     weights = sum(tensor.nbytes for tensor in network.tensors().values()) + _copied(network, max(draft.cuts))
     chunk = chunk_on(draft.device.type)
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
-    if draft.resolved.adaptation is not None and draft.resolved.adaptation.by_steps:
-        real *= 2  # a step has as many images of the target
+    found = draft.resolved.adaptation
+    if found is not None and draft.resolved.learns == "steps":  # a step has as many images of the target, and labelled ones
+        real += real * found.by_steps + min(real, draft.facts.images.labelled)
     gradients = activations_bytes = 0
     for first, cut in zip(draft.starts, draft.cuts, strict=True):
         size = draft.size(first)

@@ -8,7 +8,7 @@ from itertools import islice
 
 import torch
 
-from tlkit.engine.images.parts import TrainingPart
+from tlkit.engine.images.parts import TargetPart, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.ranks import shares
@@ -39,7 +39,7 @@ class EpochSteps:
         observer: Receives the run's events.
         watch: Called between batches; may raise to stop.
         graph: Capture the step.
-        target: Images of another domain, as many of which are in each step; None for none.
+        target: Images of another domain that are in each step; None for none.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class EpochSteps:
         observer: Observer,
         watch: Callable[[], None],
         graph: bool,
-        target: TrainingPart | None = None,
+        target: TargetPart | None = None,
     ) -> None:
         self._step, self._train, self._target, self._device, self._ranks = step, train, target, device, step.ranks
         self._observer, self._watch = observer, watch
@@ -125,20 +125,24 @@ class EpochSteps:
     def _batches(self, feed: Feed, order: Indices, number: int, *, done: int) -> Iterator[Batch]:
         """Return the batches of an epoch behind its first `done` images, or this process's parts of them.
 
-        Where a target is adapted to, each has as many of its images.
+        Where a target is adapted to, each has images of it too.
         """
-        ranks, size = self._ranks, self._step.plan.batch_size
-        if self._target is not None:
-            return feed.adapted(order[done:], self._target.repeated(number - 1, len(order))[done:], number - 1)
+        ranks, size, target = self._ranks, self._step.plan.batch_size, self._target
+        if target is not None:
+            each = target.labelled_of(size)
+            count = len(order) // size * each + target.labelled_of(len(order) % size)
+            labelled = order[:0] if target.trained is None else target.trained.repeated(number - 1, count)
+            unlabelled = order[:0] if target.training is None else target.training.repeated(number - 1, len(order))
+            return feed.adapted(order[done:], labelled[done // size * each :], unlabelled[done:], number - 1)
         if ranks.size == 1:
             return feed.train(order[done:], number - 1)
         full = shares.share(size, ranks.rank, ranks.size)
         return feed.train(shares.of_epoch(order[done:], size, ranks.rank, ranks.size), number - 1, full.stop - full.start)
 
     def _whole(self, order: Indices) -> Whole | None:
-        """Return what a step's batches are part of; None where this process has all of them."""
+        """Return what a step's batches are part of; None where this process has all of them, and they have targets of these alone."""
         ranks, size = self._ranks, self._step.plan.batch_size
-        if ranks.size == 1:
+        if ranks.size == 1 and (self._target is None or self._target.trained is None):
             return None
         return shares.whole([len(order[at : at + size]) for at in range(0, len(order), size)], ranks.rank, ranks.size)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tlkit.engine.domains import batch_loss
 from tlkit.engine.domains import scores as domain_scores
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.epoch_steps import LOWER, EpochSteps
@@ -88,11 +89,17 @@ class Fit:
         self._watch = watch
         self._graph = graph and device.type == "cuda"
         self._ranks = ranks
-        domains = DomainLoss(network, adaptation, device) if adaptation is not None and adaptation.by_steps else None
+        target = evaluated.target
+        if adaptation is None or target is None or (target.training is None and target.trained is None):
+            target = domains = None
+        else:
+            table, few = adaptation.table, len(target.labelled) if target.trained is not None else 0
+            labelled = batch_loss.share(len(train.indices), few, weight=table.label_weight)
+            domains = DomainLoss(network, adaptation, device, labelled=labelled)
         self._step = Step(network, plan, device, ranks=ranks, domains=domains)
         self._steps = EpochSteps(
             self._step, train, device=device, observer=observer, watch=watch, graph=self._graph,
-            target=evaluated.target.training if domains is not None and evaluated.target is not None else None,
+            target=target,
         )  # fmt: skip
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._evaluated_batches = 0  # of this epoch

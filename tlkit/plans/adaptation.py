@@ -43,6 +43,11 @@ class Adaptation:
         return self.adapter is not None and bool(self.adapter.loss)
 
     @property
+    def in_steps(self) -> bool:
+        """Whether training steps take images of the target, where the head is trained by steps."""
+        return self.by_steps or bool(self.table.labels_per_class)
+
+    @property
     def replaces_statistics(self) -> bool:
         """Whether BatchNorm's statistics are replaced by those of the target before anything is learned."""
         return self.adapter is not None and self.adapter.batch_norm
@@ -132,23 +137,33 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
             f"adapt.method: {table.method} aligns the features of a frozen network once, and the {arm.head.kind} head is trained by steps.",
             'a head that is solved, for instance head.kind = "logistic"',
         )
-    wanted = {"labels_per_class": table.labels_per_class, "pseudo_labels": table.pseudo_labels}
-    for key, value in wanted.items():
-        if value:
+    wanted = {"source": (table.source, True), "pseudo_labels": (table.pseudo_labels, False)}
+    for key, (value, usual) in wanted.items():
+        if value != usual:
             yield TlkitError(
                 f"adapt.{key}: is {shown(value)}, which only a solved head uses yet, and the {arm.head.kind} head is trained by steps.",
                 'head.kind = "logistic", for instance',
             )
+    if table.labels_per_class and augmentations.mixes(arm.data.augment):
+        yield TlkitError(
+            f"adapt.labels_per_class: is {table.labels_per_class}, and data.augment mixes images, which labelled images of the target "
+            "are not yet.",
+            "leave mixup and cutmix out",
+        )
+    if found.in_steps and arm.data.image_sizes is not None:
+        what = (
+            f"adapt.method: {table.method} is trained by steps"
+            if found.by_steps
+            else "adapt.labels_per_class: has images of the target"
+        )
+        yield TlkitError(
+            f"{what}, and images of several sizes are not adapted yet.", "data.image_size, in the place of data.image_sizes"
+        )
     if adapter is not None and adapter.loss:
         if adapter.clean and augmentations.mixes(arm.data.augment):
             yield TlkitError(
                 f"adapt.method: {table.method} needs features of one image each, and data.augment mixes images.",
                 "leave mixup and cutmix out",
-            )
-        if arm.data.image_sizes is not None:
-            yield TlkitError(
-                f"adapt.method: {table.method} is trained by steps, and images of several sizes are not adapted yet.",
-                "data.image_size, in the place of data.image_sizes",
             )
         if head.maps:
             yield TlkitError(
@@ -209,8 +224,11 @@ def choices(found: Adaptation | None, images: ImagesPlan) -> Iterator[Choice]:
         yield Choice("adaptation", table.method, found.adapter.summary or found.adapter.target)
     if found.adapter is not None and found.by_steps:
         weight = f"{table.weight:g}, " + ("rising from 0 as DANN's schedule" if table.ramp else "the same in every step")
+        labelled = ", and labelled images" if images.labelled else ""
         yield Choice(
-            "step", "a batch of the source and one of the target, of one size", f"weight of the method's loss: {weight}"
+            "step",
+            f"a batch of the source and one of the target, of one size{labelled}",
+            f"weight of the method's loss: {weight}",
         )
         both = "of both domains together" if found.adapter.together else "of each domain by itself"
         yield Choice("BatchNorm", f"sees the images {both}", "as the method's paper has it")

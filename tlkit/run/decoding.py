@@ -212,7 +212,9 @@ class _Reader:
             if other.target is None or other.labelled is None:
                 continue
             found = self._resolved.adaptation
-            if found is not None and found.by_steps:  # as training images are brought to size
+            if (
+                found is not None and found.in_steps and self._resolved.learns == "steps"
+            ):  # as training images are brought to size
                 as_trained = _geometry_of(self._resolved, other.images.splits[other.target.split])
                 self.adapted = self._of_other(name, other, other.target, library, as_trained)
             part = self._of_other(name, other, other.target, library, geometry)

@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from tlkit.compiler import compiler
 from tlkit.engine.domains import norm_statistics
-from tlkit.engine.images.parts import Evaluated, Library, Part, TrainingPart
+from tlkit.engine.images.parts import Evaluated, Library, Part, TargetPart, TrainingPart
 from tlkit.engine.learner import Learner, learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import auto_rates, band_values, choices
+from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
@@ -150,16 +152,8 @@ def prepare(
         RecipeError: the plan cannot be made.
     """
     adaptation = job.resolved.adaptation
-    if ranks.size > 1 and adaptation is not None and adaptation.by_steps:
-        method = adaptation.table.method
-        raise RecipeError(
-            [
-                TlkitError(
-                    f"adapt.method: {method} compares whole batches of both domains, which processes do not share yet.",
-                    "one process",
-                )
-            ]
-        )
+    if ranks.size > 1 and adaptation is not None and adaptation.in_steps and job.resolved.learns == "steps":
+        raise RecipeError([_not_shared(adaptation)])
     job = replace(job, resolved=band_values.settled(job.resolved, images))
     if earlier is not None and earlier.input is not None:
         job = replace(job, resolved=replace(job.resolved, convention=earlier.input))
@@ -184,9 +178,7 @@ def prepare(
     train = _training_part(decoded.training, job, table.augment, classes=plan.classes)
     evaluated = decoded.evaluated
     if decoded.adapted is not None and evaluated.target is not None:
-        single = [each for each in table.augment if not augmentations.mixes([each])]  # no label is mixed where there is none
-        target = replace(evaluated.target, training=_training_part(decoded.adapted, job, single, classes=plan.classes))
-        evaluated = replace(evaluated, target=target)
+        evaluated = replace(evaluated, target=_target_in_steps(evaluated.target, decoded.adapted, job, classes=plan.classes))
     others = {size: replace(train, pictures=part.pictures, size=size) for size, part in decoded.sizes.items()}
     train = replace(train, others=others)
     start = StartNetwork(
@@ -202,6 +194,43 @@ def prepare(
     decided = choices.decide(plan, known, room=room, earlier=earlier, chunk=chunk_on(device.type))
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)
     return Prepared(job, decided, images, train, evaluated, decoded, start, plan, known, earlier, sample)
+
+
+def _not_shared(adaptation: Adaptation) -> TlkitError:
+    """Say what of a run several processes do not share."""
+    table = adaptation.table
+    if adaptation.by_steps:
+        what = f"adapt.method: {table.method} compares whole batches of both domains"
+    else:
+        what = f"adapt.labels_per_class: is {table.labels_per_class}, and each batch has such images"
+    return TlkitError(f"{what}, which processes do not share yet.", "one process")
+
+
+def _target_in_steps(target: TargetPart, adapted: Part, job: Job, *, classes: int) -> TargetPart:
+    """Return the target with its images as training steps take them: the labelled ones, and the others.
+
+    Raises:
+        RecipeError: the method needs images without labels, and every image has one.
+    """
+    found, table = job.resolved.adaptation, job.resolved.arm.data
+    assert found is not None  # there is a target
+    single = [each for each in table.augment if not augmentations.mixes([each])]  # no label is mixed where there is none
+    chosen = target.part.indices[target.labelled]
+    others = replace(adapted, indices=np.setdiff1d(adapted.indices, chosen))
+    if found.by_steps and not len(others.indices):
+        raise RecipeError(
+            [
+                TlkitError(
+                    f"adapt.labels_per_class: every image of {target.name} that is used has a label, and {found.table.method} needs others.",
+                    'adapt.images = "all", or fewer labels',
+                )
+            ]
+        )
+    return replace(
+        target,
+        training=_training_part(others, job, single, classes=classes) if found.by_steps else None,
+        trained=_training_part(replace(adapted, indices=chosen), job, single, classes=classes) if len(chosen) else None,
+    )
 
 
 def _training_part(part: Part, job: Job, augment: Sequence[Augmentation], *, classes: int) -> TrainingPart:

@@ -1,7 +1,7 @@
 """The loss of a method of domain adaptation in a training step.
 
-The rule: a batch holds its source images first and as many target images behind them, and targets for the source alone. So no label of the
-target ever reaches a step.
+The rule: a batch holds its source images first, then the labelled target images that the recipe asks for, and as many target images as source
+images behind them; it has targets for those before these. So no other label of the target ever reaches a step.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Outputs:
     """What the network gives for a batch of both domains.
 
     Attributes:
-        logits: Of the source images, (n, C).
-        aux_logits: Of the source images, by auxiliary classifier.
-        read: What the head reads, of all images, source first (2 n, F).
-        target_logits: (n, C).
+        logits: Of the labelled images, those of the source first, (n + m, C).
+        aux_logits: Of the same, by auxiliary classifier.
+        read: What the head reads, of all images in their order, (n + m + n, F).
+        target_logits: Of the target images without labels, (n, C); none where the method has no loss.
     """
 
     logits: Tensor
@@ -42,13 +42,15 @@ class DomainLoss:
 
     Args:
         network: With the method's domain head, where it has one.
-        adaptation: [adapt] with its method, which has a loss.
+        adaptation: [adapt] with its method, which has a loss, or with labelled target images, or with both.
         device: The device that the network is on.
+        labelled: Share that labelled target images have in the loss of labelled images, 0 to 1: see `share`.
     """
 
-    def __init__(self, network: Network, adaptation: Adaptation, device: torch.device) -> None:
-        assert adaptation.adapter is not None  # a method that has a loss
-        self._network, self._method, self._options = network, adaptation.adapter, adaptation.options
+    def __init__(self, network: Network, adaptation: Adaptation, device: torch.device, *, labelled: float = 0.0) -> None:
+        self.labelled = labelled
+        self._network, self._options = network, adaptation.options
+        self._method = adaptation.adapter if adaptation.by_steps else None
         self._weight, self._rises = adaptation.table.weight, adaptation.table.ramp
         self._ramp = torch.ones((), device=device)
 
@@ -69,15 +71,15 @@ class DomainLoss:
         """Run the trained stages and the head on a batch.
 
         Args:
-            x: Input of the stage `start`, (2 n, ...), source images first.
-            images: Number of source images, n.
+            x: Input of the stage `start`, (n + m + n, ...).
+            images: Number of labelled images, n + m.
             start: Leading stages that are fixed.
-            aux_heads: Auxiliary classifiers that run; they see source images.
+            aux_heads: Auxiliary classifiers that run; they see labelled images.
             computing: The context of the step's precision.
         """
         network = self._network
         with computing():
-            if self._method.together:
+            if self._method is None or self._method.together:
                 last, aux_logits = network.run_with_aux(x, aux_heads=aux_heads, start=start)
                 aux_logits = {name: each[:images] for name, each in aux_logits.items()}
                 read = network.read(last)
@@ -88,23 +90,30 @@ class DomainLoss:
         aux_logits = {name: each.float() for name, each in aux_logits.items()}
         return Outputs(logits[:images], aux_logits, read.float(), logits[images:])
 
-    def __call__(self, outputs: Outputs, labels: Tensor) -> Tensor:
-        """Return the method's loss with its weight, ().
+    def __call__(self, outputs: Outputs, labels: Tensor) -> Tensor | None:
+        """Return the method's loss with its weight, (); None where it has none.
 
         Args:
             outputs: Of `forward`.
             labels: Of the source images, (n,), or soft ones (n, C).
         """
-        images = len(outputs.logits)
+        if self._method is None:
+            return None
+        images = len(labels)
         batch = DomainBatch(
-            source=outputs.read[:images], target=outputs.read[images:],
-            source_logits=outputs.logits, target_logits=outputs.target_logits,
+            source=outputs.read[:images], target=outputs.read[len(outputs.logits) :],
+            source_logits=outputs.logits[:images], target_logits=outputs.target_logits,
             labels=labels, head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp,
         )  # fmt: skip
         found = plugin.call(self._method.loss, batch, self._options)
         if not isinstance(found, Tensor) or found.ndim:
             raise PluginError(f"{self._method.loss}: gave {_kind(found)}, not a tensor ().")
         return found * self._weight
+
+
+def share(images: int, labelled: int, *, weight: int) -> float:
+    """Return the share of labelled target images in the loss, as if each were `weight` times among the images of the source."""
+    return weight * labelled / (images + weight * labelled)
 
 
 def _kind(value: object) -> str:

@@ -160,13 +160,19 @@ class TargetPart:
         name: The target's name in [also].
         part: The images.
         labelled: Those whose labels are used, as positions in `part.indices`, ascending.
-        training: The same images as a training step takes them; None where no step does.
+        training: Those that are used without labels, as a training step takes them; None where no step does.
+        trained: The labelled ones, as a training step takes them; None where no step does.
     """
 
     name: str
     part: Part
     labelled: Indices
     training: TrainingPart | None = None
+    trained: TrainingPart | None = None
+
+    def labelled_of(self, images: int) -> int:
+        """Return how many labelled images are beside so many of the source in a step: as many, or all that there are."""
+        return 0 if self.trained is None else min(images, len(self.trained.indices))
 
     def labels(self) -> NDArray[np.int64]:
         """Return the labels (n,) of the labelled images."""

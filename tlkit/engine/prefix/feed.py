@@ -65,7 +65,6 @@ class Feed:
         self._network, self._backbone, self._plan, self._phase = network, backbone, plan, phase
         self._device, self._observer, self._watch = device, observer, watch
         self._train, self._evaluated = train, evaluated
-        self._target = None if evaluated.target is None else evaluated.target.training
         self._channels = train.pictures.geometry.shape[2]
         self._cut = len(phase.prefix)
         self._backend = CudaBackend(device) if graph and device.type == "cuda" else None
@@ -79,8 +78,8 @@ class Feed:
             for why in (reason for reason, kind in kinds.items() if kind is NotStored.NO_ROOM):
                 observer.note(f"{why}; the fixed prefix is computed again every epoch")
             self._keep(train, phase.fixed.train)
-            if self._target is not None:
-                self._keep(self._target, phase.fixed.train)
+            for beside in self._beside:
+                self._keep(beside, phase.fixed.train)
             for part in evaluated.fed:
                 self._keep(part, phase.fixed.evaluation)
         if device.type != "cpu":
@@ -96,18 +95,31 @@ class Feed:
         """
         yield from self._batches(self._train, order, epoch, size or self._plan.batch_size)
 
-    def adapted(self, order: Indices, target_order: Indices, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch as `train` does, each with as many images of the target behind it; their labels are not read.
+    def adapted(self, order: Indices, labelled: Indices, unlabelled: Indices, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch as `train` does, each with images of the target behind it.
 
         Args:
             order: Of the training images.
-            target_order: Of the target's images, as many.
+            labelled: Of the target's labelled images; empty where no step takes them.
+            unlabelled: Of the target's images whose labels are not read, as many as of the source; empty where no step takes them.
             epoch: From 0.
         """
-        assert self._target is not None  # the run adapts
-        beside = self._inputs(self._target, target_order, epoch, self._plan.batch_size)
-        for (x, y), more in zip(self.train(order, epoch), beside, strict=True):
-            yield torch.cat([x, more]), y
+        target, size = self._evaluated.target, self._plan.batch_size
+        assert target is not None  # the run adapts
+        few = without = None
+        if target.trained is not None:
+            few = self._batches(target.trained, labelled, epoch, target.labelled_of(size))
+        if target.training is not None:
+            without = self._inputs(target.training, unlabelled, epoch, size)
+        for x, y in self.train(order, epoch):
+            rows, targets_ = [x], [y]
+            if few is not None:
+                x, y = next(few)
+                rows.append(x)
+                targets_.append(y)
+            if without is not None:
+                rows.append(next(without))
+            yield torch.cat(rows), torch.cat(targets_)
 
     def held_out(self, part: Part, order: Indices | None = None) -> Iterator[Batch]:
         """Yield a part's images in order, or some of them, in batches: inputs of the first stage that trains, and targets (n, ...)."""
@@ -124,6 +136,12 @@ class Feed:
     def _inputs(self, part: Part, order: Indices, epoch: int, size: int) -> Iterator[Tensor]:
         for x in _rebatch(self._stream(part, order, epoch, size), size):
             yield self._finish(x)
+
+    @property
+    def _beside(self) -> list[TrainingPart]:
+        """Images of a target that steps take beside those of the source."""
+        target = self._evaluated.target
+        return [] if target is None else [part for part in (target.trained, target.training) if part is not None]
 
     def _settle(self) -> None:
         """Keep on the device what fits beside training: first what trains, then what is evaluated."""

@@ -60,8 +60,8 @@ class Step:
 
     A batch is the input of the phase's trained suffix and its targets: pictures (N, 3, H, W) float32 where no stage is fixed,
     else the feature map that the fixed prefix gives, float32 or bfloat16, or pooled features (N, F) float32 where all are; and
-    targets (N, ...) as the plan's task understands them, or soft ones. With `domains` as many images of the target follow the N of the
-    source in the input, and targets are those of the source alone.
+    targets (N, ...) as the plan's task understands them, or soft ones. With `domains` images of the target follow those of the
+    source, as its module says; sums are of the source alone.
 
     Args:
         network: Changed by every call; put into the plan's memory format here.
@@ -70,7 +70,7 @@ class Step:
         static: Do the same operators in every step, as a graph needs; else norms that nobody is going to read are left out. By
             default, where the device is a CUDA one.
         ranks: The processes of the run, each of which has a part of every batch.
-        domains: The loss of a method of domain adaptation, of a run of one process; None without.
+        domains: The loss of domain adaptation, of a run of one process; None without.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Step:
 
         Args:
             batches: Of this process.
-            whole: What they are part of, where the run has several processes.
+            whole: What they are part of, where the run has several processes, or labelled images of a target beside the source's.
         """
         sizes = tuple(len(targets) for _, targets in batches)
         whole = whole or Whole(sizes, sizes)
@@ -274,17 +274,18 @@ class Step:
         for number, (x, targets) in enumerate(batches):
             counted = whole.counts[number]
             with whole_batch.seen(self.ranks, whole.batches[number], synced=synced[number]):
-                logits, aux_logits, adapted = self._forward(x, targets)
-            loss = total = self._objective(logits, targets)
+                logits, aux_logits, adapted = self._forward(x, targets, counted)
+            own = len(targets) if self._domains is None else counted  # images of the source
+            loss, total = self._losses(logits, targets, own)
             if adapted is not None:
                 total = total + adapted
             for name, other in aux_logits.items():
-                beside = self._objective(other, targets)
+                alone, beside = self._losses(other, targets, own)
                 total = total + beside * self._taps[name]
-                self._add_aux_(number, beside.detach(), counted)
+                self._add_aux_(number, alone.detach(), counted)
             part = total if counted == whole.images else total * (counted / whole.images)
             self._scaled(part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self._add_(number, loss.detach(), total.detach(), logits.detach(), targets, counted)
+            self._add_(number, loss.detach(), total.detach(), logits[:own].detach(), targets[:own], counted)
         if self._reduction is not None:
             for each in self._reduction.sum_(whole, synced=all(synced)):
                 self._add_whole_(each)
@@ -298,7 +299,15 @@ class Step:
         if self.average is not None:
             self.average.update_()
 
-    def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Mapping[str, Tensor], Tensor | None]:
+    def _losses(self, logits: Tensor, targets: Tensor, own: int) -> tuple[Tensor, Tensor]:
+        """The mean loss of the first images, which are the source's, and that of all, in which labelled ones of a target have their share."""
+        loss = self._objective(logits[:own], targets[:own])
+        if self._domains is None or own == len(targets):
+            return loss, loss
+        few = self._objective(logits[own:], targets[own:])
+        return loss, torch.lerp(loss, few, self._domains.labelled)
+
+    def _forward(self, x: Tensor, targets: Tensor, own: int) -> tuple[Tensor, Mapping[str, Tensor], Tensor | None]:
         """Logits (N, classes) float32, those of the auxiliary classifiers that run, and the loss of domain adaptation."""
         if self._domains is None:
             return *self._forward_with_aux(x), None
@@ -306,7 +315,7 @@ class Step:
             outputs = self._domains.forward(
                 self._laid_out(x), len(targets), start=self._cut, aux_heads=tuple(self._taps), computing=self._computing
             )
-        return outputs.logits, outputs.aux_logits, self._domains(outputs, targets)
+        return outputs.logits, outputs.aux_logits, self._domains(outputs, targets[:own])
 
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
