@@ -663,7 +663,7 @@ with opened().writer(10**6) as writer:
     assert present(opened(), 5000) == [5000]
 
 
-@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("step", range(8))
 def test_writer_killed_at_any_step_leaves_a_whole_store(step: int, folder: Path) -> None:
     """Killed before the step-th call that changes the disk of the second segment; the steps are counted, not named."""
     kept(1, 2)
@@ -684,10 +684,10 @@ kept(3, 4)
     process = python(code, str(step))
     process.communicate()
     there = present(opened(), 1, 2, 3, 4)
-    assert there == ([1, 2] if step < 4 else [1, 2, 3, 4])
+    assert there == ([1, 2] if step < 5 else [1, 2, 3, 4])
     kept(3, 4)
     assert present(opened(), 1, 2, 3, 4) == [1, 2, 3, 4]
-    assert process.returncode == (-9 if step < 5 else 0)
+    assert process.returncode == (-9 if step < 7 else 0)
 
 
 def test_eviction_by_another_process_does_not_break_a_reader(folder: Path) -> None:
