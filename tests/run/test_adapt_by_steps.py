@@ -18,7 +18,9 @@ from tlkit import api
 from tlkit.engine.domains import distances, scores
 from tlkit.engine.fit import Fit
 from tlkit.errors import Interrupted, RecipeError
+from tlkit.events import Observer
 from tlkit.network.network import Network
+from tlkit.plans import choices
 from tlkit.record import report_data
 from tlkit.reports.page import page, runs
 
@@ -132,6 +134,32 @@ def test_labelled_images_count_as_often_as_asked_in_a_step(recipe: Path) -> None
         torch.testing.assert_close(parameter.grad, expected.grad, msg=name)
 
 
+def test_the_work_of_a_plan_counts_what_steps_take_of_the_target(recipe: Path) -> None:
+    """27 images of the source train, 36 are of the target, 3 epochs; what trains is passed three times."""
+    plain, mine = training(recipe, "adapt.method=none").plan, training(recipe, "adapt.method=mcc").plan
+    assert choices.work(mine) - choices.work(plain) == 3 * mine.flops_per_image * (3 * 27 + 36)
+    mine = training(recipe, "adapt.method=mcc", "adapt.labels_per_class=1").plan  # 3 in each of 5 batches
+    assert choices.work(mine) - choices.work(plain) == 3 * mine.flops_per_image * (3 * (27 + 15) + 36)
+
+
+def test_a_frozen_trunk_embeds_each_target_image_once_and_takes_no_more_steps(recipe: Path) -> None:
+    counted: list[int] = []
+
+    class Counted(Observer):
+        def storing(self, done: int, total: int) -> None:
+            if done == total:
+                counted.append(total)
+
+    settings = ("freeze.backbone=true", "lr_groups={head=1e-2}")
+    plain = training(recipe, *settings, "adapt.method=none", observer=Counted())
+    list(plain.fit.epochs())
+    assert sum(counted) == 36 + 18  # the source, and the tested images of the target
+    mine = training(recipe, *settings, "adapt.method=mcc", observer=Counted())
+    list(mine.fit.epochs())
+    assert sum(counted) == 36 + 18 + 18  # and the others of it
+    assert mine.fit.steps == plain.fit.steps
+
+
 def test_labelled_images_are_not_among_those_without_labels(recipe: Path) -> None:
     mine = training(recipe, "adapt.method=mme", "adapt.labels_per_class=1", "data.batch_size=8")
     assert isinstance(mine.fit, Fit)
@@ -147,8 +175,8 @@ def test_labelled_images_are_not_among_those_without_labels(recipe: Path) -> Non
     rest = list(mine.fit._steps._batches(mine.fit._feed_of(1), order, 1, done=16))
     assert all(torch.equal(x, z) for (x, _), (z, _) in zip(batches[2:], rest, strict=True))
     list(mine.fit.epochs())
-    choices = {choice.what: choice.value for choice in mine.plan.choices}
-    assert choices["step"].endswith("of one size, and labelled images")
+    told = {choice.what: choice.value for choice in mine.plan.choices}
+    assert told["step"].endswith("of one size, and labelled images")
 
 
 def test_a_method_needs_target_images_without_labels(recipe: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tlkit import files, units
-from tlkit.plans import precision
+from tlkit.plans import adaptation, precision
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, why_images_differ
 from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
 from tlkit.record.kernels import ChosenKernel
@@ -73,18 +73,33 @@ def decide(
 def work(plan: Plan) -> float:
     """Return the floating-point operations of a whole run: three forward passes where a stage trains, one where it is fixed.
 
-    Of images that repeat, the fixed prefix counts once for each phase and view.
+    Of images that repeat, the fixed prefix counts once for each phase and view. Images of a target that steps take are counted as those
+    of the source are.
     """
     total = 0.0
     every, repeats = plan.images.held_out + plan.images.target, not why_images_differ(plan)
+    beside, augmented = _beside(plan), bool(plan.tables.data.augment)
     for phase in plan.phases:
         epochs, trained = phase.last - phase.first + 1, plan.at(phase.image_size)
         once = phase.views_used(plan.tables.data.augment_views or 1) if repeats else epochs
         fixed, rest = _divided(trained, phase)
         total += plan.images.train * (once * fixed + epochs * 3 * rest)
+        if beside:  # images that are not augmented are stored once, those that are evaluated among them
+            total += plan.images.target * augmented * once * fixed if repeats else beside * epochs * fixed
+            total += beside * epochs * 3 * rest
         fixed, rest = _divided(plan, phase)
         total += every * (fixed + epochs * rest)
     return total
+
+
+def _beside(plan: Plan) -> int:
+    """Return how many images of a target the steps of an epoch take."""
+    table, size = plan.tables.adapt, plan.batch_size
+    if table is None or plan.learns != "steps":
+        return 0
+    full, last = divmod(plan.images.train, size)
+    labelled = full * min(size, plan.images.labelled) + min(last, plan.images.labelled)
+    return labelled + plan.images.train * adaptation.look_up(table).by_steps
 
 
 def _divided(plan: Plan, phase: PhasePlan) -> tuple[int, int]:
