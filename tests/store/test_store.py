@@ -300,8 +300,8 @@ def test_file_changed_a_moment_ago_is_not_trusted(checked: list[int], folder: Pa
     present(opened(), 1)
     present(opened(), 1)
     assert checked == [3, 3]
-    monkeypatch.setattr(file_digests, "_RACY", 50_000_000)
-    time.sleep(0.06)
+    monkeypatch.setattr(file_digests, "_RACY", 700_000_000)
+    time.sleep(0.75)
     present(opened(), 1)
     assert checked == [3, 3, 3]
     present(opened(), 1)
