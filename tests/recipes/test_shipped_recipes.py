@@ -158,7 +158,7 @@ DIGESTS = {
     },
     "photo_to_art_finetuned": {
         "source_only": "ed638032437a",
-        "adabn": "2622d016f000",
+        "adabn": "e5e517a4be64",
         "mcc": "1d1d0ff86d01",
         "mmd": "6f457b0dfa83",
         "dann": "148f65189baa",

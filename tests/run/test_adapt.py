@@ -307,6 +307,17 @@ def test_a_method_that_moves_features_is_of_no_use_with_a_frozen_backbone(recipe
     )
 
 
+def test_replaced_statistics_are_kept_only_where_batch_norm_does_not_train(recipe: Path) -> None:
+    method = ["head.kind=linear", "head.options={}", "lr_groups={backbone=1e-2, head=1e-2}", "adapt.method=adabn"]
+
+    def warned(*settings: str) -> bool:
+        return any("soon has those of the source again" in line for line in training(recipe, *method, *settings).plan.warnings)
+
+    assert warned()
+    assert not warned("freeze.backbone=true")
+    assert not warned("backbone.batch_norm=running")
+
+
 def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "250")
     arms = '[arms.source_only]\nadapt.method = "none"\n[arms.coral]\nadapt = { method = "coral", options = { ridge = 1.0 } }\n'

@@ -363,10 +363,9 @@ def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     random = [stage for stage in frozen if weights == "none" or (stage in (HEAD, *BESIDE) and not weights.startswith("run:"))]
     lines = [f"frozen with random weights: {', '.join(random)}; they will never learn anything"] if random else []
     resolved = draft.resolved
-    if resolved.learns == "steps" and not any(
-        o.parameter.stage in draft.names and o.trains_from is not None for o in draft.divided.parameters
-    ):
-        lines += adaptation.of_no_use(resolved.adaptation)
+    if resolved.learns == "steps":
+        trained = {o.parameter.stage for o in draft.divided.parameters if o.trains_from is not None}
+        lines += adaptation.of_no_use(resolved.adaptation, [name for name in draft.names if name in trained], resolved.arm)
     said = resolved.arm.backbone.input is not None
     lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.warnings]
     if resolved.learns == "steps" and 0 < draft.facts.images.train < batch:

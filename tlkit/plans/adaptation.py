@@ -5,7 +5,7 @@ The rule: no key is ignored silently. What contradicts the arm is an error; what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -178,13 +178,27 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
                 yield TlkitError(f"adapt.method: {table.method} asks for {what}, which this version does not give yet.")
 
 
-def of_no_use(found: Adaptation | None) -> list[str]:
-    """Say that a method trains what the head reads, in an arm whose whole backbone is frozen."""
-    if found is None or found.adapter is None or not found.adapter.moves_features:
+def of_no_use(found: Adaptation | None, trained: Collection[str], arm: Arm) -> list[str]:
+    """Say that a method cannot do its work where these stages of the backbone train, if so.
+
+    Args:
+        found: What the arm adapts to, and how.
+        trained: The stages of the backbone that are trained at some time.
+        arm: The arm.
+    """
+    if found is None or found.adapter is None:
         return []
-    return [
-        f"adapt.method: {found.table.method} works by training what the head reads, and the whole backbone is frozen: it does nothing, or harm"
-    ]
+    name = found.table.method
+    if found.adapter.moves_features and not trained:
+        return [
+            f"adapt.method: {name} works by training what the head reads, and the whole backbone is frozen: it does nothing, or harm"
+        ]
+    if found.adapter.batch_norm and trained and arm.backbone.batch_norm != "running":
+        return [
+            f"adapt.method: {name} replaces statistics before the first step, and BatchNorm of trained stages ({', '.join(trained)}) soon "
+            'has those of the source again; backbone.batch_norm = "running" keeps them'
+        ]
+    return []
 
 
 def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple[str, ...]]:
