@@ -93,7 +93,7 @@ def _find(
     kept = dict(zip(every, answers, strict=True))
     seekable = all(found.state.seekable for _, found in answers) or kind == "parquet"
     buffer = options.buffer or (None if seekable else BUFFER)
-    classes = tuple(options.classes) or classes or answers[0][1].classes
+    classes = tuple(options.classes) or classes or _named({place: each.classes for place, (_, each) in kept.items()})
     record = {
         "kind": kind, "root": where, "classes": list(classes), "seekable": seekable, "buffer": buffer,
         "column": options.image if kind == "parquet" else "",
@@ -182,6 +182,23 @@ def _refuse_doubles(listed: Sequence[str]) -> None:
         if place in seen:
             raise DataError(f"{place}: is named twice.", "each file belongs to one split, once")
         seen.add(place)
+
+
+def _named(classes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the names of the classes that the files have; () where they have none.
+
+    Raises:
+        DataError: two files name other classes, or in another order, so that a number is not the same class in both.
+    """
+    known = {place: names for place, names in classes.items() if names}
+    first = next(iter(known), "")
+    for place, names in known.items():
+        if names != known[first]:
+            raise DataError(
+                f"{place}: names the classes {first_few(names)}, and {first} names {first_few(known[first])}.",
+                "write both with the same classes in one order",
+            )
+    return known.get(first, ())
 
 
 def _content(record: Mapping[str, Any], parts: Mapping[str, Sequence[Index]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ def read(found: DataFiles, options: ShardsOptions | ParquetOptions) -> Images:
     record = json.loads(found.files[0].read_text(encoding="utf-8"))
     parts = {role: [index.load(Path(path)) for path in listed] for role, listed in record["parts"].items()}
     classes = _classes(parts, record["classes"], record["root"])
-    splits = {role: _split(indexes, classes, record) for role, indexes in parts.items()}
+    labels = _labels(parts, classes, given=bool(record["classes"]))
+    splits = {role: _split(indexes, classes, labels, record) for role, indexes in parts.items()}
     if len(splits) > 1:
         return Images(classes, splits)
     every, files = splits["train"], splits["train"].files
@@ -79,10 +80,10 @@ class _Members(ImageFiles):
         return chosen
 
 
-def _split(indexes: Sequence[Index], classes: tuple[str, ...], record: dict[str, Any]) -> Split:
+def _split(indexes: Sequence[Index], classes: tuple[str, ...], labels: Mapping[str, int], record: dict[str, Any]) -> Split:
     names = np.concatenate([each.names for each in indexes])
     order = np.argsort(names, kind="stable")
-    targets = np.concatenate([_targets(each, classes) for each in indexes])[order]
+    targets = np.concatenate([_targets(each, classes, labels) for each in indexes])[order]
     file = np.repeat(np.arange(len(indexes), dtype=np.int32), [len(each) for each in indexes])
     storage = Storage(tuple(each.place for each in indexes), file[order], order, record["buffer"])
     most = _spanned(indexes, record["buffer"])
@@ -119,19 +120,29 @@ def _classes(parts: dict[str, list[Index]], given: Sequence[str], root: str) -> 
     return tuple(names)
 
 
-def _targets(one: Index, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return the labels (N,): names as their position, and numbers that are no names as they are."""
-    place = {name: at for at, name in enumerate(classes)}
+def _labels(parts: dict[str, list[Index]], classes: tuple[str, ...], *, given: bool) -> dict[str, int]:
+    """Return the label of each text that stands for a class.
+
+    Where the names of the classes are given in order, a number is a position among them, whatever they are called: "1" is the second of
+    the classes "1", "10" and "2". Where a text is no position, names count before numbers.
+    """
+    names = {name: at for at, name in enumerate(classes)}
+    texts = {text.decode() for listed in parts.values() for each in listed for text in np.unique(each.labels).tolist()}
+    if not given:
+        return names
+    numbers = {text: int(text) for text in texts if re.fullmatch(r"[0-9]+", text) and int(text) < len(classes)}
+    return numbers if len(numbers) == len(texts) else numbers | names
+
+
+def _targets(one: Index, classes: tuple[str, ...], labels: Mapping[str, int]) -> NDArray[np.int64]:
+    """Return the labels (N,) of a file's images."""
     texts, inverse = np.unique(one.labels, return_inverse=True)
-    labels = []
+    found = []
     for text in map(bytes.decode, texts.tolist()):
-        label = place.get(text)
-        if label is None and re.fullmatch(r"[0-9]+", text) and int(text) < len(classes):
-            label = int(text)
-        if label is None:
+        if text not in labels:
             raise DataError(
                 f'{one.place}: has an image of class "{text}", which is none of the {len(classes):,} classes.',
                 f"classes: {first_few(classes)}", nearest(text, classes), "data.options.classes names them in order",
             )  # fmt: skip
-        labels.append(label)
-    return np.array(labels, np.int64)[inverse.reshape(-1)]
+        found.append(labels[text])
+    return np.array(found, np.int64)[inverse.reshape(-1)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shard_files
 from conftest import served
 from shard_files import CLASSES, images, png, samples, shards, table, tar
 
@@ -196,6 +197,29 @@ def test_a_label_that_is_no_class_is_an_error(tmp_path: Path) -> None:
     assert "data.options.classes names them in order" in error.value.hints
 
 
+def test_a_number_is_a_position_where_classes_are_called_by_numbers(tmp_path: Path) -> None:
+    for part, count in (("train", 3), ("test", 2)):
+        for number in range(3 * count):
+            path = tmp_path / "images" / part / ("1", "10", "2")[number % 3] / f"{number:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(number))
+    shard_writer.write(tmp_path / "images", tmp_path / "out", size=10**6, progress=lambda *_: None, notify=print)
+    ours, theirs = read(tmp_path / "out"), read(tmp_path / "images", "folder")
+    assert ours.classes == theirs.classes == ("1", "10", "2")
+    for name, split in theirs.splits.items():
+        assert contents(ours.splits[name]) == contents(split)
+
+
+def test_a_number_that_no_training_image_has_is_no_position_among_those_that_they_have(tmp_path: Path) -> None:
+    for part, labels in (("train", "1212"), ("test", "0")):
+        members = {}
+        for number, label in enumerate(labels):
+            members |= {f"{part}{number}.jpg": png(number), f"{part}{number}.cls": label.encode()}
+        tar(tmp_path / f"{part}-0.tar", members)
+    with pytest.raises(DataError, match=r'image of class "0", which is none of the 2 classes'):
+        read(tmp_path)
+
+
 def test_shard_leaves_nothing_where_it_fails(tmp_path: Path) -> None:
     folder = images(tmp_path / "images")
     (folder / "train" / "cat" / "0000").write_bytes(b"\x89PNG\r\n\x1a\n broken")
@@ -321,6 +345,18 @@ def test_parquet_files_of_the_hugging_face_layout_are_read(tmp_path: Path, names
     assert images.classes == (CLASSES if names else ("0", "1"))
     assert sorted(contents(images.splits["train"])) == sorted((number % 2, png(number)) for number in range(20))
     assert len(images.splits["test"].targets) == 4
+
+
+def test_parquet_files_that_name_their_classes_in_another_order_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    table(tmp_path / "train-0.parquet", range(8))
+    monkeypatch.setattr(shard_files, "CLASSES", CLASSES[::-1])
+    table(tmp_path / "test-0.parquet", range(1000, 1004))
+    with pytest.raises(DataError, match=r"test-0.parquet: names the classes dog, cat, and .*train-0.parquet names cat, dog"):
+        read(tmp_path, "parquet")
+    assert read(tmp_path, "parquet", classes=["cat", "dog"]).classes == CLASSES
 
 
 def test_a_parquet_file_without_the_column_or_truncated_is_an_error(tmp_path: Path) -> None:
