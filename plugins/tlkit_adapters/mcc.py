@@ -15,6 +15,7 @@ Source: Jin, Wang, Long & Wang 2020, arXiv:1912.03699, eq. 2 to 7.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from tlkit_adapters.entropies import entropy
@@ -34,5 +35,6 @@ def loss(target_logits: Tensor, *, temperature: float = TEMPERATURE) -> Tensor:
     weights = certain / certain.mean()  # (B,)
     predictions = scaled.softmax(1)  # (B, C)
     confusion = predictions.T @ (predictions * weights[:, None])  # (C, C)
-    confusion = confusion / confusion.sum(1, keepdim=True)
+    # A class that no image of the batch may be of has a row of zeros.
+    confusion = confusion / confusion.sum(1, keepdim=True).clamp_min(torch.finfo(confusion.dtype).tiny)
     return (confusion.sum() - confusion.trace()) / target_logits.shape[1]

@@ -83,6 +83,17 @@ def test_mcc_is_0_for_sure_images_and_largest_for_images_that_say_nothing() -> N
     assert mcc.loss(torch.zeros(5, 3)).item() == pytest.approx(2 / 3)
 
 
+def test_mcc_is_a_number_where_no_image_may_be_of_a_class() -> None:
+    """The third class has a probability of 0 in float32; of the others 0.32 of each row lies beside, as in the case by hand."""
+    z = torch.tensor([[0.8, 0.2, 1.0], [0.2, 0.8, 1.0]]).log() + torch.tensor([0.0, 0.0, -1000.0])
+    z.requires_grad_()
+    found = mcc.loss(z, temperature=1.0)
+    assert found.item() == pytest.approx(0.64 / 3, rel=1e-6)
+    found.backward()
+    assert z.grad is not None
+    assert torch.isfinite(z.grad).all()
+
+
 # ---- gradient reversal
 
 
