@@ -64,6 +64,19 @@ def test_runs_are_compared_by_the_metric_that_all_were_selected_by(tmp_path: Pat
     assert said in choice.why
 
 
+@pytest.mark.parametrize(("by", "best"), [("snd", "a-s1-2"), ("entropy", "a-s0-1")])
+@pytest.mark.parametrize("validation", [0.9, None])
+def test_runs_selected_by_the_target_are_ranked_by_its_score(
+    tmp_path: Path, by: str, best: str, validation: float | None
+) -> None:
+    for name, value in (("a-s0-1", 0.2), ("a-s1-2", 0.7), ("b-s0-3", 0.4)):
+        folder = put(tmp_path, name, validation=validation)
+        run_folder.write(folder, run_folder.read(folder).model_copy(update={"target": {by: value}, "select_by": by}))
+    choice = run_choice.choose(tmp_path)
+    assert choice.folder.name == best
+    assert "finished runs by the target (" in choice.why
+
+
 def test_superseded_run_is_taken_where_it_is_better(tmp_path: Path) -> None:
     """After an apply with fewer epochs the run of 66.7 % was passed over for one of 55.9 %."""
     better = put(tmp_path, "a-s0-old", validation=0.667, age=9)

@@ -61,6 +61,16 @@ def test_the_best_arm_comes_first(tested: bool) -> None:
     assert [line.split()[0] for line in lines[2:5]] == ["high", "middle", "low"]
 
 
+def test_arms_selected_by_the_target_are_ranked_by_its_score() -> None:
+    def arm(score: float) -> dict[str, Any]:
+        run = trained(0.9, 0.8) | {"select_by": "snd", "target": {"snd": score, "entropy": score}}
+        return {"seeds": {"0": run}, "test": {"accuracy": mean_of(0.8)}}
+
+    lines = printed({"recipe": "r", "arms": {"low": arm(0.2), "high": arm(0.9), "middle": arm(0.5)}})
+    names = [line.split()[0] for line in lines if line.split() and line.split()[0] in ("low", "high", "middle")]
+    assert names == ["high", "middle", "low"]
+
+
 @pytest.mark.parametrize(
     ("interval", "values", "shown"),
     [

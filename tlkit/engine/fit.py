@@ -258,9 +258,7 @@ class Fit:
             sample = None if self._sample is None else self._sample_scores(number, self._sample)
             target = self._target_scores(number)
         evaluated = time.perf_counter() - began
-        judged = scores.get("validation")
-        if target is not None and self.plan.select_by in selection.WITHOUT_LABELS:
-            judged = {"loss": math.inf, **(judged or {}), **target}
+        judged = selection.decisive(scores.get("validation"), target, self.plan.select_by)
         best = now.keep_best_(number, judged, select_by=self.plan.select_by)
         if best:
             scores = {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}

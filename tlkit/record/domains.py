@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,14 +77,14 @@ def epoch_choices(lines: Sequence[Mapping[str, Any]], target: str, *, select_by:
         select_by: The metric that chose the run's epoch.
     """
     metric = select_by if select_by not in selection.WITHOUT_LABELS else selection.USUAL
-    scores: dict[str, tuple[Callable[[Mapping[str, Any]], Mapping[str, float] | None], str]] = {
-        **{by: (_without_labels, by) for by in selection.WITHOUT_LABELS},
-        "validation": (lambda line: line["validation"], metric),
-        ORACLE: (lambda line: line.get("also", {}).get(target), selection.USUAL),
+    scores: dict[str, tuple[Callable[[Mapping[str, Any], str], Mapping[str, float] | None], str]] = {
+        **{by: (_of_target, by) for by in selection.WITHOUT_LABELS},
+        "validation": (lambda line, _: line["validation"], metric),
+        ORACLE: (lambda line, _: line.get("also", {}).get(target), selection.USUAL),
     }
     found = []
     for name, (read, by) in scores.items():
-        known = [read(line) for line in lines]
+        known = [read(line, by) for line in lines]
         if not known or any(each is None or by not in each for each in known):
             continue
         best = max(range(len(known)), key=lambda place: selection.worth(known[place], by))
@@ -94,10 +93,8 @@ def epoch_choices(lines: Sequence[Mapping[str, Any]], target: str, *, select_by:
     return found
 
 
-def _without_labels(line: Mapping[str, Any]) -> Mapping[str, float] | None:
-    """Return scores of the target that need no label, with the loss on the source's validation images, which decides between equal ones."""
-    target = line.get("target")
-    return None if target is None else {**target, "loss": (line["validation"] or {}).get("loss", math.inf)}
+def _of_target(line: Mapping[str, Any], by: str) -> Mapping[str, float] | None:
+    return selection.decisive(line["validation"], line.get("target"), by)
 
 
 def _table(arm: Mapping[str, Any]) -> dict[str, Any] | None:

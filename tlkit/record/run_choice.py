@@ -7,7 +7,7 @@ asks for a run.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -39,6 +39,10 @@ class _Finished:
     def written(self) -> int:
         """When it ended."""
         return (self.folder / run_folder.RESULT).stat().st_mtime_ns
+
+    def scores(self, by: str) -> Mapping[str, float] | None:
+        """Return the scores that a metric is looked up in; None where the run has none."""
+        return selection.decisive(self.result.validation, self.result.target, by)
 
     @property
     def trained_on(self) -> object:
@@ -90,17 +94,18 @@ def choose(path: Path, arm: str | None = None) -> Choice:
     finished, unreadable = _finished(path, arm)
     newest = max(finished, key=lambda each: each.written)
     same = [each for each in finished if each.trained_on == newest.trained_on]
-    validated = [each for each in same if each.result.validation]
+    by = selection.shared(each.result.select_by for each in same if each.result.decisive)
+    validated = [each for each in same if each.scores(by)]
     if len(same) == 1:
         best, why = newest, "the only finished run" + (" on the newest images" if len(finished) > 1 else "")
     elif not validated:
         raise _no_scores(path, same)
     elif any(each.result.fold is not None for each in validated):
-        best, why = _of_folds(validated)
+        best, why = _of_folds(validated, by)
     else:
-        by = selection.shared(each.result.select_by for each in validated)
-        best = max(validated, key=lambda each: selection.worth(each.result.validation, by))
-        why = f"the best of {len(validated)} finished runs by validation ({selection.shown(best.result.validation or {}, by)})"
+        best = max(validated, key=lambda each: selection.worth(each.scores(by), by))
+        of = "the target" if by in selection.WITHOUT_LABELS else "validation"
+        why = f"the best of {len(validated)} finished runs by {of} ({selection.shown(best.scores(by) or {}, by)})"
     passed_over = {
         "on other images": [each.folder for each in finished if each not in same],
         "without validation scores": [each.folder for each in same if each not in validated and each is not best],
@@ -114,15 +119,14 @@ def choose(path: Path, arm: str | None = None) -> Choice:
     return Choice(best.folder, why if len(finished) > 1 else "")
 
 
-def _of_folds(runs: Sequence[_Finished]) -> tuple[_Finished, str]:
+def _of_folds(runs: Sequence[_Finished], by: str) -> tuple[_Finished, str]:
     """Return the first fold of the best arm, and why: folds have different validation images, so their scores rank arms alone."""
-    by = selection.shared(each.result.select_by for each in runs)
     arms: dict[tuple[str, bool], list[_Finished]] = {}
     for each in runs:
         arms.setdefault((each.result.arm, each.result.fold is None), []).append(each)
 
     def mean(own: Iterable[_Finished]) -> list[float]:
-        worths = [selection.worth(each.result.validation, by) for each in own]
+        worths = [selection.worth(each.scores(by), by) for each in own]
         return [fmean(values) for values in zip(*worths, strict=True)]
 
     best = min(max(arms.values(), key=mean), key=lambda each: (each.result.fold or 0, each.result.seed))

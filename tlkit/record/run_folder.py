@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, comput
 from tlkit import files
 from tlkit.errors import RunFolderError, RunLocked, option, reason
 from tlkit.plugin import Convention
-from tlkit.record import kernels
+from tlkit.record import kernels, selection
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.timings import EarlierChoices
 
@@ -62,7 +62,8 @@ class FileRecord(_Record):
 class RunResult(_Record):
     """One run. `test`, `validation` and `also`, of other data sets, are the best epoch's by validation, or the last's without such.
 
-    `train` is of the same epoch: its mean over the training batches, augmented, as the network was at each of them.
+    `train` is of the same epoch: its mean over the training batches, augmented, as the network was at each of them. `target` has its
+    scores of the target of [adapt] that need no label.
     """
 
     format: Literal[1] = 1
@@ -78,6 +79,7 @@ class RunResult(_Record):
     test: Metrics | None = None
     validation: Metrics | None = None
     also: dict[str, Metrics] = {}
+    target: Metrics | None = None
     best_epoch: int | None = None
     select_by: str = "accuracy"
     epochs: int = 0
@@ -90,6 +92,12 @@ class RunResult(_Record):
     error: str | None = None
     versions: dict[str, str]
     files: dict[str, FileRecord] = {}
+
+    @property
+    def decisive(self) -> Metrics | None:
+        """The scores that the run was selected by: of validation images, or of the target of [adapt]."""
+        found = selection.decisive(self.validation, self.target, self.select_by)
+        return None if found is None else dict(found)
 
     @computed_field  # type: ignore[prop-decorator]  # mypy allows no decorator above property; pydantic asks for it
     @property
@@ -164,9 +172,9 @@ def write(folder: Path, result: RunResult) -> None:
 
 
 def to_record(result: RunResult) -> dict[str, Any]:
-    """Return a run's result as JSON; "fold" is there with cross-validation alone, "adapt" and "domains" with [adapt]."""
+    """Return a run's result as JSON; "fold" is there with cross-validation alone, "adapt", "domains" and "target" with [adapt]."""
     return result.model_dump(
-        mode="json", exclude={name for name in ("fold", "adapt", "domains") if getattr(result, name) is None}
+        mode="json", exclude={name for name in ("fold", "adapt", "domains", "target") if getattr(result, name) is None}
     )
 
 

@@ -26,6 +26,19 @@ def worth(scores: Mapping[str, float] | None, by: str) -> tuple[float, float]:
     return -math.inf if value is None else -value if by in _LOWER else value, -loss
 
 
+def decisive(validation: Mapping[str, float] | None, target: Mapping[str, float] | None, by: str) -> Mapping[str, float] | None:
+    """Return the scores that a metric is looked up in; None where there are none.
+
+    Args:
+        validation: Metrics of validation images.
+        target: Scores of the target of [adapt] that need no label; the loss on validation images decides between equal ones.
+        by: Name of the metric.
+    """
+    if by not in WITHOUT_LABELS or target is None:
+        return validation
+    return {"loss": math.inf, **(validation or {}), **target}
+
+
 def shared(metrics: Iterable[str]) -> str:
     """Return the metric by which runs are compared: the one that all of them were selected by, else accuracy."""
     names = set(metrics)

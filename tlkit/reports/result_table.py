@@ -229,9 +229,10 @@ def _ensemble_row(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _rank(record: Mapping[str, Any], by: str) -> float:
-    """An arm's mean score on the validation images, for its place in the table; arms without such keep the recipe's order."""
-    validated = [selection.worth(run["validation"], by)[0] for run in run_folder.runs_of(record) if run["validation"]]
-    return sum(validated) / len(validated) if validated else -math.inf
+    """An arm's mean score on the validation images, or of the target, for its place in the table; arms without such keep the recipe's order."""
+    scores = [selection.decisive(run["validation"], run.get("target"), by) for run in run_folder.runs_of(record)]
+    known = [selection.worth(each, by)[0] for each in scores if each]
+    return sum(known) / len(known) if known else -math.inf
 
 
 def _label(metric: str) -> str:

@@ -44,6 +44,7 @@ def build(
         test=dict(best.test) if best is not None and best.test is not None else None,
         validation=dict(best.validation) if best is not None and best.validation is not None else None,
         also={name: dict(scores) for name, scores in best.also.items()} if best is not None else {},
+        target=dict(best.target) if best is not None and best.target is not None else None,
         best_epoch=best.epoch if best is not None else None,
         select_by=plan.select_by,
         epochs=epochs,

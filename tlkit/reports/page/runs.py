@@ -135,8 +135,8 @@ class ShownArm:
 
     @property
     def worth(self) -> float:
-        """Mean score on the validation images, by which arms are ranked; without such, minus infinity."""
-        known = [selection.worth(run.result.validation, run.result.select_by)[0] for run in self.runs if run.result.validation]
+        """Mean score on the validation images, or of the target, by which arms are ranked; without such, minus infinity."""
+        known = [selection.worth(found, run.result.select_by)[0] for run in self.runs if (found := run.result.decisive)]
         return sum(known) / len(known) if known else -np.inf
 
     def summary(self, metric: str) -> Mapping[str, Any] | None:
