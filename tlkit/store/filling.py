@@ -28,20 +28,26 @@ def alone(digest: str, *, watch: Callable[[], None], note: Callable[[str], None]
     Yields:
         Whether one was waited for: what it stored is there now.
     """
-    from filelock import FileLock, Timeout  # here, since the command line imports the store at its start
-
     waited = False
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, NotImplementedError, TlkitError):
-            folder = files.cache_folder()
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f".filling-{digest[0]}.lock", timeout=_ASK)
-            while not lock.is_locked:
-                try:
-                    stack.enter_context(lock)
-                except Timeout:
-                    if not waited:
-                        note("another process computes outputs of the same frozen stages; this one waits for them")
-                    waited = True
-                    watch()
+        while not _entered(stack, digest):
+            if not waited:
+                note("another process computes outputs of the same frozen stages; this one waits for them")
+            waited = True
+            watch()
         yield waited
+
+
+def _entered(stack: contextlib.ExitStack, digest: str) -> bool:
+    """Enter the lock of an entry within a moment; return whether nobody is waited for: it is held, or there are no locks here."""
+    from filelock import FileLock, Timeout  # here, since the command line imports the store at its start
+
+    try:
+        folder = files.cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FileLock(folder / f".filling-{digest[0]}.lock", timeout=_ASK))
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError, TlkitError):  # no folder, or a file system without locks
+        return True
+    return True
