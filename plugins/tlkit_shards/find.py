@@ -128,7 +128,7 @@ def _manifest(folder: str) -> tuple[dict[str, list[str]], tuple[str, ...]] | Non
     """Return what `tlkit shard` wrote of its shards; None where there is no such file.
 
     Raises:
-        DataError: it cannot be read, or a shard is another.
+        DataError: it is damaged, or cannot be read. Whether the shards are those that it lists is found when they are indexed.
     """
     place = places.joined(folder, MANIFEST)
     content = places.whole(place)
