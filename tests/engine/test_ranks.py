@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, TOY_RECIPE
 from torch import nn
+from torch.nn import functional
 
 from tlkit.engine.ranks import noise, shares
 from tlkit.engine.ranks.noise import Rows
@@ -65,6 +66,31 @@ def test_dropout_of_a_part_is_that_of_the_whole_batch(make: type[nn.Module], lay
         torch.manual_seed(0)
         part = ours(Rows(start, stop, 7), x[start:stop].contiguous(memory_format=layout), 0.4)
         assert torch.equal(part, expected[start:stop])
+
+
+@pytest.mark.parametrize("draw", ["dropout", "feature dropout", "bernoulli"])
+def test_noise_of_images_with_several_rows_is_that_of_the_whole_batch_and_leaves_the_generators_alike(draw: str) -> None:
+    """As where windows or tokens are folded into the first dimension."""
+    x = torch.ones(5 * 4, 3, 2)
+
+    def drawn(part: torch.Tensor, rows: Rows | None) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(0)
+        if draw == "bernoulli":
+            found = part.clone().bernoulli_(0.5) if rows is None else noise.bernoulli_(rows, part.clone(), 0.5)
+        else:
+            theirs, ours = {
+                "dropout": (functional.dropout, noise.dropout),
+                "feature dropout": (functional.dropout1d, noise.feature_dropout),
+            }[draw]
+            found = theirs(part, 0.4) if rows is None else ours(rows, part, 0.4)
+        assert found is not None
+        return found, torch.get_rng_state()
+
+    expected, after = drawn(x, None)
+    for start, stop in ((0, 2), (2, 5)):
+        found, state = drawn(x[4 * start : 4 * stop], Rows(start, stop, 5))
+        assert torch.equal(found, expected[4 * start : 4 * stop])
+        assert torch.equal(state, after)
 
 
 @pytest.fixture(scope="module")
