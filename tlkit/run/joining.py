@@ -28,7 +28,8 @@ Found = TypeVar("Found")
 
 _PATIENCE = timedelta(minutes=30)  # for a process that measures, decodes or writes while the others wait
 _FAREWELL = timedelta(seconds=20)  # until a process that fails leaves the first one, which writes what is known
-_ENDED = "tlkit/ended"
+_HEARING = timedelta(seconds=2)  # until the others know what the first one says: it may hold the store that they ask
+_SAID, _HEARD = "tlkit/said", "tlkit/heard"  # what ended the first process, in words; who knows
 
 
 @contextmanager
@@ -38,6 +39,7 @@ def joined(started: Started) -> Iterator[Ranks]:
     Raises:
         TlkitError: they cannot be reached.
         RankLost: another process ended meanwhile.
+        SaidElsewhere: this one ended by an error that the first one tells.
     """
     if not dist.is_available():
         raise TlkitError(
@@ -56,19 +58,40 @@ def joined(started: Started) -> Iterator[Ranks]:
             "MASTER_ADDR and MASTER_PORT name the machine of process 0 and a free port there; torchrun sets both",
             f"torch says: {reason(error)}",
         ) from error
+    said = ""
     try:
         yield Group(started.rank, started.size, started.local_rank, started.local_size)
     except RankLost as error:
         raise RankLost(f"process {started.rank} of {started.size}: {error.problem}", *error.hints) from error
-    except BaseException:
-        if started.rank:  # torchrun ends the others as soon as one fails
-            with suppress(RuntimeError):
-                store.wait([_ENDED], _FAREWELL)
+    except BaseException as error:
+        if started.rank == 0:
+            said = str(error)
+        elif _said(store, started.rank) == str(error) and isinstance(error, TlkitError):
+            raise SaidElsewhere(error.exit_code) from error
         raise
     finally:
+        if started.rank == 0:
+            _say(store, said, started.size)
         with suppress(RuntimeError):
-            store.set(_ENDED, "1")
             dist.destroy_process_group()
+
+
+def _say(store: PrefixStore, said: str, size: int) -> None:
+    """Tell the others how the first process ends, and where that is an error wait until those that failed too know it."""
+    with suppress(RuntimeError):
+        store.set(_SAID, said)
+        if said:
+            store.wait([f"{_HEARD}/{rank}" for rank in range(1, size)], _HEARING)
+
+
+def _said(store: PrefixStore, rank: int) -> str:
+    """Return what ended the first process, once it has ended: torchrun ends the others as soon as one fails."""
+    with suppress(RuntimeError):
+        store.wait([_SAID], _FAREWELL)
+        said: str = store.get(_SAID).decode()
+        store.set(f"{_HEARD}/{rank}", "1")
+        return said
+    return ""
 
 
 def device_name(name: str, started: Started) -> str:
