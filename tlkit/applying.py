@@ -91,11 +91,16 @@ def _refuse_unshared(read: Recipe, arms: Mapping[str, Resolved], arm: str | None
             f"{where}: search: its trials are not shared by several processes.",
             "start it without torchrun, or leave [search] out",
         )
-    if adapted := [name for name, each in arms.items() if arm in (None, name) and each.adaptation is not None]:
-        raise TlkitError(
-            f"{where}: adapt: arm {adapted[0]} compares whole batches of two domains, which several processes do not share.",
-            "start it without torchrun",
-        )
+    for name, each in arms.items():
+        adaptation = each.adaptation
+        if arm not in (None, name) or adaptation is None or not adaptation.in_steps or each.learns != "steps":
+            continue
+        table = adaptation.table
+        if adaptation.by_steps:
+            what = f"adapt.method: {table.method} compares whole batches of both domains"
+        else:
+            what = f"adapt.labels_per_class: is {table.labels_per_class}, and each batch has such images"
+        raise TlkitError(f"{where}: arm {name}: {what}, which several processes do not share.", "start it without torchrun")
 
 
 def follow(asked: Asked, *, device: str, graph: bool, verify: bool, ranks: Ranks) -> Applied:

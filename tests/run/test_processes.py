@@ -1,11 +1,12 @@
 """`apply` by several processes, as torchrun starts them: one run folder, the same result, stopped, killed and continued."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TOY_RECIPE, Cli
+from PIL import Image
 
-from tlkit import api, machine
+from tlkit import applying, machine
 from tlkit.errors import TlkitError
-from tlkit.plans import resolve
+from tlkit.plans import adaptation, resolve
+from tlkit.plans.plan import Learns
+from tlkit.recipe.domains import AdaptTable
 from tlkit.record import predictions, run_folder
 from tlkit.run import joining
 from tlkit.sources.places import Places
@@ -32,7 +36,48 @@ def launch(runs: str, size: int, **more: object) -> dict[str, object]:
     return {"size": size, "arguments": [*APPLY, *SGD, "--runs", runs], **more}
 
 
+# A folder of bright pictures is the source of a solved head, one of dark pictures the target; in another folder is a file that is none.
+ADAPTED = """\
+format = 1
+name = "adapted"
+[backbone]
+name = "toy"
+weights = "none"
+[head]
+kind = "logistic"
+[data]
+name = "folder"
+image_size = 16
+options = { path = "bright" }
+split = { validation = 0 }
+[also.dark]
+name = "folder"
+options = { path = "dark" }
+split = { per_class = 4 }
+[adapt]
+target = "dark"
+method = "stats"
+"""
+
+
+def pictures(folder: Path, light: int) -> None:
+    for number in range(2):
+        (folder / str(number)).mkdir(parents=True)
+        for image in range(10):
+            pixels = np.random.default_rng([light, number, image]).integers(0, light, (16, 16, 3), dtype=np.uint8)
+            pixels[:, :, number] = light
+            Image.fromarray(pixels).save(folder / str(number) / f"{image}.png")
+
+
+def adapted(runs: str, size: int, *settings: str) -> dict[str, object]:
+    more = [word for each in settings for word in ("--set", each)]
+    return {"size": size, "arguments": ["apply", "adapted.toml", "--runs", runs, *more]}
+
+
 LAUNCHES = {
+    "adapted alone": adapted("alone", 1),
+    "adapted together": adapted("together", 2),
+    "no picture": adapted("unread", 3, "data.options.path=broken"),
     "alone": launch("alone", 1),
     "together": launch("together", 2),
     "killed": launch("killed", 2, end=[1, 8, signal.SIGKILL]),
@@ -51,6 +96,10 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         pytest.skip("needs os.fork, so that imports are paid once")
     folder = tmp_path_factory.mktemp("launched")
     (folder / "toy.toml").write_text(TOY_RECIPE)
+    (folder / "adapted.toml").write_text(ADAPTED)
+    for name, light in (("bright", 250), ("dark", 90), ("broken", 200)):
+        pictures(folder / name, light)
+    (folder / "broken" / "1" / "3.png").write_text("no picture")
     done = subprocess.run(
         [sys.executable, str(TESTS / "toy_launch.py"), str(folder)],
         input=json.dumps(list(LAUNCHES.values())),
@@ -61,8 +110,8 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return folder, dict(zip(LAUNCHES, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
-def run_of(folder: Path, runs: str) -> Path:
-    (found,) = (folder / runs / "toy").glob("main-s0-*")
+def run_of(folder: Path, runs: str, recipe: str = "toy") -> Path:
+    (found,) = (folder / runs / recipe).glob("main-s0-*")
     return found
 
 
@@ -142,6 +191,28 @@ def test_processes_that_see_different_recipes_stop_at_once_and_the_first_says_wh
     assert not (folder / "refused").exists()
 
 
+@pytest.mark.slow
+def test_solved_head_is_adapted_to_the_same_bits_by_two_processes(launched: tuple[Path, dict[str, list[Process]]]) -> None:
+    folder, said = launched
+    assert [each["code"] for name in ("adapted alone", "adapted together") for each in said[name]] == [0, 0, 0]
+    assert (said["adapted together"][1]["out"], said["adapted together"][1]["err"]) == ("", "")
+    alone, together = (predictions.load(run_of(folder, runs, "adapted")).part("also.dark") for runs in ("alone", "together"))
+    assert len(alone.label) == 12
+    assert np.array_equal(alone.logits, together.logits)
+    result = json.loads((run_of(folder, "together", "adapted") / "result.json").read_text())
+    assert (result["status"], result["exact"]) == ("finished", True)
+
+
+@pytest.mark.slow
+def test_image_that_no_process_can_decode_is_told_by_the_first_alone(launched: tuple[Path, dict[str, list[Process]]]) -> None:
+    folder, said = launched
+    first, *others = said["no picture"]
+    assert [each["code"] for each in said["no picture"]] == [1, 1, 1]
+    assert "3.png: is not an image" in first["err"]
+    assert [each["err"] for each in others] == ["", ""]
+    assert not (folder / "unread").exists()
+
+
 # Python runs a module of this name at its start: this one ends process 1 after its first epoch, the first time.
 ENDING = """\
 import glob, os, signal, threading, time
@@ -193,17 +264,34 @@ def test_two_gpus_give_the_result_of_one(more: list[str], tmp_path: Path) -> Non
     assert_same_result(tmp_path, "together")
 
 
-@pytest.mark.parametrize("table", ["search", "adapt"])
-def test_what_several_processes_cannot_share_is_refused(table: str, toy_recipe: Path) -> None:
-    places = Places(recipe=toy_recipe.parent, offline=True)
-    read, arms = resolve.load(toy_recipe, [], places)
-    api._refuse_unshared(read, arms, None, where="toy.toml")
-    if table == "search":
-        read = read.model_copy(update={"search": object()})
-    else:
-        arms = {name: replace(each, adaptation=object()) for name, each in arms.items()}
-    with pytest.raises(TlkitError, match=f"toy.toml: {table}: "):
-        api._refuse_unshared(read, arms, None, where="toy.toml")
+def test_search_is_not_shared_by_several_processes(toy_recipe: Path) -> None:
+    read, arms = resolve.load(toy_recipe, [], Places(recipe=toy_recipe.parent, offline=True))
+    applying._refuse_unshared(read, arms, None, where="toy.toml")
+    with pytest.raises(TlkitError, match=r"toy\.toml: search: its trials"):
+        applying._refuse_unshared(read.model_copy(update={"search": object()}), arms, None, where="toy.toml")
+
+
+@pytest.mark.parametrize(
+    ("method", "labels", "learns", "why"),
+    [
+        ("mmd", 0, "steps", "adapt.method: mmd compares whole batches of both domains"),
+        ("none", 3, "steps", "adapt.labels_per_class: is 3, and each batch has such images"),
+        ("none", 0, "steps", ""),
+        ("adabn", 0, "steps", ""),
+        ("none", 3, "solved", ""),
+        ("stats", 0, "solved", ""),
+    ],
+)
+def test_adaptation_is_shared_unless_its_steps_take_images_of_the_target(
+    method: str, labels: int, learns: Learns, why: str, toy_recipe: Path
+) -> None:
+    read, arms = resolve.load(toy_recipe, [], Places(recipe=toy_recipe.parent, offline=True))
+    found = adaptation.look_up(AdaptTable(target="dark", method=method, labels_per_class=labels))
+    arms = {name: dataclasses.replace(each, adaptation=found, learns=learns) for name, each in arms.items()}
+    with pytest.raises(TlkitError) if why else nullcontext() as caught:
+        applying._refuse_unshared(read, arms, None, where="toy.toml")
+    assert caught is None or str(caught.value).startswith(f"toy.toml: arm main: {why}, which several processes do not share.")
+    applying._refuse_unshared(read, arms, "another", where="toy.toml")
 
 
 STARTED = {

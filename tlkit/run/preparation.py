@@ -19,7 +19,6 @@ from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import auto_rates, band_values, choices
-from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
@@ -151,9 +150,6 @@ def prepare(
         DataError: an image cannot be decoded, unless the recipe says to skip such.
         RecipeError: the plan cannot be made.
     """
-    adaptation = job.resolved.adaptation
-    if ranks.size > 1 and adaptation is not None and adaptation.in_steps and job.resolved.learns == "steps":
-        raise RecipeError([_not_shared(adaptation)])
     job = replace(job, resolved=band_values.settled(job.resolved, images))
     if earlier is not None and earlier.input is not None:
         job = replace(job, resolved=replace(job.resolved, convention=earlier.input))
@@ -194,16 +190,6 @@ def prepare(
     decided = choices.decide(plan, known, room=room, earlier=earlier, chunk=chunk_on(device.type))
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)
     return Prepared(job, decided, images, train, evaluated, decoded, start, plan, known, earlier, sample)
-
-
-def _not_shared(adaptation: Adaptation) -> TlkitError:
-    """Say what of a run several processes do not share."""
-    table = adaptation.table
-    if adaptation.by_steps:
-        what = f"adapt.method: {table.method} compares whole batches of both domains"
-    else:
-        what = f"adapt.labels_per_class: is {table.labels_per_class}, and each batch has such images"
-    return TlkitError(f"{what}, which processes do not share yet.", "one process")
 
 
 def _target_in_steps(target: TargetPart, adapted: Part, job: Job, *, classes: int) -> TargetPart:
