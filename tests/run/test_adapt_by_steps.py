@@ -135,11 +135,11 @@ def test_labelled_images_count_as_often_as_asked_in_a_step(recipe: Path) -> None
 
 
 def test_the_work_of_a_plan_counts_what_steps_take_of_the_target(recipe: Path) -> None:
-    """27 images of the source train, 36 are of the target, 3 epochs; what trains is passed three times."""
+    """27 images of the source train, 36 are of the target, 3 epochs; what trains is passed three times. Without a method 18 are scored."""
     plain, mine = training(recipe, "adapt.method=none").plan, training(recipe, "adapt.method=mcc").plan
-    assert choices.work(mine) - choices.work(plain) == 3 * mine.flops_per_image * (3 * 27 + 36)
+    assert choices.work(mine) - choices.work(plain) == 3 * mine.flops_per_image * (3 * 27 + 36 - 18)
     mine = training(recipe, "adapt.method=mcc", "adapt.labels_per_class=1").plan  # 3 in each of 5 batches
-    assert choices.work(mine) - choices.work(plain) == 3 * mine.flops_per_image * (3 * (27 + 15) + 36)
+    assert choices.work(mine) - choices.work(plain) == 3 * mine.flops_per_image * (3 * (27 + 15) + 36 - 18)
 
 
 def test_a_frozen_trunk_embeds_each_target_image_once_and_takes_no_more_steps(recipe: Path) -> None:
@@ -153,10 +153,10 @@ def test_a_frozen_trunk_embeds_each_target_image_once_and_takes_no_more_steps(re
     settings = ("freeze.backbone=true", "lr_groups={head=1e-2}")
     plain = training(recipe, *settings, "adapt.method=none", observer=Counted())
     list(plain.fit.epochs())
-    assert sum(counted) == 36 + 18  # the source, and the tested images of the target
+    assert sum(counted) == 36 + 18 + 18  # the source, and the tested and the scored images of the target
     mine = training(recipe, *settings, "adapt.method=mcc", observer=Counted())
     list(mine.fit.epochs())
-    assert sum(counted) == 36 + 18 + 18  # and the others of it
+    assert sum(counted) == 36 + 18 + 18  # and none again
     assert mine.fit.steps == plain.fit.steps
 
 
@@ -290,6 +290,32 @@ def test_a_score_without_labels_chooses_the_epoch(recipe: Path, by: str) -> None
     assert told[-1].target[by] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(("method", "labels", "images"), [("none", 2, 12), ("none", 0, 18), ("mcc", 2, 12)])
+def test_scores_without_labels_are_of_images_that_are_not_trained_on_with_labels(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, method: str, labels: int, images: int
+) -> None:
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(scores, "of", lambda x, p, **_: seen.append(p) or {"entropy": 1.0, "snd": 1.0, "bnm": 1.0})
+    mine = training(
+        recipe,
+        "select_by=snd",
+        f"adapt.method={method}",
+        f"adapt.labels_per_class={labels}",
+        "adapt.images=train",
+        "schedule.epochs=1",
+    )
+    (epoch,) = mine.fit.epochs()
+    assert epoch.target is not None
+    assert [len(each) for each in seen] == [images]
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    others = np.setdiff1d(target.part.indices, target.part.indices[target.labelled])
+    with torch.inference_mode():
+        mine.network.eval()
+        expected = mine.network(target.part.inputs(others, 0, torch.device("cpu"))).softmax(1)
+    np.testing.assert_allclose(seen[0], expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("head", ["linear", "logistic"])
 def test_statistics_are_replaced_once_and_frozen_stages_keep_them(recipe: Path, tmp_path: Path, head: str) -> None:
     settings = ["adapt.method=adabn", f"head.kind={head}", "freeze.backbone=true", "lr_groups={head=1e-2}", "schedule.epochs=1"]
@@ -323,6 +349,10 @@ def test_statistics_are_replaced_once_and_frozen_stages_keep_them(recipe: Path, 
             "select_by: snd is a score of the target",
         ),
         (["select_by=sdn"], 'did you mean "snd"'),
+        (
+            ["select_by=snd", "adapt.method=none", "adapt.labels_per_class=6"],
+            "select_by: snd is of images of dark whose labels are not trained on, and its training part has no such",
+        ),
         (
             ["adapt.method=adabn", "backbone.name=alexnet", "data.image_size=64"],
             "adabn replaces the statistics of BatchNorm, and alexnet has no",

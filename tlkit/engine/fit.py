@@ -29,13 +29,12 @@ from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
 from tlkit.network import seeding
 from tlkit.network.network import Network
+from tlkit.plans import other_parts
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.record import selection
 from tlkit.tasks import Predictions, scoring
-
-_SCORED = 1000  # images of the target that scores without labels are computed from: enough for two digits, and soon done
 
 
 class Fit:
@@ -328,14 +327,14 @@ class Fit:
         return scores
 
     def _target_scores(self, number: int) -> dict[str, float] | None:
-        """Return the scores of the target that need no label; None where nothing is adapted to."""
-        if self._evaluated.target is None:
+        """Return the scores of the target that need no label, of images whose labels are not trained on; None without such images."""
+        target = self._evaluated.target
+        if target is None or len(target.labelled) == len(target.part.indices):
             return None
-        part = self._evaluated.target.part
-        places = np.unique(np.linspace(0, len(part.indices) - 1, _SCORED).round().astype(np.int64))
+        part, chosen = target.part, other_parts.evenly(np.delete(target.part.indices, target.labelled))
         read, probabilities = [], []
         with evaluating(self.network), torch.inference_mode():
-            for x in self._feed_of(number).inputs(part, part.indices[places]):
+            for x in self._feed_of(number).inputs(part, chosen):
                 self._watch()
                 features, logits = self._step.read_and_answered(x)
                 read.append(features.flatten(1).cpu())

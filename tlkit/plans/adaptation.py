@@ -229,6 +229,8 @@ def choices(found: Adaptation | None, images: ImagesPlan) -> Iterator[Choice]:
             f"{images.labelled:,} with labels ({table.labels_per_class} of each class), each counts {table.label_weight} times"
         )
     if not found.uses_unlabelled:
+        if scored := images.target - images.labelled:
+            few = f"{few + ', ' if few else ''}{scored:,} without labels, for scores alone"
         yield Choice("target", few or "no image is used", f'"{table.target}", method "{NONE}"')
     else:
         without = f"{images.target - images.labelled:,} images without labels"

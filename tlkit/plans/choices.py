@@ -85,7 +85,7 @@ def work(plan: Plan) -> float:
         fixed, rest = _divided(trained, phase)
         total += plan.images.train * (once * fixed + epochs * 3 * rest)
         if beside:  # images that are not augmented are stored once, those that are evaluated among them
-            total += plan.images.target * augmented * once * fixed if repeats else beside * epochs * fixed
+            total += _of_steps(plan) * augmented * once * fixed if repeats else beside * epochs * fixed
             total += beside * epochs * 3 * rest
         fixed, rest = _divided(plan, phase)
         total += every * (fixed + epochs * rest)
@@ -100,6 +100,12 @@ def _beside(plan: Plan) -> int:
     full, last = divmod(plan.images.train, size)
     labelled = full * min(size, plan.images.labelled) + min(last, plan.images.labelled)
     return labelled + plan.images.train * adaptation.look_up(table).by_steps
+
+
+def _of_steps(plan: Plan) -> int:
+    """Return how many different images of a target steps take, where they take some."""
+    table = plan.tables.adapt
+    return plan.images.target if table is not None and adaptation.look_up(table).by_steps else plan.images.labelled
 
 
 def _divided(plan: Plan, phase: PhasePlan) -> tuple[int, int]:

@@ -16,9 +16,11 @@ from tlkit.plans.resolve import Resolved
 from tlkit.plugin import ImageFile, Images, members
 from tlkit.plugin.members import Subset
 from tlkit.recipe.messages import dotted
+from tlkit.record.selection import WITHOUT_LABELS
 from tlkit.sources import target_split
 from tlkit.sources.splits import Indices
 
+SCORED = 1000  # images of the target that scores without labels are computed from: enough for two digits, and soon done
 ALL = "all"  # the split of a data set whose images are divided anew; its own test images are the last
 
 
@@ -29,14 +31,16 @@ class OtherParts:
     Attributes:
         images: The data set.
         test: That are evaluated.
-        target: That [adapt] uses, the labelled ones among them; None where it uses none.
+        target: That [adapt] uses or scores, the labelled ones among them; None where it uses none.
         labelled: Of these, positions in the split of those whose labels are used, ascending.
+        scores_alone: The images without labels are for scores that need none; nothing is learned from them.
     """
 
     images: Images
     test: Selected
     target: Selected | None = None
     labelled: Indices | None = None
+    scores_alone: bool = False
 
     @property
     def tested_files(self) -> Subset:
@@ -48,7 +52,7 @@ class OtherParts:
         """Images of the target that may not be among those that are tested: all but transductive ones."""
         if self.target is None or self.labelled is None:
             return None
-        if not len(np.intersect1d(self.target.indices, self.test.indices)):
+        if not self.scores_alone and not len(np.intersect1d(self.target.indices, self.test.indices)):
             return self.target
         return Selected(self.target.split, self.labelled) if len(self.labelled) else None
 
@@ -98,7 +102,25 @@ def choose(resolved: Resolved, name: str, images: Images, *, seed: int) -> Other
     if wanted:
         labelled = train[target_split.first_of_each(labels[train], classes, wanted, seed=seed, where="adapt.labels_per_class")]
     used = labelled if not adapt.uses_unlabelled else train if adapt.table.images == "train" else every
-    return replace(parts, target=Selected(ALL, used), labelled=labelled) if len(used) else parts
+    alone = resolved.learns == "steps" and not adapt.uses_unlabelled
+    if alone:
+        used = np.union1d(labelled, evenly(np.setdiff1d(train, labelled)))
+    if resolved.arm.select_by in WITHOUT_LABELS and len(used) == len(labelled):
+        raise DataError(
+            f"select_by: {resolved.arm.select_by} is of images of {name} whose labels are not trained on, and its training part has no such.",
+            f"fewer adapt.labels_per_class, or a larger {place}" if per_class is not None else f"{place} = 20, for instance",
+        )
+    return replace(parts, target=Selected(ALL, used), labelled=labelled, scores_alone=alone) if len(used) else parts
+
+
+def evenly(positions: Indices) -> Indices:
+    """Return the images of the target that scores without labels are computed from, at even distances, of those at these positions."""
+    places: Indices = (
+        positions[np.unique(np.linspace(0, len(positions) - 1, SCORED).round().astype(np.int64))]
+        if len(positions)
+        else positions
+    )
+    return places
 
 
 def refuse_same(resolved: Resolved, name: str, source: Images, other: OtherParts, *, read: bool) -> None:

@@ -216,7 +216,8 @@ class _Reader:
                 found is not None and found.in_steps and self._resolved.learns == "steps"
             ):  # as training images are brought to size
                 as_trained = _geometry_of(self._resolved, other.images.splits[other.target.split])
-                self.adapted = self._of_other(name, other, other.target, library, as_trained)
+                in_steps = Selected(other.target.split, other.labelled) if other.scores_alone else other.target
+                self.adapted = self._of_other(name, other, in_steps, library, as_trained)
             part = self._of_other(name, other, other.target, library, geometry)
             labelled = np.flatnonzero(np.isin(part.indices, other.labelled))
             learned = other.learned_from
