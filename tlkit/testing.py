@@ -205,10 +205,8 @@ def check_adapter(adapter: Adapter) -> Iterator[str]:
     domain = building.build_module(adapter.domain_head, _FEATURES, _CLASSES, options) if adapter.domain_head else None
     source.requires_grad_()
     target.requires_grad_()
-    stages = ({"last": source}, {"last": target}) if adapter.stages == "every" else ({}, {})
     batch = DomainBatch(
-        source, target, head(source), head(target), torch.arange(_IMAGES) % _CLASSES, head, domain, torch.tensor(1.0), *stages,
-        head(target) if adapter.second_view else None,
+        source, target, head(source), head(target), torch.arange(_IMAGES) % _CLASSES, head, domain, torch.tensor(1.0),
     )  # fmt: skip
     loss = plugin.call(adapter.loss, batch, options)
     if not isinstance(loss, Tensor) or loss.shape != () or not bool(torch.isfinite(loss)):

@@ -6,7 +6,6 @@ is in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,21 +16,6 @@ from tlkit.plugin import Affine, Alignment
 
 Features = NDArray[np.float64]
 RIDGE = 0.1  # added to the variances of standardised features, which are 1
-
-
-def none(source: NDArray[Any], target: NDArray[Any]) -> Alignment:
-    """Return maps that change nothing.
-
-    Args:
-        source: (N, F).
-        target: (M, F).
-
-    Raises:
-        DataError: as for `stats`.
-    """
-    xs, _ = _checked(source, target)
-    same = _identity(xs.shape[1])
-    return Alignment(same, same)
 
 
 def stats(source: NDArray[Any], target: NDArray[Any]) -> Alignment:
@@ -121,11 +105,6 @@ def subspace(source: NDArray[Any], target: NDArray[Any], *, dimensions: int = 50
     of_source, of_target = _components(xs, count), _components(xt, count)
     turned = of_source @ (of_source.T @ of_target)
     return Alignment(_standardised(xs, turned), _standardised(xt, of_target))
-
-
-METHODS: dict[str, Callable[[NDArray[Any], NDArray[Any]], Alignment]] = {
-    "none": none, "stats": stats, "coral": coral, "linot": linot, "subspace": subspace,
-}  # fmt: skip
 
 
 def _checked(source: NDArray[Any], target: NDArray[Any]) -> tuple[Features, Features]:

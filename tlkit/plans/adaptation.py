@@ -170,12 +170,6 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
                 f"adapt.method: {table.method} reads features (N, F), and the {arm.head.kind} head reads a whole feature map.",
                 'head.kind = "linear"',
             )
-        for wanted_, what in (
-            (adapter.second_view, "a second view of the target"),
-            (adapter.stages == "every", "features of every stage"),
-        ):
-            if wanted_:
-                yield TlkitError(f"adapt.method: {table.method} asks for {what}, which this version does not give yet.")
 
 
 def of_no_use(found: Adaptation | None, trained: Collection[str], arm: Arm) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -27,9 +27,6 @@ class DomainBatch(Generic[Tensor]):
         head: The head, from (N, F) to (N, C).
         domain_head: The module that `Adapter.domain_head` built; None without.
         ramp: () from 0 to 1 over the training, as DANN's schedule; 1 where the recipe says `ramp = false`.
-        source_stages: Pooled output (N, F) of each stage, where the method has `stages = "every"`.
-        target_stages: The same of the target images.
-        second_logits: (N, C) of a second view of the target images, where the method asks for one; else None.
     """
 
     source: Tensor
@@ -40,9 +37,6 @@ class DomainBatch(Generic[Tensor]):
     head: Callable[[Tensor], Tensor]
     domain_head: Callable[..., Tensor] | None
     ramp: Tensor
-    source_stages: Mapping[str, Tensor] = field(default_factory=dict)
-    target_stages: Mapping[str, Tensor] = field(default_factory=dict)
-    second_logits: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +51,6 @@ class Adapter:
         options: The plugin's own options.
         domain_head: "module:function"(features, classes, options) -> torch.nn.Module, which trains with the network, in the
             group "head.domain" of [lr_groups]; "" for none.
-        stages: The features that the loss reads: those of the head ("last"), or the pooled output of each stage too ("every").
-        second_view: The loss reads a second, differently augmented view of the target images.
         batch_norm: The statistics of every BatchNorm layer are replaced by those of the target, once, before anything is learned. Such a
             method needs no `solve` and no `loss`.
         moves_features: The loss works by training what the head reads, so it is of no use where the whole backbone is frozen.
@@ -72,8 +64,6 @@ class Adapter:
     loss: str = ""
     options: type[BaseModel] | None = None
     domain_head: str = ""
-    stages: Literal["last", "every"] = "last"
-    second_view: bool = False
     batch_norm: bool = False
     moves_features: bool = False
     clean: bool = False

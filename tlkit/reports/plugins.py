@@ -99,8 +99,7 @@ def plugin(name: str, entry: Entry, shown: Adapter | Backbone | Dataset | Head |
         )
         table.add_row("adapts", when)
         needs = {
-            "a domain head": bool(shown.domain_head), "features of every stage": shown.stages == "every",
-            "a second view": shown.second_view, "BatchNorm": shown.batch_norm, "no mixup and no cutmix": shown.clean,
+            "a domain head": bool(shown.domain_head), "BatchNorm": shown.batch_norm, "no mixup and no cutmix": shown.clean,
         }  # fmt: skip
         if any(needs.values()):
             table.add_row("needs", ", ".join(what for what, asked in needs.items() if asked))
