@@ -213,6 +213,25 @@ def test_the_plan_says_what_a_step_has_and_counts_its_memory(recipe: Path) -> No
     assert plan.memory.activations == pytest.approx(2 * alone.memory.activations, rel=0.05)
 
 
+def test_the_plan_says_that_a_range_test_has_the_loss_of_the_source_alone(recipe: Path) -> None:
+    auto = "lr_groups={backbone='auto', head='auto'}"
+    alone = "a range test of 100 steps, with the loss of the source alone, chooses it"
+    for settings, told in (
+        ((), True),
+        (("adapt.method=none", "adapt.labels_per_class=1"), True),
+        (("adapt.method=none",), False),
+    ):
+        (plan,) = api.plan(recipe, [auto, *settings]).values()
+        reasons = {each.what: each.reason for each in plan.choices}
+        assert (alone in reasons["lr_groups.head"]) is told
+
+
+def test_an_image_that_is_skipped_in_several_parts_counts_once(recipe: Path) -> None:
+    (recipe.parent / "dark" / "red" / "0.png").write_bytes(b"no picture")
+    mine = training(recipe, "adapt.method=mcc", "data.on_corrupt=skip")
+    assert len(mine.prepared.decoded.skipped) == 1
+
+
 @pytest.mark.parametrize("method", ["mcc", "mmd", "mme", "dann", "cdan", "mdd"])
 def test_a_method_changes_what_is_learned(recipe: Path, method: str) -> None:
     found = []
@@ -343,6 +362,10 @@ def test_statistics_are_replaced_once_and_frozen_stages_keep_them(recipe: Path, 
         (["head.kind=logistic", "lr_groups={}"], "adapt.method: cdan is trained by steps, and the logistic head is solved"),
         (["head.kind=conv"], "adapt.method: cdan reads features (N, F), and the conv head reads a whole feature map"),
         (['lr_groups."head.domains"=0.1'], "head.domain"),
+        (
+            ["lr_groups={backbone=1e-2, head=1e-2, 'head.domain'='auto'}"],
+            'lr_groups."head.domain": is "auto", and a range test takes steps of the source alone',
+        ),
         (["adapt.options.widths=3"], "adapt.options.widths"),
         (
             ["select_by=snd", "head.kind=logistic", "adapt.method=stats", "lr_groups={}"],

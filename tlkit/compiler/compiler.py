@@ -133,7 +133,7 @@ def compile_plan(
             *draft.aux_heads.choices(divided.parameters),
             *_selection_choice(resolved, task),
             *_norm_choice(resolved),
-            *auto_rates.choices(groups),
+            *auto_rates.choices(groups, source_alone=resolved.adaptation is not None and resolved.adaptation.in_steps),
         ),
         folder=folder,
         folds=resolved.folds,

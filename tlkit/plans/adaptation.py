@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from tlkit.errors import RecipeError, TlkitError, nearest
+from tlkit.plans import auto_rates
 from tlkit.plans.plan import Choice, ImagesPlan
 from tlkit.plugin import Adapter, Head, registry
 from tlkit.recipe import augmentations, parsing
@@ -19,6 +20,7 @@ from tlkit.recipe.messages import dotted, shown
 from tlkit.recipe.recipe import Arm
 from tlkit.tasks.single_label import SINGLE_LABEL
 
+_DOMAIN = "head.domain"  # in [lr_groups]
 # docs/domains.md, "What they are worth".
 _HINT = "three of each class beside the source were worth as much as the best alignment or more in 4 measured pairs: adapt.labels_per_class = 3"
 
@@ -158,6 +160,11 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
         )
         yield TlkitError(
             f"{what}, and images of several sizes are not adapted yet.", "data.image_size, in the place of data.image_sizes"
+        )
+    if adapter is not None and adapter.domain_head and auto_rates.is_auto(arm, _DOMAIN):
+        yield TlkitError(
+            f'{auto_rates.named(_DOMAIN)}: is "auto", and a range test takes steps of the source alone, in which no domain head trains.',
+            "a rate of your own, or leave it out: it is that of head",
         )
     if adapter is not None and adapter.loss:
         if adapter.clean and augmentations.mixes(arm.data.augment):

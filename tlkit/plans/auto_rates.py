@@ -26,9 +26,15 @@ def unknown(plan: Plan) -> tuple[str, ...]:
     return tuple(group.name for group in plan.groups if group.lr is None)
 
 
-def choices(groups: Iterable[GroupPlan]) -> list[Choice]:
-    """Say of each group without a rate how it gets one."""
-    why = f"a range test of {STEPS} steps chooses it before training, and resolved.toml keeps it; tlkit rates shows it"
+def choices(groups: Iterable[GroupPlan], *, source_alone: bool) -> list[Choice]:
+    """Say of each group without a rate how it gets one.
+
+    Args:
+        groups: Of the plan.
+        source_alone: Steps of the run take images of a target too, which those of a range test do not.
+    """
+    of = ", with the loss of the source alone," if source_alone else ""
+    why = f"a range test of {STEPS} steps{of} chooses it before training, and resolved.toml keeps it; tlkit rates shows it"
     return [Choice(named(group.name), AUTO, why) for group in groups if group.lr is None]
 
 

@@ -172,7 +172,7 @@ class _Reader:
         on_corrupt = self._resolved.arm.data.on_corrupt
         self._fill(pictures, indices)
         remaining, skipped = data.decodable(pictures, indices, on_corrupt=on_corrupt, progress=self._observer.decoding)
-        self.skipped += skipped
+        self.skipped = list(dict.fromkeys([*self.skipped, *skipped]))  # an image may be of several parts
         return Part(pictures, remaining, self._resolved.convention, self._task)
 
     def _fill(self, pictures: Pictures, indices: Indices) -> None:
