@@ -123,7 +123,7 @@ def write_run(
     run_folder.write(folder, result)
     lines = [f'{name} = "{value}"' for name, value in content.items()]
     (folder / run_folder.RESOLVED).write_text("\n".join(["format = 1", "[inputs]", *lines]))
-    epochs = [{"epoch": 1, "train": scores, "validation": scores, "test": None}]
+    epochs = [{"epoch": 1, "train": scores, "validation": scores, "test": None, "seconds": 1.0}]
     (folder / run_folder.METRICS).write_text("\n".join(map(json.dumps, epochs)))
 
 

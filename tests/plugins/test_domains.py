@@ -232,12 +232,13 @@ def test_only_the_domains_that_are_named_are_downloaded(
     options = DomainNetOptions(source="clipart")
     found = data_files.find_data("domainnet", dataset, options, Places(notify=said.append), fetch=True)
     assert found.root == tmp_path / "data" / "domainnet"
-    assert said == [f"downloading {address}/{name}" for name in ("clipart_train.txt", "clipart_test.txt", "clipart.zip")]
+    names = "clipart_train.txt", "clipart_test.txt", "clipart.zip"
+    assert said == [f"downloading {address}/{name} (not by https)" for name in names]
     assert len(found.files) == 2 + 6
     (found.root / "clipart_test.txt").unlink()
     said.clear()
     data_files.find_data("domainnet", dataset, options, Places(notify=said.append), fetch=True)
-    assert said == [f"downloading {address}/clipart_test.txt"]  # the pictures are there
+    assert said == [f"downloading {address}/clipart_test.txt (not by https)"]  # the pictures are there
 
 
 def test_a_download_with_another_checksum_is_refused(
