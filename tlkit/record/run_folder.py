@@ -8,19 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import re
-import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field, model_validator
 
 from tlkit import files
-from tlkit.errors import RunFolderError, RunLocked, option, reason
+from tlkit.errors import RunFolderError, option, reason
 from tlkit.plugin import Convention
 from tlkit.record import kernels, selection
 from tlkit.record.formats import ComputeFormat
@@ -32,7 +29,6 @@ PLAN, SPLIT, METRICS = "plan.json", "split.json", "metrics.jsonl"
 CURVES, REPORT = "curves.svg", "report.html"  # in a recipe's folder
 EVALUATION, SOLVED = "evaluation.json", "head.skops"
 CHECKPOINT = "checkpoint"
-_HOLDER = ".holder"  # host, process and time in seconds of who holds a run's lock
 BEST = "best-{epoch}.safetensors"  # in the checkpoint's folder
 STATE = "state-{epochs}.safetensors"  # after so many epochs, and
 STATE_WITHIN = "state-{epochs}-{steps}.safetensors"  # after so many steps of the next one
@@ -223,43 +219,6 @@ def convention(folder: Path) -> Convention:
         return TypeAdapter(Convention).validate_python(resolved(folder)["input"])
     except (KeyError, ValidationError) as error:
         raise RunFolderError(f"{path}: is damaged: its table [input] cannot be used.", _move()) from error
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a run's folder against other processes; create it if it is missing.
-
-    Raises:
-        RunLocked: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunLocked(
-            f"{folder}: another process is running this{_holder(folder)}.", "wait for it, or stop it; nothing was changed"
-        ) from None
-    try:
-        # beside the lock, which may not be written on every system; whoever holds the lock writes it anew, so that none is believed
-        # which a dead process left
-        with contextlib.suppress(OSError):
-            (folder / _HOLDER).write_text(f"{platform.node()} {os.getpid()} {time.time():.0f}", encoding="utf-8")
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            (folder / _HOLDER).unlink()
-        lock.release()
-
-
-def _holder(folder: Path) -> str:
-    """Return which process holds the lock of a run's folder, in words; "" where that cannot be read."""
-    try:
-        host, process, since = (folder / _HOLDER).read_text(encoding="utf-8").split()
-        begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(since)))
-        return f", process {int(process)} on {host} since {begun}"
-    except (OSError, ValueError, OverflowError):
-        return ""
 
 
 def states(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tlkit.errors import RunFolderError, RunLocked
-from tlkit.record import results, run_differences, run_folder
+from tlkit.record import results, run_differences, run_folder, run_lock
 from tlkit.record.run_folder import RunResult
 
 
@@ -62,7 +62,7 @@ def remove(run: ListedRun) -> str:
         Why it was left; "" if it is gone.
     """
     try:
-        with run_folder.locked(run.folder):
+        with run_lock.locked(run.folder):
             if not _superseded(run.folder):  # the recipe was changed back meanwhile
                 return "is no longer superseded"
             shutil.rmtree(run.folder)

@@ -24,7 +24,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.plans import sharing
 from tlkit.plans.jobs import Job, is_done, is_kept
 from tlkit.plans.loggers import ChosenLogger
-from tlkit.record import ensembles, predictions, report_data, run_files, run_folder
+from tlkit.record import ensembles, predictions, report_data, run_files, run_folder, run_lock
 from tlkit.record.run_folder import RunResult
 from tlkit.run import busy, failures, range_tests, run_description, run_result, torch_settings
 from tlkit.run import report_data as run_report
@@ -60,7 +60,7 @@ def execute(
     fit = prepared.learner(device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
     fresh = not job.folder.is_dir()
     try:
-        with run_folder.locked(job.folder):
+        with run_lock.locked(job.folder):
             ensembles.forget(job.folder.parent, job.folder.name)
             logged, telling = Loggers(loggers, job, observer.note), Telling(ranks, fit)
             return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes(), telling).run()
