@@ -21,6 +21,8 @@ from tlkit.reports.summary import Summary
 from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
+    import torch
+
     from tlkit.engine.ranks.ranks import Ranks
 
 
@@ -118,86 +120,168 @@ def carry_out(
     elsewhere: Callable[[Observer], Callable[..., list[RunFailed | RunLocked]] | None], ranks: Ranks | None = None,
 ) -> Applied:  # fmt: skip
     """Train what is missing, and conclude; the first of several processes, or the only one."""
-    recipe, read, arms, places, runs, wanted = asked.recipe, asked.read, asked.arms, asked.places, asked.runs, asked.wanted
+    there = _look(asked, watcher, arm=arm, verify=verify)
+    _note_changes(there, watcher, verify=verify)
+    if ranks is not None and not (there.trains or there.inspects):
+        ranks.told("[]")  # nothing to carry out
+    failures: list[RunFailed | RunLocked] = []
+    if there.changes or there.inspects or _lacks_ensembles(there.summary()):
+        from tlkit.run import executor, torch_settings
+
+        files.refuse_unwritable(there.folder)
+        where = executor.device_of(device, note=watcher.note)
+        how = _How(where, watcher, graph, verify, saved_every)
+        try:
+            with machine.kept_blocks, torch_settings.applied(where):
+                if there.trains or there.inspects:
+                    failures += _train(there, how, elsewhere=elsewhere(watcher), ranks=ranks)
+                if there.searches:
+                    failures += _search(there, how)
+                _combine(there, how)
+        except BaseException:
+            there.summary().conclude(drawn=True)
+            raise
+    result, more = there.summary().conclude(drawn=there.changes or there.inspects)
+    return Applied(there.folder, result, there.changes, (*failures, *more))
+
+
+@dataclass(frozen=True)
+class _There:
+    """What is there of a recipe, and what is missing.
+
+    Attributes:
+        asked: The recipe.
+        others: Runs of the arms that are not asked for.
+        searching: The search; None without.
+        known: Summary of the runs, without those of the search.
+        trains: Runs that are asked for are missing.
+        searches: Trials are.
+        inspects: Every run is there, and what is found in the images is not.
+    """
+
+    asked: Asked
+    others: tuple[jobs.Job, ...]
+    searching: search_jobs.Searching | None
+    known: Summary
+    trains: bool
+    searches: bool
+    inspects: bool
+
+    @property
+    def folder(self) -> Path:
+        """runs/<recipe>."""
+        return self.known.folder
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is trained."""
+        return self.trains or self.searches
+
+    def summary(self) -> Summary:
+        """Return the summary with the runs of the best trial of the search, as far as it is known now."""
+        if self.searching is None:
+            return self.known
+        return replace(self.known, current={**self.known.current, **self.searching.best_folders()})
+
+
+@dataclass(frozen=True)
+class _How:
+    """Where and how it is computed: the device, who is told, and the options of the command line."""
+
+    device: torch.device
+    watcher: Observer
+    graph: bool
+    verify: bool
+    saved_every: float
+
+
+def _look(asked: Asked, watcher: Observer, *, arm: str | None, verify: bool) -> _There:
+    """Find what is there, of all arms.
+
+    Raises:
+        TlkitError: the folder is another recipe's, or the search needs a library that is not installed.
+    """
+    read, arms, runs, wanted = asked.read, asked.arms, asked.runs, asked.wanted
     unasked = {name: resolved for name, resolved in arms.items() if arm not in (None, name)}
-    others = jobs.known_jobs(read, unasked, places, runs=runs)
+    others = tuple(jobs.known_jobs(read, unasked, asked.places, runs=runs))
     here = jobs.current([*wanted, *others])
     absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
     here |= earlier_runs.finished(read, absent, runs=runs)
-    folder, file = runs / read.name, recipe.name
-    searching = search_jobs.find(read, [*wanted, *others], places, runs=runs, where=str(recipe))
+    searching = search_jobs.find(read, [*wanted, *others], asked.places, runs=runs, where=str(asked.recipe))
     searches = searching is not None and arm in (None, searching.plan.arm) and not searching.is_done()
     if searches and searching is not None:
         search_jobs.refuse_missing(searching.plan.sampler)
-    summary = Summary(
+    folder, file = runs / read.name, asked.recipe.name
+    known = Summary(
         folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))), watcher.note,
         None if searching is None else searching.study,
     )  # fmt: skip
-    summary = _with_best(summary, searching)
-    results.refuse_other_recipe(folder, file=file, folders=summary.current.values())
     trains = not jobs.finished(wanted, again=verify)
-    changed = trains or searches
-    failures: list[RunFailed | RunLocked] = []
+    inspects = not trains and findings.missing(folder)
+    there = _There(asked, others, searching, known, trains, searches, inspects)
+    results.refuse_other_recipe(folder, file=file, folders=there.summary().current.values())
+    return there
+
+
+def _note_changes(there: _There, watcher: Observer, *, verify: bool) -> None:
+    """Say what changed since finished runs, which their digests do not cover."""
+    wanted = there.asked.wanted
     replaced = [line for job in wanted if jobs.finished([job]) for line in _plugin_changes(job, again=verify)]
     for line in replaced:
         watcher.note(line)
-    if verify and not changed:
+    if verify and not there.changes:
         inputs = "data and weights" if replaced else "data, weights and plugins"
         watcher.note(f"verify: every run is finished with {inputs} as they are now; no stored row was read")
     for line in dict.fromkeys(map(earlier_runs.changed_since, wanted)):
         if line:
             watcher.note(line)
-    inspects = not trains and findings.missing(folder)
-    combines = _lacks_ensembles(summary)
-    if ranks is not None and not (trains or inspects):
-        ranks.told("[]")  # nothing to carry out
-    if changed or inspects or combines:
-        from tlkit.run import ensembles as combining
-        from tlkit.run import executor as running
-        from tlkit.run import torch_settings
-
-        files.refuse_unwritable(folder)
-        where = running.device_of(device, note=watcher.note)
-        try:
-            with machine.kept_blocks, torch_settings.applied(where):
-                if trains or inspects:
-                    failures = running.train(
-                        wanted,
-                        settings=jobs.settings(arms),
-                        evaluation=read.evaluation,
-                        device=where,
-                        observer=watcher,
-                        graph=graph,
-                        verify=verify,
-                        loggers=asked.logged_by,
-                        checkpoint_every=saved_every,
-                        elsewhere=elsewhere(watcher),
-                        **({} if ranks is None else {"ranks": ranks}),
-                    )
-                if searches and searching is not None:
-                    from tlkit.search import trials
-
-                    setup = trials.Setup(
-                        jobs.settings(arms), read.evaluation, where, watcher, graph, verify, asked.logged_by, saved_every
-                    )
-                    failures += trials.search(searching, setup)
-                trained = _with_best(summary, searching)
-                if read.ensemble is not None and _lacks_ensembles(trained):
-                    best = () if searching is None else searching.best_jobs(searching.record())
-                    combining.combine(
-                        read.ensemble, folder, trained.current, (*wanted, *others, *best), device=where, observer=watcher
-                    )
-        except BaseException:
-            _with_best(summary, searching).conclude(drawn=True)
-            raise
-        summary = _with_best(summary, searching)
-    result, more = summary.conclude(drawn=changed or inspects)
-    return Applied(folder, result, changed, (*failures, *more))
 
 
-def _with_best(summary: Summary, searching: search_jobs.Searching | None) -> Summary:
-    """Return a summary with the runs of the best trial of a search, as far as it is known now."""
-    return summary if searching is None else replace(summary, current={**summary.current, **searching.best_folders()})
+def _train(
+    there: _There, how: _How, *, elsewhere: Callable[..., list[RunFailed | RunLocked]] | None, ranks: Ranks | None
+) -> list[RunFailed | RunLocked]:
+    """Train the runs that are missing, and inspect their images."""
+    from tlkit.run import executor
+
+    asked = there.asked
+    return executor.train(
+        asked.wanted,
+        settings=jobs.settings(asked.arms),
+        evaluation=asked.read.evaluation,
+        device=how.device,
+        observer=how.watcher,
+        graph=how.graph,
+        verify=how.verify,
+        loggers=asked.logged_by,
+        checkpoint_every=how.saved_every,
+        elsewhere=elsewhere,
+        **({} if ranks is None else {"ranks": ranks}),
+    )
+
+
+def _search(there: _There, how: _How) -> list[RunFailed | RunLocked]:
+    """Try the trials that are missing."""
+    from tlkit.search import trials
+
+    asked = there.asked
+    assert there.searching is not None  # as trials are missing
+    setup = trials.Setup(
+        jobs.settings(asked.arms), asked.read.evaluation, how.device, how.watcher, how.graph, how.verify, asked.logged_by,
+        how.saved_every,
+    )  # fmt: skip
+    return trials.search(there.searching, setup)
+
+
+def _combine(there: _There, how: _How) -> None:
+    """Compute the ensembles of finished runs that are missing."""
+    from tlkit.run import ensembles as combining
+
+    trained, ensemble, searching = there.summary(), there.asked.read.ensemble, there.searching
+    if ensemble is None or not _lacks_ensembles(trained):
+        return
+    best = () if searching is None else searching.best_jobs(searching.record())
+    every = (*there.asked.wanted, *there.others, *best)
+    combining.combine(ensemble, there.folder, trained.current, every, device=how.device, observer=how.watcher)
 
 
 def _lacks_ensembles(summary: Summary) -> bool:
