@@ -1,4 +1,4 @@
-"""The contract of plugins, for us and for third parties: `tlkit check NAME`, or these functions in a test of your own."""
+"""Whether a backbone or a head keeps the contract: shapes, gradients, names, the meta device, the file of a solved head."""
 
 from __future__ import annotations
 
@@ -10,72 +10,20 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tlkit import file_digests, plugin, tasks, units
+from tlkit import tasks
 from tlkit.engine import estimators
-from tlkit.errors import PluginError, RunFolderError, TlkitError, nearest, reason
+from tlkit.errors import PluginError, RunFolderError, reason
 from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
-from tlkit.plugin import (
-    Adapter,
-    Alignment,
-    Backbone,
-    Dataset,
-    Demand,
-    DomainBatch,
-    Executor,
-    Head,
-    LoggedEnd,
-    LoggedRun,
-    Logger,
-    Solving,
-    registry,
-)
+from tlkit.plugin import Backbone, Head, Solving, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
-from tlkit.run import remote_jobs
-from tlkit.sources import data_files, datasets
-from tlkit.sources.places import Places
 from tlkit.tasks import Task
 
 _CLASSES = 3  # of the head that a backbone is tried with, and of a head itself,
 _FEATURES, _IMAGES = 8, 12  # with so many features and images (of each class, where it is solved)
 _LEAST_RIGHT = 0.6
-
-
-def check(name: str, *, data: Path | None = None) -> Iterator[str]:
-    """Hold an installed backbone, head, data set, logger, adapter or executor to the contract.
-
-    Args:
-        name: As `tlkit list` shows it.
-        data: Folder of a data set's files.
-
-    Yields:
-        What holds, in words.
-
-    Raises:
-        PluginError: what does not.
-    """
-    if registry.offers(Backbone, name):
-        yield from check_backbone(registry.get(Backbone, name))
-    elif registry.offers(Dataset, name):
-        yield from check_dataset(name, registry.get(Dataset, name), data=data)
-    elif registry.offers(Head, name):
-        yield from check_head(registry.get(Head, name))
-    elif registry.offers(Logger, name):
-        yield from check_logger(name, registry.get(Logger, name))
-    elif registry.offers(Adapter, name):
-        yield from check_adapter(registry.get(Adapter, name))
-    elif registry.offers(Executor, name):
-        yield from check_executor(name, registry.get(Executor, name))
-    else:
-        kinds = (Adapter, Backbone, Dataset, Executor, Head, Logger)
-        names = [entry.name for kind in kinds for entry in registry.entries(kind)]
-        raise TlkitError(
-            f'there is no backbone, head, data set, logger, adapter or executor "{name}" installed.',
-            "tlkit list shows what is",
-            nearest(name, names),
-        )
 
 
 def check_backbone(backbone: Backbone) -> Iterator[str]:
@@ -114,30 +62,6 @@ def check_backbone(backbone: Backbone) -> Iterator[str]:
     yield "runs on shapes alone, for plans"
 
 
-def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> Iterator[str]:
-    """Hold a data set to the contract, with the files that are on this machine.
-
-    Yields:
-        What holds, in words.
-
-    Raises:
-        PluginError, DataError: what does not.
-    """
-    options = parsing.options(dataset.options, {}, place="data.options")
-    found = data_files.find_data(name, dataset, options, Places(data=data, offline=True), fetch=False)
-    yield f"is found: {len(found.files)} files" + (f" in {found.root}" if found.files else ", made from its options")
-    images = datasets.read_data(dataset, found, options)
-    if dataset.classes is not None and dataset.classes != len(images.classes):
-        raise PluginError(f"{dataset.read}: gives {len(images.classes)} classes, declared are {dataset.classes}.")
-    yield f"has {len(images.classes)} classes with names of their own"
-    for split, each in images.splits.items():
-        yield f"{split}: {len(each.targets)} images with targets in range"
-    listed = {file for each in images.splits.values() for file in each.files if isinstance(file, Path)} - set(found.files)
-    if listed and found.files:
-        file_digests.content(sorted(listed))  # each can be read
-        yield f"lists {units.images(len(listed))} beside its files: their content is in the digest of a run"
-
-
 def check_head(head: Head) -> Iterator[str]:
     """Hold a head to the contract: of a trained one shapes, gradients and the meta device, of a solved one its fit and its file.
 
@@ -149,103 +73,6 @@ def check_head(head: Head) -> Iterator[str]:
     """
     options = parsing.options(head.options, {}, place="head.options")
     yield from _check_solved(head, options) if head.solve else _check_trained(head, options)
-
-
-def check_logger(name: str, logger: Logger) -> Iterator[str]:
-    """Hold a logger to the contract: it takes a run with two epochs and its end, in a folder that is removed afterwards.
-
-    Yields:
-        What holds, in words.
-
-    Raises:
-        PluginError: what does not.
-    """
-    logger.check_installed(name)
-    options = parsing.options(logger.options, {}, place="loggers.options")
-    values = {"train/loss": 1.0, "train/accuracy": 0.5, "lr/head": 0.1}
-    with tempfile.TemporaryDirectory() as folder:
-        run = LoggedRun("check", "main", 0, None, Path(folder), {"optimizer.name": "adamw"}, ({"epoch": 1, **values},))
-        opened = plugin.call(logger.open, run, options)
-        yield "takes a run that continues after its first epoch"
-        for method, given in (("epoch", {"epoch": 2, **values}), ("end", LoggedEnd("finished", {"best_epoch": 2}))):
-            try:
-                getattr(opened, method)(given)
-            except Exception as error:  # whatever a third party's code raises
-                raise PluginError(f"{logger.open}: its method {method} fails: {reason(error)}.") from error
-            yield f"takes {'an epoch' if method == 'epoch' else 'the end of the run'}"
-
-
-def check_adapter(adapter: Adapter) -> Iterator[str]:
-    """Hold a method of domain adaptation to the contract: the maps of one that is solved, loss and gradient of one that is trained.
-
-    Yields:
-        What holds, in words.
-
-    Raises:
-        PluginError: what does not.
-    """
-    options = parsing.options(adapter.options, {}, place="adapt.options")
-    if adapter.batch_norm:
-        yield "BatchNorm gets the target's statistics"
-    if not (adapter.solve or adapter.loss):
-        return
-    generator = torch.Generator().manual_seed(0)
-    source = torch.randn(_IMAGES, _FEATURES, generator=generator)
-    target = 2 * torch.randn(_IMAGES, _FEATURES, generator=generator) + 1
-    if adapter.solve:
-        found = plugin.call(adapter.solve, source.numpy(), target.numpy(), options)
-        if not isinstance(found, Alignment):
-            raise PluginError(f"{adapter.solve}: gave {type(found).__name__}, not a tlkit.plugin.Alignment.")
-        shapes = found.source(source.numpy()).shape, found.target(target.numpy()).shape
-        if shapes[0] != shapes[1] or shapes[0][0] != _IMAGES:
-            raise PluginError(f"{adapter.solve}: maps {_IMAGES} images of both domains to {shapes[0]} and {shapes[1]}.")
-        yield f"maps {_FEATURES} features of both domains to {shapes[0][1]}"
-        return
-    head = nn.Linear(_FEATURES, _CLASSES)
-    domain = building.build_module(adapter.domain_head, _FEATURES, _CLASSES, options) if adapter.domain_head else None
-    source.requires_grad_()
-    target.requires_grad_()
-    batch = DomainBatch(
-        source, target, head(source), head(target), torch.arange(_IMAGES) % _CLASSES, head, domain, torch.tensor(1.0),
-    )  # fmt: skip
-    loss = plugin.call(adapter.loss, batch, options)
-    if not isinstance(loss, Tensor) or loss.shape != () or not bool(torch.isfinite(loss)):
-        raise PluginError(f"{adapter.loss}: its loss is to be one finite number, a tensor of shape ().")
-    yield "gives a loss of a source and a target batch"
-    loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
-    if target.grad is None or not bool(torch.isfinite(target.grad).all()):
-        raise PluginError(f"{adapter.loss}: its loss has no finite gradient with respect to the target's features.")
-    yield "has a gradient with respect to the target's features"
-
-
-def check_executor(name: str, executor: Executor) -> Iterator[str]:
-    """Hold an executor to the contract: it calls work elsewhere, and gives what that returned or raised.
-
-    Yields:
-        What holds, in words.
-
-    Raises:
-        PluginError: what does not.
-    """
-    executor.check_installed(name)
-    if not executor.run:
-        yield "carries out runs in this process"
-        return
-    given = dict(remote_jobs.done_by(executor, {"answers": _answer, "fails": _fail}, Demand(), lambda: None))
-    if given.get("answers") != _answer():
-        raise PluginError(f"{executor.run}: gave {given.get('answers')!r} for work that returns {_answer()!r}.")
-    yield "calls work and gives what it returned"
-    if not isinstance(given.get("fails"), Exception):
-        raise PluginError(f"{executor.run}: gave {given.get('fails')!r} for work that raises.")
-    yield "gives the exception of work that failed"
-
-
-def _answer() -> str:
-    return "done"
-
-
-def _fail() -> str:
-    raise RuntimeError("this is to fail")
 
 
 def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:

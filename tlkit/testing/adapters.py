@@ -1,0 +1,59 @@
+"""Whether a method of domain adaptation keeps the contract: its maps, or its loss and gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from tlkit import plugin
+from tlkit.errors import PluginError
+from tlkit.network import building
+from tlkit.plugin import Adapter, Alignment, DomainBatch
+from tlkit.recipe import parsing
+
+_FEATURES, _IMAGES, _CLASSES = 8, 12, 3  # of each domain that a method is tried with
+
+
+def check_adapter(adapter: Adapter) -> Iterator[str]:
+    """Hold a method of domain adaptation to the contract: the maps of one that is solved, loss and gradient of one that is trained.
+
+    Yields:
+        What holds, in words.
+
+    Raises:
+        PluginError: what does not.
+    """
+    options = parsing.options(adapter.options, {}, place="adapt.options")
+    if adapter.batch_norm:
+        yield "BatchNorm gets the target's statistics"
+    if not (adapter.solve or adapter.loss):
+        return
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(_IMAGES, _FEATURES, generator=generator)
+    target = 2 * torch.randn(_IMAGES, _FEATURES, generator=generator) + 1
+    if adapter.solve:
+        found = plugin.call(adapter.solve, source.numpy(), target.numpy(), options)
+        if not isinstance(found, Alignment):
+            raise PluginError(f"{adapter.solve}: gave {type(found).__name__}, not a tlkit.plugin.Alignment.")
+        shapes = found.source(source.numpy()).shape, found.target(target.numpy()).shape
+        if shapes[0] != shapes[1] or shapes[0][0] != _IMAGES:
+            raise PluginError(f"{adapter.solve}: maps {_IMAGES} images of both domains to {shapes[0]} and {shapes[1]}.")
+        yield f"maps {_FEATURES} features of both domains to {shapes[0][1]}"
+        return
+    head = nn.Linear(_FEATURES, _CLASSES)
+    domain = building.build_module(adapter.domain_head, _FEATURES, _CLASSES, options) if adapter.domain_head else None
+    source.requires_grad_()
+    target.requires_grad_()
+    batch = DomainBatch(
+        source, target, head(source), head(target), torch.arange(_IMAGES) % _CLASSES, head, domain, torch.tensor(1.0),
+    )  # fmt: skip
+    loss = plugin.call(adapter.loss, batch, options)
+    if not isinstance(loss, Tensor) or loss.shape != () or not bool(torch.isfinite(loss)):
+        raise PluginError(f"{adapter.loss}: its loss is to be one finite number, a tensor of shape ().")
+    yield "gives a loss of a source and a target batch"
+    loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
+    if target.grad is None or not bool(torch.isfinite(target.grad).all()):
+        raise PluginError(f"{adapter.loss}: its loss has no finite gradient with respect to the target's features.")
+    yield "has a gradient with respect to the target's features"
