@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from tlkit.errors import DataError
 from tlkit.plugin import Member
-from tlkit_shards import ParquetOptions, find, parquet_files, places, tar_files
+from tlkit_shards import ParquetOptions, find, index, parquet_files, places, tar_files
 
 _PARQUET = ".parquet"
 
@@ -33,10 +33,18 @@ def images_of(place: str) -> Iterator[Member]:
     """Yield the images of a shard in the order in which they lie in it.
 
     Raises:
-        DataError: it is truncated, or cannot be read.
+        DataError: it is truncated, cannot be read, or an image is another than the index beside it says.
     """
-    for name, content in _parquet(place) if place.lower().endswith(_PARQUET) else tar_files.images(place):
-        yield Member(f"{place}/{name}", len(content), sha256(content).digest(), lambda content=content: content)  # type: ignore[misc]  # mypy infers no type of a default
+    parquet = place.lower().endswith(_PARQUET)
+    written = None if parquet else index.beside(place, places.state(place))
+    known = {} if written is None else dict(zip(written.names.tolist(), written.digest, strict=True))
+    for name, content in _parquet(place) if parquet else tar_files.images(place):
+        digest = sha256(content).digest()
+        if written is not None and (name.encode() not in known or known.pop(name.encode()).tobytes() != digest):
+            raise index.changed(place, name)
+        yield Member(f"{place}/{name}", len(content), digest, lambda content=content: content)  # type: ignore[misc]  # mypy infers no type of a default
+    if known:
+        raise index.changed(place, next(iter(known)).decode())
 
 
 def _parquet(place: str) -> Iterator[tuple[str, bytes]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -121,8 +122,11 @@ def of_file(place: str, reading: str, make: Callable[[str, State], Index]) -> tu
     known = _read(kept, place)
     if known is not None and known.state == now:
         return kept, known
-    index = _beside(place, now) if reading == "" else None
-    index = index or make(place, now)
+    index = beside(place, now) if reading == "" else None
+    if index is None:
+        index = make(place, now)
+    elif known is not None or _is_newer_than_its_index(place):
+        _refuse_changed(index, make(place, now))
     if places.state(place) != now:
         raise DataError(f"{place}: changed while it was indexed.", "run the same again when nothing writes it")
     try:
@@ -182,8 +186,8 @@ def _read(path: Path | IO[bytes], place: str) -> Index | None:
         return None
 
 
-def _beside(place: str, now: State) -> Index | None:
-    """Return the index that `tlkit shard` wrote beside a shard; None where there is none.
+def beside(place: str, now: State) -> Index | None:
+    """Return the index that `tlkit shard` wrote beside a shard, if its size is the same; None where there is none.
 
     Raises:
         DataError: the shard is another than was indexed.
@@ -196,9 +200,36 @@ def _beside(place: str, now: State) -> Index | None:
     index = None if content is None else _read(io.BytesIO(content), place)
     if index is None:
         return None
-    if index.state.size != now.size:
+    if index.state.size != now.size >= 0:
         raise DataError(
             f"{place}: changed since it was indexed: it has {now.size:,} bytes, and had {index.state.size:,}.",
-            f"copy it again, or remove {place}{BESIDE} to have it indexed as it is",
+            _hint(place),
         )
     return replace(index, state=now)
+
+
+def changed(place: str, name: str) -> DataError:
+    """Return that the content of an image is another than the index beside its shard says."""
+    return DataError(f"{place}/{name}: changed since it was indexed.", _hint(place))
+
+
+def _hint(place: str) -> str:
+    return f"copy the shard again, or remove {place}{BESIDE} to have it indexed as it is"
+
+
+def _is_newer_than_its_index(place: str) -> bool:
+    """Return whether a shard on a disk was written after the index beside it."""
+    if places.is_address(place):
+        return False
+    with contextlib.suppress(OSError):
+        return os.stat(place).st_mtime_ns > os.stat(f"{place}{BESIDE}").st_mtime_ns
+    return True
+
+
+def _refuse_changed(written: Index, now: Index) -> None:
+    """Raise DataError where a shard holds other images or labels than the index beside it says."""
+    if written.names.tolist() != now.names.tolist():
+        raise DataError(f"{now.place}: changed since it was indexed: it holds other images.", _hint(now.place))
+    differ = (written.digest != now.digest).any(axis=1) | (written.labels != now.labels)
+    if differ.any():
+        raise changed(now.place, now.names[np.flatnonzero(differ)[0]].decode())

@@ -2,6 +2,8 @@
 
 import gc
 import json
+import os
+import re
 import tarfile
 from collections.abc import Iterator
 from functools import partial
@@ -145,6 +147,33 @@ def test_a_shard_that_is_another_than_was_written_is_an_error(tmp_path: Path) ->
     tar(tmp_path / "out" / "train-000000.tar", samples(range(100)))
     with pytest.raises(DataError, match=r"train-000000\.tar: changed since it was indexed: it has"):
         read(tmp_path / "out")
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["indexed before", "never indexed"])
+def test_a_flip_in_a_shard_of_the_same_size_is_noticed(tmp_path: Path, seen: bool) -> None:
+    shard_writer.write(images(tmp_path / "images"), tmp_path / "out", size=10**4, progress=lambda *_: None, notify=print)
+    if seen:
+        read(tmp_path / "out")
+    path = tmp_path / "out" / "train-000000.tar"
+    before = path.stat().st_mtime_ns
+    name = _flip(path)
+    time = before if seen else path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(time, time))
+    for _ in range(2):
+        with pytest.raises(DataError, match=rf"train-000000\.tar/{re.escape(name)}: changed since it was indexed"):
+            read(tmp_path / "out")
+    _flip(path)
+    assert found(tmp_path / "out")[1].content  # it is as it was, whatever its time says
+
+
+def _flip(path: Path) -> str:
+    """Change the last bit of the last image of an archive, which can still be decoded; return its name."""
+    with tarfile.open(path) as archive:
+        member = [each for each in archive if each.name.endswith(".png")][-1]
+    content = bytearray(path.read_bytes())
+    content[member.offset_data + member.size - 1] ^= 1
+    path.write_bytes(content)
+    return member.name
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,29 @@ def test_a_shard_that_cannot_be_embedded_leaves_no_file(runs: dict[str, Path], t
     assert "1.tar: is truncated after 3,000 bytes" in error
     assert "2.tar/bad.png: is not an image" in error
     assert sorted(os.listdir(tmp_path / "done")) == ["0.parquet", "2.parquet", "embeddings.json"]
+    code, said, error = run("embed", runs["folder"], "set", "--out", "done")  # and says again what is missing
+    assert (code, said) == (3, "done: 0 of 3 shards embedded, 0 images; 2 were there\n")
+    assert "2.tar/bad.png: is not an image" in error
+    assert "1.tar: is truncated" in error
+
+
+def test_a_shard_with_an_image_that_changed_is_not_embedded_and_said_again(
+    runs: dict[str, Path], tmp_path: Path, run: Cli
+) -> None:
+    """The bit that changes is one that decoding does not look at."""
+    pytest.importorskip("pyarrow.parquet", reason="needs the extra tlkit[parquet]")
+    shards.write(images(tmp_path / "photos"), tmp_path / "out", size=10**4, progress=lambda *_: None, notify=print)
+    path = tmp_path / "out" / "train-000000.tar"
+    with tarfile.open(path) as archive:
+        member = next(each for each in archive if each.name.endswith(".png"))
+    content = bytearray(path.read_bytes())
+    content[member.offset_data + member.size - 1] ^= 1
+    path.write_bytes(content)
+    for _ in range(2):
+        code, _, error = run("embed", runs["folder"], "out", "--out", "done")
+        assert code == 3
+        assert f"train-000000.tar/{member.name}: changed since it was indexed" in error
+        assert not (tmp_path / "done" / "train-000000.parquet").exists()
 
 
 def test_machines_take_parts_of_the_shards(runs: dict[str, Path], three: Path, tmp_path: Path, run: Cli) -> None:

@@ -95,6 +95,7 @@ def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: s
         jobs = shard_embeddings.jobs(place, out, part=_part(part))
         shard_embeddings.begin(out, predictor, at)
         waiting = [job for job in jobs if not job.is_done]
+        failed += [error for job in jobs if job not in waiting for error in job.failed]
         for number, job in enumerate(waiting):
             progress(number, len(waiting))
             try:

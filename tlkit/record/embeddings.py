@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ def check(path: Path) -> None:
         raise TlkitError(f"{path}: needs pyarrow, which is not installed.", "pip install 'tlkit[parquet]', or a file x.npz")
 
 
-def source(path: Path) -> dict[str, str]:
+def source(path: Path) -> dict[str, Any]:
     """Return what `write` was told a parquet file is of; {} where it was told nothing, or the file is damaged."""
     from pyarrow import ArrowException, parquet
 
@@ -37,7 +38,7 @@ def source(path: Path) -> dict[str, str]:
 
 
 def write(
-    path: Path, images: Sequence[str], embeddings: NDArray[np.float32], *, source: Mapping[str, str] | None = None
+    path: Path, images: Sequence[str], embeddings: NDArray[np.float32], *, source: Mapping[str, Any] | None = None
 ) -> None:
     """Write a file: the images, and their embeddings (N, features), in the same order.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from tlkit.run.prediction import Predictor
 from tlkit.run.stored_embeddings import Embedding, StoredEmbeddings
 
 ABOUT = "embeddings.json"  # in the folder: which network they are of
+_FAILED = "failed"  # in a file's metadata: why each image that it lacks could not be decoded
 _BLOCK = 1024  # images of a shard in memory at a time
 _SHARDS, _IMAGES = "tlkit_shards.contents:shards_of", "tlkit_shards.contents:images_of"
 _ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".parquet")  # the longer one first
@@ -46,10 +47,16 @@ class Job:
     @property
     def is_done(self) -> bool:
         """Whether the file is there, and is of the shard as it is now."""
-        return self.out.is_file() and embeddings.source(self.out) == self.source
+        return self.out.is_file() and self.source.items() <= embeddings.source(self.out).items()
 
     @property
-    def source(self) -> dict[str, str]:
+    def failed(self) -> tuple[DataError, ...]:
+        """Why images are missing in the file that is there."""
+        said = embeddings.source(self.out).get(_FAILED, [])
+        return tuple(DataError(each, f"remove {self.out} to have the shard embedded again") for each in said)
+
+    @property
+    def source(self) -> dict[str, Any]:
         """What the file says that it is of."""
         return {"shard": os.path.basename(self.shard), "state": self.state}
 
@@ -139,7 +146,8 @@ def embed(job: Job, found: StoredEmbeddings, *, progress: Callable[[int], None])
     if not rows and failed:
         raise DataError(f"{job.shard}: none of its {len(failed):,} images can be decoded.", str(failed[0]))
     stacked = np.stack(rows) if rows else np.empty((0, found.features), np.float32)
-    embeddings.write(job.out, names, stacked, source=job.source)
+    lacking = {_FAILED: [each.problem for each in failed]} if failed else {}
+    embeddings.write(job.out, names, stacked, source=job.source | lacking)
     return Embedded(len(rows), tuple(failed))
 
 
