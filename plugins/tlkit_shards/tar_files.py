@@ -94,7 +94,13 @@ def _label(place: str, key: str, sample: dict[str, tuple[int, bytes]], options: 
             raise DataError(f"{place}: {key}.{_TABLE} is no JSON: {error}.") from error
         if not isinstance(table, dict) or name not in table:
             keys = ", ".join(map(str, table)) if isinstance(table, dict) else "none"
-            raise DataError(f'{place}: {key}.{_TABLE} has no key "{name}".', f"keys: {keys}", 'data.options.label = "KEY"')
+            if options.label:
+                raise DataError(f'{place}: {key}.{_TABLE} has no key "{name}".', f"keys: {keys}", 'data.options.label = "KEY"')
+            raise DataError(
+                f'{place}: {key} has no member {key}.{_LABEL}, and {key}.{_TABLE} has no key "{name}".',
+                f"add {key}.{_LABEL} if other samples have such a member",
+                f'or name a key that holds the class in every sample, data.options.label = "KEY"; keys: {keys}',
+            )
         label = table[name]
     else:
         raise DataError(

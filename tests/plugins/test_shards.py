@@ -183,7 +183,7 @@ def _flip(path: Path) -> str:
         ({"a.cls": b"1"}, r"a has no image, only cls"),
         ({"a.png": png(0), "a.jpg": png(1), "a.cls": b"0"}, r"a has several images: jpg, png"),
         ({"a.png": png(0), "a.json": b"{"}, r"a\.json is no JSON"),
-        ({"a.png": png(0), "a.json": b"{}"}, r'a\.json has no key "label"'),
+        ({"a.png": png(0), "a.json": b"{}"}, r'a has no member a\.cls, and a\.json has no key "label"'),
         ({"a.png": png(0), "a.json": b'{"label": [1]}'}, r"a has the label \[1\]"),
         ({"readme": b"x"}, r"holds no images"),
     ],
