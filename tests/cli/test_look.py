@@ -131,6 +131,10 @@ def test_show_as_json_has_what_a_backbone_declares(run: Cli) -> None:
     assert record["features"] == 512
 
 
+def test_show_names_the_table_of_the_options_as_a_recipe_does(run: Cli) -> None:
+    assert "\n[adapt.options]   default" in run("show", "cdan")[1]
+
+
 def test_validate_as_json_says_what_is_valid(toy_recipe: Path, run: Cli) -> None:
     record = json.loads(run("validate", toy_recipe, "--json")[1])
     assert record == {"format": 1, "valid": True, "name": "toy", "arms": ["main"], "seeds": [0]}

@@ -158,7 +158,7 @@ def _table(name: str, entry: Entry, summary: str) -> Table:
 def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
     if model is None:
         return []
-    table = Table(f"[{place}]".replace("[", r"\["), "default", "meaning", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = Table(f"[{place}]", "default", "meaning", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     said = _attributes(model)
     for name, field in model.model_fields.items():
         if field.exclude:  # a recipe gives it in another table
