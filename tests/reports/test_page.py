@@ -186,9 +186,9 @@ def test_time_of_steps_is_divided_between_suffix_and_head_by_their_operations(ar
 
 def test_runs_on_other_images_are_not_compared(arms: list[ShownArm]) -> None:
     other = dataclasses.replace(arms[1].first)
-    found = other.answers
+    found = other.compared
     assert found is not None
-    other.__dict__["answers"] = dataclasses.replace(found, label=(found.label + 1) % 4)
+    other.__dict__["compared"] = dataclasses.replace(found, label=(found.label + 1) % 4)
     assert comparison.differences([ShownArm("a", [arms[0].first]), ShownArm("b", [other])]) == []
 
 

@@ -29,6 +29,8 @@ from tlkit.plugin import Adapter, Affine, Alignment, registry
 from tlkit.recipe.domains import AdaptTable
 from tlkit.record import domains as gained
 from tlkit.record import report_data
+from tlkit.reports import differences
+from tlkit.reports.page import comparison, runs
 from tlkit.run import domain_features, prediction
 from tlkit_adapters import alignment
 
@@ -344,6 +346,17 @@ def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypat
     assert compared["images"] == images
     assert compared["difference"] == pytest.approx(accuracy["few"] - accuracy["source_only"])
     assert "against source_only, dark (points)" in " ".join(out.split())
+    shown = runs.by_arm(runs.read(runs.find([recipe.parent / "runs" / "adapted"])))  # the page has the same differences
+    cells = {
+        row.name: dict(zip(comparison.columns(shown, "source_only"), row.cells, strict=True))
+        for row in comparison.rows(shown, "source_only")
+    }
+    for name in ("coral", "few"):
+        assert cells[name]["against source_only, dark (points)"] == differences.short(record[name]["difference"])
+    words = comparison.sentence(shown, "source_only")
+    assert "test images of the source" in words
+    assert f"{accuracy[shown[0].name]:.1%} on those of dark, the target" in words
+    assert "on the same images of dark" in words or shown[0].name == "source_only"
     low, high = accuracy["source_only"], accuracy["target_trained"]
     if high > low:
         assert record["coral"]["adapt"]["gap"]["closed"] == pytest.approx((accuracy["coral"] - low) / (high - low))

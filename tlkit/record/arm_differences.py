@@ -76,6 +76,18 @@ def add(arms: Mapping[str, dict[str, Any]], baseline: str, folder: Path) -> None
             table["difference"] = to_record(found)
 
 
+def compared_split(adapt: Mapping[str, Any] | None, *, tested: bool) -> str:
+    """Return the images that a run is compared on: the target's where it has [adapt], else test images, else validation images.
+
+    Args:
+        adapt: "adapt" of a run in result.json; None where it has no [adapt].
+        tested: The run has test images.
+    """
+    if adapt is not None:
+        return f"also.{adapt['target']}"
+    return "test" if tested else "validation"
+
+
 def to_record(found: ArmDifference) -> dict[str, Any]:
     """Return a difference as result.json has it."""
     over = found.over_seeds
@@ -111,14 +123,9 @@ def _answers(table: Mapping[str, Any], folder: Path) -> dict[Key, Answers | None
     """Return the answers of the finished runs of an arm."""
     runs: Iterable[Mapping[str, Any]] = run_folder.runs_of(table)
     return {
-        (run["seed"], run.get("fold")): predictions.answers(folder / run["folder"], _split(run))
+        (run["seed"], run.get("fold")): predictions.answers(
+            folder / run["folder"], compared_split(run.get("adapt"), tested=run["test"] is not None)
+        )
         for run in runs
         if run["status"] == "finished"
     }
-
-
-def _split(run: Mapping[str, Any]) -> str:
-    """Return the images that a run is compared on: the target's where it has [adapt], else test images, else validation images."""
-    if run.get("adapt") is not None:
-        return f"also.{run['adapt']['target']}"
-    return "validation" if run["test"] is None else "test"

@@ -6,6 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def head(baseline: str, target: str) -> str:
+    """Return the head of the column of differences.
+
+    Args:
+        baseline: Name of the arm that the others are compared with.
+        target: That arms with [adapt] are compared on; "" where they are compared on test images.
+    """
+    return f"against {baseline}{f', {target}' if target else ''} (points)"
+
+
 def short(found: Mapping[str, Any]) -> str:
     """Return a difference in points with its interval and p-value, as a table's cell.
 

@@ -72,7 +72,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
     return Group(
         title,
-        _Rows(rows, columns, {"difference": f"against {baseline}{_compared_on(summary['arms'].get(baseline, {}))} (points)"}),
+        _Rows(rows, columns, {"difference": differences.head(baseline, _target(summary["arms"].get(baseline, {})))}),
         *(Text(line, style=style) for line, style in notes.items()),
     )
 
@@ -109,9 +109,9 @@ class _Rows:
         return table
 
 
-def _compared_on(baseline: Mapping[str, Any]) -> str:
-    """The target that arms with [adapt] are compared on, ", art"; else "": test images."""
-    return f", {baseline[domains.KEY]['target']}" if domains.KEY in baseline else ""
+def _target(arm: Mapping[str, Any]) -> str:
+    """The target of an arm with [adapt]; else ""."""
+    return str(arm[domains.KEY]["target"]) if domains.KEY in arm else ""
 
 
 def _not_compared(arms: Mapping[str, Mapping[str, Any]], baseline: str) -> list[str]:

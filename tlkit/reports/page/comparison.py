@@ -15,7 +15,7 @@ from tlkit.record import arm_differences, run_folder, statistics
 from tlkit.record.predictions import Answers
 from tlkit.record.statistics import Interval
 from tlkit.reports import ensemble_rows
-from tlkit.reports.differences import p_value, points, short
+from tlkit.reports.differences import head, p_value, points, short
 from tlkit.reports.page.runs import ShownArm
 
 _ALL_PAIRS = 4  # arms; of more, each is compared with the best by validation alone
@@ -64,7 +64,8 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
     more = [tasks.metric_labels()[name].label for name in _more(arms)]
     return [
         "runs", f"{split} accuracy", "95 % interval", "interval by",
-        *([f"against {baseline} (points)"] if baseline else []), "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
+        *([head(baseline, _arm(arms, baseline).first.target)] if baseline else []),
+        "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
         "best epoch", "parameters trained", "of", "s / epoch", "seconds", "images/s",
     ]  # fmt: skip
 
@@ -100,12 +101,15 @@ def interval_of(arm: ShownArm) -> tuple[float, Interval | None, str]:
 
 
 def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
-    """Return the result in one sentence."""
+    """Return the result in one sentence. Of arms with [adapt] it tells source and target apart; their difference is on the target."""
     best = arms[0]
+    target = best.first.target
     mean, interval, kind = interval_of(best)
-    text = f"{best.name} has {mean:.1%} accuracy on the {best.first.split} images"
+    text = f"{best.name} has {mean:.1%} accuracy on the {best.first.split} images{' of the source' if target else ''}"
     if interval is not None:
         text += f" (95 % interval {interval.low:.1%} to {interval.high:.1%}; {kind})"
+    if target and (known := [run.result.also[target]["accuracy"] for run in best.runs if target in run.result.also]):
+        text += f", and {numbers.fmean(known):.1%} on those of {target}, the target"
     if len(arms) == 1:
         return f"{text}."
     chosen, joined = "It is the best by validation", ","
@@ -118,13 +122,17 @@ def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
     other = against.first if against.second == best.name else against.second
     points = float(against.difference) * (1 if against.second == best.name else -1)
     proof = against.over_seeds or (against.tests[0] if against.tests else "")
-    return f"{text}. {chosen}{joined} {points:+.1f} points from {other} on the same images ({proof})."
+    same = f"the same images{f' of {target}' if target else ''}"
+    return f"{text}. {chosen}{joined} {points:+.1f} points from {other} on {same} ({proof})."
 
 
 def differences(arms: Sequence[ShownArm], baseline: str = "") -> list[Difference]:
-    """Compare arms on the same images: all with the baseline, or without one all pairs, or of many arms each with the best by validation."""
+    """Compare arms on the same images, which are the target's with [adapt].
+
+    All are compared with the baseline; without one all pairs, or of many arms each with the best by validation.
+    """
     if baseline:
-        chosen = next(arm for arm in arms if arm.name == baseline)
+        chosen = _arm(arms, baseline)
         pairs = [(arm, chosen) for arm in arms if arm is not chosen]
     elif len(arms) <= _ALL_PAIRS:
         pairs = list(itertools.combinations(arms, 2))
@@ -160,7 +168,11 @@ def _difference(first: ShownArm, second: ShownArm) -> Difference | None:
 
 
 def _answers(arm: ShownArm) -> dict[tuple[int, int | None], Answers | None]:
-    return {(run.result.seed, run.result.fold): run.answers for run in arm.runs}
+    return {(run.result.seed, run.result.fold): run.compared for run in arm.runs}
+
+
+def _arm(arms: Sequence[ShownArm], name: str) -> ShownArm:
+    return next(arm for arm in arms if arm.name == name)
 
 
 def _more(arms: Sequence[ShownArm]) -> list[str]:
@@ -211,9 +223,9 @@ def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -
         if accuracy["low"] is not None:
             cells["95 % interval"] = f"{accuracy['low']:.1%} to {accuracy['high']:.1%}"
             cells["interval by"] = f"Student's t over {accuracy['n']} runs"
-    for head in heads:
-        if head in labels and labels[head] in scores:
-            cells[head] = _shown(scores[labels[head]]["mean"], percent=tasks.metric_labels()[labels[head]].percent)
+    for name in heads:
+        if name in labels and labels[name] in scores:
+            cells[name] = _shown(scores[labels[name]]["mean"], percent=tasks.metric_labels()[labels[name]].percent)
     return Row(ensemble_rows.name(record), tuple(cells[head] for head in heads))
 
 

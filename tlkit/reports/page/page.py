@@ -110,6 +110,7 @@ def render(
         "rows": comparison.rows(arms, baseline, ensembles),
         "ensembles": [line.removeprefix("ensemble").strip() for each in ensembles for line in ensemble_rows.notes(each)],
         "differences": comparison.differences(arms, baseline),
+        "targets": sorted({arm.first.target for arm in arms if arm.first.target}),
         "learned": learned,
         "searches": searches,
         "fixed_aux": [

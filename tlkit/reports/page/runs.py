@@ -16,6 +16,7 @@ from tlkit.errors import RunFolderError
 from tlkit.plans import plan as plans
 from tlkit.plans.plan import Plan
 from tlkit.record import (
+    arm_differences,
     calibration,
     evaluations,
     predictions,
@@ -79,6 +80,17 @@ class ShownRun:
     def answers(self) -> Answers | None:
         """Which of the held-out images are right; None where an image has several labels."""
         return predictions.answers(self.folder, self.split)
+
+    @property
+    def target(self) -> str:
+        """The target of [adapt]; "" where the run has none."""
+        return "" if self.result.adapt is None else str(self.result.adapt["target"])
+
+    @cached_property
+    def compared(self) -> Answers | None:
+        """Which images are right of those that arms are compared on, as in result.json; None where an image has several labels."""
+        split = arm_differences.compared_split(self.result.adapt, tested=self.result.test is not None)
+        return predictions.answers(self.folder, split)
 
     @cached_property
     def calibrated(self) -> Calibrated | None:
