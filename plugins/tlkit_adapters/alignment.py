@@ -21,7 +21,7 @@ RIDGE = 0.1  # added to the variances of standardised features, which are 1
 def stats(source: NDArray[Any], target: NDArray[Any]) -> Alignment:
     """Give each source feature the mean and the standard deviation that it has in the target; target features stay.
 
-    A feature that is constant in the source is only shifted.
+    A feature that is constant in the source is only shifted; one that is constant in the target alone becomes constant.
 
     Args:
         source: (N, F).
@@ -34,7 +34,7 @@ def stats(source: NDArray[Any], target: NDArray[Any]) -> Alignment:
     """
     xs, xt = _checked(source, target)
     varies = _varies(xs)
-    scale = np.where(varies, xt.std(0) / np.where(varies, xs.std(0), 1.0), 1.0)
+    scale = np.where(varies, np.where(_varies(xt), xt.std(0), 0.0) / _deviations(xs), 1.0)
     return Alignment(Affine(scale, xt.mean(0) - xs.mean(0) * scale), _identity(xs.shape[1]))
 
 
@@ -91,7 +91,7 @@ def subspace(source: NDArray[Any], target: NDArray[Any], *, dimensions: int = 50
     Args:
         source: (N, F).
         target: (M, F).
-        dimensions: Number of principal components, D. There are fewer where a domain has fewer images or features.
+        dimensions: Number of principal components, D. There are fewer where a domain has fewer images or directions in which it varies.
 
     Raises:
         DataError: as for `stats`; or `dimensions` is less than 1.
@@ -103,6 +103,8 @@ def subspace(source: NDArray[Any], target: NDArray[Any], *, dimensions: int = 50
         raise DataError(f"adapt: dimensions is {dimensions}.", "1 or more, for instance 50")
     count = min(dimensions, len(xs) - 1, len(xt) - 1, xs.shape[1])
     of_source, of_target = _components(xs, count), _components(xt, count)
+    count = min(of_source.shape[1], of_target.shape[1])
+    of_source, of_target = of_source[:, :count], of_target[:, :count]
     turned = of_source @ (of_source.T @ of_target)
     return Alignment(_standardised(xs, turned), _standardised(xt, of_target))
 
@@ -140,9 +142,14 @@ def _varies(x: Features) -> NDArray[np.bool_]:
     return found
 
 
+def _centred(x: Features) -> Features:
+    """Features (N, F) with mean 0; constant ones are exactly 0."""
+    return np.where(_varies(x), x - x.mean(0), 0.0)
+
+
 def _standard(x: Features) -> Features:
-    """Features (N, F) with mean 0 and standard deviation 1; constant ones are 0."""
-    found: Features = (x - x.mean(0)) / _deviations(x)
+    """Features (N, F) with mean 0 and standard deviation 1; constant ones are exactly 0."""
+    found: Features = _centred(x) / _deviations(x)
     return found
 
 
@@ -150,7 +157,7 @@ def _covariance(x: Features, ridge: float) -> Features:
     """The covariance (F, F) of features (N, F), with a ridge."""
     if not ridge > 0:
         raise DataError(f"adapt: ridge is {ridge:g}.", f"above 0, for instance {RIDGE}")
-    centred = x - x.mean(0)
+    centred = _centred(x)
     found: Features = centred.T @ centred / (len(x) - 1) + ridge * np.eye(x.shape[1])
     return found
 
@@ -161,9 +168,18 @@ def _power(matrix: Features, power: float) -> Features:
 
 
 def _powers(matrix: Features, *powers: float) -> list[Features]:
-    """Powers of a symmetric matrix (F, F) whose eigenvalues are above 0; finding these is most of the time that a method takes."""
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    return [(vectors * values**power) @ vectors.T for power in powers]
+    """Powers of a symmetric matrix (F, F) whose eigenvalues are above 0; finding these is most of the time that a method takes.
+
+    A feature that varies with no other, as a constant one, stays so exactly. Else rounding would mix others into it, by 1e-17 for
+    instance, and a head that scales every feature to a deviation of 1 would read that as a feature like all others, or divide by 0.
+    """
+    joined = np.flatnonzero((matrix != 0).sum(0) > 1)
+    block = np.ix_(joined, joined)
+    values, vectors = np.linalg.eigh((matrix + matrix.T)[block] / 2)
+    found = [np.diag(np.diag(matrix) ** power) for power in powers]
+    for whole, power in zip(found, powers, strict=True):
+        whole[block] = (vectors * values**power) @ vectors.T
+    return found
 
 
 def _of_source(source: Features, matrix: Features, mean: Features) -> Alignment:
@@ -179,9 +195,10 @@ def _standardised(x: Features, matrix: Features) -> Affine:
 
 
 def _components(x: Features, count: int) -> Features:
-    """So many principal components (F, count) of standardised features as columns, the largest first."""
+    """The principal components (F, count) of standardised features as columns, the largest first; fewer where features vary in fewer."""
     from scipy.linalg import eigh
 
     z, features = _standard(x), x.shape[1]
-    _, columns = eigh(z.T @ z, subset_by_index=[features - count, features - 1])
-    return np.asarray(columns[:, ::-1], dtype=np.float64)
+    values, columns = eigh(z.T @ z, subset_by_index=[features - count, features - 1])
+    there = max(1, int((values > values[-1] * features * np.finfo(np.float64).eps).sum()))
+    return np.asarray(columns[:, : -there - 1 : -1], dtype=np.float64)

@@ -194,3 +194,23 @@ def test_a_constant_feature_has_the_effect_of_zeros_whatever_its_value(method: C
     assert xs.std(0)[-1] > 0  # by rounding
     zeros = xs * [1, 1, 1, 1, 1, 0]
     np.testing.assert_allclose(method(xs, xt).source(xs), method(zeros, xt).source(zeros), atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["stats", "coral", "linot", "subspace"])
+def test_features_that_are_constant_stay_out_of_the_others(method: str) -> None:
+    """Few images of features that are mostly constant: the maps are those of the others alone, and a head can scale what they give."""
+    rng = np.random.default_rng(0)
+    varying = rng.permutation(300)[:19]  # in the source; of these ten in the target
+    source, target = np.zeros((42, 300), np.float32), np.zeros((30, 300), np.float32)
+    source[:, varying] = np.maximum(rng.normal(size=(42, 3)) @ rng.normal(size=(3, 19)) + rng.normal(size=(42, 19)), 0)
+    target[:, varying[:10]] = np.maximum(rng.normal(size=(30, 3)) @ rng.normal(size=(3, 10)) + rng.normal(size=(30, 10)), 0)
+    maps = getattr(alignment, method)(source, target)
+    alone = getattr(alignment, method)(source[:, varying], target[:, varying])
+    mapped, wanted = maps.source(source).astype(np.float32), alone.source(source[:, varying])
+    scaled = StandardScaler().fit_transform(mapped)
+    assert np.isfinite(scaled).all()
+    assert (scaled.std(0) > 0.5).sum() == (19 if method in ("coral", "linot") else 10)  # and not one more
+    if method != "subspace":
+        assert (np.delete(mapped, varying, axis=1) == 0).all()
+        mapped = mapped[:, varying]
+    np.testing.assert_allclose(np.abs(mapped), np.abs(wanted), rtol=1e-3, atol=1e-5)  # the sign of a component is free
