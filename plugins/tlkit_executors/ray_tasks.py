@@ -6,6 +6,7 @@ The rule: Ray only calls work that is idempotent; what was done is in the run fo
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,6 +18,9 @@ from tlkit.plugin import Demand, Work
 
 _TRIES = 5  # after workers or nodes that died
 _ANSWER = 10.0  # seconds that an address has to answer
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # the frame with which both sides begin, with nothing set
+_START = "start the cluster, `ray start --head`, or leave the address out for a Ray of this machine"
 _ASK = 0.5  # seconds between two looks at a signal
 _SAVING = 60.0  # seconds that stopped runs have to save
 
@@ -72,20 +76,29 @@ def _stop(refs: list[object]) -> None:
 def _connect(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), timeout=_ANSWER).close()
-        except OSError as error:
-            raise TlkitError(
-                f"{option('address', address)}: nothing answers there: {error.strerror or error}.",
-                "start the cluster, `ray start --head`, or leave the address out for a Ray of this machine",
-            ) from error
+        _refuse_silent(address, host, int(port))
     try:
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        other = f"this is Ray {ray.__version__}; the cluster needs the same version of Ray and of Python"
         raise TlkitError(
             f"{option('address', address)}: Ray cannot connect: {str(error).splitlines()[0]}",
-            f"this is Ray {ray.__version__}; the cluster needs the same version of Ray and of Python",
+            other if "ersion mismatch" in str(error) else _START,
         ) from error
+
+
+def _refuse_silent(address: str, host: str, port: int) -> None:
+    """Raise TlkitError where nothing answers as Ray does, which itself waits for minutes. Ray's servers speak HTTP/2: RFC 9113, 3.4."""
+    try:
+        with socket.create_connection((host, port), timeout=_ANSWER) as asked:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            asked.sendall(_PREFACE + _SETTINGS)
+            answer = asked.recv(len(_SETTINGS), socket.MSG_WAITALL)
+    except OSError as error:
+        raise TlkitError(f"{option('address', address)}: nothing answers there: {error.strerror or error}.", _START) from error
+    if answer[3:4] != _SETTINGS[3:4]:
+        raise TlkitError(f"{option('address', address)}: what answers there is no Ray cluster.", _START)
 
 
 def _refuse_unmeetable(demand: Demand) -> None:

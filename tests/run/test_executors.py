@@ -1,10 +1,13 @@
 """Runs that are carried out elsewhere have the bits of those that are carried out here, and what goes wrong there is told."""
 
+import contextlib
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -181,6 +184,47 @@ def test_address_where_nothing_answers_is_a_message(two: Path, monkeypatch: pyte
     assert done.returncode == 1
     assert "--address 127.0.0.1:9: nothing answers there: Connection refused" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [(b"", "nothing answers there: timed out"), (b"HTTP/1.1 400 no\r\n", "what answers there is no Ray cluster")],
+)
+def test_address_of_something_else_than_ray_is_a_message(monkeypatch: pytest.MonkeyPatch, sent: bytes, words: str) -> None:
+    from tlkit_executors import ray_tasks
+
+    monkeypatch.setattr(ray_tasks, "_ANSWER", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(ConnectionError):  # the other end may close first
+                connection.sendall(sent)
+                while connection.recv(100):
+                    pass
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with pytest.raises(TlkitError, match=words):
+            ray_tasks._connect(f"127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+
+
+@needs_ray
+def test_no_cluster_to_be_found_is_said_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from tlkit_executors import ray_tasks
+
+    def none(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", none)
+    with pytest.raises(
+        TlkitError, match=r"Ray cannot connect(.|\n)*start the cluster, `ray start --head`, or leave the address out"
+    ):
+        ray_tasks._connect("auto")
 
 
 @needs_ray
