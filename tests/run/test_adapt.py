@@ -420,6 +420,12 @@ def test_one_image_of_a_domain_and_maps_that_cannot_be_used_are_named() -> None:
         adapting.fit(broken, source, dataclasses.replace(target, features=features), lambda *_: pytest.fail("never fitted"))
 
 
+def test_a_plan_without_the_source_says_what_the_head_is_fitted_to(recipe: Path) -> None:
+    plan = training(recipe, "adapt.method=none", "adapt.source=false", "adapt.labels_per_class=3").plan
+    (why,) = (each.reason for each in plan.choices if each.value == "solved once")
+    assert why == "logistic is fitted on the embeddings of the labelled images of dark alone: the source is left out"
+
+
 def test_labels_of_sure_images_need_probabilities(recipe: Path) -> None:
     mine = training(recipe, "head.kind=svm", "head.options.C=0.01", "adapt.pseudo_labels=confident")
     with pytest.raises(TlkitError, match="needs probabilities, and the head gives none"):

@@ -88,7 +88,10 @@ def compile_plan(
     draft = Draft(resolved, facts, network, divided, starts, cuts, sizes, device, aux_heads)
     batch, choices = memory_estimate.batch_size(draft, batch_size)
     if resolved.learns == "solved":
-        choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of all training images"))
+        fitted = "all training images"
+        if arm.adapt is not None and not arm.adapt.source:
+            fitted = f"the labelled images of {arm.adapt.target} alone: the source is left out"
+        choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of {fitted}"))
     groups = _groups(draft)
     weights = named_classes.weights(arm.loss, facts.names, facts.per_class)
     steps = 0
