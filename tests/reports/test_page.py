@@ -192,6 +192,17 @@ def test_runs_on_other_images_are_not_compared(arms: list[ShownArm]) -> None:
     assert comparison.differences([ShownArm("a", [arms[0].first]), ShownArm("b", [other])]) == []
 
 
+def test_of_one_epoch_no_over_fitting_is_told(arms: list[ShownArm]) -> None:
+    line = {
+        **arms[0].first.metrics[0],
+        "train_evaluated": {"loss": 0.1, "accuracy": 1.0},
+        "test": {"loss": 1.0, "accuracy": 0.5},
+    }
+    solved = ShownArm("solved", [dataclasses.replace(arms[0].first, metrics=[line])])
+    assert solved.crossover is None
+    assert "over-fitting" not in page.render([solved])
+
+
 def test_two_versions_of_an_arm_are_compared_and_not_averaged(arms: list[ShownArm]) -> None:
     arm = next(arm for arm in arms if arm.name == "finetune")
     digest = arm.first.result.digest[:8]

@@ -116,7 +116,7 @@ def render(
         "fixed_aux": [
             (arm.name, fixed["loss"], fixed["images"]) for arm in arms if (fixed := arm.first.data.about.get("aux_loss"))
         ],
-        "crossovers": [_crossover(arm) for arm in arms],
+        "crossovers": [_crossover(arm) for arm in arms if len(arm.first.metrics) > 1],  # a head that is solved has one epoch
         "kernels": kernel_grids.kernels(arms),
         "changed": changed,
         "sees": sees,

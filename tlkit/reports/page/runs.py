@@ -164,6 +164,8 @@ class ShownArm:
         lines = [line for line in run.metrics if line.get(run.split)]
         evaluated = bool(lines) and all(line.get("train_evaluated") for line in lines)
         train = [line["train_evaluated" if evaluated else "train"]["accuracy"] for line in lines]
+        if len(lines) < 2:  # a head that is solved
+            return None
         epoch = statistics.crossover(train, [line[run.split]["accuracy"] for line in lines])
         if epoch is None:
             return None
