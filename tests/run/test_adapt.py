@@ -276,11 +276,13 @@ def test_a_mistake_in_the_table_is_named(run: Cli, recipe: Path, settings: list[
         ({"also.dark.split.per_class": 13}, "also.dark.split.per_class: is 13, and class blue has 12 images there."),
         ({"also.dark.options.path": '"bright"'}, "adapt.target: dark has the same images as the source."),
         ({"also.dark.options.path": '"copies"'}, "adapt.target: dark has the same images as the source."),
+        ({"also.dark.options.path": '"some"'}, "adapt.target: dark has the same images as the source."),
         ({"also.dark.options.path": '"violet"'}, "also.dark: folder has classes that are not trained on: violet"),
     ],
 )
 def test_images_that_cannot_be_adapted_to_are_named(run: Cli, recipe: Path, change: dict[str, Any], words: str) -> None:
     shutil.copytree(recipe.parent / "bright", recipe.parent / "copies")
+    shutil.copytree(recipe.parent / "bright", recipe.parent / "some", ignore=shutil.ignore_patterns("3.png"))
     shutil.copytree(recipe.parent / "dark" / "green", recipe.parent / "violet" / "violet")
     shutil.copytree(recipe.parent / "dark" / "red", recipe.parent / "violet" / "red")
     code, _, error = run("apply", "r.toml", *[part for key, value in change.items() for part in ("--set", f"{key}={value}")])
