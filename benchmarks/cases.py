@@ -76,13 +76,14 @@ class Job:
 
 
 def cases(folder: Path = ROOT / "recipes") -> list[Case]:
-    """Return every arm of every recipe in a folder whose head is trained; of a solved one no loop does the same work."""
+    """Return every arm of every recipe in a folder that a plain loop can train: its head is not solved, and no other domain is adapted to."""
     found = []
     for path in sorted(folder.glob("*.toml")):
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         for name, arm in _arms(tables).items():
             kind = {**tables.get("head", {}), **arm.get("head", {})}.get("kind", "linear")
-            if not registry.get(Head, kind).solve and not _still(tables, arm):
+            adapted = {**tables.get("adapt", {}), **arm.get("adapt", {})}.get("method", "none") != "none"
+            if not registry.get(Head, kind).solve and not _still(tables, arm) and not adapted:
                 found.append(Case(path, name))
     return found
 
@@ -139,6 +140,7 @@ def _small(case: Case, real: Plan, *, epochs: int, train: int, validation: int, 
     tables["schedule"]["epochs"] = epochs
     tables["head"].pop("positive", None)  # synthetic classes have other names
     tables.pop("also")
+    tables.pop("adapt", None)  # of an arm that adapts to nothing
     if isinstance(tables["loss"].get("class_weights"), dict):
         tables["loss"]["class_weights"] = "balanced"
     side = _SIDES.get(tables["data"]["name"], max(real.image_size))

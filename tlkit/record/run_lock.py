@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
         # beside the lock, which may not be written on every system; whoever holds the lock writes it anew, so that none is believed
         # which a dead process left
         with contextlib.suppress(OSError):
-            (folder / _HOLDER).write_text(f"{platform.node()} {os.getpid()} {time.time():.0f}", encoding="utf-8")
+            (folder / _HOLDER).write_bytes(f"{platform.node()} {os.getpid()} {time.time():.0f}".encode())
         yield
     finally:
         with contextlib.suppress(OSError):
