@@ -15,6 +15,7 @@ COUNT = 2000
 SEED = 30  # other inputs than those of `make fuzz` by itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_wrong_input_is_accepted_or_refused_with_a_message(kind: Kind, tmp_path: Path) -> None:
     attempt = kind.prepare(tmp_path)
