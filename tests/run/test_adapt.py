@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy_domains
 from conftest import ROOT, Cli
 from pages import Page
-from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from toy_domains import CLASSES
 from toy_training import Training, training
 
 from tlkit import api, testing
@@ -35,49 +36,16 @@ from tlkit.run import domain_features, prediction
 from tlkit_adapters import alignment
 
 CPU = torch.device("cpu")
-CLASSES = ("blue", "green", "red")
-RECIPE = """\
-format = 1
-name = "adapted"
-[backbone]
-name = "toy"
-weights = "none"
-[head]
-kind = "logistic"
-options = { C = 0.1 }
-[data]
-name = "folder"
-image_size = 16
-batch_size = 8
-options = { path = "bright" }
-split = { validation = 0 }
-[also.dark]
-name = "folder"
-options = { path = "dark" }
-split = { per_class = 6 }
-[adapt]
-target = "dark"
-method = "stats"
-"""
-
-
-def pictures(folder: Path, light: int, classes: tuple[str, ...] = CLASSES, *, images: int = 12, seed: int = 0) -> None:
-    generator = np.random.default_rng([light, seed])
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        for index in range(images):
-            pixels = generator.integers(0, light, (16, 16, 3), dtype=np.uint8)
-            pixels[:, :, CLASSES.index(name)] = light
-            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+RECIPE = toy_domains.recipe(
+    head='[head]\nkind = "logistic"\noptions = { C = 0.1 }\n',
+    data="batch_size = 8\nsplit = { validation = 0 }\n",
+    adapt='method = "stats"\n',
+)
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """Bright pictures are the source, dark ones the target."""
-    pictures(tmp_path / "bright", 250)
-    pictures(tmp_path / "dark", 90)
-    (tmp_path / "r.toml").write_text(RECIPE)
-    return tmp_path / "r.toml"
+    return toy_domains.write(tmp_path, RECIPE)
 
 
 def read(mine: Training, part: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -147,8 +115,8 @@ def test_draws_depend_on_the_seed_and_larger_ones_hold_smaller_ones(recipe: Path
 )
 def test_labels_of_the_target_change_no_bit_of_what_is_learned(tmp_path: Path, settings: tuple[str, ...]) -> None:
     """The target's labels stand in a table, so that others leave its files and their order as they are."""
-    pictures(tmp_path / "bright", 250)
-    pictures(tmp_path / "dark", 90)
+    toy_domains.pictures(tmp_path / "bright", 250)
+    toy_domains.pictures(tmp_path / "dark", 90)
     files = sorted((tmp_path / "dark").glob("*/*.png"))
     heads = []
     for turn in (0, 1):

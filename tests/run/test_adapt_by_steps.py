@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy_domains
 from conftest import Cli
-from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional
+from toy_domains import CLASSES
 from toy_signals import SignalAfter
 from toy_training import training
 
@@ -24,51 +25,16 @@ from tlkit.plans import choices
 from tlkit.record import report_data
 from tlkit.reports.page import page, runs
 
-CLASSES = ("blue", "green", "red")
-RECIPE = """\
-format = 1
-name = "adapted"
-[backbone]
-name = "toy"
-weights = "none"
-[data]
-name = "folder"
-image_size = 16
-batch_size = 6
-options = { path = "bright" }
-[also.dark]
-name = "folder"
-options = { path = "dark" }
-split = { per_class = 6 }
-[adapt]
-target = "dark"
-method = "cdan"
-images = "all"
-[lr_groups]
-backbone = 1e-2
-head = 1e-2
-[schedule]
-epochs = 3
-"""
-
-
-def pictures(folder: Path, light: int, *, images: int = 12) -> None:
-    generator = np.random.default_rng(light)
-    for name in CLASSES:
-        (folder / name).mkdir(parents=True)
-        for index in range(images):
-            pixels = generator.integers(0, light, (16, 16, 3), dtype=np.uint8)
-            pixels[:, :, CLASSES.index(name)] = light
-            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+RECIPE = toy_domains.recipe(
+    data="batch_size = 6\n",
+    adapt='method = "cdan"\nimages = "all"\n',
+    more="[lr_groups]\nbackbone = 1e-2\nhead = 1e-2\n[schedule]\nepochs = 3\n",
+)
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """Bright pictures are the source, dark ones the target."""
-    pictures(tmp_path / "bright", 250)
-    pictures(tmp_path / "dark", 90)
-    (tmp_path / "r.toml").write_text(RECIPE)
-    return tmp_path / "r.toml"
+    return toy_domains.write(tmp_path, RECIPE)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

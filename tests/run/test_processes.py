@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy_domains
 from conftest import ROOT, TOY_RECIPE, Cli
-from PIL import Image
 
 from tlkit import applying, machine
 from tlkit.errors import TlkitError
@@ -36,37 +36,10 @@ def launch(runs: str, size: int, **more: object) -> dict[str, object]:
     return {"size": size, "arguments": [*APPLY, *SGD, "--runs", runs], **more}
 
 
-# A folder of bright pictures is the source of a solved head, one of dark pictures the target; in another folder is a file that is none.
-ADAPTED = """\
-format = 1
-name = "adapted"
-[backbone]
-name = "toy"
-weights = "none"
-[head]
-kind = "logistic"
-[data]
-name = "folder"
-image_size = 16
-options = { path = "bright" }
-split = { validation = 0 }
-[also.dark]
-name = "folder"
-options = { path = "dark" }
-split = { per_class = 4 }
-[adapt]
-target = "dark"
-method = "stats"
-"""
-
-
-def pictures(folder: Path, light: int) -> None:
-    for number in range(2):
-        (folder / str(number)).mkdir(parents=True)
-        for image in range(10):
-            pixels = np.random.default_rng([light, number, image]).integers(0, light, (16, 16, 3), dtype=np.uint8)
-            pixels[:, :, number] = light
-            Image.fromarray(pixels).save(folder / str(number) / f"{image}.png")
+# In another folder of pictures is a file that is none.
+ADAPTED = toy_domains.recipe(
+    head='[head]\nkind = "logistic"\n', data="split = { validation = 0 }\n", adapt='method = "stats"\n', per_class=4
+)
 
 
 def adapted(runs: str, size: int, *settings: str) -> dict[str, object]:
@@ -98,8 +71,8 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     (folder / "toy.toml").write_text(TOY_RECIPE)
     (folder / "adapted.toml").write_text(ADAPTED)
     for name, light in (("bright", 250), ("dark", 90), ("broken", 200)):
-        pictures(folder / name, light)
-    (folder / "broken" / "1" / "3.png").write_text("no picture")
+        toy_domains.pictures(folder / name, light, images=10)
+    (folder / "broken" / "green" / "3.png").write_text("no picture")
     done = subprocess.run(
         [sys.executable, str(TESTS / "toy_launch.py"), str(folder)],
         input=json.dumps(list(LAUNCHES.values())),

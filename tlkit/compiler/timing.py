@@ -86,6 +86,7 @@ def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device
             "tlkit.compiler.kernel_choice",
             "tlkit.engine.formats",
             "tlkit.engine.kernels",
+            "tlkit.engine.other_functions",
             "tlkit.engine.prefix",
             "tlkit.engine.step",
         ),

@@ -16,9 +16,9 @@ from torch import Tensor
 from tlkit.engine.formats import LAYOUTS
 from tlkit.engine.kernels import calls, catalogue
 from tlkit.engine.kernels.context import Context
-from tlkit.engine.kernels.functions import FunctionKernel
 from tlkit.engine.kernels.kernel import Kernel
 from tlkit.engine.kernels.once import once
+from tlkit.engine.other_functions import Function
 from tlkit.record.kernels import NATIVE, ChosenKernel, Convolution
 
 
@@ -30,7 +30,7 @@ class Gradients:
     weight: Kernel
 
 
-def conv2d(chosen: Sequence[ChosenKernel]) -> FunctionKernel | None:
+def conv2d(chosen: Sequence[ChosenKernel]) -> Function | None:
     """Return a kernel for `torch.conv2d` whose gradients are computed by chosen kernels; None where none was chosen.
 
     Raises:

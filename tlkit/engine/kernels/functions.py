@@ -1,6 +1,6 @@
 """Compute some of torch's functions in another way than the library while a network trains on a CPU.
 
-The rule: the network is not changed; one `TorchFunctionMode` sees the functions that its modules call. Each of the kernels takes the
+The rule: the network is not changed; `OtherFunctions` sees the functions that its modules call. Each of the kernels takes the
 arguments of torch's function and returns None where the library must compute it, or does it as fast. Which it is depends on shapes,
 dtype and memory format alone, so a continued run has the same bits. What each of them saves was measured, see docs/speed.md. Convolutions
 are computed with kernels that were chosen for a run, see `function`.
@@ -13,12 +13,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from tlkit.engine.kernels import attention, average_pooling, batch_norm, hard_limits
+from tlkit.engine.other_functions import Function, OtherFunctions
 
-FunctionKernel = Callable[..., torch.Tensor | None]
-KERNELS: Mapping[Callable[..., object], FunctionKernel] = {
+KERNELS: Mapping[Callable[..., object], Function] = {
     functional.batch_norm: batch_norm.batch_norm,
     functional.hardtanh: hard_limits.hardtanh,
     functional.relu6: hard_limits.relu6,
@@ -28,7 +27,7 @@ KERNELS: Mapping[Callable[..., object], FunctionKernel] = {
 }
 
 
-def faster(device: torch.device, *, conv2d: FunctionKernel | None = None) -> AbstractContextManager[object]:
+def faster(device: torch.device, *, conv2d: Function | None = None) -> AbstractContextManager[object]:
     """Return a context manager in which the kernels are used for functions that autograd follows, on a CPU.
 
     Args:
@@ -37,24 +36,4 @@ def faster(device: torch.device, *, conv2d: FunctionKernel | None = None) -> Abs
     """
     if device.type != "cpu":
         return nullcontext()
-    return _Functions(KERNELS if conv2d is None else {**KERNELS, torch.conv2d: conv2d})
-
-
-class _Functions(TorchFunctionMode):
-    def __init__(self, kernels: Mapping[Callable[..., object], FunctionKernel]) -> None:
-        super().__init__()
-        self._kernels = kernels
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        kernel = self._kernels.get(func)
-        if kernel is not None and torch.is_grad_enabled():
-            found = kernel(*args, **(kwargs or {}))
-            if found is not None:
-                return found
-        return func(*args, **(kwargs or {}))
+    return OtherFunctions(KERNELS if conv2d is None else {**KERNELS, torch.conv2d: conv2d})

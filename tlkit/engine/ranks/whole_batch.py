@@ -1,19 +1,18 @@
 """Functions of torch that depend on the whole batch, of which a process has a part: random numbers and, where asked for, BatchNorm.
 
-The rule: the network is not changed; one `TorchFunctionMode` sees the functions that its modules call.
+The rule: the network is not changed; `OtherFunctions` sees the functions that its modules call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
-from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
+from tlkit.engine.other_functions import Function, OtherFunctions
 from tlkit.engine.ranks import batch_norm, noise
 from tlkit.engine.ranks.noise import Rows
 from tlkit.engine.ranks.ranks import Ranks
@@ -32,7 +31,7 @@ def seen(ranks: Ranks, images: int, *, synced: bool) -> AbstractContextManager[o
         return nullcontext()
     mine = share(images, ranks.rank, ranks.size)
     rows = Rows(mine.start, mine.stop, images)
-    functions: dict[Callable[..., object], Callable[..., Tensor | None]] = {
+    functions: dict[Callable[..., object], Function] = {
         functional.dropout: partial(noise.dropout, rows),
         **{each: partial(noise.feature_dropout, rows) for each in (functional.dropout1d, functional.dropout2d, functional.dropout3d)},
         torch.Tensor.bernoulli_: partial(noise.bernoulli_, rows),
@@ -40,24 +39,4 @@ def seen(ranks: Ranks, images: int, *, synced: bool) -> AbstractContextManager[o
     if synced:
         counts = tuple(share(images, rank, ranks.size).counted for rank in range(ranks.size))
         functions[functional.batch_norm] = partial(batch_norm.batch_norm, ranks, counts)
-    return _Functions(functions)
-
-
-class _Functions(TorchFunctionMode):
-    def __init__(self, functions: Mapping[Callable[..., object], Callable[..., Tensor | None]]) -> None:
-        super().__init__()
-        self._functions = functions
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        mine = self._functions.get(func)
-        if mine is not None and torch.is_grad_enabled():
-            found = mine(*args, **(kwargs or {}))
-            if found is not None:
-                return found
-        return func(*args, **(kwargs or {}))
+    return OtherFunctions(functions)
