@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.flop_counter import FlopCounterMode
 
-from tlkit import tasks, units
-from tlkit.compiler import gpu_choices, memory_estimate
+from tlkit import tasks
+from tlkit.compiler import gpu_choices, memory_estimate, network_cost, plan_choices
 from tlkit.compiler.memory_estimate import Draft
+from tlkit.compiler.network_cost import Cost
 from tlkit.engine import formats
-from tlkit.errors import PluginError, RecipeError, TlkitError
-from tlkit.network import building, input_layer
-from tlkit.network.building import does_not_run
-from tlkit.network.freezing import freeze_
-from tlkit.network.network import Network, pool
-from tlkit.plans import adaptation, arm_checks, auto_rates, licences, preprocessing
+from tlkit.errors import RecipeError, TlkitError
+from tlkit.network.network import Network
+from tlkit.plans import adaptation, arm_checks, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import (
     Choice,
@@ -34,14 +30,11 @@ from tlkit.plans.plan import (
     trains_in,
 )
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import Backbone
 from tlkit.recipe import expansion, maps
 from tlkit.recipe.map_tables import AUTO
 from tlkit.recipe.maps import AUX, BESIDE, DOMAIN, HEAD, Owned, Partition
 from tlkit.recipe.recipe import Arm
-from tlkit.record.selection import WITHOUT_LABELS
-from tlkit.sources import weight_files
-from tlkit.tasks import Task, named_classes
+from tlkit.tasks import named_classes
 
 
 def compile_plan(
@@ -66,85 +59,41 @@ def compile_plan(
     Raises:
         RecipeError: a key of the maps owns no parameter, or a parameter trains without a rate.
     """
+    draft = _draft(resolved, facts, where=where, device=device)
+    cost = network_cost.cost(draft.network, resolved, draft.aux_heads)
+    batch, chosen = memory_estimate.batch_size(draft, batch_size)
+    made = _plan(draft, cost, batch, chosen, folder=folder)
+    if device.type != "cuda":
+        return made
+    return replace(made, choices=(*made.choices, *gpu_choices.choices(made, draft.network, channels=resolved.channels)))
+
+
+def _draft(resolved: Resolved, facts: DataFacts, *, where: str, device: torch.device) -> Draft:
+    """Build the network of an arm, divide its parameters among groups and its epochs among phases, and refuse what does not fit."""
     arm, names = resolved.arm, tuple(resolved.backbone.stages)
-    network = _meta(resolved, facts.classes)
+    network = network_cost.on_meta(resolved, facts.classes)
     owned = [parameter for parameter, _ in network.owned()]
     aux_heads = AuxHeads(resolved.backbone, resolved.image_size, arm.head.aux_weight)
     freeze, rates = expansion.freeze_map(arm), expansion.rate_map(arm)
     divided = maps.divide(owned, names, freeze, rates, epochs=arm.schedule.epochs, aux_depths=aux_heads.usable)
-    task = tasks.get(resolved.head.task)
-    problems = task.data_problems(arm, facts.classes, facts.names)
-    if (refused := formats.why_not(arm.precision, device)) is not None:
-        problems.append(TlkitError(f'precision: "{arm.precision}": {refused[0]}.', refused[1]))
-    problems += _norm_problems(resolved, network)
+    problems = _problems(resolved, facts, network, device)
     if resolved.learns == "steps":
         problems += maps.problems(divided, stages=names, freeze=freeze, rates=rates, backbone=arm.backbone.name)
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
-    flops, outputs = _cost(network, resolved, aux_heads)
     sizes = dict(arm_checks.sizes(arm, resolved.backbone.image_size))
     starts = tuple(sorted({*divided.boundaries(), *sizes}))
     cuts = tuple(_cut(divided, names, first) for first in starts)
-    draft = Draft(resolved, facts, network, divided, starts, cuts, sizes, device, aux_heads)
-    batch, choices = memory_estimate.batch_size(draft, batch_size)
-    if resolved.learns == "solved":
-        fitted = "all training images"
-        if arm.adapt is not None and not arm.adapt.source:
-            fitted = f"the labelled images of {arm.adapt.target} alone: the source is left out"
-        choices.append(Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of {fitted}"))
-    groups = _groups(draft)
-    weights = named_classes.weights(arm.loss, facts.names, facts.per_class)
-    steps = 0
-    if resolved.learns == "steps":
-        steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
-    made = Plan(
-        recipe=resolved.recipe,
-        arm=resolved.name,
-        tables=arm,
-        classes=facts.classes,
-        image_size=resolved.image_size,
-        batch_size=batch,
-        input=resolved.convention,
-        stages=_stages(draft, flops, outputs),
-        parameters=tuple(
-            ParameterPlan(o.parameter.name, o.parameter.stage, tuple(tensor.shape), o.trains_from, o.group)
-            for o, (_, tensor) in zip(divided.parameters, network.owned(), strict=True)
-        ),
-        groups=groups,
-        phases=_phases(draft, steps),
-        images=facts.images,
-        steps_per_epoch=steps,
-        flops_per_image=sum(count for name, count in flops.items() if name != AUX),
-        memory=memory_estimate.estimate(draft, batch),
-        unused=(*resolved.unused, *divided.unused, *draft.aux_heads.unused(arm.backbone.name)),
-        warnings=_warnings(draft, batch),
-        licences=licences.of(arm, resolved.backbone),
-        pools=network.pools,
-        task=task.name,
-        positive=named_classes.positive(arm.head, facts.names),
-        class_weights=weights,
-        learns=resolved.learns,
-        choices=(
-            *facts.choices,
-            *_cut_choice(resolved.backbone),
-            *_size_choice(draft),
-            *_band_choices(resolved),
-            *adaptation.choices(resolved.adaptation, facts.images),
-            *_dropout_choice(resolved),
-            *choices,
-            *(Choice(*each) for each in (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, weights))),
-            *draft.aux_heads.choices(divided.parameters),
-            *_selection_choice(resolved, task),
-            *_norm_choice(resolved),
-            *auto_rates.choices(groups, source_alone=resolved.adaptation is not None and resolved.adaptation.in_steps),
-        ),
-        folder=folder,
-        folds=resolved.folds,
-        sizes=_other_sizes(draft),
-    )
-    if device.type != "cuda":
-        return made
-    return replace(made, choices=(*made.choices, *gpu_choices.choices(made, network, channels=resolved.channels)))
+    return Draft(resolved, facts, network, divided, starts, cuts, sizes, device, aux_heads)
+
+
+def _problems(resolved: Resolved, facts: DataFacts, network: Network, device: torch.device) -> list[TlkitError]:
+    """Return what of an arm does not fit its images, the device and the network."""
+    arm = resolved.arm
+    problems = tasks.get(resolved.head.task).data_problems(arm, facts.classes, facts.names)
+    if (refused := formats.why_not(arm.precision, device)) is not None:
+        problems.append(TlkitError(f'precision: "{arm.precision}": {refused[0]}.', refused[1]))
+    return problems + _norm_problems(resolved, network)
 
 
 def _norm_problems(resolved: Resolved, network: Network) -> list[TlkitError]:
@@ -161,102 +110,46 @@ def _norm_problems(resolved: Resolved, network: Network) -> list[TlkitError]:
     ]
 
 
-def _cut_choice(backbone: Backbone) -> list[Choice]:
-    return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
-
-
-def _size_choice(draft: Draft) -> list[Choice]:
-    """Say which size held-out images have, where training images have several."""
-    if len(set(draft.sizes.values())) == 1:
-        return []
-    size = units.pixels(draft.resolved.image_size)
-    return [Choice("held-out images", f"{size} in every epoch", "the last size: scores of all epochs can be compared")]
-
-
-def _band_choices(resolved: Resolved) -> list[Choice]:
-    """Say how the first convolution takes bands, where the images have such."""
-    if resolved.arm.data.channels is None or (resolved.trained is not None and resolved.trained.channels == "bands"):
-        return []
-    if resolved.arm.backbone.weights == weight_files.NONE:
-        return [Choice("first convolution", f"of {units.channels(resolved.channels)}", "its random weights are drawn for them")]
-    return [Choice("first convolution", *input_layer.described(resolved.channels))]
-
-
-def _selection_choice(resolved: Resolved, task: Task) -> list[Choice]:
-    """Say which metric chooses the best epoch, where that is not accuracy."""
-    by = resolved.arm.select_by
-    if by == "auto" or resolved.learns != "steps":
-        return []
-    rare = "where classes are rare, accuracy is won by answering none" if by == task.select_by else "as the recipe says"
-    of = "the target, without its labels" if by in WITHOUT_LABELS else "the validation images"
-    return [Choice("best epoch", f"by {by} of {of}", rare)]
-
-
-def _norm_choice(resolved: Resolved) -> list[Choice]:
-    if resolved.arm.backbone.batch_norm != "running" or resolved.learns != "steps":
-        return []
-    return [Choice("BatchNorm", "normalizes by its running statistics, and keeps them", "as the recipe says")]
-
-
-def _dropout_choice(resolved: Resolved) -> list[Choice]:
-    dropout = resolved.head.usual_dropout(resolved.backbone)
-    if not dropout or resolved.learns != "steps" or resolved.arm.head.options.get("dropout") != dropout:
-        return []
-    reason = f"as {resolved.backbone.library} has it before its classifier; head.options.dropout = 0 leaves it out"
-    return [Choice("head dropout", f"{dropout:g}", reason)]
-
-
-def _meta(resolved: Resolved, classes: int) -> Network:
-    with torch.device("meta"):
-        return building.build(
-            resolved.backbone, resolved.head, classes=classes,
-            backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
-            image_size=resolved.image_size, channels=resolved.channels, domain_head=resolved.domain_head,
-        )  # fmt: skip
-
-
-def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    """Return FLOPs and output shape of every stage, the head and the auxiliary heads, for one image."""
-    freeze_(network, lambda _: False)
-    flops: dict[str, int] = {}
-    outputs: dict[str, tuple[int, ...]] = {}
-    x = torch.empty(1, resolved.channels, *resolved.image_size, device="meta")
-    with torch.no_grad():
-        for index, name in enumerate([*network.stages, HEAD]):
-            if name == HEAD:
-                _check_width(x, resolved.backbone)
-            try:
-                with FlopCounterMode(display=False) as counter:
-                    x = network.finish(x) if name == HEAD else network.run(x, start=index, stop=index + 1)
-                flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
-            except Exception as error:  # whatever a third party's forward raises
-                target = resolved.head.target if name == HEAD else resolved.backbone.build
-                raise does_not_run(target, f"stage {name}", resolved.image_size, error) from error
-        for name in aux_heads.usable:
-            aux_head = resolved.backbone.aux_heads[name]
-            x = torch.empty(1, *outputs[aux_head.after], device="meta")
-            try:
-                with FlopCounterMode(display=False) as counter:
-                    outputs[AUX] = tuple(network.aux_heads[name](x).shape[1:])
-                flops[AUX] = flops.get(AUX, 0) + counter.get_total_flops()
-            except Exception as error:  # likewise
-                raise does_not_run(aux_head.build, f"auxiliary head {name}", resolved.image_size, error) from error
-            if outputs[AUX] != outputs[HEAD]:
-                raise PluginError(
-                    f"{aux_head.build}: auxiliary head {name} gives {outputs[AUX]} for an image, the head {outputs[HEAD]}."
-                )
-    return flops, outputs
-
-
-def _check_width(x: Tensor, backbone: Backbone) -> None:
-    if not backbone.whole:
-        return
-    width = tuple(pool(x).shape)
-    if width != (1, backbone.features):
-        raise PluginError(
-            f"{backbone.build}: its pooled output of one image is {width}, declared are {backbone.features} features.",
-            f"features={width[-1]}" if len(width) == 2 else "from (N, 3, H, W) to (N, features, h, w) or (N, features)",
-        )
+def _plan(draft: Draft, cost: Cost, batch: int, chosen: Sequence[Choice], *, folder: str) -> Plan:
+    """Put the plan together, but for what only a GPU asks for; `chosen` is what was chosen of the batches."""
+    resolved, arm, facts = draft.resolved, draft.resolved.arm, draft.facts
+    groups = _groups(draft)
+    weights = named_classes.weights(arm.loss, facts.names, facts.per_class)
+    steps = 0
+    if resolved.learns == "steps":
+        steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)
+    return Plan(
+        recipe=resolved.recipe,
+        arm=resolved.name,
+        tables=arm,
+        classes=facts.classes,
+        image_size=resolved.image_size,
+        batch_size=batch,
+        input=resolved.convention,
+        stages=_stages(draft, cost),
+        parameters=tuple(
+            ParameterPlan(o.parameter.name, o.parameter.stage, tuple(tensor.shape), o.trains_from, o.group)
+            for o, (_, tensor) in zip(draft.divided.parameters, draft.network.owned(), strict=True)
+        ),
+        groups=groups,
+        phases=_phases(draft, steps),
+        images=facts.images,
+        steps_per_epoch=steps,
+        flops_per_image=cost.total,
+        memory=memory_estimate.estimate(draft, batch),
+        unused=(*resolved.unused, *draft.divided.unused, *draft.aux_heads.unused(arm.backbone.name)),
+        warnings=_warnings(draft, batch),
+        licences=licences.of(arm, resolved.backbone),
+        pools=draft.network.pools,
+        task=tasks.get(resolved.head.task).name,
+        positive=named_classes.positive(arm.head, facts.names),
+        class_weights=weights,
+        learns=resolved.learns,
+        choices=plan_choices.choices(draft, batch=chosen, groups=groups, class_weights=weights),
+        folder=folder,
+        folds=resolved.folds,
+        sizes=_other_sizes(draft),
+    )
 
 
 def _cut(divided: Partition, names: Sequence[str], first: int) -> int:
@@ -295,13 +188,12 @@ def _other_sizes(draft: Draft) -> tuple[SizePlan, ...]:
     found = []
     for size in dict.fromkeys(draft.sizes.values()):
         if size != draft.resolved.image_size:
-            flops, outputs = _cost(draft.network, replace(draft.resolved, image_size=size), draft.aux_heads)
-            total = sum(count for name, count in flops.items() if name != AUX)
-            found.append(SizePlan(size, _stages(draft, flops, outputs), total))
+            cost = network_cost.cost(draft.network, replace(draft.resolved, image_size=size), draft.aux_heads)
+            found.append(SizePlan(size, _stages(draft, cost), cost.total))
     return tuple(found)
 
 
-def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, ...]]) -> tuple[StagePlan, ...]:
+def _stages(draft: Draft, cost: Cost) -> tuple[StagePlan, ...]:
     tensors = dict(draft.network.owned())
     rows = []
     beside = {AUX: bool(draft.resolved.backbone.aux_heads), DOMAIN: draft.network.domain_head is not None}
@@ -317,8 +209,8 @@ def _stages(draft: Draft, flops: dict[str, int], outputs: dict[str, tuple[int, .
                 trains="solved" if name == HEAD and draft.resolved.learns == "solved" else _when(mine),
                 groups=groups,
                 peak_lr=tuple(_peak(draft.resolved.arm, group) for group in groups),
-                flops=flops.get(name, 0),
-                output=outputs.get(name, outputs[HEAD]),
+                flops=cost.flops.get(name, 0),
+                output=cost.outputs.get(name, cost.outputs[HEAD]),
             )
         )
     return tuple(rows)

@@ -1,0 +1,104 @@
+"""The choices that a plan tells: what is done for an arm that its recipe does not say word by word, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlkit import tasks, units
+from tlkit.compiler.memory_estimate import Draft
+from tlkit.network import input_layer
+from tlkit.plans import adaptation, auto_rates
+from tlkit.plans.plan import Choice, GroupPlan
+from tlkit.plans.resolve import Resolved
+from tlkit.plugin import Backbone
+from tlkit.record.selection import WITHOUT_LABELS
+from tlkit.sources import weight_files
+from tlkit.tasks import Task, named_classes
+
+
+def choices(
+    draft: Draft, *, batch: Sequence[Choice], groups: Sequence[GroupPlan], class_weights: Sequence[float]
+) -> tuple[Choice, ...]:
+    """Return the choices of a plan, in the order in which they are shown.
+
+    Args:
+        draft: The values that the plan is made from.
+        batch: What was chosen of the batches.
+        groups: The groups of the plan.
+        class_weights: What an image of each class counts in the loss; () for 1.
+    """
+    resolved, arm, facts = draft.resolved, draft.resolved.arm, draft.facts
+    task = tasks.get(resolved.head.task)
+    of_task = (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, class_weights))
+    return (
+        *facts.choices,
+        *_cut(resolved.backbone),
+        *_size(draft),
+        *_bands(resolved),
+        *adaptation.choices(resolved.adaptation, facts.images),
+        *_dropout(resolved),
+        *batch,
+        *_solved(resolved),
+        *(Choice(*each) for each in of_task),
+        *draft.aux_heads.choices(draft.divided.parameters),
+        *_selection(resolved, task),
+        *_norms(resolved),
+        *auto_rates.choices(groups, source_alone=resolved.adaptation is not None and resolved.adaptation.in_steps),
+    )
+
+
+def _cut(backbone: Backbone) -> list[Choice]:
+    return [] if backbone.cut is None else [Choice("cut", *backbone.cut)]
+
+
+def _size(draft: Draft) -> list[Choice]:
+    """Say which size held-out images have, where training images have several."""
+    if len(set(draft.sizes.values())) == 1:
+        return []
+    size = units.pixels(draft.resolved.image_size)
+    return [Choice("held-out images", f"{size} in every epoch", "the last size: scores of all epochs can be compared")]
+
+
+def _bands(resolved: Resolved) -> list[Choice]:
+    """Say how the first convolution takes bands, where the images have such."""
+    if resolved.arm.data.channels is None or (resolved.trained is not None and resolved.trained.channels == "bands"):
+        return []
+    if resolved.arm.backbone.weights == weight_files.NONE:
+        return [Choice("first convolution", f"of {units.channels(resolved.channels)}", "its random weights are drawn for them")]
+    return [Choice("first convolution", *input_layer.described(resolved.channels))]
+
+
+def _dropout(resolved: Resolved) -> list[Choice]:
+    """Say which dropout the head has, where that is the backbone's usual one."""
+    dropout = resolved.head.usual_dropout(resolved.backbone)
+    if not dropout or resolved.learns != "steps" or resolved.arm.head.options.get("dropout") != dropout:
+        return []
+    reason = f"as {resolved.backbone.library} has it before its classifier; head.options.dropout = 0 leaves it out"
+    return [Choice("head dropout", f"{dropout:g}", reason)]
+
+
+def _solved(resolved: Resolved) -> list[Choice]:
+    """Say on which images a head is fitted, where it is solved."""
+    if resolved.learns != "solved":
+        return []
+    arm, fitted = resolved.arm, "all training images"
+    if arm.adapt is not None and not arm.adapt.source:
+        fitted = f"the labelled images of {arm.adapt.target} alone: the source is left out"
+    return [Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of {fitted}")]
+
+
+def _selection(resolved: Resolved, task: Task) -> list[Choice]:
+    """Say which metric chooses the best epoch, where that is not accuracy."""
+    by = resolved.arm.select_by
+    if by == "auto" or resolved.learns != "steps":
+        return []
+    rare = "where classes are rare, accuracy is won by answering none" if by == task.select_by else "as the recipe says"
+    of = "the target, without its labels" if by in WITHOUT_LABELS else "the validation images"
+    return [Choice("best epoch", f"by {by} of {of}", rare)]
+
+
+def _norms(resolved: Resolved) -> list[Choice]:
+    """Say how BatchNorm normalizes, where it keeps its running statistics."""
+    if resolved.arm.backbone.batch_norm != "running" or resolved.learns != "steps":
+        return []
+    return [Choice("BatchNorm", "normalizes by its running statistics, and keeps them", "as the recipe says")]
