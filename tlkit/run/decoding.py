@@ -12,23 +12,22 @@ import numpy as np
 from tlkit import tasks, units
 from tlkit.engine.images import levels
 from tlkit.engine.images import parts as data
-from tlkit.engine.images.geometry import Geometry, crop_geometry, evaluation_geometry, window_geometry
+from tlkit.engine.images.geometry import Geometry, evaluation_geometry
 from tlkit.engine.images.parts import Evaluated, Library, Part, TargetPart
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.engine.ranks.ranks import ALONE, Ranks, turns
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import arm_checks, dataset_facts, other_parts, overlap, seen_images
+from tlkit.plans import arm_checks, dataset_facts, other_parts, overlap
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.other_parts import OtherParts
-from tlkit.plans.overlap import Content, OnOverlap, Overlap
+from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import DataFacts
 from tlkit.plans.resolve import Resolved
-from tlkit.plugin import Images, Split
-from tlkit.plugin.members import Subset
-from tlkit.recipe import augmentations
+from tlkit.plugin import Images
 from tlkit.recipe.recipe import FORMAT
+from tlkit.run import overlapping_images, training_geometry
 from tlkit.units import Size
 
 
@@ -91,48 +90,22 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
         overlap.refuse(dataset_facts.file_overlaps(images, chosen, others), droppable=can)
     geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
-    parts = {}
-    for name, selected in chosen.items():
-        pictures = library.pictures(
-            selected.split, _geometry_of(resolved, images.splits[selected.split]) if name == "train" else geometry
-        )
-        parts[name] = reader.part(pictures, selected.indices)
-        if name == "train":
-            _refuse_lost_class(images, selected.indices, parts[name], reader.skipped)
-        elif not len(parts[name].indices):
-            raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
+    parts = {name: reader.own(name, selected, library, images, geometry) for name, selected in chosen.items()}
     also = {name: reader.also(name, other, library, geometry) for name, other in others.items()}
     target, compared = reader.target(others, library, geometry)
-    overlaps, dropped = _leave_out_(parts, also, compared, droppable=can, on_overlap=resolved.arm.data.on_overlap)
+    overlaps, dropped = overlapping_images.leave_out_(
+        parts, also, compared, droppable=can, on_overlap=resolved.arm.data.on_overlap
+    )
     if len(dropped):
         _refuse_lost_class(images, chosen["train"].indices, parts["train"], [overlap.dropped(len(dropped))])
     for name in dataset_facts.low_resolution(resolved.arm, parts):  # of the images of "test", so they overlap as those do
         smaller = replace(geometry, shrink=resolved.arm.also[name].shrink)
         also[name] = reader.part(library.pictures(chosen["test"].split, smaller), parts["test"].indices)
     evaluated = Evaluated(parts.get("validation"), parts.get("test"), also, target)
-    if reader.skipped:
-        count = len(reader.skipped)
-        library.note(
-            f"{units.images(count)} cannot be decoded and {'is' if count == 1 else 'are'} left out; split.json names them"
-        )
-    for line in dataset_facts.unused(job.found):
-        library.note(line)
-    if resolved.arm.early_stopping is not None and evaluated.validation is None:
-        raise TlkitError(
-            "early_stopping: there are no validation images to watch.",
-            "a larger data.split.validation, or fewer training images",
-        )
-    remaining = {name: Selected(chosen[name].split, part.indices) for name, part in parts.items()}
-    sizes = {name: len(part.indices) for name, part in also.items()}
-    facts = dataset_facts.count(
-        resolved, images, remaining, also=sizes, found=job.found, fold=job.fold,
-        target=len(target.part.indices) if target is not None else 0,
-        labelled=len(target.labelled) if target is not None else 0,
-    )  # fmt: skip
-    same = overlap.warnings(overlaps, droppable=can, drop=resolved.arm.data.on_overlap == "drop")
-    same = (*same, overlap.dropped(len(dropped))) if len(dropped) else same
-    files = {name: _files(part) for name, part in evaluated.parts.items()}
-    same += seen_images.warnings(resolved.arm.backbone.weights, job.weights, files, on_overlap=resolved.arm.data.on_overlap)
+    _note_unused(job, library, reader.skipped)
+    _refuse_unwatched(resolved, evaluated)
+    facts = _counted(job, images, chosen, parts, evaluated)
+    same = overlapping_images.warnings(job, evaluated, overlaps, dropped, droppable=can)
     for line in same:
         library.note(line)
     facts = replace(facts, warnings=(*facts.warnings, *other_parts.warnings(resolved, others), *same))
@@ -145,7 +118,7 @@ def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
     """Return the bytes that the decoded pictures of a run take in the store, at most: arrays of the right size are not kept there."""
     images = facts.images
     sizes = {size for _, size in arm_checks.sizes(resolved.arm, resolved.backbone.image_size)}
-    training = sum(_training_geometry(replace(resolved, image_size=size), facts.originals).bytes for size in sizes)
+    training = sum(training_geometry.of_originals(replace(resolved, image_size=size), facts.originals).bytes for size in sizes)
     evaluation = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     return images.train * training + images.held_out * evaluation.bytes
 
@@ -175,6 +148,17 @@ class _Reader:
         self.skipped = list(dict.fromkeys([*self.skipped, *skipped]))  # an image may be of several parts
         return Part(pictures, remaining, self._resolved.convention, self._task)
 
+    def own(self, name: str, selected: Selected, library: Library, images: Images, geometry: Geometry) -> Part:
+        """Decode the training, validation or test images; `geometry` is of those that are evaluated."""
+        if name == "train":
+            geometry = training_geometry.of_split(self._resolved, images.splits[selected.split])
+        part = self.part(library.pictures(selected.split, geometry), selected.indices)
+        if name == "train":
+            _refuse_lost_class(images, selected.indices, part, self.skipped)
+        elif not len(part.indices):
+            raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
+        return part
+
     def _fill(self, pictures: Pictures, indices: Indices) -> None:
         """Decode images into the store, with several processes each its part; what cannot be decoded is told later."""
         if self._ranks.size > 1:
@@ -187,7 +171,7 @@ class _Reader:
         for _, size in arm_checks.sizes(self._resolved.arm, self._resolved.backbone.image_size):
             if size != self._resolved.image_size and size not in found:
                 other = replace(self._resolved, image_size=size)
-                pictures = library.pictures(split, _geometry_of(other, images.splits[split]))
+                pictures = library.pictures(split, training_geometry.of_split(other, images.splits[split]))
                 self._fill(pictures, training.indices)
                 pictures.prepare(training.indices, progress=self._observer.decoding)
                 found[size] = replace(training, pictures=pictures)
@@ -215,7 +199,7 @@ class _Reader:
             if (
                 found is not None and found.in_steps and self._resolved.learns == "steps"
             ):  # as training images are brought to size
-                as_trained = _geometry_of(self._resolved, other.images.splits[other.target.split])
+                as_trained = training_geometry.of_split(self._resolved, other.images.splits[other.target.split])
                 in_steps = Selected(other.target.split, other.labelled) if other.scores_alone else other.target
                 self.adapted = self._of_other(name, other, in_steps, library, as_trained)
             part = self._of_other(name, other, other.target, library, geometry)
@@ -246,70 +230,37 @@ def _other(job: Job, name: str, images: Images) -> OtherParts:
     return other
 
 
-def _leave_out_(
-    parts: dict[str, Part], also: Mapping[str, Part], learned: Part | None, *, droppable: Sequence[str], on_overlap: OnOverlap
-) -> tuple[tuple[Overlap, ...], Indices]:
-    """Compare the parts, and leave images that are evaluated out of others where that is asked for.
-
-    Args:
-        parts: "train", and where there are such "validation" and "test"; "train" and "validation" may lose images.
-        also: Other images that are evaluated.
-        learned: Images of the target that are adapted to and not evaluated; None for none.
-        droppable: Those of "train" and "validation" that may lose images.
-        on_overlap: As in the recipe.
-
-    Returns:
-        The overlaps that there were, and the positions of images that were left out.
-
-    Raises:
-        DataError: there is an overlap, and `on_overlap` is "error"; or no validation image is left.
-    """
-    every = {**parts, **{f"{data.ALSO}{name}": part for name, part in also.items()}}
-    contents = {name: _content(part) for name, part in every.items()}
-    overlaps = overlap.find(contents | ({overlap.TARGET: _content(learned)} if learned is not None else {}))
-    if on_overlap == "error":
-        overlap.refuse(overlaps, droppable=droppable)
-    dropped = [np.array([], np.int64)]
-    for first in droppable if on_overlap == "drop" else ():
-        later = [contents[name] for name in every if name != "train" and name != first]
-        drop = np.zeros(len(parts[first].indices), bool)
-        for content in later:
-            drop |= overlap.among(contents[first].keys, content.keys)
-        dropped.append(parts[first].indices[drop])
-        parts[first] = replace(parts[first], indices=parts[first].indices[~drop])
-        if not len(parts[first].indices) and first != "train":
-            raise DataError(f"data: no {first} image is left.", overlap.dropped(int(drop.sum())))
-    return overlaps, np.sort(np.concatenate(dropped))
+def _note_unused(job: Job, library: Library, skipped: Sequence[str]) -> None:
+    """Tell of images that cannot be decoded, and of files that no part has."""
+    if skipped:
+        count = len(skipped)
+        library.note(
+            f"{units.images(count)} cannot be decoded and {'is' if count == 1 else 'are'} left out; split.json names them"
+        )
+    for line in dataset_facts.unused(job.found):
+        library.note(line)
 
 
-def _content(part: Part) -> Content:
-    """Return what a part's images are compared by: their decoded pixels, and their files' bytes."""
-    decoded = part.pictures.originals(part.indices)["digest"]
-    return Content((decoded, part.pictures.keys(part.indices)), _files(part), len(part.indices))
+def _refuse_unwatched(resolved: Resolved, evaluated: Evaluated) -> None:
+    """Refuse early stopping where there are no validation images."""
+    if resolved.arm.early_stopping is not None and evaluated.validation is None:
+        raise TlkitError(
+            "early_stopping: there are no validation images to watch.",
+            "a larger data.split.validation, or fewer training images",
+        )
 
 
-def _files(part: Part) -> Subset:
-    """Return the files of a part's images, none of arrays."""
-    return Subset(part.pictures.split.files, part.indices)
-
-
-def _geometry_of(resolved: Resolved, split: Split) -> Geometry:
-    """Return how the training pictures of a split are brought to size."""
-    matters = augmentations.windows(resolved.arm.data.augment) is not None
-    return _training_geometry(resolved, dataset_facts.usual_size(split, resolved.arm.data.channels) if matters else None)
-
-
-def _training_geometry(resolved: Resolved, originals: Size | None) -> Geometry:
-    """Return how training pictures are brought to size; where the originals' size is not known, no smaller than they will be."""
-    table = resolved.arm.data
-    taken = augmentations.windows(table.augment)
-    if taken is not None:
-        return window_geometry(
-            resolved.image_size, resolved.convention, table, smallest=taken.scale[0],
-            originals=originals,
-        )  # fmt: skip
-    geometry = crop_geometry if augmentations.needs_room(table.augment) else evaluation_geometry
-    return geometry(resolved.image_size, resolved.convention, table)
+def _counted(
+    job: Job, images: Images, chosen: Mapping[str, Selected], parts: Mapping[str, Part], evaluated: Evaluated
+) -> DataFacts:
+    """Count the images that are used, all of which can be decoded."""
+    target = evaluated.target
+    return dataset_facts.count(
+        job.resolved, images, {name: Selected(chosen[name].split, part.indices) for name, part in parts.items()},
+        also={name: len(part.indices) for name, part in evaluated.also.items()}, found=job.found, fold=job.fold,
+        target=len(target.part.indices) if target is not None else 0,
+        labelled=len(target.labelled) if target is not None else 0,
+    )  # fmt: skip
 
 
 def _refuse_lost_class(images: Images, chosen: Indices, training: Part, skipped: Sequence[str]) -> None:
