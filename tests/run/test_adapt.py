@@ -1,5 +1,6 @@
 """[adapt]: which images of the target are used, what of them is read, and that what is computed is the method's own arithmetic."""
 
+import copy
 import csv
 import dataclasses
 import json
@@ -24,6 +25,7 @@ from tlkit import api, testing
 from tlkit.engine import adapting
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.events import Observer
+from tlkit.network.network import Network
 from tlkit.plans import adaptation
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plugin import Adapter, Affine, Alignment, registry
@@ -474,6 +476,36 @@ def test_distances_of_frozen_stages_stay_and_are_made_again_where_their_file_is_
     assert found[0] == found[1]
     assert found[0]["stages"]
     assert all(stage["before"] == stage["after"] for stage in found[0]["stages"].values())
+
+
+def test_stages_that_did_not_change_are_computed_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[object] = []
+    monkeypatch.setattr(
+        domain_features,
+        "features",
+        lambda network, *rest, of=domain_features.features, **more: passed.append(network) or of(network, *rest, **more),
+    )
+    mine = training(recipe)
+    parts = mine.prepared.evaluated
+    assert parts.test is not None
+
+    def collected(best: Network) -> dict[str, Any]:
+        passed.clear()
+        about = domain_features.collect(
+            parts.test, parts.also["dark"], start=mine.network, best=best, count=100, names=CLASSES, device=CPU
+        ).about
+        stages: dict[str, Any] = about["stages"]
+        return stages
+
+    best = copy.deepcopy(mine.network)
+    stages = collected(best)
+    assert passed == [best, best]
+    assert all(each["before"] == each["after"] is not None for each in stages.values())
+    next(best.stages.buffers())[0] += 1  # as AdaBN does
+    changed = collected(best)
+    assert passed == [best, best, mine.network, mine.network]
+    assert any(each["before"] != each["after"] for each in changed.values())
+    assert [each["before"] for each in changed.values()] == [each["before"] for each in stages.values()]
 
 
 def test_domains_that_cannot_be_compared_are_a_note(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

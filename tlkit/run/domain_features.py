@@ -73,7 +73,8 @@ def collect(
     sizes = dict(zip(("source", "target"), (len(some) for _, some in few), strict=True))
     about: dict[str, Any] = {"images": sizes, "stages": {}, "notes": []}
     try:
-        before, after = ([features(network, *each, device=device) for each in few] for network in (start, best))
+        after = [features(best, *each, device=device) for each in few]
+        before = after if _same(start, best) else [features(start, *each, device=device) for each in few]
     except (RuntimeError, NotImplementedError) as error:  # such as too little memory: the run is finished all the same
         return ReportData(about | {"notes": [f"the domains are not compared: {reason(error)}"]})
     for stage in after[0]:
@@ -95,6 +96,17 @@ def features(network: Network, part: Part, chosen: NDArray[np.int64], *, device:
             for name, out in pooled(network, x):
                 found[name].append(out.cpu())
     return {name: torch.cat(each).numpy() for name, each in found.items()}
+
+
+def _same(start: Network, best: Network) -> bool:
+    """Return whether two networks have the same stages, to the last bit of every parameter and buffer."""
+    mine, theirs = (
+        {name: tensor for each in (network.stages.named_parameters(), network.stages.named_buffers()) for name, tensor in each}
+        for network in (start, best)
+    )
+    return mine.keys() == theirs.keys() and all(
+        tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name]) for name, tensor in mine.items()
+    )
 
 
 def _evenly(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
