@@ -1,5 +1,6 @@
 """A list of many files is what a tuple of paths is, in a fraction of its memory."""
 
+import hashlib
 import tracemalloc
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def test_lists_of_the_same_files_are_equal() -> None:
     assert FileList(BLOCKS) == FileList.of(PATHS)
     assert hash(FileList(BLOCKS)) == hash(FileList.of(PATHS))
     assert FileList(BLOCKS) != FileList(BLOCKS[:-1])
+
+
+def test_a_list_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    files, same = FileList(BLOCKS), FileList(BLOCKS)
+    monkeypatch.setattr("tlkit.file_list.hashlib.sha256", lambda content, of=hashlib.sha256: asked.append(1) or of(content))
+    assert hash(files) == hash(same)
+    once = len(asked)
+    assert files == same
+    assert len({files, same}) == 1
+    assert len(asked) == once
 
 
 def test_a_file_takes_its_name_and_20_bytes() -> None:

@@ -86,7 +86,7 @@ def known_digests(files: Iterable[Path]) -> list[bytes | None]:
 def _known(listed: Sequence[str], memory: sqlite3.Connection | None) -> list[bytes | None]:
     folders = dict[str, str]()
     try:
-        places = [_place(file, folders) for file in listed]
+        places = [place(file, folders) for file in listed]
     except OSError:
         return [None] * len(listed)
     return [None if digest is None else bytes.fromhex(digest) for digest in _remembered(places, memory)]
@@ -117,7 +117,7 @@ def _digests(
     places, found, fresh = [], [], []
     for file in listed:
         try:  # a context manager takes longer than the question
-            places.append(_place(file, folders))
+            places.append(place(file, folders))
         except OSError as error:
             raise _unreadable(file, error) from error
     for file, (path, state), known in zip(listed, places, _remembered(places, memory), strict=True):
@@ -133,6 +133,26 @@ def _digests(
         found.append(bytes.fromhex(digest))
     _remember(fresh, memory)
     return found
+
+
+def place(file: str, folders: dict[str, str]) -> tuple[bytes, str]:
+    """Return a file's path without symbolic links, and its state.
+
+    Args:
+        file: The path.
+        folders: Keeps what each folder is, so that it is looked up once.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    folder, _, name = file.rpartition(os.sep)
+    state = os.lstat(file)
+    if stat.S_ISLNK(state.st_mode) or name in ("", ".", ".."):
+        return os.fsencode(os.path.realpath(file)), _stat(file)
+    real = folders.get(folder)
+    if real is None:
+        real = folders[folder] = os.path.join(os.path.realpath(folder or (os.sep if file[0] == os.sep else ".")), "")
+    return os.fsencode(real + name), _state(state)
 
 
 def racy(changed: int, *, seen: int) -> bool:
@@ -215,18 +235,6 @@ def _readable(file: str) -> Iterator[None]:
 
 def _unreadable(file: str, error: OSError) -> DataError:
     return DataError(f"{file}: cannot be read: {error.strerror or error}.")
-
-
-def _place(file: str, folders: dict[str, str]) -> tuple[bytes, str]:
-    """Return a file's path without symbolic links, and its state; each folder is looked up once and kept in `folders`."""
-    folder, _, name = file.rpartition(os.sep)
-    state = os.lstat(file)
-    if stat.S_ISLNK(state.st_mode) or name in ("", ".", ".."):
-        return os.fsencode(os.path.realpath(file)), _stat(file)
-    real = folders.get(folder)
-    if real is None:
-        real = folders[folder] = os.path.join(os.path.realpath(folder or (os.sep if file[0] == os.sep else ".")), "")
-    return os.fsencode(real + name), _state(state)
 
 
 def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection | None) -> list[str | None]:

@@ -7,6 +7,7 @@ import itertools
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import overload
 
@@ -93,11 +94,12 @@ class FileList(Sequence[Path]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FileList):
             return NotImplemented
-        return self._digest() == other._digest()
+        return self._digest == other._digest
 
     def __hash__(self) -> int:
-        return hash(self._digest())
+        return hash(self._digest)
 
+    @cached_property
     def _digest(self) -> bytes:
         total = hashlib.sha256(repr(self.folders).encode(errors="surrogateescape"))
         for each in (self.folder.tobytes(), self._ends.tobytes(), self._names):

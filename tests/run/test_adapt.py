@@ -4,6 +4,7 @@ import copy
 import csv
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ from tlkit.engine import adapting
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans import adaptation
+from tlkit.plans import adaptation, other_parts
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plugin import Adapter, Affine, Alignment, registry
 from tlkit.recipe.domains import AdaptTable
@@ -258,6 +259,36 @@ def test_images_that_cannot_be_adapted_to_are_named(run: Cli, recipe: Path, chan
     code, _, error = run("apply", "r.toml", *[part for key, value in change.items() for part in ("--set", f"{key}={value}")])
     assert code == 1
     assert words in " ".join(error.split())
+
+
+def test_a_target_of_links_to_the_source_is_refused_by_its_paths_alone(run: Cli, recipe: Path) -> None:
+    folder = recipe.parent
+    shutil.copytree(folder / "bright", folder / "links")
+    for link in folder.glob("links/*/*.png"):
+        link.unlink()
+        link.symlink_to(folder / "bright" / link.relative_to(folder / "links"))
+    (folder / "linked").symlink_to("bright")
+    for name in ("links", "linked"):
+        code, _, error = run("plan", "r.toml", "--set", f"also.dark.options.path={name}")
+        assert code == 1
+        assert "adapt.target: dark has the same images as the source." in " ".join(error.split())
+
+
+def test_source_and_target_are_compared_once_and_each_folder_is_looked_up_once(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, looked_up = [], []
+    monkeypatch.setattr(
+        other_parts, "_every_file", lambda images, of=other_parts._every_file: compared.append(images) or of(images)
+    )
+    monkeypatch.setattr(
+        os.path, "realpath", lambda path, of=os.path.realpath, **more: looked_up.append(path) or of(path, **more)
+    )
+    training(recipe, seed=0)
+    assert [Path(path) for path in looked_up if str(path).endswith(".png")] == []
+    assert len(compared) == 2
+    training(recipe, seed=1)
+    assert len(compared) == 2
 
 
 def test_a_class_that_the_target_lacks_is_told_where_the_method_counts_on_it(run: Cli, recipe: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tlkit import tasks
+from tlkit import file_digests, tasks
 from tlkit.errors import DataError, first_few
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.dataset_parts import Selected
@@ -21,6 +22,8 @@ from tlkit.sources import target_split
 from tlkit.sources.splits import Indices
 
 SCORED = 1000  # images of the target that scores without labels are computed from: enough for two digits, and soon done
+# What `refuse_same` found, with paths alone and with contents, as long as both data sets are in memory: they are read again where a file changes.
+_COMPARED: WeakKeyDictionary[Images, WeakKeyDictionary[Images, dict[bool, bool]]] = WeakKeyDictionary()
 ALL = "all"  # the split of a data set whose images are divided anew; its own test images are the last
 
 
@@ -138,13 +141,14 @@ def refuse_same(resolved: Resolved, name: str, source: Images, other: OtherParts
     """
     if _adapts_to(resolved, name) is None:
         return
-    mine, theirs = _every_file(source), _every_file(other.images)
     own, given = resolved.arm.data, resolved.also[name]
-    same = bool(theirs) and {os.path.realpath(each) for each in theirs} <= {os.path.realpath(each) for each in mine}
-    if not mine and not theirs:  # images that are made, not read
+    if any(len(split.files) for images in (source, other.images) for split in images.splits.values()):
+        known = _COMPARED.setdefault(source, WeakKeyDictionary()).setdefault(other.images, {})
+        if read not in known:  # else another run asked
+            known[read] = _holds(_every_file(source), _every_file(other.images), read=read)
+        same = known[read]
+    else:  # images that are made, not read
         same = (given.name, given.options) == (own.name, resolved.data_options)
-    if mine and theirs and not same and read and np.isin(members.sizes(theirs), members.sizes(mine)).all():
-        same = set(members.digests(theirs)) <= set(members.digests(mine))
     if same:
         raise DataError(f"adapt.target: {name} has the same images as the source.", "a data set of another domain")
 
@@ -170,6 +174,28 @@ def _adapts_to(resolved: Resolved, name: str) -> Adaptation | None:
     """Return the adaptation of an arm that adapts to a data set; else None."""
     found = resolved.adaptation
     return found if found is not None and found.table.target == name else None
+
+
+def _holds(mine: list[ImageFile], theirs: list[ImageFile], *, read: bool) -> bool:
+    """Return whether these are all of theirs, by path, or if `read` by content."""
+    if not mine or not theirs:
+        return False
+    paths = set(_real_paths(mine))
+    if all(path in paths for path in _real_paths(theirs)):
+        return True
+    if not read or not np.isin(members.sizes(theirs), members.sizes(mine)).all():
+        return False
+    return set(members.digests(theirs)) <= set(members.digests(mine))
+
+
+def _real_paths(files: Iterable[ImageFile]) -> Iterator[bytes]:
+    """Yield the path of each file without symbolic links; each folder is looked up once."""
+    folders = dict[str, str]()
+    for file in files:
+        try:
+            yield file_digests.place(os.fspath(file), folders)[0]
+        except OSError:  # inside a larger file, or gone
+            yield os.fsencode(os.path.realpath(file))
 
 
 def _every_file(images: Images) -> list[ImageFile]:

@@ -33,7 +33,7 @@ class Split:
     storage: Storage | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Images:
     """The images of a data set, by split.
 
