@@ -1,5 +1,6 @@
 """What a stored output depends on is in its key: options, order, sources, versions, and what was folded."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -84,6 +85,24 @@ def test_a_buffer_that_is_not_saved_is_in_the_key() -> None:
 
     assert of(("scale", scaled(1.0))) == of(("scale", scaled(1.0)))
     assert of(("scale", scaled(1.0))) != of(("scale", scaled(2.0)))
+
+
+def test_the_digest_of_weights_is_of_names_types_shapes_and_bits_in_their_order() -> None:
+    norm = nn.BatchNorm1d(2)
+    expected = hashlib.sha256()
+    for name, kind, shape, content in (  # of `Stage`: the module's name comes first
+        ("n.weight", "float32", "(2,)", np.ones(2, np.float32)),
+        ("n.bias", "float32", "(2,)", np.zeros(2, np.float32)),
+        ("n.running_mean", "float32", "(2,)", np.zeros(2, np.float32)),
+        ("n.running_var", "float32", "(2,)", np.ones(2, np.float32)),
+        ("n.num_batches_tracked", "int64", "()", np.zeros(1, np.int64)),
+    ):
+        expected.update(f"{name} torch.{kind} {shape}\0".encode() + content.tobytes())
+    assert of(("n", norm))["weights"] == expected.hexdigest()
+    x = torch.arange(6, dtype=torch.bfloat16)
+    found = [x, x.view(torch.float16), x.view(2, 3), x.view(3, 2), x + 1, torch.empty(0)]
+    assert len({row_keys.weights([("x", each)]) for each in found}) == len(found)
+    assert row_keys.weights([("x", x.view(2, 3).t().contiguous().t())]) == row_keys.weights([("x", x.view(2, 3))])
 
 
 def test_every_source_of_a_package_is_in_the_digest_of_our_code(lab: Path) -> None:

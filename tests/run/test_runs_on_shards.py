@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shard_files
+import torch
 from conftest import TOY_RECIPE, Cli
 from safetensors.torch import load_file
 from shard_files import images, png, samples, tar
 from toy_signals import SignalAfter
 
 from tlkit import api
-from tlkit.errors import Interrupted
+from tlkit.errors import Interrupted, TlkitError
+from tlkit.run import prediction, shard_embeddings
 from tlkit.sources import shards
 
 _SYNTHETIC = TOY_RECIPE[TOY_RECIPE.index("[data.options]") : TOY_RECIPE.index("[lr_groups]")]
@@ -114,6 +116,16 @@ def test_embed_writes_a_file_a_shard_and_does_what_is_missing(
     code, _, error = run("embed", runs["folder"], "set", "--out", "done", "--at", "stem")
     assert code == 1
     assert "done: holds embeddings of another network" in error
+
+
+def test_a_folder_of_embeddings_is_of_one_type_of_weights(runs: dict[str, Path], tmp_path: Path) -> None:
+    predictor = prediction.load(runs["folder"], arm=None, device=torch.device("cpu"))
+    for each in ("float", "bfloat16"):
+        getattr(predictor.network, each)()
+        for _ in range(2):
+            shard_embeddings.begin(tmp_path / each, predictor, None)
+    with pytest.raises(TlkitError, match="holds embeddings of another network"):
+        shard_embeddings.begin(tmp_path / "float", predictor, None)
 
 
 def test_a_shard_that_cannot_be_embedded_leaves_no_file(runs: dict[str, Path], three: Path, tmp_path: Path, run: Cli) -> None:

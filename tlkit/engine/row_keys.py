@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from itertools import chain
@@ -22,7 +22,7 @@ import torch
 import torchvision
 from PIL import ImageFile, features
 from pydantic import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 import tlkit
 from tlkit import machine as machines
@@ -155,7 +155,7 @@ def prefix(
         + (", pooled" if network.pools and stages == len(network.stages) else ""),
         "structure": _structure(modules),
         "plugin": _sources(_packages(modules, build)),
-        "weights": _weights(modules),
+        "weights": weights(named for module in modules for named in chain(module.named_parameters(), module.named_buffers())),
         "form": str(plan.compute_format),
         "folded": plan.folded,
         "chunk": plan.chunk,
@@ -213,6 +213,19 @@ def plugin(build: str) -> str:
     return _sources([build.partition(":")[0].partition(".")[0]])
 
 
+def weights(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return a digest of tensors: of their names, types, shapes and every bit, in this order.
+
+    Args:
+        tensors: Names and tensors, on any device.
+    """
+    total = hashlib.sha256()
+    for name, tensor in tensors:
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
 def _structure(modules: Sequence[nn.Module]) -> str:
     """Digest of what modules show of themselves, and of the order in which a stage runs its own."""
     orders = [each._order for module in modules for each in module.modules() if isinstance(each, Stage)]
@@ -236,14 +249,4 @@ def _sources(packages: Sequence[str]) -> str:
             total.update(f"{os.getpid()}\0".encode())
         for file in files:
             total.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
-def _weights(modules: Sequence[nn.Module]) -> str:
-    """Digest of every parameter and buffer, also of those that are not saved."""
-    total = hashlib.sha256()
-    for module in modules:
-        for name, tensor in chain(module.named_parameters(), module.named_buffers()):
-            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-            total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()

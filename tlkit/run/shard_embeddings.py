@@ -5,7 +5,6 @@ The rule: a file is renamed into place when it is whole, so any number of proces
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from tlkit import files, plugin
+from tlkit.engine import row_keys
 from tlkit.errors import DataError, TlkitError
 from tlkit.plugin import Member
 from tlkit.record import embeddings
@@ -153,13 +153,14 @@ def embed(job: Job, found: StoredEmbeddings, *, progress: Callable[[int], None])
 
 def _about(predictor: Predictor, at: str | None) -> dict[str, object]:
     """Return what embeddings are of, the same on every machine."""
-    weights = hashlib.sha256()
     stages = list(predictor.network.stages)
-    for stage in stages[: len(stages) if at is None else 1 + stages.index(at)]:
-        for name, tensor in sorted(predictor.network.stages[stage].state_dict().items()):
-            weights.update(f"{stage} {name}\0".encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    named = (
+        (f"{stage} {name}", tensor)
+        for stage in stages[: len(stages) if at is None else 1 + stages.index(at)]
+        for name, tensor in sorted(predictor.network.stages[stage].state_dict().items())
+    )
     return {
-        "format": 1, "weights": weights.hexdigest(), "stage": at or stages[-1], "input": repr(predictor.convention),
+        "format": 2, "weights": row_keys.weights(named), "stage": at or stages[-1], "input": repr(predictor.convention),
         "geometry": repr(predictor.geometry),
     }  # fmt: skip
 

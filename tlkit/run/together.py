@@ -5,7 +5,6 @@ The rule: both sides of a conversation stand here, in the same order. Where one 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from tlkit import units
+from tlkit.engine import row_keys
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.engine.learner import Learner
@@ -172,10 +172,7 @@ def _share(plan: Plan, seconds: float, *, step: float) -> str:
 
 def _refuse_other_start(ranks: Ranks, network: Network) -> None:
     """Refuse to train networks that begin with different weights: their sums would mean nothing."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(network.tensors().items()):
-        total.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    found = ranks.texts(total.hexdigest())
+    found = ranks.texts(row_keys.weights(sorted(network.tensors().items())))
     for rank, each in enumerate(found):
         if each != found[0]:
             raise RunFailed(
