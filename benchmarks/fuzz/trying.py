@@ -6,7 +6,7 @@ import resource
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +58,6 @@ def outcome(attempt: Attempt, kind: str, number: int, *, seed: int) -> str:
         found = ACCEPTED
     took = time.process_time() - began
     return f"took {took:.1f} s" if took > SECONDS else found
-
-
-def outcomes(attempt: Attempt, kind: str, numbers: Sequence[int], *, seed: int = 0) -> Iterator[tuple[int, str]]:
-    """Yield the outcome of each input, by number."""
-    for number in numbers:
-        yield number, outcome(attempt, kind, number, seed=seed)
 
 
 def limit_memory() -> None:

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from tlkit_adapters.entropies import entropy
 
-WEIGHT = 0.1  # the paper's lambda, section 4.1
-
 
 def loss(reversed_logits: Tensor) -> Tensor:
     """Return -H, the negative mean entropy in nats, -log(C) to 0.

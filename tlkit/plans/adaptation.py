@@ -166,17 +166,11 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
             f'{auto_rates.named(_DOMAIN)}: is "auto", and a range test takes steps of the source alone, in which no domain head trains.',
             "a rate of your own, or leave it out: it is that of head",
         )
-    if adapter is not None and adapter.loss:
-        if adapter.clean and augmentations.mixes(arm.data.augment):
-            yield TlkitError(
-                f"adapt.method: {table.method} needs features of one image each, and data.augment mixes images.",
-                "leave mixup and cutmix out",
-            )
-        if head.maps:
-            yield TlkitError(
-                f"adapt.method: {table.method} reads features (N, F), and the {arm.head.kind} head reads a whole feature map.",
-                'head.kind = "linear"',
-            )
+    if adapter is not None and adapter.loss and head.maps:
+        yield TlkitError(
+            f"adapt.method: {table.method} reads features (N, F), and the {arm.head.kind} head reads a whole feature map.",
+            'head.kind = "linear"',
+        )
 
 
 def of_no_use(found: Adaptation | None, trained: Collection[str], arm: Arm) -> list[str]:

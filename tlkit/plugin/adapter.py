@@ -54,7 +54,6 @@ class Adapter:
         batch_norm: The statistics of every BatchNorm layer are replaced by those of the target, once, before anything is learned. Such a
             method needs no `solve` and no `loss`.
         moves_features: The loss works by training what the head reads, so it is of no use where the whole backbone is frozen.
-        clean: The method needs features of one image each, so no mixup and no cutmix.
         together: BatchNorm sees source and target images as one batch; else each domain by itself.
         partial: The method works where the target lacks some of the classes.
         summary: One line.
@@ -66,7 +65,6 @@ class Adapter:
     domain_head: str = ""
     batch_norm: bool = False
     moves_features: bool = False
-    clean: bool = False
     together: bool = False
     partial: bool = False
     summary: str = ""

@@ -98,9 +98,7 @@ def plugin(name: str, entry: Entry, shown: Adapter | Backbone | Dataset | Head |
             else "once, before anything is learned"
         )
         table.add_row("adapts", when)
-        needs = {
-            "a domain head": bool(shown.domain_head), "BatchNorm": shown.batch_norm, "no mixup and no cutmix": shown.clean,
-        }  # fmt: skip
+        needs = {"a domain head": bool(shown.domain_head), "BatchNorm": shown.batch_norm}
         if any(needs.values()):
             table.add_row("needs", ", ".join(what for what, asked in needs.items() if asked))
         return Group(table, *_options("adapt.options", shown.options))

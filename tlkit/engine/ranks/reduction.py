@@ -106,11 +106,6 @@ class Reduction:
                 buffer.copy_(view)
         return [Counted(*row.unbind()) for row in self._counted[: len(whole.batches)]]
 
-    @property
-    def bytes(self) -> int:
-        """Bytes that are added up in a step."""
-        return sum(flat.nbytes for flat in (*self._flat, self._counted))
-
     def _places(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return a place for each tensor in the flat one of its type, in its order in memory."""
         sizes: dict[torch.dtype, int] = {}
