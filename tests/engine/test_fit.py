@@ -29,26 +29,23 @@ def best_of(epochs: list[Epoch]) -> int:
     return min(epochs, key=lambda e: (-e.validation["accuracy"], e.validation["loss"], e.epoch)).epoch
 
 
-class Scripted(Fit):
-    """A fit whose validation scores are given beforehand; training and test are real."""
-
-    script: list[tuple[float, float] | dict[str, float]]  # accuracy and loss, or all metrics
-
-    def _scores(self, number: int, split: str, part: object, **watch: object) -> dict[str, float]:
-        real = super()._scores(number, split, part, **watch)
-        if split != "validation":
-            return real
-        scores = self.script[self.progress.epochs]
-        return scores if isinstance(scores, dict) else {"accuracy": scores[0], "loss": scores[1]}
-
-
-def scripted(recipe: Path, script: list[tuple[float, float] | dict[str, float]], *settings: str) -> Scripted:
+def scripted(recipe: Path, script: list[tuple[float, float] | dict[str, float]], *settings: str) -> Fit:
+    """A fit whose validation scores are given beforehand, accuracy and loss or all metrics; training and test are real."""
     mine = training(recipe, f"schedule.epochs={len(script)}", "freeze={backbone=true}", *settings)
-    fit = Scripted(
+    fit = Fit(
         mine.plan, mine.network, mine.prepared.job.resolved.network_plugins, mine.prepared.train, mine.prepared.evaluated,
         device=CPU, observer=Observer(), watch=lambda: None,
     )  # fmt: skip
-    fit.script = script
+    real = fit._scores.of
+
+    def of(number: int, feed: object, split: str, part: object, **watch: object) -> dict[str, float]:
+        scores = real(number, feed, split, part, **watch)
+        if split != "validation":
+            return scores
+        given = script[number - 1]
+        return given if isinstance(given, dict) else {"accuracy": given[0], "loss": given[1]}
+
+    fit._scores.of = of
     return fit
 
 

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tlkit.engine.domains import batch_loss
-from tlkit.engine.domains import scores as domain_scores
 from tlkit.engine.domains.batch_loss import DomainLoss
-from tlkit.engine.epoch_steps import LOWER, EpochSteps
-from tlkit.engine.evaluate import evaluate, evaluating
+from tlkit.engine.epoch_scores import EpochScores
+from tlkit.engine.epoch_steps import EpochSteps
 from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
-from tlkit.engine.ranks.ranks import ALONE, Ranks, Shared
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.step.changing import changing
 from tlkit.engine.step.step import Step
-from tlkit.errors import RunFailed, RunFolderError
+from tlkit.errors import RunFolderError
 from tlkit.events import Epoch, Observer
 from tlkit.network import seeding
 from tlkit.network.network import Network
-from tlkit.plans import other_parts
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import PhasePlan, Plan
@@ -82,7 +78,6 @@ class Fit:
         self._plugins = plugins
         self._train = train
         self._evaluated = evaluated
-        self._sample = sample
         self._device = device
         self._observer = observer
         self._watch = watch
@@ -101,8 +96,9 @@ class Fit:
             target=target,
         )  # fmt: skip
         self._feed: tuple[PhasePlan, Feed] | None = None
-        self._evaluated_batches = 0  # of this epoch
-        self.predictions: dict[str, Predictions] = {}  # of the last epoch, by split
+        self._scores = EpochScores(
+            self._step, train, evaluated, sample, observer=observer, watch=watch, ranks=ranks,
+        )  # fmt: skip
         self._random: dict[
             str, Tensor
         ] = {}  # the generators' states after the last step of an epoch that was left in the middle
@@ -114,10 +110,14 @@ class Fit:
         return self.plan.steps_per_epoch
 
     @property
+    def predictions(self) -> dict[str, Predictions]:
+        """Predictions of the last evaluation, by split."""
+        return self._scores.predictions
+
+    @property
     def evaluations(self) -> int:
         """Evaluation batches of an epoch."""
-        parts = [*self._each_epoch.values(), *([] if self._sample is None else [self._sample])]
-        return sum(math.ceil(len(self._shared(part).indices) / self.plan.batch_size) for part in parts)
+        return self._scores.batches
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -158,10 +158,8 @@ class Fit:
         Returns:
             It, with the scores of test images and of other data sets.
         """
-        parts = self._evaluated.parts.items()
         self._step.begin_(best.epoch)  # its phase says where the network begins on what the feed gives
-        scores = {split: self._scores(best.epoch, split, part, watch=self._watch) for split, part in parts}
-        scores = {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
+        scores = self._scores.every_part(best.epoch, self._feed_of(best.epoch))
         return replace(
             best,
             validation=scores.pop("validation", None),
@@ -236,31 +234,23 @@ class Fit:
         """Begin with the optimizer's state that another run of the same groups ended with, as `optimizer_state` returned it."""
         self._step.load_optimizer_(tensors)
 
-    @property
-    def _each_epoch(self) -> dict[str, Part]:
-        """The images that are evaluated after every epoch."""
-        parts = self._evaluated.parts
-        if self.plan.tested == "every":
-            return parts
-        return {split: part for split, part in parts.items() if split == "validation"}
-
     def _epoch(self, number: int, after_step: Callable[[], None]) -> Epoch:
         self._observer.epoch_begins(number)
-        self._evaluated_batches, now = 0, self.progress
+        self._scores.begin_(number)
+        now = self.progress
         images = self._train_epoch(number, after_step)
         sums = self._step.sums()
         aux_loss = {} if sums.aux_loss is None else {"aux_loss": sums.aux_loss / images}
         began = time.perf_counter()
         with self.averaged():
-            parts = self._each_epoch.items()
-            scores = {split: self._scores(number, split, part, watch=self._evaluating) for split, part in parts}
-            sample = None if self._sample is None else self._sample_scores(number, self._sample)
-            target = self._target_scores(number)
+            feed = self._feed_of(number)
+            scores = self._scores.each_epoch(number, feed)
+            sample, target = self._scores.sample(number, feed), self._scores.target(feed)
         evaluated = time.perf_counter() - began
         judged = selection.decisive(scores.get("validation"), target, self.plan.select_by)
         best = now.keep_best_(number, judged, select_by=self.plan.select_by)
         if best:
-            scores = {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
+            scores = self._scores.complete(scores)
         epoch = Epoch(
             epoch=number,
             phase=1 + self.plan.phases.index(self.plan.phase(number)),
@@ -309,46 +299,3 @@ class Fit:
             )  # fmt: skip
             self._feed = phase, feed
         return self._feed[1]
-
-    def _evaluating(self) -> None:
-        self._watch()
-        self._evaluated_batches += 1
-        self._observer.evaluation(self.progress.epochs + 1, self._evaluated_batches)
-
-    def _scores(self, number: int, split: str, part: Part, *, watch: Callable[[], None]) -> dict[str, float]:
-        mine = self._shared(part)
-        batches = self._feed_of(number).held_out(part, mine.indices)
-        predictions = self.predictions[split] = evaluate(
-            self.network, self._step.evaluated, batches, watch=watch, together=mine.together
-        )
-        scores = scoring.quick(predictions, asked=self.plan.select_by if split == "validation" else "")
-        if not math.isfinite(scores["loss"]):
-            raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", LOWER)
-        return scores
-
-    def _target_scores(self, number: int) -> dict[str, float] | None:
-        """Return the scores of the target that need no label, of images whose labels are not trained on; None without such images."""
-        target = self._evaluated.target
-        if target is None or len(target.labelled) == len(target.part.indices):
-            return None
-        part, chosen = target.part, other_parts.evenly(np.delete(target.part.indices, target.labelled))
-        read, probabilities = [], []
-        with evaluating(self.network), torch.inference_mode():
-            for x in self._feed_of(number).inputs(part, chosen):
-                self._watch()
-                features, logits = self._step.read_and_answered(x)
-                read.append(features.flatten(1).cpu())
-                probabilities.append(self.network.task.probabilities(logits).cpu())
-        clusters = self.plan.select_by == "ami"
-        return domain_scores.of(torch.cat(read).numpy(), torch.cat(probabilities).numpy(), with_clusters=clusters)
-
-    def _sample_scores(self, number: int, sample: Part) -> dict[str, float]:
-        """Evaluate training images as they are; where they are never augmented, their stored outputs are read."""
-        feed, other = self._feed_of(number), self.plan.phase(number).image_size is not None
-        mine, as_they_are = self._shared(sample), self._train.augment or other
-        batches = feed.held_out(sample, mine.indices) if as_they_are else feed.train(mine.indices, number - 1)
-        found = evaluate(self.network, self._step.evaluated, batches, watch=self._evaluating, together=mine.together)
-        return scoring.basic(found) | {"images": len(sample.indices)}
-
-    def _shared(self, part: Part) -> Shared:
-        return Shared(self._ranks, part.indices, self.plan.batch_size)

@@ -1,0 +1,146 @@
+"""Evaluate a network after an epoch of training by steps: held-out images, training images as they are, and the target of [adapt]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from tlkit.engine.domains import scores as domain_scores
+from tlkit.engine.epoch_steps import LOWER
+from tlkit.engine.evaluate import evaluate, evaluating
+from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
+from tlkit.engine.prefix.feed import Feed
+from tlkit.engine.ranks.ranks import Ranks, Shared
+from tlkit.engine.step.step import Step
+from tlkit.errors import RunFailed
+from tlkit.events import Observer
+from tlkit.plans import other_parts
+from tlkit.tasks import Predictions, scoring
+
+
+class EpochScores:
+    """Evaluates the network that a step trains, by the weights that it holds; `feed` is what feeds the epoch's phase.
+
+    Args:
+        step: Trains the network; it is set to the epoch's phase.
+        train: Training images.
+        evaluated: The images that are evaluated.
+        sample: Training images that are evaluated after every epoch; None for none.
+        observer: Told of every batch that is evaluated after every epoch.
+        watch: Called between batches; may raise to stop.
+        ranks: The processes of the run, each of which evaluates a part of the images.
+
+    Attributes:
+        predictions: Of the last evaluation, by split.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        train: TrainingPart,
+        evaluated: Evaluated,
+        sample: Part | None,
+        *,
+        observer: Observer,
+        watch: Callable[[], None],
+        ranks: Ranks,
+    ) -> None:
+        self.predictions: dict[str, Predictions] = {}
+        self._step = step
+        self._plan = step.plan
+        self._network = step.network
+        self._train = train
+        self._evaluated = evaluated
+        self._sample = sample
+        self._observer = observer
+        self._watch = watch
+        self._ranks = ranks
+        self._epoch, self._batches = 0, 0  # the epoch that is evaluated, and its batches so far
+
+    @property
+    def batches(self) -> int:
+        """Batches that are evaluated after every epoch."""
+        parts = [*self._each_epoch.values(), *([] if self._sample is None else [self._sample])]
+        return sum(math.ceil(len(self._shared(part).indices) / self._plan.batch_size) for part in parts)
+
+    def begin_(self, number: int) -> None:
+        """Count batches anew, for an epoch."""
+        self._epoch, self._batches = number, 0
+
+    def each_epoch(self, number: int, feed: Feed) -> dict[str, dict[str, float]]:
+        """Return the scores of the images that are evaluated after every epoch, by split, without the costly ones.
+
+        Raises:
+            RunFailed: the loss is no longer a number.
+        """
+        return {split: self.of(number, feed, split, part, watch=self._evaluating) for split, part in self._each_epoch.items()}
+
+    def every_part(self, number: int, feed: Feed) -> dict[str, dict[str, float]]:
+        """Return all scores of all images that are evaluated, by split.
+
+        Raises:
+            RunFailed: the loss is no longer a number.
+        """
+        parts = self._evaluated.parts.items()
+        return self.complete({split: self.of(number, feed, split, part, watch=self._watch) for split, part in parts})
+
+    def complete(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+        """Return the scores of the last evaluation with the costly ones."""
+        return {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
+
+    def of(self, number: int, feed: Feed, split: str, part: Part, *, watch: Callable[[], None]) -> dict[str, float]:
+        """Evaluate the images of a split, and keep the predictions; return the scores without the costly ones."""
+        mine = self._shared(part)
+        batches = feed.held_out(part, mine.indices)
+        predictions = self.predictions[split] = evaluate(
+            self._network, self._step.evaluated, batches, watch=watch, together=mine.together
+        )
+        scores = scoring.quick(predictions, asked=self._plan.select_by if split == "validation" else "")
+        if not math.isfinite(scores["loss"]):
+            raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", LOWER)
+        return scores
+
+    def target(self, feed: Feed) -> dict[str, float] | None:
+        """Return the scores of the target that need no label, of images whose labels are not trained on; None without such images."""
+        target = self._evaluated.target
+        if target is None or len(target.labelled) == len(target.part.indices):
+            return None
+        part, chosen = target.part, other_parts.evenly(np.delete(target.part.indices, target.labelled))
+        read, probabilities = [], []
+        with evaluating(self._network), torch.inference_mode():
+            for x in feed.inputs(part, chosen):
+                self._watch()
+                features, logits = self._step.read_and_answered(x)
+                read.append(features.flatten(1).cpu())
+                probabilities.append(self._network.task.probabilities(logits).cpu())
+        clusters = self._plan.select_by == "ami"
+        return domain_scores.of(torch.cat(read).numpy(), torch.cat(probabilities).numpy(), with_clusters=clusters)
+
+    def sample(self, number: int, feed: Feed) -> dict[str, float] | None:
+        """Evaluate training images as they are; where they are never augmented, their stored outputs are read. None for none."""
+        if self._sample is None:
+            return None
+        mine = self._shared(self._sample)
+        as_they_are = self._train.augment or self._plan.phase(number).image_size is not None
+        batches = feed.held_out(self._sample, mine.indices) if as_they_are else feed.train(mine.indices, number - 1)
+        found = evaluate(self._network, self._step.evaluated, batches, watch=self._evaluating, together=mine.together)
+        return scoring.basic(found) | {"images": len(self._sample.indices)}
+
+    @property
+    def _each_epoch(self) -> dict[str, Part]:
+        """The images that are evaluated after every epoch."""
+        parts = self._evaluated.parts
+        if self._plan.tested == "every":
+            return parts
+        return {split: part for split, part in parts.items() if split == "validation"}
+
+    def _evaluating(self) -> None:
+        self._watch()
+        self._batches += 1
+        self._observer.evaluation(self._epoch, self._batches)
+
+    def _shared(self, part: Part) -> Shared:
+        return Shared(self._ranks, part.indices, self._plan.batch_size)
