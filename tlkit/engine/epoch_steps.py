@@ -17,7 +17,8 @@ from tlkit.engine.ranks.shares import Indices, Whole
 from tlkit.engine.step.changing import changing
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.look import looks
-from tlkit.engine.step.step import Batch, Step, Sums
+from tlkit.engine.step.step import Batch, Step
+from tlkit.engine.step.sums import Sums
 from tlkit.errors import RunFailed
 from tlkit.events import Observer
 from tlkit.plans.plan import batches_per_epoch

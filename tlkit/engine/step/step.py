@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +18,13 @@ from tlkit.engine.formats import LAYOUTS, computing, halves, rounding
 from tlkit.engine.kernels import function, functions
 from tlkit.engine.ranks import whole_batch
 from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.engine.ranks.reduction import Counted, Reduction
+from tlkit.engine.ranks.reduction import Reduction
 from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.engine.step.loss_scale import LossScale
 from tlkit.engine.step.repeatable import Repeatable
+from tlkit.engine.step.sums import EpochSums, Sums
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
 from tlkit.plans import sharing
@@ -32,27 +32,6 @@ from tlkit.plans.plan import PhasePlan, Plan, trains_in
 from tlkit.tasks.objective import Objective
 
 Batch = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Sums over the steps since `begin_`: loss, correct predictions, images.
-
-    Attributes:
-        loss: Sum over all images, without the auxiliary heads' losses.
-        aux_loss: Sum of the auxiliary heads' losses, without their weights; None if no auxiliary head runs.
-        correct: Correct predictions; with soft targets the class with the largest share is the correct one.
-        predictions: How many there are: one per image, or one for each of its classes, as the task counts them.
-        bad: The first batch whose loss is not a number, from 0; -1 for none.
-        norms: Where there is one, the norm of its step's gradients before they were clipped, by group that trains.
-    """
-
-    loss: float
-    aux_loss: float | None
-    correct: int
-    predictions: int
-    bad: int
-    norms: Mapping[str, float]
 
 
 class Step:
@@ -105,18 +84,9 @@ class Step:
         self.average = None if decay is None else Average(network, plan, decay)
         self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group
         self._loss_scale = LossScale(device) if plan.compute_format.precision == "float16" else None
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._aux_loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._predictions = torch.zeros((), dtype=torch.int64, device=device)
-        self._count = torch.zeros((), dtype=torch.int64, device=device)
-        self._bad = torch.full((), -1, dtype=torch.int64, device=device)
-        self._norms = torch.zeros(len(self.rates), dtype=torch.float32, device=device)
-        self._none = torch.zeros((), dtype=torch.float32, device=device)
+        self._sums = EpochSums(device, self.rates, static=self._static)
         self._repeatable = Repeatable(device) if self._static else None  # the CPU's operators give the same bits as they are
         self._tried = False  # a step in this phase
-        # The CPU's memory is the host's, so there the norms wait for a bad step: a pass over the gradients that is saved.
-        self._seen = None if self._static or device.type != "cpu" else self._bad.numpy()
 
     def begin_(self, epoch: int) -> None:
         """Set the network to the phase of an epoch, counted from 1, and clear the sums."""
@@ -134,9 +104,7 @@ class Step:
                     self.ranks, self.network, [p for _, p in self._members],
                     batches=self.plan.tables.optimizer.accumulate, device=self._device,
                 )  # fmt: skip
-        for total in (self._loss, self._aux_loss, self._correct, self._predictions, self._count, self._norms):
-            total.zero_()
-        self._bad.fill_(-1)
+        self._sums.clear_()
         if self._loss_scale is not None:
             self._loss_scale.clear_()
 
@@ -185,7 +153,7 @@ class Step:
 
     def so_far(self) -> Tensor:
         """Return, on the device, the sum of the loss since `begin_`, and the first batch whose loss is not finite, -1 for none: (2,)."""
-        return torch.stack([self._loss, self._bad.double()])
+        return self._sums.so_far()
 
     def skipped(self) -> int:
         """Read from the device how many steps were not taken since `begin_` because their gradients overflowed float16."""
@@ -193,16 +161,7 @@ class Step:
 
     def sums(self) -> Sums:
         """Read the sums from the device, all at once."""
-        counts = [each.double() for each in (self._correct, self._predictions, self._bad)]  # exact up to 2**53
-        loss, aux_loss, correct, predictions, bad, *norms = torch.cat(
-            [torch.stack([self._loss, self._aux_loss, *counts]), self._norms.double()]
-        ).tolist()
-        groups = sorted({index for index, _ in self._members}) if bad >= 0 else ()
-        names = list(self.rates)
-        return Sums(
-            loss, aux_loss if self._taps else None, int(correct), int(predictions), int(bad),
-            {names[index]: norms[index] for index in groups},
-        )  # fmt: skip
+        return self._sums.read(with_aux=bool(self._taps), trained=(index for index, _ in self._members))
 
     def without_gradient(self) -> list[str]:
         """Return the names of parameters that train in this phase but got no gradient in its last step."""
@@ -225,10 +184,8 @@ class Step:
 
     def epoch_state(self) -> dict[str, Tensor]:
         """Return the sums since `begin_`, which a checkpoint in the middle of an epoch needs as well; they are not copies."""
-        sums = {"loss": self._loss, "aux_loss": self._aux_loss, "correct": self._correct, "predictions": self._predictions}
-        rest = {"batches": self._count, "bad": self._bad, "norms": self._norms}
         skipped = {} if self._loss_scale is None else self._loss_scale.epoch_state()
-        return {f"sums/{name}": tensor for name, tensor in (sums | rest).items()} | skipped
+        return self._sums.state() | skipped
 
     def load_epoch_state_(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the sums to what `epoch_state` returned, after `begin_`; an empty mapping leaves them.
@@ -269,7 +226,7 @@ class Step:
 
     def _take_(self, batches: Sequence[Batch], whole: Whole) -> None:
         self._clear_()
-        known = self._bad >= 0
+        known = self._sums.known()
         synced = [sharing.synced(self.plan, images) for images in whole.batches]
         for number, (x, targets) in enumerate(batches):
             counted = whole.counts[number]
@@ -288,7 +245,7 @@ class Step:
             self._add_(number, loss.detach(), total.detach(), logits[:own].detach(), targets[:own], counted)
         if self._reduction is not None:
             for each in self._reduction.sum_(whole, synced=all(synced)):
-                self._add_whole_(each)
+                self._sums.add_whole_(each)
         if self._loss_scale is not None:
             self._loss_scale.unscale_([p.grad for _, p in self._members if p.grad is not None])
         self._clip_(known)
@@ -334,10 +291,7 @@ class Step:
 
     def _changed_before_optimizer(self) -> dict[str, Tensor]:
         """Return what a step changes in place before its optimizer runs: buffers, such as running statistics, and the sums."""
-        return {
-            **dict(self.network.named_buffers()),
-            **{name: value for name, value in vars(self).items() if isinstance(value, Tensor)},
-        }
+        return {**dict(self.network.named_buffers()), **self._sums.state()}
 
     def _clear_(self) -> None:
         """Drop the gradients: a pass over them is saved, and a graph owns those that it made and writes over them."""
@@ -347,7 +301,7 @@ class Step:
 
     def _add_aux_(self, number: int, loss: Tensor, counted: int) -> None:
         if self._reduction is None:
-            self._aux_loss.add_(loss, alpha=counted)
+            self._sums.add_aux_(loss, counted=counted)
         else:
             self._reduction.note_aux_(number, counted=counted, loss=loss)
 
@@ -357,39 +311,18 @@ class Step:
         if self._reduction is not None:
             self._reduction.note_(number, counted=counted, loss=loss, total=total, correct=correct, predictions=predictions)
             return
-        self._loss.add_(loss, alpha=counted)  # in float64
-        self._correct += correct
-        self._predictions += predictions
-        self._settle_(torch.isfinite(total))
-
-    def _add_whole_(self, counted: Counted) -> None:
-        """Add a batch of all processes to the sums."""
-        self._loss += counted.loss
-        self._aux_loss += counted.aux_loss
-        self._correct += counted.correct.long()
-        self._predictions += counted.predictions.long()
-        self._settle_(counted.bad == 0)
-
-    def _settle_(self, sound: Tensor) -> None:
-        """Remember the first batch whose loss is not a number, and count batches."""
-        settled = sound | (self._bad >= 0)
-        self._bad.copy_(torch.where(settled, self._bad, self._count))
-        self._count += 1
+        self._sums.add_(loss, total, counted=counted, correct=correct, predictions=predictions)
 
     @torch.no_grad()
     def _clip_(self, known: Tensor) -> None:
         """Clip the gradients, and keep their norms up to and including the first bad step; `known` says whether there was one."""
         clip = self.plan.tables.optimizer.clip_norm
         graded = [(group, p, p.grad) for group, p in self._members if p.grad is not None]
-        if not graded or (clip is None and self._seen is not None and self._seen < 0):
+        if not graded or (clip is None and not self._sums.wants_norms()):
             return
         each = torch._foreach_norm([grad for _, _, grad in graded])
         # torch.nn.utils.clip_grad_norm_ in two, bit for bit, with the norms of the tensors kept.
         if clip is not None:
             total = torch.linalg.vector_norm(torch.stack(each))
             nn.utils.clip_grads_with_norm_([p for _, p, _ in graded], clip, total)
-        parts: list[list[Tensor]] = [[] for _ in self.rates]
-        for (group, _, _), norm in zip(graded, each, strict=True):
-            parts[group].append(norm)
-        norms = [torch.linalg.vector_norm(torch.stack(part)) if part else self._none for part in parts]
-        self._norms.copy_(torch.where(known, self._norms, torch.stack(norms)))
+        self._sums.keep_norms_(known, [group for group, _, _ in graded], each)
