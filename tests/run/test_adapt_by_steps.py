@@ -271,7 +271,7 @@ def test_a_score_without_labels_chooses_the_epoch(recipe: Path, by: str) -> None
         features = mine.network.embed(images)
         answers = mine.network(images).softmax(1)
     assert told[-1].target is not None
-    expected = scores.of(features.numpy(), answers.numpy(), with_clusters=True)[by]
+    expected = scores.of(answers.numpy(), features=features.numpy())[by]
     assert told[-1].target[by] == pytest.approx(expected, rel=1e-4)
 
 

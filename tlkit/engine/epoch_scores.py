@@ -109,15 +109,17 @@ class EpochScores:
         if target is None or len(target.labelled) == len(target.part.indices):
             return None
         part, chosen = target.part, other_parts.evenly(np.delete(target.part.indices, target.labelled))
+        clusters = self._plan.select_by == "ami"
         read, probabilities = [], []
         with evaluating(self._network), torch.inference_mode():
             for x in feed.inputs(part, chosen):
                 self._watch()
                 features, logits = self._step.read_and_answered(x)
-                read.append(features.flatten(1).cpu())
+                if clusters:
+                    read.append(features.flatten(1).cpu())
                 probabilities.append(self._network.task.probabilities(logits).cpu())
-        clusters = self._plan.select_by == "ami"
-        return domain_scores.of(torch.cat(read).numpy(), torch.cat(probabilities).numpy(), with_clusters=clusters)
+        found = torch.cat(read).numpy() if clusters else None
+        return domain_scores.of(torch.cat(probabilities).numpy(), features=found)
 
     def sample(self, number: int, feed: Feed) -> dict[str, float] | None:
         """Evaluate training images as they are; where they are never augmented, their stored outputs are read. None for none."""

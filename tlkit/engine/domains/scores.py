@@ -15,16 +15,15 @@ TEMPERATURE = 0.05  # of SND: the paper's, section 3.2
 _MOST = 4_000  # images that SND compares with each other at a time, times all: 128 MB for 4,000
 
 
-def of(features: NDArray[Any], probabilities: NDArray[Any], *, with_clusters: bool) -> dict[str, float]:
+def of(probabilities: NDArray[Any], *, features: NDArray[Any] | None = None) -> dict[str, float]:
     """Return every score by its name.
 
     Args:
-        features: (N, F).
         probabilities: (N, C).
-        with_clusters: Also `ami`, which takes longest.
+        features: (N, F), for `ami` as well, which takes longest; None without it.
     """
     found = {"entropy": entropy(probabilities), "snd": snd(probabilities), "bnm": bnm(probabilities)}
-    return found | ({"ami": ami(features, probabilities)} if with_clusters else {})
+    return found if features is None else found | {"ami": ami(features, probabilities)}
 
 
 def entropy(probabilities: NDArray[Any]) -> float:
