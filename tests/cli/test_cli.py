@@ -12,7 +12,7 @@ from conftest import TOY, Cli
 
 from tlkit import api, file_digests, files
 from tlkit.errors import TlkitError
-from tlkit.plans import plan
+from tlkit.plans import plan_json
 
 # ---- what imports torch, and what does not
 
@@ -217,7 +217,7 @@ def test_plan_as_json_is_the_plan(run: Cli, toy_recipe: Path) -> None:
     record = json.loads(output)
     assert record["format"] == 1
     made = api.plan("toy.toml")
-    assert {name: plan.from_json(json.dumps(each)) for name, each in record["arms"].items()} == made
+    assert {name: plan_json.from_json(json.dumps(each)) for name, each in record["arms"].items()} == made
     assert not (toy_recipe.parent / "runs").exists()
 
 

@@ -17,7 +17,7 @@ from tlkit.errors import PluginError, RecipeError, RunFolderError, TlkitError
 from tlkit.network import device_memory
 from tlkit.network.stages import Stage
 from tlkit.plans import plan as plans
-from tlkit.plans import resolve
+from tlkit.plans import plan_json, resolve
 from tlkit.plans.plan import DataFacts, ImagesPlan, MemoryPlan, Plan
 from tlkit.plugin import Backbone
 from tlkit.sources.places import Places
@@ -79,16 +79,16 @@ def test_a_plan_round_trips_through_json(resnet_recipe: Path, toy_recipe: Path) 
         'optimizer={name="sgd", clip_norm=1.0}', 'data.batch_size="auto"', "early_stopping={patience=2}",
     ]  # fmt: skip
     for each in (*api.plan(resnet_recipe).values(), plan(toy_recipe), plan(toy_recipe, *settings)):
-        assert plans.from_json(plans.to_json(each)) == each
+        assert plan_json.from_json(plan_json.to_json(each)) == each
 
 
 @pytest.mark.parametrize(
     ("change", "words"), [((f'"format": {plans.FORMAT}', '"format": 2'), "format"), (("{", "["), "plan of this version")]
 )
 def test_another_versions_plan_is_named(toy_recipe: Path, change: tuple[str, str], words: str) -> None:
-    text = plans.to_json(plan(toy_recipe)).replace(*change)
+    text = plan_json.to_json(plan(toy_recipe)).replace(*change)
     with pytest.raises(RunFolderError, match=words):
-        plans.from_json(text)
+        plan_json.from_json(text)
 
 
 def test_flops_of_the_toy_are_those_worked_by_hand(toy_recipe: Path) -> None:

@@ -24,8 +24,7 @@ from tlkit.engine.kernels.calls import Gradients, recorded
 from tlkit.engine.kernels.kernel import Kernel
 from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted, RunFolderError
-from tlkit.plans import choices
-from tlkit.plans import plan as plans
+from tlkit.plans import choices, plan_json
 from tlkit.record import kernels, run_folder
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat
 from tlkit.record.kernels import ChosenKernel, Convolution, KernelTiming, Part
@@ -143,7 +142,7 @@ def test_the_plan_says_what_kernels_gain(toy_recipe: Path) -> None:
     (said,) = (choice for choice in decided.choices if choice.what == "kernels")
     assert said.value == "1 gradient by other kernels than the library's"
     assert said.reason == "a step is 2.1 times faster, measured"
-    assert plans.from_json(plans.to_json(decided)) == decided
+    assert plan_json.from_json(plan_json.to_json(decided)) == decided
 
 
 @pytest.fixture

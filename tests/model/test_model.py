@@ -15,7 +15,8 @@ from tlkit_toy_build import ToyNet
 import tlkit
 from tlkit.errors import RecipeError, RunFailed, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.plans import plan
+from tlkit.plans import plan_json
+from tlkit.plans.plan import ImagesPlan
 from tlkit.recipe import recipe, schedules, tables
 from tlkit.store import cache
 
@@ -372,8 +373,8 @@ def test_plan_has_every_arm_and_round_trips(toy_recipe: Path) -> None:
     assert list(made) == ["a", "b"]
     assert list(tlkit.plan(toy_recipe, arm="b")) == ["b"]
     assert made["b"].trained == 16 * 4 + 4
-    assert made["a"].images == plan.ImagesPlan(72, 8, 40, "counted")
-    assert plan.from_json(plan.to_json(made["b"])) == made["b"]
+    assert made["a"].images == ImagesPlan(72, 8, 40, "counted")
+    assert plan_json.from_json(plan_json.to_json(made["b"])) == made["b"]
     assert not (toy_recipe.parent / "runs").exists()
 
 
@@ -383,7 +384,7 @@ def test_epochs_of_a_plan_are_those_that_apply_trains(
 ) -> None:
     monkeypatch.chdir(toy_recipe.parent)
     (made,) = tlkit.plan(toy_recipe, settings).values()
-    found = list(tlkit.epochs(plan.from_json(plan.to_json(made)), seed=5))
+    found = list(tlkit.epochs(plan_json.from_json(plan_json.to_json(made)), seed=5))
     assert not Path("runs").exists(), "nothing is written"
     applied = tlkit.apply(toy_recipe, [*settings, "seeds=[5]"])
     folder = applied.folder / applied.result["arms"]["main"]["seeds"]["5"]["folder"]

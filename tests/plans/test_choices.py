@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tlkit import api, files
-from tlkit.plans import choices
-from tlkit.plans import plan as plans
+from tlkit.plans import choices, plan_json
 from tlkit.plans.plan import ImagesPlan, Plan
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat
 from tlkit.record.timings import EarlierChoices, Measurements, Timing
@@ -361,7 +360,7 @@ def test_a_head_that_trains_alone_is_plain(tmp_path: Path) -> None:
 def test_a_plan_with_stores_round_trips_through_json(tmp_path: Path) -> None:
     for settings in ([], ['data.augment=["hflip"]'], ["freeze={backbone={epochs=2}, stem=true}"]):
         plan = choices.decide(made(tmp_path, *settings), measured(4, 20, 18, 16, 7.85), room=ROOM)
-        assert plans.from_json(plans.to_json(plan)) == plan
+        assert plan_json.from_json(plan_json.to_json(plan)) == plan
 
 
 def test_the_work_of_the_toy_is_that_worked_by_hand(toy_recipe: Path) -> None:

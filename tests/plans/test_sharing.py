@@ -7,8 +7,7 @@ import pytest
 from toy_training import training
 
 import tlkit
-from tlkit.plans import plan as plans
-from tlkit.plans import sharing
+from tlkit.plans import plan_json, sharing
 from tlkit.plans.plan import Plan
 
 
@@ -51,7 +50,7 @@ def test_plan_counts_the_bytes_that_a_step_sends_and_frozen_parts_send_nothing(p
     trained = 8 * 8 * 9 + 2 * 8 + 8 * 16 * 9 + 2 * 16 + 16 * 4 + 4  # without the stem
     found = sharing.shared(plan, 4)
     assert (found.processes.summed, found.processes.sent) == (4 * trained, 4 * trained * 2 * 3 // 4)
-    assert plans.from_json(plans.to_json(found)) == found
+    assert plan_json.from_json(plan_json.to_json(found)) == found
     assert sharing.shared(plan, 1) is plan
 
 

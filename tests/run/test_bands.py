@@ -24,7 +24,7 @@ from tlkit import api
 from tlkit.engine.images.device_batches import batched_inputs
 from tlkit.errors import DataError, Interrupted, RecipeError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans.plan import from_json, to_json
+from tlkit.plans.plan_json import from_json, to_json
 from tlkit.record import report_data
 from tlkit.run import decoding, prediction
 

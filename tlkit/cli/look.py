@@ -161,7 +161,7 @@ def plan(
     from rich.console import Console
 
     from tlkit import api
-    from tlkit.plans import plan as plans
+    from tlkit.plans import plan_json
     from tlkit.reports import plan_table, search_table
     from tlkit.reports.progress import TerminalObserver
 
@@ -179,7 +179,7 @@ def plan(
             observer=observer,
         )
     if as_json:
-        record = {"format": 1, "arms": {name: json.loads(plans.to_json(each)) for name, each in made.items()}}
+        record = {"format": 1, "arms": {name: json.loads(plan_json.to_json(each)) for name, each in made.items()}}
         console.as_json(record if made.search is None else {**record, "search": search_table.to_record(made.search)})
         return
     for each in made.values():

@@ -1,20 +1,15 @@
-"""The plan: what will happen, as plain data that prints, compares and round-trips through JSON. Imports no torch.
+"""The plan: what will happen, as plain data that prints and compares; `plan_json` writes and reads it. Imports no torch.
 
 The rule: `apply` does exactly what the plan says, and each choice that was made for the person carries its reason.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from tlkit.errors import RunFolderError
 from tlkit.plans.licences import Licence
 from tlkit.plugin import Convention
 from tlkit.recipe import augmentations
@@ -412,44 +407,3 @@ def why_images_differ(plan: Plan) -> str:
     if data.augment and data.augment_views is None:
         return "augmentation changes every image in every epoch; data.augment_views = 5 would draw five views once"
     return ""
-
-
-_ADAPTER = TypeAdapter(Plan)
-
-
-def to_json(plan: Plan) -> str:
-    """Return a plan as JSON."""
-    return _ADAPTER.dump_json(plan, indent=2).decode() + "\n"
-
-
-def from_json(text: str) -> Plan:
-    """Read a plan from JSON; equal to the one that was written.
-
-    Raises:
-        RunFolderError: it is no plan of this version.
-    """
-    try:
-        plan = _ADAPTER.validate_json(text)
-    except ValidationError as error:
-        if (written := _format_of(text)) not in (None, FORMAT):
-            raise RunFolderError(_other_format(written)) from error
-        line = error.errors()[0]
-        raise RunFolderError(
-            f"plan.json: is not a plan of this version: {'.'.join(map(str, line['loc']))}: {line['msg']}."
-        ) from error
-    if plan.format != FORMAT:
-        raise RunFolderError(_other_format(plan.format))
-    return plan
-
-
-def _format_of(text: str) -> int | None:
-    """Return the format that JSON says it is of; None where it says none."""
-    with contextlib.suppress(ValueError, RecursionError):
-        record = json.loads(text)
-        if isinstance(record, dict) and isinstance(record.get("format"), int):
-            return int(record["format"])
-    return None
-
-
-def _other_format(written: int | None) -> str:
-    return f"plan.json: is of format {written}, written by another version of tlkit; this one reads format {FORMAT}."

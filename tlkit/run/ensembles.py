@@ -20,8 +20,7 @@ from tlkit.engine.images.parts import Library, Part
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Observer
 from tlkit.network import weights
-from tlkit.plans import dataset_facts
-from tlkit.plans import plan as plans
+from tlkit.plans import dataset_facts, plan_json
 from tlkit.plans.jobs import Job
 from tlkit.recipe.ensemble import Ensemble
 from tlkit.record import ensembles, predictions, run_folder, selection
@@ -94,7 +93,7 @@ class _Members:
         self.jobs = jobs
         self._known = [predictions.load(folder) for folder in self.folders]
         text = (self.folders[0] / run_folder.PLAN).read_text(encoding="utf-8")
-        self.plan = plans.from_json(text)
+        self.plan = plan_json.from_json(text)
         adapt = self.plan.tables.adapt
         tested = "test" if adapt is None else f"also.{adapt.target}"  # as arms with [adapt] are compared
         self.splits = {"validation": "validation", "test": tested}  # names of the parts that are evaluated

@@ -22,9 +22,9 @@ import tlkit
 from tlkit import files, machine
 from tlkit.errors import Interrupted, PluginError, RunFailed, RunLocked, TlkitError, option
 from tlkit.events import Observer
-from tlkit.plans import jobs, loggers, resolve
-from tlkit.plans import plan as plans
+from tlkit.plans import jobs, loggers, plan_json, resolve
 from tlkit.plans.jobs import Job, finished
+from tlkit.plans.plan import Plan
 from tlkit.plugin import Demand, Executor, Work, call
 from tlkit.run import busy, execution, executor, planned_runs, torch_settings
 from tlkit.run.preparation import Prepared
@@ -146,8 +146,8 @@ class Elsewhere:
         job = prepared.job
         environment = {name: os.environ[name] for name in _SENT if name in os.environ}
         return json.dumps({
-            "version": tlkit.__version__, "called": asdict(self.called), "plan": plans.to_json(prepared.plan), "digest": job.digest, "seed": job.seed,
-            "fold": job.fold, "mark": str(mark), "environment": environment, "threads": self.demand.cpus, "device": device.type,
+            "version": tlkit.__version__, "called": asdict(self.called), "plan": plan_json.to_json(prepared.plan), "digest": job.digest,
+            "seed": job.seed, "fold": job.fold, "mark": str(mark), "environment": environment, "threads": self.demand.cpus, "device": device.type,
             "working": str(Path.cwd()),
         })  # fmt: skip
 
@@ -196,7 +196,7 @@ def carry_out(sent: str) -> str:
 def _carry_out(spec: Mapping[str, Any]) -> None:
     if spec["version"] != tlkit.__version__:
         raise RunFailed(f"a worker has tlkit {tlkit.__version__}, and this is tlkit {spec['version']}.", "install the same")
-    called, plan = Call(**spec["called"]), plans.from_json(spec["plan"])
+    called, plan = Call(**spec["called"]), plan_json.from_json(spec["plan"])
     if not Path(spec["mark"]).exists():
         raise RunFailed(
             f"{Path(spec['mark']).parent}: a worker does not see this folder.",
@@ -225,7 +225,7 @@ def _carry_out(spec: Mapping[str, Any]) -> None:
         torch.set_num_threads(before)
 
 
-def _job(called: Call, plan: plans.Plan, spec: Mapping[str, Any]) -> tuple[Job, tuple[loggers.ChosenLogger, ...]]:
+def _job(called: Call, plan: Plan, spec: Mapping[str, Any]) -> tuple[Job, tuple[loggers.ChosenLogger, ...]]:
     """Find the run here, and make sure that it is the one that was meant."""
     recipe = Path(called.recipe)
     places = Places(recipe=recipe.parent, data=None if called.data is None else Path(called.data), offline=called.offline)

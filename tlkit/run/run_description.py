@@ -13,8 +13,7 @@ import torch
 from tlkit import files
 from tlkit.engine import row_keys
 from tlkit.engine.images import decode
-from tlkit.plans import auto_rates, plugin_changes
-from tlkit.plans import plan as plans
+from tlkit.plans import auto_rates, plan_json, plugin_changes
 from tlkit.plans.jobs import Job, absolute_arm
 from tlkit.recipe.recipe import FORMAT, arm_toml
 from tlkit.record import kernels, run_folder
@@ -30,7 +29,7 @@ def write(prepared: Prepared) -> None:
     if job.resolved.folds is not None:
         header["cross_validation"] = {"folds": job.resolved.folds}
     files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(absolute_arm(job))))
-    files.replace(folder / run_folder.PLAN, plans.to_json(prepared.plan))
+    files.replace(folder / run_folder.PLAN, plan_json.to_json(prepared.plan))
     files.replace(folder / run_folder.SPLIT, json.dumps(prepared.split) + "\n")
 
 

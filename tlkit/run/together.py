@@ -21,8 +21,7 @@ from tlkit.engine.ranks.ranks import Ranks
 from tlkit.errors import Interrupted, RankLost, RunFailed, SaidElsewhere
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
-from tlkit.plans import dataset_facts
-from tlkit.plans import plan as plans
+from tlkit.plans import dataset_facts, plan_json
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
@@ -65,7 +64,7 @@ class Telling:
         """
         if self.ranks.size == 1:
             return
-        told = {"plan": plans.to_json(self.learner.plan), "scalars": self.learner.scalars() if resumed else None}
+        told = {"plan": plan_json.to_json(self.learner.plan), "scalars": self.learner.scalars() if resumed else None}
         self.ranks.told(json.dumps(told))
         if resumed:
             self.ranks.told_tensors(self.learner.tensors())
@@ -127,7 +126,7 @@ def _follow_run(
     told = json.loads(ranks.told(""))
     if told is None:
         return
-    plan: Plan = plans.from_json(told["plan"])
+    plan: Plan = plan_json.from_json(told["plan"])
     sample = training_sample.choose(plan, prepared.train, library, progress=lambda done, total: None)
     prepared = replace(prepared, plan=plan, sample=sample)
     learner = prepared.learner(device=device, observer=Observer(), watch=watch, graph=graph, ranks=ranks)

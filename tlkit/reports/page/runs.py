@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.errors import RunFolderError
-from tlkit.plans import plan as plans
+from tlkit.plans import plan_json
 from tlkit.plans.plan import Plan
 from tlkit.record import (
     arm_differences,
@@ -232,7 +232,7 @@ def _plan(path: Path) -> Plan:
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path}: cannot be read: {error}.", "apply the recipe again") from error
     try:
-        return plans.from_json(text)
+        return plan_json.from_json(text)
     except RunFolderError as error:
         raise RunFolderError(
             f"{path.parent}/{error.problem}",
