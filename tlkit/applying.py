@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tlkit import files, machine
 from tlkit.errors import RunFailed, RunLocked, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import arguments, earlier_runs, jobs, loggers, plugin_changes, resolve, search_jobs
+from tlkit.plans import arguments, earlier_runs, job_folders, jobs, loggers, plugin_changes, resolve, search_jobs
 from tlkit.plans.resolve import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import ensembles, findings, results
@@ -204,7 +204,7 @@ def _look(asked: Asked, watcher: Observer, *, arm: str | None, verify: bool) -> 
     read, arms, runs, wanted = asked.read, asked.arms, asked.runs, asked.wanted
     unasked = {name: resolved for name, resolved in arms.items() if arm not in (None, name)}
     others = tuple(jobs.known_jobs(read, unasked, asked.places, runs=runs))
-    here = jobs.current([*wanted, *others])
+    here = job_folders.current([*wanted, *others])
     absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
     here |= earlier_runs.finished(read, absent, runs=runs)
     searching = search_jobs.find(read, [*wanted, *others], asked.places, runs=runs, where=str(asked.recipe))
@@ -216,7 +216,7 @@ def _look(asked: Asked, watcher: Observer, *, arm: str | None, verify: bool) -> 
         folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))), watcher.note,
         None if searching is None else searching.study,
     )  # fmt: skip
-    trains = not jobs.finished(wanted, again=verify)
+    trains = not job_folders.finished(wanted, again=verify)
     inspects = not trains and findings.missing(folder)
     there = _There(asked, others, searching, known, trains, searches, inspects)
     results.refuse_other_recipe(folder, file=file, folders=there.summary().current.values())
@@ -226,7 +226,7 @@ def _look(asked: Asked, watcher: Observer, *, arm: str | None, verify: bool) -> 
 def _note_changes(there: _There, watcher: Observer, *, verify: bool) -> None:
     """Say what changed since finished runs, which their digests do not cover."""
     wanted = there.asked.wanted
-    replaced = [line for job in wanted if jobs.finished([job]) for line in _plugin_changes(job, again=verify)]
+    replaced = [line for job in wanted if job_folders.finished([job]) for line in _plugin_changes(job, again=verify)]
     for line in replaced:
         watcher.note(line)
     if verify and not there.changes:

@@ -18,7 +18,7 @@ from benchmarks.fuzz import mutations
 from benchmarks.fuzz.trying import Attempt
 from tlkit import api
 from tlkit.events import Observer
-from tlkit.plans import jobs, resolve, seen_images
+from tlkit.plans import job_folders, jobs, resolve, seen_images
 from tlkit.record import (
     evaluations,
     predictions,
@@ -125,7 +125,7 @@ def _readers(job: jobs.Job, other: Path) -> dict[str, list[Callable[[], object]]
     def done() -> None:
         result = job.result()
         if result is not None:
-            jobs.is_done(job, result, hashes=True)
+            job_folders.is_done(job, result, hashes=True)
 
     def different() -> None:
         run_differences.differences(job.folder, other)

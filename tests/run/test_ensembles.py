@@ -133,7 +133,7 @@ def test_ensemble_that_failed_is_computed_when_what_was_wrong_is_mended(finished
     whole = (member / "predictions.npz").read_bytes()
     (folder / "runs" / "toy" / "ensembles.json").unlink(missing_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tlkit.plans.jobs.finished", lambda *_, **__: True)  # the member is not mended by training
+        patch.setattr("tlkit.plans.job_folders.finished", lambda *_, **__: True)  # the member is not mended by training
         (member / "predictions.npz").write_bytes(whole[: len(whole) // 2])
         assert "damaged" in _apply(folder, ARMS)["ensembles"][0]["runs"][0]["why_none"]
         (member / "predictions.npz").write_bytes(whole)

@@ -23,7 +23,7 @@ from tlkit.advice.budget import Budget
 from tlkit.engine.images.parts import Library
 from tlkit.errors import Interrupted, RecipeError, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.plans import jobs, resolve
+from tlkit.plans import job_folders, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plugin import Images, remembered
 from tlkit.recipe import messages
@@ -185,7 +185,7 @@ class Trials:
             self.notes.append(f"{way.name} is not tried: {messages.first(error)}")
             return None
         done = job.result()
-        if done is None or not jobs.is_done(job, done):
+        if done is None or not job_folders.is_done(job, done):
             usual = _OVERHEAD + self._passes(way, count, epochs) * self._forward(way)
             expected = usual * self._slower[way.solved]
             if expected > self.budget.left:

@@ -1,7 +1,4 @@
-"""A recipe to the runs it means, each with its digest and folder. Imports no torch.
-
-The rule: whether a run is finished is known from its recipe and the content of its data and weights alone.
-"""
+"""A recipe to the runs it means, each with its digest and folder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,8 +16,8 @@ from tlkit.plugin import DataFiles
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm, Recipe
-from tlkit.record import run_files, run_folder
-from tlkit.record.run_folder import Coordinates, RunResult
+from tlkit.record import run_folder
+from tlkit.record.run_folder import RunResult
 from tlkit.sources import data_files, weight_files
 from tlkit.sources.listed_files import listed_files
 from tlkit.sources.places import Places, relative
@@ -303,32 +300,3 @@ def _kind(resolved: Resolved, weights: Path) -> str:
         return offered[value].rename
     key = weight_files.part(value, weights)
     return f"#{key}" if key else ""
-
-
-def finished(jobs: Sequence[Job], *, again: bool = False) -> bool:
-    """Whether every run is there, finished, with its files; all are read, so a damaged one is found before another trains.
-
-    Args:
-        jobs: The runs.
-        again: Hash their files; else their sizes are compared.
-    """
-    results = [(job, job.result()) for job in jobs]
-    return all(result is not None and is_done(job, result, hashes=again) for job, result in results)
-
-
-def is_done(job: Job, result: RunResult, *, hashes: bool = False) -> bool:
-    """Whether a result says that a job is finished, and its files are as they were written, by their sizes or by their hashes."""
-    if result.status != "finished" or result.digest != job.digest or not is_kept(job):
-        return False
-    return not run_files.damaged(job.folder, result, hashes=hashes, again=hashes)
-
-
-def is_kept(job: Job) -> bool:
-    """Whether the network of a job's best epoch is there: its weights, and its head where that is solved."""
-    needed = [run_folder.WEIGHTS, *([run_folder.SOLVED] if job.resolved.head.solve else [])]
-    return all((job.folder / name).is_file() for name in needed)
-
-
-def current(jobs: Sequence[Job]) -> dict[Coordinates, Path]:
-    """Return the folder of each arm, seed and fold."""
-    return {(job.resolved.name, job.seed, job.fold): job.folder for job in jobs}

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tlkit.errors import TlkitError
-from tlkit.plans import jobs, resolve, search_plan
+from tlkit.plans import job_folders, jobs, resolve, search_plan
 from tlkit.plans.jobs import Job
 from tlkit.plans.search_plan import SearchPlan
 from tlkit.recipe import search_space as space
@@ -53,7 +53,7 @@ class Searching:
     def is_done(self) -> bool:
         """Return whether all trials are done, and the best is trained with all seeds."""
         record = self.record()
-        return record is not None and self.has_enough(record) and jobs.finished(self.best_jobs(record))
+        return record is not None and self.has_enough(record) and job_folders.finished(self.best_jobs(record))
 
     def has_enough(self, record: SearchRecord) -> bool:
         """Return whether no trial is to begin."""

@@ -22,7 +22,8 @@ from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import sharing
-from tlkit.plans.jobs import Job, is_done, is_kept
+from tlkit.plans.job_folders import is_done, is_kept
+from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder, run_lock
 from tlkit.record.run_folder import RunResult

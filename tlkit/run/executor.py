@@ -16,7 +16,8 @@ from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
 from tlkit.plans import dataset_facts
-from tlkit.plans.jobs import Job, finished
+from tlkit.plans.job_folders import finished
+from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import run_folder

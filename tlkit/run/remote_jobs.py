@@ -23,7 +23,8 @@ from tlkit import files, machine
 from tlkit.errors import Interrupted, PluginError, RunFailed, RunLocked, TlkitError, option
 from tlkit.events import Observer
 from tlkit.plans import jobs, loggers, plan_json, resolve
-from tlkit.plans.jobs import Job, finished
+from tlkit.plans.job_folders import finished
+from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Demand, Executor, Work, call
 from tlkit.run import busy, execution, executor, planned_runs, torch_settings

@@ -23,7 +23,7 @@ from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import DataError, Interrupted, RecipeError, RunFailed, RunFolderError, RunLocked, StoreError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import jobs
+from tlkit.plans import job_folders
 from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.plans.search_jobs import Searching
@@ -88,7 +88,7 @@ def search(searching: Searching, setup: Setup) -> list[RunFailed | RunLocked]:
     except OSError as error:
         raise files.unwritable(folder, error) from error
     best = searching.best_jobs(record)
-    if jobs.finished(best):
+    if job_folders.finished(best):
         return []
     setup.observer.note(f"search: trial {record.best} is the best of {len(record.trials)}; it is trained with every seed")
     return executor.train(
@@ -156,7 +156,7 @@ class _Trials:
         if earlier is not None:
             return earlier.model_copy(update={"number": asked.number, "same_as": earlier.number, "seconds": 0.0})
         result = job.result()
-        if result is not None and jobs.finished([job]):
+        if result is not None and job_folders.finished([job]):
             return self._of(asked, job, result)
         try:
             return self._of(asked, job, self._train(job, watch))
