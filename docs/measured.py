@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tlkit.plans import resolve
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe.digest import digest_of
 from tlkit.record import report_data, results, run_folder
 from tlkit.record.run_folder import RunResult

@@ -14,7 +14,7 @@ from tlkit import files, machine
 from tlkit.errors import RunFailed, RunLocked, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import arguments, earlier_runs, job_folders, jobs, loggers, plugin_changes, resolve, search_jobs
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import ensembles, findings, results
 from tlkit.reports.summary import Summary

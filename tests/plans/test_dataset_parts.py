@@ -7,6 +7,7 @@ import pytest
 from toy_training import training
 
 from tlkit.plans import dataset_facts, dataset_parts, resolve
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import DataFiles, Images, Split
 from tlkit.run import decoding
 from tlkit.sources.places import Places
@@ -14,7 +15,7 @@ from tlkit.sources.places import Places
 FOUND = DataFiles(Path(), ())
 
 
-def arm(recipe: Path, *settings: str) -> resolve.Resolved:
+def arm(recipe: Path, *settings: str) -> Resolved:
     return resolve.load(recipe, settings, Places(recipe=recipe.parent, offline=True))[1]["main"]
 
 
@@ -61,7 +62,7 @@ def test_preparing_a_run_chooses_its_images_once(toy_recipe: Path, monkeypatch: 
     seeds: list[int] = []
     select = dataset_parts.select
 
-    def counted(resolved: resolve.Resolved, given: Images, *, seed: int, fold: None) -> dict[str, dataset_parts.Selected]:
+    def counted(resolved: Resolved, given: Images, *, seed: int, fold: None) -> dict[str, dataset_parts.Selected]:
         seeds.append(seed)
         return select(resolved, given, seed=seed, fold=fold)
 

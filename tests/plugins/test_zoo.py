@@ -15,7 +15,7 @@ from tlkit.engine.images.parts import normalise
 from tlkit.errors import WeightsError
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
-from tlkit.plans import resolve
+from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Dataset, Head, registry
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.tables import BackboneTable, DataTable, HeadTable
@@ -130,7 +130,7 @@ def test_every_dropout_is_the_librarys(name: str) -> None:
     backbone = registry.get(Backbone, name)
     kind = "conv" if backbone.maps else "linear"
     arm = Arm(backbone=BackboneTable(name=name, weights="none"), head=HeadTable(kind=kind), data=DataTable(name="synthetic"))
-    plugins = resolve.network_of(arm)
+    plugins = network_plugins.network_of(arm)
     with torch.device("meta"):
         mine = building.build(
             plugins.backbone, plugins.head, classes=CLASSES, seed=0,
@@ -166,7 +166,7 @@ def test_a_head_has_the_librarys_dropout_where_it_stands_in_the_classifiers_plac
         head=HeadTable(kind=kind, options=options, embed=embed),
         data=DataTable(name="synthetic"),
     )
-    found = resolve.network_of(arm).head_options
+    found = network_plugins.network_of(arm).head_options
     assert found is not None
     assert found.model_dump()["dropout"] == expected
 

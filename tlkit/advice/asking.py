@@ -8,7 +8,7 @@ from pathlib import Path
 from tlkit.advice import folder_recipe
 from tlkit.advice.facts import Source
 from tlkit.plans import resolve
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.sources.places import Places
 

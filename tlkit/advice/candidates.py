@@ -9,7 +9,7 @@ from typing import Any
 
 from tlkit.errors import PluginError, RecipeError, TlkitError, option
 from tlkit.plans import resolve
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Backbone, registry
 from tlkit.recipe.recipe import Arm, arm_toml
 from tlkit.run import data_inspection

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tlkit import tasks
 from tlkit.plans.dataset_parts import Selected
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import DataFiles, Images
 from tlkit.recipe.recipe import Arm, Recipe
 from tlkit.sources.places import Places

@@ -29,7 +29,7 @@ from tlkit.plans.plan import (
     steps_per_epoch,
     trains_in,
 )
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe import expansion, maps
 from tlkit.recipe.map_tables import AUTO
 from tlkit.recipe.maps import AUX, BESIDE, DOMAIN, HEAD, Owned, Partition

@@ -19,7 +19,7 @@ from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, trains_in
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe import augmentations
 from tlkit.recipe.maps import Partition
 from tlkit.record.formats import chunk_on

@@ -15,7 +15,7 @@ from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
 from tlkit.plans.auxiliary import AuxHeads
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Backbone
 from tlkit.recipe.maps import AUX, HEAD
 

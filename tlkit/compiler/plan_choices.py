@@ -9,7 +9,7 @@ from tlkit.compiler.memory_estimate import Draft
 from tlkit.network import input_layer
 from tlkit.plans import adaptation, auto_rates
 from tlkit.plans.plan import Choice, GroupPlan
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Backbone
 from tlkit.record.selection import WITHOUT_LABELS
 from tlkit.sources import weight_files

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tlkit.plans import resolve
+from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Head
 from tlkit.recipe import parsing
 from tlkit.recipe.recipe import Arm
@@ -69,5 +69,5 @@ def load(folder: Path, *, note: Callable[[str], None] = lambda text: None) -> Fi
     """
     predictor = prediction.load(folder, arm=None, device=torch.device("cpu"), note=note)
     (arm,) = parsing.read(folder / run_folder.RECIPE).arms.values()
-    plugins = resolve.network_of(arm)
+    plugins = network_plugins.network_of(arm)
     return FinishedRun(folder, arm, plugins.backbone, plugins.head, predictor, run_folder.read(folder))

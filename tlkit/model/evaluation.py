@@ -22,7 +22,7 @@ from tlkit.model.inputs import Labels
 from tlkit.model.setup import UNTRAINED, Setup, input_keys
 from tlkit.network.network import Network
 from tlkit.plans import band_values
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Images, Split
 from tlkit.run import evaluation as run_evaluation
 from tlkit.tasks import averaging, scoring

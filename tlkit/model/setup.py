@@ -22,7 +22,7 @@ from tlkit.network.network import Network
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Convention, Dataset, Images, Split
 from tlkit.recipe import maps, parsing
 from tlkit.recipe.maps import HEAD

@@ -8,7 +8,7 @@ from pathlib import Path
 from tlkit import files
 from tlkit.errors import TlkitError, as_path, nearest, option
 from tlkit.events import Observer
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.sources import data_files
 from tlkit.sources.places import Places

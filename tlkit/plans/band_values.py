@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tlkit.errors import DataError, DataMissing, ImageError
 from tlkit.plans import dataset_facts
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import ImageFile, Images, Split, Values
 from tlkit.sources import band_files, data_files
 from tlkit.sources.places import Places

@@ -19,7 +19,7 @@ from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
-from tlkit.plans.resolve import Resolved, Source
+from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
 from tlkit.plugin.members import Joined, Subset, joined
 from tlkit.recipe import augmentations

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import tasks
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Images
 from tlkit.sources import folds, splits
 from tlkit.sources.splits import Chosen, Groups, Indices

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tlkit.errors import TlkitError, first_few
 from tlkit.plans.jobs import Job, folds_of
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import run_folder

@@ -14,7 +14,7 @@ from tlkit.units import Size
 
 
 class Member(Protocol):
-    """What is asked of an arm: see `tlkit.plans.resolve.Resolved`."""
+    """What is asked of an arm: see `tlkit.plans.resolved.Resolved`."""
 
     @property
     def arm(self) -> Arm:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tlkit import file_digests, files
 from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import resolve
-from tlkit.plans.resolve import Resolved, Source
+from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import DataFiles
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of

@@ -13,7 +13,7 @@ from tlkit import file_digests, tasks
 from tlkit.errors import DataError, first_few
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.dataset_parts import Selected
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import ImageFile, Images, members
 from tlkit.plugin.members import Subset
 from tlkit.recipe.messages import dotted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tlkit.plans.jobs import Job
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Adapter, Backbone, Dataset, Head, provenance
 from tlkit.plugin.provenance import Provenance
 from tlkit.record import run_folder

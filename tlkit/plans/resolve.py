@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.plans import adaptation, arm_checks, ensembles, loggers, preprocessing, search_checks, solved_heads
+from tlkit.plans import adaptation, arm_checks, ensembles, loggers, network_plugins, preprocessing, search_checks, solved_heads
 from tlkit.plans.adaptation import Adaptation
-from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
+from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import Backbone, Convention, Dataset, Head, registry
 from tlkit.plugin.registry import Plugin
 from tlkit.recipe import augmentations, expansion, parsing
@@ -23,79 +23,9 @@ from tlkit.recipe.recipe import UNKNOWN, Arm, Recipe
 from tlkit.record import run_choice, run_folder
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
-from tlkit.units import Size
 
 # As `backbone.weights`: the first ImageNet weights that the backbone declares.
 IMAGENET_WEIGHTS = "imagenet"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set that a recipe names, with its checked options."""
-
-    name: str
-    dataset: Dataset
-    options: BaseModel | None
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """An arm of a recipe, together with the plugins that it names.
-
-    Attributes:
-        recipe: Name of the recipe.
-        name: Name of the arm.
-        arm: Its tables, with the defaults of plugin options filled in.
-        backbone: The backbone plugin.
-        dataset: The data set plugin.
-        head: The head plugin.
-        backbone_options: The backbone's options, checked; None if it has none.
-        data_options: The data set's options, checked; None if it has none.
-        head_options: The head's options, checked; None if it has none.
-        convention: The preprocessing that is used.
-        image_size: Height and width of the network's input, pixels; of several sizes the last.
-        trained: The preprocessing that the weights were trained with; None for random weights and files, where it is not known.
-        unused: A line for each key that has no effect. If nothing is trained by steps, `arm` has the default of such a key.
-        learns: "steps" if parameters are trained, "solved" if the head is solved, "nothing" if an earlier run is only evaluated.
-        also: The data sets of [also], which are only evaluated.
-        folds: Number of folds of the recipe's cross-validation; None without.
-        adaptation: [adapt] with its method; None without, and where nothing learns.
-        spread: Standard deviation of the network's input that bands get where it is measured: see `preprocessing.spread`.
-    """
-
-    recipe: str
-    name: str
-    arm: Arm
-    backbone: Backbone
-    dataset: Dataset
-    head: Head
-    backbone_options: BaseModel | None
-    data_options: BaseModel | None
-    head_options: BaseModel | None
-    convention: Convention
-    image_size: Size
-    trained: Convention | None = None
-    unused: tuple[str, ...] = ()
-    learns: Learns = "steps"
-    also: Mapping[str, Source] = dataclasses.field(default_factory=dict)
-    folds: int | None = None
-    spread: float = 1.0
-    adaptation: Adaptation | None = None
-
-    @property
-    def domain_head(self) -> tuple[str, BaseModel | None] | None:
-        """What builds the domain head of [adapt], and its options; None without one, and where nothing is trained by steps."""
-        return self.adaptation.domain_head if self.adaptation is not None and self.learns == "steps" else None
-
-    @property
-    def channels(self) -> int:
-        """Return the number of channels of the network's input: 3 colours, or the bands."""
-        return self.arm.data.channels or 3
-
-    @property
-    def network_plugins(self) -> NetworkPlugins:
-        """Return what the arm's network is built from."""
-        return NetworkPlugins(self.backbone, self.head, self.backbone_options, self.head_options)
 
 
 def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, dict[str, Resolved]]:
@@ -201,33 +131,6 @@ def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str,
     raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in outcome)
 
 
-def network_of(arm: Arm) -> NetworkPlugins:
-    """Return the backbone and head of an arm. Its data set need not be installed.
-
-    Raises:
-        PluginError: one is not installed.
-        RecipeError: its options are wrong.
-    """
-    backbone, head = registry.get(Backbone, arm.backbone.name), registry.get(Head, arm.head.kind)
-    if problems := list(solved_heads.problems(arm.head, head, backbone, arm.backbone.name)):
-        raise RecipeError(problems)
-    backbone = backbone.until(arm.head.embed, pooled=arm.head.pooled)
-    return NetworkPlugins(
-        backbone,
-        head,
-        parsing.options(backbone.options, arm.backbone.options, place="backbone.options"),
-        _with_dropout(parsing.options(head.options, arm.head.options, place="head.options"), head, backbone),
-    )
-
-
-def _with_dropout(options: BaseModel | None, head: Head, backbone: Backbone) -> BaseModel | None:
-    """Return a head's options with the backbone's dropout, if the recipe gives none."""
-    dropout = head.usual_dropout(backbone)
-    if options is None or not dropout or "dropout" in options.model_fields_set:
-        return options
-    return options.model_copy(update={"dropout": dropout})
-
-
 def _arms(names: list[str]) -> str:
     return f"arms.{names[0]}: " if len(names) == 1 else f"arms {', '.join(names)}: "
 
@@ -268,7 +171,7 @@ class _Resolver:
             wrong = list(solved_heads.problems(arm.head, head, backbone, arm.backbone.name))
             self.problems += wrong
             backbone = backbone if wrong else backbone.until(arm.head.embed, pooled=arm.head.pooled)
-            options["head"] = _with_dropout(options["head"], head, backbone)
+            options["head"] = network_plugins.with_dropout(options["head"], head, backbone)
             learns = "solved" if head.solve else "nothing" if arm_checks.only_evaluated(arm, backbone) else "steps"
             self.problems += arm_checks.task_problems(arm, head)
             if learns == "solved":

@@ -20,7 +20,7 @@ from tlkit.inspection.inspected import Inspected
 from tlkit.plans import choices, dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Arm, arm_toml
 from tlkit.record import findings
 from tlkit.record.findings import Findings, Thumbnails

@@ -24,7 +24,7 @@ from tlkit.plans.jobs import Job
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import DataFacts
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Images
 from tlkit.recipe.recipe import FORMAT
 from tlkit.run import overlapping_images, training_geometry

@@ -21,7 +21,7 @@ from tlkit.engine.images.views import geometries
 from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, setting
 from tlkit.network.network import Network
 from tlkit.plans import arm_checks, dataset_facts
-from tlkit.plans.resolve import Source
+from tlkit.plans.resolved import Source
 from tlkit.plugin import DataFiles, Dataset, Split, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.messages import dotted

@@ -15,7 +15,7 @@ from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.record.timings import Measurements
 from tlkit.store import measurements
 

@@ -15,7 +15,7 @@ import numpy as np
 from tlkit.errors import RunFolderError, TlkitError, option
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.dataset_parts import Selected
-from tlkit.plans.resolve import Resolved, Source
+from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import DataFiles, Images
 from tlkit.recipe import parsing
 from tlkit.record import run_folder

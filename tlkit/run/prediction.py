@@ -23,7 +23,7 @@ from tlkit.engine.images.views import geometries, pictures
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import building, weights
 from tlkit.network.network import Network
-from tlkit.plans import resolve
+from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Convention, Head, ImageFile, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_choice, run_files, run_folder
@@ -202,7 +202,7 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
     known = run_folder.resolved(folder)
     recipe = parsing.read(folder / run_folder.RECIPE)
     (table,) = recipe.arms.values()
-    built = resolve.network_of(table)
+    built = network_plugins.network_of(table)
     for line in changed_plugins(folder):
         note(line)
     try:

@@ -15,7 +15,7 @@ from tlkit.errors import RunFailed, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import auto_rates
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.record import range_tests
 from tlkit.record.range_tests import RangeTest
 from tlkit.reports import rate_curves

@@ -28,7 +28,7 @@ from tlkit.errors import StoreError
 from tlkit.events import Observer
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network, pool
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import remembered
 from tlkit.record.formats import PrefixPlan
 from tlkit.sources import weight_files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tlkit.engine.images.geometry import Geometry, crop_geometry, evaluation_geometry, window_geometry
 from tlkit.plans import dataset_facts
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Split
 from tlkit.recipe import augmentations
 from tlkit.units import Size

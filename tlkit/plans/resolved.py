@@ -1,0 +1,84 @@
+"""An arm of a recipe together with the plugins that it names. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from tlkit.plans.adaptation import Adaptation
+from tlkit.plans.network_plugins import NetworkPlugins
+from tlkit.plans.plan import Learns
+from tlkit.plugin import Backbone, Convention, Dataset, Head
+from tlkit.recipe.recipe import Arm
+from tlkit.units import Size
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that a recipe names, with its checked options."""
+
+    name: str
+    dataset: Dataset
+    options: BaseModel | None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An arm of a recipe, together with the plugins that it names.
+
+    Attributes:
+        recipe: Name of the recipe.
+        name: Name of the arm.
+        arm: Its tables, with the defaults of plugin options filled in.
+        backbone: The backbone plugin.
+        dataset: The data set plugin.
+        head: The head plugin.
+        backbone_options: The backbone's options, checked; None if it has none.
+        data_options: The data set's options, checked; None if it has none.
+        head_options: The head's options, checked; None if it has none.
+        convention: The preprocessing that is used.
+        image_size: Height and width of the network's input, pixels; of several sizes the last.
+        trained: The preprocessing that the weights were trained with; None for random weights and files, where it is not known.
+        unused: A line for each key that has no effect. If nothing is trained by steps, `arm` has the default of such a key.
+        learns: "steps" if parameters are trained, "solved" if the head is solved, "nothing" if an earlier run is only evaluated.
+        also: The data sets of [also], which are only evaluated.
+        folds: Number of folds of the recipe's cross-validation; None without.
+        adaptation: [adapt] with its method; None without, and where nothing learns.
+        spread: Standard deviation of the network's input that bands get where it is measured: see `preprocessing.spread`.
+    """
+
+    recipe: str
+    name: str
+    arm: Arm
+    backbone: Backbone
+    dataset: Dataset
+    head: Head
+    backbone_options: BaseModel | None
+    data_options: BaseModel | None
+    head_options: BaseModel | None
+    convention: Convention
+    image_size: Size
+    trained: Convention | None = None
+    unused: tuple[str, ...] = ()
+    learns: Learns = "steps"
+    also: Mapping[str, Source] = field(default_factory=dict)
+    folds: int | None = None
+    spread: float = 1.0
+    adaptation: Adaptation | None = None
+
+    @property
+    def domain_head(self) -> tuple[str, BaseModel | None] | None:
+        """What builds the domain head of [adapt], and its options; None without one, and where nothing is trained by steps."""
+        return self.adaptation.domain_head if self.adaptation is not None and self.learns == "steps" else None
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels of the network's input: 3 colours, or the bands."""
+        return self.arm.data.channels or 3
+
+    @property
+    def network_plugins(self) -> NetworkPlugins:
+        """Return what the arm's network is built from."""
+        return NetworkPlugins(self.backbone, self.head, self.backbone_options, self.head_options)
