@@ -12,7 +12,7 @@ from conftest import Cli
 from pydantic import ValidationError
 
 from tlkit.errors import TlkitError
-from tlkit.plans import jobs, resolve
+from tlkit.plans import arm_weights, jobs, resolve
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.map_tables import Rate, Until
@@ -372,7 +372,7 @@ def test_paths_of_a_recipe_begin_at_its_folder(tmp_path: Path, monkeypatch: pyte
 
     (arm,) = resolve.load(recipe, ["backbone.weights=w.pth"], places)[1].values()
     assert data_files._asked(arm.data_options, places) == home / "images"
-    found = weight_files.find_weights("w.pth", "toy", arm.backbone, places, fetch=False, run=resolve.weights_of_run)
+    found = weight_files.find_weights("w.pth", "toy", arm.backbone, places, fetch=False, run=arm_weights.weights_of_run)
     assert found == home / "w.pth"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit.errors import PluginError, RecipeError, TlkitError, option
-from tlkit.plans import resolve
+from tlkit.plans import arm_weights, resolve
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Backbone, registry
 from tlkit.recipe.recipe import Arm, arm_toml
@@ -73,7 +73,7 @@ def named(text: str) -> list[Named]:
                 "names with commas between them: resnet18,efficientnet_lite0,timm:resnet34",
                 "NAME=WEIGHTS names other weights than the first of ImageNet, also a file",
             )
-        found.append(Named(backbone, weights or resolve.IMAGENET_WEIGHTS, asked=True))
+        found.append(Named(backbone, weights or arm_weights.IMAGENET_WEIGHTS, asked=True))
     return found
 
 
@@ -111,7 +111,7 @@ def ready(given: Sequence[Named], arm: Arm, *, head: str, places: Places, where:
             resolved = _resolved(each, arm, head=head, places=places, where=where)
             table = resolved.arm.backbone
             path = weight_files.find_weights(
-                table.weights, table.name, resolved.backbone, places, fetch=each.asked, run=resolve.weights_of_run
+                table.weights, table.name, resolved.backbone, places, fetch=each.asked, run=arm_weights.weights_of_run
             )
         except TlkitError as error:
             if each.asked:

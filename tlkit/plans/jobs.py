@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tlkit import file_digests, files
 from tlkit.errors import RecipeError, TlkitError, option
-from tlkit.plans import resolve
+from tlkit.plans import arm_weights
 from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import DataFiles
 from tlkit.recipe import parsing
@@ -247,7 +247,7 @@ def local_weights(resolved: Resolved, places: Places) -> Path | None:
     arm = resolved.arm
     with contextlib.suppress(TlkitError):
         return weight_files.find_weights(
-            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=False, run=resolve.weights_of_run
+            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=False, run=arm_weights.weights_of_run
         )
     return None
 
@@ -273,7 +273,7 @@ def _find(resolved: Resolved, places: Places) -> tuple[DataFiles, Path | None, d
         problems.append(error)
     try:
         weights = weight_files.find_weights(
-            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=True, run=resolve.weights_of_run
+            arm.backbone.weights, arm.backbone.name, resolved.backbone, places, fetch=True, run=arm_weights.weights_of_run
         )
     except TlkitError as error:
         problems.append(error)

@@ -11,7 +11,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.plans import adaptation, arm_checks, ensembles, loggers, network_plugins, preprocessing, search_checks, solved_heads
+from tlkit.plans import (
+    adaptation,
+    arm_checks,
+    arm_weights,
+    ensembles,
+    loggers,
+    network_plugins,
+    preprocessing,
+    search_checks,
+    solved_heads,
+)
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.plan import Learns
 from tlkit.plans.resolved import Resolved, Source
@@ -20,12 +30,8 @@ from tlkit.plugin.registry import Plugin
 from tlkit.recipe import augmentations, expansion, parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import UNKNOWN, Arm, Recipe
-from tlkit.record import run_choice, run_folder
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
-
-# As `backbone.weights`: the first ImageNet weights that the backbone declares.
-IMAGENET_WEIGHTS = "imagenet"
 
 
 def load(path: Path, settings: Sequence[str], places: Places) -> tuple[Recipe, dict[str, Resolved]]:
@@ -150,7 +156,7 @@ class _Resolver:
     def run(self) -> Resolved | list[TlkitError]:
         backbone = self._plugin(Backbone, self.arm.backbone.name, "backbone.name")
         if backbone is not None:
-            self.arm = _with_usual_weights(self.arm, backbone)
+            self.arm = arm_weights.with_usual_weights(self.arm, backbone)
         arm = self.arm
         dataset = self.dataset or self._plugin(Dataset, arm.data.name, "data.name")
         head = self._plugin(Head, arm.head.kind, "head.kind")
@@ -283,52 +289,17 @@ class _Resolver:
         return values if bands is None or not arm_checks.reads_bands(dataset) else {**values, "channels": bands}
 
     def _convention(self, backbone: Backbone) -> Convention | None:
-        found = self._weights_convention(backbone)
-        value, wanted = self.arm.backbone.weights, self.arm.data.channels
-        if found is None or found.channels != "bands" or len(found.mean) == wanted or (wanted and not found.mean):
-            return found
-        self.problems.append(
-            TlkitError(
-                f"backbone.weights: {value} was trained on images of {len(found.mean)} bands, and "
-                + ("this recipe has colour pictures." if wanted is None else f"data.channels is {wanted}."),
-                f"data.channels = {len(found.mean)}, or other weights",
-            )
-        )
-        return None
-
-    def _weights_convention(self, backbone: Backbone) -> Convention | None:
-        value, find = self.arm.backbone.weights, weights_of_run
         try:
-            if value.startswith(weight_files.RUN):
-                path = weight_files.find_weights(value, self.arm.backbone.name, backbone, self.places, fetch=False, run=find)
-                return run_folder.convention(path.parent) if path is not None else None
-            if not weight_files.known_weights(value, backbone):
-                weight_files.find_weights(value, self.arm.backbone.name, backbone, self.places, fetch=False, run=find)
+            return arm_weights.convention(self.arm, backbone, self.places)
         except TlkitError as error:
             self.problems.append(error)
             return None
-        return backbone.weights[value].input if value in backbone.weights else backbone.input
 
 
 def _needs_path(model: type[BaseModel] | None) -> bool:
     """Whether a data set's options have a path that must be given, which --data may give."""
     field = model.model_fields.get("path") if model is not None else None
     return field is not None and field.is_required()
-
-
-def _with_usual_weights(arm: Arm, backbone: Backbone) -> Arm:
-    """Return an arm in which weights = "imagenet" is replaced by the name of the backbone's first ImageNet weights."""
-    if arm.backbone.weights != IMAGENET_WEIGHTS or IMAGENET_WEIGHTS in backbone.weights:
-        return arm
-    usual = next((name for name in backbone.weights if name.startswith(IMAGENET_WEIGHTS)), None)
-    if usual is None:
-        return arm
-    return arm.model_copy(update={"backbone": arm.backbone.model_copy(update={"weights": usual})})
-
-
-def weights_of_run(path: Path) -> Path:
-    """Return the weights file of a run's folder, or of the best run in a recipe's folder."""
-    return run_choice.choose(path).folder / run_folder.WEIGHTS
 
 
 def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source]) -> Arm:
