@@ -10,7 +10,7 @@ from tlkit.engine.images.parts import Library
 from tlkit.engine.learner import Learner
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans import dataset_images, jobs, resolve
 from tlkit.plans.plan import Plan
 from tlkit.run import preparation
 from tlkit.run.preparation import Prepared
@@ -47,7 +47,7 @@ def training(
     (job,) = (
         job for job in jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe)) if job.resolved.name == arm
     )
-    images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+    images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
     prepared = preparation.prepare(job, library=Library(images, keep=keep), images=images, device=device, observer=observer)
     prepared = replace(prepared, plan=change(prepared.plan))
     fit = prepared.learner(device=device, observer=observer, watch=watch)

@@ -22,7 +22,7 @@ from tlkit.engine.fit import Fit
 from tlkit.engine.images.parts import Library
 from tlkit.engine.step.graph import Captured
 from tlkit.events import Observer
-from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans import dataset_images, jobs, resolve
 from tlkit.run import preparation, torch_settings
 from tlkit.sources.places import Places
 
@@ -143,7 +143,7 @@ def _prepared(recipe: Path, device: torch.device, notes: list[str]) -> Fit:
     places = Places(recipe=recipe.parent, offline=True)
     read, arms = resolve.load(recipe, [], places)
     (job,) = jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe))
-    images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+    images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
     observer = Observer()
     observer.note = notes.append  # type: ignore[method-assign]  # the notes are part of the row
     prepared = preparation.prepare(job, library=Library(images), images=images, device=device, observer=observer)

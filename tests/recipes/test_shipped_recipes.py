@@ -8,7 +8,7 @@ from conftest import ROOT
 from PIL import Image
 
 from tlkit import api
-from tlkit.plans import dataset_facts, dataset_parts, resolve
+from tlkit.plans import dataset_images, dataset_parts, resolve
 from tlkit.plans.plan import Plan
 from tlkit.recipe.digest import digest_of
 from tlkit.sources import data_files
@@ -279,7 +279,7 @@ def test_chest_x_rays_are_split_by_patient(tmp_path: Path) -> None:
         assert plan.images.source == "counted"
     arm = resolve.load(path, (), places)[1]["everything"]
     found = data_files.find_data("folder", arm.dataset, arm.data_options, places, fetch=False)
-    images = dataset_facts.images(arm.dataset, found, arm)
+    images = dataset_images.images(arm.dataset, found, arm)
     chosen = dataset_parts.select(arm, images, seed=0)
     patients = images.splits["train"].groups
     sides = [

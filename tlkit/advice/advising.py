@@ -24,7 +24,7 @@ from tlkit.advice.proposal import Proposal
 from tlkit.engine.images.parts import Library
 from tlkit.errors import DataError, TlkitError, option
 from tlkit.events import Observer
-from tlkit.plans import dataset_facts, dataset_parts, jobs
+from tlkit.plans import dataset_images, dataset_parts, jobs
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plugin import DataFiles, Images
 from tlkit.record.advice import Advice, Candidate, Expected, MoreLabels, Trial
@@ -164,7 +164,7 @@ def _images(source: Source) -> tuple[DataFiles, Images, Mapping[str, Selected]]:
     """Return the images and their parts; test images are among them by name alone."""
     resolved = source.resolved
     found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, source.places, fetch=True)
-    images = dataset_facts.images(resolved.dataset, found, resolved)
+    images = dataset_images.images(resolved.dataset, found, resolved)
     fold, *_ = jobs.folds_of(source.recipe.folds)
     return found, images, dataset_parts.select(resolved, images, seed=source.recipe.seeds[0], fold=fold)
 

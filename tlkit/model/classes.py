@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.model.arguments import check_count
-from tlkit.plans import dataset_facts
+from tlkit.plans import dataset_images
 from tlkit.plugin import Images
 
 
@@ -83,7 +83,7 @@ class Classes:
                 f"of the model: {', '.join(self.shown[:10])}", f"of the images: {', '.join(images.classes[:10])}",
                 numbers if self.names[:1] == ("0",) else "",
             )  # fmt: skip
-        return images if images.classes == names else dataset_facts.renumbered(images, names)
+        return images if images.classes == names else dataset_images.renumbered(images, names)
 
 
 def classes_of(classes: object) -> Classes:

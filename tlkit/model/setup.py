@@ -19,7 +19,7 @@ from tlkit.model.classes import Classes
 from tlkit.model.inputs import MEMORY, Given, whole
 from tlkit.network import weights
 from tlkit.network.network import Network
-from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans import dataset_images, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
 from tlkit.plans.resolved import Resolved
@@ -155,7 +155,7 @@ class Setup:
         """Return the images of a call, and the job for them."""
         if given.images is not None:
             return given.images, replace(job, content=_content(given.images))
-        return dataset_facts.images(job.resolved.dataset, job.found, job.resolved), job
+        return dataset_images.images(job.resolved.dataset, job.found, job.resolved), job
 
     def validated(self, images: Images, job: Job, held_out: Given) -> tuple[Images, Job]:
         """Return images with those of `validation_data` in the split "validation", and the job for them."""
@@ -165,7 +165,7 @@ class Setup:
                 "Model.fit: validation_data has other classes than x.",
                 f"x has {', '.join(images.classes[:10])}", f"validation_data has {', '.join(other.classes[:10])}",
             )  # fmt: skip
-        held = whole(dataset_facts.renumbered(other, images.classes))
+        held = whole(dataset_images.renumbered(other, images.classes))
         both = Images(images.classes, {**images.splits, "validation": held})
         return both, replace(job, content=_content(both))
 
@@ -175,7 +175,7 @@ class Setup:
             return given.images
         data = {"data": {"split": {"fractions": [1.0, 0.0, 0.0]}}}
         resolved, places = self.resolved(where=where, more=data, given=given)
-        return dataset_facts.images(resolved.dataset, self.job(resolved, places, where=where).found, resolved)
+        return dataset_images.images(resolved.dataset, self.job(resolved, places, where=where).found, resolved)
 
 
 def least_epochs(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:

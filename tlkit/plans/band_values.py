@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlkit.errors import DataError, DataMissing, ImageError
-from tlkit.plans import dataset_facts
+from tlkit.plans import dataset_images
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import ImageFile, Images, Split, Values
 from tlkit.sources import band_files, data_files
@@ -28,7 +28,7 @@ def known(resolved: Resolved, places: Places) -> Resolved:
         return resolved
     with suppress(DataMissing):
         found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
-        return settled(resolved, dataset_facts.images(resolved.dataset, found, resolved))
+        return settled(resolved, dataset_images.images(resolved.dataset, found, resolved))
     return resolved
 
 

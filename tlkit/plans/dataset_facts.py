@@ -1,4 +1,4 @@
-"""Read a data set's images and count them: classes, images of each part and class. Imports no torch."""
+"""Count a data set's classes, and its images of each part and class; find files that parts share. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel
 
-from tlkit import file_digests, tasks, units
-from tlkit.errors import DataError, DataMissing, RecipeError, TlkitError, first_few, option
-from tlkit.plans import other_parts, overlap
+from tlkit import tasks, units
+from tlkit.errors import DataError, DataMissing, first_few, option
+from tlkit.plans import dataset_images, other_parts, overlap
 from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
-from tlkit.plans.resolved import Resolved, Source
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
-from tlkit.plugin.members import Joined, Subset, joined
+from tlkit.plugin.members import Joined, Subset
 from tlkit.recipe import augmentations
-from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import Arm
-from tlkit.sources import data_files, datasets, image_files
+from tlkit.sources import data_files, image_files
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
@@ -58,12 +54,14 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
                 error.problem, *error.hints, f"to plan without images, say how many classes: {option('classes')}"
             ) from error
         return _nominal(resolved, dataset, seed, assumed, fold)
-    mine = images(dataset, found, resolved)
+    mine = dataset_images.images(dataset, found, resolved)
     also: dict[str, OtherParts] = {}
     for name, source in resolved.also.items():
         with suppress(DataMissing):
             there = data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
-            also[name] = other_parts.choose(resolved, name, other_images(resolved, name, there, mine.classes), seed=seed)
+            also[name] = other_parts.choose(
+                resolved, name, dataset_images.other_images(resolved, name, there, mine.classes), seed=seed
+            )
             other_parts.refuse_same(resolved, name, mine, also[name], read=False)
     table = resolved.arm.data
     every = Joined([split.files for split in mine.splits.values()])
@@ -158,49 +156,6 @@ def _fold_choice(resolved: Resolved, fold: int | None, *, own_test: int) -> tupl
     return (Choice("test images", f"fold {fold} of {resolved.folds}", f"cross_validation{own}"),)
 
 
-def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
-    """Read a data set, once for as long as its files do not change and no few others are read.
-
-    Where the recipe splits all of its images anew, they are all in "train". With cross-validation, test images that were held out
-    from the training images are among them again.
-
-    Raises:
-        RecipeError: the head's task cannot learn from the targets of these images.
-    """
-    pooled: Pooled = "all" if resolved.arm.data.split.fractions is not None else "held out" if resolved.folds else "none"
-    read = _read(_Key(dataset, found, resolved.data_options, pooled=pooled))
-    _check_task(resolved, read.splits["train"].targets)
-    return read
-
-
-def other_images(resolved: Resolved, name: str, found: DataFiles, classes: tuple[str, ...]) -> Images:
-    """Read a data set of [also], with the labels of the classes that are trained on.
-
-    Its test images are in the split "test"; where others are used too, all of its images are in the split "all", the test images last.
-
-    Args:
-        resolved: The arm.
-        name: The table's in [also].
-        found: Its files.
-        classes: That are trained on.
-
-    Raises:
-        DataError: it has no test images, or images of another class.
-    """
-    source, where = resolved.also[name], dotted("also", name)
-    key = _Key(source.dataset, found, source.options, pooled="none")
-    images = _read(key)
-    if "test" not in images.splits and resolved.arm.also[name].split.per_class is None:
-        raise DataError(f"{where}: {source.name} has no test images.", "another data set, or options that give it some")
-    unknown = [each for each in images.classes if each not in classes]
-    if unknown:
-        raise DataError(
-            f"{where}: {source.name} has classes that are not trained on: {', '.join(unknown[:5])}.",
-            f"classes: {', '.join(classes[:10])}",
-        )
-    return _labelled(key, classes, other_parts.divides(resolved, name))
-
-
 def low_resolution(arm: Arm, parts: Collection[str]) -> list[str]:
     """Return the names in [also] under which an arm's own test images are evaluated in low resolution.
 
@@ -215,120 +170,6 @@ def low_resolution(arm: Arm, parts: Collection[str]) -> list[str]:
     if names and "test" not in parts:
         raise DataError(f"also.{names[0]}: shrink is for test images, and there are none.", f"also.{names[0]}.name, a data set")
     return names
-
-
-def labelled_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, where: str) -> tuple[Images, str]:
-    """Read a data set to evaluate a trained network on.
-
-    Args:
-        source: The data set.
-        found: Its files.
-        classes: That the network was trained on.
-        where: Begins every message.
-
-    Returns:
-        Its images with the labels of the network's classes, in one split, and the name of it: "test", or "all" where the data set has
-        no test images of its own.
-
-    Raises:
-        DataError: it has images of another class.
-    """
-    images = datasets.read_data(source.dataset, found, source.options)
-    unknown = [name for name in images.classes if name not in classes]
-    if unknown:
-        raise DataError(
-            f"{where}: has classes that the network was not trained on: {first_few(unknown)}.",
-            f"classes: {', '.join(classes[:10])}",
-        )
-    if "test" in images.splits and not images.test_held_out:
-        chosen, part = images.splits["test"], "test"
-    else:
-        chosen, part = _pooled(images), "all"
-    return renumbered(Images(images.classes, {part: chosen}), classes), part
-
-
-@lru_cache(maxsize=4)
-def _labelled(key: _Key, classes: tuple[str, ...], whole: bool) -> Images:
-    """Return a data set's test images with the labels of other classes, of which its own are some; `whole` adds the split "all"."""
-    images = _read(key)
-    splits = {"test": images.splits["test"]} if "test" in images.splits else {}
-    return renumbered(Images(images.classes, splits | ({other_parts.ALL: _pooled(images)} if whole else {})), classes)
-
-
-def renumbered(images: Images, classes: tuple[str, ...]) -> Images:
-    """Return images with the labels of other classes, of which their own are some."""
-    places, splits = [classes.index(name) for name in images.classes], {}
-    for name, split in images.splits.items():
-        kind = tasks.understanding(split.targets)[0].targets
-        splits[name] = replace(split, targets=kind.renumber(split.targets, places, len(classes)))
-    return Images(classes, splits)
-
-
-def _check_task(resolved: Resolved, targets: Rows) -> None:
-    """Refuse a head whose task cannot learn from these targets."""
-    wanted, fitting = tasks.get(resolved.head.task), tasks.understanding(targets)
-    if wanted not in fitting:
-        data, head = resolved.arm.data.name, resolved.arm.head.kind
-        raise RecipeError(
-            [
-                TlkitError(
-                    f"{resolved.recipe}: head.kind: the {head} head learns {wanted.targets.words}, and {data} has "
-                    f"{fitting[0].targets.words}.",
-                    f'kind = "{fitting[0].head}"',
-                )
-            ]
-        )
-
-
-# Which splits of a data set become one: none, all, or those that the data set has no images of its own for and the training images.
-Pooled = Literal["none", "held out", "all"]
-
-
-class _Key:
-    """Makes `_read` remember by what determines the images."""
-
-    def __init__(self, dataset: Dataset, found: DataFiles, options: BaseModel | None, *, pooled: Pooled) -> None:
-        self.dataset, self.found, self.options, self.pooled = dataset, found, options, pooled
-        self._same = (dataset.read, found, repr(self.options), file_digests.states(found.files), self.pooled)
-
-    def __hash__(self) -> int:
-        return hash(self._same)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._same == other._same
-
-
-@lru_cache(maxsize=3)  # images may be gigabytes
-def _read(key: _Key) -> Images:
-    images = datasets.read_data(key.dataset, key.found, key.options)
-    if key.pooled == "all" or (key.pooled == "held out" and images.test_held_out):
-        return Images(images.classes, {"train": _pooled(images)})
-    datasets.refuse_unlearnable(images, str(key.found.root))
-    # A cross-validation uses no test images of the data set.
-    parts = ("train", "validation") if key.pooled == "held out" else ("train", "validation", "test")
-    datasets.refuse_parted_groups(images, str(key.found.root), parts=parts)
-    return images
-
-
-def _pooled(images: Images) -> Split:
-    """All images in one, in the order train, validation, test."""
-    parts = [images.splits[name] for name in ("train", "validation", "test") if name in images.splits]
-    pixels = [part.pixels for part in parts if part.pixels is not None]
-    if pixels and (len(pixels) < len(parts) or len({each.shape[1:] for each in pixels}) > 1):
-        raise DataError(
-            "data: the training and test images of this data set are of different kinds or sizes and cannot be divided anew.",
-            "leave data.split.fractions, also.NAME.split and [adapt] out",
-        )
-    groups = [part.groups for part in parts if part.groups is not None]
-    return Split(
-        targets=np.concatenate([part.targets for part in parts]),
-        files=Joined([part.files for part in parts])
-        if any(part.storage for part in parts)
-        else tuple(file for part in parts for file in part.files),
-        pixels=np.concatenate(pixels) if pixels else None,
-        groups=np.concatenate(groups) if len(groups) == len(parts) else None,
-        storage=joined([part.storage for part in parts]),
-    )
 
 
 def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int, fold: int | None) -> DataFacts:

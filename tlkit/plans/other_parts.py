@@ -76,7 +76,7 @@ def choose(resolved: Resolved, name: str, images: Images, *, seed: int) -> Other
     Args:
         resolved: The arm.
         name: The table's in [also].
-        images: As `dataset_facts.other_images` returns them.
+        images: As `dataset_images.other_images` returns them.
         seed: The run's seed.
 
     Raises:

@@ -18,7 +18,7 @@ from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.engine.ranks.ranks import ALONE, Ranks, turns
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import arm_checks, dataset_facts, other_parts, overlap
+from tlkit.plans import arm_checks, dataset_facts, dataset_images, other_parts, overlap
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.other_parts import OtherParts
@@ -224,7 +224,7 @@ def _other(job: Job, name: str, images: Images) -> OtherParts:
     """Read another data set, and choose its images."""
     resolved = job.resolved
     other = other_parts.choose(
-        resolved, name, dataset_facts.other_images(resolved, name, job.also[name], images.classes), seed=job.seed
+        resolved, name, dataset_images.other_images(resolved, name, job.also[name], images.classes), seed=job.seed
     )
     other_parts.refuse_same(resolved, name, images, other, read=True)
     return other

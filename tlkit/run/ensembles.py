@@ -20,7 +20,7 @@ from tlkit.engine.images.parts import Library, Part
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Observer
 from tlkit.network import weights
-from tlkit.plans import dataset_facts, plan_json
+from tlkit.plans import dataset_images, plan_json
 from tlkit.plans.jobs import Job
 from tlkit.recipe.ensemble import Ensemble
 from tlkit.record import ensembles, predictions, run_folder, selection
@@ -207,7 +207,7 @@ class _Soup:
             raise RunFolderError(f"{name}: its images are not here.")
         job = self.members.jobs[name]
         job = replace(job, resolved=replace(job.resolved, convention=predictor.convention))
-        images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+        images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
         library = self.libraries.setdefault(id(images), Library(images, note=self.observer.note))
         return decoding.decode_job(job, library, images, self.observer).evaluated.parts
 

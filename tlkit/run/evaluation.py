@@ -20,7 +20,7 @@ from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
 from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, setting
 from tlkit.network.network import Network
-from tlkit.plans import arm_checks, dataset_facts
+from tlkit.plans import arm_checks, dataset_facts, dataset_images
 from tlkit.plans.resolved import Source
 from tlkit.plugin import DataFiles, Dataset, Split, registry
 from tlkit.recipe import parsing
@@ -136,7 +136,7 @@ def evaluate(
     found = data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
     for line in dataset_facts.unused(found):
         note(line)
-    images, part = dataset_facts.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
+    images, part = dataset_images.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
     if part == "all" and _was_trained_on(run, source, found):
         note(f"evaluate: {on}: the run was trained on images of this data set; its metrics do not tell how it does on new ones")
     targets, wanted = images.splits[part].targets, predictor.network.task.targets

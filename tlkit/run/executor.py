@@ -15,7 +15,7 @@ from tlkit.engine.images.residency import Residency
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
-from tlkit.plans import dataset_facts
+from tlkit.plans import dataset_images
 from tlkit.plans.job_folders import finished
 from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
@@ -298,7 +298,7 @@ def prepare(
 
     The other arguments are those of `preparation.prepare`.
     """
-    images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+    images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
     library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify, residency=residency))
     return preparation.prepare(
         job,

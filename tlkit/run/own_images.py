@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.errors import RunFolderError, TlkitError, option
-from tlkit.plans import dataset_facts, jobs, resolve
+from tlkit.plans import dataset_images, jobs, resolve
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import DataFiles, Images
@@ -47,7 +47,7 @@ def find(run: Path, places: Places) -> tuple[Images, dict[str, Selected]]:
     resolved = resolve.resolve_arm(arm, name=name, recipe=recipe.name, places=places, where=str(path), folds=recipe.folds)
     found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
     _refuse_others(run, known["inputs"], resolved, found)
-    images = dataset_facts.images(resolved.dataset, found, resolved)
+    images = dataset_images.images(resolved.dataset, found, resolved)
     return images, _parts(run, images)
 
 

@@ -21,7 +21,7 @@ from tlkit.engine.ranks.ranks import Ranks
 from tlkit.errors import Interrupted, RankLost, RunFailed, SaidElsewhere
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
-from tlkit.plans import dataset_facts, plan_json
+from tlkit.plans import dataset_images, plan_json
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
@@ -104,7 +104,7 @@ def follow(wanted: Sequence[Job], *, ranks: Ranks, device: torch.device, graph: 
             prepared = []
             for number in json.loads(ranks.told("")):
                 job = wanted[number]
-                images = dataset_facts.images(job.resolved.dataset, job.found, job.resolved)
+                images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
                 library = libraries.setdefault(id(images), Library(images, verify=verify, residency=residency))
                 each = preparation.prepare(
                     job, library=library, images=images, device=device, observer=Observer(),

@@ -1,4 +1,4 @@
-"""What is known of the images is known of the files as they are now."""
+"""Images are those of the files as they are now, and are read once."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from PIL import Image
 
 from tlkit import api
 from tlkit.errors import DataError, RecipeError
-from tlkit.plans import dataset_facts, resolve
+from tlkit.plans import dataset_facts, dataset_images, resolve
 from tlkit.plans.plan import ImagesPlan
 from tlkit.plugin import DataFiles, Dataset, Images, Split, registry
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
-ARRAYS = Dataset(read="test_dataset_facts:read", files=("arrays.npz",), classes=2)
+ARRAYS = Dataset(read="test_dataset_images:read", files=("arrays.npz",), classes=2)
 
 
 def read(found: DataFiles, options: None) -> Images:
@@ -52,7 +52,7 @@ def images(recipe: Path, data: Path) -> Images:
     _, arms = resolve.load(recipe, [], places)
     mine = arms["main"]
     found = data_files.find_data("arrays", mine.dataset, mine.data_options, places, fetch=False)
-    return dataset_facts.images(mine.dataset, found, mine)
+    return dataset_images.images(mine.dataset, found, mine)
 
 
 def test_a_replaced_file_is_read_again_in_the_same_process(recipe: Path, tmp_path: Path) -> None:
