@@ -383,7 +383,7 @@ def plan(
         observer: Receives the run's events.
 
     Raises:
-        TlkitError: the recipe cannot be used, or what is to be measured is not here.
+        TlkitError: the recipe cannot be used, several processes do not share it, or what is to be measured is not here.
     """
     from tlkit.compiler import compiler
     from tlkit.plans import choices, sharing, when_tested
@@ -400,6 +400,8 @@ def plan(
     )
     read, arms = resolve.load(Path(recipe), arguments.listed(settings), places)
     arguments.check_arm(arm, read)
+    if processes > 1:
+        sharing.refuse_unshared(read, arms, arm, where=str(recipe))
     arguments.note_unused_data(data, arms, watcher)
     known: dict[str, tuple[Plan, Measurements, int]] = {}
     with torch_settings.applied(where):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit import files, machine
-from tlkit.errors import RunFailed, RunLocked, TlkitError
+from tlkit.errors import RunFailed, RunLocked
 from tlkit.events import Observer
-from tlkit.plans import arguments, earlier_runs, job_folders, jobs, loggers, plugin_changes, resolve, search_jobs
+from tlkit.plans import arguments, earlier_runs, job_folders, jobs, loggers, plugin_changes, resolve, search_jobs, sharing
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import ensembles, findings, results
@@ -77,32 +77,13 @@ def read(
     found, arms = resolve.load(recipe, arguments.listed(settings), places)
     arguments.check_arm(arm, found)
     if together:
-        _refuse_unshared(found, arms, arm, where=str(recipe))
+        sharing.refuse_unshared(found, arms, arm, where=str(recipe))
     arguments.note_unused_data(data, arms, watcher)
     logged_by = loggers.ready(found.loggers, list(log), where=str(recipe))
     files.refuse_other_than_utf8(runs.resolve())
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
     wanted = jobs.plan_jobs(found, named, places, runs=runs, where=str(recipe), again=verify)
     return Asked(recipe, found, arms, places, runs, logged_by, wanted)
-
-
-def _refuse_unshared(read: Recipe, arms: Mapping[str, Resolved], arm: str | None, *, where: str) -> None:
-    """Refuse what several processes cannot share."""
-    if read.search is not None:
-        raise TlkitError(
-            f"{where}: search: its trials are not shared by several processes.",
-            "start it without torchrun, or leave [search] out",
-        )
-    for name, each in arms.items():
-        adaptation = each.adaptation
-        if arm not in (None, name) or adaptation is None or not adaptation.in_steps or each.learns != "steps":
-            continue
-        table = adaptation.table
-        if adaptation.by_steps:
-            what = f"adapt.method: {table.method} compares whole batches of both domains"
-        else:
-            what = f"adapt.labels_per_class: is {table.labels_per_class}, and each batch has such images"
-        raise TlkitError(f"{where}: arm {name}: {what}, which several processes do not share.", "start it without torchrun")
 
 
 def follow(asked: Asked, *, device: str, graph: bool, verify: bool, ranks: Ranks) -> Applied:

@@ -16,9 +16,9 @@ import torch
 import toy_domains
 from conftest import ROOT, TOY_RECIPE, Cli
 
-from tlkit import applying, machine
+from tlkit import api, machine
 from tlkit.errors import TlkitError
-from tlkit.plans import adaptation, resolve
+from tlkit.plans import adaptation, resolve, sharing
 from tlkit.plans.plan import Learns
 from tlkit.recipe.domains import AdaptTable
 from tlkit.record import predictions, run_folder
@@ -239,9 +239,16 @@ def test_two_gpus_give_the_result_of_one(more: list[str], tmp_path: Path) -> Non
 
 def test_search_is_not_shared_by_several_processes(toy_recipe: Path) -> None:
     read, arms = resolve.load(toy_recipe, [], Places(recipe=toy_recipe.parent, offline=True))
-    applying._refuse_unshared(read, arms, None, where="toy.toml")
+    sharing.refuse_unshared(read, arms, None, where="toy.toml")
     with pytest.raises(TlkitError, match=r"toy\.toml: search: its trials"):
-        applying._refuse_unshared(read.model_copy(update={"search": object()}), arms, None, where="toy.toml")
+        sharing.refuse_unshared(read.model_copy(update={"search": object()}), arms, None, where="toy.toml")
+
+
+def test_plan_of_several_processes_refuses_what_they_do_not_share(toy_recipe: Path) -> None:
+    toy_recipe.write_text(f'{TOY_RECIPE}[search]\n[search.space]\n"optimizer.weight_decay" = {{ float = [0.001, 0.1] }}\n')
+    assert list(api.plan(toy_recipe)) == ["main"]
+    with pytest.raises(TlkitError, match=r"toy\.toml: search: its trials are not shared by several processes\."):
+        api.plan(toy_recipe, processes=2)
 
 
 @pytest.mark.parametrize(
@@ -262,9 +269,9 @@ def test_adaptation_is_shared_unless_its_steps_take_images_of_the_target(
     found = adaptation.look_up(AdaptTable(target="dark", method=method, labels_per_class=labels))
     arms = {name: dataclasses.replace(each, adaptation=found, learns=learns) for name, each in arms.items()}
     with pytest.raises(TlkitError) if why else nullcontext() as caught:
-        applying._refuse_unshared(read, arms, None, where="toy.toml")
+        sharing.refuse_unshared(read, arms, None, where="toy.toml")
     assert caught is None or str(caught.value).startswith(f"toy.toml: arm main: {why}, which several processes do not share.")
-    applying._refuse_unshared(read, arms, "another", where="toy.toml")
+    sharing.refuse_unshared(read, arms, "another", where="toy.toml")
 
 
 STARTED = {

@@ -1,4 +1,4 @@
-"""How a run is shared by several processes: what each has of a batch, how BatchNorm normalises, what a step sends. Imports no torch.
+"""How a run is shared by several processes, and which is not: parts of a batch, BatchNorm, what a step sends. Imports no torch.
 
 The rule: what is learned is the recipe's. The number of processes is in no digest, and changes results by rounding alone, except where
 BatchNorm normalises over the images of one process.
@@ -6,17 +6,50 @@ BatchNorm normalises over the images of one process.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
 from tlkit import units
+from tlkit.errors import TlkitError
 from tlkit.plans.plan import Choice, MemoryPlan, Plan, ProcessesPlan
+from tlkit.plans.resolve import Resolved
+from tlkit.recipe.recipe import Recipe
 
 # Images of one process below which BatchNorm normalises over all of them: statistics of fewer are noisy, and accuracy falls.
 # Wu & He 2018, arXiv:1803.08494, table 3: ImageNet error of ResNet-50 with 32, 16, 8 and 4 images is 23.6, 23.7, 24.8 and 27.3 %.
 FEW = 16
 _FEWEST = 2  # images that can be normalised at all
 _GRADIENT = 4  # bytes: gradients are float32 in every precision
+
+
+def refuse_unshared(recipe: Recipe, arms: Mapping[str, Resolved], arm: str | None, *, where: str) -> None:
+    """Refuse what several processes do not share.
+
+    Args:
+        recipe: The recipe.
+        arms: All of its arms.
+        arm: The only one that is asked for; None for all.
+        where: Begins the message.
+
+    Raises:
+        TlkitError: the recipe has a search, or an arm that is asked for takes steps with images of a target.
+    """
+    if recipe.search is not None:
+        raise TlkitError(
+            f"{where}: search: its trials are not shared by several processes.",
+            "start it without torchrun, or leave [search] out",
+        )
+    for name, each in arms.items():
+        adaptation = each.adaptation
+        if arm not in (None, name) or adaptation is None or not adaptation.in_steps or each.learns != "steps":
+            continue
+        table = adaptation.table
+        if adaptation.by_steps:
+            what = f"adapt.method: {table.method} compares whole batches of both domains"
+        else:
+            what = f"adapt.labels_per_class: is {table.labels_per_class}, and each batch has such images"
+        raise TlkitError(f"{where}: arm {name}: {what}, which several processes do not share.", "start it without torchrun")
 
 
 def shared(plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = None) -> Plan:
