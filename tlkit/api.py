@@ -27,6 +27,8 @@ from tlkit.plans import (
 from tlkit.record import findings, recipe_choices, run_folder
 
 if TYPE_CHECKING:
+    import torch
+
     from tlkit.engine.images.parts import Library
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from tlkit.record.findings import Findings
     from tlkit.record.range_tests import RangeTest
     from tlkit.record.timings import Measurements
+    from tlkit.run.preparation import Prepared
 
 
 class Plans(dict[str, "Plan"]):
@@ -119,25 +122,23 @@ def apply(
     chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
     path, logs = as_path(recipe, "recipe"), (log,) if isinstance(log, str) else tuple(log)
 
-    def elsewhere(watcher: Observer) -> Callable[..., list[RunFailed | RunLocked]] | None:
-        if chosen is None:
-            return None
+    watcher = observer or Observer()
+
+    def elsewhere(waiting: Sequence[Prepared], watch: Callable[[], None], where: torch.device) -> list[RunFailed | RunLocked]:
         from tlkit.run import remote_jobs
 
+        assert chosen is not None  # else it is not called
         called = remote_jobs.Call(
             str(path.absolute()), tuple(arguments.listed(settings)), str(Path(runs).absolute()),
             None if data is None else str(Path(data).absolute()), device, offline, graph, logs, saved_every,
         )  # fmt: skip
-        return remote_jobs.Elsewhere(*chosen, called, watcher).carry_out
+        return remote_jobs.Elsewhere(*chosen, called, watcher).carry_out(waiting, watch, where)
 
     read = partial(applying.read, path, settings, arm=arm, runs=Path(runs), data=data, offline=offline, verify=verify, log=logs)
-    carry_out = partial(
-        applying.carry_out, arm=arm, device=device, graph=graph, verify=verify, saved_every=saved_every, elsewhere=elsewhere
-    )
-    watcher = observer or Observer()
+    carry_out = partial(applying.carry_out, graph=graph, saved_every=saved_every)
     started = machine.started_together()
     if started is None:
-        return carry_out(read(watcher), watcher=watcher)
+        return carry_out(read(watcher), watcher=watcher, device=device, elsewhere=None if chosen is None else elsewhere)
     if chosen is not None:
         raise TlkitError(
             f"{option('executor', executor)}: {started.size} processes were started together, and share each run.",
@@ -151,7 +152,7 @@ def apply(
         name = joining.device_name(device, started)
         if ranks.rank == 0:
             return carry_out(asked, watcher=watcher, device=name, ranks=ranks)
-        return applying.follow(asked, device=name, graph=graph, verify=verify, ranks=ranks)
+        return applying.follow(asked, device=name, graph=graph, ranks=ranks)
 
 
 def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder.REPORT) -> Path:

@@ -5,7 +5,7 @@ The rule: one process decides and writes; others that torchrun started compute w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,9 @@ from tlkit.reports.summary import Summary
 from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
-    import torch
-
     from tlkit.engine.ranks.ranks import Ranks
+    from tlkit.run.executor import CarryOut
+    from tlkit.run.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,23 @@ class Asked:
         recipe: The file.
         read: The recipe.
         arms: All of them.
+        arm: The only one that is asked for; None for all.
         places: Where to look for images and weights.
         runs: Folder for run folders.
         logged_by: The loggers.
         wanted: The runs that are asked for.
+        verify: Hash every file again and check every row of the store that is used.
     """
 
     recipe: Path
     read: Recipe
     arms: Mapping[str, Resolved]
+    arm: str | None
     places: Places
     runs: Path
     logged_by: Sequence[loggers.ChosenLogger]
     wanted: tuple[jobs.Job, ...]
+    verify: bool
 
 
 def read(
@@ -83,42 +87,50 @@ def read(
     files.refuse_other_than_utf8(runs.resolve())
     named = {name: resolved for name, resolved in arms.items() if arm in (None, name)}
     wanted = jobs.plan_jobs(found, named, places, runs=runs, where=str(recipe), again=verify)
-    return Asked(recipe, found, arms, places, runs, logged_by, wanted)
+    return Asked(recipe, found, arms, arm, places, runs, logged_by, wanted, verify)
 
 
-def follow(asked: Asked, *, device: str, graph: bool, verify: bool, ranks: Ranks) -> Applied:
+def follow(asked: Asked, *, device: str, graph: bool, ranks: Ranks) -> Applied:
     """Compute what the first of several processes carries out."""
     from tlkit.run import executor, together, torch_settings
 
     where = executor.device_of(device)
     with machine.kept_blocks, torch_settings.applied(where):
-        together.follow(asked.wanted, ranks=ranks, device=where, graph=graph, verify=verify)
+        together.follow(asked.wanted, ranks=ranks, device=where, graph=graph, verify=asked.verify)
     return Applied(asked.runs / asked.read.name, {}, changed=False, first=False)
 
 
 def carry_out(
-    asked: Asked, *, watcher: Observer, arm: str | None, device: str, graph: bool, verify: bool, saved_every: float,
-    elsewhere: Callable[[Observer], Callable[..., list[RunFailed | RunLocked]] | None], ranks: Ranks | None = None,
+    asked: Asked, *, watcher: Observer, device: str, graph: bool, saved_every: float,
+    elsewhere: CarryOut | None = None, ranks: Ranks | None = None,
 ) -> Applied:  # fmt: skip
     """Train what is missing, and conclude; the first of several processes, or the only one."""
-    there = _look(asked, watcher, arm=arm, verify=verify)
-    _note_changes(there, watcher, verify=verify)
+    there = _look(asked, watcher)
+    _note_changes(there, watcher)
     if ranks is not None and not (there.trains or there.inspects):
-        ranks.told("[]")  # nothing to carry out
+        from tlkit.run import together
+
+        together.tell_jobs(ranks, (), ())
     failures: list[RunFailed | RunLocked] = []
     if there.changes or there.inspects or _lacks_ensembles(there.summary()):
+        from tlkit.engine.ranks.ranks import ALONE
         from tlkit.run import executor, torch_settings
+        from tlkit.run.setup import Setup
 
         files.refuse_unwritable(there.folder)
-        where = executor.device_of(device, note=watcher.note)
-        how = _How(where, watcher, graph, verify, saved_every)
+        where, settings = executor.device_of(device, note=watcher.note), jobs.settings(asked.arms)
+        setup = Setup(
+            settings, asked.read.evaluation, where, watcher, graph, asked.verify, asked.logged_by, checkpoint_every=saved_every
+        )
         try:
             with machine.kept_blocks, torch_settings.applied(where):
                 if there.trains or there.inspects:
-                    failures += _train(there, how, elsewhere=elsewhere(watcher), ranks=ranks)
-                if there.searches:
-                    failures += _search(there, how)
-                _combine(there, how)
+                    failures += executor.train(asked.wanted, setup, elsewhere=elsewhere, ranks=ranks or ALONE)
+                if there.searches and there.searching is not None:
+                    from tlkit.search import trials
+
+                    failures += trials.search(there.searching, setup)
+                _combine(there, setup)
         except BaseException:
             there.summary().conclude(drawn=True)
             raise
@@ -165,24 +177,13 @@ class _There:
         return replace(self.known, current={**self.known.current, **self.searching.best_folders()})
 
 
-@dataclass(frozen=True)
-class _How:
-    """Where and how it is computed: the device, who is told, and the options of the command line."""
-
-    device: torch.device
-    watcher: Observer
-    graph: bool
-    verify: bool
-    saved_every: float
-
-
-def _look(asked: Asked, watcher: Observer, *, arm: str | None, verify: bool) -> _There:
+def _look(asked: Asked, watcher: Observer) -> _There:
     """Find what is there, of all arms.
 
     Raises:
         TlkitError: the folder is another recipe's, or the search needs a library that is not installed.
     """
-    read, arms, runs, wanted = asked.read, asked.arms, asked.runs, asked.wanted
+    read, arms, arm, runs, wanted = asked.read, asked.arms, asked.arm, asked.runs, asked.wanted
     unasked = {name: resolved for name, resolved in arms.items() if arm not in (None, name)}
     others = tuple(jobs.known_jobs(read, unasked, asked.places, runs=runs))
     here = job_folders.current([*wanted, *others])
@@ -197,16 +198,16 @@ def _look(asked: Asked, watcher: Observer, *, arm: str | None, verify: bool) -> 
         folder, read, file, dict(sorted(here.items(), key=lambda item: list(arms).index(item[0][0]))), watcher.note,
         None if searching is None else searching.study,
     )  # fmt: skip
-    trains = not job_folders.finished(wanted, again=verify)
+    trains = not job_folders.finished(wanted, again=asked.verify)
     inspects = not trains and findings.missing(folder)
     there = _There(asked, others, searching, known, trains, searches, inspects)
     results.refuse_other_recipe(folder, file=file, folders=there.summary().current.values())
     return there
 
 
-def _note_changes(there: _There, watcher: Observer, *, verify: bool) -> None:
+def _note_changes(there: _There, watcher: Observer) -> None:
     """Say what changed since finished runs, which their digests do not cover."""
-    wanted = there.asked.wanted
+    wanted, verify = there.asked.wanted, there.asked.verify
     replaced = [line for job in wanted if job_folders.finished([job]) for line in _plugin_changes(job, again=verify)]
     for line in replaced:
         watcher.note(line)
@@ -218,42 +219,7 @@ def _note_changes(there: _There, watcher: Observer, *, verify: bool) -> None:
             watcher.note(line)
 
 
-def _train(
-    there: _There, how: _How, *, elsewhere: Callable[..., list[RunFailed | RunLocked]] | None, ranks: Ranks | None
-) -> list[RunFailed | RunLocked]:
-    """Train the runs that are missing, and inspect their images."""
-    from tlkit.run import executor
-
-    asked = there.asked
-    return executor.train(
-        asked.wanted,
-        settings=jobs.settings(asked.arms),
-        evaluation=asked.read.evaluation,
-        device=how.device,
-        observer=how.watcher,
-        graph=how.graph,
-        verify=how.verify,
-        loggers=asked.logged_by,
-        checkpoint_every=how.saved_every,
-        elsewhere=elsewhere,
-        **({} if ranks is None else {"ranks": ranks}),
-    )
-
-
-def _search(there: _There, how: _How) -> list[RunFailed | RunLocked]:
-    """Try the trials that are missing."""
-    from tlkit.search import trials
-
-    asked = there.asked
-    assert there.searching is not None  # as trials are missing
-    setup = trials.Setup(
-        jobs.settings(asked.arms), asked.read.evaluation, how.device, how.watcher, how.graph, how.verify, asked.logged_by,
-        how.saved_every,
-    )  # fmt: skip
-    return trials.search(there.searching, setup)
-
-
-def _combine(there: _There, how: _How) -> None:
+def _combine(there: _There, setup: Setup) -> None:
     """Compute the ensembles of finished runs that are missing."""
     from tlkit.run import ensembles as combining
 
@@ -262,7 +228,7 @@ def _combine(there: _There, how: _How) -> None:
         return
     best = () if searching is None else searching.best_jobs(searching.record())
     every = (*there.asked.wanted, *there.others, *best)
-    combining.combine(ensemble, there.folder, trained.current, every, device=how.device, observer=how.watcher)
+    combining.combine(ensemble, there.folder, trained.current, every, device=setup.device, observer=setup.observer)
 
 
 def _lacks_ensembles(summary: Summary) -> bool:

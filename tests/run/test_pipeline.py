@@ -10,6 +10,7 @@ from tlkit.network.network import Network
 from tlkit.plans import jobs, resolve
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.run import executor, planned_runs, start_network
+from tlkit.run.setup import Setup
 from tlkit.sources.places import Places
 
 
@@ -44,7 +45,7 @@ def test_run_that_waits_holds_no_network(toy_recipe: Path, built: list[str]) -> 
     places = Places(recipe=toy_recipe.parent, offline=True)
     read, arms = resolve.load(toy_recipe, ["seeds=[0, 1, 2]"], places)
     wanted = jobs.plan_jobs(read, arms, places, runs=toy_recipe.parent, where="toy")
-    assert not executor.train(wanted, settings=(), evaluation=Evaluation(), device=CPU, observer=Observer())
+    assert not executor.train(wanted, Setup((), Evaluation(), CPU, Observer()))
     first, *waiting = [job.label for job in wanted]
     # A run is built again when its turn comes, and once more for the kernels of before training that its report shows.
     assert built == [first, *waiting, first, *(label for each in waiting for label in (each, each))]

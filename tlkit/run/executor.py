@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -18,13 +18,12 @@ from tlkit.events import Observer
 from tlkit.plans import dataset_images
 from tlkit.plans.job_folders import finished
 from tlkit.plans.jobs import Job
-from tlkit.plans.loggers import ChosenLogger
-from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import run_folder
 from tlkit.record.timings import EarlierChoices
-from tlkit.run import busy, data_inspection, execution, preparation, range_tests, save_times, shared_choices, together
+from tlkit.run import busy, data_inspection, execution, preparation, range_tests, shared_choices, together
 from tlkit.run.preparation import Prepared
 from tlkit.run.save_times import SaveTimes
+from tlkit.run.setup import Setup
 from tlkit.run.signals import watching
 from tlkit.store import cache
 
@@ -74,18 +73,15 @@ def _refuse_missing_gpu(name: str, *, there: bool) -> None:
     raise TlkitError(f"{option('device', name)}: {why}.", option("device", "cpu"))
 
 
+# Carries out runs that are prepared for a device, and returns what failed and then what is locked.
+CarryOut = Callable[[Sequence[Prepared], Callable[[], None], torch.device], list[RunFailed | RunLocked]]
+
+
 def train(
     wanted: Sequence[Job],
+    setup: Setup,
     *,
-    settings: Collection[str],
-    evaluation: Evaluation,
-    device: torch.device,
-    observer: Observer,
-    graph: bool = True,
-    verify: bool = False,
-    loggers: Sequence[ChosenLogger] = (),
-    checkpoint_every: float = save_times.EVERY,
-    elsewhere: Callable[[Sequence[Prepared], Callable[[], None], torch.device], list[RunFailed | RunLocked]] | None = None,
+    elsewhere: CarryOut | None = None,
     ranks: Ranks = ALONE,
 ) -> list[RunFailed | RunLocked]:
     """Carry out every job, then inspect their images; a job that fails, or that another process is running, does not stop the others.
@@ -95,14 +91,7 @@ def train(
 
     Args:
         wanted: The jobs of one recipe, in the order in which they are carried out.
-        settings: Digests of the settings of its arms: `jobs.settings`.
-        evaluation: The recipe's table.
-        device: The device that they use.
-        observer: Receives the run's events.
-        graph: Capture the training step where the device can.
-        verify: Hash every file again and check every row of the store that is used.
-        loggers: Receive the metrics of every run that is trained.
-        checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
+        setup: How.
         elsewhere: Carries out the runs that are prepared, instead of this process.
         ranks: The processes of the run; this is the first.
 
@@ -118,30 +107,30 @@ def train(
     with watching() as watch:
 
         def with_rates(prepared: Prepared) -> Prepared:
-            looking = busy.watching(prepared, watch, device=device, say=observer.note)
-            return _with_rates(prepared, rates, device=device, observer=observer, watch=looking, graph=graph)
+            looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
+            return _with_rates(prepared, rates, device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph)
 
         def carry_out(prepared: Prepared) -> None:
-            looking = busy.watching(prepared, watch, device=device, say=observer.note)
+            looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
             prepared = with_rates(prepared)
             execution.execute(
-                prepared, device=device, observer=observer, watch=looking, graph=graph, loggers=loggers,
-                saves=SaveTimes(checkpoint_every, watch), ranks=ranks,
+                prepared, device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph, loggers=setup.loggers,
+                saves=SaveTimes(setup.checkpoint_every, watch), ranks=ranks,
             )  # fmt: skip
 
         waiting: list[Prepared] = []
-        asking = _Asking(observer, watch)
+        asking = _Asking(setup.observer, watch)
         batches, rates = _batches(wanted), _rates(wanted)
 
         def prepared_of(job: Job, ranks: Ranks = ranks) -> Prepared:
             return prepare(
                 job,
                 libraries,
-                device=device,
+                device=setup.device,
                 observer=asking,
                 earlier=run_folder.earlier_choices(job.folder),
                 batch_size=batches.get(job.digest),
-                verify=verify,
+                verify=setup.verify,
                 watch=watch,
                 residency=residency,
                 ranks=ranks,
@@ -152,7 +141,7 @@ def train(
             prepared.start.release()
             return prepared
 
-        todo = [job for job in wanted if not finished([job], again=verify)]
+        todo = [job for job in wanted if not finished([job], again=setup.verify)]
         together.tell_jobs(ranks, wanted, todo)
         for job in todo:
             prepared = prepared_of(job)
@@ -164,21 +153,27 @@ def train(
         folder = wanted[0].folder.parent
         if waiting:
             waiting = shared_choices.share(
-                waiting, settings, folder, evaluation=evaluation, device=device, observer=observer, watch=watch
+                waiting,
+                setup.settings,
+                folder,
+                evaluation=setup.evaluation,
+                device=setup.device,
+                observer=setup.observer,
+                watch=watch,
             )
         if elsewhere is None or not waiting:
-            failures = _in_turn(waiting, carry_out, device=device, observer=observer, ranks=ranks)
+            failures = _in_turn(waiting, carry_out, device=setup.device, observer=setup.observer, ranks=ranks)
         else:
-            failures = elsewhere([with_rates(each) for each in waiting], watch, device)
+            failures = elsewhere([with_rates(each) for each in waiting], watch, setup.device)
         if not failures:
             try:
                 inspected = waiting or list(map(without_network, wanted))
             except Interrupted:
                 raise
             except TlkitError as error:  # all runs are finished, which needs none of this
-                data_inspection.keep_failure(folder, wanted[0], error, observer=observer)
+                data_inspection.keep_failure(folder, wanted[0], error, observer=setup.observer)
             else:
-                data_inspection.keep(folder, inspected, device=device, observer=observer, watch=watch)
+                data_inspection.keep(folder, inspected, device=setup.device, observer=setup.observer, watch=watch)
     return failures
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
@@ -22,50 +21,23 @@ from tlkit import files
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import DataError, Interrupted, RecipeError, RunFailed, RunFolderError, RunLocked, StoreError, TlkitError
-from tlkit.events import Observer
 from tlkit.plans import job_folders
 from tlkit.plans.jobs import Job
-from tlkit.plans.loggers import ChosenLogger
 from tlkit.plans.search_jobs import Searching
 from tlkit.recipe import messages
 from tlkit.recipe.digest import digest_of
-from tlkit.recipe.evaluation import Evaluation
 from tlkit.recipe.messages import shown
 from tlkit.record import run_folder, search_record, selection
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
-from tlkit.run import busy, execution, executor, save_times, shared_choices
+from tlkit.run import busy, execution, executor, shared_choices
 from tlkit.run.save_times import SaveTimes
+from tlkit.run.setup import Setup
 from tlkit.run.signals import Watch, watching
 from tlkit.search.study import Asked, Study
 
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 _STATUS = {state: status for status, state in _STATES.items()}
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How trials are trained.
-
-    Attributes:
-        settings: Digests of the settings of the recipe's arms: `jobs.settings`.
-        evaluation: The recipe's table.
-        device: The device that they use.
-        observer: Receives the events.
-        graph: Capture the training step where the device can.
-        verify: Check every row of the store that is used.
-        loggers: Receive the metrics of every run that is trained.
-        checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
-    """
-
-    settings: Collection[str]
-    evaluation: Evaluation
-    device: torch.device
-    observer: Observer
-    graph: bool = True
-    verify: bool = False
-    loggers: Sequence[ChosenLogger] = ()
-    checkpoint_every: float = save_times.EVERY
 
 
 def search(searching: Searching, setup: Setup) -> list[RunFailed | RunLocked]:
@@ -91,17 +63,7 @@ def search(searching: Searching, setup: Setup) -> list[RunFailed | RunLocked]:
     if job_folders.finished(best):
         return []
     setup.observer.note(f"search: trial {record.best} is the best of {len(record.trials)}; it is trained with every seed")
-    return executor.train(
-        best,
-        settings=setup.settings,
-        evaluation=setup.evaluation,
-        device=setup.device,
-        observer=setup.observer,
-        graph=setup.graph,
-        verify=setup.verify,
-        loggers=setup.loggers,
-        checkpoint_every=setup.checkpoint_every,
-    )
+    return executor.train(best, setup)
 
 
 @contextlib.contextmanager

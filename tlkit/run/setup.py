@@ -1,0 +1,38 @@
+"""How the runs of a recipe are carried out: what is the same for every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tlkit.events import Observer
+from tlkit.plans.loggers import ChosenLogger
+from tlkit.recipe.evaluation import Evaluation
+from tlkit.run import save_times
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the runs of a recipe are carried out.
+
+    Attributes:
+        settings: Digests of the settings of the recipe's arms: `jobs.settings`.
+        evaluation: The recipe's table.
+        device: The device that they use.
+        observer: Receives the events.
+        graph: Capture the training step where the device can.
+        verify: Hash every file again and check every row of the store that is used.
+        loggers: Receive the metrics of every run that is trained.
+        checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
+    """
+
+    settings: Collection[str]
+    evaluation: Evaluation
+    device: torch.device
+    observer: Observer
+    graph: bool = True
+    verify: bool = False
+    loggers: Sequence[ChosenLogger] = ()
+    checkpoint_every: float = save_times.EVERY
