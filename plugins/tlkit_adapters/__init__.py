@@ -1,8 +1,7 @@
 """Domain adaptation: source images have labels, target images have none, or few.
 
-`alignment` brings the features of both domains into one space in closed form, and `pseudo_labels` gives labels to target images. The other
-modules are a method each that is trained by steps, a loss of tensors; `by_steps` declares them, and `trained` calls them from a training
-step.
+`alignment` brings the features of both domains into one space in closed form. The other modules are a method each that is trained by steps,
+a loss of tensors; `by_steps` declares them, and `trained` calls them from a training step.
 """
 
 from pydantic import Field

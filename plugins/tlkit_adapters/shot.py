@@ -4,7 +4,7 @@ With predictions p_i of a target batch, and their mean q:
 
     L_ent = mean_i H(p_i)                     each image has one class
     L_div = sum_c q_c log q_c                 the images have all classes
-    L_pl  = mean_i -log p_i[y_i]              pseudo-labels y by centroids: `pseudo_labels.prototypes`, once an epoch
+    L_pl  = mean_i -log p_i[y_i]              pseudo-labels y by centroids: `tlkit.engine.domains.pseudo_labels`, once an epoch
     loss  = L_ent + L_div + beta L_pl
 
 No recipe calls it yet: a training step has no pseudo-labels. In Python it is a loss of tensors as the others are.

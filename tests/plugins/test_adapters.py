@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tlkit.engine.domains import pseudo_labels
 from tlkit.errors import DataError
 from tlkit.plugin import Affine, Alignment
-from tlkit_adapters import alignment, pseudo_labels
+from tlkit_adapters import alignment
 
 UNCHANGED = Alignment(Affine(np.ones(2), np.zeros(2)), Affine(np.ones(2), np.zeros(2)))
 METHODS = (alignment.stats, alignment.coral, alignment.linot, alignment.subspace)

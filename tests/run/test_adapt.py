@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -507,6 +508,23 @@ def test_distances_of_frozen_stages_stay_and_are_made_again_where_their_file_is_
     assert found[0] == found[1]
     assert found[0]["stages"]
     assert all(stage["before"] == stage["after"] for stage in found[0]["stages"].values())
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (Affine(np.ones(8), np.zeros(8)), "gave Affine, not a tlkit.plugin.Alignment"),
+        (Alignment(Affine(np.ones(8), np.zeros(8)), Affine(np.ones(7), np.zeros(7))), "its map of target features cannot be used"),
+        (Alignment(Affine(np.ones(8), np.zeros(8)), Affine(np.eye(8, 7), np.zeros(7))), "gives source images 8 features and target images 7"),
+        (Alignment(Affine(np.ones(8), np.full(8, np.nan)), Affine(np.ones(8), np.zeros(8))), "gives numbers that are not finite"),
+        (Alignment(Affine(np.ones(8), np.zeros((1, 1, 8))), Affine(np.ones(8), np.zeros(8))), "its map of source features gives (1, 3, 8) for (3, 8)"),
+    ],
+    ids=["no maps", "of other features", "to two spaces", "not finite", "of no rows"],
+)  # fmt: skip
+def test_a_plugin_is_held_to_the_maps_that_a_run_takes(made: object, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit_adapters.solve.stats", lambda *_: made)
+    with pytest.raises(PluginError, match=re.escape(said)):
+        list(testing.check_adapter(Adapter(solve="tlkit_adapters.solve:stats")))
 
 
 def test_stages_that_did_not_change_are_computed_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from torch import Tensor
 
 from tlkit import plugin, units
+from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.estimators import FittedHead, refit
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.plans.adaptation import Adaptation
-from tlkit.plugin import Affine, Alignment
+from tlkit.plugin import Adapter, Affine, Alignment
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 # Fit a head to features (N, F), labels (N,) and groups (N,) or None; also what a search chose, in words.
 Fit = Callable[[Features, Labels, NDArray[np.str_] | None], tuple[FittedHead, list[str]]]
 _LEAST = 2  # images of a domain
-_PROTOTYPES, _CONFIDENT = "tlkit_adapters.pseudo_labels:prototypes", "tlkit_adapters.pseudo_labels:confident"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ def fit(adaptation: Adaptation, source: Rows, target: TargetRows, fit_head: Fit)
         DataError: the method cannot use these features.
     """
     table = adaptation.table
-    maps = _aligned(adaptation, source.features, target.features)
+    maps = aligned(adaptation.adapter, source.features, target.features, adaptation.options)
     to_target = (lambda x: x) if maps is None else lambda x: maps.target(x).astype(np.float32)
     theirs = to_target(target.features)
     mine = source.features if maps is None else maps.source(source.features).astype(np.float32)
@@ -107,9 +108,19 @@ def fit(adaptation: Adaptation, source: Rows, target: TargetRows, fit_head: Fit)
     return Adapted(head, logits, labels, said)
 
 
-def _aligned(adaptation: Adaptation, source: Features, target: Features) -> Alignment | None:
-    """Return the maps of both domains; None where the method has none."""
-    adapter = adaptation.adapter
+def aligned(adapter: Adapter | None, source: Features, target: Features, options: BaseModel | None) -> Alignment | None:
+    """Return the maps of both domains; None where the method has none.
+
+    Args:
+        adapter: The method.
+        source: Features (N, F) of source images.
+        target: Features (M, F) of target images.
+        options: The method's own.
+
+    Raises:
+        PluginError: the method fails, or what it gives cannot be used.
+        DataError: the method cannot use these features, or there is one image of a domain.
+    """
     if adapter is None or not adapter.solve:
         return None
     for name, features in (("source", source), ("target", target)):
@@ -117,15 +128,18 @@ def _aligned(adaptation: Adaptation, source: Features, target: Features) -> Alig
             raise DataError(
                 f"adapt: the {name} has {units.images(len(features))}, of which there are no statistics.", "two at least"
             )
-    found = plugin.call(adapter.solve, source, target, adaptation.options)
+    found = plugin.call(adapter.solve, source, target, options)
     if not isinstance(found, Alignment):
         raise PluginError(f"{adapter.solve}: gave {type(found).__name__}, not a tlkit.plugin.Alignment.")
     widths = []
     for name, domain, features in (("source", found.source, source), ("target", found.target, target)):
+        some = features[:3]
         try:
-            mapped = domain(features[:2])
+            mapped = domain(some)
         except (ValueError, TypeError, AttributeError) as error:
             raise PluginError(f"{adapter.solve}: its map of {name} features cannot be used: {error}.") from error
+        if mapped.ndim != 2 or len(mapped) != len(some):
+            raise PluginError(f"{adapter.solve}: its map of {name} features gives {mapped.shape} for {some.shape}.")
         if not np.isfinite(mapped).all():
             raise PluginError(f"{adapter.solve}: its map of {name} features gives numbers that are not finite.")
         widths.append(mapped.shape[1])
@@ -159,11 +173,9 @@ def _with_pseudo_labels(
                 'adapt.pseudo_labels: "confident" needs probabilities, and the head gives none.',
                 'pseudo_labels = "prototypes", or head.kind = "logistic"',
             )
-        answer = plugin.call(_CONFIDENT, probabilities)
-        assert isinstance(answer, tuple)  # both are of our own plugin
-        chosen, labels = answer
+        chosen, labels = pseudo_labels.confident(probabilities)
     else:
-        chosen, labels = np.arange(len(x)), np.asarray(plugin.call(_PROTOTYPES, _read(head.estimator, x), probabilities))
+        chosen, labels = np.arange(len(x)), pseudo_labels.prototypes(_read(head.estimator, x), probabilities)
     added = Rows(x[chosen], labels, None)
     return _joined(rows, added), f"pseudo-labels: {len(chosen):,} of {len(x):,} target images without a label got one ({kind})"
 

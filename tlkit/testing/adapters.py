@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tlkit import plugin
+from tlkit.engine import adapting
 from tlkit.errors import PluginError
 from tlkit.network import building
-from tlkit.plugin import Adapter, Alignment, DomainBatch
+from tlkit.plugin import Adapter, DomainBatch
 from tlkit.recipe import parsing
 
 _FEATURES, _IMAGES, _CLASSES = 8, 12, 3  # of each domain that a method is tried with
@@ -34,13 +35,9 @@ def check_adapter(adapter: Adapter) -> Iterator[str]:
     source = torch.randn(_IMAGES, _FEATURES, generator=generator)
     target = 2 * torch.randn(_IMAGES, _FEATURES, generator=generator) + 1
     if adapter.solve:
-        found = plugin.call(adapter.solve, source.numpy(), target.numpy(), options)
-        if not isinstance(found, Alignment):
-            raise PluginError(f"{adapter.solve}: gave {type(found).__name__}, not a tlkit.plugin.Alignment.")
-        shapes = found.source(source.numpy()).shape, found.target(target.numpy()).shape
-        if shapes[0] != shapes[1] or shapes[0][0] != _IMAGES:
-            raise PluginError(f"{adapter.solve}: maps {_IMAGES} images of both domains to {shapes[0]} and {shapes[1]}.")
-        yield f"maps {_FEATURES} features of both domains to {shapes[0][1]}"
+        maps = adapting.aligned(adapter, source.numpy(), target.numpy(), options)
+        assert maps is not None  # it is solved
+        yield f"maps {_FEATURES} features of both domains to {maps.target(target.numpy()).shape[1]}"
         return
     head = nn.Linear(_FEATURES, _CLASSES)
     domain = building.build_module(adapter.domain_head, _FEATURES, _CLASSES, options) if adapter.domain_head else None
