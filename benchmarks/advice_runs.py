@@ -30,7 +30,7 @@ from tlkit.plans import jobs, resolve
 from tlkit.plugin import Backbone, registry
 from tlkit.record import predictions
 from tlkit.record.advice import Advice, Candidate
-from tlkit.run import execution, executor, shared_choices, torch_settings
+from tlkit.run import execution, shared_choices, shared_pictures, torch_settings
 from tlkit.run.signals import watching
 from tlkit.sources.places import Places
 
@@ -148,7 +148,7 @@ def _run(place: Place, recipe: Path, arm: str | None) -> tuple[float, str]:
         (chosen,) = [each for name, each in resolved.items() if arm in (None, name)]
         job = jobs.plan_job(chosen, read.seeds[0], places, runs=runs, where=str(recipe))
         observer = Observer()
-        prepared = executor.prepare(job, {}, device=_CPU, observer=observer, watch=watch)
+        prepared = shared_pictures.prepare(job, {}, device=_CPU, observer=observer, watch=watch)
         (prepared,) = shared_choices.share(
             [prepared], jobs.settings({chosen.name: chosen}), job.folder.parent, evaluation=read.evaluation, device=_CPU,
             observer=observer, watch=watch,

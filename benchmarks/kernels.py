@@ -44,7 +44,7 @@ from tlkit.plans import jobs, resolve
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Backbone, Head, registry
 from tlkit.record.timings import TOLERANCE, Measurements, Timing
-from tlkit.run import executor
+from tlkit.run import shared_pictures
 from tlkit.sources.places import Places
 from tlkit_heads import LinearOptions
 
@@ -178,7 +178,7 @@ def measure_arm(recipe: Path, arm: str, settings: Sequence[str] = (), *, pairs: 
     read, arms = resolve.load(recipe, list(settings), places)
     (job, *_) = jobs.plan_jobs(read, {arm: arms[arm]}, places, runs=Path("runs"), where=str(recipe))
     with _Counted() as measuring:
-        prepared = executor.prepare(job, {}, device=CPU, observer=Observer(), anew=True)
+        prepared = shared_pictures.prepare(job, {}, device=CPU, observer=Observer(), anew=True)
     plan, network, train = prepared.plan, prepared.start.get(), prepared.train
     rows, order, last = prepared.measured.step, train.order(0)[: plan.batch_size], plan.phases[-1]
     targets = next(iter(device_batches.targets(train, order, last.first - 1, CPU, plan.batch_size)))

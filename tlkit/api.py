@@ -253,7 +253,7 @@ def inspect(
         TlkitError: the images cannot be used, or what is found cannot be kept.
     """
     from tlkit.advice import folder_recipe
-    from tlkit.run import data_inspection, executor, torch_settings
+    from tlkit.run import data_inspection, executor, shared_pictures, torch_settings
     from tlkit.run.signals import watching
 
     watcher, path = observer or Observer(), as_path(source, "source")
@@ -272,7 +272,7 @@ def inspect(
     where = executor.device_of(device, note=watcher.note)
     with torch_settings.applied(where), watching() as watch:
         job, why = data_inspection.job_of(resolved, seed=read.seeds[0], places=places, runs=Path(runs), where=str(source))
-        prepared = executor.prepare(job, {}, device=where, observer=watcher, watch=watch)
+        prepared = shared_pictures.prepare(job, {}, device=where, observer=watcher, watch=watch)
         found, thumbnails = data_inspection.inspect(
             prepared, embeds="always", device=where, observer=watcher, watch=watch, note=why
         )
@@ -390,7 +390,7 @@ def plan(
     from tlkit.plans import choices, sharing, when_tested
     from tlkit.plans import plan as plan_module
     from tlkit.record.formats import chunk_on
-    from tlkit.run import decoding, executor, measuring, torch_settings
+    from tlkit.run import decoding, executor, measuring, shared_pictures, torch_settings
     from tlkit.store import cache
 
     plan_module.to_html = _plan_html
@@ -411,7 +411,7 @@ def plan(
                 continue
             if measure:
                 (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
-                prepared = executor.prepare(job, {}, device=where, observer=watcher, anew=True)
+                prepared = shared_pictures.prepare(job, {}, device=where, observer=watcher, anew=True)
                 known[name] = prepared.bare, prepared.measured, cache.room()
                 continue
             resolved = band_values.known(resolved, places)
@@ -475,7 +475,7 @@ def rates(
     Raises:
         TlkitError: the recipe, its images or weights cannot be used, or no arm has a learning rate.
     """
-    from tlkit.run import executor, range_tests, torch_settings
+    from tlkit.run import executor, range_tests, shared_pictures, torch_settings
     from tlkit.run.signals import watching
 
     if not range_tests.FEWEST <= steps <= range_tests.MOST:
@@ -496,7 +496,7 @@ def rates(
     with machine.kept_blocks, torch_settings.applied(where), watching() as watch:
         for name, resolved in chosen.items():
             (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
-            prepared = executor.prepare(job, libraries, device=where, observer=watcher, watch=watch)
+            prepared = shared_pictures.prepare(job, libraries, device=where, observer=watcher, watch=watch)
             shared = precision.decide([(prepared.bare, prepared.measured)], kept.formats)
             found += range_tests.tests(
                 prepared.sharing(shared, device=where), each=each, steps=steps, device=where, observer=watcher, watch=watch,

@@ -30,7 +30,7 @@ from tlkit.record import (
     run_list,
 )
 from tlkit.reports.page import page, runs
-from tlkit.run import executor, prediction
+from tlkit.run import prediction, shared_pictures
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.sources.places import Places
 
@@ -52,7 +52,7 @@ _ARRAYS = ("predictions.npz", "report.npz")
 def checkpoints(folder: Path) -> Attempt:
     """Return what continues a run from a wrong checkpoint."""
     job = _job(folder)
-    prepared = executor.prepare(job, {}, device=torch.device("cpu"), observer=Observer())
+    prepared = shared_pictures.prepare(job, {}, device=torch.device("cpu"), observer=Observer())
     learner = prepared.learner(device=torch.device("cpu"), observer=Observer())
     scores = next(iter(learner.epochs()))
     checkpoint = Checkpoint(prepared, learner)

@@ -251,7 +251,7 @@ def test_an_apply_that_was_killed_before_it_kept_its_findings_inspects_at_the_ne
     [
         ("tlkit.inspection.inspecting._compare", "near duplicates, labels and outliers are not looked for: "),
         ("tlkit.inspection.inspecting.inspect", "the images are not compared: "),
-        ("tlkit.run.executor.prepare", "the images are not compared: "),  # of finished runs, which need no preparing
+        ("tlkit.run.shared_pictures.prepare", "the images are not compared: "),  # of finished runs, which need no preparing
     ],
 )
 def test_a_failed_inspection_is_kept_and_not_tried_again_until_it_is_asked_for(
@@ -261,7 +261,7 @@ def test_a_failed_inspection_is_kept_and_not_tried_again_until_it_is_asked_for(
         raise ValueError("the matrix is singular") if "inspection" in broken else DataError("photos/a.png: is gone.")
 
     monkeypatch.setattr("tlkit.run.data_inspection._SHARE", 1e9)
-    if "executor" in broken:
+    if "shared_pictures" in broken:
         assert run("apply", recipe)[0] == 0
         (recipe.parent / "runs/toy" / findings.FILE).unlink()
     with monkeypatch.context() as patch:

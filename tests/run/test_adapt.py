@@ -517,7 +517,7 @@ def test_distances_of_frozen_stages_stay_and_are_made_again_where_their_file_is_
         (Alignment(Affine(np.ones(8), np.zeros(8)), Affine(np.ones(7), np.zeros(7))), "its map of target features cannot be used"),
         (Alignment(Affine(np.ones(8), np.zeros(8)), Affine(np.eye(8, 7), np.zeros(7))), "gives source images 8 features and target images 7"),
         (Alignment(Affine(np.ones(8), np.full(8, np.nan)), Affine(np.ones(8), np.zeros(8))), "gives numbers that are not finite"),
-        (Alignment(Affine(np.ones(8), np.zeros((1, 1, 8))), Affine(np.ones(8), np.zeros(8))), "its map of source features gives (1, 3, 8) for (3, 8)"),
+        (Alignment(Affine(np.ones(8), np.zeros((1, 1, 8))), Affine(np.ones(8), np.zeros(8))), "source features gives (1, 3, 8) for (3, 8)"),
     ],
     ids=["no maps", "of other features", "to two spaces", "not finite", "of no rows"],
 )  # fmt: skip

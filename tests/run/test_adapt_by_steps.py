@@ -280,7 +280,7 @@ def test_scores_without_labels_are_of_images_that_are_not_trained_on_with_labels
     recipe: Path, monkeypatch: pytest.MonkeyPatch, method: str, labels: int, images: int
 ) -> None:
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(scores, "of", lambda x, p, **_: seen.append(p) or {"entropy": 1.0, "snd": 1.0, "bnm": 1.0})
+    monkeypatch.setattr(scores, "of", lambda p, **_: seen.append(p) or {"entropy": 1.0, "snd": 1.0, "bnm": 1.0})
     mine = training(
         recipe,
         "select_by=snd",

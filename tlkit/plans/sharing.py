@@ -13,7 +13,7 @@ from typing import Literal
 from tlkit import units
 from tlkit.errors import TlkitError
 from tlkit.plans.plan import Choice, MemoryPlan, Plan, ProcessesPlan
-from tlkit.plans.resolve import Resolved
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
 
 # Images of one process below which BatchNorm normalises over all of them: statistics of fewer are noisy, and accuracy falls.

@@ -15,16 +15,14 @@ from tlkit.engine.images.residency import Residency
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
-from tlkit.plans import dataset_images
 from tlkit.plans.job_folders import finished
 from tlkit.plans.jobs import Job
 from tlkit.record import run_folder
-from tlkit.record.timings import EarlierChoices
-from tlkit.run import busy, data_inspection, execution, preparation, range_tests, shared_choices, together
+from tlkit.run import busy, data_inspection, execution, range_tests, shared_choices, shared_pictures, together
 from tlkit.run.preparation import Prepared
 from tlkit.run.save_times import SaveTimes
 from tlkit.run.setup import Setup
-from tlkit.run.signals import watching
+from tlkit.run.signals import Watch, watching
 from tlkit.store import cache
 
 
@@ -78,11 +76,7 @@ CarryOut = Callable[[Sequence[Prepared], Callable[[], None], torch.device], list
 
 
 def train(
-    wanted: Sequence[Job],
-    setup: Setup,
-    *,
-    elsewhere: CarryOut | None = None,
-    ranks: Ranks = ALONE,
+    wanted: Sequence[Job], setup: Setup, *, elsewhere: CarryOut | None = None, ranks: Ranks = ALONE
 ) -> list[RunFailed | RunLocked]:
     """Carry out every job, then inspect their images; a job that fails, or that another process is running, does not stop the others.
 
@@ -102,79 +96,105 @@ def train(
         TlkitError: of an image, weights or the plan, before anything is written.
     """
     cache.remove_abandoned()
-    libraries: dict[int, Library] = {}
-    residency = Residency()
     with watching() as watch:
-
-        def with_rates(prepared: Prepared) -> Prepared:
-            looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
-            return _with_rates(prepared, rates, device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph)
-
-        def carry_out(prepared: Prepared) -> None:
-            looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
-            prepared = with_rates(prepared)
-            execution.execute(
-                prepared, device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph, loggers=setup.loggers,
-                saves=SaveTimes(setup.checkpoint_every, watch), ranks=ranks,
-            )  # fmt: skip
-
-        waiting: list[Prepared] = []
-        asking = _Asking(setup.observer, watch)
-        batches, rates = _batches(wanted), _rates(wanted)
-
-        def prepared_of(job: Job, ranks: Ranks = ranks) -> Prepared:
-            return prepare(
-                job,
-                libraries,
-                device=setup.device,
-                observer=asking,
-                earlier=run_folder.earlier_choices(job.folder),
-                batch_size=batches.get(job.digest),
-                verify=setup.verify,
-                watch=watch,
-                residency=residency,
-                ranks=ranks,
-            )
-
-        def without_network(job: Job) -> Prepared:
-            prepared = prepared_of(job, ALONE)
-            prepared.start.release()
-            return prepared
-
+        runs = _Runs(wanted, setup, watch, ranks)
         todo = [job for job in wanted if not finished([job], again=setup.verify)]
         together.tell_jobs(ranks, wanted, todo)
+        waiting = runs.prepare(todo)
+        if elsewhere is None or not waiting:
+            failures = _in_turn(waiting, runs.carry_out, device=setup.device, observer=setup.observer, ranks=ranks)
+        else:
+            failures = elsewhere([runs.with_rates(each) for each in waiting], watch, setup.device)
+        if not failures:
+            runs.inspect(waiting)
+    return failures
+
+
+class _Runs:
+    """The runs of one recipe, and what they share while this process carries them out.
+
+    Args:
+        wanted: The jobs.
+        setup: How.
+        watch: Called between batches; raises to stop.
+        ranks: The processes of each run.
+    """
+
+    def __init__(self, wanted: Sequence[Job], setup: Setup, watch: Watch, ranks: Ranks) -> None:
+        self._wanted, self._setup, self._watch, self._ranks = wanted, setup, watch, ranks
+        self._folder = wanted[0].folder.parent
+        self._libraries: dict[int, Library] = {}
+        self._residency = Residency()
+        self._batches, self._rates = _batches(wanted), _rates(wanted)
+
+    def prepare(self, todo: Sequence[Job]) -> list[Prepared]:
+        """Prepare runs, with what all arms share. Only the first keeps its network; the others' are built again when their turn comes."""
+        waiting: list[Prepared] = []
         for job in todo:
-            prepared = prepared_of(job)
-            batches[job.digest] = prepared.plan.batch_size
-            if waiting:  # only the run that is next keeps its network; the others' are built again when their turn comes
+            prepared = self._prepared(job, self._ranks)
+            self._batches[job.digest] = prepared.plan.batch_size
+            if waiting:
                 prepared.start.release()
             waiting.append(prepared)
-            watch()
-        folder = wanted[0].folder.parent
-        if waiting:
-            waiting = shared_choices.share(
-                waiting,
-                setup.settings,
-                folder,
-                evaluation=setup.evaluation,
-                device=setup.device,
-                observer=setup.observer,
-                watch=watch,
-            )
-        if elsewhere is None or not waiting:
-            failures = _in_turn(waiting, carry_out, device=setup.device, observer=setup.observer, ranks=ranks)
+            self._watch()
+        if not waiting:
+            return waiting
+        setup = self._setup
+        return shared_choices.share(
+            waiting, setup.settings, self._folder, evaluation=setup.evaluation, device=setup.device, observer=setup.observer,
+            watch=self._watch,
+        )  # fmt: skip
+
+    def with_rates(self, prepared: Prepared) -> Prepared:
+        """Return a run with the rates that its recipe leaves to a range test: those of another seed, else of a test now, which is kept."""
+        setup, rates, key = self._setup, self._rates, (prepared.job.digest, prepared.job.fold)
+        looking = self._looking(prepared)
+        if key in rates:
+            prepared = range_tests.with_rates(prepared, rates[key], why="from the range test of another seed")
+        prepared, test = range_tests.settled(
+            prepared, device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph
+        )
+        if test is not None:
+            rates[key] = test.suggested or {}
+            range_tests.keep(self._folder, [test])
+        return prepared
+
+    def carry_out(self, prepared: Prepared) -> None:
+        """Train a run to its end."""
+        setup, looking = self._setup, self._looking(prepared)
+        execution.execute(
+            self.with_rates(prepared), device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph,
+            loggers=setup.loggers, saves=SaveTimes(setup.checkpoint_every, self._watch), ranks=self._ranks,
+        )  # fmt: skip
+
+    def inspect(self, carried_out: Sequence[Prepared]) -> None:
+        """Inspect the images of the runs that were carried out; where every run was there, of all."""
+        setup = self._setup
+        try:
+            inspected = carried_out or [self._without_network(job) for job in self._wanted]
+        except Interrupted:
+            raise
+        except TlkitError as error:  # all runs are finished, which needs none of this
+            data_inspection.keep_failure(self._folder, self._wanted[0], error, observer=setup.observer)
         else:
-            failures = elsewhere([with_rates(each) for each in waiting], watch, setup.device)
-        if not failures:
-            try:
-                inspected = waiting or list(map(without_network, wanted))
-            except Interrupted:
-                raise
-            except TlkitError as error:  # all runs are finished, which needs none of this
-                data_inspection.keep_failure(folder, wanted[0], error, observer=setup.observer)
-            else:
-                data_inspection.keep(folder, inspected, device=setup.device, observer=setup.observer, watch=watch)
-    return failures
+            data_inspection.keep(self._folder, inspected, device=setup.device, observer=setup.observer, watch=self._watch)
+
+    def _prepared(self, job: Job, ranks: Ranks) -> Prepared:
+        setup = self._setup
+        return shared_pictures.prepare(
+            job, self._libraries, device=setup.device, observer=_Asking(setup.observer, self._watch),
+            earlier=run_folder.earlier_choices(job.folder), batch_size=self._batches.get(job.digest), verify=setup.verify,
+            watch=self._watch, residency=self._residency, ranks=ranks,
+        )  # fmt: skip
+
+    def _without_network(self, job: Job) -> Prepared:
+        prepared = self._prepared(job, ALONE)
+        prepared.start.release()
+        return prepared
+
+    def _looking(self, prepared: Prepared) -> Callable[[], None]:
+        """Return what to call between the batches of a run."""
+        return busy.watching(prepared, self._watch, device=self._setup.device, say=self._setup.observer.note)
 
 
 def _in_turn(
@@ -251,20 +271,6 @@ def _rates(wanted: Sequence[Job]) -> _Rates:
     return found
 
 
-def _with_rates(
-    prepared: Prepared, rates: _Rates, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool
-) -> Prepared:
-    """Return a run with the rates that its recipe leaves to a range test: those of another seed, else of a test now, which is kept."""
-    key = prepared.job.digest, prepared.job.fold
-    if key in rates:
-        prepared = range_tests.with_rates(prepared, rates[key], why="from the range test of another seed")
-    prepared, test = range_tests.settled(prepared, device=device, observer=observer, watch=watch, graph=graph)
-    if test is not None:
-        rates[key] = test.suggested or {}
-        range_tests.keep(prepared.job.folder.parent, [test])
-    return prepared
-
-
 class _Asking(Observer):
     """Passes on what preparing tells, and asks for a signal at every image.
 
@@ -282,28 +288,3 @@ class _Asking(Observer):
         """Ask, then pass it on."""
         self._watch()
         self._decoding(done, total)
-
-
-def prepare(
-    job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, earlier: EarlierChoices | None = None,
-    batch_size: int | None = None, verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
-    residency: Residency | None = None, ranks: Ranks = ALONE,
-) -> Prepared:  # fmt: skip
-    """Prepare one job; jobs of one data set share its decoded pictures, and all jobs what stays on a device (`residency`).
-
-    The other arguments are those of `preparation.prepare`.
-    """
-    images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
-    library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify, residency=residency))
-    return preparation.prepare(
-        job,
-        library=library,
-        images=images,
-        device=device,
-        observer=observer,
-        earlier=earlier,
-        batch_size=batch_size,
-        anew=anew,
-        watch=watch,
-        ranks=ranks,
-    )

@@ -13,7 +13,7 @@ from tlkit.plans import auto_rates, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.record.timings import EarlierChoices
-from tlkit.run import executor
+from tlkit.run import shared_pictures
 from tlkit.run.preparation import Prepared
 from tlkit.sources.places import Places
 
@@ -61,4 +61,4 @@ def _in_forms_of(plan: Plan, job: Job, *, device: torch.device, observer: Observ
     earlier = EarlierChoices(
         plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled, auto_rates.kept(plan)
     )
-    return executor.prepare(job, {}, device=device, observer=observer, earlier=earlier, watch=watch)
+    return shared_pictures.prepare(job, {}, device=device, observer=observer, earlier=earlier, watch=watch)

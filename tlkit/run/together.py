@@ -21,11 +21,11 @@ from tlkit.engine.ranks.ranks import Ranks
 from tlkit.errors import Interrupted, RankLost, RunFailed, SaidElsewhere
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
-from tlkit.plans import dataset_images, plan_json
+from tlkit.plans import plan_json
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
-from tlkit.run import preparation, training_sample
+from tlkit.run import shared_pictures, training_sample
 from tlkit.run.preparation import Prepared
 from tlkit.run.signals import watching
 
@@ -104,15 +104,14 @@ def follow(wanted: Sequence[Job], *, ranks: Ranks, device: torch.device, graph: 
             prepared = []
             for number in json.loads(ranks.told("")):
                 job = wanted[number]
-                images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
-                library = libraries.setdefault(id(images), Library(images, verify=verify, residency=residency))
-                each = preparation.prepare(
-                    job, library=library, images=images, device=device, observer=Observer(),
-                    earlier=run_folder.earlier_choices(job.folder), watch=watch, ranks=ranks,
+                each = shared_pictures.prepare(
+                    job, libraries, device=device, observer=Observer(), earlier=run_folder.earlier_choices(job.folder),
+                    verify=verify, watch=watch, residency=residency, ranks=ranks,
                 )  # fmt: skip
-                prepared.append((each, library))
+                prepared.append(each)
                 each.start.release()
-            for each, library in prepared:
+            for each in prepared:
+                library = shared_pictures.library_of(each, libraries)
                 _follow_run(each, library, ranks=ranks, device=device, watch=watch, graph=graph)
         except RankLost:
             raise

@@ -30,7 +30,7 @@ from tlkit.recipe.messages import shown
 from tlkit.record import run_folder, search_record, selection
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
-from tlkit.run import busy, execution, executor, shared_choices
+from tlkit.run import busy, execution, executor, shared_choices, shared_pictures
 from tlkit.run.save_times import SaveTimes
 from tlkit.run.setup import Setup
 from tlkit.run.signals import Watch, watching
@@ -132,7 +132,7 @@ class _Trials:
 
     def _train(self, job: Job, watch: Watch) -> RunResult:
         setup = self.setup
-        prepared = executor.prepare(
+        prepared = shared_pictures.prepare(
             job,
             self.libraries,
             device=setup.device,
