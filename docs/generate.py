@@ -50,6 +50,7 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "head": (tables.HeadTable,),
     "data": (tables.DataTable,),
     "data.image_sizes": (tables.SizeForEpochs,),
+    "data.scale_to": (tables.FieldOfView,),
     "data.split": (tables.SplitTable,),
     "optimizer": (optimizers.Sgd, optimizers.Adam, optimizers.AdamW),
     "schedule": (schedules.Constant, schedules.Step, schedules.Cosine, schedules.OneCycle),

@@ -1,4 +1,4 @@
-"""Trained heads: linear, mlp, cosine, conv, binary and multilabel. Those that are solved: `tlkit_heads.solved`."""
+"""Trained heads: linear, mlp, cosine, conv, binary, multilabel and fcn. Those that are solved: `tlkit_heads.solved`."""
 
 from typing import Annotated
 
@@ -39,6 +39,12 @@ class ConvOptions(Options):
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the feature map, while training")
 
 
+class FcnOptions(Options):
+    """Options of the fcn head."""
+
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the feature map, while training")
+
+
 linear = Head(
     build="tlkit_heads.build:linear", options=LinearOptions, linear=True, takes_dropout=True, summary="one linear layer"
 )
@@ -71,4 +77,11 @@ cosine = Head(
     build="tlkit_heads.build:cosine",
     options=CosineOptions,
     summary="cosines between the features and a direction of each class, times a learned scale (Gidaris & Komodakis 2018)",
+)
+fcn = Head(
+    build="tlkit_heads.build:fcn",
+    options=FcnOptions,
+    maps=True,
+    task="segmentation",
+    summary="a class for every pixel: a 1x1 convolution on the last feature map, enlarged to the picture (Long et al. 2015)",
 )

@@ -22,7 +22,7 @@ from tlkit.recipe.settings import parse_setting
 from tlkit.sources.places import Places
 
 RAISE = "a line was added: write the new checksum here; a line was changed: raise VERSION, and add a checksum for it"
-FROZEN = {2: "c1baaaafd5da8bfc"}
+FROZEN = {2: "4dcfbc173c3256e7"}
 
 # A table that is always there, an optional one, and one per optimizer, schedule and augmentation.
 TABLES: dict[type[BaseModel], Defaults] = {
@@ -33,6 +33,7 @@ TABLES: dict[type[BaseModel], Defaults] = {
     tables.DataTable: defaults.DATA,
     tables.SplitTable: defaults.SPLIT,
     tables.SizeForEpochs: defaults.SIZE_FOR_EPOCHS,
+    tables.FieldOfView: defaults.FIELD_OF_VIEW,
     domains.AlsoTable: defaults.ALSO,
     domains.AlsoSplit: defaults.ALSO_SPLIT,
     domains.AdaptTable: defaults.ADAPT,
@@ -201,9 +202,9 @@ def test_name_seeds_and_baseline_of_a_recipe_are_in_no_digest() -> None:
 def test_new_key_with_a_default_leaves_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     arm = Arm.model_validate(BARE).model_dump(mode="json")
     before = defaults.differences(arm)
-    arm["loss"]["focal"] = 0.0
+    arm["loss"]["unheard"] = 0.0
     assert defaults.differences(arm) != before
-    monkeypatch.setattr(defaults, "LOSS", {**defaults.LOSS, "focal": 0.0})
+    monkeypatch.setattr(defaults, "LOSS", {**defaults.LOSS, "unheard": 0.0})
     assert defaults.differences(arm) == before
 
 

@@ -20,7 +20,7 @@ def evaluate(
     watch: Callable[[], None],
     together: Callable[[Tensor], Tensor] = lambda rows: rows,
 ) -> Predictions:
-    """Return a network's predictions for images.
+    """Return a network's predictions for images; of a task with a `Reduction`, what it keeps of them.
 
     Args:
         network: Put into eval mode, and back as it was.
@@ -29,15 +29,18 @@ def evaluate(
         watch: Called between batches; may raise.
         together: From the rows of these images to those of all, where other processes have others.
     """
-    logits, targets = [], []
+    logits, targets, reduction = [], [], network.task.reduction
     with evaluating(network), torch.inference_mode():
         for x, each in batches:
             watch()
-            logits.append(forward(x).float())
+            found = forward(x).float()
+            if reduction is not None:
+                found, each = reduction.rows(found, each), each.new_zeros(len(each), 1)
+            logits.append(found)
             targets.append(each)
     # Metrics ask for many numbers one by one, so all of them are computed from one copy on the host.
-    found = together(torch.cat(logits).cpu()), together(torch.cat(targets).cpu())
-    return Predictions(*found, network.task, network.positive, network.logarithms)
+    both = together(torch.cat(logits).cpu()), together(torch.cat(targets).cpu())
+    return Predictions(*both, network.task, network.positive, network.logarithms)
 
 
 def probabilities(network: Network, x: Tensor, *, temperature: float = 1.0) -> Tensor:

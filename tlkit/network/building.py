@@ -60,7 +60,8 @@ def build(
     with seeded(seed), blamed(backbone.build), blamed(head.target):
         stages = _stages(backbone, backbone_options)
         input_layer.widen_(stages, channels, backbone=backbone.library or backbone.build)
-        features = _features(stages, backbone, image_size or (backbone.image_size, backbone.image_size), channels)
+        size = image_size or (backbone.image_size, backbone.image_size)
+        features = _features(stages, backbone, size, channels)
         seed_(seed + 1)
         top = _head(head, features, classes, head_options)
         seed_(seed + 2)
@@ -68,15 +69,17 @@ def build(
         seed_(seed + 3)
         beside = None if domain_head is None else build_module(domain_head[0], features, classes, domain_head[1])
     reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
+    task = tasks.get(head.task)
     network = Network(
         stages,
         top,
         aux_heads,
         backbone.aux_depths,
         reads=reads,
-        task=tasks.get(head.task),
+        task=task,
         positive=positive,
         domain_head=beside,
+        stride=_stride(stages, backbone, size, channels) if task.targets.masks else None,
     )
     for parameter, _ in network.owned():
         declared = backbone.stages.get(parameter.stage, (HEAD, *aux_heads))
@@ -194,6 +197,27 @@ def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: S
     """Return how many values the head reads, computed from shapes if the plugin does not say it."""
     if backbone.whole:
         return backbone.features
+    x = _last_map(stages, backbone, image_size, channels)
+    return (torch.flatten(x, 1) if backbone.flat else pool(x)).shape[1]
+
+
+def _stride(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size, channels: int) -> int:
+    """Return how many pixels of the input, down and across, a place of the last feature map stands for.
+
+    Raises:
+        PluginError: the backbone has no feature map.
+    """
+    shape = _last_map(stages, backbone, image_size, channels).shape
+    if len(shape) != 4:
+        raise PluginError(
+            f"{backbone.build}: its last stage gives {tuple(shape)}, not a feature map, and a head of masks reads one.",
+            "another backbone, or head.embed, an earlier stage",
+        )
+    return max(1, round(image_size[0] / shape[2]))
+
+
+def _last_map(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size, channels: int) -> Tensor:
+    """Return the last stage's output on shapes alone, of one image."""
     x = torch.empty(1, channels, *image_size, device="meta")
     for name, module in stages.items():
         tensors = {key: tensor.to("meta") for key, tensor in chain(module.named_parameters(), module.named_buffers())}
@@ -204,4 +228,4 @@ def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: S
         except Exception as error:  # whatever a third party's forward raises
             raise does_not_run(backbone.build, f"stage {name}", image_size, error) from error
         module.train()
-    return (torch.flatten(x, 1) if backbone.flat else pool(x)).shape[1]
+    return x

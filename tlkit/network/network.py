@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tlkit.recipe.maps import AUX, DOMAIN, HEAD, Parameter
 from tlkit.tasks import Task
 from tlkit.tasks.single_label import SINGLE_LABEL
+from tlkit.units import Size
 
 
 class Network(nn.Module):
@@ -29,6 +30,8 @@ class Network(nn.Module):
         task: The kind of problem: it makes logits of the head's outputs.
         positive: The class that the one logit of a binary head stands for.
         domain_head: What a method of domain adaptation trains beside the network; it is no part of the prediction and is not kept.
+        stride: Pixels of the input, down and across, that a place of the last feature map stands for, of a task of masks: smaller
+            outputs of its head are enlarged to the input, bilinearly. None of other tasks.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Network(nn.Module):
         task: Task = SINGLE_LABEL,
         positive: int = 1,
         domain_head: nn.Module | None = None,
+        stride: int | None = None,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleDict(stages)
@@ -51,6 +55,7 @@ class Network(nn.Module):
         self.reads = reads
         self.task = task
         self.positive = positive
+        self.stride = stride
         self._tapped = dict(aux_depths or {})
 
     @property
@@ -79,7 +84,10 @@ class Network(nn.Module):
 
     def answer(self, read: Tensor) -> Tensor:
         """Return logits (N, classes, ...) of what the head reads."""
-        return self.task.expand(self.head(read), self.positive)
+        outputs = self.head(read)
+        if self.stride is not None:
+            outputs = enlarged(outputs, (read.shape[2] * self.stride, read.shape[3] * self.stride))
+        return self.task.expand(outputs, self.positive)
 
     def read(self, x: Tensor) -> Tensor:
         """Return the head's input from the last stage's output: its mean, all values, or the map."""
@@ -130,3 +138,8 @@ class Network(nn.Module):
 def pool(x: Tensor) -> Tensor:
     """Average a feature map (N, C, h, w) over the image to (N, C); features (N, C) are returned as they are."""
     return torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1) if x.ndim == 4 else x
+
+
+def enlarged(x: Tensor, size: Size) -> Tensor:
+    """Enlarge maps (N, C, h, w) bilinearly to a height and width; those that have them are returned as they are."""
+    return x if x.shape[2:] == size else nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -34,7 +34,21 @@ def task_problems(arm: Arm, head: Head) -> list[TlkitError]:
         task = tasks.get(head.task)
     except TlkitError as error:
         return [TlkitError(f"head.kind: {arm.head.kind}: {error.problem}", *error.hints)]
-    return [*task.recipe_problems(arm), *_selection_problems(arm, head, task), *_search_problems(arm, head, task)]
+    return [
+        *task.recipe_problems(arm),
+        *_selection_problems(arm, head, task),
+        *_search_problems(arm, head, task),
+        *_term_problems(arm, task),
+    ]
+
+
+def _term_problems(arm: Arm, task: Task) -> list[TlkitError]:
+    """What is added to the loss that the task has not."""
+    return [
+        TlkitError(f"loss.{name}: the {arm.head.kind} head has no such term of the loss.", "leave it out, or a head of masks")
+        for name, weight in arm.loss.terms.items()
+        if weight and name not in task.terms
+    ]
 
 
 def selected_by(arm: Arm, head: Head) -> Arm:

@@ -17,6 +17,7 @@ from tlkit.plugin.head import Head, Solving
 from tlkit.plugin.hold_out import hold_out
 from tlkit.plugin.images import DataFiles, Images, Split
 from tlkit.plugin.logger import LoggedEnd, LoggedRun, Logger, RunLogger
+from tlkit.plugin.masks import IGNORED, MaskCoding, MaskFile
 from tlkit.plugin.members import ImageFile, ImageFiles, Member, Storage, Subset
 from tlkit.plugin.options import Channels, Options, PixelRange
 from tlkit.plugin.remembered import recall, remember
@@ -26,6 +27,7 @@ __all__ = [
     "CAFFE",
     "HUB",
     "HUB_SITE",
+    "IGNORED",
     "IMAGENET",
     "Adapter",
     "Affine",
@@ -49,6 +51,8 @@ __all__ = [
     "LoggedEnd",
     "LoggedRun",
     "Logger",
+    "MaskCoding",
+    "MaskFile",
     "Member",
     "Options",
     "PixelRange",

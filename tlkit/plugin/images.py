@@ -19,7 +19,8 @@ class Split:
 
     Attributes:
         targets: What is to be learned, one row per image, as the head's task understands it: class labels (N,) int64, 0 <= label <
-            number of classes; or, where an image has any number of classes, (N, classes) uint8, 1 for those that it has.
+            number of classes; or, where an image has any number of classes, (N, classes) uint8, 1 for those that it has;
+            or, where every pixel has a class, (N,) of `MaskFile`.
         files: N image files, or images inside larger files, or empty.
         pixels: (N, H, W, 3) uint8 RGB, or None. A grey set may hand over a broadcast view (no copy, read-only).
         groups: (N,) names of what belongs together, patients for instance, or None: a split never parts them.

@@ -46,6 +46,9 @@ HEAD: Final[Defaults] = {
 DATA: Final[Defaults] = {
     "image_size": None,
     "image_sizes": None,
+    "crop_size": None,
+    "scale_to": None,
+    "ignore": 255,
     "channels": None,
     "fit": "crop",
     "max_pixels": 200_000_000,
@@ -61,6 +64,7 @@ DATA: Final[Defaults] = {
 }
 SPLIT: Final[Defaults] = {"train": None, "train_per_class": None, "validation": 0.1, "fractions": None}
 SIZE_FOR_EPOCHS: Final[Defaults] = {}
+FIELD_OF_VIEW: Final[Defaults] = {}
 ALSO: Final[Defaults] = {"name": "", "options": {}, "shrink": None, "split": {}}
 ALSO_SPLIT: Final[Defaults] = {"per_class": None}
 ADAPT: Final[Defaults] = {
@@ -78,7 +82,7 @@ UNTIL: Final[Defaults] = {}
 GRADUAL: Final[Defaults] = {}  # like the two below, it is in no digest: an arm is expanded before
 RATE: Final[Defaults] = {"weight_decay": None, "momentum": None, "decay": None}
 RATE_RANGE: Final[Defaults] = {"weight_decay": None, "momentum": None}
-LOSS: Final[Defaults] = {"label_smoothing": 0.0, "class_weights": None}
+LOSS: Final[Defaults] = {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": None, "dice": 0.0, "focal": 0.0}
 EARLY_STOPPING: Final[Defaults] = {}
 
 AUGMENTATIONS: Final[Mapping[str, Defaults]] = {
@@ -172,6 +176,7 @@ HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
     "conv": {"dropout": 0.5},
     "cosine": {"scale": 16.0, "dropout": 0.0},
     "decision_tree": {"folds": 5, "scale": True, "max_depth": None, "balanced": False},
+    "fcn": {"dropout": 0.0},
     "gradient_boosting": {"folds": 3, "scale": True, "trees": 100, "learning_rate": None},
     "knn": {"folds": 5, "scale": True, "neighbors": None, "weights": "uniform"},
     "lda": {"folds": 5, "scale": True, "shrinkage": None},

@@ -30,6 +30,7 @@ ClassWeights = Annotated[
 class LossTable(Table):
     """Settings of the loss: cross-entropy, or for a multi-label head the mean binary cross-entropy over classes."""
 
+    name: Literal["cross_entropy"] = Field(default="cross_entropy", description="the only one so far")
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="part of a label's weight that is spread evenly over all classes, for instance 0.1"
     )
@@ -38,3 +39,20 @@ class LossTable(Table):
         description='weight of each class in the loss: "balanced" gives rare classes more, training images / (classes x training '
         "images of the class); a table gives weights by class name, and a class that it does not name has 1",
     )
+    dice: float = Field(
+        default=0.0,
+        ge=0,
+        le=LARGEST,
+        description="heads of masks: weight of 1 - Dice beside the cross-entropy, which has weight 1; of two classes, of the second",
+    )
+    focal: float = Field(
+        default=0.0,
+        ge=0,
+        le=LARGEST,
+        description="heads of masks: weight of the focal loss (gamma = 2) beside the cross-entropy",
+    )
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The weights of what is added to the cross-entropy, by key."""
+        return {"dice": self.dice, "focal": self.focal}

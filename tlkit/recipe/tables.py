@@ -213,6 +213,27 @@ class SizeForEpochs(Table):
     size: ImageSize = Field(description="size of the network's input in pixels: a number for a square, or [height, width]")
 
 
+class FieldOfView(Table):
+    """Scale every picture until the bright disc of its field of view has a diameter."""
+
+    field_of_view: int = Field(ge=8, le=65536, description="diameter in pixels")
+
+
+Factor = Annotated[float, Field(gt=0, le=64)]
+_FACTOR: TypeAdapter[float] = TypeAdapter(Factor, config=Table.model_config)
+
+
+def _scale(value: object) -> float | FieldOfView:
+    if isinstance(value, dict | FieldOfView):
+        return FieldOfView.model_validate(value)
+    if type(value) in (int, float):
+        return _FACTOR.validate_python(value)
+    raise problem(f"is {shown(value)}, but should be a factor or a table.", "0.5, or { field_of_view = 540 }")
+
+
+ScaleTo = Annotated[Factor | FieldOfView, chosen_by(_scale)]
+
+
 class DataTable(Table):
     """The data set, the size and augmentation of its images, and its split."""
 
@@ -226,6 +247,19 @@ class DataTable(Table):
         min_length=1,
         description="in the place of image_size: sizes of the training images, one after the other, for instance "
         "[{ epochs = 5, size = 128 }, { epochs = 5, size = 224 }]. Held-out images always have the last size",
+    )
+    crop_size: ImageSize | None = Field(
+        default=None,
+        description="heads of masks: size of the random crops of pictures that are trained on, in pixels. Default: whole pictures. "
+        "Evaluation always takes whole pictures",
+    )
+    scale_to: ScaleTo | None = Field(
+        default=None,
+        description="heads of masks: factor by which every picture is scaled, 0.5 for instance, or { field_of_view = 540 }, the diameter "
+        "in pixels that the bright disc of a picture gets. Default: as the files are",
+    )
+    ignore: int = Field(
+        default=255, ge=0, le=65535, description="heads of masks: value in the mask files of pixels that count for nothing"
     )
     channels: int | None = Field(
         default=None,

@@ -199,7 +199,10 @@ def _add_aux_loss(about: dict[str, Any], prepared: Prepared, network: Network, d
     if part is None or not usable or plan.learns != "steps" or any(phase.aux_heads for phase in plan.phases):
         return
     few = part.indices[np.unique(np.linspace(0, len(part.indices) - 1, num=_scanned(plan), dtype=np.int64))]
-    objective = Objective(network.task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device)
+    table = plan.tables.loss
+    objective = Objective(
+        network.task, smoothing=table.label_smoothing, weights=plan.class_weights, device=device, terms=table.terms
+    )
     loss = auxiliary_loss.mean(network, part, few, objective, aux_heads=usable, device=device)
     about["aux_loss"] = {"loss": loss, "images": len(few)}
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from tlkit.errors import TlkitError, nearest
 from tlkit.tasks.binary import BINARY
 from tlkit.tasks.multi_label import MULTI_LABEL
+from tlkit.tasks.segmentation import SEGMENTATION
 from tlkit.tasks.single_label import SINGLE_LABEL
 from tlkit.tasks.task import Metric, Task
 
-KINDS: dict[str, Task] = {task.name: task for task in (SINGLE_LABEL, BINARY, MULTI_LABEL)}
+KINDS: dict[str, Task] = {task.name: task for task in (SINGLE_LABEL, BINARY, MULTI_LABEL, SEGMENTATION)}
 
 
 def get(name: str) -> Task:

@@ -41,9 +41,13 @@ def basic(predictions: Predictions) -> dict[str, float]:
 
     Returns:
         loss: Mean over the images, neither smoothed nor weighted.
-        accuracy: Part of the predictions that are correct, 0 to 1; of a multi-label task a prediction is one class of one image.
+        accuracy: Part of the predictions that are correct, 0 to 1; of a multi-label task a prediction is one class of one image, of
+            masks one pixel.
     """
     task, logits, targets = predictions.task, predictions.logits, predictions.targets
+    if task.reduction is not None:
+        mean, part = task.reduction.basic(predictions)
+        return {"loss": mean, "accuracy": part}
     loss = float(task.losses(logits, targets).double().sum()) / len(targets)
     count, whole = task.correct(logits, targets)
     return {"loss": loss, "accuracy": int(count) / int(whole)}

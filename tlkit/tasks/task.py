@@ -47,6 +47,8 @@ class Targets:
             shares (n,) float32 are the part that stays the image's own.
         example: (shape of logits (n, classes, ...)) -> tensor (n, ...) of possible targets, to measure a training step.
         one_class: An image has the number of one class, so targets are (N,).
+        masks: An image has a mask in a file, decoded beside its picture: targets of a batch are (n, H, W) uint8, and logits have the
+            height and width of the input.
     """
 
     words: str
@@ -60,6 +62,7 @@ class Targets:
     mix: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     example: Callable[[Sequence[int]], Tensor]
     one_class: bool = False
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class Predictions:
     """A network's predictions for the images of a split.
 
     Attributes:
-        logits: (N, classes, ...) float32.
-        targets: (N, ...) as `Targets.batch` gives them.
+        logits: (N, classes, ...) float32; of a task with a `Reduction`, its rows.
+        targets: (N, ...) as `Targets.batch` gives them; of a task with a `Reduction`, (N, 1) zeros.
         task: What they mean.
         positive: Of a binary task, the class that is 1.
         logarithms: The logits are logarithms of probabilities already.
@@ -151,6 +154,19 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """What evaluation keeps of images in the place of their logits and targets, which would be too large.
+
+    Attributes:
+        rows: (logits, targets) -> (n, length) of numbers; `Predictions.logits` of the task are these.
+        basic: (predictions) -> mean loss, and the part of the predictions that are correct.
+    """
+
+    rows: Callable[[Tensor, Tensor], Tensor]
+    basic: Callable[[Predictions], tuple[float, float]]
+
+
+@dataclass(frozen=True)
 class Task:
     """A kind of problem.
 
@@ -165,6 +181,8 @@ class Task:
         outputs: (number of classes) -> the outputs that a head is asked for.
         expand: (head's output, positive class) -> logits with a column for every class.
         loss: (logits, targets, label smoothing, weights of the classes (classes,) or None) -> mean over the images (0-d).
+        terms: What may be added to the loss, by the key of [loss] that is its weight: (logits, targets, weights of the classes or
+            None) -> 0-d.
         losses: (logits, targets) -> loss of each image (n,), neither smoothed nor weighted.
         correct: (logits, targets) -> how many predictions are correct (0-d int64), and out of how many: a number where that
             depends on the shape alone, else a tensor (0-d int64).
@@ -175,6 +193,7 @@ class Task:
         costly: Further metrics, by name, (predictions) -> value or None: of many classes they take as long as the evaluation itself, so
             they are computed for the best epoch alone, and for each epoch only where they choose it.
         details: (predictions, class names) -> what evaluation.json says of every class.
+        reduction: What evaluation keeps of images; None: their logits and targets.
         metrics: How each of `scores` and `costly` is shown.
         select_by: The metric that decides which epoch is the best, where a recipe names none: "accuracy", "loss" or one of `metrics`.
         ranked: (probabilities of one image (classes, ...), class names) -> what `predict` shows of it: names with numbers 0 to 1,
@@ -198,6 +217,8 @@ class Task:
     scores: Callable[[Predictions], Mapping[str, float | None]]
     details: Callable[[Predictions, Sequence[str]], dict[str, Any]]
     logits: Callable[[Tensor], Tensor] = logarithms
+    terms: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = field(default_factory=dict)
+    reduction: Reduction | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     costly: Mapping[str, Callable[[Predictions], float | None]] = field(default_factory=dict)
     select_by: str = "accuracy"

@@ -78,8 +78,9 @@ class Step:
         self._conv2d = function.conv2d(plan.kernels)
         self._task = tasks.get(plan.task)
         self._objective = Objective(
-            self._task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device
-        )
+            self._task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device,
+            terms=plan.tables.loss.terms,
+        )  # fmt: skip
         decay = plan.tables.optimizer.ema
         self.average = None if decay is None else Average(network, plan, decay)
         self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group

@@ -1,0 +1,158 @@
+"""Metrics of masks, from a row of counts of each image. Imports no torch.
+
+A row holds, one after the other: the confusion matrix (classes, classes), pixels by class, a row, and prediction, a column; the sum of
+the cross-entropy; and of two classes the histograms (2, BINS) of the logit of the second class, of the pixels of each class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Numbers = NDArray[np.float64]
+
+BINS = 1024
+LEAST_LOGIT, WIDTH = -16.0, 1 / 32  # of the histograms: from -16 to 16, beyond which probabilities are within 1.2e-7 of 0 and 1
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the rows of some images hold.
+
+    Attributes:
+        each: (n, classes, classes) pixels of every image by class and prediction.
+        loss: (n,) sum of the cross-entropy of every image.
+        logits: (n, 2, BINS) pixels by class and logit; None of more than two classes.
+    """
+
+    each: Numbers
+    loss: Numbers
+    logits: Numbers | None
+
+    @property
+    def confusion(self) -> Numbers:
+        """(classes, classes) of all images together."""
+        return np.asarray(self.each.sum(0))
+
+
+def counted(rows: Tensor) -> Counted:
+    """Return what rows (n, length) hold."""
+    values = rows.double().cpu().numpy()
+    length = values.shape[1]
+    binary = length == 4 + 1 + 2 * BINS
+    classes = 2 if binary else math.isqrt(length - 1)
+    cells = classes * classes
+    spread = values[:, cells + 1 :].reshape(-1, 2, BINS) if binary else None
+    return Counted(values[:, :cells].reshape(-1, classes, classes), values[:, cells], spread)
+
+
+def dice(confusion: Numbers) -> Numbers:
+    """Return 2 h / (2 h + f + m) of every class (..., classes); NaN of one that is neither there nor predicted."""
+    hit = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return _ratio(2 * hit, confusion.sum(-1) + confusion.sum(-2))
+
+
+def iou(confusion: Numbers) -> Numbers:
+    """Return h / (h + f + m) of every class (..., classes); NaN of one that is neither there nor predicted."""
+    hit = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return _ratio(hit, confusion.sum(-1) + confusion.sum(-2) - hit)
+
+
+def over_pixels(found: Counted) -> dict[str, float | None]:
+    """Return the metrics of all pixels of all images together.
+
+    Returns:
+        dice, iou: Of the second of two classes, else the mean over the classes that there are.
+        sensitivity: Part of the pixels of the second of two classes that are found.
+        specificity: Part of the pixels of the first that are not taken for the second.
+        auroc: Area under the ROC curve of the second of two classes.
+        average_precision: Mean of the precision over the recall, as scikit-learn has it.
+    """
+    confusion = found.confusion
+    shown: dict[str, float | None] = {"dice": main(dice(confusion)), "iou": main(iou(confusion))}
+    if found.logits is None:
+        return shown
+    recall = _ratio(np.diagonal(confusion), confusion.sum(1))
+    spread = found.logits.sum(0)
+    return shown | {
+        "sensitivity": _defined(recall[1]),
+        "specificity": _defined(recall[0]),
+        "auroc": auroc(spread),
+        "average_precision": average_precision(spread),
+    }
+
+
+def per_class(found: Counted, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Return name -> pixels, dice, iou, precision, recall over all pixels; None where one is not defined."""
+    confusion = found.confusion
+    hit, there, picked = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
+    columns = {"dice": dice(confusion), "iou": iou(confusion), "precision": _ratio(hit, picked), "recall": _ratio(hit, there)}
+    return {
+        name: {"pixels": int(there[index])} | {key: _defined(values[index]) for key, values in columns.items()}
+        for index, name in enumerate(names)
+    }
+
+
+def per_image(found: Counted) -> dict[str, Any]:
+    """Return the metrics of each image, and their mean over the images with a 95 % interval.
+
+    Returns:
+        metric -> {"each": value of every image, None where it is not defined, "mean", "low", "high"}.
+    """
+    each = {"dice": [main(row) for row in dice(found.each)], "iou": [main(row) for row in iou(found.each)]}
+    return {name: {"each": values, **interval(values)} for name, values in each.items()}
+
+
+def interval(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Return the mean of the values that are defined, and its 95 % interval by Student's t; None where there are too few."""
+    from scipy import stats
+
+    known = np.array([value for value in values if value is not None])
+    if len(known) < 2:
+        return {"mean": float(known[0]) if len(known) else None, "low": None, "high": None}
+    mean = float(known.mean())
+    half = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known)))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def main(values: Numbers) -> float | None:
+    """Return the value of the second of two classes, else the mean over the classes that have one."""
+    if len(values) == 2:
+        return _defined(values[1])
+    return None if np.isnan(values).all() else float(np.nanmean(values))
+
+
+def auroc(spread: Numbers) -> float | None:
+    """Return the area under the ROC curve from histograms (2, BINS); pixels of one bin count as equal."""
+    negative, positive = spread
+    if not negative.sum() or not positive.sum():
+        return None
+    below = negative.cumsum() - negative
+    return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+
+
+def average_precision(spread: Numbers) -> float | None:
+    """Return the sum over thresholds of precision times the rise of recall, from histograms (2, BINS)."""
+    negative, positive = spread[:, ::-1]
+    if not positive.sum():
+        return None
+    found, taken = positive.cumsum(), (positive + negative).cumsum()
+    return float((_ratio(found, taken, nothing=0.0) * positive).sum() / positive.sum())
+
+
+def _ratio(part: Numbers, whole: Numbers, *, nothing: float = math.nan) -> Numbers:
+    out = np.full(np.shape(whole), nothing)
+    np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
+    return out
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
