@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from tlkit_shards.places import State
 FOLDER = "indexes"  # below tlkit's cache folder
 BESIDE = ".index.npz"  # after a shard's name: the index that `tlkit shard` writes
 _FORMAT = 1
+# numpy reads headers by ast.literal_eval, whose depth Python 3.11 counts for all threads together: two at once can be a SystemError.
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +178,7 @@ def write(path: Path, index: Index) -> None:
 def _read(path: Path | IO[bytes], place: str) -> Index | None:
     """Return the index in a file; None where there is none, or it is damaged or of another format."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with _PARSING, np.load(path, allow_pickle=False) as arrays:
             about: dict[str, Any] = json.loads(str(arrays["about"]))
             if about["format"] != _FORMAT:
                 return None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,22 @@ def test_an_index_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(index, "made", None)
     second = found(tmp_path)[1]
     assert first == second
+
+
+def test_indexes_are_parsed_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 raises SystemError where two threads parse literals at once and one collects garbage meanwhile."""
+    shards(tmp_path)
+    read(tmp_path)
+    inside, load = [], np.load
+
+    def loading(*given: Any, **named: Any) -> object:
+        inside.append(index._PARSING.locked())
+        return load(*given, **named)
+
+    monkeypatch.setattr(np, "load", loading)
+    read(tmp_path)
+    assert len(inside) > 1
+    assert all(inside)
 
 
 def test_the_content_of_shards_decides_the_digest_and_not_how_they_are_cut(tmp_path: Path) -> None:
