@@ -33,6 +33,12 @@ class MddOptions(Options):
     margin: float = Field(default=4.0, gt=0, description="weight of the source's part of the loss")
 
 
+class ShotOptions(Options):
+    """Options of shot."""
+
+    beta: float = Field(default=0.3, ge=0, description="weight of the pseudo-labels' cross-entropy")
+
+
 mcc = Adapter(
     loss="tlkit_adapters.trained:mcc",
     options=MccOptions,
@@ -73,6 +79,14 @@ mdd = Adapter(
     options=MddOptions,
     together=True,
     summary="a second classifier that disagrees on the target cannot be found (MDD, Zhang 2019)",
+)
+shot = Adapter(
+    moves_features=True,
+    loss="tlkit_adapters.trained:shot",
+    options=ShotOptions,
+    together=True,
+    source_free=True,
+    summary="the features are fitted to the classifier that a run left, with target images alone (SHOT, Liang 2020)",
 )
 adabn = Adapter(
     batch_norm=True,

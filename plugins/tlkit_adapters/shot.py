@@ -7,7 +7,8 @@ With predictions p_i of a target batch, and their mean q:
     L_pl  = mean_i -log p_i[y_i]              pseudo-labels y by centroids: `tlkit.engine.domains.pseudo_labels`, once an epoch
     loss  = L_ent + L_div + beta L_pl
 
-No recipe calls it yet: a training step has no pseudo-labels. In Python it is a loss of tensors as the others are.
+The head is frozen, and everything before it trains. The paper's networks have a bottleneck with BatchNorm and a weight-normalised classifier,
+and train the source with label smoothing; a recipe may do so, and none of it is needed here.
 
 Source: Liang, Hu & Feng 2020, arXiv:2002.08546, eq. 2, 3 and 6.
 """

@@ -18,7 +18,8 @@ from tlkit_adapters import mcc as mcc_
 from tlkit_adapters import mdd as mdd_
 from tlkit_adapters import mmd as mmd_
 from tlkit_adapters import mme as mme_
-from tlkit_adapters.by_steps import CdanOptions, DomainHeadOptions, MccOptions, MddOptions
+from tlkit_adapters import shot as shot_
+from tlkit_adapters.by_steps import CdanOptions, DomainHeadOptions, MccOptions, MddOptions, ShotOptions
 from tlkit_adapters.reversal import reverse
 
 
@@ -61,6 +62,12 @@ def mdd(batch: DomainBatch[Tensor], options: MddOptions) -> Tensor:
     adversary = batch.domain_head(reverse(torch.cat([batch.source, batch.target]), batch.ramp))
     source, target = adversary[: len(batch.source)], adversary[len(batch.source) :]
     return mdd_.loss(batch.source_logits, source, batch.target_logits, target, margin=options.margin)
+
+
+def shot(batch: DomainBatch[Tensor], options: ShotOptions) -> Tensor:
+    """Return the information loss of the target batch and the cross-entropy of its pseudo-labels; there is no ramp."""
+    assert batch.pseudo_labels is not None  # as the adapter declares
+    return shot_.loss(batch.target_logits, batch.pseudo_labels, beta=options.beta)
 
 
 def _by_domain(scores: Tensor, batch: DomainBatch[Tensor]) -> tuple[Tensor, Tensor]:

@@ -261,6 +261,7 @@ def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     if resolved.learns == "steps":
         trained = {o.parameter.stage for o in draft.divided.parameters if o.trains_from is not None}
         lines += adaptation.of_no_use(resolved.adaptation, [name for name in draft.names if name in trained], resolved.arm)
+        lines += adaptation.chosen_by_source(resolved.adaptation, resolved.arm, draft.facts.images)
     said = resolved.arm.backbone.input is not None
     lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.warnings]
     if resolved.learns == "steps" and 0 < draft.facts.images.train < batch:

@@ -122,7 +122,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
     found = draft.resolved.adaptation
     if found is not None and draft.resolved.learns == "steps":  # a step has as many images of the target, and labelled ones
-        real += real * found.by_steps + min(real, draft.facts.images.labelled)
+        real += real * found.beside + min(real, draft.facts.images.labelled)
     gradients = activations_bytes = 0
     for first, cut in zip(draft.starts, draft.cuts, strict=True):
         size = draft.size(first)

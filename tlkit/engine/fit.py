@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tlkit.engine import pseudo_labelling
 from tlkit.engine.domains import batch_loss
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.epoch_scores import EpochScores
@@ -84,7 +85,9 @@ class Fit:
         self._graph = graph and device.type == "cuda"
         self._ranks = ranks
         target = evaluated.target
-        if adaptation is None or target is None or (target.training is None and target.trained is None):
+        if adaptation is not None and adaptation.source_free:
+            target, domains = None, DomainLoss(network, adaptation, device)  # the training images are those of the target
+        elif adaptation is None or target is None or (target.training is None and target.trained is None):
             target = domains = None
         else:
             table, few = adaptation.table, len(target.labelled) if target.trained is not None else 0
@@ -182,12 +185,13 @@ class Fit:
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that changes: parameters, buffers, optimizer state, running means, by name.
 
-        Within an epoch also its sums so far and the states of the random generators.
+        Within an epoch also its sums so far, its pseudo-labels and the states of the random generators.
         """
         state = {f"network/{name}": tensor for name, tensor in self.changing().items()} | self._beside() | self._step.state()
         if not self.progress.steps:
             return state
-        return state | self._step.epoch_state() | (seeding.states(self._device) if self._draws else self._random)
+        state |= pseudo_labelling.state(self._train) | self._step.epoch_state()
+        return state | (seeding.states(self._device) if self._draws else self._random)
 
     def is_sound(self) -> bool:
         """Return whether the losses of the epoch so far and all weights are finite numbers; the device is waited for."""
@@ -214,6 +218,7 @@ class Fit:
             progress = Progress(**json.loads(scalars))
             if progress.steps:
                 self._step.load_epoch_state_(tensors)
+                pseudo_labelling.load_state_(self._train, tensors)
                 self._random = {name: tensors[name] for name in seeding.states(self._device) if name in tensors}
         except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
             raise RunFolderError(
@@ -278,6 +283,8 @@ class Fit:
             self._steps.begin_(number)
             self._step.load_epoch_state_(so_far)
             feed = self._feed_of(number)
+            if not now.steps:
+                pseudo_labelling.label_(self._train, self._evaluated.target, self._step, feed, watch=self._watch)
             now.seconds += (stored := time.perf_counter() - began)
             now.spend("storing", stored)
             seeding.set_states_(self._random if now.steps else {}, self._device)

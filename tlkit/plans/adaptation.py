@@ -16,8 +16,12 @@ from tlkit.plans.plan import Choice, ImagesPlan
 from tlkit.plugin import Adapter, Head, registry
 from tlkit.recipe import augmentations, parsing
 from tlkit.recipe.domains import NONE, AdaptTable
+from tlkit.recipe.losses import LossTable
+from tlkit.recipe.maps import HEAD
 from tlkit.recipe.messages import dotted, shown
 from tlkit.recipe.recipe import Arm
+from tlkit.record.selection import WITHOUT_LABELS
+from tlkit.sources import weight_files
 from tlkit.tasks.single_label import SINGLE_LABEL
 
 _DOMAIN = "head.domain"  # in [lr_groups]
@@ -43,6 +47,16 @@ class Adaptation:
     def by_steps(self) -> bool:
         """Whether the method adds a loss to every training step."""
         return self.adapter is not None and bool(self.adapter.loss)
+
+    @property
+    def source_free(self) -> bool:
+        """Whether the training images are those of the target, without labels, and none of the source."""
+        return self.adapter is not None and self.adapter.source_free
+
+    @property
+    def beside(self) -> bool:
+        """Whether a step takes as many target images without labels as it takes of the source."""
+        return self.by_steps and not self.source_free
 
     @property
     def in_steps(self) -> bool:
@@ -146,7 +160,9 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
                 f"adapt.{key}: is {shown(value)}, which only a solved head uses yet, and the {arm.head.kind} head is trained by steps.",
                 'head.kind = "logistic", for instance',
             )
-    if table.labels_per_class and augmentations.mixes(arm.data.augment):
+    if found.source_free:
+        yield from _source_free_problems(arm, table)
+    elif table.labels_per_class and augmentations.mixes(arm.data.augment):
         yield TlkitError(
             f"adapt.labels_per_class: is {table.labels_per_class}, and data.augment mixes images, which labelled images of the target "
             "are not yet.",
@@ -173,6 +189,35 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
         )
 
 
+def _source_free_problems(arm: Arm, table: AdaptTable) -> Iterator[TlkitError]:
+    """Yield what an arm has that a method without source images cannot use, or lacks."""
+    what = f"adapt.method: {table.method}"
+    if not arm.backbone.weights.startswith(weight_files.RUN):
+        yield TlkitError(
+            f"{what} adapts what a run learned from the source, and backbone.weights is {shown(arm.backbone.weights)}.",
+            'backbone.weights = "run:RUNS/RECIPE/ARM-sSEED-DIGEST"',
+        )
+    if arm.freeze.get(HEAD) is not True:
+        yield TlkitError(
+            f"{what} leaves the classifier as the source's images made it, and head trains.", f"freeze.{HEAD} = true"
+        )
+    if table.labels_per_class:
+        yield TlkitError(
+            f"{what} uses no labels, and adapt.labels_per_class is {table.labels_per_class}.", "labels_per_class = 0"
+        )
+    if augmentations.mixes(arm.data.augment):
+        yield TlkitError(
+            f"{what} gives each image a pseudo-label, and data.augment mixes images.", "leave mixup and cutmix out"
+        )
+    if arm.loss != LossTable():
+        yield TlkitError(f"{what} has the whole loss of a step, and [loss] is of labelled images.", "leave [loss] out")
+    if open_ := [key for key in arm.lr_groups if auto_rates.is_auto(arm, key)]:
+        yield TlkitError(
+            f'{auto_rates.named(open_[0])}: is "auto", and a range test takes steps of the source, which {table.method} does not train on.',
+            "a rate of your own",
+        )
+
+
 def of_no_use(found: Adaptation | None, trained: Collection[str], arm: Arm) -> list[str]:
     """Say that a method cannot do its work where these stages of the backbone train, if so.
 
@@ -196,6 +241,16 @@ def of_no_use(found: Adaptation | None, trained: Collection[str], arm: Arm) -> l
     return []
 
 
+def chosen_by_source(found: Adaptation | None, arm: Arm, images: ImagesPlan) -> list[str]:
+    """Say that images of the source choose the best epoch of a method that moves away from the source, if so."""
+    if found is None or not found.source_free or not images.validation or arm.select_by in WITHOUT_LABELS:
+        return []
+    return [
+        f"select_by: validation images of the source choose the best epoch, and {found.table.method} leaves the source behind; "
+        'select_by = "snd" chooses by the target without its labels'
+    ]
+
+
 def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple[str, ...]]:
     """Return an adaptation with its unused keys reset to their defaults, and a line for each of these keys; None where nothing learns."""
     if learns == "nothing":
@@ -204,6 +259,8 @@ def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple
     reasons: dict[str, str] = {}
     if not found.by_steps:
         reasons |= dict.fromkeys(("weight", "ramp"), f"{table.method} adds no loss")
+    elif found.source_free:
+        reasons |= dict.fromkeys(("weight", "ramp"), f"{table.method} has the whole loss of a step")
     if not found.uses_unlabelled:
         reasons["images"] = "no target image is used without its label"
     if not table.labels_per_class:
@@ -233,7 +290,12 @@ def choices(found: Adaptation | None, images: ImagesPlan) -> Iterator[Choice]:
         yield Choice("target", f"{without}, {few}" if few else without, f'"{table.target}", {which}')
     if found.adapter is not None:
         yield Choice("adaptation", table.method, found.adapter.summary or found.adapter.target)
-    if found.adapter is not None and found.by_steps:
+    if found.source_free:
+        yield Choice(
+            "source", "no image is trained on", f"{table.method} needs the run's weights alone; held-out images are evaluated"
+        )
+        yield Choice("pseudo-labels", "prototypes", "made anew at the beginning of each epoch")
+    if found.adapter is not None and found.beside:
         weight = f"{table.weight:g}, " + ("rising from 0 as DANN's schedule" if table.ramp else "the same in every step")
         labelled = ", and labelled images" if images.labelled else ""
         yield Choice(

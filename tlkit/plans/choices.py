@@ -99,13 +99,13 @@ def _beside(plan: Plan) -> int:
         return 0
     full, last = divmod(plan.images.train, size)
     labelled = full * min(size, plan.images.labelled) + min(last, plan.images.labelled)
-    return labelled + plan.images.train * adaptation.look_up(table).by_steps
+    return labelled + plan.images.train * adaptation.look_up(table).beside
 
 
 def _of_steps(plan: Plan) -> int:
     """Return how many different images of a target steps take, where they take some."""
     table = plan.tables.adapt
-    return plan.images.target if table is not None and adaptation.look_up(table).by_steps else plan.images.labelled
+    return plan.images.target if table is not None and adaptation.look_up(table).beside else plan.images.labelled
 
 
 def _divided(plan: Plan, phase: PhasePlan) -> tuple[int, int]:

@@ -69,6 +69,8 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt, bands=table.channels, values=resolved.convention.values
     )
     parts = select(resolved, mine, seed=seed, fold=fold)
+    if resolved.source_free:
+        del parts["train"]
     sizes = {name: len(each.test.indices) for name, each in also.items()}
     sizes |= {name: len(parts["test"].indices) for name in low_resolution(resolved.arm, parts)}
     targets = [len(each.target.indices) for each in also.values() if each.target is not None]
@@ -134,15 +136,23 @@ def count(
         fold: The fold that is tested, from 1; None without cross-validation.
         target: Number of images of the target that [adapt] uses.
         labelled: Of these, number of images whose labels it uses.
+
+    Where no image of the data set is trained on, `parts` has no "train": the training images are those of the target.
     """
     kind, classes = tasks.get(resolved.head.task).targets, images.classes
     targets = {name: images.splits[part.split].targets[part.indices] for name, part in parts.items()}
     sizes = {name: len(targets.get(name, ())) for name in ("train", "validation", "test")}
     return DataFacts(
         len(classes),
-        ImagesPlan(**sizes, source="counted", also=also, target=target, labelled=labelled),
+        ImagesPlan(
+            **sizes | ({} if "train" in parts else {"train": target}),
+            source="counted",
+            also=also,
+            target=target,
+            labelled=labelled,
+        ),
         classes,
-        kind.count(targets["train"], len(classes)),
+        kind.count(targets["train"], len(classes)) if "train" in parts else (),
         (*_missing_classes(resolved, images, targets), *unused(found)),
         _fold_choice(resolved, fold, own_test=len(images.splits["test"].targets) if "test" in images.splits else 0),
     )
@@ -180,6 +190,7 @@ def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int, fold
         sizes = {"train": sum(sizes.values())}
     even = np.arange(sizes["train"]) % classes, tuple(map(str, range(classes)))
     counts = _nominal_counts(sizes, split_train(resolved, *even, sizes=sizes, seed=seed, fold=fold))
+    counts = replace(counts, train=0) if resolved.source_free else counts
     return DataFacts(classes, counts, choices=_fold_choice(resolved, fold, own_test=sizes.get("test", 0)))
 
 

@@ -74,6 +74,11 @@ class Resolved:
         return self.adaptation.domain_head if self.adaptation is not None and self.learns == "steps" else None
 
     @property
+    def source_free(self) -> bool:
+        """Whether the training images are those of the target of [adapt], and no image of [data] is trained on."""
+        return self.adaptation is not None and self.adaptation.source_free
+
+    @property
     def channels(self) -> int:
         """Return the number of channels of the network's input: 3 colours, or the bands."""
         return self.arm.data.channels or 3

@@ -5,6 +5,7 @@ The rule: it costs little, so the train accuracy that people mean is there besid
 
 from __future__ import annotations
 
+from tlkit.plans import adaptation
 from tlkit.plans.choices import flops
 from tlkit.plans.plan import PhasePlan, Plan
 
@@ -19,8 +20,8 @@ def count(plan: Plan) -> int:
     It is at most the number of test images, or of validation images where there are no test images. A run that takes no steps
     evaluates all its training images as they are in any case.
     """
-    if plan.learns != "steps":
-        return 0
+    if plan.learns != "steps" or (plan.tables.adapt is not None and adaptation.look_up(plan.tables.adapt).source_free):
+        return 0  # or their labels are those of the target
     most = plan.images.test or plan.images.validation or _WITHOUT
     affordable = min(int(_SHARE * _epoch(plan, phase) / max(_image(plan, phase), 1)) for phase in plan.phases)
     images = min(most, plan.images.train, affordable)

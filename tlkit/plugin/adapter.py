@@ -27,6 +27,8 @@ class DomainBatch(Generic[Tensor]):
         head: The head, from (N, F) to (N, C).
         domain_head: The module that `Adapter.domain_head` built; None without.
         ramp: () from 0 to 1 over the training, as DANN's schedule; 1 where the recipe says `ramp = false`.
+        pseudo_labels: Classes that the target images have in this epoch, (N,), by prototypes of the weights at its start; None for a method
+            that is not source-free.
     """
 
     source: Tensor
@@ -37,6 +39,7 @@ class DomainBatch(Generic[Tensor]):
     head: Callable[[Tensor], Tensor]
     domain_head: Callable[..., Tensor] | None
     ramp: Tensor
+    pseudo_labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Adapter:
         moves_features: The loss works by training what the head reads, so it is of no use where the whole backbone is frozen.
         together: BatchNorm sees source and target images as one batch; else each domain by itself.
         partial: The method works where the target lacks some of the classes.
+        source_free: No image of the source is trained on: the run begins with the weights of one that was, the head is frozen, and a batch
+            has target images alone, with pseudo-labels. The loss is the whole loss of a step.
         summary: One line.
     """
 
@@ -67,6 +72,7 @@ class Adapter:
     moves_features: bool = False
     together: bool = False
     partial: bool = False
+    source_free: bool = False
     summary: str = ""
 
     def __post_init__(self) -> None:
@@ -75,6 +81,11 @@ class Adapter:
         if (self.solve and self.loss) or not (self.solve or self.loss or self.batch_norm):
             raise PluginError(
                 f"adapter {self.target or self.summary}: is to be either solved or trained.", "solve=, loss=, or batch_norm="
+            )
+        if self.source_free and (not self.loss or self.domain_head):
+            raise PluginError(
+                f"adapter {self.target or self.summary}: is source-free, so it has a loss and no domain head.",
+                "source_free=False",
             )
         if self.solve and self.domain_head:
             raise PluginError(

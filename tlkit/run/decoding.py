@@ -44,6 +44,7 @@ class Decoded:
         dropped: Positions of the training images that were left out for it.
         sizes: The training images in other sizes, for phases that have them.
         adapted: The images of the target brought to size as training images are; None where no step is taken on them.
+        source_free: The training images are those of the target, so `training` is `adapted`.
         seconds: That choosing and decoding them took; little where they were decoded before.
     """
 
@@ -56,10 +57,11 @@ class Decoded:
     seconds: float
     sizes: Mapping[Size, Part] = field(default_factory=dict)
     adapted: Part | None = None
+    source_free: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return what split.json holds: which images each part has, and what was skipped."""
-        parts = {"train": self.training, "validation": None, "test": None, **self.evaluated.parts}
+        parts = {"train": None if self.source_free else self.training, "validation": None, "test": None, **self.evaluated.parts}
         known = {"overlap": overlap.record(self.overlaps), "dropped": self.dropped.tolist()}
         positions = {name: _positions(each) for name, each in parts.items()}
         if self.evaluated.target is not None:
@@ -86,6 +88,8 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     reader = _Reader(resolved, observer, ranks)
     chosen = select(resolved, images, seed=job.seed, fold=job.fold)
     others = {name: _other(job, name, images) for name in job.also}
+    if resolved.source_free:
+        del chosen["train"]
     can = overlap.droppable(chosen["validation"].split if "validation" in chosen else None)
     if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
         overlap.refuse(dataset_facts.file_overlaps(images, chosen, others), droppable=can)
@@ -96,7 +100,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     overlaps, dropped = overlapping_images.leave_out_(
         parts, also, compared, droppable=can, on_overlap=resolved.arm.data.on_overlap
     )
-    if len(dropped):
+    if len(dropped) and "train" in parts:
         _refuse_lost_class(images, chosen["train"].indices, parts["train"], [overlap.dropped(len(dropped))])
     for name in dataset_facts.low_resolution(resolved.arm, parts):  # of the images of "test", so they overlap as those do
         smaller = replace(geometry, shrink=resolved.arm.also[name].shrink)
@@ -105,13 +109,16 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     _note_unused(job, library, reader.skipped)
     _refuse_unwatched(resolved, evaluated)
     facts = _counted(job, images, chosen, parts, evaluated)
+    training = parts["train"] if "train" in parts else _without_source(resolved, reader.adapted)
     same = overlapping_images.warnings(job, evaluated, overlaps, dropped, droppable=can)
     for line in same:
         library.note(line)
     facts = replace(facts, warnings=(*facts.warnings, *other_parts.warnings(resolved, others), *same))
-    resized = reader.sizes(chosen["train"].split, parts["train"], library, images)
+    resized = reader.sizes(chosen["train"].split, training, library, images) if "train" in parts else {}
     seconds = time.perf_counter() - began
-    return Decoded(parts["train"], evaluated, facts, reader.skipped, overlaps, dropped, seconds, resized, reader.adapted)
+    return Decoded(
+        training, evaluated, facts, reader.skipped, overlaps, dropped, seconds, resized, reader.adapted, resolved.source_free
+    )
 
 
 def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
@@ -228,6 +235,15 @@ def _other(job: Job, name: str, images: Images) -> OtherParts:
     )
     other_parts.refuse_same(resolved, name, images, other, read=True)
     return other
+
+
+def _without_source(resolved: Resolved, adapted: Part | None) -> Part:
+    """Return the images of the target that are trained on in the place of the source's."""
+    table = resolved.arm.adapt
+    if adapted is None or not len(adapted.indices):
+        name = "the target" if table is None else table.target
+        raise DataError(f"adapt.target: {name} has no image to train on.", 'adapt.images = "all"')
+    return adapted
 
 
 def _note_unused(job: Job, library: Library, skipped: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ def leave_out_(
     """Compare the parts, and leave images that are evaluated out of others where that is asked for.
 
     Args:
-        parts: "train", and where there are such "validation" and "test"; "train" and "validation" may lose images.
+        parts: "train", "validation" and "test", where there are such; the first two may lose images.
         also: Other images that are evaluated.
         learned: Images of the target that are adapted to and not evaluated; None for none.
         droppable: Those of "train" and "validation" that may lose images.
@@ -40,7 +40,7 @@ def leave_out_(
     if on_overlap == "error":
         overlap.refuse(overlaps, droppable=droppable)
     dropped = [np.array([], np.int64)]
-    for first in droppable if on_overlap == "drop" else ():
+    for first in [each for each in droppable if each in parts] if on_overlap == "drop" else ():
         later = [contents[name] for name in every if name != "train" and name != first]
         drop = np.zeros(len(parts[first].indices), bool)
         for content in later:

@@ -68,6 +68,11 @@ def _parts(run: Path, images: Images) -> dict[str, Selected]:
     own = len(images.splits["validation"].targets) if "validation" in images.splits else 0
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not record["train"]["count"]:
+            raise TlkitError(
+                f"{run}: was trained on images of the target of [adapt] alone.",
+                "the run that it began with has training images",
+            )
         positions = {"train": record["train"]["positions"], "validation": record["validation"].get("positions", ())}
         parts = {
             name: Selected("validation" if own and name == "validation" else "train", np.array(indices, np.int64))

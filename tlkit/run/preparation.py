@@ -173,7 +173,9 @@ def prepare(
         plan = auto_rates.filled(plan, earlier.rates, reason="from the range test before the run began")
     train = _training_part(decoded.training, job, table.augment, classes=plan.classes)
     evaluated = decoded.evaluated
-    if decoded.adapted is not None and evaluated.target is not None:
+    if resolved.source_free:
+        train = replace(train, pseudo=np.zeros(len(train.pictures.split.targets), dtype=np.int64))
+    elif decoded.adapted is not None and evaluated.target is not None:
         evaluated = replace(evaluated, target=_target_in_steps(evaluated.target, decoded.adapted, job, classes=plan.classes))
     others = {size: replace(train, pictures=part.pictures, size=size) for size, part in decoded.sizes.items()}
     train = replace(train, others=others)

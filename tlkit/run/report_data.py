@@ -212,6 +212,8 @@ def _plain(prepared: Prepared) -> Part | None:
     if prepared.sample is not None:
         return prepared.sample
     part = prepared.decoded.training
+    if prepared.decoded.source_free:
+        return None
     plain = evaluation_geometry(prepared.plan.image_size, part.convention, prepared.plan.tables.data)
     return part if part.pictures.geometry == plain and len(part.indices) else None
 

@@ -68,8 +68,8 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
         for line in prediction.changed_plugins(job.weights.parent):
             observer.note(line)
         if not head:
-            if plan.learns == "nothing":
-                raise RecipeError([_no_head(value)])
+            if plan.learns == "nothing" or resolved.source_free:
+                raise RecipeError([_no_head(value, source_free=resolved.source_free)])
             observer.note(
                 f"{value}: its head is of another kind, of other classes or another shape; this run's head begins anew"
             )
@@ -81,8 +81,8 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
     return network
 
 
-def _no_head(value: str) -> TlkitError:
+def _no_head(value: str, *, source_free: bool) -> TlkitError:
     return TlkitError(
         f"backbone.weights: {value} has no head of these classes, and nothing of it is to be trained.",
-        "freeze.head = false trains one",
+        "a run of the same classes with the same head" if source_free else "freeze.head = false trains one",
     )

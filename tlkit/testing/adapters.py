@@ -45,11 +45,12 @@ def check_adapter(adapter: Adapter) -> Iterator[str]:
     target.requires_grad_()
     batch = DomainBatch(
         source, target, head(source), head(target), torch.arange(_IMAGES) % _CLASSES, head, domain, torch.tensor(1.0),
+        pseudo_labels=torch.arange(_IMAGES) % _CLASSES if adapter.source_free else None,
     )  # fmt: skip
     loss = plugin.call(adapter.loss, batch, options)
     if not isinstance(loss, Tensor) or loss.shape != () or not bool(torch.isfinite(loss)):
         raise PluginError(f"{adapter.loss}: its loss is to be one finite number, a tensor of shape ().")
-    yield "gives a loss of a source and a target batch"
+    yield f"gives a loss of {'a target batch' if adapter.source_free else 'a source and a target batch'}"
     loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
     if target.grad is None or not bool(torch.isfinite(target.grad).all()):
         raise PluginError(f"{adapter.loss}: its loss has no finite gradient with respect to the target's features.")

@@ -10,6 +10,7 @@ from sklearn.datasets import make_moons
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.step.graph import HostReads
 from tlkit.network.network import Network
@@ -119,3 +120,41 @@ def test_two_moons_turned_by_30_degrees_are_adapted_to() -> None:
     assert accuracy("mmd", weight=0.0) < 0.85
     assert accuracy("mmd", weight=1.0) > 0.95
     assert accuracy("dann", weight=1.0) > 0.95
+
+
+def test_shot_moves_shifted_gaussians_back_to_the_classifier_that_the_source_made() -> None:
+    """Source-free: 200 points of two classes whose means are 2 apart, shifted by 1.2 and 0.6; only these are trained on."""
+    found, accuracies = method("shot"), []
+    made = network(found)
+    (xs, ys), (xt, _), (x, y) = gaussians(0.0, 0), gaussians(1.0, 1), gaussians(1.0, 2)
+    optimizer = torch.optim.Adam(made.parameters(), lr=1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        functional.cross_entropy(made(xs), ys).backward()
+        optimizer.step()
+    head = [parameter.requires_grad_(False).clone() for parameter in made.head.parameters()]
+    accuracies.append(float((made(x).argmax(1) == y).float().mean()))
+    domains, optimizer = DomainLoss(made, found, CPU), torch.optim.Adam(made.stages.parameters(), lr=3e-3)
+    for _ in range(20):
+        with torch.no_grad():
+            features = made.stages["layers"](xt)
+            pseudo = pseudo_labels.prototypes(features.numpy(), made.head(features).softmax(1).numpy())
+        for _ in range(10):
+            outputs = domains.forward(xt, len(xt), start=0, aux_heads=(), computing=nullcontext)
+            optimizer.zero_grad()
+            domains(outputs, torch.from_numpy(pseudo)).backward()
+            optimizer.step()
+    accuracies.append(float((made(x).argmax(1) == y).float().mean()))
+    assert accuracies[0] < 0.7
+    assert accuracies[1] > 0.95
+    assert all(torch.equal(before, after) for before, after in zip(head, made.head.parameters(), strict=True))
+
+
+def gaussians(shift: float, seed: int) -> tuple[Tensor, Tensor]:
+    classes = np.arange(200) % 2
+    points = (
+        0.5 * np.random.default_rng(seed).normal(size=(200, 2))
+        + np.outer(2 * classes - 1, [1, 0])
+        + shift * np.array([1.2, 0.6])
+    )
+    return torch.tensor(points, dtype=torch.float32), torch.tensor(classes)

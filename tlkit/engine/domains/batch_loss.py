@@ -1,7 +1,8 @@
 """The loss of a method of domain adaptation in a training step.
 
 The rule: a batch holds its source images first, then the labelled target images that the recipe asks for, and as many target images as source
-images behind them; it has targets for those before these. So no other label of the target ever reaches a step.
+images behind them; it has targets for those before these. So no other label of the target ever reaches a step. With a source-free method a batch
+holds target images alone, and its targets are pseudo-labels.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Outputs:
         logits: Of the labelled images, those of the source first, (n + m, C).
         aux_logits: Of the same, by auxiliary classifier.
         read: What the head reads, of all images in their order, (n + m + n, F).
-        target_logits: Of the target images without labels, (n, C); none where the method has no loss.
+        target_logits: Of the target images without labels, (n, C); none where the method has no loss. With a source-free method all images
+            are such, and `logits` are the same.
     """
 
     logits: Tensor
@@ -49,6 +51,7 @@ class DomainLoss:
 
     def __init__(self, network: Network, adaptation: Adaptation, device: torch.device, *, labelled: float = 0.0) -> None:
         self.labelled = labelled
+        self.source_free = adaptation.source_free
         self._network, self._options = network, adaptation.options
         self._method = adaptation.adapter if adaptation.by_steps else None
         self._weight, self._rises = adaptation.table.weight, adaptation.table.ramp
@@ -72,14 +75,14 @@ class DomainLoss:
 
         Args:
             x: Input of the stage `start`, (n + m + n, ...).
-            images: Number of labelled images, n + m.
+            images: Number of labelled images, n + m; with a source-free method of all images, (n, ...).
             start: Leading stages that are fixed.
             aux_heads: Auxiliary classifiers that run; they see labelled images.
             computing: The context of the step's precision.
         """
         network = self._network
         with computing():
-            if self._method is None or self._method.together:
+            if self._method is None or self._method.together or self.source_free:
                 last, aux_logits = network.run_with_aux(x, aux_heads=aux_heads, start=start)
                 aux_logits = {name: each[:images] for name, each in aux_logits.items()}
                 read = network.read(last)
@@ -88,22 +91,23 @@ class DomainLoss:
                 read = torch.cat([network.read(last), network.read(network.run(x[images:], start=start))])
             logits = network.answer(read).float()
         aux_logits = {name: each.float() for name, each in aux_logits.items()}
-        return Outputs(logits[:images], aux_logits, read.float(), logits[images:])
+        return Outputs(logits[:images], aux_logits, read.float(), logits if self.source_free else logits[images:])
 
     def __call__(self, outputs: Outputs, labels: Tensor) -> Tensor | None:
         """Return the method's loss with its weight, (); None where it has none.
 
         Args:
             outputs: Of `forward`.
-            labels: Of the source images, (n,), or soft ones (n, C).
+            labels: Of the source images, (n,), or soft ones (n, C); with a source-free method the pseudo-labels of the target's.
         """
         if self._method is None:
             return None
-        images = len(labels)
+        images = 0 if self.source_free else len(labels)  # of the source
         batch = DomainBatch(
-            source=outputs.read[:images], target=outputs.read[len(outputs.logits) :],
+            source=outputs.read[:images], target=outputs.read[-len(outputs.target_logits) :],
             source_logits=outputs.logits[:images], target_logits=outputs.target_logits,
-            labels=labels, head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp,
+            labels=labels[:images], head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp,
+            pseudo_labels=labels if self.source_free else None,
         )  # fmt: skip
         found = plugin.call(self._method.loss, batch, self._options)
         if not isinstance(found, Tensor) or found.ndim:

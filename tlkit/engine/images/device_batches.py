@@ -95,7 +95,7 @@ def batched_inputs(part: Part, order: Indices, epoch: int, device: torch.device,
 
 def batched_targets(part: Part, order: Indices, epoch: int, device: torch.device, size: int) -> Iterator[Tensor]:
     """Yield targets as an accelerator has them: slices of a block that is uploaded at once."""
-    kind, known = part.task.targets, part.pictures.split.targets
+    kind, known = part.task.targets, part.known
     for block in _blocks(part, order, epoch, size):
         own = transfer.upload(kind.batch(known[block.images]), device)
         mixing = block.mixing

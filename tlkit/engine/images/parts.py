@@ -23,6 +23,7 @@ from tlkit.plugin import Convention, Images
 from tlkit.recipe.augmentations import Augmentation
 from tlkit.tasks import Task
 from tlkit.tasks.single_label import SINGLE_LABEL
+from tlkit.tasks.task import Rows
 from tlkit.units import Size
 
 ALSO = "also."  # before the name of another data set's images
@@ -52,7 +53,12 @@ class Part:
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
         """Return the targets (n, ...) as the task's loss takes them."""
-        return self.task.targets.batch(self.pictures.split.targets[chosen]).to(device)
+        return self.task.targets.batch(self.known[chosen]).to(device)
+
+    @property
+    def known(self) -> Rows:
+        """The targets of the split's images, (N, ...) by position in it."""
+        return self.pictures.split.targets
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class TrainingPart(Part):
         classes: Number of classes.
         epochs_before: Epochs that were trained before the run: order, draws and fixed views go on from there.
         others: The same images in other sizes, for phases that have them.
+        pseudo: Labels that stand for those of the split, (n,) by position in it; they are set anew at the beginning of each epoch. None for
+            images that are trained on with their own labels.
     """
 
     augment: Sequence[Augmentation] = ()
@@ -76,6 +84,7 @@ class TrainingPart(Part):
     classes: int = 0
     epochs_before: int = 0
     others: Mapping[Size, TrainingPart] = field(default_factory=dict)
+    pseudo: NDArray[np.int64] | None = None
 
     def at(self, size: Size | None) -> TrainingPart:
         """Return the images in one of their sizes; None is that of this part."""
@@ -97,6 +106,11 @@ class TrainingPart(Part):
         if mixing is None:
             return own
         return mix_targets(own, super().targets(mixing.partners, epoch, device), mixing, self.classes, kind=self.task.targets)
+
+    @property
+    def known(self) -> Rows:
+        """The targets of the split's images, (N, ...) by position in it; pseudo-labels where the images have such."""
+        return super().known if self.pseudo is None else self.pseudo
 
     @property
     def erase_with(self) -> tuple[float, ...] | None:

@@ -236,7 +236,7 @@ class Step:
             own = len(targets) if self._domains is None else counted  # images of the source
             loss, total = self._losses(logits, targets, own)
             if adapted is not None:
-                total = total + adapted
+                loss, total = self._with_adapted(loss, total, adapted)
             for name, other in aux_logits.items():
                 alone, beside = self._losses(other, targets, own)
                 total = total + beside * self._taps[name]
@@ -264,6 +264,11 @@ class Step:
             return loss, loss
         few = self._objective(logits[own:], targets[own:])
         return loss, torch.lerp(loss, few, self._domains.labelled)
+
+    def _with_adapted(self, loss: Tensor, total: Tensor, adapted: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss that is told and the one that is minimised, with that of a method; without a source there is no other loss."""
+        alone = self._domains is not None and self._domains.source_free
+        return (adapted, adapted) if alone else (loss, total + adapted)
 
     def _forward(self, x: Tensor, targets: Tensor, own: int) -> tuple[Tensor, Mapping[str, Tensor], Tensor | None]:
         """Logits (N, classes) float32, those of the auxiliary classifiers that run, and the loss of domain adaptation."""
