@@ -194,6 +194,7 @@ ADAPTER_OPTIONS: Final[Mapping[str, Defaults]] = {
     "linot": {"ridge": 0.1},
     "mcc": {"temperature": 2.5},
     "mdd": {"width": 256, "margin": 4.0},
+    "shot": {"beta": 0.3},
     "subspace": {"dimensions": 50},
 }
 
