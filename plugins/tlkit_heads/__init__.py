@@ -79,9 +79,9 @@ cosine = Head(
     summary="cosines between the features and a direction of each class, times a learned scale (Gidaris & Komodakis 2018)",
 )
 fcn = Head(
-    build="tlkit_heads.build:fcn",
+    build="tlkit_heads.pixels.fcn:fcn",
     options=FcnOptions,
-    maps=True,
+    pixels=True,
     task="segmentation",
-    summary="a class for every pixel: a 1x1 convolution on the last feature map, enlarged to the picture (Long et al. 2015)",
+    summary="a class for every pixel: a 1x1 convolution on the last map, enlarged (Long et al. 2015)",
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tlkit_heads import ConvOptions, CosineOptions, FcnOptions, LinearOptions, MlpOptions
+from tlkit_heads import ConvOptions, CosineOptions, LinearOptions, MlpOptions
 
 
 class Linear(nn.Linear):
@@ -72,8 +72,3 @@ def mlp(features: int, classes: int, options: MlpOptions) -> nn.Module:
 def cosine(features: int, classes: int, options: CosineOptions) -> nn.Module:
     """Build the cosine head."""
     return Cosine(features, classes, options.scale, options.dropout)
-
-
-def fcn(features: int, classes: int, options: FcnOptions) -> nn.Module:
-    """Build the fcn head; the network enlarges its maps to the size of the picture."""
-    return nn.Sequential(nn.Dropout(options.dropout), nn.Conv2d(features, classes, 1))

@@ -36,6 +36,7 @@ CASES = {
     ),
     "last stage": ("freeze={stem=true, block1=true}",),
     "last stage, accumulated": ("freeze={stem=true, block1=true}", 'optimizer={name="adamw", accumulate=2, ema=0.9}'),
+    "a head of several stages": ("head.kind=toy_maps", "freeze={backbone={epochs=1}, stem=true}", "schedule.epochs=3"),
     "three phases": ("freeze={stem=true, block1={epochs=2}, block2={epochs=1}}", "schedule.epochs=4"),
 }  # fmt: skip
 

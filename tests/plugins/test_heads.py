@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from toy_training import training
 
-from tlkit.plugin import Head, registry
+import tlkit_heads
+from tlkit import plugin
+from tlkit.plugin import FeatureMap, Head, registry
 
 
 def built(kind: str, features: int = 6, classes: int = 4, **options: object) -> nn.Module:
-    from tlkit import plugin
 
     head = registry.get(Head, kind)
     assert head.options is not None
@@ -128,3 +129,12 @@ def test_a_head_that_breaks_the_contract_is_named(monkeypatch: pytest.MonkeyPatc
         assert words in str(error.value)
     with pytest.raises(PluginError, match="either trained or solved"):
         Head(summary="neither")
+
+
+def test_fcn_is_a_layer_at_every_place_of_the_last_map_enlarged_to_the_picture() -> None:
+    head = plugin.call(tlkit_heads.fcn.build, (FeatureMap(6, 8),), 4, tlkit_heads.FcnOptions()).eval()
+    x = torch.randn(2, 6, 5, 7)
+    weight, bias = head.state_dict().values()
+    places = torch.einsum("nfhw,cf->nchw", x, weight.flatten(1)) + bias[:, None, None]
+    expected = nn.functional.interpolate(places, size=(40, 50), mode="bilinear")
+    torch.testing.assert_close(head([x], (40, 50)), expected, rtol=1e-4, atol=1e-5)

@@ -1,8 +1,10 @@
 """The toy backbone's module: BatchNorm in every stage, dropout in the last."""
 
+import torch
 from torch import Tensor, nn
 
 from tlkit.network.stages import Stage
+from tlkit.plugin import FeatureMap
 
 
 class ToyNet(nn.Module):
@@ -62,3 +64,20 @@ def toy_tapped() -> dict[str, nn.Module]:
 
 def aux(classes: int) -> nn.Module:
     return ToyAux(classes)
+
+
+class ToyMaps(nn.Module):
+    """A linear layer on the mean of every map."""
+
+    def __init__(self, features: tuple[FeatureMap, ...], classes: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(features[0].channels, 4, 3, padding=1)
+        self.fc = nn.Linear(4 + sum(each.channels for each in features[1:]), classes)
+
+    def forward(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
+        first, *deeper = maps
+        return self.fc(torch.cat([each.mean((2, 3)) for each in (self.mix(first), *deeper)], dim=1))
+
+
+def toy_maps(features: tuple[FeatureMap, ...], classes: int, options: None) -> nn.Module:
+    return ToyMaps(features, classes)

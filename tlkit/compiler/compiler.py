@@ -141,6 +141,7 @@ def _plan(draft: Draft, cost: Cost, batch: int, chosen: Sequence[Choice], *, fol
         warnings=_warnings(draft, batch),
         licences=licences.of(arm, resolved.backbone),
         pools=draft.network.pools,
+        reads=draft.network.packing.reads,
         task=tasks.get(resolved.head.task).name,
         positive=named_classes.positive(arm.head, facts.names),
         class_weights=weights,

@@ -14,9 +14,9 @@ from tlkit.engine.images.geometry import CROP_ROOM
 from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
 from tlkit.network import activations, device_memory
-from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
+from tlkit.network.shapes import does_not_run
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, trains_in
 from tlkit.plans.resolved import Resolved

@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit.errors import PluginError
 from tlkit.network import building
-from tlkit.network.building import does_not_run
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
+from tlkit.network.shapes import does_not_run
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Backbone
@@ -69,12 +69,15 @@ def cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
     outputs: dict[str, tuple[int, ...]] = {}
     x = torch.empty(1, resolved.channels, *resolved.image_size, device="meta")
     with torch.no_grad():
+        carried = network.carry(x, stop=0)
         for index, name in enumerate([*network.stages, HEAD]):
             if name == HEAD:
-                _check_width(x, resolved.backbone)
+                _check_width(carried.last, resolved.backbone)
             try:
                 with FlopCounterMode(display=False) as counter:
-                    x = network.finish(x) if name == HEAD else network.run(x, start=index, stop=index + 1)
+                    if name != HEAD:
+                        carried = network.packing.onward(carried, index, network.stages[name](carried.last))
+                    x = network.answer_of(carried) if name == HEAD else carried.last
                 flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
             except Exception as error:  # whatever a third party's forward raises
                 target = resolved.head.target if name == HEAD else resolved.backbone.build

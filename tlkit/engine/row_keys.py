@@ -30,6 +30,7 @@ from tlkit.engine import tf32
 from tlkit.engine.images.geometry import Geometry
 from tlkit.network.network import Network
 from tlkit.network.stages import Stage
+from tlkit.plans import packing
 from tlkit.plugin import Convention
 from tlkit.plugin.provenance import BY_VERSION, source_files
 from tlkit.record.formats import PrefixPlan
@@ -152,7 +153,8 @@ def prefix(
         "backbone": backbone,
         "options": json.dumps(dict(options), sort_keys=True),
         "stages": ", ".join(list(network.stages)[:stages])
-        + (", pooled" if network.pools and stages == len(network.stages) else ""),
+        + (", pooled" if network.pools and stages == len(network.stages) else "")
+        + _packed(network, stages),
         "structure": _structure(modules),
         "plugin": _sources(_packages(modules, build)),
         "weights": weights(named for module in modules for named in chain(module.named_parameters(), module.named_buffers())),
@@ -162,6 +164,14 @@ def prefix(
         "code": code("tlkit.network", "tlkit.engine.formats", "tlkit.engine.prefix", "tlkit.engine.images"),
         **machine(device),
     }
+
+
+def _packed(network: Network, stages: int) -> str:
+    """Return which maps of earlier stages are beside the last one's; "" where a row is the last stage's output as it is."""
+    if not network.packing.reads:
+        return ""
+    names = list(network.stages)
+    return f", packed with {[names[stage] for stage in packing.needed(network.packing.reads, stages)[:-1]]}"
 
 
 def views(tables: Sequence[BaseModel], *, seed: int, size: Size) -> Origin:

@@ -38,7 +38,12 @@ class Graph(nn.Module):
             head = solved_heads.module(head, str(run.folder))
         self.resize = resizing.Resize(run.predictor.geometry)
         self.network = Network(
-            dict(network.stages.items()), head, reads=network.reads, task=network.task, positive=network.positive
+            dict(network.stages.items()),
+            head,
+            reads=network.reads,
+            task=network.task,
+            positive=network.positive,
+            packing=network.packing,
         )
         self.reversed = convention.channels == "bgr"
         self.white = 255 / convention.range

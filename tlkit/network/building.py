@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from itertools import chain
-from typing import Literal
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tlkit import plugin, tasks
-from tlkit.errors import PluginError, reason
-from tlkit.network import input_layer
-from tlkit.network.network import Network, pool
+from tlkit.errors import PluginError
+from tlkit.network import input_layer, shapes
+from tlkit.network.network import Network, Reads
+from tlkit.network.packing import Packing
 from tlkit.network.seeding import seed_, seeded
-from tlkit.plugin import Backbone, Head
+from tlkit.plugin import Backbone, FeatureMap, Head
 from tlkit.plugin.calling import blamed
 from tlkit.recipe.maps import HEAD
-from tlkit.units import Size, pixels
+from tlkit.units import Size
 
 
 def build(
@@ -61,15 +61,22 @@ def build(
         stages = _stages(backbone, backbone_options)
         input_layer.widen_(stages, channels, backbone=backbone.library or backbone.build)
         size = image_size or (backbone.image_size, backbone.image_size)
-        features = _features(stages, backbone, size, channels)
+        read = shapes.read(stages, backbone, head, size, channels=channels) if head.several else {}
+        features = tuple(read.values()) or _features(stages, backbone, size, channels)
         seed_(seed + 1)
         top = _head(head, features, classes, head_options)
         seed_(seed + 2)
         aux_heads = {name: build_module(aux_head.build, classes) for name, aux_head in backbone.aux_heads.items()}
         seed_(seed + 3)
         beside = None if domain_head is None else build_module(domain_head[0], features, classes, domain_head[1])
-    reads: Literal["mean", "values", "map"] = "map" if head.maps else "values" if backbone.flat else "mean"
+    reads: Reads = "maps" if head.several else "map" if head.maps else "values" if backbone.flat else "mean"
     task = tasks.get(head.task)
+    if task.targets.masks != head.pixels:
+        raise PluginError(
+            f"head {head.target}: has pixels={head.pixels}; the task {task.name} asks for one answer of each "
+            f"{'pixel' if task.targets.masks else 'image'}.",
+            f"pixels={task.targets.masks}",
+        )
     network = Network(
         stages,
         top,
@@ -79,7 +86,7 @@ def build(
         task=task,
         positive=positive,
         domain_head=beside,
-        stride=_stride(stages, backbone, size, channels) if task.targets.masks else None,
+        packing=Packing(tuple(read), channels),
     )
     for parameter, _ in network.owned():
         declared = backbone.stages.get(parameter.stage, (HEAD, *aux_heads))
@@ -146,24 +153,7 @@ def _stages(backbone: Backbone, options: BaseModel | None) -> dict[str, nn.Modul
     return {name: _module(backbone.build, built[name]) for name in declared}
 
 
-def does_not_run(target: str, part: str, size: Size, error: Exception) -> PluginError:
-    """Return the error for a part of a network that cannot be run on shapes alone: a size that does not suit it, or a plugin's fault.
-
-    Args:
-        target: The plugin's function that built it.
-        part: "stage layer1", for instance.
-        size: Height and width of the images.
-        error: That was raised.
-    """
-    return PluginError(
-        f"data.image_size: images of {pixels(size)} do not pass through {part} of {target}: {reason(error).rstrip('.')}.",
-        "another data.image_size, for instance the backbone's own: leave it out",
-        "if no size passes, it is a fault of the plugin, which tlkit check NAME describes: a plan runs the network on shapes alone, so "
-        "forward may not look at values, as .item(), .tolist() or `if x.max() > 1` do",
-    )
-
-
-def _head(head: Head, features: int, classes: int, options: BaseModel | None) -> nn.Module:
+def _head(head: Head, features: int | tuple[FeatureMap, ...], classes: int, options: BaseModel | None) -> nn.Module:
     if head.solve:
         return PlaceholderHead(classes)
     return build_module(head.build, features, tasks.get(head.task).outputs(classes), options)
@@ -197,35 +187,5 @@ def _features(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: S
     """Return how many values the head reads, computed from shapes if the plugin does not say it."""
     if backbone.whole:
         return backbone.features
-    x = _last_map(stages, backbone, image_size, channels)
-    return (torch.flatten(x, 1) if backbone.flat else pool(x)).shape[1]
-
-
-def _stride(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size, channels: int) -> int:
-    """Return how many pixels of the input, down and across, a place of the last feature map stands for.
-
-    Raises:
-        PluginError: the backbone has no feature map.
-    """
-    shape = _last_map(stages, backbone, image_size, channels).shape
-    if len(shape) != 4:
-        raise PluginError(
-            f"{backbone.build}: its last stage gives {tuple(shape)}, not a feature map, and a head of masks reads one.",
-            "another backbone, or head.embed, an earlier stage",
-        )
-    return max(1, round(image_size[0] / shape[2]))
-
-
-def _last_map(stages: Mapping[str, nn.Module], backbone: Backbone, image_size: Size, channels: int) -> Tensor:
-    """Return the last stage's output on shapes alone, of one image."""
-    x = torch.empty(1, channels, *image_size, device="meta")
-    for name, module in stages.items():
-        tensors = {key: tensor.to("meta") for key, tensor in chain(module.named_parameters(), module.named_buffers())}
-        module.eval()  # in training mode a BatchNorm refuses one image
-        try:
-            with torch.no_grad():
-                x = torch.func.functional_call(module, tensors, (x,))
-        except Exception as error:  # whatever a third party's forward raises
-            raise does_not_run(backbone.build, f"stage {name}", image_size, error) from error
-        module.train()
-    return x
+    last = shapes.of_stages(stages, backbone, image_size, channels=channels)[-1]
+    return math.prod(last) if backbone.flat else last[0]

@@ -141,6 +141,11 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
         yield TlkitError(
             f"adapt: needs one class for each image, and the {arm.head.kind} head has another task.", "leave [adapt] out"
         )
+    elif head.several:
+        yield TlkitError(
+            f"adapt: works on the features of the last stage, and the {arm.head.kind} head reads the maps of several.",
+            'a head of features, for instance head.kind = "linear"',
+        )
     if solved:
         if adapter is not None and adapter.loss:
             yield TlkitError(

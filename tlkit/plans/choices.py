@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tlkit import files, units
-from tlkit.plans import adaptation, precision
-from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, why_images_differ
+from tlkit.plans import adaptation, packing, precision
+from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, prefix_shape, why_images_differ
 from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
 from tlkit.record.kernels import ChosenKernel
 from tlkit.record.timings import STEP_TOLERANCE, TOLERANCE, EarlierChoices, Measurements, Timing, choose
@@ -235,7 +235,7 @@ class _Sums:
         return NotStored.NOT_FASTER, "computing it is as fast as keeping it"
 
     def _plan(self, stages: int, size: int, images: int, views: int, epochs: int, saves: float, what: str) -> StorePlan:
-        name = self.plan.stages[stages - 1].name + (", pooled" if self._pooled(stages) else "")
+        name = self.plan.stages[stages - 1].name + (", pooled" if self._pooled(stages) else "") + self._beside(stages)
         count = f"{images:,} {what}" + (f" x {views} views" if views > 1 else "")
         about = "about " if self.estimated else ""
         halved = _SIZES[self.compute_format.precision] == 2 and not self._pooled(stages)
@@ -249,10 +249,15 @@ class _Sums:
     def _bytes(self, stages: int) -> int:
         if self._pooled(stages):
             return self.plan.stages[stages - 1].output[0] * _SIZES["float32"]
-        return math.prod(self.plan.stages[stages - 1].output) * _SIZES[self.compute_format.precision]
+        return math.prod(prefix_shape(self.plan, stages)) * _SIZES[self.compute_format.precision]
 
     def _pooled(self, stages: int) -> bool:
         return self.plan.pools and stages == self.plan.depth
+
+    def _beside(self, stages: int) -> str:
+        """Say which earlier stages' maps are kept beside the last one's, because the head reads them."""
+        names = [self.plan.stages[stage].name for stage in packing.needed(self.plan.reads, stages)[:-1]]
+        return f" with the maps of {', '.join(names)}" if names else ""
 
     def _rest(self, stages: int) -> float:
         """Seconds of the stages that are run again in every epoch, for one image: by their part of the FLOPs."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tlkit.plans import packing
 from tlkit.plans.licences import Licence
 from tlkit.plugin import Convention
 from tlkit.recipe import augmentations
@@ -20,7 +21,7 @@ from tlkit.record.kernels import ChosenKernel
 from tlkit.record.selection import USUAL
 from tlkit.units import Size
 
-FORMAT = 9
+FORMAT = 10
 
 # How an arm learns: step by step, by fitting its head once on embeddings, or not at all.
 Learns = Literal["steps", "solved", "nothing"]
@@ -278,6 +279,7 @@ class Plan:
         warnings: What a person should think twice about.
         choices: What was decided for the person.
         pools: The head reads pooled features, not the map.
+        reads: Numbers of the stages whose maps the head reads, from 0; () where it reads what the last stage gives.
         task: Name of the kind of problem, in `tlkit.tasks`.
         positive: The class that is 1, for a binary head.
         class_weights: What an image of each class counts in the loss; () for 1.
@@ -313,6 +315,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
     pools: bool = True
+    reads: tuple[int, ...] = ()
     task: str = "single_label"
     positive: int = 1
     class_weights: tuple[float, ...] = ()
@@ -371,6 +374,13 @@ class Plan:
     def phase(self, epoch: int) -> PhasePlan:
         """Return the phase of an epoch, from 1."""
         return next(phase for phase in self.phases if phase.first <= epoch <= phase.last)
+
+
+def prefix_shape(plan: Plan, stages: int) -> tuple[int, ...]:
+    """Return the shape of what so many leading stages give for one image, not pooled: with all maps that the rest needs."""
+    if not plan.reads:
+        return plan.stages[stages - 1].output
+    return packing.packed([plan.stages[stage].output for stage in packing.needed(plan.reads, stages)], plan.image_size)
 
 
 def batches_per_epoch(images: int, batch: int) -> int:

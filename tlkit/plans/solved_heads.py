@@ -28,7 +28,7 @@ def problems(table: HeadTable, head: Head, backbone: Backbone, name: str) -> Ite
             f"stages: {', '.join(backbone.stages)}",
             nearest(table.embed, backbone.stages),
         )
-    if head.maps and not table.pooled:
+    if (head.maps or head.several) and not table.pooled:
         yield TlkitError(
             f"head.pooled: is false, but the {table.kind} head always reads the whole feature map.", "leave it out"
         )

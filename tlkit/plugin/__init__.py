@@ -13,7 +13,7 @@ from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
 from tlkit.plugin.executor import Demand, Executor, Work
 from tlkit.plugin.family import Family
-from tlkit.plugin.head import Head, Solving
+from tlkit.plugin.head import FeatureMap, Head, Solving
 from tlkit.plugin.hold_out import hold_out
 from tlkit.plugin.images import DataFiles, Images, Split
 from tlkit.plugin.logger import LoggedEnd, LoggedRun, Logger, RunLogger
@@ -43,6 +43,7 @@ __all__ = [
     "Download",
     "Executor",
     "Family",
+    "FeatureMap",
     "FileList",
     "Head",
     "ImageFile",

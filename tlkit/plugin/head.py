@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +48,27 @@ class Solving:
 
 
 @dataclass(frozen=True)
+class FeatureMap:
+    """A feature map that a head of maps reads.
+
+    Attributes:
+        channels: Of it.
+        stride: Pixels of the image from one of its columns to the next.
+    """
+
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
 class Head:
     """A head: reads features and predicts classes. It is trained, or solved once on the features of all training images.
 
     Attributes:
         build: "module:function"(features, classes, options) -> torch.nn.Module from (N, features) to logits (N, classes); of a
-            binary head, which is asked for one class, (N, 1). "" for a solved one.
+            binary head, which is asked for one class, (N, 1). "" for a solved one. Of a head that reads several stages, or answers
+            for every pixel, `features` is a tuple of `FeatureMap`, and the module is called with the maps (N, channels, h, w) in the
+            same order and with the images' height and width: `forward(maps, size)`.
         solve: "module:function"(options, solving: Solving) -> an estimator as scikit-learn's are: `fit` on (N, features) float32
             and labels (N,), `classes_`, and predict_proba or decision_function; of a search `best_estimator_` is kept, and
             `best_params_` and `best_score_` are told. "" for a trained one.
@@ -60,6 +76,9 @@ class Head:
         linear: Its own tensors are the weight and bias of one layer with an output for every class, so they can be exported under
             the backbone's classifier.
         maps: It reads the feature map (N, features, h, w), not its mean.
+        reads: Which stages' outputs it is given: "last", that of the last stage, or "strides", that of the last stage of every
+            stride, shallow to deep.
+        pixels: It answers for every pixel: logits (N, classes, H, W) of the images' height and width.
         task: The kind of problem, by its name in `tlkit.tasks`: "single_label", "binary", "multi_label". It determines the loss,
             the metrics, the targets that it learns from, and how many outputs the head is asked for.
         takes_dropout: Its option `dropout`, if a recipe does not give it, is the one that the backbone's library has before its
@@ -81,17 +100,29 @@ class Head:
     takes_dropout: bool = False
     searched: str = ""
     searched_by: tuple[str, ...] = ()
+    reads: Literal["last", "strides"] = "last"
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model, or it is neither trained nor solved."""
         check_options(self.target, self.options)
         if bool(self.build) == bool(self.solve):
             raise PluginError(f"head {self.target or self.summary}: is to be either trained or solved.", "build=, or solve=")
+        if self.reads not in ("last", "strides"):
+            raise PluginError(f"head {self.target}: reads is {self.reads!r}.", '"last", or "strides" for a map of every stride')
+        if self.several and (self.solve or self.linear or self.takes_dropout):
+            kind = "is solved" if self.solve else "is linear" if self.linear else "takes the dropout of a classifier"
+            raise PluginError(f"head {self.target}: {kind}, so it cannot read the maps of several stages or answer for pixels.")
 
     @property
     def target(self) -> str:
         """The "module:function" that makes the head: `build` or `solve`."""
         return self.build or self.solve
+
+    @property
+    def several(self) -> bool:
+        """Whether it is given a sequence of maps and the size of the images, not the one output of the last stage."""
+        return self.reads == "strides" or self.pixels
 
     def usual_dropout(self, backbone: Backbone) -> float:
         """Return the dropout that the head has because the backbone's library has it there; 0 for none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -16,13 +16,14 @@ from tlkit.errors import PluginError, RunFolderError, reason
 from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
-from tlkit.plugin import Backbone, Head, Solving, registry
+from tlkit.plugin import Backbone, FeatureMap, Head, Solving, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
 from tlkit.tasks import Task
 
 _CLASSES = 3  # of the head that a backbone is tried with, and of a head itself,
 _FEATURES, _IMAGES = 8, 12  # with so many features and images (of each class, where it is solved)
+_STRIDE = 4  # of the map of a head that reads maps of several stages, pixels
 _LEAST_RIGHT = 0.6
 
 
@@ -58,7 +59,7 @@ def check_backbone(backbone: Backbone) -> Iterator[str]:
                 raise PluginError(f"{backbone.build}: cut after {list(backbone.stages)[cut - 1]}, the output is another.")
     yield "gives the same output cut after any stage"
     with torch.device("meta"):
-        _run_on_shapes(backbone.build, _build(backbone), torch.empty(2, 3, size, size))
+        _run_on_shapes(backbone.build, _build(backbone).eval(), torch.empty(2, 3, size, size))
     yield "runs on shapes alone, for plans"
 
 
@@ -78,14 +79,20 @@ def check_head(head: Head) -> Iterator[str]:
 def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
     task = tasks.get(head.task)
     classes = task.outputs(_CLASSES)
-    shape = (_IMAGES, _FEATURES, 4, 4) if head.maps else (_IMAGES, _FEATURES)
+    shape = (_IMAGES, _FEATURES, 4, 4) if head.maps or head.several else (_IMAGES, _FEATURES)
+    features: int | tuple[FeatureMap, ...] = (FeatureMap(_FEATURES, _STRIDE),) if head.several else _FEATURES
+    right = (_IMAGES, classes, 4 * _STRIDE, 4 * _STRIDE) if head.pixels else (_IMAGES, classes)
 
-    made = building.build_module(head.build, _FEATURES, classes, options)
-    logits = made(torch.randn(shape))
-    if not isinstance(logits, Tensor) or logits.shape[:2] != (_IMAGES, classes) or not _has_loss(task, logits):
+    def called(module: nn.Module, x: Tensor) -> Tensor:
+        logits: Tensor = module((x,), (4 * _STRIDE, 4 * _STRIDE)) if head.several else module(x)
+        return logits
+
+    made = building.build_module(head.build, features, classes, options)
+    logits = called(made, torch.randn(shape))
+    if not isinstance(logits, Tensor) or logits.shape[: len(right)] != right or not _has_loss(task, logits):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise PluginError(f"{head.build}: gives {given} for {shape}.", f"logits {(_IMAGES, classes)}")
-    yield f"gives logits of {classes} classes for {'maps' if head.maps else 'features'}"
+        raise PluginError(f"{head.build}: gives {given} for {shape}.", f"logits {right}")
+    yield f"gives logits of {classes} classes for {'features' if len(shape) == 2 else 'maps'}"
     logits.square().sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     unused = [name for name, parameter in made.named_parameters() if parameter.grad is None]
     if unused:
@@ -94,7 +101,8 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
         )
     yield f"learns: {sum(1 for _ in made.parameters())} tensors have gradients"
     with torch.device("meta"):
-        _run_on_shapes(head.build, building.build_module(head.build, _FEATURES, classes, options), torch.empty(shape))
+        module = building.build_module(head.build, features, classes, options).eval()
+        _run_on_shapes(head.build, lambda x: called(module, x), torch.empty(shape))
     yield "runs on shapes alone, for plans"
 
 
@@ -142,10 +150,10 @@ def _build(backbone: Backbone) -> Network:
     )  # fmt: skip
 
 
-def _run_on_shapes(target: str, module: nn.Module, x: Tensor) -> None:
-    """Run a module on the meta device, as a plan does."""
+def _run_on_shapes(target: str, forward: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """Run a module's forward on the meta device, as a plan does."""
     try:
-        module.eval()(x)
+        forward(x)
     except Exception as error:  # whatever a third party's forward raises
         raise PluginError(
             f"{target}: forward fails on the meta device: {reason(error)}.",

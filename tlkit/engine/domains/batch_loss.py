@@ -83,12 +83,12 @@ class DomainLoss:
         network = self._network
         with computing():
             if self._method is None or self._method.together or self.source_free:
-                last, aux_logits = network.run_with_aux(x, aux_heads=aux_heads, start=start)
+                carried, aux_logits = network.carry_with_aux(x, aux_heads=aux_heads, start=start)
                 aux_logits = {name: each[:images] for name, each in aux_logits.items()}
-                read = network.read(last)
+                read = network.features(carried)
             else:
-                last, aux_logits = network.run_with_aux(x[:images], aux_heads=aux_heads, start=start)
-                read = torch.cat([network.read(last), network.read(network.run(x[images:], start=start))])
+                carried, aux_logits = network.carry_with_aux(x[:images], aux_heads=aux_heads, start=start)
+                read = torch.cat([network.features(carried), network.features(network.carry(x[images:], start=start))])
             logits = network.answer(read).float()
         aux_logits = {name: each.float() for name, each in aux_logits.items()}
         return Outputs(logits[:images], aux_logits, read.float(), logits if self.source_free else logits[images:])

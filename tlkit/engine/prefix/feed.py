@@ -28,7 +28,7 @@ from tlkit.engine.step.graph import CudaBackend
 from tlkit.errors import StoreError
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans.plan import PhasePlan, Plan
+from tlkit.plans.plan import PhasePlan, Plan, prefix_shape
 from tlkit.plugin import Backbone
 from tlkit.record.formats import NotStored, StorePlan
 from tlkit.store import filling, row_store
@@ -261,7 +261,7 @@ class Feed:
     def _shape(self, stages: int, plan: Plan) -> tuple[tuple[int, ...], torch.dtype]:
         """Return the shape of a stored row, and the type of its values."""
         assert self._prefix is not None  # there is something to keep
-        compute_format, shape = self._prefix.plan.compute_format, plan.stages[stages - 1].output
+        compute_format, shape = self._prefix.plan.compute_format, prefix_shape(plan, stages)
         if self._network.pools and stages == len(self._network.stages):
             return shape[:1], torch.float32
         if len(shape) == 3 and compute_format.layout == "channels_last":

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from tlkit.engine import tf32
 from tlkit.engine.captured_call import CapturedCall
-from tlkit.engine.formats import cast, in_form_, rounding
+from tlkit.engine.formats import LAYOUTS, cast, in_form_, rounding
 from tlkit.engine.prefix.fold import folded
 from tlkit.engine.step.graph import Backend
 from tlkit.network.network import Network, pool
+from tlkit.network.packing import Packing
 from tlkit.network.stages import copied
 from tlkit.record.formats import PrefixPlan
 from tlkit.units import Size
@@ -36,6 +37,7 @@ class Prefix:
     Args:
         stages: In order, in eval mode and in the prefix's form; not changed any more.
         pools: The last output is pooled, float32: these are all stages, and the head reads pooled features.
+        packing: Which of their outputs the rest of the network needs, beside the last.
         plan: How it runs.
         backend: Captures chunks; None where nothing is captured.
         note: Called with a message if they cannot be captured.
@@ -47,12 +49,15 @@ class Prefix:
         *,
         pools: bool,
         plan: PrefixPlan,
+        packing: Packing | None = None,
         backend: Backend | None = None,
         note: Note = lambda _: None,
     ) -> None:
         self._stages = stages
         self._singly = [any(_is_odd(module) for module in stage.modules()) for stage in stages]
         self._pools = pools
+        packing = packing or Packing()
+        self._packing = Packing(packing.reads, packing.channels, LAYOUTS[plan.compute_format.layout])
         self.plan = plan
         self._backend, self._note = backend, note
         self._captured: dict[tuple[int, int], CapturedCall] = {}
@@ -65,13 +70,13 @@ class Prefix:
         """Run stages start to stop on at most one chunk.
 
         Args:
-            x: (n, ...) pictures float32 normalised, or the output of the stage before `start`; n <= chunk.
+            x: (n, ...) pictures float32 normalised, or the output of the stages before `start`; n <= chunk.
             start: First stage.
             stop: Run the stages before this one; by default all.
 
         Returns:
             (n, C, h, w) in the prefix's precision and memory format, or pooled features (n, F) float32 after the last stage of
-            the backbone.
+            the backbone; for a head that reads several stages what `Packing.closed` makes of their outputs.
         """
         stop = len(self._stages) if stop is None else stop
         if start == stop:
@@ -90,10 +95,16 @@ class Prefix:
     def _through(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Run stages on a whole chunk."""
         with rounding(self.plan.compute_format):
-            for stage, singly in zip(self._stages[start:stop], self._singly[start:stop], strict=True):
-                alone = singly and x.device.type == "cpu"
-                x = torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if alone else stage(x)
+            carried = self._packing.opened(x, self._stages[:start])
+            for index in range(start, stop):
+                carried = self._packing.onward(carried, index, self._output(index, carried.last))
+        x = self._packing.closed(carried, stop)
         return pool(x.float()) if self._pools and stop == len(self._stages) else cast(x, self.plan.compute_format)
+
+    def _output(self, index: int, x: Tensor) -> Tensor:
+        stage = self._stages[index]
+        alone = self._singly[index] and x.device.type == "cpu"
+        return torch.cat([stage(x[at : at + 1].clone()) for at in range(len(x))]) if alone else stage(x)
 
     @torch.no_grad()
     def fingerprint(self, size: Size, *, stop: int, channels: int = 3) -> str:
@@ -148,7 +159,8 @@ def build(
         made = folded(stage, x, note=partial(_say_of, name, note)) if plan.folded else stage
         stages.append(in_form_(made, plan.compute_format))
         x = following
-    return Prefix(stages, pools=network.pools and count == len(network.stages), plan=plan, backend=backend, note=note)
+    pools = network.pools and count == len(network.stages)
+    return Prefix(stages, pools=pools, plan=plan, packing=network.packing, backend=backend, note=note)
 
 
 def _say_of(stage: str, note: Note, line: str) -> None:

@@ -72,7 +72,7 @@ class Step:
         self._static = device.type == "cuda" if static is None else static
         self._layout = LAYOUTS[plan.compute_format.layout]
         self._evaluation = plan.evaluation_format or plan.compute_format
-        network.to(memory_format=self._layout)
+        network.lay_out_(self._layout)
         self.optimizer = optimizers.build_optimizer(network, plan, device)
         self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
         self._conv2d = function.conv2d(plan.kernels)
@@ -140,17 +140,17 @@ class Step:
         return self.read_and_answered(x)[1]
 
     def read_and_answered(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the head reads, and the logits, both float32, in the plan's format for evaluation."""
+        """Return the features that the head reads, and the logits, both float32, in the plan's format for evaluation."""
         x = self._laid_out(x if halves(self._evaluation) else x.float())
         with computing(self._evaluation, self._device):
-            read = self.network.read(self.network.run(x, start=self._cut))
-            logits = self.network.answer(read)
-        return read.float(), logits.float()
+            carried = self.network.carry(x, start=self._cut)
+            features, logits = self.network.features(carried), self.network.answer_of(carried)
+        return features.float(), logits.float()
 
     def features(self, x: Tensor) -> Tensor:
         """Return pooled features (N, F) float32 of the trained suffix, in the form of the step."""
         with self._computing():
-            return pool(self.network.run(self._laid_out(x), start=self._cut)).float()
+            return pool(self.network.carry(self._laid_out(x), start=self._cut).last).float()
 
     def so_far(self) -> Tensor:
         """Return, on the device, the sum of the loss since `begin_`, and the first batch whose loss is not finite, -1 for none: (2,)."""

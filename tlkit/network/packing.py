@@ -1,0 +1,106 @@
+"""Carry the outputs of several stages through a network, and over a cut in one tensor.
+
+The rule: packing moves values and computes nothing, so a network that is cut gives the bits of the whole one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tlkit.network import shapes
+from tlkit.plans import packing
+from tlkit.plans.packing import Shape
+from tlkit.units import Size
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The outputs that a network has computed so far.
+
+    Attributes:
+        size: Height and width of the images, pixels; of a cut network without a head of several stages, of its input.
+        last: The output of the last stage that was run, or the images.
+        kept: Outputs of earlier stages that the head reads, by the stage's number.
+    """
+
+    size: Size
+    last: Tensor
+    kept: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+class Packing:
+    """Which outputs a network carries to its head.
+
+    Args:
+        reads: The stages, from 0 and ascending, whose outputs the head reads; () where it reads the last alone, and no size.
+        channels: Of the images.
+        memory_format: Of the maps that come out of a cut.
+    """
+
+    def __init__(
+        self, reads: Sequence[int] = (), channels: int = 3, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> None:
+        self.reads = tuple(reads)
+        self.channels = channels
+        self.memory_format = memory_format
+        self._shapes: dict[tuple[Size, int], Sequence[Shape]] = {}
+
+    def opened(self, x: Tensor, stages: Sequence[nn.Module]) -> Carried:
+        """Return what the output of leading stages holds: see `closed`.
+
+        Args:
+            x: (n, 1, planes, H, W), or any tensor where nothing is packed; images where there are no stages.
+            stages: Those that computed it.
+        """
+        size = (x.shape[-2], x.shape[-1]) if x.ndim > 2 else (1, 1)
+        if not self.reads or not stages:
+            return Carried(size, x)
+        order = packing.needed(self.reads, len(stages))
+        found = self._outputs(stages, size)
+        flat, at, maps = x.flatten(1), 0, {}
+        for stage in order:
+            count = math.prod(found[stage])
+            one = flat[:, at : at + count].clone().view(-1, *found[stage])
+            maps[stage] = one.contiguous(memory_format=self.memory_format) if one.ndim == 4 else one
+            at += count
+        return Carried(size, maps[order[-1]], {stage: maps[stage] for stage in order[:-1]})
+
+    def onward(self, carried: Carried, stage: int, output: Tensor) -> Carried:
+        """Return what is carried after one more stage.
+
+        Args:
+            carried: Up to the stage before.
+            stage: Its number.
+            output: Of it.
+        """
+        kept = carried.kept
+        if stage - 1 in self.reads:
+            kept = {**kept, stage - 1: carried.last}
+        return Carried(carried.size, output, kept)
+
+    def closed(self, carried: Carried, stages: int) -> Tensor:
+        """Return what is carried after so many stages in one tensor: the last output itself where nothing is packed.
+
+        Returns:
+            (n, 1, planes, H, W) with the values of all maps that the rest of the network needs: see `tlkit.plans.packing`.
+        """
+        if not self.reads or not stages:
+            return carried.last
+        maps = [*(carried.kept[stage] for stage in packing.needed(self.reads, stages)[:-1]), carried.last]
+        shape = packing.packed([tuple(each.shape[1:]) for each in maps], carried.size)
+        flat = torch.cat([each.flatten(1) for each in maps], dim=1)  # (n, values)
+        return nn.functional.pad(flat, (0, math.prod(shape) - flat.shape[1])).view(-1, *shape)
+
+    def read(self, carried: Carried, stages: int) -> tuple[Tensor, ...]:
+        """Return the outputs that the head reads, after all stages."""
+        return tuple(carried.last if stage == stages - 1 else carried.kept[stage] for stage in self.reads)
+
+    def _outputs(self, stages: Sequence[nn.Module], size: Size) -> Sequence[Shape]:
+        if (size, len(stages)) not in self._shapes:
+            self._shapes[size, len(stages)] = list(shapes.outputs(stages, size, channels=self.channels))
+        return self._shapes[size, len(stages)]
