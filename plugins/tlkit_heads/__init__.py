@@ -1,4 +1,6 @@
-"""Trained heads: linear, mlp, cosine, conv, binary, multilabel and fcn. Those that are solved: `tlkit_heads.solved`."""
+"""Trained heads: linear, mlp, cosine, conv, binary, multilabel, and fcn, unet, fpn and deeplab. Those that are solved:
+`tlkit_heads.solved`.
+"""
 
 from typing import Annotated
 
@@ -45,6 +47,35 @@ class FcnOptions(Options):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of the feature map, while training")
 
 
+class UnetOptions(Options):
+    """Options of the unet head."""
+
+    widths: list[Annotated[int, Field(ge=1)]] | None = Field(
+        default=None,
+        description="channels after each doubling of the maps' size, from the deepest one; by default the last ones of 256, 128, 64, 32, 16",
+    )
+
+
+class FpnOptions(Options):
+    """Options of the fpn head."""
+
+    pyramid: int = Field(
+        default=256, ge=1, description="channels of the maps that are added up, from the deepest to the largest"
+    )
+    width: int = Field(default=128, ge=32, multiple_of=32, description="channels of the maps that are brought to one size")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="of whole channels before the last layer, while training")
+
+
+class DeeplabOptions(Options):
+    """Options of the deeplab head."""
+
+    width: int = Field(default=256, ge=1, description="channels of the decoder")
+    rates: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=lambda: [6, 12, 18], min_length=1, description="of the dilated convolutions on the deepest map"
+    )
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="of the deepest map's features, while training")
+
+
 linear = Head(
     build="tlkit_heads.build:linear", options=LinearOptions, linear=True, takes_dropout=True, summary="one linear layer"
 )
@@ -84,4 +115,28 @@ fcn = Head(
     pixels=True,
     task="segmentation",
     summary="a class for every pixel: a 1x1 convolution on the last map, enlarged (Long et al. 2015)",
+)
+unet = Head(
+    build="tlkit_heads.pixels.unet:unet",
+    options=UnetOptions,
+    reads="strides",
+    pixels=True,
+    task="segmentation",
+    summary="a class for every pixel: a decoder that joins the map of every stride (Ronneberger et al. 2015)",
+)
+fpn = Head(
+    build="tlkit_heads.pixels.fpn:fpn",
+    options=FpnOptions,
+    reads="strides",
+    pixels=True,
+    task="segmentation",
+    summary="a class for every pixel: a feature pyramid, its maps added up (Kirillov et al. 2019)",
+)
+deeplab = Head(
+    build="tlkit_heads.pixels.deeplab:deeplab",
+    options=DeeplabOptions,
+    reads="strides",
+    pixels=True,
+    task="segmentation",
+    summary="a class for every pixel: dilated convolutions on the last map, joined with that of stride 4 (DeepLab v3+, Chen et al. 2018)",
 )

@@ -176,7 +176,9 @@ HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
     "conv": {"dropout": 0.5},
     "cosine": {"scale": 16.0, "dropout": 0.0},
     "decision_tree": {"folds": 5, "scale": True, "max_depth": None, "balanced": False},
+    "deeplab": {"width": 256, "rates": [6, 12, 18], "dropout": 0.5},
     "fcn": {"dropout": 0.0},
+    "fpn": {"pyramid": 256, "width": 128, "dropout": 0.2},
     "gradient_boosting": {"folds": 3, "scale": True, "trees": 100, "learning_rate": None},
     "knn": {"folds": 5, "scale": True, "neighbors": None, "weights": "uniform"},
     "lda": {"folds": 5, "scale": True, "shrinkage": None},
@@ -186,6 +188,7 @@ HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
     "multilabel": {"dropout": 0.0},
     "random_forest": {"folds": 5, "scale": True, "trees": 300, "min_samples_leaf": None, "balanced": False},
     "svm": {"folds": 5, "scale": True, "kernel": "linear", "C": None, "balanced": False},
+    "unet": {"widths": None},
 }
 ADAPTER_OPTIONS: Final[Mapping[str, Defaults]] = {
     "cdan": {"width": 256, "entropy": True},
