@@ -52,6 +52,15 @@ def plan(recipe: Path, *settings: str) -> Plan:
     return api.plan(recipe, settings)["main"]
 
 
+def test_plan_says_which_classes_imagenet_has_too(resnet_recipe: Path) -> None:
+    resolved = resolve.load(resnet_recipe, (), Places(recipe=resnet_recipe.parent))[1]["finetune"]
+    facts = DataFacts(2, ImagesPlan(100, 0, 40, "counted"), names=("ants", "pneumonia"))
+    made = compiler.compile_plan(resolved, facts, where="here", device=torch.device("cpu"))
+    assert [(each.value, each.reason[:5]) for each in made.choices if each.what == "classes"] == [
+        ("ImageNet has 1 of 2, or kinds of them", "ants:")
+    ]
+
+
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:

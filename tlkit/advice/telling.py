@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from tlkit import units
-from tlkit.advice import advice_recipe, fitted, proposal, source_classes
+from tlkit.advice import advice_recipe, fitted, proposal
 from tlkit.advice.budget import Budget
 from tlkit.advice.facts import Facts
 from tlkit.advice.probing import Probed
 from tlkit.advice.proposal import Proposal
+from tlkit.compiler import source_classes
 from tlkit.errors import first_few
 from tlkit.inspection import inspecting
 from tlkit.inspection.inspected import Inspected
@@ -48,10 +49,8 @@ def advice(
     sentence = f"Take {candidate.name} at {units.pixels(candidate.image_size)} and {advised.what}.{judged}"
     why = list(advised.why)
     if shared:
-        why.append(
-            f"ImageNet has {len(shared)} of the {len(facts.images.classes)} classes too ({first_few(shared)}): weights from it know these, so "
-            "accuracies of them say little of other classes."
-        )
+        share = f"{len(shared):,} of the {len(facts.images.classes):,} classes, or kinds of them ({first_few(shared)})"
+        why.append(f"ImageNet has {share}: {source_classes.MEANING}.")
     return Advice(
         source=facts.source.name, classes=len(facts.images.classes), train=len(parts["train"].indices),
         validation=len(parts["validation"].indices) if "validation" in parts else 0,
@@ -64,7 +63,7 @@ def advice(
 
 
 def _of_imagenet(candidate: Candidate) -> bool:
-    return candidate.top1 is not None or candidate.weights.startswith("imagenet")
+    return candidate.top1 is not None or source_classes.of_imagenet(candidate.weights)
 
 
 def _look(facts: Facts, best: Probed) -> tuple[str, ...]:

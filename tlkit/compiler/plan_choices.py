@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlkit import tasks, units
+from tlkit.compiler import source_classes
 from tlkit.compiler.memory_estimate import Draft
+from tlkit.errors import first_few
 from tlkit.network import input_layer
 from tlkit.plans import adaptation, auto_rates
 from tlkit.plans.plan import Choice, GroupPlan
@@ -32,6 +34,7 @@ def choices(
     of_task = (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, class_weights))
     return (
         *facts.choices,
+        *_source_classes(resolved, facts.names),
         *_cut(resolved.backbone),
         *_size(draft),
         *_bands(resolved),
@@ -45,6 +48,15 @@ def choices(
         *_norms(resolved),
         *auto_rates.choices(groups, source_alone=resolved.adaptation is not None and resolved.adaptation.in_steps),
     )
+
+
+def _source_classes(resolved: Resolved, classes: Sequence[str]) -> list[Choice]:
+    """Say which classes the images have too that the weights were trained on."""
+    found = source_classes.shared(classes) if source_classes.of_imagenet(resolved.arm.backbone.weights) else ()
+    if not found:
+        return []
+    share = f"ImageNet has {len(found):,} of {len(classes):,}, or kinds of them"
+    return [Choice("classes", share, f"{first_few(found)}: {source_classes.MEANING}")]
 
 
 def _cut(backbone: Backbone) -> list[Choice]:
