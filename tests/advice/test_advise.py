@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from tlkit.advice import (
     probes,
     proposal,
     sample,
+    stopping,
     trying,
 )
 from tlkit.advice.components import principal_components
@@ -33,7 +35,7 @@ from tlkit.events import Observer
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Images, Split, registry
 from tlkit.recipe.recipe import Arm
-from tlkit.record.advice import Candidate, Trial
+from tlkit.record.advice import Candidate, Ending, Trial
 from tlkit.sources.places import Places
 
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
@@ -441,12 +443,55 @@ def test_rung_that_the_best_way_had_no_time_for_decides_nothing() -> None:
     ]  # fmt: skip
 
 
+def test_trial_that_was_stopped_by_the_time_has_not_lost() -> None:
+    """It had 70 % after half of its epochs and may end with 85; the other one has 75."""
+    before, late = [trial("a", 0, 0.8), trial("b", 0, 0.7)], trial("b", 1, 0.75)
+    for high, wins in ((0.85, "a"), (0.74, "b")):
+        stopped = replace(trial("a", 1, 0.7), ending=Ending(10, 0.72, (0.7, high)))
+        assert decision.decided([*before, stopped, late])[0].name == wins
+        why = {each.name: each.why_lost for each in decision.with_reasons([*before, stopped, late])}
+        assert wins == "a" or why["a"].startswith(
+            "stopped after 5 of 10 epochs on 200 images, expected to end at 72.0% (70.0 to 74.0)"
+        )
+
+
+def test_trial_is_stopped_only_where_nothing_depends_on_it() -> None:
+    found = [trial("head", 0, 0.9, solved=True), trial("everything", 0, 0.6), trial("late", 0, 0.8)]
+    assert stopping.needed(found, ways=8, last=False) == 0  # four go on
+    assert stopping.needed(found, ways=6, last=False) == 0.6  # three do
+    assert stopping.needed(found, ways=4, last=False) == 0.8  # two do, and the best that takes steps
+    assert stopping.needed(found[:1], ways=2, last=True) == pytest.approx(0.89)
+
+
+@pytest.mark.slow
+def test_trials_that_cannot_go_on_are_stopped_and_stay_so(
+    run: Cli, pictures: Path, network: ToyNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlkit.run import execution
+
+    monkeypatch.setattr(stopping, "needed", lambda trials, **_: 1.1 if len(trials) > 2 else 0.0)
+
+    def tried() -> list[dict[str, object]]:
+        code, out, err = run("advise", "pictures", "--backbones", "toy=toy.pth", "--json", "--budget", "5m")
+        assert code == 0, err
+        return json.loads(out)["trials"]
+
+    found = tried()
+    stopped = [each for each in found if each["ending"] is not None]
+    assert stopped
+    for each in stopped:
+        assert each["epochs"] < each["ending"]["epochs"] <= 2 * each["epochs"]
+        assert each["accuracy"] <= each["ending"]["interval"][0] <= each["ending"]["accuracy"] <= each["ending"]["interval"][1]
+    monkeypatch.delattr(execution, "execute")
+    assert tried() == found
+
+
 def test_other_networks_and_variants_leave_time_for_the_best_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each trial takes 10 of 100 seconds: of the second network's two ways the first begins with 60 left, the second would with 50."""
     now = [0.0]
     found = trials_of(budget.Budget(100.0, clock=lambda: now[0]))
 
-    def tried(way: arms.Way, rung: int, part: float) -> Trial:
+    def tried(way: arms.Way, rung: int, part: float, *, needed: float) -> Trial:
         now[0] += 10
         return trial(way.name, rung, {"a": 0.9}.get(way.name, 0.5))
 
@@ -484,7 +529,7 @@ def test_time_of_a_trial_counts_all_images_that_judge_it() -> None:
 @pytest.mark.parametrize(("task", "expected"), [("single_label", 0.95), ("binary", 0.95), ("multi_label", 0.6)])
 def test_ways_are_compared_by_the_metric_of_the_task(task: str, expected: float) -> None:
     """Where an image may have several classes, a network that finds none has a high accuracy."""
-    assert trying.measure({"accuracy": 0.95, "auroc": 0.6, "loss": 1.2}, tasks.get(task)) == expected
+    assert stopping.measure({"accuracy": 0.95, "auroc": 0.6, "loss": 1.2}, tasks.get(task)) == expected
 
 
 def test_trials_without_what_the_probe_proposes_do_not_overrule_it() -> None:
@@ -546,6 +591,29 @@ def test_power_law_of_the_error_is_continued() -> None:
     assert forecast.continued(sizes, [0.9, 0.8, 0.7, 0.6], 800, least=0.0) == pytest.approx(
         0.6
     )  # no number of images makes it worse
+
+
+def test_power_law_over_epochs_is_continued_to_the_last_one() -> None:
+    curve = [1 - 0.8 * epoch**-0.6 for epoch in range(1, 11)]
+    expected, (low, high) = found = forecast.end_of_curve(curve, first=1, epochs=20, judged=10**9)
+    assert found is not None
+    assert expected == pytest.approx(1 - 0.8 * 20**-0.6, abs=1e-4)
+    assert curve[-1] <= low <= expected <= high
+    assert forecast.end_of_curve(curve[:9], first=1, epochs=20, judged=100) is None  # too early
+    worse, _ = forecast.end_of_curve([0.7, 0.6, 0.5], first=3, epochs=6, judged=100)
+    assert worse == 0.7  # the best epoch is kept
+
+
+def test_end_of_a_curve_is_within_nine_of_ten_intervals() -> None:
+    """Simulated: error 0.7 epoch^-0.4, each epoch judged on 150 images; the best of 12 epochs, from six to ten of them."""
+    draws = np.random.default_rng(0)
+    for done in (6, 8, 10):
+        held = 0
+        for _ in range(200):
+            curve = [draws.binomial(150, 1 - 0.7 * epoch**-0.4) / 150 for epoch in range(1, 13)]
+            _, (low, high) = forecast.end_of_curve(curve[:done], first=1, epochs=12, judged=150)
+            held += low <= max(curve) <= high
+        assert held >= 176
 
 
 def test_trials_without_an_error_are_expected_to_have_none() -> None:

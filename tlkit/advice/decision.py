@@ -5,6 +5,7 @@ Imports no torch. The rule: ways are compared on the same number of training ima
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,9 +15,10 @@ from tlkit.advice.arms import Way
 from tlkit.advice.fitted import NOMINAL
 from tlkit.advice.forecast import Point, forecast
 from tlkit.advice.proposal import Proposal
+from tlkit.advice.stopping import POINT
 from tlkit.record.advice import Expected, Trial
 
-_POINT = 0.01  # the cheapest way within so much of the best is told too
+_ERRORS = 1.645  # standard errors on each side of a 90 % interval
 
 
 def decided(trials: Sequence[Trial]) -> tuple[Trial, Trial]:
@@ -31,11 +33,11 @@ def decided(trials: Sequence[Trial]) -> tuple[Trial, Trial]:
     last: list[Trial] = []
     for rung in sorted({trial.rung for trial in trials}):
         mine = [trial for trial in trials if trial.rung == rung]
-        if last and _best(last).name not in {trial.name for trial in mine}:
+        if last and _best(last).name not in _settled(mine):
             break
         last = mine
     best = _best(last)
-    near = [trial for trial in last if trial.accuracy >= best.accuracy - _POINT]
+    near = [trial for trial in last if trial.accuracy >= best.accuracy - POINT and (trial.ending is None or trial is best)]
     return best, min(near, key=lambda trial: trial.seconds)
 
 
@@ -86,16 +88,24 @@ def propose(
     return Proposal(made, way.what, (way.fits, *why), way.name, way.network), expected
 
 
+def _settled(trials: Sequence[Trial]) -> set[str]:
+    """Return the names of a rung's trials without those that were stopped while they might still have become the best."""
+    best = _best(trials)
+    return {trial.name for trial in trials if trial is best or trial.ending is None or trial.ending.interval[1] < best.accuracy}
+
+
 def _best(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda trial: (trial.accuracy, -trial.seconds))
 
 
 def _expected(trial: Trial, trials: Sequence[Trial], train: int, epochs: int) -> Expected:
     mine = sorted((each for each in trials if each.name == trial.name and each.rung <= trial.rung), key=lambda each: each.rung)
-    points = list({each.images: Point(each.images, each.accuracy, each.error) for each in mine}.values())
+    points = list({each.images: _point(each) for each in mine}.values())
     accuracy, interval = forecast(points, train)
     longer = train / trial.images * (1 if trial.solved else epochs / max(trial.epochs, 1))
     basis = f"the chance of {trial.judged:,} validation images"
+    if trial.ending is not None:
+        basis += f", continued from {trial.epochs} to {trial.ending.epochs} epochs"
     if len(points) > 1:
         basis += f", continued from {units.images(trial.images)} to {train:,} by a power law"
     known = fitted.load()
@@ -107,11 +117,22 @@ def _expected(trial: Trial, trials: Sequence[Trial], train: int, epochs: int) ->
     return Expected(trial.name, accuracy, interval, trial.seconds * longer, basis)
 
 
+def _point(trial: Trial) -> Point:
+    """Return what a trial ends with, whose error has that of a forecast in it."""
+    if trial.ending is None:
+        return Point(trial.images, trial.accuracy, trial.error)
+    low, high = trial.ending.interval
+    return Point(trial.images, trial.ending.accuracy, math.hypot(trial.error, (high - low) / (2 * _ERRORS)))
+
+
 def _ratio(expected: Sequence[Expected]) -> str:
     return f"{expected[-1].seconds / max(expected[0].seconds, 1e-9):.0%}"
 
 
 def _lost(trial: Trial, best: Trial, trials: Sequence[Trial]) -> str:
+    if trial.ending is not None:
+        words = trial.ending.words()
+        return f"stopped after {trial.epochs} of {trial.ending.epochs} epochs on {units.images(trial.images)}, {words}"
     if trial.rung > best.rung:
         return f"{best.name} was better before, and there was no time to try it on {units.images(trial.images)}"
     same = next((each for each in trials if each.name == best.name and each.rung == trial.rung), best)

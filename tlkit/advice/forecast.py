@@ -1,7 +1,8 @@
-"""Continue the accuracy of trials over the number of training images, with an interval. Imports no torch.
+"""Continue the accuracy of trials over the number of training images, and over epochs, with an interval. Imports no torch.
 
 The error is a power of the number of images, a straight line in logarithms, whose slope may change between pieces (Jain et al. 2023,
-arXiv:2303.01598: a piecewise power law); what lies beyond the data continues the last piece.
+arXiv:2303.01598: a piecewise power law); what lies beyond the data continues the last piece. Over epochs it is the same law (Domhan et al.
+2015, IJCAI: "pow3" without its asymptote).
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from tlkit.advice.fitted import NOMINAL
 
 _PIECE = 3  # points of the last piece
 _DRAWS = 2000
+_FEWEST = 3  # epochs that a curve is continued from: a line and how far it is off
 _EDGE, _WIDEST = 0.7, 1.0  # so that 100 of 100 right are 97.5 % or more
+
+
+Forecast = tuple[float, tuple[float, float]]  # an accuracy, 0 to 1, and its interval
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def continued(sizes: Sequence[int], accuracies: Sequence[float], to: int, *, lea
     return min(accuracies[-1] + gain, 1.0)
 
 
-def forecast(points: Sequence[Point], to: int) -> tuple[float, tuple[float, float]]:
+def forecast(points: Sequence[Point], to: int) -> Forecast:
     """Return the accuracy that a way to train is expected to have with more images, and its interval.
 
     The interval covers the images that judged it, and what their chance does to the slope; not the choice among ways.
@@ -68,6 +73,40 @@ def forecast(points: Sequence[Point], to: int) -> tuple[float, tuple[float, floa
     ends = [continued(sizes, each, to, least=least) for each in drawn.tolist()]
     low, high = np.percentile(ends, [50 * (1 - NOMINAL), 50 * (1 + NOMINAL)])
     return expected, (min(float(low), expected), max(float(high), expected))
+
+
+def end_of_curve(accuracies: Sequence[float], *, first: int, epochs: int, judged: int) -> Forecast | None:
+    """Return the accuracy of the best epoch that a run is expected to end with, and its interval; None where it is too early to say.
+
+    A line is fitted to the logarithms of error and epoch, through the second half of the curve. The interval is that of a new observation,
+    whose spread is that of the points about the line, and at least that of the images. The best epoch so far is a bound, because it is
+    kept. Rates that are warmed up and decay bend the curve: before half of the epochs it is not continued.
+
+    Args:
+        accuracies: Of each epoch from `first` on, 0 to 1.
+        first: Epoch, from 1, since which the same parameters train.
+        epochs: Of the whole run.
+        judged: Images that they were measured on.
+    """
+    done = first + len(accuracies) - 1
+    taken = max(math.ceil(len(accuracies) / 2), _FEWEST)
+    if len(accuracies) < _FEWEST or 2 * done < epochs:
+        return None
+    from scipy import stats
+
+    errors = np.maximum(1 - np.asarray(accuracies[-taken:]), 0.5 / max(judged, 1))
+    x, y = np.log(np.arange(done - taken + 1, done + 1)), np.log(errors)
+    slope, start = np.polyfit(x, y, 1)
+    around = math.sqrt(float(((y - slope * x - start) ** 2).sum()) / (taken - 2))
+    mean = float(errors.mean())
+    spread = max(around, math.sqrt(max(1 - mean, 0.5 / max(judged, 1)) / (max(judged, 1) * mean)))
+    off = math.log(epochs) - float(x.mean())
+    reach = spread * math.sqrt(1 + 1 / taken + off**2 / float(((x - x.mean()) ** 2).sum()))
+    reach *= float(stats.t.ppf(0.5 + 0.5 * NOMINAL, taken - 2))
+    at = float(slope * math.log(epochs) + start) if slope < 0 else float(y.mean())  # more epochs make no best one worse
+    best = max(accuracies)
+    expected, low, high = (max(best, 1 - math.exp(min(each, 0.0))) for each in (at, at + reach, at - reach))
+    return expected, (low, high)
 
 
 def _drawn(point: Point, draws: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

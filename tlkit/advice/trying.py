@@ -18,6 +18,7 @@ import torch
 from pydantic import ValidationError
 
 from tlkit import tasks
+from tlkit.advice import stopping
 from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget
 from tlkit.engine.images.parts import Library
@@ -34,7 +35,6 @@ from tlkit.record.run_folder import RunResult
 from tlkit.run import execution, preparation, range_tests
 from tlkit.run.preparation import Prepared
 from tlkit.sources.places import Places
-from tlkit.tasks import Task
 
 RUNGS = (0.25, 0.5, 1.0)  # parts of the training images of the whole run that trials have
 HELD_OUT = (
@@ -42,8 +42,6 @@ HELD_OUT = (
 )
 _EPOCHS = 6  # of a trial, at least; more where these are few steps, but no more than a whole run has
 _STEPS = 100  # that a new head and a network need to get somewhere
-_KEPT = 0.5  # of the ways, from one rung to the next
-_FEWEST = 2  # ways that go on
 _RATES = (0.3, 3.0)  # times the usual rates, of the best way that takes steps
 # Of the time that a rung begins with, so much must be left when these begin:
 _OTHERS = 0.6  # ways to train other networks than the first one, on the first rung
@@ -102,8 +100,6 @@ class Trials:
     def halve(self, ways: Sequence[Way]) -> list[Trial]:
         """Try all ways on few images, and the better ones on more; return the trials of ways that did not fail, the furthest last.
 
-        The best way that takes steps goes on beside the best that takes none, because few images favour the latter.
-
         Args:
             ways: The plain default first.
         """
@@ -118,13 +114,13 @@ class Trials:
                 share = _OTHERS if rung == 0 and way.network else _VARIANTS if rung == 1 and way in variants else 0.0
                 if self.budget.left < share * begun:
                     self.notes.append(f"{way.name} is not tried: the time that is left is for {ways[0].name} and its like")
-                elif (trial := self._try(way, rung, part)) is not None:
+                    continue
+                needed = stopping.needed(mine, ways=len(ways), last=rung == len(RUNGS) - 1)
+                if (trial := self._try(way, rung, part, needed=needed)) is not None:
                     mine.append(trial)
             found += mine
             mine.sort(key=lambda trial: (-trial.accuracy, trial.seconds))
-            best_of_each = [next((trial for trial in mine if trial.solved is solved), None) for solved in (True, False)]
-            going_on = [*mine[: max(_FEWEST, round(_KEPT * len(mine)))], *filter(None, best_of_each)]
-            kept = {trial.name for trial in going_on}
+            kept = {trial.name for trial in stopping.going_on(mine)}
             ways = [way for way in ways if way.name in kept]
             if not ways:
                 break
@@ -175,8 +171,15 @@ class Trials:
             self.notes.append(f"the range test of {way.name} suggests no rate: no rate lowers its loss")
         return found or None
 
-    def _try(self, way: Way, rung: int, part: float) -> Trial | None:
-        """Carry one trial out, or find its run; None where it cannot be, or there is no time."""
+    def _try(self, way: Way, rung: int, part: float, *, needed: float) -> Trial | None:
+        """Carry one trial out, or find its run; None where it cannot be, or there is no time.
+
+        Args:
+            way: What is tried.
+            rung: From 0.
+            part: Of the training images.
+            needed: Accuracy without which it is stopped as soon as that is out of its reach.
+        """
         count = self._count(part)
         try:
             epochs = self._epochs(way, count)
@@ -185,7 +188,7 @@ class Trials:
             self.notes.append(f"{way.name} is not tried: {messages.first(error)}")
             return None
         done = job.result()
-        if done is None or not job_folders.is_done(job, done):
+        if done is None or not (job_folders.is_done(job, done) or self._stays_stopped(job, done, needed)):
             usual = _OVERHEAD + self._passes(way, count, epochs) * self._forward(way)
             expected = usual * self._slower[way.solved]
             if expected > self.budget.left:
@@ -194,16 +197,26 @@ class Trials:
                 )
                 return None
             self.observer.note(f"trying {way.name} on {count:,} images")
-            done = self._carry_out(way, job, usual)
+            done = self._carry_out(way, job, usual, needed)
         if done is None or done.validation is None:
             return None
+        ending = None if done.status == "finished" else stopping.ending_of(job.folder)
+        if done.status != "finished" and ending is None:
+            return None
         task, judged = tasks.get(job.resolved.head.task), self._judged(job)
-        accuracy = measure(done.validation, task)
+        accuracy = stopping.measure(done.validation, task)
         return Trial(
             name=way.name, what=way.what, rung=rung, images=count, epochs=done.epochs, accuracy=accuracy,
             error=error_of(accuracy, judged) if task.targets.one_class else self._ranking_error(job), judged=judged,
-            seconds=done.seconds, folder=str(job.folder), solved=way.solved,
+            seconds=done.seconds, folder=str(job.folder), solved=way.solved, ending=ending,
         )  # fmt: skip
+
+    def _stays_stopped(self, job: Job, done: RunResult, needed: float) -> bool:
+        """Return whether a run that was stopped before its last epoch would be stopped again."""
+        if done.status != "pruned" or done.digest != job.digest or not job_folders.is_kept(job):
+            return False
+        ending = stopping.ending_of(job.folder)
+        return ending is not None and ending.interval[1] < needed
 
     def _count(self, part: float) -> int:
         """Return the training images of a trial."""
@@ -236,16 +249,17 @@ class Trials:
         steps = max(images // self._batch(way), 1)
         return min(self.epochs, max(_EPOCHS, math.ceil(_STEPS / steps)))
 
-    def _carry_out(self, way: Way, job: Job, usual: float) -> RunResult | None:
+    def _carry_out(self, way: Way, job: Job, usual: float, needed: float) -> RunResult | None:
         began = self.budget.clock()
         try:
             prepared = self._prepared(job)
 
-            def late(lines: Sequence[Mapping[str, Any]]) -> bool:
-                return self.budget.left <= 0
+            def gives_up(lines: Sequence[Mapping[str, Any]]) -> bool:
+                ending = stopping.ending(lines, prepared.plan)
+                return self.budget.left <= 0 or (ending is not None and ending.interval[1] < needed)
 
             done = execution.execute(
-                prepared, device=self.device, observer=_Quiet(self.observer), watch=self.watch, gives_up=late
+                prepared, device=self.device, observer=_Quiet(self.observer), watch=self.watch, gives_up=gives_up
             )
         except Interrupted:
             raise
@@ -253,10 +267,10 @@ class Trials:
             self.notes.append(f"{way.name} failed: {error.problem}")
             self.ways = [each for each in self.ways if each is not way]  # what fails on more images is not proposed
             return None
-        self._slower[way.solved] = (self.budget.clock() - began) / usual
-        if done.status != "finished":
+        if done.status == "finished":
+            self._slower[way.solved] = (self.budget.clock() - began) / usual
+        elif self.budget.left <= 0:
             self.notes.append(f"{way.name} was stopped after {done.epochs} epochs: there was no time for more")
-            return None
         return done
 
     def _prepared(self, job: Job) -> Prepared:
@@ -280,18 +294,6 @@ def error_of(accuracy: float, images: int) -> float:
     edge = 0.5 / max(images, 1)
     inside = min(max(accuracy, edge), 1 - edge)
     return math.sqrt(inside * (1 - inside) / max(images, 1))
-
-
-def measure(validation: Mapping[str, float], task: Task) -> float:
-    """Return what ways are compared by, 0 to 1: accuracy, or the task's own metric where an image may have several classes.
-
-    Accuracy counts every class of every image there, and is high for a network that finds none.
-
-    Args:
-        validation: Metrics of the validation images.
-        task: Of the head.
-    """
-    return float(validation.get("accuracy" if task.targets.one_class else task.select_by, 0.0))
 
 
 class _Quiet(Observer):

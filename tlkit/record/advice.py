@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-FORMAT = 2
+FORMAT = 3
 Likeness = Literal["similar", "dissimilar"]
 
 
@@ -79,6 +79,26 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """What a trial that was stopped is expected to end with.
+
+    Attributes:
+        epochs: That it would have had.
+        accuracy: Of its best epoch, 0 to 1, by its curve over the epochs so far.
+        interval: 90 % interval of that accuracy.
+    """
+
+    epochs: int
+    accuracy: float
+    interval: tuple[float, float]
+
+    def words(self) -> str:
+        """Say it in a few words."""
+        low, high = (100 * each for each in self.interval)
+        return f"expected to end at {self.accuracy:.1%} ({low:.1f} to {high:.1f})"
+
+
+@dataclass(frozen=True)
 class Trial:
     """A short run that tried a way to train.
 
@@ -88,13 +108,14 @@ class Trial:
         rung: From 0; a later one has more images.
         images: Training images.
         epochs: That were trained.
-        accuracy: On the validation images, 0 to 1; of several labels the metric that selects.
+        accuracy: On the validation images, 0 to 1, of the best epoch; of several labels the metric that selects.
         error: Standard error of that accuracy, of the validation images.
         judged: Validation images.
         seconds: That it took.
         folder: The run's.
         solved: No step was taken.
         why_lost: Against the best; "" of the best.
+        ending: Of a trial that was stopped before its last epoch, what it is expected to end with; None of one that ended.
     """
 
     name: str
@@ -109,6 +130,7 @@ class Trial:
     folder: str
     solved: bool = False
     why_lost: str = ""
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True)

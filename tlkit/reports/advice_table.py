@@ -75,10 +75,14 @@ def _trials(found: Sequence[Trial]) -> Table:
     table = _table("way", "images", "epochs", "validation", "of", "seconds", "")
     for each in found:
         table.add_row(
-            Text(each.name), f"{each.images:,}", str(each.epochs), f"{each.accuracy:.1%}", f"{each.judged:,}", f"{each.seconds:.1f}",
+            Text(each.name), f"{each.images:,}", _epochs(each), f"{each.accuracy:.1%}", f"{each.judged:,}", f"{each.seconds:.1f}",
             Text(each.why_lost),
         )  # fmt: skip
     return table
+
+
+def _epochs(each: Trial) -> str:
+    return str(each.epochs) if each.ending is None else f"{each.epochs} of {each.ending.epochs}"
 
 
 def _percent(value: float | None) -> str:
