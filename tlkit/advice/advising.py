@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tlkit import tasks
-from tlkit.advice import arms, candidates, decision, more_labels, proposal, sample, telling, trying
+from tlkit.advice import arms, candidates, decision, forecast, more_labels, proposal, sample, telling, trying
 from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget, words
 from tlkit.advice.candidates import Named, Ready
@@ -83,7 +83,7 @@ def advise(
     if trials is not None:
         stages = tuple(best.ready.resolved.backbone.stages)
         notes += arms.left_out(stages=stages, single=facts.single, least=min(facts.counts))
-        advised, expected, tried = _tried(trials, facts, advised, [*ways, *(way for _, way in others.values())])
+        advised, expected, tried = _tried(trials, facts, advised, [*ways, *(way for _, way in others.values())], more)
     chosen = others[advised.network][0] if advised.network else best
     considered = [chosen.candidate, *(each.candidate for each in probed if each is not chosen), *left]
     advice = replace(
@@ -133,7 +133,7 @@ def _trials(
 
 
 def _tried(
-    trials: trying.Trials, facts: Facts, advised: Proposal, ways: Sequence[Way]
+    trials: trying.Trials, facts: Facts, advised: Proposal, ways: Sequence[Way], more: MoreLabels | None
 ) -> tuple[Proposal, tuple[Expected, ...], tuple[Trial, ...]]:  # fmt: skip
     """Try ways, the plain default first and then what the probe proposes; return the proposal, what it is expected to come to, and the trials."""
     plain, *others = ways
@@ -141,7 +141,8 @@ def _tried(
     if not done:
         return advised, (), ()
     epochs = facts.source.arm.schedule.epochs
-    proposed, expected = decision.propose(done, trials.ways, advised, train=facts.train, epochs=epochs)
+    usual = None if more is None else forecast.slope_of(more.images, more.accuracy)
+    proposed, expected = decision.propose(done, trials.ways, advised, train=facts.train, epochs=epochs, usual=usual)
     return proposed, expected, tuple(decision.with_reasons(done))
 
 
@@ -155,9 +156,9 @@ def _untriable(source: Source) -> str:
 def _more_labels(best: Probed, budget: Budget, head_seconds: float) -> MoreLabels | None:
     """Say what more labels would bring, where there is time for as many heads as that takes."""
     one_class = tasks.get(best.ready.resolved.head.task).targets.one_class
-    if best.read is None or not one_class or more_labels.HEADS * head_seconds > budget.left:
+    if not best.read or not one_class or more_labels.HEADS * head_seconds > budget.left:
         return None
-    return more_labels.curve(best.read, best.labels, best.groups)
+    return more_labels.curve(best.read[best.candidate.best], best.labels, best.groups)
 
 
 def _images(source: Source) -> tuple[DataFiles, Images, Mapping[str, Selected]]:
@@ -206,7 +207,7 @@ def _probe(
         )
     if not probed:
         raise candidates.nothing_here(notes)
-    probed.sort(key=lambda each: -each.candidate.rank)
+    probed = sorted(prober.comparable(probed), key=lambda each: -each.candidate.rank)
     return probed, [each.candidate for each in late]
 
 

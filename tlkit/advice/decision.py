@@ -13,7 +13,7 @@ from tlkit import units
 from tlkit.advice import fitted
 from tlkit.advice.arms import Way
 from tlkit.advice.fitted import NOMINAL
-from tlkit.advice.forecast import Point, forecast
+from tlkit.advice.forecast import Point, Slope, forecast
 from tlkit.advice.proposal import Proposal
 from tlkit.advice.stopping import POINT
 from tlkit.record.advice import Expected, Trial
@@ -52,7 +52,7 @@ def with_reasons(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def propose(
-    trials: Sequence[Trial], ways: Sequence[Way], proposed: Proposal, *, train: int, epochs: int
+    trials: Sequence[Trial], ways: Sequence[Way], proposed: Proposal, *, train: int, epochs: int, usual: Slope | None = None
 ) -> tuple[Proposal, tuple[Expected, ...]]:
     """Return the best way of trials as a proposal, and what whole runs of it and of the cheapest near it are expected to come to.
 
@@ -64,6 +64,7 @@ def propose(
         proposed: What would be proposed without trials; its reasons are kept but the last, which they replace.
         train: Training images of a whole run.
         epochs: Of a whole run that is trained by steps.
+        usual: What the probe tells of how the error falls with more images; None where it tells nothing.
     """
     names = {trial.name for trial in trials}
     if proposed.way and proposed.way not in names:
@@ -71,7 +72,7 @@ def propose(
         return replace(proposed, why=(*proposed.why, untried)), ()
     best, cheapest = decided(trials)
     way = next(each for each in ways if each.name == best.name)
-    expected = tuple(_expected(trial, trials, train, epochs) for trial in dict.fromkeys((best, cheapest)))
+    expected = tuple(_expected(trial, trials, train, epochs, usual) for trial in dict.fromkeys((best, cheapest)))
     low, high = (100 * each for each in expected[0].interval)
     why = [
         f"{best.name} was the best of {len({trial.name for trial in trials})} ways on {best.judged:,} validation images after training on "
@@ -98,15 +99,15 @@ def _best(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda trial: (trial.accuracy, -trial.seconds))
 
 
-def _expected(trial: Trial, trials: Sequence[Trial], train: int, epochs: int) -> Expected:
+def _expected(trial: Trial, trials: Sequence[Trial], train: int, epochs: int, usual: Slope | None) -> Expected:
     mine = sorted((each for each in trials if each.name == trial.name and each.rung <= trial.rung), key=lambda each: each.rung)
     points = list({each.images: _point(each) for each in mine}.values())
-    accuracy, interval = forecast(points, train)
+    accuracy, interval = forecast(points, train, usual)
     longer = train / trial.images * (1 if trial.solved else epochs / max(trial.epochs, 1))
     basis = f"the chance of {trial.judged:,} validation images"
     if trial.ending is not None:
         basis += f", continued from {trial.epochs} to {trial.ending.epochs} epochs"
-    if len(points) > 1:
+    if trial.images < train:
         basis += f", continued from {units.images(trial.images)} to {train:,} by a power law"
     known = fitted.load()
     if known.half_width is None:

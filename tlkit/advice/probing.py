@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -38,8 +38,8 @@ class Probed:
         part: The sample, decoded for this network.
         last: Pooled output of its last stage (n, features) for the sample.
         corrupt: A line for each image of the sample that cannot be decoded.
-        unjudged: Images of the sample of classes that are too small to judge.
-        read: Pooled output of its best stage (m, features) for the images that can be judged; None where none can.
+        read: Pooled output of each stage (m, features) for the images that can be judged; {} where none can.
+        indices: These images (m,).
         labels: Their classes.
         groups: Images of one number go into one fold (m,).
     """
@@ -49,10 +49,15 @@ class Probed:
     part: Part
     last: Rows
     corrupt: tuple[str, ...]
-    unjudged: int
-    read: Rows | None
+    read: Mapping[str, Rows]
+    indices: NDArray[np.int64]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
+
+    @property
+    def unjudged(self) -> int:
+        """Images of the sample of classes that are too small to judge."""
+        return len(self.part.indices) - len(self.indices)
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class Prober:
         part = Part(pictures, self.order, resolved.convention, tasks.get(resolved.head.task))
         outputs = StageOutputs(resolved, ready.path, part, device=self.device, clock=self.budget.clock)
         plain = _plain(ready, outputs)
-        each = self._seconds_of_one(part, outputs)
+        each = self._seconds_of_one(part, outputs, seconds)
         heads = self.head_seconds * len(outputs.widths)
 
         def cost(count: int) -> float:
@@ -136,23 +141,59 @@ class Prober:
         own = None if classifier is None else source_probabilities(last, classifier)
         sure = None if own is None else float(own.max(axis=1).mean())
         found = replace(plain, seconds=outputs.seconds, sure=sure, why_not=_UNJUDGED)
-        read = None
-        if can.any():
-            judged = self._judged({name: each[can] for name, each in rows.items()}, labels[can], groups[can], one_class)
+        read = {name: each[can] for name, each in rows.items()} if can.any() else {}
+        if read:
+            judged = self._judged(read, labels[can], groups[can], one_class)
             found = _with_stages(found, judged, outputs.drift(part.indices, watch=self.watch))
-            read = rows[found.best][can]
             found = self._ranked(found, last[can], labels[can], None if own is None else own[can], one_class)
         return Probed(
-            found, ready, part, last, tuple(self.unreadable.values()), int((~can).sum()), read, labels[can], groups[can]
+            found, ready, part, last, tuple(self.unreadable.values()), read, part.indices[can], labels[can], groups[can]
         )
 
-    def _seconds_of_one(self, part: Part, outputs: StageOutputs) -> float:
-        """Return the seconds that decoding an image and running it through all stages take."""
-        began = self.budget.clock()
-        first = self._readable(part.pictures, min(_FIRST, self.count))
-        absent = len(outputs.missing(first))
-        outputs.rows(first, observer=self.observer, watch=self.watch)
-        return (self.budget.clock() - began) / absent if absent else outputs.seconds or 0.0
+    def comparable(self, probed: Sequence[Probed]) -> list[Probed]:
+        """Return networks with ranks by the images on which all of them were probed: a head that has seen more images is better.
+
+        Args:
+            probed: The networks.
+        """
+        judged = [each for each in probed if each.read]
+        fewest = min((each.indices for each in judged), key=len, default=np.empty(0, np.int64))
+        return [each if len(each.indices) <= len(fewest) else self._on(each, fewest) for each in probed]
+
+    def _on(self, each: Probed, images: NDArray[np.int64]) -> Probed:
+        """Return a network with the rank that it has by some of its images."""
+        mine = np.isin(each.indices, images)
+        labels, groups, task = each.labels[mine], each.groups[mine], each.part.task
+        one_class, found = task.targets.one_class, each.candidate
+        if not probes.judged(labels, groups, one_class=one_class).all():
+            return each
+        self.watch()
+        heads = {name: probes.probe(rows[mine], labels, groups, one_class=one_class) for name, rows in each.read.items()}
+        accuracy = heads[likeness.fit(heads).best].accuracy
+        known: Mapping[str, float] = {}
+        if one_class and ranking.needs_scores():
+            known = scores.of(list(each.read.values())[-1][mine], labels, probabilities=None, names=ranking.SCORES)
+        return replace(
+            each, candidate=replace(found, rank=ranking.rank(accuracy, len(labels), found.top1, known, self.classes))
+        )
+
+    def _seconds_of_one(self, part: Part, outputs: StageOutputs, seconds: float) -> float:
+        """Return the seconds that decoding an image and running it through all stages take.
+
+        The first images also take what is done once; where that would halve the sample, others are timed too.
+        """
+        found = outputs.seconds or 0.0
+        for count in (_FIRST, 2 * _FIRST):
+            began = self.budget.clock()
+            first = self._readable(part.pictures, min(count, self.count))
+            absent = len(outputs.missing(first))
+            outputs.rows(first, observer=self.observer, watch=self.watch)
+            took = self.budget.clock() - began
+            if absent:
+                found = took / absent if count == _FIRST else min(found, took / absent)
+            if len(outputs.missing(self.order[: self.count])) * found <= seconds or 2 * took > seconds:
+                break
+        return found
 
     def _readable(self, pictures: Pictures, count: int) -> NDArray[np.int64]:
         """Decode the first images of the order, and return them; those that cannot be decoded leave it.
