@@ -38,3 +38,14 @@ def test_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
 def test_duration_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(TlkitError, match=r"checkpoint_every=.*: is no time"):
         units.duration(text, name="checkpoint-every")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("200MB", 2e8), ("1.5 gb", 1.5e9), ("50K", 5e4), ("42", 42), (7.0, 7)])
+def test_bytes_are_read_with_their_unit(text: str | float, expected: float) -> None:
+    assert units.byte_count(text, name="download") == expected
+
+
+@pytest.mark.parametrize("text", ["", "much", "0", "-5MB", "3TB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(TlkitError, match="is no size"):
+        units.byte_count(text, name="download")

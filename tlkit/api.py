@@ -291,6 +291,7 @@ def advise(
     *,
     budget: str | float = "10m",
     backbones: str | None = None,
+    download: str | float = 0.0,
     out: str | Path | None = None,
     tries: bool = True,
     scores: bool = False,
@@ -310,6 +311,7 @@ def advise(
         settings: "key=value", or several of them, as --set.
         budget: The time that it may take: seconds, or "90s", "10m", "1h".
         backbones: Networks to consider, "resnet18,timm:resnet34,vgg16=FILE"; by default all whose weights are on this machine.
+        download: Weights of other networks that may be downloaded, bytes in all or "200MB": of those with the best ImageNet accuracy.
         out: The recipe to write; an earlier one is replaced. By default NAME-advised.toml in the working folder.
         tries: Try ways to train, as short runs, in the time that is left.
         scores: Tell transferability scores of every network too: LogME, H-score, NLEEP, GBC, and LEEP where it can be had.
@@ -328,6 +330,14 @@ def advise(
 
     allowed = budgets.Budget(units.duration(budget, name="budget"))
     named = None if backbones is None else candidates.named(backbones)
+    room = units.byte_count(download, name="download") if download else 0.0
+    if room and (named is not None or offline):
+        why = (
+            "is forbidden by " + option("offline", True)
+            if offline
+            else "is for networks that " + option("backbones") + " does not name"
+        )
+        raise TlkitError(f"{option('download', str(download))}: {why}.", "one of the two options")
     watcher, path = observer or Observer(), as_path(source, "source")
     places = arguments.places(path.resolve() if path.is_dir() else path, data, offline, watcher)
     read, arms = asking.read(path, arguments.listed(settings), places)
@@ -350,6 +360,7 @@ def advise(
             budget=allowed,
             runs=Path(runs) if tries else None,
             scores=scores,
+            download=room,
             device=where,
             observer=watcher,
             watch=watch,

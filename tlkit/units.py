@@ -58,3 +58,20 @@ def duration(text: str | float, *, name: str) -> float:
     if not found or not float(found[1]):
         raise TlkitError(f"{option(name, text)}: is no time.", "a number of seconds, minutes or hours: 90s, 10m, 1h")
     return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def byte_count(text: str | float, *, name: str) -> float:
+    """Return the bytes of "200MB" or "1.5GB"; a number alone is bytes, and 1 KB is 1000 of them.
+
+    Args:
+        text: As a person wrote it, or bytes.
+        name: The option that it was given for.
+
+    Raises:
+        TlkitError: it is no such size, or not above 0.
+    """
+    text = text if isinstance(text, str) else f"{text:f}"
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]?)B?\s*", text, re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise TlkitError(f"{option(name, text)}: is no size.", "a number of bytes, with a unit: 200MB, 1.5GB")
+    return float(found[1]) * 1000.0 ** " KMG".index(found[2].upper() or " ")

