@@ -198,6 +198,10 @@ def _vision_transformer(model: VisionTransformer) -> Cut:
     embedding, features = Embedding(model, before - {*behind, "blocks", HEAD}), Features(model, behind)
     steps = {f"block{name}": ("tokens", f"blocks.{name}", "map") for name in _below(model, "blocks")}
     blocks = network.cut(model, steps, tokens=ToTokens(), map=ToMap())
+    patches = network.Patches(tuple(model.patch_embed.patch_size), model.num_prefix_tokens)
+    with_tokens: list[nn.Module] = [embedding, *blocks.values()]
+    for stage in with_tokens:
+        network.mark_patches_(stage, patches)
     return Cut({"stem": embedding} | blocks | {"norm" if _has_tensors(features) else "pool": features}, (), True)
 
 

@@ -7,10 +7,12 @@ import torch
 from tlkit_toy import toy, toy_maps
 from torch import Tensor, nn
 
+import tlkit_heads
 from tlkit.engine import row_keys
 from tlkit.engine.prefix import prefix
 from tlkit.errors import PluginError, TlkitError
 from tlkit.network import building
+from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
 from tlkit.record.formats import COMPUTE_FORMATS, ComputeFormat, PrefixPlan
@@ -139,3 +141,33 @@ def test_a_head_that_cannot_read_several_stages_is_refused(wrong: dict[str, obje
     with pytest.raises(PluginError) as caught:
         replace(Head(build="a:b"), **wrong)
     assert said in caught.value.problem
+
+
+@pytest.mark.parametrize("head", [tlkit_heads.fcn, tlkit_heads.fpn, tlkit_heads.deeplab], ids=["fcn", "fpn", "deeplab"])
+@torch.no_grad()
+def test_a_head_of_maps_is_given_the_picture_in_a_transformers_tokens(head: Head) -> None:
+    backbone = registry.get(Backbone, "timm:vit_tiny_patch16_224").until("block1")
+    network = building.build(
+        backbone, head, classes=3, backbone_options=None, head_options=head.options(), seed=0
+    ).eval()  # fmt: skip
+    x = torch.rand(2, 3, 64, 96)
+    outputs = network.carry(x).last  # (2, 192, 1 + 24, 1)
+    (picture,) = network.packing.read(network.carry(x), list(network.stages.values()))
+    assert torch.equal(picture[:, :, 1, 2], outputs[:, :, 1 + 6 + 2, 0]), "a token of the class, then row by row"
+    whole = network(x)
+    assert whole.shape == (2, 3, 64, 96)
+    for cut in (1, 2, 3):
+        assert torch.equal(network.forward_with_aux(network.run(x, stop=cut), aux_heads=(), start=cut)[0], whole)
+
+
+def test_a_frozen_encoder_keeps_its_batchnorm_statistics_and_the_decoder_learns_them() -> None:
+    network = building.build(
+        toy, tlkit_heads.unet, classes=3, backbone_options=None, head_options=tlkit_heads.UnetOptions(), seed=0
+    )
+    freeze_(network, lambda name: name.startswith(("head.", "block2")))
+    before = {name: tensor.clone() for name, tensor in network.tensors().items()}
+    network(torch.rand(4, 3, 16, 16)).square().mean().backward()
+    changed = {name for name, tensor in network.tensors().items() if not torch.equal(tensor, before[name])}
+    graded = {parameter.name for parameter, tensor in network.owned() if tensor.grad is not None}
+    assert {name.split(".")[0] for name in changed} == {"block2", "head"}
+    assert {name.split(".")[0] for name in graded} == {"block2", "head"}

@@ -8,12 +8,14 @@ import pytest
 import torch
 from conftest import TOY_RECIPE
 from safetensors.torch import load_file, save_file
+from tlkit_toy import toy_tapped
 from tlkit_toy_build import ToyTapped
 from torch import Tensor, nn
 from toy_training import CPU, Training, training
 
 from tlkit import api
 from tlkit.errors import PluginError, RecipeError, WeightsError
+from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plugin import AuxHead, Backbone
 from tlkit.reports.page import charts, page, runs
 
@@ -197,6 +199,14 @@ def test_arms_of_a_seed_begin_with_the_same_one(recipe: Path) -> None:
     whole, part = training(recipe, BOTH), training(recipe, BOTH, "freeze={backbone=true}")
     assert same(aux_tensors(whole), aux_tensors(part))
     assert not same(aux_tensors(whole), aux_tensors(training(recipe, BOTH, seed=1)))
+
+
+def test_beside_a_head_of_pixels_none_runs_and_the_plan_says_why() -> None:
+    aux_heads = AuxHeads(toy_tapped, (16, 16), None, pixels=True)
+    assert aux_heads.usable == {}
+    (choice,) = aux_heads.choices([])
+    assert (choice.what, choice.value) == ("aux", "not run, not changed")
+    assert choice.reason == "it answers for whole images, and the head for every pixel"
 
 
 def test_a_tap_that_does_not_exist_is_named() -> None:

@@ -73,7 +73,7 @@ def _draft(resolved: Resolved, facts: DataFacts, *, where: str, device: torch.de
     arm, names = resolved.arm, tuple(resolved.backbone.stages)
     network = network_cost.on_meta(resolved, facts.classes)
     owned = [parameter for parameter, _ in network.owned()]
-    aux_heads = AuxHeads(resolved.backbone, resolved.image_size, arm.head.aux_weight)
+    aux_heads = AuxHeads(resolved.backbone, resolved.image_size, arm.head.aux_weight, resolved.head.pixels)
     freeze, rates = expansion.freeze_map(arm), expansion.rate_map(arm)
     divided = maps.divide(owned, names, freeze, rates, epochs=arm.schedule.epochs, aux_depths=aux_heads.usable)
     problems = _problems(resolved, facts, network, device)

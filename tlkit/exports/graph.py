@@ -74,6 +74,12 @@ def program(run: FinishedRun) -> torch.export.ExportedProgram:
 
 
 def _refuse(run: FinishedRun) -> None:
+    if run.head.pixels:
+        raise TlkitError(
+            f"{run.folder}: its {run.arm.head.kind} head answers for every pixel of pictures of any size, and the graph brings pictures to "
+            "one size and answers for whole ones. That is not built yet.",
+            "--to safetensors writes the weights",
+        )
     if run.predictor.geometry.resize not in resizing.FILTERS:
         raise TlkitError(
             f'{run.folder}: its pictures are resized with the filter "{run.predictor.geometry.resize}", which the graph does not have.',

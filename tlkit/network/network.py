@@ -123,7 +123,7 @@ class Network(nn.Module):
         """Return logits (N, classes, ...) of what all stages gave."""
         if self.reads != "maps":
             return self.answer(self.features(carried))
-        return self.task.expand(self.head(self.packing.read(carried, len(self.stages)), carried.size), self.positive)
+        return self.task.expand(self.head(self.packing.read(carried, list(self.stages.values())), carried.size), self.positive)
 
     def answer(self, features: Tensor) -> Tensor:
         """Return logits (N, classes, ...) of features, by a head that reads the last stage alone."""

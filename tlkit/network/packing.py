@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tlkit.network import shapes
+from tlkit.network import shapes, tokens
 from tlkit.plans import packing
 from tlkit.plans.packing import Shape
 from tlkit.units import Size
@@ -96,9 +96,14 @@ class Packing:
         flat = torch.cat([each.flatten(1) for each in maps], dim=1)  # (n, values)
         return nn.functional.pad(flat, (0, math.prod(shape) - flat.shape[1])).view(-1, *shape)
 
-    def read(self, carried: Carried, stages: int) -> tuple[Tensor, ...]:
-        """Return the outputs that the head reads, after all stages."""
-        return tuple(carried.last if stage == stages - 1 else carried.kept[stage] for stage in self.reads)
+    def read(self, carried: Carried, stages: Sequence[nn.Module]) -> tuple[Tensor, ...]:
+        """Return the maps that the head reads, after all stages.
+
+        They are in one memory format, on which the last bits of a mean depend: what a cut network computes with may be in another.
+        """
+        outputs = {**carried.kept, len(stages) - 1: carried.last}
+        maps = (tokens.picture(stages[stage], outputs[stage], carried.size) for stage in self.reads)
+        return tuple(each.contiguous(memory_format=self.memory_format) for each in maps)
 
     def _outputs(self, stages: Sequence[nn.Module], size: Size) -> Sequence[Shape]:
         if (size, len(stages)) not in self._shapes:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tlkit.errors import PluginError, TlkitError, reason
+from tlkit.network import tokens
 from tlkit.plans.packing import Shape
 from tlkit.plugin import Backbone, FeatureMap, Head
 from tlkit.units import Size, pixels
@@ -68,7 +69,8 @@ def read(
     """
     times = 1 if backbone.fixed_size else -(-_SMALLEST // min(size))
     size = size[0] * times, size[1] * times
-    shapes = of_stages(stages, backbone, size, channels=channels)
+    given = of_stages(stages, backbone, size, channels=channels)
+    shapes = [tokens.picture_shape(stage, shape, size) for stage, shape in zip(stages.values(), given, strict=True)]
     maps = [index for index, shape in enumerate(shapes) if len(shape) == 3 and min(shape[1:]) > 1]
     if not maps or maps[-1] != len(shapes) - 1:
         raise _no_map(list(stages), shapes, maps, backbone, head)

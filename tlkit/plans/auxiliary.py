@@ -24,17 +24,19 @@ class AuxHeads:
         backbone: The plugin.
         image_size: Height and width of the network's input, pixels.
         weight: Weight of each one's loss, head.aux_weight; None for the backbone's own weights.
+        pixels: The head answers for every pixel, which no auxiliary classifier does, so none of them runs.
     """
 
     backbone: Backbone
     image_size: Size
     weight: float | None
+    pixels: bool = False
 
     @property
     def usable(self) -> dict[str, int]:
         """Classifiers whose loss counts and whose input is large enough -> number of stages, from the input on, that they read."""
         aux_heads = self.backbone.aux_heads
-        if self.weight == 0:
+        if self.weight == 0 or self.pixels:
             return {}
         return {
             name: count
@@ -56,7 +58,9 @@ class AuxHeads:
         found = []
         for name, aux_head in self.backbone.aux_heads.items():
             begin = self._begins(parameters, name)
-            if self.weight == 0:
+            if self.pixels:
+                found.append(Choice(name, "not run, not changed", "it answers for whole images, and the head for every pixel"))
+            elif self.weight == 0:
                 found.append(Choice(name, "not run, not changed", "head.aux_weight is 0"))
             elif min(self.image_size) < aux_head.minimum_size:
                 found.append(Choice(name, "not run, not changed", f"it needs images of at least {aux_head.minimum_size} px"))

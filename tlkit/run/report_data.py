@@ -194,7 +194,7 @@ def _add_kernels(about: dict[str, Any], arrays: dict[str, NDArray[Any]], found: 
 def _add_aux_loss(about: dict[str, Any], prepared: Prepared, network: Network, device: torch.device) -> None:
     """Add the loss of auxiliary classifiers that never run in training, which is the same in every epoch."""
     plan, resolved = prepared.plan, prepared.job.resolved
-    usable = AuxHeads(resolved.backbone, plan.image_size, resolved.arm.head.aux_weight).usable
+    usable = AuxHeads(resolved.backbone, plan.image_size, resolved.arm.head.aux_weight, resolved.head.pixels).usable
     part = _plain(prepared)
     if part is None or not usable or plan.learns != "steps" or any(phase.aux_heads for phase in plan.phases):
         return
