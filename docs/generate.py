@@ -34,6 +34,7 @@ from tlkit.recipe import (
     schedules,
     search,
     tables,
+    unlabelled,
 )
 
 FOLDER = Path(__file__).parent
@@ -52,6 +53,7 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "data.image_sizes": (tables.SizeForEpochs,),
     "data.scale_to": (tables.FieldOfView,),
     "data.split": (tables.SplitTable,),
+    "data.unlabelled": (unlabelled.UnlabelledTable,),
     "optimizer": (optimizers.Sgd, optimizers.Adam, optimizers.AdamW),
     "schedule": (schedules.Constant, schedules.Step, schedules.Cosine, schedules.OneCycle),
     "loss": (losses.LossTable,),

@@ -44,6 +44,27 @@ class FolderOptions(Options):
         return value
 
 
+class ImagesOptions(Options):
+    """Which folder of images without labels.
+
+    Attributes:
+        path: The folder.
+        range: As for a folder of classes.
+        channels: The key data.channels of the recipe.
+    """
+
+    path: str | None = None
+    range: PixelRange | None = None
+    channels: Channels = None
+
+
+images = Dataset(
+    read="tlkit_folder.unordered:read",
+    find="tlkit_folder.unordered:find",
+    options=ImagesOptions,
+    licence="that of the images",
+    summary="image files anywhere below a folder, without labels: for data.unlabelled",
+)
 folder = Dataset(
     read="tlkit_folder.read:read",
     find="tlkit_folder.read:find",

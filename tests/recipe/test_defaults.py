@@ -14,7 +14,19 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from tlkit.plans import resolve
 from tlkit.plugin import Adapter, Backbone, Dataset, Head, Options, registry
-from tlkit.recipe import augmentations, defaults, domains, losses, map_tables, optimizers, parsing, recipe, schedules, tables
+from tlkit.recipe import (
+    augmentations,
+    defaults,
+    domains,
+    losses,
+    map_tables,
+    optimizers,
+    parsing,
+    recipe,
+    schedules,
+    tables,
+    unlabelled,
+)
 from tlkit.recipe.defaults import Defaults
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm
@@ -22,7 +34,7 @@ from tlkit.recipe.settings import parse_setting
 from tlkit.sources.places import Places
 
 RAISE = "a line was added: write the new checksum here; a line was changed: raise VERSION, and add a checksum for it"
-FROZEN = {2: "e0c92f62dabd667b"}
+FROZEN = {2: "b46d14183bf20fbd"}
 
 # A table that is always there, an optional one, and one per optimizer, schedule and augmentation.
 TABLES: dict[type[BaseModel], Defaults] = {
@@ -37,6 +49,7 @@ TABLES: dict[type[BaseModel], Defaults] = {
     domains.AlsoTable: defaults.ALSO,
     domains.AlsoSplit: defaults.ALSO_SPLIT,
     domains.AdaptTable: defaults.ADAPT,
+    unlabelled.UnlabelledTable: defaults.UNLABELLED,
     map_tables.Until: defaults.UNTIL,
     map_tables.Gradual: defaults.GRADUAL,
     map_tables.RateRange: defaults.RATE_RANGE,

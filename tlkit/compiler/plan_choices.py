@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tlkit import tasks, units
 from tlkit.compiler import source_classes
 from tlkit.compiler.memory_estimate import Draft
 from tlkit.errors import first_few
 from tlkit.network import input_layer
-from tlkit.plans import adaptation, auto_rates
+from tlkit.plans import adaptation, auto_rates, unlabelled
 from tlkit.plans.plan import Choice, GroupPlan
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Backbone
@@ -38,7 +38,7 @@ def choices(
         *_cut(resolved.backbone),
         *_size(draft),
         *_bands(resolved),
-        *adaptation.choices(resolved.adaptation, facts.images),
+        *_without_labels(draft),
         *_dropout(resolved),
         *batch,
         *_solved(resolved),
@@ -57,6 +57,14 @@ def _source_classes(resolved: Resolved, classes: Sequence[str]) -> list[Choice]:
         return []
     share = f"ImageNet has {len(found):,} of {len(classes):,}, or kinds of them"
     return [Choice("classes", share, f"{first_few(found)}: {source_classes.MEANING}")]
+
+
+def _without_labels(draft: Draft) -> Iterator[Choice]:
+    """Say which images without labels are used: those of data.unlabelled, or of the target of [adapt]."""
+    resolved, images = draft.resolved, draft.facts.images
+    if resolved.unlabelled is not None:
+        return unlabelled.choices(resolved.arm.data.unlabelled, images, learns=resolved.learns)
+    return adaptation.choices(resolved.adaptation, images)
 
 
 def _cut(backbone: Backbone) -> list[Choice]:

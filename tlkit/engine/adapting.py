@@ -99,7 +99,7 @@ def fit(adaptation: Adaptation, source: Rows, target: TargetRows, fit_head: Fit)
         rows = _with_labelled(rows if table.source else None, theirs, target, times=table.label_weight)
     head, said = fit_head(rows.features, rows.labels, rows.groups)
     if table.pseudo_labels:
-        rows, line = _with_pseudo_labels(table.pseudo_labels, rows, theirs, target, head)
+        rows, line = _with_pseudo_labels(adaptation, rows, theirs, target, head)
         head = refit(head, rows.features, rows.labels)
         said = [*said, line]
     logits, labels = head(torch.from_numpy(rows.features)), torch.from_numpy(rows.labels)
@@ -161,23 +161,28 @@ def _with_labelled(source: Rows | None, theirs: Features, target: TargetRows, *,
 
 
 def _with_pseudo_labels(
-    kind: str | bool, rows: Rows, theirs: Features, target: TargetRows, head: FittedHead
+    adaptation: Adaptation, rows: Rows, theirs: Features, target: TargetRows, head: FittedHead
 ) -> tuple[Rows, str]:
     """Add the other target images with the labels that they get; also how many get one, in words."""
+    kind, threshold = adaptation.table.pseudo_labels, adaptation.threshold or pseudo_labels.THRESHOLD
     others = np.setdiff1d(np.arange(len(theirs)), target.labelled)
     x = theirs[others]
     probabilities = torch.softmax(head(torch.from_numpy(x)).double(), dim=1).numpy()
     if kind == "confident":
         if not head.logarithms:
             raise TlkitError(
-                'adapt.pseudo_labels: "confident" needs probabilities, and the head gives none.',
-                'pseudo_labels = "prototypes", or head.kind = "logistic"',
+                f"{_place(adaptation)} needs probabilities, and the head gives none.",
+                'head.kind = "logistic"' if adaptation.threshold else 'pseudo_labels = "prototypes", or head.kind = "logistic"',
             )
-        chosen, labels = pseudo_labels.confident(probabilities)
+        chosen, labels = pseudo_labels.confident(probabilities, threshold=threshold)
     else:
         chosen, labels = np.arange(len(x)), pseudo_labels.prototypes(_read(head.estimator, x), probabilities)
     added = Rows(x[chosen], labels, None)
-    return _joined(rows, added), f"pseudo-labels: {len(chosen):,} of {len(x):,} target images without a label got one ({kind})"
+    return _joined(rows, added), f"pseudo-labels: {len(chosen):,} of {len(x):,} images without a label got one ({kind})"
+
+
+def _place(adaptation: Adaptation) -> str:
+    return 'adapt.pseudo_labels: "confident"' if adaptation.threshold is None else f"{adaptation.table.target}:"
 
 
 def _read(estimator: Any, x: Features) -> Features:

@@ -106,7 +106,7 @@ class EpochScores:
     def target(self, feed: Feed) -> dict[str, float] | None:
         """Return the scores of the target that need no label, of images whose labels are not trained on; None without such images."""
         target = self._evaluated.target
-        if target is None or len(target.labelled) == len(target.part.indices):
+        if self._plan.tables.adapt is None or target is None or len(target.labelled) == len(target.part.indices):
             return None
         part, chosen = target.part, other_parts.evenly(np.delete(target.part.indices, target.labelled))
         clusters = self._plan.select_by == "ami"

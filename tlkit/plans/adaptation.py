@@ -37,11 +37,13 @@ class Adaptation:
         table: The recipe's, with the defaults of the method's options.
         adapter: The plugin; None for the method "none".
         options: The method's options, checked; None if it has none.
+        threshold: Least probability of a pseudo-label of a solved head; None for the usual one.
     """
 
     table: AdaptTable
     adapter: Adapter | None
     options: BaseModel | None
+    threshold: float | None = None
 
     @property
     def by_steps(self) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tlkit import files, units
-from tlkit.plans import adaptation, packing, precision
+from tlkit.plans import adaptation, packing, precision, unlabelled
+from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, prefix_shape, why_images_differ
 from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
 from tlkit.record.kernels import ChosenKernel
@@ -94,18 +95,26 @@ def work(plan: Plan) -> float:
 
 def _beside(plan: Plan) -> int:
     """Return how many images of a target the steps of an epoch take."""
-    table, size = plan.tables.adapt, plan.batch_size
-    if table is None or plan.learns != "steps":
+    found, size = _adaptation(plan), plan.batch_size
+    if found is None or plan.learns != "steps":
         return 0
     full, last = divmod(plan.images.train, size)
     labelled = full * min(size, plan.images.labelled) + min(last, plan.images.labelled)
-    return labelled + plan.images.train * adaptation.look_up(table).beside
+    return labelled + plan.images.train * found.beside
 
 
 def _of_steps(plan: Plan) -> int:
     """Return how many different images of a target steps take, where they take some."""
-    table = plan.tables.adapt
-    return plan.images.target if table is not None and adaptation.look_up(table).beside else plan.images.labelled
+    found = _adaptation(plan)
+    return plan.images.target if found is not None and found.beside else plan.images.labelled
+
+
+def _adaptation(plan: Plan) -> Adaptation | None:
+    """Return what takes images without labels into a plan's steps; None without."""
+    tables = plan.tables
+    if tables.data.unlabelled is not None and plan.learns != "nothing":
+        return unlabelled.adaptation(tables.data.unlabelled, learns=plan.learns)
+    return None if tables.adapt is None else adaptation.look_up(tables.adapt)
 
 
 def _divided(plan: Plan, phase: PhasePlan) -> tuple[int, int]:

@@ -73,13 +73,17 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         del parts["train"]
     sizes = {name: len(each.test.indices) for name, each in also.items()}
     sizes |= {name: len(parts["test"].indices) for name in low_resolution(resolved.arm, parts)}
+    more = _unlabelled(resolved, places)
     targets = [len(each.target.indices) for each in also.values() if each.target is not None]
+    targets += [] if more is None else [len(more.splits[other_parts.ALL].targets)]
     labelled = [len(each.labelled) for each in also.values() if each.labelled is not None]
     counted = count(
         resolved, mine, parts, also=sizes, found=found, fold=fold, target=sum(targets), labelled=sum(labelled)
     )  # fmt: skip
     can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
-    same = overlap.warnings(file_overlaps(mine, parts, also, at_most=_READ), droppable=can, drop=table.on_overlap == "drop")
+    same = overlap.warnings(
+        file_overlaps(mine, parts, also, more, at_most=_READ), droppable=can, drop=table.on_overlap == "drop"
+    )
     sized = usual_size(mine.splits["train"], table.channels) if augmentations.windows(table.augment) else None
     warned = (*counted.warnings, *other_parts.warnings(resolved, also), *same, *filter(None, [problem]))
     return replace(counted, warnings=warned, originals=sized)
@@ -97,15 +101,28 @@ def usual_size(split: Split, bands: int | None = None) -> Size | None:
     return image_files.usual_size(split.files, bands=bands)
 
 
+def _unlabelled(resolved: Resolved, places: Places) -> Images | None:
+    """Return the images of data.unlabelled; None without, and where they are not here."""
+    source = resolved.unlabelled
+    if source is None:
+        return None
+    with suppress(DataMissing):
+        there = data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
+        return dataset_images.unlabelled_images(source, there)
+    return None
+
+
 def file_overlaps(
-    images: Images, parts: Mapping[str, Selected], also: Mapping[str, OtherParts], *, at_most: float = math.inf
-) -> tuple[Overlap, ...]:
+    images: Images, parts: Mapping[str, Selected], also: Mapping[str, OtherParts], more: Images | None = None, *,
+    at_most: float = math.inf,
+) -> tuple[Overlap, ...]:  # fmt: skip
     """Return where a part's files are identical to those of another part.
 
     Args:
         images: The data set.
         parts: Which of the images each part has.
         also: Images of other data sets that are evaluated.
+        more: Images without labels that are trained on; None for none.
         at_most: Bytes that are read, as for `overlap.of_files`.
     """
     listed: dict[str, Sequence[ImageFile]] = {
@@ -116,6 +133,8 @@ def file_overlaps(
     for name, other in also.items():
         listed |= {f"also.{name}": other.tested_files} if other.tested_files else {}
         listed |= {overlap.TARGET: other.learned_files} if other.learned_files else {}
+    if more is not None and more.splits[other_parts.ALL].files:
+        listed[overlap.UNLABELLED] = more.splits[other_parts.ALL].files
     with suppress(DataError):  # of a file that cannot be read, which decoding names
         return overlap.find(overlap.of_files(listed, at_most=at_most))
     return ()
@@ -134,7 +153,7 @@ def count(
         also: Number of images of each other data set that is evaluated.
         found: The data set's files.
         fold: The fold that is tested, from 1; None without cross-validation.
-        target: Number of images of the target that [adapt] uses.
+        target: Number of images of the target that [adapt] uses, or of images without labels.
         labelled: Of these, number of images whose labels it uses.
 
     Where no image of the data set is trained on, `parts` has no "train": the training images are those of the target.

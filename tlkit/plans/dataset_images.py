@@ -69,6 +69,19 @@ def other_images(resolved: Resolved, name: str, found: DataFiles, classes: tuple
     return _labelled(key, classes, other_parts.divides(resolved, name))
 
 
+def unlabelled_images(source: Source, found: DataFiles) -> Images:
+    """Read all images of a data set without their labels.
+
+    Args:
+        source: The data set.
+        found: Its files.
+
+    Returns:
+        The images in one split, "all", each with the label 0.
+    """
+    return _without_labels(_Key(source.dataset, found, source.options, pooled="none"))
+
+
 def labelled_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, where: str) -> tuple[Images, str]:
     """Read a data set to evaluate a trained network on.
 
@@ -105,6 +118,13 @@ def _labelled(key: _Key, classes: tuple[str, ...], whole: bool) -> Images:
     images = _read(key)
     splits = {"test": images.splits["test"]} if "test" in images.splits else {}
     return renumbered(Images(images.classes, splits | ({other_parts.ALL: _pooled(images)} if whole else {})), classes)
+
+
+@lru_cache(maxsize=2)
+def _without_labels(key: _Key) -> Images:
+    split = _pooled(datasets.read_data(key.dataset, key.found, key.options))
+    nothing = np.zeros(len(split.targets), dtype=np.int64)
+    return Images(("image",), {other_parts.ALL: replace(split, targets=nothing, groups=None)})
 
 
 def renumbered(images: Images, classes: tuple[str, ...]) -> Images:

@@ -17,7 +17,7 @@ from tlkit.record.run_folder import Coordinates
 # What a person calls an input of `Job.inputs`; the others are images of [also].
 _INPUTS = {
     "data": "the images", "data.listed": "the images that the data set lists", "weights": "the weights", "input": "the preprocessing of the weights",
-    "weights_as": "the way in which the weights are read",
+    "data.unlabelled": "the images without labels", "weights_as": "the way in which the weights are read",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from tlkit import file_digests, files
 from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import arm_weights
 from tlkit.plans.resolved import Resolved, Source
+from tlkit.plans.unlabelled import NAME as UNLABELLED
 from tlkit.plugin import DataFiles
 from tlkit.recipe import parsing
 from tlkit.recipe.digest import digest_of
@@ -38,6 +39,7 @@ class Job:
         content: A digest of its data's content.
         inputs: What its digest covers beside the arm: digests of its data and weights, and how they are read.
         also: Other data that is evaluated, by the recipe's name for it.
+        unlabelled: Images without labels that are trained on; None for none.
         fold: The fold that is tested, from 1; None without cross-validation.
     """
 
@@ -52,6 +54,7 @@ class Job:
     also: Mapping[str, DataFiles] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     fold: int | None = None
+    unlabelled: DataFiles | None = None
 
     @property
     def label(self) -> str:
@@ -122,13 +125,16 @@ def _jobs_of(
         RecipeError: of data and weights that cannot be had.
     """
     _refuse_own_run(resolved, places, runs=runs)
-    found, weights, also = _find(resolved, places)
-    for path in (found.root, *([weights] if weights is not None else []), *(each.root for each in also.values())):
+    found, weights, also, more = _find(resolved, places)
+    others = [*also.values(), *([more] if more is not None else [])]
+    for path in (found.root, *([weights] if weights is not None else []), *(each.root for each in others)):
         files.refuse_other_than_utf8(path.resolve())
     data = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
     content = data_content("data", data, found, content_of=content_of)
     for name, each in also.items():
         content |= data_content(f"also.{name}", resolved.also[name], each, content_of=content_of)
+    if more is not None and resolved.unlabelled is not None:
+        content |= data_content(UNLABELLED, resolved.unlabelled, more, content_of=content_of)
     if weights is not None:
         content["weights"] = content_of((weights,))
         # One file may be named in ways that prepare images, name tensors or take the head differently.
@@ -139,7 +145,7 @@ def _jobs_of(
     folder = partial(run_folder.folder_of, runs, recipe=resolved.recipe, arm=resolved.name, digest=digest)
     base, images = places.recipe.resolve(), content["data"]
     return [
-        Job(resolved, seed, found, weights, digest, folder(seed=seed, fold=fold), base, images, also, content, fold)
+        Job(resolved, seed, found, weights, digest, folder(seed=seed, fold=fold), base, images, also, content, fold, more)
         for seed in seeds
         for fold in folds
     ]
@@ -156,7 +162,7 @@ def data_content(
     """Return the digest of a data set's files, and of those that its splits list beside them, by their names in `Job.inputs`.
 
     Args:
-        key: "data", or "also.NAME" of another data set that is evaluated.
+        key: "data", "also.NAME" of another data set that is evaluated, or "data.unlabelled".
         source: The data set.
         found: Its files.
         content_of: Returns the digest of files.
@@ -231,6 +237,12 @@ def absolute_arm(job: Job) -> Arm:
         if found.files and resolved.also[name].dataset.find and "://" not in str(also[name].options.get("path")):
             options = {**also[name].options, "path": str(found.root.resolve())}
             also[name] = also[name].model_copy(update={"options": options})
+    unlabelled, source = arm.data.unlabelled, resolved.unlabelled
+    if unlabelled is not None and source is not None and job.unlabelled is not None:
+        options = dict(unlabelled.options)
+        if source.dataset.find and "://" not in str(options.get("path")):
+            options["path"] = str(job.unlabelled.root.resolve())
+        unlabelled = unlabelled.model_copy(update={"options": options})
     backbone, value = arm.backbone, arm.backbone.weights
     if job.weights is not None and value not in resolved.backbone.weights:
         path = job.weights.resolve()
@@ -239,7 +251,8 @@ def absolute_arm(job: Job) -> Arm:
             f"{weight_files.RUN}{path.parent}" if value.startswith(weight_files.RUN) else f"{path}#{key}" if key else str(path)
         )
         backbone = backbone.model_copy(update={"weights": where})
-    return arm.model_copy(update={"data": arm.data.model_copy(update={"options": own}), "also": also, "backbone": backbone})
+    data = arm.data.model_copy(update={"options": own, "unlabelled": unlabelled})
+    return arm.model_copy(update={"data": data, "also": also, "backbone": backbone})
 
 
 def local_weights(resolved: Resolved, places: Places) -> Path | None:
@@ -263,8 +276,8 @@ def known_content(resolved: Resolved, places: Places) -> str:
     return "unknown"
 
 
-def _find(resolved: Resolved, places: Places) -> tuple[DataFiles, Path | None, dict[str, DataFiles]]:
-    """Find one arm's data, weights, and other data that it evaluates; what is missing of all is said together."""
+def _find(resolved: Resolved, places: Places) -> tuple[DataFiles, Path | None, dict[str, DataFiles], DataFiles | None]:
+    """Find one arm's data, weights, other data that it evaluates, and images without labels; what is missing of all is said together."""
     arm, problems = resolved.arm, []
     found, weights = DataFiles(Path(), ()), None
     try:
@@ -277,18 +290,21 @@ def _find(resolved: Resolved, places: Places) -> tuple[DataFiles, Path | None, d
         )
     except TlkitError as error:
         problems.append(error)
-    also = {}
-    for name, source in resolved.also.items():
+    others = {f"also.{name}": source for name, source in resolved.also.items()}
+    if resolved.unlabelled is not None:
+        others[UNLABELLED] = resolved.unlabelled
+    there = {}
+    for table, source in others.items():
         try:  # --data is of the data that is trained on
-            also[name] = data_files.find_data(
+            there[table] = data_files.find_data(
                 source.name, source.dataset, source.options, replace(places, data=None), fetch=True
             )
         except TlkitError as error:
             hints = [hint for hint in error.hints if option("data") not in hint]
-            problems.append(TlkitError(f"also.{name}: {error.problem}", *hints, f"also.{name}.options.path names its folder"))
+            problems.append(TlkitError(f"{table}: {error.problem}", *hints, f"{table}.options.path names its folder"))
     if problems:
         raise RecipeError(problems)
-    return found, weights, also
+    return found, weights, {name: there[f"also.{name}"] for name in resolved.also}, there.get(UNLABELLED)
 
 
 def _kind(resolved: Resolved, weights: Path) -> str:

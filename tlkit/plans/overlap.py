@@ -22,12 +22,14 @@ Keys = NDArray[np.uint8]  # (n, 16), digests of images
 OnOverlap = Literal["warn", "error", "drop"]
 TRAIN, VALIDATION = "train", "validation"
 TARGET = "adapt"  # images of the target of [adapt] that are learned from
+UNLABELLED = "unlabelled"  # images of data.unlabelled
 _ALSO = "also."
 _KEY = 16  # bytes
 _WORDS = {
     TRAIN: "training images",
     VALIDATION: "validation images, which choose the best epoch",
     TARGET: "images of the target that are adapted to",
+    UNLABELLED: "images without labels that are trained on",
 }
 _DROP = 'data.on_overlap = "drop" leaves out'
 _SHOWN = 5  # overlaps that an error names
@@ -53,7 +55,7 @@ class Overlap:
     """Images of one part that are identical to images of an earlier part.
 
     Attributes:
-        first: The part that they are also in: "train", "validation" or "adapt".
+        first: The part that they are also in: "train", "validation", "adapt" or "unlabelled".
         second: The part that is evaluated: "validation", "test" or "also.NAME".
         count: Images of the second part that are in the first, too.
         total: Images of the second part.
@@ -80,12 +82,16 @@ def find(parts: Mapping[str, Content]) -> tuple[Overlap, ...]:
     """Return where images of one part are identical to training or validation images.
 
     Args:
-        parts: "train", and where there are such "validation", "test", "also.NAME", and "adapt" of the target.
+        parts: "train", and where there are such "validation", "test", "also.NAME", "adapt" of the target, and "unlabelled".
     """
     found = []
-    for first in (TRAIN, VALIDATION, TARGET):
+    for first in (TRAIN, VALIDATION, TARGET, UNLABELLED):
         for second, content in parts.items():
-            if first not in parts or second in (TRAIN, TARGET, first) or (first == TARGET and not second.startswith(_ALSO)):
+            if (
+                first not in parts
+                or second in (TRAIN, TARGET, UNLABELLED, first)
+                or (first == TARGET and not second.startswith(_ALSO))
+            ):
                 continue
             same = np.flatnonzero(among(content.keys, parts[first].keys))
             if len(same):

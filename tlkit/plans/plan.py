@@ -148,7 +148,7 @@ class ImagesPlan:
     Attributes:
         also: Of other data sets that are evaluated, by the recipe's name for them; {} where they are not known.
         source: "counted" from what is on this machine, "nominal" of the official data set, or "unknown".
-        target: Of the target of [adapt], that are used without labels or with.
+        target: Of the target of [adapt], that are used without labels or with; or of data.unlabelled.
         labelled: Of these, whose labels are used.
     """
 

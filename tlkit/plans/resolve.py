@@ -21,6 +21,7 @@ from tlkit.plans import (
     preprocessing,
     search_checks,
     solved_heads,
+    unlabelled,
 )
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.plan import Learns
@@ -168,7 +169,7 @@ class _Resolver:
         if self.folds is not None:
             self.problems += arm_checks.fold_problems(arm)
         also = self._also()
-        adapt = self._adapt()
+        adapt, more = self._adapt(), self._unlabelled()
         convention = self._convention(backbone) if backbone is not None else None
         unused: tuple[str, ...] = ()
         without: tuple[str, ...] = ()
@@ -190,6 +191,10 @@ class _Resolver:
                 )
                 adapt, without = adaptation.settled(adapt, learns=learns)
                 arm = arm.model_copy(update={"adapt": adapt.table if adapt is not None else None})
+            if arm.data.unlabelled is not None:
+                self.problems += unlabelled.problems(arm, head, learns=learns)
+                adapt = unlabelled.adaptation(arm.data.unlabelled, learns=learns) if learns != "nothing" else adapt
+                more = more if learns != "nothing" else None
             if learns != "steps":
                 arm, unused = solved_heads.alone(arm, solved=learns == "solved")
             unused = (*unused, *without)
@@ -204,8 +209,8 @@ class _Resolver:
             )
         if backbone is not None:
             if learns == "steps":
-                arm, more = expansion.expanded(arm, backbone.stages)
-                unused = (*unused, *more)
+                arm, left = expansion.expanded(arm, backbone.stages)
+                unused = (*unused, *left)
             self.problems += arm_checks.backbone_problems(
                 arm, backbone, steps=learns == "steps", domain=adapt is not None and adapt.domain_head is not None
             )
@@ -225,9 +230,9 @@ class _Resolver:
             convention = dataclasses.replace(convention, crop=arm.data.crop)
         _, size = arm_checks.sizes(arm, backbone.image_size)[-1]
         return Resolved(
-            self.recipe, self.name, _filled(arm, options, also), backbone, dataset, head,
+            self.recipe, self.name, _filled(arm, options, also, more), backbone, dataset, head,
             options["backbone"], options["data"], options["head"], convention, size,
-            trained, unused, learns, also, self.folds, spread, adapt,
+            trained, unused, learns, also, self.folds, spread, adapt, more,
         )  # fmt: skip
 
     def _also(self) -> dict[str, Source]:
@@ -235,15 +240,28 @@ class _Resolver:
         for name, table in self.arm.also.items():
             if table.of_own_images:
                 continue
-            dataset = self._plugin(Dataset, table.name, dotted("also", name, "name"))
-            if dataset is not None:
-                try:
-                    place = dotted("also", name, "options")
-                    options = parsing.options(dataset.options, self._with_channels(table.options, dataset, place), place=place)
-                    found[name] = Source(table.name, dataset, options)
-                except RecipeError as error:
-                    self.problems += error.problems
+            source = self._source(table.name, table.options, dotted("also", name))
+            if source is not None:
+                found[name] = source
         return found
+
+    def _unlabelled(self) -> Source | None:
+        table = self.arm.data.unlabelled
+        return None if table is None else self._source(table.name, table.options, unlabelled.NAME)
+
+    def _source(self, name: str, given: dict[str, Any], table: str) -> Source | None:
+        """Return a data set beside that of [data], which a table of the recipe names."""
+        dataset = self._plugin(Dataset, name, f"{table}.name")
+        if dataset is None:
+            return None
+        try:
+            place = f"{table}.options"
+            return Source(
+                name, dataset, parsing.options(dataset.options, self._with_channels(given, dataset, place), place=place)
+            )
+        except RecipeError as error:
+            self.problems += error.problems
+            return None
 
     def _adapt(self) -> Adaptation | None:
         table = self.arm.adapt
@@ -302,7 +320,7 @@ def _needs_path(model: type[BaseModel] | None) -> bool:
     return field is not None and field.is_required()
 
 
-def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source]) -> Arm:
+def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, Source], more: Source | None) -> Arm:
     """Return the arm with the defaults of its plugins' options, as its digest and resolved.toml need them."""
     changed: dict[str, Any] = {"also": dict(arm.also)}
     for name, source in also.items():
@@ -314,4 +332,8 @@ def _filled(arm: Arm, options: dict[str, BaseModel | None], also: Mapping[str, S
             changed[table] = getattr(arm, table).model_copy(
                 update={"options": model.model_dump(mode="json", exclude_none=True)}
             )
+    if more is not None and more.options is not None and arm.data.unlabelled is not None:
+        checked = more.options.model_dump(mode="json", exclude_none=True)
+        named = arm.data.unlabelled.model_copy(update={"options": checked})
+        changed["data"] = changed.get("data", arm.data).model_copy(update={"unlabelled": named})
     return arm.model_copy(update=changed)

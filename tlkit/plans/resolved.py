@@ -44,8 +44,9 @@ class Resolved:
         unused: A line for each key that has no effect. If nothing is trained by steps, `arm` has the default of such a key.
         learns: "steps" if parameters are trained, "solved" if the head is solved, "nothing" if an earlier run is only evaluated.
         also: The data sets of [also], which are only evaluated.
+        unlabelled: The data set of data.unlabelled; None without, and where nothing learns.
         folds: Number of folds of the recipe's cross-validation; None without.
-        adaptation: [adapt] with its method; None without, and where nothing learns.
+        adaptation: [adapt] with its method, or what stands for data.unlabelled; None without, and where nothing learns.
         spread: Standard deviation of the network's input that bands get where it is measured: see `preprocessing.spread`.
     """
 
@@ -67,6 +68,7 @@ class Resolved:
     folds: int | None = None
     spread: float = 1.0
     adaptation: Adaptation | None = None
+    unlabelled: Source | None = None
 
     @property
     def domain_head(self) -> tuple[str, BaseModel | None] | None:

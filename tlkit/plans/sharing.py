@@ -45,7 +45,9 @@ def refuse_unshared(recipe: Recipe, arms: Mapping[str, Resolved], arm: str | Non
         if arm not in (None, name) or adaptation is None or not adaptation.in_steps or each.learns != "steps":
             continue
         table = adaptation.table
-        if adaptation.by_steps:
+        if each.unlabelled is not None:
+            what = "data.unlabelled: each batch has such images"
+        elif adaptation.by_steps:
             what = f"adapt.method: {table.method} compares whole batches of both domains"
         else:
             what = f"adapt.labels_per_class: is {table.labels_per_class}, and each batch has such images"

@@ -61,7 +61,9 @@ DATA: Final[Defaults] = {
     "on_overlap": "warn",
     "options": {},
     "split": {},
+    "unlabelled": None,
 }
+UNLABELLED: Final[Defaults] = {"options": {}, "threshold": 0.95, "weight": 1.0}
 SPLIT: Final[Defaults] = {"train": None, "train_per_class": None, "validation": 0.1, "fractions": None}
 SIZE_FOR_EPOCHS: Final[Defaults] = {}
 FIELD_OF_VIEW: Final[Defaults] = {}
@@ -163,6 +165,7 @@ DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
     },
     "domainnet": {"path": None, "source": None, "target": None},
     "folder": {"path": None, "test_fraction": 0.2, "group": None, "splits": None, "range": None},
+    "images": {"path": None, "range": None},
     "office31": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
     "office_home": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
     "pacs": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
@@ -228,6 +231,7 @@ def differences(arm: Mapping[str, Any]) -> dict[str, Any]:
                     "augment": [_rest(table, AUGMENTATIONS[table["name"]]) for table in data["augment"]],
                     "options": _options(data["options"], DATA_OPTIONS, data["name"]),
                     "split": _rest(data["split"], SPLIT),
+                    "unlabelled": _unlabelled(data["unlabelled"]),
                 },
                 DATA,
             ),
@@ -271,6 +275,13 @@ def _adapt(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if table is None:
         return None
     return _rest({**table, "options": _options(table["options"], ADAPTER_OPTIONS, table["method"])}, ADAPT)
+
+
+def _unlabelled(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the keys of data.unlabelled that differ from their defaults; None where an arm has no such table."""
+    if table is None:
+        return None
+    return _rest({**table, "options": _options(table["options"], DATA_OPTIONS, table["name"])}, UNLABELLED)
 
 
 def _options(options: Mapping[str, Any], known: Mapping[str, Defaults], name: str) -> dict[str, Any]:

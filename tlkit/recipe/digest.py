@@ -21,7 +21,8 @@ def digest_of(arm: Arm, content: Mapping[str, str], *, folds: int | None = None)
         folds: Number of folds of the cross-validation, if there is one. All folds have one digest, as all seeds have.
     """
     tables = arm.model_dump(mode="json")
-    for table in (tables["data"], *tables["also"].values()):
+    unlabelled = tables["data"]["unlabelled"]
+    for table in (tables["data"], *tables["also"].values(), *([] if unlabelled is None else [unlabelled])):
         table["options"].pop("path", None)
     changes = defaults.differences(tables)
     if "weights" in content:

@@ -20,6 +20,7 @@ from pydantic import (
 from tlkit.recipe.augmentations import Augmentations, Views
 from tlkit.recipe.messages import no_such_choice, problem, shown
 from tlkit.recipe.table import Table, chosen_by
+from tlkit.recipe.unlabelled import UnlabelledTable
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # recipe and arm names become folder names
 LONGEST = 80  # characters of such a name; the folder's own name adds seed and digest to it
@@ -311,6 +312,7 @@ class DataTable(Table):
         default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
     )
     split: SplitTable = Field(default_factory=SplitTable)
+    unlabelled: UnlabelledTable | None = None
 
     @model_validator(mode="after")
     def _one_size(self) -> DataTable:

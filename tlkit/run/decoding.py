@@ -18,13 +18,13 @@ from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.engine.ranks.ranks import ALONE, Ranks, turns
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import arm_checks, dataset_facts, dataset_images, other_parts, overlap
+from tlkit.plans import arm_checks, dataset_facts, dataset_images, other_parts, overlap, unlabelled
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import DataFacts
-from tlkit.plans.resolved import Resolved
+from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import Images
 from tlkit.recipe.recipe import FORMAT
 from tlkit.run import overlapping_images, training_geometry
@@ -65,7 +65,11 @@ class Decoded:
         known = {"overlap": overlap.record(self.overlaps), "dropped": self.dropped.tolist()}
         positions = {name: _positions(each) for name, each in parts.items()}
         if self.evaluated.target is not None:
-            positions[overlap.TARGET] = _target_positions(self.evaluated.target)
+            target = self.evaluated.target
+            if target.name == unlabelled.NAME:
+                positions[overlap.UNLABELLED] = _positions(target.part)
+            else:
+                positions[overlap.TARGET] = _target_positions(target)
         return {"format": FORMAT, "skipped": self.skipped, **known, **positions}
 
 
@@ -88,17 +92,22 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     reader = _Reader(resolved, observer, ranks)
     chosen = select(resolved, images, seed=job.seed, fold=job.fold)
     others = {name: _other(job, name, images) for name in job.also}
+    more = _more(job)
     if resolved.source_free:
         del chosen["train"]
     can = overlap.droppable(chosen["validation"].split if "validation" in chosen else None)
     if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
-        overlap.refuse(dataset_facts.file_overlaps(images, chosen, others), droppable=can)
+        overlap.refuse(dataset_facts.file_overlaps(images, chosen, others, more), droppable=can)
     geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     parts = {name: reader.own(name, selected, library, images, geometry) for name, selected in chosen.items()}
     also = {name: reader.also(name, other, library, geometry) for name, other in others.items()}
     target, compared = reader.target(others, library, geometry)
+    learned = {} if compared is None else {overlap.TARGET: compared}
+    if more is not None:
+        target = reader.unlabelled(more, library, geometry)
+        learned[overlap.UNLABELLED] = target.part
     overlaps, dropped = overlapping_images.leave_out_(
-        parts, also, compared, droppable=can, on_overlap=resolved.arm.data.on_overlap
+        parts, also, learned, droppable=can, on_overlap=resolved.arm.data.on_overlap
     )
     if len(dropped) and "train" in parts:
         _refuse_lost_class(images, chosen["train"].indices, parts["train"], [overlap.dropped(len(dropped))])
@@ -218,13 +227,40 @@ class _Reader:
             return TargetPart(name, part, labelled), compared
         return None, None
 
+    def unlabelled(self, images: Images, library: Library, geometry: Geometry) -> TargetPart:
+        """Decode images without labels: as those that are evaluated, and where steps are taken as training images too."""
+        source = self._resolved.unlabelled
+        assert source is not None  # they are its images
+        split, theirs = images.splits[other_parts.ALL], library.other(images)
+        every = np.arange(len(split.targets))
+        if self._resolved.learns == "steps":
+            as_trained = training_geometry.of_split(self._resolved, split)
+            self.adapted = self.part(theirs.pictures(other_parts.ALL, _with_white(as_trained, source)), every)
+        part = self.part(theirs.pictures(other_parts.ALL, _with_white(geometry, source)), every)
+        if not len(part.indices):
+            raise DataError(f"{unlabelled.NAME}: no image of it can be decoded.", "mend them, or leave it out")
+        return TargetPart(unlabelled.NAME, part, every[:0])
+
     def _of_other(self, name: str, other: OtherParts, chosen: Selected, library: Library, geometry: Geometry) -> Part:
         """Decode some images of another data set."""
-        source, theirs = self._resolved.also[name], geometry
-        if geometry.bands is None:
-            theirs = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+        theirs = _with_white(geometry, self._resolved.also[name])
         theirs = replace(theirs, shrink=self._resolved.arm.also[name].shrink)
         return self.part(library.other(other.images).pictures(chosen.split, theirs), chosen.indices)
+
+
+def _with_white(geometry: Geometry, source: Source) -> Geometry:
+    """Return how a data set's pictures are made: with the value of white that its options name."""
+    if geometry.bands is not None:
+        return geometry
+    return replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+
+
+def _more(job: Job) -> Images | None:
+    """Read the images of data.unlabelled; None without."""
+    source = job.resolved.unlabelled
+    if source is None or job.unlabelled is None:
+        return None
+    return dataset_images.unlabelled_images(source, job.unlabelled)
 
 
 def _other(job: Job, name: str, images: Images) -> OtherParts:

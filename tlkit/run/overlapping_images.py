@@ -17,14 +17,19 @@ from tlkit.plugin.members import Subset
 
 
 def leave_out_(
-    parts: dict[str, Part], also: Mapping[str, Part], learned: Part | None, *, droppable: Sequence[str], on_overlap: OnOverlap
+    parts: dict[str, Part],
+    also: Mapping[str, Part],
+    learned: Mapping[str, Part],
+    *,
+    droppable: Sequence[str],
+    on_overlap: OnOverlap,
 ) -> tuple[tuple[Overlap, ...], Indices]:
     """Compare the parts, and leave images that are evaluated out of others where that is asked for.
 
     Args:
         parts: "train", "validation" and "test", where there are such; the first two may lose images.
         also: Other images that are evaluated.
-        learned: Images of the target that are adapted to and not evaluated; None for none.
+        learned: Images without labels that are learned from and not evaluated: "adapt" of the target, "unlabelled".
         droppable: Those of "train" and "validation" that may lose images.
         on_overlap: As in the recipe.
 
@@ -36,7 +41,7 @@ def leave_out_(
     """
     every = {**parts, **{f"{ALSO}{name}": part for name, part in also.items()}}
     contents = {name: _content(part) for name, part in every.items()}
-    overlaps = overlap.find(contents | ({overlap.TARGET: _content(learned)} if learned is not None else {}))
+    overlaps = overlap.find(contents | {name: _content(part) for name, part in learned.items()})
     if on_overlap == "error":
         overlap.refuse(overlaps, droppable=droppable)
     dropped = [np.array([], np.int64)]

@@ -1,0 +1,27 @@
+"""The table data.unlabelled: more images, which are trained on without labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from tlkit.recipe.table import Table
+
+
+class UnlabelledTable(Table):
+    """More images of the same kind, without labels: where the network is sure of the class of one, it is trained on with that class."""
+
+    name: str = Field(
+        min_length=1,
+        description='name of a data set, whose labels are not read; "images" is a folder of image files without any order',
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of this data set, as `tlkit show NAME` lists them"
+    )
+    threshold: float = Field(
+        default=0.95, gt=0, le=1, description="least probability of the likeliest class with which an image is trained on"
+    )
+    weight: float = Field(
+        default=1.0, gt=0, le=1e6, description="weight of the loss of these images; that of the labelled images has weight 1"
+    )
