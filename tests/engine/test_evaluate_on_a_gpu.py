@@ -17,7 +17,7 @@ def test_answers_and_labels_are_copied_to_the_host_once_each_however_many_batche
     with on_a_gpu_that_is_not_there():
         batch = torch.empty(8, 3, 16, 16, device=FAKE), torch.zeros(8, dtype=torch.int64, device=FAKE)
         with Operators() as operators:
-            found = evaluate(network, lambda x: x.new_empty(len(x), 4), [batch] * batches, watch=lambda: None)
+            found = evaluate(network, lambda x: (x, x.new_empty(len(x), 4)), [batch] * batches, watch=lambda: None)
     assert (found.logits.shape, found.targets.shape) == ((8 * batches, 4), (8 * batches,))
     assert found.logits.device == found.targets.device == CPU
     assert len(operators.reads) == 2

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from conftest import TOY_RECIPE
 from safetensors.numpy import load_file
+from sklearn.decomposition import PCA
 
 from tlkit import api
-from tlkit.engine.explanation import image_map
+from tlkit.engine.explanation import excitation, image_map
 from tlkit.engine.explanation.image_map import ImageMap
 from tlkit.record import predictions, report_data
 
@@ -79,6 +80,18 @@ def test_images_that_are_shown_are_the_most_wrong_and_the_most_and_least_confide
         assert each["position"] == found.index[each["row"]]
 
 
+@pytest.mark.parametrize("arm", ["finetune", "head_only"])
+def test_map_is_of_the_features_that_the_evaluation_of_the_best_epoch_gave_the_head(runs: dict[str, Path], arm: str) -> None:
+    data, kept, found = report_data.load(runs[arm]), predictions.features(runs[arm]), predictions.load(runs[arm]).part("test")
+    assert data is not None
+    assert kept is not None
+    head = {name: load_file(runs[arm] / "weights.safetensors")[f"fc.{name}"] for name in ("weight", "bias")}
+    expected = kept.values.astype(np.float64) @ head["weight"].T + head["bias"]
+    np.testing.assert_allclose(found.logits[kept.rows], expected, rtol=1e-5, atol=1e-5)
+    points = PCA(2, svd_solver="full").fit_transform(kept.values.astype(np.float64))
+    np.testing.assert_allclose(np.abs(data.arrays["map_points"]), np.abs(points), atol=1e-4)
+
+
 def test_run_with_a_solved_head_is_shown_without_grad_cam(runs: dict[str, Path]) -> None:
     data = report_data.load(runs["solved"])
     assert data is not None
@@ -100,13 +113,14 @@ def test_file_of_another_format_or_a_damaged_one_is_not_read(tmp_path: Path) -> 
 
 
 def test_pictures_that_fail_are_notes_and_the_run_is_finished(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the auxiliary classifiers, whose loss is computed apart from the images, and of UMAP, which is an extra."""
+    """Of the auxiliary classifiers, of UMAP, which is an extra, and of the patches, without which there is a map all the same."""
 
     def fails(*_: object) -> None:
         raise RuntimeError("out of memory\nwith a trace")
 
     monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     monkeypatch.setattr("tlkit.run.report_data._add_aux_loss", fails)
+    monkeypatch.setattr(excitation, "scan", fails)
     points = ImageMap("PCA", np.zeros((40, 2), np.float32), (0.5, 0.1), "ValueError: odd input")
     monkeypatch.setattr(image_map, "place", lambda _: points)
     done = api.apply(toy_recipe, "schedule.epochs=1", runs=toy_recipe.parent / "runs")
@@ -117,6 +131,8 @@ def test_pictures_that_fail_are_notes_and_the_run_is_finished(toy_recipe: Path, 
     assert data.about["notes"] == [
         "the loss of the auxiliary classifiers is missing: RuntimeError: out of memory",
         "The map is one of PCA: UMAP failed: ValueError: odd input",
+        "some pictures are missing: RuntimeError: out of memory",
     ]
+    assert len(data.about["map"]["labels"]) == 40
     assert "aux_loss" not in data.about
     assert data.about["images"]

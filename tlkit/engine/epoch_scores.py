@@ -14,6 +14,7 @@ from tlkit.engine.evaluate import evaluate, evaluating
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.ranks.ranks import Ranks, Shared
+from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.engine.step.step import Step
 from tlkit.errors import RunFailed
 from tlkit.events import Observer
@@ -96,8 +97,9 @@ class EpochScores:
         mine = self._shared(part)
         batches = feed.held_out(part, mine.indices)
         predictions = self.predictions[split] = evaluate(
-            self._network, self._step.evaluated, batches, watch=watch, together=mine.together
-        )
+            self._network, self._step.read_and_answered, batches, watch=watch, together=mine.together,
+            sampled=SampledFeatures(mine),
+        )  # fmt: skip
         scores = scoring.quick(predictions, asked=self._plan.select_by if split == "validation" else "")
         if not math.isfinite(scores["loss"]):
             raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", LOWER)
@@ -128,7 +130,8 @@ class EpochScores:
         mine = self._shared(self._sample)
         as_they_are = self._train.augment or self._plan.phase(number).image_size is not None
         batches = feed.held_out(self._sample, mine.indices) if as_they_are else feed.train(mine.indices, number - 1)
-        found = evaluate(self._network, self._step.evaluated, batches, watch=self._evaluating, together=mine.together)
+        answer = self._step.read_and_answered
+        found = evaluate(self._network, answer, batches, watch=self._evaluating, together=mine.together)
         return scoring.basic(found) | {"images": len(self._sample.indices)}
 
     @property

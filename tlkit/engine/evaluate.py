@@ -8,39 +8,46 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.network.network import Network
 from tlkit.tasks import Predictions
 
 
 def evaluate(
     network: Network,
-    forward: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]],
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     watch: Callable[[], None],
     together: Callable[[Tensor], Tensor] = lambda rows: rows,
+    sampled: SampledFeatures | None = None,
 ) -> Predictions:
     """Return a network's predictions for images; of a task with a `Reduction`, what it keeps of them.
 
     Args:
         network: Put into eval mode, and back as it was.
-        forward: From an input to logits (n, classes, ...), by the network.
+        forward: From an input to what the head reads, and logits (n, classes, ...), by the network.
         batches: Inputs and targets; at least one.
         watch: Called between batches; may raise.
         together: From the rows of these images to those of all, where other processes have others.
+        sampled: Keeps what the head reads of some of the images; None for none.
     """
     logits, targets, reduction = [], [], network.task.reduction
     with evaluating(network), torch.inference_mode():
         for x, each in batches:
             watch()
-            found = forward(x).float()
+            read, found = forward(x)
+            found = found.float()
             if reduction is not None:
                 found, each = reduction.rows(found, each), each.new_zeros(len(each), 1)
             logits.append(found)
             targets.append(each)
+            if sampled is not None:
+                sampled.add_(read)
     # Metrics ask for many numbers one by one, so all of them are computed from one copy on the host.
     both = together(torch.cat(logits).cpu()), together(torch.cat(targets).cpu())
-    return Predictions(*both, network.task, network.positive, network.logarithms)
+    features = None if sampled is None else sampled.together()
+    return Predictions(*both, network.task, network.positive, network.logarithms, features)
 
 
 def probabilities(network: Network, x: Tensor, *, temperature: float = 1.0) -> Tensor:

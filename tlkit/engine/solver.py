@@ -24,6 +24,7 @@ from tlkit.engine.images.pictures import Indices
 from tlkit.engine.prefix.feed import Batch, Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.ranks.ranks import ALONE, Ranks, Shared
+from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.errors import DataError, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
@@ -211,7 +212,11 @@ class SinglePass:
         """Predict every image of a part as it is, without augmentation."""
         mine = self._shared(part)
         batches = feed.held_out(part, mine.indices)
-        return evaluate(self.network, lambda x: self.network.finish(x.float()), batches, watch=tell, together=mine.together)
+        return evaluate(self.network, self._answer, batches, watch=tell, together=mine.together, sampled=SampledFeatures(mine))
+
+    def _answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the head reads of the last stage's output, and the logits."""
+        return self.network.read_and_answer(x.float(), start=self.plan.depth)
 
     def _shared(self, part: Part) -> Shared:
         return Shared(self._ranks, part.indices, self.plan.batch_size)

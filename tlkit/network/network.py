@@ -88,6 +88,11 @@ class Network(nn.Module):
         stop = len(self.stages) if stop is None else stop
         return self.packing.closed(self.carry(x, start=start, stop=stop), stop)
 
+    def read_and_answer(self, x: Tensor, *, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Run the stages from `start`; return the features of the last one, and the logits (N, classes, ...)."""
+        carried = self.carry(x, start=start)
+        return self.features(carried), self.answer_of(carried)
+
     def carry(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Carried:
         """Run stages as `run` does; return the last one's output and, beside it, those that the head reads."""
         return self.carry_with_aux(x, aux_heads=(), start=start, stop=stop)[0]

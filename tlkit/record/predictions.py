@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,19 @@ class Predicted:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What the head read of n images of a split when the best epoch was evaluated.
+
+    Attributes:
+        rows: (n,) rows of the images in the split's predictions, ascending.
+        values: (n, F) float32.
+    """
+
+    rows: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Answers:
     """Which of N images, each of one class, a run has right.
 
@@ -57,12 +71,22 @@ class Answers:
     right: NDArray[np.bool_]
 
 
-def save(folder: Path, parts: Mapping[str, tuple[NDArray[np.int64], NDArray[np.integer], NDArray[np.float32]]]) -> None:
+def shown(splits: Collection[str]) -> str | None:
+    """Return the split whose images a report shows: "test", else "validation", else None."""
+    return next((name for name in ("test", "validation") if name in splits), None)
+
+
+def save(
+    folder: Path,
+    parts: Mapping[str, tuple[NDArray[np.int64], NDArray[np.integer], NDArray[np.float32]]],
+    features: Features | None = None,
+) -> None:
     """Write a run's predictions; without any image no file.
 
     Args:
         folder: The run's folder.
         parts: Index, label and logits of the images, by split.
+        features: Of some images of the split that is shown.
     """
     parts = {name: arrays for name, arrays in parts.items() if len(arrays[0])}
     if not parts:
@@ -70,7 +94,10 @@ def save(folder: Path, parts: Mapping[str, tuple[NDArray[np.int64], NDArray[np.i
     index, label, logits = (np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True))
     split = np.repeat(list(parts), [len(arrays[0]) for arrays in parts.values()])
     with files.replacing(folder / FILE) as file:
-        np.savez(file, split=split, index=index, label=label, logits=logits)
+        arrays = {"split": split, "index": index, "label": label, "logits": logits}
+        if features is not None:
+            arrays |= {"features": features.values, "features_row": np.flatnonzero(split == shown(parts))[features.rows]}
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def answers(folder: Path, split: str) -> Answers | None:
@@ -108,10 +135,30 @@ def load(folder: Path) -> Predicted:
     Raises:
         RunFolderError: there are none, or the file is damaged.
     """
+    return Predicted(*_read(folder, _ARRAYS))
+
+
+def features(folder: Path) -> Features | None:
+    """Read the features of some images of the split that is shown; None where none were kept.
+
+    Raises:
+        RunFolderError: there are no predictions, or the file is damaged.
+    """
+    (split,) = _read(folder, ("split",))
+    name = shown(set(split.tolist()))
+    found = _read(folder, ("features_row", "features"), optional=True)
+    if name is None or not found:
+        return None
+    rows, values = found
+    return Features(np.searchsorted(np.flatnonzero(split == name), rows), values)
+
+
+def _read(folder: Path, names: Sequence[str], *, optional: bool = False) -> list[NDArray[Any]]:
+    """Read arrays of a run's file; none where they are optional and the file has them not."""
     path = folder / FILE
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return Predicted(*(arrays[name] for name in _ARRAYS))
+            return [] if optional and not set(names) <= set(arrays.files) else [arrays[name] for name in names]
     except FileNotFoundError as error:
         raise RunFolderError(f"{folder}: has no {FILE}.", "a run has one after its first epoch with such images") from error
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:

@@ -30,7 +30,7 @@ from tlkit.network import sealed_files, weights
 from tlkit.recipe.recipe import FORMAT
 from tlkit.record import predictions, run_folder
 from tlkit.run.preparation import Prepared
-from tlkit.tasks import Predictions
+from tlkit.tasks import Predictions, Sampled
 
 _MOVE = "move the run's folder away to begin anew"
 _FORMAT = "2"  # of a state: 1, state.safetensors, had no checksum and no steps within an epoch
@@ -176,14 +176,16 @@ class Checkpoint:
 
     def write_evaluation(self, epoch: Epoch) -> None:
         """Write what the best epoch predicts for every image that was evaluated, and what happened to every class."""
-        parts = self._prepared.evaluated.parts
-        found = {name: (parts[name].indices, each.targets, each.logits) for name, each in self._learner.predictions.items()}
+        parts, found = self._prepared.evaluated.parts, self._learner.predictions
+        shown = predictions.shown(found)
+        sampled = None if shown is None else found[shown].sampled
         predictions.save(
             self._prepared.job.folder,
             {
-                name: (index, label.cpu().numpy(), logits.float().cpu().numpy())
-                for name, (index, label, logits) in found.items()
+                name: (parts[name].indices, each.targets.cpu().numpy(), each.logits.float().cpu().numpy())
+                for name, each in found.items()
             },
+            None if sampled is None else predictions.Features(sampled.rows, sampled.features),
         )
         evaluation = {"format": FORMAT, "epoch": epoch.epoch, **self._learner.details(self._prepared.images.classes)}
         files.replace(self._prepared.job.folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
@@ -193,13 +195,15 @@ class Checkpoint:
         folder, network = self._prepared.job.folder, self._learner.network
         if not (folder / predictions.FILE).is_file():
             return {}
-        known, found = predictions.load(folder), {}
+        known, kept, found = predictions.load(folder), predictions.features(folder), {}
+        shown = predictions.shown(set(known.split.tolist()))
         for split, part in self._prepared.evaluated.parts.items():
             mine = known.part(split)
             if len(mine.index) == len(part.indices):
                 targets = torch.from_numpy(mine.label)
+                sampled = Sampled(kept.rows, kept.values) if kept is not None and split == shown else None
                 found[split] = Predictions(
-                    torch.from_numpy(mine.logits), targets, network.task, network.positive, network.logarithms
+                    torch.from_numpy(mine.logits), targets, network.task, network.positive, network.logarithms, sampled
                 )
         return found
 

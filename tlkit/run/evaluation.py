@@ -18,6 +18,8 @@ from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
+from tlkit.engine.ranks.ranks import ALONE, Shared
+from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, setting
 from tlkit.network.network import Network
 from tlkit.plans import arm_checks, dataset_facts, dataset_images
@@ -213,7 +215,8 @@ def predictions(network: Network, part: Part, *, batch_size: int, device: torch.
             done += len(y)
             progress(done, len(order))
 
-    return engine.evaluate(network, network, batches(), watch=lambda: None)
+    sampled = SampledFeatures(Shared(ALONE, order, batch_size))
+    return engine.evaluate(network, network.read_and_answer, batches(), watch=lambda: None, sampled=sampled)
 
 
 def unstored(split: Split, views: Sequence[Geometry]) -> list[Pictures]:

@@ -30,7 +30,7 @@ from tlkit.network.network import Network
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.choices import flops
 from tlkit.plans.plan import Plan
-from tlkit.record import report_data
+from tlkit.record import predictions, report_data
 from tlkit.record.report_data import ReportData
 from tlkit.run import domain_features
 from tlkit.run.checkpoint import Checkpoint
@@ -39,9 +39,9 @@ from tlkit.tasks import Predictions, Shown
 from tlkit.tasks.objective import Objective
 
 _WRONG, _RIGHT = 24, 8  # images that are shown: wrong ones; the most and the least confident right ones
-_SHARE = 0.015  # of the run's work: images that are scanned for the map and the patches
+_SHARE = 0.015  # of the run's work: images that are scanned for the patches
 _FEWEST, _MOST = 48, 400  # such images
-_ON_MAP = 100  # of them that have a picture on the map
+_ON_MAP = 100  # images of the map that have a picture
 _SIDE, _SMALL, _PATCH = 72, 28, 36  # pixels of an image, of one on the map, and of a patch
 _BATCH = 32
 
@@ -109,7 +109,7 @@ def collect(
     _add_kernels(about, arrays, snapshot)
     with _noted(about, "the loss of the auxiliary classifiers is missing"):
         _add_aux_loss(about, prepared, learner.network, device)
-    split = next((name for name in ("test", "validation") if name in predicted), None)
+    split = predictions.shown(predicted)
     if split is not None:
         part, names = prepared.evaluated.parts[split], prepared.images.classes
         about["split"] = split
@@ -128,10 +128,10 @@ def of_images(
     Args:
         network: It predicted them.
         part: The images.
-        predicted: The predictions for them.
+        predicted: The predictions for them; the map is of the features that were kept then.
         names: Of the classes.
         device: The device that the network is on.
-        scanned: Images for the map and the patches, at most.
+        scanned: Images that pass the network again for the patches, at most: they need the output of every stage.
     """
     about: dict[str, Any] = {"notes": []}
     arrays: dict[str, NDArray[Any]] = {}
@@ -146,7 +146,8 @@ def of_images(
     shown = _Images(network, part, predicted, how, names, device)
     with _noted(about, "some pictures are missing"):
         _add_images(about, arrays, shown)
-        _add_scan(about, arrays, shown, count=min(scanned, len(part.indices)))
+        _add_map(about, arrays, shown)
+        _add_patches(about, arrays, shown, count=min(scanned, len(part.indices)))
     return ReportData(about, arrays)
 
 
@@ -263,12 +264,12 @@ def _add_grad_cam(arrays: dict[str, NDArray[Any]], shown: _Images, wrong: NDArra
         arrays["grad_cam"] = (found.cpu().numpy() * 255).round().astype(np.uint8)
 
 
-def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Images, *, count: int) -> None:
-    """Add the map of some images, and the patches that excite a few channels of each stage most."""
-    rows = np.unique(np.linspace(0, len(shown.part.indices) - 1, num=count, dtype=np.int64))
-    images = torch.cat([shown.inputs(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)])
-    seen = excitation.scan(shown.network, torch.split(images, _BATCH))
-    placed = image_map.place(seen.features)
+def _add_map(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Images) -> None:
+    """Add the map of some images, by the features that were kept when they were predicted."""
+    sampled = shown.predictions.sampled
+    if sampled is None:
+        return
+    rows, placed = sampled.rows, image_map.place(sampled.features)
     if placed.why_not_umap:
         about["notes"].append(f"The map is one of PCA: UMAP failed: {placed.why_not_umap}")
     targets, chosen = shown.predictions.targets[rows].cpu(), shown.predictions.chosen[rows].cpu()
@@ -281,9 +282,15 @@ def _add_scan(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Im
         "pictured": pictured.tolist(),
     }
     arrays["map_points"], arrays["map_images"] = placed.points, shown.thumbnails(rows[pictured], _SMALL)
+
+
+def _add_patches(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Images, *, count: int) -> None:
+    """Add the patches that excite a few channels of each stage most."""
+    rows = np.unique(np.linspace(0, len(shown.part.indices) - 1, num=count, dtype=np.int64))
+    seen = excitation.scan(shown.network, (shown.inputs(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)))
     about["excited"] = []
     patches = []
-    for each in excitation.excited(shown.network, images, seen):
+    for each in excitation.excited(shown.network, lambda some: shown.inputs(rows[some]), seen):
         about["excited"].append({"stage": each.stage, "channel": each.channel, "part": each.boxes[0].height})
         patches.append(_patches(each, shown.pictures(rows[list(each.images)])))
     if patches:

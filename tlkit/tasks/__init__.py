@@ -5,6 +5,6 @@ inside functions only.
 """
 
 from tlkit.tasks.kinds import KINDS, get, metric_labels, understanding
-from tlkit.tasks.task import Metric, Predictions, Shown, Targets, Task
+from tlkit.tasks.task import Metric, Predictions, Sampled, Shown, Targets, Task
 
-__all__ = ["KINDS", "Metric", "Predictions", "Shown", "Targets", "Task", "get", "metric_labels", "understanding"]
+__all__ = ["KINDS", "Metric", "Predictions", "Sampled", "Shown", "Targets", "Task", "get", "metric_labels", "understanding"]

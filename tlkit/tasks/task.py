@@ -79,6 +79,19 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """What the head reads of some images of a split, kept while all of them were evaluated.
+
+    Attributes:
+        rows: (n,) rows of the images in the split, ascending.
+        features: (n, F) float32.
+    """
+
+    rows: NDArray[np.int64]
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Predictions:
     """A network's predictions for the images of a split.
 
@@ -88,6 +101,7 @@ class Predictions:
         task: What they mean.
         positive: Of a binary task, the class that is 1.
         logarithms: The logits are logarithms of probabilities already.
+        sampled: Features of some of the images; None where none were kept.
     """
 
     logits: Tensor
@@ -95,6 +109,7 @@ class Predictions:
     task: Task
     positive: int = 1
     logarithms: bool = False
+    sampled: Sampled | None = None
 
     @property
     def classes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,13 +50,11 @@ class Scan:
     """One pass of N images.
 
     Attributes:
-        features: (N, F) what the head reads.
         highest: Stage -> (N, C) the highest activation of each channel; stages whose output is a map alone.
         places: Stage -> (N, C) where that is, as y * w + x.
         sizes: Stage -> (h, w) of the map.
     """
 
-    features: NDArray[np.float32]
     highest: dict[str, NDArray[np.float32]]
     places: dict[str, NDArray[np.int64]]
     sizes: dict[str, tuple[int, int]]
@@ -64,7 +62,6 @@ class Scan:
 
 def scan(network: Network, batches: Iterable[Tensor]) -> Scan:
     """Run images (n, 3, H, W), normalised, through the network once."""
-    features: list[Tensor] = []
     highest: dict[str, list[Tensor]] = {}
     places: dict[str, list[Tensor]] = {}
     sizes: dict[str, tuple[int, int]] = {}
@@ -78,21 +75,19 @@ def scan(network: Network, batches: Iterable[Tensor]) -> Scan:
                     highest.setdefault(name, []).append(values.cpu())
                     places.setdefault(name, []).append(where.cpu())
                     sizes[name] = (x.shape[2], x.shape[3])
-            features.append(network.read(x).float().flatten(1).cpu())
     return Scan(
-        torch.cat(features).numpy(),
         {name: torch.cat(each).numpy() for name, each in highest.items()},
         {name: torch.cat(each).numpy() for name, each in places.items()},
         sizes,
     )
 
 
-def excited(network: Network, images: Tensor, seen: Scan) -> list[Excited]:
+def excited(network: Network, images: Callable[[NDArray[np.int64]], Tensor], seen: Scan) -> list[Excited]:
     """Return for each stage the most selective channels, with the patches that excite them most.
 
     Args:
         network: In any mode; nothing of it changes.
-        images: (N, 3, H, W), normalised: those that were scanned, in that order.
+        images: From positions among those that were scanned to images (n, 3, H, W), normalised; a few are asked for at a time.
         seen: Their scan.
     """
     found: list[Excited] = []
@@ -104,7 +99,7 @@ def excited(network: Network, images: Tensor, seen: Scan) -> list[Excited]:
         places = [int(seen.places[stage][image, channel]) for image, channel in zip(first, chosen, strict=True)]
         if not chosen:
             continue
-        radius = _radius(network, images[first], stop, chosen, places, seen.sizes[stage])
+        radius = _radius(network, images(np.array(first)), stop, chosen, places, seen.sizes[stage])
         for channel in chosen:
             best = np.argsort(-seen.highest[stage][:, channel], kind="stable")[:PATCHES].tolist()
             boxes = tuple(_box(int(seen.places[stage][image, channel]), seen.sizes[stage], radius) for image in best)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -227,7 +228,7 @@ class Shared:
     """
 
     def __init__(self, ranks: Ranks, indices: Indices, batch: int) -> None:
-        self._ranks = ranks
+        self._ranks, self._all = ranks, indices
         self.indices, self._counted = indices, len(indices)
         if ranks.size > 1 and len(indices):
             self.indices, self._counted = of_evaluation(indices, batch, ranks.rank, ranks.size)
@@ -235,6 +236,19 @@ class Shared:
     def together(self, rows: Tensor) -> Tensor:
         """Return the rows of all images in order, from those of `indices`."""
         return self._ranks.gathered(rows[: self._counted])
+
+    def some(self, rows: Indices) -> Indices:
+        """Return where in `indices` those rows of the part are that this process counts; in order, all processes have each once."""
+        return np.flatnonzero(np.isin(self.indices[: self._counted], self._all[rows]))
+
+    def some_together(self, own: Tensor) -> Tensor:
+        """Return the values of rows of the part in order, from those of `some` of them."""
+        return self._ranks.gathered(own)
+
+    @property
+    def total(self) -> int:
+        """Images of the part."""
+        return len(self._all)
 
 
 @contextmanager

@@ -135,16 +135,11 @@ class Step:
             self._repeatable(lambda: self._take_(batches, whole), None if self._tried else self._changed_before_optimizer())
             self._tried = True
 
-    def evaluated(self, x: Tensor) -> Tensor:
-        """Return logits (N, classes) float32 of the trained suffix, in the plan's format for evaluation."""
-        return self.read_and_answered(x)[1]
-
     def read_and_answered(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features that the head reads, and the logits, both float32, in the plan's format for evaluation."""
         x = self._laid_out(x if halves(self._evaluation) else x.float())
         with computing(self._evaluation, self._device):
-            carried = self.network.carry(x, start=self._cut)
-            features, logits = self.network.features(carried), self.network.answer_of(carried)
+            features, logits = self.network.read_and_answer(x, start=self._cut)
         return features.float(), logits.float()
 
     def features(self, x: Tensor) -> Tensor:
