@@ -12,6 +12,7 @@ from tlkit.reports.page.runs import ShownArm
 from tlkit.reports.page.seen import Picture
 
 _EPSILON = 1e-12
+_SMALL = 0.01  # of the norm: below it, one decimal place of a percentage tells too little
 _COLUMNS = 8  # kernels in a row
 
 
@@ -94,4 +95,5 @@ def _row(arm: ShownArm, place: int, values: dict[str, np.ndarray], scale: float,
         why = "it is frozen" if stage.trains == "never" else "its best epoch has the same kernels"
         return KernelRow(arm.name, grids, f"The difference is exactly zero: {why}.")
     norm = float(np.linalg.norm(difference)) / max(float(np.linalg.norm(values["before"])), _EPSILON)
-    return KernelRow(arm.name, grids, f"These kernels moved by {norm:.1%} of their norm.")
+    part = f"{norm:.1%}" if norm >= _SMALL else f"{100 * norm:.2g}%"  # a small rate is not said to have moved nothing
+    return KernelRow(arm.name, grids, f"These kernels moved by {part} of their norm.")
