@@ -397,7 +397,7 @@ def plan(
     Raises:
         TlkitError: the recipe cannot be used, several processes do not share it, or what is to be measured is not here.
     """
-    from tlkit.compiler import compiler
+    from tlkit.compiler import canvas, compiler
     from tlkit.plans import choices, sharing, when_tested
     from tlkit.plans import plan as plan_module
     from tlkit.record.formats import chunk_on
@@ -425,7 +425,7 @@ def plan(
                 prepared = shared_pictures.prepare(job, {}, device=where, observer=watcher, anew=True)
                 known[name] = prepared.bare, prepared.measured, cache.room()
                 continue
-            resolved = band_values.known(resolved, places)
+            resolved = canvas.known(band_values.known(resolved, places), places)
             fold, *_ = jobs.folds_of(read.folds)
             facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold)
             made = compiler.compile_plan(

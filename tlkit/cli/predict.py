@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tlkit.cli import console, named
+from tlkit.cli import console, named, predict_masks
 from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, ViewsOption
 from tlkit.errors import SOME_FAILED, DataError, TlkitError
 
@@ -39,6 +39,12 @@ def predict(
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Probabilities after temperature scaling by the run's validation images.")
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Of masks: where they are written; by default masks.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Of masks: also write the probabilities of every pixel, as float16 .npz.")
+    ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to a CSV file.")] = None,
     views: ViewsOption = 1,
     device: DeviceOption = "auto",
@@ -55,6 +61,22 @@ def predict(
         raise typer.BadParameter("--calibrated and --coverage are fitted to predictions of one view; leave out --views")
     check(views, where="predict: --views")
     folder, predictor = named.load(run, runs, arm, device)
+    if predictor.network.task.targets.masks:
+        unused = {"--top": top is not None, "--coverage": coverage is not None, "--calibrated": calibrated}
+        unused |= {"--csv": csv is not None, "--views": views != 1}
+        _refuse(unused, "is for runs of one class an image; this one gives masks")
+        paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
+        predict_masks.predict(
+            predictor,
+            folder,
+            paths,
+            out=out or Path("masks"),
+            threshold=threshold,
+            probabilities=probabilities,
+            as_json=as_json,
+        )
+        return
+    _refuse({"--out": out is not None, "--probabilities": probabilities}, "is for runs that give masks")
     rule = _rule(folder, top=top, threshold=threshold, coverage=coverage, calibrated=calibrated, whole=as_json)
     paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
     rows: list[tuple[str, Ranked | DataError]] = []
@@ -80,6 +102,13 @@ def predict(
         console.say(str(error))
     if failed:
         raise typer.Exit(SOME_FAILED if answered else 1)
+
+
+def _refuse(given: Mapping[str, bool], why: str) -> None:
+    """Refuse options that the run has no use for."""
+    for option, there in given.items():
+        if there:
+            raise typer.BadParameter(f"{option} {why}")
 
 
 @dataclass(frozen=True)

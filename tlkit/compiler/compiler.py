@@ -81,7 +81,7 @@ def _draft(resolved: Resolved, facts: DataFacts, *, where: str, device: torch.de
         problems += maps.problems(divided, stages=names, freeze=freeze, rates=rates, backbone=arm.backbone.name)
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
-    sizes = dict(arm_checks.sizes(arm, resolved.backbone.image_size))
+    sizes = dict(arm_checks.sizes(arm, resolved.backbone.image_size)) if resolved.canvas is None else {0: resolved.image_size}
     starts = tuple(sorted({*divided.boundaries(), *sizes}))
     cuts = tuple(_cut(divided, names, first) for first in starts)
     return Draft(resolved, facts, network, divided, starts, cuts, sizes, device, aux_heads)
@@ -150,6 +150,7 @@ def _plan(draft: Draft, cost: Cost, batch: int, chosen: Sequence[Choice], *, fol
         folder=folder,
         folds=resolved.folds,
         sizes=_other_sizes(draft),
+        canvas=resolved.canvas,
     )
 
 
@@ -185,10 +186,10 @@ def _phases(draft: Draft, steps: int) -> tuple[PhasePlan, ...]:
 
 
 def _other_sizes(draft: Draft) -> tuple[SizePlan, ...]:
-    """Return the network's stages for each size of training images that is not the plan's own."""
+    """Return the network's stages for each size of images that is not the plan's own."""
     found = []
-    for size in dict.fromkeys(draft.sizes.values()):
-        if size != draft.resolved.image_size:
+    for size in dict.fromkeys([*draft.sizes.values(), draft.resolved.canvas]):
+        if size is not None and size != draft.resolved.image_size:
             cost = network_cost.cost(draft.network, replace(draft.resolved, image_size=size), draft.aux_heads)
             found.append(SizePlan(size, _stages(draft, cost), cost.total))
     return tuple(found)

@@ -65,7 +65,7 @@ class EpochScores:
     def batches(self) -> int:
         """Batches that are evaluated after every epoch."""
         parts = [*self._each_epoch.values(), *([] if self._sample is None else [self._sample])]
-        return sum(math.ceil(len(self._shared(part).indices) / self._plan.batch_size) for part in parts)
+        return sum(math.ceil(len(self._shared(part).indices) / self._plan.evaluation_batch) for part in parts)
 
     def begin_(self, number: int) -> None:
         """Count batches anew, for an epoch."""
@@ -148,4 +148,4 @@ class EpochScores:
         self._observer.evaluation(self._epoch, self._batches)
 
     def _shared(self, part: Part) -> Shared:
-        return Shared(self._ranks, part.indices, self._plan.batch_size)
+        return Shared(self._ranks, part.indices, self._plan.evaluation_batch)

@@ -171,8 +171,8 @@ class Fit:
         )
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what happened to every class in the last epoch's evaluation, by split: see `scoring.details`."""
-        return {split: scoring.details(each, names) for split, each in self.predictions.items()}
+        """Return what happened to every class in the last epoch's evaluation, by split: see `scoring.every_detail`."""
+        return dict(scoring.every_detail(self.predictions, names))
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated: the running mean, where the recipe asks for one."""

@@ -191,8 +191,16 @@ def _geometry(geometry: Geometry) -> Origin:
         "cut at": str(geometry.at),
         "mirrored": geometry.mirrored,
         **({} if geometry.shrink is None else {"shrunk to": geometry.shrink}),
+        **_scaled(geometry),
         **_limits(geometry),
     }
+
+
+def _scaled(geometry: Geometry) -> Origin:
+    """Return how pictures on a canvas are scaled; of others nothing."""
+    if geometry.fit != "canvas":
+        return {}
+    return {"scale": geometry.scale, "field of view": geometry.field_of_view, "scale code": code("tlkit.sources.scaling")}
 
 
 def _limits(geometry: Geometry) -> Origin:

@@ -125,8 +125,8 @@ class SinglePass:
         return best
 
     def details(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what happened to every class, by split: see `scoring.details`; and what a search chose."""
-        found = {split: scoring.details(each, names) for split, each in self.predictions.items()}
+        """Return what happened to every class, by split: see `scoring.every_detail`; and what a search chose."""
+        found: dict[str, Any] = dict(scoring.every_detail(self.predictions, names))
         return found | ({"chosen": self._said} if self._said else {})
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -219,10 +219,10 @@ class SinglePass:
         return self.network.read_and_answer(x.float(), start=self.plan.depth)
 
     def _shared(self, part: Part) -> Shared:
-        return Shared(self._ranks, part.indices, self.plan.batch_size)
+        return Shared(self._ranks, part.indices, self.plan.evaluation_batch)
 
     def _batches(self, part: Part) -> int:
-        return -(-len(self._shared(part).indices) // self.plan.batch_size)
+        return -(-len(self._shared(part).indices) // self.plan.evaluation_batch)
 
     def _step(self) -> None:
         self._watch()

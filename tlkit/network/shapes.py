@@ -80,6 +80,11 @@ def read(
     return {index: FeatureMap(shapes[index][0], _stride(size, shapes[index])) for index in sorted(deepest.values())}
 
 
+def deepest_stride(stages: Mapping[str, nn.Module], backbone: Backbone, head: Head, size: Size, *, channels: int) -> int:
+    """Return the stride of the deepest map that a head of maps reads; the arguments are those of `read`."""
+    return max(each.stride for each in read(stages, backbone, head, size, channels=channels).values())
+
+
 def _stride(size: Size, shape: Shape) -> int:
     """Return the stride of a map: the nearest power of two where that is near, as valid convolutions take a little off a map."""
     ratio = size[0] / shape[1]

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from tlkit import tasks
 from tlkit.errors import TlkitError, nearest
-from tlkit.plugin import Backbone, Dataset, Head, registry
+from tlkit.plugin import IGNORED, Backbone, Dataset, Head, registry
 from tlkit.recipe import augmentations, expansion, maps
-from tlkit.recipe.augmentations import Rotate
+from tlkit.recipe.augmentations import RandomCrop, Rotate
 from tlkit.recipe.map_tables import Auto, Rate, RateRange
 from tlkit.recipe.messages import dotted, shown
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.schedules import OneCycle
-from tlkit.recipe.tables import InputTable
+from tlkit.recipe.tables import FieldOfView, InputTable
 from tlkit.record.selection import WITHOUT_LABELS
 from tlkit.sources import weight_files
 from tlkit.tasks import Task
@@ -49,6 +49,53 @@ def _term_problems(arm: Arm, task: Task) -> list[TlkitError]:
         for name, weight in arm.loss.terms.items()
         if weight and name not in task.terms
     ]
+
+
+def mask_problems(arm: Arm, head: Head) -> Iterator[TlkitError]:
+    """Yield the keys of [data] that are for masks alone, or not for masks."""
+    table, kind = arm.data, arm.head.kind
+    if not tasks.get(head.task).targets.masks:
+        given = {"crop_size": table.crop_size, "scale_to": table.scale_to, "ignore": None if table.ignore == IGNORED else 1}
+        for name, value in given.items():
+            if value is not None:
+                yield TlkitError(
+                    f"data.{name}: is for heads of masks, and {kind} is none.",
+                    "leave it out",
+                    "data.image_size resizes pictures",
+                )
+        return
+    for name in ("image_size", "image_sizes", "crop"):
+        if getattr(table, name) is not None:
+            yield TlkitError(
+                f"data.{name}: pictures are not resized to one size where every pixel has a class.",
+                "data.crop_size = 256 trains on crops of them, data.scale_to = 0.5 makes all of them smaller",
+            )
+    if table.fit != "crop":
+        yield TlkitError(
+            f"data.fit: {table.fit} is for one size of all pictures, and masks have the size of theirs.", "leave it out"
+        )
+    if isinstance(table.scale_to, FieldOfView) and table.channels is not None:
+        yield TlkitError("data.scale_to: a field of view is measured in colour pictures, not in bands.", "a factor")
+    names = [each.name for each in table.augment]
+    if "randaugment" in names:
+        yield TlkitError(
+            "data.augment: randaugment moves pixels of a picture by operations that masks have not.",
+            'for instance ["hflip", "rotate", "color_jitter"]',
+        )
+    if "random_crop" in names and table.crop_size is None:
+        yield TlkitError("data.augment: random_crop needs the size of the crops.", "data.crop_size = 256")
+    turns = any(isinstance(each, Rotate) and each.steps is not None and each.steps % 180 for each in table.augment)
+    if turns and table.crop_size is None:
+        yield TlkitError("data.augment: rotate by 90 degrees needs square pictures.", "data.crop_size = 256")
+
+
+def with_crops(arm: Arm) -> Arm:
+    """Return an arm whose first augmentation crops pictures to data.crop_size, where it has that."""
+    if arm.data.crop_size is None or augmentations.windows(arm.data.augment) is not None:
+        return arm
+    crops = [each for each in arm.data.augment if isinstance(each, RandomCrop)] or [RandomCrop(name="random_crop")]
+    rest = [each for each in arm.data.augment if not isinstance(each, RandomCrop)]
+    return arm.model_copy(update={"data": arm.data.model_copy(update={"augment": [*crops, *rest]})})
 
 
 def selected_by(arm: Arm, head: Head) -> Arm:
@@ -130,6 +177,8 @@ def sizes(arm: Arm, usual: int) -> tuple[tuple[int, Size], ...]:
         arm: Its tables.
         usual: Side of the images that its backbone takes where the arm names no size.
     """
+    if arm.data.crop_size is not None:
+        return ((0, height_and_width(arm.data.crop_size)),)
     if arm.data.image_sizes is None:
         return ((0, height_and_width(arm.data.image_size or usual)),)
     begins = itertools.accumulate((each.epochs for each in arm.data.image_sizes[:-1]), initial=0)
@@ -147,6 +196,8 @@ def fold_problems(arm: Arm) -> Iterator[TlkitError]:
 
 def _given_sizes(arm: Arm) -> list[tuple[str, int | list[int]]]:
     """Return the sizes of images that an arm names, each with its place in messages."""
+    if arm.data.crop_size is not None:
+        return [(f"data.crop_size: is {shown(arm.data.crop_size)}", arm.data.crop_size)]
     if arm.data.image_sizes is not None:
         return [(f"data.image_sizes: size {shown(each.size)}", each.size) for each in arm.data.image_sizes]
     return [] if arm.data.image_size is None else [(f"data.image_size: is {shown(arm.data.image_size)}", arm.data.image_size)]

@@ -289,9 +289,10 @@ class Plan:
         kernels: The gradients of convolutions that other kernels than the library's compute, throughout the run.
         folder: Where the recipe's relative paths begin.
         folds: Number of folds of the recipe's cross-validation; None without.
-        sizes: Other sizes of training images, of the phases that name them.
+        sizes: Other sizes of images: of the phases that name them, and of the canvas.
         licences: Of the weights and the data set.
         tested: When test images, and those of `also`, are evaluated: after every epoch, or at the end for the best one.
+        canvas: Height and width of the canvas on which whole pictures are evaluated, for a task of masks; None of others.
         processes: How several processes share the run; None where one has it all.
         format: Of this record.
     """
@@ -329,6 +330,7 @@ class Plan:
     folds: int | None = None
     sizes: tuple[SizePlan, ...] = ()
     processes: ProcessesPlan | None = None
+    canvas: Size | None = None
     format: int = field(default=FORMAT)
 
     def _repr_html_(self) -> str | None:
@@ -364,8 +366,15 @@ class Plan:
         """The metric on validation images that decides which epoch is the best."""
         return USUAL if self.tables.select_by == "auto" else self.tables.select_by
 
+    @property
+    def evaluation_batch(self) -> int:
+        """Images that are evaluated at a time: with a canvas as many pixels as are trained on, more or less."""
+        if self.canvas is None:
+            return self.batch_size
+        return max(1, self.batch_size * math.prod(self.image_size) // math.prod(self.canvas))
+
     def at(self, size: Size | None) -> Plan:
-        """Return the plan as it is for training images of one of its sizes; None is its own."""
+        """Return the plan as it is for images of one of its sizes; None is its own."""
         other = next((each for each in self.sizes if each.image_size == size), None)
         if other is None:
             return self

@@ -181,6 +181,9 @@ class _Resolver:
             options["head"] = network_plugins.with_dropout(options["head"], head, backbone)
             learns = "solved" if head.solve else "nothing" if arm_checks.only_evaluated(arm, backbone) else "steps"
             self.problems += arm_checks.task_problems(arm, head)
+            if not self.problems:
+                self.problems += arm_checks.mask_problems(arm, head)
+                arm = arm_checks.with_crops(arm)
             if learns == "solved":
                 self.problems += solved_heads.conflicts(arm)
             if not self.problems:

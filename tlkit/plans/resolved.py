@@ -47,6 +47,8 @@ class Resolved:
         unlabelled: The data set of data.unlabelled; None without, and where nothing learns.
         folds: Number of folds of the recipe's cross-validation; None without.
         adaptation: [adapt] with its method, or what stands for data.unlabelled; None without, and where nothing learns.
+        canvas: Height and width of the canvas that whole pictures are put on, for a task of masks; None of others, and before the
+            pictures are known.
         spread: Standard deviation of the network's input that bands get where it is measured: see `preprocessing.spread`.
     """
 
@@ -69,6 +71,7 @@ class Resolved:
     spread: float = 1.0
     adaptation: Adaptation | None = None
     unlabelled: Source | None = None
+    canvas: Size | None = None
 
     @property
     def domain_head(self) -> tuple[str, BaseModel | None] | None:

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from tlkit import tasks, units
+from tlkit.compiler import canvas
 from tlkit.engine.images import levels
 from tlkit.engine.images import parts as data
-from tlkit.engine.images.geometry import Geometry, evaluation_geometry
+from tlkit.engine.images.geometry import Geometry
+from tlkit.engine.images.masks import Masks
 from tlkit.engine.images.parts import Evaluated, Library, Part, TargetPart
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.engine.ranks.ranks import ALONE, Ranks, turns
@@ -25,10 +28,12 @@ from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import DataFacts
 from tlkit.plans.resolved import Resolved, Source
-from tlkit.plugin import Images
+from tlkit.plugin import IGNORED, Images
 from tlkit.recipe.recipe import FORMAT
 from tlkit.run import overlapping_images, training_geometry
 from tlkit.units import Size
+
+_MASKS = 16  # that are read at a time to see which classes there are
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Decoded:
     """A job's images, every one of which can be decoded.
 
     Attributes:
+        resolved: The arm, with the canvas of its pictures where it has one.
         training: The training images.
         evaluated: The validation and test images.
         facts: Their counts, for the plan.
@@ -48,6 +54,7 @@ class Decoded:
         seconds: That choosing and decoding them took; little where they were decoded before.
     """
 
+    resolved: Resolved
     training: Part
     evaluated: Evaluated
     facts: DataFacts
@@ -88,17 +95,19 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
         TlkitError: early stopping has no validation images to watch.
     """
     began = time.perf_counter()
-    resolved = job.resolved
-    reader = _Reader(resolved, observer, ranks)
-    chosen = select(resolved, images, seed=job.seed, fold=job.fold)
+    chosen = select(job.resolved, images, seed=job.seed, fold=job.fold)
     others = {name: _other(job, name, images) for name in job.also}
     more = _more(job)
-    if resolved.source_free:
+    if job.resolved.source_free:
         del chosen["train"]
+    tested = [other.images.splits[part.split] for other in others.values() for part in (other.test, other.target) if part]
+    resolved = canvas.settled(job.resolved, [*images.splits.values(), *tested], classes=len(images.classes))
+    job = replace(job, resolved=resolved)
+    reader = _Reader(resolved, observer, ranks, classes=len(images.classes))
     can = overlap.droppable(chosen["validation"].split if "validation" in chosen else None)
     if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
         overlap.refuse(dataset_facts.file_overlaps(images, chosen, others, more), droppable=can)
-    geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    geometry = training_geometry.of_evaluation(resolved)
     parts = {name: reader.own(name, selected, library, images, geometry) for name, selected in chosen.items()}
     also = {name: reader.also(name, other, library, geometry) for name, other in others.items()}
     target, compared = reader.target(others, library, geometry)
@@ -126,7 +135,17 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     resized = reader.sizes(chosen["train"].split, training, library, images) if "train" in parts else {}
     seconds = time.perf_counter() - began
     return Decoded(
-        training, evaluated, facts, reader.skipped, overlaps, dropped, seconds, resized, reader.adapted, resolved.source_free
+        resolved,
+        training,
+        evaluated,
+        facts,
+        reader.skipped,
+        overlaps,
+        dropped,
+        seconds,
+        resized,
+        reader.adapted,
+        resolved.source_free,
     )
 
 
@@ -135,7 +154,7 @@ def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
     images = facts.images
     sizes = {size for _, size in arm_checks.sizes(resolved.arm, resolved.backbone.image_size)}
     training = sum(training_geometry.of_originals(replace(resolved, image_size=size), facts.originals).bytes for size in sizes)
-    evaluation = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    evaluation = training_geometry.of_evaluation(resolved)
     return images.train * training + images.held_out * evaluation.bytes
 
 
@@ -146,9 +165,11 @@ class _Reader:
         resolved: The arm.
         observer: Receives the progress of decoding.
         ranks: The processes of the run.
+        classes: Number of classes.
     """
 
-    def __init__(self, resolved: Resolved, observer: Observer, ranks: Ranks) -> None:
+    def __init__(self, resolved: Resolved, observer: Observer, ranks: Ranks, *, classes: int) -> None:
+        self._classes = classes
         self.skipped: list[str] = []
         self._ranks = ranks
         self.adapted: Part | None = None  # images of the target as a training step takes them
@@ -158,11 +179,19 @@ class _Reader:
 
     def part(self, pictures: Pictures, indices: Indices) -> Part:
         """Decode images of a split; return those that can be decoded."""
+        remaining, masks = self._decodable(pictures, indices), None
+        if self._task.targets.masks:
+            masks = Masks(pictures, classes=self._classes, ignore=self._resolved.arm.data.ignore)
+            remaining = self._decodable(masks, remaining)
+        return Part(pictures, remaining, self._resolved.convention, self._task, masks)
+
+    def _decodable(self, pictures: Pictures, indices: Indices) -> Indices:
+        """Decode images, or masks, and return the positions of those that can be."""
         on_corrupt = self._resolved.arm.data.on_corrupt
         self._fill(pictures, indices)
         remaining, skipped = data.decodable(pictures, indices, on_corrupt=on_corrupt, progress=self._observer.decoding)
         self.skipped = list(dict.fromkeys([*self.skipped, *skipped]))  # an image may be of several parts
-        return Part(pictures, remaining, self._resolved.convention, self._task)
+        return remaining
 
     def own(self, name: str, selected: Selected, library: Library, images: Images, geometry: Geometry) -> Part:
         """Decode the training, validation or test images; `geometry` is of those that are evaluated."""
@@ -171,6 +200,7 @@ class _Reader:
         part = self.part(library.pictures(selected.split, geometry), selected.indices)
         if name == "train":
             _refuse_lost_class(images, selected.indices, part, self.skipped)
+            _refuse_one_class(images, part)
         elif not len(part.indices):
             raise DataError(f"data: no {name} image can be decoded.", "mend them, or take that split away")
         return part
@@ -183,7 +213,9 @@ class _Reader:
 
     def sizes(self, split: str, training: Part, library: Library, images: Images) -> dict[Size, Part]:
         """Decode the training images in the other sizes that phases have."""
-        found = {}
+        found: dict[Size, Part] = {}
+        if self._resolved.canvas is not None:
+            return found
         for _, size in arm_checks.sizes(self._resolved.arm, self._resolved.backbone.image_size):
             if size != self._resolved.image_size and size not in found:
                 other = replace(self._resolved, image_size=size)
@@ -322,6 +354,25 @@ def _refuse_lost_class(images: Images, chosen: Indices, training: Part, skipped:
     if lost:
         shown = ", ".join(names[stratum] for stratum in lost)
         raise DataError(f"data: no training image of class {shown} is left.", skipped[0], "mend them, or take the class out")
+
+
+def _refuse_one_class(images: Images, training: Part) -> None:
+    """Refuse training masks all of which are of one class everywhere; masks are read until there are two."""
+    masks, indices = training.masks, training.indices
+    first: int | None = None
+    for start in range(0, len(indices) if masks is not None else 0, _MASKS):
+        assert masks is not None
+        there = [number for number in torch.unique(masks.of(indices[start : start + _MASKS])).tolist() if number != IGNORED]
+        first = there[0] if first is None and there else first
+        if any(number != first for number in there):
+            return
+    if masks is not None and len(indices):
+        path = training.pictures.split.targets[indices[0]].path
+        said = "ignored" if first is None else images.classes[first]
+        raise DataError(
+            f"{path}: is {said} everywhere, and so is every other training mask.",
+            "masks show at least two classes; a class may have another value than the data set takes it for",
+        )
 
 
 def _target_positions(target: TargetPart) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tlkit import tasks
 from tlkit.engine import evaluate as engine
 from tlkit.engine.images import device_batches, levels, parts
 from tlkit.engine.images.geometry import Geometry
+from tlkit.engine.images.masks import Masks
 from tlkit.engine.images.parts import Library, Part
 from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
@@ -35,7 +36,7 @@ from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
 from tlkit.run import report_data
 from tlkit.run.prediction import Predictor
-from tlkit.sources import data_files
+from tlkit.sources import data_files, scaling
 from tlkit.sources.places import Places
 from tlkit.tasks import Predictions, averaging, scoring
 
@@ -148,16 +149,33 @@ def evaluate(
     geometry = predictor.geometry
     if geometry.bands is None:
         geometry = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+    if wanted.masks:
+        largest = scaling.sizes(images.splits[part], arm.data).max(0).tolist()
+        canvas = scaling.whole_strides((largest[0], largest[1]), predictor.stride)
+        geometry = replace(geometry, size=canvas, resized=canvas)
+        if views != 1:
+            raise TlkitError("evaluate: --views: masks are evaluated in one view.", "leave it out")
     library = Library(images, note=note)
     indices, unreadable = parts.decodable(
         library.pictures(part, geometry), np.arange(len(targets)), on_corrupt="skip", progress=lambda done, total: None
     )
+    masks = None
+    if wanted.masks:
+        masks = Masks(library.pictures(part, geometry), classes=len(predictor.classes), ignore=arm.data.ignore)
+        indices, more = parts.decodable(masks, indices, on_corrupt="skip", progress=lambda done, total: None)
+        unreadable = [*unreadable, *more]
     if not len(indices):
         raise DataError(f"evaluate: {on}: no image of it can be decoded.", *unreadable[:1])
     plain, *others = geometries(geometry, views)
     seen = [library.pictures(part, plain), *unstored(images.splits[part], others)]
-    decoded = [Part(view, indices, predictor.convention, predictor.network.task) for view in seen]
-    each = of_views(predictor.network, decoded, batch_size=predictor.batch_size, device=predictor.device, progress=progress)
+    decoded = [Part(view, indices, predictor.convention, predictor.network.task, masks) for view in seen]
+    each = of_views(
+        predictor.network,
+        decoded,
+        batch_size=predictor.batch_size if masks is None else 1,
+        device=predictor.device,
+        progress=progress,
+    )
     predicted = averaging.mean(each)
     return Evaluation(
         source.name,

@@ -21,7 +21,7 @@ from tlkit.engine.images.geometry import Geometry, evaluation_geometry
 from tlkit.engine.images.pictures import Progress, as_tensor
 from tlkit.engine.images.views import geometries, pictures
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
-from tlkit.network import building, weights
+from tlkit.network import building, shapes, weights
 from tlkit.network.network import Network
 from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Convention, Head, ImageFile, provenance, registry
@@ -44,9 +44,10 @@ class Predictor:
         network: The network with its weights, on the device.
         classes: Class names in output order.
         convention: How pixels reach it.
-        geometry: How a picture is brought to the size of its input.
+        geometry: How a picture is brought to the size of its input; of masks each picture has a canvas of its own size.
         batch_size: Images at a time.
         device: The device that the network is on.
+        stride: Of the deepest map that a head of masks reads; a picture's canvas has whole strides.
     """
 
     network: Network
@@ -55,6 +56,7 @@ class Predictor:
     geometry: Geometry
     batch_size: int
     device: torch.device
+    stride: int = 1
 
     def predict(
         self,
@@ -218,8 +220,12 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
     if built.head.solve:
         network.head = estimators.load(folder / run_folder.SOLVED, built.head, len(classes))
     convention = run_folder.convention(folder)
-    geometry = evaluation_geometry(size, convention, table.data)
-    return Predictor(network.to(device).eval(), classes, convention, geometry, batch, device)
+    masks, stride = network.task.targets.masks, 1
+    if masks:
+        stages = dict(network.stages.items())
+        stride = shapes.deepest_stride(stages, built.backbone, built.head, size, channels=table.data.channels or 3)
+    geometry = evaluation_geometry(size, convention, table.data, canvas=size if masks else None)
+    return Predictor(network.to(device).eval(), classes, convention, geometry, batch, device, stride)
 
 
 def changed_plugins(folder: Path) -> list[str]:

@@ -215,7 +215,9 @@ def _plain(prepared: Prepared) -> Part | None:
     part = prepared.decoded.training
     if prepared.decoded.source_free:
         return None
-    plain = evaluation_geometry(prepared.plan.image_size, part.convention, prepared.plan.tables.data)
+    plain = evaluation_geometry(
+        prepared.plan.image_size, part.convention, prepared.plan.tables.data, canvas=prepared.plan.canvas
+    )
     return part if part.pictures.geometry == plain and len(part.indices) else None
 
 

@@ -10,6 +10,11 @@ from tlkit.recipe import augmentations
 from tlkit.units import Size
 
 
+def of_evaluation(resolved: Resolved) -> Geometry:
+    """Return how pictures that are evaluated are brought to size."""
+    return evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data, canvas=resolved.canvas)
+
+
 def of_split(resolved: Resolved, split: Split) -> Geometry:
     """Return how the training pictures of a split are brought to size."""
     matters = augmentations.windows(resolved.arm.data.augment) is not None
@@ -19,6 +24,8 @@ def of_split(resolved: Resolved, split: Split) -> Geometry:
 def of_originals(resolved: Resolved, originals: Size | None) -> Geometry:
     """Return how training pictures are brought to size; where the originals' size is not known, no smaller than they will be."""
     table = resolved.arm.data
+    if resolved.canvas is not None:
+        return of_evaluation(resolved)
     taken = augmentations.windows(table.augment)
     if taken is not None:
         return window_geometry(

@@ -29,10 +29,10 @@ def choose(plan: Plan, train: TrainingPart, library: Library, *, progress: Progr
         return None
     drawn = np.random.Generator(np.random.Philox(key=[train.seed, _STREAM])).permutation(train.indices)[:count]
     pictures, indices = train.pictures, np.sort(drawn)
-    geometry = evaluation_geometry(plan.image_size, train.convention, plan.tables.data)
+    geometry = evaluation_geometry(plan.image_size, train.convention, plan.tables.data, canvas=plan.canvas)
     if geometry != pictures.geometry:
         name = next(name for name, split in library.images.splits.items() if split is pictures.split)
         pictures = library.pictures(name, geometry)
         corrupt = pictures.prepare(indices, progress=progress)
         indices = indices[~np.isin(indices, list(corrupt))]
-    return Part(pictures, indices, train.convention, train.task)
+    return Part(pictures, indices, train.convention, train.task, train.masks)

@@ -25,19 +25,20 @@ _VALUES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # Pillow's modes of on
 _BRIGHT = 128  # of 255: inside the field of view
 
 
-def read(mask: MaskFile, *, classes: int, size: Size | None = None) -> Mask:
+def read(mask: MaskFile, *, classes: int, size: Size | None = None, ignore: int = IGNORED) -> Mask:
     """Return the classes of a picture's pixels (H, W).
 
     Args:
         mask: Where they are.
         classes: Number of classes.
         size: Height and width of the picture; None where it is not known.
+        ignore: Value of pixels that count for nothing, where values are class numbers already.
 
     Raises:
         ImageError: a file cannot be read, is of another size than the picture, or holds a value that is no class.
     """
     image = _opened(mask.path)
-    found = _of_colours(mask, image) if mask.coding.colours else _of_values(mask, image)
+    found = _of_colours(mask, image) if mask.coding.colours else _of_values(mask, image, ignore)
     _refuse_size(mask.path, found.shape, size, what="its picture")
     wrong = np.unique(found[(found >= classes) & (found != IGNORED)])
     if len(wrong):
@@ -76,7 +77,7 @@ def digest(mask: MaskFile) -> bytes:
     return sha256(b"".join([said.encode(), *parts])).digest()
 
 
-def _of_values(mask: MaskFile, image: Image.Image) -> Mask:
+def _of_values(mask: MaskFile, image: Image.Image, ignore: int) -> Mask:
     if image.mode in _VALUES:
         values = np.asarray(image).astype(np.int64)
     else:
@@ -86,7 +87,7 @@ def _of_values(mask: MaskFile, image: Image.Image) -> Mask:
             raise ImageError(
                 f"{mask.path}: is a picture of colours, and its classes are given as values.", "give the colour of each class"
             )
-    known: Mapping[int, int] = mask.coding.values or {value: value for value in range(IGNORED + 1)}
+    known: Mapping[int, int] = mask.coding.values or {value: value for value in range(IGNORED + 1)} | {ignore: IGNORED}
     return _coded(mask, values, dict(known), shown=str)
 
 

@@ -7,7 +7,7 @@ the cross-entropy; and of two classes the histograms (2, BINS) of the logit of t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,31 @@ def average_precision(spread: Numbers) -> float | None:
         return None
     found, taken = positive.cumsum(), (positive + negative).cumsum()
     return float((_ratio(found, taken, nothing=0.0) * positive).sum() / positive.sum())
+
+
+def thresholds(found: Mapping[str, Counted]) -> dict[str, dict[str, float | None]]:
+    """Return for every part the Dice at the probability at which that of the validation images is best, of two classes.
+
+    Returns:
+        part -> {"probability": from which on a pixel is of the second class, "dice"}; empty without validation images, and where these
+        have no pixel of the second class.
+    """
+    own = found.get("validation")
+    if own is None or own.logits is None or not own.logits[:, 1].sum():
+        return {}
+    place = int(np.nanargmax(_dice_from(own.logits.sum(0))))
+    probability = 1 / (1 + math.exp(-(LEAST_LOGIT + WIDTH * place)))
+    return {
+        name: {"probability": probability, "dice": _defined(float(_dice_from(part.logits.sum(0))[place]))}
+        for name, part in found.items()
+        if part.logits is not None
+    }
+
+
+def _dice_from(spread: Numbers) -> Numbers:
+    """Return Dice (BINS,) where the pixels of a bin and of all above are taken for the second class."""
+    negative, positive = (side[::-1].cumsum()[::-1] for side in spread)
+    return _ratio(2 * positive, positive + negative + spread[1].sum())
 
 
 def _ratio(part: Numbers, whole: Numbers, *, nothing: float = math.nan) -> Numbers:

@@ -63,5 +63,14 @@ def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
     return predictions.task.details(predictions, names)
 
 
+def every_detail(predictions: Mapping[str, Predictions], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return `details` of every split, and what one of them decides for the others."""
+    found = {split: details(each, names) for split, each in predictions.items()}
+    for each in list(predictions.values())[:1]:
+        for split, more in each.task.together(predictions).items():
+            found[split] |= more
+    return found
+
+
 def _defined(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}

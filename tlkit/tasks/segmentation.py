@@ -233,6 +233,12 @@ def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def together(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, Any]]:
+    """Return Dice at the threshold that is the best for the validation images, of two classes."""
+    counts = {split: mask_metrics.counted(each.logits) for split, each in predictions.items()}
+    return {split: {"threshold": each} for split, each in mask_metrics.thresholds(counts).items()}
+
+
 METRICS = {
     "dice": Metric("Dice"),
     "iou": Metric("IoU"),
@@ -287,6 +293,7 @@ SEGMENTATION = Task(
     chosen=chosen,
     scores=scores,
     details=details,
+    together=together,
     reduction=Reduction(rows, basic),
     metrics=METRICS,
     select_by="dice",

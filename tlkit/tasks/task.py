@@ -208,6 +208,7 @@ class Task:
         costly: Further metrics, by name, (predictions) -> value or None: of many classes they take as long as the evaluation itself, so
             they are computed for the best epoch alone, and for each epoch only where they choose it.
         details: (predictions, class names) -> what evaluation.json says of every class.
+        together: (predictions by split) -> what it says of a split besides, where one split decides for the others.
         reduction: What evaluation keeps of images; None: their logits and targets.
         metrics: How each of `scores` and `costly` is shown.
         select_by: The metric that decides which epoch is the best, where a recipe names none: "accuracy", "loss" or one of `metrics`.
@@ -233,6 +234,7 @@ class Task:
     details: Callable[[Predictions, Sequence[str]], dict[str, Any]]
     logits: Callable[[Tensor], Tensor] = logarithms
     terms: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = field(default_factory=dict)
+    together: Callable[[Mapping[str, Predictions]], Mapping[str, Mapping[str, Any]]] = lambda predictions: {}
     reduction: Reduction | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     costly: Mapping[str, Callable[[Predictions], float | None]] = field(default_factory=dict)

@@ -36,6 +36,7 @@ def augment(
     fill: Colour = (0, 0, 0),
     erase_with: Colour | None = None,
     shapes: Shapes | None = None,
+    extents: Positions | None = None,
 ) -> Tensor:
     """Apply augmentations in the order of the list, all but mixup and cutmix, which `mix` applies to normalised images.
 
@@ -50,12 +51,13 @@ def augment(
         fill: Colour of what a rotation uncovers or a crop adds: the mean colour of the weights, or of each band.
         erase_with: Colour that random_erasing fills windows with; None for noise from 0 to 255, a range that bands do not have.
         shapes: (n,) width / height of the images that `pictures` hold whole, squashed to one size; None where they have their own shape.
+        extents: (n, 2) height and width of what each picture covers, from its upper left, which crops are taken from; None for all.
 
     Returns:
         (n, *size, channels) of the type and on the device of pictures.
     """
     held = int(pictures.shape[1]), int(pictures.shape[2])
-    drawn = parameters(tables, Draws(seed, epoch, images), held=held, size=size, shapes=shapes)
+    drawn = parameters(tables, Draws(seed, epoch, images), held=held, size=size, shapes=shapes, extents=extents)
     if pictures.device.type != "cpu":
         batched = Batched(tables, held=held, size=size, fill=fill, erase_with=erase_with, device=pictures.device)
         arrays = [as_arrays(table, each) for table, each in zip(tables, drawn, strict=True)]

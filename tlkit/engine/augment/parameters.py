@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.engine.augment.draws import Draw, Draws
+from tlkit.engine.augment.draws import Draw, Draws, Positions
 from tlkit.engine.augment.windows import Shapes, windows
 from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
@@ -25,8 +25,9 @@ _OPERATIONS = 14  # of RandAugment
 
 
 def parameters(
-    tables: Sequence[Augmentation], draws: Draws, *, held: Size, size: Size, shapes: Shapes | None
-) -> list[Parameters]:
+    tables: Sequence[Augmentation], draws: Draws, *, held: Size, size: Size, shapes: Shapes | None,
+    extents: Positions | None = None,
+) -> list[Parameters]:  # fmt: skip
     """Return the parameters of each augmentation, in the order of the list.
 
     Args:
@@ -35,10 +36,11 @@ def parameters(
         held: Height and width of the pictures before the first augmentation.
         size: Height and width of the result.
         shapes: (n,) width / height of the images that the pictures hold whole, squashed to one size; None where they have their own.
+        extents: (n, 2) height and width of what each picture covers, from its upper left; None for all.
     """
     found = []
     for table in tables:
-        found.append(_of(table, draws, held, size, shapes))
+        found.append(_of(table, draws, held, size, shapes, extents))
         held = after(table, held, size)
     return found
 
@@ -48,13 +50,16 @@ def after(table: Augmentation, held: Size, size: Size) -> Size:
     return size if isinstance(table, augmentations.RandomCrop | augmentations.RandomResizedCrop) else held
 
 
-def _of(table: Augmentation, draws: Draws, held: Size, size: Size, shapes: Shapes | None) -> Parameters:
+def _of(
+    table: Augmentation, draws: Draws, held: Size, size: Size, shapes: Shapes | None, extents: Positions | None
+) -> Parameters:
     match table:
         case augmentations.RandomCrop():
             added = 2 * (table.padding or 0)
+            tall, wide = held if extents is None else extents.T
             return {
-                "top": draws.below(Draw.CROP_Y, held[0] + added - size[0] + 1),
-                "left": draws.below(Draw.CROP_X, held[1] + added - size[1] + 1),
+                "top": draws.below(Draw.CROP_Y, tall + added - size[0] + 1),
+                "left": draws.below(Draw.CROP_X, wide + added - size[1] + 1),
             }
         case augmentations.RandomResizedCrop():
             return _window(table, draws, held, size, shapes)

@@ -35,14 +35,31 @@ def cosine_and_sine(degrees: Uniform) -> tuple[NDArray[np.float32], NDArray[np.f
 
 def turned_by(pictures: Tensor, cosine: Tensor, sine: Tensor, outside: Tensor) -> Tensor:
     """Do as `turned`, with the cosine and sine of each angle (n,) and the colour (channels,) float32 on the device."""
-    count, height, width = pictures.shape[:3]
     x = (pictures - outside).permute(0, 3, 1, 2).contiguous()  # (n, 3, H, W); what lies outside is 0
-    cosine, sine = cosine.view(count, 1, 1), sine.view(count, 1, 1)
-    down = torch.arange(height, device=x.device).sub((height - 1) / 2)[None, :, None]  # pixels from the middle
-    across = torch.arange(width, device=x.device).sub((width - 1) / 2)[None, None, :]
-    grid = torch.stack(
-        [(across * cosine - down * sine) * (2 / width), (across * sine + down * cosine) * (2 / height)], dim=3
-    )  # (n, H, W, 2): where each pixel comes from, -1 to 1
+    grid = _sources(cosine, sine, int(pictures.shape[1]), int(pictures.shape[2]))
     sampled = functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     blended = sampled.permute(0, 2, 3, 1).add(outside)
     return (blended.round_().clamp_(0, 255).to(torch.uint8) if pictures.dtype == torch.uint8 else blended).contiguous()
+
+
+def nearest_turned(masks: Tensor, degrees: Uniform, outside: int) -> Tensor:
+    """Turn each mask (n, H, W) uint8 by its angle as `turned` does its picture; each pixel has the value of the nearest one.
+
+    Args:
+        masks: On the CPU.
+        degrees: Counterclockwise.
+        outside: Value of what lies outside.
+    """
+    cosine, sine = (torch.from_numpy(each) for each in cosine_and_sine(degrees))
+    x = (masks.float() - outside)[:, None]  # (n, 1, H, W); what lies outside is 0
+    grid = _sources(cosine, sine, int(masks.shape[1]), int(masks.shape[2]))
+    sampled = functional.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return sampled[:, 0].add(outside).round_().to(torch.uint8)
+
+
+def _sources(cosine: Tensor, sine: Tensor, height: int, width: int) -> Tensor:
+    """Return where each pixel of a turned picture comes from (n, H, W, 2): across and down, -1 to 1."""
+    cosine, sine = cosine.view(-1, 1, 1), sine.view(-1, 1, 1)
+    down = torch.arange(height, device=cosine.device).sub((height - 1) / 2)[None, :, None]  # pixels from the middle
+    across = torch.arange(width, device=cosine.device).sub((width - 1) / 2)[None, None, :]
+    return torch.stack([(across * cosine - down * sine) * (2 / width), (across * sine + down * cosine) * (2 / height)], dim=3)

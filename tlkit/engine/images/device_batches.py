@@ -38,8 +38,8 @@ def inputs(part: Part, order: Indices, epoch: int, device: torch.device, size: i
 
 
 def targets(part: Part, order: Indices, epoch: int, device: torch.device, size: int) -> Iterator[Tensor]:
-    """Yield `part.targets` of an order, in batches."""
-    if device.type == "cpu":
+    """Yield `part.targets` of an order, in batches; masks are made on the CPU, whatever the device."""
+    if device.type == "cpu" or part.masks is not None:
         for chosen in slices(order, size):
             yield part.targets(chosen, epoch, device)
     else:
@@ -75,7 +75,7 @@ def batched_inputs(part: Part, order: Indices, epoch: int, device: torch.device,
         if training is not None and whole is not None:
             found = parameters(
                 tables, Draws(training.seed, training.draw_of(epoch), block.pictured), held=held, size=training.size,
-                shapes=training.shapes(block.pictured),
+                shapes=training.shapes(block.pictured), extents=training.extents_of(block.pictured),
             )  # fmt: skip
             drawn = [_uploaded(as_arrays(table, each), device) for table, each in zip(tables, found, strict=True)]
         mixing = block.mixing

@@ -16,7 +16,8 @@ from PIL import Image
 from tlkit.engine.images import bands, levels
 from tlkit.engine.images.levels import Levels
 from tlkit.plugin import Convention, Values
-from tlkit.recipe.tables import MAX_PIXELS, DataTable
+from tlkit.recipe.tables import MAX_PIXELS, DataTable, FieldOfView
+from tlkit.sources import scaling
 from tlkit.units import Size
 
 Pixels = NDArray[Any]  # (H, W, 3) uint8 RGB, or (H, W, bands)
@@ -48,12 +49,14 @@ class Geometry:
         at: Where the result is cut out of the resized picture, from (0, 0), its top left, to (1, 1), its bottom right.
         mirrored: The result is flipped horizontally.
         shrink: The result keeps the detail of a picture whose shorter side has so many pixels; None where it keeps all.
+        scale: fit = "canvas" scales every picture by it, and puts it into the upper left of the result.
+        field_of_view: Diameter in pixels that the bright disc of a picture gets instead; None where `scale` counts.
     """
 
     size: Size
     resized: Size
     resize: str
-    fit: Literal["crop", "pad", "squash", "whole"] = "crop"
+    fit: Literal["crop", "pad", "squash", "whole", "canvas"] = "crop"
     padding: Colour | None = None
     max_pixels: int = MAX_PIXELS
     white: Levels | None = None
@@ -62,6 +65,8 @@ class Geometry:
     at: tuple[float, float] = CENTRE
     mirrored: bool = False
     shrink: int | None = None
+    scale: float = 1.0
+    field_of_view: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,17 +79,35 @@ class Geometry:
         return math.prod(self.shape) * np.dtype(self.values).itemsize
 
 
-def evaluation_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
+def evaluation_geometry(image_size: Size, convention: Convention, data: DataTable, *, canvas: Size | None = None) -> Geometry:
     """Return the geometry of evaluation, and of training without a random crop.
 
     Args:
         image_size: Height and width of the network's input.
         convention: Of the weights; its `crop` counts for fit = "crop" alone, since the others keep the whole picture.
         data: The recipe's table [data].
+        canvas: Height and width of the canvas that whole pictures are put on, for masks; None of other tasks.
     """
+    if canvas is not None:
+        return canvas_geometry(canvas, convention, data)
     height, width = image_size
     crop = convention.crop if data.fit == "crop" else 1
     return _geometry(image_size, (round(height / crop), round(width / crop)), convention, data)
+
+
+def canvas_geometry(canvas: Size, convention: Convention, data: DataTable) -> Geometry:
+    """Return the geometry of pictures that are put whole on a canvas, scaled as `data.scale_to` says, as masks need them.
+
+    Args:
+        canvas: Height and width of the canvas.
+        convention: Of the weights; what a picture does not cover has its mean colour.
+        data: The recipe's table [data].
+    """
+    made = _geometry(canvas, canvas, convention, data)
+    by = data.scale_to
+    view = by.field_of_view if isinstance(by, FieldOfView) else None
+    scale = 1.0 if by is None or isinstance(by, FieldOfView) else float(by)
+    return replace(made, fit="canvas", padding=convention.mean_colour, scale=scale, field_of_view=view)
 
 
 def crop_geometry(image_size: Size, convention: Convention, data: DataTable) -> Geometry:
@@ -148,6 +171,8 @@ def _brought_to_size(image: Image.Image, geometry: Geometry) -> Image.Image:
         return _cropped(image, geometry)
     if geometry.at != CENTRE:
         return _cut(_brought_to_size(image, replace(geometry, size=geometry.resized, at=CENTRE)), geometry)
+    if geometry.fit == "canvas":
+        return on_canvas(image, geometry, scaling.factor(image, geometry.field_of_view, geometry.scale))
     if geometry.fit == "pad":
         return _padded(image, geometry)
     return image.resize(geometry.resized[::-1], _FILTERS[geometry.resize])
@@ -201,6 +226,21 @@ def _middle(image: Image.Image, size: tuple[int, int], geometry: Geometry) -> Im
         for start in (round((new - side) * part),)
     )
     return image.resize(sides, _FILTERS[geometry.resize], box=(left, top, right, bottom))
+
+
+def on_canvas(image: Image.Image, geometry: Geometry, factor: float) -> Image.Image:
+    """Scale a picture by a factor, and put it into the upper left of a canvas of one colour; what does not fit is cut off."""
+    tall, wide = scaling.scaled((image.height, image.width), factor)
+    if image.size != (wide, tall):
+        image = image.resize((wide, tall), _FILTERS[geometry.resize])
+    height, width = geometry.size
+    if image.size == (width, height):
+        return image
+    padding = geometry.padding or (0,) * len(image.getbands())
+    colours = tuple(value if image.mode == "F" else round(value) for value in padding)
+    canvas = Image.new(image.mode, (width, height), colours[0] if len(image.getbands()) == 1 else colours)
+    canvas.paste(image, (0, 0))
+    return canvas
 
 
 def _padded(image: Image.Image, geometry: Geometry) -> Image.Image:

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tlkit.engine.augment.augment import augment
+from tlkit.engine.augment.draws import Draws
+from tlkit.engine.augment.masks import augment_masks
 from tlkit.engine.augment.mix import Mixing, mix, mix_targets, mixing
 from tlkit.engine.augment.windows import Shapes
 from tlkit.engine.images.geometry import Geometry
+from tlkit.engine.images.masks import Masks
 from tlkit.engine.images.pictures import Indices, Note, Pictures, Progress
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import DataError
@@ -40,12 +43,14 @@ class Part:
         indices: Positions of the images in it, ascending.
         convention: How pixels are handed to the network.
         task: Understands their targets.
+        masks: The masks of the images, where these are the targets; else None.
     """
 
     pictures: Pictures
     indices: Indices
     convention: Convention
     task: Task = SINGLE_LABEL
+    masks: Masks | None = None
 
     def inputs(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
         """Return (n, channels, H, W) float32, the same in every epoch."""
@@ -53,6 +58,8 @@ class Part:
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
         """Return the targets (n, ...) as the task's loss takes them."""
+        if self.masks is not None:
+            return self.masks.of(chosen).to(device)
         return self.task.targets.batch(self.known[chosen]).to(device)
 
     @property
@@ -75,6 +82,8 @@ class TrainingPart(Part):
         others: The same images in other sizes, for phases that have them.
         pseudo: Labels that stand for those of the split, (n,) by position in it; they are set anew at the beginning of each epoch. None for
             images that are trained on with their own labels.
+        extents: Height and width (N, 2) of each picture of the split on its canvas, so that crops are taken from what it covers; None
+            where pictures fill what they are cropped from.
     """
 
     augment: Sequence[Augmentation] = ()
@@ -85,6 +94,7 @@ class TrainingPart(Part):
     epochs_before: int = 0
     others: Mapping[Size, TrainingPart] = field(default_factory=dict)
     pseudo: NDArray[np.int64] | None = None
+    extents: Indices | None = None
 
     def at(self, size: Size | None) -> TrainingPart:
         """Return the images in one of their sizes; None is that of this part."""
@@ -101,6 +111,8 @@ class TrainingPart(Part):
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
         """Return targets as `Part` does; with mixup or cutmix, soft ones of both images."""
+        if self.masks is not None:
+            return self._augmented_masks(chosen, self.draw_of(epoch)).to(device)
         own = super().targets(chosen, epoch, device)
         mixing = self.mixing(chosen, self.draw_of(epoch))
         if mixing is None:
@@ -144,6 +156,16 @@ class TrainingPart(Part):
         originals = self.pictures.originals(chosen)
         return np.asarray(originals["width"] / originals["height"])
 
+    def extents_of(self, chosen: Indices) -> Indices | None:
+        """Return the height and width (n, 2) that pictures cover; None where they fill what they are cropped from."""
+        return None if self.extents is None else self.extents[chosen]
+
+    def _augmented_masks(self, chosen: Indices, drawn: int) -> Tensor:
+        """Return masks (n, H, W) uint8 with the same draws as their pictures."""
+        assert self.masks is not None
+        draws = Draws(self.seed, drawn, chosen)
+        return augment_masks(self.masks.of(chosen), self.augment, draws, size=self.size, extents=self.extents_of(chosen))
+
     def _augmented(self, chosen: Indices, drawn: int, device: torch.device) -> Tensor:
         pictures = self.pictures.get(chosen, device)
         return normalise(
@@ -157,6 +179,7 @@ class TrainingPart(Part):
                 epoch=drawn,
                 images=chosen,
                 shapes=self.shapes(chosen),
+                extents=self.extents_of(chosen),
             ),
             self.convention,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -109,12 +109,7 @@ class Pictures:
         """Return a digest (n, 16) of the content of each image's file or pixels."""
         new = indices[~self._keyed[indices]]
         if len(new):
-            pixels = self.split.pixels
-            if pixels is None:
-                digests = members.digests(Subset(self.split.files, new), again=self.verify)
-            else:
-                digests = (originals.digest_of(pixels[index]) for index in new.tolist())
-            short = b"".join(digest[: segments.KEY] for digest in digests)
+            short = b"".join(digest[: segments.KEY] for digest in self._digests(new))
             self._keys[new] = np.frombuffer(short, dtype=np.uint8).reshape(len(new), segments.KEY)
             self._keyed[new] = True
         return self._keys[indices]
@@ -197,6 +192,13 @@ class Pictures:
     def on(self, indices: Indices, device: torch.device) -> bool:
         """Return whether images are in `resident`, on a device."""
         return self._resident is not None and self._resident[0] == device and bool((self._place[indices] >= 0).all())
+
+    def _digests(self, indices: Indices) -> Iterable[bytes]:
+        """Yield a digest of the content of each image's file or pixels."""
+        pixels = self.split.pixels
+        if pixels is None:
+            return members.digests(Subset(self.split.files, indices), again=self.verify)
+        return (originals.digest_of(pixels[index]) for index in indices.tolist())
 
     def _ready_made(self) -> bool:
         """Whether the split's own arrays are pictures of this geometry already."""

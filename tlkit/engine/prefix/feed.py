@@ -123,11 +123,11 @@ class Feed:
 
     def held_out(self, part: Part, order: Indices | None = None) -> Iterator[Batch]:
         """Yield a part's images in order, or some of them, in batches: inputs of the first stage that trains, and targets (n, ...)."""
-        yield from self._batches(part, part.indices if order is None else order, 0, self._plan.batch_size)
+        yield from self._batches(part, part.indices if order is None else order, 0, self._plan.evaluation_batch)
 
     def inputs(self, part: Part, chosen: Indices) -> Iterator[Tensor]:
         """Yield some of a part's images as they are, in batches: inputs of the first stage that trains."""
-        yield from self._inputs(part, chosen, 0, self._plan.batch_size)
+        yield from self._inputs(part, chosen, 0, self._plan.evaluation_batch)
 
     def _batches(self, part: Part, order: Indices, epoch: int, size: int) -> Iterator[Batch]:
         fed = self._inputs(part, order, epoch, size)
@@ -195,7 +195,7 @@ class Feed:
             return
         pictures, period, before = part.pictures, 1, 0
         views: tuple[int, ...] = (0,)
-        plan = self._plan.at(part.size) if isinstance(part, TrainingPart) else self._plan
+        plan = self._plan.at(part.size if isinstance(part, TrainingPart) else self._plan.canvas)
         origin = self._origin(planned.stages, plan.image_size) | row_keys.inputs(pictures.geometry, part.convention)
         keys = pictures.keys(part.indices)
         if isinstance(part, TrainingPart) and part.augment:

@@ -1,0 +1,177 @@
+"""Segmentation end to end: pictures of several sizes with masks are trained on, evaluated, continued and predicted."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy_masks
+from conftest import Cli
+from PIL import Image
+from sklearn.metrics import f1_score
+from toy_training import training
+
+from tlkit.engine.fit import Fit
+from tlkit.errors import DataError, RecipeError
+from tlkit.network import tensor_files, weights
+from tlkit.plans.plan import Plan
+
+LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
+CASES = {
+    "crops": ("data.crop_size=16", 'data.augment=["hflip", {name="rotate", steps=90}]', "loss.dice=1.0", "head.options.dropout=0.3"),
+    "whole pictures, prefix stored": ("freeze={stem=true, block1=true}", "head.options.dropout=0.3"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    toy_masks.install(monkeypatch)
+    toy_masks.write(tmp_path / "data")
+    (tmp_path / "r.toml").write_text(toy_masks.RECIPE)
+    return tmp_path / "r.toml"
+
+
+def folder_of(recipe: Path) -> Path:
+    (folder,) = (recipe.parent / "runs" / "shapes").glob("main-*")
+    return folder
+
+
+def pixels_of(path: str | Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> None:
+    code, out, error = run("apply", recipe, *(f"--set={each}" for each in LEARNS))
+    assert code == 0, error
+    assert "Dice" in out
+    folder = folder_of(recipe)
+    test = json.loads((folder / "result.json").read_text())["test"]
+    assert test["dice"] > 0.8
+    details = json.loads((folder / "evaluation.json").read_text())["test"]
+    assert sum(map(sum, details["confusion"])) == 3 * 30 * 44 + 24 * 36, "every pixel of every picture, and none of the canvas"
+    assert run("apply", recipe, *(f"--set={each}" for each in LEARNS))[0] == 0
+
+    code, out, error = run(
+        "evaluate", "shapes", "--on", "shapes", "--set", f"data.options.path={recipe.parent / 'data'}", "--json"
+    )
+    assert code == 0, error
+    again = json.loads(out)["metrics"]
+    assert {name: again[name] for name in test} == pytest.approx(test, abs=1e-6)
+
+    pictures = recipe.parent / "data" / "test" / "images"
+    code, out, error = run(
+        "predict", "shapes", pictures, "--out", recipe.parent / "m", "--threshold", "0.5", "--probabilities", "--json"
+    )
+    assert code == 0, error
+    for row, wanted in zip(json.loads(out)["predictions"], details["per_image"]["dice"]["each"], strict=True):
+        truth = pixels_of(recipe.parent / "data" / "test" / "masks" / Path(row["image"]).name)
+        mask = pixels_of(row["mask"])
+        assert mask.shape == truth.shape
+        assert f1_score(truth.ravel(), mask.ravel()) == pytest.approx(wanted, abs=0.03)  # canvases differ at their borders
+        shares = np.load(row["probabilities"])["probabilities"]
+        assert shares.dtype == np.float16
+        assert ((shares[1] > 0.51) <= (mask == 1)).all()
+        assert pixels_of(row["overlay"]).shape == (*mask.shape, 3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_continued_within_an_epoch_a_run_has_the_bits_of_one_that_never_stopped(recipe: Path, case: str) -> None:
+    settings = (*CASES[case], "schedule.epochs=2")
+    whole = training(recipe, *settings).fit
+    assert isinstance(whole, Fit)
+    kept: list[tuple[bytes, str]] = []
+    expected = list(whole.epochs(after_step=lambda: kept.append((weights.to_bytes(whole.tensors(), {}), whole.scalars()))))
+    path = recipe.with_suffix(".safetensors")
+    path.write_bytes(kept[2][0])  # the first step of the second epoch
+    after = training(recipe, *settings).fit
+    assert isinstance(after, Fit)
+    after.resume_(tensor_files.read(path).tensors, kept[2][1])
+    (last,) = after.epochs()
+    assert (last.train, last.validation, last.test) == (expected[1].train, expected[1].validation, expected[1].test)
+    ours = after.tensors()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in whole.tensors().items())
+
+
+def test_a_frozen_trunk_gives_the_same_stored_and_computed(recipe: Path) -> None:
+    def without_stores(plan: Plan) -> Plan:
+        fixed = [phase.fixed and replace(phase.fixed, train=None, evaluation=None) for phase in plan.phases]
+        return replace(plan, phases=tuple(replace(phase, fixed=each) for phase, each in zip(plan.phases, fixed, strict=True)))
+
+    settings = ("freeze={backbone=true}", "schedule.epochs=2")
+    one, other = training(recipe, *settings), training(recipe, *settings, change=without_stores)
+    fixed = one.plan.phases[0].fixed
+    assert fixed is not None
+    assert fixed.train is not None
+    assert one.plan.image_size == one.plan.canvas == (30, 44)
+    found = [[(each.train["loss"], each.validation) for each in mine.fit.epochs()] for mine in (one, other)]
+    assert found[0] == found[1]
+    left, right = one.network.tensors(), other.network.tensors()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_crops_are_of_what_the_pictures_cover(recipe: Path) -> None:
+    part = training(recipe, "data.crop_size=16").prepared.train
+    small = part.indices[-1:]  # 24 x 36 on a canvas of 30 x 44
+    for epoch in range(40):
+        masks = part.targets(small, epoch, torch.device("cpu"))
+        assert masks.shape == (1, 16, 16)
+        assert int(masks.max()) < 2, "no pixel is of the canvas"
+
+
+def broken(path: Path, part: str, index: int, pixels: np.ndarray | None) -> None:
+    """Write another mask, or none."""
+    file = path / part / "masks" / f"{index}.png"
+    file.unlink() if pixels is None else Image.fromarray(pixels).save(file)
+
+
+@pytest.mark.parametrize(
+    ("part", "pixels", "settings", "words"),
+    [
+        ("train", np.zeros((30, 40), np.uint8), (), r"train/masks/1.png: has 40 x 30 pixels, and its picture has 44 x 30"),
+        ("test", np.full((30, 44), 7, np.uint8), (), r"test/masks/1.png: holds the value 7, which is no class"),
+        ("validation", None, (), r"validation/masks/1.png: there is no such file"),
+        ("", None, ("data.crop_size=32",), r"images/0.png: has 30x44 px after data.scale_to, less than data.crop_size, 32 px"),
+        ("", None, ("data.crop_size=20", "data.scale_to=0.5"), r"0.png: has 15x22 px after data.scale_to"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_named_with_its_path(
+    recipe: Path, part: str, pixels: np.ndarray | None, settings: tuple[str, ...], words: str
+) -> None:
+    if part:
+        broken(recipe.parent / "data", part, 1, pixels)
+    with pytest.raises(DataError, match=words):
+        training(recipe, *settings)
+    assert not (recipe.parent / "runs").exists()
+
+
+def test_masks_of_one_class_alone_are_refused(recipe: Path) -> None:
+    for index in range(8):
+        size = (24, 36) if index == 7 else toy_masks.SIZE
+        broken(recipe.parent / "data", "train", index, np.zeros(size, np.uint8))
+    with pytest.raises(DataError, match=r"train/masks/0.png: is ground everywhere, and so is every other training mask"):
+        training(recipe)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("data.image_size=32", "data.image_size: pictures are not resized to one size"),
+        ('data.augment=["mixup"]', "data.augment: mixup and cutmix mix whole images"),
+        ('data.augment=["randaugment"]', "data.augment: randaugment moves pixels"),
+        ('data.augment=["random_crop"]', "data.augment: random_crop needs the size of the crops"),
+        ("head.kind=linear", "data.name: shapes has a class for every pixel|the linear head learns one class per image"),
+        ("loss.class_weights=balanced", "loss.class_weights: balanced weights need the pixels"),
+    ],
+)
+def test_what_masks_cannot_have_is_refused(recipe: Path, setting: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        training(recipe, setting)
+
+
+@pytest.mark.parametrize("setting", ["data.crop_size=16", "data.scale_to=0.5", "loss.dice=1.0", "data.ignore=0"])
+def test_keys_of_masks_are_refused_for_other_heads(toy_recipe: Path, setting: str) -> None:
+    with pytest.raises(RecipeError, match=r"is for heads of masks|has no such term"):
+        training(toy_recipe, setting)

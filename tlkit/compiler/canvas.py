@@ -1,0 +1,62 @@
+"""The canvas that whole pictures are put on, for tasks of masks: as large as the largest picture, in whole strides of the network.
+
+The rule: without images the canvas is as large as the pictures that are trained on; a run always knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from tlkit import tasks
+from tlkit.compiler import network_cost
+from tlkit.errors import DataMissing
+from tlkit.network import shapes
+from tlkit.plans import dataset_images, other_parts
+from tlkit.plans.resolved import Resolved
+from tlkit.plugin import Split
+from tlkit.sources import data_files, scaling
+from tlkit.sources.places import Places
+
+
+def known(resolved: Resolved, places: Places) -> Resolved:
+    """Return an arm with its canvas, by the pictures that are on this machine; of a task without masks the arm as it is."""
+    if not tasks.get(resolved.head.task).targets.masks:
+        return resolved
+    with suppress(DataMissing):
+        found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+        images = dataset_images.images(resolved.dataset, found, resolved)
+        splits = list(images.splits.values())
+        for name, source in resolved.also.items():
+            with suppress(DataMissing):
+                there = data_files.find_data(
+                    source.name, source.dataset, source.options, replace(places, data=None), fetch=False
+                )
+                splits += _tested(resolved, name, dataset_images.other_images(resolved, name, there, images.classes).splits)
+        return settled(resolved, splits, classes=len(images.classes))
+    return settled(resolved, (), classes=2)
+
+
+def settled(resolved: Resolved, splits: Iterable[Split], *, classes: int) -> Resolved:
+    """Return an arm with its canvas; of a task without masks the arm as it is.
+
+    Args:
+        resolved: The arm.
+        splits: All pictures that are trained on or evaluated.
+        classes: Number of classes.
+    """
+    if not tasks.get(resolved.head.task).targets.masks:
+        return resolved
+    sizes = [scaling.sizes(split, resolved.arm.data) for split in splits]
+    largest = np.concatenate(sizes).max(0).tolist() if sizes else resolved.image_size
+    stages = dict(network_cost.on_meta(resolved, classes).stages.items())
+    stride = shapes.deepest_stride(stages, resolved.backbone, resolved.head, resolved.image_size, channels=resolved.channels)
+    canvas = scaling.whole_strides((largest[0], largest[1]), stride)
+    return replace(resolved, canvas=canvas, image_size=canvas if resolved.arm.data.crop_size is None else resolved.image_size)
+
+
+def _tested(resolved: Resolved, name: str, splits: Mapping[str, Split]) -> list[Split]:
+    return [split for key, split in splits.items() if key == "test" or other_parts.divides(resolved, name)]

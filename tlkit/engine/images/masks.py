@@ -1,0 +1,85 @@
+"""The masks of a split, decoded beside its pictures: brought to the same size by the nearest pixel, and stored as pictures are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from tlkit.engine import row_keys
+from tlkit.engine.images import decode
+from tlkit.engine.images.geometry import Pixels, on_canvas
+from tlkit.engine.images.pictures import Indices, Pictures
+from tlkit.errors import ImageError
+from tlkit.plugin import IGNORED, Subset, members
+from tlkit.sources import mask_files, scaling
+from tlkit.store import row_store
+from tlkit.store.cache import Kind
+
+
+class Masks(Pictures):
+    """The masks of the images that some pictures are of; `get` returns (n, height, width, 1) uint8.
+
+    Args:
+        pictures: The pictures, on a canvas.
+        classes: Number of classes.
+        ignore: Value in the files of pixels that count for nothing.
+    """
+
+    def __init__(self, pictures: Pictures, *, classes: int, ignore: int) -> None:
+        geometry = replace(
+            pictures.geometry, resize="nearest", padding=(float(IGNORED),), white=None, bands=1, values="uint8", shrink=None
+        )
+        super().__init__(
+            pictures.split, geometry, note=pictures.note, keep=pictures.keep, verify=pictures.verify,
+            residency=pictures.residency,
+        )  # fmt: skip
+        self._pictured = pictures.geometry
+        self._classes, self._ignore = classes, ignore
+
+    def of(self, indices: Indices) -> Tensor:
+        """Return masks (n, height, width) uint8."""
+        return self.get(indices)[..., 0]
+
+    def _digests(self, indices: Indices) -> Iterable[bytes]:
+        """Yield a digest of everything that determines a mask; where a picture's field of view scales it, of the picture too."""
+        for index in indices.tolist():
+            digest = mask_files.digest(self.split.targets[index])
+            if self.geometry.field_of_view is not None and self.split.pixels is None:
+                (picture,) = members.digests(Subset(self.split.files, np.array([index])), again=self.verify)
+                digest = sha256(digest + picture).digest()
+            yield digest
+
+    def _ready_made(self) -> bool:
+        return False
+
+    @property
+    def _of_files(self) -> bool:
+        """No descriptions are kept of masks."""
+        return False
+
+    def _entry(self) -> row_store.Entry:
+        origin = row_keys.pictures(self.geometry) | {
+            "masks of": self._classes,
+            "ignored": self._ignore,
+            "mask code": row_keys.code("tlkit.sources.mask_files", "tlkit.engine.images.masks"),
+        }
+        shape, dtype = self.geometry.shape, self.geometry.values
+        return row_store.open_(Kind.PICTURES, origin, shape=shape, dtype=dtype, note=self.note, verify=self.verify)
+
+    def _one(self, index: int) -> Pixels:
+        source = self.split.files[index] if self.split.pixels is None else self.split.pixels[index]
+        mask = mask_files.read(
+            self.split.targets[index], classes=self._classes, size=scaling.size_of(source), ignore=self._ignore
+        )
+        factor = self.geometry.scale
+        if self.geometry.field_of_view is not None:
+            picture = decode.whole(source, self._pictured)
+            if not isinstance(picture, Image.Image):
+                raise ImageError(f"{source}: has bands, and a field of view is measured in colours.")
+            factor = scaling.factor(picture, self.geometry.field_of_view, factor)
+        return np.asarray(on_canvas(Image.fromarray(mask), self.geometry, factor))[:, :, None]

@@ -1,0 +1,133 @@
+"""The masks that a finished run's network gives for pictures of any size, and the files that hold them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional
+
+from tlkit import files
+from tlkit.engine import evaluate
+from tlkit.engine.images import decode, parts
+from tlkit.engine.images.geometry import fitted
+from tlkit.engine.images.pictures import as_tensor
+from tlkit.errors import TlkitError
+from tlkit.plugin import ImageFile
+from tlkit.record import run_folder
+from tlkit.run.prediction import Predictor
+from tlkit.sources import scaling
+
+_OPAQUE = 0.5  # of the colour of a class over a picture
+# Colours of classes 1 and on; class 0 is black and is not drawn: Okabe & Ito 2008, jfly.uni-koeln.de/color.
+_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says of one picture.
+
+    Attributes:
+        mask: (H, W) uint8, the class of each pixel; as many pixels as the picture has.
+        probabilities: (classes, H, W) float32.
+        picture: (H, W, 3) uint8; None of bands.
+    """
+
+    mask: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    picture: NDArray[np.uint8] | None
+
+    def shares(self, names: tuple[str, ...]) -> list[tuple[str, float]]:
+        """Return the part of the pixels that each class has, the largest first."""
+        count = np.bincount(self.mask.ravel(), minlength=len(names)) / self.mask.size
+        return sorted(zip(names, count.tolist(), strict=True), key=lambda pair: -pair[1])
+
+
+def answer(predictor: Predictor, path: ImageFile, *, threshold: float | None = None) -> Answer:
+    """Return the mask of a picture.
+
+    The picture is scaled as the run's were, put on a canvas of whole strides, and its probabilities are brought back to its size.
+
+    Args:
+        predictor: The run's network.
+        path: The picture.
+        threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
+    image = decode.whole(path, predictor.geometry)
+    size = (image.height, image.width) if isinstance(image, Image.Image) else (int(image.shape[0]), int(image.shape[1]))
+    factor = predictor.geometry.scale
+    if isinstance(image, Image.Image):
+        factor = scaling.factor(image, predictor.geometry.field_of_view, factor)
+    small = scaling.scaled(size, factor)
+    canvas = scaling.whole_strides(small, predictor.stride)
+    pixels = fitted(image, replace(predictor.geometry, size=canvas, resized=canvas))
+    x = parts.normalise(as_tensor(np.array(pixels[None])).to(predictor.device), predictor.convention)
+    found = evaluate.probabilities(predictor.network, x.contiguous())[:, :, : small[0], : small[1]].float().cpu()
+    whole = functional.interpolate(found, size=size, mode="bilinear", align_corners=False)[0]
+    mask = whole.argmax(0) if threshold is None or len(whole) != 2 else whole[1] >= threshold
+    picture = np.asarray(image) if isinstance(image, Image.Image) else None
+    return Answer(mask.to(torch.uint8).numpy(), whole.numpy(), picture)
+
+
+def chosen_threshold(folder: Path) -> float | None:
+    """Return the threshold that was the best for a run's validation images; None where there was none."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return float(json.loads((folder / run_folder.EVALUATION).read_text())["validation"]["threshold"]["probability"])
+    return None
+
+
+def write(found: Answer, folder: Path, name: str, *, probabilities: bool) -> dict[str, str]:
+    """Write a picture's mask as an image of class numbers, the picture under it, and if asked for its probabilities.
+
+    Args:
+        found: The answer.
+        folder: Where to; it is made.
+        name: What the files begin with.
+        probabilities: Also write NAME.npz with `probabilities` (classes, H, W) float16.
+
+    Returns:
+        The files: "mask", "overlay" where the picture has colours, and "probabilities".
+
+    Raises:
+        TlkitError: they cannot be written.
+    """
+    paths = {"mask": folder / f"{name}.png"}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(found.mask)
+        image.putpalette(palette())
+        with files.replacing(paths["mask"]) as file:
+            image.save(file, format="PNG")
+        if found.picture is not None:
+            paths["overlay"] = folder / f"{name}-overlay.png"
+            with files.replacing(paths["overlay"]) as file:
+                Image.fromarray(overlay(found.picture, found.mask)).save(file, format="PNG")
+        if probabilities:
+            paths["probabilities"] = folder / f"{name}.npz"
+            with files.replacing(paths["probabilities"]) as file:
+                np.savez_compressed(file, probabilities=found.probabilities.astype(np.float16))
+    except OSError as error:
+        raise TlkitError(f"{folder}: cannot be written: {error.strerror or error}.", "another folder") from error
+    return {kind: str(path) for kind, path in paths.items()}
+
+
+def palette() -> list[int]:
+    """Return the colours of 256 class numbers, red, green and blue each; 0 is black and 255 white."""
+    colours = [(0, 0, 0), *(_COLOURS[number % len(_COLOURS)] for number in range(254)), (255, 255, 255)]
+    return [value for colour in colours for value in colour]
+
+
+def overlay(picture: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) in which the pixels of every class but the first have half the class's colour."""
+    colours = np.array(palette(), np.float32).reshape(256, 3)[mask]
+    mixed = (1 - _OPAQUE) * picture + _OPAQUE * colours
+    return np.where((mask == 0)[..., None], picture, mixed.round()).astype(np.uint8)
