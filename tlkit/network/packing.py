@@ -93,8 +93,9 @@ class Packing:
             return carried.last
         maps = [*(carried.kept[stage] for stage in packing.needed(self.reads, stages)[:-1]), carried.last]
         shape = packing.packed([tuple(each.shape[1:]) for each in maps], carried.size)
-        flat = torch.cat([each.flatten(1) for each in maps], dim=1)  # (n, values)
-        return nn.functional.pad(flat, (0, math.prod(shape) - flat.shape[1])).view(-1, *shape)
+        flat = [each.flatten(1) for each in maps]  # (n, values)
+        rest = math.prod(shape) - sum(each.shape[1] for each in flat)
+        return torch.cat([*flat, flat[0].new_zeros(len(flat[0]), rest)], dim=1).view(-1, *shape)
 
     def read(self, carried: Carried, stages: Sequence[nn.Module]) -> tuple[Tensor, ...]:
         """Return the maps that the head reads, after all stages.

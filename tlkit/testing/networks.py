@@ -23,7 +23,7 @@ from tlkit.tasks import Task
 
 _CLASSES = 3  # of the head that a backbone is tried with, and of a head itself,
 _FEATURES, _IMAGES = 8, 12  # with so many features and images (of each class, where it is solved)
-_STRIDE = 4  # of the map of a head that reads maps of several stages, pixels
+_STRIDES, _SIDE = (2, 4), 16  # of the maps of a head of maps, and side of the images, pixels
 _LEAST_RIGHT = 0.6
 
 
@@ -59,7 +59,8 @@ def check_backbone(backbone: Backbone) -> Iterator[str]:
                 raise PluginError(f"{backbone.build}: cut after {list(backbone.stages)[cut - 1]}, the output is another.")
     yield "gives the same output cut after any stage"
     with torch.device("meta"):
-        _run_on_shapes(backbone.build, _build(backbone).eval(), torch.empty(2, 3, size, size))
+        network = _build(backbone).eval()
+        _run_on_shapes(backbone.build, lambda: network(torch.empty(2, 3, size, size)))
     yield "runs on shapes alone, for plans"
 
 
@@ -79,16 +80,21 @@ def check_head(head: Head) -> Iterator[str]:
 def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
     task = tasks.get(head.task)
     classes = task.outputs(_CLASSES)
+    levels = tuple(FeatureMap(_FEATURES, stride) for stride in _STRIDES if head.reads == "strides" or stride == _STRIDES[-1])
+    features = levels if head.several else _FEATURES
     shape = (_IMAGES, _FEATURES, 4, 4) if head.maps or head.several else (_IMAGES, _FEATURES)
-    features: int | tuple[FeatureMap, ...] = (FeatureMap(_FEATURES, _STRIDE),) if head.several else _FEATURES
-    right = (_IMAGES, classes, 4 * _STRIDE, 4 * _STRIDE) if head.pixels else (_IMAGES, classes)
+    right = (_IMAGES, classes, _SIDE, _SIDE) if head.pixels else (_IMAGES, classes)
 
-    def called(module: nn.Module, x: Tensor) -> Tensor:
-        logits: Tensor = module((x,), (4 * _STRIDE, 4 * _STRIDE)) if head.several else module(x)
-        return logits
+    def called(module: nn.Module) -> Tensor:
+        """Call the head with random features or maps, on the default device."""
+        if not head.several:
+            return module(torch.randn(shape))  # type: ignore[no-any-return]  # torch leaves it untyped
+        sides = [_SIDE // level.stride for level in levels]
+        maps = tuple(torch.randn(_IMAGES, _FEATURES, side, side) for side in sides)
+        return module(maps, (_SIDE, _SIDE))  # type: ignore[no-any-return]  # likewise
 
     made = building.build_module(head.build, features, classes, options)
-    logits = called(made, torch.randn(shape))
+    logits = called(made)
     if not isinstance(logits, Tensor) or logits.shape[: len(right)] != right or not _has_loss(task, logits):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise PluginError(f"{head.build}: gives {given} for {shape}.", f"logits {right}")
@@ -102,7 +108,7 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
     yield f"learns: {sum(1 for _ in made.parameters())} tensors have gradients"
     with torch.device("meta"):
         module = building.build_module(head.build, features, classes, options).eval()
-        _run_on_shapes(head.build, lambda x: called(module, x), torch.empty(shape))
+        _run_on_shapes(head.build, lambda: called(module))
     yield "runs on shapes alone, for plans"
 
 
@@ -150,10 +156,10 @@ def _build(backbone: Backbone) -> Network:
     )  # fmt: skip
 
 
-def _run_on_shapes(target: str, forward: Callable[[Tensor], Tensor], x: Tensor) -> None:
+def _run_on_shapes(target: str, forward: Callable[[], Tensor]) -> None:
     """Run a module's forward on the meta device, as a plan does."""
     try:
-        forward(x)
+        forward()
     except Exception as error:  # whatever a third party's forward raises
         raise PluginError(
             f"{target}: forward fails on the meta device: {reason(error)}.",
