@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs import charts, gallery, lectures
+from tlkit.plugin.kinds import KINDS
 from tlkit.recipe import (
     augmentations,
     cross_validation,
@@ -93,6 +94,7 @@ def generated(page: str) -> str:
 def _parts() -> Iterator[tuple[str, Callable[[], str]]]:
     yield from ((f"keys {name}", lambda models=models: _keys(models)) for name, models in TABLES.items())
     yield "order", _order
+    yield "kinds of plugins", _kinds
     yield "gallery reports", gallery.reports
     yield "gallery recipes", gallery.recipes
     yield "lectures measured", lectures.table
@@ -154,6 +156,12 @@ def _value(kind: Any) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _kinds() -> str:
+    lines = ["| entry point | value | function that it names |", "|---|---|---|"]
+    lines += [f"| `{each.group}` | `{each.value.__name__}` | {each.function} |" for each in KINDS]
+    return "\n".join([*lines, ""])
 
 
 def _order() -> str:

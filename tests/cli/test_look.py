@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT, Cli
 from PIL import Image
 
-from tlkit.plugin import Adapter, Backbone, Dataset, Executor, Head, Logger, registry
+from tlkit.plugin import kinds, registry
 
-KINDS = {"backbone": Backbone, "head": Head, "dataset": Dataset, "logger": Logger, "executor": Executor, "adapter": Adapter}
+KINDS = {each.name: each.value for each in kinds.KINDS}
 
 
 def test_version_names_what_a_report_of_a_problem_should(run: Cli) -> None:
@@ -129,6 +129,15 @@ def test_show_as_json_has_what_a_backbone_declares(run: Cli) -> None:
     assert record["kind"] == "backbone"
     assert list(record["stages"]) == ["stem", "layer1", "layer2", "layer3", "layer4"]
     assert record["features"] == 512
+
+
+@pytest.mark.parametrize("kind", ["ray", "csv", "linear", "coral", "folder"])
+def test_plugin_of_every_kind_is_shown(kind: str, run: Cli) -> None:
+    code, output, _ = run("show", kind)
+    assert code == 0
+    assert output.startswith(kind)
+    if kind == "ray":
+        assert "pip install 'tlkit[ray]'" in output
 
 
 def test_show_names_the_table_of_the_options_as_a_recipe_does(run: Cli) -> None:

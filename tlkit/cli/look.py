@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,45 +21,33 @@ from tlkit.cli.options import (
     SetOption,
     choice,
 )
-from tlkit.errors import RecipeError, TlkitError, nearest
+from tlkit.errors import RecipeError
+from tlkit.plugin import kinds
 
-
-class Kind(StrEnum):
-    """What `tlkit list` shows."""
-
-    BACKBONE = "backbone"
-    HEAD = "head"
-    DATASET = "dataset"
-    LOGGER = "logger"
-    EXECUTOR = "executor"
-    ADAPTER = "adapter"
-    RECIPE = "recipe"
+_RECIPE = "recipe"
+_SHOWN = (*(each.name for each in kinds.KINDS), _RECIPE)
 
 
 def list_plugins(
-    kind: Annotated[Kind | None, choice(Kind, "Only these; recipe: those that come with tlkit.")] = None,
+    kind: Annotated[str | None, choice(_SHOWN, "Only these; recipe: those that come with tlkit.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the installed backbones, heads, data sets, loggers, executors and adapters, or the shipped recipes."""
+    """List the installed plugins, or the shipped recipes."""
     from tlkit.advice import shipped_recipes
-    from tlkit.plugin import Adapter, Backbone, Dataset, Executor, Head, Logger, registry
+    from tlkit.plugin import registry
     from tlkit.reports import plugins
 
-    kinds: dict[Kind, type[Adapter | Backbone | Dataset | Executor | Head | Logger]] = {
-        Kind.BACKBONE: Backbone, Kind.HEAD: Head, Kind.DATASET: Dataset, Kind.LOGGER: Logger, Kind.EXECUTOR: Executor,
-        Kind.ADAPTER: Adapter,
-    }  # fmt: skip
-    entries = {each: registry.entries(kinds[each]) for each in kinds if kind in (None, each)}
-    recipes = shipped_recipes.questions() if kind in (None, Kind.RECIPE) else {}
+    entries = {each: registry.entries(each.value) for each in kinds.KINDS if kind in (None, each.name)}
+    recipes = shipped_recipes.questions() if kind in (None, _RECIPE) else {}
     if as_json:
-        record: dict[str, object] = {each.value: [plugins.record(one) for one in found] for each, found in entries.items()}
-        if kind in (None, Kind.RECIPE):
-            record["recipe"] = [{"name": name, "question": question} for name, question in recipes.items()]
+        record: dict[str, object] = {each.name: [plugins.record(one) for one in found] for each, found in entries.items()}
+        if kind in (None, _RECIPE):
+            record[_RECIPE] = [{"name": name, "question": question} for name, question in recipes.items()]
         console.as_json({"format": 1, **record})
         return
     for each, found in entries.items():
-        console.show(plugins.plugins(each.value, found))
-    if kind is Kind.RECIPE:
+        console.show(plugins.plugins(each, found))
+    if kind == _RECIPE:
         console.show(plugins.recipes(recipes))
     elif kind is None:
         console.line("tlkit show NAME tells more of one; tlkit list --kind recipe lists recipes.")
@@ -69,30 +56,22 @@ def list_plugins(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set, logger or adapter.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"A {kinds.ANY}.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show the stages, weights, preprocessing and options of a plugin."""
-    from tlkit.plugin import Adapter, Backbone, Dataset, Head, Logger, registry
+    from tlkit.plugin import registry
     from tlkit.reports import plugins
 
-    kinds: tuple[type[Adapter | Backbone | Dataset | Head | Logger], ...] = (
-        Backbone,
-        Dataset,
-        Head,
-        Logger,
-        Adapter,
-    )
-    found = [kind for kind in kinds if registry.offers(kind, name)]
+    found = [kind.value for kind in kinds.KINDS if registry.offers(kind.value, name)]
     if not found:
-        names = [entry.name for kind in kinds for entry in registry.entries(kind)]
-        raise TlkitError(f'there is no plugin "{name}" installed.', "tlkit list shows what is", nearest(name, names))
+        raise registry.unknown(name)
     records = []
     for kind in found:
         family = registry.family(kind, name) if ":" not in name else None
         shown, entry = family or registry.get(kind, name), registry.entry(kind, name)
         if as_json:
-            records.append(plugins.record(entry) | {"kind": kind.__name__.lower(), **plugins.details(shown)})
+            records.append(plugins.record(entry) | {"kind": kinds.of(kind).name, **plugins.details(shown)})
         else:
             console.show(plugins.plugin(name, entry, shown))
     if as_json:
@@ -220,7 +199,7 @@ def inspect(
 
 
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A backbone, head, data set, logger, adapter or executor.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"A {kinds.ANY}.")],
     data: DataOption = None,
 ) -> None:
     """Test an installed plugin against the plugin contract."""

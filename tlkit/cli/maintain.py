@@ -38,7 +38,7 @@ def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
 
 @cache_verbs.command("clear")
 def clear_cache(
-    kind: Annotated[Kind | None, choice(Kind, "Only these; without it, remembered measurements go as well.")] = None,
+    kind: Annotated[Kind | None, choice(tuple(Kind), "Only these; without it, remembered measurements go as well.")] = None,
 ) -> None:
     """Clear the cache and say how much was freed. What a run is writing at this moment stays."""
     from tlkit import units

@@ -1,33 +1,32 @@
 """Arguments and options that several commands share."""
 
-from collections.abc import Callable
-from enum import StrEnum
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from tlkit.errors import nearest
 
+Name = TypeVar("Name", bound=str)
 
-def choice(kinds: type[StrEnum], meaning: str) -> Any:
+
+def choice(names: Sequence[Name], meaning: str) -> Any:
     """Return an option --kind that takes one of a few names, and whose error offers the nearest of them."""
-    names = [kind.value for kind in kinds]
+    listed = [str(name) for name in names]
     return typer.Option(
-        "--kind", help=meaning, metavar=f"[{'|'.join(names)}]", parser=_reader(kinds), autocompletion=lambda: names
+        "--kind", help=meaning, metavar=f"[{'|'.join(listed)}]", parser=_reader(names), autocompletion=lambda: listed
     )
 
 
-def _reader(kinds: type[StrEnum]) -> Callable[[str], StrEnum]:
-    names = [kind.value for kind in kinds]
-
-    def read(text: str) -> StrEnum:
+def _reader(names: Sequence[Name]) -> Callable[[str], Name]:
+    def read(text: str) -> Name:
         if text not in names:
-            near = nearest(text, names)
+            near = nearest(text, list(names))
             raise typer.BadParameter(
                 f'there is no kind "{text}". One of: {", ".join(names)}.' + (f"\n  {near}" if near else "")
             )
-        return kinds(text)
+        return names[names.index(text)]
 
     return read
 

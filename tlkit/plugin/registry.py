@@ -16,22 +16,10 @@ import entrypoints
 
 from tlkit import plugin
 from tlkit.errors import PluginError, nearest, reason
-from tlkit.plugin import Adapter, Backbone, Dataset, Executor, Family, Head, Logger
+from tlkit.plugin import Family, kinds
+from tlkit.plugin.kinds import KINDS, AnyPlugin
 
-Plugin = TypeVar("Plugin", bound=Adapter | Backbone | Dataset | Executor | Head | Logger)
-
-GROUPS: dict[type, str] = {
-    Backbone: "tlkit.backbones", Dataset: "tlkit.datasets", Executor: "tlkit.executors", Head: "tlkit.heads", Logger: "tlkit.loggers",
-    Adapter: "tlkit.adapters",
-}  # fmt: skip
-_NOUNS: dict[type, str] = {
-    Adapter: "adapter",
-    Backbone: "backbone",
-    Dataset: "data set",
-    Executor: "executor",
-    Head: "head",
-    Logger: "logger",
-}
+Plugin = TypeVar("Plugin", bound=AnyPlugin)
 
 # Plugins that are distributions of their own: what to install for a name that is not there.
 _ELSEWHERE = {"efficientnet_lite0": "tlkit-efficientnet-lite"}
@@ -42,7 +30,7 @@ class Entry:
     """One entry point: who offers which name, and where its value is.
 
     Attributes:
-        group: As `GROUPS` has it, "tlkit.backbones" for instance.
+        group: Of its kind, "tlkit.backbones" for instance.
         name: As recipes write it.
         target: "module:object".
         distribution: Name as pip writes it.
@@ -94,7 +82,7 @@ def scan() -> EntryPoints:
 
 def entries(kind: type) -> tuple[Entry, ...]:
     """Return what is offered of one kind, by name."""
-    return tuple(sorted((e for e in scan().entries if e.group == GROUPS[kind]), key=lambda e: (e.name, e.distribution)))
+    return tuple(sorted((e for e in scan().entries if e.group == kinds.of(kind).group), key=lambda e: (e.name, e.distribution)))
 
 
 def get(kind: type[Plugin], name: str) -> Plugin:
@@ -112,12 +100,12 @@ def get(kind: type[Plugin], name: str) -> Plugin:
         return made
     if isinstance(value, Family):
         raise PluginError(
-            f'{_NOUNS[kind]} "{name}": is a family; say which of it.',
+            f'{kinds.of(kind).noun} "{name}": is a family; say which of it.',
             f"{name}:{value.names[0]}" if value.names else "",
             f"names: {', '.join(value.names)}",
         )
     if colon:
-        raise PluginError(f'{_NOUNS[kind]} "{name}": {family} is no family.', f'"{family}"')
+        raise PluginError(f'{kinds.of(kind).noun} "{name}": {family} is no family.', f'"{family}"')
     return value
 
 
@@ -128,7 +116,7 @@ def family(kind: type[Plugin], name: str) -> Family | None:
 
 
 def _load(kind: type[Plugin], name: str) -> Plugin | Family:
-    noun = _NOUNS[kind]
+    noun = kinds.of(kind).noun
     offered = entries(kind)
     found = [entry for entry in offered if entry.name == name]
     if not found:
@@ -163,6 +151,12 @@ def entry(kind: type, name: str) -> Entry:
     return next(found for found in entries(kind) if found.name == name.partition(":")[0])
 
 
+def unknown(name: str) -> PluginError:
+    """Return the error that no plugin of any kind has a name."""
+    names = [found.name for kind in KINDS for found in entries(kind.value)]
+    return PluginError(f'there is no {kinds.ANY} "{name}" installed.', "tlkit list shows what is", nearest(name, names))
+
+
 def _parse(text: str) -> configparser.ConfigParser:
     parser: configparser.ConfigParser = entrypoints.CaseSensitiveConfigParser(delimiters=("=",))
     parser.read_string(text)
@@ -171,12 +165,12 @@ def _parse(text: str) -> configparser.ConfigParser:
 
 def _entries(parser: configparser.ConfigParser, distro: entrypoints.Distribution) -> list[Entry]:
     found = []
-    for group in GROUPS.values():
-        if not parser.has_section(group):
+    for kind in KINDS:
+        if not parser.has_section(kind.group):
             continue
-        for name, target in parser.items(group, raw=True):
+        for name, target in parser.items(kind.group, raw=True):
             entrypoints.EntryPoint.from_string(target, name)
-            found.append(Entry(group, name, target, str(distro.name).replace("_", "-"), str(distro.version)))
+            found.append(Entry(kind.group, name, target, str(distro.name).replace("_", "-"), str(distro.version)))
     return found
 
 

@@ -13,36 +13,29 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tlkit.plugin import Adapter, Backbone, Convention, Dataset, Download, Family, Head, Logger
+from tlkit.plugin import Adapter, Backbone, Convention, Dataset, Download, Executor, Family, Logger
+from tlkit.plugin.kinds import AnyPlugin, Kind
 from tlkit.plugin.registry import Entry
 
 _OURS = ("tlkit", "tlkit-efficientnet-lite")
-_TITLES = {
-    "backbone": "backbones",
-    "head": "heads",
-    "dataset": "data sets",
-    "logger": "loggers",
-    "executor": "executors",
-    "adapter": "adapters",
-}
 
 
-def plugins(kind: str, entries: Sequence[Entry]) -> RenderableType:
+def plugins(kind: Kind, entries: Sequence[Entry]) -> RenderableType:
     """Return the installed plugins of one kind, backbones by family; a third party's name is followed by its distribution."""
-    table, title = Table.grid(padding=(0, 2, 0, 0)), Text(_TITLES[kind], style="bold")
+    table, title = Table.grid(padding=(0, 2, 0, 0)), Text(kind.plural, style="bold")
     names = [entry.name for entry in entries]
     families: dict[str, list[str]] = {}
     for entry in entries:
         marks = [f"{entry.distribution} {entry.version}"] if entry.distribution not in _OURS else []
         marks += ["installed twice: uninstall one"] if names.count(entry.name) > 1 else []
         module = entry.target.partition(":")[0].partition(".")[0]
-        family = module.removeprefix("tlkit_") if kind == "backbone" else ""
+        family = module.removeprefix("tlkit_") if kind.value is Backbone else ""
         families.setdefault(family, []).append(entry.name + (f" ({', '.join(marks)})" if marks else ""))
     several = {family: members for family, members in families.items() if len(members) > 1}
     single = [member for members in families.values() if len(members) == 1 for member in members]
     for family, members in {**several, **({"others" if several else "": single} if single else {})}.items():
-        table.add_row(f"  {family}" if kind == "backbone" else title, Text(", ".join(sorted(members, key=_natural))))
-    return Group(title, table) if kind == "backbone" else table
+        table.add_row(f"  {family}" if kind.value is Backbone else title, Text(", ".join(sorted(members, key=_natural))))
+    return Group(title, table) if kind.value is Backbone else table
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -63,7 +56,7 @@ def record(entry: Entry) -> dict[str, Any]:
     return {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
 
 
-def details(shown: Adapter | Backbone | Dataset | Head | Logger | Family) -> dict[str, Any]:
+def details(shown: AnyPlugin | Family) -> dict[str, Any]:
     """Return the fields that a plugin declares, ready for JSON; its options as a JSON Schema."""
     values = {each.name: getattr(shown, each.name) for each in dataclasses.fields(shown)}
     options = values.get("options")
@@ -73,7 +66,7 @@ def details(shown: Adapter | Backbone | Dataset | Head | Logger | Family) -> dic
     return plain
 
 
-def plugin(name: str, entry: Entry, shown: Adapter | Backbone | Dataset | Head | Logger | Family) -> RenderableType:
+def plugin(name: str, entry: Entry, shown: AnyPlugin | Family) -> RenderableType:
     """Return the details of a plugin that the author of a recipe needs."""
     if isinstance(shown, Backbone):
         return _backbone(name, entry, shown)
@@ -83,11 +76,11 @@ def plugin(name: str, entry: Entry, shown: Adapter | Backbone | Dataset | Head |
         table = _table(name, entry, shown.summary)
         table.add_row("names", "\n".join(f"{name}:{member}" for member in shown.names))
         return table
-    if isinstance(shown, Logger):
+    if isinstance(shown, Logger | Executor):
         table = _table(name, entry, shown.summary)
         if shown.needs:
             table.add_row("needs", f"pip install '{shown.install or shown.needs}'")
-        return Group(table, *_options("loggers.options", shown.options))
+        return Group(table, *(_options("loggers.options", shown.options) if isinstance(shown, Logger) else ()))
     if isinstance(shown, Adapter):
         table = _table(name, entry, shown.summary)
         when = (
