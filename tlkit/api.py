@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tlkit import applying, files, machine, units
 from tlkit.applying import Applied
-from tlkit.errors import RunFailed, RunLocked, TlkitError, as_path, option
+from tlkit.errors import TlkitError, as_path, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import (
     arguments,
@@ -27,8 +27,6 @@ from tlkit.plans import (
 from tlkit.record import findings, recipe_choices, run_folder
 
 if TYPE_CHECKING:
-    import torch
-
     from tlkit.engine.images.parts import Library
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from tlkit.record.findings import Findings
     from tlkit.record.range_tests import RangeTest
     from tlkit.record.timings import Measurements
-    from tlkit.run.preparation import Prepared
+    from tlkit.run.remote_jobs import Elsewhere
 
 
 class Plans(dict[str, "Plan"]):
@@ -88,6 +86,7 @@ def apply(
     address: str = "",
     cpus_per_run: int = 1,
     gpus_per_run: float = 0.0,
+    processes_per_run: int = 1,
     observer: Observer | None = None,
 ) -> Applied:
     """Make what a recipe says be there: train what is missing, continue what was interrupted, leave what is finished.
@@ -110,6 +109,7 @@ def apply(
         address: Of the executor's cluster; "auto" for the one that this machine is a part of.
         cpus_per_run: Processors of a run that is carried out elsewhere, and its threads.
         gpus_per_run: GPUs of such a run.
+        processes_per_run: Processes that share such a run, its processors and its GPUs, as those that torchrun starts do.
         observer: Receives the run's events.
 
     Raises:
@@ -119,12 +119,12 @@ def apply(
     """
     saved_every = math.inf if checkpoint_every == "off" else units.duration(checkpoint_every, name="checkpoint-every")
     machine.refuse_unknown_device(device)  # also where every run is finished
-    chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
+    chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run, processes=processes_per_run)
     path, logs = as_path(recipe, "recipe"), (log,) if isinstance(log, str) else tuple(log)
 
     watcher = observer or Observer()
 
-    def elsewhere(waiting: Sequence[Prepared], watch: Callable[[], None], where: torch.device) -> list[RunFailed | RunLocked]:
+    def elsewhere() -> Elsewhere:
         from tlkit.run import remote_jobs
 
         assert chosen is not None  # else it is not called
@@ -132,13 +132,14 @@ def apply(
             str(path.absolute()), tuple(arguments.listed(settings)), str(Path(runs).absolute()),
             None if data is None else str(Path(data).absolute()), device, offline, graph, logs, saved_every,
         )  # fmt: skip
-        return remote_jobs.Elsewhere(*chosen, called, watcher).carry_out(waiting, watch, where)
+        return remote_jobs.Elsewhere(*chosen, called, watcher)
 
     read = partial(applying.read, path, settings, arm=arm, runs=Path(runs), data=data, offline=offline, verify=verify, log=logs)
     carry_out = partial(applying.carry_out, graph=graph, saved_every=saved_every)
     started = machine.started_together()
     if started is None:
-        return carry_out(read(watcher), watcher=watcher, device=device, elsewhere=None if chosen is None else elsewhere)
+        asked = read(watcher, together=processes_per_run > 1)
+        return carry_out(asked, watcher=watcher, device=device, elsewhere=None if chosen is None else elsewhere)
     if chosen is not None:
         raise TlkitError(
             f"{option('executor', executor)}: {started.size} processes were started together, and share each run.",

@@ -5,7 +5,8 @@ The rule: one process decides and writes; others that torchrun started compute w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from tlkit.sources.places import Places
 
 if TYPE_CHECKING:
     from tlkit.engine.ranks.ranks import Ranks
-    from tlkit.run.executor import CarryOut
+    from tlkit.run.remote_jobs import Elsewhere
     from tlkit.run.setup import Setup
 
 
@@ -102,9 +103,9 @@ def follow(asked: Asked, *, device: str, graph: bool, ranks: Ranks) -> Applied:
 
 def carry_out(
     asked: Asked, *, watcher: Observer, device: str, graph: bool, saved_every: float,
-    elsewhere: CarryOut | None = None, ranks: Ranks | None = None,
+    elsewhere: Callable[[], Elsewhere] | None = None, ranks: Ranks | None = None,
 ) -> Applied:  # fmt: skip
-    """Train what is missing, and conclude; the first of several processes, or the only one."""
+    """Train what is missing, and conclude; the first of several processes, or the only one. `elsewhere` makes what carries runs out."""
     there = _look(asked, watcher)
     _note_changes(there, watcher)
     if ranks is not None and not (there.trains or there.inspects):
@@ -123,13 +124,16 @@ def carry_out(
             settings, asked.read.evaluation, where, watcher, graph, asked.verify, asked.logged_by, checkpoint_every=saved_every
         )
         try:
-            with machine.kept_blocks, torch_settings.applied(where):
+            place = elsewhere() if elsewhere is not None and there.changes else None
+            with machine.kept_blocks, torch_settings.applied(where), nullcontext() if place is None else place.reached():
                 if there.trains or there.inspects:
-                    failures += executor.train(asked.wanted, setup, elsewhere=elsewhere, ranks=ranks or ALONE)
+                    failures += executor.train(
+                        asked.wanted, setup, elsewhere=None if place is None else place.carry_out, ranks=ranks or ALONE
+                    )
                 if there.searches and there.searching is not None:
                     from tlkit.search import trials
 
-                    failures += trials.search(there.searching, setup)
+                    failures += trials.search(there.searching, setup, place)
                 _combine(there, setup)
         except BaseException:
             there.summary().conclude(drawn=True)

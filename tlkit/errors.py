@@ -6,6 +6,7 @@ The rule: the first line says where and what is wrong and stands alone; indented
 import json
 import os
 import shlex
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -107,6 +108,8 @@ class RunLocked(TlkitError):
 
 class Interrupted(TlkitError):
     """The program was stopped by a signal; finished epochs are saved."""
+
+    TERMINATED = 128 + signal.SIGTERM  # the exit code after SIGTERM
 
     def __init__(self, signum: int, problem: str, *hints: str) -> None:
         super().__init__(problem, *hints)

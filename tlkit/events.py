@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Metrics = Mapping[str, float]
 _OPTIONAL = ("also", "train_evaluated", "times", "target")  # in a line of metrics.jsonl only where there is something to say
@@ -55,6 +55,25 @@ class Epoch:
         return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL}
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """What is known of a run that is carried out elsewhere.
+
+    Attributes:
+        label: "finetune, seed 0".
+        state: What it does, or how it ended.
+        epoch: Epochs that are saved.
+        epochs: Of the schedule.
+        scores: Of the epoch that was just saved, by part and name, "validation accuracy"; empty where none was.
+    """
+
+    label: str
+    state: Literal["waiting", "running", "finished", "failed", "locked"]
+    epoch: int
+    epochs: int
+    scores: Metrics
+
+
 class Observer:
     """Receives the events of a run; override the methods that you need."""
 
@@ -99,3 +118,6 @@ class Observer:
 
     def end(self, label: str) -> None:
         """Called when a run ends, also after an error."""
+
+    def elsewhere(self, run: Elsewhere) -> None:
+        """Called of a run that is carried out elsewhere: when it waits, begins, has saved an epoch, and ends."""

@@ -75,3 +75,10 @@ def byte_count(text: str | float, *, name: str) -> float:
     if not found or not float(found[1]):
         raise TlkitError(f"{option(name, text)}: is no size.", "a number of bytes, with a unit: 200MB, 1.5GB")
     return float(found[1]) * 1000.0 ** " KMG".index(found[2].upper() or " ")
+
+
+def clock(seconds: float) -> str:
+    """Return "0:07", "12:34" or "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

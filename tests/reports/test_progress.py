@@ -2,11 +2,12 @@
 
 import io
 import re
+from typing import Literal
 
 import pytest
 from rich.console import Console
 
-from tlkit.events import Epoch
+from tlkit.events import Elsewhere, Epoch
 from tlkit.reports.progress import TerminalObserver
 
 SCORES = {"loss": 1234567.0, "accuracy": 1.0}
@@ -112,6 +113,31 @@ def test_time_left_in_the_first_epoch_is_by_its_own_speed(clock: Clock) -> None:
     clock.now = 30.0
     observer.step(9, 3)  # 3 of 10 batches in 30 s: 70 s of this epoch and 100 s of the last one
     assert shown(observer).endswith("2:50 left")
+
+
+def test_runs_elsewhere_have_a_row_each_while_they_run(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit.reports.elsewhere.time", clock)
+    observer = TerminalObserver(Console(file=io.StringIO(), force_terminal=True))
+
+    def tell(label: str, state: Literal["waiting", "running", "finished", "failed"], epoch: int = 0, **scores: float) -> None:
+        observer.elsewhere(
+            Elsewhere(label, state, epoch, 10, {name.replace("_", " "): value for name, value in scores.items()})
+        )
+
+    def rows() -> list[tuple[str, str, str]]:
+        return [(task.description, task.fields["shown"], task.fields["left"]) for task in observer._progress.tasks]
+
+    for label in "abc":
+        tell(label, "waiting")
+    tell("a", "running", 2)  # it is continued
+    clock.now = 30.0
+    tell("a", "running", 3, train_loss=0.5)
+    tell("b", "failed")
+    assert rows() == [("runs", "1 running, 1 waiting, 1 failed", ""), ("a", "epoch 3/10 train loss 0.5", "3:30 left")]
+    tell("a", "finished", 10)
+    assert rows() == [("runs", "1 waiting, 1 finished, 1 failed", "")]
+    tell("c", "finished", 10)
+    assert rows() == []
 
 
 def test_rows_stand_below_a_header_and_have_no_bar_without_a_terminal() -> None:

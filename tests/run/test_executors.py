@@ -19,18 +19,14 @@ from safetensors.torch import load_file
 
 from tlkit import api, testing
 from tlkit.errors import PluginError, TlkitError
-from tlkit.events import Observer
-from tlkit.plugin import registry
+from tlkit.events import Elsewhere, Observer
+from tlkit.plugin import Demand, registry
 from tlkit.run import remote_jobs
 
 HERE = """
-import json, pickle
+import json
 from tlkit.plugin import Executor
-
-def run(work, demand, watch):
-    for name, each in work.items():
-        watch()
-        yield name, pickle.loads(pickle.dumps(each))()
+from tlkit_toy_executor import run
 
 def with_a_fault(work, demand, watch):
     yield from ((name, MemoryError("the machine is full") if name.startswith("a,") else each()) for name, each in work.items())
@@ -41,7 +37,6 @@ def changed(work, demand, watch):
         sent |= {"mark": "/nowhere/else"} if name.startswith("a,") else {"digest": "0" * 64}
         yield name, each.func(json.dumps(sent))
 
-here = Executor(run="here_executors:run")
 faulty = Executor(run="here_executors:with_a_fault")
 changed_runs = Executor(run="here_executors:changed")
 def silent(work, demand, watch):
@@ -54,6 +49,7 @@ nothing = Executor(run="here_executors:silent")
 stranger = Executor(run="here_executors:broken")
 absent = Executor(run="here_executors:run", needs="no_such_library", install="tlkit[absent]")
 """
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray, pip install 'tlkit[ray]'")
 ARMS = "\n[arms.a]\n[arms.b]\nfreeze = { stem = true }\n"
 
 
@@ -61,8 +57,13 @@ class Notes(Observer):
     def __init__(self) -> None:
         self.told: list[str] = []
 
+        self.seen: list[tuple[str, str, int]] = []
+
     def note(self, text: str) -> None:
         self.told.append(text)
+
+    def elsewhere(self, run: Elsewhere) -> None:
+        self.seen.append((run.label, run.state, run.epoch))
 
 
 @pytest.fixture
@@ -103,20 +104,53 @@ def differing(ours: Path, theirs: Path) -> list[str]:
     return found
 
 
-def test_runs_elsewhere_have_the_bits_of_runs_here(
-    two: Path, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install("here_executors", HERE, ("here",))
+def test_runs_elsewhere_have_the_bits_of_runs_here(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     threads = torch.get_num_threads()
     notes, runs = Notes(), two.parent / "elsewhere"
     done = api.apply(two, runs=runs, executor="here", cpus_per_run=threads, observer=notes)
     assert done.failures == ()
     assert [line for line in notes.told if "finished" in line] == ["a, seed 0: finished", "b, seed 0: finished"]
+    states = [(state, epoch) for label, state, epoch in notes.seen if label == "a, seed 0"]
+    assert states == [("waiting", 0), ("running", 0), ("running", 1), ("running", 2), ("finished", 2)]
     api.apply(two, runs=two.parent / "here")
     assert differing(runs, two.parent / "here") == []
     assert not list(runs.rglob(".seen-*"))
     assert not api.apply(two, runs=runs, executor="here").changed
     assert torch.get_num_threads() == threads
+
+
+def test_trials_elsewhere_are_those_of_a_search_here(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+    search = """[data.split]
+validation = 0.3
+[search]
+trials = 7
+at_once = 3
+pruner = "median"
+[search.space]
+"lr_groups.head" = { log = [1e-6, 1e-1] }
+"optimizer.name" = ["adamw"]
+"""
+    toy_recipe.write_text(toy_recipe.read_text() + search)
+    found = []
+    for name, executor in (("elsewhere", "here"), ("here", "local")):
+        notes, threads = Notes(), torch.get_num_threads()
+        done = api.apply(
+            toy_recipe,
+            "precision=float32",
+            runs=toy_recipe.parent / name,
+            executor=executor,
+            cpus_per_run=threads,
+            observer=notes,
+        )
+        assert done.failures == ()
+        kept = json.loads((done.folder / "search.json").read_text())
+        found.append([{key: value for key, value in each.items() if key != "seconds"} for each in kept["trials"]])
+        assert ("trial 1", "finished", 2) in notes.seen or executor == "local"
+    assert len(found[0]) == 7
+    assert found[0] == found[1]
+    assert differing(toy_recipe.parent / "elsewhere", toy_recipe.parent / "here") == []
 
 
 def test_run_that_cannot_be_carried_out_is_told_and_the_others_go_on(two: Path, install: Callable[..., None]) -> None:
@@ -131,7 +165,7 @@ def test_worker_that_sees_other_files_says_so_and_trains_nothing(two: Path, inst
     done = api.apply(two, runs=two.parent / "runs", executor="changed_runs")
     assert [error.problem for error in done.failures] == [
         "a, seed 0: /nowhere: a worker does not see this folder.",
-        "b, seed 0: a worker sees another recipe, other images or other weights.",
+        "b, seed 0: a worker sees other images or other weights.",
     ]
     assert not list((two.parent / "runs").rglob("state-*"))
 
@@ -154,6 +188,24 @@ def test_executor_that_breaks_the_contract_is_told_where(two: Path, install: Cal
         ({"cpus_per_run": 0}, r'cpus_per_run="0": a run needs a processor'),
         ({"gpus_per_run": -1.0}, r'gpus_per_run="-1.0": is no number of GPUs'),
         ({"address": "auto"}, r'address="auto": local has no cluster'),
+        ({"processes_per_run": 0}, r'processes_per_run="0": a run needs a process'),
+        ({"processes_per_run": 2}, r'processes_per_run="2": local carries out runs in this process(.|\n)*torchrun'),
+        ({"processes_per_run": 2, "executor": "here"}, r'processes_per_run="2": here starts one process for a run'),
+        pytest.param(
+            {"processes_per_run": 2, "executor": "ray"},
+            r'1 processors cannot be divided among 2(.|\n)*cpus_per_run="2"',
+            marks=needs_ray,
+        ),
+        pytest.param(
+            {"processes_per_run": 2, "executor": "ray", "cpus_per_run": 2, "gpus_per_run": 1.0},
+            r"a GPU of its own, or none",
+            marks=needs_ray,
+        ),
+        pytest.param(
+            {"executor": "ray", "address": "127.0.0.1:9"},
+            r'address="127.0.0.1:9": nothing answers there: Connection refused',
+            marks=needs_ray,
+        ),
     ],
 )
 def test_what_no_executor_can_do_is_a_message(
@@ -171,30 +223,15 @@ def test_the_text_that_is_sent_can_be_read_by_no_other_version(two: Path) -> Non
     assert "tlkit 0.0.1" in answer["problem"]
 
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray, pip install 'tlkit[ray]'")
-
-
-@needs_ray
-@pytest.mark.slow
-def test_address_where_nothing_answers_is_a_message(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = [sys.executable, "-m", "tlkit", "apply", str(two), "--executor", "ray", "--address", "127.0.0.1:9"]
-    done = subprocess.run(
-        command, cwd=two.parent, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(TOY)}
-    )
-    assert done.returncode == 1
-    assert "--address 127.0.0.1:9: nothing answers there: Connection refused" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 @needs_ray
 @pytest.mark.parametrize(
     ("sent", "words"),
     [(b"", "nothing answers there: timed out"), (b"HTTP/1.1 400 no\r\n", "what answers there is no Ray cluster")],
 )
 def test_address_of_something_else_than_ray_is_a_message(monkeypatch: pytest.MonkeyPatch, sent: bytes, words: str) -> None:
-    from tlkit_executors import ray_tasks
+    from tlkit_executors import ray_address
 
-    monkeypatch.setattr(ray_tasks, "_ANSWER", 1.0)
+    monkeypatch.setattr(ray_address, "_ANSWER", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -207,7 +244,7 @@ def test_address_of_something_else_than_ray_is_a_message(monkeypatch: pytest.Mon
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         with pytest.raises(TlkitError, match=words):
-            ray_tasks._connect(f"127.0.0.1:{server.getsockname()[1]}")
+            ray_address.ask(Demand(address=f"127.0.0.1:{server.getsockname()[1]}"))
         thread.join()
 
 
@@ -242,13 +279,18 @@ def test_ray_cluster_that_loses_a_worker_and_a_node_gives_the_bits_of_one_proces
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["failures"] == []
-    assert len(told["killed"]) == 1
+    assert len(told["killed"]) == 2
     assert len([line for line in told["notes"] if line.endswith(": finished")]) == 6
     assert [line for line in told["notes"] if ": epoch 1 of 10: validation loss " in line]
     assert "no node of the cluster has 7 CPUs and 0 GPUs for a run" in told["asked"]
     whole = [sys.executable, "-m", "tlkit", "apply", str(two), "--runs", str(two.parent / "whole")]
     subprocess.run(whole, capture_output=True, check=True, env=environment)
     assert differing(two.parent / "runs", two.parent / "whole") == []
+    (divided,) = (two.parent / "shared").rglob("weights.safetensors")
+    assert "processes = 2\n" in (divided.parent / "resolved.toml").read_text()
+    here = load_file(two.parent / "whole" / divided.relative_to(two.parent / "shared"))
+    for name, tensor in load_file(divided).items():  # sums of two processes are taken in another order
+        torch.testing.assert_close(tensor, here[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

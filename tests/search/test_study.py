@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from tlkit.errors import RunFolderError
 from tlkit.plans import resolve, search_plan
 from tlkit.plans.search_plan import SearchPlan
-from tlkit.search.study import Study
+from tlkit.search.study import Asked, Pruning, Study, trials_before
 from tlkit.sources.places import Places
 
 SPACE = """
@@ -46,22 +46,33 @@ def judged(values: dict[str, Any]) -> float:
 
 def carried_out(study: Callable[[], Study], count: int, *, again: bool = False) -> list[dict[str, Any]]:
     """The values of trials; with `again`, every trial is asked for by a process that is killed, and then by another."""
-    found, mine = [], study()
-    for _ in range(count):
+    found: list[dict[str, Any]] = []
+    mine, begun = study(), list[Asked]()
+    while len(found) < count:
         if again:
             study().ask()  # killed before it ended
-            mine = study()
-        asked = mine.ask()
-        if asked is None:
+            mine, begun = study(), []
+        begun = begun or mine.ask()
+        if not begun:
             break
+        asked, *begun = begun
         lines = [{"epoch": each, "validation": {"accuracy": judged(dict(asked.values)) / 2 * each}} for each in (1, 2)]
-        pruned = mine.behind(lines[:1])
-        mine.tell(TrialState.PRUNED if pruned else TrialState.COMPLETE, judged(dict(asked.values)), {})
-        found.append(dict(asked.values))
+        pruned = mine.behind(asked.number, lines[:1])
+        mine.tell(asked.number, TrialState.PRUNED if pruned else TrialState.COMPLETE, judged(dict(asked.values)), {})
+        found.append(dict(asked.values) | ({"pruned": True} if pruned else {}))
     return found
 
 
-@pytest.mark.parametrize("head", ['sampler = "tpe"', 'sampler = "cmaes"', 'sampler = "random"\npruner = "median"'])
+@pytest.mark.parametrize(
+    "head",
+    [
+        'sampler = "tpe"',
+        'sampler = "cmaes"',
+        'sampler = "random"\npruner = "median"',
+        'sampler = "tpe"\nat_once = 4',
+        'sampler = "cmaes"\nat_once = 3',
+    ],
+)
 def test_values_are_those_of_a_search_that_was_never_killed(head: str, tmp_path: Path) -> None:
     planned = plan(tmp_path, head)
     whole = carried_out(lambda: Study(tmp_path / "whole", "s", planned), 10)
@@ -81,13 +92,29 @@ def test_values_lie_in_the_space_and_wait_for_their_key(tmp_path: Path) -> None:
     assert sum(values["lr_groups.head"] < 3.16e-3 for values in found[1:]) == pytest.approx(29 / 2, abs=8)  # as likely as above
 
 
+def test_trials_that_begin_together_know_nothing_of_each_other(tmp_path: Path) -> None:
+    study = Study(tmp_path / "j", "s", plan(tmp_path, 'sampler = "random"\npruner = "median"\nat_once = 8'))
+    first, second = study.ask(), list[bool]()
+    assert [each.number for each in first] == list(range(8))
+    for each in first:  # the later, the worse
+        assert not study.behind(each.number, [{"epoch": 1, "validation": {"accuracy": 0.9 - each.number / 10}}])
+        study.tell(each.number, TrialState.COMPLETE, 0.9, {})
+    for each in study.ask():
+        lines = [{"epoch": 1, "validation": {"accuracy": 0.1}}]
+        second.append(study.behind(each.number, lines))
+        before = trials_before(tmp_path / "j", "s", each.first)
+        assert [each.intermediate_values[1] for each in before] == pytest.approx([0.9 - number / 10 for number in range(8)])
+        assert Pruning("s", study._plan, before, each.number).behind(lines) is second[-1]  # as a worker finds it
+    assert second == [True] * 8  # behind the median of the first eight
+
+
 def test_tpe_learns_from_the_trials_before(tmp_path: Path) -> None:
     found = carried_out(lambda: Study(tmp_path / "j", "s", plan(tmp_path, 'pruner = "none"')), 30)
     assert sum(judged(each) for each in found[15:]) / 15 > sum(judged(each) for each in found[1:11]) / 10
 
 
 def test_grid_has_every_combination_once(tmp_path: Path) -> None:
-    planned = plan(tmp_path, 'sampler = "grid"\ntrials = 100', LISTS)
+    planned = plan(tmp_path, 'sampler = "grid"\ntrials = 100\npruner = "none"', LISTS)
     found = carried_out(lambda: Study(tmp_path / "j", "s", planned), 100, again=True)
     wanted = [
         {"optimizer.name": "sgd", "optimizer.momentum": momentum, "schedule.epochs": epochs}

@@ -31,6 +31,7 @@ class SearchPlan:
         timeout: Seconds of all trials together after which none begins; None for no limit.
         sampler: tpe, random, grid or cmaes.
         pruner: hyperband, median or none.
+        at_once: Trials that begin together; the values and the end of each follow from the trials before all of them.
         parameters: Each after those that its `when` names.
         written: The values of trial 0, of those keys in whose values they lie.
         combinations: How many there are; None where a range has endlessly many.
@@ -45,6 +46,7 @@ class SearchPlan:
     timeout: float | None
     sampler: Literal["tpe", "random", "grid", "cmaes"]
     pruner: Literal["hyperband", "median", "none"]
+    at_once: int
     parameters: tuple[Parameter, ...]
     written: Mapping[str, Any] = field(default_factory=dict)
     combinations: int | None = None
@@ -82,6 +84,7 @@ def planned(recipe: Recipe) -> SearchPlan | None:
         None if search.timeout is None else float(search.timeout),
         search.sampler,
         search.pruner,
+        search.at_once,
         parameters,
         search_space.written(arm, parameters),
         search_space.count(parameters, most=1_000_000),

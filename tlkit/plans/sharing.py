@@ -38,7 +38,7 @@ def refuse_unshared(recipe: Recipe, arms: Mapping[str, Resolved], arm: str | Non
     if recipe.search is not None:
         raise TlkitError(
             f"{where}: search: its trials are not shared by several processes.",
-            "start it without torchrun, or leave [search] out",
+            "start one process for a run, or leave [search] out",
         )
     for name, each in arms.items():
         adaptation = each.adaptation
@@ -51,7 +51,7 @@ def refuse_unshared(recipe: Recipe, arms: Mapping[str, Resolved], arm: str | Non
             what = f"adapt.method: {table.method} compares whole batches of both domains"
         else:
             what = f"adapt.labels_per_class: is {table.labels_per_class}, and each batch has such images"
-        raise TlkitError(f"{where}: arm {name}: {what}, which several processes do not share.", "start it without torchrun")
+        raise TlkitError(f"{where}: arm {name}: {what}, which several processes do not share.", "start one process for a run")
 
 
 def shared(plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = None) -> Plan:

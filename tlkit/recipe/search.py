@@ -101,6 +101,10 @@ class Search(Table):
         default=None,
         description='no trial begins after the trials have taken this long together: "90s", "30m", "2h", or a number of seconds',
     )
+    at_once: int = Field(
+        default=1, ge=1, le=10_000,
+        description="trials that begin together and know nothing of each other: so many can run side by side on a cluster",
+    )  # fmt: skip
     sampler: Literal["tpe", "random", "grid", "cmaes"] = Field(
         default="tpe",
         description="how values are chosen: by those that did well so far (tpe; cmaes for numbers alone), by chance, or all of them",

@@ -10,9 +10,11 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from tlkit.events import Epoch, Metrics, Observer
+from tlkit.events import Elsewhere, Epoch, Metrics, Observer
+from tlkit.reports import elsewhere
 from tlkit.reports.plain_text import plain
 from tlkit.reports.time_left import TimeLeft
+from tlkit.units import clock
 
 _NARROW, _WIDE = 9, 18  # columns of a run's table: with seconds and a mark they take less than 80 characters
 
@@ -36,6 +38,7 @@ class TerminalObserver(Observer):
         self._epochs, self._steps, self._evaluations, self._images = 0, 0, 0, 0
         self._header, self._best, self._rate = False, "", 0.0
         self._left, self._training_began = TimeLeft(epochs=0), 0.0
+        self._elsewhere = elsewhere.ElsewhereRows(self._progress)
 
     def __enter__(self) -> TerminalObserver:
         self._progress.start()
@@ -103,7 +106,7 @@ class TerminalObserver(Observer):
             self._task,
             completed=(epoch - 1) * whole + done,
             shown=f"epoch {epoch}/{self._epochs} {what} {self._rate:,.0f} images/s{self._best}",
-            left=f"{_clock(left)} left",
+            left=f"{clock(left)} left",
         )
 
     def epoch(self, epoch: Epoch) -> None:
@@ -127,12 +130,12 @@ class TerminalObserver(Observer):
             self._progress.remove_task(self._task)
             self._task = None
 
-
-def _clock(seconds: float) -> str:
-    """Return "0:07", "12:34" or "1:02:03"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    def elsewhere(self, run: Elsewhere) -> None:
+        """Show the runs that are carried out elsewhere in rows; without a terminal, print a line for each epoch."""
+        if self._console.is_terminal:
+            self._elsewhere.show(run)
+        elif text := elsewhere.line(run):
+            self.note(text)
 
 
 def _metrics(metrics: Metrics) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -19,7 +19,8 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 import tlkit
-from tlkit.engine.ranks.ranks import Group, Ranks
+from tlkit import machine
+from tlkit.engine.ranks.ranks import ALONE, Group, Ranks
 from tlkit.errors import RankLost, SaidElsewhere, TlkitError, option, reason
 from tlkit.machine import Started
 from tlkit.plans.jobs import Job
@@ -74,6 +75,12 @@ def joined(started: Started) -> Iterator[Ranks]:
             _say(store, said, started.size)
         with suppress(RuntimeError):
             dist.destroy_process_group()
+
+
+def joined_where_started() -> AbstractContextManager[Ranks]:
+    """Join the processes that this one was started with; where it is alone, that is the group."""
+    started = machine.started_together()
+    return nullcontext(ALONE) if started is None else joined(started)
 
 
 def _say(store: PrefixStore, said: str, size: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.events import Observer
 from tlkit.plans import auto_rates, jobs, resolve
 from tlkit.plans.jobs import Job
@@ -45,20 +46,22 @@ def prepare_plan(
 
 
 def prepare_as_planned(
-    job: Job, plan: Plan, *, device: torch.device, observer: Observer, watch: Callable[[], None]
+    job: Job, plan: Plan, *, device: torch.device, observer: Observer, watch: Callable[[], None], ranks: Ranks = ALONE
 ) -> Prepared:
     """Prepare a job that another process planned for this device, so that it does exactly what that plan says.
 
     The other arguments are those of `preparation.prepare`.
     """
-    return replace(_in_forms_of(plan, job, device=device, observer=observer, watch=watch), plan=plan)
+    return replace(_in_forms_of(plan, job, device=device, observer=observer, watch=watch, ranks=ranks), plan=plan)
 
 
-def _in_forms_of(plan: Plan, job: Job, *, device: torch.device, observer: Observer, watch: Callable[[], None]) -> Prepared:
+def _in_forms_of(
+    plan: Plan, job: Job, *, device: torch.device, observer: Observer, watch: Callable[[], None], ranks: Ranks = ALONE
+) -> Prepared:
     """Prepare a job in the forms of a plan; nothing is measured."""
     prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
     scaled = plan.input if plan.input.channels == "bands" and plan.input.mean else None
     earlier = EarlierChoices(
         plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled, auto_rates.kept(plan)
     )
-    return shared_pictures.prepare(job, {}, device=device, observer=observer, earlier=earlier, watch=watch)
+    return shared_pictures.prepare(job, {}, device=device, observer=observer, earlier=earlier, watch=watch, ranks=ranks)

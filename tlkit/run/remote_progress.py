@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from tlkit.events import Elsewhere
 from tlkit.record import run_folder
 
 _ASK = 1.0  # seconds between two looks
@@ -14,40 +16,76 @@ _ASK = 1.0  # seconds between two looks
 
 @dataclass
 class RemoteProgress:
-    """Tells of each epoch that a run saved, by a look at the files of all runs once a second.
+    """Tells what becomes of runs, by a look at the files of all of them once a second.
 
     Attributes:
-        folders: Of the runs, by their labels.
-        epochs: Of their schedules, by the same.
-        say: Told a line.
+        tell: Told of a run when it waits, begins, has saved an epoch, and ends.
     """
 
-    folders: Mapping[str, Path]
-    epochs: Mapping[str, int]
-    say: Callable[[str], None]
-    _told: dict[str, int] = field(default_factory=dict)  # epochs
-    _sizes: dict[str, int] = field(default_factory=dict)  # of metrics.jsonl, when it was last read
+    tell: Callable[[Elsewhere], None]
+    _watched: dict[str, _Watched] = field(default_factory=dict)
     _last: float = 0.0
 
-    def __post_init__(self) -> None:
-        self._told = {label: len(run_folder.metrics(folder)) for label, folder in self.folders.items()}
+    def add(self, label: str, folder: Path, *, epochs: int) -> None:
+        """Watch a run, which waits to be carried out."""
+        self._watched[label] = _Watched(label, folder, epochs, len(run_folder.metrics(folder)), _size(folder), _changed(folder))
+        self.tell(self._watched[label].told())
 
     def look(self) -> None:
         """Tell what is new, unless the last look was a moment ago."""
         if time.monotonic() - self._last < _ASK:
             return
         self._last = time.monotonic()
-        for label, folder in self.folders.items():
-            path = folder / run_folder.METRICS
-            size = path.stat().st_size if path.is_file() else 0
-            if size != self._sizes.get(label):
-                self._sizes[label] = size
-                self._tell(label)
+        for each in self._watched.values():
+            for told in each.news():
+                self.tell(told)
 
-    def _tell(self, label: str) -> None:
-        lines = run_folder.metrics(self.folders[label])
-        for line in lines[self._told[label] :]:
+    def end(self, label: str, state: Literal["finished", "failed", "locked"]) -> None:
+        """Tell how a run ended, and watch it no more."""
+        each = self._watched.pop(label)
+        for told in each.news():
+            self.tell(told)
+        each.state = state
+        self.tell(each.told())
+
+
+@dataclass
+class _Watched:
+    """A run that is watched, and what was last seen of it."""
+
+    label: str
+    folder: Path
+    epochs: int
+    known: int  # epochs
+    size: int  # of metrics.jsonl
+    changed: int  # when result.json was written
+    state: Literal["waiting", "running", "finished", "failed", "locked"] = "waiting"
+
+    def news(self) -> list[Elsewhere]:
+        """Return what was not told yet."""
+        found = []
+        if self.state == "waiting" and _changed(self.folder) != self.changed:
+            self.state = "running"
+            found.append(self.told())
+        size = _size(self.folder)
+        if size == self.size:
+            return found
+        self.size = size
+        for line in run_folder.metrics(self.folder)[self.known :]:
+            self.known += 1
             part = "validation" if line["validation"] else "train"
-            scores = ", ".join(f"{part} {name} {line[part][name]:.4g}" for name in ("loss", "accuracy") if name in line[part])
-            self.say(f"{label}: epoch {line['epoch']} of {self.epochs[label]}: {scores}")
-        self._told[label] = max(self._told[label], len(lines))
+            found.append(self.told({f"{part} {name}": line[part][name] for name in ("loss", "accuracy") if name in line[part]}))
+        return found
+
+    def told(self, scores: dict[str, float] | None = None) -> Elsewhere:
+        return Elsewhere(self.label, self.state, self.known, self.epochs, scores or {})
+
+
+def _size(folder: Path) -> int:
+    path = folder / run_folder.METRICS
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _changed(folder: Path) -> int:
+    path = folder / run_folder.RESULT
+    return path.stat().st_mtime_ns if path.is_file() else 0

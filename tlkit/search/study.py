@@ -1,7 +1,7 @@
 """The study of a search: Optuna chooses the values of trials, and keeps finished trials in its journal file.
 
-The rule: a trial is written once, when it ends. The values of a trial follow from its number, the seed and the trials before it alone,
-so a search that was killed asks for the same trial again.
+The rule: a trial is written once, when it ends. Its values and whether it is pruned follow from its number, the seed and the trials that
+ended before those with which it began, alone. So a search that was killed, or is carried out elsewhere, asks for the same trials.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import contextlib
 import hashlib
 import math
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,10 +38,12 @@ class Asked:
 
     Attributes:
         number: From 0.
+        first: The first of the trials that begin with it.
         values: Of the keys of the space.
     """
 
     number: int
+    first: int
     values: Mapping[str, Any]
 
 
@@ -63,43 +67,50 @@ class Study:
             try:
                 storage = JournalStorage(JournalFileBackend(str(journal)))
                 self._kept = optuna.create_study(
-                    storage=storage, study_name=name, direction=self._direction, load_if_exists=True
+                    storage=storage, study_name=name, direction=_direction(plan), load_if_exists=True
                 )
             except (ValueError, KeyError, TypeError) as error:
                 raise RunFolderError(
                     f"{journal}: is damaged: {reason(error)}.",
                     "move it away: the search begins anew, and finds the runs of its trials",
                 ) from error
+            self._begun: dict[int, optuna.Trial] = {}
+            self._pruning: dict[int, Pruning] = {}
             self._live = self._replayed() if plan.sampler == "cmaes" else self._copied()
-        self._trial: optuna.Trial | None = None
 
     @property
     def trials(self) -> Sequence[FrozenTrial]:
         """All trials that ended, in order."""
         return self._kept.get_trials(deepcopy=False)
 
-    def ask(self) -> Asked | None:
-        """Begin the next trial; None where a grid has no other."""
+    def ask(self) -> list[Asked]:
+        """Begin the next trials, which begin together; none where a grid has no other. Those that ended before a kill are not among them."""
+        found = []
         with _quiet():
-            number = len(self._live.trials)
-            only: Mapping[str, Any] | None = self._plan.written if number == 0 else None
-            if number and self._plan.sampler == "grid":
-                only = next(self._untried(), None)
-                if only is None:
-                    return None
-            self._trial, values = self._begin(self._live, number, only)
-            return Asked(number, values)
+            first = len(self._live.trials)
+            for number in range(first, min(first + self._plan.at_once, max(self._plan.trials, first + 1))):
+                only: Mapping[str, Any] | None = self._plan.written if number == 0 else None
+                if number and self._plan.sampler == "grid":
+                    only = next(self._untried(), None)
+                    if only is None:
+                        break
+                self._begun[number], values = self._begin(self._live, number, only)
+                self._pruning[number] = Pruning(self._name, self._plan, self.trials[:first], number)
+                found.append(Asked(number, first, values))
+            kept = self.trials[first : first + len(found)]
+            for each in kept:
+                self._end(each.number, each)
+        return found[len(kept) :]
 
-    def behind(self, lines: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether the trial is pruned, by the lines of metrics.jsonl so far."""
-        assert self._trial is not None
-        with _quiet():
-            return _reported(self._trial, lines, self._plan.metric)
+    def behind(self, number: int, lines: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether a trial is pruned, by the lines of metrics.jsonl so far."""
+        return self._pruning[number].behind(lines)
 
-    def tell(self, state: TrialState, value: float | None, beside: Mapping[str, Any]) -> None:
-        """End the trial, and keep it in the journal.
+    def tell(self, number: int, state: TrialState, value: float | None, beside: Mapping[str, Any]) -> None:
+        """End a trial, and keep it in the journal. Trials end in the order of their numbers.
 
         Args:
+            number: Of the trial.
             state: COMPLETE, PRUNED or FAIL.
             value: Of a complete trial.
             beside: What else is kept of it.
@@ -107,13 +118,16 @@ class Study:
         Raises:
             OSError: the journal cannot be written.
         """
-        assert self._trial is not None
         with _quiet():
-            for name, each in beside.items():
-                self._trial.set_user_attr(name, each)
-            ended = self._live.tell(self._trial, value if state is TrialState.COMPLETE else None, state=state)
+            known = self._pruning[number].trial
+            ended = self._end(
+                number,
+                optuna.trial.create_trial(
+                    state=state, value=value if state is TrialState.COMPLETE else None, user_attrs=dict(beside),
+                    system_attrs=known.system_attrs, intermediate_values=known.intermediate_values,
+                ),
+            )  # fmt: skip
             self._kept.add_trial(_without_pickle(ended))
-        self._trial = None
 
     def importance(self) -> dict[str, float]:
         """Return the share of each key in the variance of finished trials, by fANOVA; empty where too few trials differ.
@@ -129,33 +143,41 @@ class Study:
             return {key: share for key, share in found.items() if math.isfinite(share)}
         return {}
 
-    @property
-    def _direction(self) -> Literal["minimize", "maximize"]:
-        return "minimize" if self._plan.metric == "loss" else "maximize"
-
-    def _empty(self) -> optuna.Study:
-        """Return a study in memory; its name is the journal's, since Hyperband's brackets depend on it."""
-        return optuna.create_study(study_name=self._name, direction=self._direction, pruner=_pruner(self._plan))
-
     def _copied(self) -> optuna.Study:
-        study = self._empty()
-        study.add_trials(self.trials)
+        study = _empty(self._name, self._plan)
+        study.add_trials(self.trials[: self._whole])
         return study
+
+    @property
+    def _whole(self) -> int:
+        """The number of trials that ended with all of those with which they began."""
+        return len(self.trials) // self._plan.at_once * self._plan.at_once
 
     def _replayed(self) -> optuna.Study:
         """Return a study in which CMA-ES is as it was after the last trial: every trial is asked for and told again."""
-        study = self._empty()
-        for kept in self.trials:
-            trial, _ = self._begin(study, kept.number, self._plan.written if kept.number == 0 else None)
-            if trial.params != kept.params:  # another sampler chose it: CMA-ES begins here
-                return self._copied()
-            for step, value in sorted(kept.intermediate_values.items()):
-                trial.report(value, step)
-                trial.should_prune()
-            for name, each in kept.user_attrs.items():
-                trial.set_user_attr(name, each)
-            study.tell(trial, kept.value if kept.state is TrialState.COMPLETE else None, state=kept.state)
-        return study
+        self._live = _empty(self._name, self._plan)
+        for first in range(0, self._whole, self._plan.at_once):
+            for kept in self.trials[first : first + self._plan.at_once]:
+                number = kept.number
+                self._begun[number], _ = self._begin(self._live, number, self._plan.written if number == 0 else None)
+                if self._begun[number].params != kept.params:  # another sampler chose it: CMA-ES begins here
+                    self._begun.clear()
+                    return self._copied()
+            for kept in self.trials[first : first + self._plan.at_once]:
+                self._end(kept.number, kept)
+        return self._live
+
+    def _end(self, number: int, found: FrozenTrial) -> FrozenTrial:
+        """End a trial that is live with what it came to."""
+        trial = self._begun.pop(number)
+        self._pruning.pop(number, None)
+        for step, value in found.intermediate_values.items():
+            trial.report(value, step)
+        for name, each in found.user_attrs.items():
+            trial.set_user_attr(name, each)
+        for name, each in found.system_attrs.items():
+            trial.storage.set_trial_system_attr(trial._trial_id, name, each)
+        return self._live.tell(trial, found.value if found.state is TrialState.COMPLETE else None, state=found.state)
 
     def _begin(self, study: optuna.Study, number: int, only: Mapping[str, Any] | None) -> tuple[optuna.Trial, dict[str, Any]]:
         """Ask for a trial; with `only`, it has these values and no other key."""
@@ -174,6 +196,55 @@ class Study:
         for values in search_space.combinations(self._plan.parameters):
             if {key: search_space.label(value) for key, value in values.items()} not in tried:
                 yield values
+
+
+def trials_before(journal: Path, name: str, first: int) -> Sequence[FrozenTrial]:
+    """Return the trials of a journal before one, while another process may write to it."""
+    if not first:
+        return ()
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        copy = Path(shutil.copy(journal, folder))
+        _end_last_line(copy)
+        study = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(copy))))
+        return study.get_trials()[:first]
+
+
+class Pruning:
+    """Whether one trial is pruned, by those that ended before it began.
+
+    Args:
+        name: Of the study: Hyperband's brackets depend on it.
+        plan: What is searched.
+        before: Trials that ended before this one began.
+        number: Of the trial.
+    """
+
+    def __init__(self, name: str, plan: SearchPlan, before: Sequence[FrozenTrial], number: int) -> None:
+        self._metric = plan.metric
+        with _quiet():
+            study = _empty(name, plan)
+            study.add_trials(before)
+            trials = [study.ask() for _ in range(len(before), number + 1)]  # the others begin with it and report nothing
+            self._trial = trials[-1]
+
+    @property
+    def trial(self) -> FrozenTrial:
+        """The trial with what was reported of it."""
+        return self._trial.study.get_trials(deepcopy=False)[self._trial.number]
+
+    def behind(self, lines: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether the trial is pruned, by the lines of metrics.jsonl so far."""
+        with _quiet():
+            return _reported(self._trial, lines, self._metric)
+
+
+def _empty(name: str, plan: SearchPlan) -> optuna.Study:
+    """Return a study in memory."""
+    return optuna.create_study(study_name=name, direction=_direction(plan), pruner=_pruner(plan))
+
+
+def _direction(plan: SearchPlan) -> Literal["minimize", "maximize"]:
+    return "minimize" if plan.metric == "loss" else "maximize"
 
 
 def _drawn(trial: optuna.Trial, each: Parameter) -> Any:

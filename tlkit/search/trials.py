@@ -1,4 +1,4 @@
-"""Carry out the trials of a search, one after the other, as ordinary runs of its recipe.
+"""Carry out the trials of a search as ordinary runs of its recipe, one after the other or with an executor.
 
 The rule: a run that is there is never trained again. A trial with the settings of an earlier one takes its value, and a trial whose run
 is finished takes that run's.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
@@ -31,17 +32,20 @@ from tlkit.record import run_folder, search_record, selection
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
 from tlkit.run import busy, execution, executor, shared_choices, shared_pictures
+from tlkit.run.preparation import Prepared
+from tlkit.run.remote_jobs import Elsewhere
 from tlkit.run.save_times import SaveTimes
 from tlkit.run.setup import Setup
 from tlkit.run.signals import Watch, watching
+from tlkit.search import remote_trials
 from tlkit.search.study import Asked, Study
 
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 _STATUS = {state: status for status, state in _STATES.items()}
 
 
-def search(searching: Searching, setup: Setup) -> list[RunFailed | RunLocked]:
-    """Carry out the trials that are missing, and then train the best with every seed.
+def search(searching: Searching, setup: Setup, place: Elsewhere | None = None) -> list[RunFailed | RunLocked]:
+    """Carry out the trials that are missing, in this process or in `place`, and then train the best with every seed.
 
     Returns:
         Runs of the best trial that failed or that another process is running, as `executor.train`.
@@ -56,14 +60,14 @@ def search(searching: Searching, setup: Setup) -> list[RunFailed | RunLocked]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(searching):
-            record = _Trials(searching, setup).run()
+            record = _Trials(searching, setup, place).run()
     except OSError as error:
         raise files.unwritable(folder, error) from error
     best = searching.best_jobs(record)
     if job_folders.finished(best):
         return []
     setup.observer.note(f"search: trial {record.best} is the best of {len(record.trials)}; it is trained with every seed")
-    return executor.train(best, setup)
+    return executor.train(best, setup, elsewhere=None if place is None else place.carry_out)
 
 
 @contextlib.contextmanager
@@ -87,12 +91,14 @@ class _Trials:
 
     searching: Searching
     setup: Setup
+    place: Elsewhere | None
     libraries: dict[int, Library] = field(default_factory=dict)
     residency: Residency = field(default_factory=Residency)
 
     def __post_init__(self) -> None:
         self.study = Study(self.searching.folder / search_record.JOURNAL, self.searching.study, self.searching.plan)
         self.exhausted = False
+        self.done: dict[str, RunResult | TlkitError] = {}  # of runs that were carried out elsewhere, by their folders
 
     def run(self) -> SearchRecord:
         record = self._keep()
@@ -100,11 +106,50 @@ class _Trials:
             while not self.searching.has_enough(record):
                 watch()
                 asked = self.study.ask()
-                self.exhausted = asked is None
-                if asked is not None:
-                    self._tell(asked, self._carry_out(asked, watch))
+                self.exhausted = not asked
                 record = self._keep()
+                if self.place is not None:
+                    self._carry_out_elsewhere(asked, self.place, watch)
+                for each in asked:
+                    self._tell(each, self._carry_out(each, watch))
+                    record = self._keep()
         return record
+
+    def _carry_out_elsewhere(self, asked: Sequence[Asked], place: Elsewhere, watch: Watch) -> None:
+        """Let an executor train what trials that begin together lack; what became of it is known then."""
+        known = {each.folder for each in self._records()}
+        waiting: dict[str, Prepared] = {}
+        told: dict[str, str] = {}
+        for each in asked:
+            try:
+                job = self.searching.job(each.values)
+            except (RecipeError, ValidationError):  # it is told when the trial's turn comes
+                continue
+            if job.folder.name in known or job_folders.finished([job]):
+                continue
+            known.add(job.folder.name)
+            try:
+                prepared = self._prepared(job, watch)
+            except TlkitError as error:
+                if isinstance(error, Interrupted):
+                    raise
+                self.done[job.folder.name] = error
+                continue
+            prepared.start.release()
+            name = f"trial {each.number}"
+            waiting[name] = prepared
+            told[name] = remote_trials.told(
+                each, journal=self.searching.folder / search_record.JOURNAL, study=self.searching.study
+            )
+        if not waiting:
+            return
+        found = place.outcomes(
+            waiting, watch, self.setup.device, lambda name, sent: partial(remote_trials.carry_out, sent, told[name])
+        )
+        for name, prepared in waiting.items():
+            result = prepared.job.result()
+            assert result is not None or found[name] is not None  # a run that did not fail has one
+            self.done[prepared.job.folder.name] = found[name] or cast(RunResult, result)
 
     def _carry_out(self, asked: Asked, watch: Watch) -> TrialRecord:
         """Train a trial, or find its run."""
@@ -121,7 +166,7 @@ class _Trials:
         if result is not None and job_folders.finished([job]):
             return self._of(asked, job, result)
         try:
-            return self._of(asked, job, self._train(job, watch))
+            return self._of(asked, job, self._train(asked.number, job, watch))
         except TlkitError as error:
             if asked.number == 0 or not _is_of_values(error):
                 raise
@@ -130,7 +175,7 @@ class _Trials:
         finally:
             executor.free_memory(self.setup.device)
 
-    def _train(self, job: Job, watch: Watch) -> RunResult:
+    def _prepared(self, job: Job, watch: Watch) -> Prepared:
         setup = self.setup
         prepared = shared_pictures.prepare(
             job,
@@ -152,6 +197,15 @@ class _Trials:
             observer=setup.observer,
             watch=watch,
         )
+        return prepared
+
+    def _train(self, number: int, job: Job, watch: Watch) -> RunResult:
+        done = self.done.pop(job.folder.name, None)
+        if isinstance(done, TlkitError):
+            raise done
+        if done is not None:
+            return done
+        setup, prepared = self.setup, self._prepared(job, watch)
         looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
         return execution.execute(
             prepared,
@@ -160,7 +214,7 @@ class _Trials:
             watch=looking,
             graph=setup.graph,
             loggers=setup.loggers,
-            gives_up=self.study.behind,
+            gives_up=partial(self.study.behind, number),
             saves=SaveTimes(setup.checkpoint_every, watch),
         )
 
@@ -172,7 +226,9 @@ class _Trials:
                 f"{self.searching.where}: search: {job.label} has no validation images, and test images choose nothing.",
                 "data.split.validation = 0.1, or more images",
             )
-        self.study.behind(run_folder.metrics(job.folder))  # the last epoch too, whether this process trained it or another
+        self.study.behind(
+            asked.number, run_folder.metrics(job.folder)
+        )  # the last epoch too, whether this process trained it or another
         value = result.validation.get(metric, math.nan)
         found = TrialRecord(
             number=asked.number, status="pruned" if result.status == "pruned" else "finished", value=value, loss=result.validation.get("loss"),
@@ -186,7 +242,7 @@ class _Trials:
 
     def _tell(self, asked: Asked, trial: TrialRecord) -> None:
         beside = trial.model_copy(update={"values": dict(asked.values)})
-        self.study.tell(_STATES[trial.status], trial.value, {"tlkit": json.loads(beside.model_dump_json())})
+        self.study.tell(asked.number, _STATES[trial.status], trial.value, {"tlkit": json.loads(beside.model_dump_json())})
         metric = self.searching.plan.metric
         said = {"failed": f"failed: {trial.error}", "pruned": f"pruned after epoch {trial.epochs}", "finished": "finished"}
         score = "" if trial.value is None else f"; validation {selection.shown({metric: trial.value}, metric)}"
