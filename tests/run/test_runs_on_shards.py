@@ -118,6 +118,25 @@ def test_embed_writes_a_file_a_shard_and_does_what_is_missing(
     assert "done: holds embeddings of another network" in error
 
 
+def test_an_executor_embeds_shards_to_the_same_bits(
+    runs: dict[str, Path], three: Path, tmp_path: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow.parquet", reason="needs the extra tlkit[parquet]")
+    (three / "2.tar").write_bytes((three / "2.tar").read_bytes()[:700])
+    options = ("--executor", "here", "--cpus-per-run", str(torch.get_num_threads()))
+    code, said, error = run("embed", runs["folder"], "set", "--out", "elsewhere", *options)
+    assert (code, said) == (3, "elsewhere: 2 of 3 shards embedded, 10 images; 0 were there\n")
+    run("embed", runs["folder"], "set", "--out", "here")
+    assert "2.tar" in error
+    for name in ("0.parquet", "1.parquet", "embeddings.json"):
+        assert (tmp_path / "elsewhere" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert run("embed", runs["folder"], "set", "--out", "elsewhere", *options)[1].startswith(
+        "elsewhere: 0 of 3 shards embedded"
+    )
+    code, _, error = run("embed", runs["folder"], "set/0.tar", "--out", "x.npz", *options)
+    assert (code, error.splitlines()[0]) == (1, "--executor here: embeds shards, and these are single files.")
+
+
 def test_a_folder_of_embeddings_is_of_one_type_of_weights(runs: dict[str, Path], tmp_path: Path) -> None:
     predictor = prediction.load(runs["folder"], arm=None, device=torch.device("cpu"))
     for each in ("float", "bfloat16"):

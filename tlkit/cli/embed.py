@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tlkit.cli import console, named
-from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunArgument, RunsOption
+from tlkit.cli.options import (
+    AddressOption,
+    ArmOption,
+    CpusOption,
+    DataOption,
+    DeviceOption,
+    ExecutorOption,
+    GpusOption,
+    JsonOption,
+    OfflineOption,
+    RunArgument,
+    RunsOption,
+)
 from tlkit.errors import SOME_FAILED, DataError, TlkitError, nearest
 
 if TYPE_CHECKING:
+    from tlkit.model.embedding_jobs import Source
+    from tlkit.plugin import Demand, Executor
     from tlkit.run.prediction import Predictor
+    from tlkit.run.shard_embeddings import Embedded, Job
 
 
 def embed(
@@ -41,6 +58,10 @@ def embed(
     part: Annotated[
         str, typer.Option("--part", metavar="K/N", help="Of shards, only the K-th of N parts: several machines take one each.")
     ] = "1/1",
+    executor: ExecutorOption = "local",
+    address: AddressOption = "",
+    cpus_per_run: CpusOption = 1,
+    gpus_per_run: GpusOption = 0.0,
 ) -> None:
     """Write the embeddings of images: the output of a stage, its mean over the image. What was computed once is read from the store.
 
@@ -51,14 +72,22 @@ def embed(
     from numpy.typing import NDArray
 
     from tlkit import files
+    from tlkit.plans import executors
     from tlkit.record import embeddings
 
+    chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
     shards = None if out.suffix else named.shards(images)
     if shards is None:
         embeddings.check(out)
-    predictor = _of_backbone(run, runs, weights, device, offline=offline) or named.load(run, runs, arm, device)[1]
+        if chosen is not None:
+            raise TlkitError(
+                f"--executor {executor}: embeds shards, and these are single files.",
+                "tlkit shard FOLDER OUT makes shards of them",
+            )
+    predictor, source = _network(run, runs, arm, weights, device, offline=offline)
     if shards is not None:
-        _shards(shards, out, predictor, at, part)
+        carry_out = _here if chosen is None else partial(_elsewhere, place=chosen, source=source)
+        _shards(shards, out, predictor, at, part, carry_out)
         return
     from tlkit.run import stored_embeddings, torch_settings
 
@@ -82,26 +111,28 @@ def embed(
         raise typer.Exit(SOME_FAILED if rows else 1)
 
 
-def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: str) -> None:
+# Embeds the shards of jobs, and yields what became of each.
+CarryOut = Callable[[Sequence["Job"], "Predictor", str | None], Iterator["Embedded | TlkitError"]]
+
+
+def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: str, carry_out: CarryOut) -> None:
     """Embed the images of shards, one file a shard; those that are there are left."""
     from tlkit.record import embeddings
-    from tlkit.run import shard_embeddings, stored_embeddings, torch_settings
+    from tlkit.run import shard_embeddings
 
     embeddings.check(out / "x.parquet")
     failed: list[TlkitError] = []
     done = images = 0
-    with torch_settings.applied(predictor.device), console.counting("embedding") as progress:
-        found = stored_embeddings.StoredEmbeddings(predictor, at=at, note=console.say)
+    with console.counting("embedding") as progress:
         jobs = shard_embeddings.jobs(place, out, part=_part(part))
         shard_embeddings.begin(out, predictor, at)
         waiting = [job for job in jobs if not job.is_done]
         failed += [error for job in jobs if job not in waiting for error in job.failed]
-        for number, job in enumerate(waiting):
-            progress(number, len(waiting))
-            try:
-                embedded = shard_embeddings.embed(job, found, progress=lambda _: None)
-            except DataError as error:
-                failed.append(error)
+        progress(0, len(waiting))
+        for number, embedded in enumerate(carry_out(waiting, predictor, at) if waiting else ()):
+            progress(number + 1, len(waiting))
+            if isinstance(embedded, TlkitError):
+                failed.append(embedded)
                 continue
             done, images = done + 1, images + embedded.images
             failed += embedded.failed
@@ -114,6 +145,30 @@ def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: s
         raise typer.Exit(SOME_FAILED if done or len(waiting) < len(jobs) else 1)
 
 
+def _here(jobs: Sequence[Job], predictor: Predictor, at: str | None) -> Iterator[Embedded | TlkitError]:
+    """Embed shards in this process."""
+    from tlkit.run import shard_embeddings, stored_embeddings, torch_settings
+
+    with torch_settings.applied(predictor.device):
+        found = stored_embeddings.StoredEmbeddings(predictor, at=at, note=console.say)
+        for job in jobs:
+            try:
+                yield shard_embeddings.embed(job, found, progress=lambda _: None)
+            except DataError as error:
+                yield error
+
+
+def _elsewhere(
+    jobs: Sequence[Job], predictor: Predictor, at: str | None, *, place: tuple[Executor, Demand], source: Source
+) -> Iterator[Embedded | TlkitError]:
+    """Embed shards with an executor; what a signal stops is done when it is run again."""
+    from tlkit.model import embedding_jobs
+    from tlkit.run.signals import watching
+
+    with watching() as watch:
+        yield from embedding_jobs.embed(jobs, source, at, place=place, watch=watch)
+
+
 def _part(text: str) -> tuple[int, int]:
     """Return which of how many parts of the shards: "3/100"."""
     first, slash, second = text.partition("/")
@@ -122,31 +177,30 @@ def _part(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _of_backbone(run: Path, runs: Path, weights: str, device: str, *, offline: bool) -> Predictor | None:
-    """Return the network of a backbone that is named in the place of a run; None where a run is.
+def _network(run: Path, runs: Path, arm: str | None, weights: str, device: str, *, offline: bool) -> tuple[Predictor, Source]:
+    """Return the network of a run, or of a backbone that is named in its place, and where it comes from.
 
     Raises:
         TlkitError: it names neither.
     """
+    from tlkit.model.embedding_jobs import Source
     from tlkit.plugin import Backbone, registry
     from tlkit.record import run_choice
 
     folder = run_choice.named(run, runs)
-    if run_choice.holds_runs(folder):
-        return None
-    if registry.offers(Backbone, str(run)):
-        from tlkit.model import backbone_features
-        from tlkit.run import executor
-
-        return backbone_features.load(str(run), weights=weights, device=executor.device_of(device), offline=offline)
-    if folder.exists():  # what is wrong with it, loading says
-        return None
-    raise TlkitError(
-        f"{run}: is neither a run's folder nor a backbone.",
-        "a run's folder, or a recipe's: runs/NAME",
-        "tlkit list has the backbones",
-        nearest(str(run), [each.name for each in registry.entries(Backbone)]),
-    )
+    if not run_choice.holds_runs(folder):
+        if registry.offers(Backbone, str(run)):
+            source = Source(str(run), weights, device, offline)
+            return source.load(console.say), source
+        if not folder.exists():  # else loading says what is wrong with it
+            raise TlkitError(
+                f"{run}: is neither a run's folder nor a backbone.",
+                "a run's folder, or a recipe's: runs/NAME",
+                "tlkit list has the backbones",
+                nearest(str(run), [each.name for each in registry.entries(Backbone)]),
+            )
+    chosen, predictor = named.load(run, runs, arm, device)
+    return predictor, Source(str(chosen.absolute()), "", device, offline)
 
 
 def neighbours(

@@ -48,6 +48,16 @@ DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", metavar="NAME", help="Where work is carried out: local is this process; ray, a cluster.")
+]
+AddressOption = Annotated[str, typer.Option("--address", metavar="ADDRESS", help="Of the cluster; auto for this machine's.")]
+CpusOption = Annotated[
+    int, typer.Option("--cpus-per-run", metavar="N", help="Processors, and threads, of a run or a shard on a cluster.")
+]
+GpusOption = Annotated[
+    float, typer.Option("--gpus-per-run", metavar="N", help="GPUs of a run or a shard on a cluster; 0.5 for two on one.")
+]
 ViewsOption = Annotated[
     int,
     typer.Option(

@@ -10,9 +10,13 @@ import typer
 
 from tlkit.cli import console
 from tlkit.cli.options import (
+    AddressOption,
     ArmOption,
+    CpusOption,
     DataOption,
     DeviceOption,
+    ExecutorOption,
+    GpusOption,
     JsonOption,
     OfflineOption,
     RecipeArgument,
@@ -83,17 +87,13 @@ def apply(
     checkpoint_every: Annotated[
         str, typer.Option("--checkpoint-every", metavar="TIME", help="Save also within an epoch: 90s, 5m, 1h; off for never.")
     ] = "5m",
-    executor: Annotated[
-        str,
-        typer.Option("--executor", metavar="NAME", help="Where runs are carried out: local is this process; ray, a cluster."),
-    ] = "local",
-    address: Annotated[str, typer.Option("--address", metavar="ADDRESS", help="Of the cluster; auto for this machine's.")] = "",
-    cpus_per_run: Annotated[
-        int, typer.Option("--cpus-per-run", metavar="N", help="Processors, and threads, of a run on a cluster.")
+    executor: ExecutorOption = "local",
+    address: AddressOption = "",
+    cpus_per_run: CpusOption = 1,
+    gpus_per_run: GpusOption = 0.0,
+    processes_per_run: Annotated[
+        int, typer.Option("--processes-per-run", metavar="N", help="Processes that share a run, its processors and its GPUs.")
     ] = 1,
-    gpus_per_run: Annotated[
-        float, typer.Option("--gpus-per-run", metavar="N", help="GPUs of a run on a cluster; 0.5 for two on one.")
-    ] = 0.0,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,7 +109,8 @@ def apply(
         applied = api.apply(
             recipe, set_ or (), arm=arm, runs=runs, data=data, device=device,
             graph=not no_graph, verify=verify, log=log or (), checkpoint_every=checkpoint_every, offline=offline,
-            executor=executor, address=address, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run, observer=observer,
+            executor=executor, address=address, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run,
+            processes_per_run=processes_per_run, observer=observer,
         )  # fmt: skip
     if not applied.first:  # of several processes, which says everything
         return
