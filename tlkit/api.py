@@ -24,7 +24,7 @@ from tlkit.plans import (
     resolve,
     search_plan,
 )
-from tlkit.record import findings, recipe_choices, run_folder
+from tlkit.record import findings, recipe_choices, remote_runs, run_folder
 
 if TYPE_CHECKING:
     from tlkit.engine.images.parts import Library
@@ -95,7 +95,7 @@ def apply(
         recipe: A TOML file.
         settings: "key=value", or several of them, as --set.
         arm: Only this arm.
-        runs: Folder for run folders.
+        runs: Folder for run folders; or its address, "s3://bucket/runs", where they are kept while a copy is read and written here.
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
@@ -119,27 +119,37 @@ def apply(
     """
     saved_every = math.inf if checkpoint_every == "off" else units.duration(checkpoint_every, name="checkpoint-every")
     machine.refuse_unknown_device(device)  # also where every run is finished
+    kept = remote_runs.of(str(runs))
+    folder = Path(runs) if kept is None else kept.folder
     chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run, processes=processes_per_run)
     path, logs = as_path(recipe, "recipe"), (log,) if isinstance(log, str) else tuple(log)
 
     watcher = observer or Observer()
 
     def elsewhere() -> Elsewhere:
-        from tlkit.run import remote_jobs
+        from tlkit.run import remote_jobs, remote_worker
 
         assert chosen is not None  # else it is not called
-        called = remote_jobs.Call(
-            str(path.absolute()), tuple(arguments.listed(settings)), str(Path(runs).absolute()),
+        called = remote_worker.Call(
+            str(path.absolute()), tuple(arguments.listed(settings)), str(folder.absolute()) if kept is None else kept.address,
             None if data is None else str(Path(data).absolute()), device, offline, graph, logs, saved_every,
         )  # fmt: skip
-        return remote_jobs.Elsewhere(*chosen, called, watcher)
+        return remote_jobs.Elsewhere(*chosen, called, watcher, kept)
 
-    read = partial(applying.read, path, settings, arm=arm, runs=Path(runs), data=data, offline=offline, verify=verify, log=logs)
-    carry_out = partial(applying.carry_out, graph=graph, saved_every=saved_every)
+    read = partial(
+        applying.read, path, settings, arm=arm, runs=folder, data=data, offline=offline, verify=verify, log=logs, kept=kept
+    )
+    carry_out = partial(applying.carry_out, graph=graph, saved_every=saved_every, kept=kept)
     started = machine.started_together()
+    if kept is not None and (started is not None or processes_per_run > 1):
+        raise TlkitError(
+            f"{option('runs', kept.address)}: several processes that share a run need a folder.",
+            "one that all of them see, or one process for a run",
+        )
     if started is None:
         asked = read(watcher, together=processes_per_run > 1)
-        return carry_out(asked, watcher=watcher, device=device, elsewhere=None if chosen is None else elsewhere)
+        with remote_runs.gathered(kept, asked.read.name, watcher.note):
+            return carry_out(asked, watcher=watcher, device=device, elsewhere=None if chosen is None else elsewhere)
     if chosen is not None:
         raise TlkitError(
             f"{option('executor', executor)}: {started.size} processes were started together, and share each run.",
@@ -477,7 +487,7 @@ def rates(
         arm: Only this arm; by default all whose weights are trained by steps.
         each: Then move every group alone, while the others keep still.
         steps: Optimizer steps of one test, 20 to 2,000.
-        runs: Folder for run folders.
+        runs: Folder for run folders; or its address, "s3://bucket/runs", where they are kept while a copy is read and written here.
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.

@@ -17,7 +17,8 @@ from tlkit.events import Observer
 from tlkit.plans import arguments, earlier_runs, job_folders, jobs, loggers, plugin_changes, resolve, search_jobs, sharing
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import ensembles, findings, results
+from tlkit.record import ensembles, findings, remote_runs, results
+from tlkit.record.remote_runs import RemoteRuns
 from tlkit.reports.summary import Summary
 from tlkit.sources.places import Places
 
@@ -75,14 +76,16 @@ class Asked:
 
 def read(
     recipe: Path, settings: str | Sequence[str], watcher: Observer, *, arm: str | None, runs: Path, data: str | Path | None,
-    offline: bool, verify: bool, log: Sequence[str], together: bool = False,
+    offline: bool, verify: bool, log: Sequence[str], together: bool = False, kept: RemoteRuns | None = None,
 ) -> Asked:  # fmt: skip
-    """Read a recipe and find its data and weights; `together` with other processes."""
+    """Read a recipe and find its data and weights; `together` with other processes. Runs that are `kept` behind an address are fetched."""
     places = arguments.places(recipe, data, offline, watcher)
     found, arms = resolve.load(recipe, arguments.listed(settings), places)
     arguments.check_arm(arm, found)
     if together:
         sharing.refuse_unshared(found, arms, arm, where=str(recipe))
+    if kept is not None:
+        kept.fetch(found.name)
     arguments.note_unused_data(data, arms, watcher)
     logged_by = loggers.ready(found.loggers, list(log), where=str(recipe))
     files.refuse_other_than_utf8(runs.resolve())
@@ -103,7 +106,7 @@ def follow(asked: Asked, *, device: str, graph: bool, ranks: Ranks) -> Applied:
 
 def carry_out(
     asked: Asked, *, watcher: Observer, device: str, graph: bool, saved_every: float,
-    elsewhere: Callable[[], Elsewhere] | None = None, ranks: Ranks | None = None,
+    elsewhere: Callable[[], Elsewhere] | None = None, ranks: Ranks | None = None, kept: RemoteRuns | None = None,
 ) -> Applied:  # fmt: skip
     """Train what is missing, and conclude; the first of several processes, or the only one. `elsewhere` makes what carries runs out."""
     there = _look(asked, watcher)
@@ -121,7 +124,15 @@ def carry_out(
         files.refuse_unwritable(there.folder)
         where, settings = executor.device_of(device, note=watcher.note), jobs.settings(asked.arms)
         setup = Setup(
-            settings, asked.read.evaluation, where, watcher, graph, asked.verify, asked.logged_by, checkpoint_every=saved_every
+            settings,
+            asked.read.evaluation,
+            where,
+            watcher,
+            graph,
+            asked.verify,
+            asked.logged_by,
+            checkpoint_every=saved_every,
+            sent=remote_runs.sending(kept, watcher.note),
         )
         try:
             place = elsewhere() if elsewhere is not None and there.changes else None

@@ -81,7 +81,7 @@ def names_in(folder: str, suffixes: tuple[str, ...]) -> list[str]:
     if not is_address(folder):
         below = [path for depth in ("*", "*/*") for path in glob.glob(os.path.join(glob.escape(folder), depth))]
     else:
-        files, protocol = _system(folder), folder.partition("://")[0]
+        files, protocol = system(folder), folder.partition("://")[0]
         patterns = [f"{folder.rstrip('/')}/{depth}" for depth in ("*", "*/*")]
         listed = [path for pattern in patterns for path in asked(folder, partial(files.glob, pattern))]
         below = [path if is_address(path) else f"{protocol}://{path}" for path in listed]
@@ -102,7 +102,7 @@ def state(place: str) -> State:
         except OSError as error:
             raise DataMissing(f"{place}: cannot be read: {error.strerror or error}.") from error
         return State(found.st_size, f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}", not compressed)
-    files = _system(place)
+    files = system(place)
     known = asked(place, lambda: files.info(place))
     version = next(
         (str(known[name]) for name in ("ETag", "etag", "sha256", "LastModified", "mtime", "created") if known.get(name)), ""
@@ -121,7 +121,7 @@ def stream(place: str) -> Iterator[IO[bytes]]:
     """
     with contextlib.ExitStack() as stack:
         if is_address(place):
-            files = _system(place)
+            files = system(place)
             # A block of 0 bytes is fsspec's stream for a server that cannot send a part of a file.
             more = {"block_size": 0} if place.startswith("http") and not state(place).seekable else {}
             opened = stack.enter_context(asked(place, lambda: files.open(place, "rb", **more)))
@@ -140,7 +140,7 @@ def part(place: str, begin: int, size: int) -> bytes:
         DataError: they cannot be read.
     """
     if is_address(place):
-        files = _system(place)
+        files = system(place)
         return cast(bytes, asked(place, lambda: files.cat_file(place, start=begin, end=begin + size)))
     try:
         with open(place, "rb", buffering=0) as file:
@@ -162,14 +162,14 @@ def whole(place: str) -> bytes | None:
             return None
         except OSError as error:
             raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
-    files = _system(place)
+    files = system(place)
     with contextlib.suppress(DataMissing):
         return cast(bytes, asked(place, lambda: files.cat_file(place)))
     return None
 
 
-def asked(place: str, question: Callable[[], Answer]) -> Answer:
-    """Ask an address, and wait at most 15 seconds for its answer.
+def asked(place: str, question: Callable[[], Answer], *, patience: float = PATIENCE) -> Answer:
+    """Ask an address, and wait at most 15 seconds, or `patience`, for its answer.
 
     Raises:
         DataMissing: it has no such file.
@@ -186,12 +186,36 @@ def asked(place: str, question: Callable[[], Answer]) -> Answer:
 
     thread = threading.Thread(target=ask, daemon=True)  # one that hangs does not keep the program from ending
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(patience)
     if answers:
         return answers[0]
     if not errors:
-        raise DataError(f"{place}: does not answer within {PATIENCE} s.", "is the address right, and the network there?")
+        raise DataError(f"{place}: does not answer within {patience} s.", "is the address right, and the network there?")
     raise _said(place, errors[0]) from errors[0]
+
+
+def system(place: str) -> Any:
+    """Return fsspec's file system of an address; its types are not known.
+
+    Raises:
+        DataError: a library is not installed, or knows no such address.
+    """
+    protocol = place.partition("://")[0]
+    try:
+        import fsspec
+    except ImportError as error:
+        raise DataError(f"{place}: needs fsspec, which is not installed.", _EXTRA) from error
+    try:
+        return asked(place, lambda: fsspec.filesystem(protocol))
+    except DataError as error:
+        cause = error.__cause__
+        if isinstance(cause, ImportError):
+            raise DataError(f"{place}: needs a library that is not installed: {cause}.", _EXTRA) from cause
+        if isinstance(cause, ValueError):
+            raise DataError(
+                f"{place}: {protocol}:// is no kind of address that fsspec knows.", "https, s3, gs or hf"
+            ) from cause
+        raise
 
 
 def _said(place: str, error: BaseException) -> DataError:
@@ -213,26 +237,6 @@ def _said(place: str, error: BaseException) -> DataError:
     return DataError(f"{place}: cannot be read: {text}.", "is the address right, and the network there?")
 
 
-def _system(place: str) -> Any:
-    """Return fsspec's file system of an address; its types are not known."""
-    protocol = place.partition("://")[0]
-    try:
-        import fsspec
-    except ImportError as error:
-        raise DataError(f"{place}: needs fsspec, which is not installed.", _EXTRA) from error
-    try:
-        return asked(place, lambda: fsspec.filesystem(protocol))
-    except DataError as error:
-        cause = error.__cause__
-        if isinstance(cause, ImportError):
-            raise DataError(f"{place}: needs a library that is not installed: {cause}.", _EXTRA) from cause
-        if isinstance(cause, ValueError):
-            raise DataError(
-                f"{place}: {protocol}:// is no kind of address that fsspec knows.", "https, s3, gs or hf"
-            ) from cause
-        raise
-
-
 def _braces(pattern: str) -> list[str]:
     try:
         from braceexpand import braceexpand
@@ -249,7 +253,7 @@ def _globbed(pattern: str) -> list[str]:
         return [pattern]
     if not is_address(pattern):
         return sorted(glob.glob(pattern))
-    files, protocol = _system(pattern), pattern.partition("://")[0]
+    files, protocol = system(pattern), pattern.partition("://")[0]
     listed = asked(pattern, lambda: files.glob(pattern))
     return sorted(each if is_address(each) else f"{protocol}://{each}" for each in listed)
 

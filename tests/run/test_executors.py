@@ -4,12 +4,16 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,10 +22,14 @@ from pages import Page
 from safetensors.torch import load_file
 
 from tlkit import api, testing
-from tlkit.errors import PluginError, TlkitError
+from tlkit.errors import Interrupted, PluginError, TlkitError
 from tlkit.events import Elsewhere, Observer
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import Plan
 from tlkit.plugin import Demand, registry
-from tlkit.run import remote_jobs
+from tlkit.record import run_folder
+from tlkit.run import planned_runs, remote_worker
+from tlkit.run.preparation import Prepared
 
 HERE = """
 import json
@@ -106,11 +114,19 @@ def differing(ours: Path, theirs: Path) -> list[str]:
 
 def test_runs_elsewhere_have_the_bits_of_runs_here(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
-    threads = torch.get_num_threads()
+    threads, prepare = torch.get_num_threads(), planned_runs.prepare_as_planned
+
+    def waits(job: Job, plan: Plan, *, observer: Observer, **more: Any) -> Prepared:
+        observer.note("waits for another process")
+        return prepare(job, plan, observer=observer, **more)
+
+    monkeypatch.setattr(planned_runs, "prepare_as_planned", waits)
     notes, runs = Notes(), two.parent / "elsewhere"
     done = api.apply(two, runs=runs, executor="here", cpus_per_run=threads, observer=notes)
     assert done.failures == ()
     assert [line for line in notes.told if "finished" in line] == ["a, seed 0: finished", "b, seed 0: finished"]
+    told = [line for line in notes.told if "waits" in line]
+    assert told == ["a, seed 0: waits for another process", "b, seed 0: waits for another process"]
     states = [(state, epoch) for label, state, epoch in notes.seen if label == "a, seed 0"]
     assert states == [("waiting", 0), ("running", 0), ("running", 1), ("running", 2), ("finished", 2)]
     api.apply(two, runs=two.parent / "here")
@@ -118,6 +134,28 @@ def test_runs_elsewhere_have_the_bits_of_runs_here(two: Path, monkeypatch: pytes
     assert not list(runs.rglob(".seen-*"))
     assert not api.apply(two, runs=runs, executor="here").changed
     assert torch.get_num_threads() == threads
+
+
+def test_runs_behind_an_address_are_carried_out_by_workers_that_share_no_folder(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="needs the extra tlkit[shards]")
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+    address, threads = "memory://bucket/runs", torch.get_num_threads()
+    notes = Notes()
+    done = api.apply(two, runs=address, executor="here", cpus_per_run=threads, observer=notes)
+    assert done.failures == ()
+    assert [line for line in notes.told if line.startswith(address)] == [
+        f"{address}/toy: holds the runs; a copy is {done.folder}"
+    ]
+    there = [path.rpartition("runs/")[2] for path in fsspec.filesystem("memory").find("/bucket/runs")]
+    assert {Path(path).name for path in there} >= {"result.json", "weights.safetensors", "metrics.jsonl"}
+    api.apply(two, runs=two.parent / "here")
+    assert differing(done.folder.parent, two.parent / "here") == []
+    shutil.rmtree(done.folder.parent)  # another machine
+    again = api.apply(two, runs=address)
+    assert not again.changed
+    assert differing(again.folder.parent, two.parent / "here") == []
 
 
 def test_trials_elsewhere_are_those_of_a_search_here(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +256,7 @@ def test_what_no_executor_can_do_is_a_message(
 
 
 def test_the_text_that_is_sent_can_be_read_by_no_other_version(two: Path) -> None:
-    answer = json.loads(remote_jobs.carry_out(json.dumps({"environment": {}, "version": "0.0.1"})))
+    answer = json.loads(remote_worker.carry_out(json.dumps({"environment": {}, "version": "0.0.1"})))
     assert answer["ended"] == "failed"
     assert "tlkit 0.0.1" in answer["problem"]
 
@@ -246,6 +284,19 @@ def test_address_of_something_else_than_ray_is_a_message(monkeypatch: pytest.Mon
         with pytest.raises(TlkitError, match=words):
             ray_address.ask(Demand(address=f"127.0.0.1:{server.getsockname()[1]}"))
         thread.join()
+
+
+@needs_ray
+def test_worker_that_is_told_to_end_is_one_whose_run_goes_on_elsewhere() -> None:
+    from tlkit_executors import ray_tasks
+
+    def stopped(number: signal.Signals) -> str:
+        raise Interrupted(number, "stopped after 3 of 10 epochs, which are saved.")
+
+    with pytest.raises(ray_tasks.Moved, match="stopped after 3 of 10 epochs"):
+        ray_tasks.called(partial(stopped, signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        ray_tasks.called(partial(stopped, signal.SIGINT))
 
 
 @needs_ray
@@ -286,11 +337,14 @@ def test_ray_cluster_that_loses_a_worker_and_a_node_gives_the_bits_of_one_proces
     whole = [sys.executable, "-m", "tlkit", "apply", str(two), "--runs", str(two.parent / "whole")]
     subprocess.run(whole, capture_output=True, check=True, env=environment)
     assert differing(two.parent / "runs", two.parent / "whole") == []
-    (divided,) = (two.parent / "shared").rglob("weights.safetensors")
-    assert "processes = 2\n" in (divided.parent / "resolved.toml").read_text()
-    here = load_file(two.parent / "whole" / divided.relative_to(two.parent / "shared"))
-    for name, tensor in load_file(divided).items():  # sums of two processes are taken in another order
-        torch.testing.assert_close(tensor, here[name], rtol=1e-4, atol=1e-5)
+    (divided,) = (two.parent / "shared").rglob("resolved.toml")
+    assert "processes = 2\n" in divided.read_text()
+    here = run_folder.metrics(two.parent / "whole" / divided.parent.relative_to(two.parent / "shared"))
+    there = run_folder.metrics(divided.parent)
+    # sums of two processes are taken in another order: docs/ranks.md says what BatchNorm and AdamW make of that
+    assert there[0]["train"]["loss"] == pytest.approx(here[0]["train"]["loss"], rel=1e-4)
+    losses = [[line["train"]["loss"] for line in lines] for lines in (there, here)]
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3)
 
 
 @pytest.mark.slow

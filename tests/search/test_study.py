@@ -102,7 +102,7 @@ def test_trials_that_begin_together_know_nothing_of_each_other(tmp_path: Path) -
     for each in study.ask():
         lines = [{"epoch": 1, "validation": {"accuracy": 0.1}}]
         second.append(study.behind(each.number, lines))
-        before = trials_before(tmp_path / "j", "s", each.first)
+        before = trials_before((tmp_path / "j").read_text(), "s", each.first)
         assert [each.intermediate_values[1] for each in before] == pytest.approx([0.9 - number / 10 for number in range(8)])
         assert Pruning("s", study._plan, before, each.number).behind(lines) is second[-1]  # as a worker finds it
     assert second == [True] * 8  # behind the median of the first eight

@@ -128,7 +128,8 @@ def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: s
         shard_embeddings.begin(out, predictor, at)
         waiting = [job for job in jobs if not job.is_done]
         failed += [error for job in jobs if job not in waiting for error in job.failed]
-        progress(0, len(waiting))
+        if waiting:
+            progress(0, len(waiting))
         for number, embedded in enumerate(carry_out(waiting, predictor, at) if waiting else ()):
             progress(number + 1, len(waiting))
             if isinstance(embedded, TlkitError):

@@ -20,7 +20,6 @@ from tlkit.cli.options import (
     JsonOption,
     OfflineOption,
     RecipeArgument,
-    RunsOption,
     SetOption,
 )
 
@@ -71,7 +70,9 @@ def apply(
     recipe: RecipeArgument,
     set_: SetOption = None,
     arm: ArmOption = None,
-    runs: RunsOption = Path("runs"),
+    runs: Annotated[
+        str, typer.Option("--runs", metavar="DIR|ADDRESS", help="Folder of the run folders, or s3://BUCKET/FOLDER.")
+    ] = "runs",
     data: DataOption = None,
     device: DeviceOption = "auto",
     no_graph: Annotated[

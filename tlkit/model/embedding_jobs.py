@@ -18,7 +18,7 @@ from tlkit.errors import DataError, RunFailed, TlkitError
 from tlkit.model import backbone_features
 from tlkit.plugin import Demand, Executor
 from tlkit.run import executor as devices
-from tlkit.run import prediction, remote_jobs, shard_embeddings, torch_settings
+from tlkit.run import executor_calls, prediction, remote_jobs, shard_embeddings, torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.run.shard_embeddings import Embedded, Job
 from tlkit.run.stored_embeddings import StoredEmbeddings
@@ -73,8 +73,8 @@ def embed(
         for job in jobs
     }  # fmt: skip
     missing = set(work)
-    with remote_jobs.reached(executor, demand):
-        for name, given in remote_jobs.done_by(executor, work, demand, watch):
+    with executor_calls.reached(executor, demand):
+        for name, given in executor_calls.done_by(executor, work, demand, watch):
             missing.discard(name)
             yield RunFailed(f"{name}: {given}") if isinstance(given, Exception) else _read(json.loads(given))
     for name in sorted(missing):

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -39,14 +40,15 @@ from tlkit.run.together import Telling
 def execute(
     prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
     loggers: Sequence[ChosenLogger] = (), gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda lines: False,
-    saves: SaveTimes | None = None, ranks: Ranks = ALONE,
+    saves: SaveTimes | None = None, ranks: Ranks = ALONE, sent: Callable[[Path], None] = lambda folder: None,
 ) -> RunResult:  # fmt: skip
     """Train a prepared job to its end, from its last checkpoint; the step is captured where the device can and `graph` is set.
 
     A rate that the recipe leaves to a range test is chosen first, where the plan has none yet.
 
     `gives_up` is asked after every saved epoch but the last, with the lines of metrics.jsonl so far, whether the run is pruned; `saves`
-    is asked after every step whether to save. Other processes of `ranks` compute with this one, which is the first, and writes.
+    is asked after every step whether to save; `sent` is called with the run's folder after each checkpoint and at its end. Other processes
+    of `ranks` compute with this one, which is the first, and writes.
 
     Raises:
         RunLocked: another process is running it.
@@ -64,7 +66,7 @@ def execute(
         with run_lock.locked(job.folder):
             ensembles.forget(job.folder.parent, job.folder.name)
             logged, telling = Loggers(loggers, job, observer.note), Telling(ranks, fit)
-            return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes(), telling).run()
+            return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes(), telling, sent).run()
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -83,6 +85,7 @@ class _Writer:
     gives_up: Callable[[Sequence[Mapping[str, Any]]], bool]
     saves: SaveTimes
     telling: Telling
+    sent: Callable[[Path], None]
     seconds: float = 0.0
     why_inexact: str = ""  # why the same digest may not give the same bits here
     scores: Epoch | None = None
@@ -185,6 +188,7 @@ class _Writer:
         except OSError as error:
             self.observer.note(f"{self.job.label}: not saved within epoch {self.saved + 1}: {error.strerror or error}")
             return False
+        self.sent(self.job.folder)
         return True
 
     def _stopped_after(self, within: bool) -> str:
@@ -283,6 +287,7 @@ class _Writer:
             self.checkpoint.save_best(epoch)
         self._write_metrics(lines)
         self.checkpoint.save(seconds=seconds, within=0.0, scores=scores, lines=lines)
+        self.sent(self.job.folder)
         self.saves.saved()
         self.saved, self.seconds, self.scores, self.lines = epoch.epoch, seconds, scores, lines
         return epoch
@@ -315,4 +320,5 @@ class _Writer:
         run_folder.write(self.job.folder, result)
         if status != "running":
             self.loggers.end(result)
+            self.sent(self.job.folder)
         return result

@@ -164,7 +164,7 @@ class _Runs:
         setup, looking = self._setup, self._looking(prepared)
         execution.execute(
             self.with_rates(prepared), device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph,
-            loggers=setup.loggers, saves=SaveTimes(setup.checkpoint_every, self._watch), ranks=self._ranks,
+            loggers=setup.loggers, saves=SaveTimes(setup.checkpoint_every, self._watch), ranks=self._ranks, sent=setup.sent,
         )  # fmt: skip
 
     def inspect(self, carried_out: Sequence[Prepared]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -26,6 +27,7 @@ class Setup:
         verify: Hash every file again and check every row of the store that is used.
         loggers: Receive the metrics of every run that is trained.
         checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
+        sent: Called with a run's folder after each checkpoint and at its end.
     """
 
     settings: Collection[str]
@@ -36,3 +38,4 @@ class Setup:
     verify: bool = False
     loggers: Sequence[ChosenLogger] = ()
     checkpoint_every: float = save_times.EVERY
+    sent: Callable[[Path], None] = lambda folder: None

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import math
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -198,13 +197,13 @@ class Study:
                 yield values
 
 
-def trials_before(journal: Path, name: str, first: int) -> Sequence[FrozenTrial]:
-    """Return the trials of a journal before one, while another process may write to it."""
+def trials_before(journal: str, name: str, first: int) -> Sequence[FrozenTrial]:
+    """Return the trials of a journal, which is given as text, before one."""
     if not first:
         return ()
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        copy = Path(shutil.copy(journal, folder))
-        _end_last_line(copy)
+        copy = Path(folder) / "journal"
+        copy.write_text(journal, encoding="utf-8")
         study = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(copy))))
         return study.get_trials()[:first]
 

@@ -216,6 +216,7 @@ class _Trials:
             loggers=setup.loggers,
             gives_up=partial(self.study.behind, number),
             saves=SaveTimes(setup.checkpoint_every, watch),
+            sent=setup.sent,
         )
 
     def _of(self, asked: Asked, job: Job, result: RunResult) -> TrialRecord:

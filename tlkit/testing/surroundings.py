@@ -10,7 +10,7 @@ from tlkit import file_digests, plugin, units
 from tlkit.errors import PluginError, reason
 from tlkit.plugin import Dataset, Demand, Executor, LoggedEnd, LoggedRun, Logger
 from tlkit.recipe import parsing
-from tlkit.run import remote_jobs
+from tlkit.run import executor_calls
 from tlkit.sources import data_files, datasets
 from tlkit.sources.places import Places
 
@@ -76,7 +76,8 @@ def check_executor(name: str, executor: Executor) -> Iterator[str]:
     if not executor.run:
         yield "carries out runs in this process"
         return
-    given = dict(remote_jobs.done_by(executor, {"answers": _answer, "fails": _fail}, Demand(), lambda: None))
+    with executor_calls.reached(executor, Demand()):
+        given = dict(executor_calls.done_by(executor, {"answers": _answer, "fails": _fail}, Demand(), lambda: None))
     if given.get("answers") != _answer():
         raise PluginError(f"{executor.run}: gave {given.get('answers')!r} for work that returns {_answer()!r}.")
     yield "calls work and gives what it returned"

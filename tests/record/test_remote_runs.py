@@ -1,0 +1,145 @@
+"""Run folders behind an address: what is there counts, and a machine that went away leaves what it had sent."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tlkit.errors import DataError, TlkitError
+from tlkit.record import remote_runs
+from tlkit.record.remote_runs import RemoteRuns
+
+fsspec = pytest.importorskip("fsspec", reason="needs the extra tlkit[shards]")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[None]:
+    """A server on this machine that speaks S3, with the bucket "bucket"."""
+    server_of = pytest.importorskip("moto.server", reason="needs moto[server] and s3fs")
+    pytest.importorskip("s3fs", reason="needs the extra tlkit[shards]")
+    server = server_of.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        fsspec.filesystem("s3").mkdir("bucket")
+        yield
+    server.stop()
+
+
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.slow)])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], RemoteRuns]]:
+    """Give machines by name, each with a copy of its own of what is behind one address."""
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    address = f"{request.param}://bucket/{uuid.uuid4().hex}/runs"
+    yield lambda name: RemoteRuns(address, tmp_path / name)
+    fsspec.filesystem("memory").store.clear()
+
+
+def write(machine: RemoteRuns, **files: str) -> None:
+    """Write files of a run, one after the other; "__" stands for a folder."""
+    for number, (name, text) in enumerate(files.items()):
+        path = machine.folder / "toy" / "main-s0-1" / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, ns=(number, number))
+
+
+def read(machine: RemoteRuns) -> dict[str, str]:
+    folder = machine.folder / "toy"
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: path.read_text() for name, path in found.items() if not path.name.startswith(".")}
+
+
+def test_another_machine_finds_what_was_sent(machine: Callable[[str], RemoteRuns]) -> None:
+    one, two = machine("one"), machine("two")
+    write(one, result="running", checkpoint__first="1")
+    (one.folder / "toy" / "result.json").write_text("{}")
+    (one.folder / "toy" / "main-s0-1" / ".lock").touch()
+    one.send("toy")
+    two.fetch("toy")
+    assert read(two) == read(one) == {"main-s0-1/checkpoint/first": "1", "main-s0-1/result": "running", "result.json": "{}"}
+    assert not (two.folder / "toy" / "main-s0-1" / ".lock").exists()
+    (two.folder / "toy" / "main-s0-1" / "checkpoint" / "first").unlink()
+    write(two, result="finished", checkpoint__second="2")
+    two.send("toy/main-s0-1")
+    one.fetch("toy/main-s0-1")
+    assert read(one) == read(two)
+    assert "main-s0-1/checkpoint/first" not in read(one)
+
+
+def test_what_could_not_be_sent_stays_until_the_run_changed_there(machine: Callable[[str], RemoteRuns]) -> None:
+    one, two = machine("one"), machine("two")
+    write(one, result="epoch 1")
+    one.send("toy")
+    write(one, result="epoch 2", metrics="2")
+    one.fetch("toy")
+    assert read(one)["main-s0-1/result"] == "epoch 2"
+    two.fetch("toy")
+    write(two, result="of another machine")
+    two.send("toy")
+    one.fetch("toy")
+    assert read(one) == read(two) == {"main-s0-1/result": "of another machine"}
+    fsspec.filesystem(one.address.partition(":")[0]).rm(one.address, recursive=True)
+    one.fetch("toy")
+    assert read(one) == {}
+
+
+def test_files_are_sent_in_the_order_in_which_they_were_written(
+    machine: Callable[[str], RemoteRuns], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlkit_shards import remote_files
+
+    one, two, sent = machine("one"), machine("two"), list[str]()
+    send = remote_files.send
+
+    def breaks(path: Path, place: str) -> None:
+        if len(sent) == 2:
+            raise DataError(f"{place}: the network is gone.")
+        sent.append(path.name)
+        send(path, place)
+
+    monkeypatch.setattr(remote_files, "send", breaks)
+    write(one, weights="w", metrics="m", checkpoint__state="s")
+    told: list[str] = []
+    remote_runs.sending(one, told.append)(one.folder / "toy" / "main-s0-1")
+    assert sent == ["weights", "metrics"]
+    (line,) = told
+    assert line.startswith(f"not sent, and tried again later: {one.address}/toy/main-s0-1/")
+    two.fetch("toy")
+    assert read(two) == {"main-s0-1/metrics": "m", "main-s0-1/weights": "w"}
+    sent.clear()
+    monkeypatch.setattr(remote_files, "send", send)
+    one.send("toy")
+    two.fetch("toy")
+    assert read(two) == read(one)
+
+
+def test_a_folder_is_no_address_and_an_unknown_one_is_named() -> None:
+    assert remote_runs.of("runs") is None
+    kept = remote_runs.of("nowhere://bucket/runs/")
+    assert kept is not None
+    assert kept.address == "nowhere://bucket/runs"
+    with pytest.raises(DataError, match=r"nowhere:// is no kind of address that fsspec knows"):
+        kept.fetch("toy")
+    with pytest.raises(TlkitError, match=r"s3:/bucket: was an address before it was a path"):
+        remote_runs.of(str(Path("s3://bucket")))
+
+
+def test_missing_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    s3fs = pytest.importorskip("s3fs", reason="needs the extra tlkit[shards]")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(DataError, match=r"s3://bucket/runs/toy: no access: .*redentials(.|\n)*AWS_ACCESS_KEY_ID"):
+        RemoteRuns("s3://bucket/runs", tmp_path).fetch("toy")
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -1,0 +1,194 @@
+"""Run folders behind an address, such as s3://bucket/runs, with a copy of each on this machine in which it is written and read.
+
+The rule: what is behind the address counts. A run's files are sent in the order in which they were written, so what arrived of a
+run whose machine went away is what a disk would hold, and it continues from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from tlkit import files, plugin
+from tlkit.errors import DataError, TlkitError
+
+_STATE = ".remote.json"  # in a folder: what of it was last sent or fetched
+_FILES = "tlkit_shards.remote_files"
+
+
+@dataclass(frozen=True)
+class RemoteRuns:
+    """Where run folders are kept.
+
+    Attributes:
+        address: Of the folder for run folders.
+        folder: Its copy.
+    """
+
+    address: str
+    folder: Path
+
+    def fetch(self, name: str) -> None:
+        """Make the copy of a recipe's folder, or of one run's, what is behind the address.
+
+        A run that changed there replaces the copy. One that changed here alone, because it could not be sent, stays and is sent later.
+
+        Args:
+            name: "images", or "images/main-s0-0123abcd".
+
+        Raises:
+            DataError: the address does not answer, or refuses.
+        """
+        listed = self._listed(name)
+        if "/" in name:
+            self._fetch(name, listed, deep=True)
+            return
+        there: dict[str, dict[str, str]] = {}
+        for path, version in listed.items():
+            run, slash, rest = path.partition("/")
+            there.setdefault(run if slash else "", {})[rest if slash else path] = version
+        for run in sorted({"", *there, *self._runs(name)}):
+            self._fetch(f"{name}/{run}".rstrip("/"), there.get(run, {}), deep=bool(run))
+
+    def send(self, name: str) -> None:
+        """Send what changed in the copy of a recipe's folder, or of one run's.
+
+        Raises:
+            DataError: the address does not answer, or refuses; the copy stays, and is sent the next time.
+        """
+        if "/" not in name:
+            for run in self._runs(name):
+                self._send(f"{name}/{run}", deep=True)
+        self._send(name, deep="/" in name)
+
+    def _fetch(self, name: str, there: dict[str, str], *, deep: bool) -> None:
+        """Fetch the files of one folder; `deep` with those below it."""
+        folder, known = self.folder / name, self._state(name)
+        if there == {path: each[0] for path, each in known.items()}:
+            return
+        for path, version in there.items():
+            here = folder / path
+            if not here.is_file() or known.get(path, [""])[0] != version or known[path][1:] != _mark(here):
+                plugin.call(f"{_FILES}:fetch", f"{self.address}/{name}/{path}", here)
+        for path in _below(folder, deep=deep):
+            if path not in there:
+                (folder / path).unlink()
+        if not there and deep:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        self._keep(name, {path: [version, *_mark(folder / path)] for path, version in there.items()})
+
+    def _send(self, name: str, *, deep: bool) -> None:
+        folder, known = self.folder / name, self._state(name)
+        here = {path: _mark(folder / path) for path in _below(folder, deep=deep)}
+        changed = sorted((path for path in here if known.get(path, [""])[1:] != here[path]), key=lambda path: here[path][1])
+        gone = [path for path in known if path not in here]
+        if not changed and not gone:
+            return
+        for path in changed:
+            plugin.call(f"{_FILES}:send", folder / path, f"{self.address}/{name}/{path}")
+        for path in gone:
+            plugin.call(f"{_FILES}:remove", f"{self.address}/{name}/{path}")
+        there = self._listed(name)
+        self._keep(name, {path: [there.get(path, ""), *mark] for path, mark in here.items()})
+
+    def _listed(self, name: str) -> dict[str, str]:
+        return cast(dict[str, str], plugin.call(f"{_FILES}:listed", f"{self.address}/{name}"))
+
+    def _runs(self, name: str) -> list[str]:
+        folder = self.folder / name
+        return sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+
+    def _state(self, name: str) -> dict[str, list[str]]:
+        try:
+            found: dict[str, list[str]] = json.loads((self.folder / name / _STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # then everything is compared anew
+            return {}
+        return found
+
+    def _keep(self, name: str, state: dict[str, list[str]]) -> None:
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        files.replace(self.folder / name / _STATE, json.dumps(state))
+
+
+def of(runs: str) -> RemoteRuns | None:
+    """Return the run folders behind an address; None for a folder of this machine.
+
+    Raises:
+        TlkitError: it is an address of which pathlib made a path.
+    """
+    if re.match(r"[a-z0-9]{2,}:/[^/]", runs):
+        raise TlkitError(f"{runs}: was an address before it was a path.", "give it as text")
+    if "://" not in runs:
+        return None
+    address = runs.rstrip("/")
+    digest = hashlib.sha256(address.encode()).hexdigest()[:16]
+    return RemoteRuns(address, files.cache_folder().parent / "runs" / digest)
+
+
+@contextmanager
+def gathered(kept: RemoteRuns | None, name: str, note: Callable[[str], None]) -> Iterator[None]:
+    """Send all that changed of a recipe's folder at the end, also where an error ends it.
+
+    Raises:
+        DataError: it cannot be sent. Where another error ended it, that one counts.
+    """
+    try:
+        yield
+    except BaseException:
+        if kept is not None:
+            try:
+                kept.send(name)
+            except DataError as error:
+                note(f"not sent, and tried again later: {error.problem}")
+        raise
+    if kept is not None:
+        kept.send(name)
+        note(f"{kept.address}/{name}: holds the runs; a copy is {kept.folder / name}")
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of a run's folder, as `fetch` and `send` take it."""
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def sending(kept: RemoteRuns | None, note: Callable[[str], None]) -> Callable[[Path], None]:
+    """Return what sends a run's folder while it is trained; one that cannot be sent is sent with the next checkpoint.
+
+    Args:
+        kept: Where; None for nowhere.
+        note: Told why it could not be sent.
+    """
+
+    def send(folder: Path) -> None:
+        if kept is None:
+            return
+        try:
+            kept.send(name_of(folder))
+        except DataError as error:
+            note(f"not sent, and tried again later: {error.problem}")
+
+    return send
+
+
+def _below(folder: Path, *, deep: bool) -> list[str]:
+    """Return the names of files in a folder, without those that a process keeps for itself, which begin with a dot."""
+    if not folder.is_dir():
+        return []
+    found = folder.rglob("*") if deep else folder.iterdir()
+    names = [each.relative_to(folder) for each in found if each.is_file()]
+    return sorted(each.as_posix() for each in names if not any(part.startswith(".") for part in each.parts))
+
+
+def _mark(path: Path) -> list[str]:
+    """Return what changes where a file does: its size and the time of its last change."""
+    found = os.stat(path)
+    return [f"{found.st_size}", f"{found.st_mtime_ns:020}"]

@@ -1,0 +1,184 @@
+"""What a worker does with a run that another process planned: it trains exactly that, and says what became of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import tlkit
+from tlkit import machine
+from tlkit.engine.ranks.ranks import Ranks
+from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option
+from tlkit.events import Observer
+from tlkit.plans import jobs, loggers, plan_json, resolve
+from tlkit.plans.job_folders import finished
+from tlkit.plans.jobs import Job
+from tlkit.plans.plan import Plan
+from tlkit.record import remote_runs
+from tlkit.run import busy, execution, executor, joining, planned_runs, together, torch_settings
+from tlkit.run.save_times import SaveTimes
+from tlkit.run.signals import watching
+from tlkit.sources.places import Places
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a recipe was applied, as a worker needs to know it.
+
+    Attributes:
+        recipe: Its file.
+        settings: Of --set.
+        runs: Folder of the run folders, or its address.
+        data: Folder of the images; None where the recipe names it.
+        device: Of --device.
+        offline: Forbid downloads.
+        graph: Capture the training step where the device can.
+        log: Loggers of --log.
+        checkpoint_every: Seconds.
+    """
+
+    recipe: str
+    settings: tuple[str, ...]
+    runs: str
+    data: str | None
+    device: str
+    offline: bool
+    graph: bool
+    log: tuple[str, ...]
+    checkpoint_every: float
+
+
+Ended = Literal["finished", "failed", "locked"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a run.
+
+    Attributes:
+        ended: How.
+        problem: What was wrong, and
+        hints: What would be right.
+        notes: What was told meanwhile.
+    """
+
+    ended: Ended
+    problem: str = ""
+    hints: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def carry_out(sent: str, gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda _: False) -> str:
+    """Carry out a run in this process, which is told of it by another; return what became of it.
+
+    Args:
+        sent: What was told.
+        gives_up: As `execution.execute` asks it.
+    """
+    spec: dict[str, Any] = json.loads(sent)
+    os.environ.update(spec["environment"])
+    notes = _Notes()
+    try:
+        _carry_out(spec, gives_up, notes)
+        answer = Answer("finished")
+    except RunLocked as error:
+        answer = Answer("locked", error.problem, error.hints)
+    except Interrupted:
+        raise
+    except TlkitError as error:
+        answer = Answer("failed", error.problem, error.hints)
+    return json.dumps(asdict(replace(answer, notes=tuple(notes.told))))
+
+
+class _Notes(Observer):
+    """Keeps what is told, until it is told where the run was sent from."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep a line."""
+        self.told.append(text)
+
+
+def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], observer: Observer) -> None:
+    if spec["version"] != tlkit.__version__:
+        raise RunFailed(f"a worker has tlkit {tlkit.__version__}, and this is tlkit {spec['version']}.", "install the same")
+    called, plan = Call(**spec["called"]), plan_json.from_json(spec["plan"])
+    kept = remote_runs.of(called.runs)
+    if kept is None and not Path(spec["mark"]).exists():
+        raise RunFailed(
+            f"{Path(spec['mark']).parent}: a worker does not see this folder.",
+            f"it has to be on a file system that all workers share: {option('runs', 'DIR')}",
+        )
+    before = torch.get_num_threads()
+    torch.set_num_threads(spec["threads"])
+    try:
+        device = executor.device_of(called.device)
+        if device.type != spec["device"]:
+            raise RunFailed(
+                f"a worker computes on {device.type}, and the run is planned for {spec['device']}.",
+                f"apply the recipe where the same kind of device is, with {option('gpus-per-run', '1')} for GPUs, or with "
+                + option("device", "cpu"),
+            )
+        with (
+            chdir(spec["working"]), joining.joined_where_started() as ranks, machine.kept_blocks, torch_settings.applied(device)
+        ):  # fmt: skip
+            job, logged = joining.found_alike(
+                ranks, partial(_job, called, plan, spec), lambda found: joining.facts_of((found[0],))
+            )
+            if ranks.rank:
+                together.follow([job], ranks=ranks, device=device, graph=called.graph, verify=False)
+                return
+            if kept is not None:
+                kept.fetch(remote_runs.name_of(job.folder))
+            done = finished([job])
+            together.tell_jobs(ranks, [job], [] if done else [job])
+            if not done:
+                _train(job, plan, called, logged, gives_up, observer, device=device, ranks=ranks)
+            if kept is not None:
+                kept.send(remote_runs.name_of(job.folder))
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    job: Job, plan: Plan, called: Call, logged: Sequence[loggers.ChosenLogger],
+    gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], observer: Observer, *, device: torch.device, ranks: Ranks,
+) -> None:  # fmt: skip
+    kept = remote_runs.of(called.runs)
+    with watching() as watch:
+        prepared = planned_runs.prepare_as_planned(job, plan, device=device, observer=observer, watch=watch, ranks=ranks)
+        looking = busy.watching(prepared, watch, device=device, say=observer.note)
+        execution.execute(
+            prepared, device=device, observer=observer, watch=looking, graph=called.graph, loggers=logged,
+            gives_up=gives_up, saves=SaveTimes(called.checkpoint_every, watch), ranks=ranks,
+            sent=remote_runs.sending(kept, observer.note),
+        )  # fmt: skip
+
+
+def _job(called: Call, plan: Plan, spec: Mapping[str, Any]) -> tuple[Job, tuple[loggers.ChosenLogger, ...]]:
+    """Find the run here, and make sure that it is the one that was meant."""
+    recipe = Path(called.recipe)
+    places = Places(recipe=recipe.parent, data=None if called.data is None else Path(called.data), offline=called.offline)
+    read, _ = resolve.load(recipe, called.settings, places)
+    arm = resolve.resolve_arm(  # a trial's is in no recipe
+        plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=called.recipe, folds=plan.folds
+    )
+    kept = remote_runs.of(called.runs)
+    runs = Path(called.runs) if kept is None else kept.folder
+    job = jobs.plan_job(arm, spec["seed"], places, runs=runs, where=called.recipe, fold=spec["fold"])
+    if job.digest != spec["digest"]:
+        raise RunFailed(
+            f"{job.label}: a worker sees other images or other weights.",
+            "data and weights have to be the same files for all of them",
+        )
+    return job, loggers.ready(read.loggers, called.log, where=called.recipe)
