@@ -17,6 +17,7 @@ def test_report_stands_alone(name: str) -> None:
     assert gallery.places(page) == []
     assert [address for address in Links(path).loaded if not address.startswith("data:")] == []
     assert f"<h1>{name}" in page
+    assert ("data:image/jpeg" in page) == (name == "quickstart")  # those of ants_bees may not be copied
 
 
 def test_absolute_paths_are_found_and_addresses_base64_and_code_are_none() -> None:
