@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from tlkit_toy import toy, toy_maps
 from torch import nn
 from toy_training import training
 
+from tlkit.engine.evaluate import evaluating
 from tlkit.engine.explanation import excitation, grad_cam, image_map, kernels, principal_components
+from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.network.stages import Stage
 
@@ -36,6 +39,17 @@ def test_grad_cam_of_a_linear_head_is_the_class_activation_map(network: Network)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert network.training
+
+
+def test_grad_cam_of_a_head_of_several_stages_is_that_of_the_last_map() -> None:
+    network = building.build(toy, toy_maps, classes=3, backbone_options=None, head_options=None, seed=0)
+    x, classes = torch.randn(4, 3, 16, 16), torch.tensor([0, 2, 1, 1])
+    found = grad_cam.grad_cam(network, x, classes)
+    with torch.no_grad(), evaluating(network):  # the weights of the class for that map's mean, as above
+        maps = torch.einsum("nc,nchw->nhw", network.head.fc.weight[classes, 4:], network.carry(x).last).relu()
+    expected = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
+    assert found is not None
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_first_kernels_are_the_weights_as_pictures(network: Network) -> None:

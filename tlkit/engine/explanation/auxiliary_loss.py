@@ -33,8 +33,7 @@ def mean(
     pieces = zip(inputs(part, order, 0, device, _BATCH), targets(part, order, 0, device, _BATCH), strict=True)
     with evaluating(network), torch.inference_mode():
         for x, y in pieces:
-            done = 0
-            for name, depth in sorted(aux_heads.items(), key=lambda item: item[1]):
-                x, done = network.run(x, start=done, stop=depth), depth
-                total += objective(network.aux_heads[name](x).float(), y).double() * len(y)
+            _, logits = network.carry_with_aux(x, aux_heads=tuple(aux_heads), stop=max(aux_heads.values()))
+            for each in logits.values():
+                total += objective(each.float(), y).double() * len(y)
     return float(total) / len(order)

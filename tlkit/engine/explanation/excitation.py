@@ -127,7 +127,7 @@ def _radius(
     """
     with evaluating(network), torch.enable_grad():
         given = x.detach().clone().requires_grad_()
-        output = network.run(given, stop=stop).flatten(2)  # (n, C, h * w)
+        output = network.carry(given, stop=stop).last.flatten(2)  # (n, C, h * w)
         rows = torch.arange(len(channels), device=x.device)
         chosen = output[rows, torch.tensor(channels, device=x.device), torch.tensor(places, device=x.device)]
         (gradient,) = torch.autograd.grad(chosen.sum(), given)

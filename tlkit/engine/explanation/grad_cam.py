@@ -24,12 +24,13 @@ def grad_cam(network: Network, x: Tensor, classes: Tensor) -> Tensor | None:
         return None
     with evaluating(network):
         with torch.no_grad():
-            activations = network.run(x)  # (N, C, h, w)
+            carried = network.carry(x)
+        activations = carried.last  # (N, C, h, w)
         if activations.ndim != 4 or activations.shape[-1] * activations.shape[-2] == 1:
             return None
         with torch.enable_grad():
             activations.requires_grad_()
-            scores = network.finish(activations).gather(1, classes[:, None]).sum()
+            scores = network.answer_of(carried).gather(1, classes[:, None]).sum()
             (gradient,) = torch.autograd.grad(scores, activations)
     weights = gradient.double().mean((2, 3), keepdim=True)  # (N, C, 1, 1)
     maps = (weights * activations.detach()).sum(1).relu()  # (N, h, w)
