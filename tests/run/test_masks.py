@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tlkit.engine.fit import Fit
 from tlkit.errors import DataError, RecipeError
 from tlkit.network import tensor_files, weights
 from tlkit.plans.plan import Plan
+from tlkit.record.formats import StorePlan
 
 LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
 CASES = {
@@ -95,19 +97,19 @@ def test_continued_within_an_epoch_a_run_has_the_bits_of_one_that_never_stopped(
     assert all(torch.equal(ours[name], tensor) for name, tensor in whole.tensors().items())
 
 
-def test_a_frozen_trunk_gives_the_same_stored_and_computed(recipe: Path) -> None:
-    def without_stores(plan: Plan) -> Plan:
-        fixed = [phase.fixed and replace(phase.fixed, train=None, evaluation=None) for phase in plan.phases]
+@pytest.mark.parametrize("frozen", ["head.kind=fcn; freeze={backbone=true}", "head.kind=unet; freeze={stem=true, block1=true}"])
+def test_a_frozen_trunk_gives_the_same_stored_and_computed(recipe: Path, frozen: str) -> None:
+    def storing(plan: Plan, stored: StorePlan | None) -> Plan:
+        fixed = [phase.fixed and replace(phase.fixed, train=stored, evaluation=stored) for phase in plan.phases]
         return replace(plan, phases=tuple(replace(phase, fixed=each) for phase, each in zip(plan.phases, fixed, strict=True)))
 
-    settings = ("freeze={backbone=true}", "schedule.epochs=2")
-    one, other = training(recipe, *settings), training(recipe, *settings, change=without_stores)
-    fixed = one.plan.phases[0].fixed
-    assert fixed is not None
-    assert fixed.train is not None
+    settings = (*frozen.split("; "), "schedule.epochs=2")
+    stored = StorePlan(2, 0, 0, 0.0, "")
+    one, other = (training(recipe, *settings, change=partial(storing, stored=each)) for each in (stored, None))
     assert one.plan.image_size == one.plan.canvas == (30, 44)
     found = [[(each.train["loss"], each.validation) for each in mine.fit.epochs()] for mine in (one, other)]
     assert found[0] == found[1]
+    assert [len(mine.fit._feed_of(2)._rows) for mine in (one, other)] == [3, 0], "the parts that were stored"
     left, right = one.network.tensors(), other.network.tensors()
     assert all(torch.equal(left[name], right[name]) for name in left)
 
