@@ -5,6 +5,7 @@ import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tlkit_toy_build import ToyNet
 
 from tlkit import api, tasks
 from tlkit.advice import (
+    advising,
     arms,
     budget,
     decision,
@@ -34,6 +36,7 @@ from tlkit.advice import (
 from tlkit.advice.components import principal_components
 from tlkit.advice.probes import Probe
 from tlkit.engine.images.parts import Part
+from tlkit.errors import TlkitError
 from tlkit.events import Observer
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Images, Split, registry
@@ -199,6 +202,29 @@ def test_paths_of_other_data_sets_hold_where_the_recipe_is_written_elsewhere(
     assert code == 0, err
     written = tomllib.loads((tmp_path / "out" / "advised.toml").read_text())
     assert Path(written["also"]["other"]["options"]["path"]) == tmp_path / "given" / "elsewhere"
+
+
+def test_recipe_with_several_sizes_of_images_is_advised_on_at_the_last(
+    run: Cli, pictures: Path, network: ToyNet, tmp_path: Path
+) -> None:
+    (tmp_path / "r.toml").write_text(
+        'format = 1\nname = "r"\nbackbone = { name = "toy", weights = "toy.pth" }\nschedule = { epochs = 3 }\n'
+        'lr_groups = { backbone = 1e-3, head = 1e-3 }\n[data]\nname = "folder"\noptions = { path = "pictures" }\n'
+        "image_sizes = [{ epochs = 1, size = 8 }, { epochs = 2, size = 16 }]\n"
+    )
+    code, out, err = run("advise", "r.toml", "--backbones", "toy=toy.pth", "--no-try", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["candidates"][0]["image_size"] == [16, 16]
+    assert any("data.image_sizes is left out" in note for note in found["notes"])
+    assert tomllib.loads((tmp_path / "r-advised.toml").read_text())["data"]["image_size"] == 16
+    resolve.load(tmp_path / "r-advised.toml", [], Places(recipe=tmp_path))
+
+
+def test_images_with_masks_are_refused() -> None:
+    source = SimpleNamespace(resolved=SimpleNamespace(head=SimpleNamespace(task="segmentation")))
+    with pytest.raises(TlkitError, match="advise: images with masks cannot be advised on yet"):
+        advising._refuse(source)  # type: ignore[arg-type]
 
 
 def test_the_recipe_that_is_advised_on_is_not_replaced(run: Cli, toy_recipe: Path) -> None:
@@ -558,6 +584,9 @@ def test_whole_run_takes_as_much_longer_as_it_has_more_steps() -> None:
     assert way.faster(0.3).tables["lr_groups"] == {"head": 3e-4}
     made, (expected, *_) = decision.propose([trial("c", 1, 0.5)], [way], proposed, train=600, epochs=15)
     assert expected.seconds == pytest.approx(10 * (600 / 200) * (15 / 5))
+    both = [trial("c", 0, 0.5, 6.0), trial("c", 1, 0.5, 10.0)]  # 500 images passed in 6 s, 1,000 in 10: 2 s are spent once
+    _, (expected_of_two, *_) = decision.propose(both, [way], proposed, train=600, epochs=15)
+    assert expected_of_two.seconds == pytest.approx(2 + 9000 * 0.008)
     assert "a conformal one needs 9 measured image sets, and there are" in expected.basis
     assert expected.accuracy == pytest.approx(1 - 0.5 * 3**-0.25)  # of one trial the slope is the usual one
     assert expected.interval[0] < 0.54 < 0.68 < expected.interval[1]

@@ -56,8 +56,7 @@ def advise(
     Raises:
         TlkitError: the images cannot be used, no weights are here, or the budget is too small for one probe.
     """
-    if source.arm.data.channels is not None:
-        raise DataError("advise: images of bands cannot be advised on yet.", "tlkit init FOLDER proposes a recipe for them")
+    _refuse(source)
     found, images, parts = _images(source)
     task = tasks.get(source.resolved.head.task)
     head = "linear" if task.targets.one_class else task.head
@@ -88,6 +87,20 @@ def advise(
     )  # fmt: skip
     telling.write(out, facts, advised, advice)
     return replace(advice, seconds=budget.spent, notes=tuple(notes))
+
+
+def _refuse(source: Source) -> None:
+    """Refuse images that cannot be advised on.
+
+    Raises:
+        DataError: they have bands, or masks.
+    """
+    masks = tasks.get(source.resolved.head.task).targets.masks
+    if masks or source.arm.data.channels is not None:
+        raise DataError(
+            f"advise: images {'with masks' if masks else 'of bands'} cannot be advised on yet.",
+            "" if masks else "tlkit init FOLDER proposes a recipe for them",
+        )
 
 
 def _ways(facts: Facts, probed: Probed, out: Path) -> tuple[Proposal, list[Way]]:
@@ -190,6 +203,8 @@ def _ready(
 
     ready, notes = get(_considered(source, named))
     offered = [] if named is not None or source.places.offline else downloads.offers(source.arm, source.places)
+    if source.arm.data.image_sizes is not None:
+        notes.append("data.image_sizes is left out: networks are probed and trained at the last size")
     if room:
         wanted = downloads.chosen(offered, room=room, seconds=downloads.share(budget.left, _PROBES), images=images, fast=fast)
         if not wanted:

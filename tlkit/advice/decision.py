@@ -103,7 +103,6 @@ def _expected(trial: Trial, trials: Sequence[Trial], train: int, epochs: int, us
     mine = sorted((each for each in trials if each.name == trial.name and each.rung <= trial.rung), key=lambda each: each.rung)
     points = list({each.images: _point(each) for each in mine}.values())
     accuracy, interval = forecast(points, train, usual)
-    longer = train / trial.images * (1 if trial.solved else epochs / max(trial.epochs, 1))
     basis = f"the chance of {trial.judged:,} validation images"
     if trial.ending is not None:
         basis += f", continued from {trial.epochs} to {trial.ending.epochs} epochs"
@@ -115,7 +114,16 @@ def _expected(trial: Trial, trials: Sequence[Trial], train: int, epochs: int, us
     else:
         interval = max(accuracy - known.half_width, 0.0), min(accuracy + known.half_width, 1.0)
         basis = f"as far as advice was wrong on {len(known.errors)} other image sets"
-    return Expected(trial.name, accuracy, interval, trial.seconds * longer, basis)
+    return Expected(trial.name, accuracy, interval, _seconds(mine, train, epochs), basis)
+
+
+def _seconds(trials: Sequence[Trial], train: int, epochs: int) -> float:
+    """Return the seconds of a whole run: of trials of one way, what is done once counts once; of one trial all of it grows with the images."""
+    work = [each.images * (1 if each.solved else each.epochs) for each in trials]
+    whole, last = train * (1 if trials[-1].solved else epochs), trials[-1].seconds
+    if work[-1] > work[0] and last > trials[0].seconds:
+        return last + (last - trials[0].seconds) / (work[-1] - work[0]) * max(whole - work[-1], 0)
+    return last * whole / max(work[-1], 1)
 
 
 def _point(trial: Trial) -> Point:

@@ -17,6 +17,7 @@ from tlkit.plans import arm_weights
 from tlkit.plans.choices import ASSUMED_RATE
 from tlkit.plugin import Backbone, registry
 from tlkit.recipe.recipe import Arm
+from tlkit.run import data_inspection
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
 
@@ -51,12 +52,13 @@ def offers(arm: Arm, places: Places) -> list[Offer]:
         places: Where to look for weights.
     """
     found = []
+    wanted = data_inspection.frozen(arm, solved=True).data.image_size
     for each in candidates.offered():
         known = imagenet_weights.published(each.backbone, each.weights)
         if known is None or _is_here(each, places):
             continue
         plugin = registry.get(Backbone, each.backbone)
-        side, usual = (_side(size) for size in (candidates.input_size(plugin, arm.data.image_size), plugin.image_size))
+        side, usual = (_side(size) for size in (candidates.input_size(plugin, wanted), plugin.image_size))
         named = replace(each, asked=True)
         found.append(Offer(named, known.top1, known.megabytes * _MEGA, 2 * _GIGA * known.operations * (side / usual) ** 2))
     return sorted(found, key=lambda offer: (-offer.top1, offer.size))

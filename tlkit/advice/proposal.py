@@ -62,7 +62,7 @@ def base_of(
     return {
         **kept,
         "backbone": network,
-        "data": {**tables["data"], "image_size": image_size},
+        "data": {name: each for name, each in tables["data"].items() if name != "image_sizes"} | {"image_size": image_size},
         **({"head": head} if head else {}),
     }
 

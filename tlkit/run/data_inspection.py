@@ -47,7 +47,9 @@ def frozen(arm: Arm, *, solved: bool) -> Arm:
     head = tables["head"]
     if solved:
         head = {"kind": "linear"} | {name: head[name] for name in ("embed", "pooled") if name in head}
-    data = {name: value for name, value in tables["data"].items() if name not in ("augment", "augment_views")}
+    data = {name: value for name, value in tables["data"].items() if name not in ("augment", "augment_views", "image_sizes")}
+    if arm.data.image_sizes is not None:
+        data["image_size"] = arm.data.image_sizes[-1].size  # of held-out images
     changed = {
         "head": {name: value for name, value in head.items() if name != "aux_weight"},
         "data": data | {"on_corrupt": "skip", "on_overlap": "warn"},
