@@ -17,6 +17,7 @@ import torch
 import toy_domains
 from conftest import ROOT, Cli
 from pages import Page
+from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +26,7 @@ from toy_training import Training, training
 
 from tlkit import api, testing
 from tlkit.engine import adapting
+from tlkit.engine.domains import distances
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
@@ -34,7 +36,7 @@ from tlkit.plugin import Adapter, Affine, Alignment, registry
 from tlkit.recipe.domains import AdaptTable
 from tlkit.record import domains as gained
 from tlkit.record import report_data
-from tlkit.reports import differences
+from tlkit.reports import differences, plan_table
 from tlkit.reports.page import comparison, runs
 from tlkit.run import domain_features, prediction
 from tlkit_adapters import alignment
@@ -249,12 +251,16 @@ def test_a_mistake_in_the_table_is_named(run: Cli, recipe: Path, settings: list[
         ({"also.dark.options.path": '"bright"'}, "adapt.target: dark has the same images as the source."),
         ({"also.dark.options.path": '"copies"'}, "adapt.target: dark has the same images as the source."),
         ({"also.dark.options.path": '"some"'}, "adapt.target: dark has the same images as the source."),
+        ({"also.dark.options.path": '"nearly"'}, "adapt.target: 33 of 36 images of dark are the source's."),
         ({"also.dark.options.path": '"violet"'}, "also.dark: folder has classes that are not trained on: violet"),
     ],
 )
 def test_images_that_cannot_be_adapted_to_are_named(run: Cli, recipe: Path, change: dict[str, Any], words: str) -> None:
     shutil.copytree(recipe.parent / "bright", recipe.parent / "copies")
     shutil.copytree(recipe.parent / "bright", recipe.parent / "some", ignore=shutil.ignore_patterns("3.png"))
+    shutil.copytree(recipe.parent / "bright", recipe.parent / "nearly")
+    for name in CLASSES:
+        shutil.copy(recipe.parent / "dark" / name / "3.png", recipe.parent / "nearly" / name / "3.png")
     shutil.copytree(recipe.parent / "dark" / "green", recipe.parent / "violet" / "violet")
     shutil.copytree(recipe.parent / "dark" / "red", recipe.parent / "violet" / "red")
     code, _, error = run("apply", "r.toml", *[part for key, value in change.items() for part in ("--set", f"{key}={value}")])
@@ -426,8 +432,35 @@ def test_one_image_of_a_domain_and_maps_that_cannot_be_used_are_named() -> None:
 
 def test_a_plan_without_the_source_says_what_the_head_is_fitted_to(recipe: Path) -> None:
     plan = training(recipe, "adapt.method=none", "adapt.source=false", "adapt.labels_per_class=3").plan
+    assert (plan.images.train, plan.images.labelled) == (0, 9)
+    console = Console(width=200)
+    with console.capture() as printed:
+        console.print(plan_table.plan(plan))
+    assert "train 9 of dark alone, validation 0" in printed.get()
     (why,) = (each.reason for each in plan.choices if each.value == "solved once")
     assert why == "logistic is fitted on the embeddings of the labelled images of dark alone: the source is left out"
+
+
+def test_images_of_a_source_that_is_left_out_do_not_pass_the_network(recipe: Path) -> None:
+    counted: list[int] = []
+
+    class Counted(Observer):
+        def storing(self, done: int, total: int) -> None:
+            counted.extend([total] if done == total else [])
+
+    mine = training(recipe, "adapt.method=none", "adapt.source=false", "adapt.labels_per_class=3", observer=Counted())
+    list(mine.fit.epochs())
+    assert sum(counted) == 9 + 18  # labelled and tested images of the target
+
+
+def test_images_of_the_source_in_low_resolution_are_a_target(recipe: Path) -> None:
+    """The same files, which without `shrink` are refused."""
+    low = 'also.dark={name="folder", options={path="bright"}, shrink=4, split={per_class=6}}'
+    mine = training(recipe, low, observer=Observer())
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    assert target.part.pictures.geometry.shrink == 4
+    list(mine.fit.epochs())
 
 
 def test_labels_of_sure_images_need_probabilities(recipe: Path) -> None:
@@ -495,9 +528,10 @@ def test_each_score_names_the_epoch_that_it_would_have_chosen() -> None:
     assert gained.epoch_choices([], "art", select_by="accuracy") == []
 
 
-def test_distances_of_frozen_stages_stay_and_are_made_again_where_their_file_is_lost(
+def test_distances_after_are_of_mapped_features_and_are_made_again_where_their_file_is_lost(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Frozen stages stay; the last one is compared as the head reads it, against the method's own arithmetic."""
     monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     found = []
     for _ in range(2):
@@ -507,7 +541,17 @@ def test_distances_of_frozen_stages_stay_and_are_made_again_where_their_file_is_
         (folder / report_data.FILE).unlink()
     assert found[0] == found[1]
     assert found[0]["stages"]
-    assert all(stage["before"] == stage["after"] for stage in found[0]["stages"].values())
+    *others, last = found[0]["stages"].values()
+    assert all(stage["before"] == stage["after"] for stage in others)
+    mine = training(recipe)
+    evaluated = mine.prepared.evaluated
+    assert evaluated.target is not None
+    every = [read(mine, part)[0] for part in (mine.prepared.train, evaluated.target.part)]
+    maps = alignment.stats(*every)
+    source, target = every[0], read(mine, evaluated.also["dark"])[0]
+    assert last["before"] == pytest.approx(distances.between(source, target), rel=1e-3, abs=1e-5)
+    assert last["after"] == pytest.approx(distances.between(maps.source(source), maps.target(target)), rel=1e-3, abs=1e-5)
+    assert last["after"]["mmd"] < last["before"]["mmd"] / 2
 
 
 @pytest.mark.parametrize(

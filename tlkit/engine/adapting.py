@@ -68,12 +68,14 @@ class Adapted:
         logits: Its answers (N, classes) for the images that it was fitted to.
         labels: The labels (N,) of these.
         said: What a search and the adaptation did, in words.
+        maps: Of both domains; None where the method has none.
     """
 
     head: FittedHead
     logits: Tensor
     labels: Tensor
     said: list[str]
+    maps: Alignment | None
 
 
 def fit(adaptation: Adaptation, source: Rows, target: TargetRows, fit_head: Fit) -> Adapted:
@@ -105,7 +107,7 @@ def fit(adaptation: Adaptation, source: Rows, target: TargetRows, fit_head: Fit)
     logits, labels = head(torch.from_numpy(rows.features)), torch.from_numpy(rows.labels)
     if maps is not None and not maps.target.changes_nothing:
         head = FittedHead(_behind(maps.target, head.estimator), head.classes, warnings=head.warnings)
-    return Adapted(head, logits, labels, said)
+    return Adapted(head, logits, labels, said, maps)
 
 
 def aligned(adapter: Adapter | None, source: Features, target: Features, options: BaseModel | None) -> Alignment | None:

@@ -174,6 +174,9 @@ class Fit:
         """Return what happened to every class in the last epoch's evaluation, by split: see `scoring.every_detail`."""
         return dict(scoring.every_detail(self.predictions, names))
 
+    def alignment(self) -> None:
+        """Return nothing: a head that is trained reads features as they are."""
+
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated: the running mean, where the recipe asks for one."""
         return self._step.averaged()

@@ -19,6 +19,7 @@ from tlkit.network.network import Network
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Plan
+from tlkit.plugin import Alignment
 from tlkit.tasks import Predictions
 
 
@@ -64,6 +65,9 @@ class Learner(Protocol):
     @property
     def predictions(self) -> Mapping[str, Predictions]:
         """Return the predictions of the last evaluation, by split, in the order of its images."""
+
+    def alignment(self) -> Alignment | None:
+        """Return the maps by which a solved head reads source and target of [adapt]; None where there are none."""
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network hold the weights that are evaluated, which may be a running mean."""

@@ -31,7 +31,7 @@ from tlkit.network.network import Network
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Plan
-from tlkit.plugin import Solving
+from tlkit.plugin import Alignment, Solving
 from tlkit.tasks import Predictions, scoring
 
 
@@ -72,6 +72,7 @@ class SinglePass:
         self._ranks = ranks
         self._adaptation = adaptation
         self.predictions: dict[str, Predictions] = {}
+        self._maps: Alignment | None = None  # of the head that was fitted here
         self._said: list[str] = []
         self._passed, self._evaluated_batches = 0, 0
 
@@ -79,7 +80,8 @@ class SinglePass:
     def steps(self) -> int:
         """Batches of training images, and of the target that is adapted to, that pass the network."""
         target = self._evaluated.target
-        return self._batches(self._train) + (self._batches(target.part) if target is not None else 0)
+        source = self._batches(self._train) if self._learns_source else 0
+        return source + (self._batches(target.part) if target is not None else 0)
 
     @property
     def evaluations(self) -> int:
@@ -97,10 +99,7 @@ class SinglePass:
             return
         self._observer.epoch_begins(1)
         began = time.perf_counter()
-        feed = Feed(
-            self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,
-            device=self._device, observer=self._observer, watch=self._watch, graph=self._graph, ranks=self._ranks,
-        )  # fmt: skip
+        feed = self._feed()
         trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._train, self._step)
         took = time.perf_counter() - began
         for name, part in self._evaluated.parts.items():
@@ -153,17 +152,43 @@ class SinglePass:
         """Set the state to done."""
         self.progress = Progress(epochs=1, best_epoch=1)
 
-    def _fit_head(self, feed: Feed) -> Predictions:
-        """Fit the head, put it in its place, and return its predictions for the images that it was fitted to."""
+    def alignment(self) -> Alignment | None:
+        """Return the maps of the method of [adapt]; they are computed again where another process fitted the head."""
+        if self._maps is None and self._adaptation is not None and self._ranks.size == 1:
+            feed, found = self._feed(), self._adaptation
+            self._maps = adapting.aligned(
+                found.adapter, self._source(feed).features, self._target(feed).features, found.options
+            )
+        return self._maps
+
+    @property
+    def _learns_source(self) -> bool:
+        return self._adaptation is None or self._adaptation.table.source
+
+    def _feed(self) -> Feed:
+        return Feed(
+            self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,
+            device=self._device, observer=self._observer, watch=self._watch, graph=self._graph, ranks=self._ranks,
+        )  # fmt: skip
+
+    def _source(self, feed: Feed) -> Rows:
+        """What the head reads of every training image, with the labels; nothing where [adapt] leaves the source out."""
+        if not self._learns_source:
+            return Rows(np.empty((0, 0), np.float32), np.empty(0, np.int64), None)
         embedded, labels = self._embedded(self._train, lambda order: feed.train(order, 0))
         groups = self._train.pictures.split.groups
-        source = Rows(embedded, labels, None if groups is None else groups[self._train.indices])
+        return Rows(embedded, labels, None if groups is None else groups[self._train.indices])
+
+    def _fit_head(self, feed: Feed) -> Predictions:
+        """Fit the head, put it in its place, and return its predictions for the images that it was fitted to."""
+        source = self._source(feed)
         if self._adaptation is None:
             fitted, self._said = self._fitted_head(source.features, source.labels, source.groups)
-            answers, known = fitted(torch.from_numpy(embedded)), torch.from_numpy(labels)
+            answers, known = fitted(torch.from_numpy(source.features)), torch.from_numpy(source.labels)
         else:
             adapted = adapting.fit(self._adaptation, source, self._target(feed), self._fitted_head)
             fitted, self._said, answers, known = adapted.head, adapted.said, adapted.logits, adapted.labels
+            self._maps = adapted.maps
         for line in self._said:
             self._observer.note(f"{self.plan.arm}: {line}")
         self.warnings = tuple(fitted.warnings)

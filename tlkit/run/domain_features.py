@@ -18,8 +18,10 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.explanation import principal_components
 from tlkit.engine.images.device_batches import inputs
 from tlkit.engine.images.parts import Part
+from tlkit.engine.learner import Learner
 from tlkit.errors import reason
 from tlkit.network.network import Network
+from tlkit.plugin import Affine, Alignment
 from tlkit.record.report_data import ReportData
 from tlkit.run.preparation import Prepared
 from tlkit.run.stage_outputs import pooled
@@ -30,13 +32,13 @@ _BATCH = 32
 Rows = NDArray[np.float32]
 
 
-def of_run(prepared: Prepared, training: Part | None, best: Network, *, count: int, device: torch.device) -> ReportData:
+def of_run(prepared: Prepared, training: Part | None, learner: Learner, *, count: int, device: torch.device) -> ReportData:
     """Return what is shown of source and target of a run with [adapt]; nothing without it.
 
     Args:
         prepared: The run.
         training: Its training images as they are without augmentation, which are taken where no other source images are evaluated.
-        best: The network of the best epoch.
+        learner: Its network has the weights of the best epoch.
         count: Images of each domain, at most.
         device: The device that the network is on.
     """
@@ -48,12 +50,16 @@ def of_run(prepared: Prepared, training: Part | None, best: Network, *, count: i
         return ReportData()
     split, source = found
     start = prepared.start.get().to(device)
-    data = collect(source, target, start=start, best=best, count=count, names=prepared.images.classes, device=device)
+    data = collect(
+        source, target, start=start, best=learner.network, maps=learner.alignment(), count=count, names=prepared.images.classes,
+        device=device,
+    )  # fmt: skip
     return ReportData({"domains": {"source": split, "target": table.target, **data.about}}, data.arrays)
 
 
 def collect(
-    source: Part, target: Part, *, start: Network, best: Network, count: int, names: Sequence[str], device: torch.device
+    source: Part, target: Part, *, start: Network, best: Network, count: int, names: Sequence[str], device: torch.device,
+    maps: Alignment | None = None,
 ) -> ReportData:  # fmt: skip
     """Compare two domains in the network that a run begins from and in that of its best epoch.
 
@@ -65,6 +71,7 @@ def collect(
         count: Images of each domain, at most.
         names: Of the classes.
         device: The device that both networks are on.
+        maps: By which the head reads the output of the last stage: it is compared as it is before, and mapped after.
 
     Returns:
         "images", "stages", "map" and "notes", with "domain_points": see `record.report_data`.
@@ -77,13 +84,21 @@ def collect(
         before = after if _same(start, best) else [features(start, *each, device=device) for each in few]
     except (RuntimeError, NotImplementedError) as error:  # such as too little memory: the run is finished all the same
         return ReportData(about | {"notes": [f"the domains are not compared: {reason(error)}"]})
+    if maps is not None:
+        last, width = list(after[0])[-1], len(maps.source.weight)
+        if after[0][last].shape[1] == width:
+            after = [
+                {**found, last: _mapped(found[last], map_)}
+                for found, map_ in zip(after, (maps.source, maps.target), strict=True)
+            ]
+        else:  # the head reads every value of a feature map, and this is its mean
+            about["notes"].append(f"{last} is compared as it is: the method maps all {width:,} values that the head reads")
     for stage in after[0]:
         was, now = ([each[stage] for each in found] for found in (before, after))
         first = _between(*was)
         same = all(np.array_equal(one, other) for one, other in zip(was, now, strict=True))
         about["stages"][stage] = {"before": first, "after": first if same else _between(*now)}
-    last = [list(each.values())[-1] for each in after]
-    points, explained = principal_components.project(np.concatenate(last))
+    points, explained = principal_components.project(np.concatenate([list(each.values())[-1] for each in after]))
     about["map"] = {"explained": explained, "labels": [label for each in few for label in _labels(*each, names)]}
     return ReportData(about, {"domain_points": points})
 
@@ -96,6 +111,11 @@ def features(network: Network, part: Part, chosen: NDArray[np.int64], *, device:
             for name, out in pooled(network, x):
                 found[name].append(out.cpu())
     return {name: torch.cat(each).numpy() for name, each in found.items()}
+
+
+def _mapped(x: Rows, map_: Affine) -> Rows:
+    found: Rows = map_(x).astype(np.float32)
+    return found
 
 
 def _same(start: Network, best: Network) -> bool:

@@ -77,7 +77,7 @@ def write(
     """
     checkpoint.load_best_(best)
     count = _scanned(prepared.plan, domain_features.FEWEST, domain_features.MOST)
-    domains = domain_features.of_run(prepared, _plain(prepared), learner.network, count=count, device=device)
+    domains = domain_features.of_run(prepared, _plain(prepared), learner, count=count, device=device)
     found = snapshot(prepared, last, learner.network)
     data = collect(prepared, learner, best, snapshot=found, predicted=checkpoint.predicted(), device=device)
     report_data.save(prepared.job.folder, ReportData({**data.about, **domains.about}, {**data.arrays, **domains.arrays}))
