@@ -313,6 +313,18 @@ def test_without_validation_no_arm_is_called_the_best(arms: list[ShownArm]) -> N
     assert "It is the best by validation, " in comparison.sentence(arms)
 
 
+def test_the_best_arm_and_the_proof_have_one_sign_where_it_is_the_baseline(arms: list[ShownArm]) -> None:
+    """The differences of the table are those of the other arms; the sentence is of the best one."""
+    found = comparison.sentence(arms, arms[0].name)
+    (reverse,) = [each for each in comparison.differences(arms, arms[0].name) if each.second == arms[1].name]
+    told = f"{-float(reverse.difference):+.1f} points from {arms[1].name}"
+    assert told in found
+    if reverse.over_seeds:
+        assert found.count(f"{-float(reverse.difference):+.1f} points") == 2
+    else:
+        assert f"only {arms[0].name} has right, " in found.rpartition("(")[2] or f"only {arms[0].name} has right, " in found
+
+
 def test_report_of_runs_is_written_where_it_is_asked_for(applied: Path, run: Cli, tmp_path: Path) -> None:
     code, output, _ = run("report", applied)
     assert (code, output.strip()) == (0, "report: report.html")

@@ -30,6 +30,20 @@ def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
+def test_a_domain_head_is_in_no_range_test(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of a range test are of the source alone, so it would not move."""
+    made = training(
+        toy_recipe, 'also.dark={name="synthetic", options={classes=4, noise=0.9}, split={per_class=3}}',
+        'adapt={target="dark", method="dann"}', 'lr_groups={backbone=1e-2, head=1e-2, "head.domain"=1e-3}',
+    )  # fmt: skip
+    assert "head.domain" in [group.name for group in made.plan.groups]
+    monkeypatch.setattr(range_tests, "measure", lambda _, groups, **more: groups)
+    moved = range_tests.tests(
+        made.prepared, each=True, steps=20, device=CPU, observer=Observer(), watch=lambda: None, graph=False
+    )
+    assert moved == [("backbone", "head"), ("backbone",), ("head",)]
+
+
 class Steps(Observer):
     """Counts the steps of range tests."""
 

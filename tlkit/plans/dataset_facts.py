@@ -161,6 +161,8 @@ def count(
     kind, classes = tasks.get(resolved.head.task).targets, images.classes
     targets = {name: images.splits[part.split].targets[part.indices] for name, part in parts.items()}
     sizes = {name: len(targets.get(name, ())) for name in ("train", "validation", "test")}
+    if resolved.adaptation is not None and not resolved.adaptation.table.source:
+        sizes["train"] = 0  # nothing is learned from the source
     return DataFacts(
         len(classes),
         ImagesPlan(

@@ -23,7 +23,8 @@ from tlkit.sources.splits import Indices
 
 SCORED = 1000  # images of the target that scores without labels are computed from: enough for two digits, and soon done
 # What `refuse_same` found, with paths alone and with contents, as long as both data sets are in memory: they are read again where a file changes.
-_COMPARED: WeakKeyDictionary[Images, WeakKeyDictionary[Images, dict[bool, bool]]] = WeakKeyDictionary()
+_COMPARED: WeakKeyDictionary[Images, WeakKeyDictionary[Images, dict[bool, tuple[int, int]]]] = WeakKeyDictionary()
+_NEARLY_ALL = 0.9  # of the target's images: no two domains have so many in common
 ALL = "all"  # the split of a data set whose images are divided anew; its own test images are the last
 
 
@@ -127,7 +128,10 @@ def evenly(positions: Indices) -> Indices:
 
 
 def refuse_same(resolved: Resolved, name: str, source: Images, other: OtherParts, *, read: bool) -> None:
-    """Refuse a target all of whose images are the source's, or copies of these.
+    """Refuse a target nearly all of whose images are the source's, or copies of these: it is no other domain.
+
+    A few that both have are an overlap, which is told, left out or refused as data.on_overlap says. With `shrink` the same images
+    are another domain: their low resolution.
 
     Args:
         resolved: The arm.
@@ -137,20 +141,25 @@ def refuse_same(resolved: Resolved, name: str, source: Images, other: OtherParts
         read: Compare the bytes of files; else their paths.
 
     Raises:
-        DataError: the target has no image of its own.
+        DataError: the target has hardly an image of its own.
     """
-    if _adapts_to(resolved, name) is None:
+    if _adapts_to(resolved, name) is None or resolved.arm.also[name].shrink is not None:
         return
     own, given = resolved.arm.data, resolved.also[name]
     if any(len(split.files) for images in (source, other.images) for split in images.splits.values()):
         known = _COMPARED.setdefault(source, WeakKeyDictionary()).setdefault(other.images, {})
         if read not in known:  # else another run asked
-            known[read] = _holds(_every_file(source), _every_file(other.images), read=read)
-        same = known[read]
+            known[read] = _copies(_every_file(source), _every_file(other.images), read=read)
+        same, of = known[read]
     else:  # images that are made, not read
-        same = (given.name, given.options) == (own.name, resolved.data_options)
-    if same:
+        same, of = int((given.name, given.options) == (own.name, resolved.data_options)), 1
+    if same == of > 0:
         raise DataError(f"adapt.target: {name} has the same images as the source.", "a data set of another domain")
+    if same > _NEARLY_ALL * of:
+        raise DataError(
+            f"adapt.target: {same:,} of {of:,} images of {name} are the source's.", "a data set of another domain",
+            "or the images that are not copies, in a folder of their own",
+        )  # fmt: skip
 
 
 def warnings(resolved: Resolved, also: Mapping[str, OtherParts]) -> tuple[str, ...]:
@@ -176,16 +185,14 @@ def _adapts_to(resolved: Resolved, name: str) -> Adaptation | None:
     return found if found is not None and found.table.target == name else None
 
 
-def _holds(mine: list[ImageFile], theirs: list[ImageFile], *, read: bool) -> bool:
-    """Return whether these are all of theirs, by path, or if `read` by content."""
-    if not mine or not theirs:
-        return False
+def _copies(mine: list[ImageFile], theirs: list[ImageFile], *, read: bool) -> tuple[int, int]:
+    """Return how many of their files are mine, by path, or if `read` by content, and how many they are; contents only where many may be."""
     paths = set(_real_paths(mine))
-    if all(path in paths for path in _real_paths(theirs)):
-        return True
-    if not read or not np.isin(members.sizes(theirs), members.sizes(mine)).all():
-        return False
-    return set(members.digests(theirs)) <= set(members.digests(mine))
+    same = sum(path in paths for path in _real_paths(theirs))
+    if read and same < len(theirs) and np.isin(members.sizes(theirs), members.sizes(mine)).mean() > _NEARLY_ALL:
+        contents = set(members.digests(mine))
+        same = sum(each in contents for each in members.digests(theirs))
+    return same, len(theirs)
 
 
 def _real_paths(files: Iterable[ImageFile]) -> Iterator[bytes]:

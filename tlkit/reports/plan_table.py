@@ -21,7 +21,7 @@ def plan(shown: Plan) -> RenderableType:
     """Return a plan for a terminal."""
     images, memory = shown.images, shown.memory
     counts = [
-        f"images     train {images.train:,}, validation {images.validation:,}, test {images.test:,} ({images.source})",
+        f"images     train {_trained_on(shown)}, validation {images.validation:,}, test {images.test:,} ({images.source})",
         f"steps      none: {_STEPLESS[shown.learns]}"
         if shown.learns in _STEPLESS
         else f"steps      {shown.steps_per_epoch:,} an epoch, {shown.steps:,} in all",
@@ -87,6 +87,14 @@ def _learns(shown: Plan) -> str:
     tables = shown.tables
     steps = f"{tables.optimizer.name}, {tables.schedule.name}"
     return {"solved": f"{tables.head.kind}, solved", "nothing": "evaluated only"}.get(shown.learns, steps)
+
+
+def _trained_on(shown: Plan) -> str:
+    """How many images are trained on: those of the source, or where it is left out the labelled ones of the target."""
+    table = shown.tables.adapt
+    if table is None or table.source:
+        return f"{shown.images.train:,}"
+    return f"{shown.images.labelled:,} of {table.target} alone"
 
 
 def _weights(shown: Plan) -> str:

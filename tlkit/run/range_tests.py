@@ -16,6 +16,7 @@ from tlkit.events import Observer
 from tlkit.plans import auto_rates
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
 from tlkit.plans.resolved import Resolved
+from tlkit.recipe import maps
 from tlkit.record import range_tests
 from tlkit.record.range_tests import RangeTest
 from tlkit.reports import rate_curves
@@ -64,8 +65,13 @@ def measure(
 
 
 def together(plan: Plan) -> tuple[str, ...]:
-    """Return the groups that a range test moves together: those whose rates the recipe leaves to it, else all of them."""
-    return auto_rates.unknown(plan) or tuple(group.name for group in plan.groups)
+    """Return the groups that a range test moves together: those whose rates the recipe leaves to it, else all that it trains."""
+    return auto_rates.unknown(plan) or _trained(plan)
+
+
+def _trained(plan: Plan) -> tuple[str, ...]:
+    """Return the groups that a range test trains: it takes steps of the source alone, and a domain head has no part in these."""
+    return tuple(group.name for group in plan.groups if group.name != maps.DOMAIN)
 
 
 def phase_of(plan: Plan, groups: Iterable[str]) -> PhasePlan:
@@ -128,7 +134,7 @@ def tests(
     plan = prepared.plan
     moved = [together(plan)]
     if each:
-        moved += [(group.name,) for group in plan.groups if (group.name,) not in moved]
+        moved += [(name,) for name in _trained(plan) if (name,) not in moved]
     return [
         measure(prepared, groups, steps=steps, device=device, observer=observer, watch=watch, graph=graph) for groups in moved
     ]

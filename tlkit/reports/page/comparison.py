@@ -118,12 +118,12 @@ def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
     rest = [difference for difference in differences(arms, baseline) if best.name in (difference.first, difference.second)]
     if not rest:
         return f"{text}. {chosen}."
-    against = rest[0]
-    other = against.first if against.second == best.name else against.second
-    points = float(against.difference) * (1 if against.second == best.name else -1)
+    other = rest[0].first if rest[0].second == best.name else rest[0].second
+    against = _difference(_arm(arms, other), best)  # this way round, so that the proof has the sign of the difference
+    assert against is not None  # as the other way round
     proof = against.over_seeds or (against.tests[0] if against.tests else "")
     same = f"the same images{f' of {target}' if target else ''}"
-    return f"{text}. {chosen}{joined} {points:+.1f} points from {other} on {same} ({proof})."
+    return f"{text}. {chosen}{joined} {against.difference} points from {other} on {same} ({proof})."
 
 
 def differences(arms: Sequence[ShownArm], baseline: str = "") -> list[Difference]:
