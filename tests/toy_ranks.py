@@ -33,6 +33,14 @@ EVERYTHING = (
     "freeze={stem=true, block1={epochs=2}}", 'data.augment=["hflip", {name="mixup"}]', "head.options={dropout=0.3}",
     "loss.label_smoothing=0.1",
 )  # fmt: skip
+# The target has the colours of the source, other noise, and 8 images of each of 4 classes in its training part.
+TARGET = 'also.dark={name="synthetic", options={classes=4, train=60, test=20, size=16, noise=0.9}, split={per_class=8}}'
+
+
+def adapted(table: str) -> tuple[str, ...]:
+    return (TARGET, f'adapt={{target="dark", {table}}}')
+
+
 CASES = {
     "sgd": (*LONG, NO_NORM, table("sgd")),
     "adamw": (*LONG, NO_NORM, table("adamw")),
@@ -41,8 +49,21 @@ CASES = {
     "fewer images than processes": (*LONG, NO_NORM, "data.batch_size=2", "data.options.train=40", "schedule.epochs=1", table("sgd")),
     "stored": (*LONG, "schedule.epochs=1", "freeze={backbone=true}", table("sgd")),
     "local": (*LONG, "schedule.epochs=1", 'backbone.batch_norm="local"', table("sgd")),
+    "mcc and labels": (
+        *LONG, 'backbone.batch_norm="sync"', "freeze={stem=true}", 'data.augment=["hflip"]', "head.options={dropout=0.3}",
+        *adapted('method="mcc", labels_per_class=1, images="all", ramp=false'), table("sgd", "accumulate=2", "clip_norm=0.5"),
+    ),
+    "cdan": (
+        *LONG, 'backbone.batch_norm="sync"', "schedule.epochs=2", *EVERYTHING[1:],
+        *adapted('method="cdan", ramp=false, options={width=8}'), table("sgd"),
+    ),
+    "mme of fewer images": (
+        *LONG, NO_NORM, "data.batch_size=2", "data.options.train=40", "schedule.epochs=1",
+        *adapted('method="mme", labels_per_class=1, ramp=false'), table("sgd"),
+    ),
     "auxiliary": (*LONG, "schedule.epochs=2", 'backbone.batch_norm="sync"', 'backbone.name="toy_tapped"', table("sgd")),
 }  # fmt: skip
+ADAPTED = ("mcc and labels", "cdan", "mme of fewer images")
 STEPLESS = ("solved", "captured", "refused")
 SOLVED = ("head.kind=knn", "head.options={neighbors=3}", "freeze={backbone=true}")
 
@@ -84,7 +105,7 @@ def trained(recipe: Path, ranks: Ranks, settings: tuple[str, ...], *, double: bo
     with doubled() if double else ExitStack():
         fit = Fit(
             plan, network, prepared.job.resolved.network_plugins, prepared.train, prepared.evaluated, device=torch.device("cpu"),
-            observer=observer, watch=lambda: None, ranks=ranks,
+            observer=observer, watch=lambda: None, ranks=ranks, adaptation=prepared.job.resolved.adaptation,
         )  # fmt: skip
         epochs = [(dict(each.train), each.validation, each.test, each.best) for each in fit.epochs()]
     state = {name: tensor.double().flatten().tolist() for name, tensor in sorted(fit.tensors().items())}
@@ -124,7 +145,7 @@ def every_case(recipe: Path, ranks: Ranks) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, settings in CASES.items():
         found[name] = trained(recipe, ranks, settings, double=False)
-        if name in ("sgd", "everything", "sync"):
+        if name in ("sgd", "everything", "sync") or name in ADAPTED:
             found[f"{name}, float64"] = trained(recipe, ranks, settings, double=True)
     found["solved"] = solved(recipe, ranks)
     found["captured"] = captured(recipe, ranks, failing=False)

@@ -424,7 +424,7 @@ def plan(
     read, arms = resolve.load(Path(recipe), arguments.listed(settings), places)
     arguments.check_arm(arm, read)
     if processes > 1:
-        sharing.refuse_unshared(read, arms, arm, where=str(recipe))
+        sharing.refuse_unshared(read, where=str(recipe))
     arguments.note_unused_data(data, arms, watcher)
     known: dict[str, tuple[Plan, Measurements, int]] = {}
     with torch_settings.applied(where):

@@ -83,7 +83,7 @@ def read(
     found, arms = resolve.load(recipe, arguments.listed(settings), places)
     arguments.check_arm(arm, found)
     if together:
-        sharing.refuse_unshared(found, arms, arm, where=str(recipe))
+        sharing.refuse_unshared(found, where=str(recipe))
     if kept is not None:
         kept.fetch(found.name)
     arguments.note_unused_data(data, arms, watcher)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from tlkit.engine.ranks import noise, shares
 from tlkit.engine.ranks.noise import Rows
 from tlkit.engine.ranks.ranks import Alone, turns
-from tlkit.engine.ranks.shares import Share
+from tlkit.engine.ranks.shares import Composition, Share
 
 TESTS = ROOT / "tests"
 Seen = dict[int, list[dict[str, Any]]]  # by number of processes, of each of them
@@ -64,8 +64,27 @@ def test_dropout_of_a_part_is_that_of_the_whole_batch(make: type[nn.Module], lay
     expected = make(0.4)(x)
     for start, stop in ((0, 3), (3, 7)):
         torch.manual_seed(0)
-        part = ours(Rows(start, stop, 7), x[start:stop].contiguous(memory_format=layout), 0.4)
+        part = ours(Rows(((start, stop),), 7), x[start:stop].contiguous(memory_format=layout), 0.4)
         assert torch.equal(part, expected[start:stop])
+
+
+def test_dropout_of_parts_that_are_shared_by_themselves_is_that_of_the_whole_batch() -> None:
+    """Five images of the source, two labelled ones of the target and five without labels, by two and by three processes."""
+    batch, x = Composition(5, 2, 5), torch.randn(12, 3)
+    torch.manual_seed(0)
+    expected = functional.dropout(x, 0.4)
+    for size in (2, 3):
+        seen: list[int] = []
+        for rank in range(size):
+            ranges = tuple((each.start, each.stop) for each in batch.shares(rank, size))
+            places = [place for start, stop in ranges for place in range(start, stop)]
+            torch.manual_seed(0)
+            found = noise.dropout(Rows(ranges, batch.whole), x[places], 0.4)
+            assert found is not None
+            assert torch.equal(found, expected[places])
+            seen += places
+        assert sorted(seen) == list(range(12))
+        assert sum(batch.counts(size)) == 12
 
 
 @pytest.mark.parametrize("draw", ["dropout", "feature dropout", "bernoulli"])
@@ -88,7 +107,7 @@ def test_noise_of_images_with_several_rows_is_that_of_the_whole_batch_and_leaves
 
     expected, after = drawn(x, None)
     for start, stop in ((0, 2), (2, 5)):
-        found, state = drawn(x[4 * start : 4 * stop], Rows(start, stop, 5))
+        found, state = drawn(x[4 * start : 4 * stop], Rows(((start, stop),), 5))
         assert torch.equal(found, expected[4 * start : 4 * stop])
         assert torch.equal(state, after)
 
@@ -116,6 +135,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     [
         ("sgd", 1e-6), ("sgd, float64", 1e-10), ("adamw", 1e-4), ("everything", 1e-6), ("everything, float64", 1e-10),
         ("sync", 1e-6), ("sync, float64", 1e-10), ("auxiliary", 1e-6), ("fewer images than processes", 1e-6),
+        ("mcc and labels", 1e-6), ("mcc and labels, float64", 1e-10), ("cdan", 1e-5), ("cdan, float64", 1e-10),
+        ("mme of fewer images", 1e-5), ("mme of fewer images, float64", 1e-10),
     ],
 )  # fmt: skip
 def test_the_result_does_not_depend_on_the_number_of_workers(seen: Seen, case: str, within: float, size: int) -> None:

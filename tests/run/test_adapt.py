@@ -450,7 +450,7 @@ def test_images_of_a_source_that_is_left_out_do_not_pass_the_network(recipe: Pat
 
     mine = training(recipe, "adapt.method=none", "adapt.source=false", "adapt.labels_per_class=3", observer=Counted())
     list(mine.fit.epochs())
-    assert sum(counted) == 9 + 18  # labelled and tested images of the target
+    assert sum(counted) == 9 + 18 + 6  # labelled and tested images of the target, and tested ones of the source
 
 
 def test_images_of_the_source_in_low_resolution_are_a_target(recipe: Path) -> None:

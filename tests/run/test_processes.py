@@ -1,12 +1,10 @@
 """`apply` by several processes, as torchrun starts them: one run folder, the same result, stopped, killed and continued."""
 
-import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,7 @@ from conftest import ROOT, TOY_RECIPE, Cli
 
 from tlkit import api, machine
 from tlkit.errors import TlkitError
-from tlkit.plans import adaptation, resolve, sharing
-from tlkit.plans.plan import Learns
-from tlkit.recipe.domains import AdaptTable
+from tlkit.plans import resolve, sharing
 from tlkit.record import predictions, run_folder
 from tlkit.run import joining
 from tlkit.sources.places import Places
@@ -238,10 +234,10 @@ def test_two_gpus_give_the_result_of_one(more: list[str], tmp_path: Path) -> Non
 
 
 def test_search_is_not_shared_by_several_processes(toy_recipe: Path) -> None:
-    read, arms = resolve.load(toy_recipe, [], Places(recipe=toy_recipe.parent, offline=True))
-    sharing.refuse_unshared(read, arms, None, where="toy.toml")
+    read, _ = resolve.load(toy_recipe, [], Places(recipe=toy_recipe.parent, offline=True))
+    sharing.refuse_unshared(read, where="toy.toml")
     with pytest.raises(TlkitError, match=r"toy\.toml: search: its trials"):
-        sharing.refuse_unshared(read.model_copy(update={"search": object()}), arms, None, where="toy.toml")
+        sharing.refuse_unshared(read.model_copy(update={"search": object()}), where="toy.toml")
 
 
 def test_plan_of_several_processes_refuses_what_they_do_not_share(toy_recipe: Path) -> None:
@@ -251,27 +247,14 @@ def test_plan_of_several_processes_refuses_what_they_do_not_share(toy_recipe: Pa
         api.plan(toy_recipe, processes=2)
 
 
-@pytest.mark.parametrize(
-    ("method", "labels", "learns", "why"),
-    [
-        ("mmd", 0, "steps", "adapt.method: mmd compares whole batches of both domains"),
-        ("none", 3, "steps", "adapt.labels_per_class: is 3, and each batch has such images"),
-        ("none", 0, "steps", ""),
-        ("adabn", 0, "steps", ""),
-        ("none", 3, "solved", ""),
-        ("stats", 0, "solved", ""),
-    ],
-)
-def test_adaptation_is_shared_unless_its_steps_take_images_of_the_target(
-    method: str, labels: int, learns: Learns, why: str, toy_recipe: Path
-) -> None:
-    read, arms = resolve.load(toy_recipe, [], Places(recipe=toy_recipe.parent, offline=True))
-    found = adaptation.look_up(AdaptTable(target="dark", method=method, labels_per_class=labels))
-    arms = {name: dataclasses.replace(each, adaptation=found, learns=learns) for name, each in arms.items()}
-    with pytest.raises(TlkitError) if why else nullcontext() as caught:
-        sharing.refuse_unshared(read, arms, None, where="toy.toml")
-    assert caught is None or str(caught.value).startswith(f"toy.toml: arm main: {why}, which several processes do not share.")
-    sharing.refuse_unshared(read, arms, "another", where="toy.toml")
+@pytest.mark.parametrize(("method", "gathered"), [("mmd", 2 * 16 * (32 + 4) * 4), ("adabn", 0)])
+def test_plan_counts_what_a_method_compares_over_all_processes(method: str, gathered: int, toy_recipe: Path) -> None:
+    """Features and logits of both domains: of a batch of 16, by two processes, each sends its half to the other."""
+    also = '[also.dark]\nname = "synthetic"\noptions = { classes = 4, train = 60, noise = 0.9 }\nsplit = { per_class = 3 }\n'
+    toy_recipe.write_text(f'{TOY_RECIPE}{also}[adapt]\ntarget = "dark"\nmethod = "{method}"\n')
+    found = api.plan(toy_recipe, processes=2)["main"].processes
+    assert found is not None
+    assert found.sent == found.summed + gathered // 2
 
 
 STARTED = {

@@ -57,6 +57,12 @@ SIZES = "data.image_sizes=[{epochs=2, size=12}, {epochs=2, size=16}]"
 STEADY = ["schedule={name='constant', epochs=4}", "freeze.stem=true", "data={name='synthetic', batch_size=16}"]
 
 
+ADAPTED = (
+    "freeze.backbone=true", 'also.dark={name="synthetic", options={classes=4, train=60, test=20, size=16, noise=0.9}, split={per_class=3}}',
+    'adapt={target="dark", method="mcc", labels_per_class=1, ramp=false}',
+)  # fmt: skip
+
+
 def _by_hand(recipe: Path, *more: str) -> Training:
     """Train on small images and go on with larger ones, as two recipes one after the other."""
     first = _trained(training(recipe, *STEADY, "data.image_size=12", "schedule.epochs=2", *more))
@@ -71,8 +77,8 @@ def _by_hand(recipe: Path, *more: str) -> Training:
 
 @pytest.mark.parametrize(
     "more",
-    [("freeze.backbone=true",), ("data.augment=['random_crop', 'hflip']", "data.augment_views=2")],
-    ids=["stored", "views"],
+    [("freeze.backbone=true",), ("data.augment=['random_crop', 'hflip']", "data.augment_views=2"), ADAPTED],
+    ids=["stored", "views", "adapted"],
 )
 def test_image_sizes_train_as_one_recipe_after_the_other(toy_recipe: Path, more: tuple[str, ...]) -> None:
     whole = training(toy_recipe, *STEADY, SIZES, *more)

@@ -169,19 +169,22 @@ def test_tested_images_among_those_without_labels_are_told_or_refused(run: Cli, 
             ["also.dark={ name='folder', options={ path='bright' } }", "adapt.target=dark"],
             "data.unlabelled: is there beside [adapt]",
         ),
-        (
-            ["data.image_size=null", "data.image_sizes=[{ epochs=1, size=8 }, { epochs=1, size=16 }]"],
-            "data.unlabelled: its images have one size",
-        ),
     ],
 )
 def test_what_cannot_be_is_named(run: Cli, recipe: Path, settings: list[str], words: str) -> None:
-    if "data.image_size=null" in settings:
-        recipe.write_text(RECIPE.replace("image_size = 16\n", ""))
-    chosen = [each for each in settings if each != "data.image_size=null"]
-    code, _, error = run("validate", "r.toml", *[each for setting in chosen for each in ("--set", setting)])
+    code, _, error = run("validate", "r.toml", *[each for setting in settings for each in ("--set", setting)])
     assert code == 1
     assert words in error
+
+
+def test_images_without_labels_have_the_size_of_each_phase(recipe: Path) -> None:
+    recipe.write_text(RECIPE.replace("image_size = 16\n", "image_sizes = [{ epochs = 1, size = 8 }, { epochs = 1, size = 16 }]\n"))
+    mine = training(recipe)
+    assert isinstance(mine.fit, Fit)
+    steps, order = mine.fit._steps, mine.prepared.train.order(0)
+    for epoch, size in ((1, 8), (2, 16)):
+        x, _ = next(steps._batches(mine.fit._feed_of(epoch), order, epoch, done=0))
+        assert x.shape == (16, 3, size, size)
 
 
 def test_a_folder_that_is_not_there_or_has_no_image_is_named(recipe: Path) -> None:

@@ -112,16 +112,17 @@ class EpochScores:
             return None
         part, chosen = target.part, other_parts.evenly(np.delete(target.part.indices, target.labelled))
         clusters = self._plan.select_by == "ami"
+        mine = Shared(self._ranks, chosen, self._plan.batch_size)
         read, probabilities = [], []
         with evaluating(self._network), torch.inference_mode():
-            for x in feed.inputs(part, chosen):
+            for x in feed.inputs(part, mine.indices):
                 self._watch()
                 features, logits = self._step.read_and_answered(x)
                 if clusters:
                     read.append(features.flatten(1).cpu())
                 probabilities.append(self._network.task.probabilities(logits).cpu())
-        found = torch.cat(read).numpy() if clusters else None
-        return domain_scores.of(torch.cat(probabilities).numpy(), features=found)
+        found = mine.together(torch.cat(read)).numpy() if clusters else None
+        return domain_scores.of(mine.together(torch.cat(probabilities)).numpy(), features=found)
 
     def sample(self, number: int, feed: Feed) -> dict[str, float] | None:
         """Evaluate training images as they are; where they are never augmented, their stored outputs are read. None for none."""

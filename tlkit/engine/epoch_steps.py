@@ -13,7 +13,7 @@ from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.ranks import shares
 from tlkit.engine.ranks.ranks import ask_together
-from tlkit.engine.ranks.shares import Indices, Whole
+from tlkit.engine.ranks.shares import Indices, Share, Whole
 from tlkit.engine.step.changing import changing
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.look import looks
@@ -128,24 +128,35 @@ class EpochSteps:
 
         Where a target is adapted to, each has images of it too.
         """
-        ranks, size, target = self._ranks, self._step.plan.batch_size, self._target
-        if target is not None:
-            each = target.labelled_of(size)
-            count = len(order) // size * each + target.labelled_of(len(order) % size)
-            labelled = order[:0] if target.trained is None else target.trained.repeated(number - 1, count)
-            unlabelled = order[:0] if target.training is None else target.training.repeated(number - 1, len(order))
-            return feed.adapted(order[done:], labelled[done // size * each :], unlabelled[done:], number - 1)
-        if ranks.size == 1:
-            return feed.train(order[done:], number - 1)
-        full = shares.share(size, ranks.rank, ranks.size)
-        return feed.train(shares.of_epoch(order[done:], size, ranks.rank, ranks.size), number - 1, full.stop - full.start)
+        size, target = self._step.plan.batch_size, self._target
+        mine, of_batch = self._own(order[done:], size, shares.share)
+        if target is None:
+            return feed.train(mine, number - 1, of_batch)
+        each = target.labelled_of(size)
+        count = len(order) // size * each + target.labelled_of(len(order) % size)
+        labelled = order[:0] if target.trained is None else target.trained.repeated(number - 1, count)
+        unlabelled = order[:0] if target.training is None else target.training.repeated(number - 1, len(order))
+        few, few_of_batch = self._own(labelled[done // size * each :], each, shares.labelled_share)
+        others, _ = self._own(unlabelled[done:], size, shares.share)
+        return feed.adapted(mine, few, others, number - 1, size=of_batch, labelled_size=few_of_batch)
+
+    def _own(self, order: Indices, size: int, share: Callable[[int, int, int], Share]) -> tuple[Indices, int]:
+        """Return this process's part of the images of an epoch, and how many of them a full batch has."""
+        rank, processes = self._ranks.rank, self._ranks.size
+        if processes == 1:
+            return order, size
+        full = share(size, rank, processes)
+        return shares.of_epoch(order, max(size, 1), rank, processes, of=share), full.stop - full.start
 
     def _whole(self, order: Indices) -> Whole | None:
         """Return what a step's batches are part of; None where this process has all of them, and they have targets of these alone."""
         ranks, size = self._ranks, self._step.plan.batch_size
-        if ranks.size == 1 and (self._target is None or self._target.trained is None):
+        trained = self._target is not None and self._target.trained is not None
+        if ranks.size == 1 and not trained:
             return None
-        return shares.whole([len(order[at : at + size]) for at in range(0, len(order), size)], ranks.rank, ranks.size)
+        batches = [len(order[at : at + size]) for at in range(0, len(order), size)]
+        labelled = [self._target.labelled_of(each) for each in batches] if self._target is not None and trained else []
+        return shares.whole(batches, ranks.rank, ranks.size, labelled)
 
     def is_sound(self) -> bool:
         """Return whether the losses of the epoch so far and all weights are finite numbers; the device is waited for."""

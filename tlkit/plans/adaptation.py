@@ -14,7 +14,7 @@ from tlkit.errors import RecipeError, TlkitError, nearest
 from tlkit.plans import auto_rates
 from tlkit.plans.plan import Choice, ImagesPlan
 from tlkit.plugin import Adapter, Head, registry
-from tlkit.recipe import augmentations, parsing
+from tlkit.recipe import augmentations, maps, parsing
 from tlkit.recipe.domains import NONE, AdaptTable
 from tlkit.recipe.losses import LossTable
 from tlkit.recipe.maps import HEAD
@@ -24,7 +24,6 @@ from tlkit.record.selection import WITHOUT_LABELS
 from tlkit.sources import weight_files
 from tlkit.tasks.single_label import SINGLE_LABEL
 
-_DOMAIN = "head.domain"  # in [lr_groups]
 # docs/domains.md, "What they are worth".
 _HINT = "three of each class beside the source were worth as much as the best alignment or more in 4 measured pairs: adapt.labels_per_class = 3"
 
@@ -175,18 +174,9 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
             "are not yet.",
             "leave mixup and cutmix out",
         )
-    if found.in_steps and arm.data.image_sizes is not None:
-        what = (
-            f"adapt.method: {table.method} is trained by steps"
-            if found.by_steps
-            else "adapt.labels_per_class: has images of the target"
-        )
+    if adapter is not None and adapter.domain_head and auto_rates.is_auto(arm, maps.DOMAIN):
         yield TlkitError(
-            f"{what}, and images of several sizes are not adapted yet.", "data.image_size, in the place of data.image_sizes"
-        )
-    if adapter is not None and adapter.domain_head and auto_rates.is_auto(arm, _DOMAIN):
-        yield TlkitError(
-            f'{auto_rates.named(_DOMAIN)}: is "auto", and a range test takes steps of the source alone, in which no domain head trains.',
+            f'{auto_rates.named(maps.DOMAIN)}: is "auto", and a range test takes steps of the source alone, in which no domain head trains.',
             "a rate of your own, or leave it out: it is that of head",
         )
     if adapter is not None and adapter.loss and head.maps:

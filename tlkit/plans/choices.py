@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tlkit import files, units
-from tlkit.plans import adaptation, packing, precision, unlabelled
-from tlkit.plans.adaptation import Adaptation
+from tlkit.plans import packing, precision, unlabelled
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, prefix_shape, why_images_differ
 from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
 from tlkit.record.kernels import ChosenKernel
@@ -95,7 +94,7 @@ def work(plan: Plan) -> float:
 
 def _beside(plan: Plan) -> int:
     """Return how many images of a target the steps of an epoch take."""
-    found, size = _adaptation(plan), plan.batch_size
+    found, size = unlabelled.of_plan(plan), plan.batch_size
     if found is None or plan.learns != "steps":
         return 0
     full, last = divmod(plan.images.train, size)
@@ -105,16 +104,8 @@ def _beside(plan: Plan) -> int:
 
 def _of_steps(plan: Plan) -> int:
     """Return how many different images of a target steps take, where they take some."""
-    found = _adaptation(plan)
+    found = unlabelled.of_plan(plan)
     return plan.images.target if found is not None and found.beside else plan.images.labelled
-
-
-def _adaptation(plan: Plan) -> Adaptation | None:
-    """Return what takes images without labels into a plan's steps; None without."""
-    tables = plan.tables
-    if tables.data.unlabelled is not None and plan.learns != "nothing":
-        return unlabelled.adaptation(tables.data.unlabelled, learns=plan.learns)
-    return None if tables.adapt is None else adaptation.look_up(tables.adapt)
 
 
 def _divided(plan: Plan, phase: PhasePlan) -> tuple[int, int]:

@@ -6,52 +6,37 @@ BatchNorm normalises over the images of one process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
 from tlkit import units
 from tlkit.errors import TlkitError
+from tlkit.plans import adaptation
 from tlkit.plans.plan import Choice, MemoryPlan, Plan, ProcessesPlan
-from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
 
 # Images of one process below which BatchNorm normalises over all of them: statistics of fewer are noisy, and accuracy falls.
 # Wu & He 2018, arXiv:1803.08494, table 3: ImageNet error of ResNet-50 with 32, 16, 8 and 4 images is 23.6, 23.7, 24.8 and 27.3 %.
 FEW = 16
 _FEWEST = 2  # images that can be normalised at all
-_GRADIENT = 4  # bytes: gradients are float32 in every precision
+_GRADIENT = 4  # bytes: gradients, and features that are compared, are float32 in every precision
 
 
-def refuse_unshared(recipe: Recipe, arms: Mapping[str, Resolved], arm: str | None, *, where: str) -> None:
+def refuse_unshared(recipe: Recipe, *, where: str) -> None:
     """Refuse what several processes do not share.
 
     Args:
         recipe: The recipe.
-        arms: All of its arms.
-        arm: The only one that is asked for; None for all.
         where: Begins the message.
 
     Raises:
-        TlkitError: the recipe has a search, or an arm that is asked for takes steps with images of a target.
+        TlkitError: the recipe has a search.
     """
     if recipe.search is not None:
         raise TlkitError(
             f"{where}: search: its trials are not shared by several processes.",
             "start one process for a run, or leave [search] out",
         )
-    for name, each in arms.items():
-        adaptation = each.adaptation
-        if arm not in (None, name) or adaptation is None or not adaptation.in_steps or each.learns != "steps":
-            continue
-        table = adaptation.table
-        if each.unlabelled is not None:
-            what = "data.unlabelled: each batch has such images"
-        elif adaptation.by_steps:
-            what = f"adapt.method: {table.method} compares whole batches of both domains"
-        else:
-            what = f"adapt.labels_per_class: is {table.labels_per_class}, and each batch has such images"
-        raise TlkitError(f"{where}: arm {name}: {what}, which several processes do not share.", "start one process for a run")
 
 
 def shared(plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = None) -> Plan:
@@ -66,15 +51,15 @@ def shared(plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = No
         return plan
     batch_norm, reason = _batch_norm(plan, count, kept)
     summed = _GRADIENT * max(phase.trained for phase in plan.phases)
-    sent = summed * 2 * (count - 1) // count
+    compared = _compared(plan)
+    sent = summed * 2 * (count - 1) // count + compared * (count - 1) // count
     least = plan.batch_size // count
     choices = [Choice("processes", f"{count}, each with {_each(plan.batch_size, count)} of a batch", "as they were started")]
     if plan.learns == "steps":
-        choices.append(
-            Choice(
-                "sent by each process", f"{sent / 1e6:.1f} MB a step", f"gradients of {summed / 1e6:.1f} MB, added up in a ring"
-            )
-        )
+        why = f"gradients of {summed / 1e6:.1f} MB, added up in a ring"
+        if compared:
+            why += f", and {compared / 1e6:.1f} MB of features and answers of both domains, which every process compares"
+        choices.append(Choice("sent by each process", f"{sent / 1e6:.1f} MB a step", why))
         if plan.tables.backbone.batch_norm != "running":
             words = {"local": "over the images of one process", "sync": "over the images of all processes"}[batch_norm]
             choices.append(Choice("BatchNorm", words, reason))
@@ -94,6 +79,15 @@ def synced(plan: Plan, images: int) -> bool:
         return False
     least = _FEWEST if plan.tables.backbone.batch_norm == "local" else FEW
     return plan.processes.batch_norm == "sync" or images < least * plan.processes.count
+
+
+def _compared(plan: Plan) -> int:
+    """Return the bytes of what a method of domain adaptation compares in a step: features and answers of both domains."""
+    table = plan.tables.adapt
+    if plan.learns != "steps" or table is None or not adaptation.look_up(table).by_steps:
+        return 0
+    features = plan.stages[-1].output[0]  # channels: no method reads a whole feature map
+    return 2 * plan.batch_size * (features + plan.classes) * _GRADIENT * plan.tables.optimizer.accumulate
 
 
 def _batch_norm(plan: Plan, count: int, kept: Literal["local", "sync"] | None) -> tuple[Literal["local", "sync"], str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from tlkit.errors import TlkitError
-from tlkit.plans.adaptation import Adaptation
-from tlkit.plans.plan import Choice, ImagesPlan, Learns
+from tlkit.plans.adaptation import Adaptation, look_up
+from tlkit.plans.plan import Choice, ImagesPlan, Learns, Plan
 from tlkit.plugin import Adapter, Head, Options
 from tlkit.recipe.domains import NONE, AdaptTable
 from tlkit.recipe.recipe import Arm
@@ -36,6 +36,14 @@ def adaptation(table: UnlabelledTable, *, learns: Learns) -> Adaptation:
     return Adaptation(said, None if solved else _LOSS, ConfidentOptions(threshold=table.threshold), table.threshold)
 
 
+def of_plan(plan: Plan) -> Adaptation | None:
+    """Return what takes images without labels into a plan's run; None without."""
+    tables = plan.tables
+    if tables.data.unlabelled is not None and plan.learns != "nothing":
+        return adaptation(tables.data.unlabelled, learns=plan.learns)
+    return None if tables.adapt is None else look_up(tables.adapt)
+
+
 def problems(arm: Arm, head: Head, *, learns: Learns) -> Iterator[TlkitError]:
     """Yield what an arm has that images without labels cannot be trained on beside.
 
@@ -59,8 +67,6 @@ def problems(arm: Arm, head: Head, *, learns: Learns) -> Iterator[TlkitError]:
         yield TlkitError(
             f"{NAME}.weight: is {table.weight:g}, and a solved head counts each image once.", "1.0, or leave it out"
         )
-    if learns == "steps" and arm.data.image_sizes is not None:
-        yield TlkitError(f"{NAME}: its images have one size, and data.image_sizes has several.", "data.image_size")
 
 
 def choices(table: UnlabelledTable | None, images: ImagesPlan, *, learns: Learns) -> Iterator[Choice]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import DataFacts
 from tlkit.plans.resolved import Resolved, Source
-from tlkit.plugin import IGNORED, Images
+from tlkit.plugin import IGNORED, Images, Split
 from tlkit.recipe.recipe import FORMAT
 from tlkit.run import overlapping_images, training_geometry
 from tlkit.units import Size
@@ -51,6 +52,7 @@ class Decoded:
         sizes: The training images in other sizes, for phases that have them.
         adapted: The images of the target brought to size as training images are; None where no step is taken on them.
         source_free: The training images are those of the target, so `training` is `adapted`.
+        adapted_sizes: The same in other sizes, for phases that have them.
         seconds: That choosing and decoding them took; little where they were decoded before.
     """
 
@@ -65,6 +67,7 @@ class Decoded:
     sizes: Mapping[Size, Part] = field(default_factory=dict)
     adapted: Part | None = None
     source_free: bool = False
+    adapted_sizes: Mapping[Size, Part] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return what split.json holds: which images each part has, and what was skipped."""
@@ -132,8 +135,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     for line in same:
         library.note(line)
     facts = replace(facts, warnings=(*facts.warnings, *other_parts.warnings(resolved, others), *same))
-    resized = reader.sizes(chosen["train"].split, training, library, images) if "train" in parts else {}
-    seconds = time.perf_counter() - began
+    resized = reader.sizes(chosen["train"].split, training, library, images) if "train" in parts else reader.adapted_sizes
     return Decoded(
         resolved,
         training,
@@ -142,10 +144,11 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
         reader.skipped,
         overlaps,
         dropped,
-        seconds,
+        time.perf_counter() - began,
         resized,
         reader.adapted,
         resolved.source_free,
+        reader.adapted_sizes,
     )
 
 
@@ -173,6 +176,7 @@ class _Reader:
         self.skipped: list[str] = []
         self._ranks = ranks
         self.adapted: Part | None = None  # images of the target as a training step takes them
+        self.adapted_sizes: dict[Size, Part] = {}  # the same in the other sizes that phases have
         self._resolved = resolved
         self._task = tasks.get(resolved.head.task)
         self._observer = observer
@@ -213,16 +217,27 @@ class _Reader:
 
     def sizes(self, split: str, training: Part, library: Library, images: Images) -> dict[Size, Part]:
         """Decode the training images in the other sizes that phases have."""
-        found: dict[Size, Part] = {}
         if self._resolved.canvas is not None:
-            return found
+            return {}
+        of = images.splits[split]
+        return self._in_other_sizes(training, lambda as_trained: library.pictures(split, as_trained), of)
+
+    def _in_other_sizes(self, part: Part, pictures: Callable[[Geometry], Pictures], split: Split) -> dict[Size, Part]:
+        """Decode a part's images in the sizes that are not the last phase's; every one of them can be decoded.
+
+        Args:
+            part: The images in the last size.
+            pictures: Of their split, at a geometry.
+            split: It.
+        """
+        found: dict[Size, Part] = {}
         for _, size in arm_checks.sizes(self._resolved.arm, self._resolved.backbone.image_size):
             if size != self._resolved.image_size and size not in found:
-                other = replace(self._resolved, image_size=size)
-                pictures = library.pictures(split, training_geometry.of_split(other, images.splits[split]))
-                self._fill(pictures, training.indices)
-                pictures.prepare(training.indices, progress=self._observer.decoding)
-                found[size] = replace(training, pictures=pictures)
+                resized = replace(self._resolved, image_size=size)
+                again = pictures(training_geometry.of_split(resized, split))
+                self._fill(again, part.indices)
+                again.prepare(part.indices, progress=self._observer.decoding)
+                found[size] = replace(part, pictures=again)
         return found
 
     def also(self, name: str, other: OtherParts, library: Library, geometry: Geometry) -> Part:
@@ -247,9 +262,13 @@ class _Reader:
             if (
                 found is not None and found.in_steps and self._resolved.learns == "steps"
             ):  # as training images are brought to size
-                as_trained = training_geometry.of_split(self._resolved, other.images.splits[other.target.split])
+                split = other.images.splits[other.target.split]
                 in_steps = Selected(other.target.split, other.labelled) if other.scores_alone else other.target
-                self.adapted = self._of_other(name, other, in_steps, library, as_trained)
+                as_trained = training_geometry.of_split(self._resolved, split)
+                self.adapted = adapted = self._of_other(name, other, in_steps, library, as_trained)
+                self.adapted_sizes = self._in_other_sizes(
+                    adapted, partial(self._pictures, name, other, in_steps, library), split
+                )
             part = self._of_other(name, other, other.target, library, geometry)
             labelled = np.flatnonzero(np.isin(part.indices, other.labelled))
             learned = other.learned_from
@@ -266,8 +285,11 @@ class _Reader:
         split, theirs = images.splits[other_parts.ALL], library.other(images)
         every = np.arange(len(split.targets))
         if self._resolved.learns == "steps":
-            as_trained = training_geometry.of_split(self._resolved, split)
-            self.adapted = self.part(theirs.pictures(other_parts.ALL, _with_white(as_trained, source)), every)
+            def pictures(geometry: Geometry) -> Pictures:
+                return theirs.pictures(other_parts.ALL, _with_white(geometry, source))
+
+            self.adapted = self.part(pictures(training_geometry.of_split(self._resolved, split)), every)
+            self.adapted_sizes = self._in_other_sizes(self.adapted, pictures, split)
         part = self.part(theirs.pictures(other_parts.ALL, _with_white(geometry, source)), every)
         if not len(part.indices):
             raise DataError(f"{unlabelled.NAME}: no image of it can be decoded.", "mend them, or leave it out")
@@ -275,9 +297,13 @@ class _Reader:
 
     def _of_other(self, name: str, other: OtherParts, chosen: Selected, library: Library, geometry: Geometry) -> Part:
         """Decode some images of another data set."""
+        return self.part(self._pictures(name, other, chosen, library, geometry), chosen.indices)
+
+    def _pictures(self, name: str, other: OtherParts, chosen: Selected, library: Library, geometry: Geometry) -> Pictures:
+        """Return the pictures of a split of another data set, which may be in low resolution."""
         theirs = _with_white(geometry, self._resolved.also[name])
         theirs = replace(theirs, shrink=self._resolved.arm.also[name].shrink)
-        return self.part(library.other(other.images).pictures(chosen.split, theirs), chosen.indices)
+        return library.other(other.images).pictures(chosen.split, theirs)
 
 
 def _with_white(geometry: Geometry, source: Source) -> Geometry:

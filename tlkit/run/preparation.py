@@ -33,6 +33,7 @@ from tlkit.run.decoding import Decoded
 from tlkit.run.start_network import StartNetwork
 from tlkit.sources import scaling
 from tlkit.store import cache
+from tlkit.units import Size
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,11 @@ def prepare(
     if resolved.source_free:
         train = replace(train, pseudo=np.zeros(len(train.pictures.split.targets), dtype=np.int64))
     elif decoded.adapted is not None and evaluated.target is not None:
-        evaluated = replace(evaluated, target=_target_in_steps(evaluated.target, decoded.adapted, job, classes=plan.classes))
-    others = {size: replace(train, pictures=part.pictures, size=size) for size, part in decoded.sizes.items()}
-    train = replace(train, others=others)
+        evaluated = replace(
+            evaluated,
+            target=_target_in_steps(evaluated.target, decoded.adapted, decoded.adapted_sizes, job, classes=plan.classes),
+        )
+    train = _with_sizes(train, decoded.sizes)
     start = StartNetwork(
         partial(start_network.build, job, plan, images, observer=Observer()),
         network if network is not None else start_network.build(job, plan, images, observer=observer),
@@ -197,7 +200,7 @@ def prepare(
     return Prepared(job, decided, images, train, evaluated, decoded, start, plan, known, earlier, sample)
 
 
-def _target_in_steps(target: TargetPart, adapted: Part, job: Job, *, classes: int) -> TargetPart:
+def _target_in_steps(target: TargetPart, adapted: Part, sizes: Mapping[Size, Part], job: Job, *, classes: int) -> TargetPart:
     """Return the target with its images as training steps take them: the labelled ones, and the others.
 
     Raises:
@@ -217,11 +220,14 @@ def _target_in_steps(target: TargetPart, adapted: Part, job: Job, *, classes: in
                 )
             ]
         )
-    return replace(
-        target,
-        training=_training_part(others, job, single, classes=classes) if found.by_steps else None,
-        trained=_training_part(replace(adapted, indices=chosen), job, single, classes=classes) if len(chosen) else None,
-    )
+    training = _with_sizes(_training_part(others, job, single, classes=classes), sizes)
+    trained = _with_sizes(_training_part(replace(adapted, indices=chosen), job, single, classes=classes), sizes)
+    return replace(target, training=training if found.by_steps else None, trained=trained if len(chosen) else None)
+
+
+def _with_sizes(part: TrainingPart, sizes: Mapping[Size, Part]) -> TrainingPart:
+    """Return training images that are there in other sizes too."""
+    return replace(part, others={size: replace(part, pictures=each.pictures, size=size) for size, each in sizes.items()})
 
 
 def _training_part(part: Part, job: Job, augment: Sequence[Augmentation], *, classes: int) -> TrainingPart:

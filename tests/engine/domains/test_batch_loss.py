@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.domains.batch_loss import DomainLoss
+from tlkit.engine.ranks.ranks import ALONE
+from tlkit.engine.ranks.shares import Composition
 from tlkit.engine.step.graph import HostReads
 from tlkit.network.network import Network
 from tlkit.plans import adaptation, schedule
@@ -39,8 +41,20 @@ def method(name: str, **table: object) -> adaptation.Adaptation:
 
 def total(made: Network, domains: DomainLoss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The source's loss and the method's."""
-    outputs = domains.forward(x, len(y), start=0, aux_heads=(), computing=nullcontext)
-    return functional.cross_entropy(outputs.logits, y), domains(outputs, y)
+    whole = Composition(len(y), unlabelled=len(x) - len(y))
+    outputs = domains.forward(
+        x, len(y), whole=whole, start=0, aux_heads=(), computing=nullcontext, seen=lambda _: nullcontext()
+    )
+    return functional.cross_entropy(outputs.logits, y), domains(outputs, y, whole, ALONE)
+
+
+def _with_pseudo_labels(domains: DomainLoss, x: Tensor, pseudo: Tensor) -> Tensor:
+    """The loss of a method without source images."""
+    whole = Composition(len(x))
+    outputs = domains.forward(
+        x, len(x), whole=whole, start=0, aux_heads=(), computing=nullcontext, seen=lambda _: nullcontext()
+    )
+    return domains(outputs, pseudo, whole, ALONE)
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -140,9 +154,8 @@ def test_shot_moves_shifted_gaussians_back_to_the_classifier_that_the_source_mad
             features = made.stages["layers"](xt)
             pseudo = pseudo_labels.prototypes(features.numpy(), made.head(features).softmax(1).numpy())
         for _ in range(10):
-            outputs = domains.forward(xt, len(xt), start=0, aux_heads=(), computing=nullcontext)
             optimizer.zero_grad()
-            domains(outputs, torch.from_numpy(pseudo)).backward()
+            _with_pseudo_labels(domains, xt, torch.from_numpy(pseudo)).backward()
             optimizer.step()
     accuracies.append(float((made(x).argmax(1) == y).float().mean()))
     assert accuracies[0] < 0.7

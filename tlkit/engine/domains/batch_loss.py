@@ -2,7 +2,8 @@
 
 The rule: a batch holds its source images first, then the labelled target images that the recipe asks for, and as many target images as source
 images behind them; it has targets for those before these. So no other label of the target ever reaches a step. With a source-free method a batch
-holds target images alone, and its targets are pseudo-labels.
+holds target images alone, and its targets are pseudo-labels. Where several processes share a batch, each has a share of each of these parts;
+the method sees the images of all of them.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from tlkit import plugin
+from tlkit.engine.ranks import gathering
+from tlkit.engine.ranks.ranks import Ranks
+from tlkit.engine.ranks.shares import Composition
 from tlkit.errors import PluginError
 from tlkit.network.network import Network
 from tlkit.plans.adaptation import Adaptation
@@ -57,6 +62,11 @@ class DomainLoss:
         self._weight, self._rises = adaptation.table.weight, adaptation.table.ramp
         self._ramp = torch.ones((), device=device)
 
+    @property
+    def beside(self) -> bool:
+        """Whether a batch has images of the target without labels beside those of the source."""
+        return self._method is not None and not self.source_free
+
     def set_ramp_(self, ramp: float) -> None:
         """Set the ramp, 0 to 1, unless the recipe has `ramp = false`."""
         if self._rises:
@@ -67,52 +77,69 @@ class DomainLoss:
         x: Tensor,
         images: int,
         *,
+        whole: Composition,
         start: int,
         aux_heads: Sequence[str],
         computing: Callable[[], AbstractContextManager[None]],
+        seen: Callable[[Composition], AbstractContextManager[object]],
     ) -> Outputs:
         """Run the trained stages and the head on a batch.
 
         Args:
             x: Input of the stage `start`, (n + m + n, ...).
             images: Number of labelled images, n + m; with a source-free method of all images, (n, ...).
+            whole: The batch, of all processes together.
             start: Leading stages that are fixed.
             aux_heads: Auxiliary classifiers that run; they see labelled images.
             computing: The context of the step's precision.
+            seen: The context of a forward pass on this process's share of images.
         """
         network = self._network
         with computing():
             if self._method is None or self._method.together or self.source_free:
-                carried, aux_logits = network.carry_with_aux(x, aux_heads=aux_heads, start=start)
+                with seen(whole):
+                    carried, aux_logits = network.carry_with_aux(x, aux_heads=aux_heads, start=start)
+                    read = network.features(carried)
                 aux_logits = {name: each[:images] for name, each in aux_logits.items()}
-                read = network.features(carried)
             else:
-                carried, aux_logits = network.carry_with_aux(x[:images], aux_heads=aux_heads, start=start)
-                read = torch.cat([network.features(carried), network.features(network.carry(x[images:], start=start))])
-            logits = network.answer(read).float()
+                with seen(Composition(whole.images, whole.labelled)):
+                    carried, aux_logits = network.carry_with_aux(x[:images], aux_heads=aux_heads, start=start)
+                    read = network.features(carried)
+                with seen(Composition(whole.unlabelled)):
+                    read = torch.cat([read, network.features(network.carry(x[images:], start=start))])
+            with seen(whole):
+                logits = network.answer(read).float()
         aux_logits = {name: each.float() for name, each in aux_logits.items()}
         return Outputs(logits[:images], aux_logits, read.float(), logits if self.source_free else logits[images:])
 
-    def __call__(self, outputs: Outputs, labels: Tensor) -> Tensor | None:
-        """Return the method's loss with its weight, (); None where it has none.
+    def __call__(self, outputs: Outputs, labels: Tensor, whole: Composition, ranks: Ranks) -> Tensor | None:
+        """Return this process's part of the method's loss with its weight, (); None where it has none. Parts add up to the loss.
 
         Args:
             outputs: Of `forward`.
             labels: Of the source images, (n,), or soft ones (n, C); with a source-free method the pseudo-labels of the target's.
+            whole: The batch, of all processes together.
+            ranks: The processes.
         """
         if self._method is None:
             return None
-        images = 0 if self.source_free else len(labels)  # of the source
+        rows = partial(gathering.rows, ranks, counts=Composition(whole.images).counts(ranks.size))
+        read, logits = outputs.read, outputs.logits
+        if self.source_free:
+            source, source_logits, own, pseudo = read[:0], logits[:0], labels[:0], rows(labels)
+            target = rows(read)
+        else:
+            images = len(labels)
+            source, source_logits, own, pseudo = rows(read[:images]), rows(logits[:images]), rows(labels), None
+            target = rows(read[len(logits) :])
         batch = DomainBatch(
-            source=outputs.read[:images], target=outputs.read[-len(outputs.target_logits) :],
-            source_logits=outputs.logits[:images], target_logits=outputs.target_logits,
-            labels=labels[:images], head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp,
-            pseudo_labels=labels if self.source_free else None,
+            source=source, target=target, source_logits=source_logits, target_logits=rows(outputs.target_logits), labels=own,
+            head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp, pseudo_labels=pseudo,
         )  # fmt: skip
         found = plugin.call(self._method.loss, batch, self._options)
         if not isinstance(found, Tensor) or found.ndim:
             raise PluginError(f"{self._method.loss}: gave {_kind(found)}, not a tensor ().")
-        return found * self._weight
+        return found * (self._weight / ranks.size)
 
 
 def share(images: int, labelled: int, *, weight: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -210,6 +210,11 @@ class TargetPart:
     def labelled_of(self, images: int) -> int:
         """Return how many labelled images are beside so many of the source in a step: as many, or all that there are."""
         return 0 if self.trained is None else min(images, len(self.trained.indices))
+
+    def at(self, size: Size | None) -> TargetPart:
+        """Return it with the images of steps in one of their sizes; None is that of the parts."""
+        training, trained = (None if each is None else each.at(size) for each in (self.training, self.trained))
+        return replace(self, training=training, trained=trained)
 
     def labels(self) -> NDArray[np.int64]:
         """Return the labels (n,) of the labelled images."""

@@ -65,6 +65,7 @@ class Feed:
         self._network, self._backbone, self._plan, self._phase = network, backbone, plan, phase
         self._device, self._observer, self._watch = device, observer, watch
         self._train, self._evaluated = train, evaluated
+        self._target = None if evaluated.target is None else evaluated.target.at(phase.image_size)
         self._channels = train.pictures.geometry.shape[2]
         self._cut = len(phase.prefix)
         self._backend = CudaBackend(device) if graph and device.type == "cuda" else None
@@ -95,7 +96,9 @@ class Feed:
         """
         yield from self._batches(self._train, order, epoch, size or self._plan.batch_size)
 
-    def adapted(self, order: Indices, labelled: Indices, unlabelled: Indices, epoch: int) -> Iterator[Batch]:
+    def adapted(
+        self, order: Indices, labelled: Indices, unlabelled: Indices, epoch: int, *, size: int, labelled_size: int
+    ) -> Iterator[Batch]:
         """Yield the batches of an epoch as `train` does, each with images of the target behind it.
 
         Args:
@@ -103,20 +106,22 @@ class Feed:
             labelled: Of the target's labelled images; empty where no step takes them.
             unlabelled: Of the target's images whose labels are not read, as many as of the source; empty where no step takes them.
             epoch: From 0.
+            size: Images of the source in a full batch, and of the target's without labels.
+            labelled_size: Labelled images of the target in a full batch.
         """
-        target, size = self._evaluated.target, self._plan.batch_size
+        target = self._target
         assert target is not None  # the run adapts
         few = without = None
-        if target.trained is not None:
-            few = self._batches(target.trained, labelled, epoch, target.labelled_of(size))
+        if target.trained is not None and labelled_size:
+            few = self._batches(target.trained, labelled, epoch, labelled_size)
         if target.training is not None:
             without = self._inputs(target.training, unlabelled, epoch, size)
-        for x, y in self.train(order, epoch):
+        for x, y in self.train(order, epoch, size):
             rows, targets_ = [x], [y]
-            if few is not None:
-                x, y = next(few)
-                rows.append(x)
-                targets_.append(y)
+            labelled_batch = None if few is None else next(few, None)  # another process may have all of the last batch
+            if labelled_batch is not None:
+                rows.append(labelled_batch[0])
+                targets_.append(labelled_batch[1])
             if without is not None:
                 rows.append(next(without))
             yield torch.cat(rows), torch.cat(targets_)
@@ -140,7 +145,7 @@ class Feed:
     @property
     def _beside(self) -> list[TrainingPart]:
         """Images of a target that steps take beside those of the source."""
-        target = self._evaluated.target
+        target = self._target
         return [] if target is None else [part for part in (target.trained, target.training) if part is not None]
 
     def _settle(self) -> None:

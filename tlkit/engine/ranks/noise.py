@@ -19,16 +19,25 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rows:
-    """Which images of a batch are here: from start up to, not including, stop, of `images`."""
+    """Which images of a batch are here.
 
-    start: int
-    stop: int
+    Attributes:
+        ranges: Each from a first up to, not including, a last, in the order in which they are here.
+        images: Of the whole batch.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
     images: int
 
     @property
     def here(self) -> int:
         """How many."""
-        return self.stop - self.start
+        return sum(stop - start for start, stop in self.ranges)
+
+    def of(self, noise: Tensor, each: int) -> Tensor:
+        """Return the noise of these images, of which each has so many rows, from that of the whole batch."""
+        found = [noise[start * each : stop * each] for start, stop in self.ranges]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def dropout(rows: Rows, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor | None:
@@ -48,14 +57,14 @@ def bernoulli_(rows: Rows, tensor: Tensor, p: float | Tensor = 0.5, **keywords: 
     each = _rows_each(rows, tensor)
     if each == 0 or isinstance(p, Tensor):
         return None
-    return tensor.copy_(_whole(rows, tensor, tensor.shape).bernoulli_(p, **keywords)[rows.start * each : rows.stop * each])
+    return tensor.copy_(rows.of(_whole(rows, tensor, tensor.shape).bernoulli_(p, **keywords), each))
 
 
 def _dropped(rows: Rows, input: Tensor, shape: Sequence[int], p: float, training: bool, inplace: bool) -> Tensor | None:
     each = _rows_each(rows, input)
     if not training or not 0.0 < p < 1.0 or each == 0:
         return None
-    noise = _whole(rows, input, shape).bernoulli_(1 - p).div_(1 - p)[rows.start * each : rows.stop * each]
+    noise = rows.of(_whole(rows, input, shape).bernoulli_(1 - p).div_(1 - p), each)
     return input.mul_(noise) if inplace else input * noise
 
 

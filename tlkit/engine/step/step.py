@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from tlkit.engine.kernels import function, functions
 from tlkit.engine.ranks import whole_batch
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.ranks.reduction import Reduction
-from tlkit.engine.ranks.shares import Whole
+from tlkit.engine.ranks.shares import Composition, Whole, labelled_share
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.engine.step.loss_scale import LossScale
@@ -49,7 +50,7 @@ class Step:
         static: Do the same operators in every step, as a graph needs; else norms that nobody is going to read are left out. By
             default, where the device is a CUDA one.
         ranks: The processes of the run, each of which has a part of every batch.
-        domains: The loss of domain adaptation, of a run of one process; None without.
+        domains: The loss of domain adaptation; None without.
     """
 
     def __init__(
@@ -225,18 +226,19 @@ class Step:
         known = self._sums.known()
         synced = [sharing.synced(self.plan, images) for images in whole.batches]
         for number, (x, targets) in enumerate(batches):
-            counted = whole.counts[number]
-            with whole_batch.seen(self.ranks, whole.batches[number], synced=synced[number]):
-                logits, aux_logits, adapted = self._forward(x, targets, counted)
-            own = len(targets) if self._domains is None else counted  # images of the source
-            loss, total = self._losses(logits, targets, own)
-            if adapted is not None:
-                loss, total = self._with_adapted(loss, total, adapted)
+            counted, batch = whole.counts[number], self._composition(whole, number)
+            own = len(targets) if self._domains is None else max(counted, 1)  # images of the source
+            logits, aux_logits, adapted = self._forward(x, targets, own, batch, synced=synced[number])
+            loss, total = self._losses(logits, targets, own, batch)
+            if adapted is not None and self._domains is not None and self._domains.source_free:  # there is no other loss
+                loss, total = adapted * self.ranks.size, torch.zeros_like(loss)
             for name, other in aux_logits.items():
-                alone, beside = self._losses(other, targets, own)
+                alone, beside = self._losses(other, targets, own, batch)
                 total = total + beside * self._taps[name]
                 self._add_aux_(number, alone.detach(), counted)
-            part = total if counted == whole.images else total * (counted / whole.images)
+            part = _times(total, counted / whole.images)
+            if adapted is not None:  # of the whole batch
+                part, total = part + _times(adapted, batch.images / whole.images), total + adapted
             self._scaled(part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self._add_(number, loss.detach(), total.detach(), logits[:own].detach(), targets[:own], counted)
         if self._reduction is not None:
@@ -252,28 +254,41 @@ class Step:
         if self.average is not None:
             self.average.update_()
 
-    def _losses(self, logits: Tensor, targets: Tensor, own: int) -> tuple[Tensor, Tensor]:
-        """The mean loss of the first images, which are the source's, and that of all, in which labelled ones of a target have their share."""
+    def _composition(self, whole: Whole, number: int) -> Composition:
+        """What a batch of the group consists of, all processes together."""
+        images, adapts = whole.batches[number], self._domains is not None and self._domains.beside
+        return Composition(images, whole.labelled[number] if whole.labelled else 0, images if adapts else 0)
+
+    def _losses(self, logits: Tensor, targets: Tensor, own: int, batch: Composition) -> tuple[Tensor, Tensor]:
+        """The mean loss of the first images, which are the source's, and that of all, in which labelled ones of a target have their share.
+
+        With several processes the share is such that losses, each times its process's images of the source, add up to those of one.
+        """
         loss = self._objective(logits[:own], targets[:own])
-        if self._domains is None or own == len(targets):
+        if self._domains is None or not batch.labelled:
             return loss, loss
+        if own == len(targets):  # another process has them
+            return loss, loss * (1 - self._domains.labelled)
         few = self._objective(logits[own:], targets[own:])
+        if self.ranks.size > 1:
+            here = labelled_share(batch.labelled, self.ranks.rank, self.ranks.size).counted
+            few = few * (here / batch.labelled * batch.images / own)
         return loss, torch.lerp(loss, few, self._domains.labelled)
 
-    def _with_adapted(self, loss: Tensor, total: Tensor, adapted: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss that is told and the one that is minimised, with that of a method; without a source there is no other loss."""
-        alone = self._domains is not None and self._domains.source_free
-        return (adapted, adapted) if alone else (loss, total + adapted)
-
-    def _forward(self, x: Tensor, targets: Tensor, own: int) -> tuple[Tensor, Mapping[str, Tensor], Tensor | None]:
-        """Logits (N, classes) float32, those of the auxiliary classifiers that run, and the loss of domain adaptation."""
+    def _forward(
+        self, x: Tensor, targets: Tensor, own: int, batch: Composition, *, synced: bool
+    ) -> tuple[Tensor, Mapping[str, Tensor], Tensor | None]:
+        """Logits (N, classes) float32, those of the auxiliary classifiers that run, and this process's part of the loss of adaptation."""
+        seen = partial(whole_batch.seen, self.ranks, synced=synced)
         if self._domains is None:
-            return *self._forward_with_aux(x), None
+            with seen(batch):
+                return *self._forward_with_aux(x), None
         with functions.faster(self._device, conv2d=self._conv2d):
             outputs = self._domains.forward(
-                self._laid_out(x), len(targets), start=self._cut, aux_heads=tuple(self._taps), computing=self._computing
-            )
-        return outputs.logits, outputs.aux_logits, self._domains(outputs, targets[:own])
+                self._laid_out(x), len(targets), whole=batch, start=self._cut, aux_heads=tuple(self._taps),
+                computing=self._computing, seen=seen,
+            )  # fmt: skip
+        return outputs.logits, outputs.aux_logits, self._domains(outputs, targets[:own], batch, self.ranks)
 
     def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
@@ -327,3 +342,8 @@ class Step:
             total = torch.linalg.vector_norm(torch.stack(each))
             nn.utils.clip_grads_with_norm_([p for _, p, _ in graded], clip, total)
         self._sums.keep_norms_(known, [group for group, _, _ in graded], each)
+
+
+def _times(loss: Tensor, factor: float) -> Tensor:
+    """A loss times a factor; without an operation where it is 1."""
+    return loss if factor == 1 else loss * factor
