@@ -6,6 +6,7 @@ is in float64.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,9 @@ def stats(source: NDArray[Any], target: NDArray[Any]) -> Alignment:
 
     Source: AdaBN's statistics (Li et al. 2016, arXiv:1603.04779, algorithm 1), here of the features that the head reads.
     """
-    xs, xt = _checked(source, target)
-    varies = _varies(xs)
-    scale = np.where(varies, np.where(_varies(xt), xt.std(0), 0.0) / _deviations(xs), 1.0)
-    return Alignment(Affine(scale, xt.mean(0) - xs.mean(0) * scale), _identity(xs.shape[1]))
+    s, t = _checked(source, target)
+    scale = np.where(s.varies, np.where(t.varies, t.deviation, 0.0) / s.deviation, 1.0)
+    return Alignment(Affine(scale, t.mean - s.mean * scale), _identity(t))
 
 
 def coral(source: NDArray[Any], target: NDArray[Any], *, ridge: float = RIDGE) -> Alignment:
@@ -54,9 +54,9 @@ def coral(source: NDArray[Any], target: NDArray[Any], *, ridge: float = RIDGE) -
 
     Source: Sun, Feng & Saenko 2016, arXiv:1511.05547, algorithm 1.
     """
-    xs, xt = _checked(source, target)
-    of_source, of_target = _covariance(_standard(xs), ridge), _covariance(_standard(xt), ridge)
-    return _of_source(xs, _power(of_source, -0.5) @ _power(of_target, 0.5) * _deviations(xt), xt.mean(0))
+    s, t = _checked(source, target)
+    of_source, of_target = s.covariance(s.deviation, ridge), t.covariance(t.deviation, ridge)
+    return _of_source(s, _power(of_source, -0.5) @ _power(of_target, 0.5) * t.deviation, t)
 
 
 def linot(source: NDArray[Any], target: NDArray[Any], *, ridge: float = RIDGE) -> Alignment:
@@ -75,11 +75,10 @@ def linot(source: NDArray[Any], target: NDArray[Any], *, ridge: float = RIDGE) -
 
     Source: Flamary, Lounici & Ferrari 2019, arXiv:1905.10155, eq. 3; Peyre & Cuturi 2019, arXiv:1803.00567, eq. 2.40.
     """
-    xs, xt = _checked(source, target)
-    mean, std = xs.mean(0), _deviations(xs)
-    of_source, of_target = _covariance((xs - mean) / std, ridge), _covariance((xt - mean) / std, ridge)
+    s, t = _checked(source, target)
+    of_source, of_target = s.covariance(s.deviation, ridge), t.covariance(s.deviation, ridge)
     root, inverse = _powers(of_source, 0.5, -0.5)
-    return _of_source(xs, inverse @ _power(root @ of_target @ root, 0.5) @ inverse * std, xt.mean(0))
+    return _of_source(s, inverse @ _power(root @ of_target @ root, 0.5) @ inverse * s.deviation, t)
 
 
 def subspace(source: NDArray[Any], target: NDArray[Any], *, dimensions: int = 50) -> Alignment:
@@ -98,19 +97,52 @@ def subspace(source: NDArray[Any], target: NDArray[Any], *, dimensions: int = 50
 
     Source: Fernando et al. 2013, "Unsupervised visual domain adaptation using subspace alignment", algorithm 1.
     """
-    xs, xt = _checked(source, target)
+    s, t = _checked(source, target)
     if dimensions < 1:
         raise DataError(f"adapt: dimensions is {dimensions}.", "1 or more, for instance 50")
-    count = min(dimensions, len(xs) - 1, len(xt) - 1, xs.shape[1])
-    of_source, of_target = _components(xs, count), _components(xt, count)
+    count = min(dimensions, len(s.centred) - 1, len(t.centred) - 1, len(s.mean))
+    of_source, of_target = _components(s, count), _components(t, count)
     count = min(of_source.shape[1], of_target.shape[1])
     of_source, of_target = of_source[:, :count], of_target[:, :count]
     turned = of_source @ (of_source.T @ of_target)
-    return Alignment(_standardised(xs, turned), _standardised(xt, of_target))
+    return Alignment(_standardised(s, turned), _standardised(t, of_target))
 
 
-def _checked(source: NDArray[Any], target: NDArray[Any]) -> tuple[Features, Features]:
-    """Return both domains' features as float64."""
+@dataclass(frozen=True, eq=False)
+class _Domain:
+    """A domain's features in float64, and their statistics, each computed once.
+
+    Attributes:
+        centred: (N, F) with mean 0; constant features are exactly 0.
+        mean: (F,).
+        varies: (F,) whether a feature is not constant.
+        deviation: (F,) standard deviations, 1 for a feature that is constant.
+    """
+
+    centred: Features
+    mean: Features
+    varies: NDArray[np.bool_]
+    deviation: Features
+
+    @classmethod
+    def of(cls, x: Features) -> _Domain:
+        """Compute the statistics of features (N, F)."""
+        mean, std = x.mean(0), x.std(0)
+        # The deviation alone does not say that a feature is constant: by rounding, that of many times 0.1 is above 0.
+        varies = (x.min(0) < x.max(0)) & (std > 0)
+        return cls(np.where(varies, x - mean, 0.0), mean, varies, np.where(varies, std, 1.0))
+
+    def covariance(self, unit: Features, ridge: float) -> Features:
+        """Return the covariance (F, F) of features in units (F,) of their own, with a ridge."""
+        if not ridge > 0:
+            raise DataError(f"adapt: ridge is {ridge:g}.", f"above 0, for instance {RIDGE}")
+        x = self.centred / unit
+        found: Features = x.T @ x / (len(x) - 1) + ridge * np.eye(len(unit))
+        return found
+
+
+def _checked(source: NDArray[Any], target: NDArray[Any]) -> tuple[_Domain, _Domain]:
+    """Return both domains."""
     found = []
     for name, x in (("source", source), ("target", target)):
         wide = np.asarray(x, dtype=np.float64)
@@ -124,42 +156,11 @@ def _checked(source: NDArray[Any], target: NDArray[Any]) -> tuple[Features, Feat
     if found[0].shape[1] != found[1].shape[1]:
         counts = f"{found[0].shape[1]} features of a source image and {found[1].shape[1]} of a target image"
         raise DataError(f"adapt: there are {counts}.", "one network computes both")
-    return found[0], found[1]
+    return _Domain.of(found[0]), _Domain.of(found[1])
 
 
-def _identity(features: int) -> Affine:
-    return Affine(np.ones(features), np.zeros(features))
-
-
-def _deviations(x: Features) -> Features:
-    """Standard deviations (F,), 1 for a feature that is constant."""
-    return np.where(_varies(x), x.std(0), 1.0)
-
-
-def _varies(x: Features) -> NDArray[np.bool_]:
-    """Whether a feature (F,) is not constant. Its deviation alone does not say so: by rounding, that of many times 0.1 is above 0."""
-    found: NDArray[np.bool_] = (x.min(0) < x.max(0)) & (x.std(0) > 0)
-    return found
-
-
-def _centred(x: Features) -> Features:
-    """Features (N, F) with mean 0; constant ones are exactly 0."""
-    return np.where(_varies(x), x - x.mean(0), 0.0)
-
-
-def _standard(x: Features) -> Features:
-    """Features (N, F) with mean 0 and standard deviation 1; constant ones are exactly 0."""
-    found: Features = _centred(x) / _deviations(x)
-    return found
-
-
-def _covariance(x: Features, ridge: float) -> Features:
-    """The covariance (F, F) of features (N, F), with a ridge."""
-    if not ridge > 0:
-        raise DataError(f"adapt: ridge is {ridge:g}.", f"above 0, for instance {RIDGE}")
-    centred = _centred(x)
-    found: Features = centred.T @ centred / (len(x) - 1) + ridge * np.eye(x.shape[1])
-    return found
+def _identity(domain: _Domain) -> Affine:
+    return Affine(np.ones(len(domain.mean)), np.zeros(len(domain.mean)))
 
 
 def _power(matrix: Features, power: float) -> Features:
@@ -182,23 +183,23 @@ def _powers(matrix: Features, *powers: float) -> list[Features]:
     return found
 
 
-def _of_source(source: Features, matrix: Features, mean: Features) -> Alignment:
-    """A matrix (F, F) for standardised source features, after which `mean` is added; target features stay."""
-    weight = matrix / _deviations(source)[:, None]
-    return Alignment(Affine(weight, mean - source.mean(0) @ weight), _identity(source.shape[1]))
+def _of_source(source: _Domain, matrix: Features, target: _Domain) -> Alignment:
+    """A matrix (F, F) for standardised source features, which then get the target's mean; target features stay."""
+    weight = matrix / source.deviation[:, None]
+    return Alignment(Affine(weight, target.mean - source.mean @ weight), _identity(target))
 
 
-def _standardised(x: Features, matrix: Features) -> Affine:
-    """The map that standardises features as `x` (N, F) is, and then multiplies them by a matrix (F, D)."""
-    weight = matrix / _deviations(x)[:, None]
-    return Affine(weight, -x.mean(0) @ weight)
+def _standardised(domain: _Domain, matrix: Features) -> Affine:
+    """The map that standardises features as a domain is, and then multiplies them by a matrix (F, D)."""
+    weight = matrix / domain.deviation[:, None]
+    return Affine(weight, -domain.mean @ weight)
 
 
-def _components(x: Features, count: int) -> Features:
+def _components(domain: _Domain, count: int) -> Features:
     """The principal components (F, count) of standardised features as columns, the largest first; fewer where features vary in fewer."""
     from scipy.linalg import eigh
 
-    z, features = _standard(x), x.shape[1]
+    z, features = domain.centred / domain.deviation, len(domain.mean)
     values, columns = eigh(z.T @ z, subset_by_index=[features - count, features - 1])
     there = max(1, int((values > values[-1] * features * np.finfo(np.float64).eps).sum()))
     return np.asarray(columns[:, : -there - 1 : -1], dtype=np.float64)
