@@ -79,7 +79,7 @@ def trial(side: Path, recipe: str, settings: Sequence[str], *, kept: Path, progr
         cache, runs = Path(scratch) / "cache", Path(scratch) / "runs"
         if kept.is_dir():
             shutil.copytree(kept, cache / _MEASURED)
-        env = {**os.environ, "TLKIT_CACHE": str(cache), "PYTHONPATH": os.pathsep.join(str(side / path) for path in _PATHS)}
+        env = {**os.environ, "TLKIT_CACHE": str(cache), "PYTHONPATH": os.pathsep.join(import_paths(side))}
         command = [sys.executable, *program, "apply", recipe, "--runs", str(runs), "--offline"]
         command += [part for setting in settings for part in ("--set", setting)]
         began = time.perf_counter()
@@ -90,6 +90,11 @@ def trial(side: Path, recipe: str, settings: Sequence[str], *, kept: Path, progr
         if (cache / _MEASURED).is_dir():
             shutil.copytree(cache / _MEASURED, kept, dirs_exist_ok=True)
         return {**_arms(runs), WHOLE: whole}
+
+
+def import_paths(checkout: Path) -> list[str]:
+    """Return where tlkit and its plugins are imported from in a checkout."""
+    return [str(checkout / path) for path in _PATHS]
 
 
 def _arms(runs: Path) -> dict[str, float]:
