@@ -548,7 +548,8 @@ def test_distances_after_are_of_mapped_features_and_are_made_again_where_their_f
     assert evaluated.target is not None
     every = [read(mine, part)[0] for part in (mine.prepared.train, evaluated.target.part)]
     maps = alignment.stats(*every)
-    source, target = every[0], read(mine, evaluated.also["dark"])[0]
+    assert evaluated.test is not None
+    source, target = read(mine, evaluated.test)[0], read(mine, evaluated.also["dark"])[0]
     assert last["before"] == pytest.approx(distances.between(source, target), rel=1e-3, abs=1e-5)
     assert last["after"] == pytest.approx(distances.between(maps.source(source), maps.target(target)), rel=1e-3, abs=1e-5)
     assert last["after"]["mmd"] < last["before"]["mmd"] / 2

@@ -247,7 +247,7 @@ def test_plan_of_several_processes_refuses_what_they_do_not_share(toy_recipe: Pa
         api.plan(toy_recipe, processes=2)
 
 
-@pytest.mark.parametrize(("method", "gathered"), [("mmd", 2 * 16 * (32 + 4) * 4), ("adabn", 0)])
+@pytest.mark.parametrize(("method", "gathered"), [("mmd", 2 * 16 * (16 + 4) * 4), ("adabn", 0)])
 def test_plan_counts_what_a_method_compares_over_all_processes(method: str, gathered: int, toy_recipe: Path) -> None:
     """Features and logits of both domains: of a batch of 16, by two processes, each sends its half to the other."""
     also = '[also.dark]\nname = "synthetic"\noptions = { classes = 4, train = 60, noise = 0.9 }\nsplit = { per_class = 3 }\n'

@@ -178,7 +178,9 @@ def test_what_cannot_be_is_named(run: Cli, recipe: Path, settings: list[str], wo
 
 
 def test_images_without_labels_have_the_size_of_each_phase(recipe: Path) -> None:
-    recipe.write_text(RECIPE.replace("image_size = 16\n", "image_sizes = [{ epochs = 1, size = 8 }, { epochs = 1, size = 16 }]\n"))
+    recipe.write_text(
+        RECIPE.replace("image_size = 16\n", "image_sizes = [{ epochs = 1, size = 8 }, { epochs = 1, size = 16 }]\n")
+    )
     mine = training(recipe)
     assert isinstance(mine.fit, Fit)
     steps, order = mine.fit._steps, mine.prepared.train.order(0)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tlkit import units
 from tlkit.errors import TlkitError
-from tlkit.plans import adaptation
+from tlkit.plans import unlabelled
 from tlkit.plans.plan import Choice, MemoryPlan, Plan, ProcessesPlan
 from tlkit.recipe.recipe import Recipe
 
@@ -58,7 +58,7 @@ def shared(plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = No
     if plan.learns == "steps":
         why = f"gradients of {summed / 1e6:.1f} MB, added up in a ring"
         if compared:
-            why += f", and {compared / 1e6:.1f} MB of features and answers of both domains, which every process compares"
+            why += f", and {compared / 1e6:.1f} MB of features and answers, which every process compares"
         choices.append(Choice("sent by each process", f"{sent / 1e6:.1f} MB a step", why))
         if plan.tables.backbone.batch_norm != "running":
             words = {"local": "over the images of one process", "sync": "over the images of all processes"}[batch_norm]
@@ -82,12 +82,13 @@ def synced(plan: Plan, images: int) -> bool:
 
 
 def _compared(plan: Plan) -> int:
-    """Return the bytes of what a method of domain adaptation compares in a step: features and answers of both domains."""
-    table = plan.tables.adapt
-    if plan.learns != "steps" or table is None or not adaptation.look_up(table).by_steps:
+    """Return the bytes of what a method of domain adaptation compares in a step: features and answers of its domains."""
+    found = unlabelled.of_plan(plan)
+    if plan.learns != "steps" or found is None or not found.by_steps:
         return 0
-    features = plan.stages[-1].output[0]  # channels: no method reads a whole feature map
-    return 2 * plan.batch_size * (features + plan.classes) * _GRADIENT * plan.tables.optimizer.accumulate
+    features = plan.stages[plan.depth - 1].output[0]  # channels: no method reads a whole feature map
+    images = plan.batch_size * plan.tables.optimizer.accumulate * (2 if found.beside else 1)
+    return images * (features + plan.classes) * _GRADIENT
 
 
 def _batch_norm(plan: Plan, count: int, kept: Literal["local", "sync"] | None) -> tuple[Literal["local", "sync"], str]:

@@ -285,6 +285,7 @@ class _Reader:
         split, theirs = images.splits[other_parts.ALL], library.other(images)
         every = np.arange(len(split.targets))
         if self._resolved.learns == "steps":
+
             def pictures(geometry: Geometry) -> Pictures:
                 return theirs.pictures(other_parts.ALL, _with_white(geometry, source))
 

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.domains.batch_loss import DomainLoss
-from tlkit.engine.ranks.ranks import ALONE
+from tlkit.engine.ranks.ranks import ALONE, Alone, Ranks
 from tlkit.engine.ranks.shares import Composition
 from tlkit.engine.step.graph import HostReads
 from tlkit.network.network import Network
@@ -76,6 +77,51 @@ def test_mcc_in_a_step_is_that_of_plain_torch(norm: bool) -> None:
     gradients = torch.autograd.grad(beside, list(layers.parameters()), retain_graph=True)
     for mine, theirs in zip(gradients, torch.autograd.grad(expected, list(layers.parameters())), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@dataclass(frozen=True)
+class Remembering(Alone):
+    """One of two processes, which are asked one after the other: what both have given is served in a second round."""
+
+    size: int = 2
+    given: list[list[Tensor]] = field(default_factory=lambda: [[], []])
+    served: list[list[Tensor]] | None = None
+
+    def stacked(self, tensor: Tensor) -> Tensor:
+        number = len(self.given[self.rank])
+        self.given[self.rank].append(tensor)
+        return torch.stack([tensor, tensor] if self.served is None else [each[number] for each in self.served])
+
+
+@pytest.mark.parametrize("name", [*TRAINED, "shot"])
+def test_what_two_processes_compute_of_a_method_adds_up_to_its_loss(name: str) -> None:
+    """Five images of each domain: one process has three, the other two. Gradients add up likewise."""
+    found = method(name)
+    made, alone = network(found), method(name).source_free
+    domains = DomainLoss(made, found, CPU)
+    x, y = torch.randn(5 if alone else 10, 2), torch.tensor([0, 1, 1, 0, 1])
+    whole = Composition(5, unlabelled=0 if alone else 5)
+
+    def part(places: list[int], labels: Tensor, ranks: Ranks) -> tuple[Tensor, list[Tensor]]:
+        outputs = domains.forward(
+            x[places], len(labels), whole=whole, start=0, aux_heads=(), computing=nullcontext, seen=lambda _: nullcontext()
+        )
+        loss = domains(outputs, labels, whole, ranks)
+        assert loss is not None
+        gradients = torch.autograd.grad(loss, list(made.parameters()), allow_unused=True, materialize_grads=True)
+        return loss.detach(), list(gradients)
+
+    expected, gradients = part(list(range(len(x))), y, ALONE)
+    first = Remembering()
+    for served in (None, first.given):
+        parts = []
+        for rank, mine in ((0, [0, 1, 2]), (1, [3, 4])):
+            ranks = Remembering(rank=rank, given=first.given if served is None else [[], []], served=served)
+            parts.append(part([*mine, *([] if alone else [5 + place for place in mine])], y[mine], ranks))
+    (loss, mine), (other, theirs) = parts
+    torch.testing.assert_close(loss + other, expected)
+    for one, two, sum_ in zip(mine, theirs, gradients, strict=True):
+        torch.testing.assert_close(one + two, sum_)
 
 
 @pytest.mark.parametrize("name", TRAINED)
