@@ -27,6 +27,7 @@ from tlkit.plans import (
 from tlkit.record import findings, recipe_choices, remote_runs, run_folder
 
 if TYPE_CHECKING:
+    from tlkit.advice.facts import Source
     from tlkit.engine.images.parts import Library
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
@@ -303,6 +304,7 @@ def advise(
     budget: str | float = "10m",
     backbones: str | None = None,
     download: str | float = 0.0,
+    domain: str | Path | None = None,
     out: str | Path | None = None,
     tries: bool = True,
     scores: bool = False,
@@ -323,6 +325,8 @@ def advise(
         budget: The time that it may take: seconds, or "90s", "10m", "1h".
         backbones: Networks to consider, "resnet18,timm:resnet34,vgg16=FILE"; by default all whose weights are on this machine.
         download: Weights of other networks that may be downloaded, bytes in all or "200MB": of those with the best ImageNet accuracy.
+        domain: A folder with images of the same classes from another domain, the source. With it ways to use both are compared, and no way to
+            train is tried.
         out: The recipe to write; an earlier one is replaced. By default NAME-advised.toml in the working folder.
         tries: Try ways to train, as short runs, in the time that is left.
         scores: Tell transferability scores of every network too: LogME, H-score, NLEEP, GBC, and LEEP where it can be had.
@@ -358,14 +362,21 @@ def advise(
         raise TlkitError(
             f"{option('out', str(written))}: is the recipe that is advised on, and would be replaced.", "another file"
         )
-    from tlkit.advice import advising  # which imports torch, after what is wrong with the recipe is said
+    other = None if domain is None else _domain(as_path(domain, "domain"), path, offline, watcher)
+    from tlkit.advice import advising, domain_advising  # which import torch, after what is wrong with the recipe is said
     from tlkit.run import executor, torch_settings
     from tlkit.run.signals import watching
 
     where = executor.device_of(device, note=watcher.note)
+    asked = asking.source(path, read, arms, arm, places)
     with torch_settings.applied(where), watching() as watch:
+        if other is not None:
+            return domain_advising.advise(
+                asked, other, named, written, budget=allowed, scores=scores, download=room, device=where, observer=watcher,
+                watch=watch,
+            )  # fmt: skip
         return advising.advise(
-            asking.source(path, read, arms, arm, places),
+            asked,
             named,
             written,
             budget=allowed,
@@ -376,6 +387,22 @@ def advise(
             observer=watcher,
             watch=watch,
         )
+
+
+def _domain(domain: Path, target: Path, offline: bool, observer: Observer) -> Source:
+    """Return the source of two domains that advice is asked for.
+
+    Raises:
+        TlkitError: it is no folder, or the target is a recipe.
+    """
+    from tlkit.advice import asking
+
+    for name, path in (("target", target), ("source", domain)):
+        if not path.is_dir():
+            raise TlkitError(f"advise: the {name}, {path}, is no folder.", "two folders of images in one sub-folder per class")
+    places = arguments.places(domain.resolve(), None, offline, observer)
+    read, arms = asking.read(domain, (), places)
+    return asking.source(domain, read, arms, None, places)
 
 
 def plan(

@@ -56,18 +56,18 @@ def advise(
     Raises:
         TlkitError: the images cannot be used, no weights are here, or the budget is too small for one probe.
     """
-    _refuse(source)
-    found, images, parts = _images(source)
+    refuse(source)
+    found, images, parts = images_of(source)
     task = tasks.get(source.resolved.head.task)
     head = "linear" if task.targets.one_class else task.head
     strata, names = task.targets.strata(images.splits["train"].targets, images.classes)
     order = sample.order(strata, parts["train"].indices)
     count, cpu = sample.size(len(names), len(order)), device.type == "cpu"
-    ready, notes = _ready(source, named, head, budget, download, images=count, fast=not cpu)
+    ready, notes = ready_networks(source, named, head, budget, download, images=count, fast=not cpu)
     prober = Prober(
         Library(images, note=observer.note), order, count, len(names), budget, device, observer, watch, scores
     )  # fmt: skip
-    probed, left = _probe(prober, ready, budget, notes)
+    probed, left = probe(prober, ready, budget, notes)
     best = probed[0]
     facts = Facts(source, images, parts, found)
     advised, ways = _ways(facts, best, out)
@@ -89,7 +89,7 @@ def advise(
     return replace(advice, seconds=budget.spent, notes=tuple(notes))
 
 
-def _refuse(source: Source) -> None:
+def refuse(source: Source) -> None:
     """Refuse images that cannot be advised on.
 
     Raises:
@@ -105,7 +105,7 @@ def _refuse(source: Source) -> None:
 
 def _ways(facts: Facts, probed: Probed, out: Path) -> tuple[Proposal, list[Way]]:
     """Return what the probe proposes for a network, and the ways to train it."""
-    tables, network = _tables(facts.source, probed, out, facts.found)
+    tables, network = tables_of(facts.source, probed, out, facts.found)
     resolved, least, single = probed.ready.resolved, min(facts.counts), facts.single
     stages = tuple(resolved.backbone.stages)
     base = proposal.base_of(tables, network=network, image_size=candidates.square(resolved.image_size), single=single)
@@ -171,7 +171,7 @@ def _more_labels(best: Probed, budget: Budget, head_seconds: float) -> MoreLabel
     return more_labels.curve(best.read[best.candidate.best], best.labels, best.groups)
 
 
-def _images(source: Source) -> tuple[DataFiles, Images, Mapping[str, Selected]]:
+def images_of(source: Source) -> tuple[DataFiles, Images, Mapping[str, Selected]]:
     """Return the images and their parts; test images are among them by name alone."""
     resolved = source.resolved
     found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, source.places, fetch=True)
@@ -189,7 +189,7 @@ def _considered(source: Source, named: Sequence[Named] | None) -> list[Named]:
     return [*own, *candidates.offered()]
 
 
-def _ready(
+def ready_networks(
     source: Source, named: Sequence[Named] | None, head: str, budget: Budget, room: float, *, images: int, fast: bool
 ) -> tuple[list[Ready], list[str]]:  # fmt: skip
     """Return the networks whose weights are here or are downloaded, and notes on others.
@@ -217,7 +217,7 @@ def _ready(
     return ready, notes
 
 
-def _probe(
+def probe(
     prober: Prober, ready: Sequence[Ready], budget: Budget, notes: list[str]
 ) -> tuple[list[Probed], list[Candidate]]:  # fmt: skip
     """Probe networks as long as there is time; return those that were, the best first, and the others."""
@@ -249,7 +249,7 @@ def _probe(
     return probed, [each.candidate for each in late]
 
 
-def _tables(source: Source, best: Probed, out: Path, found: DataFiles) -> tuple[dict[str, Any], dict[str, Any]]:
+def tables_of(source: Source, best: Probed, out: Path, found: DataFiles) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the user's recipe says, with a path that begins where the new recipe lies, and the table of the network."""
     tables = source.arm.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     table, resolved = best.ready.resolved.arm.backbone, best.ready.resolved
@@ -260,7 +260,7 @@ def _tables(source: Source, best: Probed, out: Path, found: DataFiles) -> tuple[
         weights = f"run:{best.ready.path.resolve().parent}"
     options = {"options": dict(table.options)} if table.options else {}
     if not _stays(source, out):
-        tables["data"] = _with_path(tables["data"], found.root, out)
+        tables["data"] = with_path(tables["data"], found.root, out)
         tables |= (
             {"also": {name: _also(each, source, out) for name, each in tables["also"].items()}} if "also" in tables else {}
         )
@@ -275,10 +275,10 @@ def _stays(source: Source, out: Path) -> bool:
 def _also(table: Mapping[str, Any], source: Source, out: Path) -> dict[str, Any]:
     """Return the table of another data set with a path that begins where the new recipe lies."""
     path = table.get("options", {}).get("path")
-    return _with_path(table, relative(path, source.places), out) if isinstance(path, str) else dict(table)
+    return with_path(table, relative(path, source.places), out) if isinstance(path, str) else dict(table)
 
 
-def _with_path(table: Mapping[str, Any], root: Path, out: Path) -> dict[str, Any]:
+def with_path(table: Mapping[str, Any], root: Path, out: Path) -> dict[str, Any]:
     """Return the table of a data set whose files lie in a folder, with that folder as a recipe at `out` names it, if it names one."""
     options = dict(table.get("options", {}))
     if "path" not in options:

@@ -95,9 +95,9 @@ def ways(
     )  # brought to a third of the epochs where their number is known
     found = [Way(DEFAULT, "train everything, the new head faster", {**base, "lr_groups": both})]
     if single:
-        found.append(_solved(base, "head", ""))
+        found.append(solved(base, "head", ""))
         if best.best and best.best != stages[-1]:
-            found.append(_solved(base, f"head_on_{best.best}", best.best))
+            found.append(solved(base, f"head_on_{best.best}", best.best))
     else:
         found.append(Way("head", "train a new head only", {**base, "freeze": {"backbone": True}, "lr_groups": {"head": head}}))
     *_, late = strategies.thirds(stages)
@@ -143,7 +143,8 @@ def _fits(best: Candidate) -> str:
     return f"{best.fit[0].upper()}{best.fit[1:]}."
 
 
-def _solved(base: Mapping[str, Any], name: str, embed: str) -> Way:
+def solved(base: Mapping[str, Any], name: str, embed: str) -> Way:
+    """Return a head that is solved on a stage; "" for the last one."""
     data = {key: value for key, value in base["data"].items() if key not in _TRAINED}
     head = {"kind": "logistic", **({"embed": embed} if embed else {})}
     kept = {key: value for key, value in base.items() if key not in _OF_STEPS}

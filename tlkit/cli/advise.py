@@ -37,6 +37,14 @@ def advise(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="The recipe to write; by default NAME-advised.toml here."),
     ] = None,
+    domain: Annotated[
+        Path | None,
+        typer.Option(
+            "--source",
+            metavar="FOLDER2",
+            help="Images of the same classes from another domain: whether they help, and which method of [adapt] to try.",
+        ),
+    ] = None,
     no_try: Annotated[bool, typer.Option("--no-try", help="Probe only: train nothing.")] = False,
     scores: Annotated[
         bool, typer.Option("--scores", help="Tell transferability scores too: LogME, H-score, NLEEP, GBC, LEEP.")
@@ -58,7 +66,7 @@ def advise(
 
     with TerminalObserver(Console(stderr=True)) as observer:
         found = api.advise(
-            source, set_ or (), budget=budget, backbones=backbones, download=download or 0.0, out=out, tries=not no_try, scores=scores,
+            source, set_ or (), budget=budget, backbones=backbones, download=download or 0.0, domain=domain, out=out, tries=not no_try, scores=scores,
             arm=arm, runs=runs, data=data, device=device, offline=offline, observer=observer,
         )  # fmt: skip
     if as_json:

@@ -24,7 +24,7 @@ from tlkit.sources.splits import Indices
 SCORED = 1000  # images of the target that scores without labels are computed from: enough for two digits, and soon done
 # What `refuse_same` found, with paths alone and with contents, as long as both data sets are in memory: they are read again where a file changes.
 _COMPARED: WeakKeyDictionary[Images, WeakKeyDictionary[Images, dict[bool, tuple[int, int]]]] = WeakKeyDictionary()
-_NEARLY_ALL = 0.9  # of the target's images: no two domains have so many in common
+NEARLY_ALL = 0.9  # of the target's images: no two domains have so many in common
 ALL = "all"  # the split of a data set whose images are divided anew; its own test images are the last
 
 
@@ -149,17 +149,31 @@ def refuse_same(resolved: Resolved, name: str, source: Images, other: OtherParts
     if any(len(split.files) for images in (source, other.images) for split in images.splits.values()):
         known = _COMPARED.setdefault(source, WeakKeyDictionary()).setdefault(other.images, {})
         if read not in known:  # else another run asked
-            known[read] = _copies(_every_file(source), _every_file(other.images), read=read)
+            known[read] = copies(source, other.images, read=read)
         same, of = known[read]
     else:  # images that are made, not read
         same, of = int((given.name, given.options) == (own.name, resolved.data_options)), 1
     if same == of > 0:
         raise DataError(f"adapt.target: {name} has the same images as the source.", "a data set of another domain")
-    if same > _NEARLY_ALL * of:
+    if same > NEARLY_ALL * of:
         raise DataError(
             f"adapt.target: {same:,} of {of:,} images of {name} are the source's.", "a data set of another domain",
             "or the images that are not copies, in a folder of their own",
         )  # fmt: skip
+
+
+def copies(source: Images, target: Images, *, read: bool) -> tuple[int, int]:
+    """Return how many files of a target are the source's, by path, or if `read` by content, and how many it has.
+
+    Contents are read only where nearly all may be the same.
+    """
+    mine, theirs = _every_file(source), _every_file(target)
+    paths = set(_real_paths(mine))
+    same = sum(path in paths for path in _real_paths(theirs))
+    if read and same < len(theirs) and np.isin(members.sizes(theirs), members.sizes(mine)).mean() > NEARLY_ALL:
+        contents = set(members.digests(mine))
+        same = sum(each in contents for each in members.digests(theirs))
+    return same, len(theirs)
 
 
 def warnings(resolved: Resolved, also: Mapping[str, OtherParts]) -> tuple[str, ...]:
@@ -183,16 +197,6 @@ def _adapts_to(resolved: Resolved, name: str) -> Adaptation | None:
     """Return the adaptation of an arm that adapts to a data set; else None."""
     found = resolved.adaptation
     return found if found is not None and found.table.target == name else None
-
-
-def _copies(mine: list[ImageFile], theirs: list[ImageFile], *, read: bool) -> tuple[int, int]:
-    """Return how many of their files are mine, by path, or if `read` by content, and how many they are; contents only where many may be."""
-    paths = set(_real_paths(mine))
-    same = sum(path in paths for path in _real_paths(theirs))
-    if read and same < len(theirs) and np.isin(members.sizes(theirs), members.sizes(mine)).mean() > _NEARLY_ALL:
-        contents = set(members.digests(mine))
-        same = sum(each in contents for each in members.digests(theirs))
-    return same, len(theirs)
 
 
 def _real_paths(files: Iterable[ImageFile]) -> Iterator[bytes]:

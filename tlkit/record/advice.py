@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-FORMAT = 3
+from tlkit.record.domain_advice import DomainAdvice
+
+FORMAT = 4
 Likeness = Literal["similar", "dissimilar"]
 
 
@@ -204,6 +206,7 @@ class Advice:
         budget: Seconds that were allowed.
         seconds: That it took.
         notes: What was left out, and why.
+        domains: What is known of a source beside these images, where one is named; None without.
     """
 
     source: str
@@ -228,6 +231,7 @@ class Advice:
     trials: tuple[Trial, ...] = ()
     expected: tuple[Expected, ...] = ()
     more_labels: MoreLabels | None = None
+    domains: DomainAdvice | None = None
 
     def record(self) -> dict[str, Any]:
         """Return what --json prints."""

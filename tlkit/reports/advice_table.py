@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tlkit import units
 from tlkit.record.advice import Advice, Candidate, Trial
+from tlkit.record.domain_advice import DomainAdvice
 
 
 def advice(found: Advice) -> RenderableType:
@@ -28,6 +29,8 @@ def advice(found: Advice) -> RenderableType:
         parts += [Text(f"\nstages of {best.name}, {found.sample:,} images", style="bold"), _stages(best, found.unit)]
     if found.trials:
         parts += [Text("\nways to train that were tried", style="bold"), _trials(found.trials)]
+    if found.domains is not None:
+        parts += _domains(found.domains)
     parts += [Text(""), *(Text(line) for line in _lines(found))]
     parts += [Text(f"note: {line}", style="dim") for line in found.notes]
     return Group(*parts)
@@ -79,6 +82,28 @@ def _trials(found: Sequence[Trial]) -> Table:
             Text(each.why_lost),
         )  # fmt: skip
     return table
+
+
+def _domains(found: DomainAdvice) -> list[RenderableType]:
+    """Return how far apart two domains are, and what each way to use them comes to."""
+    apart = _table("stage", "proxy A-distance", "MMD", "covariance")
+    for stage, each in found.distances.items():
+        apart.add_row(Text(stage), f"{each['proxy_a']:.2f}", f"{each['mmd']:.3f}", f"{each['covariance']:.3g}")
+    ways = _table("way", "accuracy on the target", "above its labels alone", "")
+    for way in found.compared:
+        if way.accuracy is None:
+            ways.add_row(Text(way.name), "", "", Text(f"not tried: {way.why_not}"))
+            continue
+        gain = ""
+        if way.gain is not None:
+            low, high = (100 * each for each in way.interval)
+            gain = f"{100 * way.gain:+.1f} ({low:+.1f} to {high:+.1f})"
+        ways.add_row(Text(way.name), f"{way.accuracy:.1%} +- {100 * way.error:.1f}", gain, Text(way.what))
+    source, target = found.images
+    return [
+        Text(f"\ndistance to {found.source}", style="bold"), apart,
+        Text(f"\nways to use both, {source:,} images of the source and {target:,} of the target", style="bold"), ways,
+    ]  # fmt: skip
 
 
 def _epochs(each: Trial) -> str:
