@@ -35,6 +35,7 @@ def space(plan: SearchPlan) -> RenderableType:
 def summary(plan: SearchPlan) -> str:
     """Return what a search does, in one sentence."""
     trials = "1 trial" if plan.most == 1 else f"{plan.most} trials"
+    trials += f", {plan.at_once} at once," if plan.at_once > 1 else ""
     limit = "" if plan.timeout is None else f", none begins after {units.seconds(plan.timeout)}"
     pruner = "no pruner" if plan.pruner == "none" else f"pruner {plan.pruner}"
     return f"{trials} of arm {plan.arm}, seed {plan.seed}, by validation {plan.metric}; sampler {_SAMPLERS[plan.sampler]}, {pruner}{limit}"
@@ -53,7 +54,7 @@ def to_record(plan: SearchPlan) -> dict[str, Any]:
         space.append(record)
     return {
         "arm": plan.arm, "seed": plan.seed, "metric": plan.metric, "trials": plan.trials, "timeout": plan.timeout,
-        "sampler": plan.sampler, "pruner": plan.pruner, "space": space,
+        "sampler": plan.sampler, "pruner": plan.pruner, "at_once": plan.at_once, "space": space,
     }  # fmt: skip
 
 
