@@ -53,7 +53,11 @@ def silent(work, demand, watch):
 def broken(work, demand, watch):
     yield "someone else's", "done"
 
+def again(work, demand, watch):
+    yield from (*run(work, demand, watch), *run(work, demand, watch))
+
 nothing = Executor(run="here_executors:silent")
+twice = Executor(run="here_executors:again")
 stranger = Executor(run="here_executors:broken")
 absent = Executor(run="here_executors:run", needs="no_such_library", install="tlkit[absent]")
 """
@@ -209,13 +213,15 @@ def test_worker_that_sees_other_files_says_so_and_trains_nothing(two: Path, inst
 
 
 def test_executor_that_breaks_the_contract_is_told_where(two: Path, install: Callable[..., None]) -> None:
-    install("here_executors", HERE, ("nothing", "stranger"))
+    install("here_executors", HERE, ("nothing", "stranger", "twice"))
     done = api.apply(two, runs=two.parent / "runs", executor="nothing", arm="b")
     assert [error.problem for error in done.failures] == ["b, seed 0: here_executors:silent did not say what became of it."]
     with pytest.raises(PluginError, match=r"here_executors:silent: gave None for work that returns 'done'"):
         list(testing.check("nothing"))
     with pytest.raises(PluginError, match=r"here_executors:broken: gave .*not the name of a run and what became of it"):
         api.apply(two, runs=two.parent / "runs", executor="stranger", arm="b")
+    with pytest.raises(PluginError, match=r"here_executors:again: gave .*'b, seed 0'"):
+        api.apply(two, runs=two.parent / "runs", executor="twice", arm="b")
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,11 @@ def done_by(
         if not isinstance(given, Iterable):
             raise PluginError(f"{executor.run}: gave {type(given).__name__}, not names with what became of them.")
         with closing(given) if isinstance(given, Generator) else nullcontext():
+            waiting = set(work)
             for each in given:
                 match each:
-                    case (str() as label, (str() | Exception()) as answer) if label in work:
+                    case (str() as label, (str() | Exception()) as answer) if label in waiting:
+                        waiting.remove(label)
                         yield label, answer
                     case _:
                         raise PluginError(f"{executor.run}: gave {each!r}, not the name of a run and what became of it.")

@@ -19,7 +19,7 @@ import torch
 
 import tlkit
 from tlkit import files
-from tlkit.errors import RunFailed, RunLocked, TlkitError
+from tlkit.errors import DataError, RunFailed, RunLocked, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import plan_json
 from tlkit.plugin import Demand, Executor, Work
@@ -118,7 +118,10 @@ class Elsewhere:
         }
         for label, given in executor_calls.done_by(self.executor, work, self.demand, watch):
             answer = Answer("failed", *_in_words(given)) if isinstance(given, Exception) else Answer(**json.loads(given))
-            ended(label, answer.ended)
+            try:
+                ended(label, answer.ended)
+            except DataError as error:
+                answer = Answer("failed", f"cannot be fetched: {error.problem}", ("apply again: what was sent is kept",))
             for line in answer.notes:
                 self.observer.note(line if line.startswith(label) else f"{label}: {line}")
             self.observer.note(f"{label}: {answer.ended}" + (f": {answer.problem}" if answer.problem else ""))
@@ -129,10 +132,16 @@ class Elsewhere:
         return found
 
     def _ended(self, progress: RemoteProgress, folders: Mapping[str, Path], name: str, how: Ended) -> None:
-        """Fetch what a run left, and tell how it ended."""
-        if self.kept is not None:
-            self.kept.fetch(remote_runs.name_of(folders[name]))
-        progress.end(name, how)
+        """Fetch what a run left, and tell how it ended.
+
+        Raises:
+            DataError: it cannot be fetched.
+        """
+        try:
+            if self.kept is not None:
+                self.kept.fetch(remote_runs.name_of(folders[name]))
+        finally:
+            progress.end(name, how)
 
     def _sent(self, prepared: Prepared, mark: Path, device: torch.device) -> str:
         job = prepared.job
