@@ -183,7 +183,7 @@ def left(folder: Path) -> list[str]:
     return sorted(
         str(path.relative_to(folder))
         for path in (*folder.rglob(".*"), *lone)
-        if path.suffix != ".lock" and path.name not in (".lock", ".holder")
+        if path.suffix not in (".lock", ".holder") and path.name not in (".lock", ".holder")
     )
 
 

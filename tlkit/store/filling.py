@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from tlkit import files
 from tlkit.errors import TlkitError
+from tlkit.record import lock_holder
 
 _ASK = 0.5  # seconds between two looks at a signal
 
@@ -32,7 +33,7 @@ def alone(digest: str, *, watch: Callable[[], None], note: Callable[[str], None]
     with contextlib.ExitStack() as stack:
         while not _entered(stack, digest):
             if not waited:
-                note("another process computes outputs of the same frozen stages; this one waits for them")
+                note(f"another process computes outputs of the same frozen stages; this one waits for them{_holder(digest)}")
             waited = True
             watch()
         yield waited
@@ -46,8 +47,14 @@ def _entered(stack: contextlib.ExitStack, digest: str) -> bool:
         folder = files.cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(FileLock(folder / f".filling-{digest[0]}.lock", timeout=_ASK))
+        stack.enter_context(lock_holder.said(folder / f".filling-{digest[0]}.holder"))
     except Timeout:
         return False
     except (OSError, NotImplementedError, TlkitError):  # no folder, or a file system without locks
         return True
     return True
+
+
+def _holder(digest: str) -> str:
+    """Return who computes, in words."""
+    return lock_holder.words(files.cache_folder() / f".filling-{digest[0]}.holder")
