@@ -6,6 +6,7 @@ exit code, the output and the seconds of every process. A launch has
     size         processes; 1 is one without torchrun
     arguments    of tlkit
     more         further arguments of one process, by its number
+    prune        the number of a trial that is pruned after its first epoch
     end          [process, step, signal]: which one gets a signal after so many steps
 """
 
@@ -26,6 +27,7 @@ import tlkit.run.executor
 import tlkit.run.joining  # noqa: F401
 from tlkit.cli import app
 from tlkit.engine.epoch_steps import EpochSteps
+from tlkit.search.study import Study
 
 Launch = dict[str, Any]
 
@@ -43,6 +45,17 @@ def ending(step: int, number: int) -> object:
     return mock.patch.object(EpochSteps, "_look", look)
 
 
+def pruning(number: int) -> object:
+    """Prune a trial, whatever its epochs came to."""
+    real = Study.behind
+
+    def behind(self: Study, trial: int, lines: Any) -> bool:
+        real(self, trial, lines)
+        return trial == number
+
+    return mock.patch.object(Study, "behind", behind)
+
+
 def process(launch: Launch, rank: int, port: int, output: Path) -> None:
     size = launch["size"]
     if size > 1:
@@ -56,6 +69,8 @@ def process(launch: Launch, rank: int, port: int, output: Path) -> None:
     whom, step, signum = launch.get("end") or (None, 0, 0)
     code = 99
     try:
+        if "prune" in launch:
+            pruning(launch["prune"]).__enter__()
         if rank == whom:
             ending(step, signum).__enter__()
         app.main()

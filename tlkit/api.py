@@ -148,7 +148,7 @@ def apply(
             "one that all of them see, or one process for a run",
         )
     if started is None:
-        asked = read(watcher, together=processes_per_run > 1)
+        asked = read(watcher)
         with remote_runs.gathered(kept, asked.read.name, watcher.note):
             return carry_out(asked, watcher=watcher, device=device, elsewhere=None if chosen is None else elsewhere)
     if chosen is not None:
@@ -160,7 +160,7 @@ def apply(
 
     with joining.joined(started) as ranks:
         watcher = watcher if ranks.rank == 0 else Observer()
-        asked = joining.found_alike(ranks, partial(read, watcher, together=True), lambda found: joining.facts_of(found.wanted))
+        asked = joining.found_alike(ranks, partial(read, watcher), lambda found: joining.facts_of(found.wanted))
         name = joining.device_name(device, started)
         if ranks.rank == 0:
             return carry_out(asked, watcher=watcher, device=name, ranks=ranks)
@@ -450,8 +450,6 @@ def plan(
     )
     read, arms = resolve.load(Path(recipe), arguments.listed(settings), places)
     arguments.check_arm(arm, read)
-    if processes > 1:
-        sharing.refuse_unshared(read, where=str(recipe))
     arguments.note_unused_data(data, arms, watcher)
     known: dict[str, tuple[Plan, Measurements, int]] = {}
     with torch_settings.applied(where):

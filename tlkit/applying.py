@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tlkit import files, machine
 from tlkit.errors import RunFailed, RunLocked
 from tlkit.events import Observer
-from tlkit.plans import arguments, earlier_runs, job_folders, jobs, loggers, plugin_changes, resolve, search_jobs, sharing
+from tlkit.plans import arguments, earlier_runs, job_folders, jobs, loggers, plugin_changes, resolve, search_jobs
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import ensembles, findings, remote_runs, results
@@ -76,14 +76,12 @@ class Asked:
 
 def read(
     recipe: Path, settings: str | Sequence[str], watcher: Observer, *, arm: str | None, runs: Path, data: str | Path | None,
-    offline: bool, verify: bool, log: Sequence[str], together: bool = False, kept: RemoteRuns | None = None,
+    offline: bool, verify: bool, log: Sequence[str], kept: RemoteRuns | None = None,
 ) -> Asked:  # fmt: skip
-    """Read a recipe and find its data and weights; `together` with other processes. Runs that are `kept` behind an address are fetched."""
+    """Read a recipe and find its data and weights. Runs that are `kept` behind an address are fetched."""
     places = arguments.places(recipe, data, offline, watcher)
     found, arms = resolve.load(recipe, arguments.listed(settings), places)
     arguments.check_arm(arm, found)
-    if together:
-        sharing.refuse_unshared(found, where=str(recipe))
     if kept is not None:
         kept.fetch(found.name)
     arguments.note_unused_data(data, arms, watcher)
@@ -99,8 +97,14 @@ def follow(asked: Asked, *, device: str, graph: bool, ranks: Ranks) -> Applied:
     from tlkit.run import executor, together, torch_settings
 
     where = executor.device_of(device)
+    searches = together.hear_search(ranks)
     with machine.kept_blocks, torch_settings.applied(where):
         together.follow(asked.wanted, ranks=ranks, device=where, graph=graph, verify=asked.verify)
+        searching = _searching(asked, _others(asked)) if searches else None
+        if searching is not None:
+            from tlkit.search import following
+
+            following.follow(searching, ranks=ranks, device=where, graph=graph, verify=asked.verify)
     return Applied(asked.runs / asked.read.name, {}, changed=False, first=False)
 
 
@@ -111,10 +115,12 @@ def carry_out(
     """Train what is missing, and conclude; the first of several processes, or the only one. `elsewhere` makes what carries runs out."""
     there = _look(asked, watcher)
     _note_changes(there, watcher)
-    if ranks is not None and not (there.trains or there.inspects):
+    if ranks is not None:
         from tlkit.run import together
 
-        together.tell_jobs(ranks, (), ())
+        together.tell_search(ranks, there.searches)
+        if not (there.trains or there.inspects):
+            together.tell_jobs(ranks, (), ())
     failures: list[RunFailed | RunLocked] = []
     if there.changes or there.inspects or _lacks_ensembles(there.summary()):
         from tlkit.engine.ranks.ranks import ALONE
@@ -141,10 +147,10 @@ def carry_out(
                     failures += executor.train(
                         asked.wanted, setup, elsewhere=None if place is None else place.carry_out, ranks=ranks or ALONE
                     )
-                if there.searches and there.searching is not None:
+                if there.searches and there.searching is not None and not (failures and ranks is not None):
                     from tlkit.search import trials
 
-                    failures += trials.search(there.searching, setup, place)
+                    failures += trials.search(there.searching, setup, place, ranks=ranks or ALONE)
                 _combine(there, setup)
         except BaseException:
             there.summary().conclude(drawn=True)
@@ -199,12 +205,11 @@ def _look(asked: Asked, watcher: Observer) -> _There:
         TlkitError: the folder is another recipe's, or the search needs a library that is not installed.
     """
     read, arms, arm, runs, wanted = asked.read, asked.arms, asked.arm, asked.runs, asked.wanted
-    unasked = {name: resolved for name, resolved in arms.items() if arm not in (None, name)}
-    others = tuple(jobs.known_jobs(read, unasked, asked.places, runs=runs))
+    others = _others(asked)
     here = job_folders.current([*wanted, *others])
     absent = {name: each for name, each in arms.items() if name not in {arm for arm, _, _ in here}}
     here |= earlier_runs.finished(read, absent, runs=runs)
-    searching = search_jobs.find(read, [*wanted, *others], asked.places, runs=runs, where=str(asked.recipe))
+    searching = _searching(asked, others)
     searches = searching is not None and arm in (None, searching.plan.arm) and not searching.is_done()
     if searches and searching is not None:
         search_jobs.refuse_missing(searching.plan.sampler)
@@ -218,6 +223,16 @@ def _look(asked: Asked, watcher: Observer) -> _There:
     there = _There(asked, others, searching, known, trains, searches, inspects)
     results.refuse_other_recipe(folder, file=file, folders=there.summary().current.values())
     return there
+
+
+def _others(asked: Asked) -> tuple[jobs.Job, ...]:
+    """Return the runs of the arms that are not asked for, as far as their data and weights are here."""
+    unasked = {name: resolved for name, resolved in asked.arms.items() if asked.arm not in (None, name)}
+    return tuple(jobs.known_jobs(asked.read, unasked, asked.places, runs=asked.runs))
+
+
+def _searching(asked: Asked, others: Sequence[jobs.Job]) -> search_jobs.Searching | None:
+    return search_jobs.find(asked.read, [*asked.wanted, *others], asked.places, runs=asked.runs, where=str(asked.recipe))
 
 
 def _note_changes(there: _There, watcher: Observer) -> None:

@@ -84,6 +84,10 @@ class RunFailed(TlkitError):
     exit_code = SOME_FAILED
 
 
+class Diverged(RunFailed):
+    """A run whose loss or weights are no longer numbers; of several processes, all see it after the same step."""
+
+
 class RankLost(RunFailed):
     """Another process of the same run has ended, or cannot be reached; saved epochs are kept."""
 

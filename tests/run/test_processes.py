@@ -16,10 +16,8 @@ from conftest import ROOT, TOY_RECIPE, Cli
 
 from tlkit import api, machine
 from tlkit.errors import TlkitError
-from tlkit.plans import resolve, sharing
 from tlkit.record import predictions, run_folder
 from tlkit.run import joining
-from tlkit.sources.places import Places
 
 TESTS = ROOT / "tests"
 APPLY = ["apply", "toy.toml", "--set", "schedule.epochs=3", "--set", "freeze.stem=true", "--set", 'evaluation.test="end"']
@@ -43,7 +41,30 @@ def adapted(runs: str, size: int, *settings: str) -> dict[str, object]:
     return {"size": size, "arguments": ["apply", "adapted.toml", "--runs", runs, *more]}
 
 
+# One trial makes weights that are not numbers, one is pruned, and the best is not the recipe as written.
+SEARCHED = (
+    TOY_RECIPE.replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1]\nprecision = "float32"\n', 1)
+    + """
+[search]
+trials = 4
+sampler = "grid"
+pruner = "none"
+[search.space]
+"lr_groups.head" = [1e-2, 1e25, 1e-9, 5e-2]
+[data.split]
+validation = 0.3
+"""
+)
+
+
+def searched(runs: str, size: int) -> dict[str, object]:
+    return {"size": size, "arguments": ["apply", "searched.toml", *SGD[:2], "--runs", runs], "prune": 3}
+
+
 LAUNCHES = {
+    "searched alone": searched("alone-searched", 1),
+    "searched together": searched("searched", 2),
+    "searched before": searched("searched", 2),
     "adapted alone": adapted("alone", 1),
     "adapted together": adapted("together", 2),
     "no picture": adapted("unread", 3, "data.options.path=broken"),
@@ -66,6 +87,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     folder = tmp_path_factory.mktemp("launched")
     (folder / "toy.toml").write_text(TOY_RECIPE)
     (folder / "adapted.toml").write_text(ADAPTED)
+    (folder / "searched.toml").write_text(SEARCHED)
     for name, light in (("bright", 250), ("dark", 90), ("broken", 200)):
         toy_domains.pictures(folder / name, light, images=10)
     (folder / "broken" / "green" / "3.png").write_text("no picture")
@@ -173,6 +195,28 @@ def test_solved_head_is_adapted_to_the_same_bits_by_two_processes(launched: tupl
 
 
 @pytest.mark.slow
+def test_search_of_two_processes_tries_prunes_and_chooses_what_one_does(
+    launched: tuple[Path, dict[str, list[Process]]],
+) -> None:
+    folder, said = launched
+    assert [each["code"] for name in ("searched alone", "searched together", "searched before") for each in said[name]] == [
+        0
+    ] * 5
+    assert [(each["out"], each["err"]) for each in (said["searched together"][1], said["searched before"][1])] == [("", "")] * 2
+    assert "finished before, nothing to do" in said["searched before"][0]["out"]
+    one, two = (json.loads((folder / runs / "toy" / "search.json").read_text()) for runs in ("alone-searched", "searched"))
+    assert {each["status"] for each in one["trials"]} == {"finished", "pruned", "failed"}
+    for mine, expected in zip(two["trials"], one["trials"], strict=True):
+        assert [mine[key] for key in ("values", "status", "epochs")] == [
+            expected[key] for key in ("values", "status", "epochs")
+        ]
+        assert mine["value"] == pytest.approx(expected["value"], abs=1e-3)
+    assert two["best"] == one["best"] != 0
+    arms = [json.loads((folder / runs / "toy" / "result.json").read_text())["arms"] for runs in ("alone-searched", "searched")]
+    assert [list(each["main-best"]["seeds"]) for each in arms] == [["0", "1"]] * 2
+
+
+@pytest.mark.slow
 def test_image_that_no_process_can_decode_is_told_by_the_first_alone(launched: tuple[Path, dict[str, list[Process]]]) -> None:
     folder, said = launched
     first, *others = said["no picture"]
@@ -231,20 +275,6 @@ def test_two_gpus_give_the_result_of_one(more: list[str], tmp_path: Path) -> Non
         assert done.returncode == 0, done.stderr
         assert "trains step by step" not in done.stderr
     assert_same_result(tmp_path, "together")
-
-
-def test_search_is_not_shared_by_several_processes(toy_recipe: Path) -> None:
-    read, _ = resolve.load(toy_recipe, [], Places(recipe=toy_recipe.parent, offline=True))
-    sharing.refuse_unshared(read, where="toy.toml")
-    with pytest.raises(TlkitError, match=r"toy\.toml: search: its trials"):
-        sharing.refuse_unshared(read.model_copy(update={"search": object()}), where="toy.toml")
-
-
-def test_plan_of_several_processes_refuses_what_they_do_not_share(toy_recipe: Path) -> None:
-    toy_recipe.write_text(f'{TOY_RECIPE}[search]\n[search.space]\n"optimizer.weight_decay" = {{ float = [0.001, 0.1] }}\n')
-    assert list(api.plan(toy_recipe)) == ["main"]
-    with pytest.raises(TlkitError, match=r"toy\.toml: search: its trials are not shared by several processes\."):
-        api.plan(toy_recipe, processes=2)
 
 
 @pytest.mark.parametrize(("method", "gathered"), [("mmd", 2 * 16 * (16 + 4) * 4), ("adabn", 0)])

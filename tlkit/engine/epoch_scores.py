@@ -16,7 +16,7 @@ from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.ranks.ranks import Ranks, Shared
 from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.engine.step.step import Step
-from tlkit.errors import RunFailed
+from tlkit.errors import Diverged
 from tlkit.events import Observer
 from tlkit.plans import other_parts
 from tlkit.tasks import Predictions, scoring
@@ -102,7 +102,7 @@ class EpochScores:
         )  # fmt: skip
         scores = scoring.quick(predictions, asked=self._plan.select_by if split == "validation" else "")
         if not math.isfinite(scores["loss"]):
-            raise RunFailed(f"epoch {number}: the loss on held-out images is not a number.", LOWER)
+            raise Diverged(f"epoch {number}: the loss on held-out images is not a number.", LOWER)
         return scores
 
     def target(self, feed: Feed) -> dict[str, float] | None:

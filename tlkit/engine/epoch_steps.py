@@ -19,7 +19,7 @@ from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.look import looks
 from tlkit.engine.step.step import Batch, Step
 from tlkit.engine.step.sums import Sums
-from tlkit.errors import RunFailed
+from tlkit.errors import Diverged
 from tlkit.events import Observer
 from tlkit.plans.plan import batches_per_epoch
 from tlkit.plans.schedule import factor, ramp
@@ -118,7 +118,7 @@ class EpochSteps:
         now.seconds = time.perf_counter() - began
         self._refuse_bad(number, sums, batches_per_epoch(len(order), size))
         if self._step.skipped() == steps:
-            raise RunFailed(
+            raise Diverged(
                 f"epoch {number}: no step was taken: gradients overflow float16 at every scale.", 'precision = "float32"'
             )
         return len(order)
@@ -196,7 +196,7 @@ class EpochSteps:
             return
         rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
         norms = ", ".join(f"{name} {norm:.3g}" for name, norm in sums.norms.items())
-        raise RunFailed(
+        raise Diverged(
             f"epoch {number}, batch {bad + 1} of {batches}: {what}.",
             f"the rates at the epoch's end were {rates}",
             *([f"the norms of its gradients were {norms}"] if norms else []),

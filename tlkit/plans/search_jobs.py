@@ -68,7 +68,11 @@ class Searching:
         """
         if record is None or not record.best:
             return ()
-        return self._jobs(record.trials[record.best].values, self.recipe.seeds)
+        return self.jobs_of(record.trials[record.best].values)
+
+    def jobs_of(self, values: space.Values) -> tuple[Job, ...]:
+        """Return the runs of a trial with all seeds."""
+        return self._jobs(values, self.recipe.seeds)
 
     def best_folders(self) -> dict[Coordinates, Path]:
         """Return the folders of the runs of the best trial, under the name that results show them by."""

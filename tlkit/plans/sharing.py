@@ -10,33 +10,14 @@ from dataclasses import replace
 from typing import Literal
 
 from tlkit import units
-from tlkit.errors import TlkitError
 from tlkit.plans import unlabelled
 from tlkit.plans.plan import Choice, MemoryPlan, Plan, ProcessesPlan
-from tlkit.recipe.recipe import Recipe
 
 # Images of one process below which BatchNorm normalises over all of them: statistics of fewer are noisy, and accuracy falls.
 # Wu & He 2018, arXiv:1803.08494, table 3: ImageNet error of ResNet-50 with 32, 16, 8 and 4 images is 23.6, 23.7, 24.8 and 27.3 %.
 FEW = 16
 _FEWEST = 2  # images that can be normalised at all
 _GRADIENT = 4  # bytes: gradients, and features that are compared, are float32 in every precision
-
-
-def refuse_unshared(recipe: Recipe, *, where: str) -> None:
-    """Refuse what several processes do not share.
-
-    Args:
-        recipe: The recipe.
-        where: Begins the message.
-
-    Raises:
-        TlkitError: the recipe has a search.
-    """
-    if recipe.search is not None:
-        raise TlkitError(
-            f"{where}: search: its trials are not shared by several processes.",
-            "start one process for a run, or leave [search] out",
-        )
 
 
 def shared(plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = None) -> Plan:

@@ -125,6 +125,7 @@ class _Writer:
             self.loggers.begin(self.lines)
             self.clock = time.perf_counter() - self.within
             if self._pruned():  # a run that is continued may have been stopped before it was asked
+                self.telling.is_done()
                 return self._prune()
             step = busy.step_seconds(plan, self.prepared.measured)
             resumed = bool(self.saved or self.fit.progress.steps)
@@ -133,7 +134,9 @@ class _Writer:
             for epoch in self.fit.epochs(after_step=self._after_step):
                 self.observer.epoch(self._save(epoch))
                 self.loggers.epoch(self.lines[-1])
-                if self._pruned():
+                pruned = self._pruned()
+                self.telling.gives_up(pruned)
+                if pruned:
                     return self._prune()
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tlkit import files
-from tlkit.errors import RunFailed, TlkitError
+from tlkit.errors import Diverged, RunFailed, TlkitError
 from tlkit.network import device_memory
 from tlkit.run.preparation import Prepared
 
@@ -23,7 +23,8 @@ def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunF
     """
     job, plan = prepared.job, prepared.plan
     if isinstance(error, TlkitError):
-        return RunFailed(f"{job.label}: {error.problem}", *error.hints)
+        kind = Diverged if isinstance(error, Diverged) else RunFailed
+        return kind(f"{job.label}: {error.problem}", *error.hints)
     if isinstance(error, OSError):
         return files.unwritable(job.folder, error)
     if device_memory.is_exhausted(error):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
@@ -27,12 +28,22 @@ from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
 from tlkit.run import shared_pictures, training_sample
 from tlkit.run.preparation import Prepared
-from tlkit.run.signals import watching
+from tlkit.run.signals import Watch, watching
 
 
 def tell_jobs(ranks: Ranks, wanted: Sequence[Job], todo: Sequence[Job]) -> None:
     """Tell which runs are carried out, in order; every process then prepares them."""
     ranks.told(json.dumps([wanted.index(job) for job in todo]))
+
+
+def tell_search(ranks: Ranks, searches: bool) -> None:
+    """Tell whether trials of the recipe's search are carried out after its runs."""
+    ranks.told(json.dumps(searches))
+
+
+def hear_search(ranks: Ranks) -> bool:
+    """Return what the first process tells by `tell_search`."""
+    return bool(json.loads(ranks.told("")))
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Telling:
     learner: Learner
 
     def is_done(self) -> None:
-        """Tell that the run is finished already."""
+        """Tell that nothing of the run is to be computed."""
         self.ranks.told(json.dumps(None))
 
     def begins(self, *, resumed: bool, step: float, note: Callable[[str], None]) -> None:
@@ -74,6 +85,10 @@ class Telling:
         if seconds:
             note(_share(self.learner.plan, seconds, step=step))
 
+    def gives_up(self, pruned: bool) -> None:
+        """Tell after an epoch whether the run ends before its last one."""
+        self.ranks.told(json.dumps(bool(pruned)))  # Optuna's answer may be NumPy's
+
     def evaluates(self, best: Epoch | None) -> None:
         """Tell which epoch is evaluated at the end, whose weights the network holds; None for none."""
         if self.ranks.size == 1:
@@ -97,22 +112,57 @@ def follow(wanted: Sequence[Job], *, ranks: Ranks, device: torch.device, graph: 
         RankLost: another process ended.
         SaidElsewhere: a run failed or was stopped on all processes alike.
     """
-    libraries: dict[int, Library] = {}
-    residency = Residency()
+    with following(ranks=ranks, device=device, graph=graph, verify=verify) as follower:
+        prepared = []
+        for number in json.loads(ranks.told("")):
+            each = follower.prepared(wanted[number])
+            prepared.append(each)
+            each.start.release()
+        for each in prepared:
+            follower.run(each)
+
+
+@dataclass(frozen=True)
+class Follower:
+    """A process that computes with the first one.
+
+    Attributes:
+        ranks: The processes.
+        device: That this one uses.
+        graph: Capture the training step where the device can.
+        verify: Check every row of the store that is used.
+        watch: Called between batches; raises to stop.
+        libraries: Decoded pictures of each data set.
+        residency: What stays on the device.
+    """
+
+    ranks: Ranks
+    device: torch.device
+    graph: bool
+    verify: bool
+    watch: Watch
+    libraries: dict[int, Library] = field(default_factory=dict)
+    residency: Residency = field(default_factory=Residency)
+
+    def prepared(self, job: Job) -> Prepared:
+        """Prepare a run that the first process prepares too."""
+        return shared_pictures.prepare(
+            job, self.libraries, device=self.device, observer=Observer(), earlier=run_folder.earlier_choices(job.folder),
+            verify=self.verify, watch=self.watch, residency=self.residency, ranks=self.ranks,
+        )  # fmt: skip
+
+    def run(self, prepared: Prepared) -> None:
+        """Compute a run that the first process carries out."""
+        library = shared_pictures.library_of(prepared, self.libraries)
+        _follow_run(prepared, library, ranks=self.ranks, device=self.device, watch=self.watch, graph=self.graph)
+
+
+@contextmanager
+def following(*, ranks: Ranks, device: torch.device, graph: bool, verify: bool) -> Iterator[Follower]:
+    """Compute with the first process within the block; the arguments are those of `follow`, and so is what is raised."""
     with watching() as watch:
         try:
-            prepared = []
-            for number in json.loads(ranks.told("")):
-                job = wanted[number]
-                each = shared_pictures.prepare(
-                    job, libraries, device=device, observer=Observer(), earlier=run_folder.earlier_choices(job.folder),
-                    verify=verify, watch=watch, residency=residency, ranks=ranks,
-                )  # fmt: skip
-                prepared.append(each)
-                each.start.release()
-            for each in prepared:
-                library = shared_pictures.library_of(each, libraries)
-                _follow_run(each, library, ranks=ranks, device=device, watch=watch, graph=graph)
+            yield Follower(ranks, device, graph, verify, watch)
         except RankLost:
             raise
         except (RunFailed, Interrupted) as error:
@@ -134,8 +184,9 @@ def _follow_run(
     else:
         learner.resume_(ranks.told_tensors({}), told["scalars"])
     _summing(ranks, plan, learner.network)
-    for _ in learner.epochs():
-        pass  # the first process saves it
+    for _ in learner.epochs():  # the first process saves it
+        if json.loads(ranks.told("")):
+            return
     best = json.loads(ranks.told(""))
     if best is None:
         return

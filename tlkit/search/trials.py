@@ -21,7 +21,18 @@ from pydantic import ValidationError
 from tlkit import files
 from tlkit.engine.images.parts import Library
 from tlkit.engine.images.residency import Residency
-from tlkit.errors import DataError, Interrupted, RecipeError, RunFailed, RunFolderError, RunLocked, StoreError, TlkitError
+from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.errors import (
+    DataError,
+    Diverged,
+    Interrupted,
+    RecipeError,
+    RunFailed,
+    RunFolderError,
+    RunLocked,
+    StoreError,
+    TlkitError,
+)
 from tlkit.plans import job_folders
 from tlkit.plans.jobs import Job
 from tlkit.plans.search_jobs import Searching
@@ -31,21 +42,25 @@ from tlkit.recipe.messages import shown
 from tlkit.record import run_folder, search_record, selection
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
-from tlkit.run import busy, execution, executor, shared_choices, shared_pictures
+from tlkit.run import busy, execution, executor, range_tests, shared_choices, shared_pictures
 from tlkit.run.preparation import Prepared
 from tlkit.run.remote_jobs import Elsewhere
 from tlkit.run.save_times import SaveTimes
 from tlkit.run.setup import Setup
 from tlkit.run.signals import Watch, watching
-from tlkit.search import remote_trials
+from tlkit.search import following, remote_trials
 from tlkit.search.study import Asked, Study
 
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 _STATUS = {state: status for status, state in _STATES.items()}
 
 
-def search(searching: Searching, setup: Setup, place: Elsewhere | None = None) -> list[RunFailed | RunLocked]:
+def search(
+    searching: Searching, setup: Setup, place: Elsewhere | None = None, *, ranks: Ranks = ALONE
+) -> list[RunFailed | RunLocked]:
     """Carry out the trials that are missing, in this process or in `place`, and then train the best with every seed.
+
+    Other processes of `ranks` compute every run with this one, which is the first: it alone asks for values, and writes.
 
     Returns:
         Runs of the best trial that failed or that another process is running, as `executor.train`.
@@ -60,14 +75,16 @@ def search(searching: Searching, setup: Setup, place: Elsewhere | None = None) -
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(searching):
-            record = _Trials(searching, setup, place).run()
+            record = _Trials(searching, setup, place, ranks).run()
     except OSError as error:
         raise files.unwritable(folder, error) from error
     best = searching.best_jobs(record)
     if job_folders.finished(best):
+        following.tell_best(ranks, None)
         return []
     setup.observer.note(f"search: trial {record.best} is the best of {len(record.trials)}; it is trained with every seed")
-    return executor.train(best, setup, elsewhere=None if place is None else place.carry_out)
+    following.tell_best(ranks, record)
+    return executor.train(best, setup, elsewhere=None if place is None else place.carry_out, ranks=ranks)
 
 
 @contextlib.contextmanager
@@ -91,7 +108,8 @@ class _Trials:
 
     searching: Searching
     setup: Setup
-    place: Elsewhere | None
+    place: Elsewhere | None = None
+    ranks: Ranks = ALONE
     libraries: dict[int, Library] = field(default_factory=dict)
     residency: Residency = field(default_factory=Residency)
 
@@ -104,7 +122,8 @@ class _Trials:
         record = self._keep()
         with watching() as watch:
             while not self.searching.has_enough(record):
-                watch()
+                if self.ranks.size == 1:  # else they are asked together, when a trial begins
+                    watch()
                 asked = self.study.ask()
                 self.exhausted = not asked
                 record = self._keep()
@@ -166,14 +185,18 @@ class _Trials:
         if result is not None and job_folders.finished([job]):
             return self._of(asked, job, result)
         try:
-            return self._of(asked, job, self._train(asked.number, job, watch))
+            return self._of(asked, job, self._train(asked, job, watch))
         except TlkitError as error:
-            if asked.number == 0 or not _is_of_values(error):
+            if asked.number == 0 or not _is_of_values(error) or self._is_of_one_process(error):
                 raise
             executor.let_go(error)
             return TrialRecord(number=asked.number, status="failed", folder=job.folder.name, error=error.problem)
         finally:
             executor.free_memory(self.setup.device)
+
+    def _is_of_one_process(self, error: TlkitError) -> bool:
+        """Return whether a run failed where the others may be anywhere in it."""
+        return self.ranks.size > 1 and isinstance(error, RunFailed) and not isinstance(error, Diverged)
 
     def _prepared(self, job: Job, watch: Watch) -> Prepared:
         setup = self.setup
@@ -186,6 +209,7 @@ class _Trials:
             verify=setup.verify,
             watch=watch,
             residency=self.residency,
+            ranks=self.ranks,
         )
         own = digest_of(job.resolved.arm, {})
         (prepared,) = shared_choices.share(
@@ -199,14 +223,20 @@ class _Trials:
         )
         return prepared
 
-    def _train(self, number: int, job: Job, watch: Watch) -> RunResult:
+    def _train(self, asked: Asked, job: Job, watch: Watch) -> RunResult:
         done = self.done.pop(job.folder.name, None)
         if isinstance(done, TlkitError):
             raise done
         if done is not None:
             return done
-        setup, prepared = self.setup, self._prepared(job, watch)
-        looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
+        setup = self.setup
+        following.tell_trial(self.ranks, asked.values, watch)
+        with following.telling_whether_prepared(self.ranks):
+            prepared = self._prepared(job, watch)
+            looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
+            prepared, _ = range_tests.settled(
+                prepared, device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph
+            )
         return execution.execute(
             prepared,
             device=setup.device,
@@ -214,9 +244,10 @@ class _Trials:
             watch=looking,
             graph=setup.graph,
             loggers=setup.loggers,
-            gives_up=partial(self.study.behind, number),
+            gives_up=partial(self.study.behind, asked.number),
             saves=SaveTimes(setup.checkpoint_every, watch),
             sent=setup.sent,
+            ranks=self.ranks,
         )
 
     def _of(self, asked: Asked, job: Job, result: RunResult) -> TrialRecord:
