@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 shards(Path(scratch), count)
         for data in options.data:
             for arm in _FREEZE:
+                began = _processor_seconds()
                 peaks = [peak(Path(scratch), arm, count, options.backbone, data) for count in options.counts]
                 shown = ", ".join(
                     f"{each / 1e6:,.0f} MB at {count:,}" for count, each in zip(options.counts, peaks, strict=True)
@@ -65,9 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     for count, each in zip(options.counts[1:], peaks[1:], strict=True)
                 ]
                 print(f"{data}, {arm}: {shown}; {', '.join(f'{each:,.0f}' for each in growth)} bytes a picture", flush=True)
+                print(f"  {_processor_seconds() - began:,.0f} s of processors", flush=True)
                 worst = max(worst, *growth[-1:])
     print(f"grew by {worst:,.0f} bytes a picture at most; {options.allowed:g} are allowed")
     return 1 if worst > options.allowed else 0
+
+
+def _processor_seconds() -> float:
+    """Return the seconds of processors that the runs took so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def shards(scratch: Path, count: int) -> None:
