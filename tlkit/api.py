@@ -436,6 +436,7 @@ def plan(
         TlkitError: the recipe cannot be used, several processes do not share it, or what is to be measured is not here.
     """
     from tlkit.compiler import canvas, compiler
+    from tlkit.compiler.memory_estimate import Division
     from tlkit.plans import choices, sharing, when_tested
     from tlkit.plans import plan as plan_module
     from tlkit.record.formats import chunk_on
@@ -465,7 +466,12 @@ def plan(
             fold, *_ = jobs.folds_of(read.folds)
             facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold)
             made = compiler.compile_plan(
-                resolved, facts, where=str(recipe), device=where, folder=str(Path(recipe).resolve().parent)
+                resolved,
+                facts,
+                where=str(recipe),
+                device=where,
+                division=Division(processes, processes),
+                folder=str(Path(recipe).resolve().parent),
             )
             content, weights = jobs.known_content(resolved, places), jobs.local_weights(resolved, places)
             room = max(cache.room() - decoding.pictures_bytes(resolved, facts), 0)

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from toy_training import training
 
 from tlkit import api
 from tlkit.compiler import compiler
+from tlkit.compiler.memory_estimate import Division
 from tlkit.errors import PluginError, RecipeError, RunFolderError, TlkitError
 from tlkit.network import device_memory
 from tlkit.network.stages import Stage
+from tlkit.plans import dataset_facts, plan_json, resolve
 from tlkit.plans import plan as plans
-from tlkit.plans import plan_json, resolve
 from tlkit.plans.plan import DataFacts, ImagesPlan, MemoryPlan, Plan
 from tlkit.plugin import Backbone
 from tlkit.sources.places import Places
@@ -262,6 +264,37 @@ def test_a_batch_size_of_its_own_choice_fits_the_free_memory(
     assert f"70% of {gibibytes}.0 GiB" in mine.choices[0].reason
 
 
+def test_a_batch_size_of_its_own_choice_fits_the_part_of_each_process(
+    resnet_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_memory, "usable_memory", lambda device: 8 * 2**30)
+    asked = partial(api.plan, resnet_recipe, arm="finetune", processes=4)
+    (mine,) = asked(['data.batch_size="auto"']).values()
+    assert mine.memory.total < 0.7 * 2 * 2**30  # four processes share the memory of this machine
+    (doubled,) = asked([f"data.batch_size={mine.batch_size * 2}"]).values()
+    assert doubled.memory.total >= 0.7 * 2 * 2**30
+    assert "70% of 2.0 GiB free for the part that each of 4 processes has" in mine.choices[0].reason
+
+
+def test_processes_agree_on_the_batch_of_the_one_with_the_least_memory(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, arms = resolve.load(
+        toy_recipe, ['data.batch_size="auto"', "data.options.train=4000"], Places(recipe=toy_recipe.parent)
+    )
+    facts = dataset_facts.known(arms["main"], Places(recipe=toy_recipe.parent), seed=read.seeds[0], classes=None)
+    batches = {}
+    for name, division in {
+        "alone": Division(), "two": Division(2, 1), "told": Division(2, 1, lambda batch: 4)
+    }.items():  # fmt: skip
+        monkeypatch.setattr(device_memory, "usable_memory", lambda device: 10**7)
+        made = compiler.compile_plan(arms["main"], facts, where="toy.toml", device=torch.device("cpu"), division=division)
+        batches[name] = made.batch_size
+    assert batches["two"] == 2 * batches["alone"] < 1000  # activations outweigh weights
+    assert batches["told"] == 4
+    assert made.choices[0].reason == "its part is what the process with the least memory holds"
+
+
 def test_memory_of_the_toy_is_what_was_worked_by_hand(toy_recipe: Path) -> None:
     settings = ["freeze={backbone=true}", "data.batch_size=8"]
     mine = plan(toy_recipe, *settings).memory
@@ -303,6 +336,7 @@ MEASURE = """
 import resource, sys
 import torch
 from toy_training import training
+from functools import partial
 from pathlib import Path
 
 def peak():

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlkit import tasks
 from tlkit.compiler import gpu_choices, memory_estimate, network_cost, plan_choices
-from tlkit.compiler.memory_estimate import Draft
+from tlkit.compiler.memory_estimate import WHOLE, Division, Draft
 from tlkit.compiler.network_cost import Cost
 from tlkit.engine import formats
 from tlkit.errors import RecipeError, TlkitError
@@ -44,6 +44,7 @@ def compile_plan(
     where: str,
     device: torch.device,
     batch_size: int | None = None,
+    division: Division = WHOLE,
     folder: str = ".",
 ) -> Plan:
     """Make the plan of one arm, with plain forms and no store yet: see `tuning.tuned`.
@@ -54,6 +55,7 @@ def compile_plan(
         where: Begins every message, usually the recipe's file.
         device: The device whose memory batch_size = "auto" fits.
         batch_size: The batch size that "auto" chose for a run that is continued; None for a new run.
+        division: The processes that share a batch, whose parts "auto" fits into the memory of each.
         folder: Where the recipe's relative paths begin.
 
     Raises:
@@ -61,7 +63,7 @@ def compile_plan(
     """
     draft = _draft(resolved, facts, where=where, device=device)
     cost = network_cost.cost(draft.network, resolved, draft.aux_heads)
-    batch, chosen = memory_estimate.batch_size(draft, batch_size)
+    batch, chosen = memory_estimate.batch_size(draft, batch_size, division)
     made = _plan(draft, cost, batch, chosen, folder=folder)
     if device.type != "cuda":
         return made

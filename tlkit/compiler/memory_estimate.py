@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -73,12 +73,31 @@ class Draft:
         return max(self.sizes.values(), key=math.prod)
 
 
-def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
+@dataclass(frozen=True)
+class Division:
+    """The processes that share a batch.
+
+    Attributes:
+        count: How many there are.
+        here: How many of them are on this machine, and share its memory where they compute on the CPU.
+        agreed: From the batch whose part fits into this process to the smallest of all processes.
+    """
+
+    count: int = 1
+    here: int = 1
+    agreed: Callable[[int], int] = int
+
+
+WHOLE = Division()
+
+
+def batch_size(draft: Draft, known: int | None, division: Division = WHOLE) -> tuple[int, list[Choice]]:
     """Return the batch size, and the reason for it.
 
     Args:
         draft: The values that the plan is made from.
         known: The batch size that "auto" chose for a run that is continued; None for a new run.
+        division: The processes that share it.
     """
     wanted, images = draft.resolved.arm.data.batch_size, draft.facts.images.train
     trained = images if draft.resolved.learns == "steps" else 0
@@ -86,17 +105,28 @@ def batch_size(draft: Draft, known: int | None) -> tuple[int, list[Choice]]:
         return wanted, _last_batch(trained, wanted)
     if known is not None:
         return known, [Choice("batch_size", str(known), "kept from when this arm began")]
-    free = device_memory.usable_memory(draft.device)
+    free = device_memory.usable_memory(draft.device) // (division.here if draft.device.type == "cpu" else 1)
     batch, largest = 2, max(images // 4, 2) if images else math.inf
-    while batch * 2 <= largest and _beside(estimate(draft, batch * 2), draft.device) < _AUTO_SHARE * free:
+    while batch * 2 <= largest and _beside(draft, batch * 2, division.count) < _AUTO_SHARE * free:
         batch *= 2
     limit = f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free" if batch * 2 <= largest else "at least four batches an epoch"
-    return batch, [Choice("batch_size", str(batch), f"the largest power of two with {limit}"), *_last_batch(trained, batch)]
+    if division.count > 1:
+        limit += f" for the part that each of {division.count} processes has"
+    mine, batch = batch, division.agreed(batch)
+    reason = (
+        f"the largest power of two with {limit}"
+        if batch == mine
+        else "its part is what the process with the least memory holds"
+    )
+    return batch, [Choice("batch_size", str(batch), reason), *_last_batch(trained, batch)]
 
 
-def _beside(memory: MemoryPlan, device: torch.device) -> int:
-    """Return the bytes in the memory of a device."""
-    return memory.total if device.type == "cpu" else memory.network
+def _beside(draft: Draft, batch: int, count: int) -> int:
+    """Return the bytes in the memory of the device that one of `count` processes takes for its part of a batch."""
+    part = max(-(-batch // count), 2)  # of one image some layers have no statistics, and they then have those of all processes
+    memory = estimate(draft, part)
+    copied = memory.gradients if count > 1 else 0  # in which gradients are added up
+    return copied + (memory.total if draft.device.type == "cpu" else memory.network)
 
 
 def _last_batch(images: int, batch: int) -> list[Choice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 
 from tlkit import units
 from tlkit.compiler import compiler
+from tlkit.compiler.memory_estimate import Division
 from tlkit.engine.domains import norm_statistics
 from tlkit.engine.images.parts import Evaluated, Library, Part, TargetPart, TrainingPart
 from tlkit.engine.images.pictures import Indices
@@ -165,12 +167,14 @@ def prepare(
     )
     job = replace(job, resolved=replace(decoded.resolved, convention=convention))
     resolved, table = job.resolved, job.resolved.arm.data
+    known = _known_batch(earlier.batch_size if earlier else batch_size, ranks) if table.batch_size == "auto" else None
     plan = compiler.compile_plan(
         resolved,
         decoded.facts,
         where=resolved.recipe,
         device=device,
-        batch_size=earlier.batch_size if earlier else batch_size,
+        batch_size=known,
+        division=Division(ranks.size, ranks.local_size, partial(_smallest, ranks)),
         folder=str(job.base),
     )
     if earlier is not None:
@@ -189,15 +193,26 @@ def prepare(
         partial(start_network.build, job, plan, images, observer=Observer()),
         network if network is not None else start_network.build(job, plan, images, observer=observer),
     )
-    known = Measurements()
+    measured = Measurements()
     if earlier is None and ranks.rank == 0:
-        known = measuring.recall_or_measure(
+        measured = measuring.recall_or_measure(
             job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
         )
     room = cache.room()  # beside the pictures, which this process holds
-    decided = choices.decide(plan, known, room=room, earlier=earlier, chunk=chunk_on(device.type))
+    decided = choices.decide(plan, measured, room=room, earlier=earlier, chunk=chunk_on(device.type))
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)
-    return Prepared(job, decided, images, train, evaluated, decoded, start, plan, known, earlier, sample)
+    return Prepared(job, decided, images, train, evaluated, decoded, start, plan, measured, earlier, sample)
+
+
+def _known_batch(known: int | None, ranks: Ranks) -> int | None:
+    """Return the batch size that "auto" chose before, as the first process knows it: the others may not see the run's folder."""
+    told: int | None = json.loads(ranks.told(json.dumps(known)))
+    return told
+
+
+def _smallest(ranks: Ranks, batch: int) -> int:
+    """Return the smallest of the batches that the processes give."""
+    return int(ranks.stacked(torch.tensor([batch])).min())
 
 
 def _target_in_steps(target: TargetPart, adapted: Part, sizes: Mapping[Size, Part], job: Job, *, classes: int) -> TargetPart:
