@@ -79,8 +79,9 @@ def measure(folder: Path, count: int, *, backbone: str, device: torch.device) ->
                 "computed": _rate(count, compute),
             }
         out = Path(scratch) / "out"
-        (job,) = shard_embeddings.jobs(str(shard), out)
-        shard_embeddings.begin(out, predictor, None)
+        network = shard_embeddings.network_of(predictor, None)
+        (job,) = shard_embeddings.jobs(str(shard), out, network)
+        shard_embeddings.begin(out, network)
         rates["embedded"] = _rate(count, lambda: shard_embeddings.embed(job, found, progress=lambda _: None))
         rows = [[0.0] * found.features] * count
         rates["written"] = _rate(count, lambda: _write(Path(scratch) / "y.parquet", rows))

@@ -56,6 +56,7 @@ class ParquetOptions(_StoredOptions):
 shards = Dataset(
     read="tlkit_shards.read:read",
     find="tlkit_shards.find:find_shards",
+    verify="tlkit_shards.find:verify",
     addresses=True,
     options=ShardsOptions,
     licence="that of the images",
@@ -64,6 +65,7 @@ shards = Dataset(
 parquet = Dataset(
     read="tlkit_shards.read:read",
     find="tlkit_shards.find:find_parquet",
+    verify="tlkit_shards.find:verify",
     addresses=True,
     options=ParquetOptions,
     licence="that of the images",

@@ -42,8 +42,7 @@ def find_shards(path: Path | str, options: ShardsOptions | None = None) -> DataF
         DataError: one of them cannot be read, lacks a member, or has changed since `tlkit shard` wrote it.
     """
     options = options or ShardsOptions()
-    reading = "" if not (options.image or options.label) else f"tar {options.image!r} {options.label!r}"
-    return _find(path, options, kind="tar", suffixes=_TAR, reading=reading, make=partial(tar_files.indexed, options=options))
+    return _find(path, options, kind="tar", suffixes=_TAR, reading=_reading(options), make=_make(options))
 
 
 def find_parquet(path: Path | str, options: ParquetOptions | None = None) -> DataFiles:
@@ -54,15 +53,32 @@ def find_parquet(path: Path | str, options: ParquetOptions | None = None) -> Dat
         DataError: one of them cannot be read, or lacks a column.
     """
     options = options or ParquetOptions()
-    reading = f"parquet {options.image!r} {options.label!r}"
-    return _find(
-        path,
-        options,
-        kind="parquet",
-        suffixes=(_PARQUET,),
-        reading=reading,
-        make=partial(parquet_files.indexed, options=options),
-    )
+    return _find(path, options, kind="parquet", suffixes=(_PARQUET,), reading=_reading(options), make=_make(options))
+
+
+def verify(found: DataFiles, options: ShardsOptions | ParquetOptions) -> None:
+    """Read every file again, and compare it with its index; of one that is another the index is forgotten.
+
+    Raises:
+        DataError: a file holds other images or labels than its index says, though its size and time are the same.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        problems = [each for each in pool.map(lambda kept: index.check(kept, _make(options)), found.files[1:]) if each]
+    if problems:
+        raise problems[0]
+
+
+def _reading(options: ShardsOptions | ParquetOptions) -> str:
+    """Return how images and labels are called, in words that tell one way of reading from another; "" for that of `tlkit shard`."""
+    if isinstance(options, ParquetOptions):
+        return f"parquet {options.image!r} {options.label!r}"
+    return "" if not (options.image or options.label) else f"tar {options.image!r} {options.label!r}"
+
+
+def _make(options: ShardsOptions | ParquetOptions) -> _Make:
+    if isinstance(options, ParquetOptions):
+        return partial(parquet_files.indexed, options=options)
+    return partial(tar_files.indexed, options=options)
 
 
 def listed(where: str) -> list[str]:

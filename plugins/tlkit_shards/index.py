@@ -128,8 +128,10 @@ def of_file(place: str, reading: str, make: Callable[[str, State], Index]) -> tu
     index = beside(place, now) if reading == "" else None
     if index is None:
         index = make(place, now)
-    elif known is not None or _is_newer_than_its_index(place):
-        _refuse_changed(index, make(place, now))
+    elif known is not None or is_newer_than_its_index(place):
+        problem = _difference(index, make(place, now))
+        if problem is not None:
+            raise problem
     if places.state(place) != now:
         raise DataError(f"{place}: changed while it was indexed.", "run the same again when nothing writes it")
     try:
@@ -216,11 +218,31 @@ def changed(place: str, name: str) -> DataError:
     return DataError(f"{place}/{name}: changed since it was indexed.", _hint(place))
 
 
+def check(kept: Path, make: Callable[[str, State], Index]) -> DataError | None:
+    """Read the file of an index again, and return what is wrong where it holds something else; the index is removed then."""
+    known = load(kept)
+    problem = _difference(known, make(known.place, known.state))
+    if problem is None:
+        return None
+    kept.unlink(missing_ok=True)
+    if beside(known.place, known.state) is not None:
+        return problem
+    return DataError(problem.problem, "its size and time are the same; the same command again indexes it as it is")
+
+
+def digest(images: Iterable[tuple[str, bytes]]) -> str:
+    """Return a digest of the images of a file, each its name and the sha256 of its content, in the order in which they lie."""
+    total = hashlib.sha256()
+    for name, content in images:
+        total.update(hashlib.sha256(name.encode()).digest() + content)
+    return total.hexdigest()
+
+
 def _hint(place: str) -> str:
     return f"copy the shard again, or remove {place}{BESIDE} to have it indexed as it is"
 
 
-def _is_newer_than_its_index(place: str) -> bool:
+def is_newer_than_its_index(place: str) -> bool:
     """Return whether a shard on a disk was written after the index beside it."""
     if places.is_address(place):
         return False
@@ -229,10 +251,9 @@ def _is_newer_than_its_index(place: str) -> bool:
     return True
 
 
-def _refuse_changed(written: Index, now: Index) -> None:
-    """Raise DataError where a shard holds other images or labels than the index beside it says."""
+def _difference(written: Index, now: Index) -> DataError | None:
+    """Return what is wrong where a shard holds other images or labels than its index says; None where nothing is."""
     if written.names.tolist() != now.names.tolist():
-        raise DataError(f"{now.place}: changed since it was indexed: it holds other images.", _hint(now.place))
+        return DataError(f"{now.place}: changed since it was indexed: it holds other images.", _hint(now.place))
     differ = (written.digest != now.digest).any(axis=1) | (written.labels != now.labels)
-    if differ.any():
-        raise changed(now.place, now.names[np.flatnonzero(differ)[0]].decode())
+    return changed(now.place, now.names[np.flatnonzero(differ)[0]].decode()) if differ.any() else None

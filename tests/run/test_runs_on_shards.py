@@ -1,5 +1,7 @@
 """Runs on shards: the bits of a run on the folder, and embeddings of a shard at a time."""
 
+import dataclasses
+import hashlib
 import json
 import os
 import tarfile
@@ -18,6 +20,8 @@ from tlkit import api
 from tlkit.errors import Interrupted, TlkitError
 from tlkit.run import prediction, shard_embeddings
 from tlkit.sources import shards
+from tlkit_shards import index
+from tlkit_shards import places as shard_places
 
 _SYNTHETIC = TOY_RECIPE[TOY_RECIPE.index("[data.options]") : TOY_RECIPE.index("[lr_groups]")]
 
@@ -137,14 +141,56 @@ def test_an_executor_embeds_shards_to_the_same_bits(
     assert (code, error.splitlines()[0]) == (1, "--executor here: embeds shards, and these are single files.")
 
 
+def test_a_file_is_of_the_images_of_its_shard_and_of_one_network(
+    runs: dict[str, Path], three: Path, tmp_path: Path, run: Cli
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra tlkit[parquet]")
+    run("embed", runs["folder"], "set", "--out", "done")
+    said = json.loads(parquet.read_schema(tmp_path / "done" / "0.parquet").metadata[b"tlkit"])
+    total = hashlib.sha256()
+    for number in range(5):
+        total.update(hashlib.sha256(f"{number:06d}.png".encode()).digest() + hashlib.sha256(png(number)).digest())
+    assert said["digest"] == total.hexdigest()
+    assert said["network"] == json.loads((tmp_path / "done" / "embeddings.json").read_text())
+    for each in three.iterdir():  # as on another machine: the same images with other times
+        os.utime(each, (1, 1))
+    assert run("embed", runs["folder"], "set", "--out", "done")[1] == "done: 0 of 3 shards embedded, 0 images; 3 were there\n"
+    size = (three / "1.tar").stat().st_size
+    changed = {name: content[:-1] + b"x" for name, content in samples(range(5, 10)).items() if name.endswith("png")}
+    tar(three / "1.tar", samples(range(5, 10)) | changed)
+    assert (three / "1.tar").stat().st_size == size
+    assert run("embed", runs["folder"], "set", "--out", "done")[1] == "done: 1 of 3 shards embedded, 5 images; 2 were there\n"
+    run("embed", runs["folder"], "set", "--out", "stem", "--at", "stem")
+    os.replace(tmp_path / "stem" / "0.parquet", tmp_path / "done" / "0.parquet")
+    assert run("embed", runs["folder"], "set", "--out", "done")[1] == "done: 1 of 3 shards embedded, 5 images; 2 were there\n"
+
+
+def test_verify_reads_shards_again(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bit of an image is another, and its file's size and times say nothing of it."""
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    shard_files.shards(tmp_path / "set")
+    path = recipe(tmp_path, "verified", "shards", 'path = "set"')
+    api.apply(path, runs=tmp_path / "runs")
+    api.apply(path, runs=tmp_path / "runs", verify=True)
+    shard = tmp_path / "set" / "train-0001.tar"
+    content = bytearray(shard.read_bytes())
+    content[600] ^= 1
+    shard.write_bytes(content)
+    (kept,) = (each for each in (tmp_path / "cache").rglob("*.npz") if index.load(each).place == str(shard))
+    index.write(kept, dataclasses.replace(index.load(kept), state=shard_places.state(str(shard))))
+    with pytest.raises(TlkitError, match=r"train-0001\.tar/000008\.png: changed since it was indexed"):
+        api.apply(path, runs=tmp_path / "runs", verify=True)
+    assert not kept.exists()
+
+
 def test_a_folder_of_embeddings_is_of_one_type_of_weights(runs: dict[str, Path], tmp_path: Path) -> None:
     predictor = prediction.load(runs["folder"], arm=None, device=torch.device("cpu"))
     for each in ("float", "bfloat16"):
         getattr(predictor.network, each)()
         for _ in range(2):
-            shard_embeddings.begin(tmp_path / each, predictor, None)
+            shard_embeddings.begin(tmp_path / each, shard_embeddings.network_of(predictor, None))
     with pytest.raises(TlkitError, match="holds embeddings of another network"):
-        shard_embeddings.begin(tmp_path / "float", predictor, None)
+        shard_embeddings.begin(tmp_path / "float", shard_embeddings.network_of(predictor, None))
 
 
 def test_a_shard_that_cannot_be_embedded_leaves_no_file(runs: dict[str, Path], three: Path, tmp_path: Path, run: Cli) -> None:

@@ -124,8 +124,9 @@ def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: s
     failed: list[TlkitError] = []
     done = images = 0
     with console.counting("embedding") as progress:
-        jobs = shard_embeddings.jobs(place, out, part=_part(part))
-        shard_embeddings.begin(out, predictor, at)
+        network = shard_embeddings.network_of(predictor, at)
+        jobs = shard_embeddings.jobs(place, out, network, part=_part(part))
+        shard_embeddings.begin(out, network)
         waiting = [job for job in jobs if not job.is_done]
         failed += [error for job in jobs if job not in waiting for error in job.failed]
         if waiting:

@@ -69,7 +69,12 @@ def embed(
         "source": asdict(source), "at": at,
     }  # fmt: skip
     work = {
-        job.out.name: partial(carry_out, json.dumps({**told, "shard": job.shard, "state": job.state, "out": str(job.out.absolute())}))
+        job.out.name: partial(
+            carry_out,
+            json.dumps(
+                {**told, "shard": job.shard, "state": job.state, "out": str(job.out.absolute()), "network": dict(job.network)}
+            ),
+        )
         for job in jobs
     }  # fmt: skip
     missing = set(work)
@@ -92,7 +97,7 @@ def carry_out(sent: str) -> str:
             raise RunFailed(f"a worker has tlkit {tlkit.__version__}, and this is tlkit {spec['version']}.", "install the same")
         with chdir(spec["working"]):
             found, device = _network(Source(**spec["source"]), spec["at"])
-            job = Job(spec["shard"], spec["state"], Path(spec["out"]))
+            job = Job(spec["shard"], spec["state"], Path(spec["out"]), spec["network"])
             if not job.out.parent.is_dir():
                 raise RunFailed(
                     f"{job.out.parent}: a worker does not see this folder.",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
-from tlkit import file_digests, files
+from tlkit import file_digests, files, plugin
 from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import arm_weights
 from tlkit.plans.resolved import Resolved, Source
@@ -90,9 +90,28 @@ def plan_jobs(
             jobs += _jobs_of(resolved, recipe.seeds, folds_of(recipe.folds), places, runs=runs, content_of=content_of)
         except RecipeError as error:
             problems |= {str(problem): problem for problem in error.problems}
+    if again and not problems:
+        problems = {str(error): error for error in _changed(jobs)}
     if problems:
         raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
     return tuple(jobs)
+
+
+def _changed(jobs: Sequence[Job]) -> Iterator[TlkitError]:
+    """Read again the files of data sets of which a plugin remembers what is in them; yield what is another than remembered."""
+    verified: set[tuple[str, tuple[Path, ...]]] = set()
+    for job in jobs:
+        resolved = job.resolved
+        used = [(resolved.dataset, job.found, resolved.data_options)]
+        used += [(resolved.also[name].dataset, found, resolved.also[name].options) for name, found in job.also.items()]
+        for dataset, found, options in used:
+            if not dataset.verify or (dataset.verify, tuple(found.files)) in verified:
+                continue
+            verified.add((dataset.verify, tuple(found.files)))
+            try:
+                plugin.call(dataset.verify, found, options)
+            except TlkitError as error:
+                yield error
 
 
 def plan_job(resolved: Resolved, seed: int, places: Places, *, runs: Path, where: str, fold: int | None = None) -> Job:

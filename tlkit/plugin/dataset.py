@@ -26,6 +26,8 @@ class Dataset:
             find a folder below the one given, and raises `DataError` or `DataMissing`.
         addresses: The option `path` may also be an address, "s3://...", or a pattern of files, "images-{000..099}.tar"; `find` gets an
             address as text.
+        verify: "module:function"(found, options), where `find` remembers what is in files: `apply --verify` calls it. It reads every file again,
+            and raises `DataError` where one holds something else than is remembered; "" where `find` gives no `content`.
         subfolder: Name of the folder that the official archive unpacks to; the files may lie in it or without it.
         downloads: What to fetch when the files are missing; where that depends on the options, a function of them, which is called
             with None for everything.
@@ -43,6 +45,7 @@ class Dataset:
     files: tuple[str, ...] = ()
     find: str = ""
     addresses: bool = False
+    verify: str = ""
     subfolder: str = ""
     downloads: tuple[Download, ...] | Callable[[Any], tuple[Download, ...]] = ()
     page: str = ""
