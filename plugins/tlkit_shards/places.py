@@ -223,6 +223,9 @@ def _said(place: str, error: BaseException) -> DataError:
     text = reason(error)
     cause = error.__cause__  # fsspec's https calls every failure a file that is not there
     status = getattr(cause, "status", _NOT_FOUND if cause is None or isinstance(cause, FileNotFoundError) else None)
+    if isinstance(error, FileNotFoundError) and cause is not None and hasattr(cause, "response"):
+        # S3 answered: also that there is no such bucket
+        return DataMissing(f"{place}: there is no such file: {reason(cause)}.")
     if isinstance(error, FileNotFoundError) and cause is not None and status != _NOT_FOUND:
         said = "does not answer" if status is None else "is refused"
         return DataError(f"{place}: {said}: {reason(cause)}.", "is the address right, and the network there?")

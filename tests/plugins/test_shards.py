@@ -2,9 +2,11 @@
 
 import gc
 import json
+import logging
 import os
 import re
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
@@ -24,6 +26,7 @@ from tlkit.sources import data_files, datasets
 from tlkit.sources import shards as shard_writer
 from tlkit.sources.places import Places
 from tlkit.store import cache
+from tlkit_shards import contents as shard_contents
 from tlkit_shards import index, places
 
 
@@ -345,13 +348,59 @@ def test_an_address_of_an_unknown_kind_is_an_error(path: str) -> None:
         read(path)
 
 
-def test_s3_without_credentials_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    def question() -> None:
-        raise type("NoCredentialsError", (Exception,), {})("Unable to locate credentials")
+@pytest.fixture(scope="module")
+def s3() -> Iterator[None]:
+    """A server of S3 on this machine, with shards in its bucket, and credentials for it."""
+    server_of = pytest.importorskip("moto.server", reason="needs moto[s3], flask and flask-cors")
+    s3fs = pytest.importorskip("s3fs", reason="needs the extra tlkit[shards]")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_ACCESS_KEY_ID", "name")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        system = s3fs.S3FileSystem()
+        system.mkdir("bucket")
+        system.put(str(shards(Path(folder) / "photos")), "bucket/", recursive=True)
+        yield
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
 
-    with pytest.raises(DataError, match=r"s3://b/a\.tar: no access: NoCredentialsError") as error:
-        places.asked("s3://b/a.tar", question)
-    assert "AWS_ACCESS_KEY_ID" in str(error.value)
+
+@pytest.mark.usefixtures("s3")
+def test_shards_in_s3_are_read_at_any_position_and_known_by_their_etag() -> None:
+    images = read("s3://bucket/photos")
+    assert {name: len(split.targets) for name, split in images.splits.items()} == {"train": 24, "test": 4}
+    assert images.splits["train"].storage.buffer is None
+    assert contents(images.splits["train"]) == [(number % 2, png(number)) for number in range(24)]
+    ((place, state), *_) = shard_contents.shards_of("s3://bucket/photos/train-{0001..0002}.tar")
+    assert (place, state.split()[:2]) == ("s3://bucket/photos/train-0001.tar", ["30720", "bytes"])
+    assert len(state.split()[2].strip('"')) == 32  # S3's MD5 of the file
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize(
+    ("credentials", "place", "words"),
+    [
+        (True, "s3://bucket/photos/train-0009.tar", "there is no such file"),
+        (True, "s3://nobody/a.tar", "there is no such file: NoSuchBucket"),
+        (True, "s3://bucket/nothing", r"holds no file that ends in \.tar"),
+        (False, "s3://bucket/photos", "no access: NoCredentialsError"),
+    ],
+)
+def test_what_is_wrong_in_s3_is_one_message(credentials: bool, place: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    if not credentials:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(DataError, match=rf"^{re.escape(place[:11])}.*: {words}") as error:
+        read(place)
+    assert credentials or "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(error.value)
 
 
 def test_offline_asks_no_address() -> None:
