@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tlkit import tasks, units
 
-_PER_CLASS = ("images", "precision", "recall", "f1", "auroc")
+_PER_CLASS = ("images", "pixels", "precision", "recall", "f1", "dice", "iou", "auroc")  # those that a task has
 
 
 def evaluation(
@@ -53,10 +53,11 @@ def metrics(values: Mapping[str, float]) -> list[tuple[str, str]]:
 def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("class", overflow="fold")
-    for name in _PER_CLASS:
+    columns = [name for name in _PER_CLASS if any(name in values for values in per_class.values())]
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for name, values in per_class.items():
-        table.add_row(Text(name), *(_number(values.get(column)) for column in _PER_CLASS))
+        table.add_row(Text(name), *(_number(values.get(column)) for column in columns))
     return table
 
 

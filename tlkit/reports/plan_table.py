@@ -11,6 +11,7 @@ from rich.text import Text
 from tlkit import units
 from tlkit.plans.plan import Plan
 from tlkit.recipe.map_tables import AUTO
+from tlkit.recipe.tables import FieldOfView
 
 # A stage's column "training", by `StagePlan.trains`; other words, "from epoch 4", are shown as they are.
 _TRAINING = {"never": "frozen", "always": "all epochs"}
@@ -112,8 +113,16 @@ def _input(shown: Plan) -> str:
         "squash": f"the whole picture to {units.pixels(size)}, whatever its shape",
     }
     line = f"input      {shown.input.pixels}; {shown.input.resize} {steps[data.fit]}"
+    if shown.canvas is not None:
+        line = f"input      {shown.input.pixels}; whole pictures{_scale(data.scale_to)} on a canvas of {units.pixels(shown.canvas)}"
     fixed = f", {data.augment_views} fixed views of each image" if data.augment_views else ""
     return f"{line}; training: {', '.join(each.name for each in data.augment)}{fixed}" if data.augment else line
+
+
+def _scale(scale_to: float | FieldOfView | None) -> str:
+    if isinstance(scale_to, FieldOfView):
+        return f" with a field of view of {scale_to.field_of_view} px"
+    return "" if scale_to is None else f", scaled by {scale_to:g},"
 
 
 def _remarks(shown: Plan) -> list[Text]:

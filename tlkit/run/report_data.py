@@ -32,7 +32,7 @@ from tlkit.plans.choices import flops
 from tlkit.plans.plan import Plan
 from tlkit.record import predictions, report_data
 from tlkit.record.report_data import ReportData
-from tlkit.run import domain_features
+from tlkit.run import domain_features, mask_pictures
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.preparation import Prepared
 from tlkit.tasks import Predictions, Shown
@@ -139,6 +139,12 @@ def of_images(
         about["notes"].append(
             "Pictures show the first three bands as red, green and blue, each from its 2nd to its 98th percentile."
         )
+    reduction = predicted.task.reduction
+    if reduction is not None:
+        with _noted(about, "some pictures are missing"):
+            found = mask_pictures.of(network, part, reduction.quality(predicted), reduction.measure, device=device)
+            about, arrays = {**found.about, "notes": about["notes"]}, dict(found.arrays)
+        return ReportData(about, arrays)
     how = predicted.task.shown
     if how is None:
         about["notes"].append("Single images are not shown: its task does not say what they mean in words.")

@@ -91,12 +91,14 @@ def over_pixels(found: Counted) -> dict[str, float | None]:
 
 
 def per_class(found: Counted, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Return name -> pixels, dice, iou, precision, recall over all pixels; None where one is not defined."""
+    """Return name -> the images that show it, and its pixels, dice, iou, precision, recall over all; None where one is not defined."""
     confusion = found.confusion
     hit, there, picked = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
     columns = {"dice": dice(confusion), "iou": iou(confusion), "precision": _ratio(hit, picked), "recall": _ratio(hit, there)}
+    images = (found.each.sum(2) > 0).sum(0)
     return {
-        name: {"pixels": int(there[index])} | {key: _defined(values[index]) for key, values in columns.items()}
+        name: {"images": int(images[index]), "pixels": int(there[index])}
+        | {key: _defined(values[index]) for key, values in columns.items()}
         for index, name in enumerate(names)
     }
 

@@ -218,6 +218,11 @@ def basic(predictions: Predictions) -> tuple[float, float]:
     return float(found.loss.sum() / pixels), float(found.confusion.trace() / pixels)
 
 
+def quality(predictions: Predictions) -> list[float | None]:
+    """Return the Dice of each image."""
+    return [mask_metrics.main(row) for row in mask_metrics.dice(mask_metrics.counted(predictions.logits).each)]
+
+
 def scores(predictions: Predictions) -> Mapping[str, float | None]:
     """Return the metrics over all pixels: see `mask_metrics.over_pixels`."""
     return mask_metrics.over_pixels(mask_metrics.counted(predictions.logits))
@@ -294,7 +299,7 @@ SEGMENTATION = Task(
     scores=scores,
     details=details,
     together=together,
-    reduction=Reduction(rows, basic),
+    reduction=Reduction(rows, basic, quality, "Dice"),
     metrics=METRICS,
     select_by="dice",
     recipe_problems=recipe_problems,

@@ -175,10 +175,14 @@ class Reduction:
     Attributes:
         rows: (logits, targets) -> (n, length) of numbers; `Predictions.logits` of the task are these.
         basic: (predictions) -> mean loss, and the part of the predictions that are correct.
+        quality: (predictions) -> how good the prediction is for each image, from 0 to 1; None where that is not defined.
+        measure: What `quality` is called.
     """
 
     rows: Callable[[Tensor, Tensor], Tensor]
     basic: Callable[[Predictions], tuple[float, float]]
+    quality: Callable[[Predictions], list[float | None]]
+    measure: str
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ _PAIRS = 100
 _NUMBERS = 20  # classes up to which the matrix has its numbers
 _THUMBNAILS, _POINTS = 400, 2000  # of a page
 _IMAGES, _OF_DATA = 168, 72  # of the thumbnails: images of "What the network sees", and of "The data"; the others are on maps
+_MASKS = 6  # pictures with masks of each kind
 _SCALE = [[0, "rgba(0,114,178,0.04)"], [0.02, "rgba(0,114,178,0.18)"], [1, "rgba(0,114,178,0.85)"]]  # on either theme
 _LISTED = 300  # classes in the table; of more the worst
 
@@ -86,6 +87,8 @@ _TITLES = {
     "wrong": "Most wrong: what it thought, and what it is",
     "sure": "Right, and most confident",
     "unsure": "Right, and least confident",
+    "worst": "Worst masks: hits green, missed pixels red, false alarms blue",
+    "best": "Best masks: hits green, missed pixels red, false alarms blue",
 }
 
 
@@ -144,6 +147,7 @@ def _groups(one: Evaluated, *, most: int) -> dict[str, list[Picture]]:
     found: dict[str, list[Picture]] = {}
     heats = data.arrays.get("grad_cam")
     shares = {"wrong": max(most * 3 // 5, 1), "sure": max(most // 5, 1), "unsure": max(most // 5, 1)}
+    shares |= {"worst": _MASKS, "best": _MASKS}
     for place, each in enumerate(data.about.get("images", ())):
         mine = found.setdefault(_TITLES[each["kind"]], [])
         if len(mine) >= shares[each["kind"]]:
@@ -164,7 +168,13 @@ def _classes(evaluation: Mapping[str, Any]) -> list[tuple[str, ...]]:
     if len(rows) > _LISTED:
         rows = sorted(rows, key=lambda row: row[1].get("f1") or 0.0)[:_LISTED]
     return [
-        (name, str(each["images"]), *(_part(each.get(key)) for key in ("precision", "recall", "f1"))) for name, each in rows
+        (
+            name,
+            str(each["images"]),
+            *(_part(each.get(key)) for key in ("precision", "recall")),
+            _part(each.get("f1", each.get("dice"))),
+        )
+        for name, each in rows
     ]
 
 

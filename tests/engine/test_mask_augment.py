@@ -1,0 +1,59 @@
+"""Masks move with their pictures: by the same draws, to the same places, and without a new value."""
+
+import numpy as np
+import pytest
+import torch
+
+from tlkit.engine.augment.augment import augment
+from tlkit.engine.augment.draws import Draws
+from tlkit.engine.augment.masks import augment_masks
+from tlkit.plugin import IGNORED
+from tlkit.recipe import augmentations
+
+IMAGES = np.arange(6)
+CASES = {
+    "crop": ["random_crop"],
+    "padded crop": [{"name": "random_crop", "padding": 5}],
+    "flips and quarters": ["random_crop", "hflip", "vflip", {"name": "rotate", "steps": 90}],
+    "colours leave masks": ["random_crop", "color_jitter", {"name": "random_erasing", "p": 1.0}, "hflip"],
+}
+
+
+def masks() -> torch.Tensor:
+    return torch.randint(0, 2, (6, 30, 44), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_pixel_of_a_mask_goes_where_that_of_its_picture_goes(case: str) -> None:
+    tables, known = augmentations.read(CASES[case]), masks()
+    moved = augment_masks(known, tables, Draws(3, 2, IMAGES), size=(16, 16))
+    geometric = [each for each in tables if each.name not in ("color_jitter", "random_erasing")]
+    pictures = (known[..., None] * 100).expand(-1, -1, -1, 3).contiguous()
+    wanted = augment(pictures, geometric, size=(16, 16), seed=3, epoch=2, images=IMAGES, fill=(IGNORED,) * 3)[..., 0]
+    assert torch.equal(torch.where(moved == IGNORED, moved, moved * 100), wanted)
+    assert not torch.equal(moved, augment_masks(known, tables, Draws(3, 3, IMAGES), size=(16, 16))), "another epoch"
+
+
+@pytest.mark.parametrize("table", [{"name": "rotate", "degrees": 40.0}, {"name": "random_resized_crop", "scale": [0.2, 0.6]}])
+def test_between_pixels_a_mask_takes_the_nearest(table: dict[str, object]) -> None:
+    known = torch.zeros(6, 64, 64, dtype=torch.uint8)
+    known[:, 10:40, 20:50] = 1
+    tables = augmentations.read([table])
+    moved = augment_masks(known, tables, Draws(0, 0, IMAGES), size=(64, 64))
+    assert set(moved.unique().tolist()) <= {0, 1, IGNORED}
+    pictures = (known[..., None] * 200).expand(-1, -1, -1, 3).contiguous()
+    soft = augment(pictures, tables, size=(64, 64), seed=0, epoch=0, images=IMAGES, fill=(0, 0, 0))[..., 0]
+    inside, outside = soft == 200, soft == 0
+    assert (moved[inside] == 1).all(), "where the picture is the square alone, so is the mask"
+    assert (moved[outside] != 1).all()
+    assert float((moved == 1).float().mean()) == pytest.approx(float(soft.float().mean()) / 200, rel=0.03)
+
+
+def test_crops_are_taken_from_what_pictures_cover() -> None:
+    known = torch.full((6, 30, 44), IGNORED, dtype=torch.uint8)
+    known[:, :20, :25] = 0
+    extents = np.tile([20, 25], (6, 1))
+    for epoch in range(20):
+        draws = Draws(0, epoch, IMAGES)
+        moved = augment_masks(known, augmentations.read(["random_crop"]), draws, size=(16, 16), extents=extents)
+        assert (moved == 0).all()
