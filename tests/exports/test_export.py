@@ -286,6 +286,7 @@ def test_files_of_somebody_else_are_not_replaced(finished: Path, tmp_path: Path)
     ("form", "more", "words"),
     [
         ("torchvision", {}, "not of torchvision"),
+        ("torchvision", {"name": "efficientnet_lite0"}, "--to timm or --to safetensors"),
         ("timm", {"name": "resnet18"}, "torchvision.models.resnet18, not of timm"),
         ("torchvision", {"name": "resnet18", "head": "mlp"}, "another classifier than the mlp head"),
         ("torch-export", {"input": {"resize": "nearest"}}, 'the filter "nearest"'),

@@ -105,7 +105,9 @@ def _refuse(run: FinishedRun, form: Form) -> None:
     library, prefix = run.backbone.library or "tlkit's own", _PREFIXES[form]
     name = run.arm.backbone.name
     if not library.startswith(prefix):
-        raise TlkitError(f"{run.folder}: {name} is a network of {library}, not of {form.value}.", "--to safetensors")
+        own = [each.value for each, start in _PREFIXES.items() if library.startswith(start)]
+        others = " or ".join(f"--to {each}" for each in [*own, Form.SAFETENSORS.value])
+        raise TlkitError(f"{run.folder}: {name} is a network of {library}, not of {form.value}.", others)
     if not run.backbone.whole:
         raise TlkitError(
             f"{run.folder}: its head reads {list(run.backbone.stages)[-1]}, and {library} has its classifier after all stages.",

@@ -15,6 +15,7 @@ from tlkit.engine.images.residency import Residency
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
+from tlkit.plans import run_order
 from tlkit.plans.job_folders import finished
 from tlkit.plans.jobs import Job
 from tlkit.record import run_folder
@@ -84,7 +85,7 @@ def train(
     first, a job that fails ends all of them: the others may be anywhere in it.
 
     Args:
-        wanted: The jobs of one recipe, in the order in which they are carried out.
+        wanted: The jobs of one recipe; those that share stored outputs are carried out one after the other: see `run_order`.
         setup: How.
         elsewhere: Carries out the runs that are prepared, instead of this process.
         ranks: The processes of the run; this is the first.
@@ -102,6 +103,8 @@ def train(
         together.tell_jobs(ranks, wanted, todo)
         waiting = runs.prepare(todo)
         if elsewhere is None or not waiting:
+            if ranks.size == 1:  # else the other processes were told the order before anything was planned
+                waiting = [waiting[place] for place in run_order.order([each.plan for each in waiting])]
             failures = _in_turn(waiting, runs.carry_out, device=setup.device, observer=setup.observer, ranks=ranks)
         else:
             failures = elsewhere([runs.with_rates(each) for each in waiting], watch, setup.device)
