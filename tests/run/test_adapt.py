@@ -363,10 +363,23 @@ def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypat
     }
     for name in ("coral", "few"):
         assert cells[name]["against source_only, dark (points)"] == differences.short(record[name]["difference"])
+        assert cells[name]["dark accuracy, the target"] == f"{accuracy[name]:.1%}"
     words = comparison.sentence(shown, "source_only")
     assert "test images of the source" in words
     assert f"{accuracy[shown[0].name]:.1%} on those of dark, the target" in words
     assert "on the same images of dark" in words or shown[0].name == "source_only"
+    trained_on_all = {"test": None, "validation": None}  # as where every image of the source is trained on
+    blind = [
+        runs.ShownArm(
+            arm.name, [dataclasses.replace(one, result=one.result.model_copy(update=trained_on_all)) for one in arm.runs]
+        )
+        for arm in shown
+    ]
+    words = comparison.sentence(blind, "source_only")
+    assert words.startswith(
+        f"{blind[0].name} has {accuracy[blind[0].name]:.1%} accuracy on the test images of dark, the target. "
+    )
+    assert "nan" not in "".join([words, *(cell for row in comparison.rows(blind) for cell in row.cells)])
     low, high = accuracy["source_only"], accuracy["target_trained"]
     if high > low:
         assert record["coral"]["adapt"]["gap"]["closed"] == pytest.approx((accuracy["coral"] - low) / (high - low))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlkit import tasks
-from tlkit.record import arm_differences, run_folder, statistics
+from tlkit.record import arm_differences, results, run_folder, statistics
 from tlkit.record.predictions import Answers
 from tlkit.record.statistics import Interval
 from tlkit.reports import ensemble_rows
@@ -64,6 +64,7 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
     more = [tasks.metric_labels()[name].label for name in _more(arms)]
     return [
         "runs", f"{split} accuracy", "95 % interval", "interval by",
+        *([f"{target} accuracy, the target", "its 95 % interval"] if (target := _target(arms)) else []),
         *([head(baseline, _arm(arms, baseline).first.target)] if baseline else []),
         "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
         "best epoch", "parameters trained", "of", "s / epoch", "seconds", "images/s",
@@ -73,7 +74,7 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
 def rows(arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
     """Return a row for each arm and each ensemble, then chance and the commonest class."""
     against = {each.second: each.short for each in differences(arms, baseline)} if baseline else {}
-    found = [_row(arm, _more(arms), [against.get(arm.name, "")] if baseline else []) for arm in arms]
+    found = [_row(arm, _more(arms), [against.get(arm.name, "")] if baseline else [], _target(arms)) for arm in arms]
     answers, width = arms[0].first.answers, len(columns(arms, baseline))
     found += [_ensemble_row(each, columns(arms, baseline), arms[0].first.split) for each in ensembles]
     if answers is not None:
@@ -105,11 +106,14 @@ def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
     best = arms[0]
     target = best.first.target
     mean, interval, kind = interval_of(best)
-    text = f"{best.name} has {mean:.1%} accuracy on the {best.first.split} images{' of the source' if target else ''}"
-    if interval is not None:
-        text += f" (95 % interval {interval.low:.1%} to {interval.high:.1%}; {kind})"
-    if target and (known := [run.result.also[target]["accuracy"] for run in best.runs if target in run.result.also]):
-        text += f", and {numbers.fmean(known):.1%} on those of {target}, the target"
+    accuracy, range_ = _on_target(best, target) if target else ("", "")
+    if target and not np.isfinite(mean):  # every image of the source is trained on
+        text = f"{best.name} has {accuracy or 'an unknown'} accuracy on the test images of {target}, the target"
+        text += f" (95 % interval {range_} over {len(best.runs)} seeds)" if range_ else ""
+    else:
+        text = f"{best.name} has {mean:.1%} accuracy on the {best.first.split} images{' of the source' if target else ''}"
+        text += "" if interval is None else f" (95 % interval {interval.low:.1%} to {interval.high:.1%}; {kind})"
+        text += f", and {accuracy} on those of {target}, the target" if accuracy else ""
     if len(arms) == 1:
         return f"{text}."
     chosen, joined = "It is the best by validation", ","
@@ -180,7 +184,20 @@ def _more(arms: Sequence[ShownArm]) -> list[str]:
     return [name for name in tasks.metric_labels() if any(arm.summary(name) for arm in arms)]
 
 
-def _row(arm: ShownArm, more: Sequence[str], against: Sequence[str]) -> Row:
+def _target(arms: Sequence[ShownArm]) -> str:
+    """Return the target of arms with [adapt]; "" where they have none."""
+    return next((arm.first.target for arm in arms if arm.first.target), "")
+
+
+def _on_target(arm: ShownArm, target: str) -> tuple[str, str]:
+    """Return the mean accuracy of an arm on the target, and its interval over seeds."""
+    found = results.over_runs([dict(run.result.also.get(target, {})) for run in arm.runs], arm.folds).get("accuracy")
+    if found is None:
+        return "", ""
+    return f"{found['mean']:.1%}", "" if found["low"] is None else f"{found['low']:.1%} to {found['high']:.1%}"
+
+
+def _row(arm: ShownArm, more: Sequence[str], against: Sequence[str], target: str) -> Row:
     mean, interval, kind = interval_of(arm)
     train = [value for run in arm.runs if (value := run.train_accuracy) is not None]
     trained = numbers.fmean(train) if train else None
@@ -190,16 +207,18 @@ def _row(arm: ShownArm, more: Sequence[str], against: Sequence[str]) -> Row:
     times = [line["seconds"] for run in arm.runs for line in run.metrics]
     rates = [line["images_per_second"] for run in arm.runs for line in run.metrics]
     result = arm.first.result
+    known = bool(np.isfinite(mean))  # else the source has no held-out images
     return Row(
         arm.name,
         (
             str(len(arm.runs)),
-            f"{mean:.1%}",
+            f"{mean:.1%}" if known else "",
             "" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}",
             kind,
+            *(_on_target(arm, target) if target else ()),
             *against,
             "" if trained is None else f"{trained:.1%}",
-            "" if trained is None else f"{(trained - mean) * 100:+.1f}",
+            "" if trained is None or not known else f"{(trained - mean) * 100:+.1f}",
             "" if loss is None else f"{loss['mean']:.3f}",
             *("" if each is None else _shown(each["mean"], percent=metrics[name].percent) for name, each in found.items()),
             ", ".join(sorted({str(run.result.best_epoch) for run in arm.runs}, key=int)),
