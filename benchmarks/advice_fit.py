@@ -4,7 +4,8 @@
     python -m benchmarks.advice_fit --write    # and writes tlkit/advice/fitted.json, from six families on
 
 It reads the lines of `python -m benchmarks.advice`. The weights that order networks are a ridge regression of the logit of a network's best
-test accuracy on what a probe knows of it, both less their mean over the networks of a set: only differences count. Penalty and regret are
+test accuracy on what a probe knows of it, both less their mean over the networks of a set: only differences count. No weight is below 0. That of
+ImageNet accuracy stays at the judgement where fewer than three networks have one: it would say which network is which. Penalty and regret are
 judged on families that are left out whole.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
 
 from benchmarks import advice, advice_table, machine
 from benchmarks.advice_sets import SETS
@@ -31,6 +33,8 @@ from tlkit.record import benchmarks
 
 FEWEST = 6  # families; with fewer a ridge of four weights follows single sets
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
+NETWORKS = 3  # of known and different accuracy on ImageNet, without which its weight stays at the judgement
+JUDGED = {"probe": 1.0, "prior": 0.5, "NLEEP": 0.0, "GBC": 0.0}  # without any set
 Floats = NDArray[np.float64]
 Line = Mapping[str, Any]
 
@@ -46,6 +50,7 @@ class Known:
         features: (networks, `FEATURES`).
         best: Logit of the best test accuracy of each (networks,).
         accuracy: The same as an accuracy.
+        top1: Published accuracies on ImageNet, of the networks that have one.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Known:
     features: Floats
     best: Floats
     accuracy: Floats
+    top1: frozenset[float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,23 +113,32 @@ def gathered(lines: Sequence[Line]) -> list[Known]:
         accuracy = np.array([best[each] for each in names])
         inside = np.clip(accuracy, 0.5 / images, 1 - 0.5 / images)
         features = np.array([[row[feature] for feature in FEATURES] for row in rows])
-        found.append(Known(name, chosen.family, names, features, np.log(inside / (1 - inside)), accuracy))
+        top1 = frozenset(probe[each]["top1"] for each in names if probe[each]["top1"] is not None)
+        found.append(Known(name, chosen.family, names, features, np.log(inside / (1 - inside)), accuracy, top1))
     return found
 
 
 def weights(known: Sequence[Known], penalty: float) -> dict[str, float]:
-    """Return the ridge's weight of each feature.
+    """Return the ridge's weight of each feature, 0 or more: each of them is larger for the better network.
 
     Args:
         known: Sets; one at least.
-        penalty: On squared weights of features in units of their spread within sets.
+        penalty: On squared differences from `JUDGED`, of features in units of their spread within sets.
     """
     x = np.concatenate([each.features - each.features.mean(0) for each in known])
     y = np.concatenate([each.best - each.best.mean() for each in known])
     spread = np.maximum(np.sqrt((x**2).mean(0)), 1e-9)
+    judged = spread * np.array([JUDGED[name] for name in FEATURES])
     scaled = x / spread
-    solved = np.linalg.solve(scaled.T @ scaled + penalty * np.eye(len(FEATURES)), scaled.T @ y) / spread
-    return {name: round(float(each), 6) for name, each in zip(FEATURES, solved, strict=True)}
+    stays = np.array(
+        [name == "prior" and len(frozenset().union(*(each.top1 for each in known))) < NETWORKS for name in FEATURES]
+    )
+    y = y - scaled[:, stays] @ judged[stays]
+    free = scaled[:, ~stays]
+    rows = np.concatenate([free, np.sqrt(penalty) * np.eye(free.shape[1])])
+    solved = judged.copy()
+    solved[~stays] = optimize.nnls(rows, np.concatenate([y, np.sqrt(penalty) * judged[~stays]]))[0]
+    return {name: round(float(each), 6) for name, each in zip(FEATURES, solved / spread, strict=True)}
 
 
 def judged(known: Sequence[Known]) -> tuple[float, dict[str, float]]:

@@ -179,6 +179,17 @@ def test_weights_of_synthetic_sets_are_found_without_a_family() -> None:
     assert ridge <= min(others)
 
 
+def test_what_no_set_tells_stays_as_it_was_judged_and_no_weight_is_negative() -> None:
+    draws = np.random.default_rng(0)
+    lines = [line for name in advice_sets.SETS for line in known_set(name, np.array([0.5, 0.0, 0.4, -0.6]), draws)]
+    for line in lines:
+        for network in line.get("networks", {}).values():
+            network["top1"] = None
+    found = advice_fit.weights(advice_fit.gathered(lines), 0.1)
+    assert (found["prior"], found["GBC"]) == (0.5, 0.0)
+    assert found["probe"] > 0
+
+
 def test_interval_of_enough_sets_covers_a_new_one() -> None:
     """Split conformal prediction: of 9 errors the largest, of 19 the second largest; of 8 there is none."""
     assert fitted.half_width(range(1, 9)) is None

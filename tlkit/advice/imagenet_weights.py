@@ -8,6 +8,7 @@ efficientnet_lite0 the README of the network's authors (github.com/tensorflow/tp
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 
@@ -32,6 +33,11 @@ def published(backbone: str, weights: str) -> Published | None:
     """Return what is published of a backbone's weights; None of others than those below."""
     row = _TABLE.get((backbone, weights))
     return None if row is None else Published(*row)
+
+
+def typical() -> float:
+    """Return the median accuracy of all sets, percent."""
+    return statistics.median(row[0] for row in _TABLE.values())
 
 
 _TABLE: dict[tuple[str, str], tuple[float, float, float, float]] = {

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tlkit.advice import fitted
+from tlkit.advice import fitted, imagenet_weights
 
-_UNKNOWN = 50.0  # percent, for weights of which no ImageNet accuracy is known: less than that of any in the table
+_UNKNOWN = (
+    imagenet_weights.typical()
+)  # for weights of which no ImageNet accuracy is known, a file for instance: the probe decides
 SCORES = ("NLEEP", "GBC")
 
 
