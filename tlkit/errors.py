@@ -88,6 +88,10 @@ class Diverged(RunFailed):
     """A run whose loss or weights are no longer numbers; of several processes, all see it after the same step."""
 
 
+class NotCarriedOut(RunFailed):
+    """A run that could not be carried out elsewhere, for a reason that lies outside of it: a worker that died, or does not see a folder."""
+
+
 class RankLost(RunFailed):
     """Another process of the same run has ended, or cannot be reached; saved epochs are kept."""
 

@@ -22,7 +22,7 @@ from pages import Page
 from safetensors.torch import load_file
 
 from tlkit import api, testing
-from tlkit.errors import Interrupted, PluginError, TlkitError
+from tlkit.errors import Interrupted, PluginError, RunFailed, TlkitError
 from tlkit.events import Elsewhere, Observer
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
@@ -53,6 +53,11 @@ def silent(work, demand, watch):
 def broken(work, demand, watch):
     yield "someone else's", "done"
 
+def losing(work, demand, watch):
+    yield from run({name: each for name, each in work.items() if name != "trial 1"}, demand, watch)
+    yield from ((name, MemoryError("the machine is full")) for name in work if name == "trial 1")
+
+loses = Executor(run="here_executors:losing")
 def again(work, demand, watch):
     yield from (*run(work, demand, watch), *run(work, demand, watch))
 
@@ -193,6 +198,22 @@ pruner = "median"
     assert len(found[0]) == 7
     assert found[0] == found[1]
     assert differing(toy_recipe.parent / "elsewhere", toy_recipe.parent / "here") == []
+
+
+def test_trial_that_is_lost_elsewhere_is_no_failed_trial(
+    toy_recipe: Path, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("here_executors", HERE, ("loses",))
+    space = '[search.space]\n"lr_groups.head" = [1e-2, 1e-3, 1e30]\n'
+    search = f'[data.split]\nvalidation = 0.3\n[search]\ntrials = 3\nat_once = 3\nsampler = "grid"\npruner = "none"\n{space}'
+    toy_recipe.write_text(toy_recipe.read_text() + search)
+    runs = toy_recipe.parent / "runs"
+    with pytest.raises(RunFailed, match=r"trial 1: MemoryError: the machine is full"):
+        api.apply(toy_recipe, "precision=float32", runs=runs, executor="loses")
+    assert [each["number"] for each in json.loads((runs / "toy" / "search.json").read_text())["trials"]] == [0]
+    api.apply(toy_recipe, "precision=float32", runs=runs, executor="here")
+    trials = json.loads((runs / "toy" / "search.json").read_text())["trials"]
+    assert [each["status"] for each in trials] == ["finished", "finished", "failed"]  # the last one by its rate
 
 
 def test_run_that_cannot_be_carried_out_is_told_and_the_others_go_on(two: Path, install: Callable[..., None]) -> None:

@@ -19,7 +19,7 @@ import torch
 
 import tlkit
 from tlkit import files
-from tlkit.errors import DataError, RunFailed, RunLocked, TlkitError
+from tlkit.errors import DataError, NotCarriedOut, RunFailed, RunLocked, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import plan_json
 from tlkit.plugin import Demand, Executor, Work
@@ -114,7 +114,7 @@ class Elsewhere:
     ) -> dict[str, RunFailed | RunLocked | None]:
         """Let the executor do the work, tell what became of it, and return what was wrong."""
         found: dict[str, RunFailed | RunLocked | None] = {
-            name: RunFailed(f"{name}: {self.executor.run} did not say what became of it.") for name in work
+            name: NotCarriedOut(f"{name}: {self.executor.run} did not say what became of it.") for name in work
         }
         for label, given in executor_calls.done_by(self.executor, work, self.demand, watch):
             answer = Answer("failed", *_in_words(given)) if isinstance(given, Exception) else Answer(**json.loads(given))
@@ -126,7 +126,8 @@ class Elsewhere:
                 self.observer.note(line if line.startswith(label) else f"{label}: {line}")
             self.observer.note(f"{label}: {answer.ended}" + (f": {answer.problem}" if answer.problem else ""))
             if answer.ended == "failed":
-                found[label] = RunFailed(f"{label}: {answer.problem.removeprefix(f'{label}: ')}", *answer.hints)
+                kind = RunFailed if answer.own else NotCarriedOut
+                found[label] = kind(f"{label}: {answer.problem.removeprefix(f'{label}: ')}", *answer.hints)
             else:
                 found[label] = RunLocked(answer.problem, *answer.hints) if answer.ended == "locked" else None
         return found

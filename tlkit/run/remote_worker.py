@@ -68,12 +68,14 @@ class Answer:
         problem: What was wrong, and
         hints: What would be right.
         notes: What was told meanwhile.
+        own: A run failed by its own fault, in training.
     """
 
     ended: Ended
     problem: str = ""
     hints: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    own: bool = False
 
 
 def carry_out(sent: str, gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda _: False) -> str:
@@ -94,15 +96,21 @@ def carry_out(sent: str, gives_up: Callable[[Sequence[Mapping[str, Any]]], bool]
     except Interrupted:
         raise
     except TlkitError as error:
-        answer = Answer("failed", error.problem, error.hints)
+        own = isinstance(error, RunFailed) and notes.trains and not isinstance(error.__cause__, OSError)
+        answer = Answer("failed", error.problem, error.hints, own=own)
     return json.dumps(asdict(replace(answer, notes=tuple(notes.told))))
 
 
 class _Notes(Observer):
-    """Keeps what is told, until it is told where the run was sent from."""
+    """Keeps what is told, until it is told where the run was sent from, and whether training has begun."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.trains = False
+
+    def begin(self, label: str, **_: int) -> None:
+        """Note that training begins."""
+        self.trains = True
 
     def note(self, text: str) -> None:
         """Keep a line."""

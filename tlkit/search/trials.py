@@ -26,6 +26,7 @@ from tlkit.errors import (
     DataError,
     Diverged,
     Interrupted,
+    NotCarriedOut,
     RecipeError,
     RunFailed,
     RunFolderError,
@@ -318,7 +319,7 @@ class _Trials:
 def _is_of_values(error: TlkitError) -> bool:
     """Return whether an error may come from a trial's values; a full disk or images that are gone end the search."""
     if isinstance(error, RunFailed):
-        return not isinstance(error.__cause__, OSError)
+        return not isinstance(error, NotCarriedOut) and not isinstance(error.__cause__, OSError)
     return not isinstance(error, Interrupted | RunLocked | DataError | RunFolderError | StoreError)
 
 
