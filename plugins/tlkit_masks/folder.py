@@ -1,139 +1,182 @@
-"""Pictures of one's own with a mask each, found by their names."""
+"""Find and read pictures of one's own with masks: images/ and masks/, alone, or below or above the folders of splits.
+
+The layouts, of which the first has its test set split off:
+
+    images/NAME.jpg, masks/NAME.png
+    train/images/NAME.jpg, train/masks/NAME.png         and so val and test, however these are written
+    images/train/NAME.jpg, masks/train/NAME.png         likewise
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tlkit.errors import DataError, DataMissing, first_few
-from tlkit.plugin import IGNORED, DataFiles, Images, MaskCoding, MaskFile, Split, image_kinds
-from tlkit_masks import SegmentationFolderOptions
+from tlkit.plugin import DataFiles, Images, MaskCoding, hold_out, image_kinds
+from tlkit_folder import layout
+from tlkit_masks import SegmentationOptions, pairs
+from tlkit_masks.pairs import Pair
 
-_PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test",)}
-_SEED = 0  # of the pictures that are tested on, where no folder says it
-
-
-def find(folder: Path, options: SegmentationFolderOptions) -> DataFiles:
-    """Return every picture, mask and field of view.
-
-    Raises:
-        DataMissing: there is no folder of pictures.
-        DataError: a picture has no mask, or a mask no picture.
-    """
-    places = _places(folder)
-    if "train" not in places:
-        raise DataMissing(f"{folder}: has no folder images, and no train/images.")
-    files: list[Path] = []
-    for place in places.values():
-        pictures, masks = _of(place, options)
-        files += [*pictures, *(path for mask in masks for path in (mask.path, mask.field_of_view) if path is not None)]
-    return DataFiles(folder, tuple(files))
+_POLYGONS = ".json"
+_Parts = dict[str, list[Pair]]
 
 
-def read(found: DataFiles, options: SegmentationFolderOptions) -> Images:
-    """Return the pictures with their masks; without a test folder, some of the training pictures are held out.
+def find(folder: Path, options: SegmentationOptions) -> DataFiles:
+    """Return every picture with its mask.
 
     Raises:
-        DataError: as `find`.
+        DataMissing: there is no such folder.
+        DataError: it holds no pictures, a picture has no mask or several, or masks are of two kinds.
     """
-    places = _places(found.root)
-    splits = {name: _split(place, options) for name, place in places.items()}
-    if "test" in splits:
-        return Images(tuple(options.classes), splits)
-    whole = splits["train"]
-    tested = _held_out(whole, options.test_fraction)
-    splits |= {"train": _some(whole, np.flatnonzero(~tested)), "test": _some(whole, np.flatnonzero(tested))}
-    return Images(tuple(options.classes), splits, test_held_out=True)
-
-
-def _places(folder: Path) -> dict[str, Path]:
-    """Return the folder of each part that there is."""
-    if (folder / "images").is_dir():
-        return {"train": folder}
-    found = {
-        part: next((folder / name for name in names if (folder / name / "images").is_dir()), None)
-        for part, names in _PARTS.items()
-    }
-    return {part: place for part, place in found.items() if place is not None}
-
-
-def _split(place: Path, options: SegmentationFolderOptions) -> Split:
-    pictures, found = _of(place, options)
-    masks = np.empty(len(found), object)
-    masks[:] = found
-    return Split(masks, files=tuple(pictures), groups=_groups(pictures, options.group))
-
-
-def _of(place: Path, options: SegmentationFolderOptions) -> tuple[list[Path], list[MaskFile]]:
-    """Return the pictures of a part, by name, and the mask of each."""
-    pictures = _by_name(place / "images")
-    masks = {name.removesuffix(options.suffix): path for name, path in _by_name(place / "masks", suffix=options.suffix).items()}
-    if not pictures:
-        raise DataError(f"{place / 'images'}: holds no pictures.")
-    if missing := [path for name, path in pictures.items() if name not in masks]:
+    if not folder.is_dir():
+        raise DataMissing(f"{folder}: there is no such folder.")
+    parts, alone = _parts(folder, options)
+    masks = {pair.mask.suffix.lower() == _POLYGONS for each in parts.values() for pair in each}
+    if len(masks) > 1:
+        raise DataError(f"{folder}: some masks are images and others polygons (.json).", "make them of one kind")
+    if True in masks and not isinstance(options.classes, list):
         raise DataError(
-            f"{missing[0]}: has no mask in {place / 'masks'}.",
-            f"so have {len(missing) - 1} others" if len(missing) > 1 else "",
-            f"a mask is called as its picture{f', with {options.suffix} behind the name' if options.suffix else ''}",
+            f"{folder}: masks are polygons, whose labels are the names of classes.",
+            f"data.options.classes = {list(options.classes)}, where the first is what no shape covers",
         )
-    if alone := [path.name for name, path in masks.items() if name not in pictures]:
-        raise DataError(f"{place / 'masks'}: has masks without a picture: {first_few(alone)}.", "take them away")
-    views: dict[str, Path] = {} if options.field_of_view is None else _by_name(place / options.field_of_view)
-    if options.field_of_view is not None and (blind := [path for name, path in pictures.items() if name not in views]):
-        raise DataError(f"{blind[0]}: has no field of view in {place / options.field_of_view}.", "called as its picture")
-    coding = _coding(options)
-    return list(pictures.values()), [MaskFile(masks[name], coding, views.get(name)) for name in pictures]
+    taken = {pair.mask for each in parts.values() for pair in each}
+    unused = [mask for mask in alone if mask not in taken]
+    remarks = [f"{len(unused):,} masks have no picture: {first_few(str(each) for each in unused)}"] if unused else []
+    return pairs.found(folder, parts, remarks=remarks)
 
 
-def _by_name(folder: Path, *, suffix: str = "") -> dict[str, Path]:
-    """Return the image files of a folder by their names without extension.
+def read(files: DataFiles, options: SegmentationOptions) -> Images:
+    """Return the splits. Without a test folder the pictures whose names have the smallest SHA-256 are the test set, groups whole.
 
     Raises:
-        DataError: two files have one name.
+        DataError: as `find`, or there is one picture alone.
     """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if image_kinds.kind(path) is not image_kinds.Kind.IMAGE or not path.stem.endswith(suffix):
-            continue
-        if path.stem in found:
-            raise DataError(f"{path}: {found[path.stem].name} has the same name.", "one file for each picture")
-        found[path.stem] = path
-    return found
+    parts, _ = _parts(files.root, options)
+    if "train" not in parts:
+        raise DataError(
+            f"{files.root}: has {' and '.join(parts)} but no train folder.", "name the training pictures' folder train"
+        )
+    alone = set(parts) == {"train"}
+    if alone:
+        train = parts["train"]
+        if len(train) < 2:
+            raise DataError(f"{files.root}: has one picture, and one more is needed to be tested.")
+        keys = [pair.group or pair.picture.relative_to(files.root).as_posix() for pair in train]
+        tested = hold_out(["picture"] * len(train), keys, options.test_fraction)
+        parts = {
+            "train": [pair for pair, held in zip(train, tested, strict=True) if not held],
+            "test": [pair for pair, held in zip(train, tested, strict=True) if held],
+        }
+    elif "test" not in parts:
+        parts["test"] = parts.pop("validation")
+    polygons = any(pair.mask.suffix.lower() == _POLYGONS for pair in parts["train"])
+    return pairs.images(parts, list(options.classes), _coding(options, polygons=polygons), held_out=alone)
 
 
-def _coding(options: SegmentationFolderOptions) -> MaskCoding:
-    if options.colours:
-        colours = {tuple(bytes.fromhex(value[1:])): options.classes.index(name) for name, value in options.colours.items()}
-        return MaskCoding(colours={(red, green, blue): number for (red, green, blue), number in colours.items()})
-    if not options.values:
-        return MaskCoding()
-    numbers = {options.values.get(name, number): number for number, name in enumerate(options.classes)}
-    if len(numbers) < len(options.classes):
-        raise DataError("data.options.values: two classes have one value.", "a value for each class")
-    return MaskCoding(values={IGNORED: IGNORED} | numbers)
+def _coding(options: SegmentationOptions, *, polygons: bool) -> MaskCoding:
+    named = options.classes
+    if isinstance(named, list):
+        return MaskCoding(shapes={name: number for number, name in enumerate(named)}) if polygons else MaskCoding()
+    values = {value: number for number, value in enumerate(named.values()) if isinstance(value, int)}
+    colours = {_colour(value): number for number, value in enumerate(named.values()) if isinstance(value, str)}
+    return MaskCoding(values, colours)
 
 
-def _groups(pictures: list[Path], pattern: str | None) -> NDArray[np.str_] | None:
-    if pattern is None:
-        return None
-    matches = [re.match(pattern, path.stem) for path in pictures]
-    return np.array([path.stem if match is None else match.group() for path, match in zip(pictures, matches, strict=True)])
+def _colour(text: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
 
 
-def _held_out(split: Split, fraction: float) -> NDArray[np.bool_]:
-    """Return which pictures are tested on: a part of the groups, drawn once and for all."""
-    names = np.arange(len(split.targets)).astype(str) if split.groups is None else split.groups
-    every = np.unique(names)
-    if len(every) < 2:
-        raise DataError("data: there is one picture, or one group, and none is left to test.", "two at least")
-    count = min(max(1, round(fraction * len(every))), len(every) - 1)
-    return np.isin(names, np.random.default_rng(_SEED).permutation(every)[:count])
+def _parts(folder: Path, options: SegmentationOptions) -> tuple[_Parts, list[Path]]:
+    """Return the pairs of each split, and every mask."""
+    parts: _Parts = {}
+    masks: list[Path] = []
+    for role, pictures, drawn, seen in _places(folder, options):
+        mine, every = _paired(pictures, drawn, seen, options)
+        parts.setdefault(role, []).extend(mine)
+        masks += every
+    return parts, masks
 
 
-def _some(split: Split, rows: NDArray[np.intp]) -> Split:
-    groups = None if split.groups is None else split.groups[rows]
-    return replace(split, targets=split.targets[rows], files=tuple(split.files[row] for row in rows), groups=groups)
+def _places(folder: Path, options: SegmentationOptions) -> list[tuple[str, Path, Path, Path]]:
+    """Return the split, the folder of pictures, that of masks and that of fields of view, of each split in order.
+
+    Raises:
+        DataError: there are none.
+    """
+    images, masks, seen = options.images, options.masks, options.field_of_view or ""
+    if (folder / images).is_dir() and (folder / masks).is_dir():
+        inside = _roles(folder / images)
+        if inside:
+            return [
+                (role, folder / images / name, folder / masks / name, folder / seen / name) for name, role in inside.items()
+            ]
+        return [("train", folder / images, folder / masks, folder / seen)]
+    split = {name: role for name, role in _roles(folder).items() if (folder / name / images).is_dir()}
+    if split:
+        return [(role, folder / name / images, folder / name / masks, folder / name / seen) for name, role in split.items()]
+    raise DataError(
+        f"{folder}: has no {images} and {masks} in it, nor in folders train, val and test.",
+        'folders of other names: data.options.images = "pictures", data.options.masks = "labels"',
+    )
+
+
+def _roles(folder: Path) -> Mapping[str, str]:
+    names = sorted(each.name for each in folder.iterdir() if each.is_dir())
+    found = layout.roles(names, None)
+    return {name: role for role in layout.ROLES for name, each in found.items() if each == role}
+
+
+def _paired(pictures: Path, masks: Path, seen: Path, options: SegmentationOptions) -> tuple[list[Pair], list[Path]]:
+    """Return the pairs of a split by name, and every mask.
+
+    Raises:
+        DataError: there are no pictures, or one has no mask or several, or no field of view where the options name these.
+    """
+    views = {} if options.field_of_view is None else {_key(view, seen): view for view in _files(seen, polygons=False)}
+    same = pictures == masks
+    drawn: dict[str, list[Path]] = {}
+    for mask in _files(masks, polygons=True):
+        if mask.stem.endswith(options.ending) and not (same and mask.suffix.lower() != _POLYGONS):
+            drawn.setdefault(_key(mask, masks).removesuffix(options.ending), []).append(mask)
+    every = _files(pictures, polygons=False)
+    if not every:
+        raise DataError(f"{pictures}: holds no pictures.", f"pictures end in {', '.join(image_kinds.SUFFIXES)}")
+    found = []
+    for picture in every:
+        key = _key(picture, pictures)
+        mine = drawn.get(key, [])
+        if len(mine) != 1:
+            what = f"several masks: {first_few(str(each) for each in mine)}" if mine else f"no mask in {masks}"
+            raise DataError(
+                f"{picture}: has {what}.",
+                f"one of the same name{f' and {options.ending}' if options.ending else ''}, such as {masks / key}{options.ending}.png",
+                "" if options.ending else 'names with an ending: data.options.ending = "_mask"',
+            )
+        if options.field_of_view is not None and key not in views:
+            raise DataError(f"{picture}: has no field of view in {seen}.", "one of the same name")
+        found.append(Pair(picture, mine[0], views.get(key), group=_group(picture, options)))
+    return found, [mask for each in drawn.values() for mask in each]
+
+
+def _group(picture: Path, options: SegmentationOptions) -> str:
+    if options.group is None:
+        return ""
+    named = re.match(options.group, picture.name)
+    return named.group() if named is not None and named.group() else picture.name
+
+
+def _key(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _files(folder: Path, *, polygons: bool) -> list[Path]:
+    """Return the image files in a folder and below it by path, and files of polygons; hidden ones are left out."""
+    suffixes = {*image_kinds.SUFFIXES, *([_POLYGONS] if polygons else [])}
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    )

@@ -36,8 +36,10 @@ class MaskFile:
         path: The file: an image of one value for each pixel, an image of colours, or polygons.
         coding: How its content becomes class numbers.
         field_of_view: An image that is bright where the camera saw something; pixels outside are ignored. None: all count.
+        measured: `field_of_view` is the picture itself, and the bright disc in it is measured.
     """
 
     path: Path
     coding: MaskCoding = MaskCoding()
     field_of_view: Path | None = None
+    measured: bool = False

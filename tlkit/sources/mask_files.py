@@ -5,8 +5,10 @@ The rule: a value that is no class is refused with the path of its file; nothing
 
 from __future__ import annotations
 
+import gzip
 import io
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlkit.errors import ImageError, first_few
 from tlkit.plugin.masks import IGNORED, Colour, MaskFile
+from tlkit.sources import polygons, scaling
 from tlkit.sources.image_files import without_limit
 from tlkit.units import Size
 
@@ -32,13 +35,16 @@ def read(mask: MaskFile, *, classes: int, size: Size | None = None, ignore: int 
         mask: Where they are.
         classes: Number of classes.
         size: Height and width of the picture; None where it is not known.
-        ignore: Value of pixels that count for nothing, where values are class numbers already.
+        ignore: Value of pixels that count for nothing, where it is not that of a class.
 
     Raises:
         ImageError: a file cannot be read, is of another size than the picture, or holds a value that is no class.
     """
-    image = _opened(mask.path)
-    found = _of_colours(mask, image) if mask.coding.colours else _of_values(mask, image, ignore)
+    if mask.coding.shapes:
+        found = polygons.drawn(mask.path, _content(mask.path), mask.coding)
+    else:
+        image = _opened(mask.path)
+        found = _of_colours(mask, image) if mask.coding.colours else _of_values(mask, image, ignore)
     _refuse_size(mask.path, found.shape, size, what="its picture")
     wrong = np.unique(found[(found >= classes) & (found != IGNORED)])
     if len(wrong):
@@ -47,7 +53,8 @@ def read(mask: MaskFile, *, classes: int, size: Size | None = None, ignore: int 
             f"classes are 0 to {classes - 1}, and {IGNORED} is ignored",
         )
     if mask.field_of_view is not None:
-        found[~field_of_view(mask.field_of_view, size=found.shape)] = IGNORED
+        inside = measured_field_of_view if mask.measured else field_of_view
+        found[~inside(mask.field_of_view, size=found.shape)] = IGNORED
     return found
 
 
@@ -65,6 +72,23 @@ def field_of_view(path: Path, *, size: Size | None = None) -> NDArray[np.bool_]:
     return inside
 
 
+def measured_field_of_view(path: Path, *, size: Size | None = None) -> NDArray[np.bool_]:
+    """Return where a picture (H, W) shows what the camera saw: its bright disc, with what is dark inside it.
+
+    Raises:
+        ImageError: it cannot be read, is of another size than `size`, or is dark everywhere.
+    """
+    from scipy import ndimage
+
+    picture = _opened(path)
+    _refuse_size(path, (picture.height, picture.width), size, what="the mask that it belongs to")
+    try:
+        inside: NDArray[np.bool_] = ndimage.binary_fill_holes(scaling.bright(picture))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error.problem}") from error
+    return inside
+
+
 def digest(mask: MaskFile) -> bytes:
     """Return a digest, 32 bytes, of everything that determines a mask.
 
@@ -72,7 +96,15 @@ def digest(mask: MaskFile) -> bytes:
         ImageError: a file cannot be read.
     """
     coding = mask.coding
-    said = repr([sorted(coding.values.items()), sorted(coding.colours.items()), sorted(coding.shapes.items()), coding.rest])
+    said = repr(
+        [
+            sorted(coding.values.items()),
+            sorted(coding.colours.items()),
+            sorted(coding.shapes.items()),
+            coding.rest,
+            mask.measured,
+        ]
+    )
     parts = [sha256(_content(path)).digest() for path in (mask.path, mask.field_of_view) if path is not None]
     return sha256(b"".join([said.encode(), *parts])).digest()
 
@@ -87,8 +119,10 @@ def _of_values(mask: MaskFile, image: Image.Image, ignore: int) -> Mask:
             raise ImageError(
                 f"{mask.path}: is a picture of colours, and its classes are given as values.", "give the colour of each class"
             )
-    known: Mapping[int, int] = mask.coding.values or {value: value for value in range(IGNORED + 1)} | {ignore: IGNORED}
-    return _coded(mask, values, dict(known), shown=str)
+    known = {ignore: IGNORED} | dict(mask.coding.values)
+    if not mask.coding.values:
+        known = {value: value for value in range(IGNORED + 1)} | known
+    return _coded(mask, values, known, shown=str)
 
 
 def _of_colours(mask: MaskFile, image: Image.Image) -> Mask:
@@ -127,10 +161,11 @@ def _refuse_size(path: Path, found: tuple[int, ...], wanted: Size | None, *, wha
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
     except FileNotFoundError:
         raise ImageError(f"{path}: there is no such file.", "every picture needs its mask") from None
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ImageError(f"{path}: cannot be read: {error}.") from error
 
 

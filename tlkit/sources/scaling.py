@@ -86,16 +86,26 @@ def diameter(image: Image.Image) -> float:
     Raises:
         ImageError: the picture is dark everywhere.
     """
-    brightest = np.asarray(image.convert("RGB")).max(2)  # (H, W)
-    top = float(np.quantile(brightest, 0.99))
-    bright = brightest > _BRIGHT * top
-    if top == 0 or not bright.any():
-        raise ImageError("is dark everywhere, so its field of view cannot be measured.")
+    disc = bright(image)
     spans = []
     for axis in (0, 1):
-        crossing = np.flatnonzero(bright.mean(axis) > _LINE)
+        crossing = np.flatnonzero(disc.mean(axis) > _LINE)
         spans.append(int(crossing[-1] - crossing[0]) + 1 if len(crossing) else 1)
     return float(max(spans))
+
+
+def bright(image: Image.Image) -> NDArray[np.bool_]:
+    """Return which pixels (H, W) are bright beside the picture's brightest ones.
+
+    Raises:
+        ImageError: the picture is dark everywhere.
+    """
+    brightest = np.asarray(image.convert("RGB")).max(2)  # (H, W)
+    top = float(np.quantile(brightest, 0.99))
+    found: NDArray[np.bool_] = brightest > _BRIGHT * top
+    if top == 0 or not found.any():
+        raise ImageError("is dark everywhere, so its field of view cannot be measured.")
+    return found
 
 
 def _factor_of(source: ImageFile | NDArray[np.uint8], scale_to: float | FieldOfView | None) -> float:
