@@ -38,7 +38,7 @@ from tlkit.record import domains as gained
 from tlkit.record import report_data
 from tlkit.reports import differences, plan_table
 from tlkit.reports.page import comparison, runs
-from tlkit.run import domain_features, prediction
+from tlkit.run import domain_features, prediction, stage_outputs
 from tlkit_adapters import alignment
 
 CPU = torch.device("cpu")
@@ -606,13 +606,43 @@ def test_stages_that_did_not_change_are_computed_once(recipe: Path, monkeypatch:
 
     best = copy.deepcopy(mine.network)
     stages = collected(best)
-    assert passed == [best, best]
+    assert passed == [mine.network, mine.network]
     assert all(each["before"] == each["after"] is not None for each in stages.values())
     next(best.stages.buffers())[0] += 1  # as AdaBN does
     changed = collected(best)
-    assert passed == [best, best, mine.network, mine.network]
+    assert passed == [mine.network, mine.network, best, best]
     assert any(each["before"] != each["after"] for each in changed.values())
     assert [each["before"] for each in changed.values()] == [each["before"] for each in stages.values()]
+
+
+def test_another_arm_on_the_same_network_compares_the_domains_without_a_pass(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = training(recipe)
+    parts, passed = mine.prepared.evaluated, list[object]()
+    assert parts.test is not None
+    monkeypatch.setattr(
+        stage_outputs, "pooled", lambda network, x, of=stage_outputs.pooled: passed.append(len(x)) or of(network, x)
+    )
+
+    def collected() -> dict[str, Any]:
+        passed.clear()
+        about: dict[str, Any] = domain_features.collect(
+            parts.test, parts.also["dark"], start=mine.network, best=mine.network, count=100, names=CLASSES, device=CPU,
+            resolved=mine.prepared.job.resolved,
+        ).about  # fmt: skip
+        return about
+
+    first = collected()
+    assert [count for count in passed if count > 1]
+    assert collected() == first
+    assert not [count for count in passed if count > 1]  # one black picture tells the widths
+    plain = domain_features.features(mine.network, parts.test, parts.test.indices, device=CPU)
+    kept = domain_features.features(
+        mine.network, parts.test, parts.test.indices, device=CPU, resolved=mine.prepared.job.resolved
+    )
+    for name, rows in plain.items():
+        assert np.allclose(kept[name], rows, atol=1e-5)
 
 
 def test_domains_that_cannot_be_compared_are_a_note(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

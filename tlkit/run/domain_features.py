@@ -5,7 +5,8 @@ The rule: labels name the images on the map, and nothing else depends on them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,14 @@ from tlkit.engine.explanation import principal_components
 from tlkit.engine.images.device_batches import inputs
 from tlkit.engine.images.parts import Part
 from tlkit.engine.learner import Learner
-from tlkit.errors import reason
+from tlkit.errors import StoreError, reason
+from tlkit.events import Observer
 from tlkit.network.network import Network
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Affine, Alignment
 from tlkit.record.report_data import ReportData
 from tlkit.run.preparation import Prepared
-from tlkit.run.stage_outputs import pooled
+from tlkit.run.stage_outputs import StageOutputs, pooled
 
 FEWEST, MOST = 100, 500  # images of a domain
 _LEAST = 2  # images of a domain that have a distance
@@ -52,14 +55,14 @@ def of_run(prepared: Prepared, training: Part | None, learner: Learner, *, count
     start = prepared.start.get().to(device)
     data = collect(
         source, target, start=start, best=learner.network, maps=learner.alignment(), count=count, names=prepared.images.classes,
-        device=device,
+        device=device, resolved=prepared.job.resolved,
     )  # fmt: skip
     return ReportData({"domains": {"source": split, "target": table.target, **data.about}}, data.arrays)
 
 
 def collect(
     source: Part, target: Part, *, start: Network, best: Network, count: int, names: Sequence[str], device: torch.device,
-    maps: Alignment | None = None,
+    maps: Alignment | None = None, resolved: Resolved | None = None,
 ) -> ReportData:  # fmt: skip
     """Compare two domains in the network that a run begins from and in that of its best epoch.
 
@@ -72,6 +75,7 @@ def collect(
         names: Of the classes.
         device: The device that both networks are on.
         maps: By which the head reads the output of the last stage: it is compared as it is before, and mapped after.
+        resolved: The run's arm: outputs of the network that it begins from are kept in the store, for other arms and seeds. None keeps none.
 
     Returns:
         "images", "stages", "map" and "notes", with "domain_points": see `record.report_data`.
@@ -80,8 +84,8 @@ def collect(
     sizes = dict(zip(("source", "target"), (len(some) for _, some in few), strict=True))
     about: dict[str, Any] = {"images": sizes, "stages": {}, "notes": []}
     try:
-        after = [features(best, *each, device=device) for each in few]
-        before = after if _same(start, best) else [features(start, *each, device=device) for each in few]
+        before = [features(start, *each, device=device, resolved=resolved) for each in few]
+        after = before if _same(start, best) else [features(best, *each, device=device) for each in few]
     except (RuntimeError, NotImplementedError) as error:  # such as too little memory: the run is finished all the same
         return ReportData(about | {"notes": [f"the domains are not compared: {reason(error)}"]})
     if maps is not None:
@@ -103,8 +107,13 @@ def collect(
     return ReportData(about, {"domain_points": points})
 
 
-def features(network: Network, part: Part, chosen: NDArray[np.int64], *, device: torch.device) -> dict[str, Rows]:
-    """Return the pooled output (n, C) of each stage for images of a part."""
+def features(
+    network: Network, part: Part, chosen: NDArray[np.int64], *, device: torch.device, resolved: Resolved | None = None
+) -> Mapping[str, Rows]:
+    """Return the pooled output (n, C) of each stage for images of a part; with an arm from the store, where it is kept."""
+    if resolved is not None:
+        with suppress(StoreError):  # without a store they are computed
+            return StageOutputs(resolved, None, part, device=device, network=network).rows(chosen, observer=Observer())
     found: dict[str, list[Tensor]] = {name: [] for name in network.stages}
     with evaluating(network), torch.inference_mode():
         for x in inputs(part, chosen, 0, device, _BATCH):

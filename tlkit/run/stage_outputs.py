@@ -69,14 +69,15 @@ class StageOutputs:
         part: The images.
         device: The device that computes.
         clock: Tells the time, seconds.
+        network: The backbone with its weights, on the device, in the place of `path`.
     """
 
     def __init__(
         self, resolved: Resolved, path: Path | None, part: Part, *, device: torch.device,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.perf_counter, network: Network | None = None,
     ) -> None:  # fmt: skip
         self._resolved, self._path, self._part, self._device, self._clock = resolved, path, part, device, clock
-        self._network = _network(resolved, path).to(device)
+        self._network = _network(resolved, path).to(device) if network is None else network
         with evaluating(self._network), torch.inference_mode():
             blank = torch.zeros(1, resolved.channels, *resolved.image_size, device=device)
             self.widths = {name: x.shape[1] for name, x in pooled(self._network, blank)}
@@ -122,7 +123,7 @@ class StageOutputs:
             try:
                 self._entry.append(keys[absent], [computed])
             except StoreError as error:
-                self._part.pictures.note(f"{error.problem.removesuffix('.')}; the next advise computes them again")
+                self._part.pictures.note(f"{error.problem.removesuffix('.')}; they are computed again when they are needed")
             if self._passed > _CHUNK:
                 remembered.remember(self._key("seconds"), self._spent / self._passed)
         out = np.empty((len(indices), sum(self.widths.values())), np.float32)
