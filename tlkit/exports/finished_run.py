@@ -49,10 +49,15 @@ class FinishedRun:
     def preprocessing(self) -> dict[str, Any]:
         """How a picture is brought to the network's input, as plain values."""
         convention, geometry = self.predictor.convention, self.predictor.geometry
+        pixels = {
+            "channels": convention.channels, "range": convention.range, "mean": list(convention.mean), "std": list(convention.std),
+        }  # fmt: skip
+        padding = None if geometry.padding is None else list(geometry.padding)
+        if self.head.pixels:
+            return {"whole_strides": self.predictor.stride, "padding": padding, **pixels}
         return {
             "image_size": list(geometry.size), "resized": list(geometry.resized), "fit": geometry.fit, "resize": geometry.resize,
-            "padding": None if geometry.padding is None else list(geometry.padding), "channels": convention.channels,
-            "range": convention.range, "mean": list(convention.mean), "std": list(convention.std),
+            "padding": padding, **pixels,
         }  # fmt: skip
 
 

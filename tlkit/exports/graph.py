@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tlkit.engine.estimators import FittedHead
 from tlkit.errors import TlkitError
 from tlkit.exports import resizing, solved_heads
+from tlkit.exports.canvas import Canvas, cropped
 from tlkit.exports.finished_run import FinishedRun
 from tlkit.network.network import Network
 
@@ -36,7 +37,10 @@ class Graph(nn.Module):
         head = network.head
         if isinstance(head, FittedHead):
             head = solved_heads.module(head, str(run.folder))
-        self.resize = resizing.Resize(run.predictor.geometry)
+        self.pixels = run.head.pixels
+        self.resize = (
+            Canvas(run.predictor.geometry, run.predictor.stride) if self.pixels else resizing.Resize(run.predictor.geometry)
+        )
         self.network = Network(
             dict(network.stages.items()),
             head,
@@ -51,12 +55,18 @@ class Graph(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return probabilities (N, classes) float32 of pictures (N, H, W, 3) uint8 RGB, or (N, H, W, bands) as in the run's files."""
+        """Return probabilities (N, classes) float32 of pictures (N, H, W, 3) uint8 RGB, or (N, H, W, bands) as in the run's files.
+
+        Of a head that answers for every pixel they are (N, classes, H, W).
+        """
         x = self.resize(pictures).to(torch.float32)  # (N, channels, height, width)
         if self.reversed:
             x = x.flip(1)
         x = (x / self.white - self.get_buffer("mean")) / self.get_buffer("std")
-        return self.network.task.probabilities(self.network(x))
+        logits = self.network(x)
+        if self.pixels:
+            logits = cropped(logits, pictures.shape[1], pictures.shape[2])
+        return self.network.task.probabilities(logits)
 
 
 def program(run: FinishedRun) -> torch.export.ExportedProgram:
@@ -68,18 +78,23 @@ def program(run: FinishedRun) -> torch.export.ExportedProgram:
     graph = Graph(run).eval()
     geometry = run.predictor.geometry
     example = torch.zeros((*_EXAMPLE, geometry.shape[2]), dtype=_DTYPES[geometry.values])
-    open_ = {0: torch.export.Dim("images"), 1: torch.export.Dim("height"), 2: torch.export.Dim("width")}
+    least = run.predictor.stride + 1 if run.head.pixels else 1  # a map of one row or column would be a graph of its own
+    open_ = {0: torch.export.Dim("images"), 1: torch.export.Dim("height", min=least), 2: torch.export.Dim("width", min=least)}
     with torch.no_grad():
-        return torch.export.export(graph, (example,), dynamic_shapes={INPUT: open_}, strict=False)
+        return torch.export.export(
+            graph, (example,), dynamic_shapes={INPUT: open_}, strict=False,
+            prefer_deferred_runtime_asserts_over_guards=run.head.pixels,  # sides in whole strides are more than its solver proves
+        )  # fmt: skip
 
 
 def _refuse(run: FinishedRun) -> None:
     if run.head.pixels:
-        raise TlkitError(
-            f"{run.folder}: its {run.arm.head.kind} head answers for every pixel of pictures of any size, and the graph brings pictures to "
-            "one size and answers for whole ones. That is not built yet.",
-            "--to safetensors writes the weights",
-        )
+        if run.arm.data.scale_to is not None:
+            raise TlkitError(
+                f"{run.folder}: its pictures are scaled by data.scale_to, which the graph of a head that answers for every pixel does not do yet.",
+                "--to safetensors writes the weights",
+            )
+        return
     if run.predictor.geometry.resize not in resizing.FILTERS:
         raise TlkitError(
             f'{run.folder}: its pictures are resized with the filter "{run.predictor.geometry.resize}", which the graph does not have.',

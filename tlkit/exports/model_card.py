@@ -68,9 +68,12 @@ def _head(run: FinishedRun) -> str:
         "" if result is None else f" of the recipe `{result.recipe}`, {run_folder.label(result.arm, result.seed, result.fold)}"
     )
     task = run.predictor.network.task
+    kind = f"An image classifier ({task.name.replace('_', ' ')})"
+    if run.head.pixels:
+        kind = "A network that gives the class of every pixel"
     return (
-        f"{_BEGIN}pipeline_tag: image-classification\n---\n\n# {title}\n\n"
-        f"An image classifier ({task.name.replace('_', ' ')}): the backbone {run.arm.backbone.name} with the head {run.arm.head.kind}, "
+        f"{_BEGIN}pipeline_tag: image-{'segmentation' if run.head.pixels else 'classification'}\n---\n\n# {title}\n\n"
+        f"{kind}: the backbone {run.arm.backbone.name} with the head {run.arm.head.kind}, "
         f"trained with tlkit. It is the network{told}.\n\nClasses, in the order of the outputs: {listed}."
     )
 
@@ -86,6 +89,8 @@ def _result(run: FinishedRun, also: str) -> str:
         if scores is None:
             continue
         text = f"- {split} images: accuracy {scores['accuracy']:.1%}"
+        if "dice" in scores:
+            text = f"- {split} images: Dice {scores['dice']:.3f}, accuracy of pixels {scores['accuracy']:.1%}"
         if arm is not None and split == arm.first.split:
             text += _interval(arm)
         lines.append(f"{text}, loss {scores['loss']:.4f}")
@@ -104,17 +109,38 @@ def _interval(arm: ShownArm) -> str:
 
 def _use(file: Path, run: FinishedRun, form: Form) -> str:
     intended = (
-        "It is meant for pictures like those that it was trained on. It gives a probability of each of its classes for every picture, "
+        "It is meant for pictures like those that it was trained on. It gives a probability of each of its classes for every "
+        f"{'pixel' if run.head.pixels else 'picture'}, "
         "whatever that shows. The probabilities are not calibrated."
     )
     call = library_files.call(run) if form in (Form.TORCHVISION, Form.TIMM) else ""
     colours = run.predictor.geometry.bands is None
     reading = {"pillow": _PILLOW if colours else "", "picture": _PICTURE if colours else _ARRAY}
     code = _CODE[form].format(file=file.name, classes=CLASSES, call=call, library=form.value, **reading)
+    if run.head.pixels:
+        code = _of_pixels(code)
     return f"## Use\n\n{intended}\n\n```python\n{code}```"
 
 
+def _of_pixels(code: str) -> str:
+    """Return an example whose network answers for pictures as one whose network answers for every pixel."""
+    lines = [
+        "mask = probabilities[0].argmax(0)  # (H, W), places in classes" if "argmax()" in line else line
+        for line in code.split("\n")
+    ]
+    return "\n".join(lines).replace("# (1, classes)", "# (1, classes, H, W)")
+
+
 def _pixels(run: FinishedRun) -> str:
+    brought = (
+        '`resized` is what the picture is resized to cover (`fit` "crop"), to fit into ("pad") or to be ("squash"), antialiased as '
+        "Pillow does it; `image_size` is the middle of that."
+    )
+    if run.head.pixels:
+        brought = (
+            "A picture keeps its size. It is padded below and on the right with the colour `padding` until its sides are multiples of "
+            "`whole_strides`, and the answers for the padding are cut off."
+        )
     told = decode.described(run.arm.data, run.predictor.convention)
     listed = [f"- {key.replace('_', ' ')}: {value}" for key, value in told.items()]
     return (
@@ -123,8 +149,7 @@ def _pixels(run: FinishedRun) -> str:
         + "\n\nAnd then brought to the network's input:\n\n"
         + "\n".join(f"- {key}: `{json.dumps(value)}`" for key, value in run.preprocessing.items())
         + "\n\n"
-        + '`resized` is what the picture is resized to cover (`fit` "crop"), to fit into ("pad") or to be ("squash"), antialiased as '
-        "Pillow does it; `image_size` is the middle of that. A value v becomes (v * range / 255 - mean) / std."
+        + f"{brought} A value v becomes (v * range / 255 - mean) / std."
     )
 
 

@@ -41,13 +41,19 @@ def quantized(model: Any, run: FinishedRun, data: Path | None = None) -> tuple[b
         data: Folder of the images; None where the recipe, or the cache, has it.
 
     Raises:
-        TlkitError: its head is solved, or its images are not here.
+        TlkitError: its head is solved, or answers for every pixel, or its images are not here.
     """
     from onnxruntime import quantization
 
     if isinstance(run.predictor.network.head, FittedHead):
         raise TlkitError(
             f"{run.folder}: the {run.arm.head.kind} head is computed in float64 and is not quantised.", "leave --quantize out"
+        )
+    if run.head.pixels:
+        raise TlkitError(
+            f"{run.folder}: what int8 costs is measured by the classes of pictures, and its {run.arm.head.kind} head answers for every "
+            "pixel.",
+            "leave --quantize out",
         )
     float32 = model.SerializeToString()  # before onnxruntime moves its weights to a file
     batches = ({graph.INPUT: picture[None]} for picture, _ in run_pictures.pictures(run, "train", _CALIBRATION, data=data))
