@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from conftest import ROOT, TOY_RECIPE, Cli
 from tlkit import api, machine
 from tlkit.errors import TlkitError
 from tlkit.record import predictions, run_folder
-from tlkit.run import joining
+from tlkit.run import joining, together
 
 TESTS = ROOT / "tests"
 APPLY = ["apply", "toy.toml", "--set", "schedule.epochs=3", "--set", "freeze.stem=true", "--set", 'evaluation.test="end"']
@@ -128,6 +129,7 @@ def test_two_processes_leave_the_files_and_the_result_of_one(launched: tuple[Pat
     assert (other["out"], other["err"]) == ("", "")
     assert first["out"].startswith("toy: test accuracy")
     assert "main: a step of 2 processes adds up 7.38 KB in " in first["err"]
+    assert re.search(r"^main: 2 processes trained [\d,]+ images/s together", first["err"], re.M)
     assert files_of(folder / "together") == files_of(folder / "alone")
     assert_same_result(folder, "together")
     result = json.loads((run_of(folder, "together") / "result.json").read_text())
@@ -285,6 +287,15 @@ def test_plan_counts_what_a_method_compares_over_all_processes(method: str, gath
     found = api.plan(toy_recipe, processes=2)["main"].processes
     assert found is not None
     assert found.sent == found.summed + gathered // 2
+
+
+def test_speed_of_processes_is_told_beside_that_of_one(toy_recipe: Path) -> None:
+    plan = api.plan(toy_recipe, processes=2)["main"]
+    lines = [{"images_per_second": rate} for rate in (90.0, 240.0, 250.0)]
+    assert together.speed(plan, 2, lines, step=0) == "main: 2 processes trained 240 images/s together"
+    assert together.speed(plan, 2, lines, step=0.1) == (  # of a batch of 16
+        "main: 2 processes trained 240 images/s together, 1.50 times the 160 images/s that one was measured with"
+    )
 
 
 STARTED = {

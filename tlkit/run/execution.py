@@ -138,6 +138,7 @@ class _Writer:
                 self.telling.gives_up(pruned)
                 if pruned:
                     return self._prune()
+            self.telling.tells_speed(self.lines, step=step, note=self.observer.note)
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")

@@ -6,10 +6,12 @@ The rule: both sides of a conversation stand here, in the same order. Where one 
 from __future__ import annotations
 
 import json
+import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -84,6 +86,11 @@ class Telling:
         seconds = _summing(self.ranks, self.learner.plan, self.learner.network)
         if seconds:
             note(_share(self.learner.plan, seconds, step=step))
+
+    def tells_speed(self, lines: Sequence[Mapping[str, Any]], *, step: float, note: Callable[[str], None]) -> None:
+        """Say how fast the processes trained; the arguments are those of `speed` and `begins`."""
+        if self.ranks.size > 1 and lines and self.learner.plan.learns == "steps":
+            note(speed(self.learner.plan, self.ranks.size, lines, step=step))
 
     def gives_up(self, pruned: bool) -> None:
         """Tell after an epoch whether the run ends before its last one."""
@@ -217,6 +224,23 @@ def _share(plan: Plan, seconds: float, *, step: float) -> str:
     count = plan.processes.count
     text = f"{plan.arm}: a step of {count} processes adds up {units.size(plan.processes.summed)} in {units.seconds(seconds)}"
     return text if not step else f"{text}, {seconds / (seconds + step / count):.0%} of its time as measured"
+
+
+def speed(plan: Plan, count: int, lines: Sequence[Mapping[str, Any]], *, step: float) -> str:
+    """Say how many images a second several processes trained together, and how many times those of one process that is.
+
+    Args:
+        plan: Of the run.
+        count: How many processes there are.
+        lines: Of metrics.jsonl; the median of their epochs counts.
+        step: Seconds of a step on one process, as measured; 0 where it was not.
+    """
+    together = statistics.median(line["images_per_second"] for line in lines)
+    text = f"{plan.arm}: {count} processes trained {together:,.0f} images/s together"
+    if not step:
+        return text
+    alone = plan.batch_size * plan.tables.optimizer.accumulate / step
+    return f"{text}, {together / alone:.2f} times the {alone:,.0f} images/s that one was measured with"
 
 
 def _refuse_other_start(ranks: Ranks, network: Network) -> None:
