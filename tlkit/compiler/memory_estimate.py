@@ -109,9 +109,10 @@ def batch_size(draft: Draft, known: int | None, division: Division = WHOLE) -> t
     batch, largest = 2, max(images // 4, 2) if images else math.inf
     while batch * 2 <= largest and _beside(draft, batch * 2, division.count) < _AUTO_SHARE * free:
         batch *= 2
-    limit = f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free" if batch * 2 <= largest else "at least four batches an epoch"
-    if division.count > 1:
-        limit += f" for the part that each of {division.count} processes has"
+    each = f" for the part that each of {division.count} processes has" if division.count > 1 else ""
+    limit = (
+        f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free{each}" if batch * 2 <= largest else "at least four batches an epoch"
+    )
     mine, batch = batch, division.agreed(batch)
     reason = (
         f"the largest power of two with {limit}"
