@@ -26,11 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ranks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4], metavar="N", help="(1 2 4)")
+    parser.add_argument("--arm", help="which arm; by default the recipe's first by name")
     parser.add_argument("--epochs", type=int, default=3, help="of each run (3)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of tlkit apply")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    found = [measure(options.recipe, count, [*options.set, f"schedule.epochs={options.epochs}"]) for count in options.processes]
+    settings = [*options.set, "seeds=[0]", f"schedule.epochs={options.epochs}"]
+    found = [measure(options.recipe, count, settings, arm=options.arm) for count in options.processes]
     for each in found:
         each["times"] = each["images_per_second"] / found[0]["images_per_second"]
     if options.json:
@@ -44,12 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(recipe: Path, count: int, settings: Sequence[str]) -> dict[str, Any]:
-    """Train the first arm and seed with so many processes; return images a second of its last epoch, and bytes sent a step."""
+def measure(recipe: Path, count: int, settings: Sequence[str], *, arm: str | None = None) -> dict[str, Any]:
+    """Train an arm with so many processes; return images a second of its last epoch, and bytes that each process sends in a step."""
     threads = max(machine.processors() // count, 1)
     with tempfile.TemporaryDirectory() as scratch:
         start = ["-m"] if count == 1 else ["-m", "torch.distributed.run", f"--nproc-per-node={count}", "-m"]
         command = [sys.executable, *start, "tlkit", "apply", str(recipe), "--runs", scratch]
+        command += [] if arm is None else ["--arm", arm]
         for each in settings:
             command += ["--set", each]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TLKIT_CACHE": str(Path(scratch) / "cache")}
