@@ -21,7 +21,9 @@ from tlkit.engine.fit import Fit
 from tlkit.errors import Interrupted, RecipeError
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans import choices
+from tlkit.plans import adaptation, choices
+from tlkit.plans.plan import ImagesPlan
+from tlkit.recipe.domains import AdaptTable
 from tlkit.record import report_data
 from tlkit.reports.page import page, runs
 
@@ -98,6 +100,13 @@ def test_labelled_images_count_as_often_as_asked_in_a_step(recipe: Path) -> None
     for (name, parameter), expected in zip(mine.network.named_parameters(), plain.network.parameters(), strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, expected.grad, msg=name)
+
+
+def test_a_plan_with_a_domain_head_says_that_one_seed_is_not_enough() -> None:
+    for method, told in (("cdan", True), ("mcc", False)):
+        found = adaptation.look_up(AdaptTable(target="dark", method=method))
+        said = [each for each in adaptation.choices(found, ImagesPlan(10, 0, 0, "counted", target=5)) if each.what == "seeds"]
+        assert [each.value for each in said] == ["three or more"] * told
 
 
 def test_the_work_of_a_plan_counts_what_steps_take_of_the_target(recipe: Path) -> None:

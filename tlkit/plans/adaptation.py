@@ -304,6 +304,7 @@ def choices(found: Adaptation | None, images: ImagesPlan) -> Iterator[Choice]:
         yield Choice("BatchNorm", f"sees the images {both}", "as the method's paper has it")
         if found.adapter.domain_head:
             yield Choice("domain head", "trains beside the head", 'rate of head, or lr_groups."head.domain"; it is not kept')
+            yield Choice("seeds", "three or more", f"what {table.method} reaches moves from seed to seed, in its paper too")
     if table.pseudo_labels:
         yield Choice(
             "pseudo-labels",
