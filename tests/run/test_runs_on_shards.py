@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import tarfile
@@ -137,6 +138,11 @@ def test_an_executor_embeds_shards_to_the_same_bits(
     assert run("embed", runs["folder"], "set", "--out", "elsewhere", *options)[1].startswith(
         "elsewhere: 0 of 3 shards embedded"
     )
+    numbers = itertools.count()
+    monkeypatch.setattr(shard_embeddings, "network_of", lambda *_: {"number": next(numbers)})
+    _, _, error = run("embed", runs["folder"], "set", "--out", "other", *options)
+    assert "a worker sees another network" in error
+    assert os.listdir(tmp_path / "other") == ["embeddings.json"]
     code, _, error = run("embed", runs["folder"], "set/0.tar", "--out", "x.npz", *options)
     assert (code, error.splitlines()[0]) == (1, "--executor here: embeds shards, and these are single files.")
 

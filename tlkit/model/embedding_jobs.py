@@ -96,7 +96,7 @@ def carry_out(sent: str) -> str:
         if spec["version"] != tlkit.__version__:
             raise RunFailed(f"a worker has tlkit {tlkit.__version__}, and this is tlkit {spec['version']}.", "install the same")
         with chdir(spec["working"]):
-            found, device = _network(Source(**spec["source"]), spec["at"])
+            found, device = _network(Source(**spec["source"]), spec["at"], json.dumps(spec["network"]))
             job = Job(spec["shard"], spec["state"], Path(spec["out"]), spec["network"])
             if not job.out.parent.is_dir():
                 raise RunFailed(
@@ -113,9 +113,15 @@ def carry_out(sent: str) -> str:
 
 
 @cache
-def _network(source: Source, at: str | None) -> tuple[StoredEmbeddings, torch.device]:
-    """Return the network and its device; a worker loads it once for all of its shards."""
+def _network(source: Source, at: str | None, known: str) -> tuple[StoredEmbeddings, torch.device]:
+    """Return the network and its device; a worker loads it once for all of its shards.
+
+    Raises:
+        RunFailed: it is another than the one that is `known` where the shards were sent from.
+    """
     predictor = source.load(lambda _: None)
+    if json.dumps(shard_embeddings.network_of(predictor, at)) != known:
+        raise RunFailed(f"{source.name}: a worker sees another network.", "the run or its weights have to be the same for all")
     return StoredEmbeddings(predictor, at=at, note=lambda _: None), predictor.device
 
 
