@@ -25,6 +25,7 @@ CASES = {
     "stored": ("freeze={stem=true, block1=true}",),
     "computed": ("freeze={stem=true, block1=true}", AUGMENTED),
     "two phases": ("freeze={stem={epochs=1}}", AUGMENTED),
+    "a head of several stages": ("freeze={stem=true, block1=true}", "head.kind=toy_maps"),
 }
 
 
