@@ -30,9 +30,11 @@ def evaluate(
         batches: Inputs and targets; at least one.
         watch: Called between batches; may raise.
         together: From the rows of these images to those of all, where other processes have others.
-        sampled: Keeps what the head reads of some of the images; None for none.
+        sampled: Keeps what the head reads of some of the images, where a report shows images of the task; None for none.
     """
     logits, targets, reduction = [], [], network.task.reduction
+    if network.task.shown is None:  # no report shows single images of it
+        sampled = None
     with evaluating(network), torch.inference_mode():
         for x, each in batches:
             watch()
