@@ -15,10 +15,11 @@ from sklearn.metrics import f1_score
 from toy_training import training
 
 from tlkit.engine.fit import Fit
-from tlkit.errors import DataError, RecipeError
+from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.network import tensor_files, weights
 from tlkit.plans.plan import Plan
 from tlkit.record.formats import StorePlan
+from tlkit.run import prediction
 
 LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
 CASES = {
@@ -64,6 +65,14 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     assert {name: again[name] for name in test} == pytest.approx(test, abs=1e-6)
 
     pictures = recipe.parent / "data" / "test" / "images"
+    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    shares = predictor.predict([pictures / "0.png", pixels_of(pictures / "0.png")])
+    assert shares.shape == (2, 2, 30, 44)
+    assert (shares[0] == shares[1]).all()
+    with pytest.raises(DataError, match="have several sizes"):
+        predictor.predict([pictures / "0.png", pictures / "3.png"])
+    with pytest.raises(TlkitError, match="gives masks of whole pictures"):
+        predictor.embed([pictures / "0.png"])
     code, out, error = run(
         "predict", "shapes", pictures, "--out", recipe.parent / "m", "--threshold", "0.5", "--probabilities", "--json"
     )
@@ -171,6 +180,13 @@ def test_masks_of_one_class_alone_are_refused(recipe: Path) -> None:
 def test_what_masks_cannot_have_is_refused(recipe: Path, setting: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         training(recipe, setting)
+
+
+def test_masks_are_not_averaged_over_networks(recipe: Path) -> None:
+    arms = '[arms.a]\n[arms.b]\nhead.options.dropout = 0.1\n[ensemble]\nmembers = ["a", "b"]\n'
+    recipe.write_text(toy_masks.RECIPE + arms)
+    with pytest.raises(RecipeError, match="ensemble: a gives masks, whose probabilities are not kept"):
+        training(recipe, arm="a")
 
 
 @pytest.mark.parametrize("setting", ["data.crop_size=16", "data.scale_to=0.5", "loss.dice=1.0", "data.ignore=0"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+from tlkit import tasks
 from tlkit.errors import TlkitError
 from tlkit.plans.plan import Learns
 from tlkit.plugin import Convention, Head
@@ -44,6 +45,12 @@ def problems(ensemble: Ensemble, arms: Mapping[str, Member]) -> Iterator[TlkitEr
         ensemble: The recipe's table, whose arms there are.
         arms: All arms of the recipe.
     """
+    for name, member in arms.items():
+        if tasks.get(member.head.task).reduction is not None:
+            yield TlkitError(
+                f"ensemble: {name} gives masks, whose probabilities are not kept, so they are not averaged.",
+                "leave [ensemble] out",
+            )
     by_weights = ensemble.average == "weights"
     members = ensemble.members if isinstance(ensemble.members, list) else list(arms)
     for name in members if by_weights else ():

@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ from tlkit.engine.images.pictures import as_tensor
 from tlkit.errors import TlkitError
 from tlkit.plugin import ImageFile
 from tlkit.record import run_folder
-from tlkit.run.prediction import Predictor
 from tlkit.sources import scaling
+
+if TYPE_CHECKING:
+    from tlkit.run.prediction import Predictor
 
 _OPAQUE = 0.5  # of the colour of a class over a picture
 # Colours of classes 1 and on; class 0 is black and is not drawn: Okabe & Ito 2008, jfly.uni-koeln.de/color.
@@ -49,14 +52,14 @@ class Answer:
         return sorted(zip(names, count.tolist(), strict=True), key=lambda pair: -pair[1])
 
 
-def answer(predictor: Predictor, path: ImageFile, *, threshold: float | None = None) -> Answer:
+def answer(predictor: Predictor, path: ImageFile | NDArray[Any], *, threshold: float | None = None) -> Answer:
     """Return the mask of a picture.
 
     The picture is scaled as the run's were, put on a canvas of whole strides, and its probabilities are brought back to its size.
 
     Args:
         predictor: The run's network.
-        path: The picture.
+        path: The picture's file, or its pixels.
         threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
 
     Raises:

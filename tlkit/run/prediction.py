@@ -27,6 +27,7 @@ from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Convention, Head, ImageFile, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_choice, run_files, run_folder
+from tlkit.run import mask_prediction
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
@@ -65,7 +66,7 @@ class Predictor:
         views: int = 1,
         progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
-        """Return class probabilities (N, classes).
+        """Return class probabilities (N, classes), or of a run that gives masks (N, classes, H, W).
 
         Args:
             images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB; of bands (H, W, bands) of the files' type.
@@ -73,9 +74,25 @@ class Predictor:
             progress: Called with the images done and their total.
 
         Raises:
-            DataError: a file cannot be decoded, or the images are of another kind.
+            DataError: a file cannot be decoded, or the images are of another kind; or pictures with masks have several sizes.
         """
+        if self.network.task.targets.masks:
+            return self._masks(images, progress=progress)
         return self._each(images, evaluate.probabilities, views=views, progress=progress)
+
+    def _masks(self, images: Sequence[str | Picture] | NDArray[Any], *, progress: Progress) -> NDArray[np.float32]:
+        """Return the probabilities of every pixel (N, classes, H, W) of pictures of one size."""
+        checked, found = _checked(images, self.geometry), []
+        for image in checked:
+            found.append(mask_prediction.answer(self, image).probabilities)
+            progress(len(found), len(checked))
+        if len({each.shape for each in found}) > 1:
+            raise DataError("images: have several sizes, and so have their masks.", "predict those of one size at a time")
+        return np.stack(found) if found else np.zeros((0, len(self.classes), 1, 1), np.float32)
+
+    def _refuse_masks(self) -> None:
+        if self.network.task.targets.masks:
+            raise TlkitError("the run gives masks of whole pictures, and no features of images of one size.", "tlkit predict")
 
     def answers(
         self, images: Sequence[ImageFile], *, temperature: float = 1.0, views: int = 1
@@ -105,6 +122,7 @@ class Predictor:
             digests: The beginning of the sha256 that each file's content must have; None where it is any. By default all are.
             views: Of each image, whose answers are averaged.
         """
+        self._refuse_masks()
         seen = geometries(self.geometry, views)
         digests = digests or [None] * len(images)
         with ThreadPoolExecutor(machine.processors()) as threads:
@@ -155,6 +173,7 @@ class Predictor:
         views: int = 1,
         progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
+        self._refuse_masks()
         images, seen = _checked(images, self.geometry), geometries(self.geometry, views)
         if not len(images):  # of which the shape of an answer is learned all the same
             blank = np.zeros((1, 1, *self.geometry.shape), self.geometry.values)
