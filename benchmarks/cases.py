@@ -82,7 +82,8 @@ def cases(folder: Path = ROOT / "recipes") -> list[Case]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         for name, arm in _arms(tables).items():
             kind = {**tables.get("head", {}), **arm.get("head", {})}.get("kind", "linear")
-            adapted = {**tables.get("adapt", {}), **arm.get("adapt", {})}.get("method", "none") != "none"
+            adapt = {**tables.get("adapt", {}), **arm.get("adapt", {})}
+            adapted = adapt.get("method", "none") != "none" or adapt.get("labels_per_class", 0) > 0
             if not registry.get(Head, kind).solve and not _still(tables, arm) and not adapted:
                 found.append(Case(path, name))
     return found

@@ -168,7 +168,12 @@ DIGESTS = {
     },
     "photos": {"main": "2d44d927564b"},
     "quickstart": {"scratch": "633b32da7e9f", "head_only": "f29a064bcb7d", "finetune": "083e3f7f4dd0"},
-    "resolution": {"head_only": "cfdba4fb9bd4", "finetune": "1f3193b2fa3e"},
+    "resolution": {
+        "head_only": "cfdba4fb9bd4",
+        "finetune": "1f3193b2fa3e",
+        "adabn": "16999e76ec70",
+        "three_labels": "50d890a5fe1f",
+    },
     "resnet18_cifar": {"main": "82a2fd7b126c"},
     "resnet18_scratch": {"main": "ca152fbb5540"},
     "resnet18_three_arms": {"scratch": "ca152fbb5540", "everything": "08c07b85e015", "head_only": "134dfae3b1cc"},
