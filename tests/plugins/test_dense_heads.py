@@ -30,28 +30,36 @@ def randomised(theirs: nn.Module) -> nn.Module:
 
 def fill_(mine: Network, theirs: nn.Module) -> None:
     """Copy the encoder by name, the decoder in order."""
-    encoder = theirs.encoder.state_dict()
+    encoder = {name.removeprefix("model."): tensor for name, tensor in theirs.encoder.state_dict().items()}
     for stage in mine.stages.values():
         for name, tensor in stage.state_dict().items():
-            tensor.copy_(encoder[name])
+            tensor.copy_(
+                encoder[name if name in encoder else name.replace("blocks.", "blocks_", 1)]
+            )  # as timm calls them there
     others = [*theirs.decoder.state_dict().values(), *theirs.segmentation_head.state_dict().values()]
     for own, other in zip(mine.head.state_dict().values(), others, strict=True):
         own.copy_(other)
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "library"),
-    [("mobilenet_v2", tlkit_heads.unet, smp.Unet), ("resnet18", tlkit_heads.fpn, smp.FPN)],
-    ids=["unet", "fpn"],
+    ("backbone", "head", "theirs", "library"),
+    [
+        (registry.get(Backbone, "mobilenet_v2"), tlkit_heads.unet, "mobilenet_v2", smp.Unet),
+        (registry.get(Backbone, "efficientnet_lite0").until("blocks6"), tlkit_heads.unet, "tu-tf_efficientnet_lite0", smp.Unet),
+        (registry.get(Backbone, "resnet18"), tlkit_heads.fpn, "resnet18", smp.FPN),
+    ],
+    ids=["unet on mobilenet_v2", "unet on efficientnet_lite0", "fpn on resnet18"],
 )
 @torch.no_grad()
-def test_the_outputs_are_those_of_segmentation_models_pytorch(name: str, head: Head, library: type[nn.Module]) -> None:
+def test_the_outputs_are_those_of_segmentation_models_pytorch(
+    backbone: Backbone, head: Head, theirs: str, library: type[nn.Module]
+) -> None:
     torch.manual_seed(4)
-    theirs = randomised(library(name, encoder_weights=None, classes=CLASSES))
-    mine = network_of(registry.get(Backbone, name), head).eval()
-    fill_(mine, theirs)
+    other = randomised(library(theirs, encoder_weights=None, classes=CLASSES))
+    mine = network_of(backbone, head).eval()
+    fill_(mine, other)
     x = torch.randn(2, 3, 64, 96)
-    torch.testing.assert_close(mine(x), theirs(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mine(x), other(x), rtol=1e-4, atol=1e-5)
 
 
 FAMILIES = (
