@@ -57,7 +57,7 @@ def found(root: Path, parts: Parts, *, unused: Iterable[Path] = (), remarks: Ite
             raise DataError(f"{pair.picture}: has no field of view; there is no {pair.field_of_view}.")
     fields = [pair.field_of_view for pair in every if pair.field_of_view is not None and not pair.measured]
     files = [*(pair.picture for pair in every), *(pair.mask for pair in every), *fields]
-    return DataFiles(root, files, unused=tuple(unused), remarks=tuple(remarks))
+    return DataFiles(root, tuple(files), unused=tuple(unused), remarks=tuple(remarks))
 
 
 def images(parts: Parts, classes: Sequence[str], coding: MaskCoding, *, held_out: bool = False) -> Images:

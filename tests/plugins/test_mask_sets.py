@@ -152,6 +152,7 @@ def test_a_published_set_is_read_in_its_official_layout(name: str, tmp_path: Pat
     assert {split: names(images, split) for split in images.splits} == expected
     assert masks(images)[0] == mask
     assert all(file.is_file() for file in found.files)
+    assert hash(found)  # what is read is remembered by it
     assert len(images.classes) == getattr(tlkit_masks, name).classes
 
 
