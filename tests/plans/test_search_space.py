@@ -51,7 +51,11 @@ def refused(folder: Path, text: str, recipe: str = TOY_RECIPE) -> str:
         ('"data.split.validation" = [0.1, 0.2]', "changes which images are for validation", ""),
         ('"seeds" = [[0], [1]]', "stands at the head of a recipe", ""),
         ('"freeze" = [{}]\n"freeze.stem" = [true]', "is a part of freeze, which is in the space too", ""),
-        ('"optimizer.eps" = { log = [1e-9, 1e-7], when = { "optimizer.nam" = "adamw" } }', "is not in the space", ""),
+        (
+            '"optimizer.eps" = { log = [1e-9, 1e-7], when = { "optimizer.nam" = "adamw" } }',
+            '"optimizer.nam" = ["adamw", ..]',
+            "",
+        ),
         ('"freeze" = { values = [{}], when = { freeze = {} } }', "waits for itself", ""),
         (
             '"optimizer.name" = ["sgd", "adamw"]\n"optimizer.nesterov" = { values = [true], when = { "optimizer.name" = "sdg" } }',

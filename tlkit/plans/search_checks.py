@@ -90,7 +90,13 @@ def _when_problems(search: Search) -> Iterator[TlkitError]:
         for other, value in entry.when.items():
             at = f"search.space.{dotted(key)}.when.{dotted(other)}"
             if other not in space:
-                yield TlkitError(f"{at}: is not in the space.", f"keys: {', '.join(space)}", nearest(other, space))
+                others = [name for name in space if name != key]
+                add = f"[search.space] with {dotted(other)} = [{shown(value)}, ..]"
+                yield TlkitError(
+                    f"{at}: is not in the space.",
+                    *([f"keys: {', '.join(others)}"] if others else []),
+                    nearest(other, others) or add,
+                )
             elif not (parent := search_space.parameter(other, space[other])).has(value):
                 yield TlkitError(
                     f"{at}: is {shown(value)}, which no trial has.", f"{other}: {said(parent)}", _near(value, parent)
