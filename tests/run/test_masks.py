@@ -57,6 +57,13 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     assert sum(map(sum, details["confusion"])) == 3 * 30 * 44 + 24 * 36, "every pixel of every picture, and none of the canvas"
     assert run("apply", recipe, *(f"--set={each}" for each in LEARNS))[0] == 0
 
+    other = recipe.with_name("as_is.toml")
+    frozen = "[freeze]\nbackbone = true\nhead = true\n"
+    start = toy_masks.RECIPE.replace('weights = "none"', f'weights = "run:{folder}"').partition("[lr_groups]")[0]
+    other.write_text(start.replace("[data]\n", "[data]\ncrop_size = 16\n") + frozen)
+    (as_is,) = training(other).fit.epochs()
+    assert as_is.test == pytest.approx(test, abs=1e-6), "without a step it is what the run was"
+
     code, out, error = run(
         "evaluate", "shapes", "--on", "shapes", "--set", f"data.options.path={recipe.parent / 'data'}", "--json"
     )

@@ -183,7 +183,6 @@ class _Resolver:
             self.problems += arm_checks.task_problems(arm, head)
             if not self.problems:
                 self.problems += arm_checks.mask_problems(arm, head)
-                arm = arm_checks.with_crops(arm)
             if learns == "solved":
                 self.problems += solved_heads.conflicts(arm)
             if not self.problems:
@@ -212,7 +211,7 @@ class _Resolver:
             )
         if backbone is not None:
             if learns == "steps":
-                arm, left = expansion.expanded(arm, backbone.stages)
+                arm, left = expansion.expanded(arm_checks.with_crops(arm), backbone.stages)
                 unused = (*unused, *left)
             self.problems += arm_checks.backbone_problems(
                 arm, backbone, steps=learns == "steps", domain=adapt is not None and adapt.domain_head is not None

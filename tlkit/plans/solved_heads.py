@@ -59,6 +59,7 @@ def alone(arm: Arm, *, solved: bool) -> tuple[Arm, tuple[str, ...]]:
         "loss": arm.loss != LossTable(),
         "early_stopping": arm.early_stopping is not None,
         "data.augment": bool(arm.data.augment),
+        "data.crop_size": arm.data.crop_size is not None,
         "head.aux_weight": arm.head.aux_weight is not None,
         "select_by": arm.select_by != "auto" and not solved,
     }
@@ -71,7 +72,7 @@ def alone(arm: Arm, *, solved: bool) -> tuple[Arm, tuple[str, ...]]:
         "schedule": _ONCE,
         "loss": LossTable(),
         "early_stopping": None,
-        "data": arm.data.model_copy(update={"augment": [], "augment_views": None}),
+        "data": arm.data.model_copy(update={"augment": [], "augment_views": None, "crop_size": None}),
         "head": arm.head.model_copy(update={"aux_weight": None}),
         "select_by": arm.select_by if solved else "auto",
     }
