@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tlkit.errors import TlkitError, first_few, nearest
 from tlkit.model import pictures
 from tlkit.plugin import Dataset, Images, Split, registry
+from tlkit.sources import datasets
 
 MEMORY = "memory"  # stands for the name of a data set that is not on disk
 
@@ -96,7 +97,7 @@ def whole(given: Images) -> Split:
 
 def _named(x: str | os.PathLike[str], *, where: str) -> Given:
     name = str(x)
-    if registry.offers(Dataset, name):
+    if datasets.is_named(name):
         return Given(name)
     if not Path(x).is_dir():
         names = [entry.name for entry in registry.entries(Dataset)]

@@ -36,7 +36,7 @@ from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
 from tlkit.run import report_data
 from tlkit.run.prediction import Predictor
-from tlkit.sources import data_files, scaling
+from tlkit.sources import data_files, datasets, scaling
 from tlkit.sources.places import Places
 from tlkit.tasks import Predictions, averaging, scoring
 
@@ -266,7 +266,7 @@ def _source(on: str, settings: Sequence[str], table: DataTable) -> Source:
             )
         options[given.path[2]] = given.value
     name = on
-    if not registry.offers(Dataset, on):
+    if not datasets.is_named(on):
         if not Path(on).is_dir():
             names = [entry.name for entry in registry.entries(Dataset)]
             raise TlkitError(

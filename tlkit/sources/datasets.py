@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tlkit import plugin, tasks
 from tlkit.errors import DataError, PluginError, first_few
-from tlkit.plugin import DataFiles, Dataset, FileList, ImageFiles, Images, Member, Split
+from tlkit.plugin import DataFiles, Dataset, FileList, ImageFiles, Images, Member, Split, registry
 from tlkit.plugin.calling import blamed
 
 
@@ -122,3 +122,13 @@ def _check_split(read: str, name: object, split: object) -> None:
 
 def _kind(value: object) -> str:
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"of type {type(value).__name__}"
+
+
+def is_named(name: str) -> bool:
+    """Return whether a name is that of a data set; one that needs to be told its folder is not meant where a folder has its name."""
+    if not registry.offers(Dataset, name):
+        return False
+    if ":" in name or not Path(name).is_dir():
+        return True
+    found = registry.get(Dataset, name)
+    return bool(found.files or found.downloads) or found.options is None or "path" not in found.options.model_fields
