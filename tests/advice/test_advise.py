@@ -315,6 +315,13 @@ def test_a_probe_that_is_remembered_is_the_same() -> None:
     np.testing.assert_array_equal(first.neighbours, again.neighbours)
 
 
+def test_time_of_heads_is_told_before_the_first_is_fitted() -> None:
+    """Half a second a stage was taken for granted, which left the first network a quarter of its sample where the budget is small."""
+    now = iter([3.0, 3.004])
+    assert probes.expected_seconds(60, 3, lambda: next(now)) == pytest.approx(0.04)  # ten fits: five folds, two penalties
+    assert probes.expected_seconds(2000, 1000, lambda: 0.0) is None
+
+
 def test_a_thousand_classes_are_judged_in_seconds() -> None:
     draws = np.random.default_rng(0)
     labels = np.repeat(np.arange(1000), 2)

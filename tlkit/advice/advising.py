@@ -71,7 +71,7 @@ def advise(
     best = probed[0]
     facts = Facts(source, images, parts, found)
     advised, ways = _ways(facts, best, out)
-    gain = _more_labels(best, budget, prober.head_seconds)
+    gain = _more_labels(best, budget, prober.head_seconds or 0.0)
     tried: tuple[Trial, ...] = ()
     expected: tuple[Expected, ...] = ()
     others = _others(facts, probed[1:], out)

@@ -116,6 +116,25 @@ def probe(rows: Rows, labels: Labels, groups: NDArray[np.int64], *, one_class: b
     return found
 
 
+def expected_seconds(images: int, classes: int, clock: Callable[[], float]) -> float | None:
+    """Return about how long the logistic heads of one stage take, by one of their fits on noise; None where heads are fitted otherwise.
+
+    Args:
+        images: That are judged.
+        classes: Of them.
+        clock: Tells the time, seconds.
+    """
+    inputs = np.random.default_rng(0).normal(size=(images, min(images, _DIRECTIONS))) / 10
+    labels = np.arange(images) % max(classes, 2)
+    if inputs.size * classes > _WORK or images < 2 * max(classes, 2):
+        return None
+    every = np.arange(images)
+    _logistic(inputs, labels % 2, [(every, every)], _PENALTIES[0])  # what the first fit loads is no part of it
+    began = clock()
+    _logistic(inputs, labels, [(every, every)], _PENALTIES[0])
+    return (clock() - began) * _FOLDS * len(_PENALTIES)
+
+
 def _key(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> dict[str, object]:
     import sklearn
 

@@ -24,7 +24,7 @@ from tlkit.run.stage_outputs import Drift, StageOutputs, source_probabilities
 
 _FIRST = 16  # images whose time tells that of the others
 _FEWEST = 20  # images of a sample that says something, or two of each class where that is more
-_A_HEAD = 0.5  # seconds of the heads of one stage, where none was measured yet
+_A_HEAD = 0.5  # seconds of the heads of one stage that are no logistic ones, before any was measured
 _UNJUDGED = "no class has two images, one to learn from and one to test"
 
 
@@ -87,7 +87,7 @@ class Prober:
         observer: Receives the progress.
         watch: Called between batches; may raise to stop.
         scores: Compute transferability scores of the last stage too.
-        head_seconds: That the heads of one stage took, at most, so far.
+        head_seconds: That the heads of one stage take, at most, so far; None before the first network.
         unreadable: A line for each image that left the order because it cannot be decoded.
     """
 
@@ -100,7 +100,7 @@ class Prober:
     observer: Observer
     watch: Callable[[], None]
     scores: bool = False
-    head_seconds: float = _A_HEAD
+    head_seconds: float | None = None
     unreadable: dict[int, str] = field(default_factory=dict)
 
     def probe(self, ready: Ready, *, seconds: float) -> Probed | TooLong:
@@ -120,6 +120,10 @@ class Prober:
         outputs = StageOutputs(resolved, ready.path, part, device=self.device, clock=self.budget.clock)
         plain = _plain(ready, outputs)
         each = self._seconds_of_one(part, outputs, seconds)
+        if self.head_seconds is None and part.task.targets.one_class:
+            self.head_seconds = probes.expected_seconds(self.count, self.classes, self.budget.clock)
+        if self.head_seconds is None:
+            self.head_seconds = _A_HEAD
         heads = self.head_seconds * len(outputs.widths)
 
         def cost(count: int) -> float:
