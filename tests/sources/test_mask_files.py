@@ -50,7 +50,7 @@ def test_pixels_outside_the_field_of_view_are_ignored(tmp_path: Path) -> None:
     ("pixels", "coding", "words"),
     [
         (NUMBERS, MaskCoding(), "m.png: holds the value 2, which is no class"),
-        (NUMBERS, MaskCoding(values={0: 0, 1: 1}), "m.png: holds 2, 255, which is no class"),
+        (NUMBERS, MaskCoding(values={0: 0, 1: 1}), "m.png: holds 2, which is no class"),
         (np.zeros((2, 4), np.uint8), MaskCoding(), "m.png: has 4 x 2 pixels, and its picture has 3 x 2"),
         (np.arange(18, dtype=np.uint8).reshape(2, 3, 3), MaskCoding(), "m.png: is a picture of colours"),
         (np.full((2, 3, 3), 9, np.uint8), MaskCoding(colours={(0, 0, 0): 0}), "m.png: holds #090909, which is no class"),

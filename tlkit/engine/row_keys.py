@@ -38,7 +38,7 @@ from tlkit.units import Size, pixels
 
 Origin = dict[str, str | int | float | bool | None]
 # Modules of ours that, beside `decode`, determine a decoded image.
-_DECODING = ("tlkit.engine.images.bands", "tlkit.engine.images.levels", "tlkit.sources.band_files")
+_DECODING = ("tlkit.engine.images.bands", "tlkit.engine.images.levels", "tlkit.sources.band_files", "tlkit.sources.orientation")
 # Libraries that decode files for Pillow, as PIL.features names them: a system's own may be another than Pillow was made with, and
 # two versions of libjpeg decode a file to slightly different pixels.
 _MATMUL_PRECISION = {"none": "highest", "ieee": "highest", "tf32": "high", "bf16": "medium"}  # torch's two words for the same

@@ -16,7 +16,7 @@ from PIL import Image
 from tlkit.engine.images import decode
 from tlkit.errors import DataError, TlkitError
 from tlkit.plugin import Convention
-from tlkit.sources import band_files, image_files
+from tlkit.sources import band_files, image_files, orientation
 
 Pixels = NDArray[Any]  # (H, W, 3) uint8 RGB, or (H, W, bands) uint8, uint16 or float32
 Picture = Path | Pixels
@@ -105,7 +105,7 @@ def rgb(image: Image.Image) -> Pixels:
         DataError: its pixels cannot be turned into RGB.
     """
     try:
-        return np.asarray(decode.upright(decode.rgb(image), decode.orientation(image)))
+        return np.asarray(orientation.upright(decode.rgb(image), orientation.of(image)))
     except (OSError, ValueError) as error:
         raise DataError(f"images: a PIL image cannot be used: {error}.") from error
 

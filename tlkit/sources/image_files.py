@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from tlkit.errors import DataError, ImageError, first_few
 from tlkit.plugin import ImageFile, image_kinds
-from tlkit.sources import band_files
+from tlkit.sources import band_files, orientation
 from tlkit.units import Size
 
 OnCorrupt = Literal["error", "skip"]
@@ -26,7 +26,6 @@ MOST = 10_000
 _MEASURED = 500  # of the files, to learn how large images are
 _SUBFILE, _OLD_SUBFILE, _MASK = 254, 255, 4  # TIFF 6.0, NewSubfileType and SubfileType: bits of the first, values of the second
 _REDUCED, _OLD_REDUCED = 1, 2
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF 2.32, tag 0x0112: height and width are exchanged
 
 _lock = threading.Lock()
 _opening, _limit = 0, Image.MAX_IMAGE_PIXELS
@@ -154,9 +153,7 @@ def usual_size(files: Sequence[ImageFile], *, bands: int | None = None) -> Size 
                     sizes.append(found.size(band_files.band_axis(Path(file), found, bands)))
                     continue
                 with opened(file) as image:
-                    width, height = image.size
-                    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
-                sizes.append((width, height) if turned else (height, width))
+                    sizes.append(orientation.upright_size(image))
     return most(sizes) if sizes else None
 
 

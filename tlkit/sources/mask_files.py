@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlkit.errors import ImageError, first_few
 from tlkit.plugin.masks import IGNORED, Colour, MaskFile
-from tlkit.sources import polygons, scaling
+from tlkit.sources import orientation, polygons, scaling
 from tlkit.sources.image_files import without_limit
 from tlkit.units import Size
 
@@ -175,7 +175,7 @@ def _opened(path: Path) -> Image.Image:
         with without_limit():
             image = Image.open(io.BytesIO(content))
             image.load()
-            return image
+            return orientation.upright(image, orientation.of(image))
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: is not an image.") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more

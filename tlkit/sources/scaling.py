@@ -6,15 +6,14 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from tlkit.errors import ImageError
 from tlkit.plugin import ImageFile, Split
 from tlkit.recipe.tables import DataTable, FieldOfView
-from tlkit.sources import image_files
+from tlkit.sources import image_files, orientation
 from tlkit.units import Size
 
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF 2.32, tag 0x0112: height and width are exchanged
 _BRIGHT = 0.15  # of the picture's brightest pixels: inside the field of view
 _LINE = 0.02  # part of a row or column that is bright, where it crosses the field of view
 
@@ -47,15 +46,13 @@ def size_of(source: ImageFile | NDArray[np.uint8]) -> Size:
         return int(source.shape[0]), int(source.shape[1])
     try:
         with image_files.opened(source) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
+            return orientation.upright_size(image)
     except FileNotFoundError:
         raise ImageError(f"{source}: there is no such file.") from None
     except UnidentifiedImageError as error:
         raise ImageError(f"{source}: is not an image.") from error
     except Exception as error:  # whatever Pillow raises
         raise ImageError(f"{source}: cannot be decoded: {error}.") from error
-    return (width, height) if turned else (height, width)
 
 
 def scaled(size: Size, factor: float) -> Size:

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from tlkit.engine.images import levels
 from tlkit.engine.images.geometry import Geometry, Pixels, fitted
@@ -20,7 +20,7 @@ from tlkit.engine.images.levels import Levels, UnknownRange
 from tlkit.errors import ImageError, option
 from tlkit.plugin import Convention, ImageFile, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
-from tlkit.sources import band_files
+from tlkit.sources import band_files, orientation
 from tlkit.sources.image_files import check_pages, check_pixels, without_limit
 from tlkit.units import Size
 
@@ -29,16 +29,6 @@ _LARGE = 89_478_485
 # Such a JPEG is decoded at no less than so many times the size that it is resized to, as Pillow's `reducing_gap` of thumbnails.
 _REDUCING_GAP = 3
 
-# EXIF 2.32, tag 0x0112; as PIL.ImageOps.exif_transpose, which fails where any other part of the EXIF data is damaged.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _RANGE = "data.options.range says which value is white: 4095 for 12 bits, 65535 for 16, or [black, white]"
 
 _one_large = threading.Lock()
@@ -86,8 +76,8 @@ def decode(
         path: The file.
         digest: The beginning of the sha256 that its content must have.
         max_pixels: A file with more is refused.
-        needed: The size that the picture is resized to. A JPEG file of more than 89 million pixels is decoded at 1/2, 1/4 or 1/8 of
-            its size where that is at least three times this; all other files are decoded whole.
+        needed: The size that the picture is resized to; None where it depends on the file's. A JPEG file of more than 89 million pixels
+            is decoded at 1/2, 1/4 or 1/8 of its size where that is at least three times this; all other files are decoded whole.
         white: Values of black and white, if it has more than 8 bits; None where the file says it.
 
     Raises:
@@ -106,7 +96,7 @@ def decode(
                 if count > _LARGE and needed is not None:
                     image.draft("RGB", (_REDUCING_GAP * max(needed), _REDUCING_GAP * max(needed)))  # nothing but JPEG has it
                 image.load()
-                return upright(rgb(image, white=white, content=content), orientation(image))
+                return orientation.upright(rgb(image, white=white, content=content), orientation.of(image))
     except UnknownRange as error:
         raise ImageError(f"{path}: cannot be decoded: {error}.", _RANGE) from error
     except (ImageError, MemoryError):
@@ -152,7 +142,8 @@ def whole(source: ImageFile | Pixels, geometry: Geometry, *, digest: bytes | Non
         return band_files.read(Path(source), content, geometry.bands, values=geometry.values, max_pixels=geometry.max_pixels)
     if isinstance(source, np.ndarray):
         return Image.fromarray(np.ascontiguousarray(source))
-    return decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=geometry.resized, white=geometry.white)
+    needed = None if geometry.fit == "canvas" else geometry.resized  # what is on a canvas is a multiple of the file's size
+    return decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=needed, white=geometry.white)
 
 
 def rgb(image: Image.Image, *, white: Levels | None = None, content: bytes = b"") -> Image.Image:
@@ -173,16 +164,3 @@ def rgb(image: Image.Image, *, white: Levels | None = None, content: bytes = b""
         blank = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(blank, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
-
-
-def orientation(image: Image.Image) -> int:
-    """Return how an opened image is to be turned, as its EXIF data says: 1 to 8; 1 where they are missing or damaged."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # whatever Pillow raises; the pixels are sound all the same
-        return 1
-
-
-def upright(image: Image.Image, turn: int) -> Image.Image:
-    """Return an image turned as `orientation` says."""
-    return image.transpose(_TURNS[turn]) if turn in _TURNS else image

@@ -15,7 +15,7 @@ from tlkit.engine.images import decode
 from tlkit.engine.images.geometry import Pixels, on_canvas
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.errors import ImageError
-from tlkit.plugin import IGNORED, Subset, members
+from tlkit.plugin import IGNORED, ImageFile
 from tlkit.sources import mask_files, scaling
 from tlkit.store import row_store
 from tlkit.store.cache import Kind
@@ -46,13 +46,14 @@ class Masks(Pictures):
         return self.get(indices)[..., 0]
 
     def _digests(self, indices: Indices) -> Iterable[bytes]:
-        """Yield a digest of everything that determines a mask; where a picture's field of view scales it, of the picture too."""
+        """Yield a digest of all that determines a mask: of its picture the size, and where a field of view scales it, the content."""
         for index in indices.tolist():
             digest = mask_files.digest(self.split.targets[index])
-            if self.geometry.field_of_view is not None and self.split.pixels is None:
-                (picture,) = members.digests(Subset(self.split.files, np.array([index])), again=self.verify)
-                digest = sha256(digest + picture).digest()
-            yield digest
+            if self.geometry.field_of_view is None:
+                picture = repr(scaling.size_of(self._source(index))).encode()
+            else:
+                (picture,) = super()._digests(np.array([index]))
+            yield sha256(digest + picture).digest()
 
     def _ready_made(self) -> bool:
         return False
@@ -66,13 +67,13 @@ class Masks(Pictures):
         origin = row_keys.pictures(self.geometry) | {
             "masks of": self._classes,
             "ignored": self._ignore,
-            "mask code": row_keys.code("tlkit.sources.mask_files", "tlkit.engine.images.masks"),
+            "mask code": row_keys.code("tlkit.sources.mask_files", "tlkit.sources.polygons", "tlkit.engine.images.masks"),
         }
         shape, dtype = self.geometry.shape, self.geometry.values
         return row_store.open_(Kind.PICTURES, origin, shape=shape, dtype=dtype, note=self.note, verify=self.verify)
 
     def _one(self, index: int) -> Pixels:
-        source = self.split.files[index] if self.split.pixels is None else self.split.pixels[index]
+        source = self._source(index)
         mask = mask_files.read(
             self.split.targets[index], classes=self._classes, size=scaling.size_of(source), ignore=self._ignore
         )
@@ -83,3 +84,6 @@ class Masks(Pictures):
                 raise ImageError(f"{source}: has bands, and a field of view is measured in colours.")
             factor = scaling.factor(picture, self.geometry.field_of_view, factor)
         return np.asarray(on_canvas(Image.fromarray(mask), self.geometry, factor))[:, :, None]
+
+    def _source(self, index: int) -> ImageFile | Pixels:
+        return self.split.files[index] if self.split.pixels is None else self.split.pixels[index]

@@ -203,7 +203,7 @@ class Pictures:
     def _ready_made(self) -> bool:
         """Whether the split's own arrays are pictures of this geometry already."""
         pixels = self.split.pixels
-        whole = self.geometry.shrink is None
+        whole = self.geometry.shrink is None and self.geometry.scale == 1 and self.geometry.field_of_view is None
         return whole and pixels is not None and pixels.shape[1:3] == self.geometry.size == self.geometry.resized
 
     def _decode(self, wanted: Indices, progress: Progress) -> dict[int, ImageError]:
