@@ -48,21 +48,35 @@ def of(network: Network, part: Part, quality: Sequence[float | None], measure: s
     return ReportData({"images": about, "notes": []}, {"images": np.stack(images)} if images else {})
 
 
+def marked(picture: NDArray[np.uint8], truth: NDArray[Any], picked: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a picture (h, w, 3) in grey, with hits in green, missed pixels in red and false alarms in blue.
+
+    In grey, because red on a retina would not be seen.
+
+    Args:
+        picture: (h, w, 3).
+        truth: (h, w), the class of each pixel; `IGNORED` where none is known.
+        picked: (h, w), the class that the network gives each pixel.
+    """
+    counts = truth != IGNORED
+    grey = Image.fromarray(picture).convert("L").convert("RGB")
+    shown = np.array(grey, np.float32)
+    colours: list[tuple[NDArray[Any], tuple[int, int, int]]] = [
+        (counts & (truth > 0) & (picked == truth), _HIT),
+        (counts & (truth > 0) & (picked != truth), _MISSED),
+        (counts & (truth == 0) & (picked > 0), _MADE_UP),
+    ]
+    for where, colour in colours:
+        shown[where] = (1 - _OPAQUE) * shown[where] + _OPAQUE * np.array(colour, np.float32)
+    return shown.round().astype(np.uint8)
+
+
 def _drawn(network: Network, part: Part, row: int, device: torch.device) -> NDArray[np.uint8]:
     """Return a picture (h, w, 3) with its hits, misses and false alarms of every class but the first."""
     chosen = part.indices[row : row + 1]
     with evaluating(network), torch.inference_mode():
         picked = network(part.inputs(chosen, 0, device).contiguous()).argmax(1)[0].cpu().numpy()
     truth = part.targets(chosen, 0, torch.device("cpu"))[0].numpy()
-    counts = truth != IGNORED
-    picture = thumbnails.pictures(part, np.array([row]))[0].astype(np.float32)
-    marked: list[tuple[NDArray[Any], tuple[int, int, int]]] = [
-        (counts & (truth > 0) & (picked == truth), _HIT),
-        (counts & (truth > 0) & (picked != truth), _MISSED),
-        (counts & (truth == 0) & (picked > 0), _MADE_UP),
-    ]
-    for where, colour in marked:
-        picture[where] = (1 - _OPAQUE) * picture[where] + _OPAQUE * np.array(colour, np.float32)
-    made = Image.fromarray(picture.round().astype(np.uint8))
+    made = Image.fromarray(marked(thumbnails.pictures(part, np.array([row]))[0], truth, picked))
     made.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     return np.asarray(made)
