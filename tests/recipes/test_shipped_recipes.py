@@ -16,7 +16,11 @@ from tlkit.sources.places import Places
 
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 # The run that it goes on from is not here.
-SETTINGS = {"few_paintings": ['backbone.weights="none"', "arms.as_it_is.freeze={}"]}
+SETTINGS = {
+    "few_paintings": ['backbone.weights="none"', "arms.as_it_is.freeze={}"],
+    "drive_to_chase": ['backbone.weights="none"', "arms.as_is.freeze={}"],
+    "drive_to_stare": ['backbone.weights="none"', "arms.as_is.freeze={}"],
+}
 CLASSES = {
     "caltech101_one_percent": 102,
     "chest_xray": 2,
@@ -89,6 +93,36 @@ DIGESTS = {
         "vgg16_decision_tree": "9b652b6cf207",
         "vgg16_random_forest": "01d1b30a1905",
         "vgg16_mlp": "53c4b5bab91e",
+    },
+    "drive": {
+        "imagenet": "8686d84ae925",
+        "scratch": "d27d1d086e85",
+    },
+    "drive_to_chase": {
+        "as_is": "5e8fc100159e",
+        "from_source": "5e8fc100159e",
+        "imagenet": "5e8fc100159e",
+        "scratch": "ef229dc65c9e",
+        "frozen": "d501bd2e9b51",
+        "from_source_1": "9f97c7310e16",
+        "from_source_2": "394824149ef8",
+        "from_source_8": "952edec447c6",
+        "imagenet_1": "9f97c7310e16",
+        "imagenet_2": "394824149ef8",
+        "imagenet_8": "952edec447c6",
+    },
+    "drive_to_stare": {
+        "as_is": "a6a50a7e999a",
+        "from_source": "a6a50a7e999a",
+        "imagenet": "a6a50a7e999a",
+        "scratch": "a20eb0ca9c40",
+        "frozen": "3d26971c543d",
+        "from_source_1": "0745c7a2ae3f",
+        "from_source_2": "7e8d6fdaedd7",
+        "from_source_8": "ecbfdfbed496",
+        "imagenet_1": "0745c7a2ae3f",
+        "imagenet_2": "7e8d6fdaedd7",
+        "imagenet_8": "ecbfdfbed496",
     },
     "few_paintings": {
         "as_it_is": "0f9ada799910",
@@ -223,7 +257,7 @@ def test_recipe_is_planned_without_weights_and_images(stem: str) -> None:
     path = ROOT / "recipes" / f"{stem}.toml"
     recipe, _ = resolve.load(path, SETTINGS.get(stem, ()), Places(recipe=path.parent))
     for arm in recipe.arms:
-        if re.search("_[0-9]+0$", arm) and not arm.endswith("_500"):
+        if re.search("_([0-9]+0|[128])$", arm) and not arm.endswith("_500"):
             continue  # as an arm beside it, with more or fewer images
         (plan,) = api.plan(path, SETTINGS.get(stem, ()), arm=arm, classes=CLASSES.get(stem)).values()
         assert [line for line in plan.unused if not line.startswith("lr_groups")] == []
