@@ -15,7 +15,6 @@ from tlkit.errors import TlkitError
 from tlkit.exports import finished_run, graph
 from tlkit.exports.export import export
 from tlkit.exports.forms import Form
-from tlkit.run import mask_prediction
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def test_onnx_and_torch_export_answer_as_predict_for_pictures_of_any_size(folder
     for index, size in enumerate([(30, 44), (21, 33), (16, 70)]):
         picture = np.random.default_rng(index).integers(0, 256, (*size, 3), dtype=np.uint8)
         Image.fromarray(picture).save(tmp_path / "picture.png")
-        expected = mask_prediction.answer(run.predictor, tmp_path / "picture.png").probabilities
+        expected = run.predictor.mask(tmp_path / "picture.png").probabilities
         (found,) = session.run(None, {"pictures": picture[None]})
         np.testing.assert_allclose(found[0], expected, atol=1e-5)
         np.testing.assert_allclose(network(torch.from_numpy(picture)[None])[0].detach(), expected, atol=1e-5)

@@ -31,7 +31,7 @@ def predict(
     with torch_settings.applied(predictor.device), console.counting("predicting") as progress:
         for path, name in zip(paths, names, strict=True):
             try:
-                found = mask_prediction.answer(predictor, path, threshold=least)
+                found = predictor.mask(path, threshold=least)
             except DataError as error:
                 failed.append(error)
                 rows.append({"image": files.shown(path), "shares": {}, "error": str(error)})

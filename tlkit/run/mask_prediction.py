@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +17,13 @@ from torch.nn import functional
 from tlkit import files
 from tlkit.engine import evaluate
 from tlkit.engine.images import decode, parts
-from tlkit.engine.images.geometry import fitted
+from tlkit.engine.images.geometry import Geometry, fitted
 from tlkit.engine.images.pictures import as_tensor
 from tlkit.errors import TlkitError
-from tlkit.plugin import ImageFile
+from tlkit.network.network import Network
+from tlkit.plugin import Convention, ImageFile
 from tlkit.record import run_folder
 from tlkit.sources import scaling
-
-if TYPE_CHECKING:
-    from tlkit.run.prediction import Predictor
 
 _OPAQUE = 0.5  # of the colour of a class over a picture
 # Colours of classes 1 and on; class 0 is black and is not drawn: Okabe & Ito 2008, jfly.uni-koeln.de/color.
@@ -52,29 +50,42 @@ class Answer:
         return sorted(zip(names, count.tolist(), strict=True), key=lambda pair: -pair[1])
 
 
-def answer(predictor: Predictor, path: ImageFile | NDArray[Any], *, threshold: float | None = None) -> Answer:
+def answer(
+    network: Network,
+    path: ImageFile | NDArray[Any],
+    *,
+    geometry: Geometry,
+    convention: Convention,
+    stride: int,
+    device: torch.device,
+    threshold: float | None = None,
+) -> Answer:
     """Return the mask of a picture.
 
     The picture is scaled as the run's were, put on a canvas of whole strides, and its probabilities are brought back to its size.
 
     Args:
-        predictor: The run's network.
+        network: The run's.
         path: The picture's file, or its pixels.
+        geometry: How the run's pictures are scaled.
+        convention: How pixels reach the network.
+        stride: Of the deepest map that its head reads.
+        device: The device that the network is on.
         threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
 
     Raises:
         DataError: it cannot be decoded.
     """
-    image = decode.whole(path, predictor.geometry)
+    image = decode.whole(path, geometry)
     size = (image.height, image.width) if isinstance(image, Image.Image) else (int(image.shape[0]), int(image.shape[1]))
-    factor = predictor.geometry.scale
+    factor = geometry.scale
     if isinstance(image, Image.Image):
-        factor = scaling.factor(image, predictor.geometry.field_of_view, factor)
+        factor = scaling.factor(image, geometry.field_of_view, factor)
     small = scaling.scaled(size, factor)
-    canvas = scaling.whole_strides(small, predictor.stride)
-    pixels = fitted(image, replace(predictor.geometry, size=canvas, resized=canvas))
-    x = parts.normalise(as_tensor(np.array(pixels[None])).to(predictor.device), predictor.convention)
-    found = evaluate.probabilities(predictor.network, x.contiguous())[:, :, : small[0], : small[1]].float().cpu()
+    canvas = scaling.whole_strides(small, stride)
+    pixels = fitted(image, replace(geometry, size=canvas, resized=canvas))
+    x = parts.normalise(as_tensor(np.array(pixels[None])).to(device), convention)
+    found = evaluate.probabilities(network, x.contiguous())[:, :, : small[0], : small[1]].float().cpu()
     whole = functional.interpolate(found, size=size, mode="bilinear", align_corners=False)[0]
     mask = whole.argmax(0) if threshold is None or len(whole) != 2 else whole[1] >= threshold
     picture = np.asarray(image) if isinstance(image, Image.Image) else None

@@ -84,11 +84,18 @@ class Predictor:
         """Return the probabilities of every pixel (N, classes, H, W) of pictures of one size."""
         checked, found = _checked(images, self.geometry), []
         for image in checked:
-            found.append(mask_prediction.answer(self, image).probabilities)
+            found.append(self.mask(image).probabilities)
             progress(len(found), len(checked))
         if len({each.shape for each in found}) > 1:
             raise DataError("images: have several sizes, and so have their masks.", "predict those of one size at a time")
         return np.stack(found) if found else np.zeros((0, len(self.classes), 1, 1), np.float32)
+
+    def mask(self, image: ImageFile | NDArray[Any], *, threshold: float | None = None) -> mask_prediction.Answer:
+        """Return the mask of one picture: see `mask_prediction.answer`."""
+        return mask_prediction.answer(
+            self.network, image, geometry=self.geometry, convention=self.convention, stride=self.stride, device=self.device,
+            threshold=threshold,
+        )  # fmt: skip
 
     def _refuse_masks(self) -> None:
         if self.network.task.targets.masks:
