@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 from tlkit import tasks
 from tlkit.errors import TlkitError, nearest
-from tlkit.plugin import IGNORED, Backbone, Dataset, Head, registry
-from tlkit.recipe import augmentations, expansion, maps
-from tlkit.recipe.augmentations import RandomCrop, Rotate
+from tlkit.plugin import Backbone, Head
+from tlkit.recipe import expansion, maps
+from tlkit.recipe.augmentations import Rotate
 from tlkit.recipe.map_tables import Auto, Rate, RateRange
 from tlkit.recipe.messages import dotted, shown
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.schedules import OneCycle
-from tlkit.recipe.tables import FieldOfView, InputTable
 from tlkit.record.selection import WITHOUT_LABELS
 from tlkit.sources import weight_files
 from tlkit.tasks import Task
@@ -49,53 +48,6 @@ def _term_problems(arm: Arm, task: Task) -> list[TlkitError]:
         for name, weight in arm.loss.terms.items()
         if weight and name not in task.terms
     ]
-
-
-def mask_problems(arm: Arm, head: Head) -> Iterator[TlkitError]:
-    """Yield the keys of [data] that are for masks alone, or not for masks."""
-    table, kind = arm.data, arm.head.kind
-    if not tasks.get(head.task).targets.masks:
-        given = {"crop_size": table.crop_size, "scale_to": table.scale_to, "ignore": None if table.ignore == IGNORED else 1}
-        for name, value in given.items():
-            if value is not None:
-                yield TlkitError(
-                    f"data.{name}: is for heads of masks, and {kind} is none.",
-                    "leave it out",
-                    "data.image_size resizes pictures",
-                )
-        return
-    for name in ("image_size", "image_sizes", "crop"):
-        if getattr(table, name) is not None:
-            yield TlkitError(
-                f"data.{name}: pictures are not resized to one size where every pixel has a class.",
-                "data.crop_size = 256 trains on crops of them, data.scale_to = 0.5 makes all of them smaller",
-            )
-    if table.fit != "crop":
-        yield TlkitError(
-            f"data.fit: {table.fit} is for one size of all pictures, and masks have the size of theirs.", "leave it out"
-        )
-    if isinstance(table.scale_to, FieldOfView) and table.channels is not None:
-        yield TlkitError("data.scale_to: a field of view is measured in colour pictures, not in bands.", "a factor")
-    names = [each.name for each in table.augment]
-    if "randaugment" in names:
-        yield TlkitError(
-            "data.augment: randaugment moves pixels of a picture by operations that masks have not.",
-            'for instance ["hflip", "rotate", "color_jitter"]',
-        )
-    if "random_crop" in names and table.crop_size is None:
-        yield TlkitError("data.augment: random_crop needs the size of the crops.", "data.crop_size = 256")
-    turns = any(isinstance(each, Rotate) and each.steps is not None and each.steps % 180 for each in table.augment)
-    if turns and table.crop_size is None:
-        yield TlkitError("data.augment: rotate by 90 degrees needs square pictures.", "data.crop_size = 256")
-
-
-def with_crops(arm: Arm) -> Arm:
-    """Return an arm whose first augmentation crops pictures to data.crop_size, where it has that."""
-    if arm.data.crop_size is None or augmentations.windows(arm.data.augment) is not None:
-        return arm
-    crops = [each for each in arm.data.augment if isinstance(each, RandomCrop)] or [RandomCrop(name="random_crop")]
-    rest = [each for each in arm.data.augment if not isinstance(each, RandomCrop)]
-    return arm.model_copy(update={"data": arm.data.model_copy(update={"augment": [*crops, *rest]})})
 
 
 def selected_by(arm: Arm, head: Head) -> Arm:
@@ -259,60 +211,6 @@ def _size_problems(arm: Arm, backbone: Backbone, place: str, size: int | list[in
         )
     elif min(height_and_width(size)) < backbone.minimum_size:
         yield TlkitError(f"{place}; {arm.backbone.name} needs at least {backbone.minimum_size} pixels.")
-
-
-def band_problems(arm: Arm, dataset: Dataset | None) -> Iterator[TlkitError]:
-    """Yield the problems of data.channels, and of a mean and a std of another number of channels.
-
-    Args:
-        arm: Its tables.
-        dataset: The data set plugin; None where it is not known.
-    """
-    bands, given = arm.data.channels, arm.backbone.input
-    table = given if isinstance(given, InputTable) else InputTable()
-    for name, values in (("mean", table.mean), ("std", table.std)):
-        if values is not None and len(values) != (bands or 3):
-            what = "data.channels says" if bands else "colour pictures have"
-            count = "1 value" if len(values) == 1 else f"{len(values)} values"
-            yield TlkitError(
-                f"backbone.input.{name}: has {count}, and {what} {bands or 3} channels.", "a number for each channel"
-            )
-    if bands is None:
-        return
-    if dataset is not None and not reads_bands(dataset):
-        offering = [entry.name for entry in registry.entries(Dataset) if entry.name in ("folder", "csv")]
-        yield TlkitError(
-            f"data.channels: {arm.data.name} has colour pictures, not images of bands.",
-            f"data sets of bands: {', '.join(offering)}",
-        )
-    if isinstance(given, str):
-        yield TlkitError(
-            f'backbone.input: "{given}" is of three colours, and data.channels says {bands} bands.',
-            f"a table with mean and std of {bands} numbers each, or leave it out: they are measured on the training images",
-        )
-    for name in ("channels", "range"):
-        if getattr(table, name) is not None:
-            yield TlkitError(f"backbone.input.{name}: is of colours, and data.channels says {bands} bands.", "leave it out")
-    if (table.mean is None) != (table.std is None):
-        yield TlkitError(
-            "backbone.input: has one of mean and std.", "both, or neither: then they are measured on the training images"
-        )
-    if colours := augmentations.of_colour(arm.data.augment):
-        yield TlkitError(
-            f"data.augment: {', '.join(colours)} change{'s' if len(colours) == 1 else ''} colours, and data.channels says {bands} bands.",
-            f"augmentations of bands: {', '.join(augmentations.not_of_colour())}",
-        )
-    if arm.data.fit == "pad" and table.mean is None:
-        yield TlkitError(
-            'data.fit: "pad" fills the border with the mean of each band, which is not known before the images are decoded.',
-            'fit = "squash" or "crop", or give backbone.input a mean and a std',
-        )
-
-
-def reads_bands(dataset: Dataset) -> bool:
-    """Return whether a data set can read images of bands."""
-    field = None if dataset.options is None else dataset.options.model_fields.get("channels")
-    return field is not None and bool(field.exclude)
 
 
 def arm_problems(arm: Arm) -> Iterator[TlkitError]:

@@ -15,8 +15,10 @@ from tlkit.plans import (
     adaptation,
     arm_checks,
     arm_weights,
+    band_checks,
     ensembles,
     loggers,
+    mask_checks,
     network_plugins,
     preprocessing,
     search_checks,
@@ -165,7 +167,7 @@ class _Resolver:
         for table, plugin in (("backbone", backbone), ("data", dataset), ("head", head)):
             options[table] = self._options(table, plugin)
         self.problems += arm_checks.arm_problems(arm)
-        self.problems += arm_checks.band_problems(arm, dataset if self.dataset is None else None)
+        self.problems += band_checks.problems(arm, dataset if self.dataset is None else None)
         if self.folds is not None:
             self.problems += arm_checks.fold_problems(arm)
         also = self._also()
@@ -182,7 +184,7 @@ class _Resolver:
             learns = "solved" if head.solve else "nothing" if arm_checks.only_evaluated(arm, backbone) else "steps"
             self.problems += arm_checks.task_problems(arm, head)
             if not self.problems:
-                self.problems += arm_checks.mask_problems(arm, head)
+                self.problems += mask_checks.problems(arm, head)
             if learns == "solved":
                 self.problems += solved_heads.conflicts(arm)
             if not self.problems:
@@ -211,7 +213,7 @@ class _Resolver:
             )
         if backbone is not None:
             if learns == "steps":
-                arm, left = expansion.expanded(arm_checks.with_crops(arm), backbone.stages)
+                arm, left = expansion.expanded(mask_checks.with_crops(arm), backbone.stages)
                 unused = (*unused, *left)
             self.problems += arm_checks.backbone_problems(
                 arm, backbone, steps=learns == "steps", domain=adapt is not None and adapt.domain_head is not None
@@ -301,12 +303,12 @@ class _Resolver:
 
     def _with_channels(self, values: dict[str, Any], dataset: Dataset, place: str) -> dict[str, Any]:
         """Return a data set's options with data.channels, where it can read bands."""
-        if "channels" in values and arm_checks.reads_bands(dataset):
+        if "channels" in values and band_checks.reads_bands(dataset):
             raise RecipeError(
                 [TlkitError(f"{place}.channels: is a key of the table [data].", "data.channels, beside data.name")]
             )
         bands = self.arm.data.channels
-        return values if bands is None or not arm_checks.reads_bands(dataset) else {**values, "channels": bands}
+        return values if bands is None or not band_checks.reads_bands(dataset) else {**values, "channels": bands}
 
     def _convention(self, backbone: Backbone) -> Convention | None:
         try:

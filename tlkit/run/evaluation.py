@@ -23,7 +23,7 @@ from tlkit.engine.ranks.ranks import ALONE, Shared
 from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, setting
 from tlkit.network.network import Network
-from tlkit.plans import arm_checks, dataset_facts, dataset_images
+from tlkit.plans import band_checks, dataset_facts, dataset_images
 from tlkit.plans.resolved import Source
 from tlkit.plugin import DataFiles, Dataset, Split, registry
 from tlkit.recipe import parsing
@@ -274,6 +274,6 @@ def _source(on: str, settings: Sequence[str], table: DataTable) -> Source:
             )
         name, options = "folder", {"path": str(Path(on).resolve()), **options}
     dataset = registry.get(Dataset, name)
-    if table.channels is not None and arm_checks.reads_bands(dataset):
+    if table.channels is not None and band_checks.reads_bands(dataset):
         options["channels"] = table.channels
     return Source(name, dataset, parsing.options(dataset.options, options, place="data.options"))
