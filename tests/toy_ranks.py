@@ -17,6 +17,7 @@ import sklearn.neighbors  # noqa: F401  # these and torchmetrics are imported on
 import torch
 import torch.distributed as dist
 import torchmetrics.functional.classification  # noqa: F401
+from safetensors.torch import save_file
 from toy_step import Recorder, table
 from toy_training import training
 
@@ -64,7 +65,7 @@ CASES = {
     "auxiliary": (*LONG, "schedule.epochs=2", 'backbone.batch_norm="sync"', 'backbone.name="toy_tapped"', table("sgd")),
 }  # fmt: skip
 ADAPTED = ("mcc and labels", "cdan", "mme of fewer images")
-STEPLESS = ("solved", "captured", "refused")
+STEPLESS = ("solved", "started", "captured", "refused")
 SOLVED = ("head.kind=knn", "head.options={neighbors=3}", "freeze={backbone=true}")
 
 
@@ -141,6 +142,20 @@ def solved(recipe: Path, ranks: Ranks) -> list[object]:
     return [(dict(each.train), each.validation, each.test) for each in fit.epochs()]
 
 
+def started(recipe: Path, ranks: Ranks) -> list[float]:
+    """Return the weights that a head begins with, where it begins solved."""
+    file = recipe.parent / f"start{ranks.size}.safetensors"
+    if ranks.rank == 0:
+        tensors = training(recipe, keep=False).network.tensors()
+        save_file({name: each.clone() for name, each in tensors.items() if not name.startswith("head")}, file)
+    ranks.wait()
+    prepared = training(recipe, f'backbone.weights="{file}"', "head.start=solved", keep=False).prepared
+    assert prepared.head_start is not None
+    network = prepared.start.take()
+    prepared.head_start.solve_(network, device=torch.device("cpu"), observer=Observer(), watch=lambda: None, ranks=ranks)
+    return network.head.get_parameter("weight").flatten().tolist()
+
+
 def every_case(recipe: Path, ranks: Ranks) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, settings in CASES.items():
@@ -148,6 +163,7 @@ def every_case(recipe: Path, ranks: Ranks) -> dict[str, object]:
         if name in ("sgd", "everything", "sync") or name in ADAPTED:
             found[f"{name}, float64"] = trained(recipe, ranks, settings, double=True)
     found["solved"] = solved(recipe, ranks)
+    found["started"] = started(recipe, ranks)
     found["captured"] = captured(recipe, ranks, failing=False)
     found["refused"] = captured(recipe, ranks, failing=True)
     return found

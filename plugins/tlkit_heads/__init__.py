@@ -77,12 +77,14 @@ class DeeplabOptions(Options):
 
 
 linear = Head(
-    build="tlkit_heads.build:linear", options=LinearOptions, linear=True, takes_dropout=True, summary="one linear layer"
-)
+    build="tlkit_heads.build:linear", options=LinearOptions, linear=True, takes_dropout=True, starts_solved=True,
+    summary="one linear layer",
+)  # fmt: skip
 binary = Head(
     build="tlkit_heads.build:linear",
     options=LinearOptions,
     takes_dropout=True,
+    starts_solved=True,
     task="binary",
     summary="one logit for one of two classes, with binary cross-entropy; head.positive names the class",
 )

@@ -204,3 +204,7 @@ def test_whatever_stores_the_machines_have_no_process_computes_what_another_has_
 
 def test_a_solved_head_is_the_same_for_any_number_of_workers_bit_for_bit(seen: Seen) -> None:
     assert all(each["solved"] == seen[1][0]["solved"] for size in (2, 3) for each in seen[size])
+
+
+def test_a_head_begins_solved_with_the_same_bits_for_any_number_of_workers(seen: Seen) -> None:
+    assert all(each["started"] == seen[1][0]["started"] for size in (2, 3) for each in seen[size])

@@ -15,7 +15,7 @@ from tlkit.compiler.network_cost import Cost
 from tlkit.engine import formats
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.network.network import Network
-from tlkit.plans import adaptation, arm_checks, licences, preprocessing
+from tlkit.plans import adaptation, arm_checks, head_starts, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import (
     Choice,
@@ -80,6 +80,7 @@ def _draft(resolved: Resolved, facts: DataFacts, *, where: str, device: torch.de
     divided = maps.divide(owned, names, freeze, rates, epochs=arm.schedule.epochs, aux_depths=aux_heads.usable)
     problems = _problems(resolved, facts, network, device)
     if resolved.learns == "steps":
+        problems += head_starts.frozen(arm, divided)
         problems += maps.problems(divided, stages=names, freeze=freeze, rates=rates, backbone=arm.backbone.name)
     if problems:
         raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)

@@ -9,7 +9,7 @@ from tlkit.compiler import source_classes
 from tlkit.compiler.memory_estimate import Draft
 from tlkit.errors import first_few
 from tlkit.network import input_layer
-from tlkit.plans import adaptation, auto_rates, unlabelled
+from tlkit.plans import adaptation, auto_rates, head_starts, unlabelled
 from tlkit.plans.plan import Choice, GroupPlan
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Backbone
@@ -42,6 +42,7 @@ def choices(
         *_dropout(resolved),
         *batch,
         *_solved(resolved),
+        *_start(resolved),
         *(Choice(*each) for each in of_task),
         *draft.aux_heads.choices(draft.divided.parameters),
         *_selection(resolved, task),
@@ -105,6 +106,14 @@ def _solved(resolved: Resolved) -> list[Choice]:
     if arm.adapt is not None and not arm.adapt.source:
         fitted = f"the labelled images of {arm.adapt.target} alone: the source is left out"
     return [Choice("head", "solved once", f"{arm.head.kind} is fitted on the embeddings of {fitted}")]
+
+
+def _start(resolved: Resolved) -> list[Choice]:
+    """Say what the head begins with, where that is not random."""
+    if resolved.arm.head.start != head_starts.SOLVED or resolved.learns != "steps":
+        return []
+    reason = "as the recipe says: a logistic regression on the features of the training images as they are"
+    return [Choice("head start", "solved", reason)]
 
 
 def _selection(resolved: Resolved, task: Task) -> list[Choice]:

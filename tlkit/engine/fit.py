@@ -50,6 +50,7 @@ class Fit:
         sample: Training images that are evaluated after every epoch; None for none.
         ranks: The processes of the run, each of which has a part of every batch and of every evaluation.
         adaptation: [adapt] with its method; None without.
+        begin: Sets the weights that the first step begins with, where these are not the network's; not called where a run is continued.
 
     Raises:
         ValueError: a rate is left to a range test, which has not chosen it yet.
@@ -70,6 +71,7 @@ class Fit:
         sample: Part | None = None,
         ranks: Ranks = ALONE,
         adaptation: Adaptation | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> None:
         if open_ := [group.name for group in plan.groups if group.lr is None]:
             raise ValueError(f"no range test has chosen the rates of {', '.join(open_)} yet")
@@ -84,6 +86,7 @@ class Fit:
         self._watch = watch
         self._graph = graph and device.type == "cuda"
         self._ranks = ranks
+        self._begin = begin
         target = evaluated.target
         if adaptation is not None and adaptation.source_free:
             target, domains = None, DomainLoss(network, adaptation, device)  # the training images are those of the target
@@ -146,6 +149,9 @@ class Fit:
         Raises:
             RunFailed: the loss is no longer a number.
         """
+        if self._begin is not None and not self.progress.epochs and not self.progress.steps:
+            self._begin()
+            self._step.weights_are_set_()
         try:
             while self.progress.epochs < self.plan.epochs and not self.progress.stops_early(self.plan):
                 yield self._epoch(self.progress.epochs + 1, after_step)

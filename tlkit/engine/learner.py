@@ -96,6 +96,7 @@ def learner(
     plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
     device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
     sample: Part | None = None, ranks: Ranks = ALONE, adaptation: Adaptation | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> Learner:  # fmt: skip
     """Return what carries a plan out: training by steps, or a run without any.
 
@@ -112,6 +113,7 @@ def learner(
         sample: Training images that are evaluated after every epoch.
         ranks: The processes of the run; each has a learner, and their states stay the same.
         adaptation: [adapt] with its method; None without.
+        begin: Sets the weights that the first step begins with, where these are not the network's.
     """
     if plan.learns != "steps":
         return SinglePass(
@@ -122,4 +124,5 @@ def learner(
         plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=sample,
         ranks=ranks,
         adaptation=adaptation,
+        begin=begin,
     )  # fmt: skip

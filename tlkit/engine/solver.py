@@ -119,6 +119,19 @@ class SinglePass:
             also={name.removeprefix(ALSO): each for name, each in scores.items()},
         )
 
+    def fitted(self) -> FittedHead:
+        """Fit the head to the training images and return it; the network stays as it is.
+
+        Raises:
+            RunFailed: the embeddings are not finite numbers.
+            PluginError: the head's maker, or what it made, failed.
+        """
+        source = self._source(self._feed())
+        found, self._said = self._fitted_head(source.features, source.labels, source.groups)
+        for line in (*self._said, *found.warnings):
+            self._observer.note(f"{self.plan.arm}: {line}")
+        return found
+
     def evaluate_best(self, best: Epoch) -> Epoch:
         """Return the epoch as it is: it has evaluated everything."""
         return best

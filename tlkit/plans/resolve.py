@@ -17,6 +17,7 @@ from tlkit.plans import (
     arm_weights,
     band_checks,
     ensembles,
+    head_starts,
     loggers,
     mask_checks,
     network_plugins,
@@ -187,6 +188,7 @@ class _Resolver:
                 self.problems += mask_checks.problems(arm, head)
             if learns == "solved":
                 self.problems += solved_heads.conflicts(arm)
+            self.problems += head_starts.problems(arm, head, learns=learns, source_free=adapt is not None and adapt.source_free)
             if not self.problems:
                 arm = arm_checks.selected_by(arm, head)
             if adapt is not None:

@@ -75,6 +75,8 @@ class Head:
         options: The plugin's own options.
         linear: Its own tensors are the weight and bias of one layer with an output for every class, so they can be exported under
             the backbone's classifier.
+        starts_solved: It is one linear layer on the features of the last stage, whose parameters `weight` (outputs, features) and `bias`
+            may begin as those of a logistic regression: head.start = "solved".
         maps: It reads the feature map (N, features, h, w), not its mean.
         reads: Which stages' outputs it is given: "last", that of the last stage, or "strides", that of the last stage of every
             stride, shallow to deep.
@@ -102,12 +104,17 @@ class Head:
     searched_by: tuple[str, ...] = ()
     reads: Literal["last", "strides"] = "last"
     pixels: bool = False
+    starts_solved: bool = False
 
     def __post_init__(self) -> None:
         """Raise PluginError where the options are no model, or it is neither trained nor solved."""
         check_options(self.target, self.options)
         if bool(self.build) == bool(self.solve):
             raise PluginError(f"head {self.target or self.summary}: is to be either trained or solved.", "build=, or solve=")
+        if self.starts_solved and (self.solve or self.maps or self.several or self.task not in ("single_label", "binary")):
+            raise PluginError(
+                f"head {self.target}: starts_solved is True, but it is no linear layer on features that learns one class of each image."
+            )
         if self.reads not in ("last", "strides"):
             raise PluginError(f"head {self.target}: reads is {self.reads!r}.", '"last", or "strides" for a map of every stride')
         if self.several and (self.solve or self.linear or self.takes_dropout):

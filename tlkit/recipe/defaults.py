@@ -41,6 +41,7 @@ HEAD: Final[Defaults] = {
     "pooled": True,
     "positive": None,
     "aux_weight": None,
+    "start": "random",
     "options": {},
 }
 DATA: Final[Defaults] = {

@@ -126,6 +126,11 @@ class HeadTable(Table):
         ge=0,
         description="weight of the auxiliary classifiers' losses; the main loss has weight 1. Default: the backbone's own",
     )
+    start: Literal["random", "solved"] = Field(
+        default="random",
+        description='what a trained head begins with: "random" weights, or "solved": those of a logistic regression on the features '
+        "of the training images, by the weights that the network begins with",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="options of this head, as `tlkit show NAME` lists them")
 
 

@@ -15,6 +15,7 @@ from tlkit import units
 from tlkit.compiler import compiler
 from tlkit.compiler.memory_estimate import Division
 from tlkit.engine.domains import norm_statistics
+from tlkit.engine.head_start import HeadStart
 from tlkit.engine.images.parts import Evaluated, Library, Part, TargetPart, TrainingPart
 from tlkit.engine.images.pictures import Indices
 from tlkit.engine.learner import Learner, learner
@@ -22,7 +23,7 @@ from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans import auto_rates, band_values, choices
+from tlkit.plans import auto_rates, band_values, choices, head_starts
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
@@ -54,6 +55,7 @@ class Prepared:
         measured: What is known of its speed.
         earlier: What the run began with, where it is continued.
         sample: Training images that are evaluated after every epoch; None for none.
+        head_start: What solves the weights that the head begins with; None where they are random.
     """
 
     job: Job
@@ -67,6 +69,7 @@ class Prepared:
     measured: Measurements
     earlier: EarlierChoices | None
     sample: Part | None = None
+    head_start: HeadStart | None = None
 
     @property
     def split(self) -> Mapping[str, Any]:
@@ -75,10 +78,12 @@ class Prepared:
 
     def sharing(self, shared: SharedFormats, *, device: torch.device) -> Prepared:
         """Return the same run, on a device, with what all arms of its recipe have in common."""
-        plan = choices.decide(
-            self.bare, self.measured, room=cache.room(), earlier=self.earlier, shared=shared, chunk=chunk_on(device.type)
-        )
-        return replace(self, plan=plan)
+        room, chunk = cache.room(), chunk_on(device.type)
+        plan = choices.decide(self.bare, self.measured, room=room, earlier=self.earlier, shared=shared, chunk=chunk)
+        if self.head_start is None:
+            return replace(self, plan=plan)
+        start = choices.decide(head_starts.plan_of(self.bare), self.measured, room=room, shared=shared, chunk=chunk)
+        return replace(self, plan=head_starts.told(plan, start), head_start=replace(self.head_start, plan=start))
 
     def with_measurements(self, *, device: torch.device, observer: Observer, watch: Callable[[], None]) -> Prepared:
         """Return the same run with its speed measured, which its length alone would not be worth."""
@@ -107,6 +112,10 @@ class Prepared:
         target = self.evaluated.target
         if adaptation is not None and adaptation.replaces_statistics and target is not None:
             norm_statistics.adapt_(network, target.part, batch_size=self.plan.batch_size, device=device)
+        begin = None
+        if self.head_start is not None:
+            solve_ = self.head_start.solve_
+            begin = partial(solve_, network, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
         return learner(
             self.plan,
             network,
@@ -120,6 +129,7 @@ class Prepared:
             sample=self.sample,
             ranks=ranks,
             adaptation=adaptation,
+            begin=begin,
         )
 
 
@@ -201,7 +211,14 @@ def prepare(
     room = cache.room()  # beside the pictures, which this process holds
     decided = choices.decide(plan, measured, room=room, earlier=earlier, chunk=chunk_on(device.type))
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)
-    return Prepared(job, decided, images, train, evaluated, decoded, start, plan, measured, earlier, sample)
+    made = Prepared(job, decided, images, train, evaluated, decoded, start, plan, measured, earlier, sample)
+    if resolved.arm.head.start != head_starts.SOLVED:
+        return made
+    solved = choices.decide(head_starts.plan_of(plan), measured, room=room, chunk=chunk_on(device.type))
+    seen = training_sample.as_evaluated(plan, train, train.indices, library, progress=observer.decoding)
+    plain = replace(train, pictures=seen.pictures, indices=seen.indices, augment=(), views=None, others={}, extents=None)
+    begins = HeadStart(solved, head_starts.plugins(resolved.network_plugins, resolved.arm), plain)
+    return replace(made, plan=head_starts.told(decided, solved), head_start=begins)
 
 
 def _known_batch(known: int | None, ranks: Ranks) -> int | None:

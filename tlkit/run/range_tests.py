@@ -13,6 +13,7 @@ from tlkit import files
 from tlkit.engine import range_test
 from tlkit.errors import RunFailed, TlkitError
 from tlkit.events import Observer
+from tlkit.network.stages import copied
 from tlkit.plans import auto_rates
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
 from tlkit.plans.resolved import Resolved
@@ -50,8 +51,12 @@ def measure(
     phase, ratios = phase_of(plan, groups), _ratios(plan, groups)
     rates = [auto_rates.LEAST * (auto_rates.MOST / auto_rates.LEAST) ** (step / (steps - 1)) for step in range(steps)]
     try:
+        network = prepared.start.get().to(device)
+        if prepared.head_start is not None:
+            network = copied("of all", network)
+            prepared.head_start.solve_(network, device=device, observer=observer, watch=watch, graph=graph)
         taken = range_test.take(
-            plan, prepared.start.get().to(device), prepared.job.resolved.backbone, prepared.train, phase=phase,
+            plan, network, prepared.job.resolved.backbone, prepared.train, phase=phase,
             rates=[{name: rate * ratio for name, ratio in ratios.items()} for rate in rates],
             device=device, observer=observer, watch=watch, graph=graph,
         )  # fmt: skip

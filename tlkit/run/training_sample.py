@@ -6,7 +6,7 @@ import numpy as np
 
 from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.parts import Library, Part, TrainingPart
-from tlkit.engine.images.pictures import Progress
+from tlkit.engine.images.pictures import Indices, Progress
 from tlkit.plans import train_sample
 from tlkit.plans.plan import Plan
 
@@ -28,7 +28,12 @@ def choose(plan: Plan, train: TrainingPart, library: Library, *, progress: Progr
     if not count:
         return None
     drawn = np.random.Generator(np.random.Philox(key=[train.seed, _STREAM])).permutation(train.indices)[:count]
-    pictures, indices = train.pictures, np.sort(drawn)
+    return as_evaluated(plan, train, np.sort(drawn), library, progress=progress)
+
+
+def as_evaluated(plan: Plan, train: TrainingPart, indices: Indices, library: Library, *, progress: Progress) -> Part:
+    """Return some of the training images, brought to size as test images are; what cannot be decoded so is left out."""
+    pictures = train.pictures
     geometry = evaluation_geometry(plan.image_size, train.convention, plan.tables.data, canvas=plan.canvas)
     if geometry != pictures.geometry:
         name = next(name for name, split in library.images.splits.items() if split is pictures.split)

@@ -47,6 +47,11 @@ class Average:
         self._weights = list(weights.values())
         self._weight_of = [weights[tensor.dtype] for tensor in self._mean]
 
+    def begin_(self) -> None:
+        """Begin anew, with the present weights."""
+        _copy_(self._mean, self._now)
+        self._updates.zero_()
+
     @torch.no_grad()
     def update_(self) -> None:
         """Update the average with the present weights."""

@@ -110,6 +110,11 @@ class Step:
         if self._loss_scale is not None:
             self._loss_scale.clear_()
 
+    def weights_are_set_(self) -> None:
+        """Let a running mean begin with the present weights, which were set before the first step."""
+        if self.average is not None:
+            self.average.begin_()
+
     def set_rates_(self, factor: float) -> None:
         """Set every group's learning rate to its peak times the schedule's factor; to 0 where no range test has chosen it yet."""
         for group in self.plan.groups:
