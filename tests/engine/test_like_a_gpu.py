@@ -12,7 +12,7 @@ from toy_training import training
 from tlkit.engine.fit import Fit
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.pictures import Indices
-from tlkit.engine.prefix import feed, stored_rows
+from tlkit.engine.prefix import feed, prefix_store, stored_rows
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.step.graph import Captured
@@ -39,8 +39,9 @@ class Done:
 def like_a_gpu(monkeypatch: pytest.MonkeyPatch, *, room: bool) -> Recorder:
     """Let a run take the ways of a GPU: batches from tables, resident or read ahead, captured chunks and looks that come later."""
     backend = Recorder()
-    for module in (feed, device_batches):
+    for module in (feed, prefix_store, device_batches):
         monkeypatch.setattr(module, "inputs", device_batches.batched_inputs)
+    for module in (feed, device_batches):
         monkeypatch.setattr(module, "targets", device_batches.batched_targets)
     build, original = feed.prefix.build, Feed.__init__
 
