@@ -106,12 +106,12 @@ def tlkit_rounds(job: Mapping[str, Any], epochs: int, *, captured: bool) -> Iter
 def apply(job: Mapping[str, Any], folder: Path, *, epochs: int, captured: bool = False) -> dict[str, Any]:
     """Apply a job's recipe for its first epochs, with a cache and a run folder of its own; return how long they took."""
     import torch
-    from torchmetrics.functional import classification  # noqa: F401
+    from torchmetrics.functional import classification  # noqa: F401  # imported before anything is timed
 
     import tlkit
     from tlkit import machine
     from tlkit.events import Epoch, Observer
-    from tlkit.reports import curves  # noqa: F401
+    from tlkit.reports import curves  # noqa: F401  # likewise
     from tlkit.run import executor  # noqa: F401  # torch and all of tlkit are imported before anything is timed
 
     ends = [0.0]

@@ -24,7 +24,7 @@ import torch
 import torchmetrics.functional.classification  # noqa: F401  # this and the next are imported once, and not in every process
 
 import tlkit.run.executor
-import tlkit.run.joining  # noqa: F401
+import tlkit.run.joining  # noqa: F401  # likewise
 from tlkit.cli import app
 from tlkit.engine.epoch_steps import EpochSteps
 from tlkit.search.study import Study

@@ -16,7 +16,7 @@ import sklearn.model_selection
 import sklearn.neighbors  # noqa: F401  # these and torchmetrics are imported once, and not in every process
 import torch
 import torch.distributed as dist
-import torchmetrics.functional.classification  # noqa: F401
+import torchmetrics.functional.classification  # noqa: F401  # likewise
 from safetensors.torch import save_file
 from toy_step import Recorder, table
 from toy_training import training

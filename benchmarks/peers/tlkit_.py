@@ -50,11 +50,11 @@ def recipe(work: Spec) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line in this process, after the imports that it would make anyway."""
-    from torchmetrics.functional import classification  # noqa: F401
+    from torchmetrics.functional import classification  # noqa: F401  # as the docstring says
 
     from tlkit.cli import app
     from tlkit.reports import (
-        tables,  # noqa: F401
+        tables,  # noqa: F401  # likewise
     )
 
     work = contract.spec()

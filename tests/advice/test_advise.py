@@ -233,7 +233,7 @@ def test_recipe_with_several_sizes_of_images_is_advised_on_at_the_last(
 def test_images_with_masks_are_refused() -> None:
     source = SimpleNamespace(resolved=SimpleNamespace(head=SimpleNamespace(task="segmentation")))
     with pytest.raises(TlkitError, match="advise: images with masks cannot be advised on yet"):
-        advising.refuse(source)  # type: ignore[arg-type]
+        advising.refuse(source)  # type: ignore[arg-type]  # it reads the task alone
 
 
 def test_the_recipe_that_is_advised_on_is_not_replaced(run: Cli, toy_recipe: Path) -> None:
@@ -720,10 +720,10 @@ def test_network_that_was_probed_on_more_images_is_not_taken_for_better() -> Non
         mine, groups = rows[name][:count], np.arange(count)
         accuracy = probes.probe(mine, labels[:count], groups).accuracy
         candidate = Candidate(name, "w", (8, 8), best="s", rank=ranking.rank(accuracy, count, None, {}, 8))
-        return probing.Probed(candidate, None, part, mine, (), {"s": mine}, groups, labels[:count], groups)  # type: ignore[arg-type]
+        return probing.Probed(candidate, None, part, mine, (), {"s": mine}, groups, labels[:count], groups)  # type: ignore[arg-type]  # no network is needed
 
     prober = probing.Prober(
-        None, np.arange(400), 400, 8, budget.Budget(9.0), torch.device("cpu"), Observer(), lambda: None  # type: ignore[arg-type]
+        None, np.arange(400), 400, 8, budget.Budget(9.0), torch.device("cpu"), Observer(), lambda: None  # type: ignore[arg-type]  # likewise
     )  # fmt: skip
     first, second = given = [probed("a", 40), probed("b", 400)]
     assert first.candidate.rank < second.candidate.rank

@@ -39,13 +39,13 @@ class Ranks(Protocol):
     def rank(self) -> int: ...  # noqa: D102  # as above
 
     @property
-    def size(self) -> int: ...  # noqa: D102
+    def size(self) -> int: ...  # noqa: D102  # likewise
 
     @property
-    def local_rank(self) -> int: ...  # noqa: D102
+    def local_rank(self) -> int: ...  # noqa: D102  # likewise
 
     @property
-    def local_size(self) -> int: ...  # noqa: D102
+    def local_size(self) -> int: ...  # noqa: D102  # likewise
 
     def sum_(self, tensor: Tensor) -> None:
         """Set a contiguous tensor to its sum over all processes, which has the same bits on each."""
