@@ -118,6 +118,11 @@ def test_digest_changes_with_the_key_alone_and_the_plan_says_why(toy_recipe: Pat
     assert said["head start"].value == "solved"
     assert "logistic regression on the features of the training images as they are" in said["head start"].reason
     assert "head start, features, training images" in said
+    running, frozen = (
+        training(toy_recipe, weights, SOLVED, each) for each in ("backbone.batch_norm=running", "freeze.backbone=true")
+    )
+    warned = [[line for line in each.plan.warnings if "head.start" in line] for each in (solved, running, frozen, usual)]
+    assert [len(each) for each in warned] == [1, 0, 0, 0]  # normalizing by batches changes what the head was fitted to
     assert not any(each.what.startswith("head start") for each in usual.plan.choices)
 
 

@@ -254,6 +254,20 @@ def _peak(arm: Arm, group: str) -> float | None:
     return None if peak == AUTO else peak
 
 
+def _unlike_the_head(draft: Draft, trained: set[str]) -> list[str]:
+    """Warn where training normalizes by batches what a head that begins solved has read by running statistics."""
+    table = draft.resolved.arm
+    if table.head.start != head_starts.SOLVED or table.backbone.batch_norm == "running":
+        return []
+    busy = [name for name in draft.names if name in trained]
+    if not any(isinstance(each, _BatchNorm) for name in busy for each in draft.network.stages[name].modules()):
+        return []
+    return [
+        f'head.start: "{head_starts.SOLVED}" fits the head to features by the running statistics of BatchNorm, and training takes those of '
+        'each batch: the loss may begin far higher; backbone.batch_norm = "running" keeps both alike'
+    ]
+
+
 def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     """Return the plan's warnings, for instance about parts that are frozen with random weights."""
     weights = draft.resolved.arm.backbone.weights
@@ -266,6 +280,7 @@ def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     if resolved.learns == "steps":
         trained = {o.parameter.stage for o in draft.divided.parameters if o.trains_from is not None}
         lines += adaptation.of_no_use(resolved.adaptation, [name for name in draft.names if name in trained], resolved.arm)
+        lines += _unlike_the_head(draft, trained)
         lines += adaptation.chosen_by_source(resolved.adaptation, resolved.arm, draft.facts.images)
     said = resolved.arm.backbone.input is not None
     lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.warnings]

@@ -104,6 +104,6 @@ def told(plan: Plan, start: Plan) -> Plan:
     said = [
         Choice(each.what.replace("fixed prefix", "head start, features"), each.value, each.reason)
         for each in start.choices
-        if each.what.startswith("fixed prefix")
+        if each.what.startswith("fixed prefix") and each.reason
     ]
     return replace(plan, choices=(*plan.choices, *said))
