@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from toy_training import CPU, Training, training
 
+from tlkit.advice import proposal
 from tlkit.errors import RecipeError
 from tlkit.events import Observer
 from tlkit.run import range_tests
@@ -134,6 +135,12 @@ def test_range_test_begins_with_the_solved_head_and_leaves_the_network(toy_recip
     ]
     assert first[0] < first[1] - 0.1
     assert all(torch.equal(each, before[name]) for name, each in solved.start.get().tensors().items())
+
+
+def test_ways_that_advice_tries_from_random_weights_have_no_solved_start() -> None:
+    tables = {"data": {"name": "folder"}, "head": {"kind": "linear", "start": "solved"}}
+    base = proposal.base_of(tables, network={"name": "toy", "weights": "none"}, image_size=16, single=True)
+    assert base["head"] == {"kind": "linear"}
 
 
 @pytest.mark.parametrize(

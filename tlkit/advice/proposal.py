@@ -68,10 +68,13 @@ def base_of(
 
 
 def _trained_head(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table of a head without the stage that it reads, which another network may not have; {} for a head that is solved."""
+    """Return the table of a head that every way can have; {} for a head that is solved.
+
+    Another network may not have the stage that it reads, and from random weights no head can begin solved.
+    """
     if registry.get(Head, given.get("kind", "linear")).solve:
         return {}
-    return {name: each for name, each in given.items() if name != "embed"}
+    return {name: each for name, each in given.items() if name not in ("embed", "start")}
 
 
 def _for_adam(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def frozen(arm: Arm, *, solved: bool) -> Arm:
     if arm.data.image_sizes is not None:
         data["image_size"] = arm.data.image_sizes[-1].size  # of held-out images
     changed = {
-        "head": {name: value for name, value in head.items() if name != "aux_weight"},
+        "head": {name: value for name, value in head.items() if name not in ("aux_weight", "start")},
         "data": data | {"on_corrupt": "skip", "on_overlap": "warn"},
         "freeze": {"backbone": True},
         "lr_groups": {"head": 1e-3},
