@@ -64,6 +64,11 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     (as_is,) = training(other).fit.epochs()
     assert as_is.test == pytest.approx(test, abs=1e-6), "without a step it is what the run was"
 
+    for head in ("fcn", "unet"):  # which read the last stage, and several
+        code, out, error = run("inspect", other, f"--set=head.kind={head}", "--json")
+        assert code == 0, error
+        assert json.loads(out)["embedded"], "near duplicates are looked for among pictures with masks too"
+
     code, out, error = run(
         "evaluate", "shapes", "--on", "shapes", "--set", f"data.options.path={recipe.parent / 'data'}", "--json"
     )

@@ -56,8 +56,11 @@ def embed(
     own = Evaluated(evaluated.validation, evaluated.test)
     feed = Feed(network, backbone, plan, plan.phases[0], train, own, device=device, observer=observer, watch=watch, graph=False)
     parts: dict[str, Part] = {"train": train, **own.parts}
+    stages = list(network.stages.values())
     with evaluating(network), torch.inference_mode():
         return {
-            name: np.concatenate([pool(x.float()).cpu().numpy() for x, _ in feed.held_out(part)])
+            name: np.concatenate(
+                [pool(network.packing.opened(x, stages).last.float()).cpu().numpy() for x, _ in feed.held_out(part)]
+            )
             for name, part in parts.items()
         }

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tlkit import tasks
 from tlkit.engine.images import thumbnails
 from tlkit.engine.images.parts import Part
 from tlkit.plugin import ImageFile
@@ -46,9 +47,9 @@ class Inspected:
 
     @cached_property
     def labels(self) -> NDArray[np.int64] | None:
-        """Class of each image (n,); None where an image has several."""
+        """Class of each image (n,); None where an image has several, in its pixels for instance."""
         found = [part.pictures.split.targets[part.indices] for part in self.parts.values()]
-        return None if found[0].ndim > 1 else np.concatenate(found).astype(np.int64)
+        return np.concatenate(found).astype(np.int64) if tasks.understanding(found[0])[0].targets.one_class else None
 
     @cached_property
     def groups(self) -> NDArray[np.str_] | None:
