@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conftest import ROOT
 
-_BLOCK = re.compile(r"(?:<!-- (?P<marker>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.S)
+_BLOCK = re.compile(r"(?:<!-- (?P<marker>[^\n]+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.S)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_device_that_is_not_here_is_said_in_our_words(run: Cli, toy_recipe: Path
 def test_list_fits_a_screen(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     _, output, _ = run("list")
-    assert sum(-(-len(line) // 80) for line in output.splitlines()) <= 24
+    assert sum(-(-len(line) // 80) for line in output.splitlines()) <= 28  # of a terminal of 30 lines
 
 
 def test_list_as_json_has_what_is_listed(run: Cli) -> None:

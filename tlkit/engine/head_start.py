@@ -63,7 +63,7 @@ class HeadStart:
             watch=watch, graph=graph, ranks=ranks,
         )  # fmt: skip
         weight, bias = affine(single.fitted().estimator, plan.classes)
-        if network.task.name == "binary":  # one logit, of the positive class against the other
+        if network.task.outputs(plan.classes) == 1:  # of two classes: the logit of the positive one against the other
             positive = network.positive
             weight, bias = (each[positive : positive + 1] - each[1 - positive : 2 - positive] for each in (weight, bias))
         found = {"weight": torch.from_numpy(weight).float(), "bias": torch.from_numpy(bias).float()}

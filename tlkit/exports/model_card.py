@@ -68,11 +68,12 @@ def _head(run: FinishedRun) -> str:
         "" if result is None else f" of the recipe `{result.recipe}`, {run_folder.label(result.arm, result.seed, result.fold)}"
     )
     task = run.predictor.network.task
+    pipeline = "image-segmentation" if run.head.pixels else "image-classification"
     kind = f"An image classifier ({task.name.replace('_', ' ')})"
     if run.head.pixels:
         kind = "A network that gives the class of every pixel"
     return (
-        f"{_BEGIN}pipeline_tag: image-{'segmentation' if run.head.pixels else 'classification'}\n---\n\n# {title}\n\n"
+        f"{_BEGIN}pipeline_tag: {pipeline}\n---\n\n# {title}\n\n"
         f"{kind}: the backbone {run.arm.backbone.name} with the head {run.arm.head.kind}, "
         f"trained with tlkit. It is the network{told}.\n\nClasses, in the order of the outputs: {listed}."
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from tlkit import tasks
 from tlkit.errors import TlkitError
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Choice, ImagesPlan, Learns, PhasePlan, Plan
@@ -40,7 +41,7 @@ def problems(arm: Arm, head: Head, *, learns: Learns, source_free: bool) -> Iter
         why = f"the {kind} head is solved, and not trained afterwards" if learns == "solved" else "nothing is trained"
         yield TlkitError(f"{said}, but {why}.", "leave it out")
         return
-    if not head.starts_solved:
+    if not head.starts_solved or not tasks.get(head.task).targets.one_class:
         usable = [entry.name for entry in registry.entries(Head) if registry.get(Head, entry.name).starts_solved]
         yield TlkitError(
             f"{said}, but the {kind} head is not one linear layer that learns one class of each image.",

@@ -111,10 +111,8 @@ class Head:
         check_options(self.target, self.options)
         if bool(self.build) == bool(self.solve):
             raise PluginError(f"head {self.target or self.summary}: is to be either trained or solved.", "build=, or solve=")
-        if self.starts_solved and (self.solve or self.maps or self.several or self.task not in ("single_label", "binary")):
-            raise PluginError(
-                f"head {self.target}: starts_solved is True, but it is no linear layer on features that learns one class of each image."
-            )
+        if self.starts_solved and (self.solve or self.maps or self.several):
+            raise PluginError(f"head {self.target}: starts_solved is True, but it is no linear layer on features.")
         if self.reads not in ("last", "strides"):
             raise PluginError(f"head {self.target}: reads is {self.reads!r}.", '"last", or "strides" for a map of every stride')
         if self.several and (self.solve or self.linear or self.takes_dropout):

@@ -85,7 +85,11 @@ def collect(
     about: dict[str, Any] = {"images": sizes, "stages": {}, "notes": []}
     try:
         before = [features(start, *each, device=device, resolved=resolved) for each in few]
-        after = before if _same(start, best) else [features(best, *each, device=device) for each in few]
+        same = _same_stages(start, best)
+        after = before
+        if len(same) < len(best.stages):  # outputs of stages that did not change are those of before, to the last bit
+            trained = [features(best, *each, device=device) for each in few]
+            after = [{**now, **{stage: was[stage] for stage in same}} for was, now in zip(before, trained, strict=True)]
     except (RuntimeError, NotImplementedError) as error:  # such as too little memory: the run is finished all the same
         return ReportData(about | {"notes": [f"the domains are not compared: {reason(error)}"]})
     if maps is not None:
@@ -100,8 +104,8 @@ def collect(
     for stage in after[0]:
         was, now = ([each[stage] for each in found] for found in (before, after))
         first = _between(*was)
-        same = all(np.array_equal(one, other) for one, other in zip(was, now, strict=True))
-        about["stages"][stage] = {"before": first, "after": first if same else _between(*now)}
+        equal = all(np.array_equal(one, other) for one, other in zip(was, now, strict=True))
+        about["stages"][stage] = {"before": first, "after": first if equal else _between(*now)}
     points, explained = principal_components.project(np.concatenate([list(each.values())[-1] for each in after]))
     about["map"] = {"explained": explained, "labels": [label for each in few for label in _labels(*each, names)]}
     return ReportData(about, {"domain_points": points})
@@ -127,15 +131,17 @@ def _mapped(x: Rows, map_: Affine) -> Rows:
     return found
 
 
-def _same(start: Network, best: Network) -> bool:
-    """Return whether two networks have the same stages, to the last bit of every parameter and buffer."""
-    mine, theirs = (
-        {name: tensor for each in (network.stages.named_parameters(), network.stages.named_buffers()) for name, tensor in each}
-        for network in (start, best)
-    )
-    return mine.keys() == theirs.keys() and all(
-        tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name]) for name, tensor in mine.items()
-    )
+def _same_stages(start: Network, best: Network) -> list[str]:
+    """Return the leading stages that two networks have alike, to the last bit of every parameter and buffer."""
+    same = []
+    for name, stage in start.stages.items():
+        mine, theirs = ({**dict(each.named_parameters()), **dict(each.named_buffers())} for each in (stage, best.stages[name]))
+        if mine.keys() != theirs.keys() or not all(
+            tensor.dtype == theirs[key].dtype and torch.equal(tensor, theirs[key]) for key, tensor in mine.items()
+        ):
+            break
+        same.append(name)
+    return same
 
 
 def _evenly(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
