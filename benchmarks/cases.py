@@ -76,7 +76,10 @@ class Job:
 
 
 def cases(folder: Path = ROOT / "recipes") -> list[Case]:
-    """Return every arm of every recipe in a folder that a plain loop can train: its head is not solved, and no other domain is adapted to."""
+    """Return every arm of every recipe in a folder that a plain loop can train.
+
+    Its head is trained and answers for whole images, and no other domain is adapted to.
+    """
     found = []
     for path in sorted(folder.glob("*.toml")):
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -84,7 +87,8 @@ def cases(folder: Path = ROOT / "recipes") -> list[Case]:
             kind = {**tables.get("head", {}), **arm.get("head", {})}.get("kind", "linear")
             adapt = {**tables.get("adapt", {}), **arm.get("adapt", {})}
             adapted = adapt.get("method", "none") != "none" or adapt.get("labels_per_class", 0) > 0
-            if not registry.get(Head, kind).solve and not _still(tables, arm) and not adapted:
+            head = registry.get(Head, kind)
+            if not (head.solve or head.pixels or adapted or _still(tables, arm)):
                 found.append(Case(path, name))
     return found
 
