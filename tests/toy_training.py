@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.engine.learner import Learner
 from tlkit.events import Observer
 from tlkit.network.network import Network

@@ -28,7 +28,7 @@ from tlkit.record import findings, recipe_choices, remote_runs, run_folder
 
 if TYPE_CHECKING:
     from tlkit.advice.facts import Source
-    from tlkit.engine.images.parts import Library
+    from tlkit.engine.images.library import Library
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
     from tlkit.plans.search_plan import SearchPlan

@@ -19,7 +19,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from tlkit.engine.fit import Fit
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.engine.step.graph import Captured
 from tlkit.events import Observer
 from tlkit.plans import dataset_images, jobs, resolve

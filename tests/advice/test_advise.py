@@ -144,7 +144,7 @@ def test_stage_outputs_are_those_of_the_plain_network(pictures: Path, network: T
     from tlkit import tasks
     from tlkit.advice import candidates, folder_recipe
     from tlkit.engine.images.geometry import evaluation_geometry
-    from tlkit.engine.images.parts import Library
+    from tlkit.engine.images.library import Library
     from tlkit.plans import dataset_images
     from tlkit.run.stage_outputs import StageOutputs
     from tlkit.sources import data_files

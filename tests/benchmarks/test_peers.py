@@ -99,7 +99,7 @@ def test_the_plain_efficientnet_is_the_plugins() -> None:
 def test_the_pixels_are_tlkits(tmp_path: Path, resize: str) -> None:
     from tlkit.engine.images import decode
     from tlkit.engine.images.geometry import evaluation_geometry
-    from tlkit.engine.images.parts import normalise
+    from tlkit.engine.images.normalisation import normalise
     from tlkit.plugin import Convention
     from tlkit.recipe.tables import DataTable
 

@@ -14,7 +14,7 @@ from torchvision.transforms import RandomResizedCrop, functional
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.draws import Draw, Draws, uniform
 from tlkit.engine.augment.windows import windows
-from tlkit.engine.images.parts import normalise
+from tlkit.engine.images.normalisation import normalise
 from tlkit.plugin import IMAGENET, Convention
 from tlkit.recipe import augmentations
 

@@ -11,7 +11,7 @@ from tlkit.engine.augment.draws import Draws
 from tlkit.engine.augment.parameters import parameters
 from tlkit.engine.images import originals
 from tlkit.engine.images.geometry import Geometry, fitted
-from tlkit.engine.images.parts import normalise
+from tlkit.engine.images.normalisation import normalise
 from tlkit.plugin import Convention
 from tlkit.recipe import augmentations
 

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional
 
 from tlkit.engine.images import decode
 from tlkit.engine.images.geometry import Geometry, crop_geometry, evaluation_geometry, fitted, window_geometry
-from tlkit.engine.images.parts import normalise
+from tlkit.engine.images.normalisation import normalise
 from tlkit.plugin import CAFFE, IMAGENET, Convention
 from tlkit.recipe.tables import DataTable
 

@@ -10,8 +10,11 @@ from toy_training import CPU, Training, training
 
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.mix import mixing
+from tlkit.engine.images.corrupt import decodable
 from tlkit.engine.images.geometry import Geometry, fitted
-from tlkit.engine.images.parts import Library, Part, TrainingPart, decodable, normalise
+from tlkit.engine.images.library import Library
+from tlkit.engine.images.normalisation import normalise
+from tlkit.engine.images.parts import Part, TrainingPart
 from tlkit.engine.images.pictures import Pictures
 from tlkit.errors import DataError
 from tlkit.plugin import IMAGENET, Images, Split

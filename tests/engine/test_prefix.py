@@ -13,7 +13,7 @@ from tlkit_toy_build import toy
 from torch import Tensor, nn
 
 from tlkit.engine import formats
-from tlkit.engine.images.parts import normalise
+from tlkit.engine.images.normalisation import normalise
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.network.network import Network

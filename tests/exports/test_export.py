@@ -22,7 +22,8 @@ from torch import nn
 
 import tlkit
 from tlkit import tasks
-from tlkit.engine.images import decode, parts
+from tlkit.engine.images import decode
+from tlkit.engine.images.normalisation import normalise
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.exports import finished_run, graph, library_files, onnx_file, quantization, torch_file
 from tlkit.exports.forms import Form
@@ -82,7 +83,7 @@ def test_safetensors_hold_the_librarys_tensors_class_names_and_preprocessing(fin
     with torch.no_grad():
         found = torch.softmax(network.eval()((torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5), 1)
     mine = prediction.load(finished, arm=None, device=torch.device("cpu"))
-    expected = torch.softmax(mine.network(parts.normalise(torch.from_numpy(x), mine.convention)), 1)
+    expected = torch.softmax(mine.network(normalise(torch.from_numpy(x), mine.convention)), 1)
     assert torch.allclose(found, expected, atol=CLOSE)
 
 
@@ -95,7 +96,7 @@ def test_torchvisions_own_network_loads_its_file_and_answers_the_same(name: str,
     network = eval(call.removeprefix("network = "), {"torchvision": torchvision})
     network.load_state_dict(load_file(made.file))
     mine = prediction.load(folder, arm=None, device=torch.device("cpu"))
-    x = parts.normalise(torch.from_numpy(pictures(2, 64, 64)), mine.convention)
+    x = normalise(torch.from_numpy(pictures(2, 64, 64)), mine.convention)
     with torch.no_grad():
         assert torch.allclose(network.eval()(x), mine.network(x), atol=CLOSE)
 
@@ -106,7 +107,7 @@ def test_timms_own_network_loads_its_file_and_answers_the_same(tmp_path: Path) -
     made = tlkit.export(folder, "timm", tmp_path / "out" / "net.safetensors")
     network = timm.create_model("test_resnet", num_classes=3, checkpoint_path=str(made.file))
     mine = prediction.load(folder, arm=None, device=torch.device("cpu"))
-    x = parts.normalise(torch.from_numpy(pictures(2, 64, 64)), mine.convention)
+    x = normalise(torch.from_numpy(pictures(2, 64, 64)), mine.convention)
     with torch.no_grad():
         assert torch.allclose(network.eval()(x), mine.network(x), atol=CLOSE)
     known = json.loads((made.file.parent / "config.json").read_text())
@@ -329,7 +330,7 @@ def sharpened(run: finished_run.FinishedRun, arrays: list[np.ndarray]) -> list[n
     for norm in (each for each in predictor.network.modules() if isinstance(each, nn.BatchNorm2d)):
         norm.train().momentum = 1.0  # the statistics of one batch
     with torch.no_grad():
-        predictor.network(parts.normalise(torch.from_numpy(inputs(run, arrays)), predictor.convention))
+        predictor.network(normalise(torch.from_numpy(inputs(run, arrays)), predictor.convention))
     predictor.network.eval()
     logits = torch.log(torch.from_numpy(np.concatenate([predictor.predict(x) for x in arrays])).double())
     logits -= logits.mean(1, keepdim=True)
@@ -373,5 +374,5 @@ def test_every_form_of_a_family_tells_photographs_apart_as_predict_does(
         network = eval(library_files.call(run), {library: importlib.import_module(library)})
         network.load_state_dict(load_file(path))
         with torch.no_grad():
-            logits = network.eval()(parts.normalise(torch.from_numpy(inputs(run, arrays)), run.predictor.convention))
+            logits = network.eval()(normalise(torch.from_numpy(inputs(run, arrays)), run.predictor.convention))
         assert np.abs(logits.softmax(1).numpy() - np.concatenate(expected)).max() < CLOSE

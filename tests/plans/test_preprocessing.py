@@ -15,8 +15,8 @@ from toy_training import training
 from tlkit import api
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import decode
-from tlkit.engine.images import parts as data
 from tlkit.engine.images.geometry import evaluation_geometry
+from tlkit.engine.images.normalisation import normalise
 from tlkit.errors import RecipeError
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
@@ -56,7 +56,7 @@ def pictures(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def logits(net: Network, pixels: np.ndarray, convention: Convention) -> torch.Tensor:
     with evaluating(net), torch.inference_mode():
-        parts = [data.normalise(torch.from_numpy(pixels[at : at + 51]), convention) for at in range(0, len(pixels), 51)]
+        parts = [normalise(torch.from_numpy(pixels[at : at + 51]), convention) for at in range(0, len(pixels), 51)]
         return torch.cat([net(part) for part in parts])
 
 
@@ -84,7 +84,7 @@ def test_one_network_in_two_conventions_gives_the_same_answers(
 
 
 def test_a_pixel_in_caffes_convention_is_what_was_worked_by_hand() -> None:
-    x = data.normalise(torch.tensor([[[[10, 20, 30]]]], dtype=torch.uint8), CAFFE)
+    x = normalise(torch.tensor([[[[10, 20, 30]]]], dtype=torch.uint8), CAFFE)
     assert x.flatten().tolist() == pytest.approx([30 - 103.939, 20 - 116.779, 10 - 123.68], abs=1e-4)
 
 

@@ -11,7 +11,7 @@ from toy_tensors import tensors
 
 from tlkit import testing
 from tlkit.engine.evaluate import evaluating
-from tlkit.engine.images.parts import normalise
+from tlkit.engine.images.normalisation import normalise
 from tlkit.errors import WeightsError
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network

@@ -21,7 +21,7 @@ from tlkit.advice.candidates import Named, Ready
 from tlkit.advice.facts import Facts, Source
 from tlkit.advice.probing import Probed, Prober, TooLong
 from tlkit.advice.proposal import Proposal
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.errors import DataError, TlkitError, option
 from tlkit.events import Observer
 from tlkit.plans import dataset_images, dataset_parts, jobs

@@ -23,7 +23,7 @@ from tlkit.advice.probing import Probed, Prober, TooLong
 from tlkit.advice.proposal import Proposal
 from tlkit.engine.adapting import Rows
 from tlkit.engine.domains import distances
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.errors import DataError, TlkitError, first_few, option
 from tlkit.events import Observer
 from tlkit.plans import other_parts

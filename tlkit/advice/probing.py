@@ -15,7 +15,8 @@ from tlkit.advice.budget import Budget
 from tlkit.advice.candidates import Ready
 from tlkit.advice.probes import Probe, Rows
 from tlkit.engine.images.geometry import evaluation_geometry
-from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.images.library import Library
+from tlkit.engine.images.parts import Part
 from tlkit.engine.images.pictures import Pictures
 from tlkit.events import Observer
 from tlkit.inspection import duplicates

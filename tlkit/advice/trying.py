@@ -21,7 +21,7 @@ from tlkit import tasks
 from tlkit.advice import stopping
 from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.errors import Interrupted, RecipeError, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import job_folders, jobs, resolve

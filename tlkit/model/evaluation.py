@@ -11,7 +11,8 @@ import torch
 
 from tlkit import units
 from tlkit.engine.images.geometry import evaluation_geometry
-from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.images.library import Library
+from tlkit.engine.images.parts import Part
 from tlkit.engine.images.pictures import Progress
 from tlkit.engine.images.views import geometries
 from tlkit.errors import TlkitError

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tlkit.engine.fit import Fit
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.events import Epoch, Observer
 from tlkit.model.callbacks import Callbacks
 from tlkit.network.network import Network

@@ -9,7 +9,8 @@ from typing import Any
 
 from tlkit import units
 from tlkit.compiler import canvas
-from tlkit.engine.images.parts import Evaluated, Library, Part, TargetPart
+from tlkit.engine.images.library import Library
+from tlkit.engine.images.parts import Evaluated, Part, TargetPart
 from tlkit.engine.images.pictures import Indices
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import DataError, TlkitError

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from tlkit import files, tasks
-from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.images.library import Library
+from tlkit.engine.images.parts import Part
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Observer
 from tlkit.network import weights

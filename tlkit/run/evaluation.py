@@ -13,10 +13,11 @@ import torch
 
 from tlkit import tasks
 from tlkit.engine import evaluate as engine
-from tlkit.engine.images import device_batches, levels, parts
+from tlkit.engine.images import corrupt, device_batches, levels
 from tlkit.engine.images.geometry import Geometry
+from tlkit.engine.images.library import Library
 from tlkit.engine.images.masks import Masks
-from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.images.parts import Part
 from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
 from tlkit.engine.ranks.ranks import ALONE, Shared
@@ -156,13 +157,13 @@ def evaluate(
         if views != 1:
             raise TlkitError("evaluate: --views: masks are evaluated in one view.", "leave it out")
     library = Library(images, note=note)
-    indices, unreadable = parts.decodable(
+    indices, unreadable = corrupt.decodable(
         library.pictures(part, geometry), np.arange(len(targets)), on_corrupt="skip", progress=lambda done, total: None
     )
     masks = None
     if wanted.masks:
         masks = Masks(library.pictures(part, geometry), classes=len(predictor.classes), ignore=arm.data.ignore)
-        indices, more = parts.decodable(masks, indices, on_corrupt="skip", progress=lambda done, total: None)
+        indices, more = corrupt.decodable(masks, indices, on_corrupt="skip", progress=lambda done, total: None)
         unreadable = [*unreadable, *more]
     if not len(indices):
         raise DataError(f"evaluate: {on}: no image of it can be decoded.", *unreadable[:1])

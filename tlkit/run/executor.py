@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from tlkit import machine
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option, reason

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from tlkit import files
 from tlkit.engine import evaluate
-from tlkit.engine.images import decode, parts
+from tlkit.engine.images import decode
 from tlkit.engine.images.geometry import Geometry, fitted
+from tlkit.engine.images.normalisation import normalise
 from tlkit.engine.images.pictures import as_tensor
 from tlkit.errors import TlkitError
 from tlkit.network.network import Network
@@ -84,7 +85,7 @@ def answer(
     small = scaling.scaled(size, factor)
     canvas = scaling.whole_strides(small, stride)
     pixels = fitted(image, replace(geometry, size=canvas, resized=canvas))
-    x = parts.normalise(as_tensor(np.array(pixels[None])).to(device), convention)
+    x = normalise(as_tensor(np.array(pixels[None])).to(device), convention)
     found = evaluate.probabilities(network, x.contiguous())[:, :, : small[0], : small[1]].float().cpu()
     whole = functional.interpolate(found, size=size, mode="bilinear", align_corners=False)[0]
     mask = whole.argmax(0) if threshold is None or len(whole) != 2 else whole[1] >= threshold

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import files
-from tlkit.engine.images.parts import Library, Part
+from tlkit.engine.images.library import Library
+from tlkit.engine.images.parts import Part
 from tlkit.engine.images.pictures import Progress
 from tlkit.plugin import Images
 from tlkit.run import own_images, stored_embeddings

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from tlkit import tasks
-from tlkit.engine.images import levels
-from tlkit.engine.images import parts as data
+from tlkit.engine.images import corrupt, levels
 from tlkit.engine.images.geometry import Geometry
+from tlkit.engine.images.library import Library
 from tlkit.engine.images.masks import Masks
-from tlkit.engine.images.parts import Library, Part, TargetPart
+from tlkit.engine.images.parts import Part, TargetPart
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.engine.ranks.ranks import Ranks, turns
 from tlkit.errors import DataError
@@ -62,7 +62,7 @@ class PartReader:
         """Decode images, or masks, and return the positions of those that can be."""
         on_corrupt = self._resolved.arm.data.on_corrupt
         self._fill(pictures, indices)
-        remaining, skipped = data.decodable(pictures, indices, on_corrupt=on_corrupt, progress=self._observer.decoding)
+        remaining, skipped = corrupt.decodable(pictures, indices, on_corrupt=on_corrupt, progress=self._observer.decoding)
         self.skipped = list(dict.fromkeys([*self.skipped, *skipped]))  # an image may be of several parts
         return remaining
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from tlkit import machine
 from tlkit.engine import estimators, evaluate
-from tlkit.engine.images import parts, pillow_warnings
+from tlkit.engine.images import pillow_warnings
 from tlkit.engine.images.geometry import Geometry, evaluation_geometry
+from tlkit.engine.images.normalisation import normalise
 from tlkit.engine.images.pictures import Progress, as_tensor
 from tlkit.engine.images.views import geometries, pictures
 from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
@@ -200,7 +201,7 @@ class Predictor:
 
     def _normalised(self, pictures: NDArray[Any]) -> torch.Tensor:
         stacked = as_tensor(np.ascontiguousarray(pictures))
-        return parts.normalise(stacked.to(self.device), self.convention).contiguous()
+        return normalise(stacked.to(self.device), self.convention).contiguous()
 
 
 def _decoded(image: ImageFile, digest: bytes | None, *, views: tuple[Geometry, ...]) -> NDArray[Any] | DataError:

@@ -16,7 +16,8 @@ from tlkit.compiler import compiler
 from tlkit.compiler.memory_estimate import Division
 from tlkit.engine.domains import norm_statistics
 from tlkit.engine.head_start import HeadStart
-from tlkit.engine.images.parts import Evaluated, Library, Part, TargetPart, TrainingPart
+from tlkit.engine.images.library import Library
+from tlkit.engine.images.parts import Evaluated, Part, TargetPart, TrainingPart
 from tlkit.engine.images.pictures import Indices
 from tlkit.engine.learner import Learner, learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks

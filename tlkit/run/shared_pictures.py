@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.events import Observer

@@ -17,7 +17,7 @@ import torch
 
 from tlkit import units
 from tlkit.engine import row_keys
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.engine.learner import Learner
 from tlkit.engine.ranks.ranks import Ranks

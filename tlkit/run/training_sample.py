@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tlkit.engine.images.geometry import evaluation_geometry
-from tlkit.engine.images.parts import Library, Part, TrainingPart
+from tlkit.engine.images.library import Library
+from tlkit.engine.images.parts import Part, TrainingPart
 from tlkit.engine.images.pictures import Indices, Progress
 from tlkit.plans import train_sample
 from tlkit.plans.plan import Plan

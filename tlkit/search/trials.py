@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from tlkit import files
-from tlkit.engine.images.parts import Library
+from tlkit.engine.images.library import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import (

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tlkit.engine.images import decode
 from tlkit.engine.images.geometry import evaluation_geometry
-from tlkit.engine.images.parts import normalise
+from tlkit.engine.images.normalisation import normalise
 from tlkit.errors import WeightsError
 from tlkit.network import tensor_files
 from tlkit.plugin import IMAGENET, Convention

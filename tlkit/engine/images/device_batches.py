@@ -19,7 +19,8 @@ from tlkit.engine.augment.batched import Batched, as_arrays
 from tlkit.engine.augment.draws import Draws
 from tlkit.engine.augment.mix import Mixing, mix_by
 from tlkit.engine.augment.parameters import Parameters, parameters
-from tlkit.engine.images.parts import Normaliser, Part, TrainingPart
+from tlkit.engine.images.normalisation import Normaliser
+from tlkit.engine.images.parts import Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
 from tlkit.recipe import augmentations
 

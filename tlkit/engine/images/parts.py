@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -17,12 +16,10 @@ from tlkit.engine.augment.draws import Draws
 from tlkit.engine.augment.masks import augment_masks
 from tlkit.engine.augment.mix import Mixing, mix, mix_targets, mixing
 from tlkit.engine.augment.windows import Shapes
-from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.masks import Masks
-from tlkit.engine.images.pictures import Indices, Note, Pictures, Progress
-from tlkit.engine.images.residency import Residency
-from tlkit.errors import DataError
-from tlkit.plugin import Convention, Images
+from tlkit.engine.images.normalisation import normalise
+from tlkit.engine.images.pictures import Indices, Pictures
+from tlkit.plugin import Convention
 from tlkit.recipe.augmentations import Augmentation
 from tlkit.tasks import Task
 from tlkit.tasks.single_label import SINGLE_LABEL
@@ -30,7 +27,6 @@ from tlkit.tasks.task import Rows
 from tlkit.units import Size
 
 ALSO = "also."  # before the name of another data set's images
-_SHOWN = 5  # corrupt images that a message names
 _REPEATED = 1 << 32  # before the epoch in the key of the draws of `TrainingPart.repeated`
 
 
@@ -249,108 +245,3 @@ class Evaluated:
     def fed(self) -> list[Part]:
         """Every part that passes the network as it is, without augmentation."""
         return [*self.parts.values(), *([self.target.part] if self.target is not None else [])]
-
-
-def normalise(pictures: Tensor, convention: Convention) -> Tensor:
-    """Normalise pixels as the weights want them.
-
-    Args:
-        pictures: (n, H, W, 3) uint8 RGB, or (n, H, W, bands) uint8 or float32.
-        convention: How the weights want pixels.
-
-    Returns:
-        (n, channels, H, W) float32 in channels_last memory format, (v * range / 255 - mean) / std.
-    """
-    return Normaliser(convention, pictures.device)(pictures)
-
-
-class Normaliser:
-    """`normalise` for many batches, whose constants are on the device once.
-
-    Args:
-        convention: How the weights want pixels.
-        device: The device that pictures are on.
-    """
-
-    def __init__(self, convention: Convention, device: torch.device) -> None:
-        self._convention = convention
-        self._mean, self._std = (
-            torch.tensor(values, device=device)[:, None, None] for values in (convention.mean, convention.std)
-        )
-
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return (n, channels, H, W) float32 of pictures (n, H, W, 3) uint8 RGB, or (n, H, W, bands) uint8 or float32."""
-        if self._convention.channels == "bgr":
-            pictures = pictures.flip(3)
-        x = pictures.permute(0, 3, 1, 2).to(torch.float32, copy=True)  # (n, channels, H, W), channels_last
-        return x.div_(255 / self._convention.range).sub_(self._mean).div_(self._std)
-
-
-class Library:
-    """The pictures of one data set, shared by every arm and seed that a command runs.
-
-    Args:
-        images: The data set.
-        note: Called with what a user should know; the attribute of this name passes each message on once.
-        keep: Whether decoded pictures may be stored.
-        verify: Check what is stored, whatever its times say.
-        residency: Decides what stays on a device; by default there is nothing else.
-    """
-
-    def __init__(
-        self, images: Images, *, note: Note = lambda _: None, keep: bool = True, verify: bool = False,
-        residency: Residency | None = None,
-    ) -> None:  # fmt: skip
-        self.images = images
-        said: set[str] = set()
-
-        def once(text: str) -> None:
-            if text not in said:
-                said.add(text)
-                note(text)
-
-        self.note = once
-        residency = Residency() if residency is None else residency
-        self._open = partial(Pictures, note=once, keep=keep, verify=verify, residency=residency)
-        self._pictures: dict[tuple[str, Geometry], Pictures] = {}
-        self._others: list[Library] = []
-        self._like = partial(Library, note=once, keep=keep, verify=verify, residency=residency)
-
-    def pictures(self, split: str, geometry: Geometry) -> Pictures:
-        """Return the pictures of a split at one geometry."""
-        if (split, geometry) not in self._pictures:
-            self._pictures[split, geometry] = self._open(self.images.splits[split], geometry)
-        return self._pictures[split, geometry]
-
-    def other(self, images: Images) -> Library:
-        """Return a library of other images, with the same settings, and the same one for the same images."""
-        for known in self._others:
-            if known.images is images:
-                return known
-        self._others.append(self._like(images))
-        return self._others[-1]
-
-
-def decodable(pictures: Pictures, indices: Indices, *, on_corrupt: str, progress: Progress) -> tuple[Indices, list[str]]:
-    """Decode images, and leave out or refuse those that cannot be decoded.
-
-    Args:
-        pictures: The split.
-        indices: Positions of the images in it.
-        on_corrupt: "error" or "skip".
-        progress: Called with the images done and their total.
-
-    Returns:
-        The images that remain, and a line per image that was skipped.
-
-    Raises:
-        DataError: an image cannot be decoded and on_corrupt is "error"; names each, up to five.
-    """
-    corrupt = pictures.prepare(indices, progress=progress)
-    if not corrupt:
-        return indices, []
-    lines = [error.problem for error in corrupt.values()]
-    if on_corrupt == "error":
-        more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        raise DataError(lines[0], *lines[1:_SHOWN], *more, 'mend or remove it, or skip such images: data.on_corrupt = "skip"')
-    return indices[~np.isin(indices, list(corrupt))], lines
