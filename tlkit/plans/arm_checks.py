@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tlkit import tasks
 from tlkit.errors import TlkitError, nearest
 from tlkit.plugin import Backbone, Head
-from tlkit.recipe import expansion, maps
+from tlkit.recipe import augmentations, expansion, maps
 from tlkit.recipe.augmentations import Rotate
 from tlkit.recipe.map_tables import Auto, Rate, RateRange
 from tlkit.recipe.messages import dotted, shown
@@ -144,6 +144,17 @@ def fold_problems(arm: Arm) -> Iterator[TlkitError]:
             "data.split.fractions: chooses test images, and so does cross_validation.",
             "leave fractions out; data.split.validation = 0.1 is the part of the other folds that is held out",
         )
+
+
+def unused_of_data(arm: Arm) -> Iterator[str]:
+    """Yield a line for each key of [data] that has no effect beside the others."""
+    data = arm.data
+    if data.crop is not None and data.fit != "crop":
+        yield f'data.crop: data.fit = "{data.fit}" does not crop'
+    if data.channels is not None and data.options.get("range") is not None:
+        yield "data.options.range: with data.channels values are taken as they are in the files"
+    if data.crop == 1 and data.fit == "crop" and augmentations.needs_room(data.augment):
+        yield "data.augment: random_crop leaves every picture as it is, since data.crop = 1.0 cuts nothing off"
 
 
 def _given_sizes(arm: Arm) -> list[tuple[str, int | list[int]]]:

@@ -30,6 +30,11 @@ def weights_of_run(path: Path) -> Path:
     return run_choice.choose(path).folder / run_folder.WEIGHTS
 
 
+def trained(arm: Arm, backbone: Backbone) -> bool:
+    """Return whether it is known what an arm's weights were trained with: the backbone declares them, or they are a run's."""
+    return arm.backbone.weights in backbone.weights or arm.backbone.weights.startswith(weight_files.RUN)
+
+
 def convention(arm: Arm, backbone: Backbone, places: Places) -> Convention:
     """Return the preprocessing that an arm's weights were trained with; of a file of weights it is the backbone's usual one.
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from tlkit.plugin import CAFFE, IMAGENET, Convention
+from tlkit.recipe.recipe import Arm
 from tlkit.recipe.tables import InputTable
 from tlkit.sources.weight_files import NONE
 
@@ -36,6 +37,20 @@ def of_bands(value: object, usual: Convention) -> Convention:
     if usual.channels == "bands":
         return replace(usual, resize=table.resize or usual.resize, mean=mean or usual.mean, std=std or usual.std)
     return Convention(mean=mean, std=std, channels="bands", range=255.0, resize=table.resize or usual.resize, crop=usual.crop)
+
+
+def used(arm: Arm, usual: Convention) -> Convention:
+    """Return the preprocessing of an arm's images.
+
+    Args:
+        arm: Its tables.
+        usual: The preprocessing of the weights.
+    """
+    if arm.data.channels is not None:
+        usual = of_bands(arm.backbone.input, usual)
+    elif arm.backbone.input is not None:
+        usual = given(arm.backbone.input, usual)
+    return usual if arm.data.crop is None else replace(usual, crop=arm.data.crop)
 
 
 def spread(usual: Convention) -> float:
