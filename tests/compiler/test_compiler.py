@@ -63,6 +63,17 @@ def test_plan_says_which_classes_imagenet_has_too(resnet_recipe: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "said"),
+    [(80, 20, "by f1 of the validation images"), (100, 0, "the last epoch"), (0, 0, "by f1 of the validation images")],
+)
+def test_plan_says_which_epoch_is_the_best(toy_recipe: Path, train: int, validation: int, said: str) -> None:
+    (resolved,) = resolve.load(toy_recipe, ("select_by=f1",), Places(recipe=toy_recipe.parent))[1].values()
+    facts = DataFacts(4, ImagesPlan(train, validation, 40, "counted"))  # of none it is not known how many there are
+    made = compiler.compile_plan(resolved, facts, where="here", device=torch.device("cpu"))
+    assert [each.value for each in made.choices if each.what == "best epoch"] == [said]
+
+
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:

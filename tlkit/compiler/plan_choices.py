@@ -45,7 +45,7 @@ def choices(
         *_start(resolved),
         *(Choice(*each) for each in of_task),
         *draft.aux_heads.choices(draft.divided.parameters),
-        *_selection(resolved, task),
+        *_selection(draft, task),
         *_norms(resolved),
         *auto_rates.choices(groups, source_alone=resolved.adaptation is not None and resolved.adaptation.in_steps),
     )
@@ -116,11 +116,14 @@ def _start(resolved: Resolved) -> list[Choice]:
     return [Choice("head start", "solved", reason)]
 
 
-def _selection(resolved: Resolved, task: Task) -> list[Choice]:
-    """Say which metric chooses the best epoch, where that is not accuracy."""
+def _selection(draft: Draft, task: Task) -> list[Choice]:
+    """Say which metric chooses the best epoch, where that is not accuracy, or that there are no images to choose it by."""
+    resolved, images = draft.resolved, draft.facts.images
     by = resolved.arm.select_by
     if by == "auto" or resolved.learns != "steps":
         return []
+    if by not in WITHOUT_LABELS and images.train and not images.validation:
+        return [Choice("best epoch", "the last epoch", f"there are no validation images to choose it by {by}")]
     rare = "where classes are rare, accuracy is won by answering none" if by == task.select_by else "as the recipe says"
     of = "the target, without its labels" if by in WITHOUT_LABELS else "the validation images"
     return [Choice("best epoch", f"by {by} of {of}", rare)]
