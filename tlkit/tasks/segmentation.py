@@ -259,7 +259,7 @@ METRICS = {
 
 def recipe_problems(arm: Arm) -> list[TlkitError]:
     """Check what a recipe says that masks cannot have."""
-    problems = [*named_classes.no_positive(arm)]
+    problems = named_classes.no_positive(arm)
     if augmentations.mixes(arm.data.augment):
         problems.append(
             TlkitError("data.augment: mixup and cutmix mix whole images, and masks are not mixed.", "leave them out")
@@ -272,11 +272,6 @@ def recipe_problems(arm: Arm) -> list[TlkitError]:
             )
         )
     return problems
-
-
-def data_problems(arm: Arm, classes: int, names: Sequence[str]) -> list[TlkitError]:
-    """Check the class names of [loss]."""
-    return named_classes.weight_problems(arm, names)
 
 
 def choices(arm: Arm, names: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -303,6 +298,6 @@ SEGMENTATION = Task(
     metrics=METRICS,
     select_by="dice",
     recipe_problems=recipe_problems,
-    data_problems=data_problems,
+    data_problems=lambda arm, classes, names: named_classes.weight_problems(arm, names),
     choices=choices,
 )

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.errors import TlkitError
-from tlkit.recipe.recipe import Arm
 from tlkit.tasks import metrics, named_classes
 from tlkit.tasks.task import Metric, Predictions, Rows, Shown, Strata, Targets, Task, same_logits, same_outputs
 
@@ -173,14 +171,6 @@ METRICS = {
 }
 
 
-# ---- recipe
-
-
-def data_problems(arm: Arm, classes: int, names: Sequence[str]) -> list[TlkitError]:
-    """Check the class names of [loss]."""
-    return named_classes.weight_problems(arm, names)
-
-
 def words(labels: Tensor, names: Sequence[str]) -> list[str]:
     """Return the class of every image (n,)."""
     return [names[label] for label in labels.tolist()]
@@ -202,6 +192,6 @@ SINGLE_LABEL = Task(
     metrics=METRICS,
     costly={"auroc": auroc},
     recipe_problems=named_classes.no_positive,
-    data_problems=data_problems,
+    data_problems=lambda arm, classes, names: named_classes.weight_problems(arm, names),
     shown=Shown(words, one_class=True),
 )
