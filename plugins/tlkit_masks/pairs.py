@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -84,7 +85,5 @@ def _file(path: Path) -> ImageFile:
 def _unpacked(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, ValueError) as error:  # zlib.error is none of these
-        raise DataError(f"{path}: cannot be unpacked: {error}.") from error
-    except Exception as error:  # zlib.error
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked: {error}.", "fetch it again") from error
