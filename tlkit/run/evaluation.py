@@ -35,7 +35,7 @@ from tlkit.record import calibration, run_folder, statistics
 from tlkit.record import predictions as predictions_file
 from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
-from tlkit.run import report_data
+from tlkit.run import report_images
 from tlkit.run.prediction import Predictor
 from tlkit.sources import data_files, datasets, scaling
 from tlkit.sources.places import Places
@@ -194,7 +194,7 @@ def evaluate(
 
 def explained(found: Evaluation, predictor: Predictor) -> ReportData:
     """Return what a page shows of an evaluation's images."""
-    return report_data.of_images(
+    return report_images.of_images(
         predictor.network, found.pictures, found.predicted, names=predictor.classes, device=predictor.device
     )
 
