@@ -19,6 +19,7 @@ from tlkit.plans import (
     band_values,
     dataset_facts,
     executors,
+    job_inputs,
     jobs,
     precision,
     resolve,
@@ -473,7 +474,7 @@ def plan(
                 division=Division(processes, processes),
                 folder=str(Path(recipe).resolve().parent),
             )
-            content, weights = jobs.known_content(resolved, places), jobs.local_weights(resolved, places)
+            content, weights = job_inputs.known_content(resolved, places), job_inputs.local_weights(resolved, places)
             room = max(cache.room() - decoding.pictures_bytes(resolved, facts), 0)
             known[name] = made, measuring.remembered(made, resolved, weights, data=content, device=where), room
     kept = recipe_choices.find(Path(runs) / read.name, jobs.settings(arms))

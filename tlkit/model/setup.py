@@ -19,7 +19,7 @@ from tlkit.model.classes import Classes
 from tlkit.model.inputs import MEMORY, Given, whole
 from tlkit.network import weights
 from tlkit.network.network import Network
-from tlkit.plans import dataset_images, jobs, resolve
+from tlkit.plans import dataset_images, job_inputs, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
 from tlkit.plans.resolved import Resolved
@@ -148,7 +148,7 @@ class Setup:
         if not self.tables["backbone"]["weights"].startswith(weight_files.RUN):
             return ()
         resolved, places = self.resolved(where="Model")
-        path = jobs.local_weights(resolved, places)
+        path = job_inputs.local_weights(resolved, places)
         return weights.class_names(path) if path is not None else ()
 
     def images(self, given: Given, job: Job) -> tuple[Images, Job]:
