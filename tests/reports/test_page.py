@@ -113,6 +113,23 @@ def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[Sh
     assert commonest.name == "the commonest class"
 
 
+def test_result_begins_with_the_metric_that_chose_the_epochs(arms: list[ShownArm]) -> None:
+    def of_masks(run: ShownRun) -> ShownRun:
+        test = {"loss": 0.2, "accuracy": 0.95, "dice": 0.7 + run.result.seed / 100}
+        return dataclasses.replace(run, result=run.result.model_copy(update={"select_by": "dice", "test": test}))
+
+    masks = [ShownArm(arm.name, list(map(of_masks, arm.runs))) for arm in arms]
+    interval = "0.685 to 0.735"  # 0.71 +- 4.303 x 0.01 / sqrt(3): Student's t of 2 degrees of freedom
+    assert comparison.sentence(masks).startswith(
+        f"{masks[0].name} has Dice 0.710 (95 % interval {interval}) and 95.0% accuracy on"
+    )
+    assert comparison.columns(masks)[:4] == ["runs", "test Dice", "95 % interval of Dice", "test accuracy"]
+    for row in comparison.rows(masks)[:2]:
+        assert row.cells[:4] == ("3", "0.710", interval, "95.0%")
+    chance = dict(zip(comparison.columns(masks), comparison.rows(masks)[-2].cells, strict=True))
+    assert {head: cell for head, cell in chance.items() if cell} == {"test accuracy": "25.0%"}
+
+
 def test_interval_of_one_run_is_wilson_s_of_its_images(arms: list[ShownArm]) -> None:
     one = ShownArm("one", arms[0].runs[:1])
     found = predictions.load(one.first.folder).part("test")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlkit import tasks
-from tlkit.record import arm_differences, results, run_folder, statistics
+from tlkit.record import arm_differences, results, run_folder, selection, statistics
 from tlkit.record.predictions import Answers
 from tlkit.record.statistics import Interval
 from tlkit.reports import ensemble_rows
@@ -62,8 +62,9 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
     """
     split = arms[0].first.split
     more = [tasks.metric_labels()[name].label for name in _more(arms)]
+    leading = [f"{split} {_label(by)}", f"95 % interval of {_label(by)}"] if (by := metric(arms)) != selection.USUAL else []
     return [
-        "runs", f"{split} accuracy", "95 % interval", "interval by",
+        "runs", *leading, f"{split} accuracy", "95 % interval", "interval by",
         *([f"{target} accuracy, the target", "its 95 % interval"] if (target := _target(arms)) else []),
         *([head(baseline, _arm(arms, baseline).first.target)] if baseline else []),
         "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
@@ -74,27 +75,35 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
 def rows(arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
     """Return a row for each arm and each ensemble, then chance and the commonest class."""
     against = {each.second: each.short for each in differences(arms, baseline)} if baseline else {}
-    found = [_row(arm, _more(arms), [against.get(arm.name, "")] if baseline else [], _target(arms)) for arm in arms]
-    answers, width = arms[0].first.answers, len(columns(arms, baseline))
-    found += [_ensemble_row(each, columns(arms, baseline), arms[0].first.split) for each in ensembles]
+    by, more, target = metric(arms), _more(arms), _target(arms)
+    found = [_row(arm, by, more, [against.get(arm.name, "")] if baseline else [], target) for arm in arms]
+    answers, heads, split = arms[0].first.answers, columns(arms, baseline), arms[0].first.split
+    found += [_ensemble_row(each, heads, split) for each in ensembles]
     if answers is not None:
         labels = answers.label
         classes = arms[0].first.plan.classes
         common = np.bincount(labels, minlength=classes).max() / len(labels)
         for name, accuracy in (("chance", 1 / classes), ("the commonest class", float(common))):
-            found.append(Row(name, ("", f"{accuracy:.1%}", *[""] * (width - 2)), reference=True))
+            cells = tuple(f"{accuracy:.1%}" if head == f"{split} accuracy" else "" for head in heads)
+            found.append(Row(name, cells, reference=True))
     return found
 
 
-def interval_of(arm: ShownArm) -> tuple[float, Interval | None, str]:
-    """Return an arm's mean accuracy, its 95 % interval, and what kind of interval that is."""
-    known = arm.summary("accuracy")
+def metric(arms: Sequence[ShownArm]) -> str:
+    """Return the metric that the result begins with: the one that the epochs of all runs were chosen by, else accuracy."""
+    by = selection.shared(run.result.select_by for arm in arms for run in arm.runs)
+    return by if by in tasks.metric_labels() else selection.USUAL
+
+
+def interval_of(arm: ShownArm, by: str = selection.USUAL) -> tuple[float, Interval | None, str]:
+    """Return an arm's mean accuracy, or another metric, its 95 % interval, and what kind of interval that is."""
+    known = arm.summary(by)
     if known is None:
         return float("nan"), None, ""
     if known["low"] is not None:
         over = "seeds" if arm.folds is None else "seeds and folds"
         return known["mean"], Interval(known["low"], known["high"]), f"Student's t over {known['n']} {over}"
-    answers = arm.first.answers
+    answers = arm.first.answers if by == selection.USUAL else None
     if known["n"] > 1 or answers is None:
         return known["mean"], None, f"mean of {known['n']}" if known["n"] > 1 else ""
     right = answers.right
@@ -104,14 +113,15 @@ def interval_of(arm: ShownArm) -> tuple[float, Interval | None, str]:
 def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
     """Return the result in one sentence. Of arms with [adapt] it tells source and target apart; their difference is on the target."""
     best = arms[0]
-    target = best.first.target
+    by, target = metric(arms), best.first.target
     mean, interval, kind = interval_of(best)
     accuracy, range_ = _on_target(best, target) if target else ("", "")
     if target and not np.isfinite(mean):  # every image of the source is trained on
         text = f"{best.name} has {accuracy or 'an unknown'} accuracy on the test images of {target}, the target"
         text += f" (95 % interval {range_} over {len(best.runs)} seeds)" if range_ else ""
     else:
-        text = f"{best.name} has {mean:.1%} accuracy on the {best.first.split} images{' of the source' if target else ''}"
+        text = f"{best.name} has {_leading(best, by)}{mean:.1%} accuracy on the {best.first.split} images"
+        text += " of the source" if target else ""
         text += "" if interval is None else f" (95 % interval {interval.low:.1%} to {interval.high:.1%}; {kind})"
         text += f", and {accuracy} on those of {target}, the target" if accuracy else ""
     if len(arms) == 1:
@@ -126,8 +136,9 @@ def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
     against = _difference(_arm(arms, other), best)  # this way round, so that the proof has the sign of the difference
     assert against is not None  # as the other way round
     proof = against.over_seeds or (against.tests[0] if against.tests else "")
+    unit = "points" if by == selection.USUAL else "points of accuracy"
     same = f"the same images{f' of {target}' if target else ''}"
-    return f"{text}. {chosen}{joined} {against.difference} points from {other} on {same} ({proof})."
+    return f"{text}. {chosen}{joined} {against.difference} {unit} from {other} on {same} ({proof})."
 
 
 def differences(arms: Sequence[ShownArm], baseline: str = "") -> list[Difference]:
@@ -180,8 +191,29 @@ def _arm(arms: Sequence[ShownArm], name: str) -> ShownArm:
 
 
 def _more(arms: Sequence[ShownArm]) -> list[str]:
-    """The metrics beside accuracy and loss that some arm has."""
-    return [name for name in tasks.metric_labels() if any(arm.summary(name) for arm in arms)]
+    """The metrics beside accuracy, loss and the one that the result begins with that some arm has."""
+    return [name for name in tasks.metric_labels() if name != metric(arms) and any(arm.summary(name) for arm in arms)]
+
+
+def _leading(arm: ShownArm, by: str) -> str:
+    """Return the metric that a sentence on an arm begins with, "Dice 0.812 and "; "" where that is accuracy."""
+    if by == selection.USUAL:
+        return ""
+    text, range_ = _mean(arm, by)
+    return f"{_label(by)} {text or 'not defined'}{f' (95 % interval {range_})' if range_ else ''} and "
+
+
+def _mean(arm: ShownArm, by: str) -> tuple[str, str]:
+    """Return the mean of a metric over an arm's runs, and its interval over seeds; "" for what is not known."""
+    mean, interval, _ = interval_of(arm, by)
+    percent = tasks.metric_labels()[by].percent
+    text = _shown(mean, percent=percent) if np.isfinite(mean) else ""
+    ends = () if interval is None else (interval.low, interval.high)
+    return text, " to ".join(_shown(end, percent=percent) for end in ends)
+
+
+def _label(by: str) -> str:
+    return tasks.metric_labels()[by].label
 
 
 def _target(arms: Sequence[ShownArm]) -> str:
@@ -197,7 +229,7 @@ def _on_target(arm: ShownArm, target: str) -> tuple[str, str]:
     return f"{found['mean']:.1%}", "" if found["low"] is None else f"{found['low']:.1%} to {found['high']:.1%}"
 
 
-def _row(arm: ShownArm, more: Sequence[str], against: Sequence[str], target: str) -> Row:
+def _row(arm: ShownArm, by: str, more: Sequence[str], against: Sequence[str], target: str) -> Row:
     mean, interval, kind = interval_of(arm)
     train = [value for run in arm.runs if (value := run.train_accuracy) is not None]
     trained = numbers.fmean(train) if train else None
@@ -212,6 +244,7 @@ def _row(arm: ShownArm, more: Sequence[str], against: Sequence[str], target: str
         arm.name,
         (
             str(len(arm.runs)),
+            *(_mean(arm, by) if by != selection.USUAL else ()),
             f"{mean:.1%}" if known else "",
             "" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}",
             kind,
@@ -233,7 +266,8 @@ def _row(arm: ShownArm, more: Sequence[str], against: Sequence[str], target: str
 
 def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -> Row:
     """Return the row of an ensemble, whose cells are of the same columns."""
-    scores, labels = record[split], {each.label: name for name, each in tasks.metric_labels().items()}
+    scores, known = record[split], tasks.metric_labels()
+    labels = {head: name for name, each in known.items() for head in (each.label, f"{split} {each.label}")}
     cells = dict.fromkeys(heads, "")
     cells["runs"] = str(sum(len(run["members"]) for run in record["runs"]))
     if scores:
@@ -244,7 +278,7 @@ def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -
             cells["interval by"] = f"Student's t over {accuracy['n']} runs"
     for name in heads:
         if name in labels and labels[name] in scores:
-            cells[name] = _shown(scores[labels[name]]["mean"], percent=tasks.metric_labels()[labels[name]].percent)
+            cells[name] = _shown(scores[labels[name]]["mean"], percent=known[labels[name]].percent)
     return Row(ensemble_rows.name(record), tuple(cells[head] for head in heads))
 
 
