@@ -7,15 +7,12 @@ is finished takes that run's.
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from filelock import FileLock, Timeout
-from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from tlkit import files
@@ -40,9 +37,9 @@ from tlkit.plans.search_jobs import Searching
 from tlkit.recipe import messages
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.messages import shown
-from tlkit.record import run_folder, search_record, selection
+from tlkit.record import run_folder, search_record
 from tlkit.record.run_folder import RunResult
-from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
+from tlkit.record.search_record import SearchRecord, TrialRecord
 from tlkit.run import busy, execution, executor, range_tests, shared_choices, shared_pictures
 from tlkit.run.preparation import Prepared
 from tlkit.run.remote_jobs import Elsewhere
@@ -51,9 +48,7 @@ from tlkit.run.setup import Setup
 from tlkit.run.signals import Watch, watching
 from tlkit.search import following, remote_trials
 from tlkit.search.study import Asked, Study
-
-_STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-_STATUS = {state: status for status, state in _STATES.items()}
+from tlkit.search.trial_records import TrialRecords
 
 
 def search(
@@ -116,28 +111,27 @@ class _Trials:
 
     def __post_init__(self) -> None:
         self.study = Study(self.searching.folder / search_record.JOURNAL, self.searching.study, self.searching.plan)
-        self.exhausted = False
+        self.records = TrialRecords(self.searching, self.study, self.setup.observer)
         self.done: dict[str, RunResult | TlkitError] = {}  # of runs that were carried out elsewhere, by their folders
 
     def run(self) -> SearchRecord:
-        record = self._keep()
+        record = self.records.keep()
         with watching() as watch:
             while not self.searching.has_enough(record):
                 if self.ranks.size == 1:  # else they are asked together, when a trial begins
                     watch()
                 asked = self.study.ask()
-                self.exhausted = not asked
-                record = self._keep()
+                record = self.records.keep(exhausted=not asked)
                 if self.place is not None:
                     self._carry_out_elsewhere(asked, self.place, watch)
                 for each in asked:
-                    self._tell(each, self._carry_out(each, watch))
-                    record = self._keep()
+                    self.records.tell(each, self._carry_out(each, watch))
+                    record = self.records.keep()
         return record
 
     def _carry_out_elsewhere(self, asked: Sequence[Asked], place: Elsewhere, watch: Watch) -> None:
         """Let an executor train what trials that begin together lack; what became of it is known then."""
-        known = {each.folder for each in self._records()}
+        known = {each.folder for each in self.records.known()}
         waiting: dict[str, Prepared] = {}
         told: dict[str, str] = {}
         for each in asked:
@@ -179,14 +173,14 @@ class _Trials:
             job = self.searching.job(asked.values)
         except (RecipeError, ValidationError) as error:
             return TrialRecord(number=asked.number, status="failed", error=messages.first(error))
-        earlier = next((each for each in self._records() if each.folder == job.folder.name), None)
+        earlier = next((each for each in self.records.known() if each.folder == job.folder.name), None)
         if earlier is not None:
             return earlier.model_copy(update={"number": asked.number, "same_as": earlier.number, "seconds": 0.0})
         result = job.result()
         if result is not None and job_folders.finished([job]):
-            return self._of(asked, job, result)
+            return self.records.of_run(asked, job, result)
         try:
-            return self._of(asked, job, self._train(asked, job, watch))
+            return self.records.of_run(asked, job, self._train(asked, job, watch))
         except TlkitError as error:
             if asked.number == 0 or not _is_of_values(error) or self._is_of_one_process(error):
                 raise
@@ -251,70 +245,6 @@ class _Trials:
             ranks=self.ranks,
         )
 
-    def _of(self, asked: Asked, job: Job, result: RunResult) -> TrialRecord:
-        """Return a trial by what its run came to."""
-        metric = self.searching.plan.metric
-        if result.validation is None:
-            raise TlkitError(
-                f"{self.searching.where}: search: {job.label} has no validation images, and test images choose nothing.",
-                "data.split.validation = 0.1, or more images",
-            )
-        self.study.behind(
-            asked.number, run_folder.metrics(job.folder)
-        )  # the last epoch too, whether this process trained it or another
-        value = result.validation.get(metric, math.nan)
-        found = TrialRecord(
-            number=asked.number, status="pruned" if result.status == "pruned" else "finished", value=value, loss=result.validation.get("loss"),
-            epochs=result.epochs, seconds=result.seconds, folder=job.folder.name,
-        )  # fmt: skip
-        if math.isfinite(value):
-            return found
-        return found.model_copy(
-            update={"status": "failed", "value": None, "error": f"the validation images do not define {metric}"}
-        )
-
-    def _tell(self, asked: Asked, trial: TrialRecord) -> None:
-        beside = trial.model_copy(update={"values": dict(asked.values)})
-        self.study.tell(asked.number, _STATES[trial.status], trial.value, {"tlkit": json.loads(beside.model_dump_json())})
-        metric = self.searching.plan.metric
-        said = {"failed": f"failed: {trial.error}", "pruned": f"pruned after epoch {trial.epochs}", "finished": "finished"}
-        score = "" if trial.value is None else f"; validation {selection.shown({metric: trial.value}, metric)}"
-        same = "" if trial.same_as is None else f"; it is trial {trial.same_as}"
-        self.setup.observer.note(f"trial {asked.number}: {said[trial.status]}{score}{same}")
-
-    def _records(self) -> list[TrialRecord]:
-        return [_record(each) for each in self.study.trials]
-
-    def _keep(self) -> SearchRecord:
-        """Write search.json as the journal is now."""
-        searching, plan, trials = self.searching, self.searching.plan, tuple(self._records())
-        maximize = plan.metric != "loss"
-        record = SearchRecord(
-            study=searching.study,
-            arm=plan.arm,
-            best_arm=plan.best_name,
-            seed=plan.seed,
-            metric=plan.metric,
-            maximize=maximize,
-            sampler=plan.sampler,
-            pruner=plan.pruner,
-            space=tuple(
-                SpaceRecord(key=each.key, kind=each.kind, values=each.values)
-                if each.kind == "values"
-                else SpaceRecord(key=each.key, kind=each.kind, low=each.low, high=each.high)
-                for each in plan.parameters
-            ),
-            trials=trials,
-            exhausted=self.exhausted,
-            best=search_record.best_of(trials, maximize=maximize),
-        )
-        if searching.has_enough(record):
-            importance = self.study.importance()
-            finished = sum(each.status == "finished" for each in trials)
-            record = record.model_copy(update={"importance": importance, "importance_of": finished if importance else 0})
-        search_record.write(searching.folder, record)
-        return record
-
 
 def _is_of_values(error: TlkitError) -> bool:
     """Return whether an error may come from a trial's values; a full disk or images that are gone end the search."""
@@ -327,18 +257,3 @@ def words(asked: Asked) -> str:
     """Return a trial's values as text."""
     listed = ", ".join(f"{key} = {shown(value)}" for key, value in asked.values.items())
     return "the recipe as written" if asked.number == 0 else listed
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    """Return a trial of the journal.
-
-    Raises:
-        RunFolderError: it is not one of ours.
-    """
-    kept: Mapping[str, Any] = trial.user_attrs.get("tlkit", {})
-    try:
-        return TrialRecord.model_validate({**kept, "number": trial.number, "status": _STATUS[trial.state]})
-    except (ValidationError, KeyError) as error:
-        raise RunFolderError(
-            f"{search_record.JOURNAL}: trial {trial.number} cannot be read.", "move the journal away"
-        ) from error
