@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from tlkit.errors import DataError, DataMissing, first_few
-from tlkit.plugin import DataFiles, ImageFile, Images, MaskCoding, MaskFile, Member, Split
+from tlkit.plugin import DataFiles, ImageFile, Images, MaskCoding, MaskFile, Member, Options, Split
+
+_Chosen = TypeVar("_Chosen", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,34 @@ class Pair:
 
 
 Parts = Mapping[str, Sequence[Pair]]  # "train", and where there are any "validation" and "test"
+
+
+@dataclass(frozen=True)
+class Layout(Generic[_Chosen]):
+    """How a published data set lies on disk.
+
+    Attributes:
+        parts: (folder, options) -> its pairs.
+        classes: Their names.
+        coding: Of the masks.
+        place: (folder that was given, options) -> the folder that holds the set.
+        remarks: (folder, options) -> what was left out.
+    """
+
+    parts: Callable[[Path, _Chosen], Parts]
+    classes: Sequence[str]
+    coding: MaskCoding
+    place: Callable[[Path, _Chosen], Path] = lambda folder, options: folder
+    remarks: Callable[[Path, _Chosen], Sequence[str]] = lambda folder, options: ()
+
+    def find(self, folder: Path, options: _Chosen) -> DataFiles:
+        """Return every file of the set: see `found`."""
+        place = self.place(folder, options)
+        return found(place, self.parts(place, options), remarks=self.remarks(place, options))
+
+    def read(self, files: DataFiles, options: _Chosen) -> Images:
+        """Return the splits."""
+        return images(self.parts(files.root, options), self.classes, self.coding)
 
 
 def found(root: Path, parts: Parts, *, unused: Iterable[Path] = (), remarks: Iterable[str] = ()) -> DataFiles:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 from tlkit.errors import DataError, DataMissing
-from tlkit.plugin import DataFiles, Images, MaskCoding
-from tlkit_masks import ChaseOptions, DriveOptions, HrfOptions, StareOptions, pairs
-from tlkit_masks.pairs import Pair, Parts
+from tlkit.plugin import MaskCoding, Options
+from tlkit_masks import ChaseOptions, DriveOptions, HrfOptions, StareOptions
+from tlkit_masks.pairs import Layout, Pair, Parts
 
 _CLASSES = ("background", "vessel")
 # DRIVE's second observer drew in 3 and 253, the others in 0 and 255, or 1.
@@ -16,58 +17,13 @@ _CODING = MaskCoding({0: 0, 3: 0, 1: 1, 253: 1, 255: 1})
 _HRF_KINDS = ("h", "g", "dr")
 
 
-def find_drive(folder: Path, options: DriveOptions) -> DataFiles:
-    """Return the pictures of DRIVE: training/images/21_training.tif, 1st_manual/21_manual1.gif, mask/21_training_mask.gif."""
-    folder = _place(folder, "DRIVE", "training")
-    return pairs.found(folder, _drive(folder, options))
-
-
-def read_drive(files: DataFiles, options: DriveOptions) -> Images:
-    """Return the 20 official training pictures and the 20 test pictures."""
-    return pairs.images(_drive(files.root, options), _CLASSES, _CODING)
-
-
-def find_stare(folder: Path, options: StareOptions) -> DataFiles:
-    """Return the pictures of STARE that the observer drew: stare-images/im0001.ppm.gz, labels-ah/im0001.ah.ppm.gz."""
-    folder = _place(folder, "STARE", "stare-images")
-    parts, left_out = _stare(folder, options)
-    remarks = [f"{left_out} of the pictures have no mask of observer {options.observer}"] if left_out else []
-    return pairs.found(folder, parts, remarks=remarks)
-
-
-def read_stare(files: DataFiles, options: StareOptions) -> Images:
-    """Return the first pictures as training set and the others as test set."""
-    return pairs.images(_stare(files.root, options)[0], _CLASSES, _CODING)
-
-
-def find_chase(folder: Path, options: ChaseOptions) -> DataFiles:
-    """Return the pictures of CHASE_DB1: Image_01L.jpg, Image_01L_1stHO.png."""
-    folder = _place(folder, "CHASEDB1", "Image_01L.jpg")
-    return pairs.found(folder, _chase(folder, options))
-
-
-def read_chase(files: DataFiles, options: ChaseOptions) -> Images:
-    """Return the first pictures as training set and the others as test set; both eyes of a child belong together."""
-    return pairs.images(_chase(files.root, options), _CLASSES, _CODING)
-
-
-def find_hrf(folder: Path, options: HrfOptions) -> DataFiles:
-    """Return the pictures of HRF: images/01_dr.JPG, manual1/01_dr.tif, mask/01_dr_mask.tif."""
-    folder = _place(folder, "HRF", "manual1")
-    return pairs.found(folder, _hrf(folder, options))
-
-
-def read_hrf(files: DataFiles, options: HrfOptions) -> Images:
-    """Return the first pictures of each kind as training set and the others as test set."""
-    return pairs.images(_hrf(files.root, options), _CLASSES, _CODING)
-
-
-def _place(folder: Path, name: str, inside: str) -> Path:
+def _place(name: str, inside: str, folder: Path, options: Options) -> Path:
     """Return the folder of a set: the given one, or that of its name in it."""
     return folder / name if not (folder / inside).exists() and (folder / name / inside).exists() else folder
 
 
 def _drive(folder: Path, options: DriveOptions) -> Parts:
+    """Return the official parts: training/images/21_training.tif, 1st_manual/21_manual1.gif, mask/21_training_mask.gif."""
     parts: dict[str, list[Pair]] = {}
     for part, name in (("train", "training"), ("test", "test")):
         place = folder / name
@@ -80,22 +36,35 @@ def _drive(folder: Path, options: DriveOptions) -> Parts:
     return parts
 
 
-def _stare(folder: Path, options: StareOptions) -> tuple[Parts, int]:
-    """Return the parts, and how many pictures the observer did not draw."""
-    who = options.observer
-    every = []
-    pictures = _pictures(folder / "stare-images", r"im\d+\.ppm(\.gz)?")
-    for picture in pictures:
-        drawn = [folder / f"labels-{who}" / f"{picture.name.partition('.')[0]}.{who}.ppm{end}" for end in (".gz", "")]
-        mask = next((each for each in drawn if each.is_file()), None)
-        if mask is not None:
-            every.append(Pair(picture, mask, picture if options.field_of_view else None, measured=options.field_of_view))
+def _stare(folder: Path, options: StareOptions) -> Parts:
+    """Return the first pictures that the observer drew, and the others: stare-images/im0001.ppm.gz, labels-ah/im0001.ah.ppm.gz."""
+    pictures = _stare_masks(folder, options)
+    every = [
+        Pair(picture, mask, picture if options.field_of_view else None, measured=options.field_of_view)
+        for picture, mask in pictures.items()
+        if mask is not None
+    ]
     if pictures and not every:
-        raise DataMissing(f"{folder}: has no labels-{who}.")
-    return _cut(folder, every, options.train), len(pictures) - len(every)
+        raise DataMissing(f"{folder}: has no labels-{options.observer}.")
+    return _cut(folder, every, options.train)
+
+
+def _stare_remarks(folder: Path, options: StareOptions) -> list[str]:
+    left_out = list(_stare_masks(folder, options).values()).count(None)
+    return [f"{left_out} of the pictures have no mask of observer {options.observer}"] if left_out else []
+
+
+def _stare_masks(folder: Path, options: StareOptions) -> dict[Path, Path | None]:
+    """Return the mask of each picture; None of one that the observer did not draw."""
+    who, found = options.observer, {}
+    for picture in _pictures(folder / "stare-images", r"im\d+\.ppm(\.gz)?"):
+        drawn = [folder / f"labels-{who}" / f"{picture.name.partition('.')[0]}.{who}.ppm{end}" for end in (".gz", "")]
+        found[picture] = next((each for each in drawn if each.is_file()), None)
+    return found
 
 
 def _chase(folder: Path, options: ChaseOptions) -> Parts:
+    """Return the first pictures and the others: Image_01L.jpg, Image_01L_1stHO.png; both eyes of a child belong together."""
     ending = "1stHO" if options.observer == 1 else "2ndHO"
     every = [
         Pair(
@@ -111,6 +80,7 @@ def _chase(folder: Path, options: ChaseOptions) -> Parts:
 
 
 def _hrf(folder: Path, options: HrfOptions) -> Parts:
+    """Return the first pictures of each kind and the others: images/01_dr.JPG, manual1/01_dr.tif, mask/01_dr_mask.tif."""
     parts: dict[str, list[Pair]] = {"train": [], "test": []}
     for kind in _HRF_KINDS:
         for index, picture in enumerate(_pictures(folder / "images", rf"\d+_{kind}\.(jpg|JPG)")):
@@ -133,3 +103,13 @@ def _cut(folder: Path, every: list[Pair], train: int) -> Parts:
             "leave one at least to be tested",
         )
     return {"train": every[:train], "test": every[train:]}
+
+
+_DRIVE = Layout(_drive, _CLASSES, _CODING, partial(_place, "DRIVE", "training"))
+_STARE = Layout(_stare, _CLASSES, _CODING, partial(_place, "STARE", "stare-images"), _stare_remarks)
+_CHASE = Layout(_chase, _CLASSES, _CODING, partial(_place, "CHASEDB1", "Image_01L.jpg"))
+_HRF = Layout(_hrf, _CLASSES, _CODING, partial(_place, "HRF", "manual1"))
+find_drive, read_drive = _DRIVE.find, _DRIVE.read
+find_stare, read_stare = _STARE.find, _STARE.read
+find_chase, read_chase = _CHASE.find, _CHASE.read
+find_hrf, read_hrf = _HRF.find, _HRF.read
