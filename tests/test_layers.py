@@ -29,11 +29,11 @@ BEFORE_TORCH = [
 # Rooms whose modules import torch;
 WITH_TORCH = ["network", "engine", "compiler", "inspection", "run", "exports", "search"]
 # and rooms that import torch inside functions only, where something must be computed.
-LATE_TORCH = ["tasks", "advice", "testing", "applying", "api", "model", "cli"]
+LATE_TORCH = ["tasks", "advice", "testing", "applying", "planning", "api", "model", "cli"]
 ORDER = [
     "errors", "units", "machine", "files", "file_list", "file_digests", "events",
     "plugin", "recipe", "tasks", "sources", "record", "store", "plans", "reports",
-    "network", "engine", "compiler", "inspection", "run", "exports", "search", "advice", "testing", "applying", "api", "model", "cli",
+    "network", "engine", "compiler", "inspection", "run", "exports", "search", "advice", "testing", "applying", "planning", "api", "model", "cli",
 ]  # fmt: skip
 
 NAMELESS = {"util", "utils", "helper", "helpers", "common", "base", "misc", "core", "tools"}

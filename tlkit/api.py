@@ -4,71 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlkit import applying, files, machine, units
+from tlkit import applying, files, machine, planning, units
 from tlkit.applying import Applied
 from tlkit.errors import TlkitError, as_path, option
 from tlkit.events import Epoch, Observer
-from tlkit.plans import (
-    arguments,
-    auto_rates,
-    band_values,
-    dataset_facts,
-    executors,
-    job_inputs,
-    jobs,
-    precision,
-    resolve,
-    search_plan,
-)
-from tlkit.record import findings, recipe_choices, remote_runs, run_folder
+from tlkit.planning import Plans, Rates
+from tlkit.plans import arguments, auto_rates, executors, jobs, resolve
+from tlkit.record import findings, remote_runs, run_folder
 
 if TYPE_CHECKING:
     from tlkit.advice.facts import Source
-    from tlkit.engine.images.library import Library
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
-    from tlkit.plans.search_plan import SearchPlan
     from tlkit.record.advice import Advice
     from tlkit.record.findings import Findings
-    from tlkit.record.range_tests import RangeTest
-    from tlkit.record.timings import Measurements
     from tlkit.run.remote_jobs import Elsewhere
-
-
-class Plans(dict[str, "Plan"]):
-    """Plans by the name of their arm: a dict that a notebook shows as tables.
-
-    Attributes:
-        search: What the recipe's search will try; None without one.
-    """
-
-    search: SearchPlan | None = None
-
-    def _repr_html_(self) -> str:
-        return "".join(map(_plan_html, self.values()))
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What `rates` found; a notebook shows it as curves.
-
-    Attributes:
-        folder: runs/<recipe>, which keeps the tests.
-        tests: Of every arm, its groups together, and then one at a time.
-    """
-
-    folder: Path
-    tests: tuple[RangeTest, ...]
-
-    def _repr_html_(self) -> str:
-        from tlkit.reports import rate_curves, svg
-
-        return svg.text(rate_curves.figure(self.tests))
 
 
 def apply(
@@ -436,62 +390,10 @@ def plan(
     Raises:
         TlkitError: the recipe cannot be used, several processes do not share it, or what is to be measured is not here.
     """
-    from tlkit.compiler import canvas, compiler
-    from tlkit.compiler.memory_estimate import Division
-    from tlkit.plans import choices, sharing, when_tested
-    from tlkit.plans import plan as plan_module
-    from tlkit.record.formats import chunk_on
-    from tlkit.run import decoding, executor, measuring, shared_pictures, torch_settings
-    from tlkit.store import cache
-
-    plan_module.to_html = _plan_html
-    watcher = observer or Observer()
-    places, where = (
-        arguments.places(as_path(recipe, "recipe"), data, True, watcher),
-        executor.device_of(device, note=watcher.note),
-    )
-    read, arms = resolve.load(Path(recipe), arguments.listed(settings), places)
-    arguments.check_arm(arm, read)
-    arguments.note_unused_data(data, arms, watcher)
-    known: dict[str, tuple[Plan, Measurements, int]] = {}
-    with torch_settings.applied(where):
-        for name, resolved in arms.items():
-            if arm not in (None, name):
-                continue
-            if measure:
-                (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
-                prepared = shared_pictures.prepare(job, {}, device=where, observer=watcher, anew=True)
-                known[name] = prepared.bare, prepared.measured, cache.room()
-                continue
-            resolved = canvas.known(band_values.known(resolved, places), places)
-            fold, *_ = jobs.folds_of(read.folds)
-            facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold)
-            made = compiler.compile_plan(
-                resolved,
-                facts,
-                where=str(recipe),
-                device=where,
-                division=Division(processes, processes),
-                folder=str(Path(recipe).resolve().parent),
-            )
-            content, weights = job_inputs.known_content(resolved, places), job_inputs.local_weights(resolved, places)
-            room = max(cache.room() - decoding.pictures_bytes(resolved, facts), 0)
-            known[name] = made, measuring.remembered(made, resolved, weights, data=content, device=where), room
-    kept = recipe_choices.find(Path(runs) / read.name, jobs.settings(arms))
-    shared = precision.decide(
-        [(made, measured) for made, measured, _ in known.values() if measured]
-        or [(made, measured) for made, measured, _ in known.values()],
-        kept.formats,
-    )
-    plans = {
-        name: choices.decide(made, measured, room=room, shared=shared, chunk=chunk_on(where.type))
-        for name, (made, measured, room) in known.items()
-    }
-    tested = when_tested.asked(read.evaluation, kept.tested, list(plans.values()))
-    whole = {name: when_tested.apply(each, tested) for name, each in plans.items()}
-    found = Plans({name: sharing.shared(each, processes) for name, each in whole.items()})
-    found.search = search_plan.planned(read)
-    return found
+    return planning.plans(
+        recipe, settings, observer or Observer(), arm=arm, runs=Path(runs), data=data, classes=classes, device=device, measure=measure,
+        processes=processes,
+    )  # fmt: skip
 
 
 def rates(
@@ -529,35 +431,10 @@ def rates(
     Raises:
         TlkitError: the recipe, its images or weights cannot be used, or no arm has a learning rate.
     """
-    from tlkit.run import executor, range_tests, shared_pictures, torch_settings
-    from tlkit.run.signals import watching
-
-    if not range_tests.FEWEST <= steps <= range_tests.MOST:
-        raise TlkitError(
-            f"{option('steps', str(steps))}: a range test takes {range_tests.FEWEST} to {range_tests.MOST:,} steps."
-        )
-    watcher, path = observer or Observer(), as_path(recipe, "recipe")
-    places = arguments.places(path, data, offline, watcher)
-    read, arms = resolve.load(path, arguments.listed(settings), places)
-    arguments.check_arm(arm, read)
-    arguments.note_unused_data(data, arms, watcher)
-    chosen = range_tests.with_rates_to_test(arms, arm, where=str(recipe), note=watcher.note)
-    folder, where = Path(runs) / read.name, executor.device_of(device, note=watcher.note)
-    kept = recipe_choices.find(folder, jobs.settings(arms))
-    libraries: dict[int, Library] = {}
-    files.refuse_unwritable(folder)
-    found: list[RangeTest] = []
-    with machine.kept_blocks, torch_settings.applied(where), watching() as watch:
-        for name, resolved in chosen.items():
-            (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=Path(runs), where=str(recipe))
-            prepared = shared_pictures.prepare(job, libraries, device=where, observer=watcher, watch=watch)
-            shared = precision.decide([(prepared.bare, prepared.measured)], kept.formats)
-            found += range_tests.tests(
-                prepared.sharing(shared, device=where), each=each, steps=steps, device=where, observer=watcher, watch=watch,
-                graph=graph,
-            )  # fmt: skip
-    range_tests.keep(folder, found)
-    return Rates(folder, tuple(found))
+    return planning.rates(
+        recipe, settings, observer or Observer(), arm=arm, each=each, steps=steps, runs=Path(runs), data=data, device=device,
+        offline=offline, graph=graph,
+    )  # fmt: skip
 
 
 def epochs(
@@ -606,13 +483,6 @@ def epochs(
         prepared, _ = range_tests.settled(prepared, device=where, observer=watcher)
         learner = prepared.learner(device=where, observer=watcher)
     yield from torch_settings.applied_between(learner.epochs(), where)
-
-
-def _plan_html(plan: Plan) -> str:
-    from tlkit.reports import plan_table
-    from tlkit.reports.html import html
-
-    return html(plan_table.plan(plan))
 
 
 def _check_plan(plan: object) -> None:
