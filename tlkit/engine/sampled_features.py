@@ -9,6 +9,7 @@ from torch import Tensor
 from tlkit.engine.images.pictures import Indices
 from tlkit.engine.ranks.ranks import Shared
 from tlkit.network.network import pool
+from tlkit.plans import even_sample
 from tlkit.tasks import Sampled
 
 _MOST = 400  # images
@@ -47,5 +48,4 @@ class SampledFeatures:
 
 def evenly(images: int, width: int) -> Indices:
     """Return the rows, at even distances, of the images whose features of `width` numbers are kept."""
-    count = min(images, _MOST, max(2, _BYTES // (4 * width)))
-    return np.unique(np.linspace(0, images - 1, num=count, dtype=np.int64))
+    return even_sample.positions(images, min(_MOST, max(2, _BYTES // (4 * width))))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tlkit.inspection import logistic
 from tlkit.inspection.logistic import Values
 from tlkit.network.seeding import seeded
+from tlkit.plans import even_sample
 
 SURE = 0.85  # a probability that is enough to doubt a label, where a class is usually surer of its own images
 Labels = NDArray[np.int64]
@@ -60,9 +61,7 @@ def _repeats(images: int, classes: int, directions: int) -> int:
 def sample(labels: Labels, features: int) -> NDArray[np.int64]:
     """Return the rows that are judged: all, or evenly spread as many as are fitted in seconds."""
     most = int(_WORK / (max(len(np.unique(labels)), 1) * min(features, _DIRECTIONS)))
-    if len(labels) <= most:
-        return np.arange(len(labels))
-    return np.unique(np.linspace(0, len(labels) - 1, num=most, dtype=np.int64))
+    return even_sample.positions(len(labels), most)
 
 
 def out_of_fold(embeddings: NDArray[np.float32], labels: Labels, apart: NDArray[np.int64], classes: int) -> Probabilities:

@@ -23,6 +23,7 @@ from tlkit.engine.learner import Learner
 from tlkit.errors import StoreError, reason
 from tlkit.events import Observer
 from tlkit.network.network import Network
+from tlkit.plans import even_sample
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Affine, Alignment
 from tlkit.record.report_data import ReportData
@@ -146,7 +147,7 @@ def _same_stages(start: Network, best: Network) -> list[str]:
 
 def _evenly(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Return so many images, evenly spread over all, so that classes have their share."""
-    return indices[np.unique(np.linspace(0, len(indices) - 1, num=min(count, len(indices)), dtype=np.int64))]
+    return indices[even_sample.positions(len(indices), count)]
 
 
 def _between(source: Rows, target: Rows) -> dict[str, float] | None:

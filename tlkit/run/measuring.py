@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from tlkit import file_digests
@@ -13,6 +12,7 @@ from tlkit.compiler import timing
 from tlkit.engine.images.parts import TrainingPart
 from tlkit.events import Observer
 from tlkit.network.network import Network
+from tlkit.plans import even_sample
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plans.resolved import Resolved
@@ -58,7 +58,7 @@ def measure(
     device: torch.device, observer: Observer, watch: Callable[[], None], anew: bool = False,
 ) -> Measurements:  # fmt: skip
     """Measure a run's speed and remember it, unless measuring was given up; the arguments are those of `recall_or_measure`."""
-    chosen = train.indices[np.linspace(0, len(train.indices) - 1, num=min(_IMAGES, len(train.indices)), dtype=np.int64)]
+    chosen = train.indices[even_sample.positions(len(train.indices), _IMAGES)]
     pictures = train.inputs(chosen, 0, device)
     observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
     taken = timing.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch, anew=anew)

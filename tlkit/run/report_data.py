@@ -21,6 +21,7 @@ from tlkit.engine.images.parts import Part
 from tlkit.engine.learner import Learner
 from tlkit.events import Epoch
 from tlkit.network.network import Network
+from tlkit.plans import even_sample
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.choices import flops
 from tlkit.plans.plan import Plan
@@ -125,7 +126,7 @@ def _add_aux_loss(about: dict[str, Any], prepared: Prepared, network: Network, d
     part = _plain(prepared)
     if part is None or not usable or plan.learns != "steps" or any(phase.aux_heads for phase in plan.phases):
         return
-    few = part.indices[np.unique(np.linspace(0, len(part.indices) - 1, num=_scanned(plan), dtype=np.int64))]
+    few = part.indices[even_sample.positions(len(part.indices), _scanned(plan))]
     table = plan.tables.loss
     objective = Objective(
         network.task, smoothing=table.label_smoothing, weights=plan.class_weights, device=device, terms=table.terms

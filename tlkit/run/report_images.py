@@ -19,6 +19,7 @@ from tlkit.engine.images import thumbnails
 from tlkit.engine.images.parts import Part
 from tlkit.errors import reason
 from tlkit.network.network import Network
+from tlkit.plans import even_sample
 from tlkit.record.report_data import ReportData
 from tlkit.run import mask_pictures
 from tlkit.tasks import Predictions, Shown
@@ -63,7 +64,7 @@ def of_images(
     with noted(about, "some pictures are missing"):
         _add_images(about, arrays, shown)
         _add_map(about, arrays, shown)
-        _add_patches(about, arrays, shown, count=min(scanned, len(part.indices)))
+        _add_patches(about, arrays, shown, most=scanned)
     return ReportData(about, arrays)
 
 
@@ -154,7 +155,7 @@ def _add_map(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Ima
     if placed.why_not_umap:
         about["notes"].append(f"The map is one of PCA: UMAP failed: {placed.why_not_umap}")
     targets, chosen = shown.predictions.targets[rows].cpu(), shown.predictions.chosen[rows].cpu()
-    pictured = np.unique(np.linspace(0, len(rows) - 1, num=min(_ON_MAP, len(rows)), dtype=np.int64))
+    pictured = even_sample.positions(len(rows), _ON_MAP)
     about["map"] = {
         "method": placed.method,
         "explained": placed.explained,
@@ -165,9 +166,9 @@ def _add_map(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Ima
     arrays["map_points"], arrays["map_images"] = placed.points, shown.thumbnails(rows[pictured], _SMALL)
 
 
-def _add_patches(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Images, *, count: int) -> None:
+def _add_patches(about: dict[str, Any], arrays: dict[str, NDArray[Any]], shown: _Images, *, most: int) -> None:
     """Add the patches that excite a few channels of each stage most."""
-    rows = np.unique(np.linspace(0, len(shown.part.indices) - 1, num=count, dtype=np.int64))
+    rows = even_sample.positions(len(shown.part.indices), most)
     seen = excitation.scan(shown.network, (shown.inputs(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)))
     about["excited"] = []
     patches = []

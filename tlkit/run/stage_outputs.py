@@ -28,6 +28,7 @@ from tlkit.errors import StoreError
 from tlkit.events import Observer
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network, pool
+from tlkit.plans import even_sample
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import remembered
 from tlkit.record.formats import PrefixPlan
@@ -137,7 +138,7 @@ class StageOutputs:
 
     def drift(self, indices: NDArray[np.int64], *, watch: Callable[[], None] = lambda: None) -> tuple[Drift, ...]:
         """Return how far each BatchNorm layer's statistics are from those of some images; () for a network without such layers."""
-        some = indices[np.unique(np.linspace(0, len(indices) - 1, num=min(_DRIFT, len(indices)), dtype=np.int64))]
+        some = indices[even_sample.positions(len(indices), _DRIFT)]
         content = hashlib.sha256(self._part.pictures.keys(some).tobytes()).hexdigest()
         key = self._key("drift") | {"images": content}
         known = remembered.recall(key)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.plans import even_sample
 from tlkit.record import domains
 from tlkit.reports.page import image_map
 from tlkit.reports.page.charts import COLOURS, Chart, escaped
@@ -107,7 +108,7 @@ def _map(arm: ShownArm, place: int, about: Mapping[str, Any], points: int) -> Ch
         return None
     places, labels = arm.first.data.arrays["domain_points"], np.array(about["map"]["labels"])
     of_target = np.arange(len(places)) >= about["images"]["source"]
-    few = np.isin(np.arange(len(places)), np.linspace(0, len(places) - 1, num=min(points, len(places)), dtype=int))
+    few = np.isin(np.arange(len(places)), even_sample.positions(len(places), points))
     names, traces = sorted(set(labels.tolist())), []
     for domain, mine, symbol in (("source", ~of_target, "circle"), (about["target"], of_target, "diamond-open")):
         for number, label in enumerate(names):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from tlkit.plans import even_sample
 from tlkit.record.report_data import ReportData
 from tlkit.reports.page import pictures
 from tlkit.reports.page.charts import COLOURS, Chart, escaped
@@ -27,7 +26,7 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
     if about is None:
         return None
     places = data.arrays["map_points"]
-    shown = np.unique(np.linspace(0, len(places) - 1, num=min(len(places), points), dtype=int)).tolist()
+    shown = even_sample.positions(len(places), points).tolist()
     names = list(dict.fromkeys(about["labels"]))
     pictured = {row: number for number, row in enumerate(about["pictured"][:thumbnails])}
     traces = []
