@@ -79,6 +79,13 @@ def test_every_image_and_class_has_its_metrics() -> None:
     assert found["per_class"]["b"]["recall"] == pytest.approx(wanted[1, 1] / wanted[1].sum())
 
 
+def test_an_interval_of_images_stays_between_0_and_1_and_there_is_none_of_two() -> None:
+    assert mask_metrics.interval([1.0, 0.98, None, 0.7])["high"] == 1.0  # mean + half is 1.31
+    assert mask_metrics.interval([0.0, 0.02, 0.3])["low"] == 0.0
+    assert mask_metrics.interval([0.5, 0.7]) == {"mean": pytest.approx(0.6), "low": None, "high": None}
+    assert mask_metrics.interval([None]) == {"mean": None, "low": None, "high": None}
+
+
 def test_a_class_that_is_nowhere_has_no_metric() -> None:
     masks, logits = torch.zeros(1, 2, 2, dtype=torch.uint8), torch.zeros(1, 2, 2, 2)
     logits[:, 0] = 5

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.float64]
 
+_FEWEST = 3  # images of which an interval is computed; two give one that may be wider than everything that is possible
 BINS = 1024
 LEAST_LOGIT, WIDTH = -16.0, 1 / 32  # of the histograms: from -16 to 16, beyond which probabilities are within 1.2e-7 of 0 and 1
 
@@ -114,15 +115,15 @@ def per_image(found: Counted) -> dict[str, Any]:
 
 
 def interval(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Return the mean of the values that are defined, and its 95 % interval by Student's t; None where there are too few."""
-    from scipy import stats
-
+    """Return the mean of values from 0 to 1 that are defined, and its 95 % interval by Student's t, within these; None of too few."""
     known = np.array([value for value in values if value is not None])
-    if len(known) < 2:
-        return {"mean": float(known[0]) if len(known) else None, "low": None, "high": None}
-    mean = float(known.mean())
-    half = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known)))
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    mean = float(known.mean()) if len(known) else None
+    if mean is None or len(known) < _FEWEST:
+        return {"mean": mean, "low": None, "high": None}
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(known) - 1, 0.975) * known.std(ddof=1) / math.sqrt(len(known)))
+    return {"mean": mean, "low": max(mean - half, 0.0), "high": min(mean + half, 1.0)}
 
 
 def main(values: Numbers) -> float | None:
