@@ -17,9 +17,9 @@ from tlkit.errors import RunFolderError, option
 from tlkit.recipe.ensemble import Ensemble
 from tlkit.record import arm_differences, domains, ensembles, findings, run_folder, search_record
 from tlkit.record.run_folder import Coordinates
+from tlkit.record.statistics import FEWEST
 
 FORMAT = 2
-_FEWEST = 3  # runs of which an interval is computed; two give one that may be wider than everything that is possible
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _estimate(values: list[float], folds: int | None) -> tuple[float, float | No
     Frank 2004, "Evaluating the Replicability of Significance Tests".
     """
     mean = statistics.fmean(values)
-    if len(values) < _FEWEST:
+    if len(values) < FEWEST:
         return mean, None
     from scipy.special import stdtrit
 
