@@ -32,6 +32,10 @@ class TlkitError(Exception):
         self.hints = tuple(_one_line(line) for line in hints if line)
         super().__init__("\n".join([self.problem, *(f"  {line}" for line in self.hints)]))
 
+    def at(self, where: str) -> "TlkitError":
+        """Return an error with the same hints whose problem begins with the place where it was found."""
+        return TlkitError(f"{where}: {self.problem}", *self.hints)
+
 
 class RecipeError(TlkitError):
     """A recipe that cannot be used; it holds every problem that was found.

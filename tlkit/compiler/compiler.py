@@ -83,7 +83,7 @@ def _draft(resolved: Resolved, facts: DataFacts, *, where: str, device: torch.de
         problems += head_starts.frozen(arm, divided)
         problems += maps.problems(divided, stages=names, freeze=freeze, rates=rates, backbone=arm.backbone.name)
     if problems:
-        raise RecipeError(TlkitError(f"{where}: {p.problem}", *p.hints) for p in problems)
+        raise RecipeError(p.at(where) for p in problems)
     sizes = dict(arm_checks.sizes(arm, resolved.backbone.image_size)) if resolved.canvas is None else {0: resolved.image_size}
     starts = tuple(sorted({*divided.boundaries(), *sizes}))
     cuts = tuple(_cut(divided, names, first) for first in starts)

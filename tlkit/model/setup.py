@@ -116,7 +116,7 @@ class Setup:
         wrong = maps.problems(divided, stages=stages, freeze=wanted, rates={}, backbone=name, tensors=False)
         found = [each for each in wrong if each.problem.startswith("freeze.")]
         if found:
-            raise RecipeError(TlkitError(f"{where}: {each.problem}", *each.hints) for each in found)
+            raise RecipeError(each.at(where) for each in found)
 
     def job(self, resolved: Resolved, places: Places, *, where: str) -> Job:
         """Find data and weights, downloading what is missing."""

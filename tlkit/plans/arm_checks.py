@@ -32,7 +32,7 @@ def task_problems(arm: Arm, head: Head) -> list[TlkitError]:
     try:
         task = tasks.get(head.task)
     except TlkitError as error:
-        return [TlkitError(f"head.kind: {arm.head.kind}: {error.problem}", *error.hints)]
+        return [error.at(f"head.kind: {arm.head.kind}")]
     return [
         *task.recipe_problems(arm),
         *_selection_problems(arm, head, task),

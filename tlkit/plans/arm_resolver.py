@@ -188,7 +188,7 @@ class ArmResolver:
         try:
             return registry.get(kind, name)
         except TlkitError as error:
-            self.problems.append(TlkitError(f"{place}: {error.problem}", *error.hints))
+            self.problems.append(error.at(place))
             return None
 
     def _options(self, table: str, plugin: Backbone | Dataset | Head | None) -> BaseModel | None:

@@ -26,7 +26,7 @@ def choose(name: str, *, address: str, cpus: int, gpus: float, processes: int = 
         executor = registry.get(Executor, name)
         executor.check_installed(name)
     except PluginError as error:
-        raise TlkitError(f"{option('executor', name)}: {error.problem}", *error.hints) from error
+        raise error.at(option("executor", name)) from error
     if cpus < 1:
         raise TlkitError(f"{option('cpus-per-run', str(cpus))}: a run needs a processor.", option("cpus-per-run", "1"))
     if not 0 <= gpus < float("inf"):

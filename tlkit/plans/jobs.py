@@ -90,7 +90,7 @@ def plan_jobs(
     if again and not problems:
         problems = {str(error): error for error in _changed(jobs)}
     if problems:
-        raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in problems.values())
+        raise RecipeError(problem.at(where) for problem in problems.values())
     return tuple(jobs)
 
 
@@ -123,7 +123,7 @@ def plan_job(resolved: Resolved, seed: int, places: Places, *, runs: Path, where
         )
         return job
     except RecipeError as error:
-        raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in error.problems) from error
+        raise RecipeError(problem.at(where) for problem in error.problems) from error
 
 
 def folds_of(folds: int | None) -> list[int | None]:

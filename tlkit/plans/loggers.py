@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from tlkit.errors import PluginError, RecipeError, TlkitError, option
+from tlkit.errors import PluginError, RecipeError, option
 from tlkit.plugin import Logger, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.loggers import LoggerTable
@@ -47,9 +47,9 @@ def choose(tables: Iterable[LoggerTable], *, where: str) -> tuple[ChosenLogger, 
                 ChosenLogger(table.name, logger, parsing.options(logger.options, table.options, place=f"{place}.options"))
             )
         except RecipeError as error:
-            problems += [TlkitError(f"{where}: {each.problem}", *each.hints) for each in error.problems]
+            problems += [each.at(where) for each in error.problems]
         except PluginError as error:
-            problems.append(TlkitError(f"{where}: {place}.name: {error.problem}", *error.hints))
+            problems.append(error.at(f"{where}: {place}.name"))
     if problems:
         raise RecipeError(problems)
     return tuple(chosen)
@@ -74,7 +74,7 @@ def ready(tables: Sequence[LoggerTable], names: Sequence[str], *, where: str) ->
             logger = registry.get(Logger, name)
             chosen.append(ChosenLogger(name, logger, parsing.options(logger.options, {}, place=f"{name}.options")))
         except PluginError as error:
-            raise TlkitError(f"{option('log', name)}: {error.problem}", *error.hints) from error
+            raise error.at(option("log", name)) from error
     for each in chosen:
         each.logger.check_installed(each.name)
     return tuple(chosen)

@@ -88,12 +88,10 @@ def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | No
     if not problems:
         together = [] if recipe.ensemble is None else list(ensembles.problems(recipe.ensemble, resolved))
         if together:
-            raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in together)
+            raise RecipeError(problem.at(where) for problem in together)
         return resolved
     raise RecipeError(
-        TlkitError(
-            f"{where}: {'' if len(found[text]) == len(recipe.arms) else _arms(found[text])}{problem.problem}", *problem.hints
-        )
+        problem.at(where if len(found[text]) == len(recipe.arms) else f"{where}: {_arms(found[text])}")
         for text, problem in problems.items()
     )
 
@@ -115,8 +113,8 @@ def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str,
     outcome = ArmResolver(recipe, name, arm, places, folds=folds).run()
     if isinstance(outcome, Resolved):
         return outcome
-    raise RecipeError(TlkitError(f"{where}: {problem.problem}", *problem.hints) for problem in outcome)
+    raise RecipeError(problem.at(where) for problem in outcome)
 
 
 def _arms(names: list[str]) -> str:
-    return f"arms.{names[0]}: " if len(names) == 1 else f"arms {', '.join(names)}: "
+    return f"arms.{names[0]}" if len(names) == 1 else f"arms {', '.join(names)}"

@@ -38,7 +38,7 @@ def problems(recipe: Recipe, *, where: str, resolver: Resolver | None) -> list[T
         if not found and resolver is not None:
             parameters, _ = search_space.ordered(entries(search))
             found += search_combinations.problems(arm, parameters, resolver)
-    return [TlkitError(f"{where}: {each.problem}", *each.hints) for each in found]
+    return [each.at(where) for each in found]
 
 
 def _head_problems(recipe: Recipe, search: Search) -> Iterator[TlkitError]:
