@@ -58,13 +58,10 @@ def advise(
     as_json: JsonOption = False,
 ) -> None:
     """Measure which network to take for images and what of it to train, and write the recipe."""
-    from rich.console import Console
-
     from tlkit import api
     from tlkit.reports import advice_table
-    from tlkit.reports.progress import TerminalObserver
 
-    with TerminalObserver(Console(stderr=True)) as observer:
+    with console.observing() as observer:
         found = api.advise(
             source, set_ or (), budget=budget, backbones=backbones, download=download or 0.0, domain=domain, out=out, tries=not no_try, scores=scores,
             arm=arm, runs=runs, data=data, device=device, offline=offline, observer=observer,

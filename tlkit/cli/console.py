@@ -10,14 +10,19 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from tlkit.errors import SOME_FAILED, TlkitError
 from tlkit.reports.plain_text import Plain, plain
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+    from tlkit.reports.progress import TerminalObserver
 
 _ENDLESS = 1_000_000  # columns, more than any path has
 
@@ -47,6 +52,31 @@ def as_json(record: Any) -> None:
 def say(text: str) -> None:
     """Write a line to stderr."""
     sys.stderr.write(plain(text) + "\n")
+
+
+def tell_failed(failed: Sequence[TlkitError], *, some_done: bool) -> None:
+    """Write what failed to stderr, if anything did, and end the command.
+
+    Args:
+        failed: An error for each image or shard without a result.
+        some_done: Others have one.
+
+    Raises:
+        typer.Exit: something failed.
+    """
+    for error in failed:
+        say(str(error))
+    if failed:
+        raise typer.Exit(SOME_FAILED if some_done else TlkitError.exit_code)
+
+
+def observing() -> TerminalObserver:
+    """Return what shows the events of a run on stderr, for a `with` statement."""
+    from rich.console import Console
+
+    from tlkit.reports.progress import TerminalObserver
+
+    return TerminalObserver(Console(stderr=True))
 
 
 @contextmanager

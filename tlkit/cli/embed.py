@@ -24,7 +24,7 @@ from tlkit.cli.options import (
     RunArgument,
     RunsOption,
 )
-from tlkit.errors import SOME_FAILED, DataError, TlkitError, nearest
+from tlkit.errors import DataError, TlkitError, nearest
 
 if TYPE_CHECKING:
     from tlkit.model.embedding_jobs import Source
@@ -105,10 +105,7 @@ def embed(
     if rows:
         embeddings.write(out, [files.shown(paths[place]) for place in rows], np.stack(list(rows.values())))
         console.line(f"{out}: written, {len(rows):,} of {len(paths):,} images, {len(next(iter(rows.values()))):,} features")
-    for error in failed:
-        console.say(str(error))
-    if failed:
-        raise typer.Exit(SOME_FAILED if rows else 1)
+    console.tell_failed(failed, some_done=bool(rows))
 
 
 # Embeds the shards of jobs, and yields what became of each.
@@ -141,10 +138,7 @@ def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: s
     console.line(
         f"{out}: {done:,} of {len(jobs):,} shards embedded, {images:,} images; {len(jobs) - len(waiting):,} were there"
     )
-    for each in failed:
-        console.say(str(each))
-    if failed:
-        raise typer.Exit(SOME_FAILED if done or len(waiting) < len(jobs) else 1)
+    console.tell_failed(failed, some_done=done > 0 or len(waiting) < len(jobs))
 
 
 def _here(jobs: Sequence[Job], predictor: Predictor, at: str | None) -> Iterator[Embedded | TlkitError]:

@@ -137,14 +137,11 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what apply would do, without weights, images or a GPU."""
-    from rich.console import Console
-
     from tlkit import api
     from tlkit.plans import plan_json
     from tlkit.reports import plan_table, search_table
-    from tlkit.reports.progress import TerminalObserver
 
-    with TerminalObserver(Console(stderr=True)) as observer:
+    with console.observing() as observer:
         made = api.plan(
             recipe,
             set_ or (),
@@ -182,13 +179,10 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Look for duplicates, labels that look wrong and outliers in images, without training."""
-    from rich.console import Console
-
     from tlkit import api
     from tlkit.reports import findings_table
-    from tlkit.reports.progress import TerminalObserver
 
-    with TerminalObserver(Console(stderr=True)) as observer:
+    with console.observing() as observer:
         found = api.inspect(
             source, set_ or (), arm=arm, runs=runs, data=data, device=device, offline=offline, observer=observer
         )

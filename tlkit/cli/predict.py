@@ -13,7 +13,7 @@ import typer
 
 from tlkit.cli import console, named, predict_masks
 from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, ViewsOption
-from tlkit.errors import SOME_FAILED, DataError, TlkitError
+from tlkit.errors import DataError, TlkitError
 
 if TYPE_CHECKING:
     from tlkit.reports.prediction_csv import PredictionCsv
@@ -98,10 +98,7 @@ def predict(
         console.line(f"{csv}: written, {len(answered):,} of {len(rows):,} images answered")
     elif answered:
         console.show(tables.predictions(answered))
-    for error in failed:
-        console.say(str(error))
-    if failed:
-        raise typer.Exit(SOME_FAILED if answered else 1)
+    console.tell_failed(failed, some_done=bool(answered))
 
 
 def _refuse(given: Mapping[str, bool], why: str) -> None:

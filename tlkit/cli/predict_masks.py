@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from tlkit.cli import console
-from tlkit.errors import SOME_FAILED, DataError
+from tlkit.errors import DataError
 
 if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
@@ -47,10 +45,7 @@ def predict(
     elif answered:
         console.show(tables.predictions((row["image"], list(row["shares"].items())) for row in answered))
         console.line(f"{out}: the mask and the overlay of {len(answered):,} of {len(rows):,} images are written")
-    for each in failed:
-        console.say(str(each))
-    if failed:
-        raise typer.Exit(SOME_FAILED if answered else 1)
+    console.tell_failed(failed, some_done=bool(answered))
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -39,14 +39,11 @@ def rates(
     as_json: JsonOption = False,
 ) -> None:
     """Test learning rates: train some steps at rising rates, and suggest rates."""
-    from rich.console import Console
-
     from tlkit import api
     from tlkit.record import range_tests
     from tlkit.reports import rate_table
-    from tlkit.reports.progress import TerminalObserver
 
-    with TerminalObserver(Console(stderr=True)) as observer:
+    with console.observing() as observer:
         found = api.rates(
             recipe, set_ or (), arm=arm, each=each, steps=steps, runs=runs, data=data, device=device, offline=offline,
             graph=not no_graph, observer=observer,

@@ -99,14 +99,11 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Train a recipe: begin it, continue it, or do nothing where it is finished."""
-    from rich.console import Console
-
     from tlkit import api
     from tlkit.record import run_folder
     from tlkit.reports import result_table, search_table
-    from tlkit.reports.progress import TerminalObserver
 
-    with TerminalObserver(Console(stderr=True)) as observer:
+    with console.observing() as observer:
         applied = api.apply(
             recipe, set_ or (), arm=arm, runs=runs, data=data, device=device,
             graph=not no_graph, verify=verify, log=log or (), checkpoint_every=checkpoint_every, offline=offline,

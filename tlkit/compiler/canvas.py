@@ -15,7 +15,7 @@ from tlkit import tasks
 from tlkit.compiler import network_cost
 from tlkit.errors import DataMissing
 from tlkit.network import shapes
-from tlkit.plans import dataset_images, other_parts
+from tlkit.plans import dataset_images, job_inputs, other_parts
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Split
 from tlkit.sources import data_files, scaling
@@ -32,9 +32,7 @@ def known(resolved: Resolved, places: Places) -> Resolved:
         splits = list(images.splits.values())
         for name, source in resolved.also.items():
             with suppress(DataMissing):
-                there = data_files.find_data(
-                    source.name, source.dataset, source.options, replace(places, data=None), fetch=False
-                )
+                there = job_inputs.find_beside(source, places, fetch=False)
                 splits += _tested(resolved, name, dataset_images.other_images(resolved, name, there, images.classes).splits)
         return settled(resolved, splits, classes=len(images.classes))
     return settled(resolved, (), classes=2)

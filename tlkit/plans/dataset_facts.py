@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkit import tasks, units
 from tlkit.errors import DataError, DataMissing, first_few, option
-from tlkit.plans import dataset_images, other_parts, overlap
+from tlkit.plans import dataset_images, job_inputs, other_parts, overlap
 from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
@@ -58,7 +58,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     also: dict[str, OtherParts] = {}
     for name, source in resolved.also.items():
         with suppress(DataMissing):
-            there = data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
+            there = job_inputs.find_beside(source, places, fetch=False)
             also[name] = other_parts.choose(
                 resolved, name, dataset_images.other_images(resolved, name, there, mine.classes), seed=seed
             )
@@ -107,7 +107,7 @@ def _unlabelled(resolved: Resolved, places: Places) -> Images | None:
     if source is None:
         return None
     with suppress(DataMissing):
-        there = data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=False)
+        there = job_inputs.find_beside(source, places, fetch=False)
         return dataset_images.unlabelled_images(source, there)
     return None
 

@@ -65,10 +65,8 @@ def find(resolved: Resolved, places: Places) -> Inputs:
         others[UNLABELLED] = resolved.unlabelled
     there = {}
     for table, source in others.items():
-        try:  # --data is of the data that is trained on
-            there[table] = data_files.find_data(
-                source.name, source.dataset, source.options, replace(places, data=None), fetch=True
-            )
+        try:
+            there[table] = find_beside(source, places, fetch=True)
         except TlkitError as error:
             hints = [hint for hint in error.hints if option("data") not in hint]
             problems.append(TlkitError(f"{table}: {error.problem}", *hints, f"{table}.options.path names its folder"))
@@ -77,6 +75,15 @@ def find(resolved: Resolved, places: Places) -> Inputs:
     for path in (found.root, *([weights] if weights is not None else []), *(each.root for each in there.values())):
         files.refuse_other_than_utf8(path.resolve())
     return Inputs(found, weights, {name: there[f"also.{name}"] for name in resolved.also}, there.get(UNLABELLED))
+
+
+def find_beside(source: Source, places: Places, *, fetch: bool) -> DataFiles:
+    """Find the files of a data set beside that of [data], which --data does not name. The arguments are those of `data_files.find_data`.
+
+    Raises:
+        DataMissing: with every folder that was looked in, and what would help.
+    """
+    return data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=fetch)
 
 
 def content(resolved: Resolved, inputs: Inputs, *, content_of: Callable[[tuple[Path, ...]], str]) -> dict[str, str]:
