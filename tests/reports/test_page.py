@@ -24,7 +24,8 @@ from tlkit.errors import TlkitError
 from tlkit.record import predictions
 from tlkit.record import range_tests as records
 from tlkit.record.range_tests import RangeTest
-from tlkit.reports.page import charts, comparison, kernel_grids, page, pictures, range_tests, runs, seen, times
+from tlkit.record.report_data import ReportData
+from tlkit.reports.page import charts, comparison, evaluation, kernel_grids, page, pictures, range_tests, runs, seen, times
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
 ARMS = """
@@ -128,6 +129,16 @@ def test_result_begins_with_the_metric_that_chose_the_epochs(arms: list[ShownArm
         assert row.cells[:4] == ("3", "0.710", interval, "95.0%")
     chance = dict(zip(comparison.columns(masks), comparison.rows(masks)[-2].cells, strict=True))
     assert {head: cell for head, cell in chance.items() if cell} == {"test accuracy": "25.0%"}
+
+
+def test_page_of_an_evaluation_begins_with_the_task_s_metric(tmp_path: Path) -> None:
+    answers = seen.Evaluated("masks", "test", {}, None, ReportData())
+    scores = {"loss": 0.2, "accuracy": 0.95, "dice": 0.71}
+    evaluation.write(
+        tmp_path / "e.html",
+        evaluation.ShownEvaluation("runs/masks", "other", 8, scores, answers, (), "tlkit", select_by="dice"),
+    )
+    assert "masks has Dice 0.710 and 95.0% accuracy on 8 images of other." in (tmp_path / "e.html").read_text()
 
 
 def test_interval_of_one_run_is_wilson_s_of_its_images(arms: list[ShownArm]) -> None:

@@ -116,8 +116,9 @@ def _write(
     data, calibrated = evaluation.explained(found, predictor), evaluation.calibrated(found, run)
     answers = Evaluated(run.name, found.part, found.details, calibrated, data)
     shown = page.ShownEvaluation(
-        str(run), on, found.images, found.metrics, answers, warnings=[*said, *found.unreadable], command=command
-    )
+        str(run), on, found.images, found.metrics, answers, warnings=[*said, *found.unreadable], command=command,
+        select_by=predictor.network.task.select_by,
+    )  # fmt: skip
     try:
         page.write(path, shown)
     except OSError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlkit import files, units
-from tlkit.record import statistics
+from tlkit.record import selection, statistics
 from tlkit.reports import evaluation_tables
 from tlkit.reports.page import frame, seen
 from tlkit.reports.page.seen import Evaluated
@@ -25,6 +25,7 @@ class ShownEvaluation:
         answers: The network's answers for them.
         warnings: What a person should know of the result.
         command: The command that writes the page.
+        select_by: The metric that epochs of the task are chosen by: the sentence begins with it.
     """
 
     run: str
@@ -34,6 +35,7 @@ class ShownEvaluation:
     answers: Evaluated
     warnings: Sequence[str]
     command: str
+    select_by: str = selection.USUAL
 
 
 def write(path: Path, shown: ShownEvaluation) -> None:
@@ -57,9 +59,10 @@ def write(path: Path, shown: ShownEvaluation) -> None:
 
 
 def _sentence(shown: ShownEvaluation) -> str:
-    """The accuracy with the interval of the number of images, where each image has one class."""
-    accuracy = shown.metrics["accuracy"]
-    text = f"{shown.answers.name} has {accuracy:.1%} accuracy on {units.images(shown.images)} of {shown.on}"
+    """The task's metric, and the accuracy with the interval of the number of images, where each image has one class."""
+    accuracy, by = shown.metrics["accuracy"], shown.select_by
+    leading = "" if by == selection.USUAL else f"{selection.shown(shown.metrics, by)} and "
+    text = f"{shown.answers.name} has {leading}{accuracy:.1%} accuracy on {units.images(shown.images)} of {shown.on}"
     if shown.answers.calibrated is None:
         return f"{text}."
     found = statistics.wilson(round(accuracy * shown.images), shown.images)
