@@ -35,7 +35,8 @@ from tlkit.compiler import step_timing, timing
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import device_batches
 from tlkit.engine.kernels import functions, selection
-from tlkit.engine.step.step import Batch, Step
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
 from tlkit.events import Observer
 from tlkit.network import building
 from tlkit.network.network import Network

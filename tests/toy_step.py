@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from toy_training import training
 
 from tlkit.engine.step.graph import Captured
-from tlkit.engine.step.step import Batch, Step
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat

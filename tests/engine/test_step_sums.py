@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from toy_step import batch, made, still, table, train
 from toy_training import CPU
 
-from tlkit.engine.step.step import Batch, Step
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
 
 

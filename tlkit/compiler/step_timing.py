@@ -21,7 +21,8 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.kernels.calls import Gradients, recorded
 from tlkit.engine.prefix.fold import relative_error
 from tlkit.engine.step.graph import WARM_UP, Backend, Captured, CudaBackend
-from tlkit.engine.step.step import Batch, Step
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
 from tlkit.plans.plan import Plan

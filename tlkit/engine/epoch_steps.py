@@ -17,7 +17,8 @@ from tlkit.engine.ranks.shares import Indices, Share, Whole
 from tlkit.engine.step.changing import changing
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.look import looks
-from tlkit.engine.step.step import Batch, Step
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
 from tlkit.engine.step.sums import Sums
 from tlkit.errors import Diverged
 from tlkit.events import Observer

@@ -32,7 +32,11 @@ def in_form_(module: nn.Module, compute_format: ComputeFormat) -> nn.Module:
 
 def cast(x: Tensor, compute_format: ComputeFormat) -> Tensor:
     """Return a feature map (N, C, h, w) in a precision and memory format; of other tensors only the precision."""
-    x = x.to(DTYPES[compute_format.precision])
+    return laid_out(x.to(DTYPES[compute_format.precision]), compute_format)
+
+
+def laid_out(x: Tensor, compute_format: ComputeFormat) -> Tensor:
+    """Return a feature map (N, C, h, w) in a memory format; other tensors as they are."""
     return x.contiguous(memory_format=LAYOUTS[compute_format.layout]) if x.ndim == 4 else x
 
 

@@ -16,7 +16,8 @@ import torch
 from tlkit.engine.images.parts import Evaluated, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.step.graph import Captured, CudaBackend
-from tlkit.engine.step.step import Batch, Step
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.network.seeding import seeded

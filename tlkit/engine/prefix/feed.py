@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from tlkit.engine.formats import LAYOUTS, halves
+from tlkit.engine.formats import halves, laid_out
 from tlkit.engine.images.device_batches import inputs, targets
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
@@ -152,8 +152,7 @@ class Feed:
     def _finish(self, x: Tensor) -> Tensor:
         """Convert the prefix's output to the compute format of the training step."""
         compute_format = self._plan.compute_format
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=LAYOUTS[compute_format.layout])
+        x = laid_out(x, compute_format)
         return x if halves(compute_format) else x.float()
 
     def _stream(self, part: Part, order: Indices, epoch: int, size: int) -> Iterator[Tensor]:

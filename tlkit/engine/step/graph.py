@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tlkit.engine import transfer
 from tlkit.engine.ranks.shares import Whole
-from tlkit.engine.step.step import Batch, Step
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
 from tlkit.plans.plan import PhasePlan, why_no_full_group
 
 WARM_UP = 3  # real steps before a capture, as many as torch.cuda.make_graphed_callables takes

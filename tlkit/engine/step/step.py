@@ -8,31 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from tlkit import tasks
 from tlkit.engine.domains.batch_loss import DomainLoss
-from tlkit.engine.formats import LAYOUTS, computing, halves, rounding
-from tlkit.engine.kernels import function, functions
-from tlkit.engine.ranks import whole_batch
+from tlkit.engine.formats import LAYOUTS, computing, halves, laid_out, rounding
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.ranks.reduction import Reduction
-from tlkit.engine.ranks.shares import Composition, Whole, labelled_share
+from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.engine.step.loss_scale import LossScale
+from tlkit.engine.step.losses import Batch, Losses
 from tlkit.engine.step.repeatable import Repeatable
 from tlkit.engine.step.sums import EpochSums, Sums
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network, pool
 from tlkit.plans import sharing
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
-from tlkit.tasks.objective import Objective
-
-Batch = tuple[Tensor, Tensor]
 
 
 class Step:
@@ -64,24 +59,18 @@ class Step:
         domains: DomainLoss | None = None,
     ) -> None:
         self.network = network
-        self._domains = domains
         self.plan = plan
         self.ranks = ranks
         self._reduction: Reduction | None = None  # of this phase; None where one process has all images
         self._phase: PhasePlan | None = None
         self._device = device
         self._static = device.type == "cuda" if static is None else static
-        self._layout = LAYOUTS[plan.compute_format.layout]
         self._evaluation = plan.evaluation_format or plan.compute_format
-        network.lay_out_(self._layout)
+        network.lay_out_(LAYOUTS[plan.compute_format.layout])
         self.optimizer = optimizers.build_optimizer(network, plan, device)
         self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
-        self._conv2d = function.conv2d(plan.kernels)
         self._task = tasks.get(plan.task)
-        self._objective = Objective(
-            self._task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device,
-            terms=plan.tables.loss.terms,
-        )  # fmt: skip
+        self._losses = Losses(network, plan, device, ranks=ranks, domains=domains)
         decay = plan.tables.optimizer.ema
         self.average = None if decay is None else Average(network, plan, decay)
         self._members: list[tuple[int, nn.Parameter]] = []  # what trains in this phase, with the number of its group
@@ -122,8 +111,7 @@ class Step:
 
     def set_ramp_(self, ramp: float) -> None:
         """Set the weight of domain adaptation that rises from 0 to 1; without it nothing happens."""
-        if self._domains is not None:
-            self._domains.set_ramp_(ramp)
+        self._losses.set_ramp_(ramp)
 
     def __call__(self, batches: Sequence[Batch], whole: Whole | None = None) -> None:
         """Take one optimizer step on the mean loss of all images of the batches together.
@@ -143,15 +131,15 @@ class Step:
 
     def read_and_answered(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features that the head reads, and the logits, both float32, in the plan's format for evaluation."""
-        x = self._laid_out(x if halves(self._evaluation) else x.float())
+        x = laid_out(x if halves(self._evaluation) else x.float(), self.plan.compute_format)
         with computing(self._evaluation, self._device):
             features, logits = self.network.read_and_answer(x, start=self._cut)
         return features.float(), logits.float()
 
     def features(self, x: Tensor) -> Tensor:
         """Return pooled features (N, F) float32 of the trained suffix, in the form of the step."""
-        with self._computing():
-            return pool(self.network.carry(self._laid_out(x), start=self._cut).last).float()
+        with computing(self.plan.compute_format, self._device):
+            return pool(self.network.carry(laid_out(x, self.plan.compute_format), start=self._cut).last).float()
 
     def so_far(self) -> Tensor:
         """Return, on the device, the sum of the loss since `begin_`, and the first batch whose loss is not finite, -1 for none: (2,)."""
@@ -230,22 +218,13 @@ class Step:
         self._clear_()
         known = self._sums.known()
         synced = [sharing.synced(self.plan, images) for images in whole.batches]
-        for number, (x, targets) in enumerate(batches):
-            counted, batch = whole.counts[number], self._composition(whole, number)
-            own = len(targets) if self._domains is None else max(counted, 1)  # images of the source
-            logits, aux_logits, adapted = self._forward(x, targets, own, batch, synced=synced[number])
-            loss, total = self._losses(logits, targets, own, batch)
-            if adapted is not None and self._domains is not None and self._domains.source_free:  # there is no other loss
-                loss, total = adapted * self.ranks.size, torch.zeros_like(loss)
-            for name, other in aux_logits.items():
-                alone, beside = self._losses(other, targets, own, batch)
-                total = total + beside * self._taps[name]
-                self._add_aux_(number, alone.detach(), counted)
-            part = _times(total, counted / whole.images)
-            if adapted is not None:  # of the whole batch
-                part, total = part + _times(adapted, batch.images / whole.images), total + adapted
-            self._scaled(part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self._add_(number, loss.detach(), total.detach(), logits[:own].detach(), targets[:own], counted)
+        for number, batch in enumerate(batches):
+            counted = whole.counts[number]
+            found = self._losses.of(batch, whole, number, synced=synced[number], start=self._cut, aux_heads=self._taps)
+            for alone in found.aux:
+                self._add_aux_(number, alone, counted)
+            self._scaled(found.part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self._add_(number, found.loss.detach(), found.total.detach(), found.logits.detach(), found.targets, counted)
         if self._reduction is not None:
             for each in self._reduction.sum_(whole, synced=all(synced)):
                 self._sums.add_whole_(each)
@@ -258,54 +237,6 @@ class Step:
             self._loss_scale.step(self.optimizer)
         if self.average is not None:
             self.average.update_()
-
-    def _composition(self, whole: Whole, number: int) -> Composition:
-        """What a batch of the group consists of, all processes together."""
-        images, adapts = whole.batches[number], self._domains is not None and self._domains.beside
-        return Composition(images, whole.labelled[number] if whole.labelled else 0, images if adapts else 0)
-
-    def _losses(self, logits: Tensor, targets: Tensor, own: int, batch: Composition) -> tuple[Tensor, Tensor]:
-        """The mean loss of the first images, which are the source's, and that of all, in which labelled ones of a target have their share.
-
-        With several processes the share is such that losses, each times its process's images of the source, add up to those of one.
-        """
-        loss = self._objective(logits[:own], targets[:own])
-        if self._domains is None or not batch.labelled:
-            return loss, loss
-        if own == len(targets):  # another process has them
-            return loss, loss * (1 - self._domains.labelled)
-        few = self._objective(logits[own:], targets[own:])
-        if self.ranks.size > 1:
-            here = labelled_share(batch.labelled, self.ranks.rank, self.ranks.size).counted
-            few = few * (here / batch.labelled * batch.images / own)
-        return loss, torch.lerp(loss, few, self._domains.labelled)
-
-    def _forward(
-        self, x: Tensor, targets: Tensor, own: int, batch: Composition, *, synced: bool
-    ) -> tuple[Tensor, Mapping[str, Tensor], Tensor | None]:
-        """Logits (N, classes) float32, those of the auxiliary classifiers that run, and this process's part of the loss of adaptation."""
-        seen = partial(whole_batch.seen, self.ranks, synced=synced)
-        if self._domains is None:
-            with seen(batch):
-                return *self._forward_with_aux(x), None
-        with functions.faster(self._device, conv2d=self._conv2d):
-            outputs = self._domains.forward(
-                self._laid_out(x), len(targets), whole=batch, start=self._cut, aux_heads=tuple(self._taps),
-                computing=self._computing, seen=seen,
-            )  # fmt: skip
-        return outputs.logits, outputs.aux_logits, self._domains(outputs, targets[:own], batch, self.ranks)
-
-    def _forward_with_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (N, classes) float32, and those of the auxiliary classifiers that run."""
-        with self._computing(), functions.faster(self._device, conv2d=self._conv2d):
-            logits, aux_logits = self.network.forward_with_aux(self._laid_out(x), aux_heads=tuple(self._taps), start=self._cut)
-        return logits.float(), {name: other.float() for name, other in aux_logits.items()}
-
-    def _laid_out(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=self._layout) if x.ndim == 4 else x
-
-    def _computing(self) -> AbstractContextManager[None]:
-        return computing(self.plan.compute_format, self._device)
 
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss if self._loss_scale is None else self._loss_scale.scaled(loss)
@@ -347,8 +278,3 @@ class Step:
             total = torch.linalg.vector_norm(torch.stack(each))
             nn.utils.clip_grads_with_norm_([p for _, p, _ in graded], clip, total)
         self._sums.keep_norms_(known, [group for group, _, _ in graded], each)
-
-
-def _times(loss: Tensor, factor: float) -> Tensor:
-    """A loss times a factor; without an operation where it is 1."""
-    return loss if factor == 1 else loss * factor
