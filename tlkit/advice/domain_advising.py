@@ -56,11 +56,19 @@ def advise(
     target: Source, source: Source, named: Sequence[Named] | None, out: Path, *, budget: Budget, scores: bool,
     device: torch.device, observer: Observer, download: float = 0.0, watch: Callable[[], None] = lambda: None,
 ) -> Advice:  # fmt: skip
-    """Look, compare, and write a recipe. The other arguments are those of `advising.advise`.
+    """Look, compare, and write a recipe. The arguments are those of `advising.advise`.
 
     Args:
         target: The folder that advice is asked for, with few labelled images.
         source: The folder with images of the same classes of another domain.
+        named: The networks that the user names; None: all whose weights are here.
+        out: The recipe to write.
+        budget: The time that it may take.
+        scores: Compute transferability scores too.
+        device: The device that computes.
+        observer: Receives the progress.
+        download: Bytes of weights that may be downloaded, of networks that the user does not name.
+        watch: Called between batches; may raise to stop.
 
     Raises:
         TlkitError: the images cannot be used, no weights are here, or the budget is too small.
