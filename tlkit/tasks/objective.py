@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -35,14 +35,15 @@ class Objective:
         self._terms = [(weight, task.terms[name]) for name, weight in terms.items() if weight]
         self._weights = torch.tensor(weights, dtype=torch.float32, device=device) if weights else None
 
-    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over images (0-d).
+    def __call__(self, logits: Tensor, targets: Tensor, *, whole: Callable[[Tensor], Tensor] = lambda sums: sums) -> Tensor:
+        """Return the mean over images, or over what `Task.counts` counts (0-d).
 
         Args:
             logits: (n, classes, ...) float32.
             targets: (n, ...) as the task's `Targets.batch` or `Targets.mix` gives them.
+            whole: (sums over these images) -> over those of all processes.
         """
         loss = self._task.loss(logits, targets, self._smoothing, self._weights)
         for weight, term in self._terms:
-            loss = loss + weight * term(logits, targets, self._weights)
+            loss = loss + weight * term(logits, targets, self._weights, whole)
         return loss

@@ -8,7 +8,7 @@ of two classes how the logits of their pixels are distributed. So the memory tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,11 +121,18 @@ def loss(logits: Tensor, targets: Tensor, smoothing: float, weights: Tensor | No
     total = functional.cross_entropy(
         logits, targets.long(), weights, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum"
     )
-    return total / _valid(targets)
+    return total / counts(targets).clamp_min(1)
 
 
-def dice_loss(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+def counts(targets: Tensor) -> Tensor:
+    """Return how many pixels count."""
+    return (targets != IGNORED).sum()
+
+
+def dice_loss(logits: Tensor, targets: Tensor, weights: Tensor | None, whole: Callable[[Tensor], Tensor]) -> Tensor:
     """Return 1 - Dice of probabilities over all pixels of the batch that count; of two classes of the second, else the mean.
+
+    With several processes it is over the pixels of all of them.
 
     Source: Milletari et al. 2016, arXiv:1606.04797, with the sum of probabilities in the denominator.
     """
@@ -136,11 +143,12 @@ def dice_loss(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor
     known = functional.one_hot(targets.long().where(targets != IGNORED, 0), logits.shape[1]).movedim(-1, 1).float() * there
     shares = torch.softmax(logits, 1) * there
     over = (0, 2, 3)
-    dice = (2 * (shares * known).sum(over) + _SMOOTH) / (shares.sum(over) + known.sum(over) + _SMOOTH)  # (classes,)
+    both, each = whole(torch.stack([(shares * known).sum(over), shares.sum(over) + known.sum(over)])).unbind()
+    dice = (2 * both + _SMOOTH) / (each + _SMOOTH)  # (classes,)
     return 1 - (dice[1] if len(dice) == 2 else dice.mean())
 
 
-def focal_loss(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+def focal_loss(logits: Tensor, targets: Tensor, weights: Tensor | None, whole: Callable[[Tensor], Tensor]) -> Tensor:
     """Return (1 - p)^2 times the cross-entropy, p the probability of the right class; mean over the pixels that count.
 
     Source: Lin et al. 2017, arXiv:1708.02002, with gamma = 2.
@@ -151,7 +159,7 @@ def focal_loss(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tenso
     weighted = plain
     if weights is not None:
         weighted = functional.cross_entropy(logits, targets.long(), weights, ignore_index=IGNORED, reduction="none")
-    return ((1 - (-plain).exp()) ** _GAMMA * weighted).sum() / _valid(targets)
+    return ((1 - (-plain).exp()) ** _GAMMA * weighted).sum() / counts(targets).clamp_min(1)
 
 
 def losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -160,11 +168,6 @@ def losses(logits: Tensor, targets: Tensor) -> Tensor:
 
     each = functional.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")
     return each.sum((1, 2)) / (targets != IGNORED).sum((1, 2)).clamp_min(1)
-
-
-def _valid(targets: Tensor) -> Tensor:
-    """Return how many pixels count, at least 1."""
-    return (targets != IGNORED).sum().clamp_min(1)
 
 
 # ---- predictions
@@ -287,6 +290,7 @@ SEGMENTATION = Task(
     expand=expand,
     loss=loss,
     terms={"dice": dice_loss, "focal": focal_loss},
+    counts=counts,
     losses=losses,
     correct=correct,
     probabilities=probabilities,

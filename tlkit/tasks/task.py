@@ -185,6 +185,10 @@ class Reduction:
     measure: str
 
 
+# (logits, targets, weights of the classes or None, sums of this process to those of all) -> 0-d
+Term = Callable[["Tensor", "Tensor", "Tensor | None", Callable[["Tensor"], "Tensor"]], "Tensor"]
+
+
 @dataclass(frozen=True)
 class Task:
     """A kind of problem.
@@ -201,7 +205,8 @@ class Task:
         expand: (head's output, positive class) -> logits with a column for every class.
         loss: (logits, targets, label smoothing, weights of the classes (classes,) or None) -> mean over the images (0-d).
         terms: What may be added to the loss, by the key of [loss] that is its weight: (logits, targets, weights of the classes or
-            None) -> 0-d.
+            None, whole) -> 0-d. One that is no mean takes sums over the images, and `whole` makes them those of all processes.
+        counts: (targets) -> over how many predictions the loss is a mean (0-d), where images differ in that; None: over the images.
         losses: (logits, targets) -> loss of each image (n,), neither smoothed nor weighted.
         correct: (logits, targets) -> how many predictions are correct (0-d int64), and out of how many: a number where that
             depends on the shape alone, else a tensor (0-d int64).
@@ -237,7 +242,8 @@ class Task:
     scores: Callable[[Predictions], Mapping[str, float | None]]
     details: Callable[[Predictions, Sequence[str]], dict[str, Any]]
     logits: Callable[[Tensor], Tensor] = logarithms
-    terms: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = field(default_factory=dict)
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    counts: Callable[[Tensor], Tensor] | None = None
     together: Callable[[Mapping[str, Predictions]], Mapping[str, Mapping[str, Any]]] = lambda predictions: {}
     reduction: Reduction | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)

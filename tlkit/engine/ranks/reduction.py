@@ -59,17 +59,16 @@ class Reduction:
         self._views = self._places([*self._parameters, *self._running])
 
     def note_(
-        self, number: int, *, counted: int, loss: Tensor, total: Tensor, correct: Tensor, predictions: int | Tensor
+        self, number: int, *, counted: int | Tensor, loss: Tensor, total: Tensor, correct: Tensor, predictions: int | Tensor
     ) -> None:
-        """Keep what a batch comes to here: mean losses of this process's images, of which `counted` count."""
+        """Keep what a batch comes to here: mean losses of this process's images, which count as many; predictions that count."""
         row = self._counted[number]
-        part = torch.as_tensor(predictions, device=row.device) if counted else torch.zeros((), device=row.device)
         row[_LOSS] = loss * counted
-        row[_CORRECT] = correct * bool(counted)
-        row[_PREDICTIONS] = part
+        row[_CORRECT] = correct
+        row[_PREDICTIONS] = torch.as_tensor(predictions, device=row.device)
         row[_BAD] = (~torch.isfinite(total)).double()
 
-    def note_aux_(self, number: int, *, counted: int, loss: Tensor) -> None:
+    def note_aux_(self, number: int, *, counted: int | Tensor, loss: Tensor) -> None:
         """Add the mean loss of an auxiliary head of a batch."""
         self._counted[number, _AUX] += loss * counted
 

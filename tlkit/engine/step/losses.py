@@ -17,6 +17,8 @@ from tlkit.engine.kernels import function, functions
 from tlkit.engine.ranks import whole_batch
 from tlkit.engine.ranks.ranks import Ranks
 from tlkit.engine.ranks.shares import Composition, Whole, labelled_share
+from tlkit.engine.step import counting
+from tlkit.engine.step.counting import Counted
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
 from tlkit.tasks.objective import Objective
@@ -60,8 +62,9 @@ class Losses:
         self._network, self._device, self._ranks, self._domains = network, device, ranks, domains
         self._format = plan.compute_format
         self._conv2d = function.conv2d(plan.kernels)
+        self._task = tasks.get(plan.task)
         self._objective = Objective(
-            tasks.get(plan.task), smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device,
+            self._task, smoothing=plan.tables.loss.label_smoothing, weights=plan.class_weights, device=device,
             terms=plan.tables.loss.terms,
         )  # fmt: skip
 
@@ -70,34 +73,40 @@ class Losses:
         if self._domains is not None:
             self._domains.set_ramp_(ramp)
 
+    def counted(self, batches: Sequence[Batch], whole: Whole) -> list[Counted]:
+        """Return what each batch of a step counts in its mean loss; of this process."""
+        return counting.counted(self._task, [targets for _, targets in batches], whole, self._ranks)
+
     def of(
-        self, batch: Batch, whole: Whole, number: int, *, synced: bool, start: int, aux_heads: Mapping[str, float]
-    ) -> BatchLoss:
+        self, batch: Batch, whole: Whole, number: int, counted: Counted, *, synced: bool, start: int,
+        aux_heads: Mapping[str, float],
+    ) -> BatchLoss:  # fmt: skip
         """Run the network on a batch, and return its losses.
 
         Args:
             batch: Of this process.
             whole: What the batches of the step are part of.
             number: Of the batch among them.
+            counted: What it counts.
             synced: BatchNorm normalises over all processes.
             start: Leading stages that are fixed.
             aux_heads: Auxiliary classifiers that run, with the weights of their losses.
         """
         x, targets = batch
-        counted, composition = whole.counts[number], self._composition(whole, number)
-        own = len(targets) if self._domains is None else max(counted, 1)  # images of the source
+        composition = self._composition(whole, number)
+        own = len(targets) if self._domains is None else max(whole.counts[number], 1)  # images of the source
         logits, aux_logits, adapted = self._forward(
             x, targets, own, composition, synced=synced, start=start, aux_heads=tuple(aux_heads)
         )
-        loss, total = self._losses(logits, targets, own, composition)
+        loss, total = self._losses(logits, targets, own, composition, counted)
         if adapted is not None and self._domains is not None and self._domains.source_free:  # there is no other loss
             loss, total = adapted * self._ranks.size, torch.zeros_like(loss)
         aux = []
         for name, other in aux_logits.items():
-            alone, beside = self._losses(other, targets, own, composition)
+            alone, beside = self._losses(other, targets, own, composition, counted)
             total = total + beside * aux_heads[name]
             aux.append(alone.detach())
-        part = _times(total, counted / whole.images)
+        part = _times(total, counted.images / whole.images)
         if adapted is not None:  # of the whole batch
             part, total = part + _times(adapted, composition.images / whole.images), total + adapted
         return BatchLoss(loss, total, part, aux, logits[:own], targets[:own])
@@ -107,12 +116,12 @@ class Losses:
         images, adapts = whole.batches[number], self._domains is not None and self._domains.beside
         return Composition(images, whole.labelled[number] if whole.labelled else 0, images if adapts else 0)
 
-    def _losses(self, logits: Tensor, targets: Tensor, own: int, batch: Composition) -> tuple[Tensor, Tensor]:
+    def _losses(self, logits: Tensor, targets: Tensor, own: int, batch: Composition, counted: Counted) -> tuple[Tensor, Tensor]:
         """The mean loss of the first images, which are the source's, and that of all, in which labelled ones of a target have their share.
 
         With several processes the share is such that losses, each times its process's images of the source, add up to those of one.
         """
-        loss = self._objective(logits[:own], targets[:own])
+        loss = self._objective(logits[:own], targets[:own], whole=counted.whole)
         if self._domains is None or not batch.labelled:
             return loss, loss
         if own == len(targets):  # another process has them
@@ -148,6 +157,6 @@ class Losses:
         return computing(self._format, self._device)
 
 
-def _times(loss: Tensor, factor: float) -> Tensor:
-    """A loss times a factor; without an operation where it is 1."""
-    return loss if factor == 1 else loss * factor
+def _times(loss: Tensor, factor: float | Tensor) -> Tensor:
+    """A loss times a factor; without an operation where it is the number 1."""
+    return loss if not isinstance(factor, Tensor) and factor == 1 else loss * factor

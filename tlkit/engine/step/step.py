@@ -21,7 +21,7 @@ from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step import optimizers
 from tlkit.engine.step.ema import Average
 from tlkit.engine.step.loss_scale import LossScale
-from tlkit.engine.step.losses import Batch, Losses
+from tlkit.engine.step.losses import Batch, BatchLoss, Losses
 from tlkit.engine.step.repeatable import Repeatable
 from tlkit.engine.step.sums import EpochSums, Sums
 from tlkit.network.freezing import freeze_
@@ -114,7 +114,7 @@ class Step:
         self._losses.set_ramp_(ramp)
 
     def __call__(self, batches: Sequence[Batch], whole: Whole | None = None) -> None:
-        """Take one optimizer step on the mean loss of all images of the batches together.
+        """Take one optimizer step on the mean loss of all images of the batches together, or of what the task counts in them.
 
         Args:
             batches: Of this process.
@@ -218,13 +218,12 @@ class Step:
         self._clear_()
         known = self._sums.known()
         synced = [sharing.synced(self.plan, images) for images in whole.batches]
-        for number, batch in enumerate(batches):
-            counted = whole.counts[number]
-            found = self._losses.of(batch, whole, number, synced=synced[number], start=self._cut, aux_heads=self._taps)
+        for number, (batch, counted) in enumerate(zip(batches, self._losses.counted(batches, whole), strict=True)):
+            found = self._losses.of(batch, whole, number, counted, synced=synced[number], start=self._cut, aux_heads=self._taps)
             for alone in found.aux:
-                self._add_aux_(number, alone, counted)
+                self._add_aux_(number, alone, counted.images)
             self._scaled(found.part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self._add_(number, found.loss.detach(), found.total.detach(), found.logits.detach(), found.targets, counted)
+            self._add_(number, found, counted.images, here=whole.counts[number] > 0)
         if self._reduction is not None:
             for each in self._reduction.sum_(whole, synced=all(synced)):
                 self._sums.add_whole_(each)
@@ -251,17 +250,20 @@ class Step:
         if self._reduction is not None:
             self._reduction.begin_()
 
-    def _add_aux_(self, number: int, loss: Tensor, counted: int) -> None:
+    def _add_aux_(self, number: int, loss: Tensor, counted: int | Tensor) -> None:
         if self._reduction is None:
             self._sums.add_aux_(loss, counted=counted)
         else:
             self._reduction.note_aux_(number, counted=counted, loss=loss)
 
-    def _add_(self, number: int, loss: Tensor, total: Tensor, logits: Tensor, targets: Tensor, counted: int) -> None:
-        """Add a batch to the sums: at once, or when those of all processes are known."""
-        correct, predictions = self._task.correct(logits, targets)
+    def _add_(self, number: int, found: BatchLoss, counted: int | Tensor, *, here: bool) -> None:
+        """Add a batch to the sums: at once, or when those of all processes are known; `here`: its images count here."""
+        loss, total = found.loss.detach(), found.total.detach()
+        correct, predictions = self._task.correct(found.logits.detach(), found.targets)
         if self._reduction is not None:
-            self._reduction.note_(number, counted=counted, loss=loss, total=total, correct=correct, predictions=predictions)
+            self._reduction.note_(
+                number, counted=counted, loss=loss, total=total, correct=correct * here, predictions=predictions * here
+            )
             return
         self._sums.add_(loss, total, counted=counted, correct=correct, predictions=predictions)
 

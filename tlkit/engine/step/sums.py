@@ -95,24 +95,24 @@ class EpochSums:
         """Return whether somebody may read the norms of the step that is taken now."""
         return self._seen is None or bool(self._seen >= 0)
 
-    def add_(self, loss: Tensor, total: Tensor, *, counted: int, correct: Tensor, predictions: Tensor | int) -> None:
+    def add_(self, loss: Tensor, total: Tensor, *, counted: int | Tensor, correct: Tensor, predictions: Tensor | int) -> None:
         """Add a batch.
 
         Args:
             loss: Mean loss of its images.
             total: The loss that the gradients are of.
-            counted: Images.
+            counted: Images that it stands for.
             correct: Correct predictions.
             predictions: How many there are.
         """
-        self._loss.add_(loss, alpha=counted)  # in float64
+        _add_(self._loss, loss, counted)
         self._correct += correct
         self._predictions += predictions
         self._settle_(torch.isfinite(total))
 
-    def add_aux_(self, loss: Tensor, *, counted: int) -> None:
+    def add_aux_(self, loss: Tensor, *, counted: int | Tensor) -> None:
         """Add the mean loss of an auxiliary head."""
-        self._aux_loss.add_(loss, alpha=counted)
+        _add_(self._aux_loss, loss, counted)
 
     def add_whole_(self, counted: Counted) -> None:
         """Add a batch of all processes."""
@@ -141,3 +141,11 @@ class EpochSums:
         settled = sound | (self._bad >= 0)
         self._bad.copy_(torch.where(settled, self._bad, self._count))
         self._count += 1
+
+
+def _add_(total: Tensor, loss: Tensor, counted: int | Tensor) -> None:
+    """Add a mean loss to a sum, in float64."""
+    if isinstance(counted, Tensor):
+        total += loss * counted
+    else:
+        total.add_(loss, alpha=counted)

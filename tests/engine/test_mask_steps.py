@@ -1,0 +1,123 @@
+"""The loss of a training step on masks is a mean over the pixels that count, of all its batches and processes together."""
+
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+import toy_masks
+from torch import Tensor
+from torch.nn import functional
+from toy_step import still
+from toy_training import CPU, training
+
+from tlkit.engine.ranks import shares
+from tlkit.engine.ranks.ranks import ALONE, Alone, Ranks
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
+from tlkit.plugin import IGNORED
+
+PLAIN = ("data.crop_size=16", 'optimizer={name="sgd", momentum=0.0, accumulate=2}', 'backbone.batch_norm="running"')
+DICE = 0.7
+FOCAL = 2.0
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    toy_masks.install(monkeypatch)
+    toy_masks.write(tmp_path / "data")
+    (tmp_path / "r.toml").write_text(toy_masks.RECIPE)
+    return tmp_path / "r.toml"
+
+
+def made(recipe: Path, *settings: str, ranks: Ranks = ALONE) -> Step:
+    mine = training(recipe, *PLAIN, *settings, keep=False)
+    still(mine.network)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # a head begins with zeros, and passes no gradient
+        for tensor in mine.network.head.parameters():
+            tensor.copy_(torch.randn(tensor.shape, generator=draw))
+    step = Step(mine.network, mine.plan, CPU, ranks=ranks)
+    step.begin_(1)
+    step.set_rates_(1.0)
+    return step
+
+
+def drawn() -> list[Batch]:
+    """Two batches of four pictures, of which more and more is ignored: all of the last."""
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(8, 3, 16, 16, generator=draw)
+    masks = torch.randint(0, 2, (len(x), 16, 16), generator=draw, dtype=torch.uint8)
+    for index, mask in enumerate(masks):
+        mask[: 2 * (index + 1)] = IGNORED
+    masks[-1] = IGNORED
+    return [(x[:4], masks[:4]), (x[4:], masks[4:])]
+
+
+def expected(recipe: Path, *, dice: float = 0.0, focal: float = 0.0) -> tuple[dict[str, Tensor], float]:
+    """Gradients in plain PyTorch, and the loss: cross-entropy and focal loss of one large batch, and Dice of each of two."""
+    network = made(recipe).network
+    x, masks = (torch.cat(each) for each in zip(*drawn(), strict=True))
+    there = masks != IGNORED
+    logit = network(x)[:, 1]  # beside zeros for the first class
+    each = functional.binary_cross_entropy_with_logits(logit[there], masks[there].float(), reduction="none")
+    loss = (each + focal * (1 - (-each).exp()) ** 2 * each).mean()
+    for part in (slice(0, 4), slice(4, 8)) if dice else ():
+        inside = there[part]
+        shown, known = logit[part][inside].sigmoid(), masks[part][inside].float()
+        part_loss = 1 - (2 * (shown * known).sum() + 1) / (shown.sum() + known.sum() + 1)
+        loss = loss + dice * part_loss * inside.sum() / there.sum()
+    loss.backward()
+    return {p.name: t.grad for p, t in network.owned() if t.grad is not None}, loss.item()
+
+
+def assert_near(step: Step, gradients: dict[str, Tensor], loss: float) -> None:
+    found = {p.name: t.grad for p, t in step.network.owned() if t.grad is not None}
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+    assert step.sums().loss / 8 == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("dice", [0.0, DICE])
+def test_batches_that_are_accumulated_count_by_their_pixels(recipe: Path, dice: float) -> None:
+    step = made(recipe, f"loss.dice={dice}", f"loss.focal={FOCAL}")
+    step(drawn())
+    assert_near(step, *expected(recipe, dice=dice, focal=FOCAL))
+
+
+@dataclass(frozen=True)
+class Threads(Alone):
+    """A process of two, in a thread."""
+
+    barrier: threading.Barrier = field(default_factory=lambda: threading.Barrier(2))
+    tensors: dict[int, Tensor] = field(default_factory=dict)
+
+    def sum_(self, tensor: Tensor) -> None:
+        self.tensors[self.rank] = tensor.clone()
+        self.barrier.wait(60)
+        tensor.copy_(self.tensors[0] + self.tensors[1])
+        self.barrier.wait(60)
+
+
+def test_two_processes_take_the_step_of_one(recipe: Path) -> None:
+    """The second process has one picture of the last batch, and all of it is ignored: it counts for nothing, and Dice is of all pixels."""
+    first = Threads(0, 2, 0, 2)
+    steps = [made(recipe, f"loss.dice={DICE}", ranks=ranks) for ranks in (first, replace(first, rank=1))]
+
+    def take(rank: int) -> None:
+        own = []
+        for number, (x, masks) in enumerate(drawn()):
+            mine = shares.share(len(x), rank, 2)
+            at = slice(0, 3) if rank == 0 else slice(3, 4)
+            own.append((x[at], masks[at]) if number else (x[mine.start : mine.stop], masks[mine.start : mine.stop]))
+        steps[rank](own, shares.Whole((4, 4), (2, 3 if rank == 0 else 1)))
+
+    other = threading.Thread(target=take, args=(1,))
+    other.start()
+    take(0)
+    other.join(60)
+    gradients, loss = expected(recipe, dice=DICE)
+    for step in steps:
+        assert_near(step, gradients, loss)
