@@ -46,6 +46,7 @@ mcc = Adapter(
     summary="target predictions should not spread over several classes (MCC, Jin 2020)",
 )
 mmd = Adapter(
+    compares=True,
     moves_features=True,
     loss="tlkit_adapters.trained:mmd",
     together=True,
@@ -57,6 +58,7 @@ mme = Adapter(
     summary="the classifier raises the entropy of target images, the features lower it (MME, Saito 2019)",
 )
 dann = Adapter(
+    compares=True,
     moves_features=True,
     loss="tlkit_adapters.trained:dann",
     domain_head="tlkit_adapters.trained:domain_classifier",
@@ -65,6 +67,7 @@ dann = Adapter(
     summary="features from which a domain head cannot tell the domains apart (DANN, Ganin 2016)",
 )
 cdan = Adapter(
+    compares=True,
     moves_features=True,
     loss="tlkit_adapters.trained:cdan",
     domain_head="tlkit_adapters.trained:ConditionalClassifier",
@@ -73,6 +76,7 @@ cdan = Adapter(
     summary="DANN with a domain head that sees the predictions too (CDAN, Long 2018)",
 )
 mdd = Adapter(
+    compares=True,
     moves_features=True,
     loss="tlkit_adapters.trained:mdd",
     domain_head="tlkit_adapters.trained:adversarial_classifier",

@@ -228,7 +228,7 @@ WRONG = [
     (["adapt.source=false", "adapt.labels_per_class=3"], "adapt.source: is false, and stats adapts source images to the target.", ""),
     (STEPS, "stats aligns the features of a frozen network once", 'head.kind = "logistic"'),
     ([*STEPS, 'adapt.method="none"', "adapt.labels_per_class=2", "adapt.source=false"], "adapt.source: is false, which only a solved", ""),
-    ([*STEPS, "adapt.method=mme", "adapt.labels_per_class=2", 'data.augment=["mixup"]'], "data.augment mixes images", "mixup and cutmix"),
+    ([*STEPS, "adapt.method=mmd", 'data.augment=["mixup"]'], "mmd compares images of both domains, and data.augment mixes", "mixup and cutmix"),
     (["adapt.pseudo_labels=prototype"], 'adapt.pseudo_labels: is "prototype".', 'did you mean "prototypes"?'),
     (["also.dark.split.per_clas=3"], "also.dark.split.per_clas: there is no such key.", "per_class"),
 ]  # fmt: skip

@@ -102,6 +102,23 @@ def test_labelled_images_count_as_often_as_asked_in_a_step(recipe: Path) -> None
         torch.testing.assert_close(parameter.grad, expected.grad, msg=name)
 
 
+def test_labelled_images_stay_whole_beside_mixed_ones_of_the_source(recipe: Path) -> None:
+    mine = training(recipe, "adapt.method=mcc", "adapt.labels_per_class=2", 'data.augment=[{ name="mixup", alpha=1.0 }]')
+    assert isinstance(mine.fit, Fit)
+    x, y = next(mine.fit._steps._batches(mine.fit._feed_of(1), mine.prepared.train.order(0), 1, done=0))
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    assert target.trained is not None
+    chosen = target.trained.repeated(0, 6)
+    torch.testing.assert_close(x[6:12], target.part.inputs(chosen, 0, torch.device("cpu")))
+    assert torch.equal(y[6:], functional.one_hot(target.part.targets(chosen, 0, torch.device("cpu")), 3).float())
+    assert y[:6].sum(1).tolist() == pytest.approx([1.0] * 6)
+    assert ((y[:6] > 0).sum(1) == 2).any()  # of two classes
+    mine.fit._step.begin_(1)
+    mine.fit._step([(x, y)], mine.fit._steps._whole(mine.prepared.train.order(0)[:6]))
+    assert np.isfinite(mine.fit._step.sums().loss)
+
+
 def test_a_plan_with_a_domain_head_says_that_one_seed_is_not_enough() -> None:
     for method, told in (("cdan", True), ("mcc", False)):
         found = adaptation.look_up(AdaptTable(target="dark", method=method))

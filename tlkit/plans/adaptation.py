@@ -168,11 +168,11 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
             )
     if found.source_free:
         yield from _source_free_problems(arm, table)
-    elif table.labels_per_class and augmentations.mixes(arm.data.augment):
+    elif adapter is not None and adapter.compares and augmentations.mixes(arm.data.augment):
         yield TlkitError(
-            f"adapt.labels_per_class: is {table.labels_per_class}, and data.augment mixes images, which labelled images of the target "
-            "are not yet.",
-            "leave mixup and cutmix out",
+            f"adapt.method: {table.method} compares images of both domains, and data.augment mixes those of the source alone: "
+            "it would learn which images are mixed.",
+            "leave mixup and cutmix out, or a method that does not compare them: mcc, mme",
         )
     if adapter is not None and adapter.domain_head and auto_rates.is_auto(arm, maps.DOMAIN):
         yield TlkitError(

@@ -23,7 +23,7 @@ class DomainBatch(Generic[Tensor]):
         target: What the head reads of the target images, (N, F).
         source_logits: (N, C).
         target_logits: (N, C).
-        labels: Classes of the source images, (N,).
+        labels: Classes of the source images, (N,); with mixup or cutmix the share of every class, (N, C).
         head: The head, from (N, F) to (N, C).
         domain_head: The module that `Adapter.domain_head` built; None without.
         ramp: () from 0 to 1 over the training, as DANN's schedule; 1 where the recipe says `ramp = false`.
@@ -56,6 +56,7 @@ class Adapter:
             group "head.domain" of [lr_groups]; "" for none.
         batch_norm: The statistics of every BatchNorm layer are replaced by those of the target, once, before anything is learned. Such a
             method needs no `solve` and no `loss`.
+        compares: The loss compares source images with target images. Of those none are mixed, so mixup and cutmix are refused.
         moves_features: The loss works by training what the head reads, so it is of no use where the whole backbone is frozen.
         together: BatchNorm sees source and target images as one batch; else each domain by itself.
         partial: The method works where the target lacks some of the classes.
@@ -69,6 +70,7 @@ class Adapter:
     options: type[BaseModel] | None = None
     domain_head: str = ""
     batch_norm: bool = False
+    compares: bool = False
     moves_features: bool = False
     together: bool = False
     partial: bool = False

@@ -241,7 +241,7 @@ def _target_in_steps(target: TargetPart, adapted: Part, sizes: Mapping[Size, Par
     """
     found, table = job.resolved.adaptation, job.resolved.arm.data
     assert found is not None  # there is a target
-    single = [each for each in table.augment if not augmentations.mixes([each])]  # no label is mixed where there is none
+    single = [each for each in table.augment if not augmentations.mixes([each])]  # a target's image stays one of the target
     chosen = target.part.indices[target.labelled]
     others = replace(adapted, indices=np.setdiff1d(adapted.indices, chosen))
     if found.by_steps and not len(others.indices):
@@ -254,7 +254,8 @@ def _target_in_steps(target: TargetPart, adapted: Part, sizes: Mapping[Size, Par
             ]
         )
     training = _with_sizes(_training_part(others, job, single, classes=classes), sizes)
-    trained = _with_sizes(_training_part(replace(adapted, indices=chosen), job, single, classes=classes), sizes)
+    few = _training_part(replace(adapted, indices=chosen), job, single, classes=classes)
+    trained = _with_sizes(replace(few, soft=augmentations.mixes(table.augment)), sizes)
     return replace(target, training=training if found.by_steps else None, trained=trained if len(chosen) else None)
 
 

@@ -76,6 +76,7 @@ class TrainingPart(Part):
         classes: Number of classes.
         epochs_before: Epochs that were trained before the run: order, draws and fixed views go on from there.
         others: The same images in other sizes, for phases that have them.
+        soft: Targets are soft ones, though no image is mixed: in a batch they follow those of images that are.
         pseudo: Labels that stand for those of the split, (n,) by position in it; they are set anew at the beginning of each epoch. None for
             images that are trained on with their own labels.
         extents: Height and width (N, 2) of each picture of the split on its canvas, so that crops are taken from what it covers; None
@@ -89,6 +90,7 @@ class TrainingPart(Part):
     classes: int = 0
     epochs_before: int = 0
     others: Mapping[Size, TrainingPart] = field(default_factory=dict)
+    soft: bool = False
     pseudo: NDArray[np.int64] | None = None
     extents: Indices | None = None
 
@@ -106,13 +108,13 @@ class TrainingPart(Part):
         return mix(x, self._augmented(mixing.partners, drawn, device), mixing)
 
     def targets(self, chosen: Indices, epoch: int, device: torch.device) -> Tensor:
-        """Return targets as `Part` does; with mixup or cutmix, soft ones of both images."""
+        """Return targets as `Part` does; with mixup or cutmix, soft ones of both images, and soft ones where they are asked for."""
         if self.masks is not None:
             return self._augmented_masks(chosen, self.draw_of(epoch)).to(device)
         own = super().targets(chosen, epoch, device)
         mixing = self.mixing(chosen, self.draw_of(epoch))
         if mixing is None:
-            return own
+            return self.task.targets.mix(own, own, torch.ones(len(chosen), device=device), self.classes) if self.soft else own
         return mix_targets(own, super().targets(mixing.partners, epoch, device), mixing, self.classes, kind=self.task.targets)
 
     @property
