@@ -39,10 +39,10 @@ docs: $(STAMP)
 docs-api: $(STAMP)
 	$(BIN)/python -m docs.generate
 
-$(STAMP): pyproject.toml constraints.txt plugins/tlkit-efficientnet-lite/pyproject.toml
+$(STAMP): pyproject.toml constraints.txt plugins/tlkit-dlib-face/pyproject.toml plugins/tlkit-efficientnet-lite/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("tlkit needs Python 3.11.4 or newer; make PYTHON=python3.12" if sys.version_info < (3, 11, 4) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' -e plugins/tlkit-efficientnet-lite
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' -e plugins/tlkit-dlib-face -e plugins/tlkit-efficientnet-lite
 	touch $(STAMP)
 
 # What they measure and their options, given as ARGS="...": benchmarks/README.md. Nothing else should run meanwhile.

@@ -29,6 +29,7 @@ COPIED = (
     "docs/**/*.svg",
     "docs/notes/*.py",
     "docs/site.css",
+    "plugins/tlkit-dlib-face/README.md",
     "plugins/tlkit-efficientnet-lite/README.md",
     "recipes/*.json",
     "recipes/*.toml",

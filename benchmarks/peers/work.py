@@ -98,6 +98,7 @@ def _weights(work: Work, path: Path, classes: int) -> None:
 
     from tlkit.network import building, weights
     from tlkit.plugin import Backbone, Head, registry
+    from tlkit.sources.weight_files import Reading
     from tlkit_heads import LinearOptions
 
     backbone = registry.get(Backbone, work.network)
@@ -108,7 +109,7 @@ def _weights(work: Work, path: Path, classes: int) -> None:
         named = backbone.weights[work.weights]
         _, distribution, inside = str(named.source).split(":")
         file = Path(str(metadata.distribution(distribution).locate_file(inside)))
-        weights.load_(made, file, backbone=backbone, name=work.network, rename=named.rename)
+        weights.load_(made, file, backbone=backbone, name=work.network, reading=Reading(rename=named.rename))
     torch.save({key: tensor.clone() for key, tensor in weights.export(made, backbone, linear=True).items()}, path)
 
 

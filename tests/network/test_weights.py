@@ -19,6 +19,7 @@ from tlkit.errors import RunFolderError, WeightsError
 from tlkit.network import building, tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
+from tlkit.sources.weight_files import Reading
 from tlkit_heads import LinearOptions, MlpOptions
 
 State = dict[str, Tensor]
@@ -194,7 +195,7 @@ def test_a_part_of_a_checkpoint_is_loaded(tmp_path: Path, state: State) -> None:
     torch.save({"model": state, "model_ema": {name: tensor + 1 for name, tensor in state.items()}}, path)
     assert "EMA" in weights.load_(network, path, backbone=toy, name="toy")[0]
     assert torch.equal(network.tensors()["conv1.weight"], state["conv1.weight"] + 1)
-    assert weights.load_(network, path, backbone=toy, name="toy", part="model") == ()
+    assert weights.load_(network, path, backbone=toy, name="toy", reading=Reading(part="model")) == ()
     assert torch.equal(network.tensors()["conv1.weight"], state["conv1.weight"])
 
 

@@ -25,6 +25,7 @@ from tlkit.network import building, weights
 from tlkit.network.network import Network
 from tlkit.plugin import HUB, Backbone, Head, registry
 from tlkit.recipe import maps
+from tlkit.sources.weight_files import Reading
 
 timm = pytest.importorskip("timm", reason="timm, which the plugin is a bridge to, is not installed")
 tlkit_timm = pytest.importorskip("tlkit_timm")
@@ -407,7 +408,9 @@ def test_trained_weights_of_a_file_answer_as_in_the_network_that_they_came_from(
     _, distribution, path = other.weights["imagenet"].source.split(":")
     file = Path(str(metadata.distribution(distribution).locate_file(path)))
     theirs, mine = built(other), built(of("tf_efficientnet_lite0"))
-    weights.load_(theirs, file, backbone=other, name="efficientnet_lite0", rename=other.weights["imagenet"].rename)
+    weights.load_(
+        theirs, file, backbone=other, name="efficientnet_lite0", reading=Reading(rename=other.weights["imagenet"].rename)
+    )
     stages = {key: tensor for key, tensor in theirs.tensors().items() if not key.startswith("head.")}
     save_file(stages, tmp_path / "lite0.safetensors")
     weights.load_(mine, tmp_path / "lite0.safetensors", backbone=of("tf_efficientnet_lite0"), name="timm:tf_efficientnet_lite0")

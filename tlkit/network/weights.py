@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,8 +18,10 @@ from tlkit import files, plugin
 from tlkit.errors import PluginError, RunFolderError, WeightsError, nearest
 from tlkit.network import input_layer, tensor_files, tensor_writer
 from tlkit.network.network import Network
+from tlkit.network.tensor_files import NamedTensors
 from tlkit.plugin import Backbone
 from tlkit.recipe.maps import HEAD
+from tlkit.sources.weight_files import USUAL, Reading
 
 _SHOWN = 4  # names of one kind of difference that a message lists
 # Prefixes of every name that come from wrapping: DataParallel's, torch.compile's, and the names that people give to the attribute
@@ -27,7 +30,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
 _LOCAL = "num_batches_tracked"  # BatchNorm's counter: absent from files older than it, and used by nothing here
 
 
-def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename: str = "", part: str = "") -> tuple[str, ...]:
+def load_(network: Network, path: Path, *, backbone: Backbone, name: str, reading: Reading = USUAL) -> tuple[str, ...]:
     """Load a backbone's weights; the file's classifiers are dropped, and its first convolution is carried over to other channels.
 
     Args:
@@ -35,9 +38,7 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
         path: The file.
         backbone: The plugin.
         name: Name of the backbone, for error messages.
-        rename: "module:function" that gives the tensors the library's names. "" for a file of the user's, whose names may have a
-            prefix or be those that the backbone's own `rename` knows.
-        part: The key under which a checkpoint holds the weights; "" for the usual one.
+        reading: How the file is read.
 
     Returns:
         What was decided about the file, a sentence each.
@@ -45,9 +46,10 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
     Raises:
         WeightsError: with every missing, surplus and misshapen tensor.
     """
-    found = tensor_files.read(path, part)
+    found = file_tensors(path, reading)
     mine, _ = _split(network.tensors(), backbone)
-    theirs, notes = (_renamed(rename, found.tensors), ()) if rename else _named(found.tensors, mine, backbone)
+    offered = reading.rename or reading.read
+    theirs, notes = (found.tensors, ()) if offered else _named(found.tensors, mine, backbone)
     theirs, _ = _split(import_names(theirs, backbone), backbone)
     theirs = input_layer.carry_over(theirs, mine, next(iter(network.stages.values())))
     random = _absent(theirs, backbone)
@@ -56,6 +58,16 @@ def load_(network: Network, path: Path, *, backbone: Backbone, name: str, rename
     _copy_(mine, theirs)
     begin = (f"it has no tensors of {', '.join(random)}: auxiliary classifiers, which begin at random",) if random else ()
     return (*found.notes, *notes, *begin)
+
+
+def file_tensors(path: Path, reading: Reading) -> NamedTensors:
+    """Return a file's tensors; where a plugin offers the file, under the library's names.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    found = NamedTensors(_called(reading.read, path)) if reading.read else tensor_files.read(path, reading.part)
+    return replace(found, tensors=_called(reading.rename, found.tensors)) if reading.rename else found
 
 
 def load_run_(network: Network, path: Path, *, backbone: Backbone, name: str, classes: tuple[str, ...]) -> bool:
@@ -183,7 +195,7 @@ def _named(
             return plain, said
         if backbone.rename:
             with contextlib.suppress(WeightsError):
-                renamed = _renamed(backbone.rename, plain)
+                renamed = _called(backbone.rename, plain)
                 if _fits(renamed, mine, backbone):
                     return renamed, (
                         *said,
@@ -218,12 +230,12 @@ def _absent(theirs: Mapping[str, Tensor], backbone: Backbone) -> list[str]:
     return [name for name in backbone.aux_heads if not any(key.startswith(f"{name}.") for key in theirs)]
 
 
-def _renamed(rename: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Let a plugin give tensors the library's names."""
-    renamed = plugin.call(rename, tensors)
-    if not isinstance(renamed, dict) or not all(isinstance(tensor, Tensor) for tensor in renamed.values()):
-        raise PluginError(f"{rename}: gave {type(renamed).__name__}, not a dict of name -> tensor.")
-    return renamed
+def _called(function: str, argument: Path | dict[str, Tensor]) -> dict[str, Tensor]:
+    """Let a plugin read a file of tensors, or give tensors the library's names."""
+    named = plugin.call(function, argument)
+    if not isinstance(named, dict) or not all(isinstance(tensor, Tensor) for tensor in named.values()):
+        raise PluginError(f"{function}: gave {type(named).__name__}, not a dict of name -> tensor.")
+    return named
 
 
 def _copy_(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

@@ -197,6 +197,6 @@ def _kind(resolved: Resolved, weights: Path) -> str:
     if value.startswith(weight_files.RUN):
         return "run"
     if value in offered:
-        return offered[value].rename
+        return f"{offered[value].read} {offered[value].rename}".strip()
     key = weight_files.part(value, weights)
     return f"#{key}" if key else ""

@@ -22,7 +22,7 @@ from tlkit.plugin.kinds import KINDS, AnyPlugin
 Plugin = TypeVar("Plugin", bound=AnyPlugin)
 
 # Plugins that are distributions of their own: what to install for a name that is not there.
-_ELSEWHERE = {"efficientnet_lite0": "tlkit-efficientnet-lite"}
+_ELSEWHERE = {"dlib_face_resnet29": "tlkit-dlib-face", "efficientnet_lite0": "tlkit-efficientnet-lite"}
 
 
 @dataclass(frozen=True)

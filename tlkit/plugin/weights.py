@@ -109,6 +109,8 @@ class Weights:
         rename: "module:function", applied to the loaded tensors {name: tensor} -> {name: tensor} where the file does not
             use the library's names; "" where it does. The tensors come in the file's order, classifier included.
         classes: Number of classes of the classifier in the file.
+        read: "module:function"(path) -> {name: tensor}, for a file of a kind that tlkit does not read; "" for .safetensors, .npz and
+            torch files.
         licence: Licence of the weights.
         summary: One line.
     """
@@ -119,6 +121,7 @@ class Weights:
     classes: int = 1000
     licence: str = ""
     summary: str = ""
+    read: str = ""
 
 
 # The README of torchvision, "Pre-trained Model License": the weights "may have their own licenses or terms and conditions derived from

@@ -17,7 +17,7 @@ from tlkit.plugin import Adapter, Backbone, Convention, Dataset, Download, Execu
 from tlkit.plugin.kinds import AnyPlugin, Kind
 from tlkit.plugin.registry import Entry
 
-_OURS = ("tlkit", "tlkit-efficientnet-lite")
+_OURS = ("tlkit", "tlkit-dlib-face", "tlkit-efficientnet-lite")
 
 
 def plugins(kind: Kind, entries: Sequence[Entry]) -> RenderableType:

@@ -19,14 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tlkit import plugin
 from tlkit.engine import row_keys
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images.device_batches import inputs
 from tlkit.engine.images.parts import Part
 from tlkit.errors import StoreError
 from tlkit.events import Observer
-from tlkit.network import building, tensor_files, weights
+from tlkit.network import building, weights
 from tlkit.network.network import Network, pool
 from tlkit.plans import even_sample
 from tlkit.plans.resolved import Resolved
@@ -156,11 +155,8 @@ class StageOutputs:
         backbone = self._resolved.backbone
         if self._path is None or backbone.maps or not backbone.whole:
             return None
-        value = self._resolved.arm.backbone.weights
-        offered = backbone.weights.get(value)
-        tensors = tensor_files.read(self._path, "" if offered is not None else weight_files.part(value, self._path)).tensors
-        if offered is not None and offered.rename:
-            tensors = plugin.call(offered.rename, tensors)  # type: ignore[assignment]  # which `weights.load_` has checked
+        reading = weight_files.reading(self._resolved.arm.backbone.weights, self._path, backbone)
+        tensors = weights.file_tensors(self._path, reading).tensors
         weight, bias = (tensors.get(f"{backbone.classifier}.{name}") for name in ("weight", "bias"))
         if weight is None or weight.ndim != 2 or weight.shape[1] != backbone.features:
             return None
@@ -246,9 +242,8 @@ def _network(resolved: Resolved, path: Path | None) -> Network:
     if value.startswith(weight_files.RUN):
         weights.load_run_(network, path, backbone=resolved.backbone, name=name, classes=())
         return network
-    offered = resolved.backbone.weights.get(value)
-    rename, part = (offered.rename, "") if offered is not None else ("", weight_files.part(value, path))
-    weights.load_(network, path, backbone=resolved.backbone, name=name, rename=rename, part=part)
+    reading = weight_files.reading(value, path, resolved.backbone)
+    weights.load_(network, path, backbone=resolved.backbone, name=name, reading=reading)
     return network
 
 

@@ -74,9 +74,8 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
                 f"{value}: its head is of another kind, of other classes or another shape; this run's head begins anew"
             )
         return network
-    offered = resolved.backbone.weights.get(value)
-    rename, part = (offered.rename, "") if offered is not None else ("", weight_files.part(value, job.weights))
-    for note in weights.load_(network, job.weights, backbone=resolved.backbone, name=name, rename=rename, part=part):
+    reading = weight_files.reading(value, job.weights, resolved.backbone)
+    for note in weights.load_(network, job.weights, backbone=resolved.backbone, name=name, reading=reading):
         observer.note(f"{value}: {note}")
     return network
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tlkit import file_digests, files
@@ -17,6 +18,26 @@ from tlkit.sources import download, hub
 from tlkit.sources.places import Places, relative
 
 NONE, RUN = "none", "run:"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file of weights is read.
+
+    Attributes:
+        read: "module:function" that reads the file, of weights that a plugin offers; "" where tlkit does.
+        rename: "module:function" that gives the tensors the library's names, of weights that a plugin offers. "" for a file of the
+            user's, whose names may have a prefix or be those that the backbone's own `rename` knows.
+        part: The key under which a checkpoint holds the weights; "" for the usual one.
+    """
+
+    read: str = ""
+    rename: str = ""
+    part: str = ""
+
+
+USUAL = Reading()
+"""A file of the user's, read whole."""
 
 
 def find_weights(
@@ -72,6 +93,18 @@ def find_weights(
 def known_weights(value: str, backbone: Backbone) -> bool:
     """Return whether a value of backbone.weights can be checked without a file: a name that the plugin offers, or "none"."""
     return value == NONE or value in backbone.weights
+
+
+def reading(value: str, path: Path, backbone: Backbone) -> Reading:
+    """Return how the file of a recipe's `backbone.weights` is read; it is none of a run.
+
+    Args:
+        value: As the recipe has it.
+        path: The file, as `find_weights` found it.
+        backbone: The plugin.
+    """
+    offered = backbone.weights.get(value)
+    return Reading(part=part(value, path)) if offered is None else Reading(offered.read, offered.rename)
 
 
 def part(value: str, path: Path) -> str:
