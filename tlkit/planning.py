@@ -83,7 +83,7 @@ def plans(
     """
     from tlkit.plans import plan as plan_module
     from tlkit.plans import sharing
-    from tlkit.run import executor, torch_settings
+    from tlkit.run import executor, shared_speeds, torch_settings
 
     plan_module.to_html = _plan_html
     places = arguments.places(as_path(recipe, "recipe"), data, True, watcher)
@@ -102,7 +102,12 @@ def plans(
             else:
                 made[name] = _compiled(recipe, read, resolved, places, where, classes=classes, processes=processes)
     decided = _decided(read, made, jobs.settings(arms), runs / read.name, where)
-    found = Plans({name: sharing.shared(each, processes) for name, each in decided.items()})
+    found = Plans(
+        {
+            name: sharing.shared(each, processes, measured=shared_speeds.recall(each, device=where))
+            for name, each in decided.items()
+        }
+    )
     found.search = search_plan.planned(read)
     return found
 

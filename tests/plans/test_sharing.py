@@ -4,11 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from toy_training import training
 
 import tlkit
 from tlkit.plans import plan_json, sharing
 from tlkit.plans.plan import Plan
+from tlkit.record.timings import SharedSpeed
+from tlkit.run import shared_speeds
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -48,10 +53,52 @@ def test_batch_that_is_too_small_for_local_statistics_is_normalised_over_all(pla
 
 def test_plan_counts_the_bytes_that_a_step_sends_and_frozen_parts_send_nothing(plan: Plan) -> None:
     trained = 8 * 8 * 9 + 2 * 8 + 8 * 16 * 9 + 2 * 16 + 16 * 4 + 4  # without the stem
+    channels = 8 + 16  # that BatchNorm of block1 and block2 normalises, with a mean and a variance
     found = sharing.shared(plan, 4)
-    assert (found.processes.summed, found.processes.sent) == (4 * trained, 4 * trained * 2 * 3 // 4)
+    summed = 4 * trained + 2 * 4 * channels
+    assert (found.processes.summed, found.processes.sent) == (summed, summed * 2 * 3 // 4)
+    over_all = sharing.shared(normalising(plan, "sync"), 4).processes
+    exchanged = 8 * channels * 3 + 8 * channels * 2 * 3 // 4  # statistics to three others, and a ring of their gradients' sums
+    assert (over_all.summed, over_all.sent) == (summed, summed * 2 * 3 // 4 + exchanged)
     assert plan_json.from_json(plan_json.to_json(found)) == found
     assert sharing.shared(plan, 1) is plan
+
+
+@pytest.mark.parametrize(("setting", "said"), [("freeze.stem=true", True), ("freeze.backbone=true", False)])
+def test_batch_norm_is_only_told_of_where_a_layer_normalises_by_the_batch(toy_recipe: Path, setting: str, said: bool) -> None:
+    """In a frozen backbone every layer uses its running statistics."""
+    found = tlkit.plan(toy_recipe, [setting], processes=2)["main"]
+    assert ("BatchNorm" in [choice.what for choice in found.choices]) is said
+    assert tlkit.plan(toy_recipe, [setting, 'backbone.batch_norm="running"'], processes=2)["main"].phases[-1].normalised == 0
+
+
+def test_plan_says_how_fast_runs_of_several_processes_were(toy_recipe: Path) -> None:
+    alone = tlkit.plan(toy_recipe)["main"]
+    for speed in (SharedSpeed(2, 300.0, 0.125), SharedSpeed(1, 100.0), SharedSpeed(2, 150.0, 0.25)):
+        before = sharing.shared(alone, 2, measured=shared_speeds.recall(alone, device=CPU))
+        shared_speeds.remember(alone, speed, device=CPU)
+    assert before.processes.measured == (SharedSpeed(1, 100.0), SharedSpeed(2, 300.0, 0.125))
+    found = tlkit.plan(toy_recipe, ["schedule.epochs=7"], processes=2)["main"]
+    assert found.processes.measured == (SharedSpeed(1, 100.0), SharedSpeed(2, 150.0, 0.25))
+    assert plan_json.from_json(plan_json.to_json(found)) == found
+    (line,) = [choice for choice in found.choices if choice.what == "speed of processes"]
+    assert line.value == "100 images/s with 1, 150 images/s with 2"
+    assert line.reason == "the last runs on this machine; adding up took 25% of a step with 2"
+    (unknown,) = [
+        choice
+        for choice in tlkit.plan(toy_recipe, ["data.batch_size=8"], processes=2)["main"].choices
+        if choice.what == "speed of processes"
+    ]
+    assert unknown.value == "not measured"
+
+
+def test_speed_is_the_median_of_epochs_and_is_told_beside_that_of_one(toy_recipe: Path) -> None:
+    plan = tlkit.plan(toy_recipe, processes=2)["main"]
+    speed = shared_speeds.of(2, [{"images_per_second": rate} for rate in (90.0, 240.0, 250.0)], communication=None)
+    assert shared_speeds.words(plan, speed, step=0) == "main: 2 processes trained 240 images/s together"
+    assert shared_speeds.words(plan, speed, step=0.1) == (  # of a batch of 16
+        "main: 2 processes trained 240 images/s together, 1.50 times the 160 images/s that one was measured with"
+    )
 
 
 def test_memory_is_that_of_one_process_with_its_part_of_a_batch_and_a_copy_of_the_gradients(plan: Plan) -> None:

@@ -18,7 +18,7 @@ from conftest import ROOT, TOY_RECIPE, Cli
 from tlkit import api, machine
 from tlkit.errors import TlkitError
 from tlkit.record import predictions, run_folder
-from tlkit.run import joining, together
+from tlkit.run import joining
 
 TESTS = ROOT / "tests"
 APPLY = ["apply", "toy.toml", "--set", "schedule.epochs=3", "--set", "freeze.stem=true", "--set", 'evaluation.test="end"']
@@ -75,6 +75,8 @@ LAUNCHES = {
     "continued by more": launch("killed", 3),
     "stopped": launch("stopped", 2, end=[1, 8, signal.SIGTERM]),
     "continued alone": launch("stopped", 1),
+    "sent and killed": launch("file://away", 2, end=[1, 8, signal.SIGKILL]),
+    "sent": launch("file://away", 2),
     "another recipe": launch("refused", 2, more={"1": ["--set", "loss.label_smoothing=0.1"]}),
     "a wrong recipe": launch("refused", 2, more={str(rank): ["--set", "data.options.noise=-1"] for rank in (0, 1)}),
 }
@@ -128,15 +130,32 @@ def test_two_processes_leave_the_files_and_the_result_of_one(launched: tuple[Pat
     assert (first["code"], other["code"]) == (0, 0)
     assert (other["out"], other["err"]) == ("", "")
     assert first["out"].startswith("toy: test accuracy")
-    assert "main: a step of 2 processes adds up 7.38 KB in " in first["err"]
+    assert "main: a step of 2 processes adds up 7.57 KB in " in first["err"]
     assert re.search(r"^main: 2 processes trained [\d,]+ images/s together", first["err"], re.M)
     assert files_of(folder / "together") == files_of(folder / "alone")
     assert_same_result(folder, "together")
     result = json.loads((run_of(folder, "together") / "result.json").read_text())
     assert (result["status"], result["exact"]) == ("finished", True)
     plan = json.loads((run_of(folder, "together") / "plan.json").read_text())
-    trained = sum(stage["trained"] for stage in plan["stages"])
-    assert plan["processes"] == {"count": 2, "batch_norm": "sync", "summed": 4 * trained, "sent": 4 * trained}
+    channels, accumulated = 8 + 16, plan["tables"]["optimizer"].get("accumulate", 1)  # of the blocks: the stem is frozen
+    summed = 4 * sum(stage["trained"] for stage in plan["stages"]) + 8 * channels
+    exchanged = accumulated * 2 * 8 * channels  # statistics to the other process, and the sums of their gradients
+    assert plan["processes"] == {
+        "count": 2, "batch_norm": "sync", "summed": summed, "sent": summed + exchanged, "measured": []
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_runs_of_several_processes_may_be_behind_an_address(launched: tuple[Path, dict[str, list[Process]]]) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra tlkit[shards]")
+    folder, said = launched
+    assert [each["code"] for each in said["sent and killed"]] == [3, -signal.SIGKILL]
+    assert [each["code"] for each in said["sent"]] == [0, 0]
+    assert "continues after epoch 1" in said["sent"][0]["err"]
+    assert "file://away/toy: holds the runs" in said["sent"][0]["err"]
+    kept = {name for name in files_of(folder / "alone" / "toy") if not Path(name).name.startswith(".")}  # no locks
+    assert files_of(folder / "away" / "toy") == kept
+    assert_same_result(folder, "away")
 
 
 @pytest.mark.slow
@@ -284,18 +303,9 @@ def test_plan_counts_what_a_method_compares_over_all_processes(method: str, gath
     """Features and logits of both domains: of a batch of 16, by two processes, each sends its half to the other."""
     also = '[also.dark]\nname = "synthetic"\noptions = { classes = 4, train = 60, noise = 0.9 }\nsplit = { per_class = 3 }\n'
     toy_recipe.write_text(f'{TOY_RECIPE}{also}[adapt]\ntarget = "dark"\nmethod = "{method}"\n')
-    found = api.plan(toy_recipe, processes=2)["main"].processes
+    found = api.plan(toy_recipe, 'backbone.batch_norm="local"', processes=2)["main"].processes
     assert found is not None
     assert found.sent == found.summed + gathered // 2
-
-
-def test_speed_of_processes_is_told_beside_that_of_one(toy_recipe: Path) -> None:
-    plan = api.plan(toy_recipe, processes=2)["main"]
-    lines = [{"images_per_second": rate} for rate in (90.0, 240.0, 250.0)]
-    assert together.speed(plan, 2, lines, step=0) == "main: 2 processes trained 240 images/s together"
-    assert together.speed(plan, 2, lines, step=0.1) == (  # of a batch of 16
-        "main: 2 processes trained 240 images/s together, 1.50 times the 160 images/s that one was measured with"
-    )
 
 
 STARTED = {

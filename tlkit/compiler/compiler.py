@@ -14,6 +14,7 @@ from tlkit.compiler.memory_estimate import WHOLE, Division, Draft
 from tlkit.compiler.network_cost import Cost
 from tlkit.engine import formats
 from tlkit.errors import RecipeError, TlkitError
+from tlkit.network import freezing
 from tlkit.network.network import Network
 from tlkit.plans import adaptation, arm_checks, head_starts, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
@@ -173,6 +174,7 @@ def _phases(draft: Draft, steps: int) -> tuple[PhasePlan, ...]:
         reason = {"solved": "the head is solved", "nothing": "nothing trains"}.get(draft.resolved.learns, reason)
         aux_heads = draft.aux_heads.running(draft.divided.parameters, start)
         size = draft.size(start)
+        _begin_(draft, start)
         phases.append(
             PhasePlan(
                 start + 1,
@@ -183,9 +185,17 @@ def _phases(draft: Draft, steps: int) -> tuple[PhasePlan, ...]:
                 reason,
                 aux_heads=aux_heads,
                 image_size=None if size == draft.resolved.image_size else size,
+                normalised=freezing.batch_normed(draft.network),
             )
         )
     return tuple(phases)
+
+
+def _begin_(draft: Draft, start: int) -> None:
+    """Freeze the network as in the phase that begins after `start` epochs."""
+    training = {o.parameter.name for o in draft.divided.parameters if trains_in(o.trains_from, start + 1)}
+    running = draft.resolved.arm.backbone.batch_norm == "running"
+    freezing.freeze_(draft.network, training.__contains__, running_norms=running)
 
 
 def _other_sizes(draft: Draft) -> tuple[SizePlan, ...]:

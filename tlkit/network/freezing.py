@@ -38,6 +38,11 @@ def freeze_(network: Network, trains: Callable[[str], bool], *, running_norms: b
             module.training = False
 
 
+def batch_normed(module: nn.Module) -> int:
+    """Return the channels that BatchNorm layers in training mode normalise by the batch, all layers together."""
+    return sum(each.num_features for each in module.modules() if isinstance(each, _BatchNorm) and each.training)
+
+
 def _mode_(module: nn.Module, around: bool) -> None:
     parameters = list(module.parameters())
     module.training = any(p.requires_grad for p in parameters) if parameters else around

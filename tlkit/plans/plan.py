@@ -19,6 +19,7 @@ from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan, When
 from tlkit.record.kernels import ChosenKernel
 from tlkit.record.selection import USUAL
+from tlkit.record.timings import SharedSpeed
 from tlkit.units import Size
 
 FORMAT = 10
@@ -104,6 +105,7 @@ class PhasePlan:
         fixed: How the prefix runs; None where there is none.
         aux_heads: Auxiliary classifiers that run, with the weight of their losses.
         image_size: Height and width of its training images, where that is not the plan's image_size.
+        normalised: Channels that BatchNorm normalises by the batch, of all layers together.
     """
 
     first: int
@@ -115,6 +117,7 @@ class PhasePlan:
     fixed: PrefixPlan | None = None
     aux_heads: Mapping[str, float] = field(default_factory=dict)
     image_size: Size | None = None
+    normalised: int = 0
 
     def views(self, period: int) -> tuple[int, ...]:
         """Return which of so many fixed views the phase's epochs use, ascending; epoch 1 uses view 0."""
@@ -241,14 +244,17 @@ class ProcessesPlan:
     Attributes:
         count: How many there are.
         batch_norm: Whether BatchNorm normalises over the images of one process, or of all.
-        summed: Bytes that a step adds up over the processes, at most: gradients of what trains.
-        sent: Bytes that each process sends for it in a ring, 2 (count - 1) / count times as many.
+        summed: Bytes that a step adds up over the processes, at most: gradients of what trains, and BatchNorm's running statistics.
+        sent: Bytes that each process sends in a step: 2 (count - 1) / count times as many in a ring, and what BatchNorm over all
+            processes, or a method of domain adaptation, exchanges beside it.
+        measured: Runs like this one on this machine, by their number of processes.
     """
 
     count: int
     batch_norm: Literal["local", "sync"]
     summed: int
     sent: int
+    measured: tuple[SharedSpeed, ...] = ()
 
 
 # Returns a plan as HTML, for notebooks. `tlkit.plan` sets it: nothing here draws.

@@ -6,49 +6,59 @@ BatchNorm normalises over the images of one process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 from tlkit import units
 from tlkit.plans import unlabelled
 from tlkit.plans.plan import Choice, MemoryPlan, Plan, ProcessesPlan
+from tlkit.record.timings import SharedSpeed
 
 # Images of one process below which BatchNorm normalises over all of them: statistics of fewer are noisy, and accuracy falls.
 # Wu & He 2018, arXiv:1803.08494, table 3: ImageNet error of ResNet-50 with 32, 16, 8 and 4 images is 23.6, 23.7, 24.8 and 27.3 %.
 FEW = 16
 _FEWEST = 2  # images that can be normalised at all
 _GRADIENT = 4  # bytes: gradients, and features that are compared, are float32 in every precision
+_STATISTICS = 8  # bytes of a channel's mean and variance
 
 
-def shared(plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = None) -> Plan:
+def shared(
+    plan: Plan, count: int, *, kept: Literal["local", "sync"] | None = None, measured: Sequence[SharedSpeed] = ()
+) -> Plan:
     """Return a plan as several processes carry it out; one process carries it out as it is.
 
     Args:
         plan: The plan of one process.
         count: How many there are.
         kept: How BatchNorm normalises in a run that is continued.
+        measured: Speeds of runs like this one on this machine.
     """
     if count == 1:
         return plan
     batch_norm, reason = _batch_norm(plan, count, kept)
-    summed = _GRADIENT * max(phase.trained for phase in plan.phases)
-    compared = _compared(plan)
-    sent = summed * 2 * (count - 1) // count + compared * (count - 1) // count
+    summed = max(_GRADIENT * phase.trained + _STATISTICS * phase.normalised for phase in plan.phases)
+    normalised = max(phase.normalised for phase in plan.phases)
+    compared, exchanged = _compared(plan), _exchanged(plan, normalised, count) if batch_norm == "sync" else 0
+    sent = _ring(summed, count) + compared * (count - 1) // count + exchanged
     least = plan.batch_size // count
     choices = [Choice("processes", f"{count}, each with {_each(plan.batch_size, count)} of a batch", "as they were started")]
     if plan.learns == "steps":
-        why = f"gradients of {summed / 1e6:.1f} MB, added up in a ring"
+        why = f"{units.size(summed)} of gradients{' and running statistics' if normalised else ''}, added up in a ring"
+        if exchanged:
+            why += f", {units.size(exchanged)} of BatchNorm over all processes"
         if compared:
-            why += f", and {compared / 1e6:.1f} MB of features and answers, which every process compares"
-        choices.append(Choice("sent by each process", f"{sent / 1e6:.1f} MB a step", why))
-        if plan.tables.backbone.batch_norm != "running":
+            why += f", and {units.size(compared)} of features and answers, which every process compares"
+        choices.append(Choice("sent by each process", f"{units.size(sent)} a step", why))
+        choices.append(_speed(count, measured))
+        if normalised:
             words = {"local": "over the images of one process", "sync": "over the images of all processes"}[batch_norm]
             choices.append(Choice("BatchNorm", words, reason))
     warnings = () if least else (f"a batch has {units.images(plan.batch_size)} for {count} processes: some have none",)
     return replace(
         plan,
         memory=_memory(plan, count, summed),
-        processes=ProcessesPlan(count, batch_norm, summed, sent),
+        processes=ProcessesPlan(count, batch_norm, summed, sent, tuple(measured)),
         choices=(*plan.choices, *choices),
         warnings=(*plan.warnings, *warnings),
     )
@@ -60,6 +70,27 @@ def synced(plan: Plan, images: int) -> bool:
         return False
     least = _FEWEST if plan.tables.backbone.batch_norm == "local" else FEW
     return plan.processes.batch_norm == "sync" or images < least * plan.processes.count
+
+
+def _ring(size: int, count: int) -> int:
+    """Return the bytes that each of several processes sends to add up so many. Source: Patarasuk & Yuan 2009, JPDC 69(2)."""
+    return size * 2 * (count - 1) // count
+
+
+def _exchanged(plan: Plan, channels: int, count: int) -> int:
+    """Return the bytes that BatchNorm over all processes sends in a step: statistics to all others, and sums of their gradients."""
+    statistics = _STATISTICS * channels
+    return plan.tables.optimizer.accumulate * (statistics * (count - 1) + _ring(statistics, count))
+
+
+def _speed(count: int, measured: Sequence[SharedSpeed]) -> Choice:
+    """Say what runs of several processes came to on this machine, the share of communication for `count` where it is known."""
+    if not measured:
+        return Choice("speed of processes", "not measured", "a run with this many processes measures it")
+    speeds = ", ".join(f"{each.images_per_second:,.0f} images/s with {each.processes}" for each in measured)
+    share = next((each.communication for each in measured if each.processes == count), None)
+    why = "" if share is None else f"; adding up took {share:.0%} of a step with {count}"
+    return Choice("speed of processes", speeds, f"the last runs on this machine{why}")
 
 
 def _compared(plan: Plan) -> int:

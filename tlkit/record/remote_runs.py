@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from filelock import FileLock
+
 from tlkit import files, plugin
 from tlkit.errors import DataError, TlkitError
 
 _STATE = ".remote.json"  # in a folder: what of it was last sent or fetched
+_LOCK = ".lock"  # in the folder of all copies
 _FILES = "tlkit_shards.remote_files"
 
 
@@ -47,6 +50,11 @@ class RemoteRuns:
         Raises:
             DataError: the address does not answer, or refuses.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / _LOCK):  # several processes of a run may share the copy
+            self._fetch_all(name)
+
+    def _fetch_all(self, name: str) -> None:
         listed = self._listed(name)
         if "/" in name:
             self._fetch(name, listed, deep=True)

@@ -85,6 +85,21 @@ class Measurements:
 
 
 @dataclass(frozen=True)
+class SharedSpeed:
+    """How fast some processes trained a run together on this machine.
+
+    Attributes:
+        processes: How many.
+        images_per_second: The median of its epochs.
+        communication: Seconds that adding up took, as a part of a step, 0 to 1; None where the step of one process was not measured.
+    """
+
+    processes: int
+    images_per_second: float
+    communication: float | None = None
+
+
+@dataclass(frozen=True)
 class EarlierChoices:
     """The measured choices that a run started with and continues with.
 

@@ -28,7 +28,7 @@ from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder, run_lock
 from tlkit.record.run_folder import RunResult
-from tlkit.run import busy, failures, range_tests, run_description, run_result, torch_settings
+from tlkit.run import busy, failures, range_tests, run_description, run_result, shared_speeds, torch_settings
 from tlkit.run import report_data as run_report
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.loggers import Loggers
@@ -129,8 +129,9 @@ class _Writer:
                 return self._prune()
             step = busy.step_seconds(plan, self.prepared.measured)
             resumed = bool(self.saved or self.fit.progress.steps)
-            self.telling.begins(resumed=resumed, step=step, note=self.observer.note)
+            communication = self.telling.begins(resumed=resumed, step=step, note=self.observer.note)
             self.saves.saved()
+            before = len(self.lines)
             for epoch in self.fit.epochs(after_step=self._after_step):
                 self.observer.epoch(self._save(epoch))
                 self.loggers.epoch(self.lines[-1])
@@ -138,7 +139,7 @@ class _Writer:
                 self.telling.gives_up(pruned)
                 if pruned:
                     return self._prune()
-            self.telling.tells_speed(self.lines, step=step, note=self.observer.note)
+            self._tell_speed(self.lines[before:], communication, step=step)
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
@@ -172,6 +173,17 @@ class _Writer:
             raise failure from error
         finally:
             self.observer.end(label)
+
+    def _tell_speed(self, lines: Sequence[Mapping[str, Any]], communication: float | None, *, step: float) -> None:
+        """Remember how fast the epochs of these lines were, and say it of several processes."""
+        plan = self.prepared.plan
+        if not lines or plan.learns != "steps":
+            return
+        count = 1 if plan.processes is None else plan.processes.count
+        speed = shared_speeds.of(count, lines, communication=communication)
+        shared_speeds.remember(plan, speed, device=self.device)
+        if count > 1:
+            self.observer.note(shared_speeds.words(plan, speed, step=step))
 
     def _after_step(self) -> None:
         if self.saves.is_due():

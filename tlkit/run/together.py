@@ -6,12 +6,10 @@ The rule: both sides of a conversation stand here, in the same order. Where one 
 from __future__ import annotations
 
 import json
-import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import torch
 
@@ -64,8 +62,10 @@ class Telling:
         """Tell that nothing of the run is to be computed."""
         self.ranks.told(json.dumps(None))
 
-    def begins(self, *, resumed: bool, step: float, note: Callable[[str], None]) -> None:
-        """Tell the plan, and the state of a run that is continued.
+    def begins(self, *, resumed: bool, step: float, note: Callable[[str], None]) -> float | None:
+        """Tell the plan, and the state of a run that is continued; return the part of a step, 0 to 1, that adding up takes.
+
+        That is None where a step of one process was not measured, or nothing is added up.
 
         Args:
             resumed: It is continued.
@@ -76,7 +76,7 @@ class Telling:
             RunFailed: the network of another process begins with other weights.
         """
         if self.ranks.size == 1:
-            return
+            return None
         told = {"plan": plan_json.to_json(self.learner.plan), "scalars": self.learner.scalars() if resumed else None}
         self.ranks.told(json.dumps(told))
         if resumed:
@@ -84,13 +84,11 @@ class Telling:
         else:
             _refuse_other_start(self.ranks, self.learner.network)
         seconds = _summing(self.ranks, self.learner.plan, self.learner.network)
-        if seconds:
-            note(_share(self.learner.plan, seconds, step=step))
-
-    def tells_speed(self, lines: Sequence[Mapping[str, Any]], *, step: float, note: Callable[[str], None]) -> None:
-        """Say how fast the processes trained; the arguments are those of `speed` and `begins`."""
-        if self.ranks.size > 1 and lines and self.learner.plan.learns == "steps":
-            note(speed(self.learner.plan, self.ranks.size, lines, step=step))
+        if not seconds:
+            return None
+        share = seconds / (seconds + step / self.ranks.size) if step else None
+        note(_adding_up(self.learner.plan, seconds, share))
+        return share
 
     def gives_up(self, pruned: bool) -> None:
         """Tell after an epoch whether the run ends before its last one."""
@@ -218,29 +216,12 @@ def _summing(ranks: Ranks, plan: Plan, network: Network) -> float:
     return time.perf_counter() - began
 
 
-def _share(plan: Plan, seconds: float, *, step: float) -> str:
-    """Say what adding up takes of a step, whose seconds on one process are known or 0."""
+def _adding_up(plan: Plan, seconds: float, share: float | None) -> str:
+    """Say what adding up takes, and which part of a step that is, where it is known."""
     assert plan.processes is not None
-    count = plan.processes.count
-    text = f"{plan.arm}: a step of {count} processes adds up {units.size(plan.processes.summed)} in {units.seconds(seconds)}"
-    return text if not step else f"{text}, {seconds / (seconds + step / count):.0%} of its time as measured"
-
-
-def speed(plan: Plan, count: int, lines: Sequence[Mapping[str, Any]], *, step: float) -> str:
-    """Say how many images a second several processes trained together, and how many times those of one process that is.
-
-    Args:
-        plan: Of the run.
-        count: How many processes there are.
-        lines: Of metrics.jsonl; the median of their epochs counts.
-        step: Seconds of a step on one process, as measured; 0 where it was not.
-    """
-    together = statistics.median(line["images_per_second"] for line in lines)
-    text = f"{plan.arm}: {count} processes trained {together:,.0f} images/s together"
-    if not step:
-        return text
-    alone = plan.batch_size * plan.tables.optimizer.accumulate / step
-    return f"{text}, {together / alone:.2f} times the {alone:,.0f} images/s that one was measured with"
+    summed = units.size(plan.processes.summed)
+    text = f"{plan.arm}: a step of {plan.processes.count} processes adds up {summed} in {units.seconds(seconds)}"
+    return text if share is None else f"{text}, {share:.0%} of its time as measured"
 
 
 def _refuse_other_start(ranks: Ranks, network: Network) -> None:
