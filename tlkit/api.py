@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,11 +98,6 @@ def apply(
     )
     carry_out = partial(applying.carry_out, graph=graph, saved_every=saved_every, kept=kept)
     started = machine.started_together()
-    if kept is not None and (started is not None or processes_per_run > 1):
-        raise TlkitError(
-            f"{option('runs', kept.address)}: several processes that share a run need a folder.",
-            "one that all of them see, or one process for a run",
-        )
     if started is None:
         asked = read(watcher)
         with remote_runs.gathered(kept, asked.read.name, watcher.note):
@@ -118,7 +114,8 @@ def apply(
         asked = joining.found_alike(ranks, partial(read, watcher), lambda found: joining.facts_of(found.wanted))
         name = joining.device_name(device, started)
         if ranks.rank == 0:
-            return carry_out(asked, watcher=watcher, device=name, ranks=ranks)
+            with remote_runs.gathered(kept, asked.read.name, watcher.note):
+                return carry_out(asked, watcher=watcher, device=name, ranks=ranks)
         return applying.follow(asked, device=name, graph=graph, ranks=ranks)
 
 
@@ -268,6 +265,10 @@ def advise(
     data: str | Path | None = None,
     device: str = "auto",
     offline: bool = False,
+    executor: str = "local",
+    address: str = "",
+    cpus_per_run: int = 1,
+    gpus_per_run: float = 0.0,
     observer: Observer | None = None,
 ) -> Advice:
     """Say which network to take for images and what of it to train, by measuring, and write a recipe for it.
@@ -290,6 +291,10 @@ def advise(
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
+        executor: Where ways to train are tried, those of a round side by side: "local" is this process, one after the other.
+        address: Of the executor's cluster, as for `apply`.
+        cpus_per_run: Processors, and threads, of such a run.
+        gpus_per_run: GPUs of such a run.
         observer: Receives the progress.
 
     Raises:
@@ -299,6 +304,11 @@ def advise(
     from tlkit.advice import budget as budgets
 
     allowed = budgets.Budget(units.duration(budget, name="budget"))
+    chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
+    if chosen is not None and (not tries or domain is not None):
+        raise TlkitError(
+            f"{option('executor', executor)}: carries out runs that try ways to train, and nothing is tried.", "leave it out"
+        )
     named = None if backbones is None else candidates.named(backbones)
     room = units.byte_count(download, name="download") if download else 0.0
     if room and (named is not None or offline):
@@ -319,12 +329,18 @@ def advise(
         )
     other = None if domain is None else _domain(as_path(domain, "domain"), path, offline, watcher)
     from tlkit.advice import advising, domain_advising  # which import torch, after what is wrong with the recipe is said
-    from tlkit.run import executor, torch_settings
+    from tlkit.run import executor as devices
+    from tlkit.run import remote_jobs, remote_worker, save_times, torch_settings
     from tlkit.run.signals import watching
 
-    where = executor.device_of(device, note=watcher.note)
+    where = devices.device_of(device, note=watcher.note)
     asked = asking.source(path, read, arms, arm, places)
-    with torch_settings.applied(where), watching() as watch:
+    place = None
+    if chosen is not None:
+        data = None if places.data is None else str(places.data.absolute())
+        called = remote_worker.Call("", (), str(Path(runs).absolute()), data, device, offline, True, (), save_times.EVERY)
+        place = remote_jobs.Elsewhere(*chosen, called, watcher)
+    with torch_settings.applied(where), watching() as watch, nullcontext() if place is None else place.reached():
         if other is not None:
             return domain_advising.advise(
                 asked, other, named, written, budget=allowed, scores=scores, download=room, device=where, observer=watcher,
@@ -341,6 +357,7 @@ def advise(
             device=where,
             observer=watcher,
             watch=watch,
+            place=place,
         )
 
 

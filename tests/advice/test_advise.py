@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from tlkit.advice import (
     probing,
     proposal,
     ranking,
+    remote_trying,
     sample,
     stopping,
     trying,
@@ -38,11 +40,12 @@ from tlkit.advice.components import principal_components
 from tlkit.advice.fitted import Fitted
 from tlkit.advice.probes import Probe
 from tlkit.engine.images.parts import Part
-from tlkit.errors import TlkitError
+from tlkit.errors import NotCarriedOut, RunFailed, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Images, Split, registry
 from tlkit.recipe.recipe import Arm
+from tlkit.record import statistics
 from tlkit.record.advice import Candidate, Ending, Trial
 from tlkit.sources.places import Places
 
@@ -457,8 +460,54 @@ def test_ways_are_tried_on_real_runs_without_test_images_and_kept(
     assert tried()["trials"] == found["trials"]
 
 
+@pytest.mark.slow
+def test_ways_that_are_tried_elsewhere_come_to_what_they_come_to_here(
+    run: Cli, pictures: Path, network: ToyNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trying, "RUNGS", (1.0,))
+    monkeypatch.setattr(stopping, "needed", lambda *_, **__: 0.0)
+    found = []
+    for runs, more in (("here", ()), ("elsewhere", ("--executor", "here", "--cpus-per-run", str(torch.get_num_threads())))):
+        code, out, err = run("advise", "pictures", "--backbones", "toy=toy.pth", "--json", "--runs", runs, *more)
+        assert code == 0, err
+        found.append({each["name"]: each for each in json.loads(out)["trials"]})
+    here, elsewhere = found
+    assert {"everything", "head", "late"} <= elsewhere.keys() == here.keys()
+    assert [elsewhere[name]["accuracy"] for name in here] == [each["accuracy"] for each in here.values()]
+    for each in elsewhere.values():
+        folder = tmp_path / str(each["folder"])
+        assert folder.is_relative_to(tmp_path / "elsewhere")
+        assert json.loads((folder / "split.json").read_text())["test"] == {"count": 0}
+    assert "everything: finished" in err
+
+
+def test_trial_that_has_no_time_elsewhere_has_not_failed(tmp_path: Path) -> None:
+    late = json.loads(remote_trying.carry_out("{}", time.time() - 1))
+    assert (late["ended"], late["problem"], late["own"]) == ("failed", "there was no time for it.", False)
+    trials = trials_of(budget.Budget(60.0))
+    trials.ways = [lost, failed] = [arms.Way(name, "", {}) for name in ("lost", "failed")]
+    assert trials._became(lost, None, NotCarriedOut("lost: there was no time for it.")) is None
+    assert trials._became(failed, None, RunFailed("failed: the loss is no number.")) is None
+    assert trials.ways == [lost]
+    assert trials.notes == [
+        "lost is not tried: there was no time for it.",
+        "failed failed: the loss is no number.",
+    ]
+
+
+@pytest.mark.parametrize("more", [("--no-try",), ("--source", "pictures")])
+def test_executor_without_ways_to_try_is_refused(more: tuple[str, ...], run: Cli, pictures: Path) -> None:
+    code, _, err = run("advise", "pictures", "--executor", "here", *more)
+    assert (code, err.splitlines()[0]) == (
+        1,
+        "--executor here: carries out runs that try ways to train, and nothing is tried.",
+    )
+
+
 def trial(name: str, rung: int, accuracy: float, seconds: float = 10.0, *, solved: bool = False) -> Trial:
-    return Trial(name, name, rung, 100 * 2**rung, 5, accuracy, trying.error_of(accuracy, 200), 200, seconds, "", solved)
+    return Trial(
+        name, name, rung, 100 * 2**rung, 5, accuracy, statistics.accuracy_error(accuracy, 200), 200, seconds, "", solved
+    )
 
 
 def test_best_of_the_last_rung_wins_and_the_cheapest_near_it_is_told() -> None:
@@ -567,8 +616,8 @@ def trials_of(allowed: budget.Budget) -> trying.Trials:
 def test_time_of_a_trial_counts_all_images_that_judge_it() -> None:
     """Of a recipe that trains on 10 of 1,000 images, 30 % of the 1,000 judge."""
     trials = trials_of(budget.Budget(60.0))
-    assert trials._passes(arms.Way("a", "", {}), 7, 2) == 2 * (3 * 7 + 300)
-    assert trials._passes(arms.Way("a", "", {}, solved=True), 7, 2) == 7 + 300
+    assert trials.sizes.passes(arms.Way("a", "", {}), 7, 2) == 2 * (3 * 7 + 300)
+    assert trials.sizes.passes(arms.Way("a", "", {}, solved=True), 7, 2) == 7 + 300
 
 
 @pytest.mark.parametrize(("task", "expected"), [("single_label", 0.95), ("binary", 0.95), ("multi_label", 0.6)])
@@ -666,7 +715,7 @@ def test_end_of_a_curve_is_within_nine_of_ten_intervals() -> None:
 
 
 def test_trials_without_an_error_are_expected_to_have_none() -> None:
-    points = [forecast.Point(size, 1.0, trying.error_of(1.0, 12)) for size in (6, 12, 23)]
+    points = [forecast.Point(size, 1.0, statistics.accuracy_error(1.0, 12)) for size in (6, 12, 23)]
     expected, (low, high) = forecast.forecast(points, 33)
     assert (expected, high) == (1.0, 1.0)
     assert 0.7 < low < 0.99
@@ -678,7 +727,7 @@ def test_forecast_of_trials_covers_what_the_images_leave_open() -> None:
     held = 0
     for _ in range(100):
         seen = [(size, draws.binomial(200, 1 - 1.5 / size**0.5) / 200) for size in (100, 200, 400)]
-        points = [forecast.Point(size, accuracy, trying.error_of(accuracy, 200)) for size, accuracy in seen]
+        points = [forecast.Point(size, accuracy, statistics.accuracy_error(accuracy, 200)) for size, accuracy in seen]
         expected, (low, high) = forecast.forecast(points, 800)
         assert low <= expected <= high
         held += low <= 1 - 1.5 / 800**0.5 <= high
@@ -688,7 +737,7 @@ def test_forecast_of_trials_covers_what_the_images_leave_open() -> None:
 @pytest.mark.parametrize(("right", "images"), [(100, 200), (190, 200), (100, 100), (3, 40)])
 def test_interval_of_one_trial_is_that_of_a_proportion(right: int, images: int) -> None:
     """Compared with Jeffreys' interval."""
-    _, found = forecast.forecast([forecast.Point(50, right / images, trying.error_of(right / images, images))], 50)
+    _, found = forecast.forecast([forecast.Point(50, right / images, statistics.accuracy_error(right / images, images))], 50)
     exact = beta.ppf([0.05, 0.95], right + 0.5, images - right + 0.5)
     assert found == pytest.approx(tuple(exact), abs=0.03)
 
@@ -696,7 +745,7 @@ def test_interval_of_one_trial_is_that_of_a_proportion(right: int, images: int) 
 def test_slope_of_the_head_on_stored_features_continues_a_single_trial() -> None:
     usual = forecast.slope_of([50, 100, 200, 400], [1 - 2 / size**0.4 for size in (50, 100, 200, 400)])
     assert usual.mean == pytest.approx(-0.4)
-    one = [forecast.Point(100, 0.7, trying.error_of(0.7, 10_000))]
+    one = [forecast.Point(100, 0.7, statistics.accuracy_error(0.7, 10_000))]
     expected, (low, high) = forecast.forecast(one, 400, usual)
     assert expected == pytest.approx(1 - 0.3 * 4**-0.4)
     assert low < 1 - 0.3 * 4**-0.2 < 1 - 0.3 * 4**-0.6 < high  # another way to train may have another slope

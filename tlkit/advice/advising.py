@@ -28,6 +28,7 @@ from tlkit.plans import dataset_images, dataset_parts, jobs
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plugin import DataFiles, Images
 from tlkit.record.advice import Advice, Candidate, Expected, MoreLabels, Trial
+from tlkit.run.remote_jobs import Elsewhere
 from tlkit.sources import data_files, weight_files
 from tlkit.sources.places import relative
 
@@ -38,6 +39,7 @@ _FORWARD = 0.05  # seconds of an image, where they were not measured
 def advise(
     source: Source, named: Sequence[Named] | None, out: Path, *, budget: Budget, runs: Path | None, scores: bool,
     device: torch.device, observer: Observer, download: float = 0.0, watch: Callable[[], None] = lambda: None,
+    place: Elsewhere | None = None,
 ) -> Advice:  # fmt: skip
     """Look, probe, try, and write a recipe.
 
@@ -52,6 +54,7 @@ def advise(
         observer: Receives the progress.
         download: Bytes of weights that may be downloaded, of networks that the user does not name.
         watch: Called between batches; may raise to stop.
+        place: Carries out the runs that try ways to train; None for this process.
 
     Raises:
         TlkitError: the images cannot be used, no weights are here, or the budget is too small for one probe.
@@ -75,7 +78,7 @@ def advise(
     tried: tuple[Trial, ...] = ()
     expected: tuple[Expected, ...] = ()
     others = _others(facts, probed[1:], out)
-    trials = None if runs is None else _trials(facts, best, others, out, runs, prober, notes)
+    trials = None if runs is None else _trials(facts, best, others, out, runs, prober, notes, place)
     if trials is not None:
         stages = tuple(best.ready.resolved.backbone.stages)
         notes += arms.left_out(stages=stages, single=facts.single, least=min(facts.counts))
@@ -126,7 +129,8 @@ def _others(facts: Facts, probed: Sequence[Probed], out: Path) -> dict[str, tupl
 
 
 def _trials(
-    facts: Facts, best: Probed, others: Mapping[str, tuple[Probed, Way]], out: Path, runs: Path, prober: Prober, notes: list[str]
+    facts: Facts, best: Probed, others: Mapping[str, tuple[Probed, Way]], out: Path, runs: Path, prober: Prober, notes: list[str],
+    place: Elsewhere | None,
 ) -> trying.Trials | None:  # fmt: skip
     """Return what tries ways to train; None, with a note, where none can be tried."""
     source, networks = facts.source, {"": best} | {name: each for name, (each, _) in others.items()}
@@ -139,6 +143,7 @@ def _trials(
         places=replace(source.places, recipe=out.resolve().parent), where=source.name,
         forward={name: each.candidate.seconds or _FORWARD for name, each in networks.items()},
         budget=prober.budget, device=prober.device, observer=prober.observer, watch=prober.watch, notes=notes,
+        place=place,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ Source of the halving: Jamieson & Talwalkar 2016, arXiv:1502.07943.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +19,14 @@ import torch
 from pydantic import ValidationError
 
 from tlkit import tasks
-from tlkit.advice import stopping
+from tlkit.advice import remote_trying, stopping
 from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget
+from tlkit.advice.trial_sizes import OVERHEAD, STEP, TrialSizes
 from tlkit.engine.images.library import Library
-from tlkit.errors import Interrupted, RecipeError, TlkitError
+from tlkit.errors import Interrupted, NotCarriedOut, RecipeError, RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.plans import job_folders, jobs, resolve
+from tlkit.plans import dataset_images, job_folders, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plugin import Images, remembered
 from tlkit.recipe import messages
@@ -34,21 +36,14 @@ from tlkit.record.advice import Trial
 from tlkit.record.run_folder import RunResult
 from tlkit.run import execution, preparation, range_tests
 from tlkit.run.preparation import Prepared
+from tlkit.run.remote_jobs import Elsewhere
 from tlkit.sources.places import Places
 
 RUNGS = (0.25, 0.5, 1.0)  # parts of the training images of the whole run that trials have
-HELD_OUT = (
-    0.3  # of the training images, that judge trials where the data set has no validation images: more than a run would spare
-)
-_EPOCHS = 6  # of a trial, at least; more where these are few steps, but no more than a whole run has
-_STEPS = 100  # that a new head and a network need to get somewhere
 _RATES = (0.3, 3.0)  # times the usual rates, of the best way that takes steps
 # Of the time that a rung begins with, so much must be left when these begin:
 _OTHERS = 0.6  # ways to train other networks than the first one, on the first rung
 _VARIANTS = 0.5  # other rates and no momentum, on the second: the last rung has twice its images
-_STEP = 3.0  # a training step, in forward passes
-_OVERHEAD = 5.0  # seconds of a trial beside its images
-_BATCH = 32  # images of a step, where the recipe leaves that to tlkit
 _TEST_STEPS = 60  # of a range test: fewer than `tlkit rates` takes, and enough for seven decades of rates
 
 
@@ -72,6 +67,7 @@ class Trials:
         observer: Receives the progress.
         watch: Called between batches; may raise to stop.
         notes: What was left out, and why.
+        place: Carries out the trials of a rung side by side; None for this process, one after the other.
     """
 
     images: Images
@@ -89,10 +85,13 @@ class Trials:
     observer: Observer
     watch: Callable[[], None]
     notes: list[str] = field(default_factory=list)
+    place: Elsewhere | None = None
 
     def __post_init__(self) -> None:
-        splits = {name: split for name, split in self.images.splits.items() if name != "test"}
-        self._images = Images(self.images.classes, splits)
+        self._images = dataset_images.without_test(self.images)
+        self.sizes = TrialSizes(self._images, self.train, self.epochs, self.own, self.forward)
+        # What was wrong with trials of this rung that were carried out elsewhere, by their ways; None for nothing.
+        self._elsewhere: dict[str, TlkitError | None] = {}
         self.ways: list[Way] = []
         self._library = Library(self._images, note=self.observer.note)
         self._slower = {True: 1.0, False: 1.0}  # than expected, of the last trial that was solved, or took steps
@@ -109,10 +108,11 @@ class Trials:
         for rung, part in enumerate(RUNGS):
             mine: list[Trial] = []
             begun = self.budget.left
+            self._side_by_side(ways, part)
             for way in ways:
                 self.watch()
                 share = _OTHERS if rung == 0 and way.network else _VARIANTS if rung == 1 and way in variants else 0.0
-                if self.budget.left < share * begun:
+                if way.name not in self._elsewhere and self.budget.left < share * begun:
                     self.notes.append(f"{way.name} is not tried: the time that is left is for {ways[0].name} and its like")
                     continue
                 needed = stopping.needed(mine, ways=len(ways), last=rung == len(RUNGS) - 1)
@@ -144,14 +144,14 @@ class Trials:
 
     def _tested_rates(self, way: Way) -> Mapping[str, float] | None:
         """Return the rates that a range test suggests for a way, on the images of its first trial; None where there is no time, or none."""
-        count = self._count(RUNGS[0])
+        count = self.sizes.count(RUNGS[0])
         try:
-            job = self._job(way, way.at(split=self._split(count), epochs=self._epochs(way, count)))
+            job = self._planned(way, count)
             key = {"range test of a trial": job.digest, "seed": self.seed, "steps": _TEST_STEPS}
             known = remembered.recall(key)
             if isinstance(known, dict):
                 return known or None
-            usual = _OVERHEAD + _STEP * _TEST_STEPS * self._batch(way) * self._forward(way)
+            usual = OVERHEAD + STEP * _TEST_STEPS * self.sizes.batch(way) * self.sizes.forward_of(way)
             if usual * self._slower[False] > self.budget.left:
                 self.notes.append(f"no range test for {way.name}: there is no time for it")
                 return None
@@ -180,16 +180,17 @@ class Trials:
             part: Of the training images.
             needed: Accuracy without which it is stopped as soon as that is out of its reach.
         """
-        count = self._count(part)
+        count = self.sizes.count(part)
         try:
-            epochs = self._epochs(way, count)
-            job = self._job(way, way.at(split=self._split(count), epochs=epochs))
+            job = self._planned(way, count)
         except (RecipeError, ValidationError) as error:
             self.notes.append(f"{way.name} is not tried: {messages.first(error)}")
             return None
         done = job.result()
-        if done is None or not (job_folders.is_done(job, done) or self._stays_stopped(job, done, needed)):
-            usual = _OVERHEAD + self._passes(way, count, epochs) * self._forward(way)
+        if way.name in self._elsewhere:
+            done = self._became(way, done, self._elsewhere.pop(way.name))
+        elif done is None or not (job_folders.is_done(job, done) or self._stays_stopped(job, done, needed)):
+            usual = self.sizes.seconds(way, count)
             expected = usual * self._slower[way.solved]
             if expected > self.budget.left:
                 self.notes.append(
@@ -207,9 +208,52 @@ class Trials:
         accuracy = stopping.measure(done.validation, task)
         return Trial(
             name=way.name, what=way.what, rung=rung, images=count, epochs=done.epochs, accuracy=accuracy,
-            error=error_of(accuracy, judged) if task.targets.one_class else self._ranking_error(job), judged=judged,
+            error=statistics.accuracy_error(accuracy, judged) if task.targets.one_class else self._ranking_error(job), judged=judged,
             seconds=done.seconds, folder=str(job.folder), solved=way.solved, ending=ending,
         )  # fmt: skip
+
+    def _side_by_side(self, ways: Sequence[Way], part: float) -> None:
+        """Let the executor carry out what a rung lacks; none of it is stopped for what another one reached."""
+        if self.place is None:
+            return
+        count, lacking = self.sizes.count(part), dict[str, Job]()
+        for way in ways:
+            with contextlib.suppress(RecipeError, ValidationError):  # it is told when its turn comes
+                job = self._planned(way, count)
+                done = job.result()
+                if done is not None and job_folders.is_done(job, done):
+                    continue
+                if self.sizes.seconds(way, count) * self._slower[way.solved] <= self.budget.left:
+                    lacking[way.name] = job
+        self._elsewhere = remote_trying.carry_out_all(
+            lacking, self.place, self._prepared, budget=self.budget, device=self.device, watch=self.watch
+        )
+
+    def _became(self, way: Way, done: RunResult | None, error: TlkitError | None) -> RunResult | None:
+        """Return what became of a trial that was carried out elsewhere."""
+        if isinstance(error, NotCarriedOut | RunLocked):
+            self.notes.append(f"{way.name} is not tried: {error.problem.removeprefix(f'{way.name}: ')}")
+            return None
+        if error is not None:
+            self._fail(way, error)
+            return None
+        if done is not None and done.status != "finished":
+            self.notes.append(f"{way.name} was stopped after {done.epochs} epochs: there was no time for more")
+        return done
+
+    def _planned(self, way: Way, count: int) -> Job:
+        """Return the run that tries a way on so many images.
+
+        Raises:
+            RecipeError: it is no recipe.
+            ValidationError: likewise.
+        """
+        return self._job(way, way.at(split=self.sizes.split(count), epochs=self.sizes.epochs_of(way, count)))
+
+    def _fail(self, way: Way, error: TlkitError) -> None:
+        """Propose a way no more: what fails on some images fails on more."""
+        self.notes.append(f"{way.name} failed: {error.problem.removeprefix(f'{way.name}: ')}")
+        self.ways = [each for each in self.ways if each is not way]
 
     def _stays_stopped(self, job: Job, done: RunResult, needed: float) -> bool:
         """Return whether a run that was stopped before its last epoch would be stopped again."""
@@ -218,36 +262,11 @@ class Trials:
         ending = stopping.ending_of(job.folder)
         return ending is not None and ending.interval[1] < needed
 
-    def _count(self, part: float) -> int:
-        """Return the training images of a trial."""
-        held_out = 0.0 if self.own else HELD_OUT
-        return max(round((1 - held_out) * part * self.train), 2 * len(self.images.classes))
-
-    def _split(self, count: int) -> dict[str, Any]:
-        return {"train": count} if self.own else {"train": count, "validation": HELD_OUT}
-
     def _job(self, way: Way, tables: Mapping[str, Any]) -> Job:
         kept = {name: table for name, table in tables.items() if name not in ("also", "adapt", "early_stopping")}
         arm = Arm.model_validate(kept)
         resolved = resolve.resolve_arm(arm, name=way.name, recipe=self.recipe, places=self.places, where=self.where)
         return jobs.plan_job(resolved, self.seed, self.places, runs=self.runs, where=self.where)
-
-    def _passes(self, way: Way, images: int, epochs: int) -> float:
-        """Return about how many forward passes of one image a trial takes."""
-        splits = self._images.splits
-        judged = len(splits["validation"].targets) if self.own else HELD_OUT * len(splits["train"].targets)
-        return images + judged if way.solved else epochs * (_STEP * images + judged)
-
-    def _forward(self, way: Way) -> float:
-        return self.forward.get(way.network, self.forward[""])
-
-    def _batch(self, way: Way) -> int:
-        size = way.tables["data"].get("batch_size", _BATCH)
-        return size if isinstance(size, int) else _BATCH
-
-    def _epochs(self, way: Way, images: int) -> int:
-        steps = max(images // self._batch(way), 1)
-        return min(self.epochs, max(_EPOCHS, math.ceil(_STEPS / steps)))
 
     def _carry_out(self, way: Way, job: Job, usual: float, needed: float) -> RunResult | None:
         began = self.budget.clock()
@@ -264,8 +283,7 @@ class Trials:
         except Interrupted:
             raise
         except TlkitError as error:
-            self.notes.append(f"{way.name} failed: {error.problem}")
-            self.ways = [each for each in self.ways if each is not way]  # what fails on more images is not proposed
+            self._fail(way, error)
             return None
         if done.status == "finished":
             self._slower[way.solved] = (self.budget.clock() - began) / usual
@@ -282,18 +300,11 @@ class Trials:
         """Return the standard error of the mean AUROC on the validation images."""
         known = predictions.load(job.folder).part("validation")
         found = statistics.auroc(known.logits, known.label)[1]
-        return found if math.isfinite(found) else error_of(0.5, len(known.index))
+        return found if math.isfinite(found) else statistics.accuracy_error(0.5, len(known.index))
 
     def _judged(self, job: Job) -> int:
         record = json.loads((job.folder / run_folder.SPLIT).read_text(encoding="utf-8"))
         return int(record["validation"]["count"])
-
-
-def error_of(accuracy: float, images: int) -> float:
-    """Return the standard error of an accuracy; none and all right count as half an image on the other side."""
-    edge = 0.5 / max(images, 1)
-    inside = min(max(accuracy, edge), 1 - edge)
-    return math.sqrt(inside * (1 - inside) / max(images, 1))
 
 
 class _Quiet(Observer):

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.cli.options import ArmOption, DataOption, DeviceOption, JsonOption, OfflineOption, RunsOption, SetOption
+from tlkit.cli.options import (
+    AddressOption,
+    ArmOption,
+    CpusOption,
+    DataOption,
+    DeviceOption,
+    ExecutorOption,
+    GpusOption,
+    JsonOption,
+    OfflineOption,
+    RunsOption,
+    SetOption,
+)
 
 
 def advise(
@@ -55,6 +67,10 @@ def advise(
     data: DataOption = None,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
+    executor: ExecutorOption = "local",
+    address: AddressOption = "",
+    cpus_per_run: CpusOption = 1,
+    gpus_per_run: GpusOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure which network to take for images and what of it to train, and write the recipe."""
@@ -64,7 +80,8 @@ def advise(
     with console.observing() as observer:
         found = api.advise(
             source, set_ or (), budget=budget, backbones=backbones, download=download or 0.0, domain=domain, out=out, tries=not no_try, scores=scores,
-            arm=arm, runs=runs, data=data, device=device, offline=offline, observer=observer,
+            arm=arm, runs=runs, data=data, device=device, offline=offline, executor=executor, address=address, cpus_per_run=cpus_per_run,
+            gpus_per_run=gpus_per_run, observer=observer,
         )  # fmt: skip
     if as_json:
         console.as_json(found.record())

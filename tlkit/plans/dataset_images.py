@@ -41,6 +41,11 @@ def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
     return read
 
 
+def without_test(images: Images) -> Images:
+    """Return a data set without its test images, whose files then are not even opened."""
+    return Images(images.classes, {name: split for name, split in images.splits.items() if name != "test"})
+
+
 def other_images(resolved: Resolved, name: str, found: DataFiles, classes: tuple[str, ...]) -> Images:
     """Read a data set of [also], with the labels of the classes that are trained on.
 

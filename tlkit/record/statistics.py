@@ -158,3 +158,10 @@ def crossover(train: Sequence[float], held_out: Sequence[float]) -> int | None:
     below = [epoch for epoch, (mine, other) in enumerate(zip(train, held_out, strict=True), start=1) if mine <= other]
     last = below[-1] if below else 0
     return last + 1 if last < len(train) else None
+
+
+def accuracy_error(accuracy: float, images: int) -> float:
+    """Return the standard error of an accuracy; none and all right count as half an image on the other side."""
+    edge = 0.5 / max(images, 1)
+    inside = min(max(accuracy, edge), 1 - edge)
+    return math.sqrt(inside * (1 - inside) / max(images, 1))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
+from tlkit.engine.images.library import Library
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.events import Observer
-from tlkit.plans import auto_rates, jobs, resolve
+from tlkit.plans import auto_rates, dataset_images, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.record.timings import EarlierChoices
-from tlkit.run import shared_pictures
+from tlkit.run import preparation
 from tlkit.run.preparation import Prepared
 from tlkit.sources.places import Places
 
@@ -58,10 +59,16 @@ def prepare_as_planned(
 def _in_forms_of(
     plan: Plan, job: Job, *, device: torch.device, observer: Observer, watch: Callable[[], None], ranks: Ranks = ALONE
 ) -> Prepared:
-    """Prepare a job in the forms of a plan; nothing is measured."""
+    """Prepare a job in the forms of a plan, without test images where the plan has none; nothing is measured."""
     prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
     scaled = plan.input if plan.input.channels == "bands" and plan.input.mean else None
     earlier = EarlierChoices(
         plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled, auto_rates.kept(plan)
     )
-    return shared_pictures.prepare(job, {}, device=device, observer=observer, earlier=earlier, watch=watch, ranks=ranks)
+    images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
+    if not plan.images.test:
+        images = dataset_images.without_test(images)
+    library = Library(images, note=observer.note)
+    return preparation.prepare(
+        job, library=library, images=images, device=device, observer=observer, earlier=earlier, watch=watch, ranks=ranks
+    )

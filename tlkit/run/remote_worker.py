@@ -34,7 +34,7 @@ class Call:
     """How a recipe was applied, as a worker needs to know it.
 
     Attributes:
-        recipe: Its file.
+        recipe: Its file; "" where the plan alone says what is trained, as for a trial of advice.
         settings: Of --set.
         runs: Folder of the run folders, or its address.
         data: Folder of the images; None where the recipe names it.
@@ -146,8 +146,6 @@ def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str
             if ranks.rank:
                 together.follow([job], ranks=ranks, device=device, graph=called.graph, verify=False)
                 return
-            if kept is not None:
-                kept.fetch(remote_runs.name_of(job.folder))
             done = finished([job])
             together.tell_jobs(ranks, [job], [] if done else [job])
             if not done:
@@ -175,18 +173,21 @@ def _train(
 
 def _job(called: Call, plan: Plan, spec: Mapping[str, Any]) -> tuple[Job, tuple[loggers.ChosenLogger, ...]]:
     """Find the run here, and make sure that it is the one that was meant."""
-    recipe = Path(called.recipe)
-    places = Places(recipe=recipe.parent, data=None if called.data is None else Path(called.data), offline=called.offline)
-    read, _ = resolve.load(recipe, called.settings, places)
+    where = called.recipe or plan.recipe
+    base = Path(called.recipe).parent if called.recipe else Path(plan.folder)
+    places = Places(recipe=base, data=None if called.data is None else Path(called.data), offline=called.offline)
+    logged = resolve.load(Path(called.recipe), called.settings, places)[0].loggers if called.recipe else ()
     arm = resolve.resolve_arm(  # a trial's is in no recipe
-        plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=called.recipe, folds=plan.folds
+        plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=where, folds=plan.folds
     )
     kept = remote_runs.of(called.runs)
     runs = Path(called.runs) if kept is None else kept.folder
-    job = jobs.plan_job(arm, spec["seed"], places, runs=runs, where=called.recipe, fold=spec["fold"])
+    job = jobs.plan_job(arm, spec["seed"], places, runs=runs, where=where, fold=spec["fold"])
+    if kept is not None:  # by every process: they may be on several machines
+        kept.fetch(remote_runs.name_of(job.folder))
     if job.digest != spec["digest"]:
         raise RunFailed(
             f"{job.label}: a worker sees other images or other weights.",
             "data and weights have to be the same files for all of them",
         )
-    return job, loggers.ready(read.loggers, called.log, where=called.recipe)
+    return job, loggers.ready(logged, called.log, where=where)
