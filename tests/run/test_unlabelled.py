@@ -80,8 +80,38 @@ def test_a_step_is_that_of_plain_torch(recipe: Path) -> None:
         torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-3, atol=1e-6, msg=name)
 
 
+def test_a_step_learns_the_labels_of_one_view_by_the_second(recipe: Path) -> None:
+    """Against plain PyTorch: FixMatch, eq. 4. The second view is the first with a further augmentation."""
+    setting = f"{TABLE}, threshold=0.42, weight=0.5, second_view=[{{ name='random_erasing', p=1.0 }}] }}"
+    mine = training(recipe, setting, 'data.augment=["hflip"]')
+    plain = training(recipe, 'data.augment=["hflip"]').network
+    assert isinstance(mine.fit, Fit)
+    for each in [*mine.network.modules(), *plain.modules()]:
+        if isinstance(each, torch.nn.Dropout):
+            each.p = 0.0
+    steps, order = mine.fit._steps, mine.prepared.train.order(0)
+    x, y = next(steps._batches(mine.fit._feed_of(1), order, 1, done=0))
+    assert (len(x), len(y)) == (24, 8)
+    erased = (x[8:16] != x[16:]).any(1)  # (8, H, W)
+    assert erased.flatten(1).any(1).all()
+    assert not erased.flatten(1).all(1).any()
+    plain.train()
+    logits = plain(x)
+    p = logits[8:16].detach().softmax(1)
+    sure, label = p.max(1).values >= 0.42, p.argmax(1)
+    assert 0 < sure.sum() < 8
+    labelled = -logits[:8].log_softmax(1)[torch.arange(8), y].mean()
+    others = -logits[16:].log_softmax(1)[torch.arange(8), label][sure].sum() / 8
+    (labelled + 0.5 * others).backward()
+    mine.fit._step.begin_(1)
+    mine.fit._step([(x, y)])
+    for (name, parameter), expected in zip(mine.network.named_parameters(), plain.parameters(), strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
 def test_a_run_that_was_stopped_within_an_epoch_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path) -> None:
-    settings = ["freeze.stem=true"]
+    settings = ["freeze.stem=true", "data.unlabelled.second_view=['randaugment']"]
     api.apply(recipe, settings, runs=tmp_path / "whole")
     with pytest.raises(Interrupted):
         api.apply(recipe, settings, runs=tmp_path / "parts", observer=SignalAfter(2, step=2))
@@ -163,6 +193,19 @@ def test_tested_images_among_those_without_labels_are_told_or_refused(run: Cli, 
         (
             ["data.unlabelled.weight=2.0", "head.kind=logistic", "lr_groups={}"],
             "data.unlabelled.weight: is 2, and a solved head counts",
+        ),
+        (["data.unlabelled.second_view=['mixup']"], "data.unlabelled.second_view: has mixup, which mixes images"),
+        (
+            ["data.unlabelled.second_view=['random_crop']"],
+            "data.unlabelled.second_view: has random_crop, and both views are cropped alike",
+        ),
+        (
+            ["data.unlabelled.second_view=['hflip']", "data.augment=['hflip']"],
+            "data.unlabelled.second_view: has hflip, which data.augment has too",
+        ),
+        (
+            ["data.unlabelled.second_view=['hflip']", "data.unlabelled.weight=1.0", "head.kind=logistic", "lr_groups={}"],
+            "data.unlabelled.second_view: is there, and a solved head",
         ),
         (["data.unlabelled.options.pth=3"], "data.unlabelled.options.pth"),
         (

@@ -5,7 +5,7 @@ The rule: no key is ignored silently. What contradicts the arm is an error; what
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -15,6 +15,7 @@ from tlkit.plans import auto_rates
 from tlkit.plans.plan import Choice, ImagesPlan
 from tlkit.plugin import Adapter, Head, registry
 from tlkit.recipe import augmentations, maps, parsing
+from tlkit.recipe.augmentations import Augmentation
 from tlkit.recipe.domains import NONE, AdaptTable
 from tlkit.recipe.losses import LossTable
 from tlkit.recipe.maps import HEAD
@@ -55,9 +56,11 @@ class Adaptation:
         return self.adapter is not None and self.adapter.source_free
 
     @property
-    def beside(self) -> bool:
-        """Whether a step takes as many target images without labels as it takes of the source."""
-        return self.by_steps and not self.source_free
+    def beside(self) -> int:
+        """How many inputs without labels a step takes for each image of the source: none, a target image, or two views of one."""
+        if self.adapter is None or not self.by_steps or self.source_free:
+            return 0
+        return 1 + self.adapter.second_view
 
     @property
     def in_steps(self) -> bool:
@@ -166,6 +169,12 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
                 f"adapt.{key}: is {shown(value)}, which only a solved head uses yet, and the {arm.head.kind} head is trained by steps.",
                 'head.kind = "logistic", for instance',
             )
+    if adapter is not None and adapter.second_view and not table.second_view:
+        yield TlkitError(
+            f"adapt.method: {table.method} compares two views of a target image, and there is one.",
+            'adapt.second_view = ["randaugment"]',
+        )
+    yield from of_second_view(arm, table.second_view, place="adapt.second_view")
     if found.source_free:
         yield from _source_free_problems(arm, table)
     elif adapter is not None and adapter.compares and augmentations.mixes(arm.data.augment):
@@ -183,6 +192,25 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
         yield TlkitError(
             f"adapt.method: {table.method} reads features (N, F), and the {arm.head.kind} head reads a whole feature map.",
             'head.kind = "linear"',
+        )
+
+
+def of_second_view(arm: Arm, second: Sequence[Augmentation], *, place: str) -> Iterator[TlkitError]:
+    """Yield what a second view of images without labels has that it cannot have beside data.augment.
+
+    Args:
+        arm: The arm.
+        second: The augmentations of the second view.
+        place: The key that names them.
+    """
+    if (name := augmentations.twice(arm.data.augment, second)) is not None:
+        yield TlkitError(
+            f"{place}: has {name}, which data.augment has too.", "both views are augmented by data.augment; leave it out"
+        )
+    if arm.data.channels is not None and (colours := augmentations.of_colour(second)):
+        yield TlkitError(
+            f"{place}: {colours[0]} is of colours, and data.channels says {arm.data.channels} bands.",
+            f"augmentations of bands: {', '.join(augmentations.not_of_colour())}",
         )
 
 
@@ -252,7 +280,10 @@ def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple
     """Return an adaptation with its unused keys reset to their defaults, and a line for each of these keys; None where nothing learns."""
     if learns == "nothing":
         return None, ("adapt: nothing is trained",)
-    table, usual = found.table, {name: each.default for name, each in AdaptTable.model_fields.items()}
+    table, usual = (
+        found.table,
+        {name: each.get_default(call_default_factory=True) for name, each in AdaptTable.model_fields.items()},
+    )
     reasons: dict[str, str] = {}
     if not found.by_steps:
         reasons |= dict.fromkeys(("weight", "ramp"), f"{table.method} adds no loss")
@@ -262,6 +293,8 @@ def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple
         reasons["images"] = "no target image is used without its label"
     if not table.labels_per_class:
         reasons["label_weight"] = "labels_per_class = 0"
+    if found.adapter is None or not found.adapter.second_view:
+        reasons["second_view"] = f"{table.method} sees one view of an image"
     reset = {key: usual[key] for key in reasons if getattr(table, key) != usual[key]}
     # Arms that compare with no adaptation have these keys from the other arms.
     lines = [f"adapt.{key}: {reasons[key]}" for key in reset if found.adapter is not None or key == "label_weight"]
@@ -302,6 +335,9 @@ def choices(found: Adaptation | None, images: ImagesPlan) -> Iterator[Choice]:
         )
         both = "of both domains together" if found.adapter.together else "of each domain by itself"
         yield Choice("BatchNorm", f"sees the images {both}", "as the method's paper has it")
+        if found.adapter.second_view:
+            more = ", ".join(each.name for each in table.second_view)
+            yield Choice("two views", "of each target image of a step", f"the second is augmented by {more} too")
         if found.adapter.domain_head:
             yield Choice("domain head", "trains beside the head", 'rate of head, or lr_groups."head.domain"; it is not kept')
             yield Choice("seeds", "three or more", f"what {table.method} reaches moves from seed to seed, in its paper too")

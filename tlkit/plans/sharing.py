@@ -99,7 +99,7 @@ def _compared(plan: Plan) -> int:
     if plan.learns != "steps" or found is None or not found.by_steps:
         return 0
     features = plan.stages[plan.depth - 1].output[0]  # channels: no method reads a whole feature map
-    images = plan.batch_size * plan.tables.optimizer.accumulate * (2 if found.beside else 1)
+    images = plan.batch_size * plan.tables.optimizer.accumulate * (1 + found.beside)
     return images * (features + plan.classes) * _GRADIENT
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydantic import Field
 
 from tlkit.errors import TlkitError
-from tlkit.plans.adaptation import Adaptation, look_up
+from tlkit.plans.adaptation import Adaptation, look_up, of_second_view
 from tlkit.plans.plan import Choice, ImagesPlan, Learns, Plan
 from tlkit.plugin import Adapter, Head, Options
 from tlkit.recipe.domains import NONE, AdaptTable
@@ -30,10 +31,12 @@ _LOSS = Adapter(loss="tlkit.engine.domains.confident:loss", options=ConfidentOpt
 def adaptation(table: UnlabelledTable, *, learns: Learns) -> Adaptation:
     """Return what stands for the table: pseudo-labels in every step, or for a solved head once."""
     solved = learns == "solved"
+    loss = replace(_LOSS, second_view=True) if table.second_view else _LOSS
     said = AdaptTable(
-        target=NAME, images="all", method=NONE, weight=table.weight, ramp=False, pseudo_labels="confident" if solved else False
-    )
-    return Adaptation(said, None if solved else _LOSS, ConfidentOptions(threshold=table.threshold), table.threshold)
+        target=NAME, images="all", method=NONE, weight=table.weight, ramp=False, pseudo_labels="confident" if solved else False,
+        second_view=table.second_view,
+    )  # fmt: skip
+    return Adaptation(said, None if solved else loss, ConfidentOptions(threshold=table.threshold), table.threshold)
 
 
 def of_plan(plan: Plan) -> Adaptation | None:
@@ -63,6 +66,9 @@ def problems(arm: Arm, head: Head, *, learns: Learns) -> Iterator[TlkitError]:
         yield TlkitError(
             f"{NAME}: is there beside [adapt], and a run takes images without labels from one of them.", "leave one out"
         )
+    yield from of_second_view(arm, table.second_view, place=f"{NAME}.second_view")
+    if learns == "solved" and table.second_view:
+        yield TlkitError(f"{NAME}.second_view: is there, and a solved head sees each image once, as it is.", "leave it out")
     if learns == "solved" and table.weight != 1:
         yield TlkitError(
             f"{NAME}.weight: is {table.weight:g}, and a solved head counts each image once.", "1.0, or leave it out"
@@ -81,3 +87,10 @@ def choices(table: UnlabelledTable | None, images: ImagesPlan, *, learns: Learns
         yield Choice(
             "without labels", count, f"{sure}; a step has as many of them as labelled ones, with weight {table.weight:g}"
         )
+        if table.second_view:
+            more = ", ".join(each.name for each in table.second_view)
+            yield Choice(
+                "two views",
+                "of each image without labels",
+                f"the first gives the label; the second, with {more}, is trained on",
+            )

@@ -27,6 +27,8 @@ class DomainBatch(Generic[Tensor]):
         head: The head, from (N, F) to (N, C).
         domain_head: The module that `Adapter.domain_head` built; None without.
         ramp: () from 0 to 1 over the training, as DANN's schedule; 1 where the recipe says `ramp = false`.
+        second: What the head reads of the target images in a second view, (N, F), where `Adapter.second_view` asks for it; else None.
+        second_logits: Of the same, (N, C); else None.
         pseudo_labels: Classes that the target images have in this epoch, (N,), by prototypes of the weights at its start; None for a method
             that is not source-free.
     """
@@ -40,6 +42,8 @@ class DomainBatch(Generic[Tensor]):
     domain_head: Callable[..., Tensor] | None
     ramp: Tensor
     pseudo_labels: Tensor | None = None
+    second: Tensor | None = None
+    second_logits: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Adapter:
         compares: The loss compares source images with target images. Of those none are mixed, so mixup and cutmix are refused.
         moves_features: The loss works by training what the head reads, so it is of no use where the whole backbone is frozen.
         together: BatchNorm sees source and target images as one batch; else each domain by itself.
+        second_view: Each target image is in a step twice, and the second time augmented by `adapt.second_view` too.
         partial: The method works where the target lacks some of the classes.
         source_free: No image of the source is trained on: the run begins with the weights of one that was, the head is frozen, and a batch
             has target images alone, with pseudo-labels. The loss is the whole loss of a step.
@@ -73,6 +78,7 @@ class Adapter:
     compares: bool = False
     moves_features: bool = False
     together: bool = False
+    second_view: bool = False
     partial: bool = False
     source_free: bool = False
     summary: str = ""
@@ -88,6 +94,11 @@ class Adapter:
             raise PluginError(
                 f"adapter {self.target or self.summary}: is source-free, so it has a loss and no domain head.",
                 "source_free=False",
+            )
+        if self.second_view and (not self.loss or self.source_free):
+            raise PluginError(
+                f"adapter {self.target or self.summary}: has a second view, which only a loss beside the source's sees.",
+                "second_view=False",
             )
         if self.solve and self.domain_head:
             raise PluginError(

@@ -265,6 +265,21 @@ def _go_together(tables: list[Augmentation]) -> list[Augmentation]:
     return tables
 
 
+def _of_whole_pictures(tables: list[Augmentation]) -> list[Augmentation]:
+    for table in tables:
+        if mixes([table]):
+            raise ValueError(f"has {table.name}, which mixes images, and both views are of one image; leave it out")
+        if isinstance(table, RandomCrop | RandomResizedCrop):
+            raise ValueError(f"has {table.name}, and both views are cropped alike; give it in data.augment")
+    return tables
+
+
+def twice(first: Iterable[Augmentation], second: Iterable[Augmentation]) -> str | None:
+    """Return the name of an augmentation that is in both lists; None where none is."""
+    names = {table.name for table in first}
+    return next((table.name for table in second if table.name in names), None)
+
+
 def _can_be_fixed(views: int | None, info: ValidationInfo) -> int | None:
     tables: Sequence[Augmentation] | None = info.data.get("augment")  # None where it was refused
     if views is None or tables is None:
@@ -285,7 +300,8 @@ _Item = Annotated[
     by_name("augmentation", *typing.get_args(Augmentation)),
     BeforeValidator(_table, json_schema_input_type=Name | _Table),
 ]
-# The types of data.augment and of data.augment_views, which stands after it.
+# The types of data.augment, of a second view of images without labels, and of data.augment_views, which stands after data.augment.
 Augmentations = Annotated[list[_Item], BeforeValidator(_list), AfterValidator(_go_together)]
+SecondView = Annotated[Augmentations, AfterValidator(_of_whole_pictures)]
 Views = Annotated[Annotated[int, Field(ge=1)] | None, AfterValidator(_can_be_fixed)]
 _LIST: TypeAdapter[list[Augmentation]] = TypeAdapter(Augmentations)

@@ -12,7 +12,7 @@ What changes the weights that are learned, or the epoch that is chosen, belongs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 Defaults = Mapping[str, object]
@@ -64,13 +64,14 @@ DATA: Final[Defaults] = {
     "split": {},
     "unlabelled": None,
 }
-UNLABELLED: Final[Defaults] = {"options": {}, "threshold": 0.95, "weight": 1.0}
+UNLABELLED: Final[Defaults] = {"options": {}, "threshold": 0.95, "weight": 1.0, "second_view": []}
 SPLIT: Final[Defaults] = {"train": None, "train_per_class": None, "validation": 0.1, "fractions": None}
 SIZE_FOR_EPOCHS: Final[Defaults] = {}
 FIELD_OF_VIEW: Final[Defaults] = {}
 ALSO: Final[Defaults] = {"name": "", "options": {}, "shrink": None, "split": {}}
 ALSO_SPLIT: Final[Defaults] = {"per_class": None}
 ADAPT: Final[Defaults] = {
+    "second_view": [],
     "images": "train",
     "labels_per_class": 0,
     "label_weight": 20,
@@ -246,7 +247,7 @@ def differences(arm: Mapping[str, Any]) -> dict[str, Any]:
             "data": _rest(
                 {
                     **data,
-                    "augment": [_rest(table, AUGMENTATIONS[table["name"]]) for table in data["augment"]],
+                    "augment": _augmentations(data["augment"]),
                     "options": _options(data["options"], DATA_OPTIONS, data["name"]),
                     "split": _rest(data["split"], SPLIT),
                     "unlabelled": _unlabelled(data["unlabelled"]),
@@ -292,14 +293,21 @@ def _adapt(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the keys of [adapt] that differ from their defaults; None where an arm has no such table."""
     if table is None:
         return None
-    return _rest({**table, "options": _options(table["options"], ADAPTER_OPTIONS, table["method"])}, ADAPT)
+    options = _options(table["options"], ADAPTER_OPTIONS, table["method"])
+    return _rest({**table, "options": options, "second_view": _augmentations(table["second_view"])}, ADAPT)
 
 
 def _unlabelled(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the keys of data.unlabelled that differ from their defaults; None where an arm has no such table."""
     if table is None:
         return None
-    return _rest({**table, "options": _options(table["options"], DATA_OPTIONS, table["name"])}, UNLABELLED)
+    options = _options(table["options"], DATA_OPTIONS, table["name"])
+    return _rest({**table, "options": options, "second_view": _augmentations(table["second_view"])}, UNLABELLED)
+
+
+def _augmentations(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return augmentations with the keys that differ from their defaults."""
+    return [_rest(table, AUGMENTATIONS[table["name"]]) for table in tables]
 
 
 def _options(options: Mapping[str, Any], known: Mapping[str, Defaults], name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tlkit.recipe.augmentations import SecondView
 from tlkit.recipe.messages import no_such_choice, problem
 from tlkit.recipe.table import Table, chosen_by
 
@@ -110,6 +111,10 @@ class AdaptTable(Table):
         default=False,
         description='give labels to target images and fit the head again with them: true or "prototypes" (class of the nearest mean), '
         '"confident" (only images of whose class the head is sure)',
+    )
+    second_view: SecondView = Field(
+        default_factory=list,
+        description="augmentations of a second view of each target image, behind those of data.augment, for a method that compares two views",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of the method, as `tlkit show METHOD` lists them"

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from tlkit.recipe.augmentations import SecondView
 from tlkit.recipe.table import Table
 
 
@@ -24,4 +25,9 @@ class UnlabelledTable(Table):
     )
     weight: float = Field(
         default=1.0, gt=0, le=1e6, description="weight of the loss of these images; that of the labelled images has weight 1"
+    )
+    second_view: SecondView = Field(
+        default_factory=list,
+        description='augmentations of a second view of each of these images, behind those of data.augment, for instance ["randaugment"]: the '
+        "first view gives the label, and the second is trained on. Default: one view, which gives its label and is trained on",
     )

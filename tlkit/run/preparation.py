@@ -253,10 +253,16 @@ def _target_in_steps(target: TargetPart, adapted: Part, sizes: Mapping[Size, Par
                 )
             ]
         )
-    training = _with_sizes(_training_part(others, job, single, classes=classes), sizes)
+    training = _training_part(others, job, single, classes=classes)
+    second = replace(training, augment=[*single, *found.table.second_view], views=None)
     few = _training_part(replace(adapted, indices=chosen), job, single, classes=classes)
     trained = _with_sizes(replace(few, soft=augmentations.mixes(table.augment)), sizes)
-    return replace(target, training=training if found.by_steps else None, trained=trained if len(chosen) else None)
+    return replace(
+        target,
+        training=_with_sizes(training, sizes) if found.by_steps else None,
+        second=_with_sizes(second, sizes) if found.beside > 1 else None,
+        trained=trained if len(chosen) else None,
+    )
 
 
 def _with_sizes(part: TrainingPart, sizes: Mapping[Size, Part]) -> TrainingPart:

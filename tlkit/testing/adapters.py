@@ -43,15 +43,19 @@ def check_adapter(adapter: Adapter) -> Iterator[str]:
     domain = building.build_module(adapter.domain_head, _FEATURES, _CLASSES, options) if adapter.domain_head else None
     source.requires_grad_()
     target.requires_grad_()
+    second = target.detach() + 0.1 * torch.randn(_IMAGES, _FEATURES, generator=generator)
+    second.requires_grad_()
     batch = DomainBatch(
         source, target, head(source), head(target), torch.arange(_IMAGES) % _CLASSES, head, domain, torch.tensor(1.0),
         pseudo_labels=torch.arange(_IMAGES) % _CLASSES if adapter.source_free else None,
+        second=second if adapter.second_view else None, second_logits=head(second) if adapter.second_view else None,
     )  # fmt: skip
     loss = plugin.call(adapter.loss, batch, options)
     if not isinstance(loss, Tensor) or loss.shape != () or not bool(torch.isfinite(loss)):
         raise PluginError(f"{adapter.loss}: its loss is to be one finite number, a tensor of shape ().")
     yield f"gives a loss of {'a target batch' if adapter.source_free else 'a source and a target batch'}"
     loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
-    if target.grad is None or not bool(torch.isfinite(target.grad).all()):
+    found = [each.grad for each in (target, second) if each.grad is not None]
+    if not found or not all(bool(torch.isfinite(each).all()) for each in found):
         raise PluginError(f"{adapter.loss}: its loss has no finite gradient with respect to the target's features.")
     yield "has a gradient with respect to the target's features"

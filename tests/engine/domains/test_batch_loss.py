@@ -18,6 +18,8 @@ from tlkit.engine.ranks.shares import Composition
 from tlkit.engine.step.graph import HostReads
 from tlkit.network.network import Network
 from tlkit.plans import adaptation, schedule
+from tlkit.plans.unlabelled import ConfidentOptions
+from tlkit.plugin import Adapter
 from tlkit.recipe.domains import AdaptTable
 
 CPU = torch.device("cpu")
@@ -122,6 +124,38 @@ def test_what_two_processes_compute_of_a_method_adds_up_to_its_loss(name: str) -
     torch.testing.assert_close(loss + other, expected)
     for one, two, sum_ in zip(mine, theirs, gradients, strict=True):
         torch.testing.assert_close(one + two, sum_)
+
+
+def test_two_views_are_handed_over_apart_and_shared_by_processes() -> None:
+    found = adaptation.Adaptation(
+        AdaptTable(target="other", method="none", ramp=False),
+        Adapter(loss="tlkit.engine.domains.confident:loss", together=True, second_view=True),
+        ConfidentOptions(threshold=0.5),
+    )
+    made = network(found)
+    domains = DomainLoss(made, found, CPU)
+    x, y, whole = torch.randn(15, 2), torch.tensor([0, 1, 1, 0, 1]), Composition(5, unlabelled=5, views=2)
+
+    def part(mine: list[int], ranks: Ranks) -> Tensor:
+        places = [view * 5 + place for view in range(3) for place in mine]
+        outputs = domains.forward(
+            x[places], len(mine), whole=whole, start=0, aux_heads=(), computing=nullcontext, seen=lambda _: nullcontext()
+        )
+        loss = domains(outputs, y[mine], whole, ranks)
+        assert loss is not None
+        return loss.detach()
+
+    z = made.answer(made.stages["layers"](x)).detach()
+    expected = functional.cross_entropy(z[10:], z[5:10].argmax(1))  # of two classes one has half or more
+    torch.testing.assert_close(part(list(range(5)), ALONE), expected)
+    assert [whole.shares(rank, 2)[2].start for rank in range(2)] == [10, 13]
+    first = Remembering()
+    for served in (None, first.given):
+        parts = [
+            part(mine, Remembering(rank=rank, given=first.given if served is None else [[], []], served=served))
+            for rank, mine in ((0, [0, 1, 2]), (1, [3, 4]))
+        ]
+    torch.testing.assert_close(sum(parts), expected)
 
 
 @pytest.mark.parametrize("name", TRAINED)

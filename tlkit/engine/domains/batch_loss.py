@@ -1,7 +1,8 @@
 """The loss of a method of domain adaptation in a training step.
 
 The rule: a batch holds its source images first, then the labelled target images that the recipe asks for, and as many target images as source
-images behind them; it has targets for those before these. So no other label of the target ever reaches a step. With a source-free method a batch
+images behind them, which are there once more where the method has a second view. It has targets for those before these, so no other label of the
+target ever reaches a step. With a source-free method a batch
 holds target images alone, and its targets are pseudo-labels. Where several processes share a batch, each has a share of each of these parts;
 the method sees the images of all of them.
 """
@@ -33,9 +34,9 @@ class Outputs:
     Attributes:
         logits: Of the labelled images, those of the source first, (n + m, C).
         aux_logits: Of the same, by auxiliary classifier.
-        read: What the head reads, of all images in their order, (n + m + n, F).
-        target_logits: Of the target images without labels, (n, C); none where the method has no loss. With a source-free method all images
-            are such, and `logits` are the same.
+        read: What the head reads, of all images in their order, (n + m + n, F), or with two views (n + m + 2n, F).
+        target_logits: Of the target images without labels, (n, C), or of both views, (2n, C); none where the method has no loss. With a
+            source-free method all images are such, and `logits` are the same.
     """
 
     logits: Tensor
@@ -56,16 +57,11 @@ class DomainLoss:
 
     def __init__(self, network: Network, adaptation: Adaptation, device: torch.device, *, labelled: float = 0.0) -> None:
         self.labelled = labelled
-        self.source_free = adaptation.source_free
+        self.source_free, self.beside = adaptation.source_free, adaptation.beside
         self._network, self._options = network, adaptation.options
         self._method = adaptation.adapter if adaptation.by_steps else None
         self._weight, self._rises = adaptation.table.weight, adaptation.table.ramp
         self._ramp = torch.ones((), device=device)
-
-    @property
-    def beside(self) -> bool:
-        """Whether a batch has images of the target without labels beside those of the source."""
-        return self._method is not None and not self.source_free
 
     def set_ramp_(self, ramp: float) -> None:
         """Set the ramp, 0 to 1, unless the recipe has `ramp = false`."""
@@ -86,7 +82,7 @@ class DomainLoss:
         """Run the trained stages and the head on a batch.
 
         Args:
-            x: Input of the stage `start`, (n + m + n, ...).
+            x: Input of the stage `start`, (n + m + n, ...), or (n + m + 2n, ...).
             images: Number of labelled images, n + m; with a source-free method of all images, (n, ...).
             whole: The batch, of all processes together.
             start: Leading stages that are fixed.
@@ -105,7 +101,7 @@ class DomainLoss:
                 with seen(Composition(whole.images, whole.labelled)):
                     carried, aux_logits = network.carry_with_aux(x[:images], aux_heads=aux_heads, start=start)
                     read = network.features(carried)
-                with seen(Composition(whole.unlabelled)):
+                with seen(Composition(0, unlabelled=whole.unlabelled, views=whole.views)):
                     read = torch.cat([read, network.features(network.carry(x[images:], start=start))])
             with seen(whole):
                 logits = network.answer(read).float()
@@ -124,17 +120,22 @@ class DomainLoss:
         if self._method is None:
             return None
         rows = partial(gathering.rows, ranks, counts=Composition(whole.images).counts(ranks.size))
-        read, logits = outputs.read, outputs.logits
+        read, logits, second, second_logits = outputs.read, outputs.logits, None, None
         if self.source_free:
             source, source_logits, own, pseudo = read[:0], logits[:0], labels[:0], rows(labels)
-            target = rows(read)
+            target, target_logits = rows(read), rows(outputs.target_logits)
         else:
             images = len(labels)
             source, source_logits, own, pseudo = rows(read[:images]), rows(logits[:images]), rows(labels), None
-            target = rows(read[len(logits) :])
+            views = [rows(each) for each in read[len(logits) :].chunk(self.beside)]
+            views_logits = [rows(each) for each in outputs.target_logits.chunk(self.beside)]
+            target, target_logits = views[0], views_logits[0]
+            if self.beside > 1:
+                second, second_logits = views[1], views_logits[1]
         batch = DomainBatch(
-            source=source, target=target, source_logits=source_logits, target_logits=rows(outputs.target_logits), labels=own,
+            source=source, target=target, source_logits=source_logits, target_logits=target_logits, labels=own,
             head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp, pseudo_labels=pseudo,
+            second=second, second_logits=second_logits,
         )  # fmt: skip
         found = plugin.call(self._method.loss, batch, self._options)
         if not isinstance(found, Tensor) or found.ndim:

@@ -196,6 +196,7 @@ class TargetPart:
         part: The images.
         labelled: Those whose labels are used, as positions in `part.indices`, ascending.
         training: Those that are used without labels, as a training step takes them; None where no step does.
+        second: The same in their second view; None where there is none.
         trained: The labelled ones, as a training step takes them; None where no step does.
     """
 
@@ -203,6 +204,7 @@ class TargetPart:
     part: Part
     labelled: Indices
     training: TrainingPart | None = None
+    second: TrainingPart | None = None
     trained: TrainingPart | None = None
 
     def labelled_of(self, images: int) -> int:
@@ -211,8 +213,10 @@ class TargetPart:
 
     def at(self, size: Size | None) -> TargetPart:
         """Return it with the images of steps in one of their sizes; None is that of the parts."""
-        training, trained = (None if each is None else each.at(size) for each in (self.training, self.trained))
-        return replace(self, training=training, trained=trained)
+        training, second, trained = (
+            None if each is None else each.at(size) for each in (self.training, self.second, self.trained)
+        )
+        return replace(self, training=training, second=second, trained=trained)
 
     def labels(self) -> NDArray[np.int64]:
         """Return the labels (n,) of the labelled images."""

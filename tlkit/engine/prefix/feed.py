@@ -101,19 +101,18 @@ class Feed:
         """
         target = self._target
         assert target is not None  # the run adapts
-        few = without = None
+        few = None
         if target.trained is not None and labelled_size:
             few = self._batches(target.trained, labelled, epoch, labelled_size)
-        if target.training is not None:
-            without = self._inputs(target.training, unlabelled, epoch, size)
+        views = [part for part in (target.training, target.second) if part is not None]
+        without = [self._inputs(part, unlabelled, epoch, size) for part in views]
         for x, y in self.train(order, epoch, size):
             rows, targets_ = [x], [y]
             labelled_batch = None if few is None else next(few, None)  # another process may have all of the last batch
             if labelled_batch is not None:
                 rows.append(labelled_batch[0])
                 targets_.append(labelled_batch[1])
-            if without is not None:
-                rows.append(next(without))
+            rows += [next(each) for each in without]
             yield torch.cat(rows), torch.cat(targets_)
 
     def held_out(self, part: Part, order: Indices | None = None) -> Iterator[Batch]:

@@ -72,21 +72,24 @@ class Composition:
         images: Of the source, or all images without [adapt].
         labelled: Labelled images of the target.
         unlabelled: Images of the target without labels: none, or as many as of the source.
+        views: How often these are there: all in one view, and then all in the next.
     """
 
     images: int
     labelled: int = 0
     unlabelled: int = 0
+    views: int = 1
 
     @property
     def whole(self) -> int:
         """All images together."""
-        return self.images + self.labelled + self.unlabelled
+        return self.images + self.labelled + self.unlabelled * self.views
 
     def shares(self, rank: int, size: int) -> tuple[Share, ...]:
         """Return what process `rank` of `size` has of each part that there is, by places in the batch."""
         found, before = [], 0
-        for count, of in ((self.images, share), (self.labelled, labelled_share), (self.unlabelled, share)):
+        views = [(self.unlabelled, share)] * self.views
+        for count, of in ((self.images, share), (self.labelled, labelled_share), *views):
             if count:
                 mine = of(count, rank, size)
                 found.append(Share(before + mine.start, before + mine.stop, mine.counted))

@@ -113,8 +113,8 @@ class Losses:
 
     def _composition(self, whole: Whole, number: int) -> Composition:
         """What a batch of the group consists of, all processes together."""
-        images, adapts = whole.batches[number], self._domains is not None and self._domains.beside
-        return Composition(images, whole.labelled[number] if whole.labelled else 0, images if adapts else 0)
+        images, views = whole.batches[number], 0 if self._domains is None else self._domains.beside
+        return Composition(images, whole.labelled[number] if whole.labelled else 0, images if views else 0, max(views, 1))
 
     def _losses(self, logits: Tensor, targets: Tensor, own: int, batch: Composition, counted: Counted) -> tuple[Tensor, Tensor]:
         """The mean loss of the first images, which are the source's, and that of all, in which labelled ones of a target have their share.
