@@ -7,6 +7,7 @@ import torch
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.draws import Draws
 from tlkit.engine.augment.masks import augment_masks
+from tlkit.engine.augment.parameters import parameters
 from tlkit.plugin import IGNORED
 from tlkit.recipe import augmentations
 
@@ -57,3 +58,15 @@ def test_crops_are_taken_from_what_pictures_cover() -> None:
         draws = Draws(0, epoch, IMAGES)
         moved = augment_masks(known, augmentations.read(["random_crop"]), draws, size=(16, 16), extents=extents)
         assert (moved == 0).all()
+
+
+def test_windows_have_the_shape_of_the_input_and_a_part_of_what_each_picture_covers() -> None:
+    """A canvas of another shape, of which pictures cover parts of several shapes: as torchvision draws from each picture alone."""
+    extents = np.array([[120, 80], [60, 150], [30, 30]])
+    (table,) = augmentations.read([{"name": "random_resized_crop", "scale": [0.25, 0.25], "ratio": [1.0, 1.0]}])
+    draws = Draws(0, 0, np.arange(3))
+    (drawn,) = parameters([table], draws, held=(120, 400), size=(16, 16), shapes=None, extents=extents)
+    assert drawn["height"].tolist() == drawn["width"].tolist(), "square, as the input"
+    assert drawn["height"].tolist() == [49, 47, 15], "half of the root of 120 * 80, 60 * 150, 30 * 30"
+    assert (drawn["top"] + drawn["height"] <= extents[:, 0]).all()
+    assert (drawn["left"] + drawn["width"] <= extents[:, 1]).all()

@@ -135,8 +135,9 @@ def test_a_frozen_trunk_gives_the_same_stored_and_computed(recipe: Path, frozen:
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_crops_are_of_what_the_pictures_cover(recipe: Path) -> None:
-    part = training(recipe, "data.crop_size=16").prepared.train
+@pytest.mark.parametrize("augment", ["[]", '["vflip", {name="random_resized_crop", scale=[0.2, 1.0]}, "hflip"]'])
+def test_crops_are_of_what_the_pictures_cover(recipe: Path, augment: str) -> None:
+    part = training(recipe, "data.crop_size=16", f"data.augment={augment}").prepared.train
     small = part.indices[-1:]  # 24 x 36 on a canvas of 30 x 44
     for epoch in range(40):
         masks = part.targets(small, epoch, torch.device("cpu"))
@@ -158,6 +159,7 @@ def broken(path: Path, part: str, index: int, pixels: np.ndarray | None) -> None
         ("validation", None, (), r"validation/masks/1.png: there is no such file"),
         ("", None, ("data.crop_size=32",), r"images/0.png: has 30x44 px after data.scale_to, less than data.crop_size, 32 px"),
         ("", None, ("data.crop_size=20", "data.scale_to=0.5"), r"0.png: has 15x22 px after data.scale_to"),
+        ("", None, ("data.crop_size=48", 'data.augment=[{name="random_crop", padding=4}]'), "a padding of 4 pixels, less than"),
     ],
 )
 def test_what_cannot_be_learned_from_is_named_with_its_path(

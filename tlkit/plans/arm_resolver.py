@@ -112,6 +112,8 @@ class ArmResolver:
         self.problems += head_starts.problems(self.arm, head, learns=self.learns, source_free=source_free)
         if not self.problems:
             self.arm = arm_checks.selected_by(self.arm, head)
+            if self.learns == "steps":
+                self.arm = mask_checks.with_crops(self.arm, head)
         return backbone
 
     def _settle_learning(self, head: Head) -> None:
@@ -138,7 +140,7 @@ class ArmResolver:
         """Write out the keys that stand for several stages, and check the sizes of images and the two maps."""
         steps = self.learns == "steps"
         if steps:
-            self.arm, left = expansion.expanded(mask_checks.with_crops(self.arm), backbone.stages)
+            self.arm, left = expansion.expanded(self.arm, backbone.stages)
             self.unused += tuple(left)
         domain = self.adapt is not None and self.adapt.domain_head is not None
         self.problems += arm_checks.backbone_problems(self.arm, backbone, steps=steps, domain=domain)

@@ -8,7 +8,7 @@ from tlkit import tasks
 from tlkit.errors import TlkitError
 from tlkit.plugin import IGNORED, Head
 from tlkit.recipe import augmentations
-from tlkit.recipe.augmentations import RandomCrop, Rotate
+from tlkit.recipe.augmentations import Augmentation, RandomCrop, RandomResizedCrop, Rotate
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.tables import FieldOfView
 
@@ -51,10 +51,12 @@ def problems(arm: Arm, head: Head) -> Iterator[TlkitError]:
         yield TlkitError("data.augment: rotate by 90 degrees needs square pictures.", "data.crop_size = 256")
 
 
-def with_crops(arm: Arm) -> Arm:
-    """Return an arm whose first augmentation crops pictures to data.crop_size, where it has that."""
-    if arm.data.crop_size is None or augmentations.windows(arm.data.augment) is not None:
+def with_crops(arm: Arm, head: Head) -> Arm:
+    """Return an arm of masks whose first augmentation crops what pictures cover of their canvas, where one does or data.crop_size is given."""
+    windows = augmentations.windows(arm.data.augment)
+    if not tasks.get(head.task).targets.masks or (windows is None and arm.data.crop_size is None):
         return arm
-    crops = [each for each in arm.data.augment if isinstance(each, RandomCrop)] or [RandomCrop(name="random_crop")]
-    rest = [each for each in arm.data.augment if not isinstance(each, RandomCrop)]
+    given = [each for each in arm.data.augment if isinstance(each, RandomCrop)] or [RandomCrop(name="random_crop")]
+    crops: list[Augmentation] = [windows] if windows is not None else [*given]
+    rest = [each for each in arm.data.augment if not isinstance(each, RandomCrop | RandomResizedCrop)]
     return arm.model_copy(update={"data": arm.data.model_copy(update={"augment": [*crops, *rest]})})

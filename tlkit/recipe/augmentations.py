@@ -208,6 +208,11 @@ def windows(tables: Iterable[Augmentation]) -> RandomResizedCrop | None:
     return next((table for table in tables if isinstance(table, RandomResizedCrop)), None)
 
 
+def crops(tables: Iterable[Augmentation]) -> bool:
+    """Return whether one of the augmentations takes a part of each picture."""
+    return any(isinstance(table, RandomCrop | RandomResizedCrop) for table in tables)
+
+
 def mixes(tables: Iterable[Augmentation]) -> bool:
     """Return whether one of the augmentations mixes an image with another one."""
     return any(isinstance(table, Mixup | Cutmix) for table in tables)

@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlkit import units
 from tlkit.compiler import compiler
 from tlkit.compiler.memory_estimate import Division
 from tlkit.engine.domains import norm_statistics
 from tlkit.engine.head_start import HeadStart
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.parts import Evaluated, Part, TargetPart, TrainingPart
-from tlkit.engine.images.pictures import Indices
 from tlkit.engine.learner import Learner, learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.errors import DataError, RecipeError, TlkitError
+from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import auto_rates, band_values, choices, head_starts
@@ -32,10 +30,9 @@ from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
 from tlkit.record.formats import SharedFormats, chunk_on
 from tlkit.record.timings import EarlierChoices, Measurements
-from tlkit.run import band_scaling, decoding, measuring, start_network, training_sample
+from tlkit.run import band_scaling, crop_extents, decoding, measuring, start_network, training_sample
 from tlkit.run.decoding import Decoded
 from tlkit.run.start_network import StartNetwork
-from tlkit.sources import scaling
 from tlkit.store import cache
 from tlkit.units import Size
 
@@ -276,28 +273,5 @@ def _training_part(part: Part, job: Job, augment: Sequence[Augmentation], *, cla
     return TrainingPart(
         part.pictures, part.indices, resolved.convention, part.task,
         augment=augment, views=table.augment_views, size=resolved.image_size, seed=job.seed, classes=classes,
-        epochs_before=table.initial_epoch, masks=part.masks, extents=_extents(part, job, augment),
+        epochs_before=table.initial_epoch, masks=part.masks, extents=crop_extents.extents(part, resolved, augment),
     )  # fmt: skip
-
-
-def _extents(part: Part, job: Job, augment: Sequence[Augmentation]) -> Indices | None:
-    """Return what each picture covers of its canvas, where crops are taken from it.
-
-    Raises:
-        DataError: a crop is larger than a picture.
-    """
-    resolved = job.resolved
-    if resolved.canvas is None or not augmentations.needs_room(augment):
-        return None
-    extents = scaling.sizes(part.pictures.split, resolved.arm.data)
-    small = part.indices[(extents[part.indices] < np.array(resolved.image_size)).any(1)]
-    if len(small):
-        files, (height, width) = part.pictures.split.files, extents[small[0]].tolist()
-        name = str(files[small[0]]) if files else f"image {small[0]}"
-        raise DataError(
-            f"{name}: has {units.pixels((height, width))} after data.scale_to, less than data.crop_size, "
-            f"{units.pixels(resolved.image_size)}.",
-            f"so have {len(small):,} of the training images" if len(small) > 1 else "",
-            'a smaller data.crop_size, or augment = [{ name = "random_crop", padding = 32 }]',
-        )
-    return extents

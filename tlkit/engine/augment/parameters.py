@@ -62,7 +62,7 @@ def _of(
                 "left": draws.below(Draw.CROP_X, wide + added - size[1] + 1),
             }
         case augmentations.RandomResizedCrop():
-            return _window(table, draws, held, size, shapes)
+            return _window(table, draws, held, size, shapes, extents)
         case augmentations.HFlip():
             return {"flip": draws.uniform(Draw.FLIP) < table.p}
         case augmentations.VFlip():
@@ -84,13 +84,17 @@ def _of(
             return {}
 
 
-def _window(table: augmentations.RandomResizedCrop, draws: Draws, held: Size, size: Size, shapes: Shapes | None) -> Parameters:
+def _window(
+    table: augmentations.RandomResizedCrop, draws: Draws, held: Size, size: Size, shapes: Shapes | None,
+    extents: Positions | None,
+) -> Parameters:  # fmt: skip
     """Draw windows of the input's shape, times `ratio`, as they are in the original: a squashed window has the same part of the area."""
     height, width = held
     squashed: Shapes | float = 1.0 if shapes is None else (width / height) / shapes
-    aspect = width / height if shapes is None else size[1] / size[0]
+    aspect = width / height if shapes is None and extents is None else size[1] / size[0]
     ratio = table.ratio[0] * aspect * squashed, table.ratio[1] * aspect * squashed
-    drawn = windows(draws, table.scale, ratio, size=held, first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
+    covered = held if extents is None else (extents[:, 0], extents[:, 1])
+    drawn = windows(draws, table.scale, ratio, size=covered, first=(Draw.WINDOW_AREAS, Draw.WINDOW_RATIOS))
     down, across = drawn.room()
     top, left = draws.below(Draw.WINDOW_Y, down), draws.below(Draw.WINDOW_X, across)
     return {"top": top, "left": left, "height": drawn.height, "width": drawn.width}

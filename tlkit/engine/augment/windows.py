@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.engine.augment.draws import Draws, Positions
-from tlkit.units import Size
 
 Shapes = NDArray[np.float64]  # width / height
+Sides = tuple[int | Positions, int | Positions]
 
 _ATTEMPTS = 10  # at a window of random area and shape that fits, as in torchvision
 
@@ -24,13 +24,13 @@ class Windows:
         width: (n,).
         fits: (n,) whether one of the attempts did; where none did, the window is the largest of a permitted shape, and drawn its
             place all the same (torchvision takes the middle).
-        size: Height and width of the pictures.
+        size: Height and width of the pictures, of all or (n,) of each.
     """
 
     height: Positions
     width: Positions
     fits: NDArray[np.bool_]
-    size: Size
+    size: Sides
 
     def room(self) -> tuple[Positions, Positions]:
         """Return how many places each has, down and across."""
@@ -42,7 +42,7 @@ def windows(
     scale: tuple[float, float],
     ratio: tuple[float | Shapes, float | Shapes],
     *,
-    size: Size,
+    size: Sides,
     first: tuple[int, int],
 ) -> Windows:
     """Draw windows with an even area and an even logarithm of width / height, as torchvision does.
@@ -51,7 +51,7 @@ def windows(
         draws: Random numbers of these pictures.
         scale: Smallest and largest area, as a part of the picture's.
         ratio: Smallest and largest width / height, of all or (n,) of each.
-        size: Height and width of the pictures.
+        size: Height and width of the pictures, of all or (n,) of each.
         first: Draws of the first attempt's area and ratio.
     """
     (low, high), (tall, wide) = ratio, size
