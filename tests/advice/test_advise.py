@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -387,14 +388,34 @@ def test_rates_of_adam_are_not_given_to_sgd() -> None:
     assert made.tables["schedule"] == {"epochs": 3}
 
 
-@pytest.mark.parametrize("least", [200, 600])
-def test_head_reads_no_stage_of_another_network(least: int) -> None:
+@pytest.mark.parametrize(("least", "begins"), [(200, {"start": "solved"}), (600, {})])
+def test_head_reads_no_stage_of_another_network(least: int, begins: dict[str, str]) -> None:
     tables = {"data": {"name": "folder"}, "head": {"kind": "linear", "embed": "layer2", "pooled": False}}
     network = {"name": "net", "weights": "imagenet"}
     best = Candidate("net", "imagenet", (64, 64), best="b", likeness="similar", fit="measured")
     base = proposal.base_of(tables, network=network, image_size=64)
     made = proposal.propose(base, best, least=least, stages=("a", "b"), single=True, epochs=3)
-    assert made.tables["head"] == base["head"] == {"kind": "linear", "pooled": False}
+    assert base["head"] == {"kind": "linear", "pooled": False}
+    assert made.tables["head"] == {**base["head"], **begins}
+
+
+def test_parts_train_from_a_solved_head_where_one_can_be_solved() -> None:
+    """With the running statistics that it was solved with, at one rate; else the head trains alone for a third of the epochs."""
+    best = Candidate("net", "imagenet", (64, 64), best="b", likeness="similar")
+
+    def ways(base: dict[str, Any], *, single: bool = True) -> dict[str, Any]:
+        found = arms.ways({"data": {}, **base}, best, stages=("a", "b", "c"), single=single, least=200)
+        return {way.name: way.at(split=None, epochs=6) for way in found if way.name in ("late", "head_first", "first_stage")}
+
+    for name, rate in {"late": 3e-4, "head_first": 1e-4, "first_stage": 1e-4}.items():
+        solved = ways({"backbone": {"name": "net"}})[name]
+        assert (solved["head"], solved["backbone"]) == ({"start": "solved"}, {"name": "net", "batch_norm": "running"})
+        assert solved["lr_groups"] == {"backbone": rate, "head": rate}
+    assert ways({"backbone": {"name": "net", "batch_norm": "batch"}})["late"]["backbone"]["batch_norm"] == "batch"
+    several, mlp = ways({"backbone": {}}, single=False), ways({"backbone": {}, "head": {"kind": "mlp"}})
+    assert several["head_first"]["freeze"] == mlp["head_first"]["freeze"] == {"backbone": {"epochs": 2}}
+    assert "head" not in several["late"]
+    assert mlp["late"]["lr_groups"] == {"backbone": 3e-4, "head": 1e-3}
 
 
 def test_dissimilar_images_train_what_lies_after_the_best_stage() -> None:
@@ -404,8 +425,8 @@ def test_dissimilar_images_train_what_lies_after_the_best_stage() -> None:
         network={"name": "net", "weights": "imagenet"}, image_size=64,
     )  # fmt: skip
     made = proposal.propose(base, best, least=200, stages=("a", "b", "c", "d"), single=True, epochs=9)
-    assert made.tables["freeze"] == {"backbone": True, "c": {"epochs": 3}, "d": {"epochs": 3}}  # after the new head
-    assert "head" not in made.tables  # a solved one is trained in no phase
+    assert made.tables["freeze"] == {"backbone": True, "c": False, "d": False}
+    assert made.tables["head"] == {"start": "solved"}  # the svm is trained in no phase
     assert made.tables["backbone"]["name"] == "net"
 
 

@@ -13,7 +13,7 @@ import torch
 from conftest import Cli, served
 from tlkit_toy_build import ToyNet
 
-from tlkit.advice import candidates, downloads, imagenet_weights
+from tlkit.advice import advising, candidates, downloads, imagenet_weights
 from tlkit.advice.budget import Budget
 from tlkit.advice.candidates import Named
 from tlkit.advice.downloads import Offer
@@ -37,7 +37,8 @@ def test_best_weights_that_fit_are_chosen_once_a_network(room: float, seconds: f
 def test_downloads_end_with_their_time_and_after_the_first_that_fails() -> None:
     now, notes, asked = [0.0], list[str](), list[str]()
 
-    def get(named: Named) -> tuple[list[candidates.Ready], list[str]]:
+    def get(named: Named, end: float) -> tuple[list[candidates.Ready], list[str]]:
+        assert end == pytest.approx(now[0] + 0.25 * (300 - now[0]))
         asked.append(named.backbone)
         now[0] += 100
         return [], ["no connection"]
@@ -78,7 +79,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         yield requests
 
 
-def test_weights_are_downloaded_only_where_the_user_says_how_much(run: Cli, asked: list[str], tmp_path: Path) -> None:
+def test_weights_are_downloaded_only_where_the_user_says_how_much_and_within_the_time(
+    run: Cli, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
     for name, colour in {"red": (200, 60, 60), "blue": (60, 60, 200)}.items():
@@ -102,6 +105,12 @@ def test_weights_are_downloaded_only_where_the_user_says_how_much(run: Cli, aske
         code, _, err = run(*plain, "--download", "1MB", *more)
         assert code == 1
         assert err.startswith("--download 1MB: is f")
+    with monkeypatch.context() as late:
+        late.setattr(advising, "_DOWNLOADS", -1.0)
+        code, _, err = run(*plain, "--backbones", "toy=served")
+        assert code == 1
+        assert "the download was stopped: it takes too much of a budget of 10m" in err
+        assert asked.pop() == "/toy.pth"
     code, out, err = run(*plain, "--download", "1MB")
     assert code == 0, err
     assert asked == ["/toy.pth"]

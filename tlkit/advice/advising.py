@@ -32,6 +32,7 @@ from tlkit.run.remote_jobs import Elsewhere
 from tlkit.sources import data_files, weight_files
 from tlkit.sources.places import relative
 
+_DOWNLOADS = 0.5  # share of the time in which weights that the user names must have come
 _PROBES = 0.5  # share of the time that is left for probing all networks
 _FORWARD = 0.05  # seconds of an image, where they were not measured
 
@@ -203,10 +204,11 @@ def ready_networks(
         TlkitError: there are none.
     """
 
-    def get(given: Sequence[Named]) -> tuple[list[Ready], list[str]]:
-        return candidates.ready(given, source.arm, head=head, places=source.places, where=source.name)
+    def get(given: Sequence[Named], end: float) -> tuple[list[Ready], list[str]]:
+        places = replace(source.places, watch=budget.watch(end))
+        return candidates.ready(given, source.arm, head=head, places=places, where=source.name)
 
-    ready, notes = get(_considered(source, named))
+    ready, notes = get(_considered(source, named), budget.spent + _DOWNLOADS * budget.left)
     offered = [] if named is not None or source.places.offline else downloads.offers(source.arm, source.places)
     if source.arm.data.image_sizes is not None:
         notes.append("data.image_sizes is left out: networks are probed and trained at the last size")
@@ -214,7 +216,7 @@ def ready_networks(
         wanted = downloads.chosen(offered, room=room, seconds=downloads.share(budget.left, _PROBES), images=images, fast=fast)
         if not wanted:
             notes.append("nothing is downloaded: no weights that are not here fit the size and the time")
-        ready += downloads.fetch(wanted, budget, notes, lambda each: get([each]))
+        ready += downloads.fetch(wanted, budget, notes, lambda each, end: get([each], end))
     elif ready and offered:
         notes.append(downloads.hint(offered))
     if not ready:

@@ -8,11 +8,12 @@ camera: Lee et al. 2022, arXiv:2210.11466 (surgical fine-tuning).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tlkit.advice import strategies
+from tlkit.plugin import Head, registry
 from tlkit.record.advice import Candidate
 
 DEFAULT = "everything"
@@ -89,10 +90,7 @@ def ways(
         least: Training images of the smallest class.
     """
     head, middle = strategies.HEAD_RATE, strategies.MIDDLE_RATE
-    both, first = (
-        {"backbone": middle, "head": head},
-        {"epochs": 1},
-    )  # brought to a third of the epochs where their number is known
+    both = {"backbone": middle, "head": head}
     found = [Way(DEFAULT, "train everything, the new head faster", {**base, "lr_groups": both})]
     if single:
         found.append(solved(base, "head", ""))
@@ -103,17 +101,15 @@ def ways(
     *_, late = strategies.thirds(stages)
     if best.likeness == "dissimilar":
         late = stages[stages.index(best.best) + 1 :]
-    partly = {"backbone": True, **dict.fromkeys(late, first)}
-    rates = {"backbone": strategies.LATE_RATE, "head": head}
-    said = f"train a new head first, then the stages from {late[0]} on with it"
-    found.append(Way("late", said, {**base, "freeze": partly, "lr_groups": rates}))
-    found.append(
-        Way("head_first", "train a new head first, then everything", {**base, "freeze": {"backbone": first}, "lr_groups": both})
-    )
+    begun = _begun(base) if single and begins_solved(base) else None
+    found += _head_alone_first(base, late) if begun is None else _head_first(begun, late)
     if len(stages) > 1:
         only = {"backbone": True, stages[0]: False}
         said = f"train the first stage, {stages[0]}, and a new head"
-        found.append(Way("first_stage", said, {**base, "freeze": only, "lr_groups": both}))
+        if begun is not None:
+            said = f"solve a new head, then train the first stage, {stages[0]}, with it"
+        rates = both if begun is None else _one_rate(middle)
+        found.append(Way("first_stage", said, {**(begun or base), "freeze": only, "lr_groups": rates}))
     if least >= strategies.MANY:
         graded = strategies.rates_of_many(best.likeness or "similar", stages)
         said = "early stages slowest" if len(graded) > 2 else "at one rate"
@@ -122,6 +118,51 @@ def ways(
         fresh = {**base, "backbone": {**base["backbone"], "weights": "none"}, "lr_groups": {"backbone": head, "head": head}}
         found.append(Way("scratch", "train from random weights", fresh))
     return [replace(way, fits=_fits(best)) for way in found]
+
+
+def begins_solved(base: Mapping[str, Any]) -> bool:
+    """Return whether a head may begin with the weights of a logistic regression: `head.start = "solved"`."""
+    return registry.get(Head, base.get("head", {}).get("kind", "linear")).starts_solved and "adapt" not in base
+
+
+def _begun(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables with a head that begins solved. BatchNorm keeps the running statistics with which it was solved."""
+    head, backbone = base.get("head", {}), base["backbone"]
+    return {**base, "head": {**head, "start": "solved"}, "backbone": {"batch_norm": "running", **backbone}}
+
+
+def _one_rate(rate: float) -> dict[str, float]:
+    return {"backbone": rate, "head": rate}
+
+
+def _head_first(begun: Mapping[str, Any], late: Sequence[str]) -> list[Way]:
+    """The last stages, and everything, from a solved head on; the head at the same rate, because it fits already."""
+    partly = {"backbone": True, **dict.fromkeys(late, False)}
+    said = "solve a new head first, then train"
+    return [
+        Way(
+            "late", f"{said} the stages from {late[0]} on with it",
+            {**begun, "freeze": partly, "lr_groups": _one_rate(strategies.LATE_RATE)},
+        ),
+        Way("head_first", f"{said} everything", {**begun, "lr_groups": _one_rate(strategies.MIDDLE_RATE)}),
+    ]  # fmt: skip
+
+
+def _head_alone_first(base: Mapping[str, Any], late: Sequence[str]) -> list[Way]:
+    """The same where the head cannot be solved: it trains alone for a third of the epochs."""
+    first = {"epochs": 1}  # brought to a third where their number is known
+    partly = {"backbone": True, **dict.fromkeys(late, first)}
+    head, said = strategies.HEAD_RATE, "train a new head first, then"
+    return [
+        Way(
+            "late", f"{said} the stages from {late[0]} on with it",
+            {**base, "freeze": partly, "lr_groups": {"backbone": strategies.LATE_RATE, "head": head}},
+        ),
+        Way(
+            "head_first", f"{said} everything",
+            {**base, "freeze": {"backbone": first}, "lr_groups": {"backbone": strategies.MIDDLE_RATE, "head": head}},
+        ),
+    ]  # fmt: skip
 
 
 def left_out(*, stages: tuple[str, ...], single: bool, least: int) -> list[str]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tlkit.errors import TlkitError
+
 USUAL = "10m"
 
 
@@ -41,6 +43,19 @@ class Budget:
     def left(self) -> float:
         """Seconds that remain, at least 0."""
         return max(self.seconds - self.spent, 0.0)
+
+    def watch(self, end: float) -> Callable[[], None]:
+        """Return what stops a download that is not finished when so many seconds are spent.
+
+        Args:
+            end: Seconds since it began.
+        """
+
+        def stop() -> None:
+            if self.spent > end:
+                raise TlkitError(f"the download was stopped: it takes too much of a budget of {words(self.seconds)}.")
+
+        return stop
 
     def each(self, count: int, *, end: float) -> float:
         """Return the seconds for each of several tasks that together end when so many seconds are spent.

@@ -136,9 +136,10 @@ def _resolved(each: Named, arm: Arm, *, head: str, places: Places, where: str) -
 
 
 def _fix(problem: TlkitError) -> str:
-    """Return the hint that says how to get weights, or else the last one."""
+    """Return why a download failed, and the hint that says how to get weights, or else the last one."""
+    why = [hint.rstrip(".") for hint in problem.hints if hint.startswith("could not download")]
     how = next((hint for hint in problem.hints if hint.startswith(("put ", "pip "))), "".join(problem.hints[-1:]))
-    return f"; {how}" if how else ""
+    return "".join(f"; {each}" for each in (*why, how) if each)
 
 
 def input_size(backbone: Backbone, size: int | list[int] | None) -> int | list[int]:

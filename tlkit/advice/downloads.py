@@ -84,7 +84,7 @@ def chosen(offered: Sequence[Offer], *, room: float, seconds: float, images: int
 
 
 def fetch(
-    wanted: Sequence[Offer], budget: Budget, notes: list[str], get: Callable[[Named], tuple[list[Ready], list[str]]]
+    wanted: Sequence[Offer], budget: Budget, notes: list[str], get: Callable[[Named, float], tuple[list[Ready], list[str]]]
 ) -> list[Ready]:  # fmt: skip
     """Download weights as long as there is time, and return what can be probed; after a failure nothing else is asked for.
 
@@ -92,7 +92,7 @@ def fetch(
         wanted: From `chosen`.
         budget: The time.
         notes: Receives what was not downloaded, and why.
-        get: Downloads the weights of a network.
+        get: Downloads the weights of a network, and gives up when so many seconds of the budget are spent.
     """
     end, rate = budget.spent + _TIME * budget.left, _LINE
     found: list[Ready] = []
@@ -101,7 +101,7 @@ def fetch(
             notes.append(f"{each.named.backbone} is not downloaded: {units.size(each.size)} would take too much of the time")
             continue
         began = budget.spent
-        ready, said = get(each.named)
+        ready, said = get(each.named, end)
         notes += said
         if not ready:
             left = [other.named.backbone for other in wanted[place + 1 :]]

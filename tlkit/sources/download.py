@@ -26,6 +26,7 @@ from tlkit.plugin import HUB, Download
 from tlkit.sources import hub, redirects
 
 Notify = Callable[[str], None]
+Watch = Callable[[], None]
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
 _SLOWEST = 1000  # bytes/s over so many seconds; a slower answer is given up
@@ -36,13 +37,14 @@ _WHOLE = 64  # digits of a sha256
 _AGENT = "tlkit"
 
 
-def fetch(download: Download, folder: Path, *, notify: Notify) -> Path:
+def fetch(download: Download, folder: Path, *, notify: Notify, watch: Watch = lambda: None) -> Path:
     """Download a file into a folder, and unpack it there if it is an archive.
 
     Args:
         download: What to fetch.
         folder: Made where it is missing.
         notify: Told what is being done, one line.
+        watch: Called as often as a part of it comes; may raise a TlkitError to stop it.
 
     Returns:
         The file, or for an archive the folder.
@@ -54,7 +56,7 @@ def fetch(download: Download, folder: Path, *, notify: Notify) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     notify(f"downloading {download.url}{_trust(download)}")
     try:
-        return _fetch(download, folder)
+        return _fetch(download, folder, watch)
     except BaseException:
         for parent in fresh:  # the folders that were made for it, inner first
             with contextlib.suppress(OSError):
@@ -69,10 +71,10 @@ def checksum_fits(path: Path, checksum: str) -> bool:
         return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
 
 
-def _fetch(download: Download, folder: Path) -> Path:
+def _fetch(download: Download, folder: Path, watch: Watch) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
         part = Path(beside) / download.filename
-        _receive(download, part)
+        _receive(download, part, watch)
         if not download.archive:
             os.replace(part, folder / download.filename)
             return folder / download.filename
@@ -94,13 +96,13 @@ def _move_in(entry: Path, place: Path) -> None:
             _move_in(below, place / below.name)
 
 
-def _receive(download: Download, part: Path) -> None:
+def _receive(download: Download, part: Path, watch: Watch) -> None:
     """Write a download into a file; one that breaks off is continued where the server can, as long as more of it comes."""
     checksum, broken = "", 0
     while True:
         came = part.stat().st_size if part.is_file() else 0
         try:
-            checksum = _append(download, part, came)
+            checksum = _append(download, part, came, watch)
             break
         except (OSError, http.client.HTTPException, ValueError) as error:
             _raise_of_disk(error)
@@ -122,7 +124,7 @@ def _receive(download: Download, part: Path) -> None:
         )
 
 
-def _append(download: Download, part: Path, came: int) -> str:
+def _append(download: Download, part: Path, came: int, watch: Watch) -> str:
     """Request what is missing of a file, write it, and return the checksum that the file must have.
 
     Raises:
@@ -137,18 +139,19 @@ def _append(download: Download, part: Path, came: int) -> str:
         whole = (came if continued else 0) + int(answer.headers.get("Content-Length") or _MOST)
         with part.open("ab" if continued else "wb") as file:
             if checksum:
-                _copy(answer, file, whole)
+                _copy(answer, file, whole, watch)
                 file.flush()
                 if "Content-Length" in answer.headers and file.tell() < whole:
                     raise ConnectionError(f"{whole:,} bytes were announced")
     return checksum
 
 
-def _copy(answer: HTTPResponse, file: BinaryIO, whole: int) -> None:
+def _copy(answer: HTTPResponse, file: BinaryIO, whole: int, watch: Watch) -> None:
     """Copy an answer; one that is too slow, or does not end, is given up."""
     began, since = time.monotonic(), file.tell()
     while chunk := answer.read1(_CHUNK):
         file.write(chunk)
+        watch()
         if file.tell() > whole:
             raise ValueError(f"more than {whole:,} bytes came")
         if time.monotonic() - began > _TIMEOUT:

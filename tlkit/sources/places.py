@@ -12,6 +12,9 @@ from pathlib import Path
 def _silent(_: str) -> None: ...
 
 
+def _patient() -> None: ...
+
+
 @dataclass(frozen=True)
 class Places:
     """Where this command may look: command-line options, never part of a recipe.
@@ -21,12 +24,14 @@ class Places:
         data: --data, or None.
         offline: Downloads are forbidden.
         notify: Told of downloads, one line each.
+        watch: Called as often as a part of a download comes; may raise a TlkitError to stop it.
     """
 
     recipe: Path = Path()
     data: Path | None = None
     offline: bool = False
     notify: Callable[[str], None] = _silent
+    watch: Callable[[], None] = _patient
 
 
 def relative(value: str, places: Places) -> Path:
