@@ -1,4 +1,4 @@
-"""Faults at every change of a file and kills at random moments: the next apply ends with the bits of a run that nothing disturbed.
+"""Faults, power failures and kills at every change of a file and at random moments: the next apply ends with the undisturbed bits.
 
     make soak                                           # python -m benchmarks.soak && python -m benchmarks.faults
     python -m benchmarks.faults --kills 10 --every 20   # quicker
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[1] / "tests"
-KINDS = ("moments", "kill", "fail")
+KINDS = ("moments", "kill", "fail", "power")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

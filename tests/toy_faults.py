@@ -10,6 +10,10 @@ process are left. A failing change fails with no space, an input or output error
 
 kills at random moments instead, of runs of several kinds, and says which checkpoints there were.
 
+    python toy_faults.py power RECIPE FOLDER [EVERY]
+
+writes what a disk may hold after a power failure behind each call, or behind every EVERY-th, and applies the recipe there: tests/toy_power.py.
+
 Imports and the first apply happen once, before the forks. A checkpoint is written after every step.
 """
 
@@ -20,6 +24,7 @@ import errno
 import io
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -32,6 +37,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # with more, a fork would wait for threads that it does not have
 
+import toy_power
 from conftest import TOY, TOY_RECIPE
 from safetensors.torch import load_file
 
@@ -250,6 +256,40 @@ def at_moments(recipe: Path, folder: Path, count: int) -> None:
         shutil.rmtree(place)
 
 
+def at_power(recipe: Path, folder: Path, every: int) -> None:
+    """Let the power fail behind each call, or every n-th, of an apply."""
+    whole = folder / "counted"
+    whole.mkdir()
+    calls = folder / "calls"
+
+    def recorded() -> None:
+        record = toy_power.Record(whole)
+        assert not apply(recipe, whole)[0]
+        calls.write_bytes(pickle.dumps(record.calls))
+
+    forked(recorded)
+    wanted = content(whole)
+    made = pickle.loads(calls.read_bytes())
+    found = list(toy_power.failures(made))
+    saved = next(
+        count for count, call in enumerate(made, 1) if call.what == "sync folder" and "state-" in made[count - 2].target
+    )
+    lost = [
+        number
+        for number, how, tree in found
+        if number >= saved and how == "kept" and not any("state-" in name for name in tree)
+    ]
+    assert not lost, f"what was saved at call {saved} is gone after a power failure behind calls {lost}"
+    for number, how, tree in found[::every]:
+        place = folder / f"{number}-{how}"
+        place.mkdir()
+        toy_power.write(tree, place)
+        states = sorted(path.name for path in place.rglob("state-*"))
+        after = _after(recipe, place, wanted, SETTINGS)
+        print(json.dumps({"call": number, "how": how, "states": states, "files": len(tree)} | after), flush=True)
+        shutil.rmtree(place)
+
+
 def _killed_after(seconds: float, work: Callable[[], Any]) -> None:
     pid = os.fork()
     if not pid:
@@ -279,6 +319,8 @@ def main(kind: str, recipe: Path, folder: Path, number: int = 1) -> None:
     assert not apply(recipe, folder / "first")[0]
     if kind == "moments":
         at_moments(recipe, folder, number)
+    elif kind == "power":
+        at_power(recipe, folder, number)
     else:
         at_changes(kind, recipe, folder, number)
 

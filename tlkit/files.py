@@ -108,6 +108,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it lies in; once this returns, they outlive a power failure.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder to the disk, so that what was renamed in it has its name after a power failure.
 

@@ -131,6 +131,19 @@ def waited() -> float:
     return sum(int(numbers[1]) for file in files if len(numbers := _text(file).split()) > 1) / 1e9
 
 
+def boot() -> str:
+    """Return a name of the time since the machine was started, which no other has; "" where the system gives none."""
+    return _text(PROC / "sys" / "kernel" / "random" / "boot_id").strip()
+
+
+def killed_for_memory() -> int:
+    """Return how many processes of this machine its kernel has ended since its start because memory ran out, those of containers too.
+
+    Source: oom_kill in /proc/vmstat, mm/oom_kill.c.
+    """
+    return _statistics(PROC / "vmstat").get("oom_kill", 0)
+
+
 def let_threads_sleep() -> None:
     """Let torch's threads sleep soon where they wait, so that other programs cost little. Before torch is loaded; what is set counts."""
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():

@@ -78,6 +78,15 @@ def test_failing_write_is_a_message_and_the_next_apply_ends_with_the_same_bits(t
 
 
 @needs_fork
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc, which says what an open file is called")
+def test_after_a_power_failure_at_any_call_a_run_ends_with_the_same_bits_and_no_saved_step_is_lost(toy_recipe: Path) -> None:
+    """Of what was not synced, names and bytes are gone, or bytes alone: the calls are replayed without them."""
+    found = faults("power", toy_recipe, 45)
+    assert {each["how"] for each in found} == {"kept", "names"}
+    assert len(found) > 3
+
+
+@needs_fork
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(toy_recipe: Path) -> None:
     """In the middle of epochs, with phases, accumulation, mixing, a running mean, early stopping, stored and computed prefixes."""
     assert len(faults("moments", toy_recipe, 6)) == 6

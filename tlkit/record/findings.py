@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from tlkit import files
 from tlkit.errors import RunFolderError
-from tlkit.record import run_folder
+from tlkit.record import file_lock, run_folder
 
 FILE = "inspection.npz"  # in a recipe's folder
 FORMAT = 1
@@ -202,8 +201,8 @@ def save(folder: Path, found: Findings, thumbnails: Thumbnails) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock", timeout=60), files.replacing(folder / FILE) as file:
+    files.make_folder(folder)
+    with file_lock.held(folder / ".lock"), files.replacing(folder / FILE) as file:
         np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(found.record())), thumbnails=thumbnails)
 
 

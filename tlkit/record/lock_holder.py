@@ -1,35 +1,133 @@
 """Who holds a lock, in a file beside it: host, process and since when. The lock itself may not be written on every system.
 
-The rule: whoever holds the lock writes it anew, so that none is believed which a dead process left.
+The rule: whoever holds the lock writes the file anew and touches it every few seconds. A file that stays is one of a process that was
+killed; one of another machine that nobody touches is one of a machine that is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from tlkit import machine
+
+SIGN = 15.0  # seconds between two signs of a holder
+SILENCE = 120.0  # without a sign, after which a process of another machine counts as gone: a file server may show the last one a minute late
+_LOOK = 0.5  # seconds between two looks for a sign
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds a lock.
+
+    Attributes:
+        since: Seconds since the epoch.
+        boot: Names the time since its machine was started; "" where that is not known.
+        out_of_memory: Processes that its machine's kernel had killed for want of memory.
+    """
+
+    host: str
+    process: int
+    since: float
+    boot: str
+    out_of_memory: int
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is, or was, a process of this machine."""
+        return self.host == platform.node()
+
+    def __str__(self) -> str:
+        """Return it in words, "process 12 on host since 2026-01-31 12:00:00"."""
+        return f"process {self.process} on {self.host} since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.since))}"
+
+    def end(self) -> str:
+        """Say how it ended, where it left its file and its lock is free."""
+        if not self.is_here:
+            return f"{self} gave no sign for {SILENCE:.0f} s"
+        if self.boot != machine.boot():
+            return f"{self} did not end by itself: the machine was started again since then"
+        if killed := machine.killed_for_memory() - self.out_of_memory:
+            what = "a process" if killed == 1 else f"{killed} processes"
+            return f"{self} was killed; the kernel has ended {what} of this machine since then, because memory ran out"
+        return f"{self} was killed"
+
+
+def this() -> Holder:
+    """Return this process as the holder of a lock from now on."""
+    return Holder(platform.node(), os.getpid(), time.time(), machine.boot(), machine.killed_for_memory())
 
 
 @contextlib.contextmanager
-def said(path: Path) -> Iterator[None]:
+def said(path: Path) -> Iterator[Holder]:
     """Say in a file within the block that this process holds a lock; a file that cannot be written says nothing."""
+    mine, ended = this(), threading.Event()
+    with contextlib.suppress(OSError):
+        path.write_text(json.dumps(asdict(mine)), encoding="utf-8")
+    signs = threading.Thread(target=_give_signs, args=(path, ended), daemon=True, name="tlkit-lock")
+    signs.start()
     try:
-        with contextlib.suppress(OSError):
-            path.write_bytes(f"{platform.node()} {os.getpid()} {time.time():.0f}".encode())
-        yield
+        yield mine
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        ended.set()
+        if read(path) in (mine, None):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def read(path: Path) -> Holder | None:
+    """Return what a file says of who holds a lock; None where it cannot be read."""
+    try:
+        record = json.loads(path.read_bytes())
+        found = Holder(**{each.name: record[each.name] for each in fields(Holder)})
+        str(found)
+        return found if isinstance(found.process, int) and isinstance(found.out_of_memory, int) else None
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        return None
 
 
 def words(path: Path) -> str:
     """Return which process holds a lock, ", process 12 on host since 2026-01-31 12:00:00"; "" where that cannot be read."""
+    holder = read(path)
+    return "" if holder is None else f", {holder}"
+
+
+def is_silent(path: Path, *, watch: Callable[[], None]) -> bool:
+    """Wait for a sign of who holds a lock; return whether none came.
+
+    No clock is believed, neither this machine's nor the other's: what counts is that the file changes.
+
+    Args:
+        path: The holder's file.
+        watch: Called while it is waited; may raise to stop.
+    """
+    first, began = _sign(path), time.monotonic()
+    while time.monotonic() - began < SILENCE:
+        watch()
+        time.sleep(_LOOK)
+        if _sign(path) != first:
+            return False
+    return True
+
+
+def _give_signs(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(SIGN):
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+def _sign(path: Path) -> tuple[int, int] | None:
+    """Return what changes with each sign; the file is opened, so that a file server is asked."""
     try:
-        host, process, since = path.read_text(encoding="utf-8").split()
-        begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(since)))
-        return f", process {int(process)} on {host} since {begun}"
-    except (OSError, ValueError, OverflowError):
-        return ""
+        with path.open("rb") as file:
+            stat = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino

@@ -124,6 +124,6 @@ def keep(folder: Path, tests: Iterable[RangeTest]) -> tuple[RangeTest, ...]:
     new = tuple(tests)
     arms = {each.arm for each in new}
     every = (*(each for each in load(folder) if each.arm not in arms), *new)
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     files.replace(folder / FILE, json.dumps(record(every)) + "\n")
     return every

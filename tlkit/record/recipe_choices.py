@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tlkit import files
 from tlkit.errors import RunFolderError
+from tlkit.record import file_lock
 from tlkit.record.formats import SharedFormats, SharedPrecision, SharedPrefix, WhenTested
 
 CHOICES = "choices.json"
@@ -87,8 +87,8 @@ def keep(recipe_folder: Path, arms: Collection[str], shared: SharedChoices) -> S
         RunFolderError: the file is damaged.
         OSError: it cannot be written.
     """
-    recipe_folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(recipe_folder / ".lock", timeout=60):
+    files.make_folder(recipe_folder)
+    with file_lock.held(recipe_folder / ".lock"):
         files.remove_unfinished(recipe_folder / CHOICES)
         before = _read(recipe_folder / CHOICES)
         known = _of(before, arms) or _Decision(arms=frozenset())

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from tlkit import files
 from tlkit.errors import RunFolderError, option
 from tlkit.recipe.ensemble import Ensemble
-from tlkit.record import arm_differences, domains, ensembles, findings, run_folder, search_record
+from tlkit.record import arm_differences, domains, ensembles, file_lock, findings, run_folder, search_record
 from tlkit.record.run_folder import Coordinates
 from tlkit.record.statistics import FEWEST
 
@@ -144,7 +142,7 @@ def summarise(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Pat
     record = gather(recipe_folder, head, current)
     if path.is_file() and path.read_bytes() == run_folder.text(record):
         return record, True
-    with FileLock(recipe_folder / ".lock", timeout=60):
+    with file_lock.held(recipe_folder / ".lock"):
         files.remove_unfinished(path)
         record = gather(recipe_folder, head, current)
         earlier = read(recipe_folder)
@@ -160,7 +158,7 @@ def forget(recipe_folder: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with FileLock(recipe_folder / ".lock", timeout=60):
+    with file_lock.held(recipe_folder / ".lock"):
         record = read(recipe_folder)
         if record is not None:
             record["superseded"] = [name for name in record.get("superseded", ()) if (recipe_folder / name).is_dir()]

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from tlkit import files
 from tlkit.errors import RunFailed, TlkitError
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import findings, results, run_folder
+from tlkit.record import file_lock, findings, results, run_folder
 from tlkit.record.run_folder import Coordinates
 from tlkit.reports.page import extra
 
@@ -73,7 +71,7 @@ def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]], note: Callabl
 
     path, page_path = recipe_folder / run_folder.CURVES, recipe_folder / run_folder.REPORT
     begun = {folder: result for _, folder in folders if (result := run_folder.read(folder)) is not None}
-    with FileLock(recipe_folder / ".lock", timeout=60):
+    with file_lock.held(recipe_folder / ".lock"):
         files.remove_unfinished(path)
         files.remove_unfinished(recipe_folder / findings.FILE)  # here, for finished runs are not inspected again
         curves.write(path, [(arm, run_folder.metrics(folder)) for arm, folder in folders])

@@ -90,6 +90,7 @@ class Checkpoint:
     def keep_last(self) -> None:
         """Remove all states but the last, which a finished run continues from where files of it are damaged."""
         self._keep(1)
+        files.sync_folder(self._folder)  # a finished run is not tidied again after a power failure
 
     def resume_(self, *, note: Callable[[str], None]) -> Saved:
         """Set the learner to what the last checkpoint holds that is as it was written; those after it are removed.

@@ -20,7 +20,7 @@ import torch
 from tlkit import files
 from tlkit.engine.learner import Learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.errors import Interrupted, RunFolderError, TlkitError
+from tlkit.errors import Interrupted, RunFolderError, RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import sharing
 from tlkit.plans.job_folders import is_done, is_kept
@@ -28,6 +28,7 @@ from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder, run_lock
 from tlkit.record.run_folder import RunResult
+from tlkit.record.run_lock import HeldRun
 from tlkit.run import busy, failures, range_tests, run_description, run_result, shared_speeds, torch_settings
 from tlkit.run import report_data as run_report
 from tlkit.run.checkpoint import Checkpoint
@@ -63,10 +64,10 @@ def execute(
     fit = prepared.learner(device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
     fresh = not job.folder.is_dir()
     try:
-        with run_lock.locked(job.folder):
+        with run_lock.locked(job.folder, note=observer.note, watch=watch) as held:
             ensembles.forget(job.folder.parent, job.folder.name)
             logged, telling = Loggers(loggers, job, observer.note), Telling(ranks, fit)
-            return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes(), telling, sent).run()
+            return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes(), telling, sent, held).run()
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -86,6 +87,7 @@ class _Writer:
     saves: SaveTimes
     telling: Telling
     sent: Callable[[Path], None]
+    held: HeldRun
     seconds: float = 0.0
     why_inexact: str = ""  # why the same digest may not give the same bits here
     scores: Epoch | None = None
@@ -143,6 +145,7 @@ class _Writer:
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
+            self.held.refuse_lost()
             self._write_weights()
             lost = {run_folder.EVALUATION, predictions.FILE} & self.damaged.keys()
             if self.scores is not None:
@@ -164,6 +167,8 @@ class _Writer:
             raise Interrupted(
                 error.exit_code - 128, f"{label}: {error.problem[:-1]} {self._stopped_after(within)}.", *error.hints
             ) from None
+        except RunLocked:  # another process has taken the run over: nothing of it is this one's any more
+            raise
         except (TlkitError, OSError, RuntimeError, MemoryError) as error:
             failure = failures.in_words(error, self.prepared, self.device)
             with contextlib.suppress(OSError, RunFolderError):  # there may be room for this little
@@ -197,6 +202,7 @@ class _Writer:
         self.saves.saved()
         if not self.fit.progress.steps or not self.fit.is_sound():
             return False
+        self.held.refuse_lost()
         try:
             self.checkpoint.save(
                 seconds=self.seconds, within=time.perf_counter() - self.clock, scores=self.scores, lines=self.lines
@@ -224,6 +230,8 @@ class _Writer:
         return self._result("pruned")
 
     def _begin(self) -> None:
+        if self.held.before:
+            self.observer.note(f"{self.job.label}: {self.held.before}; what it had saved is kept")
         folder, checkpoint = self.job.folder, self.job.folder / run_folder.CHECKPOINT
         self.checkpoint.refuse_older()
         description = run_description.resolved(self.prepared, self.device)
@@ -236,7 +244,7 @@ class _Writer:
             self._continue(description)
             return
         self._note_damage()
-        checkpoint.mkdir(exist_ok=True)
+        files.make_folder(checkpoint)
         run_description.write(self.prepared)
         files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(description))
         files.replace(folder / run_folder.METRICS, "")
@@ -293,6 +301,7 @@ class _Writer:
         Returns:
             The epoch, whose seconds count everything since the end of the epoch before it.
         """
+        self.held.refuse_lost()
         now = time.perf_counter()
         epoch, self.clock = replace(epoch, seconds=now - self.clock), now
         if self.decoding:

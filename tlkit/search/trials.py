@@ -6,13 +6,11 @@ is finished takes that run's.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from tlkit import files
@@ -37,7 +35,7 @@ from tlkit.plans.search_jobs import Searching
 from tlkit.recipe import messages
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.messages import shown
-from tlkit.record import run_folder, search_record
+from tlkit.record import run_folder, run_lock, search_record
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, TrialRecord
 from tlkit.run import busy, execution, executor, range_tests, shared_choices, shared_pictures
@@ -68,9 +66,9 @@ def search(
         Interrupted: a signal came; finished trials are kept.
     """
     folder = searching.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     try:
-        with _locked(searching):
+        with run_lock.locked(folder, name=search_record.LOCK, doing="searching here", note=setup.observer.note):
             record = _Trials(searching, setup, place, ranks).run()
     except OSError as error:
         raise files.unwritable(folder, error) from error
@@ -81,21 +79,6 @@ def search(
     setup.observer.note(f"search: trial {record.best} is the best of {len(record.trials)}; it is trained with every seed")
     following.tell_best(ranks, record)
     return executor.train(best, setup, elsewhere=None if place is None else place.carry_out, ranks=ranks)
-
-
-@contextlib.contextmanager
-def _locked(searching: Searching) -> Iterator[None]:
-    lock = FileLock(searching.folder / search_record.LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunLocked(
-            f"{searching.folder}: another process is searching here.", "wait for it, or stop it; nothing was changed"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @dataclass

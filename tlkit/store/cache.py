@@ -23,6 +23,7 @@ from weakref import WeakSet
 from tlkit import file_digests, files
 from tlkit.errors import StoreError, TlkitError
 from tlkit.plugin import remembered
+from tlkit.record import file_lock
 from tlkit.store import unfinished
 
 MOST = 20_000_000_000  # bytes of rows that are kept, or
@@ -162,21 +163,17 @@ def lock() -> Iterator[None]:
     Raises:
         StoreError: the lock was not free within a minute, or its file cannot be opened.
     """
-    from filelock import FileLock  # here, since the command line imports this module at its start
-
     try:
         folder = files.cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        held = FileLock(folder / ".lock", timeout=_PATIENCE)
-        held.acquire()
+        stack = contextlib.ExitStack()
+        stack.enter_context(file_lock.held(folder / ".lock", timeout=_PATIENCE))
     except TlkitError as error:  # no home folder
         raise StoreError(error.problem, *error.hints) from error
-    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+    except OSError as error:
         raise unwritable(error) from error
-    try:
+    with stack:
         yield
-    finally:
-        held.release()
 
 
 def make_room(need: int) -> None:

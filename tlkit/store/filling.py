@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.record import lock_holder
+from tlkit.record import file_lock, lock_holder
 
 _ASK = 0.5  # seconds between two looks at a signal
 
@@ -41,16 +41,16 @@ def alone(digest: str, *, watch: Callable[[], None], note: Callable[[str], None]
 
 def _entered(stack: contextlib.ExitStack, digest: str) -> bool:
     """Enter the lock of an entry within a moment; return whether nobody is waited for: it is held, or there are no locks here."""
-    from filelock import FileLock, Timeout  # here, since the command line imports the store at its start
+    from filelock import Timeout  # here, since the command line imports the store at its start
 
     try:
         folder = files.cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(FileLock(folder / f".filling-{digest[0]}.lock", timeout=_ASK))
+        stack.enter_context(file_lock.held(folder / f".filling-{digest[0]}.lock", timeout=_ASK))
         stack.enter_context(lock_holder.said(folder / f".filling-{digest[0]}.holder"))
     except Timeout:
         return False
-    except (OSError, NotImplementedError, TlkitError):  # no folder, or a file system without locks
+    except (OSError, TlkitError):  # no folder, or one that cannot be written
         return True
     return True
 
