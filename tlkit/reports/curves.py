@@ -15,6 +15,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from tlkit import files
 from tlkit.reports import svg
 
+_SIZE = (10.0, 4.2)  # inches, with one row of names below
+_ROW, _LINE, _LETTER = 0.22, 0.75, 0.085  # inches: the height of a row of names, the width of its line and of a letter
+
 Run = tuple[str, Sequence[Mapping[str, Any]]]
 
 
@@ -50,7 +53,7 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
     drawn = [(arm, epochs) for arm, epochs in runs if epochs]
     arms = list(dict.fromkeys(arm for arm, _ in drawn))
     colours = {arm: svg.COLOURS[index % len(svg.COLOURS)] for index, arm in enumerate(arms)}
-    made = Chart(figsize=(10, 4.2), layout="constrained")
+    made = Chart(figsize=_SIZE)
     left, right = made.subplots(1, 2)
     for axes, metric in ((left, "loss"), (right, "accuracy")):
         for arm, epochs in drawn:
@@ -59,7 +62,17 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
         _dress(axes, metric)
     keys = [Line2D([], [], color=colours[arm], lw=2, label=arm) for arm in arms]
     keys += [Line2D([], [], color="0.3", ls=style, label=name) for style, name in (("-", held_out), ("--", "train"))]
-    made.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 6), frameon=False)
+    columns = max(1, int(_SIZE[0] / (_LINE + _LETTER * max(len(name) for name in (*arms, held_out)))))
+    made.legend(handles=keys, loc="lower center", ncols=min(len(keys), columns), frameon=False)
+    rows = -(-len(keys) // columns)
+    made.set_figheight(_SIZE[1] + (rows - 1) * _ROW)
+    made.subplots_adjust(
+        left=0.06,
+        right=0.985,
+        wspace=0.16,
+        top=1 - 0.4 / made.get_figheight(),
+        bottom=(0.6 + rows * _ROW) / made.get_figheight(),
+    )
     return made
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import json
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tlkit.errors import TlkitError
 from tlkit.reports.page import extra
 from tlkit.reports.page.charts import Chart
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _HERE = "tlkit.reports.page"
 
@@ -32,24 +37,31 @@ def render(template: str, charts: Sequence[Chart], values: Mapping[str, object])
         charts: All that it shows, in order.
         values: What the template reads, with a "title".
     """
+    here = importlib.resources.files(_HERE)
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            {
+                **values,
+                "charts": _json([chart.record() for chart in charts]),
+                "plotly": importlib.resources.files("plotly")
+                .joinpath("package_data/plotly.min.js")
+                .read_text(encoding="utf-8"),
+                "css": here.joinpath("page.css").read_text(encoding="utf-8"),
+                "script": here.joinpath("page.js").read_text(encoding="utf-8"),
+            }
+        )
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    """The templates, each compiled once in a process: that takes as long as to train a toy."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
-        loader=PackageLoader(_HERE, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    here = importlib.resources.files(_HERE)
-    return environment.get_template(template).render(
-        {
-            **values,
-            "charts": _json([chart.record() for chart in charts]),
-            "plotly": importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8"),
-            "css": here.joinpath("page.css").read_text(encoding="utf-8"),
-            "script": here.joinpath("page.js").read_text(encoding="utf-8"),
-        }
+    return Environment(
+        loader=PackageLoader(_HERE, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
 
 
