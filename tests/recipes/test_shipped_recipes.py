@@ -192,7 +192,7 @@ DIGESTS = {
     },
     "photo_to_art_finetuned": {
         "source_only": "ed638032437a",
-        "adabn": "e5e517a4be64",
+        "adabn": "aaf70ad3157a",
         "mcc": "1d1d0ff86d01",
         "mmd": "6f457b0dfa83",
         "dann": "148f65189baa",
