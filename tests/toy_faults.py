@@ -85,6 +85,8 @@ class Disk:
         if str(path).startswith("/proc") or str(path) == os.devnull:
             return
         name = Path(os.fsdecode(path)).name if isinstance(path, str | bytes | Path) else ""
+        if name == ".holder":  # it tells others who runs this, and nothing depends on it
+            return
         self.seen.append(f"{what} {name}".strip())
         if self._at and (len(self.seen) == self._at or (self._lasting and len(self.seen) > self._at)):
             self._fault()

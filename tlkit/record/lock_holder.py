@@ -70,7 +70,7 @@ def said(path: Path) -> Iterator[Holder]:
     """Say in a file within the block that this process holds a lock; a file that cannot be written says nothing."""
     mine, ended = this(), threading.Event()
     with contextlib.suppress(OSError):
-        path.write_text(json.dumps(asdict(mine)), encoding="utf-8")
+        path.write_bytes(json.dumps(asdict(mine)).encode())
     signs = threading.Thread(target=_give_signs, args=(path, ended), daemon=True, name="tlkit-lock")
     signs.start()
     try:
