@@ -1,6 +1,8 @@
 """VGG-11 to VGG-19, with and without BatchNorm: Simonyan & Zisserman 2014 (arXiv:1409.1556), as torchvision builds them."""
 
-from tlkit.plugin import Backbone, Weights, pytorch
+from dataclasses import replace
+
+from tlkit.plugin import Backbone, Convention, Layout, Weights, pytorch
 
 # Convolutions of each of the five blocks, by the number of layers: table 1 of the paper, columns A, B, D and E.
 BLOCKS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -39,7 +41,14 @@ def _vgg(layers: int, file: str, *, norm: bool = False) -> Backbone:
 
 vgg11 = _vgg(11, "vgg11-8a719046.pth")
 vgg13 = _vgg(13, "vgg13-19584684.pth")
-vgg16 = _vgg(16, "vgg16-397923af.pth")
+# VGG-Face, 2,622 people: Parkhi, Vedaldi & Zisserman 2015, "Deep Face Recognition". The names and the mean, RGB 0..255, are those of
+# vgg_face_dag.pth and vgg_face_dag.py, which S. Albanie converted: robots.ox.ac.uk/~albanie/pytorch-models.html
+_FACES = Convention(mean=(129.186279296875, 104.76238250732422, 93.59396362304688), std=(1.0, 1.0, 1.0), range=255.0)
+vgg16 = replace(
+    _vgg(16, "vgg16-397923af.pth"),
+    rename="tlkit_vgg.build:from_vgg_face",
+    layouts={"VGG-Face": Layout(marks=("conv1_1.weight", "conv5_3.weight", "fc6.weight", "fc7.weight"), input=_FACES)},
+)
 vgg19 = _vgg(19, "vgg19-dcbb9e9d.pth")
 vgg11_bn = _vgg(11, "vgg11_bn-6002323d.pth", norm=True)
 vgg13_bn = _vgg(13, "vgg13_bn-abd245e5.pth", norm=True)

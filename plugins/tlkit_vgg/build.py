@@ -1,8 +1,8 @@
 """torchvision's VGGs as stages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import vgg
 
 from tlkit import network
@@ -14,6 +14,19 @@ def _stages(library: Callable[..., vgg.VGG], layers: int, *, norm: bool = False)
     stages["fc6"] = ("avgpool", "flatten", "classifier.0", "classifier.1", "classifier.2")
     stages["fc7"] = ("classifier.3", "classifier.4", "classifier.5")
     return network.cut(library(weights=None), stages, flatten=nn.Flatten())
+
+
+def from_vgg_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the names of VGG-Face, "conv1_1" to "fc8", to those of torchvision's VGG-16."""
+    names = {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+    for number, places in enumerate(blocks(16, norm=False).values(), start=1):
+        # each convolution is followed by its ReLU, and the last place is the pooling
+        names |= {f"conv{number}_{at}": f"features.{place}" for at, place in enumerate(places[:-1:2], start=1)}
+    return {
+        ".".join([names.get(module, module), last]): tensor
+        for name, tensor in tensors.items()
+        for module, _, last in [name.rpartition(".")]
+    }
 
 
 def vgg11() -> dict[str, nn.Module]:

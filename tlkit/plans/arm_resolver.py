@@ -78,7 +78,7 @@ class ArmResolver:
             self.problems += arm_checks.fold_problems(self.arm)
         also = self._also()
         self.adapt, self.more = self._adapt(), self._unlabelled()
-        convention = self._convention(backbone) if backbone is not None else None
+        trained = self._convention(backbone) if backbone is not None else None
         if backbone is not None and head is not None:
             backbone = self._settle_head(backbone, head)
             options["head"] = network_plugins.with_dropout(options["head"], head, backbone)
@@ -86,13 +86,14 @@ class ArmResolver:
         self.unused += tuple(arm_checks.unused_of_data(self.arm))
         if backbone is not None:
             self._settle_stages(backbone)
-        if self.problems or backbone is None or dataset is None or head is None or convention is None:
+        if self.problems or backbone is None or dataset is None or head is None:
             return self.problems
+        convention = trained or backbone.input
         _, size = arm_checks.sizes(self.arm, backbone.image_size)[-1]
         return Resolved(
             self.recipe, self.name, _filled(self.arm, options, also, self.more), backbone, dataset, head,
             options["backbone"], options["data"], options["head"], preprocessing.used(self.arm, convention), size,
-            convention if arm_weights.trained(self.arm, backbone) else None, self.unused, self.learns, also, self.folds,
+            trained, self.unused, self.learns, also, self.folds,
             preprocessing.spread(convention), self.adapt, self.more,
         )  # fmt: skip
 

@@ -30,13 +30,10 @@ def weights_of_run(path: Path) -> Path:
     return run_choice.choose(path).folder / run_folder.WEIGHTS
 
 
-def trained(arm: Arm, backbone: Backbone) -> bool:
-    """Return whether it is known what an arm's weights were trained with: the backbone declares them, or they are a run's."""
-    return arm.backbone.weights in backbone.weights or arm.backbone.weights.startswith(weight_files.RUN)
+def convention(arm: Arm, backbone: Backbone, places: Places) -> Convention | None:
+    """Return the preprocessing that an arm's weights were trained with; None where it is not known.
 
-
-def convention(arm: Arm, backbone: Backbone, places: Places) -> Convention:
-    """Return the preprocessing that an arm's weights were trained with; of a file of weights it is the backbone's usual one.
+    It is known of weights that the backbone declares, of a run's, and of a file that has one of the backbone's layouts.
 
     Args:
         arm: The arm.
@@ -47,7 +44,7 @@ def convention(arm: Arm, backbone: Backbone, places: Places) -> Convention:
         TlkitError: the weights are not found, or were trained on images with other channels than the arm's.
     """
     found, wanted = _convention(arm, backbone, places), arm.data.channels
-    if found.channels != "bands" or len(found.mean) == wanted or (wanted and not found.mean):
+    if found is None or found.channels != "bands" or len(found.mean) == wanted or (wanted and not found.mean):
         return found
     raise TlkitError(
         f"backbone.weights: {arm.backbone.weights} was trained on images of {len(found.mean)} bands, and "
@@ -56,11 +53,13 @@ def convention(arm: Arm, backbone: Backbone, places: Places) -> Convention:
     )
 
 
-def _convention(arm: Arm, backbone: Backbone, places: Places) -> Convention:
+def _convention(arm: Arm, backbone: Backbone, places: Places) -> Convention | None:
     value, name = arm.backbone.weights, arm.backbone.name
-    path: Path | None = None
-    if value.startswith(weight_files.RUN) or not weight_files.known_weights(value, backbone):
-        path = weight_files.find_weights(value, name, backbone, places, fetch=False, run=weights_of_run)
-    if path is not None and value.startswith(weight_files.RUN):
+    if weight_files.known_weights(value, backbone):
+        return backbone.weights[value].input if value in backbone.weights else None
+    path = weight_files.find_weights(value, name, backbone, places, fetch=False, run=weights_of_run)
+    assert path is not None  # it is None for "none" alone
+    if value.startswith(weight_files.RUN):
         return run_folder.convention(path.parent)
-    return backbone.weights[value].input if value in backbone.weights else backbone.input
+    layout = weight_files.layout(path, backbone)
+    return backbone.layouts[layout].input if layout else None

@@ -8,7 +8,7 @@ from tlkit.files import cache_folder, replacing
 from tlkit.plugin import image_kinds
 from tlkit.plugin.adapter import Adapter, DomainBatch
 from tlkit.plugin.alignment import Affine, Alignment
-from tlkit.plugin.backbone import AuxHead, Backbone
+from tlkit.plugin.backbone import AuxHead, Backbone, Layout
 from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
 from tlkit.plugin.executor import Demand, Executor, Work
@@ -49,6 +49,7 @@ __all__ = [
     "ImageFile",
     "ImageFiles",
     "Images",
+    "Layout",
     "LoggedEnd",
     "LoggedRun",
     "Logger",

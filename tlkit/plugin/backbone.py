@@ -35,6 +35,19 @@ class AuxHead:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Weights that somebody published under other names than the library's, as a user may have them in a file.
+
+    Attributes:
+        marks: Names of tensors by which the file is recognised: it has all of them, and no file of the library's has one.
+        input: The convention that the weights were trained with.
+    """
+
+    marks: tuple[str, ...]
+    input: Convention
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A network up to its classifier, as stages in order from input to output.
 
@@ -64,6 +77,7 @@ class Backbone:
         flat: The head reads every value of the last stage's output, not its mean over the picture; see `until`.
         rename: "module:function", {name: tensor} -> {name: tensor}, tried on a file of the user's whose names do not fit: it knows the
             names that the library's older versions or other publishers gave.
+        layouts: What other publishers' files, whose names `rename` knows, were trained with, by the name of the weights.
         dropout: Probability of the dropout that the library has directly before its classifier and no stage holds; 0 for none. A head
             that `takes_dropout` has it, where it reads what the classifier reads.
         cut: Where the library's network was cut into stages and why there, in two parts, where a plan is to say it.
@@ -87,6 +101,7 @@ class Backbone:
     flat: bool = False
     cut: tuple[str, str] | None = None
     rename: str = ""
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
     dropout: float = 0.0
 
     def __post_init__(self) -> None:

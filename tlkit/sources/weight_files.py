@@ -6,6 +6,7 @@ The rule: every place that was looked in is named when something is missing.
 from __future__ import annotations
 
 import importlib.metadata
+import mmap
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +106,26 @@ def reading(value: str, path: Path, backbone: Backbone) -> Reading:
     """
     offered = backbone.weights.get(value)
     return Reading(part=part(value, path)) if offered is None else Reading(offered.read, offered.rename)
+
+
+def layout(path: Path, backbone: Backbone) -> str:
+    """Return which of the backbone's `layouts` a file of weights has, by its tensors' names; "" where it has none.
+
+    Every kind of file that tlkit reads has the names as plain text, so nothing is unpacked.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        if not backbone.layouts or not path.stat().st_size:
+            return ""
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            fit = (
+                name for name, each in backbone.layouts.items() if all(content.find(mark.encode()) >= 0 for mark in each.marks)
+            )
+            return next(fit, "")
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
 def part(value: str, path: Path) -> str:
