@@ -356,6 +356,10 @@ def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypat
     assert compared["images"] == images
     assert compared["difference"] == pytest.approx(accuracy["few"] - accuracy["source_only"])
     assert "against source_only, dark (points)" in " ".join(out.split())
+    report = (recipe.parent / "runs" / "adapted" / "report.html").read_text()
+    of_classes = json.loads(next((recipe.parent / "runs" / "adapted").glob("few-*/evaluation.json")).read_text())
+    recalls = [of_classes[part]["per_class"]["red"]["recall"] for part in ("test", "also.dark")]
+    assert '<th scope="row">red</th><td>{:.1%}</td><td>{:.1%}</td>'.format(*recalls) in report
     shown = runs.by_arm(runs.read(runs.find([recipe.parent / "runs" / "adapted"])))  # the page has the same differences
     cells = {
         row.name: dict(zip(comparison.columns(shown, "source_only"), row.cells, strict=True))
@@ -384,6 +388,7 @@ def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypat
     if high > low:
         assert record["coral"]["adapt"]["gap"]["closed"] == pytest.approx((accuracy["coral"] - low) / (high - low))
         assert "adapt      coral, dark: closes" in out
+        assert "<li>coral, dark: closes" in report
 
 
 def test_an_ensemble_of_adapted_arms_is_tested_on_the_target(run: Cli, recipe: Path) -> None:

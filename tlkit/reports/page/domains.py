@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from tlkit.plans import even_sample
-from tlkit.record import domains
+from tlkit.record import domains, evaluations
 from tlkit.reports.page import image_map
 from tlkit.reports.page.charts import COLOURS, Chart, escaped
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
 _DISTANCES = {"proxy_a": "proxy A-distance", "mmd": "MMD", "covariance": "covariances"}
 _POINTS = 2000  # of a page
+_LISTED = 300  # classes in the table
 _CLASSES = 10  # up to which the legend has its entry for each in each domain
 _BY = {"validation": "validation images of the source", domains.ORACLE: "oracle: accuracy on the target"}
 
@@ -29,6 +30,7 @@ class ShownDomains:
         head: Which images these are.
         columns: Of the table of stages.
         stages: Its rows: stage, and each distance before and after training.
+        classes: Class, and the part of its images that is recognised in the source and in the target; the widest loss first.
         most: Which stage tells the domains apart best.
         choices: What chooses, the epoch, and the accuracy on the target then; none for a run of one epoch.
         notes: What is missing.
@@ -39,6 +41,7 @@ class ShownDomains:
     head: str
     columns: Sequence[str]
     stages: Sequence[tuple[str, ...]]
+    classes: Sequence[tuple[str, str, str]]
     most: str
     choices: Sequence[tuple[str, ...]]
     notes: Sequence[str]
@@ -60,6 +63,7 @@ def _shown(arm: ShownArm, place: int, *, points: int) -> ShownDomains:
         f"{images['source']} {about['source']} images of the source and {images['target']} tested images of {target}.",
         [f"{words}, {when}" for words in _DISTANCES.values() for when in ("before", "after")],
         [(stage, *_cells(each)) for stage, each in about["stages"].items()],
+        _classes(arm.first, target),
         _most(about["stages"]),
         choices,
         [*about["notes"], *notes],
@@ -81,6 +85,15 @@ def _most(stages: Mapping[str, Mapping[str, Mapping[str, float] | None]]) -> str
     most = max(known.values())
     names = ", ".join(stage for stage, value in known.items() if value == most)
     return f"After training a linear classifier tells the domains apart best in {names}: proxy A-distance {most:.2f} of 2."
+
+
+def _classes(run: ShownRun, target: str) -> list[tuple[str, str, str]]:
+    """Return the recall of each class in both domains, those first that lose most; some of them where there are many."""
+    theirs = evaluations.load(run.folder, f"also.{target}").get("per_class", {})
+    mine = run.evaluation.get("per_class", {})
+    found = [(name, mine.get(name, {}).get("recall"), each.get("recall")) for name, each in theirs.items()]
+    found.sort(key=lambda row: (row[2] or 0.0) - (row[1] or 0.0))
+    return [(name, *("" if part is None else f"{part:.1%}" for part in parts)) for name, *parts in found[:_LISTED]]
 
 
 def _choices(run: ShownRun, target: str) -> tuple[list[tuple[str, ...]], list[str]]:

@@ -15,7 +15,7 @@ from tlkit import files, units
 from tlkit.errors import RunFolderError, first_few
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.record import run_folder, selection
-from tlkit.reports import ensemble_rows, plan_table
+from tlkit.reports import domain_rows, ensemble_rows, plan_table
 from tlkit.reports.page import charts, comparison, data, domains, frame, kernel_grids, range_tests, runs, search, seen, times
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
@@ -58,6 +58,7 @@ def write(path: Path, paths: Sequence[Path], *, title: str = "") -> None:
         left_out=runs.left_out(folders),
         baseline=runs.baseline(arms),
         ensembles=runs.ensembles(arms),
+        gained=list(domain_rows.notes(runs.of_recipe(arms))),
     )
     files.replace(path, text)
 
@@ -69,6 +70,7 @@ def render(
     left_out: Sequence[str] = (),
     baseline: str = "",
     ensembles: Sequence[Mapping[str, Any]] = (),
+    gained: Sequence[str] = (),
 ) -> str:
     """Return the page about arms.
 
@@ -78,6 +80,7 @@ def render(
         left_out: Says which runs it does not show.
         baseline: Name of the arm that the others are compared with; "" for none.
         ensembles: As result.json has them.
+        gained: What adapting to another domain gained, as `domain_rows` says it.
     """
     names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
     several = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
@@ -121,6 +124,7 @@ def render(
         "changed": changed,
         "sees": sees,
         "domains": apart,
+        "gained": [line.partition(" ")[2].strip() for line in gained],
         "data": shown_data,
         "stages": _stages(arms),
         "decided": [(arm.name, _decisions(arm)) for arm in arms],

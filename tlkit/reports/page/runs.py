@@ -268,19 +268,29 @@ def arm_of(folder: Path) -> ShownArm | None:
 
 def baseline(arms: Sequence[ShownArm]) -> str:
     """Return the name of the arm that the recipe compares the others with; "" where it names none, or the arms are not of one recipe."""
-    folders = {run.folder.parent for arm in arms for run in arm.runs}
-    record = results.read(folders.pop()) if len(folders) == 1 else None
+    record = _record(arms)
     known = [arm.name for arm in arms if record is not None and arm.first.arm == record.get("baseline")]
     return known[0] if len(known) == 1 else ""
 
 
 def ensembles(arms: Sequence[ShownArm]) -> list[Mapping[str, Any]]:
     """Return the ensembles of the recipe that all shown runs are of; none where they are of several."""
-    folders = {run.folder.parent for arm in arms for run in arm.runs}
-    record = results.read(folders.pop()) if len(folders) == 1 else None
+    record = _record(arms)
     shown = {run.folder.name for arm in arms for run in arm.runs}
     known = [] if record is None else record.get("ensembles", [])
     return [each for each in known if all(shown.issuperset(run["members"]) for run in each["runs"])]
+
+
+def of_recipe(arms: Sequence[ShownArm]) -> Mapping[str, Mapping[str, Any]]:
+    """Return shown arms by name as the result.json of the recipe that all of them are of has them; none where they are of several."""
+    record, names = _record(arms), {arm.first.arm for arm in arms}
+    return {} if record is None else {name: arm for name, arm in record["arms"].items() if name in names}
+
+
+def _record(arms: Sequence[ShownArm]) -> dict[str, Any] | None:
+    """Return the result.json of the recipe that all shown runs are of; None where they are of several."""
+    folders = {run.folder.parent for arm in arms for run in arm.runs}
+    return results.read(folders.pop()) if len(folders) == 1 else None
 
 
 _Key = tuple[str, str, str]  # name, digest and folder of an arm's runs
