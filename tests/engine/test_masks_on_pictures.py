@@ -7,14 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tlkit.engine.images import decode
+from tlkit.engine.images import decode, extents
 from tlkit.engine.images.geometry import Geometry, canvas_geometry
 from tlkit.engine.images.masks import Masks
 from tlkit.engine.images.pictures import Pictures
 from tlkit.errors import ImageError
 from tlkit.plugin import IGNORED, IMAGENET, MaskFile, Split
 from tlkit.recipe.tables import DataTable
-from tlkit.sources import scaling
 
 ALL = np.array([0])
 SIDE = np.zeros((40, 60), np.uint8)
@@ -56,7 +55,7 @@ def refuse_other_places(pictures: Pictures) -> torch.Tensor:
 @pytest.mark.parametrize("exif", [1, 3, 6])
 def test_a_mask_is_turned_as_its_picture_is(tmp_path: Path, suffix: str, exif: int) -> None:
     split = split_of(tmp_path, picture=f"p.{suffix}", mask=f"m.{suffix}", exif=exif)
-    (size,) = scaling.sizes(split, DataTable(name="any")).tolist()
+    (size,) = extents.sizes(split, geometry((64, 64))).tolist()
     assert size == ([60, 40] if exif == 6 else [40, 60])
     mask = refuse_other_places(Pictures(split, geometry((64, 64)), keep=False))
     assert int((mask != IGNORED).sum()) == 40 * 60

@@ -13,6 +13,8 @@ import numpy as np
 
 from tlkit import tasks
 from tlkit.compiler import network_cost
+from tlkit.engine.images import extents
+from tlkit.engine.images.geometry import canvas_geometry
 from tlkit.errors import DataMissing
 from tlkit.network import shapes
 from tlkit.plans import dataset_images, job_inputs, other_parts
@@ -48,7 +50,8 @@ def settled(resolved: Resolved, splits: Iterable[Split], *, classes: int) -> Res
     """
     if not tasks.get(resolved.head.task).targets.masks:
         return resolved
-    sizes = [scaling.sizes(split, resolved.arm.data) for split in splits]
+    geometry = canvas_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+    sizes = [extents.sizes(split, geometry) for split in splits]
     largest = np.concatenate(sizes).max(0).tolist() if sizes else resolved.image_size
     stages = dict(network_cost.on_meta(resolved, classes).stages.items())
     stride = shapes.deepest_stride(stages, resolved.backbone, resolved.head, resolved.image_size, channels=resolved.channels)

@@ -200,7 +200,11 @@ def _scaled(geometry: Geometry) -> Origin:
     """Return how pictures on a canvas are scaled; of others nothing."""
     if geometry.fit != "canvas":
         return {}
-    return {"scale": geometry.scale, "field of view": geometry.field_of_view, "scale code": code("tlkit.sources.scaling")}
+    return {
+        "scale": geometry.scale,
+        "field of view": geometry.field_of_view,
+        "scale code": code("tlkit.sources.scaling", "tlkit.engine.images.extents"),
+    }
 
 
 def _limits(geometry: Geometry) -> Origin:

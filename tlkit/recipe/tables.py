@@ -262,7 +262,7 @@ class DataTable(Table):
     scale_to: ScaleTo | None = Field(
         default=None,
         description="heads of masks: factor by which every picture is scaled, 0.5 for instance, or { field_of_view = 540 }, the diameter "
-        "in pixels that the bright disc of a picture gets. Default: as the files are",
+        "in pixels that the field of view of a picture gets. Default: as the files are",
     )
     ignore: int = Field(
         default=255, ge=0, le=65535, description="heads of masks: value in the mask files of pixels that count for nothing"

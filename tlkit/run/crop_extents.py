@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from tlkit import units
+from tlkit.engine.images.extents import sizes
 from tlkit.engine.images.parts import Part
 from tlkit.engine.images.pictures import Indices
 from tlkit.errors import DataError
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
-from tlkit.sources import scaling
 from tlkit.units import Size
 
 
@@ -25,7 +25,7 @@ def extents(part: Part, resolved: Resolved, augment: Sequence[Augmentation]) -> 
     """
     if resolved.canvas is None or not augmentations.crops(augment):
         return None
-    found = scaling.sizes(part.pictures.split, resolved.arm.data)
+    found = sizes(part.pictures.split, part.pictures.geometry)
     crop = next((each for each in augment if isinstance(each, augmentations.RandomCrop)), None)
     if crop is None:  # windows are resized
         return found

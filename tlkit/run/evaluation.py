@@ -13,7 +13,7 @@ import torch
 
 from tlkit import tasks
 from tlkit.engine import evaluate as engine
-from tlkit.engine.images import corrupt, device_batches, levels
+from tlkit.engine.images import corrupt, device_batches, extents, levels
 from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.masks import Masks
@@ -151,7 +151,7 @@ def evaluate(
     if geometry.bands is None:
         geometry = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
     if wanted.masks:
-        largest = scaling.sizes(images.splits[part], arm.data).max(0).tolist()
+        largest = extents.sizes(images.splits[part], geometry).max(0).tolist()
         canvas = scaling.whole_strides((largest[0], largest[1]), predictor.stride)
         geometry = replace(geometry, size=canvas, resized=canvas)
         if views != 1:

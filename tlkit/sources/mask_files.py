@@ -105,8 +105,17 @@ def digest(mask: MaskFile) -> bytes:
             mask.measured,
         ]
     )
-    parts = [sha256(_content(path)).digest() for path in (mask.path, mask.field_of_view) if path is not None]
+    parts = [content_digest(path) for path in (mask.path, mask.field_of_view) if path is not None]
     return sha256(b"".join([said.encode(), *parts])).digest()
+
+
+def content_digest(path: Path) -> bytes:
+    """Return a digest, 32 bytes, of what a file holds.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return sha256(_content(path)).digest()
 
 
 def _of_values(mask: MaskFile, image: Image.Image, ignore: int) -> Mask:

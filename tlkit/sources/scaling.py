@@ -9,31 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tlkit.errors import ImageError
-from tlkit.plugin import ImageFile, Split
-from tlkit.recipe.tables import DataTable, FieldOfView
+from tlkit.plugin import ImageFile
 from tlkit.sources import image_files, orientation
 from tlkit.units import Size
 
 _BRIGHT = 0.15  # of the picture's brightest pixels: inside the field of view
 _LINE = 0.02  # part of a row or column that is bright, where it crosses the field of view
-
-
-def sizes(split: Split, table: DataTable) -> NDArray[np.int64]:
-    """Return the height and width (N, 2) of each picture of a split after it is scaled; one that cannot be read has 0.
-
-    Args:
-        split: The pictures; with a field of view they are read whole, else their beginning.
-        table: The recipe's table [data].
-    """
-    count = len(split.targets)
-    found = np.zeros((count, 2), np.int64)
-    for index in range(count):
-        source = split.files[index] if split.pixels is None else split.pixels[index]
-        try:
-            found[index] = scaled(size_of(source), _factor_of(source, table.scale_to))
-        except ImageError:  # decoding names it
-            continue
-    return found
 
 
 def size_of(source: ImageFile | NDArray[np.uint8]) -> Size:
@@ -76,14 +57,18 @@ def factor(image: Image.Image, field_of_view: int | None, otherwise: float) -> f
 
 
 def diameter(image: Image.Image) -> float:
-    """Return the diameter of the bright disc in a picture, in pixels: the longer side of where rows and columns cross it.
+    """Return the diameter of the bright disc in a picture, in pixels.
 
     A disc that the picture cuts off above and below has its width as diameter.
 
     Raises:
         ImageError: the picture is dark everywhere.
     """
-    disc = bright(image)
+    return across(bright(image))
+
+
+def across(disc: NDArray[np.bool_]) -> float:
+    """Return the diameter of a disc (H, W), in pixels: the longer side of where rows and columns cross it."""
     spans = []
     for axis in (0, 1):
         crossing = np.flatnonzero(disc.mean(axis) > _LINE)
@@ -103,17 +88,3 @@ def bright(image: Image.Image) -> NDArray[np.bool_]:
     if top == 0 or not found.any():
         raise ImageError("is dark everywhere, so its field of view cannot be measured.")
     return found
-
-
-def _factor_of(source: ImageFile | NDArray[np.uint8], scale_to: float | FieldOfView | None) -> float:
-    if not isinstance(scale_to, FieldOfView):
-        return 1.0 if scale_to is None else float(scale_to)
-    if isinstance(source, np.ndarray):
-        return factor(Image.fromarray(source), scale_to.field_of_view, 1.0)
-    try:
-        with image_files.opened(source) as image, image_files.without_limit():
-            return factor(image, scale_to.field_of_view, 1.0)
-    except ImageError:
-        raise
-    except Exception as error:  # whatever Pillow raises
-        raise ImageError(f"{source}: cannot be decoded: {error}.") from error

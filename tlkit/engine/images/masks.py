@@ -11,12 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from tlkit.engine import row_keys
-from tlkit.engine.images import decode
+from tlkit.engine.images import extents
 from tlkit.engine.images.geometry import Pixels, on_canvas
 from tlkit.engine.images.pictures import Indices, Pictures
-from tlkit.errors import ImageError
-from tlkit.plugin import IGNORED, ImageFile
-from tlkit.sources import mask_files, scaling
+from tlkit.plugin import IGNORED
+from tlkit.sources import mask_files
 from tlkit.store import row_store
 from tlkit.store.cache import Kind
 
@@ -50,7 +49,7 @@ class Masks(Pictures):
         for index in indices.tolist():
             digest = mask_files.digest(self.split.targets[index])
             if self.geometry.field_of_view is None:
-                picture = repr(scaling.size_of(self._source(index))).encode()
+                picture = repr(extents.size_of(extents.source_of(self.split, index), self._pictured)).encode()
             else:
                 (picture,) = super()._digests(np.array([index]))
             yield sha256(digest + picture).digest()
@@ -73,17 +72,7 @@ class Masks(Pictures):
         return row_store.open_(Kind.PICTURES, origin, shape=shape, dtype=dtype, note=self.note, verify=self.verify)
 
     def _one(self, index: int) -> Pixels:
-        source = self._source(index)
-        mask = mask_files.read(
-            self.split.targets[index], classes=self._classes, size=scaling.size_of(source), ignore=self._ignore
-        )
-        factor = self.geometry.scale
-        if self.geometry.field_of_view is not None:
-            picture = decode.whole(source, self._pictured)
-            if not isinstance(picture, Image.Image):
-                raise ImageError(f"{source}: has bands, and a field of view is measured in colours.")
-            factor = scaling.factor(picture, self.geometry.field_of_view, factor)
+        size = extents.size_of(extents.source_of(self.split, index), self._pictured)
+        mask = mask_files.read(self.split.targets[index], classes=self._classes, size=size, ignore=self._ignore)
+        factor = extents.factor(self.split, index, self._pictured)
         return np.asarray(on_canvas(Image.fromarray(mask), self.geometry, factor))[:, :, None]
-
-    def _source(self, index: int) -> ImageFile | Pixels:
-        return self.split.files[index] if self.split.pixels is None else self.split.pixels[index]

@@ -9,6 +9,8 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,12 +19,13 @@ from torch import Tensor
 
 from tlkit import machine
 from tlkit.engine import row_keys, transfer
-from tlkit.engine.images import decode, originals, pillow_warnings
+from tlkit.engine.images import decode, extents, originals, pillow_warnings
 from tlkit.engine.images.geometry import Geometry, Pixels, fitted
 from tlkit.engine.images.originals import ORIGINAL, Originals
 from tlkit.engine.images.residency import Residency
 from tlkit.errors import ImageError, StoreError
 from tlkit.plugin import Split, Subset, members
+from tlkit.sources import mask_files
 from tlkit.store import row_store, segments
 from tlkit.store.cache import Kind
 from tlkit.store.segments import Keys, Located
@@ -194,11 +197,18 @@ class Pictures:
         return self._resident is not None and self._resident[0] == device and bool((self._place[indices] >= 0).all())
 
     def _digests(self, indices: Indices) -> Iterable[bytes]:
-        """Yield a digest of the content of each image's file or pixels."""
+        """Yield a digest of the content of each image's file or pixels, and of the mask that says how it is scaled."""
         pixels = self.split.pixels
         if pixels is None:
-            return members.digests(Subset(self.split.files, indices), again=self.verify)
-        return (originals.digest_of(pixels[index]) for index in indices.tolist())
+            found = members.digests(Subset(self.split.files, indices), again=self.verify)
+        else:
+            found = (originals.digest_of(pixels[index]) for index in indices.tolist())
+        for index, digest in zip(indices.tolist(), found, strict=True):
+            view = self._mask_of_view(index)
+            yield digest if view is None else sha256(digest + mask_files.content_digest(view)).digest()
+
+    def _mask_of_view(self, index: int) -> Path | None:
+        return None if self.geometry.field_of_view is None else extents.mask_of_view(self.split, index)
 
     def _ready_made(self) -> bool:
         """Whether the split's own arrays are pictures of this geometry already."""
@@ -292,13 +302,14 @@ class Pictures:
         """Decode one image, and describe it where it is not known; refuse a file that changed since its key was computed."""
         pixels = self.split.pixels
         source = self.split.files[index] if pixels is None else pixels[index]
-        digest = self._keys[index].tobytes() if pixels is None and self._keyed[index] else None
+        content = pixels is None and self._keyed[index] and self._mask_of_view(index) is None  # else the key is of more
+        digest = self._keys[index].tobytes() if content else None
         try:
             image = decode.whole(source, self.geometry, digest=digest)
             if pixels is None and not self._described[index]:
                 self._originals[index] = np.frombuffer(originals.original(image), ORIGINAL)[0]
                 self._described[index] = True
-            return fitted(image, self.geometry)
+            return fitted(image, extents.settled(self.split, index, self.geometry, image))
         except MemoryError as error:
             name = f"image {index}" if isinstance(source, np.ndarray) else source
             raise ImageError(f"{name}: does not fit into memory.", "make the image smaller") from error
