@@ -128,6 +128,8 @@ def carry_out(
         from tlkit.run.setup import Setup
 
         files.refuse_unwritable(there.folder)
+        if kept is not None:
+            kept.refuse_unwritable(asked.read.name)
         where, settings = executor.device_of(device, note=watcher.note), jobs.settings(asked.arms)
         setup = Setup(
             settings,

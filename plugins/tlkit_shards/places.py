@@ -237,7 +237,7 @@ def _said(place: str, error: BaseException) -> DataError:
             "S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `aws configure`; gs://: `gcloud auth application-default login`",
             "hf://: HF_TOKEN",
         )
-    return DataError(f"{place}: cannot be read: {text}.", "is the address right, and the network there?")
+    return DataError(f"{place}: cannot be used: {text}.", "is the address right, and the network there?")
 
 
 def _braces(pattern: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Cli
 
 from tlkit.errors import DataError, TlkitError
 from tlkit.record import remote_runs
@@ -131,6 +132,24 @@ def test_a_folder_is_no_address_and_an_unknown_one_is_named() -> None:
         kept.fetch("toy")
     with pytest.raises(TlkitError, match=r"s3:/bucket: was an address before it was a path"):
         remote_runs.of(str(Path("s3://bucket")))
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    kept = RemoteRuns(f"file://{tmp_path}/file/runs", tmp_path / "copy")
+    kept.fetch("toy")
+    with pytest.raises(DataError, match=r"file/runs/toy/\.seen-\w+: .*Not a directory"):
+        kept.refuse_unwritable("toy")
+    assert not list((tmp_path / "copy" / "toy").iterdir())
+    there = RemoteRuns(f"file://{tmp_path}/runs", tmp_path / "copy")
+    there.refuse_unwritable("toy")
+    assert not list((tmp_path / "runs" / "toy").iterdir())
+
+
+def test_command_that_needs_a_folder_takes_no_address(run: Cli) -> None:
+    code, _, err = run("rates", "toy.toml", "--runs", "s3://bucket/runs")
+    assert code == 2
+    assert "s3:/bucket/runs is an address, which apply alone takes" in " ".join(err.split())
 
 
 def test_missing_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -31,6 +32,13 @@ def _reader(names: Sequence[Name]) -> Callable[[str], Name]:
     return read
 
 
+def _no_address(path: Path) -> Path:
+    """Refuse an address of run folders, of which pathlib makes a path."""
+    if re.match("[a-z0-9]{2,}:/", path.as_posix()):
+        raise typer.BadParameter(f"{path} is an address, which apply alone takes. Name its copy: apply prints where that is.")
+    return path
+
+
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a TOML file.")]
 RunArgument = Annotated[
     Path,
@@ -43,7 +51,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe in every arm; arms.NAME.KEY=VALUE in one."),
 ]
 ArmOption = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Only this arm.")]
-RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run folders.")]
+RunsOption = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", help="Folder of the run folders.", callback=lambda path: _no_address(path))
+]
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the images.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Download nothing.")]

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,21 @@ class RemoteRuns:
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / _LOCK):  # several processes of a run may share the copy
             self._fetch_all(name)
+
+    def refuse_unwritable(self, name: str) -> None:
+        """Raise where a recipe's folder cannot be written behind the address, before hours of training show it.
+
+        Raises:
+            DataError: the address refuses.
+        """
+        mark = self.folder / name / f".seen-{secrets.token_hex(4)}"
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        try:
+            plugin.call(f"{_FILES}:send", mark, f"{self.address}/{name}/{mark.name}")
+            plugin.call(f"{_FILES}:remove", f"{self.address}/{name}/{mark.name}")
+        finally:
+            mark.unlink(missing_ok=True)
 
     def _fetch_all(self, name: str) -> None:
         listed = self._listed(name)
