@@ -86,7 +86,8 @@ def started_together() -> Started | None:
         return None
     start = "start it with torchrun --nproc-per-node=N -m tlkit apply RECIPE, or unset WORLD_SIZE for one process"
     if missing := [name for name in (*_STARTED, *_MEETING) if not os.environ.get(name)]:
-        raise TlkitError(f"WORLD_SIZE={os.environ['WORLD_SIZE']}: {', '.join(missing)} is not set.", start)
+        verb = "is" if len(missing) == 1 else "are"
+        raise TlkitError(f"WORLD_SIZE={os.environ['WORLD_SIZE']}: {', '.join(missing)} {verb} not set.", start)
     for name in (*_STARTED, "MASTER_PORT"):
         if not re.fullmatch("[0-9]{1,9}", os.environ[name]):
             raise TlkitError(f"{name}={os.environ[name]}: is not a whole number.", start)

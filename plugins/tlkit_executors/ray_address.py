@@ -9,7 +9,7 @@ from tlkit.errors import TlkitError, option
 from tlkit.plugin import Demand
 
 START = "start the cluster, `ray start --head`, or leave the address out for a Ray of this machine"
-_ANSWER = 10.0  # seconds that an address has to answer
+_ANSWER = 5.0  # seconds that each address of a host has to accept, and then to answer: with IPv4 and IPv6 15 in all
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # the frame with which both sides begin, with nothing set
 

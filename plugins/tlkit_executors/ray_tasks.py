@@ -98,11 +98,14 @@ def _connect(address: str) -> None:
     try:
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        other = f"this is Ray {ray.__version__}; the cluster needs the same version of Ray and of Python"
-        raise TlkitError(
-            f"{option('address', address)}: Ray cannot connect: {str(error).splitlines()[0]}",
-            other if "ersion mismatch" in str(error) else START,
-        ) from error
+        if "ersion mismatch" in str(error):
+            why, hint = (
+                " ".join(str(error).split()),
+                f"this is Ray {ray.__version__}; the cluster needs the same version of Ray and of Python",
+            )
+        else:
+            why, hint = str(error).splitlines()[0], START
+        raise TlkitError(f"{option('address', address)}: Ray cannot connect: {why}", hint) from error
 
 
 def _refuse_unmeetable(demand: Demand) -> None:

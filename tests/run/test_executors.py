@@ -327,19 +327,27 @@ def test_worker_that_is_told_to_end_is_one_whose_run_goes_on_elsewhere() -> None
 
 
 @needs_ray
-def test_no_cluster_to_be_found_is_said_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (ConnectionError("Could not find any running Ray instance."), "start the cluster, `ray start --head`, or leave the"),
+        (RuntimeError("Version mismatch: The cluster has:\n    Ray: 2.9.3"), "has: Ray: 2.9.3\n  this is Ray "),
+    ],
+)
+def test_cluster_that_cannot_be_used_is_said_to_be_started_or_of_another_version(
+    error: Exception, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
     from tlkit_executors import ray_tasks
 
-    def none(**_: object) -> None:
-        raise ConnectionError("Could not find any running Ray instance.")
+    def fails(**_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(ray, "init", none)
-    with pytest.raises(
-        TlkitError, match=r"Ray cannot connect(.|\n)*start the cluster, `ray start --head`, or leave the address out"
-    ):
+    monkeypatch.setattr(ray, "init", fails)
+    with pytest.raises(TlkitError, match="Ray cannot connect") as found:
         ray_tasks._connect("auto")
+    assert hint in str(found.value)
 
 
 @needs_ray

@@ -62,10 +62,12 @@ def searched(runs: str, size: int) -> dict[str, object]:
     return {"size": size, "arguments": ["apply", "searched.toml", *SGD[:2], "--runs", runs], "prune": 3}
 
 
+SHARED = ["--executor", "shared", "--processes-per-run", "2", "--cpus-per-run", "2"]
 LAUNCHES = {
     "searched alone": searched("alone-searched", 1),
     "searched together": searched("searched", 2),
     "searched before": searched("searched", 2),
+    "searched elsewhere": {"size": 1, "arguments": ["apply", "searched.toml", *SGD[:2], "--runs", "elsewhere", *SHARED]},
     "adapted alone": adapted("alone", 1),
     "adapted together": adapted("together", 2),
     "no picture": adapted("unread", 3, "data.options.path=broken"),
@@ -238,6 +240,26 @@ def test_search_of_two_processes_tries_prunes_and_chooses_what_one_does(
 
 
 @pytest.mark.slow
+def test_trials_that_processes_share_elsewhere_come_to_what_they_come_to_here(
+    launched: tuple[Path, dict[str, list[Process]]],
+) -> None:
+    folder, said = launched
+    assert [each["code"] for each in said["searched elsewhere"]] == [0], said["searched elsewhere"]
+    here, elsewhere = (
+        json.loads((folder / runs / "toy" / "search.json").read_text()) for runs in ("alone-searched", "elsewhere")
+    )
+    assert [each["status"] for each in elsewhere["trials"]] == ["finished", "failed", "finished", "finished"]
+    for mine, expected in zip(elsewhere["trials"][:3], here["trials"], strict=False):  # the last one is pruned here
+        assert [mine[key] for key in ("values", "status", "epochs")] == [
+            expected[key] for key in ("values", "status", "epochs")
+        ]
+        assert mine["value"] == pytest.approx(expected["value"], abs=1e-3)
+    plans = [json.loads(path.read_text()) for path in (folder / "elsewhere" / "toy").glob("main*/plan.json")]
+    assert {each["processes"]["count"] for each in plans} == {2}
+    assert len(plans) >= 5  # trials, one of which is the best with seed 0, and it with another seed
+
+
+@pytest.mark.slow
 def test_image_that_no_process_can_decode_is_told_by_the_first_alone(launched: tuple[Path, dict[str, list[Process]]]) -> None:
     folder, said = launched
     first, *others = said["no picture"]
@@ -329,7 +351,7 @@ def test_what_torchrun_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"RANK": "", "MASTER_ADDR": ""}, "WORLD_SIZE=2: RANK, MASTER_ADDR is not set."),
+        ({"RANK": "", "MASTER_ADDR": ""}, "WORLD_SIZE=2: RANK, MASTER_ADDR are not set."),
         ({"LOCAL_RANK": "one"}, "LOCAL_RANK=one: is not a whole number."),
         ({"RANK": "2"}, "RANK=2, WORLD_SIZE=2, LOCAL_RANK=1, LOCAL_WORLD_SIZE=2: do not go together."),
     ],
