@@ -108,6 +108,10 @@ class SaidElsewhere(TlkitError):
         self.exit_code = exit_code
 
 
+class OutOfMemory(RunFailed):
+    """A batch does not fit into memory; saved epochs are kept."""
+
+
 class StoreError(TlkitError):
     """Rows that cannot be stored in the cache; they will be computed again."""
 

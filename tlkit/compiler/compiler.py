@@ -66,6 +66,8 @@ def compile_plan(
     cost = network_cost.cost(draft.network, resolved, draft.aux_heads)
     batch, chosen = memory_estimate.batch_size(draft, batch_size, division)
     made = _plan(draft, cost, batch, chosen, folder=folder)
+    if resolved.learns == "steps" and (large := memory_estimate.too_large(draft, batch, made.memory, division)) is not None:
+        made = replace(made, warnings=(*made.warnings, large))
     if device.type != "cuda":
         return made
     return replace(made, choices=(*made.choices, *gpu_choices.choices(made, draft.network, channels=resolved.channels)))

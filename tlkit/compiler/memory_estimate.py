@@ -105,10 +105,8 @@ def batch_size(draft: Draft, known: int | None, division: Division = WHOLE) -> t
         return wanted, _last_batch(trained, wanted)
     if known is not None:
         return known, [Choice("batch_size", str(known), "kept from when this arm began")]
-    free = device_memory.usable_memory(draft.device) // (division.here if draft.device.type == "cpu" else 1)
-    batch, largest = 2, max(images // 4, 2) if images else math.inf
-    while batch * 2 <= largest and _beside(draft, batch * 2, division.count) < _AUTO_SHARE * free:
-        batch *= 2
+    free, largest = _free(draft, division), max(images // 4, 2) if images else math.inf
+    batch = _fitting(draft, largest, _AUTO_SHARE * free, division)
     each = f" for the part that each of {division.count} processes has" if division.count > 1 else ""
     limit = (
         f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free{each}" if batch * 2 <= largest else "at least four batches an epoch"
@@ -120,6 +118,35 @@ def batch_size(draft: Draft, known: int | None, division: Division = WHOLE) -> t
         else "its part is what the process with the least memory holds"
     )
     return batch, [Choice("batch_size", str(batch), reason), *_last_batch(trained, batch)]
+
+
+def too_large(draft: Draft, batch: int, memory: MemoryPlan, division: Division = WHOLE) -> str | None:
+    """Say that a batch takes more memory than is free by estimate, and which one would not; None where it fits."""
+    if draft.device.type not in ("cpu", "cuda") or (draft.device.type == "cuda" and not torch.cuda.is_available()):
+        return None
+    free, needed = _free(draft, division), memory.total if draft.device.type == "cpu" else memory.network
+    if division.count > 1:
+        needed = _beside(draft, batch, division.count)
+    if needed <= free:
+        return None
+    fits = _fitting(draft, batch - 1, free, division)
+    return (
+        f"data.batch_size: a batch of {units.images(batch)} takes {units.size(needed)} of memory by estimate, and {units.size(free)} "
+        f"are free on {draft.device.type}: {fits} would fit, with optimizer.accumulate = {-(-batch // fits)} for steps on as many images"
+    )
+
+
+def _free(draft: Draft, division: Division) -> int:
+    """Return the bytes that each process of a machine may have."""
+    return device_memory.usable_memory(draft.device) // (division.here if draft.device.type == "cpu" else 1)
+
+
+def _fitting(draft: Draft, most: float, free: float, division: Division) -> int:
+    """Return the largest power of two, 2 or more, up to `most` whose batch takes less than so many bytes."""
+    batch = 2
+    while batch * 2 <= most and _beside(draft, batch * 2, division.count) < free:
+        batch *= 2
+    return batch
 
 
 def _beside(draft: Draft, batch: int, count: int) -> int:

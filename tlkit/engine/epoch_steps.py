@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import torch
@@ -42,6 +42,7 @@ class EpochSteps:
         watch: Called between batches; may raise to stop.
         graph: Capture the step.
         target: Images of another domain that are in each step; None for none.
+        pieces: Parts of a batch that pass the network one after the other; more than one neither with a target nor with several processes.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class EpochSteps:
         watch: Callable[[], None],
         graph: bool,
         target: TargetPart | None = None,
+        pieces: int = 1,
     ) -> None:
         self._step, self._train, self._target, self._device, self._ranks = step, train, target, device, step.ranks
-        self._observer, self._watch = observer, watch
+        self._observer, self._watch, self._pieces = observer, watch, pieces
         self._take = Captured(step, CudaBackend(device), note=observer.note) if graph else step
         self._looks = looks(step, device)
 
@@ -102,7 +104,7 @@ class EpochSteps:
             now.spend("input", time.perf_counter() - at - in_prefix)
             now.spend("prefix", in_prefix)
             at = time.perf_counter()
-            self._take(taken_in, self._whole(order[step * group * size : (step + 1) * group * size]))
+            self._take(in_pieces(taken_in, self._pieces), self._whole(order[step * group * size : (step + 1) * group * size]))
             now.spend("steps", time.perf_counter() - at)
             now.steps, now.seconds = step + 1, time.perf_counter() - began
             bad = self._look(number, step + 1, images=len(order))
@@ -195,6 +197,7 @@ class EpochSteps:
             bad, what = batches - 1, "its step made weights that are not numbers"
         if bad < 0:
             return
+        bad = min(bad // self._pieces, batches - 1)
         rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
         norms = ", ".join(f"{name} {norm:.3g}" for name, norm in sums.norms.items())
         raise Diverged(
@@ -203,3 +206,14 @@ class EpochSteps:
             *([f"the norms of its gradients were {norms}"] if norms else []),
             LOWER,
         )
+
+
+def in_pieces(batches: Sequence[Batch], pieces: int) -> list[Batch]:
+    """Return batches each in so many parts of nearly one size, or one of each image where it has fewer, in their order."""
+    return [
+        part
+        for x, targets in batches
+        for part in zip(
+            torch.tensor_split(x, min(pieces, len(x))), torch.tensor_split(targets, min(pieces, len(x))), strict=True
+        )
+    ]

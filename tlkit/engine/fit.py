@@ -51,6 +51,7 @@ class Fit:
         ranks: The processes of the run, each of which has a part of every batch and of every evaluation.
         adaptation: [adapt] with its method; None without.
         begin: Sets the weights that the first step begins with, where these are not the network's; not called where a run is continued.
+        pieces: Parts of a batch that pass the network one after the other; a step is still one on all of its images.
 
     Raises:
         ValueError: a rate is left to a range test, which has not chosen it yet.
@@ -72,6 +73,7 @@ class Fit:
         ranks: Ranks = ALONE,
         adaptation: Adaptation | None = None,
         begin: Callable[[], None] | None = None,
+        pieces: int = 1,
     ) -> None:
         if open_ := [group.name for group in plan.groups if group.lr is None]:
             raise ValueError(f"no range test has chosen the rates of {', '.join(open_)} yet")
@@ -99,7 +101,7 @@ class Fit:
         self._step = Step(network, plan, device, ranks=ranks, domains=domains)
         self._steps = EpochSteps(
             self._step, train, device=device, observer=observer, watch=watch, graph=self._graph,
-            target=target,
+            target=target, pieces=pieces,
         )  # fmt: skip
         self._feed: tuple[PhasePlan, Feed] | None = None
         self._scores = EpochScores(

@@ -96,7 +96,7 @@ def learner(
     plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
     device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
     sample: Part | None = None, ranks: Ranks = ALONE, adaptation: Adaptation | None = None,
-    begin: Callable[[], None] | None = None,
+    begin: Callable[[], None] | None = None, pieces: int = 1,
 ) -> Learner:  # fmt: skip
     """Return what carries a plan out: training by steps, or a run without any.
 
@@ -114,6 +114,7 @@ def learner(
         ranks: The processes of the run; each has a learner, and their states stay the same.
         adaptation: [adapt] with its method; None without.
         begin: Sets the weights that the first step begins with, where these are not the network's.
+        pieces: Parts of a batch that pass the network one after the other; a step is still one on all of its images.
     """
     if plan.learns != "steps":
         return SinglePass(
@@ -125,4 +126,5 @@ def learner(
         ranks=ranks,
         adaptation=adaptation,
         begin=begin,
+        pieces=pieces,
     )  # fmt: skip

@@ -248,7 +248,7 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
             int(known["batch_size"]), _form(known), prefixes, kernels.from_rows(known.get("kernels", ())),
             _form(known["evaluation"]) if "evaluation" in known else None, given if given.channels == "bands" else None,
             {name: float(rate) for name, rate in known.get("rates", {}).items()},
-            known["batch_norm"] if known.get("batch_norm") in ("local", "sync") else None,
+            known["batch_norm"] if known.get("batch_norm") in ("local", "sync") else None, int(known.get("pieces", 1)),
         )  # fmt: skip
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(

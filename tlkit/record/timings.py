@@ -112,6 +112,7 @@ class EarlierChoices:
         input: The preprocessing of images of bands, whose mean and std were measured; None of colour pictures.
         rates: The learning rates that a range test chose, by group.
         batch_norm: How BatchNorm normalises where several processes share a batch; None where one process began the run.
+        pieces: Parts of a batch that pass the network one after the other, since memory ran out.
     """
 
     batch_size: int
@@ -122,6 +123,7 @@ class EarlierChoices:
     input: Convention | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
     batch_norm: Literal["local", "sync"] | None = None
+    pieces: int = 1
 
 
 def choose(

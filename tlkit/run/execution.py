@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from tlkit import files
 from tlkit.engine.learner import Learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.errors import Interrupted, RunFolderError, RunLocked, TlkitError
+from tlkit.errors import Interrupted, OutOfMemory, RunFolderError, RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import sharing
 from tlkit.plans.job_folders import is_done, is_kept
@@ -29,7 +30,7 @@ from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder, run_lock
 from tlkit.record.run_folder import RunResult
 from tlkit.record.run_lock import HeldRun
-from tlkit.run import busy, failures, range_tests, run_description, run_result, shared_speeds, torch_settings
+from tlkit.run import busy, failures, memory, range_tests, run_description, run_result, shared_speeds, torch_settings
 from tlkit.run import report_data as run_report
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.loggers import Loggers
@@ -61,13 +62,27 @@ def execute(
     job, earlier = prepared.job, prepared.earlier
     plan = sharing.shared(prepared.plan, ranks.size, kept=None if earlier is None else earlier.batch_norm)
     prepared = replace(prepared, plan=plan)
-    fit = prepared.learner(device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
-    fresh = not job.folder.is_dir()
+    pieces, fresh = 1 if earlier is None else earlier.pieces, not job.folder.is_dir()
+    learner = partial(prepared.learner, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
+    fit = learner(pieces=pieces)
     try:
         with run_lock.locked(job.folder, note=observer.note, watch=watch) as held:
             ensembles.forget(job.folder.parent, job.folder.name)
-            logged, telling = Loggers(loggers, job, observer.note), Telling(ranks, fit)
-            return _Writer(prepared, fit, device, observer, logged, gives_up, saves or SaveTimes(), telling, sent, held).run()
+            while True:
+                try:
+                    return _Writer(
+                        prepared, fit, device, observer, Loggers(loggers, job, observer.note), gives_up, saves or SaveTimes(),
+                        Telling(ranks, fit), sent, held, pieces,
+                    ).run()  # fmt: skip
+                except OutOfMemory as error:
+                    if not memory.can_halve(prepared, pieces):
+                        raise
+                    observer.note(f"{error.problem} {memory.halved(pieces)}")
+                    memory.let_go(error)
+                del fit
+                memory.free(device)
+                pieces *= 2
+                fit = learner(pieces=pieces)
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -88,6 +103,7 @@ class _Writer:
     telling: Telling
     sent: Callable[[Path], None]
     held: HeldRun
+    pieces: int = 1  # of a batch, which pass the network one after the other
     seconds: float = 0.0
     why_inexact: str = ""  # why the same digest may not give the same bits here
     scores: Epoch | None = None
@@ -234,8 +250,8 @@ class _Writer:
             self.observer.note(f"{self.job.label}: {self.held.before}; what it had saved is kept")
         folder, checkpoint = self.job.folder, self.job.folder / run_folder.CHECKPOINT
         self.checkpoint.refuse_older()
-        description = run_description.resolved(self.prepared, self.device)
-        self.why_inexact = torch_settings.why_inexact(self.device)
+        description = run_description.resolved(self.prepared, self.device, pieces=self.pieces)
+        self.why_inexact = torch_settings.why_inexact(self.device) or memory.why_inexact(self.pieces)
         for stray in [*folder.glob(".*.*"), *checkpoint.glob(".*.*")]:  # of a process that was killed while it wrote
             if not stray.is_dir():  # a folder of the user's
                 stray.unlink()
@@ -263,6 +279,8 @@ class _Writer:
         if result is not None:
             self._refuse_lost(result)
         self._note_damage()
+        if before.get("pieces", 1) != self.pieces:
+            files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(before | {"pieces": self.pieces}))
         saved = self.checkpoint.resume_(note=self.observer.note)
         self.seconds, self.within, self.scores, self.lines = saved.seconds, saved.within, saved.scores, saved.lines
         if self.damaged:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,7 +17,7 @@ from tlkit.plans import run_order
 from tlkit.plans.job_folders import finished
 from tlkit.plans.jobs import Job
 from tlkit.record import run_folder
-from tlkit.run import busy, data_inspection, execution, range_tests, shared_choices, shared_pictures, together
+from tlkit.run import busy, data_inspection, execution, memory, range_tests, shared_choices, shared_pictures, together
 from tlkit.run.preparation import Prepared
 from tlkit.run.save_times import SaveTimes
 from tlkit.run.setup import Setup
@@ -218,37 +216,20 @@ def _in_turn(
             locked.append(prepared)
             observer.note(f"left for later: {error.problem}")
         except RunFailed as error:
-            let_go(error)
+            memory.let_go(error)
             failures.append(error)
             observer.note(f"failed: {error.problem}")
             if ranks.size > 1:
                 return failures
-        free_memory(device)
+        memory.free(device)
     for prepared in locked:
         try:
             carry_out(prepared)
         except (RunFailed, RunLocked) as error:
-            let_go(error)
+            memory.let_go(error)
             failures.append(error)
-        free_memory(device)
+        memory.free(device)
     return failures
-
-
-def let_go(error: BaseException | None) -> None:
-    """Clear what led to an error: the frames of its traceback hold the network, the optimizer and the autograd graph of its run."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        following = error.__cause__ or error.__context__
-        error.__traceback__ = error.__cause__ = error.__context__ = None
-        error = following
-    gc.collect()
-
-
-def free_memory(device: torch.device) -> None:
-    """Give a GPU's memory back between two runs, so that the next one finds as much as the first. The CPU's needs no help."""
-    if device.type == "cuda":
-        gc.collect()
-        torch.cuda.empty_cache()
 
 
 def _batches(wanted: Sequence[Job]) -> dict[str, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from tlkit import files
-from tlkit.errors import Diverged, RunFailed, TlkitError
+from tlkit.errors import Diverged, OutOfMemory, RunFailed, TlkitError
 from tlkit.network import device_memory
+from tlkit.run import memory
 from tlkit.run.preparation import Prepared
 
 # What torch says where cuDNN has no deterministic kernel, as of bfloat16 gradients of grouped convolutions.
@@ -28,9 +29,11 @@ def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunF
     if isinstance(error, OSError):
         return files.unwritable(job.folder, error)
     if device_memory.is_exhausted(error):
-        return RunFailed(
+        fits = memory.fitting(plan, device)
+        accumulate = -(-plan.batch_size // fits) * plan.tables.optimizer.accumulate
+        return OutOfMemory(
             f"{job.label}: a batch of {plan.batch_size} images does not fit into the memory of {device}.",
-            "a smaller data.batch_size, and optimizer.accumulate to step on as many images as before",
+            f"data.batch_size = {fits} fits by estimate, and with optimizer.accumulate = {accumulate} a step has as many images as before",
         )
     if any(words in str(error) for words in _NO_KERNEL):
         return RunFailed(

@@ -92,7 +92,7 @@ class Prepared:
 
     def learner(
         self, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = ALONE, pieces: int = 1,
     ) -> Learner:  # fmt: skip
         """Return what carries the plan out. It takes the network: a second learner begins from one that is built again.
 
@@ -102,6 +102,7 @@ class Prepared:
             watch: Called between batches; may raise to stop.
             graph: Capture the training step where the device can.
             ranks: The processes of the run.
+            pieces: Parts of a batch that pass the network one after the other.
 
         Raises:
             WeightsError: the weights do not fit the network any more.
@@ -128,6 +129,7 @@ class Prepared:
             ranks=ranks,
             adaptation=adaptation,
             begin=begin,
+            pieces=pieces,
         )
 
 

@@ -33,8 +33,8 @@ def write(prepared: Prepared) -> None:
     files.replace(folder / run_folder.SPLIT, json.dumps(prepared.split) + "\n")
 
 
-def resolved(prepared: Prepared, device: torch.device) -> dict[str, Any]:
-    """Return the content of resolved.toml, which a continuation uses."""
+def resolved(prepared: Prepared, device: torch.device, *, pieces: int = 1) -> dict[str, Any]:
+    """Return the content of resolved.toml, which a continuation uses; `pieces` of a batch pass the network one after the other."""
     job, plan = prepared.job, prepared.plan
     cuts = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
     return {
@@ -43,6 +43,7 @@ def resolved(prepared: Prepared, device: torch.device) -> dict[str, Any]:
         "inputs": dict(job.inputs),
         "plugins": {part: each.record() for part, each in plugin_changes.plugins_of(job.resolved).items()},
         "batch_size": plan.batch_size,
+        **({"pieces": pieces} if pieces > 1 else {}),
         "image_size": list(plan.image_size),
         **form(plan.compute_format),
         "evaluation": form(plan.evaluation_format or plan.compute_format),

@@ -16,7 +16,7 @@ from tlkit.engine.ranks.ranks import Ranks, ask_together
 from tlkit.errors import Diverged, TlkitError
 from tlkit.plans.search_jobs import Searching
 from tlkit.record.search_record import SearchRecord
-from tlkit.run import executor, together
+from tlkit.run import memory, together
 
 
 def tell_trial(ranks: Ranks, values: Mapping[str, Any], watch: Callable[[], None]) -> None:
@@ -61,7 +61,7 @@ def follow(searching: Searching, *, ranks: Ranks, device: torch.device, graph: b
             if kind == "best":
                 break
             _follow_trial(searching, values, follower)
-            executor.free_memory(device)
+            memory.free(device)
     if values is not None:
         together.follow(searching.jobs_of(values), ranks=ranks, device=device, graph=graph, verify=verify)
 
@@ -79,4 +79,4 @@ def _follow_trial(searching: Searching, values: Mapping[str, Any], follower: tog
     try:
         follower.run(prepared)
     except Diverged as error:  # on all processes alike, so the next trial can begin
-        executor.let_go(error)
+        memory.let_go(error)

@@ -38,7 +38,7 @@ from tlkit.recipe.messages import shown
 from tlkit.record import run_folder, run_lock, search_record
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, TrialRecord
-from tlkit.run import busy, execution, executor, range_tests, shared_choices, shared_pictures
+from tlkit.run import busy, execution, executor, memory, range_tests, shared_choices, shared_pictures
 from tlkit.run.preparation import Prepared
 from tlkit.run.remote_jobs import Elsewhere
 from tlkit.run.save_times import SaveTimes
@@ -167,10 +167,10 @@ class _Trials:
         except TlkitError as error:
             if asked.number == 0 or not _is_of_values(error) or self._is_of_one_process(error):
                 raise
-            executor.let_go(error)
+            memory.let_go(error)
             return TrialRecord(number=asked.number, status="failed", folder=job.folder.name, error=error.problem)
         finally:
-            executor.free_memory(self.setup.device)
+            memory.free(self.setup.device)
 
     def _is_of_one_process(self, error: TlkitError) -> bool:
         """Return whether a run failed where the others may be anywhere in it."""

@@ -1,0 +1,127 @@
+"""A batch that does not fit: its images pass the network in parts where that changes no statistics, else the run says what fits."""
+
+import json
+import os
+import signal
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tlkit import api
+from tlkit.api import Applied
+from tlkit.engine.epoch_steps import in_pieces
+from tlkit.engine.step.step import Step
+from tlkit.errors import Interrupted
+from tlkit.events import Epoch, Observer
+from tlkit.network import device_memory
+
+# SGD, for Adam divides small gradients by themselves; the stage with dropout is frozen, for parts draw other masks.
+SETTINGS = ('backbone.batch_norm="running"', "freeze={block2=true}", 'optimizer={name="sgd", momentum=0.9}')
+
+
+class Notes(Observer):
+    """Keeps what is said; a signal comes after an epoch."""
+
+    def __init__(self, stop: int = 0) -> None:
+        self.told: list[str] = []
+        self._stop = stop
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+    def epoch(self, epoch: Epoch) -> None:
+        if epoch.epoch == self._stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
+
+
+def full(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Let memory hold so many images: a stand-in for a GPU."""
+    take = Step.__call__
+
+    def limited(self: Step, batches: Sequence[tuple[Tensor, Tensor]], *more: object) -> None:
+        if max(len(targets) for _, targets in batches) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        take(self, batches, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Step, "__call__", limited)
+
+
+def applied(recipe: Path, name: str, *settings: str, observer: Observer | None = None) -> Applied:
+    return api.apply(recipe, [*SETTINGS, *settings], runs=recipe.parent / name, observer=observer)
+
+
+def run_of(recipe: Path, name: str) -> Path:
+    (found,) = (path.parent for path in (recipe.parent / name).glob("*/*/resolved.toml"))
+    return found
+
+
+def test_batch_that_does_not_fit_is_one_step_in_parts(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not applied(toy_recipe, "whole").failures
+    full(monkeypatch, 4)
+    notes = Notes()
+    assert not applied(toy_recipe, "parts", observer=notes).failures
+    said = [line for line in notes.told if "does not fit" in line]
+    assert [line.split("passes the network in ")[1][:7] for line in said] == ["2 parts", "4 parts"]
+    run, whole = run_of(toy_recipe, "parts"), run_of(toy_recipe, "whole")
+    result = json.loads((run / "result.json").read_text())
+    assert (result["status"], result["exact"]) == ("finished", False)
+    assert result["why_inexact"] == "memory ran out: each batch passed the network in 4 parts"
+    assert tomllib.loads((run / "resolved.toml").read_text())["pieces"] == 4
+    assert "pieces" not in tomllib.loads((whole / "resolved.toml").read_text())
+    wanted, found = load_file(whole / "weights.safetensors"), load_file(run / "weights.safetensors")
+    assert wanted.keys() == found.keys()
+    for key, tensor in wanted.items():
+        torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_run_in_parts_goes_on_in_parts_and_another_that_goes_on_is_not_halved(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Interrupted):
+        applied(toy_recipe, "begun whole", observer=Notes(stop=1))
+    full(monkeypatch, 8)
+    (failure,) = applied(toy_recipe, "begun whole").failures
+    assert "a batch of 16 images does not fit" in failure.problem
+    with pytest.raises(Interrupted):
+        applied(toy_recipe, "begun in parts", observer=Notes(stop=1))
+    notes = Notes()
+    assert not applied(toy_recipe, "begun in parts", observer=notes).failures
+    assert not [line for line in notes.told if "does not fit" in line]
+    assert not json.loads((run_of(toy_recipe, "begun in parts") / "result.json").read_text())["exact"]
+
+
+def test_where_batchnorm_trains_the_batch_that_fits_is_named(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full(monkeypatch, 8)
+    (failure,) = applied(toy_recipe, "runs", 'backbone.batch_norm="local"').failures
+    assert failure.hints[0].startswith("data.batch_size = 8 fits by estimate, and with optimizer.accumulate = 2 a step has")
+
+
+def test_plan_says_which_batch_would_fit(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mine,) = api.plan(toy_recipe, ["data.options.train=4000", "data.batch_size=1024"]).values()
+    assert not [line for line in mine.warnings if "would fit" in line]
+    monkeypatch.setattr(device_memory, "usable_memory", lambda device: mine.memory.total // 2)
+    (warned,) = api.plan(toy_recipe, ["data.options.train=4000", "data.batch_size=1024"]).values()
+    (line,) = (line for line in warned.warnings if "would fit" in line)
+    fits = int(line.split(": ")[-1].split(" would fit")[0])
+    assert f"optimizer.accumulate = {1024 // fits} " in line
+    (small,) = api.plan(toy_recipe, ["data.options.train=4000", f"data.batch_size={fits}"]).values()
+    (double,) = api.plan(toy_recipe, ["data.options.train=4000", f"data.batch_size={fits * 2}"]).values()
+    assert small.memory.total < mine.memory.total // 2 <= double.memory.total
+
+
+def test_parts_of_a_batch_are_its_images_in_order() -> None:
+    x = torch.arange(7.0)[:, None]
+    parts = in_pieces([(x[:5], x[:5, 0]), (x[5:], x[5:, 0])], 4)
+    assert [len(part) for part, _ in parts] == [2, 1, 1, 1, 1, 1]
+    assert torch.equal(torch.cat([part for part, _ in parts]), x)
+    assert torch.equal(torch.cat([targets for _, targets in parts]), x[:, 0])
