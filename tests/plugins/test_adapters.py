@@ -68,6 +68,22 @@ def test_coral_is_the_closed_form_of_the_paper() -> None:
     np.testing.assert_array_equal(found.target(xt), xt)
 
 
+def test_coral_is_that_of_skada() -> None:
+    """Figures of skada 0.6.0: `CORALAdapter(reg=s)` on domains that are standardised, each by itself.
+
+    It shrinks a covariance C to (1 - s) C + s I, which is that of a ridge of s / (1 - s), and its C is divided by the images, not by one less.
+    """
+    draw = np.random.default_rng(0)
+    mix = draw.normal(size=(2, 3, 3))
+    xs, xt = draw.normal(size=(20, 3)) @ mix[0] + 3, draw.normal(size=(20, 3)) @ mix[1] - 1
+    found = (alignment.coral(xs, xt, ridge=0.1).source(xs[:2]) - xt.mean(0)) / xt.std(0)
+    of_skada = [
+        [-0.41142343, -1.14999712, 0.24955906],
+        [0.4533466, 0.56511923, 0.82949306],
+    ]  # s = r / (1 + r), r = 0.1 * 19 / 20
+    np.testing.assert_allclose(found, of_skada, atol=1e-8)
+
+
 def test_coral_with_little_ridge_gives_the_source_the_mean_and_the_covariance_of_the_target() -> None:
     xs, xt = features()
     mapped = alignment.coral(xs, xt, ridge=1e-9).source(xs)

@@ -111,7 +111,7 @@ def _norm_problems(resolved: Resolved, network: Network) -> list[TlkitError]:
     return [
         TlkitError(
             f"adapt.method: {found.table.method} replaces the statistics of BatchNorm, and {name} has no BatchNorm.",
-            "another method, for instance stats",
+            f"another method, for instance {'stats' if resolved.learns == 'solved' else 'mcc'}",
         )
     ]
 

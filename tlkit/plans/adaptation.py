@@ -347,5 +347,5 @@ def choices(found: Adaptation | None, images: ImagesPlan) -> Iterator[Choice]:
             str(table.pseudo_labels),
             "the head is fitted a second time, with target images that it gave labels to",
         )
-    if found.uses_unlabelled and not images.labelled and not found.by_steps:
+    if found.uses_unlabelled and not images.labelled and not found.source_free:
         yield Choice("target labels", "none", _HINT)
