@@ -3,7 +3,8 @@
     make soak                                           # python -m benchmarks.soak && python -m benchmarks.faults
     python -m benchmarks.faults --kills 10 --every 20   # quicker
 
-What is done is in tests/toy_faults.py. Exit code 1 where a run differs, a message is missing, or something is left of a dead process.
+What is done is in tests/toy_faults.py, toy_power.py and toy_damage.py. Exit code 1 where a run differs, a message is missing, or something
+is left of a dead process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[1] / "tests"
-KINDS = ("moments", "kill", "fail", "power")
+KINDS = ("moments", "kill", "fail", "power", "damage")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def is_wrong(fault: dict[str, Any]) -> bool:
     """Return whether a run did not end as it should after a fault, or did not say what it could not keep."""
+    if "bad" in fault:  # files that are damaged
+        return bool(fault["bad"])
     said, ended = fault.get("said", ""), fault.get("ended", "killed")
     unsaid = ended == "message" and "cannot be written" not in said
     if ended == "":  # who holds a lock is written for other processes, where that is possible
@@ -57,7 +60,8 @@ def is_wrong(fault: dict[str, Any]) -> bool:
 
 
 def _faults(kind: str, folder: Path, number: int) -> Iterator[dict[str, Any]]:
-    command = [sys.executable, str(TESTS / "toy_faults.py"), kind, str(folder / "toy.toml"), str(folder), str(number)]
+    made = ["toy_damage.py"] if kind == "damage" else ["toy_faults.py", kind]
+    command = [sys.executable, str(TESTS / made[0]), *made[1:], str(folder / "toy.toml"), str(folder), str(number)]
     path = os.pathsep.join([str(TESTS), str(TESTS / "toy")])
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # a pipe

@@ -171,7 +171,7 @@ def test_file_that_was_changed_a_moment_ago_is_not_remembered(tmp_path: Path) ->
     path.write_bytes(b"old")
     file_digests.content([path])
     with sqlite3.connect(files.cache_folder() / "hashes.sqlite") as memory:
-        assert memory.execute("select count(*) from hash").fetchone() == (0,)
+        assert memory.execute("select count(*) from file").fetchone() == (0,)
     memory.close()
 
 
@@ -223,7 +223,7 @@ def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_fil
 
     def hashed(path: Path) -> str:  # another process wants to write meanwhile
         with contextlib.closing(connect(files.cache_folder() / "hashes.sqlite", timeout=0)) as other, other:
-            other.execute("insert into hash values ('elsewhere', '', '')")
+            other.execute("insert into file values ('elsewhere', '', '', 0)")
         return sha(path.read_bytes())
 
     monkeypatch.setattr(file_digests, "sha256", hashed)
@@ -259,7 +259,7 @@ def spoil_file(cache: Path) -> None:
 def spoil_table(cache: Path) -> None:
     cache.mkdir(parents=True)
     with sqlite3.connect(cache / "hashes.sqlite") as memory:
-        memory.execute("create table hash (something integer)")
+        memory.execute("create table file (something integer)")
     memory.close()
 
 
@@ -270,6 +270,24 @@ def test_memory_that_cannot_be_used_costs_time_and_no_error(tmp_path: Path, spoi
     (tmp_path / "one").write_bytes(b"1")
     assert file_digests.content([tmp_path / "one"]) == file_digests.content([tmp_path / "one"]) == whole(("", b"1"))
     assert read == ["one", "one"]
+
+
+def test_remembered_hash_with_a_bit_that_changed_is_not_believed(tmp_path: Path, read: list[str]) -> None:
+    names = [f"{name}.png" for name in "abcdefgh"]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    right = file_digests.digests(tmp_path / name for name in names)
+    memory = files.cache_folder() / "hashes.sqlite"
+    whole = memory.read_bytes()
+    rows = whole.find(right[0].hex().encode())
+    assert rows > 0
+    for place in range(rows - 200, rows + 64, 3):  # in paths, states and hashes
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        memory.write_bytes(damaged)
+        assert file_digests.digests(tmp_path / name for name in names) == right
+        assert file_digests.known_content([tmp_path / names[0]]) in (None, file_digests.content([tmp_path / names[0]]))
+    assert len(read) > 2 * len(names), "some were read again"
 
 
 def test_damaged_memory_is_begun_anew(tmp_path: Path) -> None:
@@ -323,7 +341,7 @@ def test_hashes_of_files_that_are_gone_are_forgotten_once_in_a_while(tmp_path: P
 
     def remembered() -> set[str]:
         with contextlib.closing(sqlite3.connect(files.cache_folder() / "hashes.sqlite")) as memory:
-            return {Path(os.fsdecode(path)).name for (path,) in memory.execute("select path from hash")}
+            return {Path(os.fsdecode(path)).name for (path,) in memory.execute("select path from file")}
 
     for path in paths:
         path.write_text(path.name)

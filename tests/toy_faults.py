@@ -172,7 +172,11 @@ def content(folder: Path) -> dict[str, Any]:
     """What a run left, without what a clock says."""
     (run,) = (path.parent for path in (folder / "runs").glob("*/*/result.json"))
     found: dict[str, Any] = {"names": sorted(path.name for path in run.rglob("*") if path.is_file())}
-    found |= {path.name: {name: each.tolist() for name, each in load_file(path).items()} for path in run.rglob("*.safetensors")}
+    found |= {
+        path.name: {name: each.tolist() for name, each in load_file(path).items()}
+        for path in run.rglob("*.safetensors")
+        if path.is_file()
+    }
     found |= {
         name: (run / name).read_bytes().hex() for name in ("predictions.npz", "evaluation.json", "split.json", "recipe.toml")
     }

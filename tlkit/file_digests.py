@@ -9,6 +9,7 @@ import os
 import sqlite3
 import stat
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def _memory() -> Iterator[sqlite3.Connection | None]:
             folder = cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
             memory = stack.enter_context(contextlib.closing(sqlite3.connect(folder / HASHES, timeout=5)))
-            memory.execute("create table if not exists hash (path blob primary key, stat text, sha256 text)")
+            memory.execute("create table if not exists file (path blob primary key, stat text, sha256 text, crc integer)")
         except (OSError, sqlite3.Error, TlkitError) as error:
             _drop_damaged(error)
             memory = None
@@ -247,9 +248,9 @@ def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection 
                 some = places[start : start + _ASKED]
                 marks = ",".join("?" * len(some))  # as many questions as files would take three times as long
                 rows = memory.execute(
-                    f"select path, stat, sha256 from hash where path in ({marks})", [path for path, _ in some]
+                    f"select path, stat, sha256, crc from file where path in ({marks})", [path for path, _ in some]
                 )
-                found = {(path, state): digest for path, state, digest in rows}
+                found = {(path, state): digest for path, state, digest, crc in rows if crc == _crc(path, state, digest)}
                 known[start : start + len(some)] = [found.get(place) for place in some]
     return known
 
@@ -259,14 +260,19 @@ def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connecti
     if memory is not None and hashes:
         with _unless_damaged(), memory:
             before = _count(memory)
-            memory.executemany("insert or replace into hash values (?, ?, ?)", hashes)
+            memory.executemany("insert or replace into file values (?, ?, ?, ?)", [(*each, _crc(*each)) for each in hashes])
             if _count(memory) // _SWEPT > before // _SWEPT:
-                paths = [row for row in memory.execute("select path from hash") if not os.path.lexists(row[0])]
-                memory.executemany("delete from hash where path = ?", paths)
+                paths = [row for row in memory.execute("select path from file") if not os.path.lexists(row[0])]
+                memory.executemany("delete from file where path = ?", paths)
+
+
+def _crc(path: object, state: object, digest: object) -> int:
+    """Return a checksum of a row: SQLite sees only some of the bits that change on a disk, and a wrong hash names other data."""
+    return zlib.crc32(f"{path!r} {state} {digest}".encode(errors="backslashreplace"))
 
 
 def _count(memory: sqlite3.Connection) -> int:
-    return int(memory.execute("select count(*) from hash").fetchone()[0])
+    return int(memory.execute("select count(*) from file").fetchone()[0])
 
 
 def _line(file: str, folder: str | None, digest: bytes) -> bytes:

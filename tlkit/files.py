@@ -171,7 +171,11 @@ def refuse_unwritable(folder: Path) -> None:
 
 
 def unwritable(folder: Path, error: OSError) -> RunFailed:
-    """Return the error for a failed write."""
+    """Return the error for a failed write, of a folder or of a file in it that something else stands in the way of."""
+    if isinstance(error, IsADirectoryError | NotADirectoryError) and error.filename:
+        return RunFailed(
+            f"{error.filename}: cannot be written: {error.strerror}.", "move it away and run the same command again"
+        )
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     hint = "make room and run" if full else f"name another folder with {option('runs')}, or make this one writable and run"
     return RunFailed(

@@ -1,7 +1,10 @@
 """Files of a run that are damaged are named, not read, and made again from the checkpoint where that is possible."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from tlkit.reports.page import runs
 from tlkit.run import prediction
 
 CPU = torch.device("cpu")
+TESTS = Path(__file__).parents[1]
 MADE_AGAIN = (
     "weights.safetensors",
     "evaluation.json",
@@ -153,6 +157,23 @@ def test_solved_head_that_is_damaged_is_fitted_again(toy_recipe: Path, monkeypat
     assert prediction.load(run, arm=None, device=CPU)
     for name in ("evaluation.json", "predictions.npz"):  # skops writes the time into its file
         assert (run / name).read_bytes() == before[name]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, so that imports are paid once")
+def test_damaged_file_of_an_interrupted_run_or_of_the_cache_is_named_or_makes_no_difference(toy_recipe: Path) -> None:
+    """To apply, plan, predict, report and export; a sample, `make soak` damages every file."""
+    scratch = toy_recipe.parent / "scratch"
+    scratch.mkdir()
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "toy_damage.py"), str(toy_recipe), str(scratch), "9"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each for each in found if each["bad"]] == []
+    assert len(found) > 8
 
 
 def folder(path: Path) -> None:

@@ -57,7 +57,10 @@ def unseen(path: Path) -> None:
     with sqlite3.connect(files.cache_folder() / "hashes.sqlite") as memory:
         now = path.stat()
         state = f"{now.st_size} {now.st_mtime_ns} {now.st_ctime_ns} {now.st_ino}"
-        assert memory.execute("update hash set stat = ? where path = ?", (state, os.fsencode(path.resolve()))).rowcount == 1
+        where = os.fsencode(path.resolve())
+        ((known,),) = memory.execute("select sha256 from file where path = ?", (where,))
+        crc = file_digests._crc(where, state, known)
+        assert memory.execute("update file set stat = ?, crc = ? where path = ?", (state, crc, where)).rowcount == 1
     memory.close()
 
 

@@ -118,7 +118,7 @@ def _read(path: Path) -> _Decisions:
         return _Decisions.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return _Decisions()
-    except ValidationError as error:
+    except (OSError, ValidationError) as error:
         raise RunFolderError(
             f"{path}: is damaged.", "remove it: what all arms of this recipe share is then decided anew"
         ) from error
