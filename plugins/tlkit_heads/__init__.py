@@ -1,5 +1,5 @@
-"""Trained heads: linear, mlp, cosine, conv, binary, multilabel, and fcn, unet, fpn and deeplab. Those that are solved:
-`tlkit_heads.solved`.
+"""Trained heads: linear, mlp, cosine, conv, binary, multilabel; fcn, unet, fpn and deeplab for every pixel; fcos and retinanet for
+objects. Those that are solved: `tlkit_heads.solved`.
 """
 
 from typing import Annotated
@@ -76,6 +76,27 @@ class DeeplabOptions(Options):
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the deepest map's features, while training")
 
 
+class FcosOptions(Options):
+    """Options of the fcos head."""
+
+    width: int = Field(default=256, ge=32, multiple_of=32, description="channels of the pyramid and of the convolutions on it")
+    convolutions: int = Field(
+        default=4, ge=1, description="3x3 convolutions before the last one, for classes and for boxes each"
+    )
+    smallest: int = Field(
+        default=8, ge=1, description="stride of the largest map; 4 finds smaller objects, and takes four times as long"
+    )
+
+
+class RetinanetOptions(Options):
+    """Options of the retinanet head."""
+
+    width: int = Field(default=256, ge=1, description="channels of the pyramid and of the four convolutions on it")
+    smallest: int = Field(
+        default=8, ge=1, description="stride of the largest map, whose smallest anchor has four times as many pixels a side"
+    )
+
+
 linear = Head(
     build="tlkit_heads.build:linear", options=LinearOptions, linear=True, takes_dropout=True, starts_solved=True,
     summary="one linear layer",
@@ -141,4 +162,18 @@ deeplab = Head(
     pixels=True,
     task="segmentation",
     summary="a class for every pixel: dilated convolutions on the last map, joined with that of stride 4 (DeepLab v3+, Chen et al. 2018)",
+)
+fcos = Head(
+    build="tlkit_heads.boxes.fcos:fcos",
+    options=FcosOptions,
+    reads="strides",
+    task="point_detection",
+    summary="objects in boxes: every place of a feature pyramid says how far the sides are (FCOS, Tian et al. 2019)",
+)
+retinanet = Head(
+    build="tlkit_heads.boxes.retinanet:retinanet",
+    options=RetinanetOptions,
+    reads="strides",
+    task="anchor_detection",
+    summary="objects in boxes: nine anchors at every place of a feature pyramid (RetinaNet, Lin et al. 2017)",
 )

@@ -199,7 +199,7 @@ def test_what_masks_cannot_have_is_refused(recipe: Path, setting: str, words: st
 def test_masks_are_not_averaged_over_networks(recipe: Path) -> None:
     arms = '[arms.a]\n[arms.b]\nhead.options.dropout = 0.1\n[ensemble]\nmembers = ["a", "b"]\n'
     recipe.write_text(toy_masks.RECIPE + arms)
-    with pytest.raises(RecipeError, match="ensemble: a gives masks, whose probabilities are not kept"):
+    with pytest.raises(RecipeError, match="ensemble: a gives masks or boxes, whose probabilities are not kept"):
         training(recipe, arm="a")
 
 

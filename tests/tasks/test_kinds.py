@@ -47,7 +47,7 @@ def test_targets_say_which_tasks_can_learn_from_them() -> None:
         assert names(other) == []
 
 
-@pytest.mark.parametrize("name", [name for name, task in tasks.KINDS.items() if not task.targets.masks])
+@pytest.mark.parametrize("name", [name for name, task in tasks.KINDS.items() if not task.targets.whole])
 def test_targets_go_through_mixing_and_the_loss(name: str) -> None:
     task, classes = tasks.get(name), 2
     own = task.targets.example((6, classes))

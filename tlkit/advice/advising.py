@@ -97,13 +97,13 @@ def refuse(source: Source) -> None:
     """Refuse images that cannot be advised on.
 
     Raises:
-        DataError: they have bands, or masks.
+        DataError: they have bands, masks or boxes.
     """
-    masks = tasks.get(source.resolved.head.task).targets.masks
-    if masks or source.arm.data.channels is not None:
+    placed = tasks.get(source.resolved.head.task).targets.whole
+    if placed or source.arm.data.channels is not None:
         raise DataError(
-            f"advise: images {'with masks' if masks else 'of bands'} cannot be advised on yet.",
-            "" if masks else "tlkit init FOLDER proposes a recipe for them",
+            f"advise: images {'with masks or boxes' if placed else 'of bands'} cannot be advised on yet.",
+            "" if placed else "tlkit init FOLDER proposes a recipe for them",
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tlkit.cli import console, named, predict_masks
+from tlkit.cli import console, named, predict_boxes, predict_masks
 from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, ViewsOption
 from tlkit.errors import DataError, TlkitError
 
@@ -40,7 +40,10 @@ def predict(
         bool, typer.Option("--calibrated", help="Probabilities after temperature scaling by the run's validation images.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Of masks: where they are written; by default masks.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Of masks and boxes: where they are written; by default masks, boxes."
+        ),
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Of masks: also write the probabilities of every pixel, as float16 .npz.")
@@ -61,11 +64,16 @@ def predict(
         raise typer.BadParameter("--calibrated and --coverage are fitted to predictions of one view; leave out --views")
     check(views, where="predict: --views")
     folder, predictor = named.load(run, runs, arm, device)
-    if predictor.network.task.targets.masks:
+    task = predictor.network.task
+    if task.targets.whole:
         unused = {"--top": top is not None, "--coverage": coverage is not None, "--calibrated": calibrated}
         unused |= {"--csv": csv is not None, "--views": views != 1}
-        _refuse(unused, "is for runs of one class an image; this one gives masks")
+        _refuse(unused, "is for runs of one class an image; this one gives masks or boxes")
         paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
+        if task.detections is not None:
+            _refuse({"--probabilities": probabilities}, "is for runs that give masks")
+            predict_boxes.predict(predictor, paths, out=out or Path("boxes"), threshold=threshold, as_json=as_json)
+            return
         predict_masks.predict(
             predictor,
             folder,
@@ -76,11 +84,10 @@ def predict(
             as_json=as_json,
         )
         return
-    _refuse({"--out": out is not None, "--probabilities": probabilities}, "is for runs that give masks")
+    _refuse({"--out": out is not None, "--probabilities": probabilities}, "is for runs that give masks or boxes")
     rule = _rule(folder, top=top, threshold=threshold, coverage=coverage, calibrated=calibrated, whole=as_json)
     paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
     rows: list[tuple[str, Ranked | DataError]] = []
-    task = predictor.network.task
     width = len(predictor.classes) if rule.top is None else min(rule.top, len(predictor.classes))
     with torch_settings.applied(predictor.device), console.counting("predicting") as progress, _written(csv, width) as file:
         for path, answer in zip(paths, predictor.answers(paths, temperature=rule.temperature, views=views), strict=True):

@@ -25,7 +25,7 @@ def predict(
     least = mask_prediction.chosen_threshold(folder) if threshold is None else threshold
     rows: list[dict[str, Any]] = []
     failed: list[DataError] = []
-    names = _names(paths)
+    names = names_of(paths)
     with torch_settings.applied(predictor.device), console.counting("predicting") as progress:
         for path, name in zip(paths, names, strict=True):
             try:
@@ -48,7 +48,7 @@ def predict(
     console.tell_failed(failed, some_done=bool(answered))
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def names_of(paths: Sequence[Path]) -> list[str]:
     """Return what the files of each picture begin with: its name, with a number where two pictures have the same."""
     taken: dict[str, int] = {}
     names = []

@@ -1,4 +1,4 @@
-"""The canvas that whole pictures are put on, for tasks of masks: as large as the largest picture, in whole strides of the network.
+"""The canvas that whole pictures are put on, for tasks of masks or boxes: as large as the largest picture, in whole strides of the network.
 
 The rule: without images the canvas is as large as the pictures that are trained on; a run always knows it.
 """
@@ -25,8 +25,8 @@ from tlkit.sources.places import Places
 
 
 def known(resolved: Resolved, places: Places) -> Resolved:
-    """Return an arm with its canvas, by the pictures that are on this machine; of a task without masks the arm as it is."""
-    if not tasks.get(resolved.head.task).targets.masks:
+    """Return an arm with its canvas, by the pictures that are on this machine; of any other task the arm as it is."""
+    if not tasks.get(resolved.head.task).targets.whole:
         return resolved
     with suppress(DataMissing):
         found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
@@ -41,14 +41,14 @@ def known(resolved: Resolved, places: Places) -> Resolved:
 
 
 def settled(resolved: Resolved, splits: Iterable[Split], *, classes: int) -> Resolved:
-    """Return an arm with its canvas; of a task without masks the arm as it is.
+    """Return an arm with its canvas; of a task without a canvas the arm as it is.
 
     Args:
         resolved: The arm.
         splits: All pictures that are trained on or evaluated.
         classes: Number of classes.
     """
-    if not tasks.get(resolved.head.task).targets.masks:
+    if not tasks.get(resolved.head.task).targets.whole:
         return resolved
     geometry = canvas_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     sizes = [extents.sizes(split, geometry) for split in splits]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tlkit import tasks
 from tlkit.engine.prefix.fold import foldable
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
@@ -24,7 +25,7 @@ def choices(plan: Plan, network: Network, *, channels: int) -> list[Choice]:
 def _graph(plan: Plan) -> list[Choice]:
     if plan.learns != "steps":
         return []
-    if why := why_no_full_group(plan):
+    if why := tasks.get(plan.task).eager or why_no_full_group(plan):
         return [Choice("graph", "none", why)]
     return [
         Choice(

@@ -88,6 +88,11 @@ def program(run: FinishedRun) -> torch.export.ExportedProgram:
 
 
 def _refuse(run: FinishedRun) -> None:
+    if run.predictor.network.task.detections is not None:
+        raise TlkitError(
+            f"{run.folder}: it finds objects in boxes, and a graph of one output for each picture cannot hold lists of boxes.",
+            "--to safetensors writes the weights",
+        )
     if run.head.pixels:
         if run.arm.data.scale_to is not None:
             raise TlkitError(

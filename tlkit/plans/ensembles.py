@@ -48,7 +48,7 @@ def problems(ensemble: Ensemble, arms: Mapping[str, Member]) -> Iterator[TlkitEr
     for name, member in arms.items():
         if tasks.get(member.head.task).reduction is not None:
             yield TlkitError(
-                f"ensemble: {name} gives masks, whose probabilities are not kept, so they are not averaged.",
+                f"ensemble: {name} gives masks or boxes, whose probabilities are not kept, so they are not averaged.",
                 "leave [ensemble] out",
             )
     by_weights = ensemble.average == "weights"

@@ -1,4 +1,4 @@
-"""Check the tables of [data] that are for masks alone, or not for masks, and complete the crops of an arm. Imports no torch."""
+"""Check the tables of [data] that are for masks and boxes alone, or not for them, and complete the crops of an arm. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from tlkit.recipe.tables import FieldOfView
 
 
 def problems(arm: Arm, head: Head) -> Iterator[TlkitError]:
-    """Yield the keys of [data] that are for masks alone, or not for masks."""
-    table, kind = arm.data, arm.head.kind
-    if not tasks.get(head.task).targets.masks:
-        given = {"crop_size": table.crop_size, "scale_to": table.scale_to, "ignore": None if table.ignore == IGNORED else 1}
+    """Yield the keys of [data] that are for masks and boxes alone, or not for them."""
+    table, kind, targets = arm.data, arm.head.kind, tasks.get(head.task).targets
+    if table.ignore != IGNORED and not targets.masks:
+        yield TlkitError(f"data.ignore: is for heads of masks, and {kind} is none.", "leave it out")
+    if not targets.whole:
+        given = {"crop_size": table.crop_size, "scale_to": table.scale_to}
         for name, value in given.items():
             if value is not None:
                 yield TlkitError(
-                    f"data.{name}: is for heads of masks, and {kind} is none.",
+                    f"data.{name}: is for heads of masks or boxes, and {kind} is none.",
                     "leave it out",
                     "data.image_size resizes pictures",
                 )
@@ -29,14 +31,16 @@ def problems(arm: Arm, head: Head) -> Iterator[TlkitError]:
     for name in ("image_size", "image_sizes", "crop"):
         if getattr(table, name) is not None:
             yield TlkitError(
-                f"data.{name}: pictures are not resized to one size where every pixel has a class.",
+                f"data.{name}: pictures are not resized to one size where targets say where something is.",
                 "data.crop_size = 256 trains on crops of them, data.scale_to = 0.5 makes all of them smaller",
             )
     if table.fit != "crop":
         yield TlkitError(
-            f"data.fit: {table.fit} is for one size of all pictures, and masks have the size of theirs.", "leave it out"
+            f"data.fit: {table.fit} is for one size of all pictures, and masks and boxes have that of theirs.", "leave it out"
         )
-    if isinstance(table.scale_to, FieldOfView) and table.channels is not None:
+    if isinstance(table.scale_to, FieldOfView) and not targets.masks:
+        yield TlkitError("data.scale_to: a field of view is measured for masks alone.", "a factor")
+    elif isinstance(table.scale_to, FieldOfView) and table.channels is not None:
         yield TlkitError("data.scale_to: a field of view is measured in colour pictures, not in bands.", "a factor")
     names = [each.name for each in table.augment]
     if "randaugment" in names:
@@ -52,9 +56,9 @@ def problems(arm: Arm, head: Head) -> Iterator[TlkitError]:
 
 
 def with_crops(arm: Arm, head: Head) -> Arm:
-    """Return an arm of masks whose first augmentation crops what pictures cover of their canvas, where one does or data.crop_size is given."""
+    """Return an arm of masks or boxes whose first augmentation crops what pictures cover of their canvas, where it says how large crops are."""
     windows = augmentations.windows(arm.data.augment)
-    if not tasks.get(head.task).targets.masks or (windows is None and arm.data.crop_size is None):
+    if not tasks.get(head.task).targets.whole or (windows is None and arm.data.crop_size is None):
         return arm
     given = [each for each in arm.data.augment if isinstance(each, RandomCrop)] or [RandomCrop(name="random_crop")]
     crops: list[Augmentation] = [windows] if windows is not None else [*given]

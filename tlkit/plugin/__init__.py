@@ -9,6 +9,7 @@ from tlkit.plugin import image_kinds
 from tlkit.plugin.adapter import Adapter, DomainBatch
 from tlkit.plugin.alignment import Affine, Alignment
 from tlkit.plugin.backbone import AuxHead, Backbone, Layout
+from tlkit.plugin.boxes import ANCHOR_VALUES, POINT_VALUES, Boxes, boxed
 from tlkit.plugin.calling import call
 from tlkit.plugin.dataset import Dataset
 from tlkit.plugin.executor import Demand, Executor, Work
@@ -24,16 +25,19 @@ from tlkit.plugin.remembered import recall, remember
 from tlkit.plugin.weights import CAFFE, HUB, HUB_SITE, IMAGENET, Convention, Download, Values, Weights, pytorch
 
 __all__ = [
+    "ANCHOR_VALUES",
     "CAFFE",
     "HUB",
     "HUB_SITE",
     "IGNORED",
     "IMAGENET",
+    "POINT_VALUES",
     "Adapter",
     "Affine",
     "Alignment",
     "AuxHead",
     "Backbone",
+    "Boxes",
     "Channels",
     "Convention",
     "DataFiles",
@@ -66,6 +70,7 @@ __all__ = [
     "Values",
     "Weights",
     "Work",
+    "boxed",
     "cache_folder",
     "call",
     "hold_out",

@@ -187,10 +187,21 @@ DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
     "hrf": {"path": None, "train": 5},
     "camvid": {"path": None},
     "cityscapes": {"path": None},
+    "coco": {
+        "path": None,
+        "train": "annotations/instances_train2017.json",
+        "validation": None,
+        "test": "annotations/instances_val2017.json",
+        "images": None,
+        "test_fraction": 0.2,
+        "bad_boxes": "error",
+    },
     "oxford_pets_segmentation": {"path": None},
+    "voc": {"path": None, "year": "2012", "classes": None, "test_fraction": 0.2, "bad_boxes": "error"},
     "voc_segmentation": {"path": None, "year": "2012"},
     "shards": {**_SHARDS, "image": "", "label": ""},
     "synthetic": {"classes": 10, "train": 512, "test": 128, "size": 32, "noise": 0.25, "seed": 0},
+    "yolo": {"path": None, "classes": None, "test_fraction": 0.2, "bad_boxes": "error"},
     "visda2017": {"path": None, "source": None, "target": None, "test_fraction": 0.2},
 }
 HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
@@ -200,6 +211,7 @@ HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
     "decision_tree": {"folds": 5, "scale": True, "max_depth": None, "balanced": False},
     "deeplab": {"width": 256, "rates": [6, 12, 18], "dropout": 0.5},
     "fcn": {"dropout": 0.0},
+    "fcos": {"width": 256, "convolutions": 4, "smallest": 8},
     "fpn": {"pyramid": 256, "width": 128, "dropout": 0.2},
     "gradient_boosting": {"folds": 3, "scale": True, "trees": 100, "learning_rate": None},
     "knn": {"folds": 5, "scale": True, "neighbors": None, "weights": "uniform"},
@@ -209,6 +221,7 @@ HEAD_OPTIONS: Final[Mapping[str, Defaults]] = {
     "mlp": {"widths": [256], "norm": False, "dropout": 0.0},
     "multilabel": {"dropout": 0.0},
     "random_forest": {"folds": 5, "scale": True, "trees": 300, "min_samples_leaf": None, "balanced": False},
+    "retinanet": {"width": 256, "smallest": 8},
     "svm": {"folds": 5, "scale": True, "kernel": "linear", "C": None, "balanced": False},
     "unet": {"widths": None},
 }

@@ -256,13 +256,13 @@ class DataTable(Table):
     )
     crop_size: ImageSize | None = Field(
         default=None,
-        description="heads of masks: size of the random crops of pictures that are trained on, in pixels. Default: whole pictures. "
+        description="heads of masks or boxes: size of the random crops of pictures that are trained on, in pixels. Default: whole pictures. "
         "Evaluation always takes whole pictures",
     )
     scale_to: ScaleTo | None = Field(
         default=None,
-        description="heads of masks: factor by which every picture is scaled, 0.5 for instance, or { field_of_view = 540 }, the diameter "
-        "in pixels that the field of view of a picture gets. Default: as the files are",
+        description="heads of masks or boxes: factor by which every picture is scaled, 0.5 for instance; of masks also { field_of_view = 540 }, "
+        "the diameter in pixels that the field of view of a picture gets. Default: as the files are",
     )
     ignore: int = Field(
         default=255, ge=0, le=65535, description="heads of masks: value in the mask files of pixels that count for nothing"

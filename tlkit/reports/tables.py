@@ -44,6 +44,18 @@ def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Tabl
     return table
 
 
+def objects(rows: Iterable[tuple[str, Sequence[tuple[str, int]]]]) -> Table:
+    """Return images with the classes of the objects in them."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("image", overflow="fold")
+    table.add_column("class", overflow="fold")
+    table.add_column("objects", justify="right", no_wrap=True)
+    for image, counted in rows:
+        for position, (name, count) in enumerate(counted or [("none", 0)]):
+            table.add_row(Text(image if position == 0 else ""), Text(name), f"{count:,}")
+    return table
+
+
 def neighbours(rows: Iterable[tuple[str, str, float]]) -> Table:
     """Return training images with their class and their similarity to an image."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))

@@ -150,12 +150,12 @@ def evaluate(
     geometry = predictor.geometry
     if geometry.bands is None:
         geometry = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
-    if wanted.masks:
+    if wanted.whole:
         largest = extents.sizes(images.splits[part], geometry).max(0).tolist()
         canvas = scaling.whole_strides((largest[0], largest[1]), predictor.stride)
         geometry = replace(geometry, size=canvas, resized=canvas)
         if views != 1:
-            raise TlkitError("evaluate: --views: masks are evaluated in one view.", "leave it out")
+            raise TlkitError("evaluate: --views: masks and boxes are evaluated in one view.", "leave it out")
     library = Library(images, note=note)
     indices, unreadable = corrupt.decodable(
         library.pictures(part, geometry), np.arange(len(targets)), on_corrupt="skip", progress=lambda done, total: None

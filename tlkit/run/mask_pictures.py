@@ -1,8 +1,8 @@
-"""The pictures of a report on masks: those that the network is worst and best at, with what it missed and what it made up."""
+"""The pictures of a report on masks or boxes: those that the network is worst and best at, with what it missed and what it made up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,22 +23,21 @@ _OPAQUE = 0.6  # of a colour over a picture
 _HIT, _MISSED, _MADE_UP = (0, 158, 115), (213, 50, 40), (0, 114, 178)
 
 
-def of(network: Network, part: Part, quality: Sequence[float | None], measure: str, *, device: torch.device) -> ReportData:
+def of(part: Part, quality: Sequence[float | None], measure: str, *, draw: Callable[[int], NDArray[np.uint8]]) -> ReportData:
     """Return the pictures as report.npz has them.
 
     Args:
-        network: It is run on them again.
-        part: The images, with their masks.
-        quality: How good the mask of each image is; None where that is not defined.
+        part: The images.
+        quality: How good the answer for each image is; None where that is not defined.
         measure: What that is called.
-        device: The device that the network is on.
+        draw: (row) -> the picture (h, w, 3) of a row of the part.
     """
     known = [row for row, value in enumerate(quality) if value is not None]
     order = sorted(known, key=lambda row: quality[row] or 0.0)
     worst = order[: min(_SHOWN, (len(order) + 1) // 2)]
     best = order[len(worst) :][::-1][:_SHOWN]
     rows = [(row, "worst") for row in worst] + [(row, "best") for row in best]
-    images = [_drawn(network, part, row, device) for row, _ in rows]
+    images = [_small(draw(row)) for row, _ in rows]
     about = []
     for row, kind in rows:
         said = f"{measure} {quality[row]:.3f}"
@@ -71,12 +70,16 @@ def marked(picture: NDArray[np.uint8], truth: NDArray[Any], picked: NDArray[Any]
     return shown.round().astype(np.uint8)
 
 
-def _drawn(network: Network, part: Part, row: int, device: torch.device) -> NDArray[np.uint8]:
-    """Return a picture (h, w, 3) with its hits, misses and false alarms of every class but the first."""
+def drawn(network: Network, part: Part, row: int, *, device: torch.device) -> NDArray[np.uint8]:
+    """Return a picture (h, w, 3) with its hits, misses and false alarms of every class but the first; the network is run on it again."""
     chosen = part.indices[row : row + 1]
     with evaluating(network), torch.inference_mode():
         picked = network(part.inputs(chosen, 0, device).contiguous()).argmax(1)[0].cpu().numpy()
     truth = part.targets(chosen, 0, torch.device("cpu"))[0].numpy()
-    made = Image.fromarray(marked(thumbnails.pictures(part, np.array([row]))[0], truth, picked))
+    return marked(thumbnails.pictures(part, np.array([row]))[0], truth, picked)
+
+
+def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    made = Image.fromarray(picture)
     made.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     return np.asarray(made)

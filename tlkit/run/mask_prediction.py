@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +15,10 @@ from torch.nn import functional
 
 from tlkit import files
 from tlkit.engine import evaluate
-from tlkit.engine.images import decode
-from tlkit.engine.images.geometry import Geometry, fitted
-from tlkit.engine.images.normalisation import normalise
-from tlkit.engine.images.pictures import as_tensor
 from tlkit.errors import TlkitError
 from tlkit.network.network import Network
-from tlkit.plugin import Convention, ImageFile
 from tlkit.record import run_folder
-from tlkit.sources import scaling
+from tlkit.run.whole_pictures import WholePicture
 
 _OPAQUE = 0.5  # of the colour of a class over a picture
 # Colours of classes 1 and on; class 0 is black and is not drawn: Okabe & Ito 2008, jfly.uni-koeln.de/color.
@@ -51,46 +45,18 @@ class Answer:
         return sorted(zip(names, count.tolist(), strict=True), key=lambda pair: -pair[1])
 
 
-def answer(
-    network: Network,
-    path: ImageFile | NDArray[Any],
-    *,
-    geometry: Geometry,
-    convention: Convention,
-    stride: int,
-    device: torch.device,
-    threshold: float | None = None,
-) -> Answer:
-    """Return the mask of a picture.
-
-    The picture is scaled as the run's were, put on a canvas of whole strides, and its probabilities are brought back to its size.
+def answer(network: Network, placed: WholePicture, *, threshold: float | None = None) -> Answer:
+    """Return the mask of a picture, whose probabilities are brought back to its size.
 
     Args:
         network: The run's.
-        path: The picture's file, or its pixels.
-        geometry: How the run's pictures are scaled.
-        convention: How pixels reach the network.
-        stride: Of the deepest map that its head reads.
-        device: The device that the network is on.
+        placed: The picture on its canvas.
         threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
-
-    Raises:
-        DataError: it cannot be decoded.
     """
-    image = decode.whole(path, geometry)
-    size = (image.height, image.width) if isinstance(image, Image.Image) else (int(image.shape[0]), int(image.shape[1]))
-    factor = geometry.scale
-    if isinstance(image, Image.Image):
-        factor = scaling.factor(image, geometry.field_of_view, factor)
-    small = scaling.scaled(size, factor)
-    canvas = scaling.whole_strides(small, stride)
-    pixels = fitted(image, replace(geometry, size=canvas, resized=canvas))
-    x = normalise(as_tensor(np.array(pixels[None])).to(device), convention)
-    found = evaluate.probabilities(network, x.contiguous())[:, :, : small[0], : small[1]].float().cpu()
-    whole = functional.interpolate(found, size=size, mode="bilinear", align_corners=False)[0]
+    found = evaluate.probabilities(network, placed.x)[:, :, : placed.small[0], : placed.small[1]].float().cpu()
+    whole = functional.interpolate(found, size=placed.size, mode="bilinear", align_corners=False)[0]
     mask = whole.argmax(0) if threshold is None or len(whole) != 2 else whole[1] >= threshold
-    picture = np.asarray(image) if isinstance(image, Image.Image) else None
-    return Answer(mask.to(torch.uint8).numpy(), whole.numpy(), picture)
+    return Answer(mask.to(torch.uint8).numpy(), whole.numpy(), placed.picture)
 
 
 def chosen_threshold(folder: Path) -> float | None:

@@ -28,7 +28,7 @@ from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Convention, Head, ImageFile, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_choice, run_files, run_folder
-from tlkit.run import mask_prediction
+from tlkit.run import box_prediction, mask_prediction, whole_pictures
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
@@ -46,10 +46,10 @@ class Predictor:
         network: The network with its weights, on the device.
         classes: Class names in output order.
         convention: How pixels reach it.
-        geometry: How a picture is brought to the size of its input; of masks each picture has a canvas of its own size.
+        geometry: How a picture is brought to the size of its input; of masks and boxes each picture has a canvas of its own size.
         batch_size: Images at a time.
         device: The device that the network is on.
-        stride: Of the deepest map that a head of masks reads; a picture's canvas has whole strides.
+        stride: Of the deepest map that a head of masks or boxes reads; a picture's canvas has whole strides.
     """
 
     network: Network
@@ -77,6 +77,10 @@ class Predictor:
         Raises:
             DataError: a file cannot be decoded, or the images are of another kind; or pictures with masks have several sizes.
         """
+        if self.network.task.detections is not None:
+            raise TlkitError(
+                "predict: the run finds objects in boxes, and has no probabilities of images.", "tlkit predict --json"
+            )
         if self.network.task.targets.masks:
             return self._masks(images, progress=progress)
         return self._each(images, evaluate.probabilities, views=views, progress=progress)
@@ -93,14 +97,22 @@ class Predictor:
 
     def mask(self, image: ImageFile | NDArray[Any], *, threshold: float | None = None) -> mask_prediction.Answer:
         """Return the mask of one picture: see `mask_prediction.answer`."""
-        return mask_prediction.answer(
-            self.network, image, geometry=self.geometry, convention=self.convention, stride=self.stride, device=self.device,
-            threshold=threshold,
-        )  # fmt: skip
+        return mask_prediction.answer(self.network, self._placed(image), threshold=threshold)
 
-    def _refuse_masks(self) -> None:
-        if self.network.task.targets.masks:
-            raise TlkitError("the run gives masks of whole pictures, and no features of images of one size.", "tlkit predict")
+    def objects(self, image: ImageFile | NDArray[Any], *, least: float) -> box_prediction.Answer:
+        """Return the objects of one picture with at least a score: see `box_prediction.answer`."""
+        return box_prediction.answer(self.network, self._placed(image), least=least)
+
+    def _placed(self, image: ImageFile | NDArray[Any]) -> whole_pictures.WholePicture:
+        return whole_pictures.placed(
+            image, geometry=self.geometry, convention=self.convention, stride=self.stride, device=self.device
+        )
+
+    def _refuse_whole(self) -> None:
+        if self.network.task.targets.whole:
+            raise TlkitError(
+                "the run gives masks of whole pictures, or boxes, and no features of images of one size.", "tlkit predict"
+            )
 
     def answers(
         self, images: Sequence[ImageFile], *, temperature: float = 1.0, views: int = 1
@@ -130,7 +142,7 @@ class Predictor:
             digests: The beginning of the sha256 that each file's content must have; None where it is any. By default all are.
             views: Of each image, whose answers are averaged.
         """
-        self._refuse_masks()
+        self._refuse_whole()
         seen = geometries(self.geometry, views)
         digests = digests or [None] * len(images)
         with ThreadPoolExecutor(machine.processors()) as threads:
@@ -181,7 +193,7 @@ class Predictor:
         views: int = 1,
         progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
-        self._refuse_masks()
+        self._refuse_whole()
         images, seen = _checked(images, self.geometry), geometries(self.geometry, views)
         if not len(images):  # of which the shape of an answer is learned all the same
             blank = np.zeros((1, 1, *self.geometry.shape), self.geometry.values)
@@ -247,11 +259,11 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
     if built.head.solve:
         network.head = estimators.load(folder / run_folder.SOLVED, built.head, len(classes))
     convention = run_folder.convention(folder)
-    masks, stride = network.task.targets.masks, 1
-    if masks:
+    whole, stride = network.task.targets.whole, 1
+    if whole:
         stages = dict(network.stages.items())
         stride = shapes.deepest_stride(stages, built.backbone, built.head, size, channels=table.data.channels or 3)
-    geometry = evaluation_geometry(size, convention, table.data, canvas=size if masks else None)
+    geometry = evaluation_geometry(size, convention, table.data, canvas=size if whole else None)
     return Predictor(network.to(device).eval(), classes, convention, geometry, batch, device, stride)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tlkit.errors import reason
 from tlkit.network.network import Network
 from tlkit.plans import even_sample
 from tlkit.record.report_data import ReportData
-from tlkit.run import mask_pictures
+from tlkit.run import box_pictures, mask_pictures
 from tlkit.tasks import Predictions, Shown
 
 MOST = 400  # images that are scanned for the patches
@@ -53,7 +54,10 @@ def of_images(
     reduction = predicted.task.reduction
     if reduction is not None:
         with noted(about, "some pictures are missing"):
-            found = mask_pictures.of(network, part, reduction.quality(predicted), reduction.measure, device=device)
+            draw = partial(box_pictures.judged, part, predicted)
+            if part.masks is not None:
+                draw = partial(mask_pictures.drawn, network, part, device=device)
+            found = mask_pictures.of(part, reduction.quality(predicted), reduction.measure, draw=draw)
             about, arrays = {**found.about, "notes": about["notes"]}, dict(found.arrays)
         return ReportData(about, arrays)
     how = predicted.task.shown

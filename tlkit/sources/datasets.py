@@ -29,7 +29,8 @@ def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> 
 def _checked(dataset: Dataset, found: DataFiles, images: object) -> Images:
     if not isinstance(images, Images) or not isinstance(images.splits, Mapping) or "train" not in images.splits:
         raise PluginError(f"{dataset.read}: gave {type(images).__name__}, not tlkit.plugin.Images with a split named train.")
-    _check_classes(dataset.read, images.classes)
+    kinds = tasks.understanding(getattr(images.splits["train"], "targets", None))
+    _check_classes(dataset.read, images.classes, fewest=min((task.targets.fewest for task in kinds), default=2))
     for name, split in images.splits.items():
         _check_split(dataset.read, name, split)
         count = len(split.files) if split.pixels is None else len(split.pixels)
@@ -93,9 +94,9 @@ def refuse_parted_groups(images: Images, where: str, *, parts: Sequence[str]) ->
             )
 
 
-def _check_classes(read: str, classes: object) -> None:
-    if not isinstance(classes, tuple) or not all(isinstance(name, str) and name for name in classes) or len(classes) < 2:
-        raise PluginError(f"{read}: classes are {classes!r}.", "a tuple of at least 2 names")
+def _check_classes(read: str, classes: object, *, fewest: int) -> None:
+    if not isinstance(classes, tuple) or not all(isinstance(name, str) and name for name in classes) or len(classes) < fewest:
+        raise PluginError(f"{read}: classes are {classes!r}.", f"a tuple of at least {fewest} names")
     if len(set(classes)) < len(classes):
         raise PluginError(f"{read}: two classes have one name.")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from tlkit.errors import TlkitError, nearest
 from tlkit.tasks.binary import BINARY
+from tlkit.tasks.detection import ANCHOR_DETECTION, POINT_DETECTION
 from tlkit.tasks.multi_label import MULTI_LABEL
 from tlkit.tasks.segmentation import SEGMENTATION
 from tlkit.tasks.single_label import SINGLE_LABEL
 from tlkit.tasks.task import Metric, Task
 
-KINDS: dict[str, Task] = {task.name: task for task in (SINGLE_LABEL, BINARY, MULTI_LABEL, SEGMENTATION)}
+KINDS: dict[str, Task] = {
+    task.name: task for task in (SINGLE_LABEL, BINARY, MULTI_LABEL, SEGMENTATION, POINT_DETECTION, ANCHOR_DETECTION)
+}
 
 
 def get(name: str) -> Task:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tlkit.errors import TlkitError
 from tlkit.recipe.recipe import Arm
+from tlkit.units import Size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,9 @@ class Targets:
             shares (n,) float32 are the part that stays the image's own.
         example: (shape of logits (n, classes, ...)) -> tensor (n, ...) of possible targets, to measure a training step.
         one_class: An image has the number of one class, so targets are (N,).
+        move: (result of `batch`, maps (n, 2, 3) float64 of places in a picture, height and width of the result) -> the targets where
+            their pictures went, of targets that say where something is; None of others.
+        fewest: Classes that a data set has at least.
         masks: An image has a mask in a file, decoded beside its picture: targets of a batch are (n, H, W) uint8, and logits have the
             height and width of the input.
     """
@@ -63,6 +67,13 @@ class Targets:
     example: Callable[[Sequence[int]], Tensor]
     one_class: bool = False
     masks: bool = False
+    move: Callable[[Tensor, Tensor, Size], Tensor] | None = None
+    fewest: int = 2
+
+    @property
+    def whole(self) -> bool:
+        """Whether targets say where something is in a picture, so that pictures are put whole on a canvas and not resized to one size."""
+        return self.masks or self.move is not None
 
 
 @dataclass(frozen=True)
@@ -195,7 +206,7 @@ class Task:
 
     `logits` are (n, classes, ...) float32, of a head whose output went through `expand`; `targets` are (n, ...), from
     `Targets.batch`, or soft ones from `Targets.mix`. No function of the training step (loss, correct) may ask the device for a
-    number, or the step cannot be captured as a graph.
+    number, or the step cannot be captured as a graph: `eager` says why not.
 
     Attributes:
         name: By which heads, plans and run folders name it.
@@ -227,6 +238,9 @@ class Task:
         data_problems: (arm, number of classes, class names or ()) -> what the recipe says that does not fit the classes.
         choices: (arm, class names) -> what the task decides for the person: (what, value, reason).
         shown: How a report shows single images; None: it shows none.
+        detections: (logits, height and width of each image) -> the "boxes" (d, 4), "scores" (d,) and "labels" (d,) of each image, the
+            surest first, of a task that finds objects; None of others.
+        eager: Why no training step can be captured as a graph; "" where it can.
     """
 
     name: str
@@ -254,6 +268,8 @@ class Task:
     data_problems: Callable[[Arm, int, Sequence[str]], list[TlkitError]] = lambda arm, classes, names: []
     choices: Callable[[Arm, Sequence[str]], list[tuple[str, str, str]]] = lambda arm, names: []
     shown: Shown | None = None
+    detections: Callable[[Tensor, Sequence[Size]], list[dict[str, Tensor]]] | None = None
+    eager: str = ""
 
     @property
     def selectable(self) -> tuple[str, ...]:

@@ -39,8 +39,8 @@ def inputs(part: Part, order: Indices, epoch: int, device: torch.device, size: i
 
 
 def targets(part: Part, order: Indices, epoch: int, device: torch.device, size: int) -> Iterator[Tensor]:
-    """Yield `part.targets` of an order, in batches; masks are made on the CPU, whatever the device."""
-    if device.type == "cpu" or part.masks is not None:
+    """Yield `part.targets` of an order, in batches; masks and boxes are made on the CPU, whatever the device."""
+    if device.type == "cpu" or part.places:
         for chosen in slices(order, size):
             yield part.targets(chosen, epoch, device)
     else:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.draws import Draws
+from tlkit.engine.augment.maps import maps_of, scaled_by
 from tlkit.engine.augment.masks import augment_masks
 from tlkit.engine.augment.mix import Mixing, mix, mix_targets, mixing
 from tlkit.engine.augment.windows import Shapes
@@ -56,7 +57,18 @@ class Part:
         """Return the targets (n, ...) as the task's loss takes them."""
         if self.masks is not None:
             return self.masks.of(chosen).to(device)
-        return self.task.targets.batch(self.known[chosen]).to(device)
+        found, move = self.task.targets.batch(self.known[chosen]), self.task.targets.move
+        return (found if move is None else move(found, *self._moves(chosen, epoch))).to(device)
+
+    @property
+    def places(self) -> bool:
+        """Whether targets say where something is in a picture: they are made on the CPU, whatever the device."""
+        return self.task.targets.whole
+
+    def _moves(self, chosen: Indices, epoch: int) -> tuple[Tensor, Size]:
+        """Return where places in the pictures go (n, 2, 3), see `Targets.move`, and the size of the result."""
+        geometry = self.pictures.geometry
+        return scaled_by(geometry.scale, len(chosen)), geometry.size
 
     @property
     def known(self) -> Rows:
@@ -157,6 +169,12 @@ class TrainingPart(Part):
     def extents_of(self, chosen: Indices) -> Indices | None:
         """Return the height and width (n, 2) that pictures cover; None where they fill what they are cropped from."""
         return None if self.extents is None else self.extents[chosen]
+
+    def _moves(self, chosen: Indices, epoch: int) -> tuple[Tensor, Size]:
+        """Return where places go by the same draws as their pictures, and the size of the result."""
+        scaled, held = super()._moves(chosen, epoch)
+        draws = Draws(self.seed, self.draw_of(epoch), chosen)
+        return maps_of(scaled, self.augment, draws, held=held, size=self.size, extents=self.extents_of(chosen)), self.size
 
     def _augmented_masks(self, chosen: Indices, drawn: int) -> Tensor:
         """Return masks (n, H, W) uint8 with the same draws as their pictures."""

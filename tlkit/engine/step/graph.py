@@ -16,6 +16,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tlkit import tasks
 from tlkit.engine import transfer
 from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.losses import Batch
@@ -89,8 +90,11 @@ class Captured:
             self.release()
             self._phase, self._warm, self.reason = phase, 0, None
         self.step.begin_(epoch)
+        eager = tasks.get(self.step.plan.task).eager
         unfused = [group["name"] for group in self.step.optimizer.param_groups if not group.get("fused")]
-        if unfused:
+        if eager:
+            self._refuse(eager)
+        elif unfused:
             self._refuse(f"{type(self.step.optimizer).__name__} has no fused kernel here, and the others read rates back")
         elif why := why_no_full_group(self.step.plan):
             self._refuse(why)

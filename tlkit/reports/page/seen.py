@@ -87,8 +87,8 @@ _TITLES = {
     "wrong": "Most wrong: what it thought, and what it is",
     "sure": "Right, and most confident",
     "unsure": "Right, and least confident",
-    "worst": "Worst masks: hits green, missed pixels red, false alarms blue",
-    "best": "Best masks: hits green, missed pixels red, false alarms blue",
+    "worst": "Worst pictures: hits green, misses red, false alarms blue",
+    "best": "Best pictures: hits green, misses red, false alarms blue",
 }
 
 
@@ -172,7 +172,7 @@ def _classes(evaluation: Mapping[str, Any]) -> list[tuple[str, ...]]:
             name,
             str(each["images"]),
             *(_part(each.get(key)) for key in ("precision", "recall")),
-            _part(each.get("f1", each.get("dice"))),
+            _part(each.get("f1", each.get("dice", each.get("average_precision")))),
         )
         for name, each in rows
     ]

@@ -1,0 +1,121 @@
+"""COCO's JSON: images, annotations with a box [left, top, width, height] in pixels, and categories: https://cocodataset.org/#format-data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tlkit.errors import DataError, first_few
+from tlkit.plugin import DataFiles, Images
+from tlkit_boxes import CocoOptions, pictures
+from tlkit_boxes.pictures import Box, Picture
+
+_PREFIX = "instances_"
+
+
+class _Image(BaseModel):
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+class _Annotation(BaseModel):
+    id: int = 0
+    image_id: int
+    category_id: int
+    bbox: list[float] = Field(min_length=4, max_length=4)
+    iscrowd: int = 0
+
+
+class _Category(BaseModel):
+    id: int
+    name: str
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def find(folder: Path, options: CocoOptions) -> DataFiles:
+    """Return the files of annotations, and every picture that they list.
+
+    Raises:
+        DataMissing: a file of annotations is not there.
+        DataError: one is no JSON of this kind, or a picture is not there.
+    """
+    parts = _parts(folder, options)
+    every = [_folder(folder, name, options) / image.file_name for name, held in parts.values() for image in held.images]
+    return pictures.found(folder, every, [folder / name for name, _ in parts.values()])
+
+
+def read(files: DataFiles, options: CocoOptions) -> Images:
+    """Return the splits. Classes are the categories by their number; crowds are ignored.
+
+    Raises:
+        DataError: the files have other categories, or an annotation is of no picture.
+    """
+    parts = _parts(files.root, options)
+    categories = {part: {each.id: each.name for each in held.categories} for part, (_, held) in parts.items()}
+    classes = categories["train"]
+    for part, mine in categories.items():
+        if mine != classes:
+            raise DataError(f"{files.root / parts[part][0]}: has other categories than {parts['train'][0]}.")
+    if len(set(classes.values())) < len(classes):
+        raise DataError(f"{files.root / parts['train'][0]}: two categories have one name.")
+    listed = {part: _pictures(files.root, name, held, classes, options) for part, (name, held) in parts.items()}
+    names = [classes[number] for number in sorted(classes)]
+    return pictures.images(listed, names, test_fraction=options.test_fraction, skip=options.bad_boxes == "skip")
+
+
+def _parts(folder: Path, options: CocoOptions) -> dict[str, tuple[str, _File]]:
+    """Return the name and the content of each split's file."""
+    named = {"train": options.train, "validation": options.validation, "test": options.test}
+    return {part: (name, _file(folder / name)) for part, name in named.items() if name}
+
+
+def _file(path: Path) -> _File:
+    try:
+        return _File.model_validate(pictures.json_of(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise DataError(
+            f"{path}: is no COCO JSON: {place}: {first['msg']}.", "an object with images, annotations and categories"
+        ) from error
+
+
+def _folder(folder: Path, name: str, options: CocoOptions) -> Path:
+    """Return the folder of a split's pictures."""
+    if options.images is not None:
+        return folder / options.images
+    places = [folder / Path(name).stem.removeprefix(_PREFIX), folder / "images", folder]
+    return next(place for place in places if place.is_dir())
+
+
+def _pictures(folder: Path, name: str, held: _File, classes: Mapping[int, str], options: CocoOptions) -> list[Picture]:
+    path, place = folder / name, _folder(folder, name, options)
+    boxes: dict[int, list[Box]] = {image.id: [] for image in held.images}
+    if len(boxes) < len(held.images):
+        raise DataError(f"{path}: two images have one id.")
+    strays = []
+    for each in held.annotations:
+        if each.image_id not in boxes:
+            strays.append(f"annotation {each.id} of image {each.image_id}")
+            continue
+        left, top, width, height = each.bbox
+        label = classes.get(each.category_id, f"category {each.category_id}")
+        box = Box((left, top, left + width, top + height), label, bool(each.iscrowd), f"annotation {each.id}")
+        boxes[each.image_id].append(box)
+    if strays and options.bad_boxes == "error":
+        raise DataError(
+            f"{path}: {first_few(strays)}: there is no such image in the file.",
+            'data.options.bad_boxes = "skip" leaves them out',
+        )
+    return [Picture(place / image.file_name, path, boxes[image.id], (image.height, image.width)) for image in held.images]

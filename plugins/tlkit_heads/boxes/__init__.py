@@ -1,0 +1,1 @@
+"""Heads that find objects, of torchvision's own parts: a feature pyramid, anchors, and convolutions that give classes and boxes."""

@@ -1,0 +1,189 @@
+"""Detection end to end: pictures of several sizes with boxes are trained on, evaluated, continued, stored, predicted and refused."""
+
+import contextlib
+import io
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy_boxes
+from conftest import Cli
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from toy_training import training
+
+from tlkit.engine.fit import Fit
+from tlkit.errors import RecipeError, TlkitError
+from tlkit.exports.export import export
+from tlkit.exports.forms import Form
+from tlkit.network import tensor_files, weights
+from tlkit.plans.plan import Plan
+from tlkit.record.formats import StorePlan
+from tlkit.run import prediction
+
+LEARNS = ("schedule.epochs=8", 'data.augment=["hflip"]')
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    toy_boxes.write(tmp_path / "data")
+    (tmp_path / "r.toml").write_text(toy_boxes.RECIPE)
+    return tmp_path / "r.toml"
+
+
+def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> None:
+    truth = toy_boxes.write(recipe.parent / "more", counts=(16, 4, 4), seed=1)["test"]
+    settings = [f"--set={each}" for each in (*LEARNS, "data.options.path=more")]
+    code, out, error = run("apply", recipe, *settings)
+    assert code == 0, error
+    assert "mAP50" in out
+    (folder,) = (recipe.parent / "runs" / "boxed").glob("main-*")
+    test = json.loads((folder / "result.json").read_text())["test"]
+    assert test["map50"] > 0.3, "by chance it would be about 0"
+    plan = json.loads((folder / "plan.json").read_text())
+    assert plan["canvas"] == [64, 96]
+    assert json.loads((folder / "evaluation.json").read_text())["test"]["per_class"]["bar"]["boxes"] == 4
+
+    on = (
+        "--on",
+        "yolo",
+        "--set",
+        f"data.options.path={recipe.parent / 'more'}",
+        "--set",
+        'data.options.classes=["square","bar"]',
+    )
+    code, out, error = run("evaluate", "boxed", *on, "--json")
+    assert code == 0, error
+    again = json.loads(out)["metrics"]
+    assert {name: again[name] for name in test} == pytest.approx(test, abs=1e-6)
+
+    pictures = recipe.parent / "more" / "test" / "images"
+    code, out, error = run("predict", "boxed", pictures, "--out", recipe.parent / "drawn", "--json")
+    assert code == 0, error
+    found = json.loads(out)
+    assert by_pycocotools(found, truth) == pytest.approx(
+        [test["map"], test["map50"]], abs=0.02
+    )  # the smaller picture's canvas differs
+    for each in found["images"]:
+        with Image.open(each["picture"]) as drawn, Image.open(each["file_name"]) as picture:
+            assert drawn.size == picture.size == (each["width"], each["height"])
+    code, out, error = run("predict", "boxed", pictures, "--out", recipe.parent / "drawn", "--threshold", "0.1")
+    assert code == 0, error
+    assert "objects" in out
+    predictor = prediction.load(folder, arm=None, device=CPU)
+    with pytest.raises(TlkitError, match="finds objects in boxes"):
+        predictor.predict([pictures / "0.png"])
+    with pytest.raises(TlkitError, match="cannot hold lists of boxes"):
+        export(folder, Form.ONNX, recipe.parent / "m.onnx")
+    assert not (recipe.parent / "m.onnx").exists()
+
+
+def by_pycocotools(found: dict[str, list[dict[str, object]]], truth: list[list[tuple[int, ...]]]) -> list[float]:
+    """Return the mAP and mAP50 that COCO's own tool computes of what predict gave."""
+    coco = COCO()
+    boxes = [(image, *box) for image, each in enumerate(truth) for box in each]
+    annotations = [
+        {"id": number, "image_id": image, "category_id": 1 + label, "bbox": [left, top, right - left, bottom - top], "iscrowd": 0,
+         "area": (right - left) * (bottom - top)}
+        for number, (image, label, left, top, right, bottom) in enumerate(boxes, start=1)
+    ]  # fmt: skip
+    coco.dataset = {"images": found["images"], "categories": found["categories"], "annotations": annotations}
+    assert [each["id"] for each in found["images"]] == list(range(len(truth))), "the pictures' names are numbers"
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(found["results"]), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats[:2].tolist()
+
+
+def test_continued_within_an_epoch_a_run_has_the_bits_of_one_that_never_stopped(recipe: Path) -> None:
+    settings = ("data.crop_size=48", 'data.augment=["hflip", {name="rotate", steps=90}]')
+    whole = training(recipe, *settings).fit
+    assert isinstance(whole, Fit)
+    kept: list[tuple[bytes, str]] = []
+    expected = list(whole.epochs(after_step=lambda: kept.append((weights.to_bytes(whole.tensors(), {}), whole.scalars()))))
+    path = recipe.with_suffix(".safetensors")
+    path.write_bytes(kept[2][0])  # the first step of the second epoch
+    after = training(recipe, *settings).fit
+    assert isinstance(after, Fit)
+    after.resume_(tensor_files.read(path).tensors, kept[2][1])
+    (last,) = after.epochs()
+    assert (last.train, last.validation, last.test) == (expected[1].train, expected[1].validation, expected[1].test)
+    ours = after.tensors()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in whole.tensors().items())
+
+
+@pytest.mark.parametrize("kind", ["fcos", "retinanet"])
+def test_a_frozen_trunk_gives_the_same_stored_and_computed(recipe: Path, kind: str) -> None:
+    def storing(plan: Plan, stored: StorePlan | None) -> Plan:
+        fixed = [phase.fixed and replace(phase.fixed, train=stored, evaluation=stored) for phase in plan.phases]
+        return replace(plan, phases=tuple(replace(phase, fixed=each) for phase, each in zip(plan.phases, fixed, strict=True)))
+
+    settings = (f"head.kind={kind}", "head.options={width=32, smallest=4}", "freeze={backbone=true}")
+    stored = StorePlan(2, 0, 0, 0.0, "")
+    one, other = (training(recipe, *settings, change=partial(storing, stored=each)) for each in (stored, None))
+    found = [[(each.train["loss"], each.validation) for each in mine.fit.epochs()] for mine in (one, other)]
+    assert found[0] == found[1]
+    assert [len(mine.fit._feed_of(2)._rows) for mine in (one, other)] == [3, 0], "the parts that were stored"
+
+
+def test_targets_are_where_the_pictures_went(recipe: Path) -> None:
+    part = training(recipe, "data.crop_size=40", 'data.augment=["hflip", "vflip"]').prepared.train
+    chosen = part.indices[-1:]  # 48 x 80 on a canvas of 64 x 96
+    for epoch in range(10):
+        (rows,) = part.targets(chosen, epoch, CPU)
+        assert rows[0].tolist() == [0, 0, 40, 40, -2, 0], "a crop is of what the picture covers"
+        picture = part.inputs(chosen, epoch, CPU)[0]
+        for left, top, right, bottom, label, _ in rows[1:].tolist():
+            if label < 0:
+                continue
+            inside = picture[:, int(top) : int(bottom), int(left) : int(right)].mean((1, 2))
+            assert inside.max() > picture.mean((1, 2)).max(), "the shape is brighter than what is around it"
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("data.image_size=32", "data.image_size: pictures are not resized to one size"),
+        ('data.augment=["mixup"]', "boxes are not mixed"),
+        ('data.augment=["rotate"]', "a box that is turned by any angle"),
+        ('data.augment=["randaugment"]', "data.augment: randaugment moves pixels"),
+        ("data.ignore=0", "data.ignore: is for heads of masks"),
+        ("data.scale_to={field_of_view=20}", "data.scale_to: a field of view is measured for masks alone"),
+        ("loss.label_smoothing=0.1", "loss: label_smoothing and class_weights are not for boxes"),
+        ("head={kind='linear'}", "yolo has objects in boxes|learns one class per image"),
+    ],
+)
+def test_what_boxes_cannot_have_is_refused(recipe: Path, setting: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        training(recipe, setting)
+
+
+def test_without_the_extra_it_says_what_to_install(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit.tasks.box_metrics.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match="needs faster-coco-eval") as error:
+        training(recipe)
+    assert "pip install 'tlkit[detection]'" in str(error.value)
+
+
+def test_the_plan_says_why_a_step_is_not_captured(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tlkit.compiler import gpu_choices
+
+    plan = training(recipe).plan
+    (said,) = gpu_choices._graph(plan)
+    assert (said.value, said.reason) == ("none", "torchvision's losses of boxes read values on the host")
+
+
+def test_a_picture_without_objects_is_learned_from(recipe: Path) -> None:
+    for index in range(7):
+        (recipe.parent / "data" / "train" / "labels" / f"{index}.txt").write_text("")
+    epochs = list(training(recipe).fit.epochs())
+    assert np.isfinite([each.train["loss"] for each in epochs]).all()
