@@ -91,7 +91,15 @@ def plugin(name: str, entry: Entry, shown: AnyPlugin | Family) -> RenderableType
             else "once, before anything is learned"
         )
         table.add_row("adapts", when)
-        needs = {"a domain head": bool(shown.domain_head), "BatchNorm": shown.batch_norm}
+        needs = {
+            "a domain head": bool(shown.domain_head),
+            "BatchNorm": shown.batch_norm,
+            "a run on the source": shown.source_free,
+            "a backbone that trains": shown.moves_features,
+            "images that are not mixed": shown.compares,
+            "two views of an image": shown.second_view,
+            "all classes in the target": not shown.partial,
+        }
         if any(needs.values()):
             table.add_row("needs", ", ".join(what for what, asked in needs.items() if asked))
         return Group(table, *_options("adapt.options", shown.options))
