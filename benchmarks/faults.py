@@ -2,6 +2,7 @@
 
     make soak                                           # python -m benchmarks.soak && python -m benchmarks.faults
     python -m benchmarks.faults --kills 10 --every 20   # quicker
+    python -m benchmarks.faults --only fail --every 1   # every way in which a change may fail: 1,500 faults
 
 What is done is in tests/toy_faults.py, toy_power.py and toy_damage.py. Exit code 1 where a run differs, a message is missing, or something
 is left of a dead process.
@@ -22,19 +23,28 @@ from typing import Any
 
 TESTS = Path(__file__).parents[1] / "tests"
 KINDS = ("moments", "kill", "fail", "power", "damage")
+FAIL_EVERY = 5  # a change of a file fails in six ways: with every fifth of these faults each change fails, the ways in turn
+_TOLD = 50  # faults between two lines of progress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the faults and count what came of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50, help="at random moments (50)")
-    parser.add_argument("--every", type=int, default=1, help="make only each n-th of the other faults (1)")
+    parser.add_argument(
+        "--every", type=int, help=f"make only each n-th of the other faults (1; of changes that fail {FAIL_EVERY})"
+    )
     parser.add_argument("--only", choices=KINDS, help="one kind of faults")
     options = parser.parse_args(arguments)
     wrong = 0
     for kind in KINDS if options.only is None else [options.only]:
         with tempfile.TemporaryDirectory() as folder:
-            found = list(_faults(kind, Path(folder), options.kills if kind == "moments" else options.every))
+            every = options.every or (FAIL_EVERY if kind == "fail" else 1)
+            found = []
+            for each in _faults(kind, Path(folder), options.kills if kind == "moments" else every):
+                found.append(each)
+                if len(found) % _TOLD == 0:
+                    print(f"{kind}: {len(found)} faults so far, {sum(map(is_wrong, found))} wrong", file=sys.stderr, flush=True)
         bad = [each for each in found if is_wrong(each)]
         wrong += len(bad)
         ended = ", ".join(
