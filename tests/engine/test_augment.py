@@ -175,6 +175,7 @@ EACH: list[dict[str, Any]] = [
     {"name": "random_resized_crop", "scale": [0.9, 1], "ratio": [0.2, 5]},  # often none of the attempts fits
     {"name": "hflip"},
     {"name": "vflip"},
+    {"name": "elastic", "pixels": 3.0, "points": 4},
     {"name": "rotate"},
     {"name": "rotate", "degrees": 180.0},
     {"name": "rotate", "steps": 180},

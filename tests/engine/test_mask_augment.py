@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
+from tlkit.engine.augment import elastic
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.draws import Draws
 from tlkit.engine.augment.masks import augment_masks
@@ -35,7 +37,14 @@ def test_every_pixel_of_a_mask_goes_where_that_of_its_picture_goes(case: str) ->
     assert not torch.equal(moved, augment_masks(known, tables, Draws(3, 3, IMAGES), size=(16, 16))), "another epoch"
 
 
-@pytest.mark.parametrize("table", [{"name": "rotate", "degrees": 40.0}, {"name": "random_resized_crop", "scale": [0.2, 0.6]}])
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"name": "rotate", "degrees": 40.0},
+        {"name": "random_resized_crop", "scale": [0.2, 0.6]},
+        {"name": "elastic", "pixels": 5.0},
+    ],
+)
 def test_between_pixels_a_mask_takes_the_nearest(table: dict[str, object]) -> None:
     known = torch.zeros(6, 64, 64, dtype=torch.uint8)
     known[:, 10:40, 20:50] = 1
@@ -70,3 +79,18 @@ def test_windows_have_the_shape_of_the_input_and_a_part_of_what_each_picture_cov
     assert drawn["height"].tolist() == [49, 47, 15], "half of the root of 120 * 80, 60 * 150, 30 * 30"
     assert (drawn["top"] + drawn["height"] <= extents[:, 0]).all()
     assert (drawn["left"] + drawn["width"] <= extents[:, 1]).all()
+
+
+def test_elastic_moves_pixels_by_a_smooth_field_of_the_drawn_shifts() -> None:
+    (table,) = augmentations.read([{"name": "elastic", "pixels": 4.0, "points": 2}])
+    many = Draws(0, 0, np.arange(4000))
+    by = elastic.shifts(table, many)
+    assert by.shape == (4000, 2, 2, 2)
+    assert float(by.std()) == pytest.approx(4.0, rel=0.03)
+    assert float(np.abs(by.mean((0, 2, 3))).max()) < 0.15
+    by = np.full((1, 2, 2, 2), 0.0, np.float32)
+    by[:, 0], by[:, 1] = 3.0, -2.0  # every point alike: the whole picture is shifted
+    picture = torch.arange(20 * 30, dtype=torch.float32).reshape(1, 20, 30, 1)
+    found = elastic.moved(picture, torch.from_numpy(by), torch.tensor([-1.0]))
+    wanted = ndimage.shift(picture[0, :, :, 0].numpy(), (-3, 2), order=1, cval=-1.0)
+    np.testing.assert_allclose(found[0, :, :, 0].numpy(), wanted, atol=0.01)

@@ -24,6 +24,7 @@ NAMES = [
     "random_resized_crop",
     "hflip",
     "vflip",
+    "elastic",
     "rotate",
     "color_jitter",
     "random_erasing",
@@ -58,6 +59,7 @@ WRITTEN: dict[str, dict[str, object]] = {
     "random_resized_crop": {"scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3]},
     "hflip": {"p": 0.5},
     "vflip": {"p": 0.5},
+    "elastic": {"pixels": 10.0, "points": 3},
     "rotate": {"degrees": 15.0},
     "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
     "random_erasing": {"p": 0.25, "scale": [0.02, 0.33], "ratio": [0.3, 3.3]},
@@ -78,7 +80,7 @@ def test_a_name_is_the_table_with_its_defaults(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if WRITTEN[name]])
 def test_every_option_is_part_of_the_digest(name: str) -> None:
-    changed: dict[str, object] = {"scale": [0.1, 0.2], "ratio": [0.5, 1.5], "ops": 1, "magnitude": 3}
+    changed: dict[str, object] = {"scale": [0.1, 0.2], "ratio": [0.5, 1.5], "ops": 1, "magnitude": 3, "points": 4}
     digests = {digest_of(arm([{"name": name, option: changed.get(option, 0.3)}]), {}) for option in WRITTEN[name]}
     digests.add(digest_of(arm([name]), {}))
     assert len(digests) == len(WRITTEN[name]) + 1

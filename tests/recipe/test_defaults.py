@@ -67,6 +67,7 @@ TABLES: dict[type[BaseModel], Defaults] = {
     augmentations.RandomResizedCrop: defaults.AUGMENTATIONS["random_resized_crop"],
     augmentations.HFlip: defaults.AUGMENTATIONS["hflip"],
     augmentations.VFlip: defaults.AUGMENTATIONS["vflip"],
+    augmentations.Elastic: defaults.AUGMENTATIONS["elastic"],
     augmentations.Rotate: defaults.AUGMENTATIONS["rotate"],
     augmentations.ColorJitter: defaults.AUGMENTATIONS["color_jitter"],
     augmentations.RandomErasing: defaults.AUGMENTATIONS["random_erasing"],

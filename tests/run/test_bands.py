@@ -258,7 +258,7 @@ def test_a_recipe_that_cannot_be_is_refused(recipe: Path, settings: list[str], s
         api.plan(recipe, settings)
     assert said in str(caught.value)
     if "color_jitter" in said:
-        assert "augmentations of bands: random_crop, random_resized_crop, hflip, vflip, rotate, random_erasing" in str(
+        assert "augmentations of bands: random_crop, random_resized_crop, hflip, vflip, rotate, elastic, random_erasing" in str(
             caught.value
         )
 

@@ -156,6 +156,7 @@ def test_targets_are_where_the_pictures_went(recipe: Path) -> None:
         ('data.augment=["mixup"]', "boxes are not mixed"),
         ('data.augment=["rotate"]', "a box that is turned by any angle"),
         ('data.augment=["randaugment"]', "data.augment: randaugment moves pixels"),
+        ('data.augment=["elastic"]', "data.augment: elastic moves pixels"),
         ("data.ignore=0", "data.ignore: is for heads of masks"),
         ("data.scale_to={field_of_view=20}", "data.scale_to: a field of view is measured for masks alone"),
         ("loss.label_smoothing=0.1", "loss: label_smoothing and class_weights are not for boxes"),

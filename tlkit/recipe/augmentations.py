@@ -103,6 +103,22 @@ class Rotate(Table):
         return self
 
 
+class Elastic(Table):
+    """Move the pixels of the picture by random amounts that change smoothly over it.
+
+    The points of a coarse grid over the picture are moved by random amounts, normally distributed, and what is between them bicubically. What
+    comes from outside of the picture has the mean colour of the weights.
+
+    Source: Ronneberger, Fischer & Brox 2015, arXiv:1505.04597, section 3.1, with its 3 x 3 points and 10 pixels.
+    """
+
+    name: Literal["elastic"]
+    pixels: float = Field(
+        default=10.0, gt=0, le=1000, description="standard deviation of the shifts in pixels, down and across"
+    )
+    points: int = Field(default=3, ge=2, le=16, description="points of the grid on each side; more make finer waves")
+
+
 class ColorJitter(Table):
     """Change brightness, contrast, saturation and hue by random amounts, in random order.
 
@@ -178,7 +194,17 @@ class RandAugment(Table):
 
 
 Augmentation = (
-    RandomCrop | RandomResizedCrop | HFlip | VFlip | Rotate | ColorJitter | RandomErasing | Mixup | Cutmix | RandAugment
+    RandomCrop
+    | RandomResizedCrop
+    | HFlip
+    | VFlip
+    | Rotate
+    | Elastic
+    | ColorJitter
+    | RandomErasing
+    | Mixup
+    | Cutmix
+    | RandAugment
 )
 Name = Literal[
     "random_crop",
@@ -186,6 +212,7 @@ Name = Literal[
     "hflip",
     "vflip",
     "rotate",
+    "elastic",
     "color_jitter",
     "random_erasing",
     "mixup",
@@ -195,7 +222,7 @@ Name = Literal[
 
 
 # What turns or shears a picture, and so must know its true shape: a picture that windows are taken from is stored squashed.
-_TURNING = ("rotate", "randaugment")
+_TURNING = ("rotate", "elastic", "randaugment")
 
 
 def needs_room(tables: Iterable[Augmentation]) -> bool:

@@ -94,6 +94,7 @@ AUGMENTATIONS: Final[Mapping[str, Defaults]] = {
     "random_resized_crop": {"scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3]},
     "hflip": {"p": 0.5},
     "vflip": {"p": 0.5},
+    "elastic": {"pixels": 10.0, "points": 3},
     "rotate": {"degrees": 15.0, "steps": None},
     "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
     "random_erasing": {"p": 0.25, "scale": [0.02, 0.33], "ratio": [0.3, 3.3]},

@@ -252,12 +252,11 @@ def recipe_problems(arm: Arm) -> list[TlkitError]:
                 'turns by 90 degrees: { name = "rotate", steps = 90 }',
             )
         )
-    if "randaugment" in names:
-        problems.append(
-            TlkitError(
-                "data.augment: randaugment moves pixels of a picture, and boxes would stay.", '["hflip", "color_jitter"]'
-            )
-        )
+    problems += [
+        TlkitError(f"data.augment: {name} moves pixels of a picture, and boxes would stay.", '["hflip", "color_jitter"]')
+        for name in ("elastic", "randaugment")
+        if name in names
+    ]
     if arm.loss.label_smoothing or arm.loss.class_weights is not None:
         problems.append(
             TlkitError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tlkit.engine.augment import elastic
 from tlkit.engine.augment.batched import Batched, as_arrays, padded
 from tlkit.engine.augment.colour import jitter
 from tlkit.engine.augment.draws import Draws, Positions, noise
@@ -87,6 +88,8 @@ def _apply(
             return turned(pictures, drawn["degrees"], fill)
         case augmentations.Rotate():
             return quarter_turned(pictures, drawn["quarters"])
+        case augmentations.Elastic():
+            return elastic.moved(pictures, torch.from_numpy(drawn["shifts"]), torch.tensor(fill, dtype=torch.float32))
         case augmentations.ColorJitter():
             return jitter(pictures, table, drawn["order"], drawn["amounts"])
         case augmentations.RandomErasing():

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit.engine.augment import colour, draws
+from tlkit.engine.augment import colour, draws, elastic
 from tlkit.engine.augment.batched_randaugment import BatchedRandAugment
 from tlkit.engine.augment.gathering import gathered
 from tlkit.engine.augment.parameters import Parameters, after
@@ -98,6 +98,8 @@ class Batched:
                 return turned_by(pictures, drawn["cosine"], drawn["sine"], self._fill)
             case augmentations.Rotate():
                 return gathered(pictures, self._turns[place], drawn["quarters"])
+            case augmentations.Elastic():
+                return elastic.moved(pictures, drawn["shifts"], self._fill)
             case augmentations.ColorJitter():
                 return colour.jitter_batch(pictures, table, drawn["order"], drawn["amounts"])
             case augmentations.RandomErasing():

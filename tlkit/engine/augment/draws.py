@@ -49,6 +49,7 @@ class Draw(IntEnum):
     MIX_X = 132
     OPERATIONS = 144
     SIGNS = 160
+    ELASTIC = 256  # the first of up to 512
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,13 @@ def _of(table: Augmentation, drawn: Parameters, held: Size, size: Size, images: 
             for index, quarters in enumerate(drawn["quarters"].tolist()):
                 turn = np.linalg.matrix_power(_QUARTER, quarters)
                 maps[index, :2, :2], maps[index, :2, 2] = turn, middle - turn @ middle
-        case augmentations.Rotate() | augmentations.RandAugment() | augmentations.Mixup() | augmentations.Cutmix():
+        case (
+            augmentations.Rotate()
+            | augmentations.Elastic()
+            | augmentations.RandAugment()
+            | augmentations.Mixup()
+            | augmentations.Cutmix()
+        ):
             raise ValueError(f"{table.name} moves no places")
         case _:
             pass

@@ -1,4 +1,4 @@
-"""Apply to masks what a recipe's augmentations do to their pictures, by the same draws: crops, flips and turns, never a new value.
+"""Apply to masks what a recipe's augmentations do to their pictures, by the same draws: crops, flips, turns and elastic shifts.
 
 The rule: a pixel of the result has the value of one pixel of the mask, the nearest, or is ignored where a picture has nothing.
 """
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tlkit.engine.augment.draws import Draws, Positions
+from tlkit.engine.augment.elastic import nearest_moved
 from tlkit.engine.augment.parameters import Parameters, parameters
 from tlkit.engine.augment.rotation import nearest_turned
 from tlkit.plugin import IGNORED
@@ -59,6 +60,8 @@ def _apply(masks: Tensor, table: Augmentation, drawn: Parameters, size: Size) ->
             return nearest_turned(masks, drawn["degrees"], IGNORED)
         case augmentations.Rotate():
             return torch.stack([mask.rot90(int(k), (0, 1)) for mask, k in zip(masks, drawn["quarters"], strict=True)])
+        case augmentations.Elastic():
+            return nearest_moved(masks, drawn["shifts"], IGNORED)
         case _:
             return masks
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlkit.engine.augment import elastic
 from tlkit.engine.augment.draws import Draw, Draws, Positions
 from tlkit.engine.augment.windows import Shapes, windows
 from tlkit.recipe import augmentations
@@ -71,6 +72,8 @@ def _of(
             return {"degrees": draws.between(Draw.ANGLE, -table.degrees, table.degrees)}
         case augmentations.Rotate(steps=int(steps)):
             return {"quarters": draws.below(Draw.ANGLE, 360 // steps) * (steps // 90)}
+        case augmentations.Elastic():
+            return {"shifts": elastic.shifts(table, draws)}
         case augmentations.ColorJitter():
             return _jitter(table, draws)
         case augmentations.RandomErasing():

@@ -35,10 +35,20 @@ def cosine_and_sine(degrees: Uniform) -> tuple[NDArray[np.float32], NDArray[np.f
 
 def turned_by(pictures: Tensor, cosine: Tensor, sine: Tensor, outside: Tensor) -> Tensor:
     """Do as `turned`, with the cosine and sine of each angle (n,) and the colour (channels,) float32 on the device."""
+    return sampled(pictures, _sources(cosine, sine, int(pictures.shape[1]), int(pictures.shape[2])), outside)
+
+
+def sampled(pictures: Tensor, grid: Tensor, outside: Tensor) -> Tensor:
+    """Return pictures (n, H, W, channels) whose pixels come from other places, between pixels bilinearly.
+
+    Args:
+        pictures: uint8 or float32.
+        grid: Where each pixel comes from (n, H, W, 2), as torch's grid_sample takes it.
+        outside: Colour (channels,) float32 of what lies outside of a picture.
+    """
     x = (pictures - outside).permute(0, 3, 1, 2).contiguous()  # (n, 3, H, W); what lies outside is 0
-    grid = _sources(cosine, sine, int(pictures.shape[1]), int(pictures.shape[2]))
-    sampled = functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    blended = sampled.permute(0, 2, 3, 1).add(outside)
+    found = functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    blended = found.permute(0, 2, 3, 1).add(outside)
     return (blended.round_().clamp_(0, 255).to(torch.uint8) if pictures.dtype == torch.uint8 else blended).contiguous()
 
 
@@ -51,10 +61,14 @@ def nearest_turned(masks: Tensor, degrees: Uniform, outside: int) -> Tensor:
         outside: Value of what lies outside.
     """
     cosine, sine = (torch.from_numpy(each) for each in cosine_and_sine(degrees))
+    return nearest_sampled(masks, _sources(cosine, sine, int(masks.shape[1]), int(masks.shape[2])), outside)
+
+
+def nearest_sampled(masks: Tensor, grid: Tensor, outside: int) -> Tensor:
+    """Return masks (n, H, W) uint8 whose pixels have the value of the pixel nearest to another place: see `sampled`."""
     x = (masks.float() - outside)[:, None]  # (n, 1, H, W); what lies outside is 0
-    grid = _sources(cosine, sine, int(masks.shape[1]), int(masks.shape[2]))
-    sampled = functional.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    return sampled[:, 0].add(outside).round_().to(torch.uint8)
+    found = functional.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return found[:, 0].add(outside).round_().to(torch.uint8)
 
 
 def _sources(cosine: Tensor, sine: Tensor, height: int, width: int) -> Tensor:
