@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tlkit.network import tensor_files, weights
 from tlkit.plans.plan import Plan
 from tlkit.record.formats import StorePlan
 from tlkit.run import prediction
+from tlkit.sources import video_files
 
 LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
 CASES = {
@@ -98,6 +100,21 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
         assert shares.dtype == np.float16
         assert ((shares[1] > 0.51) <= (mask == 1)).all()
         assert pixels_of(row["overlay"]).shape == (*mask.shape, 3)
+
+    clip, still = recipe.parent / "clip.mp4", pixels_of(pictures / "0.png")
+    with clip.open("wb+") as file, video_files.writing(file, still.shape[:2], Fraction(10)) as writer:
+        for _ in range(4):
+            writer.add(still)
+    code, out, error = run(
+        "predict", "shapes", clip, "--every", "2", "--out", recipe.parent / "v", "--threshold", "0.5", "--json"
+    )
+    assert code == 0, error
+    (row,) = json.loads(out)["predictions"]
+    (decoded, _) = video_files.frames(clip, every=2)
+    assert row["shares"] == pytest.approx(dict(predictor.mask(decoded.pixels).shares(predictor.classes)), abs=0.01)
+    overlay = list(video_files.frames(Path(row["overlay"])))
+    assert (len(overlay), video_files.rate(Path(row["overlay"]))) == (row["frames"], 5) == (2, 5)
+    assert np.abs(overlay[0].pixels.astype(int) - decoded.pixels).mean() > 1, "something is drawn over it"
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,22 +1,21 @@
-"""The command predict: the most probable classes of images, as a table, CSV or JSON."""
+"""The command predict: the most probable classes of images or videos, as a table, CSV or JSON."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tlkit.cli import console, named, predict_boxes, predict_masks
+from tlkit.cli import console, named, predict_boxes, predict_masks, predict_video, predictions_file
 from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, ViewsOption
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import DataError
 
 if TYPE_CHECKING:
     from tlkit.reports.prediction_csv import PredictionCsv
+    from tlkit.run.prediction import Predictor
 
 Ranked = list[tuple[str, float]]  # classes with their probabilities, the most probable first
 
@@ -49,11 +48,14 @@ def predict(
         bool, typer.Option("--probabilities", help="Of masks: also write the probabilities of every pixel, as float16 .npz.")
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to a CSV file.")] = None,
+    every: Annotated[
+        int | None, typer.Option("--every", min=1, help="Of videos: look at the first of every so many frames; by default all.")
+    ] = None,
     views: ViewsOption = 1,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Print the most probable classes of images. Preprocessing is the run's own."""
+    """Print the most probable classes of images or videos. Preprocessing is the run's own."""
     from tlkit import files
     from tlkit.engine.images.views import check
     from tlkit.reports import tables
@@ -69,27 +71,37 @@ def predict(
         unused = {"--top": top is not None, "--coverage": coverage is not None, "--calibrated": calibrated}
         unused |= {"--csv": csv is not None, "--views": views != 1}
         _refuse(unused, "is for runs of one class an image; this one gives masks or boxes")
-        paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
+        paths, videos = _inputs(images, predictor, every)
+        if task.detections is not None or videos:
+            _refuse({"--probabilities": probabilities}, "is for images, and for runs that give masks")
         if task.detections is not None:
-            _refuse({"--probabilities": probabilities}, "is for runs that give masks")
+            if videos:
+                raise DataError(f"predict: {videos[0]} is a video, and the run gives boxes.", "frames of it as images")
             predict_boxes.predict(predictor, paths, out=out or Path("boxes"), threshold=threshold, as_json=as_json)
             return
-        predict_masks.predict(
-            predictor,
-            folder,
-            paths,
-            out=out or Path("masks"),
-            threshold=threshold,
-            probabilities=probabilities,
-            as_json=as_json,
-        )
+        out, threshold = out or Path("masks"), predict_masks.threshold_of(folder, threshold)
+        if videos:
+            predict_video.predict_masks(predictor, videos, every=every or 1, out=out, threshold=threshold, as_json=as_json)
+        else:
+            predict_masks.predict(predictor, paths, out=out, threshold=threshold, probabilities=probabilities, as_json=as_json)
         return
     _refuse({"--out": out is not None, "--probabilities": probabilities}, "is for runs that give masks or boxes")
     rule = _rule(folder, top=top, threshold=threshold, coverage=coverage, calibrated=calibrated, whole=as_json)
-    paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
+    paths, videos = _inputs(images, predictor, every)
     rows: list[tuple[str, Ranked | DataError]] = []
     width = len(predictor.classes) if rule.top is None else min(rule.top, len(predictor.classes))
-    with torch_settings.applied(predictor.device), console.counting("predicting") as progress, _written(csv, width) as file:
+    seen = {} if views == 1 else {"views": views}
+    if videos:
+        predict_video.predict_classes(
+            predictor, videos, every=every or 1, temperature=rule.temperature, views=views, width=width, csv=csv,
+            rank=lambda answer: rule.of(task.ranked(answer, predictor.classes)), record={**rule.record(), **seen}, as_json=as_json,
+        )  # fmt: skip
+        return
+    with (
+        torch_settings.applied(predictor.device),
+        console.counting("predicting") as progress,
+        predictions_file.written(csv, width, ("image",)) as file,
+    ):
         for path, answer in zip(paths, predictor.answers(paths, temperature=rule.temperature, views=views), strict=True):
             shown = answer if isinstance(answer, DataError) else rule.of(task.ranked(answer, predictor.classes))
             rows.append((files.shown(path), shown))
@@ -99,13 +111,23 @@ def predict(
     answered = [(image, shown) for image, shown in rows if not isinstance(shown, DataError)]
     failed = [shown for _, shown in rows if isinstance(shown, DataError)]
     if as_json:
-        seen = {} if views == 1 else {"views": views}
         console.as_json({"format": 2, **rule.record(), **seen, "predictions": [_record(*row) for row in rows]})
     elif csv is not None:
         console.line(f"{csv}: written, {len(answered):,} of {len(rows):,} images answered")
     elif answered:
         console.show(tables.predictions(answered))
     console.tell_failed(failed, some_done=bool(answered))
+
+
+def _inputs(images: list[Path], predictor: Predictor, every: int | None) -> tuple[list[Path], list[Path]]:
+    """Return the image files and the videos that a command line names; they are of one kind."""
+    from tlkit.sources import video_files
+
+    paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
+    pictures, videos = video_files.split(paths, where="predict")
+    if pictures:
+        _refuse({"--every": every is not None}, "is for videos")
+    return pictures, videos
 
 
 def _refuse(given: Mapping[str, bool], why: str) -> None:
@@ -169,31 +191,12 @@ def _check_options(threshold: float | None, coverage: float | None, csv: Path | 
         raise typer.BadParameter("give one of --csv FILE and --json")
 
 
-@contextlib.contextmanager
-def _written(path: Path | None, width: int) -> Iterator[PredictionCsv | None]:
-    """Open a CSV file that takes its place when all rows are written; None where none is asked for."""
-    from tlkit import files
-    from tlkit.reports.prediction_csv import PredictionCsv
-
-    if path is None:
-        yield None
-        return
-    try:
-        with files.replacing(path) as binary:
-            text = io.TextIOWrapper(binary, encoding="utf-8", newline="", errors="backslashreplace", write_through=True)
-            yield PredictionCsv(text, width)
-            text.flush()
-            text.detach()
-    except OSError as error:
-        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --csv FILE") from error
-
-
 def _add(file: PredictionCsv, image: str, shown: Ranked | DataError) -> None:
     """Write an image's row of the CSV file."""
     if isinstance(shown, DataError):
-        file.add(image, [], str(shown))
+        file.add((image,), [], str(shown))
     else:
-        file.add(image, shown)
+        file.add((image,), shown)
 
 
 def _record(image: str, shown: Ranked | DataError) -> dict[str, object]:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit.cli import console
-from tlkit.cli.predict_masks import names_of
+from tlkit.cli import console, predictions_file
 from tlkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def predict(predictor: Predictor, paths: Sequence[Path], *, out: Path, threshold
     rows: list[tuple[str, list[tuple[str, int]]]] = []
     failed: list[DataError] = []
     with torch_settings.applied(predictor.device), console.counting("predicting") as progress:
-        for number, path, name in zip(_numbers(paths), paths, names_of(paths), strict=True):
+        for number, path, name in zip(_numbers(paths), paths, predictions_file.names(paths), strict=True):
             try:
                 found = predictor.objects(path, least=least)
             except DataError as error:

@@ -64,6 +64,7 @@ class Predictor:
         self,
         images: Sequence[str | Picture] | NDArray[Any],
         *,
+        temperature: float = 1.0,
         views: int = 1,
         progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
@@ -71,6 +72,7 @@ class Predictor:
 
         Args:
             images: Files and (H, W, 3) uint8 RGB, or all as (N, H, W, 3) uint8 RGB; of bands (H, W, bands) of the files' type.
+            temperature: What logits are divided by; of masks they are not.
             views: Of each image, whose probabilities are averaged: see `tlkit.engine.images.views`.
             progress: Called with the images done and their total.
 
@@ -83,7 +85,8 @@ class Predictor:
             )
         if self.network.task.targets.masks:
             return self._masks(images, progress=progress)
-        return self._each(images, evaluate.probabilities, views=views, progress=progress)
+        answer = partial(evaluate.probabilities, temperature=temperature)
+        return self._each(images, answer, views=views, progress=progress)
 
     def _masks(self, images: Sequence[str | Picture] | NDArray[Any], *, progress: Progress) -> NDArray[np.float32]:
         """Return the probabilities of every pixel (N, classes, H, W) of pictures of one size."""

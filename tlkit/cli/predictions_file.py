@@ -1,0 +1,49 @@
+"""Files that the command predict writes: a CSV file that takes its place when it is whole, and names of files per picture."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlkit.errors import TlkitError
+
+if TYPE_CHECKING:
+    from tlkit.reports.prediction_csv import PredictionCsv
+
+
+@contextlib.contextmanager
+def written(path: Path | None, width: int, columns: Sequence[str]) -> Iterator[PredictionCsv | None]:
+    """Open a CSV file that takes its place when all rows are written; None where none is asked for.
+
+    Args:
+        path: The file.
+        width: Number of classes of a row.
+        columns: What a row begins with.
+    """
+    from tlkit import files
+    from tlkit.reports.prediction_csv import PredictionCsv
+
+    if path is None:
+        yield None
+        return
+    try:
+        with files.replacing(path) as binary:
+            text = io.TextIOWrapper(binary, encoding="utf-8", newline="", errors="backslashreplace", write_through=True)
+            yield PredictionCsv(text, columns, width)
+            text.flush()
+            text.detach()
+    except OSError as error:
+        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --csv FILE") from error
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    """Return what the files of each picture begin with: its name, with a number where two pictures have the same."""
+    taken: dict[str, int] = {}
+    found = []
+    for path in paths:
+        seen = taken[path.stem] = taken.get(path.stem, 0) + 1
+        found.append(path.stem if seen == 1 else f"{path.stem}-{seen}")
+    return found

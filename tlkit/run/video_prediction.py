@@ -1,0 +1,112 @@
+"""What a finished run's network gives for the frames of a video: classes of each, or a video with the masks over it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit import files
+from tlkit.errors import DataError, TlkitError
+from tlkit.run import mask_prediction
+from tlkit.run.prediction import Predictor
+from tlkit.sources import video_files
+
+
+@dataclass(frozen=True)
+class FrameAnswer:
+    """What the network says of a frame.
+
+    Attributes:
+        number: Its place in the video, from 0.
+        seconds: Its time from the video's beginning.
+        probabilities: (classes,) float32.
+    """
+
+    number: int
+    seconds: float
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VideoMasks:
+    """What a run that gives masks says of a video.
+
+    Attributes:
+        frames: How many were looked at.
+        shares: Which part of all their pixels each class has, the largest first.
+        overlay: The video with the masks over it.
+    """
+
+    frames: int
+    shares: list[tuple[str, float]]
+    overlay: Path
+
+
+def refuse_bands(predictor: Predictor) -> None:
+    """Raise DataError if the run's network reads bands, which no video has."""
+    if predictor.geometry.bands is not None:
+        raise DataError(f"predict: the run reads images of {predictor.geometry.bands} bands, and videos have three colours.")
+
+
+def answers(
+    predictor: Predictor, path: Path, *, every: int = 1, temperature: float = 1.0, views: int = 1
+) -> Iterator[FrameAnswer]:
+    """Yield the class probabilities of a video's frames, computed a batch at a time.
+
+    Args:
+        predictor: The run's network.
+        path: The video.
+        every: Look at the first of every so many frames.
+        temperature: What logits are divided by.
+        views: Of each frame, whose probabilities are averaged.
+
+    Raises:
+        DataError: the video cannot be read to its end; what comes before that is yielded.
+    """
+    frames = video_files.frames(path, every=every)
+    while block := list(itertools.islice(frames, predictor.batch_size)):
+        found = predictor.predict([frame.pixels for frame in block], temperature=temperature, views=views)
+        for frame, probabilities in zip(block, found, strict=True):
+            yield FrameAnswer(frame.number, frame.seconds, probabilities)
+
+
+def write_overlay(
+    predictor: Predictor, path: Path, overlay: Path, *, every: int = 1, threshold: float | None = None
+) -> VideoMasks:
+    """Write a video's frames with their masks over them, as a video that plays as long as the original.
+
+    Args:
+        predictor: The run's network.
+        path: The video.
+        overlay: The file, which ends in .mp4; its folder is made.
+        every: Look at the first of every so many frames.
+        threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
+
+    Raises:
+        DataError: the video cannot be read to its end, and nothing is written.
+        TlkitError: the file cannot be written.
+    """
+    frames, count, pixels = video_files.frames(path, every=every), 0, np.zeros(len(predictor.classes))
+    first = next(frames)
+    size = first.pixels.shape[:2]
+    try:
+        overlay.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            files.replacing(overlay) as file,
+            video_files.writing(file, size, video_files.rate(path) / every) as writer,
+        ):
+            for frame in itertools.chain([first], frames):
+                video_files.refuse_size(size, frame, path)
+                found = predictor.mask(frame.pixels, threshold=threshold)
+                pixels += np.bincount(found.mask.ravel(), minlength=len(pixels))
+                writer.add(mask_prediction.overlay(frame.pixels, found.mask))
+                count += 1
+    except OSError as error:
+        raise TlkitError(f"{overlay}: cannot be written: {error.strerror or error}.", "another folder: --out") from error
+    shares = dict(zip(predictor.classes, (pixels / pixels.sum()).tolist(), strict=True))
+    return VideoMasks(count, sorted(shares.items(), key=lambda pair: -pair[1]), overlay)
