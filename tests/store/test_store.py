@@ -1,5 +1,6 @@
 """Rows that are kept: what comes back is what was put in, whatever was damaged, evicted, killed or full in between."""
 
+import contextlib
 import functools
 import gc
 import hashlib
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import file_digests
+from tlkit import file_digests, files
 from tlkit.errors import DataError, StoreError, TlkitError
 from tlkit.store import cache, row_store, row_writer, segments
 from tlkit.store.cache import Kind
@@ -702,6 +704,69 @@ def test_eviction_by_another_process_does_not_break_a_reader(folder: Path) -> No
     assert present(opened(), 1) == []
     entry.append(keys_of(60), [rows_of(60)])
     assert present(opened(), 1, 60) == [60]
+
+
+def in_processes(count: int, work: Callable[[int], None]) -> None:
+    """Do something in so many processes at once that are forked from this one, and wait for them."""
+    children = []
+    for number in range(count):
+        pid = os.fork()
+        if not pid:
+            try:
+                work(number)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * count
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_rows_of_eight_processes_are_all_there_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each writes rows of its own and rows that others write too, into entries that they share."""
+    monkeypatch.setattr(row_writer, "SEGMENT_BYTES", 7 * ROW)
+
+    def work(number: int) -> None:
+        chance = random.Random(number)
+        for _ in range(3):
+            entry = opened(network=f"shared {chance.randrange(2)}")
+            mine = [*range(100 * number, 100 * number + 20), *chance.sample(range(1000, 1040), 20)]
+            missing = [each for each in mine if each not in present(entry, *mine)]
+            entry.append(keys_of(*missing), (rows_of(each) for each in missing))
+            assert present(entry, *mine) == mine
+        for each in ("shared 0", "shared 1"):  # so that every process has written to both
+            rest = [row for row in range(100 * number, 100 * number + 20) if row not in present(opened(network=each), row)]
+            opened(network=each).append(keys_of(*rest), (rows_of(row) for row in rest))
+
+    in_processes(8, work)
+    for each in ("shared 0", "shared 1"):
+        own = [row for number in range(8) for row in range(100 * number, 100 * number + 20)]
+        assert present(opened(network=each), *own) == own
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_eight_processes_that_evict_each_others_rows_read_right_ones_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 20_000
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(limit))
+    monkeypatch.setattr(row_writer, "SEGMENT_BYTES", 10 * ROW)
+
+    def work(number: int) -> None:
+        chance, said = random.Random(number), list[str]()
+        for turn in range(6):
+            entry = opened(said, network=f"of {chance.randrange(6)}")
+            rows = list(range(chance.randrange(20) * 10, 300))[:60]
+            located = present(entry, *rows)  # what is there is right, whoever removes it meanwhile
+            missing = [each for each in rows if each not in located]
+            with contextlib.suppress(StoreError):  # there is no room beside what the others read
+                entry.append(keys_of(*missing), (rows_of(each) for each in missing))
+            present(opened(said, network=f"of {(number + turn) % 6}"), *rows)
+        assert not [line for line in said if "damaged" in line], said
+
+    in_processes(8, work)
+    assert sum(path.stat().st_size for path in files.cache_folder().rglob("*.rows")) <= limit
+    kept(5000, network="after")
+    assert present(opened(network="after"), 5000) == [5000]
 
 
 @pytest.fixture
