@@ -26,6 +26,7 @@ from tlkit.cli import app
 from tlkit.errors import Interrupted, RunFolderError
 from tlkit.network import sealed_files
 from tlkit.network.network import Network
+from tlkit.plans import plan_json
 from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.timings import EarlierChoices
@@ -450,6 +451,26 @@ def test_best_epoch_of_a_checkpoint_that_is_missing_is_named(toy_recipe: Path) -
     with pytest.raises(RunFolderError, match="cannot be continued from") as error:
         api.apply(toy_recipe, FROZEN, runs=toy_recipe.parent / "runs")
     assert "best-1.safetensors, the weights of the best epoch, is missing" in str(error.value)
+
+
+def test_recipe_split_and_plan_of_a_run_are_whole_after_it_continued(toy_recipe: Path, stopped: Path) -> None:
+    """A process that was killed left no hash of them."""
+    right = {name: (stopped / name).read_bytes() for name in ("recipe.toml", "split.json")}
+    for name in right:
+        (stopped / name).write_bytes(right[name].replace(b"0", b"1", 1))
+    (stopped / "plan.json").write_text("{")
+    api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
+    assert {name: (stopped / name).read_bytes() for name in right} == right
+    assert plan_json.from_json((stopped / "plan.json").read_text()).epochs == 2
+
+
+def test_resolved_toml_that_tells_of_another_run_is_named(toy_recipe: Path, stopped: Path) -> None:
+    path = stopped / "resolved.toml"
+    path.write_text(path.read_text().replace('"0"', '"9"', 1).replace('"class0"', '"class9"', 1))
+    result = _result(stopped) | {"files": {}, "status": "running"}  # as a process that was killed leaves it
+    (stopped / "result.json").write_text(json.dumps(result))
+    with pytest.raises(RunFolderError, match=r"resolved\.toml: is damaged: another classes than this run has"):
+        api.apply(toy_recipe, runs=toy_recipe.parent / "runs")
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["half a line", "a line whose checkpoint was never written"])

@@ -270,6 +270,11 @@ class _Writer:
         """Set everything to what the last checkpoint holds."""
         folder = self.job.folder
         before = run_folder.resolved(folder)
+        if wrong := run_description.damage(before, description):
+            raise RunFolderError(
+                f"{folder / run_folder.RESOLVED}: is damaged: another {wrong} than this run has.",
+                "move the run's folder away to train it anew",
+            )
         if run_description.is_other_form(before, description):
             raise RunFolderError(
                 f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
@@ -283,8 +288,7 @@ class _Writer:
             files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(before | {"pieces": self.pieces}))
         saved = self.checkpoint.resume_(note=self.observer.note)
         self.seconds, self.within, self.scores, self.lines = saved.seconds, saved.within, saved.scores, saved.lines
-        if self.damaged:
-            run_description.write(self.prepared)
+        run_description.write(self.prepared, keep_plan=run_folder.PLAN not in self.damaged)
         self.saved = self.fit.progress.epochs
         self._write_metrics(self.lines)
         if result is not None and result.status == "finished":  # its record of what is damaged stays until all is mended

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -13,6 +15,7 @@ import torch
 from tlkit import files
 from tlkit.engine import row_keys
 from tlkit.engine.images import decode
+from tlkit.errors import TlkitError
 from tlkit.plans import auto_rates, plan_json, plugin_changes
 from tlkit.plans.jobs import Job, absolute_arm
 from tlkit.recipe.recipe import FORMAT, arm_toml
@@ -22,14 +25,15 @@ from tlkit.record.run_folder import RunResult
 from tlkit.run.preparation import Prepared
 
 
-def write(prepared: Prepared) -> None:
-    """Write recipe.toml, plan.json and split.json."""
+def write(prepared: Prepared, *, keep_plan: bool = False) -> None:
+    """Write recipe.toml, plan.json and split.json; a plan that can be read may be kept: it has the reasons of when the run began."""
     job, folder = prepared.job, prepared.job.folder
     header: dict[str, Any] = {"format": FORMAT, "name": job.resolved.recipe, "seeds": [job.seed]}
     if job.resolved.folds is not None:
         header["cross_validation"] = {"folds": job.resolved.folds}
     files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(absolute_arm(job))))
-    files.replace(folder / run_folder.PLAN, plan_json.to_json(prepared.plan))
+    if not keep_plan or not _is_plan(folder / run_folder.PLAN):
+        files.replace(folder / run_folder.PLAN, plan_json.to_json(prepared.plan))
     files.replace(folder / run_folder.SPLIT, json.dumps(prepared.split) + "\n")
 
 
@@ -56,6 +60,21 @@ def resolved(prepared: Prepared, device: torch.device, *, pieces: int = 1) -> di
         **({"rates": rates} if (rates := auto_rates.kept(plan)) else {}),
         "prefixes": [{"stages": stages, **form(compute_format)} for stages, compute_format in cuts.items()],
     }
+
+
+def damage(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what of a run's resolved.toml cannot be of this run; "" where all of it can. A process that was killed left no hash of it."""
+    now = tomllib.loads(tomli_w.dumps(now))
+    names = ("digest", "inputs", "image_size", "classes", "input")
+    return ", ".join(name for name in names if before.get(name) != now[name])
+
+
+def _is_plan(path: Path) -> bool:
+    try:
+        plan_json.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TlkitError):
+        return False
+    return True
 
 
 def is_other_form(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
