@@ -127,16 +127,17 @@ def _frames(clips: Sequence[Path], count: int) -> Iterator[list[_Known]]:
     for clip, digest in zip(clips, file_digests.digests(clips), strict=True):
         key = {"of": "frames of a clip", "clip": digest.hex(), "frames": count, **versions}
         known = recall(key)
+        if isinstance(known, list):
+            yield [_Known(int(number), int(size), bytes.fromhex(hexadecimal)) for number, size, hexadecimal in known]
+            continue
         try:
-            if not isinstance(known, list):
-                known = [
-                    [number, len(content), sha256(content).hexdigest()] for number, content in _contents(clip, count).items()
-                ]
-                remember(key, known)
+            found = [_Known(number, len(each), sha256(each).digest()) for number, each in _contents(clip, count).items()]
         except DataError as error:
             broken.append(error)
-            known = []
-        yield [_Known(int(number), int(size), bytes.fromhex(hexadecimal)) for number, size, hexadecimal in known]
+            found = []
+        else:
+            remember(key, [[each.number, each.size, each.digest.hex()] for each in found])
+        yield found
     if broken:
         first, *others = broken
         shown = [error.problem for error in others[: _SHOWN - 1]]
@@ -182,4 +183,6 @@ def _split(classes: _Classes, names: Sequence[str], frames: Mapping[Path, Sequen
                 owners.append(len(clips))
             clips.append(clip)
     storage = Storage(tuple(map(str, clips)), np.array(owners, np.int32), np.arange(len(members), dtype=np.int64))
-    return Split(targets=np.array(labels, np.int64), files=tuple(members), groups=np.array(groups), storage=storage)
+    return Split(
+        targets=np.array(labels, np.int64), files=tuple(members), groups=np.array(groups), one_answer=True, storage=storage
+    )

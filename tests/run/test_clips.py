@@ -88,6 +88,28 @@ def test_the_run_keeps_clips_together(finished: Path) -> None:
     assert not clips["train"] & clips["test"]
 
 
+def test_a_clip_is_scored_by_the_mean_of_its_frames(finished: Path, folder: Path, run: Cli) -> None:
+    (path,) = finished.glob("*/evaluation.json")
+    found = json.loads(path.read_text())["test"]["groups"]
+    known = np.load(path.with_name("predictions.npz"))
+    split = json.loads(path.with_name("split.json").read_text())["test"]
+    files = dict(zip(split["positions"], split["files"], strict=True))
+    tested = known["split"] == "test"
+    clips = np.array([files[index].partition("#")[0] for index in known["index"][tested].tolist()])
+    exponents = np.exp(known["logits"][tested].astype(np.float64))
+    shares = exponents / exponents.sum(1, keepdims=True)
+    names = sorted(set(clips))
+    means = np.stack([shares[clips == name].mean(0) for name in names])
+    labels = np.array([known["label"][tested][clips == name][0] for name in names])
+    assert found["groups"] == len(names) == 2
+    assert found["accuracy"] == (means.argmax(1) == labels).mean()
+    assert found["loss"] == pytest.approx(-np.log(means[np.arange(2), labels]).mean(), abs=1e-5)
+    settings = ("--set", f"data.options.path={folder}", "--set", "data.options.frames=4")
+    code, out, error = run("evaluate", finished, "--on", "clips", *settings, "--json")
+    assert code == 0, error
+    assert json.loads(out)["groups"]["groups"] == 10, "of a data set without test clips of its own all are evaluated"
+
+
 def test_a_video_is_answered_by_the_mean_of_its_frames(finished: Path, folder: Path, run: Cli, tmp_path: Path) -> None:
     one = folder / "bar" / "1.mp4"
     code, out, error = run("predict", finished, one, "--every", "5", "--json")

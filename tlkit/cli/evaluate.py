@@ -83,6 +83,8 @@ def evaluate(
                 on, part=found.part, images=found.images, values=found.metrics, per_class=found.details.get("per_class", {})
             )
         )
+        if found.groups:
+            console.line(evaluation_tables.groups(found.groups))
         if (gain := found.gain) is not None:
             console.line(evaluation_tables.gain(views, gain.accuracy_of_one, gain.accuracy, gain.p))
         if page is not None:

@@ -67,27 +67,24 @@ def predict(
     check(views, where="predict: --views")
     folder, predictor = named.load(run, runs, arm, device)
     task = predictor.network.task
+    paths, videos = _inputs(images, predictor, every)
     if task.targets.whole:
         unused = {"--top": top is not None, "--coverage": coverage is not None, "--calibrated": calibrated}
         unused |= {"--csv": csv is not None, "--views": views != 1}
         _refuse(unused, "is for runs of one class an image; this one gives masks or boxes")
-        paths, videos = _inputs(images, predictor, every)
         if task.detections is not None or videos:
             _refuse({"--probabilities": probabilities}, "is for images, and for runs that give masks")
         if task.detections is not None:
-            if videos:
-                raise DataError(f"predict: {videos[0]} is a video, and the run gives boxes.", "frames of it as images")
-            predict_boxes.predict(predictor, paths, out=out or Path("boxes"), threshold=threshold, as_json=as_json)
+            _boxes(predictor, paths, videos, out=out, threshold=threshold, as_json=as_json)
             return
-        out, threshold = out or Path("masks"), predict_masks.threshold_of(folder, threshold)
+        place, least = out or Path("masks"), predict_masks.threshold_of(folder, threshold)
         if videos:
-            predict_video.predict_masks(predictor, videos, every=every or 1, out=out, threshold=threshold, as_json=as_json)
+            predict_video.predict_masks(predictor, videos, every=every or 1, out=place, threshold=least, as_json=as_json)
         else:
-            predict_masks.predict(predictor, paths, out=out, threshold=threshold, probabilities=probabilities, as_json=as_json)
+            predict_masks.predict(predictor, paths, out=place, threshold=least, probabilities=probabilities, as_json=as_json)
         return
     _refuse({"--out": out is not None, "--probabilities": probabilities}, "is for runs that give masks or boxes")
     rule = _rule(folder, top=top, threshold=threshold, coverage=coverage, calibrated=calibrated, whole=as_json)
-    paths, videos = _inputs(images, predictor, every)
     rows: list[tuple[str, Ranked | DataError]] = []
     width = len(predictor.classes) if rule.top is None else min(rule.top, len(predictor.classes))
     seen = {} if views == 1 else {"views": views}
@@ -117,6 +114,15 @@ def predict(
     elif answered:
         console.show(tables.predictions(answered))
     console.tell_failed(failed, some_done=bool(answered))
+
+
+def _boxes(
+    predictor: Predictor, paths: list[Path], videos: list[Path], *, out: Path | None, threshold: float | None, as_json: bool
+) -> None:
+    """Predict the boxes of images; videos are refused."""
+    if videos:
+        raise DataError(f"predict: {videos[0]} is a video, and the run gives boxes.", "save frames of it as images")
+    predict_boxes.predict(predictor, paths, out=out or Path("boxes"), threshold=threshold, as_json=as_json)
 
 
 def _inputs(images: list[Path], predictor: Predictor, every: int | None) -> tuple[list[Path], list[Path]]:

@@ -200,5 +200,6 @@ def _pooled(images: Images) -> Split:
         else tuple(file for part in parts for file in part.files),
         pixels=np.concatenate(pixels) if pixels else None,
         groups=np.concatenate(groups) if len(groups) == len(parts) else None,
+        one_answer=all(part.one_answer for part in parts),
         storage=joined([part.storage for part in parts]),
     )

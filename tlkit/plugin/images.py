@@ -24,6 +24,8 @@ class Split:
         files: N image files, or images inside larger files, or empty.
         pixels: (N, H, W, 3) uint8 RGB, or None. A grey set may hand over a broadcast view (no copy, read-only).
         groups: (N,) names of what belongs together, patients for instance, or None: a split never parts them.
+        one_answer: The images of a group have one answer, which is the mean over them: the frames of a clip. It is scored beside that of
+            each image.
         storage: Where images lie that are inside larger files; None where each is a file, or where their order does not matter.
     """
 
@@ -31,6 +33,7 @@ class Split:
     files: Sequence[ImageFile] = ()
     pixels: NDArray[np.uint8] | None = None
     groups: NDArray[np.str_] | None = None
+    one_answer: bool = False
     storage: Storage | None = None
 
 

@@ -41,6 +41,13 @@ def gain(views: int, accuracy_of_one: float, accuracy: float, p: float | None) -
     )
 
 
+def groups(values: Mapping[str, float]) -> str:
+    """Return the scores of groups of images that have one answer, in words."""
+    named = {name: value for name, value in values.items() if name != "groups"}
+    shown = ", ".join(f"{label} {value}" for label, value in metrics(named))
+    return f"{values['groups']:,.0f} groups of images, each answered by the mean of its images' probabilities: {shown}"
+
+
 def metrics(values: Mapping[str, float]) -> list[tuple[str, str]]:
     """Return the label and the value of each metric as text."""
     labels, rows = tasks.metric_labels(), []

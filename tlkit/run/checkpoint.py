@@ -30,7 +30,7 @@ from tlkit.network import sealed_files, weights
 from tlkit.recipe.recipe import FORMAT
 from tlkit.record import predictions, run_folder
 from tlkit.run.preparation import Prepared
-from tlkit.tasks import Predictions, Sampled
+from tlkit.tasks import Predictions, Sampled, averaging
 
 _MOVE = "move the run's folder away to begin anew"
 _FORMAT = "2"  # of a state: 1, state.safetensors, had no checksum and no steps within an epoch
@@ -189,6 +189,10 @@ class Checkpoint:
             None if sampled is None else predictions.Features(sampled.rows, sampled.features),
         )
         evaluation = {"format": FORMAT, "epoch": epoch.epoch, **self._learner.details(self._prepared.images.classes)}
+        for name, each in found.items():
+            split = parts[name].pictures.split
+            if split.one_answer and split.groups is not None:
+                evaluation[name] |= {"groups": averaging.group_scores(each, split.groups[parts[name].indices])}
         files.replace(self._prepared.job.folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
 
     def predicted(self) -> dict[str, Predictions]:

@@ -75,6 +75,7 @@ class Evaluation:
         predicted: The predictions for them.
         views: Of each image, whose probabilities are averaged.
         one_view: The predictions for the images alone, where there are several views; else the same as `predicted`.
+        groups: Their number and scores, where the images of a group have one answer; {} elsewhere.
     """
 
     data: str
@@ -87,6 +88,7 @@ class Evaluation:
     predicted: Predictions = field(repr=False)
     views: int
     one_view: Predictions = field(repr=False)
+    groups: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def gain(self) -> Gain | None:
@@ -112,6 +114,7 @@ class Evaluation:
             "metrics": dict(self.metrics),
             "details": dict(self.details),
             **seen,
+            **({"groups": dict(self.groups)} if self.groups else {}),
         }
 
 
@@ -178,6 +181,7 @@ def evaluate(
         progress=progress,
     )
     predicted = averaging.mean(each)
+    groups = images.splits[part].groups if images.splits[part].one_answer else None
     return Evaluation(
         source.name,
         part,
@@ -189,6 +193,7 @@ def evaluate(
         predicted,
         views,
         each[0],
+        {} if groups is None else averaging.group_scores(predicted, groups[indices]),
     )
 
 
