@@ -69,7 +69,7 @@ def measure(folder: Path, count: int, *, backbone: str, device: torch.device) ->
         geometry, pictures = predictor.geometry, [member.read_bytes() for member in members]
         with ThreadPoolExecutor(machine.processors()) as pool:
             decoded = list(pool.map(lambda member: decode.picture(member, geometry), members[:16]))
-            batch = torch.stack([torch.from_numpy(each) for each in decoded])
+            batch = torch.stack([torch.from_numpy(each.copy()) for each in decoded])
 
             def compute() -> None:
                 for _ in range(-(-count // len(batch))):
