@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda bench-cifar soak fuzz audit docs docs-api browser
+.PHONY: demo test test-slow test-cuda check format clean bench bench-track bench-peers bench-cuda bench-cifar soak fuzz mutants audit docs docs-api browser
 
 demo: $(STAMP)
 	$(BIN)/tlkit apply recipes/quickstart.toml
@@ -68,6 +68,10 @@ soak: $(STAMP)
 # Wrong inputs by the million, hours; goes on where it was stopped. ARGS="--minutes 5" tries each kind for its share of five minutes.
 fuzz: $(STAMP)
 	$(BIN)/python -m benchmarks.fuzz $(ARGS)
+
+# Mutation testing, days; goes on where it was stopped. ARGS="'tlkit.plans.schedule*'" tests the mutants of one module; then `mutmut results`.
+mutants: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m mutmut run --max-children 2 $(ARGS)
 
 # Known vulnerabilities of what is installed here, from pypi.org, and the bill of materials, in build/sbom.json (CycloneDX).
 audit: $(STAMP)

@@ -119,6 +119,10 @@ def at_damages(recipe: Path, scratch: Path, every: int) -> None:
             if each != right[name] and not (str(each).startswith("message") and _named(path, str(each)))
         ]
         differing = [name for name in wanted if not ended and after.get(name) != wanted[name]]
+        if (
+            "not exactly: " in said
+        ):  # of what a run was computed with, resolved.toml alone knows: then it says that it is not exact
+            differing = [name for name in differing if name not in ("result.json", "summary")]
         bad = ended not in ("", "message") or (ended == "message" and not _named(path, said)) or differing or wrong or not read
         line = {"file": str(path), "damage": damage.__name__, "ended": ended, "said": said[-1500:], "differing": differing}
         print(json.dumps(line | {"readers": wrong, "bad": bool(bad), "after": "", "left": []}), flush=True)
