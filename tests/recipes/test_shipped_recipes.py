@@ -124,6 +124,7 @@ DIGESTS = {
         "imagenet_2": "7e8d6fdaedd7",
         "imagenet_8": "ecbfdfbed496",
     },
+    "faces_or_imagenet": {"faces": "e9c5666850d2", "imagenet": "0373c25e8428", "random": "0904c0e16990"},
     "few_paintings": {
         "as_it_is": "0f9ada799910",
         "target_only": "c35d58aa9eb4",
