@@ -77,7 +77,7 @@ def by_pycocotools(targets: np.ndarray, found: list[dict[str, torch.Tensor]], *,
 
 def rows_of(targets: np.ndarray, found: list[dict[str, torch.Tensor]]) -> torch.Tensor:
     pairs = zip(found, batch(targets), strict=True)
-    return torch.stack([box_metrics.row(torch.tensor(0.5), each, there) for each, there in pairs])
+    return torch.stack([box_metrics.row(torch.tensor([0.5, 1, 4]), each, there) for each, there in pairs])
 
 
 def test_mean_average_precision_is_that_of_pycocotools() -> None:
@@ -94,7 +94,7 @@ def test_mean_average_precision_is_that_of_pycocotools() -> None:
         assert each[name]["boxes"] == sum(mine.sum() for mine in counted)
         assert each[name]["images"] == sum(mine.any() for mine in counted)
     assert TASK.reduction is not None
-    assert TASK.reduction.basic(predictions)[0] == 0.5
+    assert TASK.reduction.basic(predictions) == (0.5, 0.25)
 
 
 def test_without_a_box_or_a_detection_nothing_is_defined_or_nothing_is_found() -> None:
@@ -140,3 +140,23 @@ def test_the_loss_is_the_same_whatever_the_random_generator_holds() -> None:
     state = torch.get_rng_state()
     TASK.loss(logits, TASK.targets.example(logits.shape), 0.0, None)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_accuracy_of_evaluation_is_that_of_training_and_batches_do_not_matter() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, CLASSES + 10, 64)
+    places = torch.cartesian_prod(torch.arange(8), torch.arange(8)).float() * 8
+    logits[:, CLASSES : CLASSES + 4] = 2.0
+    logits[:, CLASSES + 4 : CLASSES + 8] = torch.cat([places, places + 8], 1).T
+    logits[:, CLASSES + 8] = 0
+    targets, _ = images(np.random.default_rng(2), 4)
+    wanted = batch(targets)
+    assert TASK.reduction is not None
+    rows = TASK.reduction.rows(logits, wanted)
+    parts = torch.cat([TASK.reduction.rows(logits[at : at + 1], wanted[at : at + 1]) for at in range(4)])
+    torch.testing.assert_close(rows, parts)
+    hits, boxes = TASK.correct(logits, wanted)
+    assert 0 < int(hits) < int(boxes) == sum(int((~each.ignored).sum()) for each in targets)
+    loss, accuracy = TASK.reduction.basic(Predictions(rows, torch.zeros(4, 1), TASK))
+    assert accuracy == int(hits) / int(boxes)
+    assert loss == pytest.approx(float(TASK.losses(logits, wanted).mean()), rel=1e-5)

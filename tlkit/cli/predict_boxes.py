@@ -20,9 +20,10 @@ def predict(predictor: Predictor, paths: Sequence[Path], *, out: Path, threshold
     """
     from tlkit import files
     from tlkit.reports import tables
-    from tlkit.run import box_pictures, box_prediction, torch_settings
+    from tlkit.run import box_prediction, torch_settings
+    from tlkit.tasks import box_metrics
 
-    shown = box_pictures.SURE if threshold is None else threshold
+    shown = box_metrics.SURE if threshold is None else threshold
     least = 0.0 if threshold is None and as_json else shown
     images: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []

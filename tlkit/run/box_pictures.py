@@ -12,7 +12,6 @@ from tlkit.engine.images import thumbnails
 from tlkit.engine.images.parts import Part
 from tlkit.tasks import Predictions, box_metrics
 
-SURE = 0.5  # score from which on a detection is drawn, where nobody says another
 HIT, MISSED, MADE_UP = (0, 158, 115), (213, 50, 40), (0, 114, 178)
 _WIDTH = 200  # pixels of a picture's longer side for each pixel of a line's width
 
@@ -37,7 +36,7 @@ def drawn(picture: NDArray[np.uint8], boxes: Iterable[Drawn]) -> NDArray[np.uint
 def judged(part: Part, predicted: Predictions, row: int) -> NDArray[np.uint8]:
     """Return a picture of a part in grey, with the boxes that are found green, those that are missed red, and false alarms blue."""
     (known,) = box_metrics.read(predicted.logits[row : row + 1])
-    sure = known.found["scores"] >= SURE
+    sure = known.found["scores"] >= box_metrics.SURE
     found, labels = known.found["boxes"][sure], known.found["labels"][sure]
     near = box_metrics.matches(known.there["boxes"], known.there["labels"], found, labels)  # (there, found)
     boxes: list[Drawn] = [(each, MADE_UP, "") for each in found[~near.any(0)].tolist()]

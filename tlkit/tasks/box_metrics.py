@@ -18,6 +18,7 @@ from tlkit.tasks.box_answers import DETECTIONS, Found
 if TYPE_CHECKING:
     from torch import Tensor
 
+SURE = 0.5  # score from which on a detection is drawn, and counts as found for a person
 OVERLAP = 0.5  # intersection over union from which on a box is found
 _VALUES = 6  # of a box: its sides, and class and score, or class and whether it is ignored
 
@@ -28,11 +29,13 @@ class Evaluated:
 
     Attributes:
         loss: Of the image.
+        right: Boxes for which the surest anchor says their class, and all boxes: see `detection.correct`.
         found: The detections.
         there: "boxes" (m, 4), "labels" (m,) and "iscrowd" (m,), 1 for a box that is ignored.
     """
 
     loss: float
+    right: tuple[int, int]
     found: Found
     there: Found
 
@@ -46,11 +49,11 @@ def missing() -> list[TlkitError]:
     ]
 
 
-def row(loss: Tensor, found: Found, there: Tensor) -> Tensor:
-    """Return the numbers of one image (length,): its loss, its detections, `DETECTIONS` with classes of -1 for none, and its boxes.
+def row(begin: Tensor, found: Found, there: Tensor) -> Tensor:
+    """Return the numbers of one image (length,): how it begins, its detections, `DETECTIONS` with classes of -1 for none, and its boxes.
 
     Args:
-        loss: ().
+        begin: (3,) its loss, the boxes that are right, and all boxes.
         found: The detections.
         there: (1 + room, 6), see `detection.batch`.
     """
@@ -59,19 +62,20 @@ def row(loss: Tensor, found: Found, there: Tensor) -> Tensor:
     count = len(found["scores"])
     listed = there.new_full((DETECTIONS, _VALUES), -1.0)
     listed[:count, :4], listed[:count, 4], listed[:count, 5] = found["boxes"], found["labels"], found["scores"]
-    return torch.cat([loss.reshape(1).to(there), listed.flatten(), there.flatten()])
+    return torch.cat([begin.to(there), listed.flatten(), there.flatten()])
 
 
 def read(rows: Tensor) -> list[Evaluated]:
     """Return what rows (n, length) say of each image."""
     images = []
     for each in rows.float():
-        boxes = each[1:].view(-1, _VALUES)
+        boxes = each[3:].view(-1, _VALUES)
         found, there = boxes[:DETECTIONS], boxes[DETECTIONS + 1 :]  # the first of an image's boxes is the picture itself
         found, there = found[found[:, 4] >= 0], there[there[:, 4] >= 0]
         images.append(
             Evaluated(
                 float(each[0]),
+                (int(each[1]), int(each[2])),
                 {"boxes": found[:, :4], "labels": found[:, 4].long(), "scores": found[:, 5]},
                 {"boxes": there[:, :4], "labels": there[:, 4].long(), "iscrowd": there[:, 5].long()},
             )
@@ -109,10 +113,9 @@ def parts_found(images: Sequence[Evaluated]) -> list[float | None]:
     return [hits / there if there else None for hits, there in pairs]
 
 
-def all_found(images: Sequence[Evaluated]) -> float:
-    """Return the part of all boxes that are found."""
-    pairs = [_found(each) for each in images]
-    return sum(hits for hits, _ in pairs) / max(1, sum(there for _, there in pairs))
+def accuracy(images: Sequence[Evaluated]) -> float:
+    """Return the part of all boxes for which the surest anchor says their class, as training counts it."""
+    return sum(each.right[0] for each in images) / max(1, sum(each.right[1] for each in images))
 
 
 def matches(boxes: Tensor, labels: Tensor, found: Tensor, said: Tensor) -> Tensor:
@@ -124,12 +127,13 @@ def matches(boxes: Tensor, labels: Tensor, found: Tensor, said: Tensor) -> Tenso
 
 
 def _found(image: Evaluated, label: int | None = None) -> tuple[int, int]:
-    """Return how many boxes of a class, or of all, overlap a detection of their class by half, and how many there are."""
+    """Return how many boxes of a class, or of all, overlap a sure detection of their class by half, and how many there are."""
     counted = image.there["iscrowd"] == 0
     if label is not None:
         counted = counted & (image.there["labels"] == label)
     boxes, labels = image.there["boxes"][counted], image.there["labels"][counted]
-    return int(matches(boxes, labels, image.found["boxes"], image.found["labels"]).any(1).sum()), len(labels)
+    sure = image.found["scores"] >= SURE
+    return int(matches(boxes, labels, image.found["boxes"][sure], image.found["labels"][sure]).any(1).sum()), len(labels)
 
 
 def _computed(images: Sequence[Evaluated], *, by_class: bool) -> Mapping[str, Any]:

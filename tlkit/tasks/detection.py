@@ -199,10 +199,12 @@ def rows(coding: Coding, logits: Tensor, targets: Tensor) -> Tensor:
     """Return what evaluation keeps of each image (n, length): see `box_metrics.row`."""
     import torch
 
-    answer, each = coding.read(logits), losses(coding, logits, targets)
+    answer = coding.read(logits)
+    pairs = [(logits[at : at + 1], targets[at : at + 1]) for at in range(len(logits))]
+    begins = [torch.stack([loss(coding, *pair, 0.0, None), *correct(coding, *pair)]) for pair in pairs]
     sizes = [(bottom, right) for right, bottom in targets[:, 0, 2:4].tolist()]
     found = coding.found(answer, sizes)
-    return torch.stack([box_metrics.row(*image) for image in zip(each, found, targets, strict=True)])
+    return torch.stack([box_metrics.row(*image) for image in zip(begins, found, targets, strict=True)])
 
 
 def detections(coding: Coding, logits: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Found]:
@@ -211,9 +213,9 @@ def detections(coding: Coding, logits: Tensor, sizes: Sequence[tuple[int, int]])
 
 
 def basic(predictions: Predictions) -> tuple[float, float]:
-    """Return the mean loss of the images, and the part of all boxes that are found."""
+    """Return the mean loss of the images, and the part of all boxes that are right, as `correct` counts them."""
     images = box_metrics.read(predictions.logits)
-    return sum(each.loss for each in images) / len(images), box_metrics.all_found(images)
+    return sum(each.loss for each in images) / len(images), box_metrics.accuracy(images)
 
 
 def quality(predictions: Predictions) -> list[float | None]:
