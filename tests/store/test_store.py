@@ -495,6 +495,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         assert present(opened(network="other"), 1, 2) == []
 
 
+def test_entries_are_not_searched_for_what_can_go_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 20,000 entries that took 6 s of a segment's 9."""
+    kept(1)
+    monkeypatch.setattr(cache, "_sweep", lambda entry: pytest.fail("searched"))
+    monkeypatch.setattr(cache, "_evictable", lambda: pytest.fail("searched"))
+    kept(2)
+    assert present(opened(), 1, 2) == [1, 2]
+
+
 def test_least_recently_used_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         kept(number, number=number)

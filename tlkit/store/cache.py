@@ -182,12 +182,16 @@ def make_room(need: int) -> None:
     Raises:
         StoreError: they cannot fit; then nothing is evicted.
     """
+    total = _total()
+    if total + need <= _limit(total):  # a look at every entry, which a store of many cannot afford several times for each segment
+        return
     for entry in _entries():
         _sweep(entry)
-    over = _total() + need - _limit(_total())
+    total = _total()
+    over = total + need - _limit(total)
     evictable = _evictable()
     if over > sum(each.bytes for each in evictable):
-        raise StoreError(f"store: no room for {need:,} bytes more: at most {_limit(_total()):,} are kept.")
+        raise StoreError(f"store: no room for {need:,} bytes more: at most {_limit(total):,} are kept.")
     for segment in evictable:
         if over <= 0:
             break
