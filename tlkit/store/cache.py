@@ -183,7 +183,9 @@ def make_room(need: int) -> None:
         StoreError: they cannot fit; then nothing is evicted.
     """
     total = _total()
-    if total + need <= _limit(total):  # a look at every entry, which a store of many cannot afford several times for each segment
+    if total + need <= _limit(
+        total
+    ):  # a look at every entry, which a store of many cannot afford several times for each segment
         return
     for entry in _entries():
         _sweep(entry)
