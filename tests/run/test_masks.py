@@ -83,6 +83,9 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     shares = predictor.predict([pictures / "0.png", pixels_of(pictures / "0.png")])
     assert shares.shape == (2, 2, 30, 44)
     assert (shares[0] == shares[1]).all()
+    whole, held, tiled = (predictor.mask(pictures / "0.png", tile=tile).probabilities for tile in (None, 44, 32))
+    assert np.array_equal(whole, held), "a tile holds the picture"
+    assert 0 < np.abs(whole - tiled).mean() < 0.02
     with pytest.raises(DataError, match="have several sizes"):
         predictor.predict([pictures / "0.png", pictures / "3.png"])
     with pytest.raises(TlkitError, match="gives masks of whole pictures"):

@@ -47,6 +47,12 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Of masks: also write the probabilities of every pixel, as float16 .npz.")
     ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile", min=32, metavar="PIXELS", help="Of masks: larger pictures in tiles of this side, where memory is short."
+        ),
+    ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to a CSV file.")] = None,
     every: Annotated[
         int | None, typer.Option("--every", min=1, help="Of videos: look at the first of every so many frames; by default all.")
@@ -68,12 +74,13 @@ def predict(
     folder, predictor = named.load(run, runs, arm, device)
     task = predictor.network.task
     paths, videos = _inputs(images, predictor, every)
+    of_masks = {"--probabilities": probabilities, "--tile": tile is not None}
     if task.targets.whole:
         unused = {"--top": top is not None, "--coverage": coverage is not None, "--calibrated": calibrated}
         unused |= {"--csv": csv is not None, "--views": views != 1}
         _refuse(unused, "is for runs of one class an image; this one gives masks or boxes")
         if task.detections is not None or videos:
-            _refuse({"--probabilities": probabilities}, "is for images, and for runs that give masks")
+            _refuse(of_masks, "is for images, and for runs that give masks")
         if task.detections is not None:
             _boxes(predictor, paths, videos, out=out, threshold=threshold, as_json=as_json)
             return
@@ -81,9 +88,11 @@ def predict(
         if videos:
             predict_video.predict_masks(predictor, videos, every=every or 1, out=place, threshold=least, as_json=as_json)
         else:
-            predict_masks.predict(predictor, paths, out=place, threshold=least, probabilities=probabilities, as_json=as_json)
+            predict_masks.predict(
+                predictor, paths, out=place, threshold=least, probabilities=probabilities, tile=tile, as_json=as_json
+            )
         return
-    _refuse({"--out": out is not None, "--probabilities": probabilities}, "is for runs that give masks or boxes")
+    _refuse({"--out": out is not None, **of_masks}, "is for runs that give masks or boxes")
     rule = _rule(folder, top=top, threshold=threshold, coverage=coverage, calibrated=calibrated, whole=as_json)
     rows: list[tuple[str, Ranked | DataError]] = []
     width = len(predictor.classes) if rule.top is None else min(rule.top, len(predictor.classes))

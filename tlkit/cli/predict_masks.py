@@ -21,7 +21,8 @@ def threshold_of(folder: Path, given: float | None) -> float | None:
 
 
 def predict(
-    predictor: Predictor, paths: Sequence[Path], *, out: Path, threshold: float | None, probabilities: bool, as_json: bool
+    predictor: Predictor, paths: Sequence[Path], *, out: Path, threshold: float | None, probabilities: bool, tile: int | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Write the masks of pictures, and print which part of each picture every class has."""
     from tlkit import files
@@ -34,7 +35,7 @@ def predict(
     with torch_settings.applied(predictor.device), console.counting("predicting") as progress:
         for path, name in zip(paths, names, strict=True):
             try:
-                found = predictor.mask(path, threshold=threshold)
+                found = predictor.mask(path, threshold=threshold, tile=tile)
             except DataError as error:
                 failed.append(error)
                 rows.append({"image": files.shown(path), "shares": {}, "error": str(error)})

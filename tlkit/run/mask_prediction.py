@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from PIL import Image
 from torch.nn import functional
 
 from tlkit import files
-from tlkit.engine import evaluate
+from tlkit.engine import evaluate, tiles
 from tlkit.errors import TlkitError
 from tlkit.network.network import Network
 from tlkit.record import run_folder
 from tlkit.run.whole_pictures import WholePicture
 
+OVERLAP = 1 / 4  # of a tile, with the next one
 _OPAQUE = 0.5  # of the colour of a class over a picture
 # Colours of classes 1 and on; class 0 is black and is not drawn: Okabe & Ito 2008, jfly.uni-koeln.de/color.
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -45,15 +47,18 @@ class Answer:
         return sorted(zip(names, count.tolist(), strict=True), key=lambda pair: -pair[1])
 
 
-def answer(network: Network, placed: WholePicture, *, threshold: float | None = None) -> Answer:
+def answer(network: Network, placed: WholePicture, *, threshold: float | None = None, tile: int | None = None) -> Answer:
     """Return the mask of a picture, whose probabilities are brought back to its size.
 
     Args:
         network: The run's.
         placed: The picture on its canvas.
         threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
+        tile: Side of the tiles in which a larger picture passes the network, in whole strides; None for whole pictures.
     """
-    found = evaluate.probabilities(network, placed.x)[:, :, : placed.small[0], : placed.small[1]].float().cpu()
+    most = max(placed.x.shape[2:]) if tile is None else tile
+    found = tiles.blended(partial(evaluate.probabilities, network), placed.x, tile=most, overlap=int(most * OVERLAP))
+    found = found[:, :, : placed.small[0], : placed.small[1]]
     whole = functional.interpolate(found, size=placed.size, mode="bilinear", align_corners=False)[0]
     mask = whole.argmax(0) if threshold is None or len(whole) != 2 else whole[1] >= threshold
     return Answer(mask.to(torch.uint8).numpy(), whole.numpy(), placed.picture)

@@ -29,6 +29,7 @@ from tlkit.plugin import Backbone, Convention, Head, ImageFile, provenance, regi
 from tlkit.recipe import parsing
 from tlkit.record import run_choice, run_files, run_folder
 from tlkit.run import box_prediction, mask_prediction, whole_pictures
+from tlkit.sources import scaling
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
@@ -98,9 +99,12 @@ class Predictor:
             raise DataError("images: have several sizes, and so have their masks.", "predict those of one size at a time")
         return np.stack(found) if found else np.zeros((0, len(self.classes), 1, 1), np.float32)
 
-    def mask(self, image: ImageFile | NDArray[Any], *, threshold: float | None = None) -> mask_prediction.Answer:
-        """Return the mask of one picture: see `mask_prediction.answer`."""
-        return mask_prediction.answer(self.network, self._placed(image), threshold=threshold)
+    def mask(
+        self, image: ImageFile | NDArray[Any], *, threshold: float | None = None, tile: int | None = None
+    ) -> mask_prediction.Answer:
+        """Return the mask of one picture: see `mask_prediction.answer`; tiles become whole strides."""
+        side = None if tile is None else scaling.whole_strides((tile, tile), self.stride)[0]
+        return mask_prediction.answer(self.network, self._placed(image), threshold=threshold, tile=side)
 
     def objects(self, image: ImageFile | NDArray[Any], *, least: float) -> box_prediction.Answer:
         """Return the objects of one picture with at least a score: see `box_prediction.answer`."""

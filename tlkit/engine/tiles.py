@@ -1,0 +1,55 @@
+"""What a network answers for a picture that is too large to pass it whole: overlapping tiles, each by itself, blended where they overlap.
+
+The rule: a picture that one tile holds is answered whole, with the same bits. In tiles the answer is another one: no tile sees what lies
+outside of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def blended(answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: int, overlap: int) -> Tensor:
+    """Return the answer (1, classes, H, W), on the CPU, for a picture (1, channels, H, W).
+
+    Where tiles overlap, the answer is their mean; what a tile says counts the less the nearer to its edge it is.
+
+    Args:
+        answer: From a picture or a tile to (1, classes, its height, its width).
+        x: The picture.
+        tile: Height and width of a tile; of a side of the picture that is shorter, the whole side.
+        overlap: Pixels that a tile shares with the next one, at least; less than a tile.
+    """
+    height, width = x.shape[2:]
+    if height <= tile and width <= tile:
+        return answer(x).float().cpu()
+    across = _weights(min(tile, width), overlap)
+    down = _weights(min(tile, height), overlap)
+    weights = down[:, None] * across[None, :]
+    counted = torch.zeros(height, width)
+    total: Tensor | None = None
+    for top in _starts(height, tile, overlap):
+        for left in _starts(width, tile, overlap):
+            at = (..., slice(top, top + len(down)), slice(left, left + len(across)))
+            found = answer(x[at].contiguous()).float().cpu()
+            total = torch.zeros(1, found.shape[1], height, width) if total is None else total
+            total[at] += found * weights
+            counted[at] += weights
+    assert total is not None
+    return total / counted
+
+
+def _starts(side: int, tile: int, overlap: int) -> list[int]:
+    """Return where tiles begin along a side; the last one ends with it."""
+    last = max(0, side - tile)
+    return [*range(0, last, tile - overlap), last]
+
+
+def _weights(length: int, overlap: int) -> Tensor:
+    """Return what the pixels along a tile count: less than 1 within `overlap` of an edge."""
+    place = torch.arange(length)
+    edge = torch.minimum(place, length - 1 - place) + 1.0
+    return (edge / max(1, overlap)).clamp(max=1)
