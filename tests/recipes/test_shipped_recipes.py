@@ -25,6 +25,7 @@ CLASSES = {
     "caltech101_one_percent": 102,
     "chest_xray": 2,
     "art_to_photo": 7,
+    "emoji_boxes": 9,
     "emoji_google_to_twitter": 9,
     "few_paintings": 7,
     "office31": 31,
@@ -93,6 +94,10 @@ DIGESTS = {
         "vgg16_decision_tree": "9b652b6cf207",
         "vgg16_random_forest": "01d1b30a1905",
         "vgg16_mlp": "53c4b5bab91e",
+    },
+    "emoji_boxes": {
+        "imagenet": "8ed53486c89d",
+        "scratch": "f886bbf4f874",
     },
     "drive": {
         "imagenet": "8686d84ae925",

@@ -1,0 +1,35 @@
+"""The pictures of recipes/emoji_boxes.toml: the boxes are those of the emoji, and the same seed makes the same pictures."""
+
+import json
+from pathlib import Path
+
+import emoji_scenes
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlkit.plugin import Dataset, call, registry
+from tlkit.recipe import parsing
+
+
+def test_scenes_have_three_to_eight_emoji_whose_boxes_are_known(
+    test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emoji_scenes, "DATA", test_data)
+    for name in ("one", "other"):
+        emoji_scenes.write(tmp_path / name, counts=(6, 3))
+    dataset = registry.get(Dataset, "coco")
+    options = parsing.options(dataset.options, {"train": "train.json", "test": "test.json"}, place="data.options")
+    images = call(dataset.read, call(dataset.find, tmp_path / "one", options), options)
+    assert len(images.classes) == 9
+    for part, count in (("train", 6), ("test", 3)):
+        split = images.splits[part]
+        assert len(split.files) == count
+        for path, each in zip(split.files, split.targets, strict=True):
+            assert 3 <= len(each.classes) <= 8
+            sides = each.corners[:, 2:] - each.corners[:, :2]
+            assert ((sides.max(1) >= 20) & (sides.max(1) <= 48)).all()
+            again = tmp_path / "other" / part / path.name
+            assert (np.asarray(Image.open(path)) == np.asarray(Image.open(again))).all()
+    held = json.loads((tmp_path / "one" / "train.json").read_text())
+    assert held == json.loads((tmp_path / "other" / "train.json").read_text())
