@@ -16,7 +16,7 @@ from tlkit.engine import formats
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.network import freezing
 from tlkit.network.network import Network
-from tlkit.plans import adaptation, arm_checks, head_starts, licences, preprocessing
+from tlkit.plans import adaptation_checks, arm_checks, head_starts, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import (
     Choice,
@@ -291,9 +291,11 @@ def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
     resolved = draft.resolved
     if resolved.learns == "steps":
         trained = {o.parameter.stage for o in draft.divided.parameters if o.trains_from is not None}
-        lines += adaptation.of_no_use(resolved.adaptation, [name for name in draft.names if name in trained], resolved.arm)
+        lines += adaptation_checks.of_no_use(
+            resolved.adaptation, [name for name in draft.names if name in trained], resolved.arm
+        )
         lines += _unlike_the_head(draft, trained)
-        lines += adaptation.chosen_by_source(resolved.adaptation, resolved.arm, draft.facts.images)
+        lines += adaptation_checks.chosen_by_source(resolved.adaptation, resolved.arm, draft.facts.images)
     said = resolved.arm.backbone.input is not None
     lines += [*preprocessing.warnings(weights, resolved.convention, resolved.trained, said=said), *draft.facts.warnings]
     if resolved.learns == "steps" and 0 < draft.facts.images.train < batch:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.plans import (
     adaptation,
+    adaptation_checks,
     arm_checks,
     arm_weights,
     band_checks,
@@ -123,7 +124,7 @@ class ArmResolver:
         without: tuple[str, ...] = ()
         if self.adapt is not None:
             if not nothing:
-                self.problems += adaptation.conflicts(self.arm, self.adapt, head, solved=solved)
+                self.problems += adaptation_checks.conflicts(self.arm, self.adapt, head, solved=solved)
             self.adapt, without = adaptation.settled(self.adapt, learns=self.learns)
             self.arm = self.arm.model_copy(update={"adapt": self.adapt.table if self.adapt is not None else None})
         table = self.arm.data.unlabelled
@@ -178,7 +179,7 @@ class ArmResolver:
         table = self.arm.adapt
         if table is None:
             return None
-        self.problems += adaptation.problems(self.arm, table)
+        self.problems += adaptation_checks.problems(self.arm, table)
         try:
             return adaptation.look_up(table)
         except RecipeError as error:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pydantic import Field
 
 from tlkit.errors import TlkitError
-from tlkit.plans.adaptation import Adaptation, look_up, of_second_view
+from tlkit.plans.adaptation import Adaptation, look_up
+from tlkit.plans.adaptation_checks import of_second_view
 from tlkit.plans.plan import Choice, ImagesPlan, Learns, Plan
 from tlkit.plugin import Adapter, Head, Options
 from tlkit.recipe.domains import NONE, AdaptTable
