@@ -531,6 +531,26 @@ def trial(name: str, rung: int, accuracy: float, seconds: float = 10.0, *, solve
     )
 
 
+def test_everything_from_a_solved_head_is_taken_within_one_standard_error() -> None:
+    """Of the best on the same images: 0.8 of 200 has an error of 0.028."""
+    head, deep = trial("head", 0, 0.8, solved=True), trial("head_first", 0, 0.78, 30.0)
+    taken, cheapest = decision.decided([head, deep])
+    assert (taken, cheapest) == (deep, head)
+    assert decision.with_reasons([head, deep])[0].why_lost == "head_first was within one standard error of it on 100 images"
+    later = [head, deep, trial("head", 1, 0.9, solved=True)]  # on more images there was no time for the other
+    assert decision.decided(later)[0] == deep
+    for others in (
+        [trial("head", 0, 0.81, solved=True), trial("head_first", 0, 0.78)],
+        [head, deep, trial("head", 1, 0.9, solved=True), trial("head_first", 1, 0.85)],
+        [trial("late", 0, 0.8), deep],  # no head can be solved
+        [trial("net-head", 0, 0.8, solved=True), deep],  # another network
+        [head, trial("head_first_x3", 0, 0.82), deep],
+    ):
+        assert decision.decided(others)[0].name != "head_first"
+    few = [head, deep, trial("late", 0, 0.79)]
+    assert decision.with_reasons(few)[2].why_lost == "1.0 points ahead of head_first on 100 images, but not the best"
+
+
 def test_best_of_the_last_rung_wins_and_the_cheapest_near_it_is_told() -> None:
     trials = [trial("a", 0, 0.9), trial("b", 0, 0.6), trial("c", 0, 0.8), trial("a", 1, 0.9), trial("c", 1, 0.905, 90.0)]
     best, cheapest = decision.decided(trials)

@@ -16,7 +16,10 @@ from tlkit.advice import strategies
 from tlkit.plugin import Head, registry
 from tlkit.record.advice import Candidate
 
-DEFAULT = "everything"
+DEFAULT, DEEP = (
+    "everything",
+    "head_first",
+)  # the second is the usual way to train all of a network: it begins with a solved head
 _TRAINED = ("augment", "augment_views", "batch_size", "initial_epoch")  # keys of [data] that only training by steps has
 _OF_STEPS = ("optimizer", "schedule", "loss", "early_stopping", "select_by")  # tables and keys likewise
 _NO_MOMENTUM = (0.0, 0.999)  # Adam's betas, of which the first is its momentum, 0.9 as usual
@@ -144,7 +147,7 @@ def _head_first(begun: Mapping[str, Any], late: Sequence[str]) -> list[Way]:
             "late", f"{said} the stages from {late[0]} on with it",
             {**begun, "freeze": partly, "lr_groups": _one_rate(strategies.LATE_RATE)},
         ),
-        Way("head_first", f"{said} everything", {**begun, "lr_groups": _one_rate(strategies.MIDDLE_RATE)}),
+        Way(DEEP, f"{said} everything", {**begun, "lr_groups": _one_rate(strategies.MIDDLE_RATE)}),
     ]  # fmt: skip
 
 
@@ -159,7 +162,7 @@ def _head_alone_first(base: Mapping[str, Any], late: Sequence[str]) -> list[Way]
             {**base, "freeze": partly, "lr_groups": {"backbone": strategies.LATE_RATE, "head": head}},
         ),
         Way(
-            "head_first", f"{said} everything",
+            DEEP, f"{said} everything",
             {**base, "freeze": {"backbone": first}, "lr_groups": {"backbone": strategies.MIDDLE_RATE, "head": head}},
         ),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tlkit import units
 from tlkit.advice import fitted
-from tlkit.advice.arms import Way
+from tlkit.advice.arms import DEEP, Way
 from tlkit.advice.fitted import NOMINAL
 from tlkit.advice.forecast import Point, Slope, forecast
 from tlkit.advice.proposal import Proposal
@@ -22,23 +22,46 @@ _ERRORS = 1.645  # standard errors on each side of a 90 % interval
 
 
 def decided(trials: Sequence[Trial]) -> tuple[Trial, Trial]:
-    """Return the best trial of the rung that decides, and the cheapest within one point of it.
+    """Return the trial of the way that is taken, and the cheapest within one point of it.
 
-    That is the last rung on which the best way of the rung before was tried too: where there was no time for that, the ways that were
-    tried have not beaten it.
+    That is the best of the last rung on which the best way of the rung before was tried too: where there was no time for that, the ways
+    that were tried have not beaten it. Where everything from a solved head on (`arms.DEEP`) lies within one standard error of the best
+    on the same images, it is taken: it gains more from more images than a solved head does (docs/advice.md has the measurement).
 
     Args:
         trials: One at least.
     """
+    best = _highest(trials)
+    taken = _deep(best, trials) or best
+    last = [trial for trial in trials if trial.rung == taken.rung]
+    near = [trial for trial in last if trial.accuracy >= taken.accuracy - POINT and (trial.ending is None or trial is taken)]
+    return taken, min(near, key=lambda trial: trial.seconds)
+
+
+def _highest(trials: Sequence[Trial]) -> Trial:
+    """Return the best trial of the last rung that decides."""
     last: list[Trial] = []
     for rung in sorted({trial.rung for trial in trials}):
         mine = [trial for trial in trials if trial.rung == rung]
         if last and _best(last).name not in _settled(mine):
             break
         last = mine
-    best = _best(last)
-    near = [trial for trial in last if trial.accuracy >= best.accuracy - POINT and (trial.ending is None or trial is best)]
-    return best, min(near, key=lambda trial: trial.seconds)
+    return _best(last)
+
+
+def _deep(best: Trial, trials: Sequence[Trial]) -> Trial | None:
+    """Return the trial of the same network from a solved head on, where it is not told apart from the best on as many images as both had."""
+    name = best.name[: best.name.rfind("-") + 1] + DEEP
+    if best.name.startswith(name) or not any(
+        trial.solved for trial in trials
+    ):  # or it with other rates; no head could be solved
+        return None
+    both = {trial.rung: trial for trial in trials if trial.name == name and trial.ending is None}
+    same = {trial.rung: trial for trial in trials if trial.name == best.name and trial.rung in both and trial.rung <= best.rung}
+    if not same:
+        return None
+    rung = max(same)
+    return both[rung] if both[rung].accuracy >= same[rung].accuracy - same[rung].error else None
 
 
 def with_reasons(trials: Sequence[Trial]) -> list[Trial]:
@@ -75,8 +98,7 @@ def propose(
     expected = tuple(_expected(trial, trials, train, epochs, usual) for trial in dict.fromkeys((best, cheapest)))
     low, high = (100 * each for each in expected[0].interval)
     why = [
-        f"{best.name} was the best of {len({trial.name for trial in trials})} ways on {best.judged:,} validation images after training on "
-        f"{best.images:,}: {best.accuracy:.1%}; the best of several looks better than it is.",
+        _why(best, trials),
         f"A whole run of it is expected to have {expected[0].accuracy:.1%} ({NOMINAL:.0%} interval {low:.1f} to {high:.1f}: {expected[0].basis}).",
     ]
     if cheapest != best:
@@ -87,6 +109,21 @@ def propose(
     why += [f"{name} lost: {reason}." for name, reason in reasons.items()]
     made = way.at(split=None, epochs=epochs)
     return Proposal(made, way.what, (way.fits, *why), way.name, way.network), expected
+
+
+def _why(taken: Trial, trials: Sequence[Trial]) -> str:
+    count, after = (
+        len({trial.name for trial in trials}),
+        f"on {taken.judged:,} validation images after training on {taken.images:,}",
+    )
+    best = _highest(trials)
+    if best.name == taken.name:
+        return f"{best.name} was the best of {count} ways {after}: {best.accuracy:.1%}; the best of several looks better than it is."
+    same = next(trial for trial in trials if trial.name == best.name and trial.rung == taken.rung)
+    return (
+        f"Of {count} ways {best.name} had {same.accuracy:.1%} and {taken.name} {taken.accuracy:.1%} {after}, which is within one standard "
+        f"error ({100 * same.error:.1f}). {taken.name} is taken: it gains more from more images, and was the best on average of 13 image sets."
+    )
 
 
 def _settled(trials: Sequence[Trial]) -> set[str]:
@@ -142,10 +179,15 @@ def _lost(trial: Trial, best: Trial, trials: Sequence[Trial]) -> str:
     if trial.ending is not None:
         words = trial.ending.words()
         return f"stopped after {trial.epochs} of {trial.ending.epochs} epochs on {units.images(trial.images)}, {words}"
+    first = _highest(trials)
+    if trial.name == first.name:
+        return f"{best.name} was within one standard error of it on {units.images(best.images)}"
     if trial.rung > best.rung:
         return f"{best.name} was better before, and there was no time to try it on {units.images(trial.images)}"
     same = next((each for each in trials if each.name == best.name and each.rung == trial.rung), best)
     behind = 100 * (same.accuracy - trial.accuracy)
+    if behind < 0 and trial.rung == best.rung:
+        return f"{-behind:.1f} points ahead of {best.name} on {units.images(trial.images)}, but not the best"
     if behind > 0:
         return f"{behind:.1f} points behind {best.name} after training on {units.images(trial.images)}"
     if trial.rung < best.rung:
