@@ -13,6 +13,7 @@ import pytest
 from conftest import TOY_RECIPE, Cli
 
 from tlkit import api
+from tlkit.cli import predictions_file
 from tlkit.errors import DataError
 from tlkit.plugin import DataFiles
 from tlkit.sources import video_files
@@ -185,3 +186,15 @@ def test_a_written_video_has_the_frames_that_went_in(tmp_path: Path) -> None:
     assert [frame.pixels.shape for frame in found] == [(32, 48, 3)] * 3, "the codec takes even sides"
     assert [frame.pixels.mean() for frame in found] == pytest.approx([40, 120, 200], abs=4)
     assert video_files.rate(tmp_path / "a.mp4") == 10
+
+
+def test_a_written_video_is_as_slow_as_a_file_can_be(tmp_path: Path) -> None:
+    with (tmp_path / "a.mp4").open("wb+") as file, video_files.writing(file, (32, 32), Fraction(25, 100_000)) as writer:
+        writer.add(np.zeros((32, 32, 3), np.uint8))
+    assert video_files.rate(tmp_path / "a.mp4") < 1
+
+
+def test_no_two_pictures_write_one_file() -> None:
+    paths = [Path(each) for each in ("x/a.png", "y/a.png", "z/a-2.png", "a-overlay.png", "b.png")]
+    found = predictions_file.names(paths)
+    assert found == ["a", "a-2", "a-2-2", "a-overlay-2", "b"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
     from tlkit.reports.prediction_csv import PredictionCsv
+
+
+_OVERLAY = "-overlay"  # what the name of a second file of a picture ends with
 
 
 @contextlib.contextmanager
@@ -40,10 +44,17 @@ def written(path: Path | None, width: int, columns: Sequence[str]) -> Iterator[P
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """Return what the files of each picture begin with: its name, with a number where two pictures have the same."""
-    taken: dict[str, int] = {}
+    """Return what the files of each picture begin with: its name, with a number where another picture's file has it."""
+    taken: set[str] = set()
     found = []
     for path in paths:
-        seen = taken[path.stem] = taken.get(path.stem, 0) + 1
-        found.append(path.stem if seen == 1 else f"{path.stem}-{seen}")
+        numbered = (f"{path.stem}-{number}" for number in itertools.count(2))
+        free = (name for name in itertools.chain([path.stem], numbered) if taken.isdisjoint(_files(name)))
+        found.append(next(free))
+        taken.update(_files(found[-1]))
     return found
+
+
+def _files(name: str) -> tuple[str, str]:
+    """The stems of a picture's files."""
+    return name, f"{name}{_OVERLAY}"

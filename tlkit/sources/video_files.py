@@ -16,12 +16,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import DataError
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 """Suffixes, in lower case, of the files that are taken for videos."""
 
 _RATE = Fraction(25)  # frames a second of a video that does not say how many it has
+_SLOWEST = Fraction(1, 1001)  # frames a second of a file that is written
 _CODECS = ("libx264", "mpeg4")  # the first that this build of PyAV has writes videos
 
 Pixels = NDArray[np.uint8]
@@ -108,7 +109,7 @@ class Writer:
         codec = next(name for name in _CODECS if name in av.codecs_available)
         self._av, self._size = av, (max(size[0] // 2 * 2, 2), max(size[1] // 2 * 2, 2))
         self._container = av.open(file, "w", format="mp4")
-        self._stream = self._container.add_stream(codec, rate=rate.limit_denominator(1001))
+        self._stream = self._container.add_stream(codec, rate=max(rate.limit_denominator(1001), _SLOWEST))
         self._stream.height, self._stream.width = self._size
         self._stream.pix_fmt = "yuv420p"
 
@@ -184,7 +185,7 @@ def _library(path: Path | None) -> ModuleType:
 
 
 def refuse_size(size: tuple[int, int], frame: Frame, path: Path) -> None:
-    """Raise TlkitError if a frame has another size than the first of its video."""
+    """Raise DataError if a frame has another size than the first of its video."""
     if frame.pixels.shape[:2] != size:
         height, width = frame.pixels.shape[:2]
-        raise TlkitError(f"{path}: frame {frame.number:,} has {width} x {height} pixels, the first has {size[1]} x {size[0]}.")
+        raise DataError(f"{path}: frame {frame.number:,} has {width} x {height} pixels, the first has {size[1]} x {size[0]}.")
