@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import toy_boxes
+import toy_masks
 from conftest import Cli
 from PIL import Image
 from pycocotools.coco import COCO
@@ -19,12 +21,16 @@ from toy_training import training
 
 from tlkit.engine.fit import Fit
 from tlkit.errors import RecipeError, TlkitError
+from tlkit.events import Observer
 from tlkit.exports.export import export
 from tlkit.exports.forms import Form
 from tlkit.network import tensor_files, weights
 from tlkit.plans.plan import Plan
+from tlkit.plugin import Boxes
+from tlkit.record import predictions
 from tlkit.record.formats import StorePlan
-from tlkit.run import prediction
+from tlkit.run import data_inspection, evaluation, prediction
+from tlkit.tasks import box_metrics, detection
 
 LEARNS = ("schedule.epochs=8", 'data.augment=["hflip"]')
 CPU = torch.device("cpu")
@@ -37,7 +43,7 @@ def recipe(tmp_path: Path) -> Path:
     return tmp_path / "r.toml"
 
 
-def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> None:
+def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = toy_boxes.write(recipe.parent / "more", counts=(16, 4, 4), seed=1)["test"]
     settings = [f"--set={each}" for each in (*LEARNS, "data.options.path=more")]
     code, out, error = run("apply", recipe, *settings)
@@ -58,8 +64,15 @@ def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
         "--set",
         'data.options.classes=["square","bar"]',
     )
-    code, out, error = run("evaluate", "boxed", *on, "--json")
+    batches: list[int] = []
+    views = evaluation.of_views
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            evaluation, "of_views", lambda *args, **more: batches.append(more["batch_size"]) or views(*args, **more)
+        )
+        code, out, error = run("evaluate", "boxed", *on, "--json")
     assert code == 0, error
+    assert batches == [1], "pictures of any size are put on one canvas"
     again = json.loads(out)["metrics"]
     assert {name: again[name] for name in test} == pytest.approx(test, abs=1e-6)
 
@@ -68,8 +81,8 @@ def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     assert code == 0, error
     found = json.loads(out)
     assert by_pycocotools(found, truth) == pytest.approx(
-        [test["map"], test["map50"]], abs=0.02
-    )  # the smaller picture's canvas differs
+        [test["map"], test["map50"]], abs=0.05
+    )  # the smaller picture's canvas differs, and 8 boxes are few
     for each in found["images"]:
         with Image.open(each["picture"]) as drawn, Image.open(each["file_name"]) as picture:
             assert drawn.size == picture.size == (each["width"], each["height"])
@@ -188,3 +201,42 @@ def test_a_picture_without_objects_is_learned_from(recipe: Path) -> None:
         (recipe.parent / "data" / "train" / "labels" / f"{index}.txt").write_text("")
     epochs = list(training(recipe).fit.epochs())
     assert np.isfinite([each.train["loss"] for each in epochs]).all()
+
+
+def test_data_sets_with_room_for_more_and_fewer_boxes_are_kept_together(tmp_path: Path) -> None:
+    parts, room = {}, {"test": 3, "also.more": 1}
+    for name, most in room.items():
+        corners = np.tile(np.array([[0, 0, 8, 8]], np.float32), (most, 1))
+        targets = np.empty(1, object)
+        targets[:] = [Boxes((16, 16), corners, np.arange(most), np.zeros(most, bool), most)]
+        nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}
+        row = box_metrics.row(torch.tensor([0.5, 0, most]), nothing, detection.batch(targets)[0])
+        parts[name] = (np.zeros(1, np.int64), np.zeros((1, 1), np.int64), row[None].numpy())
+    predictions.save(tmp_path, parts)
+    for name, most in room.items():
+        (kept,) = box_metrics.read(torch.from_numpy(predictions.load(tmp_path).part(name).logits))
+        assert (len(kept.found["labels"]), kept.there["labels"].tolist()) == (0, list(range(most)))
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_identical_pictures_of_boxes_and_of_masks_are_named(recipe: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    data = recipe.parent / "data"
+    images = "train/images/0.png", "test/images/1.png"
+    if kind == "masks":
+        shutil.rmtree(data)
+        toy_masks.install(monkeypatch)
+        toy_masks.write(data)
+        recipe.write_text(toy_masks.RECIPE)
+        images = tuple(str(sorted((data / part / "images").iterdir())[0].relative_to(data)) for part in ("train", "test"))
+    shutil.copy(data / images[0], data / images[1])
+    found, _ = data_inspection.inspect(training(recipe).prepared, embeds="never", device=CPU, observer=Observer())
+    (pair,) = found.pairs
+    assert [each.label for each in (pair.first, pair.second)] == ["square, bar" if kind == "boxes" else ""] * 2
+
+
+def test_an_epoch_without_a_box_to_count_has_an_accuracy_of_0(recipe: Path) -> None:
+    made = training(recipe, "schedule.epochs=1")
+    targets = made.prepared.train.pictures.split.targets
+    targets[:] = [replace(each, ignored=np.ones_like(each.ignored)) for each in targets]
+    (epoch,) = made.fit.epochs()
+    assert epoch.train["accuracy"] == 0

@@ -270,7 +270,7 @@ class Fit:
         epoch = Epoch(
             epoch=number,
             phase=1 + self.plan.phases.index(self.plan.phase(number)),
-            train={"loss": sums.loss / images, "accuracy": sums.correct / sums.predictions} | aux_loss,
+            train={"loss": sums.loss / images, "accuracy": sums.correct / max(sums.predictions, 1)} | aux_loss,
             validation=scores.pop("validation", None),
             test=scores.pop("test", None),
             seconds=now.seconds + time.perf_counter() - began,

@@ -16,6 +16,7 @@ from tlkit.engine.images import thumbnails
 from tlkit.engine.images.parts import Part
 from tlkit.plugin import ImageFile
 from tlkit.record.findings import Image, Thumbnails
+from tlkit.tasks.task import Targets
 
 _SIDE = 72  # pixels of a thumbnail
 
@@ -46,10 +47,15 @@ class Inspected:
         return next(name for name, rows in self.rows.items() if len(rows) and rows[0] <= row <= rows[-1])
 
     @cached_property
+    def _kind(self) -> Targets:
+        part = next(iter(self.parts.values()))
+        return tasks.understanding(part.pictures.split.targets[part.indices])[0].targets
+
+    @cached_property
     def labels(self) -> NDArray[np.int64] | None:
         """Class of each image (n,); None where an image has several, in its pixels for instance."""
         found = [part.pictures.split.targets[part.indices] for part in self.parts.values()]
-        return np.concatenate(found).astype(np.int64) if tasks.understanding(found[0])[0].targets.one_class else None
+        return np.concatenate(found).astype(np.int64) if self._kind.one_class else None
 
     @cached_property
     def groups(self) -> NDArray[np.str_] | None:
@@ -81,7 +87,7 @@ class Inspected:
         part = self.parts[name]
         position = int(part.indices[row - self.rows[name][0]])
         split = part.pictures.split
-        return Image(name, position, self._name(split.files, name, position), self._label(split.targets[position]))
+        return Image(name, position, self._name(split.files, name, position), self._label(split.targets, position))
 
     def pictures(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """Return decoded images (n, H, W, channels), all brought to the size of the first part's."""
@@ -121,7 +127,12 @@ class Inspected:
         below = self.folder is not None and isinstance(file, Path) and file.is_relative_to(self.folder)
         return os.path.relpath(file, self.folder) if below else str(file)
 
-    def _label(self, target: NDArray[np.generic]) -> str:
-        if np.ndim(target) == 0:
-            return str(self.classes[int(target)])
-        return ", ".join(name for name, each in zip(self.classes, np.ravel(target), strict=False) if each) or "none"
+    def _label(self, targets: NDArray[np.generic], position: int) -> str:
+        """Return the classes of an image in words; "" of masks, which are not read for it."""
+        kind = self._kind
+        if kind.masks:
+            return ""
+        if kind.one_class:
+            return str(self.classes[int(targets[position])])
+        shown = kind.count(targets[position : position + 1], len(self.classes))
+        return ", ".join(name for name, each in zip(self.classes, shown, strict=True) if each) or "none"

@@ -37,7 +37,7 @@ class Image:
         part: "train", "validation" or "test".
         position: In the data set's split.
         name: Its file, below the data set's folder where it lies there; of an array "train image 7".
-        label: Its class, or classes, in words.
+        label: Its class, or classes, in words; "" of masks.
         picture: Where its thumbnail is in the file; -1 where it has none.
     """
 

@@ -83,6 +83,8 @@ def save(
 ) -> None:
     """Write a run's predictions; without any image no file.
 
+    Rows of numbers in the place of logits may be longer in one split than in another: there -1 fills them up, as `box_metrics.read` skips it.
+
     Args:
         folder: The run's folder.
         parts: Index, label and logits of the images, by split.
@@ -91,10 +93,15 @@ def save(
     parts = {name: arrays for name, arrays in parts.items() if len(arrays[0])}
     if not parts:
         return
-    index, label, logits = (np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True))
+    index, label, logits = zip(*parts.values(), strict=True)
     split = np.repeat(list(parts), [len(arrays[0]) for arrays in parts.values()])
     with files.replacing(folder / FILE) as file:
-        arrays = {"split": split, "index": index, "label": label, "logits": logits}
+        arrays = {
+            "split": split,
+            "index": np.concatenate(index),
+            "label": np.concatenate(label),
+            "logits": _of_one_length(logits),
+        }
         if features is not None:
             arrays |= {"features": features.values, "features_row": np.flatnonzero(split == shown(parts))[features.rows]}
         np.savez(file, allow_pickle=False, **arrays)
@@ -151,6 +158,17 @@ def features(folder: Path) -> Features | None:
         return None
     rows, values = found
     return Features(np.searchsorted(np.flatnonzero(split == name), rows), values)
+
+
+def _of_one_length(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return rows (N, length, ...) one below the other, filled up with -1 to the longest."""
+    longest = max(each.shape[1] for each in parts)
+    return np.concatenate(
+        [
+            each if each.shape[1] == longest else np.pad(each, ((0, 0), (0, longest - each.shape[1])), constant_values=-1)
+            for each in parts
+        ]
+    )
 
 
 def _read(folder: Path, names: Sequence[str], *, optional: bool = False) -> list[NDArray[Any]]:

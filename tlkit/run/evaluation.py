@@ -176,7 +176,7 @@ def evaluate(
     each = of_views(
         predictor.network,
         decoded,
-        batch_size=predictor.batch_size if masks is None else 1,
+        batch_size=1 if wanted.whole else predictor.batch_size,
         device=predictor.device,
         progress=progress,
     )

@@ -142,18 +142,20 @@ BOXES = Targets(
 
 
 def loss(coding: Coding, logits: Tensor, targets: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
-    """Return the sum of torchvision's losses of classes and of boxes."""
-    import torch
+    """Return the mean of the images' losses, so that a batch in parts is the same as in one.
 
-    parts = coding.losses(coding.read(logits), [_wanted(each) for each in targets])
-    return torch.stack(list(parts.values())).sum()
+    torchvision's loss of FCOS is instead over the places inside boxes of the whole batch.
+    """
+    return losses(coding, logits, targets).mean()
 
 
 def losses(coding: Coding, logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the same of each image for itself (n,)."""
+    """Return the sum of torchvision's losses of classes and of boxes, of each image for itself (n,)."""
     import torch
 
-    return torch.stack([loss(coding, logits[at : at + 1], targets[at : at + 1], 0.0, None) for at in range(len(logits))])
+    answer = coding.read(logits)
+    each = [coding.losses(answer.only(image), [_wanted(mine)]) for image, mine in enumerate(targets)]
+    return torch.stack([torch.stack(list(parts.values())).sum() for parts in each])
 
 
 def _wanted(targets: Tensor) -> Found:
@@ -201,7 +203,9 @@ def rows(coding: Coding, logits: Tensor, targets: Tensor) -> Tensor:
 
     answer = coding.read(logits)
     pairs = [(logits[at : at + 1], targets[at : at + 1]) for at in range(len(logits))]
-    begins = [torch.stack([loss(coding, *pair, 0.0, None), *correct(coding, *pair)]) for pair in pairs]
+    begins = [
+        torch.stack([mine, *correct(coding, *pair)]) for mine, pair in zip(losses(coding, logits, targets), pairs, strict=True)
+    ]
     sizes = [(bottom, right) for right, bottom in targets[:, 0, 2:4].tolist()]
     found = coding.found(answer, sizes)
     return torch.stack([box_metrics.row(*image) for image in zip(begins, found, targets, strict=True)])

@@ -106,7 +106,7 @@ def _groups(found: Findings, thumbnails: Thumbnails, most: int) -> list[Group]:
     unlike = [
         (
             _pictures(thumbnails, each.image),
-            f"{_named(each.image)}: {each.image.label}, {each.times:.1f} times the usual distance",
+            f"{_named(each.image)}: {', '.join(filter(None, (each.image.label, f'{each.times:.1f} times the usual distance')))}",
         )
         for each in found.outliers[:most]
     ]
@@ -116,7 +116,7 @@ def _groups(found: Findings, thumbnails: Thumbnails, most: int) -> list[Group]:
 
 def _pictures(thumbnails: Thumbnails, *images: Image) -> list[Picture]:
     return [
-        Picture(pictures.jpeg(thumbnails[each.picture]), f"{_named(each)}, labelled {each.label}")
+        Picture(pictures.jpeg(thumbnails[each.picture]), _named(each) + (f", labelled {each.label}" if each.label else ""))
         for each in images
         if 0 <= each.picture < len(thumbnails)
     ]
