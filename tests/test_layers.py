@@ -21,6 +21,7 @@ BEFORE_TORCH = [
     "plugin",
     "recipe",
     "sources",
+    "reading",
     "record",
     "store",
     "plans",
@@ -32,7 +33,7 @@ WITH_TORCH = ["network", "engine", "compiler", "inspection", "run", "exports", "
 LATE_TORCH = ["tasks", "advice", "testing", "applying", "planning", "api", "model", "cli"]
 ORDER = [
     "errors", "units", "machine", "files", "file_list", "file_digests", "events",
-    "plugin", "recipe", "tasks", "sources", "record", "store", "plans", "reports",
+    "plugin", "recipe", "tasks", "sources", "reading", "record", "store", "plans", "reports",
     "network", "engine", "compiler", "inspection", "run", "exports", "search", "advice", "testing", "applying", "planning", "api", "model", "cli",
 ]  # fmt: skip
 

@@ -55,7 +55,7 @@ CASES = {
         *adapted('method="mcc", labels_per_class=1, images="all", ramp=false'), table("sgd", "accumulate=2", "clip_norm=0.5"),
     ),
     "cdan": (
-        *LONG, 'backbone.batch_norm="sync"', "schedule.epochs=2", *EVERYTHING[1:],
+        *LONG, 'backbone.batch_norm="sync"', "schedule.epochs=2", 'data.augment=["hflip"]', *EVERYTHING[2:],
         *adapted('method="cdan", ramp=false, options={width=8}'), table("sgd"),
     ),
     "mme of fewer images": (

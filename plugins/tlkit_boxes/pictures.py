@@ -15,7 +15,7 @@ import numpy as np
 
 from tlkit.errors import DataError, DataMissing, ImageError, first_few, nearest
 from tlkit.plugin import Boxes, DataFiles, Images, Split, boxed, hold_out, image_kinds
-from tlkit.sources.scaling import size_of
+from tlkit.reading import size_of
 
 _ROUNDED = 1.0  # pixels by which a box may leave its picture
 _ATTRIBUTES = ("left", "top", "right", "bottom")

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit import file_digests
 from tlkit.errors import DataError, DataMissing, nearest
 from tlkit.plugin import DataFiles, ImageFile, Images, Member, Split, Storage, hold_out, recall, remember
-from tlkit.sources import video_files
+from tlkit.reading import digests, video_files
 from tlkit_clips import ClipsOptions
 from tlkit_folder import layout
 
@@ -124,7 +123,7 @@ class _Known:
 def _frames(clips: Sequence[Path], count: int) -> Iterator[list[_Known]]:
     """Yield the frames of each clip; every broken clip is told of at once."""
     versions, broken = video_files.versions(), list[DataError]()
-    for clip, digest in zip(clips, file_digests.digests(clips), strict=True):
+    for clip, digest in zip(clips, digests(clips), strict=True):
         key = {"of": "frames of a clip", "clip": digest.hex(), "frames": count, **versions}
         known = recall(key)
         if isinstance(known, list):

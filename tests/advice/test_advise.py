@@ -236,7 +236,7 @@ def test_recipe_with_several_sizes_of_images_is_advised_on_at_the_last(
 
 def test_images_with_masks_are_refused() -> None:
     source = SimpleNamespace(resolved=SimpleNamespace(head=SimpleNamespace(task="segmentation")))
-    with pytest.raises(TlkitError, match="advise: images with masks cannot be advised on yet"):
+    with pytest.raises(TlkitError, match="advise: images with masks or boxes cannot be advised on yet"):
         advising.refuse(source)  # type: ignore[arg-type]  # it reads the task alone
 
 

@@ -19,7 +19,7 @@ from docs import site
 from docs.site import Links
 
 CONFIG = tomllib.loads((ROOT / "docs" / "zensical.toml").read_text())["project"]
-MODULES = ("tlkit", "tlkit.plugin", "tlkit.network", "tlkit.testing", "tlkit.errors")
+MODULES = ("tlkit", "tlkit.plugin", "tlkit.network", "tlkit.reading", "tlkit.testing", "tlkit.errors")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from toy_step import OPTIMIZERS, batch, group, made, table
 from toy_training import CPU
 
 from tlkit.engine.ranks.shares import Whole
+from tlkit.engine.step.counting import Counted
 from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
@@ -42,8 +43,10 @@ def test_the_forward_pass_takes_as_many_kernels_for_any_batch_and_waits_for_noth
         step = there(network, plan)
         x, y = torch.empty(images, 3, 16, 16, device=FAKE), torch.zeros(images, dtype=torch.int64, device=FAKE)
         with Operators() as operators, torch.no_grad():
-            found = step._losses.of((x, y), Whole((images,), (images,)), 0, synced=False, start=0, aux_heads={})
-            step._add_(0, found.loss, found.total, found.logits, y, images)
+            found = step._losses.of(
+                (x, y), Whole((images,), (images,)), 0, Counted(images), synced=False, start=0, aux_heads={}
+            )
+            step._add_(0, found, images, here=True)
     assert (operators.reads, operators.uploads) == ([], 0)
     assert len(operators.kernels) <= MOST_FORWARD
 

@@ -1,4 +1,4 @@
-"""What a plugin imports of tlkit: four modules, and the names that they list."""
+"""What a plugin imports of tlkit: five modules, and the names that they list."""
 
 import importlib
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from imports import imported
 
-PUBLIC = ("tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.testing")
+PUBLIC = ("tlkit.plugin", "tlkit.network", "tlkit.errors", "tlkit.reading", "tlkit.testing")
 CODE = [path for path in sorted((ROOT / "plugins").rglob("*.py")) if "tests" not in path.parts]
 
 

@@ -168,6 +168,7 @@ DATA_OPTIONS: Final[Mapping[str, Defaults]] = {
     },
     "domainnet": {"path": None, "source": None, "target": None},
     "drive": {"path": None, "observer": 1},
+    "clips": {"frames": 8, "path": None, "test_fraction": 0.2},
     "folder": {"path": None, "test_fraction": 0.2, "group": None, "splits": None, "range": None},
     "images": {"path": None, "range": None},
     "office31": {"path": None, "source": None, "target": None, "test_fraction": 0.2},

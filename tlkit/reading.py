@@ -1,0 +1,7 @@
+"""What plugins of data sets read files with: sizes of pictures, frames of videos, digests of contents. Imports no torch."""
+
+from tlkit.file_digests import digests
+from tlkit.sources import video_files
+from tlkit.sources.scaling import size_of
+
+__all__ = ["digests", "size_of", "video_files"]
