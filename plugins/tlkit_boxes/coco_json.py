@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def read(files: DataFiles, options: CocoOptions) -> Images:
         raise DataError(f"{files.root / parts['train'][0]}: two categories have one name.")
     listed = {part: _pictures(files.root, name, held, classes, options) for part, (name, held) in parts.items()}
     names = [classes[number] for number in sorted(classes)]
-    return pictures.images(listed, names, test_fraction=options.test_fraction, skip=options.bad_boxes == "skip")
+    return pictures.images(
+        listed, names, listed=files.root / options.train, test_fraction=options.test_fraction, skip=options.bad_boxes == "skip"
+    )
 
 
 def _parts(folder: Path, options: CocoOptions) -> dict[str, tuple[str, _File]]:
@@ -104,6 +107,9 @@ def _pictures(folder: Path, name: str, held: _File, classes: Mapping[int, str], 
     boxes: dict[int, list[Box]] = {image.id: [] for image in held.images}
     if len(boxes) < len(held.images):
         raise DataError(f"{path}: two images have one id.")
+    twice = [file for file, count in Counter(image.file_name for image in held.images).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: lists a picture twice: {first_few(twice)}.", "one image with all boxes of the picture")
     strays = []
     for each in held.annotations:
         if each.image_id not in boxes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tlkit.errors import DataError, DataMissing, ImageError, first_few, nearest
 from tlkit.plugin import Boxes, DataFiles, Images, Split, boxed, hold_out, image_kinds
@@ -75,18 +76,21 @@ def found(root: Path, pictures: Sequence[Path], beside: Iterable[Path], *, remar
     return DataFiles(root, (*pictures, *beside), remarks=tuple(remarks))
 
 
-def images(parts: Parts, classes: Sequence[str], *, test_fraction: float, skip: bool) -> Images:
+def images(parts: Parts, classes: Sequence[str], *, listed: Path, test_fraction: float, skip: bool) -> Images:
     """Return the splits; where there are training pictures alone, those whose names have the smallest SHA-256 are the test set.
 
     Args:
         parts: The pictures.
         classes: Names in the order of their numbers.
+        listed: The file or folder that says which pictures are trained on.
         test_fraction: Part of the pictures that is tested then.
         skip: Leave boxes out that cannot be learned.
 
     Raises:
-        DataError: a box cannot be learned, a picture has another size than its file says, or there is one alone.
+        DataError: a box cannot be learned, a picture has another size than its file says, or there is one alone, or none to train on.
     """
+    if not parts["train"]:
+        raise DataError(f"{listed}: has no picture to train on.")
     alone = [name for name, each in parts.items() if each] == ["train"]
     if alone:
         parts = _divided(parts["train"], test_fraction)
@@ -94,8 +98,8 @@ def images(parts: Parts, classes: Sequence[str], *, test_fraction: float, skip: 
         parts = {"train": parts["train"], "test": parts["validation"]}
     numbers = {name: number for number, name in enumerate(classes)}
     made = {name: [_boxes(each, numbers, skip=skip) for each in pictures] for name, pictures in parts.items() if pictures}
-    if not any(len(each.classes) for each in made["train"]):
-        raise DataError(f"{parts['train'][0].listed}: no training picture has a box that can be learned.")
+    if all(each.ignored.all() for each in made["train"]):
+        raise DataError(f"{listed}: no training picture has a box that can be learned.")
     targets = boxed(made)
     splits = {name: Split(targets[name], files=tuple(each.path for each in parts[name])) for name in made}
     return Images(tuple(classes), splits, test_held_out=alone)
@@ -143,6 +147,11 @@ def _divided(pictures: Sequence[Picture], fraction: float) -> Parts:
         raise DataError(f"{pictures[0].path}: is the only picture, and one more is needed to be tested.")
     tested = hold_out(["picture"] * len(pictures), [each.path.name for each in pictures], fraction)
     pairs = list(zip(pictures, tested, strict=True))
+    if all(tested):
+        raise DataError(
+            f"{pictures[0].listed}: no test pictures can be held out: those of one name, as {pictures[0].path.name}, stay together.",
+            "names that differ",
+        )
     return {"train": [each for each, held in pairs if not held], "test": [each for each, held in pairs if held]}
 
 
@@ -166,7 +175,8 @@ def _boxes(picture: Picture, numbers: Mapping[str, int], *, skip: bool) -> Boxes
     for box in picture.boxes:
         unit = (width, height) if picture.relative else (1, 1)
         sides = np.array(box.sides, np.float64) * (*unit, *unit)
-        wrong, hints = _problem(box, sides, (height, width), numbers)
+        clipped = sides.clip(0, (width, height, width, height)).astype(np.float32)
+        wrong, hints = _problem(box, sides, clipped, (height, width), numbers)
         if wrong and not skip:
             raise DataError(
                 f"{picture.listed}: {box.where} of {picture.path.name}: {wrong}.",
@@ -174,7 +184,6 @@ def _boxes(picture: Picture, numbers: Mapping[str, int], *, skip: bool) -> Boxes
                 'data.options.bad_boxes = "skip" leaves such boxes out',
             )
         if not wrong:
-            clipped = sides.clip(0, (width, height, width, height))
             kept.append((clipped, numbers[box.name], box.ignored))
     return Boxes(
         (height, width),
@@ -185,21 +194,29 @@ def _boxes(picture: Picture, numbers: Mapping[str, int], *, skip: bool) -> Boxes
 
 
 def _problem(
-    box: Box, sides: np.ndarray[tuple[int], np.dtype[np.float64]], size: tuple[int, int], numbers: Mapping[str, int]
+    box: Box, sides: NDArray[np.float64], clipped: NDArray[np.float32], size: tuple[int, int], numbers: Mapping[str, int]
 ) -> tuple[str, list[str]]:
-    """Return what is wrong with a box, and hints; "" where nothing is."""
+    """Return what is wrong with a box, and hints; "" where nothing is.
+
+    Args:
+        box: The box.
+        sides: Its sides, pixels.
+        clipped: The same inside the picture, as they are kept.
+        size: Height and width of the picture.
+        numbers: Of the classes.
+    """
     left, top, right, bottom = sides.tolist()
     shown = ", ".join(f"{name} {value:g}" for name, value in zip(_ATTRIBUTES, sides.tolist(), strict=True))
     if box.name not in numbers:
         return f'the class "{box.name}" is none of {first_few(numbers)}', [nearest(box.name, numbers)]
     if not np.isfinite(sides).all():
         return f"a side is no number: {shown}", []
-    if right <= left or bottom <= top:
-        return f"has no area: {shown}", []
     height, width = size
     outside = max(-left, -top, right - width, bottom - height)
-    clipped = min(right, width) - max(left, 0), min(bottom, height) - max(top, 0)
-    if outside > _ROUNDED or min(clipped) <= 0:
+    without = (clipped[2:] <= clipped[:2]).any()
+    if right <= left or bottom <= top or (without and outside <= 0):
+        return f"has no area: {shown}", []
+    if outside > _ROUNDED or without:
         return f"is outside of the picture, which is {width} x {height}: {shown}", []
     return "", []
 

@@ -34,7 +34,11 @@ def read(files: DataFiles, options: VocOptions) -> Images:
     """
     parts: Parts = {part: [_picture(*pair) for pair in pairs] for part, pairs in _pairs(files.root).items()}
     classes = VOC_CLASSES if options.classes is None else options.classes
-    return pictures.images(parts, classes, test_fraction=options.test_fraction, skip=options.bad_boxes == "skip")
+    named = _list(files.root, "train")
+    return pictures.images(
+        parts, classes, listed=named if named.is_file() else files.root / "Annotations", test_fraction=options.test_fraction,
+        skip=options.bad_boxes == "skip",
+    )  # fmt: skip
 
 
 def _place(folder: Path, options: VocOptions) -> Path:
@@ -45,7 +49,7 @@ def _place(folder: Path, options: VocOptions) -> Path:
 def _pairs(place: Path) -> dict[str, list[tuple[Path, Path]]]:
     """Return the picture and the XML of each name, by split."""
     pictured = {path.stem: path for path in pictures.files_in(place / "JPEGImages")}
-    lists = {part: place / "ImageSets/Main" / f"{name}.txt" for part, name in _LISTS.items()}
+    lists = {part: _list(place, part) for part in _LISTS}
     if all(path.is_file() for path in lists.values()):
         names = {part: [line.split()[0] for _, line in pictures.lines_of(path)] for part, path in lists.items()}
     else:
@@ -61,6 +65,11 @@ def _pairs(place: Path) -> dict[str, list[tuple[Path, Path]]]:
                     f"{picture}: has no boxes; there is no {listed}.", "a picture without objects has an XML without them"
                 )
     return found
+
+
+def _list(place: Path, part: str) -> Path:
+    """Return the official list of a split's names, which may not be there."""
+    return place / "ImageSets/Main" / f"{_LISTS[part]}.txt"
 
 
 def _picture(path: Path, listed: Path) -> Picture:

@@ -52,7 +52,8 @@ def read(files: DataFiles, options: YoloOptions) -> Images:
         raise DataError(
             f"{files.root}: has {' and '.join(parts)} but no train folder.", "name the training pictures' folder train"
         )
-    return pictures.images(parts, classes, test_fraction=options.test_fraction, skip=options.bad_boxes == "skip")
+    listed = next(images for part, images, _ in _places(files.root) if part == "train")
+    return pictures.images(parts, classes, listed=listed, test_fraction=options.test_fraction, skip=options.bad_boxes == "skip")
 
 
 def _names_file(folder: Path) -> Path:

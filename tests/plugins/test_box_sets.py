@@ -86,6 +86,7 @@ def test_coco_is_read_by_the_numbers_of_its_categories(tmp_path: Path) -> None:
             r"train.json: annotation 1 of a.png: is outside of the picture, which is 60 x 40: left 50, top 5, right 70",
         ),
         ({"bbox": [5, 5, 0, 10]}, "annotation 1 of a.png: has no area: left 5, top 5, right 5"),
+        ({"bbox": [5, 5, 1e-9, 10]}, r"train.json: annotation 1 of a.png: has no area: left 5, top 5, right 5"),
         ({"category_id": 4}, 'annotation 1 of a.png: the class "category 4" is none of cat, dog'),
         ({"image_id": 99}, "train.json: annotation 1 of image 99: there is no such image"),
     ],
@@ -112,6 +113,37 @@ def test_damaged_coco_is_named(tmp_path: Path) -> None:
             found("coco", tmp_path, train=COCO[0], test=COCO[1])
     with pytest.raises(DataMissing, match=r"instances_train2017.json: there is no such file"):
         found("coco", tmp_path)
+
+
+def test_files_without_a_picture_to_train_on_are_named(tmp_path: Path) -> None:
+    held = coco(tmp_path)
+    (tmp_path / COCO[0]).write_text(json.dumps(held | {"images": [], "annotations": []}))
+    with pytest.raises(DataError, match=r"train.json: has no picture to train on"):
+        found("coco", tmp_path, train=COCO[0], test=COCO[1])
+    twice = [{"id": at, "file_name": "a.png", "width": 60, "height": 40} for at in (1, 2)]
+    (tmp_path / COCO[0]).write_text(json.dumps(held | {"images": twice, "annotations": []}))
+    with pytest.raises(DataError, match=r"train.json: lists a picture twice: a.png"):
+        found("coco", tmp_path, train=COCO[0], test="")
+    crowds = [each | {"iscrowd": 1} for each in held["annotations"]]  # type: ignore[attr-defined]
+    (tmp_path / COCO[0]).write_text(json.dumps(held | {"annotations": crowds}))
+    with pytest.raises(DataError, match=r"train.json: no training picture has a box that can be learned"):
+        found("coco", tmp_path, train=COCO[0], test=COCO[1])
+
+    place = tmp_path / "voc"
+    voc(place)
+    lists = place / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for name, text in (("train", ""), ("val", "a\n")):
+        (lists / f"{name}.txt").write_text(text)
+    with pytest.raises(DataError, match=r"Main/train.txt: has no picture to train on"):
+        found("voc", place, classes=["cat", "dog"])
+
+    for part in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / "yolo" / part / kind).mkdir(parents=True)
+    pictures(tmp_path / "yolo" / "val" / "images")
+    with pytest.raises(DataError, match=r"train/images: has no picture to train on"):
+        found("yolo", tmp_path / "yolo", classes=["cat"])
 
 
 def voc(folder: Path) -> Path:

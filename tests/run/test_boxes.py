@@ -19,6 +19,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from toy_training import training
 
+from tlkit import tasks
 from tlkit.engine.fit import Fit
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
@@ -29,8 +30,8 @@ from tlkit.plans.plan import Plan
 from tlkit.plugin import Boxes
 from tlkit.record import predictions
 from tlkit.record.formats import StorePlan
-from tlkit.run import data_inspection, evaluation, prediction
-from tlkit.tasks import box_metrics, detection
+from tlkit.run import box_pictures, data_inspection, evaluation, prediction
+from tlkit.tasks import Predictions, box_metrics, detection
 
 LEARNS = ("schedule.epochs=8", 'data.augment=["hflip"]')
 CPU = torch.device("cpu")
@@ -240,3 +241,16 @@ def test_an_epoch_without_a_box_to_count_has_an_accuracy_of_0(recipe: Path) -> N
     targets[:] = [replace(each, ignored=np.ones_like(each.ignored)) for each in targets]
     (epoch,) = made.fit.epochs()
     assert epoch.train["accuracy"] == 0
+
+
+def test_ignored_boxes_are_drawn_neither_missed_nor_as_false_alarms(recipe: Path) -> None:
+    part = training(recipe).prepared.evaluated.parts["test"]
+    corners = np.array([[4, 4, 20, 20], [30, 4, 50, 20], [4, 30, 20, 44]], np.float32)
+    targets = np.empty(1, object)
+    targets[:] = [Boxes((64, 96), corners, np.zeros(3, np.int64), np.array([True, True, False]))]
+    found = {"boxes": torch.from_numpy(corners[1:]), "labels": torch.zeros(2), "scores": torch.ones(2)}
+    row = box_metrics.row(torch.zeros(3), found, detection.batch(targets)[0])[None]
+    task = tasks.get("point_detection")
+    picture = box_pictures.judged(part, Predictions(row, torch.zeros(1, 1), task, None, False), 0)
+    coloured = {tuple(each) for each in picture.reshape(-1, 3).tolist() if len(set(each)) > 1}
+    assert coloured == {box_pictures.HIT}

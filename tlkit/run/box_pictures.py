@@ -34,13 +34,17 @@ def drawn(picture: NDArray[np.uint8], boxes: Iterable[Drawn]) -> NDArray[np.uint
 
 
 def judged(part: Part, predicted: Predictions, row: int) -> NDArray[np.uint8]:
-    """Return a picture of a part in grey, with the boxes that are found green, those that are missed red, and false alarms blue."""
+    """Return a picture of a part in grey, with the boxes that are found green, those that are missed red, and false alarms blue.
+
+    Boxes that are ignored are not drawn, and what is found there is no false alarm.
+    """
     (known,) = box_metrics.read(predicted.logits[row : row + 1])
     sure = known.found["scores"] >= box_metrics.SURE
     found, labels = known.found["boxes"][sure], known.found["labels"][sure]
     near = box_metrics.matches(known.there["boxes"], known.there["labels"], found, labels)  # (there, found)
     boxes: list[Drawn] = [(each, MADE_UP, "") for each in found[~near.any(0)].tolist()]
-    for each, hit in zip(known.there["boxes"].tolist(), near.any(1).tolist(), strict=True):
+    counted = known.there["iscrowd"] == 0
+    for each, hit in zip(known.there["boxes"][counted].tolist(), near[counted].any(1).tolist(), strict=True):
         boxes.append((each, HIT if hit else MISSED, ""))
     (picture,) = thumbnails.pictures(part, np.array([row]))
     return drawn(np.array(Image.fromarray(picture).convert("L").convert("RGB")), boxes)
