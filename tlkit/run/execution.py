@@ -144,7 +144,7 @@ class _Writer:
             self.clock = time.perf_counter() - self.within
             if self._pruned():  # a run that is continued may have been stopped before it was asked
                 self.telling.is_done()
-                return self._prune()
+                return self._ended("pruned")
             step = busy.step_seconds(plan, self.prepared.measured)
             resumed = bool(self.saved or self.fit.progress.steps)
             communication = self.telling.begins(resumed=resumed, step=step, note=self.observer.note)
@@ -156,44 +156,66 @@ class _Writer:
                 pruned = self._pruned()
                 self.telling.gives_up(pruned)
                 if pruned:
-                    return self._prune()
+                    return self._ended("pruned")
             self._tell_speed(self.lines[before:], communication, step=step)
             if self.saved < plan.epochs and self.scores is not None:
                 better = f"none was better than epoch {self.scores.epoch}"
                 self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
-            self.held.refuse_lost()
-            self._write_weights()
-            lost = {run_folder.EVALUATION, predictions.FILE} & self.damaged.keys()
-            if self.scores is not None:
-                reported = self._reported
-                last = () if reported else run_report.last_kernels(self.fit)
-                if plan.tested == "end" or lost:
-                    self._evaluate_best(self.scores)
-                else:
-                    self.telling.evaluates(None)
-                if not reported:
-                    run_report.write(self.prepared, self.fit, self.checkpoint, self.scores, last=last, device=self.device)
-            self.seconds += time.perf_counter() - self.clock
-            self.checkpoint.keep_last()
-            return self._result("finished")
+            self._finish_scores()
+            return self._ended("finished")
         except Interrupted as error:
-            within = self._save_within()
-            self._write_weights()
-            self._result("interrupted")
-            raise Interrupted(
-                error.exit_code - 128, f"{label}: {error.problem[:-1]} {self._stopped_after(within)}.", *error.hints
-            ) from None
+            raise self._interrupted(error) from None
         except RunLocked:  # another process has taken the run over: nothing of it is this one's any more
             raise
         except (TlkitError, OSError, RuntimeError, MemoryError) as error:
             failure = failures.in_words(error, self.prepared, self.device)
-            with contextlib.suppress(OSError, RunFolderError):  # there may be room for this little
-                self._write_weights()
-            with contextlib.suppress(OSError, TlkitError):  # files that cannot be read again hide nothing of why the run failed
-                self._result("failed", error=failure.problem)
+            try:
+                self._ended("failed", error=failure.problem)
+            except RunLocked:
+                raise
+            except (OSError, TlkitError):  # files that cannot be read again hide nothing of why the run failed
+                pass
             raise failure from error
         finally:
             self.observer.end(label)
+
+    def _finish_scores(self) -> None:
+        """Evaluate the best epoch on what the plan leaves to the end, and write what reports show of it."""
+        self.held.refuse_lost()
+        lost = {run_folder.EVALUATION, predictions.FILE} & self.damaged.keys()
+        if self.scores is not None:
+            reported = self._reported
+            last = () if reported else run_report.last_kernels(self.fit)
+            if self.prepared.plan.tested == "end" or lost:
+                self._evaluate_best(self.scores)
+            else:
+                self.telling.evaluates(None)
+            if not reported:
+                run_report.write(self.prepared, self.fit, self.checkpoint, self.scores, last=last, device=self.device)
+        self.seconds += time.perf_counter() - self.clock
+
+    def _interrupted(self, error: Interrupted) -> Interrupted:
+        """Save what a signal stopped, and return what says so; a run that another process has taken over is left as it is."""
+        label, signum = self.job.label, error.exit_code - 128
+        try:
+            within = self._save_within()
+            self._ended("interrupted")
+        except RunLocked as lost:  # no error of its own: the signal stops the runs after this one too
+            return Interrupted(signum, f"{label}: {error.problem} {lost.problem}", *lost.hints)
+        return Interrupted(signum, f"{label}: {error.problem[:-1]} {self._stopped_after(within)}.", *error.hints)
+
+    def _ended(self, status: run_result.Status, *, error: str | None = None) -> RunResult:
+        """Write the weights of the best epoch and how the run ended, for which a disk without room for the weights may have room.
+
+        Raises:
+            RunLocked: another process has taken the run over; nothing is written.
+        """
+        self.held.refuse_lost()
+        with contextlib.suppress(*((OSError, RunFolderError) if status == "failed" else ())):
+            self._write_weights()
+        if status in ("finished", "pruned"):
+            self.checkpoint.keep_last()
+        return self._result(status, error=error)
 
     def _tell_speed(self, lines: Sequence[Mapping[str, Any]], communication: float | None, *, step: float) -> None:
         """Remember how fast the epochs of these lines were, and say it of several processes."""
@@ -238,12 +260,6 @@ class _Writer:
 
     def _pruned(self) -> bool:
         return 0 < self.saved < self.prepared.plan.epochs and self.gives_up(self.lines)
-
-    def _prune(self) -> RunResult:
-        """End the run before its last epoch; its best epoch so far can be used."""
-        self._write_weights()
-        self.checkpoint.keep_last()
-        return self._result("pruned")
 
     def _begin(self) -> None:
         if self.held.before:
