@@ -1,6 +1,8 @@
 """Run folders behind an address: what is there counts, and a machine that went away leaves what it had sent."""
 
+import errno
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from conftest import Cli
 
 from tlkit.errors import DataError, TlkitError
-from tlkit.record import remote_runs
+from tlkit.record import file_lock, remote_runs
 from tlkit.record.remote_runs import RemoteRuns
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra tlkit[shards]")
@@ -91,6 +93,26 @@ def test_what_could_not_be_sent_stays_until_the_run_changed_there(machine: Calla
     fsspec.filesystem(one.address.partition(":")[0]).rm(one.address, recursive=True)
     one.fetch("toy")
     assert read(one) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+def test_runs_are_fetched_where_the_file_system_has_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    one, two = (RemoteRuns(f"file://{tmp_path}/runs", tmp_path / name) for name in ("one", "two"))
+    write(one, result="finished")
+    one.send("toy")
+    two.fetch("toy")
+    assert read(two) == read(one)
+
+
+def test_copy_that_another_process_fetches_into_for_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = RemoteRuns(f"file://{tmp_path}/runs", tmp_path)
+    monkeypatch.setattr(remote_runs, "_PATIENCE", 0.0)
+    with file_lock.held(one.folder / ".lock"), pytest.raises(DataError, match="another process was still fetching runs"):
+        one.fetch("toy")
 
 
 def test_files_are_sent_in_the_order_in_which_they_were_written(

@@ -6,6 +6,7 @@ run whose machine went away is what a disk would hold, and it continues from the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,18 +14,17 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from filelock import FileLock
-
 from tlkit import files, plugin
 from tlkit.errors import DataError, TlkitError
+from tlkit.record import file_lock
 
 _STATE = ".remote.json"  # in a folder: what of it was last sent or fetched
 _LOCK = ".lock"  # in the folder of all copies
+_PATIENCE = 3600.0  # seconds that a process waits while another fetches: checkpoints over a slow network
 _FILES = "tlkit_shards.remote_files"
 
 
@@ -49,10 +49,19 @@ class RemoteRuns:
             name: "images", or "images/main-s0-0123abcd".
 
         Raises:
-            DataError: the address does not answer, or refuses.
+            DataError: the address does not answer, or refuses, or another process still fetches after an hour.
         """
+        from filelock import Timeout  # here, since the command line imports this at its start
+
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / _LOCK):  # several processes of a run may share the copy
+        with contextlib.ExitStack() as stack:
+            try:  # several processes of a run may share the copy
+                stack.enter_context(file_lock.held(self.folder / _LOCK, timeout=_PATIENCE))
+            except Timeout:
+                raise DataError(
+                    f"{self.folder}: another process was still fetching runs into this after {_PATIENCE:.0f} s.",
+                    "wait for it, or stop it",
+                ) from None
             self._fetch_all(name)
 
     def refuse_unwritable(self, name: str) -> None:
@@ -158,7 +167,7 @@ def of(runs: str) -> RemoteRuns | None:
     return RemoteRuns(address, files.cache_folder().parent / "runs" / digest)
 
 
-@contextmanager
+@contextlib.contextmanager
 def gathered(kept: RemoteRuns | None, name: str, note: Callable[[str], None]) -> Iterator[None]:
     """Send all that changed of a recipe's folder at the end, also where an error ends it.
 
