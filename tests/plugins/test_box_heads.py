@@ -14,7 +14,8 @@ from torchvision.models.detection.retinanet import _default_anchorgen, retinanet
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from tlkit import tasks
-from tlkit.network import building
+from tlkit.errors import PluginError
+from tlkit.network import building, shapes
 from tlkit.network.network import Network
 from tlkit.plugin import Backbone, Head, registry
 from tlkit.recipe import parsing
@@ -151,3 +152,12 @@ def test_anchors_in_half_precision_are_exact() -> None:
     assert half.dtype == torch.float32
     assert torch.equal(half[:, CLASSES + 4 : CLASSES + 9], plain[:, CLASSES + 4 : CLASSES + 9])
     assert torch.equal(network(x), plain), "the anchors keep their precision afterwards"
+
+
+@pytest.mark.parametrize(("kind", "named"), [("fcos", "data.crop_size or data.scale_to"), ("linear", "data.image_size")])
+def test_pictures_that_do_not_pass_are_told_by_the_key_that_changes_their_size(kind: str, named: str) -> None:
+    stages, backbone = {"even": nn.Linear(7, 7)}, registry.get(Backbone, "resnet18")
+    with pytest.raises(PluginError) as caught:
+        shapes.read(stages, backbone, registry.get(Head, kind), (300, 300), channels=3)
+    assert named in str(caught.value)
+    assert ("data.image_size" in str(caught.value)) == (kind == "linear")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tlkit import tasks
 from tlkit.errors import PluginError
 from tlkit.network import building
 from tlkit.network.freezing import freeze_
@@ -67,6 +68,7 @@ def cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
     freeze_(network, lambda _: False)
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
+    whole = tasks.get(resolved.head.task).targets.whole
     x = torch.empty(1, resolved.channels, *resolved.image_size, device="meta")
     with torch.no_grad():
         carried = network.carry(x, stop=0)
@@ -81,7 +83,7 @@ def cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
                 flops[name], outputs[name] = counter.get_total_flops(), tuple(x.shape[1:])
             except Exception as error:  # whatever a third party's forward raises
                 target = resolved.head.target if name == HEAD else resolved.backbone.build
-                raise does_not_run(target, f"stage {name}", resolved.image_size, error) from error
+                raise does_not_run(target, f"stage {name}", resolved.image_size, error, whole=whole) from error
         for name in aux_heads.usable:
             aux_head = resolved.backbone.aux_heads[name]
             x = torch.empty(1, *outputs[aux_head.after], device="meta")
@@ -90,7 +92,7 @@ def cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
                     outputs[AUX] = tuple(network.aux_heads[name](x).shape[1:])
                 flops[AUX] = flops.get(AUX, 0) + counter.get_total_flops()
             except Exception as error:  # likewise
-                raise does_not_run(aux_head.build, f"auxiliary head {name}", resolved.image_size, error) from error
+                raise does_not_run(aux_head.build, f"auxiliary head {name}", resolved.image_size, error, whole=whole) from error
             if outputs[AUX] != outputs[HEAD]:
                 raise PluginError(
                     f"{aux_head.build}: auxiliary head {name} gives {outputs[AUX]} for an image, the head {outputs[HEAD]}."

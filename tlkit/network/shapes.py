@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 from torch import nn
 
+from tlkit import tasks
 from tlkit.errors import PluginError, TlkitError, reason
 from tlkit.network import tokens
 from tlkit.plans.packing import Shape
@@ -36,8 +37,10 @@ def outputs(stages: Iterable[nn.Module], size: Size, *, channels: int) -> Iterat
         yield tuple(x.shape[1:])
 
 
-def of_stages(stages: Mapping[str, nn.Module], backbone: Backbone, size: Size, *, channels: int) -> list[Shape]:
-    """Return the shape of each stage's output for one image, as `outputs` yields them.
+def of_stages(
+    stages: Mapping[str, nn.Module], backbone: Backbone, size: Size, *, channels: int, whole: bool = False
+) -> list[Shape]:
+    """Return the shape of each stage's output for one image, as `outputs` yields them; for `whole` see `does_not_run`.
 
     Raises:
         PluginError: a stage does not run.
@@ -47,7 +50,7 @@ def of_stages(stages: Mapping[str, nn.Module], backbone: Backbone, size: Size, *
         for shape in outputs(stages.values(), size, channels=channels):
             found.append(shape)
     except Exception as error:  # whatever a third party's forward raises
-        raise does_not_run(backbone.build, f"stage {list(stages)[len(found)]}", size, error) from error
+        raise does_not_run(backbone.build, f"stage {list(stages)[len(found)]}", size, error, whole=whole) from error
     return found
 
 
@@ -69,7 +72,7 @@ def read(
     """
     times = 1 if backbone.fixed_size else -(-_SMALLEST // min(size))
     size = size[0] * times, size[1] * times
-    given = of_stages(stages, backbone, size, channels=channels)
+    given = of_stages(stages, backbone, size, channels=channels, whole=tasks.get(head.task).targets.whole)
     shapes = [tokens.picture_shape(stage, shape, size) for stage, shape in zip(stages.values(), given, strict=True)]
     maps = [index for index, shape in enumerate(shapes) if len(shape) == 3 and min(shape[1:]) > 1]
     if not maps or maps[-1] != len(shapes) - 1:
@@ -101,7 +104,7 @@ def _no_map(names: list[str], shapes: list[Shape], maps: list[int], backbone: Ba
     )
 
 
-def does_not_run(target: str, part: str, size: Size, error: Exception) -> PluginError:
+def does_not_run(target: str, part: str, size: Size, error: Exception, *, whole: bool = False) -> PluginError:
     """Return the error for a part of a network that cannot be run on shapes alone: a size that does not suit it, or a plugin's fault.
 
     Args:
@@ -109,10 +112,17 @@ def does_not_run(target: str, part: str, size: Size, error: Exception) -> Plugin
         part: "stage layer1", for instance.
         size: Height and width of the images.
         error: That was raised.
+        whole: The size is that of whole pictures or crops of them, as for masks and boxes.
     """
+    place = "data" if whole else "data.image_size"
+    hint = (
+        "another data.crop_size or data.scale_to"
+        if whole
+        else "another data.image_size, for instance the backbone's own: leave it out"
+    )
     return PluginError(
-        f"data.image_size: images of {pixels(size)} do not pass through {part} of {target}: {reason(error).rstrip('.')}.",
-        "another data.image_size, for instance the backbone's own: leave it out",
+        f"{place}: images of {pixels(size)} do not pass through {part} of {target}: {reason(error).rstrip('.')}.",
+        hint,
         "if no size passes, it is a fault of the plugin, which tlkit check NAME describes: a plan runs the network on shapes alone, so "
         "forward may not look at values, as .item(), .tolist() or `if x.max() > 1` do",
     )
