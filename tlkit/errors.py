@@ -109,7 +109,7 @@ class SaidElsewhere(TlkitError):
 
 
 class OutOfMemory(RunFailed):
-    """A batch does not fit into memory; saved epochs are kept."""
+    """A training step does not fit into memory; saved epochs are kept."""
 
 
 class StoreError(TlkitError):

@@ -19,6 +19,7 @@ from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted
 from tlkit.events import Epoch, Observer
 from tlkit.network import device_memory
+from tlkit.run import memory
 
 # SGD, for Adam divides small gradients by themselves; the stage with dropout is frozen, for parts draw other masks.
 SETTINGS = ('backbone.batch_norm="running"', "freeze={block2=true}", 'optimizer={name="sgd", momentum=0.9}')
@@ -106,14 +107,44 @@ def test_where_batchnorm_trains_the_batch_that_fits_is_named(toy_recipe: Path, m
     assert failure.hints[0].startswith("data.batch_size = 8 fits by estimate, and with optimizer.accumulate = 2 a step has")
 
 
+def test_evaluation_that_does_not_fit_is_named_and_halves_no_step(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Step, "read_and_answered", exhausted)
+    notes = Notes()
+    (failure,) = applied(toy_recipe, "runs", observer=notes).failures
+    assert failure.problem == "main, seed 0: evaluation does not fit into the memory of cpu: 16 images at a time."
+    assert not [line for line in notes.told if "passes the network" in line]
+    run = run_of(toy_recipe, "runs")
+    assert "pieces" not in tomllib.loads((run / "resolved.toml").read_text())
+    assert json.loads((run / "result.json").read_text())["status"] == "failed"
+
+
+def test_where_no_batch_fits_none_is_named(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = api.plan(toy_recipe, [*SETTINGS, "data.batch_size=1"]).values()
+    (two,) = api.plan(toy_recipe, ["data.batch_size=2"]).values()
+    (four,) = api.plan(toy_recipe, ["data.batch_size=4"]).values()
+    cpu = torch.device("cpu")
+    assert [memory.fitting(each, cpu) for each in (one, two, four)] == [None, None, 2]
+    full(monkeypatch, 0)
+    monkeypatch.setattr(device_memory, "usable_memory", lambda device: 1000)
+    assert memory.fitting(four, cpu) is None
+    (warned,) = api.plan(toy_recipe, ["data.batch_size=64"]).values()
+    (line,) = (line for line in warned.warnings if "of memory by estimate" in line)
+    assert line.endswith("1 KB are free on cpu")
+    (failure,) = applied(toy_recipe, "runs", 'backbone.batch_norm="local"').failures
+    assert failure.hints[0].startswith("no smaller batch fits by estimate")
+
+
 def test_plan_says_which_batch_would_fit(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (mine,) = api.plan(toy_recipe, ["data.options.train=4000", "data.batch_size=1024"]).values()
     assert not [line for line in mine.warnings if "would fit" in line]
     monkeypatch.setattr(device_memory, "usable_memory", lambda device: mine.memory.total // 2)
-    (warned,) = api.plan(toy_recipe, ["data.options.train=4000", "data.batch_size=1024"]).values()
+    (warned,) = api.plan(toy_recipe, ["data.options.train=4000", "data.batch_size=1024", "optimizer.accumulate=2"]).values()
     (line,) = (line for line in warned.warnings if "would fit" in line)
     fits = int(line.split(": ")[-1].split(" would fit")[0])
-    assert f"optimizer.accumulate = {1024 // fits} " in line
+    assert f"optimizer.accumulate = {1024 // fits * 2} " in line
     (small,) = api.plan(toy_recipe, ["data.options.train=4000", f"data.batch_size={fits}"]).values()
     (double,) = api.plan(toy_recipe, ["data.options.train=4000", f"data.batch_size={fits * 2}"]).values()
     assert small.memory.total < mine.memory.total // 2 <= double.memory.total

@@ -106,7 +106,7 @@ def batch_size(draft: Draft, known: int | None, division: Division = WHOLE) -> t
     if known is not None:
         return known, [Choice("batch_size", str(known), "kept from when this arm began")]
     free, largest = _free(draft, division), max(images // 4, 2) if images else math.inf
-    batch = _fitting(draft, largest, _AUTO_SHARE * free, division)
+    batch = _fitting(draft, largest, _AUTO_SHARE * free, division) or 2
     each = f" for the part that each of {division.count} processes has" if division.count > 1 else ""
     limit = (
         f"{_AUTO_SHARE:.0%} of {free / 2**30:.1f} GiB free{each}" if batch * 2 <= largest else "at least four batches an epoch"
@@ -129,11 +129,15 @@ def too_large(draft: Draft, batch: int, memory: MemoryPlan, division: Division =
         needed = _beside(draft, batch, division.count)
     if needed <= free:
         return None
-    fits = _fitting(draft, batch - 1, free, division)
-    return (
+    large = (
         f"data.batch_size: a batch of {units.images(batch)} takes {units.size(needed)} of memory by estimate, and {units.size(free)} "
-        f"are free on {draft.device.type}: {fits} would fit, with optimizer.accumulate = {-(-batch // fits)} for steps on as many images"
+        f"are free on {draft.device.type}"
     )
+    fits = _fitting(draft, batch - 1, free, division)
+    if fits is None:
+        return large
+    accumulate = -(-batch // fits) * draft.resolved.arm.optimizer.accumulate
+    return f"{large}: {fits} would fit, with optimizer.accumulate = {accumulate} for steps on as many images"
 
 
 def _free(draft: Draft, division: Division) -> int:
@@ -141,12 +145,12 @@ def _free(draft: Draft, division: Division) -> int:
     return device_memory.usable_memory(draft.device) // (division.here if draft.device.type == "cpu" else 1)
 
 
-def _fitting(draft: Draft, most: float, free: float, division: Division) -> int:
-    """Return the largest power of two, 2 or more, up to `most` whose batch takes less than so many bytes."""
-    batch = 2
-    while batch * 2 <= most and _beside(draft, batch * 2, division.count) < free:
-        batch *= 2
-    return batch
+def _fitting(draft: Draft, most: float, free: float, division: Division) -> int | None:
+    """Return the largest power of two, 2 or more, up to `most` whose batch takes less than so many bytes; None where 2 do not."""
+    fits, batch = None, 2
+    while batch <= most and _beside(draft, batch, division.count) < free:
+        fits, batch = batch, batch * 2
+    return fits
 
 
 def _beside(draft: Draft, batch: int, count: int) -> int:

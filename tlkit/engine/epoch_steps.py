@@ -22,6 +22,7 @@ from tlkit.engine.step.step import Step
 from tlkit.engine.step.sums import Sums
 from tlkit.errors import Diverged
 from tlkit.events import Observer
+from tlkit.network import device_memory
 from tlkit.plans.plan import batches_per_epoch
 from tlkit.plans.schedule import factor, ramp
 
@@ -104,7 +105,10 @@ class EpochSteps:
             now.spend("input", time.perf_counter() - at - in_prefix)
             now.spend("prefix", in_prefix)
             at = time.perf_counter()
-            self._take(in_pieces(taken_in, self._pieces), self._whole(order[step * group * size : (step + 1) * group * size]))
+            with device_memory.spent_on("step"):
+                self._take(
+                    in_pieces(taken_in, self._pieces), self._whole(order[step * group * size : (step + 1) * group * size])
+                )
             now.spend("steps", time.perf_counter() - at)
             now.steps, now.seconds = step + 1, time.perf_counter() - began
             bad = self._look(number, step + 1, images=len(order))

@@ -25,7 +25,7 @@ from tlkit.engine.step.changing import changing
 from tlkit.engine.step.step import Step
 from tlkit.errors import RunFolderError
 from tlkit.events import Epoch, Observer
-from tlkit.network import seeding
+from tlkit.network import device_memory, seeding
 from tlkit.network.network import Network
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
@@ -170,7 +170,9 @@ class Fit:
             It, with the scores of test images and of other data sets.
         """
         self._step.begin_(best.epoch)  # its phase says where the network begins on what the feed gives
-        scores = self._scores.every_part(best.epoch, self._feed_of(best.epoch))
+        feed = self._feed_of(best.epoch)
+        with device_memory.spent_on("evaluation"):
+            scores = self._scores.every_part(best.epoch, feed)
         return replace(
             best,
             validation=scores.pop("validation", None),
@@ -258,8 +260,8 @@ class Fit:
         sums = self._step.sums()
         aux_loss = {} if sums.aux_loss is None else {"aux_loss": sums.aux_loss / images}
         began = time.perf_counter()
-        with self.averaged():
-            feed = self._feed_of(number)
+        feed = self._feed_of(number)
+        with self.averaged(), device_memory.spent_on("evaluation"):
             scores = self._scores.each_epoch(number, feed)
             sample, target = self._scores.sample(number, feed), self._scores.target(feed)
         evaluated = time.perf_counter() - began

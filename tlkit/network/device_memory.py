@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
 import torch
 
 from tlkit import machine
+
+Purpose = Literal["step", "evaluation"]
+
+
+class Exhausted(MemoryError):
+    """Memory that ran out, and in what: a training step, or an evaluation."""
+
+    def __init__(self, purpose: Purpose) -> None:
+        super().__init__(purpose)
+        self.purpose = purpose
+
+
+@contextmanager
+def spent_on(purpose: Purpose) -> Iterator[None]:
+    """Say of memory that runs out within the block in what it did.
+
+    Raises:
+        Exhausted: it did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_exhausted(error):
+            raise
+        raise Exhausted(purpose) from error
 
 
 def free_memory(device: torch.device) -> int:

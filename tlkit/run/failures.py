@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tlkit import files
+from tlkit import files, units
 from tlkit.errors import Diverged, OutOfMemory, RunFailed, TlkitError
 from tlkit.network import device_memory
 from tlkit.run import memory
@@ -29,15 +29,31 @@ def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunF
     if isinstance(error, OSError):
         return files.unwritable(job.folder, error)
     if device_memory.is_exhausted(error):
-        fits = memory.fitting(plan, device)
-        accumulate = -(-plan.batch_size // fits) * plan.tables.optimizer.accumulate
-        return OutOfMemory(
-            f"{job.label}: a batch of {plan.batch_size} images does not fit into the memory of {device}.",
-            f"data.batch_size = {fits} fits by estimate, and with optimizer.accumulate = {accumulate} a step has as many images as before",
-        )
+        return _out_of_memory(error, prepared, device)
     if any(words in str(error) for words in _NO_KERNEL):
         return RunFailed(
             f"{job.label}: cuDNN has no kernel with the same bits every time for this network in {plan.compute_format}.",
             'precision = "auto", which passes over it, or precision = "float32"',
         )
     raise error
+
+
+def _out_of_memory(error: Exception, prepared: Prepared, device: torch.device) -> RunFailed:
+    """Return what did not fit into memory, and what would; only a training step's batch can pass the network in parts."""
+    label, plan = prepared.job.label, prepared.plan
+    purpose = error.purpose if isinstance(error, device_memory.Exhausted) else None
+    if purpose == "evaluation":
+        fewer = "a smaller data.batch_size evaluates fewer at a time, and optimizer.accumulate keeps steps of as many images"
+        return RunFailed(
+            f"{label}: evaluation does not fit into the memory of {device}: {units.images(plan.evaluation_batch)} at a time.",
+            fewer if plan.evaluation_batch > 1 else "images of fewer pixels take less memory",
+        )
+    kind = OutOfMemory if purpose == "step" else RunFailed
+    fits = memory.fitting(plan, device)
+    accumulate = plan.tables.optimizer.accumulate * (-(-plan.batch_size // fits) if fits else 1)
+    return kind(
+        f"{label}: a batch of {units.images(plan.batch_size)} does not fit into the memory of {device}.",
+        f"data.batch_size = {fits} fits by estimate, and with optimizer.accumulate = {accumulate} a step has as many images as before"
+        if fits
+        else "no smaller batch fits by estimate: smaller images, or more frozen stages, take less memory",
+    )

@@ -36,12 +36,13 @@ def halved(pieces: int) -> str:
     return f"Each batch passes the network in {pieces * 2} parts from here on, and a step is still one on all of its images"
 
 
-def fitting(plan: Plan, device: torch.device) -> int:
-    """Return a smaller batch size that fits into memory by the plan's estimate, a power of two."""
-    memory, most = plan.memory, max(plan.batch_size // 2, 1)
+def fitting(plan: Plan, device: torch.device) -> int | None:
+    """Return a smaller batch size that fits into memory by the plan's estimate, a power of two; None where there is none."""
+    memory, least = plan.memory, 2 if any(phase.normalised for phase in plan.phases) else 1  # one image may have no statistics
     left = _SHARE * device_memory.usable_memory(device) - (memory.weights + memory.gradients + memory.optimizer)
     images = int(left * plan.batch_size / max(memory.activations + memory.images, 1))
-    return 1 << max(min(images, most), 1).bit_length() - 1
+    most = min(images, plan.batch_size // 2)
+    return 1 << most.bit_length() - 1 if most >= least else None
 
 
 def let_go(error: BaseException | None) -> None:
