@@ -116,7 +116,7 @@ def _plain_only() -> object:
     return COMPUTE_FORMATS[:1]
 
 
-SLOW = ("tutorial", "advice", "python")  # one exports to ONNX, one tries ways to train, one trains in twenty blocks
+SLOW = ("tutorial", "advice", "python")  # one exports to ONNX, one tries ways to train, one trains in nine blocks
 
 
 @pytest.mark.parametrize(
