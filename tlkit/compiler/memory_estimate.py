@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tlkit import units
+from tlkit import tasks, units
 from tlkit.engine.images.geometry import CROP_ROOM
 from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
@@ -186,6 +186,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     if found is not None and draft.resolved.learns == "steps":  # a step has as many images of the target, and labelled ones
         real += real * found.beside + min(real, draft.facts.images.labelled)
     gradients = activations_bytes = 0
+    whole = tasks.get(draft.resolved.head.task).targets.whole
     for first, cut in zip(draft.starts, draft.cuts, strict=True):
         size = draft.size(first)
         moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
@@ -202,10 +203,10 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
             raise TlkitError(
                 f"data.batch_size: the network cannot be trained on {units.images(real)} of {units.pixels(size)} at a time: a layer that "
                 "normalizes would have one value of each channel, and needs two.",
-                "a larger data.batch_size, or a larger data.image_size",
+                f"a larger data.batch_size, or a larger {'data.crop_size' if whole else 'data.image_size'}",
             ) from error
         except Exception as error:  # whatever a third party's forward raises in training alone
-            raise does_not_run(draft.resolved.backbone.build, "a training step", size, error) from error
+            raise does_not_run(draft.resolved.backbone.build, "a training step", size, error, whole=whole) from error
     trained = sum(tensors[o.parameter].nbytes for o in divided.parameters if o.trains_from is not None)
     states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
     averages = trained if arm.optimizer.ema is not None else 0
