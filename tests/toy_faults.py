@@ -171,7 +171,7 @@ def forked(work: Callable[[], Any]) -> Any:
 def content(folder: Path) -> dict[str, Any]:
     """What a run left, without what a clock says."""
     (run,) = (path.parent for path in (folder / "runs").glob("*/*/result.json"))
-    found: dict[str, Any] = {"names": sorted(path.name for path in run.rglob("*") if path.is_file())}
+    found: dict[str, Any] = {"names": sorted(path.name for path in run.rglob("*") if path.is_file() and path.name != ".holder")}
     found |= {
         path.name: {name: each.tolist() for name, each in load_file(path).items()}
         for path in run.rglob("*.safetensors")
