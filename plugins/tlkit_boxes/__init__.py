@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from tlkit.plugin import Dataset, Download, Options
+from tlkit_masks import VOC_2012
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike",
@@ -82,17 +83,10 @@ class YoloOptions(Options):
 
 
 def _voc_downloads(options: VocOptions | None) -> tuple[Download, ...]:
-    """Return the archive of 2012, with the checksum of torchvision.datasets.voc; those of other years are found on the page."""
+    """Return the archive of 2012; those of other years are found on the page."""
     if options is not None and (options.year != "2012" or options.classes is not None):
         return ()
-    return (
-        Download(
-            url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-            checksum="md5:6cd6e144f989b92b3379bac3b3de84fd",
-            filename="VOCtrainval_11-May-2012.tar",
-            archive=True,
-        ),
-    )
+    return (VOC_2012,)
 
 
 coco = Dataset(

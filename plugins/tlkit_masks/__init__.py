@@ -137,18 +137,17 @@ class VocOptions(Options):
     year: Literal["2007", "2008", "2009", "2010", "2011", "2012"] = "2012"
 
 
+VOC_2012 = Download(  # the checksum is that of torchvision.datasets.voc
+    url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    checksum="md5:6cd6e144f989b92b3379bac3b3de84fd", filename="VOCtrainval_11-May-2012.tar", archive=True,
+)  # fmt: skip
+
+
 def _voc_downloads(options: VocOptions | None) -> tuple[Download, ...]:
-    """Return the archive of 2012, with the checksum of torchvision.datasets.voc; those of other years are found on the page."""
+    """Return the archive of 2012; those of other years are found on the page."""
     if options is not None and options.year != "2012":
         return ()
-    return (
-        Download(
-            url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-            checksum="md5:6cd6e144f989b92b3379bac3b3de84fd",
-            filename="VOCtrainval_11-May-2012.tar",
-            archive=True,
-        ),
-    )
+    return (VOC_2012,)
 
 
 segmentation_folder = Dataset(
