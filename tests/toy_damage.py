@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import toy_faults
 from conftest import TOY, TOY_RECIPE
+from toy_damages import empty, flip, truncate
 from toy_faults import SETTINGS, apply, content, forked
 
 from tlkit import api, files
@@ -29,21 +30,6 @@ from tlkit.reports.page import runs
 from tlkit.run import prediction
 
 KILLED_AT = 0.72  # of the changes of files: in the second epoch, after a step that was saved
-
-
-def flip(path: Path) -> None:
-    """Change one bit in the middle."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 def folder(path: Path) -> None:
@@ -64,7 +50,7 @@ def readers(recipe: Path, place: Path) -> dict[str, Any]:
             found[name] = reader()
         except TlkitError as error:
             found[name] = f"message: {' '.join([error.problem, *error.hints])}".replace(str(place), "")
-        except Exception:
+        except Exception:  # whatever it is, it is no message: the caller counts it as wrong
             found[name] = f"traceback: {traceback.format_exc()[-600:]}"
 
     def predicted() -> Any:

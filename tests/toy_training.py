@@ -6,12 +6,15 @@ from pathlib import Path
 
 import torch
 
+from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
 from tlkit.engine.learner import Learner
 from tlkit.events import Observer
+from tlkit.network import tensor_files, weights
 from tlkit.network.network import Network
 from tlkit.plans import dataset_images, jobs, resolve
 from tlkit.plans.plan import Plan
+from tlkit.record.formats import StorePlan
 from tlkit.run import preparation
 from tlkit.run.preparation import Prepared
 from tlkit.sources.places import Places
@@ -52,3 +55,26 @@ def training(
     prepared = replace(prepared, plan=change(prepared.plan))
     fit = prepared.learner(device=device, observer=observer, watch=watch)
     return Training(prepared, fit.network, fit)
+
+
+def ends_with_the_same_bits(recipe: Path, *settings: str) -> None:
+    """Assert that a run of two epochs that is continued within the second ends as one that never stopped."""
+    whole = training(recipe, *settings).fit
+    assert isinstance(whole, Fit)
+    kept: list[tuple[bytes, str]] = []
+    expected = list(whole.epochs(after_step=lambda: kept.append((weights.to_bytes(whole.tensors(), {}), whole.scalars()))))
+    path = recipe.with_suffix(".safetensors")
+    path.write_bytes(kept[2][0])  # the first step of the second epoch
+    after = training(recipe, *settings).fit
+    assert isinstance(after, Fit)
+    after.resume_(tensor_files.read(path).tensors, kept[2][1])
+    (last,) = after.epochs()
+    assert (last.train, last.validation, last.test) == (expected[1].train, expected[1].validation, expected[1].test)
+    ours = after.tensors()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in whole.tensors().items())
+
+
+def storing(plan: Plan, stored: StorePlan | None) -> Plan:
+    """A plan whose fixed prefixes are stored so; None: computed."""
+    fixed = [phase.fixed and replace(phase.fixed, train=stored, evaluation=stored) for phase in plan.phases]
+    return replace(plan, phases=tuple(replace(phase, fixed=each) for phase, each in zip(plan.phases, fixed, strict=True)))

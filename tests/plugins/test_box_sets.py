@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def pictures(folder: Path, names: str = "abc") -> None:
         Image.new("RGB", SIZE[::-1]).save(folder / f"{name}.png")
 
 
-def coco(folder: Path, **changes: object) -> dict[str, object]:
+def coco(folder: Path, **changes: object) -> dict[str, Any]:
     """Write the pictures with COCO's JSON, where some keys of annotation 1 may be others; return the file's content."""
     pictures(folder / "images")
     annotations = [
@@ -124,7 +125,7 @@ def test_files_without_a_picture_to_train_on_are_named(tmp_path: Path) -> None:
     (tmp_path / COCO[0]).write_text(json.dumps(held | {"images": twice, "annotations": []}))
     with pytest.raises(DataError, match=r"train.json: lists a picture twice: a.png"):
         found("coco", tmp_path, train=COCO[0], test="")
-    crowds = [each | {"iscrowd": 1} for each in held["annotations"]]  # type: ignore[attr-defined]
+    crowds = [each | {"iscrowd": 1} for each in held["annotations"]]
     (tmp_path / COCO[0]).write_text(json.dumps(held | {"annotations": crowds}))
     with pytest.raises(DataError, match=r"train.json: no training picture has a box that can be learned"):
         found("coco", tmp_path, train=COCO[0], test=COCO[1])

@@ -17,16 +17,13 @@ from conftest import Cli
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from toy_training import training
+from toy_training import ends_with_the_same_bits, storing, training
 
 from tlkit import tasks
-from tlkit.engine.fit import Fit
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.exports.export import export
 from tlkit.exports.forms import Form
-from tlkit.network import tensor_files, weights
-from tlkit.plans.plan import Plan
 from tlkit.plugin import Boxes
 from tlkit.record import predictions
 from tlkit.record.formats import StorePlan
@@ -120,27 +117,11 @@ def by_pycocotools(found: dict[str, list[dict[str, object]]], truth: list[list[t
 
 def test_continued_within_an_epoch_a_run_has_the_bits_of_one_that_never_stopped(recipe: Path) -> None:
     settings = ("data.crop_size=48", 'data.augment=["hflip", {name="rotate", steps=90}]')
-    whole = training(recipe, *settings).fit
-    assert isinstance(whole, Fit)
-    kept: list[tuple[bytes, str]] = []
-    expected = list(whole.epochs(after_step=lambda: kept.append((weights.to_bytes(whole.tensors(), {}), whole.scalars()))))
-    path = recipe.with_suffix(".safetensors")
-    path.write_bytes(kept[2][0])  # the first step of the second epoch
-    after = training(recipe, *settings).fit
-    assert isinstance(after, Fit)
-    after.resume_(tensor_files.read(path).tensors, kept[2][1])
-    (last,) = after.epochs()
-    assert (last.train, last.validation, last.test) == (expected[1].train, expected[1].validation, expected[1].test)
-    ours = after.tensors()
-    assert all(torch.equal(ours[name], tensor) for name, tensor in whole.tensors().items())
+    ends_with_the_same_bits(recipe, *settings)
 
 
 @pytest.mark.parametrize("kind", ["fcos", "retinanet"])
 def test_a_frozen_trunk_gives_the_same_stored_and_computed(recipe: Path, kind: str) -> None:
-    def storing(plan: Plan, stored: StorePlan | None) -> Plan:
-        fixed = [phase.fixed and replace(phase.fixed, train=stored, evaluation=stored) for phase in plan.phases]
-        return replace(plan, phases=tuple(replace(phase, fixed=each) for phase, each in zip(plan.phases, fixed, strict=True)))
-
     settings = (f"head.kind={kind}", "head.options={width=32, smallest=4}", "freeze={backbone=true}")
     stored = StorePlan(2, 0, 0, 0.0, "")
     one, other = (training(recipe, *settings, change=partial(storing, stored=each)) for each in (stored, None))

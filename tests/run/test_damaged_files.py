@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TOY_RECIPE
+from toy_damages import empty, flip, truncate
 
 from tlkit import api
 from tlkit.api import Applied
@@ -40,21 +41,6 @@ class Notes(Observer):
 
     def note(self, text: str) -> None:
         self.lines.append(text)
-
-
-def flip(path: Path) -> None:
-    """Change one bit in the middle."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Segmentation end to end: pictures of several sizes with masks are trained on, evaluated, continued and predicted."""
 
 import json
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,9 @@ import toy_masks
 from conftest import Cli
 from PIL import Image
 from sklearn.metrics import f1_score
-from toy_training import training
+from toy_training import ends_with_the_same_bits, storing, training
 
-from tlkit.engine.fit import Fit
 from tlkit.errors import DataError, RecipeError, TlkitError
-from tlkit.network import tensor_files, weights
-from tlkit.plans.plan import Plan
 from tlkit.record.formats import StorePlan
 from tlkit.run import prediction
 from tlkit.sources import video_files
@@ -123,27 +119,11 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
 @pytest.mark.parametrize("case", CASES)
 def test_continued_within_an_epoch_a_run_has_the_bits_of_one_that_never_stopped(recipe: Path, case: str) -> None:
     settings = (*CASES[case], "schedule.epochs=2")
-    whole = training(recipe, *settings).fit
-    assert isinstance(whole, Fit)
-    kept: list[tuple[bytes, str]] = []
-    expected = list(whole.epochs(after_step=lambda: kept.append((weights.to_bytes(whole.tensors(), {}), whole.scalars()))))
-    path = recipe.with_suffix(".safetensors")
-    path.write_bytes(kept[2][0])  # the first step of the second epoch
-    after = training(recipe, *settings).fit
-    assert isinstance(after, Fit)
-    after.resume_(tensor_files.read(path).tensors, kept[2][1])
-    (last,) = after.epochs()
-    assert (last.train, last.validation, last.test) == (expected[1].train, expected[1].validation, expected[1].test)
-    ours = after.tensors()
-    assert all(torch.equal(ours[name], tensor) for name, tensor in whole.tensors().items())
+    ends_with_the_same_bits(recipe, *settings)
 
 
 @pytest.mark.parametrize("frozen", ["head.kind=fcn; freeze={backbone=true}", "head.kind=unet; freeze={stem=true, block1=true}"])
 def test_a_frozen_trunk_gives_the_same_stored_and_computed(recipe: Path, frozen: str) -> None:
-    def storing(plan: Plan, stored: StorePlan | None) -> Plan:
-        fixed = [phase.fixed and replace(phase.fixed, train=stored, evaluation=stored) for phase in plan.phases]
-        return replace(plan, phases=tuple(replace(phase, fixed=each) for phase, each in zip(plan.phases, fixed, strict=True)))
-
     settings = (*frozen.split("; "), "schedule.epochs=2")
     stored = StorePlan(2, 0, 0, 0.0, "")
     one, other = (training(recipe, *settings, change=partial(storing, stored=each)) for each in (stored, None))

@@ -6,6 +6,7 @@ import signal
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,10 +50,10 @@ def full(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """Let memory hold so many images: a stand-in for a GPU."""
     take = Step.__call__
 
-    def limited(self: Step, batches: Sequence[tuple[Tensor, Tensor]], *more: object) -> None:
+    def limited(self: Step, batches: Sequence[tuple[Tensor, Tensor]], *more: Any) -> None:
         if max(len(targets) for _, targets in batches) > most:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        take(self, batches, *more)  # type: ignore[arg-type]
+        take(self, batches, *more)
 
     monkeypatch.setattr(Step, "__call__", limited)
 
