@@ -17,7 +17,7 @@ from toy_training import ends_with_the_same_bits, storing, training
 from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.record.formats import StorePlan
 from tlkit.run import prediction
-from tlkit.sources import video_files
+from tlkit.sources import mask_counts, video_files
 
 LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
 CASES = {
@@ -188,12 +188,31 @@ def test_masks_of_one_class_alone_are_refused(recipe: Path) -> None:
         ('data.augment=["randaugment"]', "data.augment: randaugment moves pixels"),
         ('data.augment=["random_crop"]', "data.augment: random_crop needs the size of the crops"),
         ("head.kind=linear", "data.name: shapes has a class for every pixel|the linear head learns one class per image"),
-        ("loss.class_weights=balanced", "loss.class_weights: balanced weights need the pixels"),
     ],
 )
 def test_what_masks_cannot_have_is_refused(recipe: Path, setting: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         training(recipe, setting)
+
+
+def test_balanced_weights_are_of_the_pixels_that_count(recipe: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = sorted((recipe.parent / "data" / "train" / "masks").glob("*.png"))
+    hidden = pixels_of(masks[0]).copy()
+    hidden[:20] = 255
+    Image.fromarray(hidden).save(masks[0])
+    pixels = np.concatenate([pixels_of(path).ravel() for path in masks])
+    counts = np.bincount(pixels[pixels != 255])
+    wanted = pytest.approx((counts.sum() / (2 * counts)).tolist())
+    code, out, error = run("plan", recipe, "--set=loss.class_weights=balanced", "--json")
+    assert code == 0, error
+    assert json.loads(out)["arms"]["main"]["class_weights"] == wanted
+    trained = training(recipe, "loss.class_weights=balanced", "data.crop_size=16", "data.scale_to=0.8")
+    assert trained.plan.class_weights == wanted, "whatever the scale is, as the plan says it"
+    assert next(iter(trained.fit.epochs())).train["loss"] > 0
+
+    monkeypatch.setattr(mask_counts.mask_files, "read", None)
+    _, out, _ = run("plan", recipe, "--set=loss.class_weights=balanced")
+    assert f"class weights: ground {counts.sum() / (2 * counts[0]):.3g}, square" in out, "and masks are read for it once"
 
 
 def test_masks_are_not_averaged_over_networks(recipe: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tlkit.errors import ImageError
 from tlkit.plugin import IGNORED, MaskCoding, MaskFile
-from tlkit.sources import mask_files
+from tlkit.sources import mask_counts, mask_files
 
 NUMBERS = np.array([[0, 1, 2], [2, 1, 255]], np.uint8)
 
@@ -76,3 +76,15 @@ def test_the_digest_is_of_everything_that_determines_a_mask(tmp_path: Path) -> N
     masks = [MaskFile(path), MaskFile(path, MaskCoding(rest=0)), MaskFile(path, field_of_view=view)]
     assert len({mask_files.digest(mask) for mask in masks}) == 3
     assert mask_files.digest(masks[0]) == mask_files.digest(MaskFile(path))
+
+
+def test_pixels_of_classes_are_counted_where_they_count(tmp_path: Path) -> None:
+    view = written(tmp_path / "view.png", np.array([[255, 255, 0], [255, 0, 255]], np.uint8))
+    whole, seen = MaskFile(written(tmp_path / "m.png", NUMBERS)), MaskFile(tmp_path / "m.png", field_of_view=view)
+    gone = MaskFile(tmp_path / "gone.png")
+    assert mask_counts.pixels([whole], classes=3, ignore=255) == (1, 2, 2)
+    assert mask_counts.pixels([whole, seen, gone], classes=3, ignore=255) == (2, 3, 3)
+    assert mask_counts.pixels([whole, seen], classes=3, ignore=0) == (0, 3, 3)
+    written(tmp_path / "m.png", NUMBERS * 0)
+    assert mask_counts.pixels([whole], classes=3, ignore=255) == (6, 0, 0), "another file, though of the same name"
+    assert mask_counts.pixels([seen], classes=3, ignore=255) == (4, 0, 0)

@@ -120,7 +120,7 @@ def _plan(draft: Draft, cost: Cost, batch: int, chosen: Sequence[Choice], *, fol
     """Put the plan together, but for what only a GPU asks for; `chosen` is what was chosen of the batches."""
     resolved, arm, facts = draft.resolved, draft.resolved.arm, draft.facts
     groups = _groups(draft)
-    weights = named_classes.weights(arm.loss, facts.names, facts.per_class)
+    weights = named_classes.weights(arm.loss, facts.names, facts.pixels or facts.per_class)
     steps = 0
     if resolved.learns == "steps":
         steps = steps_per_epoch(facts.images.train, batch, arm.optimizer.accumulate)

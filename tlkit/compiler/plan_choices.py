@@ -31,7 +31,10 @@ def choices(
     """
     resolved, arm, facts = draft.resolved, draft.resolved.arm, draft.facts
     task = tasks.get(resolved.head.task)
-    of_task = (*task.choices(arm, facts.names), *named_classes.weight_choices(arm.loss, class_weights))
+    of_task = (
+        *task.choices(arm, facts.names),
+        *named_classes.weight_choices(arm.loss, class_weights, names=facts.names, pixels=facts.pixels),
+    )
     return (
         *facts.choices,
         *_source_classes(resolved, facts.names),

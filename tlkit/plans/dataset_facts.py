@@ -21,7 +21,7 @@ from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
 from tlkit.plugin.members import Joined, Subset
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
-from tlkit.sources import data_files, image_files
+from tlkit.sources import data_files, image_files, mask_counts
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
@@ -176,7 +176,16 @@ def count(
         kind.count(targets["train"], len(classes)) if "train" in parts else (),
         (*_missing_classes(resolved, images, targets), *unused(found)),
         _fold_choice(resolved, fold, own_test=len(images.splits["test"].targets) if "test" in images.splits else 0),
+        pixels=_pixels(resolved, targets["train"], len(classes)) if "train" in parts else (),
     )
+
+
+def _pixels(resolved: Resolved, targets: Rows, classes: int) -> tuple[int, ...]:
+    """Return the pixels of each class in training masks, where the recipe weighs classes by them."""
+    arm = resolved.arm
+    if arm.loss.class_weights != "balanced" or not tasks.get(resolved.head.task).targets.masks:
+        return ()
+    return mask_counts.pixels(list(targets), classes=classes, ignore=arm.data.ignore)
 
 
 def _fold_choice(resolved: Resolved, fold: int | None, *, own_test: int) -> tuple[Choice, ...]:

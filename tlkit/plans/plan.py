@@ -182,6 +182,7 @@ class DataFacts:
             cannot be read.
         choices: What was decided about the images.
         originals: Height and width that most training images do not exceed; None where that is not known, or does not matter.
+        pixels: Of each class in the training masks, where balanced class weights are made from them; else ().
     """
 
     classes: int
@@ -191,6 +192,7 @@ class DataFacts:
     warnings: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
     originals: Size | None = None
+    pixels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class LossTable(Table):
     class_weights: ClassWeights | None = Field(
         default=None,
         description='weight of each class in the loss: "balanced" gives rare classes more, training images / (classes x training '
-        "images of the class); a table gives weights by class name, and a class that it does not name has 1",
+        "images of the class), of masks likewise by pixels; a table gives weights by class name, and a class that it does not name has 1",
     )
     dice: float = Field(
         default=0.0,

@@ -95,8 +95,14 @@ def digest(mask: MaskFile) -> bytes:
     Raises:
         ImageError: a file cannot be read.
     """
+    parts = [content_digest(path) for path in (mask.path, mask.field_of_view) if path is not None]
+    return sha256(b"".join([described(mask).encode(), *parts])).digest()
+
+
+def described(mask: MaskFile) -> str:
+    """Return everything that determines a mask but the content of its files, as text."""
     coding = mask.coding
-    said = repr(
+    return repr(
         [
             sorted(coding.values.items()),
             sorted(coding.colours.items()),
@@ -105,8 +111,6 @@ def digest(mask: MaskFile) -> bytes:
             mask.measured,
         ]
     )
-    parts = [content_digest(path) for path in (mask.path, mask.field_of_view) if path is not None]
-    return sha256(b"".join([said.encode(), *parts])).digest()
 
 
 def content_digest(path: Path) -> bytes:

@@ -9,6 +9,8 @@ from tlkit.recipe.losses import LossTable
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.tables import HeadTable
 
+_NAMED = 4  # classes of masks whose weights a plan tells one by one
+
 
 def positive(table: HeadTable, names: Sequence[str]) -> int:
     """Return the number of the positive class; 1, the last of two, where the recipe or the names say nothing."""
@@ -16,14 +18,14 @@ def positive(table: HeadTable, names: Sequence[str]) -> int:
 
 
 def weights(table: LossTable, names: Sequence[str], per_class: Sequence[int]) -> tuple[float, ...]:
-    """Return what an image of each class counts in the loss; () for 1, and where the images are not known yet.
+    """Return what an image of each class counts in the loss, or of masks a pixel; () for 1, and where the images are not known yet.
 
-    Balanced, it is images / (classes x images of the class): the mean over images is 1. A class without images has 1.
+    Balanced, it is images / (classes x images of the class): the mean over images is 1. A class without images has 1. So it is of pixels.
 
     Args:
         table: The recipe's [loss].
         names: Of the classes; () where they are not known yet.
-        per_class: Training images of each; () likewise.
+        per_class: Training images of each, or of masks pixels; () likewise.
     """
     given = table.class_weights
     if isinstance(given, dict):
@@ -34,11 +36,26 @@ def weights(table: LossTable, names: Sequence[str], per_class: Sequence[int]) ->
     return tuple(total / (len(per_class) * count) if count else 1.0 for count in per_class)
 
 
-def weight_choices(table: LossTable, given: Sequence[float]) -> list[tuple[str, str, str]]:
-    """Say what balanced weights came to: (what, value, reason)."""
+def weight_choices(
+    table: LossTable, given: Sequence[float], *, names: Sequence[str], pixels: Sequence[int]
+) -> list[tuple[str, str, str]]:
+    """Say what balanced weights came to: (what, value, reason).
+
+    Args:
+        table: The recipe's [loss].
+        given: The weights; () where they are not known yet.
+        names: Of the classes.
+        pixels: Of each class, where the weights are made from them; else ().
+    """
     if not given or table.class_weights != "balanced":
         return []
-    return [("class weights", f"{min(given):.3g} to {max(given):.3g}", "images / (classes x images of the class)")]
+    shown = f"{min(given):.3g} to {max(given):.3g}"
+    if not pixels:
+        return [("class weights", shown, "images / (classes x images of the class)")]
+    if len(given) <= _NAMED:
+        shown = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(names, given, strict=True))
+    reason = f"pixels / (classes x pixels of the class), {sum(pixels):,} pixels of the training masks that count"
+    return [("class weights", shown, reason)]
 
 
 def no_positive(arm: Arm) -> list[TlkitError]:

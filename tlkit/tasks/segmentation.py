@@ -267,13 +267,6 @@ def recipe_problems(arm: Arm) -> list[TlkitError]:
         problems.append(
             TlkitError("data.augment: mixup and cutmix mix whole images, and masks are not mixed.", "leave them out")
         )
-    if arm.loss.class_weights == "balanced":
-        problems.append(
-            TlkitError(
-                "loss.class_weights: balanced weights need the pixels of every class, which are not counted.",
-                "a table by class name: { vessel = 4.0 }",
-            )
-        )
     return problems
 
 
