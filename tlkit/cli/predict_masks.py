@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,24 +25,61 @@ def predict(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Write the masks of pictures, and print which part of each picture every class has."""
+    from tlkit.run import mask_prediction
+
+    def write(path: Path, name: str) -> Mapping[str, object]:
+        found = predictor.mask(path, threshold=threshold, tile=tile)
+        written = mask_prediction.write(found, out, name, probabilities=probabilities)
+        return {"shares": dict(found.shares(predictor.classes)), **written}
+
+    said = "the mask and the overlay of {} images are written"
+    _each(predictor, paths, write, out=out, threshold=threshold, said=said, as_json=as_json)
+
+
+def predict_videos(
+    predictor: Predictor, paths: Sequence[Path], *, every: int, out: Path, threshold: float | None, as_json: bool
+) -> None:
+    """Write each video with its masks over it, and print which part of all pixels every class has."""
+    from tlkit.run import video_prediction
+
+    def write(path: Path, name: str) -> Mapping[str, object]:
+        place = out / f"{name}-overlay.mp4"
+        found = video_prediction.write_overlay(predictor, path, place, every=every, threshold=threshold)
+        return {"frames": found.frames, "shares": dict(found.shares), "overlay": str(found.overlay)}
+
+    video_prediction.refuse_bands(predictor)
+    said = "the overlay of {} videos is written"
+    _each(predictor, paths, write, out=out, threshold=threshold, said=said, as_json=as_json)
+
+
+def _each(
+    predictor: Predictor, paths: Sequence[Path], write: Callable[[Path, str], Mapping[str, object]], *, out: Path,
+    threshold: float | None, said: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Write the masks of each file, and print which part of it every class has.
+
+    Args:
+        predictor: The run's network.
+        paths: The files.
+        write: (A file, what the names of its masks begin with) -> what the JSON says of it, with the `shares` of the classes.
+        out: The folder of the masks.
+        threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
+        said: What is said of `out`, with a place for the number of files.
+        as_json: Print JSON.
+    """
     from tlkit import files
     from tlkit.reports import tables
-    from tlkit.run import mask_prediction, torch_settings
+    from tlkit.run import torch_settings
 
     rows: list[dict[str, Any]] = []
     failed: list[DataError] = []
-    names = predictions_file.names(paths)
     with torch_settings.applied(predictor.device), console.counting("predicting") as progress:
-        for path, name in zip(paths, names, strict=True):
+        for path, name in zip(paths, predictions_file.names(paths), strict=True):
             try:
-                found = predictor.mask(path, threshold=threshold, tile=tile)
+                rows.append({"image": files.shown(path), **write(path, name), "error": None})
             except DataError as error:
                 failed.append(error)
                 rows.append({"image": files.shown(path), "shares": {}, "error": str(error)})
-            else:
-                written = mask_prediction.write(found, out, name, probabilities=probabilities)
-                shares = dict(found.shares(predictor.classes))
-                rows.append({"image": files.shown(path), "shares": shares, **written, "error": None})
             progress(len(rows), len(paths))
     answered = [row for row in rows if row["error"] is None]
     if as_json:
@@ -50,5 +87,5 @@ def predict(
         console.as_json({"format": 1, **chosen, "predictions": rows})
     elif answered:
         console.show(tables.predictions((row["image"], list(row["shares"].items())) for row in answered))
-        console.line(f"{out}: the mask and the overlay of {len(answered):,} of {len(rows):,} images are written")
+        console.line(f"{out}: {said.format(f'{len(answered):,} of {len(rows):,}')}")
     console.tell_failed(failed, some_done=bool(answered))
