@@ -145,6 +145,43 @@ def test_crops_are_of_what_the_pictures_cover(recipe: Path, augment: str) -> Non
         assert int(masks.max()) < 2, "no pixel is of the canvas"
 
 
+def test_pictures_that_no_tile_holds_are_evaluated_in_tiles_as_they_are_predicted(recipe: Path, run: Cli) -> None:
+    """With a frozen prefix, whose outputs are not stored then; each image's Dice is that of the masks that `predict` gives in tiles."""
+    settings = (*LEARNS[1:], "data.crop_size=16", "freeze={stem=true}")
+    code, _, error = run("apply", recipe, *(f"--set={each}" for each in settings), "--set=data.tile_size=32")
+    assert code == 0, error
+    folder = folder_of(recipe)
+    plan = json.loads((folder / "plan.json").read_text())
+    assert (plan["tile"], plan["canvas"]) == (32, [30, 44])
+    kept = json.loads((folder / "evaluation.json").read_text())["test"]["per_image"]["dice"]["each"]
+    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    pictures = recipe.parent / "data" / "test"
+    for index, dice in enumerate(kept[:3]):  # whose size is the canvas's
+        tiled, whole = (predictor.mask(pictures / "images" / f"{index}.png", tile=tile) for tile in (None, 44))
+        truth = pixels_of(pictures / "masks" / f"{index}.png")
+        assert f1_score(truth.ravel(), tiled.mask.ravel()) == pytest.approx(dice, abs=1e-6)
+        assert not np.array_equal(tiled.probabilities, whole.probabilities), "in tiles the answer is another one"
+
+    def evaluated(*options: str) -> dict[str, float]:
+        on = ("--on", "shapes", "--set", f"data.options.path={recipe.parent / 'data'}", "--json")
+        code, out, error = run("evaluate", "shapes", *on, *options)
+        assert code == 0, error
+        return json.loads(out)["metrics"]
+
+    test = json.loads((folder / "result.json").read_text())["test"]
+    assert evaluated() == pytest.approx(test, abs=1e-6), "in the tiles of its recipe"
+    assert evaluated("--tile", "32") == evaluated()
+    held = evaluated("--tile", "44")
+    assert held != evaluated()
+    assert held == evaluated("--tile", "400")
+
+
+def test_where_a_tile_holds_the_pictures_a_run_has_the_bits_of_whole_ones(recipe: Path) -> None:
+    one, other = (training(recipe, *CASES["whole pictures, prefix stored"], *more) for more in ((), ("data.tile_size=44",)))
+    assert other.plan.tile is None
+    assert [each.validation for each in one.fit.epochs()] == [each.validation for each in other.fit.epochs()]
+
+
 def broken(path: Path, part: str, index: int, pixels: np.ndarray | None) -> None:
     """Write another mask, or none."""
     file = path / part / "masks" / f"{index}.png"
@@ -222,7 +259,9 @@ def test_masks_are_not_averaged_over_networks(recipe: Path) -> None:
         training(recipe, arm="a")
 
 
-@pytest.mark.parametrize("setting", ["data.crop_size=16", "data.scale_to=0.5", "loss.dice=1.0", "data.ignore=0"])
+@pytest.mark.parametrize(
+    "setting", ["data.crop_size=16", "data.tile_size=64", "data.scale_to=0.5", "loss.dice=1.0", "data.ignore=0"]
+)
 def test_keys_of_masks_are_refused_for_other_heads(toy_recipe: Path, setting: str) -> None:
     with pytest.raises(RecipeError, match=r"is for heads of masks|has no such term"):
         training(toy_recipe, setting)

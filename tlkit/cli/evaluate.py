@@ -18,6 +18,7 @@ from tlkit.cli.options import (
     OfflineOption,
     RunArgument,
     RunsOption,
+    TileOption,
     ViewsOption,
 )
 from tlkit.errors import SOME_FAILED, TlkitError, option
@@ -40,6 +41,7 @@ def evaluate(
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     views: ViewsOption = 1,
+    tile: TileOption = None,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     report: Annotated[
@@ -67,11 +69,14 @@ def evaluate(
     folder, predictor = named.load(run, runs, arm, device)
     places = Places(recipe=Path(), data=data, offline=offline, notify=console.say)
     with torch_settings.applied(predictor.device), console.counting("evaluating") as progress:
-        found = evaluation.evaluate(predictor, folder, on, set_ or (), views=views, places=places, progress=progress, note=note)
+        found = evaluation.evaluate(
+            predictor, folder, on, set_ or (), views=views, tile=tile, places=places, progress=progress, note=note
+        )
         if page is not None:
             command = ["tlkit", "evaluate", str(folder), "--on", on, *(f"--set={each}" for each in set_ or ())]
             command += [] if data is None else ["--data", str(data)]
             command += [] if views == 1 else ["--views", str(views)]
+            command += [] if tile is None else ["--tile", str(tile)]
             command += ["--report"] if out is None else ["--report", "--out", str(out)]
             _write(page, found, predictor, folder, on=on, said=said, command=shlex.join(command))
     if as_json:

@@ -68,6 +68,15 @@ CpusOption = Annotated[
 GpusOption = Annotated[
     float, typer.Option("--gpus-per-run", metavar="N", help="GPUs of a run or a shard on a cluster; 0.5 for two on one.")
 ]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        "--tile",
+        min=32,
+        metavar="PIXELS",
+        help="Of masks: larger pictures in tiles of this side, where memory is short; by default as the recipe's data.tile_size says.",
+    ),
+]
 ViewsOption = Annotated[
     int,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlkit.cli import named, predict_boxes, predict_classes, predict_masks, predict_video
-from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, ViewsOption
+from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, TileOption, ViewsOption
 from tlkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,12 +34,6 @@ OutOption = Annotated[
 ]
 ProbabilitiesOption = Annotated[
     bool, typer.Option("--probabilities", help="Of masks: also write the probabilities of every pixel, as float16 .npz.")
-]
-TileOption = Annotated[
-    int | None,
-    typer.Option(
-        "--tile", min=32, metavar="PIXELS", help="Of masks: larger pictures in tiles of this side, where memory is short."
-    ),
 ]
 CsvOption = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to a CSV file.")]
 EveryOption = Annotated[

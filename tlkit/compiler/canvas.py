@@ -22,6 +22,7 @@ from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Split
 from tlkit.sources import data_files, scaling
 from tlkit.sources.places import Places
+from tlkit.units import Size
 
 
 def known(resolved: Resolved, places: Places) -> Resolved:
@@ -56,7 +57,17 @@ def settled(resolved: Resolved, splits: Iterable[Split], *, classes: int) -> Res
     stages = dict(network_cost.on_meta(resolved, classes).stages.items())
     stride = shapes.deepest_stride(stages, resolved.backbone, resolved.head, resolved.image_size, channels=resolved.channels)
     canvas = scaling.whole_strides((largest[0], largest[1]), stride)
-    return replace(resolved, canvas=canvas, image_size=canvas if resolved.arm.data.crop_size is None else resolved.image_size)
+    size = canvas if resolved.arm.data.crop_size is None else resolved.image_size
+    return replace(resolved, canvas=canvas, tile=_tile(resolved, canvas, stride), image_size=size)
+
+
+def _tile(resolved: Resolved, canvas: Size, stride: int) -> int | None:
+    """Return the side of the tiles in which a canvas is evaluated, whole strides; None where it is evaluated whole."""
+    given = resolved.arm.data.tile_size
+    if given is None:
+        return None
+    side, _ = scaling.whole_strides((given, given), stride)
+    return side if side < max(canvas) else None
 
 
 def _tested(resolved: Resolved, name: str, splits: Mapping[str, Split]) -> list[Split]:

@@ -157,6 +157,7 @@ def _plan(draft: Draft, cost: Cost, batch: int, chosen: Sequence[Choice], *, fol
         folds=resolved.folds,
         sizes=_other_sizes(draft),
         canvas=resolved.canvas,
+        tile=resolved.tile,
     )
 
 

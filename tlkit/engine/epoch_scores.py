@@ -129,7 +129,7 @@ class EpochScores:
         if self._sample is None:
             return None
         mine = self._shared(self._sample)
-        as_they_are = self._train.augment or self._plan.phase(number).image_size is not None
+        as_they_are = self._train.augment or self._plan.phase(number).image_size is not None or self._plan.tile is not None
         batches = feed.held_out(self._sample, mine.indices) if as_they_are else feed.train(mine.indices, number - 1)
         answer = self._step.read_and_answered
         found = evaluate(self._network, answer, batches, watch=self._evaluating, together=mine.together)

@@ -11,6 +11,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tlkit.tasks import Task
+
+OVERLAP = 1 / 4  # of a tile, with the next one
+
+
+def logits(task: Task, answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: int) -> Tensor:
+    """Return the logits (n, classes, H, W) of pictures; of those that no tile holds, the logits of their blended probabilities.
+
+    Args:
+        task: What logits mean.
+        answer: From pictures or tiles to logits (n, classes, height, width).
+        x: The pictures (n, channels, H, W).
+        tile: Height and width of a tile.
+    """
+    if max(x.shape[2:]) <= tile:
+        return answer(x)
+
+    def shares(part: Tensor) -> Tensor:
+        return task.probabilities(answer(part).float())
+
+    found = [blended(shares, picture[None], tile=tile, overlap=int(tile * OVERLAP)) for picture in x]
+    return task.logits(torch.cat(found)).to(x.device)
+
 
 def blended(answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: int, overlap: int) -> Tensor:
     """Return the answer (1, classes, H, W), on the CPU, for a picture (1, channels, H, W).

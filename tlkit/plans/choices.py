@@ -185,8 +185,10 @@ def _prefix(
     seconds = flops(plan, 0, cut) / ASSUMED_RATE if known is None else known  # for one image
     sums = _Sums(plan, cut, compute_format, seconds, estimated=known is None)
     held_out = plan.images.held_out + plan.images.target
-    evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out else None
+    evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out and plan.tile is None else None
     kind_not, why_not = sums.why(held_out, room) if held_out and evaluation is None else (None, "")
+    if plan.tile is not None:
+        kind_not, why_not = NotStored.NOT_FASTER, "they are evaluated in tiles"
     train, why = None, why_images_differ(plan)
     kind = NotStored.CHANGES if why else None
     if not why and plan.images.train:

@@ -18,6 +18,8 @@ def problems(arm: Arm, head: Head) -> Iterator[TlkitError]:
     table, kind, targets = arm.data, arm.head.kind, tasks.get(head.task).targets
     if table.ignore != IGNORED and not targets.masks:
         yield TlkitError(f"data.ignore: is for heads of masks, and {kind} is none.", "leave it out")
+    if table.tile_size is not None and not targets.masks:
+        yield TlkitError(f"data.tile_size: is for heads of masks, and {kind} is none.", "leave it out")
     if not targets.whole:
         given = {"crop_size": table.crop_size, "scale_to": table.scale_to}
         for name, value in given.items():

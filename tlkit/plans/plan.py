@@ -301,6 +301,7 @@ class Plan:
         licences: Of the weights and the data set.
         tested: When test images, and those of `also`, are evaluated: after every epoch, or at the end for the best one.
         canvas: Height and width of the canvas on which whole pictures are evaluated, for a task of masks; None of others.
+        tile: Height and width of the tiles in which canvases are evaluated that are larger; None where they are evaluated whole.
         processes: How several processes share the run; None where one has it all.
         format: Of this record.
     """
@@ -339,6 +340,7 @@ class Plan:
     sizes: tuple[SizePlan, ...] = ()
     processes: ProcessesPlan | None = None
     canvas: Size | None = None
+    tile: int | None = None
     format: int = field(default=FORMAT)
 
     def _repr_html_(self) -> str | None:
@@ -376,9 +378,11 @@ class Plan:
 
     @property
     def evaluation_batch(self) -> int:
-        """Images that are evaluated at a time: with a canvas as many pixels as are trained on, more or less."""
+        """Images that are evaluated at a time: with a canvas as many pixels as are trained on, more or less; in tiles one."""
         if self.canvas is None:
             return self.batch_size
+        if self.tile is not None:
+            return 1
         return max(1, self.batch_size * math.prod(self.image_size) // math.prod(self.canvas))
 
     def at(self, size: Size | None) -> Plan:

@@ -49,6 +49,7 @@ class Resolved:
         adaptation: [adapt] with its method, or what stands for data.unlabelled; None without, and where nothing learns.
         canvas: Height and width of the canvas that whole pictures are put on, for a task of masks; None of others, and before the
             pictures are known.
+        tile: Height and width of the tiles in which larger canvases are evaluated, whole strides; None where they are evaluated whole.
         spread: Standard deviation of the network's input that bands get where it is measured: see `preprocessing.spread`.
     """
 
@@ -72,6 +73,7 @@ class Resolved:
     adaptation: Adaptation | None = None
     unlabelled: Source | None = None
     canvas: Size | None = None
+    tile: int | None = None
 
     @property
     def domain_head(self) -> tuple[str, BaseModel | None] | None:

@@ -48,6 +48,7 @@ DATA: Final[Defaults] = {
     "image_size": None,
     "image_sizes": None,
     "crop_size": None,
+    "tile_size": None,
     "scale_to": None,
     "ignore": 255,
     "channels": None,

@@ -257,7 +257,13 @@ class DataTable(Table):
     crop_size: ImageSize | None = Field(
         default=None,
         description="heads of masks or boxes: size of the random crops of pictures that are trained on, in pixels. Default: whole pictures. "
-        "Evaluation always takes whole pictures",
+        "Evaluation takes whole pictures, or those in tiles",
+    )
+    tile_size: int | None = Field(
+        default=None,
+        ge=32,
+        description="heads of masks: evaluation and `predict` take larger pictures in tiles of this side, in pixels, which overlap by a "
+        "quarter, where memory does not allow whole ones. Default: whole pictures",
     )
     scale_to: ScaleTo | None = Field(
         default=None,

@@ -115,6 +115,7 @@ def _input(shown: Plan) -> str:
     line = f"input      {shown.input.pixels}; {shown.input.resize} {steps[data.fit]}"
     if shown.canvas is not None:
         line = f"input      {shown.input.pixels}; whole pictures{_scale(data.scale_to)} on a canvas of {units.pixels(shown.canvas)}"
+        line += "" if shown.tile is None else f", evaluated in tiles of {shown.tile} px that overlap by a quarter"
     fixed = f", {data.augment_views} fixed views of each image" if data.augment_views else ""
     return f"{line}; training: {', '.join(each.name for each in data.augment)}{fixed}" if data.augment else line
 

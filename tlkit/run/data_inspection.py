@@ -35,6 +35,8 @@ _AGAIN = "tlkit inspect RECIPE tries again"
 # Tables that only say how something is trained.
 _TRAINING = ("optimizer", "loss", "early_stopping", "select_by", "also", "adapt")
 
+_OF_TRAINING = ("augment", "augment_views", "image_sizes", "tile_size")  # keys of [data] that have no part in embedding
+
 
 def frozen(arm: Arm, *, solved: bool) -> Arm:
     """Return an arm whose images a frozen backbone embeds as they are: nothing of it is trained, no image is augmented or refused.
@@ -47,7 +49,7 @@ def frozen(arm: Arm, *, solved: bool) -> Arm:
     head = tables["head"]
     if solved:
         head = {"kind": "linear"} | {name: head[name] for name in ("embed", "pooled") if name in head}
-    data = {name: value for name, value in tables["data"].items() if name not in ("augment", "augment_views", "image_sizes")}
+    data = {name: value for name, value in tables["data"].items() if name not in _OF_TRAINING}
     if arm.data.image_sizes is not None:
         data["image_size"] = arm.data.image_sizes[-1].size  # of held-out images
     changed = {

@@ -13,6 +13,7 @@ import torch
 
 from tlkit import tasks
 from tlkit.engine import evaluate as engine
+from tlkit.engine import tiles
 from tlkit.engine.images import corrupt, device_batches, extents, levels
 from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.library import Library
@@ -76,6 +77,7 @@ class Evaluation:
         views: Of each image, whose probabilities are averaged.
         one_view: The predictions for the images alone, where there are several views; else the same as `predicted`.
         groups: Their number and scores, where the images of a group have one answer; {} elsewhere.
+        tile: Side of the tiles in which larger pictures passed the network; None for whole pictures.
     """
 
     data: str
@@ -89,6 +91,7 @@ class Evaluation:
     views: int
     one_view: Predictions = field(repr=False)
     groups: Mapping[str, float] = field(default_factory=dict)
+    tile: int | None = None
 
     @property
     def gain(self) -> Gain | None:
@@ -120,7 +123,7 @@ class Evaluation:
 
 def evaluate(
     predictor: Predictor, run: Path, on: str, settings: Sequence[str] = (), *, views: int = 1,
-    places: Places, progress: Progress = lambda done, total: None, note: Callable[[str], None] = lambda _: None,
+    tile: int | None = None, places: Places, progress: Progress = lambda done, total: None, note: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:  # fmt: skip
     """Evaluate a run's network.
 
@@ -131,6 +134,7 @@ def evaluate(
             where it has no test images of its own.
         settings: "data.options.KEY=VALUE" each.
         views: Of each image, whose probabilities are averaged: see `tlkit.engine.images.views`.
+        tile: Of masks, side of the tiles in which larger pictures pass the network; None for what the run's recipe says.
         places: Where the data set is looked for.
         progress: Called with the images done and their total.
         note: Told of what the data set's files have that is not used.
@@ -159,6 +163,9 @@ def evaluate(
         geometry = replace(geometry, size=canvas, resized=canvas)
         if views != 1:
             raise TlkitError("evaluate: --views: masks and boxes are evaluated in one view.", "leave it out")
+    if tile is not None and not wanted.masks:
+        raise TlkitError("evaluate: --tile: is for masks, and the run gives none.", "leave it out")
+    tile = predictor.tile_of(tile)
     library = Library(images, note=note)
     indices, unreadable = corrupt.decodable(
         library.pictures(part, geometry), np.arange(len(targets)), on_corrupt="skip", progress=lambda done, total: None
@@ -179,6 +186,7 @@ def evaluate(
         batch_size=1 if wanted.whole else predictor.batch_size,
         device=predictor.device,
         progress=progress,
+        tile=tile,
     )
     predicted = averaging.mean(each)
     groups = images.splits[part].groups if images.splits[part].one_answer else None
@@ -194,13 +202,14 @@ def evaluate(
         views,
         each[0],
         {} if groups is None else averaging.group_scores(predicted, groups[indices]),
+        tile,
     )
 
 
 def explained(found: Evaluation, predictor: Predictor) -> ReportData:
     """Return what a page shows of an evaluation's images."""
     return report_images.of_images(
-        predictor.network, found.pictures, found.predicted, names=predictor.classes, device=predictor.device
+        predictor.network, found.pictures, found.predicted, names=predictor.classes, device=predictor.device, tile=found.tile
     )
 
 
@@ -227,9 +236,14 @@ def _was_trained_on(run: Path, source: Source, found: DataFiles) -> bool:
     return bool(found.files) and known == data_files.data_content(source.dataset, found)
 
 
-def predictions(network: Network, part: Part, *, batch_size: int, device: torch.device, progress: Progress) -> Predictions:
-    """Return a network's predictions for decoded images; `progress` is told of images done."""
+def predictions(
+    network: Network, part: Part, *, batch_size: int, device: torch.device, progress: Progress, tile: int | None = None
+) -> Predictions:
+    """Return a network's predictions for decoded images; `progress` is told of images done, and larger pictures are predicted in tiles."""
     order = part.indices
+
+    def answer(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return network.read_and_answer(x) if tile is None else (x, tiles.logits(network.task, network, x, tile=tile))
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         done = 0
@@ -240,7 +254,7 @@ def predictions(network: Network, part: Part, *, batch_size: int, device: torch.
             progress(done, len(order))
 
     sampled = SampledFeatures(Shared(ALONE, order, batch_size))
-    return engine.evaluate(network, network.read_and_answer, batches(), watch=lambda: None, sampled=sampled)
+    return engine.evaluate(network, answer, batches(), watch=lambda: None, sampled=sampled)
 
 
 def unstored(split: Split, views: Sequence[Geometry]) -> list[Pictures]:
@@ -249,7 +263,13 @@ def unstored(split: Split, views: Sequence[Geometry]) -> list[Pictures]:
 
 
 def of_views(
-    network: Network, views: Sequence[Part], *, batch_size: int, device: torch.device, progress: Progress
+    network: Network,
+    views: Sequence[Part],
+    *,
+    batch_size: int,
+    device: torch.device,
+    progress: Progress,
+    tile: int | None = None,
 ) -> list[Predictions]:
     """Return a network's predictions for each view of the same images; `progress` is told of the views done of all images."""
 
@@ -257,7 +277,7 @@ def of_views(
         return lambda done, total: progress(before * total + done, len(views) * total)
 
     return [
-        predictions(network, view, batch_size=batch_size, device=device, progress=told(number))
+        predictions(network, view, batch_size=batch_size, device=device, progress=told(number), tile=tile)
         for number, view in enumerate(views)
     ]
 

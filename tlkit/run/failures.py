@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from tlkit import files, units
+from tlkit import files, tasks, units
 from tlkit.errors import Diverged, OutOfMemory, RunFailed, TlkitError
 from tlkit.network import device_memory
+from tlkit.plans.plan import Plan
 from tlkit.run import memory
 from tlkit.run.preparation import Prepared
 
 # What torch says where cuDNN has no deterministic kernel, as of bfloat16 gradients of grouped convolutions.
 _NO_KERNEL = ("unable to find an engine", "valid cuDNN algorithm", "CUDNN_STATUS_NOT_SUPPORTED")
+
+_LEAST_TILE = 32  # pixels: what data.tile_size takes
 
 
 def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunFailed:
@@ -38,6 +41,14 @@ def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunF
     raise error
 
 
+def _in_tiles(plan: Plan) -> tuple[str, ...]:
+    """Say in which tiles pictures with masks can be evaluated that do not fit whole, or in the tiles that there are."""
+    if plan.canvas is None or not tasks.get(plan.task).targets.masks:
+        return ()
+    side = max(_LEAST_TILE, min(plan.tile or max(plan.canvas), max(plan.canvas)) // 2)
+    return (f"data.tile_size = {side} evaluates larger pictures in tiles",)
+
+
 def _out_of_memory(error: Exception, prepared: Prepared, device: torch.device) -> RunFailed:
     """Return what did not fit into memory, and what would; only a training step's batch can pass the network in parts."""
     label, plan = prepared.job.label, prepared.plan
@@ -47,6 +58,7 @@ def _out_of_memory(error: Exception, prepared: Prepared, device: torch.device) -
         return RunFailed(
             f"{label}: evaluation does not fit into the memory of {device}: {units.images(plan.evaluation_batch)} at a time.",
             fewer if plan.evaluation_batch > 1 else "images of fewer pixels take less memory",
+            *_in_tiles(plan),
         )
     kind = OutOfMemory if purpose == "step" else RunFailed
     fits = memory.fitting(plan, device)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlkit.engine import tiles
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import thumbnails
 from tlkit.engine.images.parts import Part
@@ -70,11 +71,21 @@ def marked(picture: NDArray[np.uint8], truth: NDArray[Any], picked: NDArray[Any]
     return shown.round().astype(np.uint8)
 
 
-def drawn(network: Network, part: Part, row: int, *, device: torch.device) -> NDArray[np.uint8]:
-    """Return a picture (h, w, 3) with its hits, misses and false alarms of every class but the first; the network is run on it again."""
+def drawn(network: Network, part: Part, row: int, *, device: torch.device, tile: int | None = None) -> NDArray[np.uint8]:
+    """Return a picture (h, w, 3) with its hits, misses and false alarms of every class but the first; the network is run on it again.
+
+    Args:
+        network: The network.
+        part: The images.
+        row: Which of them.
+        device: The device that the network is on.
+        tile: Side of the tiles in which a larger picture passes the network; None for whole pictures.
+    """
     chosen = part.indices[row : row + 1]
     with evaluating(network), torch.inference_mode():
-        picked = network(part.inputs(chosen, 0, device).contiguous()).argmax(1)[0].cpu().numpy()
+        x = part.inputs(chosen, 0, device).contiguous()
+        found = tiles.logits(network.task, network, x, tile=max(x.shape[2:]) if tile is None else tile)
+        picked = found.argmax(1)[0].cpu().numpy()
     truth = part.targets(chosen, 0, torch.device("cpu"))[0].numpy()
     return marked(thumbnails.pictures(part, np.array([row]))[0], truth, picked)
 

@@ -21,7 +21,6 @@ from tlkit.network.network import Network
 from tlkit.record import run_folder
 from tlkit.run.whole_pictures import WholePicture
 
-OVERLAP = 1 / 4  # of a tile, with the next one
 _OPAQUE = 0.5  # of the colour of a class over a picture
 # Colours of classes 1 and on; class 0 is black and is not drawn: Okabe & Ito 2008, jfly.uni-koeln.de/color.
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -57,7 +56,7 @@ def answer(network: Network, placed: WholePicture, *, threshold: float | None = 
         tile: Side of the tiles in which a larger picture passes the network, in whole strides; None for whole pictures.
     """
     most = max(placed.x.shape[2:]) if tile is None else tile
-    found = tiles.blended(partial(evaluate.probabilities, network), placed.x, tile=most, overlap=int(most * OVERLAP))
+    found = tiles.blended(partial(evaluate.probabilities, network), placed.x, tile=most, overlap=int(most * tiles.OVERLAP))
     found = found[:, :, : placed.small[0], : placed.small[1]]
     whole = functional.interpolate(found, size=placed.size, mode="bilinear", align_corners=False)[0]
     mask = whole.argmax(0) if threshold is None or len(whole) != 2 else whole[1] >= threshold

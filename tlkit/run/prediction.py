@@ -51,6 +51,7 @@ class Predictor:
         batch_size: Images at a time.
         device: The device that the network is on.
         stride: Of the deepest map that a head of masks or boxes reads; a picture's canvas has whole strides.
+        tile_size: Of masks, side of the tiles in which larger pictures pass the network, as the run's recipe says; None for whole ones.
     """
 
     network: Network
@@ -60,6 +61,7 @@ class Predictor:
     batch_size: int
     device: torch.device
     stride: int = 1
+    tile_size: int | None = None
 
     def predict(
         self,
@@ -102,9 +104,13 @@ class Predictor:
     def mask(
         self, image: ImageFile | NDArray[Any], *, threshold: float | None = None, tile: int | None = None
     ) -> mask_prediction.Answer:
-        """Return the mask of one picture: see `mask_prediction.answer`; tiles become whole strides."""
-        side = None if tile is None else scaling.whole_strides((tile, tile), self.stride)[0]
-        return mask_prediction.answer(self.network, self._placed(image), threshold=threshold, tile=side)
+        """Return the mask of one picture: see `mask_prediction.answer`; the tile is that of `tile_of`."""
+        return mask_prediction.answer(self.network, self._placed(image), threshold=threshold, tile=self.tile_of(tile))
+
+    def tile_of(self, given: int | None) -> int | None:
+        """Return the side of tiles in whole strides: the one given, or that of the run's recipe; None for whole pictures."""
+        side = self.tile_size if given is None else given
+        return None if side is None else scaling.whole_strides((side, side), self.stride)[0]
 
     def objects(self, image: ImageFile | NDArray[Any], *, least: float) -> box_prediction.Answer:
         """Return the objects of one picture with at least a score: see `box_prediction.answer`."""
@@ -271,7 +277,8 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
         stages = dict(network.stages.items())
         stride = shapes.deepest_stride(stages, built.backbone, built.head, size, channels=table.data.channels or 3)
     geometry = evaluation_geometry(size, convention, table.data, canvas=size if whole else None)
-    return Predictor(network.to(device).eval(), classes, convention, geometry, batch, device, stride)
+    network = network.to(device).eval()
+    return Predictor(network, classes, convention, geometry, batch, device, stride, table.data.tile_size)
 
 
 def changed_plugins(folder: Path) -> list[str]:

@@ -105,7 +105,9 @@ def collect(
         part, names = prepared.evaluated.parts[split], prepared.images.classes
         about["split"] = split
         scanned = _scanned(prepared.plan)
-        seen = report_images.of_images(learner.network, part, predicted[split], names=names, device=device, scanned=scanned)
+        seen = report_images.of_images(
+            learner.network, part, predicted[split], names=names, device=device, scanned=scanned, tile=prepared.plan.tile
+        )
         about = {**about, **seen.about, "notes": [*about["notes"], *seen.about["notes"]]}
         arrays = {**arrays, **seen.arrays}
     return ReportData(about, arrays)

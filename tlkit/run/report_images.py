@@ -33,8 +33,9 @@ _BATCH = 32
 
 
 def of_images(
-    network: Network, part: Part, predicted: Predictions, *, names: Sequence[str], device: torch.device, scanned: int = MOST
-) -> ReportData:
+    network: Network, part: Part, predicted: Predictions, *, names: Sequence[str], device: torch.device, scanned: int = MOST,
+    tile: int | None = None,
+) -> ReportData:  # fmt: skip
     """Return what is shown of a network's predictions: single images with Grad-CAM, a map, and patches that excite channels.
 
     Args:
@@ -44,6 +45,7 @@ def of_images(
         names: Of the classes.
         device: The device that the network is on.
         scanned: Images that pass the network again for the patches, at most: they need the output of every stage.
+        tile: Side of the tiles in which larger pictures with masks pass it; None for whole pictures.
     """
     about: dict[str, Any] = {"notes": []}
     arrays: dict[str, NDArray[Any]] = {}
@@ -56,7 +58,7 @@ def of_images(
         with noted(about, "some pictures are missing"):
             draw = partial(box_pictures.judged, part, predicted)
             if part.masks is not None:
-                draw = partial(mask_pictures.drawn, network, part, device=device)
+                draw = partial(mask_pictures.drawn, network, part, device=device, tile=tile)
             found = mask_pictures.of(part, reduction.quality(predicted), reduction.measure, draw=draw)
             about, arrays = {**found.about, "notes": about["notes"]}, dict(found.arrays)
         return ReportData(about, arrays)

@@ -116,8 +116,16 @@ class Feed:
             yield torch.cat(rows), torch.cat(targets_)
 
     def held_out(self, part: Part, order: Indices | None = None) -> Iterator[Batch]:
-        """Yield a part's images in order, or some of them, in batches: inputs of the first stage that trains, and targets (n, ...)."""
-        yield from self._batches(part, part.indices if order is None else order, 0, self._plan.evaluation_batch)
+        """Yield a part's images in order, or some of them, in batches: inputs of the first stage that trains, and targets (n, ...).
+
+        Pictures that are evaluated in tiles are yielded as they are.
+        """
+        order, size = part.indices if order is None else order, self._plan.evaluation_batch
+        if self._plan.tile is None:
+            yield from self._batches(part, order, 0, size)
+        else:
+            fed = inputs(part, order, 0, self._device, size), targets(part, order, 0, self._device, size)
+            yield from zip(*fed, strict=True)
 
     def inputs(self, part: Part, chosen: Indices) -> Iterator[Tensor]:
         """Yield some of a part's images as they are, in batches: inputs of the first stage that trains."""
