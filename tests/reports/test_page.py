@@ -102,6 +102,40 @@ def test_charts_are_valid_for_plotly(arms: list[ShownArm]) -> None:
             assert [len(each) for each in values] == [len(trace["x"]) for trace in chart.data]
 
 
+def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownArm]) -> None:
+    graphs = pytest.importorskip("plotly.graph_objects")
+    numbers = {"images": 3, "pixels": 90, "precision": 0.9, "recall": 0.8}
+    evaluation = {
+        "confusion": [[80, 10], [5, 5]],
+        "per_class": {"ground": {**numbers, "dice": 0.914}, "vessel": {**numbers, "dice": 0.4}},
+        "curves": {
+            "probability": [0.9, 0.52, 0.2, 0.0], "false_positive_rate": [0.0, 0.11, 0.4, 1.0], "recall": [0.1, 0.5, 0.9, 1.0],
+            "precision": [1.0, 0.33, 0.2, 0.1],
+        },
+        "threshold": {"probability": 0.21, "dice": 0.5},
+    }  # fmt: skip
+    (found,) = seen.seen([seen.Evaluated("main", "test", evaluation, None, ReportData())])
+    assert (found.measure, found.classes[0][-1]) == ("Dice", "91.4%")
+    confusion, roc, precision = found.charts
+    assert "85 of 100 pixels on the diagonal" in confusion.alt
+    assert (roc.title, roc.data[0]["x"], roc.data[0]["y"]) == ("ROC curve", [0.0, 0.11, 0.4, 1.0], [0.1, 0.5, 0.9, 1.0])
+    assert (precision.data[0]["x"], precision.data[0]["y"]) == ([0.1, 0.5, 0.9, 1.0], [1.0, 0.33, 0.2, 0.1])
+    assert "at a probability of 0.2, the best for validation images, precision 20.0% and recall 90.0%" in precision.alt
+    assert [trace["x"] for trace in roc.data[1:]] == [[0.11], [0.4]], "the thresholds 0.5 and 0.21"
+
+    def of_masks(run: ShownRun) -> ShownRun:
+        lines = [line | {"validation": line["validation"] | {"dice": 0.5}} for line in run.metrics]
+        return dataclasses.replace(run, result=run.result.model_copy(update={"select_by": "dice"}), metrics=lines)
+
+    dice = charts.deciding([ShownArm(arm.name, list(map(of_masks, arm.runs))) for arm in arms])
+    assert dice is not None
+    assert dice.title == "Dice"
+    assert {value for trace in dice.data for value in trace["y"]} == {0.5}
+    assert charts.deciding(arms) is None, "accuracy is there already"
+    for chart in (roc, precision, dice):
+        assert graphs.Figure(data=chart.data, layout=chart.record()["layout"]).data
+
+
 def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[ShownArm]) -> None:
     summary = json.loads((applied / "result.json").read_text())["arms"]
     for row, arm in zip(comparison.rows(arms), arms, strict=False):

@@ -60,6 +60,25 @@ def test_metrics_over_all_pixels_are_those_of_scikit_learn(classes: int) -> None
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-5)
 
 
+def test_points_of_the_curves_are_counts_at_their_thresholds() -> None:
+    """Counted again at each threshold, and the areas below the points are scikit-learn's."""
+    logits, masks = drawn(2)
+    counts = masks != IGNORED
+    truth, share = masks[counts].numpy() == 1, torch.softmax(logits.double(), 1)[:, 1][counts].numpy()
+    found = TASK.details(predictions(logits, masks), ["ground", "square"])["curves"]
+    points = list(zip(*(found[name] for name in ("probability", "false_positive_rate", "recall", "precision")), strict=True))
+    assert 50 < len(points) <= 200
+    for probability, *told in points[::10]:
+        picked = share >= probability
+        wanted = picked[~truth].mean(), picked[truth].mean(), truth[picked].mean()
+        assert told == pytest.approx(wanted, abs=5e-3)
+    false, hits = found["false_positive_rate"], found["recall"]
+    assert (false[-1], hits[-1]) == (1, 1)
+    assert known.auc([0, *false], [0, *hits]) == pytest.approx(known.roc_auc_score(truth, share), abs=3e-3)
+    assert "curves" not in TASK.details(predictions(*drawn(3)), ["a", "b", "c"])
+    assert "curves" not in TASK.details(predictions(logits, masks * 0), ["ground", "square"]), "there is one class alone"
+
+
 def test_every_image_and_class_has_its_metrics() -> None:
     logits, masks = drawn(3)
     found = scoring.details(predictions(logits, masks), ("a", "b", "c"))

@@ -28,6 +28,7 @@ class _Split(BaseModel):
 
     confusion: list[list[int]] | list[list[list[int]]] = []
     per_class: dict[str, _Class] = {}
+    curves: dict[str, list[float]] = {}
 
 
 def load(folder: Path, split: str) -> Mapping[str, Any]:

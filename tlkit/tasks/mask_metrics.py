@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.float64]
 
 _FEWEST = 3  # images of which an interval is computed; two give one that may be wider than everything that is possible
+_POINTS = 200  # of a curve, at most
 BINS = 1024
 LEAST_LOGIT, WIDTH = -16.0, 1 / 32  # of the histograms: from -16 to 16, beyond which probabilities are within 1.2e-7 of 0 and 1
 
@@ -149,6 +150,36 @@ def average_precision(spread: Numbers) -> float | None:
         return None
     found, taken = positive.cumsum(), (positive + negative).cumsum()
     return float((_ratio(found, taken, nothing=0.0) * positive).sum() / positive.sum())
+
+
+def curves(found: Counted) -> dict[str, list[float]]:
+    """Return points of the ROC curve and of precision over recall of the second of two classes, from the highest threshold to the lowest.
+
+    Returns:
+        probability: From which on a pixel is taken for the class.
+        false_positive_rate: Part of the pixels of the first class that then are.
+        recall: Part of the pixels of the second class that then are.
+        precision: Part of the pixels that then are and are of the second class.
+        Empty of more than two classes, and where only one of two is there.
+    """
+    if found.logits is None:
+        return {}
+    negative, positive = found.logits.sum(0)[:, ::-1].cumsum(1)
+    if not negative[-1] or not positive[-1]:
+        return {}
+    taken = np.flatnonzero(negative + positive)  # thresholds below which something is taken for the class
+    values = np.stack([negative / negative[-1], positive / positive[-1], _ratio(positive, positive + negative, nothing=1.0)])[
+        :, taken
+    ]
+    way = np.abs(np.diff(values, prepend=values[:, :1])).sum(0).cumsum()
+    chosen = np.unique(np.searchsorted(way, np.linspace(0, way[-1], _POINTS)))  # evenly along the curves
+    least = LEAST_LOGIT + WIDTH * (BINS - 1 - taken[chosen])
+    named = zip(
+        ("probability", "false_positive_rate", "recall", "precision"),
+        (1 / (1 + np.exp(-least)), *values[:, chosen]),
+        strict=True,
+    )
+    return {name: [round(value, 6) for value in each.tolist()] for name, each in named}
 
 
 def thresholds(found: Mapping[str, Counted]) -> dict[str, dict[str, float | None]]:

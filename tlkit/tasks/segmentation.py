@@ -232,12 +232,14 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
 
 
 def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
-    """Return what happened to every class, and the metrics of images with an interval."""
+    """Return what happened to every class, the metrics of images with an interval, and of two classes points of curves."""
     found = mask_metrics.counted(predictions.logits)
+    curves = mask_metrics.curves(found)
     return {
         "confusion": found.confusion.astype(np.int64).tolist(),
         "per_class": mask_metrics.per_class(found, names),
         "per_image": mask_metrics.per_image(found),
+        **({"curves": curves} if curves else {}),
     }
 
 

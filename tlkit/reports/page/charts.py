@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tlkit import tasks
+from tlkit.record import selection
 from tlkit.reports.page.runs import ShownArm, ShownRun
 from tlkit.reports.plan_table import rate_text
 
@@ -51,6 +53,13 @@ class Chart:
         return {"name": self.name, "data": self.data, "layout": {"height": self.height, **self.layout}, "axes": dict(self.axes)}
 
 
+def deciding(arms: Sequence[ShownArm]) -> Chart | None:
+    """Draw the metric that chooses epochs, where it is neither accuracy nor loss; None of those, and where no epoch has it."""
+    by = selection.shared(run.result.select_by for arm in arms for run in arm.runs)
+    known = any((line.get(key) or {}).get(by) is not None for arm in arms for line in arm.first.metrics for key in _HELD_OUT)
+    return curves(arms, by) if by not in _BASIC and known else None
+
+
 def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
     """Draw a metric of training, validation and test images after each epoch."""
     data: list[dict[str, Any]] = []
@@ -66,15 +75,14 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
                 if key == "aux_loss":
                     points = _auxiliary(run) if metric == "loss" else []
                 else:
-                    points = [(n, line[key][metric]) for n, line in enumerate(run.metrics) if line.get(key)]
+                    each = [(n, (line.get(key) or {}).get(metric)) for n, line in enumerate(run.metrics)]
+                    points = [(n, value) for n, value in each if value is not None]
                 if not points:
                     continue
                 epochs.append([run.metrics[n]["epoch"] for n, _ in points])
                 seconds.append([total[n] for n, _ in points])
                 first = run is arm.first
-                shown = (
-                    always or (key == "validation" and run.split == "validation") or (key == "train" and not _evaluated(run))
-                )
+                shown = always or (key == "validation" and not _tested(run)) or (key == "train" and not _evaluated(run))
                 data.append(
                     {
                         "x": epochs[-1],
@@ -93,14 +101,14 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
         _mark(arm, colour, shapes, notes, row=place)
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": "epoch"}, **_ticks(arms)},
-        "yaxis": {"title": {"text": metric}, **_scale(metric, data)},
+        "yaxis": {"title": {"text": metric if metric in _BASIC else _label(metric)}, **_scale(metric, data)},
         "shapes": shapes,
         "annotations": notes if metric == "accuracy" and len(notes) <= _NOTED else [],
         "hovermode": "closest",
     }
     return Chart(
         f"curves-{metric}",
-        metric.capitalize(),
+        _label(metric),
         f"Line chart of {metric} after each epoch. " + "; ".join(_last(arm, metric) for arm in arms) + ".",
         data,
         layout,
@@ -109,11 +117,19 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
     )
 
 
+def _label(metric: str) -> str:
+    """Return the title of a metric: Dice, mAP; of others the name with a capital."""
+    labels = tasks.metric_labels()
+    return labels[metric].label if metric in labels else metric.capitalize()
+
+
 def _height(data: Sequence[Mapping[str, Any]]) -> int:
     """Return the pixels of a chart with its legend below, so that the legend of many arms leaves the plot its room."""
     return _PLOT + _ENTRY * max(sum(bool(trace.get("showlegend", True)) for trace in data) - _LEGEND, 0)
 
 
+_BASIC = ("accuracy", "loss")  # of every task
+_HELD_OUT = ("validation", "test")
 _SERIES = (
     ("test", "test", "solid", True),
     ("train_evaluated", "train", "dash", True),
@@ -135,6 +151,8 @@ def _scale(metric: str, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the axis of a metric: accuracy in percent, and a loss that spans more than a factor of 20 on a logarithmic scale."""
     if metric == "accuracy":
         return {"tickformat": ".0%"}
+    if metric != "loss":
+        return {"rangemode": "tozero"}
     values = [value for trace in data for value in trace["y"] if value > 0]
     return {"type": "log", "tickformat": "~g"} if values and max(values) > _WIDE * min(values) else {}
 
@@ -146,6 +164,11 @@ def _ticks(arms: Sequence[ShownArm]) -> dict[str, int]:
 
 def _evaluated(run: ShownRun) -> bool:
     return any(line.get("train_evaluated") for line in run.metrics)
+
+
+def _tested(run: ShownRun) -> bool:
+    """Return whether test images are evaluated after each epoch, and not at the end alone."""
+    return any(line.get("test") for line in run.metrics)
 
 
 def _cumulative(run: ShownRun) -> list[float]:
@@ -192,7 +215,7 @@ def _line(x: float, colour: str, dash: str) -> dict[str, Any]:
 
 def _last(arm: ShownArm, metric: str) -> str:
     run = arm.first
-    lines = [line for line in run.metrics if line.get(run.split)]
+    lines = [line for line in run.metrics if (line.get(run.split) or {}).get(metric) is not None]
     if not lines:
         return f"{arm.name} is evaluated once, at the end"
     value = lines[-1][run.split][metric]

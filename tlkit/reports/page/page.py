@@ -84,7 +84,7 @@ def render(
     """
     names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
     several = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
-    learned = [*several, *_there(charts.rates(arms), range_tests.chart(arms), charts.tradeoff(arms))]
+    learned = [*several, *_there(charts.deciding(arms), charts.rates(arms), range_tests.chart(arms), charts.tradeoff(arms))]
     changed = _there(charts.changes(arms))
     sees = seen.seen([seen.of(arm) for arm in arms])
     shown_data = data.data(arms)

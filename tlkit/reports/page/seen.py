@@ -22,7 +22,13 @@ _THUMBNAILS, _POINTS = 400, 2000  # of a page
 _IMAGES, _OF_DATA = 168, 72  # of the thumbnails: images of "What the network sees", and of "The data"; the others are on maps
 _MASKS = 6  # pictures with masks of each kind
 _SCALE = [[0, "rgba(0,114,178,0.04)"], [0.02, "rgba(0,114,178,0.18)"], [1, "rgba(0,114,178,0.85)"]]  # on either theme
+_MEASURES = {"f1": "F1", "dice": "Dice", "average_precision": "average precision"}
 _LISTED = 300  # classes in the table; of more the worst
+
+_AXES = (
+    ("roc", "ROC curve", ("false alarms, of the pixels of the other class", "false_positive_rate"), ("recall", "recall")),
+    ("precision", "Precision and recall", ("recall", "recall"), ("precision", "precision")),
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ class Seen:
         arm: Name of the arm or the run.
         split: The images that are shown.
         groups: Title -> images.
-        classes: Rows of the table of classes: name, images, precision, recall, F1.
+        classes: Rows of the table of classes: name, images, precision, recall, and the measure.
+        measure: Of the last column: F1, Dice or average precision.
         charts: Confusion, reliability, map.
         pairs: The most confused pairs, in words.
         matrix: The whole confusion matrix as a picture, where there are too many classes for a chart.
@@ -75,6 +82,7 @@ class Seen:
     split: str
     groups: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
     classes: Sequence[tuple[str, ...]] = ()
+    measure: str = ""
     charts: Sequence[Chart] = ()
     pairs: Sequence[str] = ()
     matrix: Picture | None = None
@@ -114,11 +122,12 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
                 for true, said, count in confusions.pairs(counts, most=_PAIRS if len(names) > _MATRIX else 10)
             ]
             if len(names) <= _MATRIX:
-                charts.append(_confusion(one.name, place, counts, names))
+                charts.append(_confusion(one, place, counts, names))
             elif place == 0:
                 matrix = _matrix_picture(one.name, counts)
         if (chart := _reliability(one, place)) is not None:
             charts.append(chart)
+        charts += _curves(one, place)
         thumbnails = (_THUMBNAILS - _IMAGES - _OF_DATA) // len(shown)
         of_images = image_map.chart(
             one.data, place, name=one.name, split=one.split, points=_POINTS // len(shown), thumbnails=thumbnails
@@ -130,7 +139,7 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
                 one.name,
                 one.split,
                 _groups(one, most=_IMAGES // len(shown)),
-                _classes(one.evaluation),
+                *_classes(one.evaluation),
                 charts,
                 pairs,
                 matrix,
@@ -163,26 +172,24 @@ def _groups(one: Evaluated, *, most: int) -> dict[str, list[Picture]]:
     return {title: each for title, each in found.items() if each}
 
 
-def _classes(evaluation: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _classes(evaluation: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], str]:
+    """Return the rows of the table of classes, and what its last column is."""
     rows = list(evaluation.get("per_class", {}).items())
+    key = next((key for key in _MEASURES if any(key in each for _, each in rows)), "f1")
     if len(rows) > _LISTED:
-        rows = sorted(rows, key=lambda row: row[1].get("f1") or 0.0)[:_LISTED]
-    return [
-        (
-            name,
-            str(each["images"]),
-            *(_part(each.get(key)) for key in ("precision", "recall")),
-            _part(each.get("f1", each.get("dice", each.get("average_precision")))),
-        )
+        rows = sorted(rows, key=lambda row: row[1].get(key) or 0.0)[:_LISTED]
+    cells = [
+        (name, str(each["images"]), *(_part(each.get(column)) for column in ("precision", "recall", key)))
         for name, each in rows
     ]
+    return cells, _MEASURES[key]
 
 
 def _part(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
-def _confusion(arm: str, place: int, counts: np.ndarray[Any, Any], names: Sequence[str]) -> Chart:
+def _confusion(one: Evaluated, place: int, counts: np.ndarray[Any, Any], names: Sequence[str]) -> Chart:
     order = confusions.order(counts)
     sorted_, labels = counts[np.ix_(order, order)], [escaped(names[each]) for each in order]
     trace: dict[str, Any] = {
@@ -203,7 +210,8 @@ def _confusion(arm: str, place: int, counts: np.ndarray[Any, Any], names: Sequen
             "showgrid": False,
         },
     }
-    alt = f"Confusion matrix of {arm}, {int(np.trace(counts))} of {int(counts.sum())} images on the diagonal.{most}"
+    what = "pixels" if any("pixels" in each for each in one.evaluation["per_class"].values()) else "images"
+    alt = f"Confusion matrix of {one.name}, {int(np.trace(counts))} of {int(counts.sum())} {what} on the diagonal.{most}"
     return Chart(f"confusion-{place}", "Confusion matrix", alt, [trace], layout, height=min(820, 260 + 22 * len(names)))
 
 
@@ -257,6 +265,43 @@ def _reliability(one: Evaluated, place: int) -> Chart | None:
         "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%", "range": [0, 1.02]},
     }
     return Chart(f"reliability-{place}", "Reliability", f"Reliability diagram of {one.name}. {_calibration(one)}", data, layout)
+
+
+def _curves(one: Evaluated, place: int) -> list[Chart]:
+    """Draw the ROC curve and precision over recall, where an evaluation has points of them."""
+    found = one.evaluation.get("curves", {})
+    if not found:
+        return []
+    shares = found["probability"]
+    marked = {"0.5": 0.5}
+    if (own := one.evaluation.get("threshold")) is not None:
+        marked = {"0.5": 0.5, "the best for validation images": own["probability"]}
+    places = {words: int(np.abs(np.subtract(shares, value)).argmin()) for words, value in marked.items()}
+    charts = []
+    for name, title, (across, x), (up, y) in _AXES:
+        told = "; ".join(
+            f"at a probability of {shares[at]:.2g}, {words}, {up} {found[y][at]:.1%} and {across} {found[x][at]:.1%}"
+            for words, at in places.items()
+        )
+        data: list[dict[str, Any]] = [
+            {
+                "x": found[x], "y": found[y], "text": [f"probability {share:.3g}" for share in shares], "type": "scatter",
+                "mode": "lines", "name": "threshold", "line": {"color": COLOURS[0]}, "showlegend": False,
+            },
+            *(
+                {
+                    "x": [found[x][at]], "y": [found[y][at]], "type": "scatter", "mode": "markers", "name": f"threshold {words}",
+                    "marker": {"size": 10, "color": colour},
+                }
+                for (words, at), colour in zip(places.items(), (COLOURS[6], COLOURS[1]), strict=False)
+            ),
+        ]  # fmt: skip
+        layout = {
+            "xaxis": {"title": {"text": across}, "tickformat": ".0%", "range": [0, 1.02]},
+            "yaxis": {"title": {"text": up}, "tickformat": ".0%", "range": [0, 1.02]},
+        }
+        charts.append(Chart(f"{name}-{place}", title, f"{title} of {one.name} over all pixels: {told}.", data, layout))
+    return charts
 
 
 def _excited(one: Evaluated) -> list[Picture]:
