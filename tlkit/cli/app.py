@@ -18,6 +18,7 @@ from tlkit.cli import advise, bench, console, embed, evaluate, look, maintain, p
 from tlkit.errors import Interrupted, SaidElsewhere, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
+_STOPPED = 128 + signal.SIGINT
 _COMMANDS = {
     LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.inspect, rates.rates, look.schema, look.check),
     TRAIN: (train.init, advise.advise, shard.shard, train.apply),
@@ -97,11 +98,8 @@ def main() -> NoReturn:
         if not isinstance(error, SaidElsewhere):
             console.say(str(error))
         sys.exit(error.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        console.say("\nstopped before anything was trained.")
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -113,4 +111,6 @@ def main() -> NoReturn:
             error.show()
             sys.exit(int(error.exit_code))
         raise
+    if code == _STOPPED:  # also what typer makes of a Ctrl-C within a command
+        console.say("stopped.")
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,6 +1,7 @@
 """Download a file: check it, then rename or unpack it, so that it is never half there.
 
-The rule: the checksum is what is trusted. What a server says of itself decides nothing, and a redirect never leaves https.
+The rule: the checksum is what is trusted. What a server says of itself decides nothing, and a redirect never leaves https. Bytes that came
+before a download was stopped are used by the next one, which holds the whole file against the same checksum.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import http
 import http.client
 import os
 import tarfile
-import tempfile
 import time
 import urllib.error
 import zipfile
@@ -21,9 +22,11 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import BinaryIO
 
+from tlkit import files, units
 from tlkit.errors import DataError, TlkitError
 from tlkit.plugin import HUB, Download
-from tlkit.sources import hub, redirects
+from tlkit.sources import hub, parts, redirects
+from tlkit.sources.parts import Part
 
 Notify = Callable[[str], None]
 Watch = Callable[[], None]
@@ -34,6 +37,7 @@ _MOST = 200 * 10**9  # bytes of a file whose length the server does not say
 _TRIES = 5  # of one file; each must bring more of it
 _HEAD = 512  # bytes that show a web page
 _WHOLE = 64  # digits of a sha256
+_OFTEN = 10  # seconds between two lines that say how much came
 _AGENT = "tlkit"
 
 
@@ -50,13 +54,18 @@ def fetch(download: Download, folder: Path, *, notify: Notify, watch: Watch = la
         The file, or for an archive the folder.
 
     Raises:
-        TlkitError: it cannot be fetched, or its checksum is wrong; nothing is left in the folder.
+        TlkitError: it cannot be fetched, or its checksum is wrong; nothing is left in the folder but the first part of a large file.
     """
     fresh = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     notify(f"downloading {download.url}{_trust(download)}")
     try:
-        return _fetch(download, folder, watch)
+        with parts.held(folder, download) as part:
+            try:
+                return _fetch(download, folder, part, notify=notify, watch=watch)
+            except KeyboardInterrupt:
+                notify(f"stopped: {part.came:,} bytes of {download.url} came{'; ' if part.kept else ''}{part.kept}.")
+                raise
     except BaseException:
         for parent in fresh:  # the folders that were made for it, inner first
             with contextlib.suppress(OSError):
@@ -71,20 +80,35 @@ def checksum_fits(path: Path, checksum: str) -> bool:
         return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
 
 
-def _fetch(download: Download, folder: Path, watch: Watch) -> Path:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
-        part = Path(beside) / download.filename
-        _receive(download, part, watch)
-        if not download.archive:
-            os.replace(part, folder / download.filename)
-            return folder / download.filename
-        unpacked = Path(beside) / "unpacked"
-        _unpack(part, unpacked)
+def _fetch(download: Download, folder: Path, part: Part, *, notify: Notify, watch: Watch) -> Path:
+    if part.came:
+        notify(f"goes on after the {units.size(part.came)} that came before")
+    _receive(download, part, _Shown(download, notify, watch))
+    if not download.archive:
+        _move_whole(part.path, folder / download.filename)
+        return folder / download.filename
+    try:
+        _unpack(part.path, part.unpacked)
         if download.inner:
-            _unpack_inner(unpacked, download)
-        for entry in unpacked.iterdir():
-            _move_in(entry, folder / entry.name)
+            _unpack_inner(part.unpacked, download)
+    except DataError:
+        part.drop()
+        raise
+    part.path.unlink()
+    if hasattr(os, "sync"):  # of many small files one by one it would take minutes
+        os.sync()
+    for entry in part.unpacked.iterdir():
+        _move_in(entry, folder / entry.name)
+    files.sync_folder(folder)
     return folder
+
+
+def _move_whole(part: Path, place: Path) -> None:
+    """Give a file its name once its bytes are on the disk: after a power failure what has the name is whole."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, place)
+    files.sync_folder(place.parent)
 
 
 def _move_in(entry: Path, place: Path) -> None:
@@ -96,38 +120,79 @@ def _move_in(entry: Path, place: Path) -> None:
             _move_in(below, place / below.name)
 
 
-def _receive(download: Download, part: Path, watch: Watch) -> None:
-    """Write a download into a file; one that breaks off is continued where the server can, as long as more of it comes."""
-    checksum, broken = "", 0
-    while True:
-        came = part.stat().st_size if part.is_file() else 0
-        try:
-            checksum = _append(download, part, came, watch)
-            break
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            _raise_of_disk(error)
-            broken += 1
-            now = part.stat().st_size if part.is_file() else 0
-            if now == came or broken == _TRIES:
-                raise _broken_off(download, now, error) from error
+class _Endless(Exception):
+    """An answer has more bytes than a file may have; another try brings no other."""
+
+
+class _Shown:
+    """Says every few seconds how much of a download came.
+
+    Args:
+        download: What is fetched.
+        notify: Told a line.
+        watch: Called as often as a part comes.
+    """
+
+    def __init__(self, download: Download, notify: Notify, watch: Watch) -> None:
+        self._name, self._notify, self._watch = download.filename, notify, watch
+        self._said = time.monotonic()
+
+    def __call__(self, came: int, whole: int | None) -> None:
+        self._watch()
+        if time.monotonic() - self._said > _OFTEN:
+            self._said = time.monotonic()
+            of = f" of {units.size(whole)} ({came / whole:.0%})" if whole else ""
+            self._notify(f"downloading {self._name}: {units.size(came)}{of}")
+
+
+def _receive(download: Download, part: Part, shown: _Shown) -> None:
+    """Write a download into a file; one that breaks off is continued where the server can, as long as more of it comes.
+
+    Bytes of an earlier process that do not fit what the server has now are dropped, and all of it is requested.
+    """
+    earlier = part.came
+    whole = earlier and download.checksum != HUB and checksum_fits(part.path, download.checksum)
+    checksum = download.checksum if whole else _request(download, part, shown)
+    if checksum and earlier and not checksum_fits(part.path, checksum):
+        part.drop()
+        checksum = _request(download, part, shown)
     if not checksum:
         raise TlkitError(f"{download.url}: the server names no checksum, so the file cannot be checked.")
-    if not checksum_fits(part, checksum):
-        with part.open("rb") as file:
-            page = file.read(_HEAD).lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    if not checksum_fits(part.path, checksum):
+        size = part.came
+        part.drop()
         raise TlkitError(
-            f"{download.url}: a web page came instead of the file."
-            if page
-            else f"{download.url}: the downloaded file ({part.stat().st_size} bytes) does not have the checksum {checksum}.",
-            "a proxy or a page that asks for a login may have answered; open the address in a browser" if page else "",
+            f"{download.url}: the downloaded file ({size} bytes) does not have the checksum {checksum}.",
             "it was removed; try again, or download it another way",
         )
 
 
-def _append(download: Download, part: Path, came: int, watch: Watch) -> str:
+def _request(download: Download, part: Part, shown: _Shown) -> str:
+    """Request what is missing of a file until all of it came; return the checksum that it must have, "" where none is named."""
+    broken = 0
+    while True:
+        came = part.came
+        try:
+            return _append(download, part.path, came, shown)
+        except _Endless as error:
+            part.drop()
+            raise TlkitError(f"{download.url}: cannot be downloaded: {error}.") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            _raise_of_disk(error)
+            broken += 1
+            if came and getattr(error, "code", None) == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                part.drop()  # as much as the server has, or more
+            elif part.came == came or broken == _TRIES:
+                raise _broken_off(download, part, error) from error
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the connection
+
+
+def _append(download: Download, part: Path, came: int, shown: _Shown) -> str:
     """Request what is missing of a file, write it, and return the checksum that the file must have.
 
     Raises:
+        TlkitError: a web page came.
         OSError: it cannot be had, or it broke off.
         ValueError: the server's answer cannot be used.
     """
@@ -136,24 +201,32 @@ def _append(download: Download, part: Path, came: int, watch: Watch) -> str:
         continued = answer.status == http.client.PARTIAL_CONTENT
         if continued and not (answer.headers.get("Content-Range") or "").startswith(f"bytes {came}-"):
             raise ValueError("the server sent another part of the file than was asked for")
-        whole = (came if continued else 0) + int(answer.headers.get("Content-Length") or _MOST)
-        with part.open("ab" if continued else "wb") as file:
-            if checksum:
-                _copy(answer, file, whole, watch)
+        if not continued and answer.peek(_HEAD)[:_HEAD].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+            raise TlkitError(
+                f"{download.url}: a web page came instead of the file.",
+                "a proxy or a page that asks for a login may have answered; open the address in a browser",
+                "try again, or download it another way",
+            )
+        length = answer.headers.get("Content-Length")
+        whole = None if length is None else (came if continued else 0) + int(length)
+        if checksum:
+            with part.open("ab" if continued else "wb") as file:
+                _copy(answer, file, whole, shown)
                 file.flush()
-                if "Content-Length" in answer.headers and file.tell() < whole:
+                if whole is not None and file.tell() < whole:
                     raise ConnectionError(f"{whole:,} bytes were announced")
     return checksum
 
 
-def _copy(answer: HTTPResponse, file: BinaryIO, whole: int, watch: Watch) -> None:
+def _copy(answer: HTTPResponse, file: BinaryIO, whole: int | None, shown: _Shown) -> None:
     """Copy an answer; one that is too slow, or does not end, is given up."""
+    most = file.tell() + _MOST if whole is None else whole
     began, since = time.monotonic(), file.tell()
     while chunk := answer.read1(_CHUNK):
         file.write(chunk)
-        watch()
-        if file.tell() > whole:
-            raise ValueError(f"more than {whole:,} bytes came")
+        shown(file.tell(), whole)
+        if file.tell() > most:
+            raise _Endless(f"more than {most:,} bytes came")
         if time.monotonic() - began > _TIMEOUT:
             if file.tell() - since < _SLOWEST * _TIMEOUT:
                 raise TimeoutError(f"only {file.tell() - since:,} bytes came in {_TIMEOUT} s")
@@ -166,16 +239,16 @@ def _raise_of_disk(error: Exception) -> None:
         raise error
 
 
-def _broken_off(download: Download, came: int, error: Exception) -> TlkitError:
+def _broken_off(download: Download, part: Part, error: Exception) -> TlkitError:
     """Return the error for a download that did not end."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()  # it holds the connection
     reason = getattr(error, "reason", error)
-    if not came:
+    if not part.came:
         return TlkitError(f"{download.url}: cannot be downloaded: {reason}.")
     return TlkitError(
-        f"{download.url}: cannot be downloaded: it broke off after {came:,} bytes: {reason}.",
-        "nothing of it was kept; try again, or download it another way",
+        f"{download.url}: cannot be downloaded: it broke off after {part.came:,} bytes: {reason}.",
+        f"{part.kept or 'nothing of it was kept'}; try again, or download it another way",
     )
 
 

@@ -1,0 +1,221 @@
+"""Downloads of weights, of a data set and from the model hub that do not go as they should: stopped, killed, slow, redirected, another content."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy_site
+from conftest import Cli
+from toy_site import Site
+
+from tlkit.errors import DataMissing, TlkitError, WeightsMissing
+from tlkit.plugin import HUB, HUB_SITE, IMAGENET, Backbone, Dataset, Weights
+from tlkit.sources import data_files, download, parts, redirects, weight_files
+from tlkit.sources.places import Places
+
+CONTENT = os.urandom(400_000)
+Way = Callable[[Site, Places], Path]
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(parts, "_WORTH", 1000)
+    with toy_site.opened() as mine:
+        mine.ranges = True
+        yield mine
+
+
+def weights(site: Site, places: Places) -> Path:
+    return _weights(Weights(source=site.offer("a.bin", CONTENT), input=IMAGENET), places)
+
+
+def data(site: Site, places: Places) -> Path:
+    wanted = Dataset(read="nowhere:read", files=("a.bin",), downloads=(site.offer("a.bin", CONTENT),))
+    return data_files.find_data("photos", wanted, None, places, fetch=True).files[0]
+
+
+def hub(site: Site, places: Places) -> Path:
+    wanted = replace(site.offer("timm/a/resolve/main/a.bin", CONTENT), filename="a.bin", checksum=HUB)
+    site.etag = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", site.address)
+        return _weights(Weights(source=replace(wanted, url=wanted.url.replace(site.address, HUB_SITE)), input=IMAGENET), places)
+
+
+def _weights(wanted: Weights, places: Places) -> Path:
+    backbone = Backbone(build="a:b", stages={"body": ("conv",)}, features=8, classifier="fc", weights={"a": wanted})
+    found = weight_files.find_weights("a", "tiny", backbone, places, fetch=True, run=lambda path: path)
+    assert found is not None
+    return found
+
+
+ways = pytest.mark.parametrize("way", [weights, data, hub])
+
+
+def left() -> list[Path]:
+    return [path for path in (Path.home() / ".cache").rglob("*") if path.is_file()]
+
+
+@ways
+def test_download_that_breaks_off_goes_on(way: Way, site: Site) -> None:
+    site.breaks = 2
+    assert way(site, Places()).read_bytes() == CONTENT
+    assert site.asked_from == [None, "bytes=200000-", "bytes=300000-"]
+    assert [path.name for path in left()] == ["a.bin"]
+
+
+@ways
+def test_stopped_download_says_what_came_and_the_next_one_goes_on_from_there(way: Way, site: Site) -> None:
+    said: list[str] = []
+
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        way(site, Places(notify=said.append, watch=stopped))
+    (part,) = left()
+    came = part.stat().st_size
+    assert 0 < came < len(CONTENT)
+    assert said[-1].startswith(f"stopped: {came:,} bytes of http")
+    assert said[-1].endswith(" are kept, and the next download goes on from there.")
+    assert way(site, Places(notify=said.append)).read_bytes() == CONTENT
+    assert site.asked_from == [None, f"bytes={came}-"]
+    assert "goes on after the" in said[-1]
+    assert [path.name for path in left()] == ["a.bin"]
+
+
+@ways
+def test_web_page_in_the_place_of_a_file_is_called_one(way: Way, site: Site) -> None:
+    site.page = True
+    with pytest.raises((WeightsMissing, DataMissing), match="a web page came instead of the file"):
+        way(site, Places())
+    assert left() == []
+
+
+@ways
+def test_answer_without_an_end_is_given_up(way: Way, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_MOST", 1_000_000)
+    monkeypatch.setattr(parts, "_WORTH", 10**9)
+    site.endless = True
+    with pytest.raises((WeightsMissing, DataMissing), match="more than 1,000,000 bytes came"):
+        way(site, Places())
+    assert left() == []
+
+
+@ways
+def test_slow_and_silent_answers_are_given_up(way: Way, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "_TRIES", 1)
+    monkeypatch.setattr(parts, "_WORTH", 10**9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "_SLOWEST", 10**12)
+        site.endless = True
+        with pytest.raises((WeightsMissing, DataMissing), match=r"bytes came in 0\.2 s"):
+            way(site, Places())
+    site.endless, site.silent = False, 0.5
+    with pytest.raises((WeightsMissing, DataMissing), match="timed out"):
+        way(site, Places())
+    assert left() == []
+
+
+@ways
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a"])
+def test_redirect_to_another_scheme_is_not_followed(way: Way, target: str, site: Site) -> None:
+    site.redirect = target
+    with pytest.raises((WeightsMissing, DataMissing), match="could not download it") as caught:
+        way(site, Places())
+    assert "redirect" in str(caught.value).lower() or "scheme" in str(caught.value).lower()
+    assert left() == []
+
+
+@ways
+def test_bytes_of_a_file_that_changed_on_the_server_are_dropped(way: Way, site: Site) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        way(site, Places(watch=stopped))
+    (part,) = left()
+    part.write_bytes(b"x" * 5000)
+    assert way(site, Places()).read_bytes() == CONTENT
+    assert site.asked_from[1:] == ["bytes=5000-", None]
+
+
+def test_more_bytes_than_the_server_has_are_dropped(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", CONTENT)
+    with contextlib.suppress(ZeroDivisionError), parts.held(tmp_path, wanted) as part:
+        part.path.write_bytes(CONTENT + b"more")
+        raise ZeroDivisionError
+    assert download.fetch(wanted, tmp_path, notify=lambda _: None).read_bytes() == CONTENT
+
+
+def test_whole_bytes_are_not_requested_again(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", CONTENT)
+    with parts.held(tmp_path, wanted) as part:
+        part.path.write_bytes(CONTENT)
+    assert download.fetch(wanted, tmp_path, notify=lambda _: None).read_bytes() == CONTENT
+    assert site.asked == []
+
+
+def test_web_page_does_not_cost_what_came_before(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", CONTENT)
+    with parts.held(tmp_path, wanted) as part:
+        part.path.write_bytes(CONTENT[:5000])
+    site.page = True
+    with pytest.raises(TlkitError, match="a web page came"):
+        download.fetch(wanted, tmp_path, notify=lambda _: None)
+    site.page = False
+    assert download.fetch(wanted, tmp_path, notify=lambda _: None).read_bytes() == CONTENT
+    assert site.asked_from == ["bytes=5000-", "bytes=5000-"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs locks of fcntl")
+def test_two_downloads_of_one_file_do_not_share_a_part(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", CONTENT)
+    with parts.held(tmp_path, wanted) as part:
+        part.path.write_bytes(b"of another process")
+        assert download.fetch(wanted, tmp_path, notify=lambda _: None).read_bytes() == CONTENT
+        assert part.path.read_bytes() == b"of another process"
+
+
+def test_how_much_came_is_said_now_and_then(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(download, "_OFTEN", -1)
+    download.fetch(site.offer("a.bin", CONTENT), tmp_path, notify=said.append)
+    assert said[-1] == "downloading a.bin: 400 KB of 400 KB (100%)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_killed_download_is_continued_and_nothing_of_it_is_left(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", CONTENT)
+    code = (
+        "import os, signal, sys; from pathlib import Path; from tlkit.plugin import Download; from tlkit.sources import download\n"
+        "def kill(): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "download.fetch(Download(*sys.argv[1:4]), Path(sys.argv[4]), notify=print, watch=kill)"
+    )
+    command = [sys.executable, "-c", code, wanted.url, wanted.checksum, wanted.filename, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    (part,) = tmp_path.iterdir()
+    came = part.stat().st_size  # what the file held in memory alone is lost
+    assert download.fetch(wanted, tmp_path, notify=lambda _: None).read_bytes() == CONTENT
+    assert site.asked_from == [None, f"bytes={came}-" if came else None]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_ctrl_c_says_what_was_stopped(run: Cli, toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(redirects, "open_", stopped)
+    settings = ("backbone.name=resnet18", "backbone.weights=imagenet1k-v1", "data.image_size=32")
+    code, _, said = run("apply", toy_recipe, *(part for each in settings for part in ("--set", each)))
+    assert code == 130
+    assert "stopped: 0 bytes of https://download.pytorch.org/models/resnet18-f37072fd.pth came." in said
+    assert said.endswith("\nstopped.\n")
