@@ -20,6 +20,7 @@ Imports and the first apply happen once, before the forks. A checkpoint is writt
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import io
 import json
@@ -44,6 +45,7 @@ from safetensors.torch import load_file
 from tlkit import api, files
 from tlkit.errors import TlkitError
 from tlkit.events import Observer
+from tlkit.plugin import remembered
 from tlkit.reports import curves
 
 SETTINGS = ("freeze.backbone=true",)
@@ -82,9 +84,12 @@ class Disk:
 
     def change(self, what: str, path: object) -> None:
         """Count a change, and make the fault where its time has come."""
+        if isinstance(path, int):
+            with contextlib.suppress(OSError):  # a system without /proc
+                path = os.readlink(f"/proc/self/fd/{path}")
         if str(path).startswith("/proc") or str(path) == os.devnull:
             return
-        name = Path(os.fsdecode(path)).name if isinstance(path, str | bytes | Path) else ""
+        name = _name(Path(os.fsdecode(path))) if isinstance(path, str | bytes | Path) else ""
         if name == ".holder":  # it tells others who runs this, and nothing depends on it
             return
         self.seen.append(f"{what} {name}".strip())
@@ -111,6 +116,11 @@ class Disk:
             self.change("create", file)
         raw = _Raw(file, mode.replace("b", ""), self)
         return raw if buffering == 0 else io.BufferedWriter(raw)
+
+
+def _name(path: Path) -> str:
+    """Return the name of a file, behind its folder's for a record of what was measured: that it is not kept is not said."""
+    return f"{remembered.FOLDER}/{path.name}" if path.parent.name == remembered.FOLDER else path.name
 
 
 class _Raw(io.FileIO):

@@ -73,8 +73,9 @@ def test_failing_write_is_a_message_and_the_next_apply_ends_with_the_same_bits(t
         "",
     }  # "": only what is not needed failed, and the run went on without it
     assert [each["said"] for each in found if each["ended"] and "cannot be written" not in each["said"]] == []
-    unsaid = [each["change"] for each in found if not each["said"] and not each["change"].endswith(".holder")]
-    assert unsaid == [], "what is not kept is said"
+    unsaid = [each["change"] for each in found if not each["said"]]
+    unsaid = [change for change in unsaid if not change.endswith(".holder") and " measured/" not in change]
+    assert unsaid == [], "what is not kept is said, but for what takes seconds to measure again"
     assert len(found) > 20
 
 

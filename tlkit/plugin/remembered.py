@@ -42,6 +42,7 @@ def remember(depends_on: Mapping[str, object], value: object) -> None:
         path = _path(depends_on)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, json.dumps(record, indent=2) + "\n")
+        files.remove_unfinished(path)  # another process that is writing the same record fails, and has nothing to add
 
 
 def _path(depends_on: Mapping[str, object]) -> Path:
