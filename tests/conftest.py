@@ -66,6 +66,17 @@ def asks_for_cuda(expression: str) -> bool:
     return any(word == "cuda" and (not at or words[at - 1] != "not") for at, word in enumerate(words))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Write files as ever, but wait for no disk: a small run syncs 55 times, milliseconds each, and only a power failure can tell.
+
+    tests/toy_power.py plays those, and tests/run/test_faults.py looks at which files are synced: both see each call.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests out of the user's caches."""
