@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from tlkit.plugin import Boxes
 from tlkit.record import predictions
 from tlkit.record.formats import StorePlan
 from tlkit.run import box_pictures, data_inspection, evaluation, prediction
+from tlkit.run.prediction import Predictor
+from tlkit.sources import video_files
 from tlkit.tasks import Predictions, box_metrics, detection
 
 LEARNS = ("schedule.epochs=8", 'data.augment=["hflip"]')
@@ -88,11 +91,43 @@ def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli, monke
     assert code == 0, error
     assert "objects" in out
     predictor = prediction.load(folder, arm=None, device=CPU)
+    of_frames_and_pages(run, pictures, recipe.parent / "moving", predictor)
     with pytest.raises(TlkitError, match="finds objects in boxes"):
         predictor.predict([pictures / "0.png"])
     with pytest.raises(TlkitError, match="cannot hold lists of boxes"):
         export(folder, Form.ONNX, recipe.parent / "m.onnx")
     assert not (recipe.parent / "m.onnx").exists()
+
+
+def of_frames_and_pages(run: Cli, pictures: Path, folder: Path, predictor: Predictor) -> None:
+    """Boxes of a video's frames are those of its decoded pixels, and boxes of a stack's pages those of the pictures."""
+    folder.mkdir()
+    with Image.open(pictures / "0.png") as image, Image.open(pictures / "1.png") as other:
+        image.save(folder / "stack.tif", save_all=True, append_images=[other])
+        stills = [np.asarray(image.convert("RGB")), np.asarray(other.convert("RGB"))]
+    with (folder / "clip.mp4").open("wb+") as file, video_files.writing(file, stills[0].shape[:2], Fraction(10)) as writer:
+        for still in (stills[0], stills[0], stills[1], stills[1]):
+            writer.add(still)
+    code, out, error = run("predict", "boxed", folder / "clip.mp4", "--every", "2", "--out", folder / "drawn", "--json")
+    assert code == 0, error
+    found, (video,) = json.loads(out), json.loads(out)["videos"]
+    frames = list(video_files.frames(folder / "clip.mp4", every=2))
+    assert [(each["frame"], each["seconds"]) for each in found["images"]] == [(0, 0.0), (2, 0.2)]
+    results = [each for n, frame in enumerate(frames, 1) for each in predictor.objects(frame.pixels, least=0.0).results(n)]
+    assert found["results"] == results
+    drawn = list(video_files.frames(Path(video["overlay"])))
+    assert (len(drawn), video["frames"], video_files.rate(Path(video["overlay"]))) == (2, 2, 5)
+    code, out, error = run("predict", "boxed", folder / "clip.mp4", "--out", folder / "drawn", "--threshold", "0.1")
+    assert code == 0, error
+    assert "1 of 1 videos are written with their boxes" in out
+
+    code, out, error = run("predict", "boxed", folder / "stack.tif", "--out", folder / "drawn", "--json")
+    assert code == 0, error
+    paged = json.loads(out)
+    assert [Path(each["picture"]).name for each in paged["images"]] == ["stack.png", "stack-2.png"]
+    assert paged["results"] == [
+        each for n, still in enumerate(stills, 1) for each in predictor.objects(still, least=0.0).results(n)
+    ]
 
 
 def by_pycocotools(found: dict[str, list[dict[str, object]]], truth: list[list[tuple[int, ...]]]) -> list[float]:

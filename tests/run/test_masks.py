@@ -100,6 +100,17 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
         assert ((shares[1] > 0.51) <= (mask == 1)).all()
         assert pixels_of(row["overlay"]).shape == (*mask.shape, 3)
 
+    with Image.open(pictures / "0.png") as image, Image.open(pictures / "3.png") as other:
+        image.save(recipe.parent / "stack.tif", save_all=True, append_images=[other])
+    code, out, error = run(
+        "predict", "shapes", recipe.parent / "stack.tif", "--out", recipe.parent / "s", "--threshold", "0.5", "--json"
+    )
+    assert code == 0, error
+    rows = json.loads(out)["predictions"]
+    assert [Path(row["image"]).name for row in rows] == ["stack.tif, page 1", "stack.tif, page 2"]
+    for row, page in zip(rows, (0, 3), strict=True):
+        assert np.array_equal(pixels_of(row["mask"]), pixels_of(recipe.parent / "m" / f"{page}.png"))
+
     clip, still = recipe.parent / "clip.mp4", pixels_of(pictures / "0.png")
     with clip.open("wb+") as file, video_files.writing(file, still.shape[:2], Fraction(10)) as writer:
         for _ in range(4):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +10,10 @@ import typer
 
 from tlkit.cli import named, predict_boxes, predict_classes, predict_masks, predict_video
 from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, TileOption, ViewsOption
-from tlkit.errors import DataError
 
 if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
+    from tlkit.sources.stacks import Page
 
 TopOption = Annotated[
     int | None, typer.Option("--top", min=1, help="Number of classes of each image; by default 1, in JSON all.")
@@ -70,9 +70,11 @@ def predict(
     if task.detections is not None or videos:
         _refuse(of_masks, "is for images, and for runs that give masks")
     if task.detections is not None:
+        place = out or Path("boxes")
         if videos:
-            raise DataError(f"predict: {videos[0]} is a video, and the run gives boxes.", "save frames of it as images")
-        predict_boxes.predict(predictor, pictures, out=out or Path("boxes"), threshold=threshold, as_json=as_json)
+            predict_boxes.predict_videos(predictor, videos, every=every or 1, out=place, threshold=threshold, as_json=as_json)
+        else:
+            predict_boxes.predict(predictor, pictures, out=place, threshold=threshold, as_json=as_json)
         return
     place, least = out or Path("masks"), predict_masks.threshold_of(folder, threshold)
     if videos:
@@ -100,15 +102,15 @@ def _check_options(
     check(views, where="predict: --views")
 
 
-def _inputs(images: list[Path], predictor: Predictor, every: int | None) -> tuple[list[Path], list[Path]]:
-    """Return the image files and the videos that a command line names; they are of one kind."""
-    from tlkit.sources import video_files
+def _inputs(images: list[Path], predictor: Predictor, every: int | None) -> tuple[Sequence[Path | Page], list[Path]]:
+    """Return the image files, stacks page by page, and the videos that a command line names; they are of one kind."""
+    from tlkit.sources import stacks, video_files
 
     paths = named.image_files(images, bands=predictor.geometry.bands is not None, where="predict")
     pictures, videos = video_files.split(paths, where="predict")
     if pictures:
         _refuse({"--every": every is not None}, "is for videos")
-    return pictures, videos
+    return pictures if predictor.geometry.bands is not None else stacks.opened(pictures), videos
 
 
 def _refuse(given: Mapping[str, bool], why: str) -> None:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
     from tlkit.reports.prediction_csv import PredictionCsv
     from tlkit.run.prediction import Predictor
+    from tlkit.sources.stacks import Page
 
 Ranked = list[tuple[str, float]]  # classes with their probabilities, the most probable first
 
 
-def predict(predictor: Predictor, paths: Sequence[Path], *, shown: Shown, views: int, csv: Path | None, as_json: bool) -> None:
+def predict(
+    predictor: Predictor, paths: Sequence[Path | Page], *, shown: Shown, views: int, csv: Path | None, as_json: bool
+) -> None:
     """Print the classes of images.
 
     Args:

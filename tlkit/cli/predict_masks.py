@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tlkit.cli import console, predictions_file
 from tlkit.errors import DataError
 
 if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
+    from tlkit.sources.stacks import Page
+
+File = TypeVar("File", bound=os.PathLike[str])
 
 
 def threshold_of(folder: Path, given: float | None) -> float | None:
@@ -21,13 +25,13 @@ def threshold_of(folder: Path, given: float | None) -> float | None:
 
 
 def predict(
-    predictor: Predictor, paths: Sequence[Path], *, out: Path, threshold: float | None, probabilities: bool, tile: int | None,
+    predictor: Predictor, paths: Sequence[Path | Page], *, out: Path, threshold: float | None, probabilities: bool, tile: int | None,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Write the masks of pictures, and print which part of each picture every class has."""
     from tlkit.run import mask_prediction
 
-    def write(path: Path, name: str) -> Mapping[str, object]:
+    def write(path: Path | Page, name: str) -> Mapping[str, object]:
         found = predictor.mask(path, threshold=threshold, tile=tile)
         written = mask_prediction.write(found, out, name, probabilities=probabilities)
         return {"shares": dict(found.shares(predictor.classes)), **written}
@@ -53,7 +57,7 @@ def predict_videos(
 
 
 def _each(
-    predictor: Predictor, paths: Sequence[Path], write: Callable[[Path, str], Mapping[str, object]], *, out: Path,
+    predictor: Predictor, paths: Sequence[File], write: Callable[[File, str], Mapping[str, object]], *, out: Path,
     threshold: float | None, said: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Write the masks of each file, and print which part of it every class has.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,13 +44,14 @@ def written(path: Path | None, width: int, columns: Sequence[str]) -> Iterator[P
         raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --csv FILE") from error
 
 
-def names(paths: Sequence[Path]) -> list[str]:
+def names(paths: Sequence[os.PathLike[str]]) -> list[str]:
     """Return what the files of each picture begin with: its name, with a number where another picture's file has it."""
     taken: set[str] = set()
     found = []
     for path in paths:
-        numbered = (f"{path.stem}-{number}" for number in itertools.count(2))
-        free = (name for name in itertools.chain([path.stem], numbered) if taken.isdisjoint(_files(name)))
+        stem = Path(path).stem
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        free = (name for name in itertools.chain([stem], numbered) if taken.isdisjoint(_files(name)))
         found.append(next(free))
         taken.update(_files(found[-1]))
     return found

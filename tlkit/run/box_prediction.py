@@ -85,6 +85,18 @@ def write(found: Answer, names: Sequence[str], folder: Path, name: str, *, least
     """
     if found.picture is None:
         return None
+    path = folder / f"{name}.png"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.replacing(path) as file:
+            Image.fromarray(drawn(found, found.picture, names, least=least)).save(file, format="PNG")
+    except OSError as error:
+        raise TlkitError(f"{folder}: cannot be written: {error.strerror or error}.", "another folder") from error
+    return str(path)
+
+
+def drawn(found: Answer, picture: NDArray[np.uint8], names: Sequence[str], *, least: float) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) with the boxes that were found in it with at least a score."""
     colours = np.array(mask_prediction.palette()).reshape(-1, 3)
     rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
     boxes = [
@@ -92,11 +104,4 @@ def write(found: Answer, names: Sequence[str], folder: Path, name: str, *, least
         for sides, score, label in rows
         if score >= least
     ]
-    path = folder / f"{name}.png"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with files.replacing(path) as file:
-            Image.fromarray(box_pictures.drawn(found.picture, boxes)).save(file, format="PNG")
-    except OSError as error:
-        raise TlkitError(f"{folder}: cannot be written: {error.strerror or error}.", "another folder") from error
-    return str(path)
+    return box_pictures.drawn(picture, boxes)

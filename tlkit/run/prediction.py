@@ -25,11 +25,11 @@ from tlkit.errors import DataError, RunFolderError, TlkitError, nearest
 from tlkit.network import building, shapes, weights
 from tlkit.network.network import Network
 from tlkit.plans import network_plugins
-from tlkit.plugin import Backbone, Convention, Head, ImageFile, provenance, registry
+from tlkit.plugin import Backbone, Convention, Head, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.record import run_choice, run_files, run_folder
 from tlkit.run import box_prediction, mask_prediction, whole_pictures
-from tlkit.sources import scaling
+from tlkit.sources import scaling, stacks
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
@@ -102,7 +102,7 @@ class Predictor:
         return np.stack(found) if found else np.zeros((0, len(self.classes), 1, 1), np.float32)
 
     def mask(
-        self, image: ImageFile | NDArray[Any], *, threshold: float | None = None, tile: int | None = None
+        self, image: stacks.Picture | NDArray[Any], *, threshold: float | None = None, tile: int | None = None
     ) -> mask_prediction.Answer:
         """Return the mask of one picture: see `mask_prediction.answer`; the tile is that of `tile_of`."""
         return mask_prediction.answer(self.network, self._placed(image), threshold=threshold, tile=self.tile_of(tile))
@@ -112,11 +112,11 @@ class Predictor:
         side = self.tile_size if given is None else given
         return None if side is None else scaling.whole_strides((side, side), self.stride)[0]
 
-    def objects(self, image: ImageFile | NDArray[Any], *, least: float) -> box_prediction.Answer:
+    def objects(self, image: stacks.Picture | NDArray[Any], *, least: float) -> box_prediction.Answer:
         """Return the objects of one picture with at least a score: see `box_prediction.answer`."""
         return box_prediction.answer(self.network, self._placed(image), least=least)
 
-    def _placed(self, image: ImageFile | NDArray[Any]) -> whole_pictures.WholePicture:
+    def _placed(self, image: stacks.Picture | NDArray[Any]) -> whole_pictures.WholePicture:
         return whole_pictures.placed(
             image, geometry=self.geometry, convention=self.convention, stride=self.stride, device=self.device
         )
@@ -128,7 +128,7 @@ class Predictor:
             )
 
     def answers(
-        self, images: Sequence[ImageFile], *, temperature: float = 1.0, views: int = 1
+        self, images: Sequence[stacks.Picture], *, temperature: float = 1.0, views: int = 1
     ) -> Iterator[NDArray[np.float32] | DataError]:
         """Yield the class probabilities (classes,) of each file, or why it cannot be decoded, a batch at a time.
 
@@ -141,7 +141,7 @@ class Predictor:
 
     def each_file(
         self,
-        images: Sequence[ImageFile],
+        images: Sequence[stacks.Picture],
         answer: Callable[[Network, torch.Tensor], torch.Tensor],
         *,
         digests: Sequence[bytes | None] = (),
@@ -229,7 +229,7 @@ class Predictor:
         return normalise(stacked.to(self.device), self.convention).contiguous()
 
 
-def _decoded(image: ImageFile, digest: bytes | None, *, views: tuple[Geometry, ...]) -> NDArray[Any] | DataError:
+def _decoded(image: stacks.Picture, digest: bytes | None, *, views: tuple[Geometry, ...]) -> NDArray[Any] | DataError:
     """Return the views of a file (views, height, width, 3) uint8 RGB, or why it cannot be decoded."""
     try:
         return pictures(image, views, digest=digest)

@@ -1,10 +1,10 @@
-"""What a finished run's network gives for the frames of a video: classes of each, or a video with the masks over it."""
+"""What a finished run's network gives for the frames of a video: classes of each, or a video with masks or boxes over it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from tlkit import files
 from tlkit.errors import DataError, TlkitError
-from tlkit.run import mask_prediction
+from tlkit.run import box_prediction, mask_prediction
 from tlkit.run.prediction import Predictor
 from tlkit.sources import video_files
+from tlkit.sources.video_files import Frame
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,52 @@ def write_overlay(
         DataError: the video cannot be read to its end, and nothing is written.
         TlkitError: the file cannot be written.
     """
-    frames, count, pixels = video_files.frames(path, every=every), 0, np.zeros(len(predictor.classes))
+    pixels = np.zeros(len(predictor.classes))
+
+    def draw(frame: Frame) -> NDArray[np.uint8]:
+        found = predictor.mask(frame.pixels, threshold=threshold)
+        pixels[:] += np.bincount(found.mask.ravel(), minlength=len(pixels))
+        return mask_prediction.overlay(frame.pixels, found.mask)
+
+    count = _write(path, overlay, draw, every=every)
+    shares = dict(zip(predictor.classes, (pixels / pixels.sum()).tolist(), strict=True))
+    return VideoMasks(count, sorted(shares.items(), key=lambda pair: -pair[1]), overlay)
+
+
+def write_boxes(
+    predictor: Predictor, path: Path, overlay: Path, *, shown: float, least: float, every: int = 1
+) -> list[tuple[Frame, box_prediction.Answer]]:
+    """Write a video's frames with the objects that are found in them, as a video that plays as long as the original.
+
+    Args:
+        predictor: The run's network.
+        path: The video.
+        overlay: The file, which ends in .mp4; its folder is made.
+        shown: Score from which on an object is drawn.
+        least: Score from which on it is returned.
+        every: Look at the first of every so many frames.
+
+    Returns:
+        Each frame that was looked at, without its pixels, with its objects.
+
+    Raises:
+        DataError: the video cannot be read to its end, and nothing is written.
+        TlkitError: the file cannot be written.
+    """
+    answers: list[tuple[Frame, box_prediction.Answer]] = []
+
+    def draw(frame: Frame) -> NDArray[np.uint8]:
+        found = predictor.objects(frame.pixels, least=least)
+        answers.append((replace(frame, pixels=frame.pixels[:0]), replace(found, picture=None)))
+        return box_prediction.drawn(found, frame.pixels, predictor.classes, least=shown)
+
+    _write(path, overlay, draw, every=every)
+    return answers
+
+
+def _write(path: Path, overlay: Path, draw: Callable[[Frame], NDArray[np.uint8]], *, every: int) -> int:
+    """Write a video's frames as `draw` changes them, and return their number; the arguments and errors are those of `write_boxes`."""
+    frames, count = video_files.frames(path, every=every), 0
     first = next(frames)
     size = first.pixels.shape[:2]
     try:
@@ -102,11 +148,8 @@ def write_overlay(
         ):
             for frame in itertools.chain([first], frames):
                 video_files.refuse_size(size, frame, path)
-                found = predictor.mask(frame.pixels, threshold=threshold)
-                pixels += np.bincount(found.mask.ravel(), minlength=len(pixels))
-                writer.add(mask_prediction.overlay(frame.pixels, found.mask))
+                writer.add(draw(frame))
                 count += 1
     except OSError as error:
         raise TlkitError(f"{overlay}: cannot be written: {error.strerror or error}.", "another folder: --out") from error
-    shares = dict(zip(predictor.classes, (pixels / pixels.sum()).tolist(), strict=True))
-    return VideoMasks(count, sorted(shares.items(), key=lambda pair: -pair[1]), overlay)
+    return count

@@ -15,8 +15,8 @@ from tlkit.engine.images import decode
 from tlkit.engine.images.geometry import Geometry, fitted
 from tlkit.engine.images.normalisation import normalise
 from tlkit.engine.images.pictures import as_tensor
-from tlkit.plugin import Convention, ImageFile
-from tlkit.sources import scaling
+from tlkit.plugin import Convention
+from tlkit.sources import scaling, stacks
 from tlkit.units import Size
 
 
@@ -38,7 +38,7 @@ class WholePicture:
 
 
 def placed(
-    path: ImageFile | NDArray[Any], *, geometry: Geometry, convention: Convention, stride: int, device: torch.device
+    path: stacks.Picture | NDArray[Any], *, geometry: Geometry, convention: Convention, stride: int, device: torch.device
 ) -> WholePicture:
     """Return a picture on a canvas of its own.
 

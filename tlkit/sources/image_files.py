@@ -5,6 +5,7 @@ The rule: a file that is named here cannot be decoded. One that is not named may
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections import Counter
@@ -64,7 +65,7 @@ def opened(file: ImageFile) -> Image.Image:
         return Image.open(file if isinstance(file, Path) else file.open())
 
 
-def check_pixels(path: ImageFile, image: Image.Image, max_pixels: int) -> int:
+def check_pixels(path: os.PathLike[str], image: Image.Image, max_pixels: int) -> int:
     """Return how many pixels an opened image has.
 
     Raises:
@@ -79,26 +80,34 @@ def check_pixels(path: ImageFile, image: Image.Image, max_pixels: int) -> int:
     return count
 
 
-def check_pages(path: ImageFile, image: Image.Image) -> None:
-    """Refuse an opened TIFF file with several pictures, of which only the first would be seen.
+def pages(image: Image.Image) -> list[int]:
+    """Return the pages of an opened image that are pictures, from 0: several of a TIFF file may be.
 
-    A page does not count that its tags call a smaller copy or a mask, that has at most half the height and width of the first, as a
+    A page is none that its tags call a smaller copy or a mask, that has at most half the height and width of the first, as a
     thumbnail has, or that Pillow cannot read.
-
-    Raises:
-        ImageError: two or more pages count.
     """
-    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    if pages == 1:
-        return
-    (width, height), channels, count = image.size, len(image.getbands()), 1
-    for page in range(1, pages):
+    count, found = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1, [0]
+    if count == 1:
+        return found
+    width, height = image.size
+    for page in range(1, count):
         with suppress(Exception):  # whatever Pillow raises
             image.seek(page)
             tags: dict[int, int] = image.tag_v2  # type: ignore[attr-defined]  # of TIFF files alone
             extra = tags.get(_SUBFILE, 0) & (_REDUCED | _MASK) or tags.get(_OLD_SUBFILE) == _OLD_REDUCED
-            count += not extra and (2 * image.width > width or 2 * image.height > height)
+            if not extra and (2 * image.width > width or 2 * image.height > height):
+                found.append(page)
     image.seek(0)
+    return found
+
+
+def check_pages(path: ImageFile, image: Image.Image) -> None:
+    """Refuse an opened TIFF file with several pictures, of which only the first would be seen.
+
+    Raises:
+        ImageError: two or more pages count, see `pages`.
+    """
+    channels, count = len(image.getbands()), len(pages(image))
     if count > 1:
         bands = [f"data.channels = {count}, if they are the bands of one image"] if channels == 1 else []
         raise ImageError(

@@ -20,7 +20,7 @@ from tlkit.engine.images.levels import Levels, UnknownRange
 from tlkit.errors import ImageError, option
 from tlkit.plugin import Convention, ImageFile, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
-from tlkit.sources import band_files, orientation
+from tlkit.sources import band_files, orientation, stacks
 from tlkit.sources.image_files import check_pages, check_pixels, without_limit
 from tlkit.units import Size
 
@@ -63,7 +63,7 @@ def described(data: DataTable, convention: Convention) -> dict[str, str]:
 
 
 def decode(
-    path: ImageFile,
+    path: stacks.Picture,
     *,
     digest: bytes | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -73,7 +73,7 @@ def decode(
     """Read an image file as RGB, turned as its EXIF says, transparency on white.
 
     Args:
-        path: The file.
+        path: The file, or a page of a stack.
         digest: The beginning of the sha256 that its content must have.
         max_pixels: A file with more is refused.
         needed: The size that the picture is resized to; None where it depends on the file's. A JPEG file of more than 89 million pixels
@@ -86,12 +86,13 @@ def decode(
         MemoryError: it does not fit into memory.
     """
     try:
-        content = _content(path, digest)
+        content = b"" if isinstance(path, stacks.Page) else _content(path, digest)
         if image_kinds.is_heif(content[:16]) and not image_kinds.reads_heif():
             raise ImageError(f"{path}: is a HEIF file, which needs pi-heif to be read.", "pip install tlkit[heif]")
-        with without_limit(), Image.open(io.BytesIO(content)) as image:
+        with without_limit(), path.opened() if isinstance(path, stacks.Page) else Image.open(io.BytesIO(content)) as image:
             count = check_pixels(path, image, max_pixels)
-            check_pages(path, image)
+            if not isinstance(path, stacks.Page):
+                check_pages(path, image)
             with _one_large if count > _LARGE else nullcontext():
                 if count > _LARGE and needed is not None:
                     image.draft("RGB", (_REDUCING_GAP * max(needed), _REDUCING_GAP * max(needed)))  # nothing but JPEG has it
@@ -123,7 +124,7 @@ def _content(path: ImageFile, digest: bytes | None) -> bytes:
     return content
 
 
-def picture(source: ImageFile | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Pixels:
+def picture(source: stacks.Picture | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Pixels:
     """Return a file, of a digest where one is given, or an array, brought to size: (height, width, 3) uint8, or (height, width, bands).
 
     Raises:
@@ -133,11 +134,13 @@ def picture(source: ImageFile | Pixels, geometry: Geometry, *, digest: bytes | N
     return fitted(whole(source, geometry, digest=digest), geometry)
 
 
-def whole(source: ImageFile | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image | Pixels:
+def whole(source: stacks.Picture | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image | Pixels:
     """Return the image that `picture` brings to size, of bands as an array; the arguments and errors are the same."""
     if geometry.bands is not None:
         if isinstance(source, np.ndarray):
             return source
+        if isinstance(source, stacks.Page):
+            raise ImageError(f"{source}: is a page of a stack, and the network takes bands.", "a file for each image")
         content = _content(source, digest)
         return band_files.read(Path(source), content, geometry.bands, values=geometry.values, max_pixels=geometry.max_pixels)
     if isinstance(source, np.ndarray):

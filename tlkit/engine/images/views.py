@@ -13,7 +13,7 @@ import numpy as np
 from tlkit.engine.images import decode
 from tlkit.engine.images.geometry import CROP_ROOM, Geometry, Pixels, fitted
 from tlkit.errors import TlkitError
-from tlkit.plugin import ImageFile
+from tlkit.sources import stacks
 
 # Number of views -> what they are, in words.
 COUNTS: Final = {
@@ -57,7 +57,7 @@ def geometries(plain: Geometry, count: int) -> tuple[Geometry, ...]:
     return upright if count in (1, 5) else (*upright, *(replace(each, mirrored=True) for each in upright))
 
 
-def pictures(source: ImageFile | Pixels, views: tuple[Geometry, ...], *, digest: bytes | None = None) -> Pixels:
+def pictures(source: stacks.Picture | Pixels, views: tuple[Geometry, ...], *, digest: bytes | None = None) -> Pixels:
     """Return all views (views, height, width, channels) of a file, which is decoded once, or of an array.
 
     Raises:
