@@ -15,7 +15,7 @@ from benchmarks import cases, pair
 from benchmarks.cases import Case
 from benchmarks.side import Side
 
-QUICK = {"quickstart", "photos", "resnet18_cifar"}  # recipes whose benchmarks take seconds to run once
+QUICK = {"quickstart"}  # recipes whose benchmarks take seconds to run once
 UNTIMED, LEAST = 64, 5e11  # training images at most, and operations of a plain loop's epoch, where benchmarks only have to run
 
 

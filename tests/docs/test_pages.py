@@ -116,7 +116,8 @@ def _plain_only() -> object:
     return COMPUTE_FORMATS[:1]
 
 
-SLOW = ("tutorial", "advice", "python")  # one exports to ONNX, one tries ways to train, one trains in nine blocks
+# One exports to ONNX, one tries ways to train, one trains in nine blocks, one types 17 commands, one exports to timm.
+SLOW = ("tutorial", "advice", "python", "runs", "export")
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,7 @@ def test_the_wheels_hold_everything(tmp_path: Path) -> None:
         assert (tmp_path / "site" / file).is_file()
 
 
+@pytest.mark.slow  # pip installs both
 @pytest.mark.parametrize(
     ("page", "names"),
     [("README.md", ["tiny"]), ("docs/plugins.md", ["regnet", "maxout", "noise", "status", "shift"])],

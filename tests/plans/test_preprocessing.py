@@ -60,6 +60,7 @@ def logits(net: Network, pixels: np.ndarray, convention: Convention) -> torch.Te
         return torch.cat([net(part) for part in parts])
 
 
+@pytest.mark.slow  # 612 pictures of 224 pixels through SqueezeNet
 def test_one_network_in_two_conventions_gives_the_same_answers(
     test_data: Path, pictures: tuple[np.ndarray, np.ndarray]
 ) -> None:

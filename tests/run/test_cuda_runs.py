@@ -83,7 +83,7 @@ NETWORKS = {
 }
 
 
-@each_device
+@pytest.mark.parametrize("device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=needs_cuda)])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_run_that_is_continued_in_a_new_process_has_the_same_bytes_or_says_why_not(
     toy_recipe: Path, tmp_path: Path, tlkit: Callable[..., subprocess.CompletedProcess[str]], device: str, network: str

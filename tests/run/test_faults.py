@@ -79,6 +79,7 @@ def test_failing_write_is_a_message_and_the_next_apply_ends_with_the_same_bits(t
     assert len(found) > 20
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc, which says what an open file is called")
 def test_after_a_power_failure_at_any_call_a_run_ends_with_the_same_bits_and_no_saved_step_is_lost(toy_recipe: Path) -> None:
@@ -88,6 +89,7 @@ def test_after_a_power_failure_at_any_call_a_run_ends_with_the_same_bits_and_no_
     assert len(found) > 3
 
 
+@pytest.mark.slow
 @needs_fork
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(toy_recipe: Path) -> None:
     """In the middle of epochs, with phases, accumulation, mixing, a running mean, early stopping, stored and computed prefixes."""
