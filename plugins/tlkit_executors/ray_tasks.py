@@ -14,7 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from tlkit.errors import Interrupted, RunFailed, TlkitError, option
 from tlkit.plugin import Demand, Work
-from tlkit_executors.ray_address import START
+from tlkit_executors.ray_address import START, named
 
 TRIES = 5  # after workers or nodes that died
 ASK = 0.5  # seconds between two looks at a signal
@@ -29,12 +29,14 @@ class Moved(Exception):
 def reached(demand: Demand) -> Iterator[None]:
     """Connect to the cluster at `demand.address`; "" starts a Ray of this machine, or takes the one that is connected already.
 
+    Without an address Ray itself would look for one that was used on this machine before, and wait for minutes where that is gone.
+
     Raises:
         TlkitError: there is no such cluster, or no node has what a run needs.
     """
     mine = not ray.is_initialized()
     if mine:
-        _connect(demand.address)
+        _connect(named(demand))
     try:
         _refuse_unmeetable(demand)
         yield
@@ -96,7 +98,7 @@ def stop(refs: list[object]) -> None:
 
 def _connect(address: str) -> None:
     try:
-        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         if "ersion mismatch" in str(error):
             why, hint = (

@@ -268,7 +268,7 @@ def test_executor_that_breaks_the_contract_is_told_where(two: Path, install: Cal
         ),
         pytest.param(
             {"executor": "ray", "address": "127.0.0.1:9"},
-            r'address="127.0.0.1:9": nothing answers there: Connection refused',
+            r'address="127.0.0.1:9": nothing answers .*: Connection refused',
             marks=needs_ray,
         ),
     ],
@@ -288,29 +288,106 @@ def test_the_text_that_is_sent_can_be_read_by_no_other_version(two: Path) -> Non
     assert "tlkit 0.0.1" in answer["problem"]
 
 
-@needs_ray
-@pytest.mark.parametrize(
-    ("sent", "words"),
-    [(b"", "nothing answers there: timed out"), (b"HTTP/1.1 400 no\r\n", "what answers there is no Ray cluster")],
-)
-def test_address_of_something_else_than_ray_is_a_message(monkeypatch: pytest.MonkeyPatch, sent: bytes, words: str) -> None:
-    from tlkit_executors import ray_address
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # the frame with which a server of HTTP/2 begins
+PING = bytes([0, 0, 8, 6, 0, 0, 0, 0, 0, *range(8)])
 
-    monkeypatch.setattr(ray_address, "_ANSWER", 1.0)
+
+def headers(block: bytes) -> bytes:
+    """Return what servers of HTTP/2 sent, up to the headers of the answer."""
+    return SETTINGS + PING + len(block).to_bytes(3) + bytes([1, 5, 0, 0, 0, 1]) + block
+
+
+IS_GRPC = b"\x88@\x0ccontent-type\x10application/grpc"
+NO_SUCH_CALL = headers(IS_GRPC + b"@\x0bgrpc-status\x0212\x00\x0cgrpc-message\x11Method not found!")
+
+
+@contextlib.contextmanager
+def answering(sent: bytes, again: bytes = b"") -> Iterator[str]:
+    """Listen on this machine, and say something to who connects, and something again and again; gives the address."""
+    ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
             connection, _ = server.accept()
             with connection, contextlib.suppress(ConnectionError):  # the other end may close first
-                connection.sendall(sent)
-                while connection.recv(100):
-                    pass
+                for number in range(len(sent)):
+                    connection.sendall(sent[number : number + 1])  # a network may divide it anywhere
+                while not ended.wait(0.05):
+                    connection.sendall(again)
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        with pytest.raises(TlkitError, match=words):
-            ray_address.ask(Demand(address=f"127.0.0.1:{server.getsockname()[1]}"))
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        ended.set()
         thread.join()
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("sent", "again", "words"),
+    [
+        (b"", b"", "nothing answers there: timed out"),
+        (SETTINGS, b"", "nothing answers there: timed out"),
+        (SETTINGS, PING, "nothing answers there: timed out"),
+        (b"HTTP/1.1 400 no\r\n", b"", "what answers there is no Ray cluster"),
+        (b"\0" * 20, b"", "what answers there is no Ray cluster"),
+        (headers(b"\x88@\x0ccontent-type\x09text/html"), b"", "what answers there is no Ray cluster"),
+        (NO_SUCH_CALL, b"", "what answers there is no Ray cluster"),
+    ],
+    ids=["silent", "HTTP/2, silent", "HTTP/2, only pings", "HTTP/1", "zeros", "HTTP/2, a page", "gRPC, not Ray"],
+)
+@pytest.mark.parametrize("kind", ["", "ray://"])
+def test_address_of_something_else_than_ray_is_a_message(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes, again: bytes, words: str, kind: str
+) -> None:
+    from tlkit_executors import ray_address
+
+    monkeypatch.setattr(ray_address, "_ANSWER", 0.5)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "127.0.0.1")
+    with answering(sent, again) as place, pytest.raises(TlkitError, match=words):
+        ray_address.ask(Demand(address=kind + place))
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    "sent",
+    [
+        headers(IS_GRPC + b"@\x14grpc-accept-encoding\x17identity, deflate, gzip"),  # Ray 2.60.0, without what follows
+        headers(bytes.fromhex("885f8b1d75d0620d263d4c4d6564")),  # the same by a proxy that shortens headers: RFC 7541
+    ],
+)
+def test_address_where_ray_answers_is_one(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    from tlkit_executors import ray_address
+
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "127.0.0.1")
+    with answering(sent) as place:
+        ray_address.ask(Demand(address=place))
+        monkeypatch.setenv("RAY_ADDRESS", place)
+    with pytest.raises(TlkitError, match=f'address="{place}": nothing answers there: Connection refused'):
+        ray_address.ask(Demand())
+
+
+@needs_ray
+def test_names_that_are_looked_up_for_long_and_clusters_that_are_gone_are_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tlkit_executors import ray_address
+
+    monkeypatch.setattr(ray_address, "_ALL", 0.1)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "127.0.0.1")
+    monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", lambda _: "127.0.0.1:9")
+    with pytest.raises(
+        TlkitError, match=r'address="auto": nothing answers at 127\.0\.0\.1:9, the last cluster of this machine: C'
+    ):
+        ray_address.ask(Demand(address="auto"))
+    ended = threading.Event()
+
+    def lingers(*_: object, **__: object) -> None:
+        ended.wait(10)
+        raise OSError("late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lingers)
+    with pytest.raises(TlkitError, match="nothing answers there: timed out"):
+        ray_address.ask(Demand(address="far.example:6379"))
+    ended.set()
 
 
 @needs_ray
