@@ -32,6 +32,24 @@ def listed(folder: str) -> dict[str, str]:
     return {path[len(root) + 1 :]: _version(known) for path, known in asked(folder, find).items()}
 
 
+def text(place: str) -> str:
+    """Return what a small file behind an address holds; "" where there is none.
+
+    Raises:
+        DataError: the address does not answer, or refuses.
+    """
+    files = system(place)
+
+    def read() -> str:
+        try:
+            found: bytes = files.cat_file(place)
+        except FileNotFoundError:
+            return ""
+        return found.decode(errors="replace")
+
+    return asked(place, read)
+
+
 def fetch(place: str, path: Path) -> None:
     """Copy a file from an address.
 

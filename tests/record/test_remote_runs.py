@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import DataError, RunLocked, TlkitError
 from tlkit.record import file_lock, remote_runs
 from tlkit.record.remote_runs import RemoteRuns
 
@@ -66,7 +66,7 @@ def test_another_machine_finds_what_was_sent(machine: Callable[[str], RemoteRuns
     write(one, result="running", checkpoint__first="1")
     (one.folder / "toy" / "result.json").write_text("{}")
     (one.folder / "toy" / "main-s0-1" / ".lock").touch()
-    one.send("toy")
+    one.send_all("toy")
     two.fetch("toy")
     assert read(two) == read(one) == {"main-s0-1/checkpoint/first": "1", "main-s0-1/result": "running", "result.json": "{}"}
     assert not (two.folder / "toy" / "main-s0-1" / ".lock").exists()
@@ -81,13 +81,13 @@ def test_another_machine_finds_what_was_sent(machine: Callable[[str], RemoteRuns
 def test_what_could_not_be_sent_stays_until_the_run_changed_there(machine: Callable[[str], RemoteRuns]) -> None:
     one, two = machine("one"), machine("two")
     write(one, result="epoch 1")
-    one.send("toy")
+    one.send_all("toy")
     write(one, result="epoch 2", metrics="2")
     one.fetch("toy")
     assert read(one)["main-s0-1/result"] == "epoch 2"
     two.fetch("toy")
     write(two, result="of another machine")
-    two.send("toy")
+    two.send_all("toy")
     one.fetch("toy")
     assert read(one) == read(two) == {"main-s0-1/result": "of another machine"}
     fsspec.filesystem(one.address.partition(":")[0]).rm(one.address, recursive=True)
@@ -103,7 +103,7 @@ def test_runs_are_fetched_where_the_file_system_has_no_locks(tmp_path: Path, mon
     monkeypatch.setattr("fcntl.flock", refused)
     one, two = (RemoteRuns(f"file://{tmp_path}/runs", tmp_path / name) for name in ("one", "two"))
     write(one, result="finished")
-    one.send("toy")
+    one.send_all("toy")
     two.fetch("toy")
     assert read(two) == read(one)
 
@@ -113,6 +113,49 @@ def test_copy_that_another_process_fetches_into_for_too_long_is_named(tmp_path: 
     monkeypatch.setattr(remote_runs, "_PATIENCE", 0.0)
     with file_lock.held(one.folder / ".lock"), pytest.raises(DataError, match="another process was still fetching runs"):
         one.fetch("toy")
+
+
+def test_machine_that_lost_a_run_meanwhile_sends_nothing_of_it(machine: Callable[[str], RemoteRuns]) -> None:
+    one, two = machine("one"), machine("two")
+    run, told = "toy/main-s0-1", list[str]()
+    send, send_too = (remote_runs.sending(each, told.append) for each in (one, two))
+    write(one, result="running", checkpoint__state="epoch 1")
+    send(one.folder / run)
+    two.fetch("toy")  # one is away from now on: its network, or its disk, does not answer
+    write(two, result="running", checkpoint__state="of epoch 2")
+    send_too(two.folder / run)
+    there = read(two)
+    for name in ("three", "four"):
+        write(one, result="epoch 1 again", metrics="m")
+        (one.folder / "toy" / "result.json").write_text("{}")
+        with pytest.raises(RunLocked, match=rf"{one.address}/{run}: process \d+ on .* has taken this over"):
+            send(one.folder / run)
+        with remote_runs.gathered(one, "toy", told.append):  # what is sent at the end, of all runs
+            pass
+        with pytest.raises(TlkitError, match="it failed"), remote_runs.gathered(one, "toy", told.append):
+            raise TlkitError("it failed.")
+        machine(name).fetch("toy")
+        assert read(machine(name)) == {**there, "result.json": "{}"}
+        two.end()  # one, which comes back later still, sends nothing either
+    write(one, result="looked at")  # another process of that machine, long after
+    RemoteRuns(one.address, one.folder).send(run)
+    two.fetch("toy")
+    assert read(two)["main-s0-1/result"] == "looked at"
+
+
+def test_run_that_was_lost_without_an_end_is_sent_by_whoever_goes_on(machine: Callable[[str], RemoteRuns]) -> None:
+    gone, one = machine("one"), machine("one")
+    write(gone, result="running")
+    gone.begin("toy/main-s0-1")
+    with remote_runs.gathered(one, "toy", print):
+        pass
+    assert fsspec.filesystem(one.address.partition(":")[0]).find(one.address) == [
+        path for path in fsspec.filesystem(one.address.partition(":")[0]).find(one.address) if path.endswith(".holder")
+    ]
+    remote_runs.sending(one, print)(one.folder / "toy" / "main-s0-1")
+    two = machine("two")
+    two.fetch("toy")
+    assert read(two) == {"main-s0-1/result": "running"}
 
 
 def test_files_are_sent_in_the_order_in_which_they_were_written(
@@ -126,7 +169,8 @@ def test_files_are_sent_in_the_order_in_which_they_were_written(
     def breaks(path: Path, place: str) -> None:
         if len(sent) == 2:
             raise DataError(f"{place}: the network is gone.")
-        sent.append(path.name)
+        if not path.name.startswith("."):  # who began the run
+            sent.append(path.name)
         send(path, place)
 
     monkeypatch.setattr(remote_files, "send", breaks)
@@ -140,7 +184,7 @@ def test_files_are_sent_in_the_order_in_which_they_were_written(
     assert read(two) == {"main-s0-1/metrics": "m", "main-s0-1/weights": "w"}
     sent.clear()
     monkeypatch.setattr(remote_files, "send", send)
-    one.send("toy")
+    one.send_all("toy")
     two.fetch("toy")
     assert read(two) == read(one)
 

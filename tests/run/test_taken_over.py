@@ -12,6 +12,7 @@ from tlkit import api
 from tlkit.errors import Interrupted, RunLocked
 from tlkit.events import Epoch, Observer
 from tlkit.record import lock_holder
+from tlkit.record.remote_runs import RemoteRuns
 
 SETTINGS = ("schedule.epochs=3",)
 
@@ -66,3 +67,37 @@ def test_failure_of_a_process_that_lost_its_run_changes_nothing_of_it(
     assert isinstance(failure, RunLocked)
     assert "on far since" in failure.problem
     taken.assert_theirs()
+
+
+class BegunElsewhere(Observer):
+    """After an epoch, another machine begins the run that is behind an address."""
+
+    def __init__(self, there: RemoteRuns) -> None:
+        self.there, self.sent = there, dict[str, bytes]()
+
+    def epoch(self, epoch: Epoch) -> None:
+        if self.sent:
+            return
+        self.there.fetch("toy")
+        (run,) = (path.name for path in (self.there.folder / "toy").iterdir() if path.is_dir())
+        self.there.begin(f"toy/{run}")
+        self.sent = self.files()
+
+    def files(self) -> dict[str, bytes]:
+        runs = Path(self.there.address.removeprefix("file://"))
+        return {str(path.relative_to(runs)): path.read_bytes() for path in runs.glob("toy/*/**/*") if path.is_file()}
+
+
+def test_run_that_another_machine_began_behind_an_address_is_left_to_it(toy_recipe: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra tlkit[shards]")
+    address = f"file://{tmp_path}/away"
+    watching = BegunElsewhere(RemoteRuns(address, tmp_path / "other"))
+    (failure,) = api.apply(toy_recipe, SETTINGS, runs=address, observer=watching).failures
+    assert isinstance(failure, RunLocked)
+    assert failure.problem.startswith(f"{address}/toy/main-s0-")
+    assert "has taken this over" in failure.problem
+    assert watching.files() == watching.sent
+    assert len(watching.sent) > 5
+    done = api.apply(toy_recipe, SETTINGS, runs=address)  # a process that begins it later
+    assert done.failures == ()
+    assert done.result["arms"]["main"]["seeds"]["0"]["status"] == "finished"

@@ -70,7 +70,7 @@ def said(path: Path) -> Iterator[Holder]:
     """Say in a file within the block that this process holds a lock; a file that cannot be written says nothing."""
     mine, ended = this(), threading.Event()
     with contextlib.suppress(OSError):
-        path.write_bytes(json.dumps(asdict(mine)).encode())
+        path.write_bytes(text(mine).encode())
     signs = threading.Thread(target=_give_signs, args=(path, ended), daemon=True, name="tlkit-lock")
     signs.start()
     try:
@@ -82,14 +82,27 @@ def said(path: Path) -> Iterator[Holder]:
                 path.unlink()
 
 
-def read(path: Path) -> Holder | None:
-    """Return what a file says of who holds a lock; None where it cannot be read."""
+def text(holder: Holder) -> str:
+    """Return what is written of who holds a lock."""
+    return json.dumps(asdict(holder))
+
+
+def parsed(written: str | bytes) -> Holder | None:
+    """Return who holds a lock from what was written, whatever follows it; None where it cannot be read."""
     try:
-        record = json.loads(path.read_bytes())
+        record, _ = json.JSONDecoder().raw_decode(written if isinstance(written, str) else written.decode())
         found = Holder(**{each.name: record[each.name] for each in fields(Holder)})
         str(found)
         return found if isinstance(found.process, int) and isinstance(found.out_of_memory, int) else None
-    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        return None
+
+
+def read(path: Path) -> Holder | None:
+    """Return what a file says of who holds a lock; None where it cannot be read."""
+    try:
+        return parsed(path.read_bytes())
+    except OSError:
         return None
 
 

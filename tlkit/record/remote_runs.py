@@ -1,7 +1,8 @@
 """Run folders behind an address, such as s3://bucket/runs, with a copy of each on this machine in which it is written and read.
 
 The rule: what is behind the address counts. A run's files are sent in the order in which they were written, so what arrived of a
-run whose machine went away is what a disk would hold, and it continues from there.
+run whose machine went away is what a disk would hold, and it continues from there. The last process that began a run there sends it, and no other:
+one that was away meanwhile finds that out before it sends.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from tlkit import files, plugin
-from tlkit.errors import DataError, TlkitError
-from tlkit.record import file_lock
+from tlkit.errors import DataError, RunLocked, TlkitError
+from tlkit.record import file_lock, lock_holder
+from tlkit.record.lock_holder import Holder
 
 _STATE = ".remote.json"  # in a folder: what of it was last sent or fetched
 _LOCK = ".lock"  # in the folder of all copies
+_HOLDER = ".holder"  # behind the address, in a run's folder: who began it last, and whether that has ended
+_ENDED = " ended"  # behind what it says of the process
 _PATIENCE = 3600.0  # seconds that a process waits while another fetches: checkpoints over a slow network
 _FILES = "tlkit_shards.remote_files"
 
@@ -35,10 +39,32 @@ class RemoteRuns:
     Attributes:
         address: Of the folder for run folders.
         folder: Its copy.
+        begun: Runs that this process began, with what it said of itself there.
     """
 
     address: str
     folder: Path
+    begun: dict[str, Holder] = field(default_factory=dict, compare=False)
+
+    def begin(self, name: str) -> None:
+        """Say behind the address that this process carries out a run from now on, whoever did before.
+
+        Raises:
+            DataError: the address does not answer, or refuses.
+        """
+        mine = lock_holder.this()
+        self._say(name, mine)
+        self.begun[name] = mine
+
+    def end(self) -> None:
+        """Say behind the address that this process has ended the runs that it began, and that nobody else began since.
+
+        Raises:
+            DataError: the address does not answer, or refuses.
+        """
+        for name, mine in self.begun.items():
+            if self._holder(name) == (mine, False):
+                self._say(name, mine, _ENDED)
 
     def fetch(self, name: str) -> None:
         """Make the copy of a recipe's folder, or of one run's, what is behind the address.
@@ -92,15 +118,24 @@ class RemoteRuns:
             self._fetch(f"{name}/{run}".rstrip("/"), there.get(run, {}), deep=bool(run))
 
     def send(self, name: str) -> None:
-        """Send what changed in the copy of a recipe's folder, or of one run's.
+        """Send what changed in the copy of a run's folder.
+
+        Raises:
+            DataError: the address does not answer, or refuses; the copy stays, and is sent the next time.
+            RunLocked: another process has begun the run since; nothing is sent.
+        """
+        self._send(name, deep=True)
+
+    def send_all(self, name: str) -> None:
+        """Send what changed in the copy of a recipe's folder, without runs that other processes carry out.
 
         Raises:
             DataError: the address does not answer, or refuses; the copy stays, and is sent the next time.
         """
-        if "/" not in name:
-            for run in self._runs(name):
+        for run in self._runs(name):
+            with contextlib.suppress(RunLocked):
                 self._send(f"{name}/{run}", deep=True)
-        self._send(name, deep="/" in name)
+        self._send(name, deep=False)
 
     def _fetch(self, name: str, there: dict[str, str], *, deep: bool) -> None:
         """Fetch the files of one folder; `deep` with those below it."""
@@ -126,6 +161,8 @@ class RemoteRuns:
         gone = [path for path in known if path not in here]
         if not changed and not gone:
             return
+        if deep:
+            self._refuse_lost(name)
         for path in changed:
             plugin.call(f"{_FILES}:send", folder / path, f"{self.address}/{name}/{path}")
         for path in gone:
@@ -133,8 +170,34 @@ class RemoteRuns:
         there = self._listed(name)
         self._keep(name, {path: [there.get(path, ""), *mark] for path, mark in here.items()})
 
+    def _refuse_lost(self, name: str) -> None:
+        """Raise RunLocked where another process has begun a run since this one did, or carries it out."""
+        holder, ended = self._holder(name)
+        mine = self.begun.get(name)
+        if holder is None or holder == mine or (mine is None and ended):
+            return
+        raise RunLocked(
+            f"{self.address}/{name}: {holder} has taken this over.",
+            "let that one go on; what this process had sent before is kept",
+        )
+
+    def _holder(self, name: str) -> tuple[Holder | None, bool]:
+        """Return who began a run last, where that is known, and whether it has ended."""
+        text = cast(str, plugin.call(f"{_FILES}:text", f"{self.address}/{name}/{_HOLDER}"))
+        return lock_holder.parsed(text), text.endswith(_ENDED)
+
+    def _say(self, name: str, mine: Holder, more: str = "") -> None:
+        path = self.folder / name / f".{secrets.token_hex(4)}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(lock_holder.text(mine) + more, encoding="utf-8")
+        try:
+            plugin.call(f"{_FILES}:send", path, f"{self.address}/{name}/{_HOLDER}")
+        finally:
+            path.unlink()
+
     def _listed(self, name: str) -> dict[str, str]:
-        return cast(dict[str, str], plugin.call(f"{_FILES}:listed", f"{self.address}/{name}"))
+        found = cast(dict[str, str], plugin.call(f"{_FILES}:listed", f"{self.address}/{name}"))
+        return {path: version for path, version in found.items() if not path.rpartition("/")[2].startswith(".")}
 
     def _runs(self, name: str) -> list[str]:
         folder = self.folder / name
@@ -179,13 +242,18 @@ def gathered(kept: RemoteRuns | None, name: str, note: Callable[[str], None]) ->
     except BaseException:
         if kept is not None:
             try:
-                kept.send(name)
+                _send_and_end(kept, name)
             except DataError as error:
                 note(f"not sent, and tried again later: {error.problem}")
         raise
     if kept is not None:
-        kept.send(name)
+        _send_and_end(kept, name)
         note(f"{kept.address}/{name}: holds the runs; a copy is {kept.folder / name}")
+
+
+def _send_and_end(kept: RemoteRuns, name: str) -> None:
+    kept.send_all(name)
+    kept.end()
 
 
 def name_of(folder: Path) -> str:
@@ -196,6 +264,8 @@ def name_of(folder: Path) -> str:
 def sending(kept: RemoteRuns | None, note: Callable[[str], None]) -> Callable[[Path], None]:
     """Return what sends a run's folder while it is trained; one that cannot be sent is sent with the next checkpoint.
 
+    The first time it says behind the address that this process carries the run out. It raises RunLocked where another one has begun it since.
+
     Args:
         kept: Where; None for nowhere.
         note: Told why it could not be sent.
@@ -204,8 +274,11 @@ def sending(kept: RemoteRuns | None, note: Callable[[str], None]) -> Callable[[P
     def send(folder: Path) -> None:
         if kept is None:
             return
+        name = name_of(folder)
         try:
-            kept.send(name_of(folder))
+            if name not in kept.begun:
+                kept.begin(name)
+            kept.send(name)
         except DataError as error:
             note(f"not sent, and tried again later: {error.problem}")
 

@@ -49,8 +49,8 @@ def execute(
     A rate that the recipe leaves to a range test is chosen first, where the plan has none yet.
 
     `gives_up` is asked after every saved epoch but the last, with the lines of metrics.jsonl so far, whether the run is pruned; `saves`
-    is asked after every step whether to save; `sent` is called with the run's folder after each checkpoint and at its end. Other processes
-    of `ranks` compute with this one, which is the first, and writes.
+    is asked after every step whether to save; `sent` is called with the run's folder when it begins, after each checkpoint, and at its
+    end. Other processes of `ranks` compute with this one, which is the first, and writes.
 
     Raises:
         RunLocked: another process is running it.
@@ -383,5 +383,5 @@ class _Writer:
         run_folder.write(self.job.folder, result)
         if status != "running":
             self.loggers.end(result)
-            self.sent(self.job.folder)
+        self.sent(self.job.folder)
         return result

@@ -23,6 +23,7 @@ from tlkit.plans.job_folders import finished
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.record import remote_runs
+from tlkit.record.remote_runs import RemoteRuns
 from tlkit.run import busy, execution, executor, joining, planned_runs, together, torch_settings
 from tlkit.run.save_times import SaveTimes
 from tlkit.run.signals import watching
@@ -141,7 +142,7 @@ def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str
             chdir(spec["working"]), joining.joined_where_started() as ranks, machine.kept_blocks, torch_settings.applied(device)
         ):  # fmt: skip
             job, logged = joining.found_alike(
-                ranks, partial(_job, called, plan, spec), lambda found: joining.facts_of((found[0],))
+                ranks, partial(_job, called, plan, spec, kept), lambda found: joining.facts_of((found[0],))
             )
             if ranks.rank:
                 together.follow([job], ranks=ranks, device=device, graph=called.graph, verify=False)
@@ -149,9 +150,10 @@ def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str
             done = finished([job])
             together.tell_jobs(ranks, [job], [] if done else [job])
             if not done:
-                _train(job, plan, called, logged, gives_up, observer, device=device, ranks=ranks)
+                _train(job, plan, called, logged, gives_up, observer, device=device, ranks=ranks, kept=kept)
             if kept is not None:
                 kept.send(remote_runs.name_of(job.folder))
+                kept.end()
     finally:
         torch.set_num_threads(before)
 
@@ -159,8 +161,8 @@ def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str
 def _train(
     job: Job, plan: Plan, called: Call, logged: Sequence[loggers.ChosenLogger],
     gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], observer: Observer, *, device: torch.device, ranks: Ranks,
+    kept: RemoteRuns | None,
 ) -> None:  # fmt: skip
-    kept = remote_runs.of(called.runs)
     with watching() as watch:
         prepared = planned_runs.prepare_as_planned(job, plan, device=device, observer=observer, watch=watch, ranks=ranks)
         looking = busy.watching(prepared, watch, device=device, say=observer.note)
@@ -171,7 +173,9 @@ def _train(
         )  # fmt: skip
 
 
-def _job(called: Call, plan: Plan, spec: Mapping[str, Any]) -> tuple[Job, tuple[loggers.ChosenLogger, ...]]:
+def _job(
+    called: Call, plan: Plan, spec: Mapping[str, Any], kept: RemoteRuns | None
+) -> tuple[Job, tuple[loggers.ChosenLogger, ...]]:
     """Find the run here, and make sure that it is the one that was meant."""
     where = called.recipe or plan.recipe
     base = Path(called.recipe).parent if called.recipe else Path(plan.folder)
@@ -180,7 +184,6 @@ def _job(called: Call, plan: Plan, spec: Mapping[str, Any]) -> tuple[Job, tuple[
     arm = resolve.resolve_arm(  # a trial's is in no recipe
         plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=where, folds=plan.folds
     )
-    kept = remote_runs.of(called.runs)
     runs = Path(called.runs) if kept is None else kept.folder
     job = jobs.plan_job(arm, spec["seed"], places, runs=runs, where=where, fold=spec["fold"])
     if kept is not None:  # by every process: they may be on several machines
