@@ -31,6 +31,9 @@ class MddOptions(Options):
 
     width: int = Field(default=256, ge=1, description="width of the adversarial classifier's hidden layer")
     margin: float = Field(default=4.0, gt=0, description="weight of the source's part of the loss")
+    reversal: float = Field(
+        default=0.1, gt=0, description="how much of the reversed gradient reaches the network, once the ramp is at 1"
+    )
 
 
 class ShotOptions(Options):

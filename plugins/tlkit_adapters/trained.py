@@ -59,7 +59,8 @@ def cdan(batch: DomainBatch[Tensor], options: CdanOptions) -> Tensor:
 def mdd(batch: DomainBatch[Tensor], options: MddOptions) -> Tensor:
     """Return the adversarial classifier's loss on features that passed through the reversal."""
     assert batch.domain_head is not None  # as the adapter declares
-    adversary = batch.domain_head(reverse(torch.cat([batch.source, batch.target]), batch.ramp))
+    reversed_ = reverse(torch.cat([batch.source, batch.target]), options.reversal * batch.ramp)
+    adversary = batch.domain_head(reversed_)
     source, target = adversary[: len(batch.source)], adversary[len(batch.source) :]
     return mdd_.loss(batch.source_logits, source, batch.target_logits, target, margin=options.margin)
 

@@ -203,7 +203,7 @@ DIGESTS = {
         "mmd": "6f457b0dfa83",
         "dann": "148f65189baa",
         "cdan": "eddaf74b7145",
-        "mdd": "cf05e9f288da",
+        "mdd": "3e3613ca1b84",
         "three_labels": "55c139d8b933",
         "mme": "fbbf13a8e803",
         "head_source_only": "0605cf54761d",

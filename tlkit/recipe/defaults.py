@@ -234,7 +234,7 @@ ADAPTER_OPTIONS: Final[Mapping[str, Defaults]] = {
     "dann": {"width": 256},
     "linot": {"ridge": 0.1},
     "mcc": {"temperature": 2.5},
-    "mdd": {"width": 256, "margin": 4.0},
+    "mdd": {"width": 256, "margin": 4.0, "reversal": 0.1},
     "shot": {"beta": 0.3},
     "subspace": {"dimensions": 50},
 }
