@@ -2,6 +2,7 @@
 
 The rule: a new key adds a line here, with the default that keeps the behaviour from before the key existed. So it changes no
 digest, and nothing is trained again. A changed default raises `VERSION`; else an earlier run would count as one with the new default.
+A key that is added with a better default keeps the earlier behaviour here, so the digests of its arms alone change.
 The values are written out, not computed, and a test compares them with the models.
 
 Only an arm counts. What belongs at the head of a recipe, beside `name` and `seeds`, says how runs are chosen, compared, reported
@@ -234,7 +235,7 @@ ADAPTER_OPTIONS: Final[Mapping[str, Defaults]] = {
     "dann": {"width": 256},
     "linot": {"ridge": 0.1},
     "mcc": {"temperature": 2.5},
-    "mdd": {"width": 256, "margin": 4.0, "reversal": 0.1},
+    "mdd": {"width": 256, "margin": 4.0, "reversal": 1.0},  # what runs had before there was the option; its default is 0.1
     "shot": {"beta": 0.3},
     "subspace": {"dimensions": 50},
 }
