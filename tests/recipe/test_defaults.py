@@ -81,7 +81,8 @@ OPTIONS: dict[type, dict[str, Defaults]] = {
     Head: dict(defaults.HEAD_OPTIONS),
     Adapter: dict(defaults.ADAPTER_OPTIONS),
 }
-BETTER: dict[str, Defaults] = {"mdd": {"reversal": 0.1}}  # keys that were added with a better default than what there was before them
+# Keys that were added with a better default than what there was before them.
+BETTER: dict[str, Defaults] = {"mdd": {"reversal": 0.1}}
 OURS = {"tlkit", "tlkit-efficientnet-lite"}
 FIRST_PARTY = [
     (kind, entry.name)
