@@ -43,7 +43,8 @@ def find(folder: Path, options: SegmentationOptions) -> DataFiles:
         )
     taken = {pair.mask for each in parts.values() for pair in each}
     unused = [mask for mask in alone if mask not in taken]
-    remarks = [f"{len(unused):,} masks have no picture: {first_few(str(each) for each in unused)}"] if unused else []
+    have = "1 mask has" if len(unused) == 1 else f"{len(unused):,} masks have"
+    remarks = [f"{have} no picture: {first_few(str(each) for each in unused)}"] if unused else []
     return pairs.found(folder, parts, remarks=remarks)
 
 

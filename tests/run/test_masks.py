@@ -215,9 +215,10 @@ def test_what_cannot_be_learned_from_is_named_with_its_path(
 ) -> None:
     if part:
         broken(recipe.parent / "data", part, 1, pixels)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=words) as refused:
         training(recipe, *settings)
     assert not (recipe.parent / "runs").exists()
+    assert ("classes are 0 to 1, and 255 is ignored" in refused.value.hints) == ("no class" in words), "what would be right"
 
 
 def test_masks_of_one_class_alone_are_refused(recipe: Path) -> None:
@@ -235,6 +236,7 @@ def test_masks_of_one_class_alone_are_refused(recipe: Path) -> None:
         ('data.augment=["mixup"]', "data.augment: mixup and cutmix mix whole images"),
         ('data.augment=["randaugment"]', "data.augment: randaugment moves pixels"),
         ('data.augment=["random_crop"]', "data.augment: random_crop needs the size of the crops"),
+        ("data.channels=4", "data.channels: shapes has colour pictures, not images of bands"),
         ("head.kind=linear", "data.name: shapes has a class for every pixel|the linear head learns one class per image"),
     ],
 )

@@ -31,5 +31,8 @@ def decodable(pictures: Pictures, indices: Indices, *, on_corrupt: str, progress
     lines = [error.problem for error in corrupt.values()]
     if on_corrupt == "error":
         more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        raise DataError(lines[0], *lines[1:_SHOWN], *more, 'mend or remove it, or skip such images: data.on_corrupt = "skip"')
+        (first, *_) = corrupt.values()
+        raise DataError(
+            lines[0], *lines[1:_SHOWN], *more, *first.hints, 'mend or remove it, or skip such images: data.on_corrupt = "skip"'
+        )
     return indices[~np.isin(indices, list(corrupt))], lines
