@@ -457,6 +457,8 @@ def test_a_plan_without_the_source_says_what_the_head_is_fitted_to(recipe: Path)
     assert "train 9 of dark alone, validation 0" in printed.get()
     (why,) = (each.reason for each in plan.choices if each.value == "solved once")
     assert why == "logistic is fitted on the embeddings of the labelled images of dark alone: the source is left out"
+    assert all(each.reason for each in plan.choices)
+    assert not any(each.what == "fixed prefix, training images" for each in plan.choices)  # none of [data] is trained on
 
 
 def test_images_of_a_source_that_is_left_out_do_not_pass_the_network(recipe: Path) -> None:

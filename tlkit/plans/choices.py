@@ -267,8 +267,11 @@ class _Sums:
 
 
 def _stored(name: str, fixed: PrefixPlan) -> list[Choice]:
-    train = "computed in every epoch" if fixed.train is None else "computed once and stored"
-    lines = [Choice(f"{name}, training images", train, fixed.reason if fixed.train is None else fixed.train.reason)]
+    lines = []
+    if fixed.train is not None:
+        lines.append(Choice(f"{name}, training images", "computed once and stored", fixed.train.reason))
+    elif fixed.reason:  # without one no image of [data] is trained on
+        lines.append(Choice(f"{name}, training images", "computed in every epoch", fixed.reason))
     if fixed.evaluation is not None:
         lines.append(Choice(f"{name}, held-out images", "computed once and stored", fixed.evaluation.reason))
     elif fixed.evaluation_reason:
