@@ -13,6 +13,15 @@ class MccOptions(Options):
     )
 
 
+class MmdOptions(Options):
+    """Options of mmd."""
+
+    stages: list[str] = Field(
+        default_factory=list,
+        description="stages whose features are compared, each by itself, as DAN does; by default what the head reads",
+    )
+
+
 class DomainHeadOptions(Options):
     """Options of dann."""
 
@@ -52,6 +61,8 @@ mmd = Adapter(
     compares=True,
     moves_features=True,
     loss="tlkit_adapters.trained:mmd",
+    options=MmdOptions,
+    stages="stages",
     together=True,
     summary="features of both domains get one distribution, by several kernels (DAN, Long 2015)",
 )

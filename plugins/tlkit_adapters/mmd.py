@@ -5,6 +5,8 @@ With source features x (n, F) and target features y (m, F), and kernels k:
     MMD^2 = sum_(i != j) k(x_i, x_j) / (n (n - 1)) + sum_(i != j) k(y_i, y_j) / (m (m - 1)) - 2 sum_ij k(x_i, y_j) / (n m)
     k(a, b) = mean_u exp(-|a - b|^2 / (2^u g)),   u = -2, -1, 0, 1, 2
 
+Where several layers are compared, their MMD^2 are added, each with a g of its own (DAN, eq. 4).
+
 g is the mean of |a - b|^2 over all pairs of different images of both domains, and a constant of the gradient. The estimate is unbiased, so it
 may be a little below 0. Kernels have equal weights, as in the authors' code; the paper finds weights by a quadratic program.
 

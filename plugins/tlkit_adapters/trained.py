@@ -19,7 +19,7 @@ from tlkit_adapters import mdd as mdd_
 from tlkit_adapters import mmd as mmd_
 from tlkit_adapters import mme as mme_
 from tlkit_adapters import shot as shot_
-from tlkit_adapters.by_steps import CdanOptions, DomainHeadOptions, MccOptions, MddOptions, ShotOptions
+from tlkit_adapters.by_steps import CdanOptions, DomainHeadOptions, MccOptions, MddOptions, MmdOptions, ShotOptions
 from tlkit_adapters.reversal import reverse
 
 
@@ -28,9 +28,11 @@ def mcc(batch: DomainBatch[Tensor], options: MccOptions) -> Tensor:
     return batch.ramp * mcc_.loss(batch.target_logits, temperature=options.temperature)
 
 
-def mmd(batch: DomainBatch[Tensor], options: None) -> Tensor:
-    """Return the discrepancy between what the head reads of both batches."""
-    return batch.ramp * mmd_.loss(batch.source, batch.target)
+def mmd(batch: DomainBatch[Tensor], options: MmdOptions) -> Tensor:
+    """Return the discrepancy between both batches: of what the head reads, or the sum of those of the stages that are asked for."""
+    pairs = [(source, batch.target_stages[name]) for name, source in batch.source_stages.items()]
+    losses = [mmd_.loss(source, target) for source, target in pairs or [(batch.source, batch.target)]]
+    return batch.ramp * torch.stack(losses).sum()
 
 
 def mme(batch: DomainBatch[Tensor], options: None) -> Tensor:

@@ -115,6 +115,63 @@ def test_what_is_stored_has_another_key_than_for_a_head_of_the_last_stage() -> N
     ]  # fmt: skip
 
 
+def comparing(backbone: Backbone, *stages: int) -> Network:
+    """A network of which a method of domain adaptation compares the means of some stages."""
+    made = building.build(
+        backbone, registry.get(Head, "linear"), classes=3, backbone_options=None, head_options=LinearOptions(), seed=0,
+        compared=stages,
+    )  # fmt: skip
+    return made.eval()
+
+
+@torch.no_grad()
+def test_means_of_compared_stages_come_through_every_cut(name: str) -> None:
+    network = comparing(BACKBONES[name], 0, len(BACKBONES[name].stages) - 1)
+    x, names = torch.rand(2, 3, *SIZE), list(network.stages)
+    outputs = []
+    for stage in network.stages.values():
+        outputs.append(stage(outputs[-1] if outputs else x))
+    whole = network(x)
+    for cut in range(len(names) + 1):
+        carried = network.carry(network.run(x, stop=cut), start=cut)
+        assert torch.equal(network.answer_of(carried), whole)
+        found = network.compared(carried)
+        assert list(found) == [names[0], names[-1]]
+        torch.testing.assert_close(found[names[0]], outputs[0].mean((2, 3)))
+        torch.testing.assert_close(found[names[-1]], outputs[-1].mean((2, 3)))
+        first = network.compared(network.carry(x))[names[0]]
+        assert torch.equal(found[names[0]], first)
+
+
+@torch.no_grad()
+def test_where_no_earlier_stage_is_compared_a_cut_is_that_of_any_network() -> None:
+    """So its stored rows have the same key, and other arms read them."""
+    plain, network, x = comparing(toy), comparing(toy, 2), torch.rand(2, 3, 16, 16)
+    assert all(torch.equal(network.run(x, stop=cut), plain.run(x, stop=cut)) for cut in (1, 2, 3))
+    assert network.pools_after(3)
+    assert not comparing(toy, 0).pools_after(3)
+    keys = [
+        [
+            row_keys.prefix(made, cut, PrefixPlan(), backbone="toy", build="", options={}, device=torch.device("cpu"))["stages"]
+            for cut in (1, 2, 3)
+        ]
+        for made in (plain, network, comparing(toy, 0, 1))
+    ]
+    assert keys[0] == keys[1]
+    assert keys[2] == ["stem", "stem, block1, packed with the means of ['stem']",
+                       "stem, block1, block2, packed with the means of ['stem', 'block1']"]  # fmt: skip
+
+
+@torch.no_grad()
+def test_a_transformers_stage_is_compared_by_the_mean_over_its_tokens() -> None:
+    network = comparing(registry.get(Backbone, "timm:vit_tiny_patch16_224").until("block1"), 1)
+    x = torch.rand(2, 3, 64, 96)
+    for cut in (0, 2, 3):
+        (found,) = network.compared(network.carry(network.run(x, stop=cut), start=cut)).values()
+        tokens = network.carry(x, stop=2).last
+        torch.testing.assert_close(found, tokens.flatten(2).mean(2) if tokens.ndim == 4 else tokens.mean(1))
+
+
 def test_a_backbone_that_ends_without_a_map_is_refused_with_the_stage_that_has_one() -> None:
     vgg = registry.get(Backbone, "vgg11")
     with pytest.raises(TlkitError) as caught, torch.device("meta"):

@@ -247,9 +247,59 @@ def test_a_frozen_trunk_is_stored_for_both_domains_and_gives_the_same_bits(recip
     assert_same(*found)
 
 
-@pytest.mark.parametrize(("method", "labels"), [("cdan", 0), ("adabn", 0), ("mme", 1)])
-def test_a_stopped_run_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path, method: str, labels: int) -> None:
-    settings = [f"adapt.method={method}", f"adapt.labels_per_class={labels}", "freeze.stem=true"]
+SEVERAL = ("adapt.method=mmd", 'adapt.options={stages=["stem", "block2"]}')
+
+
+@pytest.mark.parametrize("frozen", ["stem", "block1"])
+def test_means_of_compared_stages_are_stored_with_the_prefix_and_give_the_same_bits(recipe: Path, frozen: str) -> None:
+    found = []
+    for keep in (True, False):
+        freeze = "freeze={stem=true}" if frozen == "stem" else "freeze={stem=true, block1=true}"
+        mine = training(recipe, *SEVERAL, freeze, "schedule.epochs=2", keep=keep)
+        list(mine.fit.epochs())
+        found.append({key: value.clone() for key, value in mine.network.tensors().items()})
+    assert_same(*found)
+
+
+def test_a_trunk_that_thaws_compares_the_same_stages_before_and_after(recipe: Path) -> None:
+    found = []
+    for keep in (True, False):
+        mine = training(recipe, *SEVERAL, "freeze={backbone={epochs=1}}", keep=keep)
+        assert [len(phase.prefix) for phase in mine.plan.phases] == [3, 0]
+        list(mine.fit.epochs())
+        found.append({key: value.clone() for key, value in mine.network.tensors().items()})
+    assert_same(*found)
+
+
+def test_comparing_several_stages_changes_what_is_learned_and_the_plan_says_it(recipe: Path) -> None:
+    found = []
+    for settings in (("adapt.method=mmd",), SEVERAL, ("adapt.method=mmd", "adapt.options={stages=[]}")):
+        mine = training(recipe, *settings, "schedule.epochs=1")
+        list(mine.fit.epochs())
+        found.append({key: value.clone() for key, value in mine.network.tensors().items()})
+        told = [choice.value for choice in mine.plan.choices if choice.what == "compared"]
+        assert told == (["stem, block2"] if settings == SEVERAL else [])
+    assert_same(found[0], found[2])
+    assert not torch.equal(found[0]["conv1.weight"], found[1]["conv1.weight"])
+
+
+def test_a_stage_that_stays_as_it_is_is_warned_of(recipe: Path) -> None:
+    (line,) = [each for each in training(recipe, *SEVERAL, "freeze={stem=true}").plan.warnings if "compares" in each]
+    assert line.startswith("adapt.method: mmd compares stem too, and nothing trains up to there")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("adapt.method=cdan", "adapt.labels_per_class=0"),
+        ("adapt.method=adabn", "adapt.labels_per_class=0"),
+        ("adapt.method=mme", "adapt.labels_per_class=1"),
+        SEVERAL,
+    ],
+    ids=["cdan", "adabn", "mme", "several"],
+)
+def test_a_stopped_run_goes_on_to_the_same_bits(recipe: Path, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    settings = (*settings, "freeze.stem=true")
     api.apply(recipe, settings, runs=tmp_path / "whole")
     with pytest.raises(Interrupted):
         api.apply(recipe, settings, runs=tmp_path / "parts", observer=SignalAfter(1))
@@ -360,6 +410,14 @@ def test_statistics_are_replaced_once_and_frozen_stages_keep_them(recipe: Path, 
             'lr_groups."head.domain": is "auto", and a range test takes steps of the source alone',
         ),
         (["adapt.options.widths=3"], "adapt.options.widths"),
+        (
+            ["adapt.method=mmd", 'adapt.options.stages=["blok2"]'],
+            'adapt.options.stages: toy has no stage "blok2" up to the one that the head reads. stages: stem, block1, block2 did you mean',
+        ),
+        (
+            ["adapt.method=mmd", 'adapt.options.stages=["block2"]', "head.embed=block1"],
+            'adapt.options.stages: toy has no stage "block2" up to the one that the head reads. stages: stem, block1',
+        ),
         (
             ["select_by=snd", "head.kind=logistic", "adapt.method=stats", "lr_groups={}"],
             "select_by: snd is a score of the target",

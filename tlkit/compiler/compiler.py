@@ -16,7 +16,7 @@ from tlkit.engine import formats
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.network import freezing
 from tlkit.network.network import Network
-from tlkit.plans import adaptation_checks, arm_checks, head_starts, licences, preprocessing
+from tlkit.plans import adaptation_checks, arm_checks, compared_stages, head_starts, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.plan import (
     Choice,
@@ -147,7 +147,8 @@ def _plan(draft: Draft, cost: Cost, batch: int, chosen: Sequence[Choice], *, fol
         warnings=_warnings(draft, batch),
         licences=licences.of(arm, resolved.backbone),
         pools=draft.network.pools,
-        reads=draft.network.packing.reads,
+        reads=() if draft.network.packing.means else draft.network.packing.reads,
+        compared=resolved.compared,
         task=tasks.get(resolved.head.task).name,
         positive=named_classes.positive(arm.head, facts.names),
         class_weights=weights,
@@ -295,6 +296,7 @@ def _warnings(draft: Draft, batch: int) -> tuple[str, ...]:
         lines += adaptation_checks.of_no_use(
             resolved.adaptation, [name for name in draft.names if name in trained], resolved.arm
         )
+        lines += compared_stages.of_no_use(resolved.adaptation, [name for name in draft.names if name in trained], draft.names)
         lines += _unlike_the_head(draft, trained)
         lines += adaptation_checks.chosen_by_source(resolved.adaptation, resolved.arm, draft.facts.images)
     said = resolved.arm.backbone.input is not None

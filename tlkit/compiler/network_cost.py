@@ -51,6 +51,7 @@ def on_meta(resolved: Resolved, classes: int) -> Network:
             resolved.backbone, resolved.head, classes=classes,
             backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
             image_size=resolved.image_size, channels=resolved.channels, domain_head=resolved.domain_head,
+            compared=resolved.compared,
         )  # fmt: skip
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from tlkit import tasks, units
 from tlkit.compiler import source_classes
 from tlkit.compiler.memory_estimate import Draft
 from tlkit.errors import first_few
 from tlkit.network import input_layer
-from tlkit.plans import adaptation, auto_rates, head_starts, unlabelled
+from tlkit.plans import adaptation, auto_rates, compared_stages, head_starts, unlabelled
 from tlkit.plans.plan import Choice, GroupPlan
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Backbone
@@ -68,7 +69,8 @@ def _without_labels(draft: Draft) -> Iterator[Choice]:
     resolved, images = draft.resolved, draft.facts.images
     if resolved.unlabelled is not None:
         return unlabelled.choices(resolved.arm.data.unlabelled, images, learns=resolved.learns)
-    return adaptation.choices(resolved.adaptation, images)
+    found = adaptation.choices(resolved.adaptation, images)
+    return chain(found, compared_stages.choices(resolved.adaptation, tuple(resolved.backbone.stages)))
 
 
 def _cut(backbone: Backbone) -> list[Choice]:

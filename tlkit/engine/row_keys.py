@@ -153,7 +153,7 @@ def prefix(
         "backbone": backbone,
         "options": json.dumps(dict(options), sort_keys=True),
         "stages": ", ".join(list(network.stages)[:stages])
-        + (", pooled" if network.pools and stages == len(network.stages) else "")
+        + (", pooled" if network.pools_after(stages) else "")
         + _packed(network, stages),
         "structure": _structure(modules),
         "plugin": _sources(_packages(modules, build)),
@@ -167,11 +167,12 @@ def prefix(
 
 
 def _packed(network: Network, stages: int) -> str:
-    """Return which maps of earlier stages are beside the last one's; "" where a row is the last stage's output as it is."""
-    if not network.packing.reads:
+    """Return which maps or means of earlier stages are beside the last one's map; "" where a row is the last stage's output as it is."""
+    if not network.packing.packs(stages):
         return ""
     names = list(network.stages)
-    return f", packed with {[names[stage] for stage in packing.needed(network.packing.reads, stages)[:-1]]}"
+    what = "the means of " if network.packing.means else ""
+    return f", packed with {what}{[names[stage] for stage in packing.needed(network.packing.reads, stages)[:-1]]}"
 
 
 def views(tables: Sequence[BaseModel], *, seed: int, size: Size) -> Origin:

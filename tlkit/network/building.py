@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import BaseModel
@@ -33,6 +33,7 @@ def build(
     positive: int = 1,
     channels: int = 3,
     domain_head: tuple[str, BaseModel | None] | None = None,
+    compared: Sequence[int] = (),
 ) -> Network:
     """Build a network with random weights that depend on the seed alone, or on shapes alone under torch.device("meta").
 
@@ -52,6 +53,7 @@ def build(
         channels: Of the input: colours, or bands, for which the first convolution is made anew.
         domain_head: What a method of domain adaptation trains beside the head: "module:function"(features, classes, options), and its
             checked options.
+        compared: The stages, from 0 and ascending, whose means over the picture such a method compares.
 
     Raises:
         TlkitError: the backbone cannot take so many channels.
@@ -86,7 +88,7 @@ def build(
         task=task,
         positive=positive,
         domain_head=beside,
-        packing=Packing(tuple(read), channels),
+        packing=Packing(tuple(read) or compared, channels, means=not read and bool(compared)),
     )
     for parameter, _ in network.owned():
         declared = backbone.stages.get(parameter.stage, (HEAD, *aux_heads))

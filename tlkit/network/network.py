@@ -33,7 +33,7 @@ class Network(nn.Module):
         task: The kind of problem: it makes logits of the head's outputs.
         positive: The class that the one logit of a binary head stands for.
         domain_head: What a method of domain adaptation trains beside the network; it is no part of the prediction and is not kept.
-        packing: Which stages' maps the head reads, with "maps".
+        packing: Which stages' maps the head reads, with "maps"; or of which a method of domain adaptation compares the means.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Network(nn.Module):
             stop: The stage after the last.
 
         Returns:
-            The last stage's output; where the head reads several stages, those that the rest of the network needs: see `Packing.closed`.
+            The last stage's output; where earlier stages are read too, all that the rest of the network needs: see `Packing.closed`.
         """
         stop = len(self.stages) if stop is None else stop
         return self.packing.closed(self.carry(x, start=start, stop=stop), stop)
@@ -94,7 +94,7 @@ class Network(nn.Module):
         return self.features(carried), self.answer_of(carried)
 
     def carry(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Carried:
-        """Run stages as `run` does; return the last one's output and, beside it, those that the head reads."""
+        """Run stages as `run` does; return the last one's output and, beside it, those that are read later."""
         return self.carry_with_aux(x, aux_heads=(), start=start, stop=stop)[0]
 
     def carry_with_aux(
@@ -138,6 +138,14 @@ class Network(nn.Module):
         """Return of what all stages gave what a head of the last stage reads: its mean, all values, or the map; the mean beside "maps"."""
         x = carried.last
         return pool(x) if self.reads in ("mean", "maps") else torch.flatten(x, 1) if self.reads == "values" else x
+
+    def compared(self, carried: Carried) -> dict[str, Tensor]:
+        """Return of what all stages gave the mean over the picture (N, C) of each stage that a method of domain adaptation compares."""
+        return self.packing.compared(carried, list(self.stages))
+
+    def pools_after(self, stages: int) -> bool:
+        """Whether what so many leading stages give is pooled: all of them, where nothing but the head's features is needed of them."""
+        return self.pools and stages == len(self.stages) and not self.packing.packs(stages)
 
     def embed(self, x: Tensor, *, at: str | None = None, pooled: bool = True) -> Tensor:
         """Return the output of a stage, by default the last: its mean over the image (N, C), or the map (N, C, h, w)."""

@@ -25,7 +25,7 @@ class Carried:
     Attributes:
         size: Height and width of the images, pixels; of a cut network without a head of several stages, of its input.
         last: The output of the last stage that was run, or the images.
-        kept: Outputs of earlier stages that the head reads, by the stage's number.
+        kept: Of earlier stages what is read later, by the stage's number: their outputs, or the means of these over the picture.
     """
 
     size: Size
@@ -34,21 +34,32 @@ class Carried:
 
 
 class Packing:
-    """Which outputs a network carries to its head.
+    """Which outputs a network carries to its end.
 
     Args:
-        reads: The stages, from 0 and ascending, whose outputs the head reads; () where it reads the last alone, and no size.
+        reads: The stages, from 0 and ascending, whose outputs are read; () where the head reads the last alone, and no size.
         channels: Of the images.
         memory_format: Of the maps that come out of a cut.
+        means: Not the head reads the stages, but a method of domain adaptation, and of each output the mean over the picture alone.
     """
 
     def __init__(
-        self, reads: Sequence[int] = (), channels: int = 3, memory_format: torch.memory_format = torch.contiguous_format
+        self,
+        reads: Sequence[int] = (),
+        channels: int = 3,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        *,
+        means: bool = False,
     ) -> None:
         self.reads = tuple(reads)
         self.channels = channels
         self.memory_format = memory_format
+        self.means = means
         self._shapes: dict[tuple[Size, int], Sequence[Shape]] = {}
+
+    def packs(self, stages: int) -> bool:
+        """Whether what comes out of a cut after so many stages is more than the last one's output."""
+        return bool(self.reads) and stages > 0 and (not self.means or len(packing.needed(self.reads, stages)) > 1)
 
     def opened(self, x: Tensor, stages: Sequence[nn.Module]) -> Carried:
         """Return what the output of leading stages holds: see `closed`.
@@ -58,10 +69,12 @@ class Packing:
             stages: Those that computed it.
         """
         size = (x.shape[-2], x.shape[-1]) if x.ndim > 2 else (1, 1)
-        if not self.reads or not stages:
+        if not self.packs(len(stages)):
             return Carried(size, x)
         order = packing.needed(self.reads, len(stages))
-        found = self._outputs(stages, size)
+        found = dict(enumerate(self._outputs(stages, size)))
+        if self.means:
+            found |= {stage: packing.mean_shape(found[stage]) for stage in order[:-1]}
         flat, at, maps = x.flatten(1), 0, {}
         for stage in order:
             count = math.prod(found[stage])
@@ -80,16 +93,16 @@ class Packing:
         """
         kept = carried.kept
         if stage - 1 in self.reads:
-            kept = {**kept, stage - 1: carried.last}
+            kept = {**kept, stage - 1: mean(carried.last) if self.means else carried.last}
         return Carried(carried.size, output, kept)
 
     def closed(self, carried: Carried, stages: int) -> Tensor:
         """Return what is carried after so many stages in one tensor: the last output itself where nothing is packed.
 
         Returns:
-            (n, 1, planes, H, W) with the values of all maps that the rest of the network needs: see `tlkit.plans.packing`.
+            (n, 1, planes, H, W) with the values of all maps and means that the rest of the network needs: see `tlkit.plans.packing`.
         """
-        if not self.reads or not stages:
+        if not self.packs(stages):
             return carried.last
         maps = [*(carried.kept[stage] for stage in packing.needed(self.reads, stages)[:-1]), carried.last]
         shape = packing.packed([tuple(each.shape[1:]) for each in maps], carried.size)
@@ -106,7 +119,20 @@ class Packing:
         maps = (tokens.picture(stages[stage], outputs[stage], carried.size) for stage in self.reads)
         return tuple(each.contiguous(memory_format=self.memory_format) for each in maps)
 
+    def compared(self, carried: Carried, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the mean (n, C) of each stage that a method of domain adaptation compares, by its name, after all stages."""
+        if not self.means:
+            return {}
+        last = len(names) - 1
+        return {names[stage]: mean(carried.last) if stage == last else carried.kept[stage] for stage in self.reads}
+
     def _outputs(self, stages: Sequence[nn.Module], size: Size) -> Sequence[Shape]:
         if (size, len(stages)) not in self._shapes:
             self._shapes[size, len(stages)] = list(shapes.outputs(stages, size, channels=self.channels))
         return self._shapes[size, len(stages)]
+
+
+def mean(x: Tensor) -> Tensor:
+    """Return the mean over the picture (n, C) float32 of a map (n, C, h, w), over tokens (n, T, C), or of features (n, C) these."""
+    x = x.float()
+    return x.mean(1) if x.ndim == 3 else x.mean(tuple(range(2, x.ndim))) if x.ndim > 2 else x

@@ -15,6 +15,7 @@ from tlkit.plans import (
     arm_checks,
     arm_weights,
     band_checks,
+    compared_stages,
     head_starts,
     mask_checks,
     network_plugins,
@@ -145,6 +146,8 @@ class ArmResolver:
             self.arm, left = expansion.expanded(self.arm, backbone.stages)
             self.unused += tuple(left)
         domain = self.adapt is not None and self.adapt.domain_head is not None
+        if steps and self.adapt is not None:
+            self.problems += compared_stages.problems(self.adapt, tuple(backbone.stages), self.arm.backbone.name)
         self.problems += arm_checks.backbone_problems(self.arm, backbone, steps=steps, domain=domain)
 
     def _also(self) -> dict[str, Source]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from tlkit import files, units
 from tlkit.plans import packing, precision, unlabelled
-from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, prefix_shape, why_images_differ
+from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, pools_after, prefix_shape, why_images_differ
 from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
 from tlkit.record.kernels import ChosenKernel
 from tlkit.record.timings import STEP_TOLERANCE, TOLERANCE, EarlierChoices, Measurements, Timing, choose
@@ -254,12 +254,13 @@ class _Sums:
         return math.prod(prefix_shape(self.plan, stages)) * _SIZES[self.compute_format.precision]
 
     def _pooled(self, stages: int) -> bool:
-        return self.plan.pools and stages == self.plan.depth
+        return pools_after(self.plan, stages)
 
     def _beside(self, stages: int) -> str:
-        """Say which earlier stages' maps are kept beside the last one's, because the head reads them."""
-        names = [self.plan.stages[stage].name for stage in packing.needed(self.plan.reads, stages)[:-1]]
-        return f" with the maps of {', '.join(names)}" if names else ""
+        """Say of which earlier stages the maps, or the means, are kept beside the last one's map, and so needed later."""
+        plan = self.plan
+        names = [plan.stages[stage].name for stage in packing.needed(plan.reads or plan.compared, stages)[:-1]]
+        return f" with the {'maps' if plan.reads else 'means'} of {', '.join(names)}" if names else ""
 
     def _rest(self, stages: int) -> float:
         """Seconds of the stages that are run again in every epoch, for one image: by their part of the FLOPs."""

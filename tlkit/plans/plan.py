@@ -288,6 +288,7 @@ class Plan:
         choices: What was decided for the person.
         pools: The head reads pooled features, not the map.
         reads: Numbers of the stages whose maps the head reads, from 0; () where it reads what the last stage gives.
+        compared: Numbers of the stages whose means over the picture a method of domain adaptation compares, from 0.
         task: Name of the kind of problem, in `tlkit.tasks`.
         positive: The class that is 1, for a binary head.
         class_weights: What an image of each class counts in the loss; () for 1.
@@ -326,6 +327,7 @@ class Plan:
     choices: tuple[Choice, ...] = ()
     pools: bool = True
     reads: tuple[int, ...] = ()
+    compared: tuple[int, ...] = ()
     task: str = "single_label"
     positive: int = 1
     class_weights: tuple[float, ...] = ()
@@ -398,10 +400,17 @@ class Plan:
 
 
 def prefix_shape(plan: Plan, stages: int) -> tuple[int, ...]:
-    """Return the shape of what so many leading stages give for one image, not pooled: with all maps that the rest needs."""
-    if not plan.reads:
-        return plan.stages[stages - 1].output
-    return packing.packed([plan.stages[stage].output for stage in packing.needed(plan.reads, stages)], plan.image_size)
+    """Return the shape of what so many leading stages give for one image, not pooled: with all maps or means that the rest needs."""
+    *earlier, last = [plan.stages[stage].output for stage in packing.needed(plan.reads or plan.compared, stages)]
+    if not plan.reads and not earlier:
+        return last
+    kept = earlier if plan.reads else [packing.mean_shape(each) for each in earlier]
+    return packing.packed([*kept, last], plan.image_size)
+
+
+def pools_after(plan: Plan, stages: int) -> bool:
+    """Whether what so many leading stages give is pooled: all of them, where nothing but the head's features is needed of them."""
+    return plan.pools and stages == plan.depth and len(packing.needed(plan.compared, stages)) == 1
 
 
 def batches_per_epoch(images: int, batch: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
+from tlkit.plans import compared_stages
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
@@ -79,6 +80,11 @@ class Resolved:
     def domain_head(self) -> tuple[str, BaseModel | None] | None:
         """What builds the domain head of [adapt], and its options; None without one, and where nothing is trained by steps."""
         return self.adaptation.domain_head if self.adaptation is not None and self.learns == "steps" else None
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """The stages, from 0, whose features the method of [adapt] compares beside what the head reads; () where no step is taken."""
+        return compared_stages.numbers(self.adaptation, tuple(self.backbone.stages)) if self.learns == "steps" else ()
 
     @property
     def source_free(self) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
@@ -29,6 +29,10 @@ class DomainBatch(Generic[Tensor]):
         ramp: () from 0 to 1 over the training, as DANN's schedule; 1 where the recipe says `ramp = false`.
         second: What the head reads of the target images in a second view, (N, F), where `Adapter.second_view` asks for it; else None.
         second_logits: Of the same, (N, C); else None.
+        source_stages: Features of the source images after each stage that `Adapter.stages` asks for, by its name, first to last: the mean
+            of its output over the picture, (N, F of the stage).
+        target_stages: The same of the target images.
+        second_stages: The same of the second view; {} without one.
         pseudo_labels: Classes that the target images have in this epoch, (N,), by prototypes of the weights at its start; None for a method
             that is not source-free.
     """
@@ -44,6 +48,9 @@ class DomainBatch(Generic[Tensor]):
     pseudo_labels: Tensor | None = None
     second: Tensor | None = None
     second_logits: Tensor | None = None
+    source_stages: Mapping[str, Tensor] = field(default_factory=dict)
+    target_stages: Mapping[str, Tensor] = field(default_factory=dict)
+    second_stages: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,8 @@ class Adapter:
         moves_features: The loss works by training what the head reads, so it is of no use where the whole backbone is frozen.
         together: BatchNorm sees source and target images as one batch; else each domain by itself.
         second_view: Each target image is in a step twice, and the second time augmented by `adapt.second_view` too.
+        stages: Stages of the backbone whose features the loss gets beside what the head reads: numbers that count from the last stage,
+            (-2, -1) for the last two, or the name of an option in which a recipe lists stages by their names; () for none.
         partial: The method works where the target lacks some of the classes.
         source_free: No image of the source is trained on: the run begins with the weights of one that was, the head is frozen, and a batch
             has target images alone, with pseudo-labels. The loss is the whole loss of a step.
@@ -79,6 +88,7 @@ class Adapter:
     moves_features: bool = False
     together: bool = False
     second_view: bool = False
+    stages: tuple[int, ...] | str = ()
     partial: bool = False
     source_free: bool = False
     summary: str = ""
@@ -100,9 +110,26 @@ class Adapter:
                 f"adapter {self.target or self.summary}: has a second view, which only a loss beside the source's sees.",
                 "second_view=False",
             )
+        self._check_stages()
         if self.solve and self.domain_head:
             raise PluginError(
                 f"adapter {self.solve}: has a domain head, which only a loss trains.", "loss=, or no domain_head="
+            )
+
+    def _check_stages(self) -> None:
+        """Raise PluginError where `stages` is not what it may be, or no loss gets their features."""
+        name = f"adapter {self.target or self.summary}"
+        if self.stages and not self.loss:
+            raise PluginError(f"{name}: has stages, whose features only a loss gets.", "stages=()")
+        if isinstance(self.stages, str):
+            fields = () if self.options is None else tuple(self.options.model_fields)
+            if self.stages and self.stages not in fields:
+                raise PluginError(
+                    f"{name}: stages is {self.stages!r}, and it has no such option.", "a list of names in options="
+                )
+        elif len(set(self.stages)) < len(self.stages) or not all(isinstance(each, int) and each < 0 for each in self.stages):
+            raise PluginError(
+                f"{name}: stages is {self.stages}.", "different numbers from the last stage, for instance (-2, -1)"
             )
 
     @property

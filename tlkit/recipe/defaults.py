@@ -236,6 +236,7 @@ ADAPTER_OPTIONS: Final[Mapping[str, Defaults]] = {
     "linot": {"ridge": 0.1},
     "mcc": {"temperature": 2.5},
     "mdd": {"width": 256, "margin": 4.0, "reversal": 1.0},  # what runs had before there was the option; its default is 0.1
+    "mmd": {"stages": []},
     "shot": {"beta": 0.3},
     "subspace": {"dimensions": 50},
 }

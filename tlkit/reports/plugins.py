@@ -96,6 +96,7 @@ def plugin(name: str, entry: Entry, shown: AnyPlugin | Family) -> RenderableType
             "BatchNorm": shown.batch_norm,
             "a run on the source": shown.source_free,
             "a backbone that trains": shown.moves_features,
+            "features of several stages": isinstance(shown.stages, tuple) and bool(shown.stages),
             "images that are not mixed": shown.compares,
             "two views of an image": shown.second_view,
             "all classes in the target": not shown.partial,

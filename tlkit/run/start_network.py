@@ -56,6 +56,7 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
         resolved.backbone, resolved.head, classes=plan.classes,
         backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=job.seed,
         image_size=resolved.image_size, positive=plan.positive, channels=resolved.channels, domain_head=resolved.domain_head,
+        compared=resolved.compared,
     )  # fmt: skip
     value, name = resolved.arm.backbone.weights, resolved.arm.backbone.name
     if job.weights is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tlkit import plugin
@@ -45,10 +46,13 @@ def check_adapter(adapter: Adapter) -> Iterator[str]:
     target.requires_grad_()
     second = target.detach() + 0.1 * torch.randn(_IMAGES, _FEATURES, generator=generator)
     second.requires_grad_()
+    stages = _stages(adapter, options)
     batch = DomainBatch(
         source, target, head(source), head(target), torch.arange(_IMAGES) % _CLASSES, head, domain, torch.tensor(1.0),
         pseudo_labels=torch.arange(_IMAGES) % _CLASSES if adapter.source_free else None,
         second=second if adapter.second_view else None, second_logits=head(second) if adapter.second_view else None,
+        source_stages=_of_stages(stages, source), target_stages=_of_stages(stages, target),
+        second_stages=_of_stages(stages, second) if adapter.second_view else {},
     )  # fmt: skip
     loss = plugin.call(adapter.loss, batch, options)
     if not isinstance(loss, Tensor) or loss.shape != () or not bool(torch.isfinite(loss)):
@@ -59,3 +63,15 @@ def check_adapter(adapter: Adapter) -> Iterator[str]:
     if not found or not all(bool(torch.isfinite(each).all()) for each in found):
         raise PluginError(f"{adapter.loss}: its loss has no finite gradient with respect to the target's features.")
     yield "has a gradient with respect to the target's features"
+
+
+def _stages(adapter: Adapter, options: BaseModel | None) -> list[str]:
+    """Names of the stages that a method compares: made up where it gives numbers."""
+    if isinstance(adapter.stages, str):
+        return list(getattr(options, adapter.stages)) if adapter.stages else []
+    return [f"stage {number}" for number in sorted(adapter.stages)]
+
+
+def _of_stages(stages: Sequence[str], features: Tensor) -> dict[str, Tensor]:
+    """Features of stages, each of another width."""
+    return {name: features[:, : 1 + place % _FEATURES].tanh() for place, name in enumerate(stages)}

@@ -37,12 +37,23 @@ class Outputs:
         read: What the head reads, of all images in their order, (n + m + n, F), or with two views (n + m + 2n, F).
         target_logits: Of the target images without labels, (n, C), or of both views, (2n, C); none where the method has no loss. With a
             source-free method all images are such, and `logits` are the same.
+        stages: Of all images, by the name of each stage that the method compares, the mean of its output, (n + m + n, F of the stage).
     """
 
     logits: Tensor
     aux_logits: Mapping[str, Tensor]
     read: Tensor
     target_logits: Tensor
+    stages: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _ByDomain:
+    """Values of the images of a batch, all processes together: (n, ...) each, of a source-free method no source images."""
+
+    source: Tensor
+    target: Tensor
+    second: Tensor | None
 
 
 class DomainLoss:
@@ -95,18 +106,20 @@ class DomainLoss:
             if self._method is None or self._method.together or self.source_free:
                 with seen(whole):
                     carried, aux_logits = network.carry_with_aux(x, aux_heads=aux_heads, start=start)
-                    read = network.features(carried)
+                    read, stages = network.features(carried), network.compared(carried)
                 aux_logits = {name: each[:images] for name, each in aux_logits.items()}
             else:
                 with seen(Composition(whole.images, whole.labelled)):
                     carried, aux_logits = network.carry_with_aux(x[:images], aux_heads=aux_heads, start=start)
-                    read = network.features(carried)
+                    read, stages = network.features(carried), network.compared(carried)
                 with seen(Composition(0, unlabelled=whole.unlabelled, views=whole.views)):
-                    read = torch.cat([read, network.features(network.carry(x[images:], start=start))])
+                    carried = network.carry(x[images:], start=start)
+                    read = torch.cat([read, network.features(carried)])
+                    stages = {name: torch.cat([stages[name], each]) for name, each in network.compared(carried).items()}
             with seen(whole):
                 logits = network.answer(read).float()
         aux_logits = {name: each.float() for name, each in aux_logits.items()}
-        return Outputs(logits[:images], aux_logits, read.float(), logits if self.source_free else logits[images:])
+        return Outputs(logits[:images], aux_logits, read.float(), logits if self.source_free else logits[images:], stages)
 
     def __call__(self, outputs: Outputs, labels: Tensor, whole: Composition, ranks: Ranks) -> Tensor | None:
         """Return this process's part of the method's loss with its weight, (); None where it has none. Parts add up to the loss.
@@ -120,27 +133,28 @@ class DomainLoss:
         if self._method is None:
             return None
         rows = partial(gathering.rows, ranks, counts=Composition(whole.images).counts(ranks.size))
-        read, logits, second, second_logits = outputs.read, outputs.logits, None, None
-        if self.source_free:
-            source, source_logits, own, pseudo = read[:0], logits[:0], labels[:0], rows(labels)
-            target, target_logits = rows(read), rows(outputs.target_logits)
-        else:
-            images = len(labels)
-            source, source_logits, own, pseudo = rows(read[:images]), rows(logits[:images]), rows(labels), None
-            views = [rows(each) for each in read[len(logits) :].chunk(self.beside)]
-            views_logits = [rows(each) for each in outputs.target_logits.chunk(self.beside)]
-            target, target_logits = views[0], views_logits[0]
-            if self.beside > 1:
-                second, second_logits = views[1], views_logits[1]
+        images, start = (0, 0) if self.source_free else (len(labels), len(outputs.logits))
+        read = self._by_domain(outputs.read[:images], outputs.read[start:], rows)
+        logits = self._by_domain(outputs.logits[:images], outputs.target_logits, rows)
+        stages = {name: self._by_domain(each[:images], each[start:], rows) for name, each in outputs.stages.items()}
         batch = DomainBatch(
-            source=source, target=target, source_logits=source_logits, target_logits=target_logits, labels=own,
-            head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp, pseudo_labels=pseudo,
-            second=second, second_logits=second_logits,
+            source=read.source, target=read.target, source_logits=logits.source, target_logits=logits.target,
+            labels=labels[:0] if self.source_free else rows(labels),
+            head=self._network.answer, domain_head=self._network.domain_head, ramp=self._ramp,
+            pseudo_labels=rows(labels) if self.source_free else None, second=read.second, second_logits=logits.second,
+            source_stages={name: each.source for name, each in stages.items()},
+            target_stages={name: each.target for name, each in stages.items()},
+            second_stages={name: each.second for name, each in stages.items() if each.second is not None},
         )  # fmt: skip
         found = plugin.call(self._method.loss, batch, self._options)
         if not isinstance(found, Tensor) or found.ndim:
             raise PluginError(f"{self._method.loss}: gave {_kind(found)}, not a tensor ().")
         return found * (self._weight / ranks.size)
+
+    def _by_domain(self, source: Tensor, others: Tensor, rows: Callable[[Tensor], Tensor]) -> _ByDomain:
+        """Gather the rows of all processes, of images of the source and of the target, which are in others once or in two views."""
+        views = [rows(each) for each in others.chunk(max(self.beside, 1))]
+        return _ByDomain(source if self.source_free else rows(source), views[0], views[1] if len(views) > 1 else None)
 
 
 def share(images: int, labelled: int, *, weight: int) -> float:

@@ -37,7 +37,7 @@ class Prefix:
     Args:
         stages: In order, in eval mode and in the prefix's form; not changed any more.
         pools: The last output is pooled, float32: these are all stages, and the head reads pooled features.
-        packing: Which of their outputs the rest of the network needs, beside the last.
+        packing: Which of their outputs, or of the means of these, the rest of the network needs, beside the last output.
         plan: How it runs.
         backend: Captures chunks; None where nothing is captured.
         note: Called with a message if they cannot be captured.
@@ -57,7 +57,8 @@ class Prefix:
         self._singly = [any(_is_odd(module) for module in stage.modules()) for stage in stages]
         self._pools = pools
         packing = packing or Packing()
-        self._packing = Packing(packing.reads, packing.channels, LAYOUTS[plan.compute_format.layout])
+        layout = LAYOUTS[plan.compute_format.layout]
+        self._packing = Packing(packing.reads, packing.channels, layout, means=packing.means)
         self.plan = plan
         self._backend, self._note = backend, note
         self._captured: dict[tuple[int, int], CapturedCall] = {}
@@ -76,7 +77,7 @@ class Prefix:
 
         Returns:
             (n, C, h, w) in the prefix's precision and memory format, or pooled features (n, F) float32 after the last stage of
-            the backbone; for a head that reads several stages what `Packing.closed` makes of their outputs.
+            the backbone; where several stages are read, what `Packing.closed` makes of their outputs.
         """
         stop = len(self._stages) if stop is None else stop
         if start == stop:
@@ -159,8 +160,7 @@ def build(
         made = folded(stage, x, note=partial(_say_of, name, note)) if plan.folded else stage
         stages.append(in_form_(made, plan.compute_format))
         x = following
-    pools = network.pools and count == len(network.stages)
-    return Prefix(stages, pools=pools, plan=plan, packing=network.packing, backend=backend, note=note)
+    return Prefix(stages, pools=network.pools_after(count), plan=plan, packing=network.packing, backend=backend, note=note)
 
 
 def _say_of(stage: str, note: Note, line: str) -> None:

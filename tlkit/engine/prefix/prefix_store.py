@@ -125,7 +125,7 @@ class PrefixStore:
     def _shape(self, stages: int, plan: Plan) -> tuple[tuple[int, ...], torch.dtype]:
         """Return the shape of a stored row, and the type of its values."""
         compute_format, shape = self._prefix.plan.compute_format, prefix_shape(plan, stages)
-        if self._network.pools and stages == len(self._network.stages):
+        if self._network.pools_after(stages):
             return shape[:1], torch.float32
         if len(shape) == 3 and compute_format.layout == "channels_last":
             shape = (*shape[1:], shape[0])
