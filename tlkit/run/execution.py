@@ -6,16 +6,14 @@ The rule: every file is written whole, the checkpoint last, so a run that is sto
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 
 from tlkit import files
@@ -24,13 +22,13 @@ from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, OutOfMemory, RunFolderError, RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import sharing
-from tlkit.plans.job_folders import is_done, is_kept
+from tlkit.plans.job_folders import is_done
 from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.record import ensembles, predictions, report_data, run_files, run_folder, run_lock
 from tlkit.record.run_folder import RunResult
 from tlkit.record.run_lock import HeldRun
-from tlkit.run import busy, failures, memory, range_tests, run_description, run_result, shared_speeds, torch_settings
+from tlkit.run import beginning, busy, failures, memory, range_tests, run_result, shared_speeds
 from tlkit.run import report_data as run_report
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.loggers import Loggers
@@ -140,29 +138,7 @@ class _Writer:
             images=plan.batch_size * plan.tables.optimizer.accumulate,
         )
         try:
-            self.loggers.begin(self.lines)
-            self.clock = time.perf_counter() - self.within
-            if self._pruned():  # a run that is continued may have been stopped before it was asked
-                self.telling.is_done()
-                return self._ended("pruned")
-            step = busy.step_seconds(plan, self.prepared.measured)
-            resumed = bool(self.saved or self.fit.progress.steps)
-            communication = self.telling.begins(resumed=resumed, step=step, note=self.observer.note)
-            self.saves.saved()
-            before = len(self.lines)
-            for epoch in self.fit.epochs(after_step=self._after_step):
-                self.observer.epoch(self._save(epoch))
-                self.loggers.epoch(self.lines[-1])
-                pruned = self._pruned()
-                self.telling.gives_up(pruned)
-                if pruned:
-                    return self._ended("pruned")
-            self._tell_speed(self.lines[before:], communication, step=step)
-            if self.saved < plan.epochs and self.scores is not None:
-                better = f"none was better than epoch {self.scores.epoch}"
-                self.observer.note(f"{label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
-            self._finish_scores()
-            return self._ended("finished")
+            return self._train()
         except Interrupted as error:
             raise self._interrupted(error) from None
         except RunLocked:  # another process has taken the run over: nothing of it is this one's any more
@@ -178,6 +154,35 @@ class _Writer:
             raise failure from error
         finally:
             self.observer.end(label)
+
+    def _train(self) -> RunResult:
+        """Train the epochs that are left, and end the run: it is finished, or pruned."""
+        plan = self.prepared.plan
+        self.loggers.begin(self.lines)
+        self.clock = time.perf_counter() - self.within
+        if self._pruned():  # a run that is continued may have been stopped before it was asked
+            self.telling.is_done()
+            return self._ended("pruned")
+        step = busy.step_seconds(plan, self.prepared.measured)
+        resumed = bool(self.saved or self.fit.progress.steps)
+        communication = self.telling.begins(resumed=resumed, step=step, note=self.observer.note)
+        self.saves.saved()
+        before = len(self.lines)
+        for epoch in self.fit.epochs(after_step=self._after_step):
+            self.observer.epoch(self._save(epoch))
+            self.loggers.epoch(self.lines[-1])
+            pruned = self._pruned()
+            self.telling.gives_up(pruned)
+            if pruned:
+                return self._ended("pruned")
+        shared_speeds.tell(
+            plan, self.lines[before:], communication=communication, step=step, device=self.device, note=self.observer.note
+        )
+        if self.saved < plan.epochs and self.scores is not None:
+            better = f"none was better than epoch {self.scores.epoch}"
+            self.observer.note(f"{self.job.label}: stopped early after {self.saved} of {plan.epochs} epochs, {better}")
+        self._finish_scores()
+        return self._ended("finished")
 
     def _finish_scores(self) -> None:
         """Evaluate the best epoch on what the plan leaves to the end, and write what reports show of it."""
@@ -217,17 +222,6 @@ class _Writer:
             self.checkpoint.keep_last()
         return self._result(status, error=error)
 
-    def _tell_speed(self, lines: Sequence[Mapping[str, Any]], communication: float | None, *, step: float) -> None:
-        """Remember how fast the epochs of these lines were, and say it of several processes."""
-        plan = self.prepared.plan
-        if not lines or plan.learns != "steps":
-            return
-        count = 1 if plan.processes is None else plan.processes.count
-        speed = shared_speeds.of(count, lines, communication=communication)
-        shared_speeds.remember(plan, speed, device=self.device)
-        if count > 1:
-            self.observer.note(shared_speeds.words(plan, speed, step=step))
-
     def _after_step(self) -> None:
         if self.saves.is_due():
             self._save_within()
@@ -264,74 +258,17 @@ class _Writer:
     def _begin(self) -> None:
         if self.held.before:
             self.observer.note(f"{self.job.label}: {self.held.before}; what it had saved is kept")
-        folder, checkpoint = self.job.folder, self.job.folder / run_folder.CHECKPOINT
-        self.checkpoint.refuse_older()
-        description = run_description.resolved(self.prepared, self.device, pieces=self.pieces)
-        self.why_inexact = torch_settings.why_inexact(self.device) or memory.why_inexact(self.pieces)
-        for stray in [*folder.glob(".*.*"), *checkpoint.glob(".*.*")]:  # of a process that was killed while it wrote
-            if not stray.is_dir():  # a folder of the user's
-                stray.unlink()
-        by_steps = self.prepared.plan.learns == "steps"
-        if run_folder.states(folder) and (by_steps or (not self.damaged and is_kept(self.job))):
-            self._continue(description)
-            return
-        self._note_damage()
-        files.make_folder(checkpoint)
-        run_description.write(self.prepared)
-        files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(description))
-        files.replace(folder / run_folder.METRICS, "")
-        self._result("running")
-
-    def _continue(self, description: dict[str, Any]) -> None:
-        """Set everything to what the last checkpoint holds."""
-        folder = self.job.folder
-        before = run_folder.resolved(folder)
-        if wrong := run_description.damage(before, description):
-            raise RunFolderError(
-                f"{folder / run_folder.RESOLVED}: is damaged: another {wrong} than this run has.",
-                "move the run's folder away to train it anew",
-            )
-        if run_description.is_other_form(before, description):
-            raise RunFolderError(
-                f"{folder}: another process went on with this run meanwhile, in another form.", "apply it again"
-            )
-        result = self.job.result()
-        self.why_inexact = run_description.why_inexact(before, description, result, self.job) or self.why_inexact
-        if result is not None:
-            self._refuse_lost(result)
-        self._note_damage()
-        if before.get("pieces", 1) != self.pieces:
-            files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(before | {"pieces": self.pieces}))
-        saved = self.checkpoint.resume_(note=self.observer.note)
-        self.seconds, self.within, self.scores, self.lines = saved.seconds, saved.within, saved.scores, saved.lines
-        run_description.write(self.prepared, keep_plan=run_folder.PLAN not in self.damaged)
+        begun = beginning.begin(
+            self.prepared, self.fit, self.checkpoint, device=self.device, pieces=self.pieces, damaged=self.damaged,
+            note=self.observer.note,
+        )  # fmt: skip
+        self.why_inexact = begun.why_inexact
+        self.seconds, self.within, self.scores, self.lines = begun.seconds, begun.within, begun.scores, begun.lines
         self.saved = self.fit.progress.epochs
-        self._write_metrics(self.lines)
-        if result is not None and result.status == "finished":  # its record of what is damaged stays until all is mended
-            return
-        self._result("running")
-        now = self.fit.progress
-        where = (
-            f"in epoch {now.epochs + 1} after step {now.steps} of {self.fit.steps}"
-            if now.steps
-            else f"after epoch {now.epochs}"
-        )
-        self.observer.note(
-            f"{self.job.label}: continues {where}" + (f", not exactly: {self.why_inexact}" if self.why_inexact else "")
-        )
-
-    def _note_damage(self) -> None:
-        for name, why in self.damaged.items():
-            self.observer.note(f"{self.job.label}: {name} is damaged: it {why}; it is made again")
-
-    def _refuse_lost(self, result: RunResult) -> None:
-        """Refuse to continue on a file that nothing else holds, if it is not as it was written; checkpoints look at themselves."""
-        lost = run_files.damaged(self.job.folder, result, [run_folder.RESOLVED], hashes=True)
-        for name, why in lost.items():
-            raise RunFolderError(
-                f"{self.job.folder / name}: is damaged: it {why}.",
-                "nothing else holds what it held: move the run's folder away to train it anew",
-            )
+        if not begun.finished:
+            self._result("running")
+            if begun.said:
+                self.observer.note(begun.said)
 
     def _save(self, epoch: Epoch) -> Epoch:
         """Write an epoch: what it changed if it is the best, its line, and last the checkpoint.
@@ -348,7 +285,7 @@ class _Writer:
         scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
         if epoch.best:
             self.checkpoint.save_best(epoch)
-        self._write_metrics(lines)
+        beginning.write_metrics(self.job, lines)
         self.checkpoint.save(seconds=seconds, within=0.0, scores=scores, lines=lines)
         self.sent(self.job.folder)
         self.saves.saved()
@@ -371,9 +308,6 @@ class _Writer:
     def _reported(self) -> bool:
         """Whether report.npz is there as it was written."""
         return report_data.FILE not in self.damaged and (self.job.folder / report_data.FILE).is_file()
-
-    def _write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
-        files.replace(self.job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
     def _result(self, status: run_result.Status, *, error: str | None = None) -> RunResult:
         result = run_result.build(

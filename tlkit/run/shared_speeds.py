@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,29 @@ from tlkit.plugin import remembered
 from tlkit.record.timings import SharedSpeed
 
 _ADAPTER = TypeAdapter(tuple[SharedSpeed, ...])
+
+
+def tell(
+    plan: Plan, lines: Sequence[Mapping[str, Any]], *, communication: float | None, step: float, device: torch.device,
+    note: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Remember how fast the epochs of these lines were, and say it of several processes.
+
+    Args:
+        plan: Of the run that ended.
+        lines: Of metrics.jsonl, those of the epochs that these processes trained.
+        communication: As in `SharedSpeed`.
+        step: Seconds of a step on one process, as measured; 0 where it was not.
+        device: That training used.
+        note: Told of it.
+    """
+    if not lines or plan.learns != "steps":
+        return
+    count = 1 if plan.processes is None else plan.processes.count
+    speed = of(count, lines, communication=communication)
+    remember(plan, speed, device=device)
+    if count > 1:
+        note(words(plan, speed, step=step))
 
 
 def of(count: int, lines: Sequence[Mapping[str, Any]], *, communication: float | None) -> SharedSpeed:
