@@ -6,8 +6,10 @@ from pathlib import Path
 import emoji_scenes
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
+from tlkit import api
 from tlkit.plugin import Dataset, call, registry
 from tlkit.recipe import parsing
 
@@ -33,3 +35,17 @@ def test_scenes_have_three_to_eight_emoji_whose_boxes_are_known(
             assert (np.asarray(Image.open(path)) == np.asarray(Image.open(again))).all()
     held = json.loads((tmp_path / "one" / "train.json").read_text())
     assert held == json.loads((tmp_path / "other" / "train.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_pretrained_trunk_finds_emoji_sooner_than_one_from_scratch(
+    test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenth of recipes/emoji_boxes.toml: 48 steps of each arm, about a minute of one core; mAP50 was 0.130 and 0.006."""
+    pytest.importorskip("tlkit_efficientnet_lite")
+    monkeypatch.setattr(emoji_scenes, "DATA", test_data)
+    emoji_scenes.write(tmp_path / "scenes", counts=(96, 24))
+    settings = (f"data.options.path={tmp_path / 'scenes'}", "data.split.validation=0", "schedule.epochs=4")
+    done = api.apply(ROOT / "recipes" / "emoji_boxes.toml", settings, runs=tmp_path / "runs")
+    found = {arm: each["seeds"]["0"]["test"]["map50"] for arm, each in done.result["arms"].items()}
+    assert found["imagenet"] > found["scratch"] + 0.03, found
