@@ -61,10 +61,11 @@ def readers(recipe: Path, place: Path) -> dict[str, Any]:
         (shown,) = runs.read([run])
         return repr((shown.metrics, shown.plan, shown.evaluation, shown.scores))
 
+    (place / "out").mkdir()
     told("plan", lambda: repr([each.phases for each in api.plan(recipe, SETTINGS, runs=place / "runs").values()]))
     told("predict", predicted)
     told("report", reported)
-    told("export", lambda: api.export(run, "safetensors", place / "out.safetensors").path.read_bytes().hex())
+    told("export", lambda: api.export(run, "safetensors", place / "out" / "net.safetensors").file.read_bytes().hex())
     return found
 
 
@@ -88,7 +89,8 @@ def at_damages(recipe: Path, scratch: Path, every: int) -> None:
     assert forked(killed) is None
     os.environ["TLKIT_CACHE"] = str(stopped / "cache")
     right = forked(lambda: readers(recipe, stopped))
-    (stopped / "out.safetensors").unlink(missing_ok=True)
+    assert not [each for each in right.values() if each.startswith("traceback")], right
+    shutil.rmtree(stopped / "out", ignore_errors=True)
     names = [path for path in sorted(stopped.rglob("*")) if path.is_file() and path.suffix not in (".lock", ".holder")]
     chosen = [(path.relative_to(stopped), damage) for path in names if path.name not in (".lock",) for damage in DAMAGES]
     for index, (path, damage) in enumerate(chosen[::every]):

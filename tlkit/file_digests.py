@@ -186,11 +186,20 @@ def _memory() -> Iterator[sqlite3.Connection | None]:
             folder = cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
             memory = stack.enter_context(contextlib.closing(sqlite3.connect(folder / HASHES, timeout=5)))
-            memory.execute("create table if not exists file (path blob primary key, stat text, sha256 text, crc integer)")
+            _make_table(memory)
         except (OSError, sqlite3.Error, TlkitError) as error:
             _drop_damaged(error)
             memory = None
         yield memory
+
+
+def _make_table(memory: sqlite3.Connection) -> None:
+    """Make the table of hashes; one without these columns, of another version of tlkit, is begun anew."""
+    make = "create table if not exists file (path blob primary key, stat text, sha256 text, crc integer)"
+    memory.execute(make)
+    if not {"path", "stat", "sha256", "crc"} <= {row[1] for row in memory.execute("pragma table_info(file)")}:
+        memory.execute("drop table file")
+        memory.execute(make)
 
 
 @contextlib.contextmanager
@@ -260,7 +269,10 @@ def _remember(hashes: Sequence[tuple[bytes, str, str]], memory: sqlite3.Connecti
     if memory is not None and hashes:
         with _unless_damaged(), memory:
             before = _count(memory)
-            memory.executemany("insert or replace into file values (?, ?, ?, ?)", [(*each, _crc(*each)) for each in hashes])
+            memory.executemany(
+                "insert or replace into file (path, stat, sha256, crc) values (?, ?, ?, ?)",
+                [(*each, _crc(*each)) for each in hashes],
+            )
             if _count(memory) // _SWEPT > before // _SWEPT:
                 paths = [row for row in memory.execute("select path from file") if not os.path.lexists(row[0])]
                 memory.executemany("delete from file where path = ?", paths)

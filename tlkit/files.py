@@ -100,12 +100,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        _rename_over(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
     sync_folder(path.parent)
+
+
+def _rename_over(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except FileExistsError as error:  # POSIX knows no such error of a file; some network file systems do
+        raise OSError(errno.EEXIST, "the file system cannot rename a file over another", os.fspath(target)) from error
 
 
 def make_folder(folder: Path) -> None:

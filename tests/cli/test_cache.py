@@ -13,8 +13,9 @@ import pytest
 from conftest import Cli
 
 from tlkit import file_digests
+from tlkit.reports import tables
 from tlkit.store import cache, row_store
-from tlkit.store.cache import Kind
+from tlkit.store.usage import Kind
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -57,6 +58,15 @@ def test_table_says_what_lies_there_and_the_limit(filled: Path, run: Cli) -> Non
     assert re.fullmatch(rf"{re.escape(str(filled))}: 3\.\d\d? KB of at most 5 MB", lines[3][0])
     assert [line[0].split(":")[0] for line in lines[4:]] == ["hashes.sqlite", "measured"]
     assert lines[5][0] == "measured: 2 bytes"
+
+
+def test_of_many_entries_those_that_were_used_last_are_shown(filled: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_MOST_ENTRIES", 1)
+    output = run("cache")[1]
+    assert "features" in output
+    assert "pictures" not in output
+    assert "and 1 that were last used before these: --json" in output
+    assert "3." in output.splitlines()[-3]
 
 
 def test_json_says_the_same_in_numbers(filled: Path, run: Cli) -> None:

@@ -10,7 +10,7 @@ from conftest import Cli
 from safetensors.numpy import load_file, save_file
 
 from tlkit.errors import RunFolderError
-from tlkit.record import run_differences, run_folder, run_list
+from tlkit.record import results, run_differences, run_folder, run_list
 from tlkit.record.run_folder import Parameters, RunResult
 
 
@@ -142,3 +142,20 @@ def test_a_damaged_run_is_listed_with_its_error(run: Cli, tmp_path: Path) -> Non
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="there is no such folder"):
         run_list.below(tmp_path / "none")
+
+
+def test_result_of_a_recipe_is_read_once_however_many_runs_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(folder: Path) -> dict[str, object]:
+        read.append(folder)
+        return {"superseded": ["b"]}
+
+    for name in ("a", "b", "c"):
+        (tmp_path / "recipe" / name).mkdir(parents=True)
+        for file in ("recipe.toml", "result.json"):
+            (tmp_path / "recipe" / name / file).write_text("")
+    monkeypatch.setattr(results, "read", counted)
+    listed = {each.folder.name: each.superseded for each in run_list.below(tmp_path)}
+    assert listed == {"a": False, "b": True, "c": False}
+    assert read == [tmp_path / "recipe"]

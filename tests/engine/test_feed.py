@@ -22,7 +22,7 @@ from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, StorePlan
 from tlkit.store import cache
-from tlkit.store.cache import Kind
+from tlkit.store.usage import Kind
 
 CHUNK = 12
 TRAIN, HELD_OUT = 72, 8 + 40  # images of the toy recipe

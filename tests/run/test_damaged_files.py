@@ -12,10 +12,11 @@ import pytest
 import torch
 from conftest import TOY_RECIPE
 from toy_damages import empty, flip, truncate
+from toy_signals import SignalAfter
 
 from tlkit import api
 from tlkit.api import Applied
-from tlkit.errors import RunFolderError, TlkitError
+from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Observer
 from tlkit.record import run_choice, run_differences
 from tlkit.reports.page import runs
@@ -183,6 +184,10 @@ def read_again(run: Path) -> dict[str, object]:
         "diff": lambda: run_differences.differences(run, run),
         "choice": lambda: run_choice.choose(run.parent).folder,
     }
+    return asked(readers)
+
+
+def asked(readers: dict[str, Callable[[], object]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, reader in readers.items():
         try:
@@ -192,13 +197,13 @@ def read_again(run: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, empty, folder])
-def test_whatever_is_damaged_is_named_or_makes_no_difference(run: Path, damage: Callable[[Path], None]) -> None:
-    right, wrong = read_again(run), []
+def wrong_answers(run: Path, damage: Callable[[Path], None], read: Callable[[Path], dict[str, object]]) -> list[object]:
+    """What is neither the answer of a sound run nor a message that names the file, for each file damaged by itself."""
+    right, wrong = read(run), list[object]()
     for path in sorted(path for path in run.rglob("*") if path.is_file() and not path.name.startswith(".")):
         kept = path.read_bytes()
         damage(path)
-        for reader, found in read_again(run).items():
+        for reader, found in read(run).items():
             told = str(found) if isinstance(found, TlkitError) else str(getattr(found, "note", ""))
             named = path.name in told or told.startswith(
                 (f"{run}: ", f"{run.parent}: ")
@@ -208,4 +213,24 @@ def test_whatever_is_damaged_is_named_or_makes_no_difference(run: Path, damage: 
         if path.is_dir():
             path.rmdir()
         path.write_bytes(kept)
-    assert wrong == []
+    return wrong
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, folder])
+def test_whatever_is_damaged_is_named_or_makes_no_difference(run: Path, damage: Callable[[Path], None]) -> None:
+    assert wrong_answers(run, damage, read_again) == []
+
+
+@pytest.mark.parametrize("line", ["machine", "plugins"])
+def test_changed_bit_of_an_interrupted_runs_resolved_toml_is_named(toy_recipe: Path, line: str) -> None:
+    with pytest.raises(Interrupted):
+        api.apply(toy_recipe, runs=toy_recipe.parent / "runs", observer=SignalAfter(1))
+    (path,) = toy_recipe.parent.glob("runs/*/*/resolved.toml")
+    (result,) = path.parent.glob("result.json")
+    record = json.loads(result.read_text())
+    result.write_text(json.dumps(record | {"files": {}}))  # as a process leaves it that was killed
+    content = bytearray(path.read_bytes())
+    content[content.index(b'"', content.index(f"[{line}".encode())) + 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunFolderError, match=r"resolved\.toml: is damaged: it has other content than when it was written"):
+        api.apply(toy_recipe, runs=toy_recipe.parent / "runs")

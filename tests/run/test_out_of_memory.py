@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Cli
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tlkit import api
 from tlkit.api import Applied
 from tlkit.engine.epoch_steps import in_pieces
+from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted
 from tlkit.events import Epoch, Observer
@@ -109,9 +111,6 @@ def test_where_batchnorm_trains_the_batch_that_fits_is_named(toy_recipe: Path, m
 
 
 def test_evaluation_that_does_not_fit_is_named_and_halves_no_step(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhausted(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
     monkeypatch.setattr(Step, "read_and_answered", exhausted)
     notes = Notes()
     (failure,) = applied(toy_recipe, "runs", observer=notes).failures
@@ -120,6 +119,49 @@ def test_evaluation_that_does_not_fit_is_named_and_halves_no_step(toy_recipe: Pa
     run = run_of(toy_recipe, "runs")
     assert "pieces" not in tomllib.loads((run / "resolved.toml").read_text())
     assert json.loads((run / "result.json").read_text())["status"] == "failed"
+
+
+def exhausted(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def test_frozen_stages_that_do_not_fit_are_named_and_the_next_apply_has_the_same_bits(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["freeze.backbone=true"]
+    compute, calls = Prefix.__call__, 0
+
+    def limited(self: Prefix, *args: Any, **more: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            exhausted()
+        return compute(self, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Prefix, "__call__", limited)
+        (failure,) = api.apply(toy_recipe, settings, runs=toy_recipe.parent / "runs").failures
+    assert failure.problem.startswith("main, seed 0: the frozen stages do not fit into the memory of cpu: ")
+    for name in ("runs", "whole"):
+        assert not api.apply(toy_recipe, settings, runs=toy_recipe.parent / name).failures
+    found, wanted = (load_file(run_of(toy_recipe, name) / "weights.safetensors") for name in ("runs", "whole"))
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_inspection_that_does_not_fit_takes_no_result_away(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlkit.inspection.inspecting.inspect", exhausted)
+    notes = Notes()
+    done = applied(toy_recipe, "runs", observer=notes)
+    assert not done.failures
+    assert [line for line in notes.told if "the inspection of its images failed" in line and "CUDA out of memory" in line]
+    assert not applied(toy_recipe, "runs").changed
+
+
+def test_command_that_runs_out_of_memory_says_so(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")):
+        monkeypatch.setattr("tlkit.record.run_list.below", lambda _, error=error: (_ for _ in ()).throw(error))
+        code, _, said = run("runs", tmp_path)
+        assert (code, said.startswith("memory ran out; ")) == (1, True)
 
 
 def test_where_no_batch_fits_none_is_named(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

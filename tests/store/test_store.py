@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from tlkit import file_digests, files
 from tlkit.errors import DataError, StoreError, TlkitError
-from tlkit.store import cache, row_store, row_writer, segments
-from tlkit.store.cache import Kind
+from tlkit.store import cache, row_store, row_writer, segments, usage
 from tlkit.store.segments import Keys, Rows
+from tlkit.store.usage import Kind
 
 SHAPE = (2, 3)
 ROW = 2 * 3 * 4  # bytes
@@ -77,7 +77,7 @@ def present(entry: row_store.Entry, *numbers: int) -> list[int]:
 
 def tree(folder: Path) -> dict[str, bytes]:
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    return {name: path.read_bytes() for name, path in found.items() if path.is_file() and path.name != ".lock"}
+    return {name: path.read_bytes() for name, path in found.items() if path.is_file() and not path.name.endswith(".lock")}
 
 
 def only(folder: Path, suffix: str) -> Path:
@@ -943,3 +943,119 @@ def test_entries_of_one_process_share_what_is_mapped_and_the_last_reader_unmaps_
     del located
     gc.collect()
     assert mapped_times(path.name) == 0
+
+
+# ---- many entries
+
+
+@pytest.fixture
+def slow_look(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let a look at the store count as one that takes long; gives the number of entries that each look saw."""
+    looks: list[int] = []
+    real = usage.looked
+
+    def looked(found: Iterator[tuple[Path, usage.Stats]]) -> usage.Usage:
+        seen = list(found)
+        looks.append(len(seen))
+        return real(seen)
+
+    monkeypatch.setattr(usage, "_SLOW", -1)
+    monkeypatch.setattr(usage, "looked", looked)
+    return looks
+
+
+def test_entries_are_looked_at_once_however_many_segments_are_written(
+    slow_look: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        kept(number, number=number)
+    assert slow_look == [0]
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(5 * size_of(1)))
+    slow_look.clear()
+    for number in range(5, 9):
+        time.sleep(0.01)
+        kept(number, number=number)
+        assert usage.look().total <= 5 * size_of(1)
+    assert [number for number in range(9) if present(opened(number=number), number)] == [4, 5, 6, 7, 8]
+
+
+def test_limit_is_kept_by_a_remembered_look_without_another(slow_look: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        kept(number, number=number)
+        time.sleep(0.01)
+    usage.look()
+    assert present(opened(number=0), 0) == [0]  # used after the look
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(6 * size_of(1)))
+    slow_look.clear()
+    for number in range(6, 8):
+        kept(number, number=number)
+    assert slow_look == []
+    monkeypatch.setattr(usage, "_SLOW", 10**9)
+    usage.forget()
+    assert cache.limit() >= usage.look().total
+    assert [number for number in range(8) if present(opened(number=number), number)] == [0, 3, 4, 5, 6, 7]
+
+
+def test_what_another_process_wrote_counts_without_a_look(slow_look: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(0)
+    before = usage.remembered()
+    assert before is not None
+    most = before.most()
+    with cache.lock():
+        monkeypatch.setattr(usage, "_known", None)  # as of another process
+        usage.add(1000)
+    assert before.most() == (most or 0) + 1000
+    assert not before.alone()
+
+
+def test_number_beside_the_store_that_is_damaged_costs_a_look(slow_look: list[int]) -> None:
+    kept(0)
+    (files.cache_folder() / usage._WRITTEN).write_bytes(b"no number")
+    slow_look.clear()
+    kept(1)
+    assert slow_look
+    slow_look.clear()
+    kept(2)
+    assert slow_look == []
+    assert present(opened(), 0, 1, 2) == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_segment_costs_as_much_in_a_store_of_many_entries(folder: Path) -> None:
+    def seconds() -> float:
+        began = time.process_time()
+        for number in range(20):
+            kept(number, number=number)
+        return time.process_time() - began
+
+    few = seconds()
+    pattern = tree(only(folder / "features" / opened(number=0).digest, ".rows").parent)
+    for number in range(5000):
+        entry = folder / "features" / hashlib.sha256(b"%d" % number).hexdigest()
+        entry.mkdir()
+        for name, content in pattern.items():
+            (entry / name).write_bytes(content)
+    cache.remove_abandoned()
+    assert usage.remembered() is not None
+    assert seconds() < 3 * few + 0.5
+
+
+# ---- a clock that goes back
+
+
+def test_files_from_the_future_are_read_evicted_and_swept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a clock that was set back: no row is lost or wrong, and the limit holds."""
+    for number in range(3):
+        kept(number, number=number)
+    (only_part := next(folder.rglob("*.rows")).parent / f".{'b' * 32}.part").write_bytes(b"of a process that was killed")
+    for path in folder.rglob("*"):
+        os.utime(path, (4e9, 4e9))  # in 2096
+    cache.remove_abandoned()
+    assert not only_part.exists()
+    for number in range(3):
+        assert present(opened(number=number), number) == [number]
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(3 * size_of(1)))
+    for number in range(3, 5):
+        kept(number, number=number)
+        assert present(opened(number=number), number) == [number]
+    assert usage.look().total <= 3 * size_of(1)

@@ -18,6 +18,7 @@ from tlkit.cli import advise, bench, console, embed, evaluate, look, maintain, p
 from tlkit.errors import Interrupted, SaidElsewhere, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
+_NO_MEMORY = "memory ran out; end other programs, or take fewer or smaller images at a time. Runs go on from what they saved."
 _STOPPED = 128 + signal.SIGINT
 _COMMANDS = {
     LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.inspect, rates.rates, look.schema, look.check),
@@ -110,6 +111,11 @@ def main() -> NoReturn:
         if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage: click's own errors, whichever copy typer carries
             error.show()
             sys.exit(int(error.exit_code))
+        if (
+            isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        ):  # torch's, which is not imported for it
+            console.say(_NO_MEMORY)
+            sys.exit(1)
         raise
     if code == _STOPPED:  # also what typer makes of a Ctrl-C within a command
         console.say("stopped.")

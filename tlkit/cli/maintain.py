@@ -12,7 +12,7 @@ import typer
 from tlkit.cli import console
 from tlkit.cli.options import JsonOption, choice
 from tlkit.errors import TlkitError
-from tlkit.store.cache import Kind
+from tlkit.store.usage import Kind
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")  # Linux, Linux on Windows, Windows
 cache_verbs = typer.Typer(help="Show the cache of decoded images and stored features, or clear it.", rich_markup_mode=None)

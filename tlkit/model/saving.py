@@ -120,7 +120,7 @@ def save(
             else:
                 files.replace(path, content)
         files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(arm)))
-        files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(known))
+        run_folder.write_resolved(folder, known)
         files.replace(folder / run_folder.METRICS, "".join(json.dumps(epoch.record()) + "\n" for epoch in epochs))
         result = RunResult(
             recipe="model", arm="main", seed=setup.seed, status="finished", digest="",

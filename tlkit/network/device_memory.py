@@ -10,11 +10,11 @@ import torch
 
 from tlkit import machine
 
-Purpose = Literal["step", "evaluation"]
+Purpose = Literal["step", "evaluation", "prefix"]
 
 
 class Exhausted(MemoryError):
-    """Memory that ran out, and in what: a training step, or an evaluation."""
+    """Memory that ran out, and in what: a training step, an evaluation, or the computation of rows that are stored."""
 
     def __init__(self, purpose: Purpose) -> None:
         super().__init__(purpose)

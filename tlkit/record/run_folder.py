@@ -6,6 +6,7 @@ The rule: result.json is an interface that other programs read; a folder of anot
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field, model_validator
 
 from tlkit import files
@@ -29,6 +31,7 @@ PLAN, SPLIT, METRICS = "plan.json", "split.json", "metrics.jsonl"
 CURVES, REPORT = "curves.svg", "report.html"  # in a recipe's folder
 EVALUATION, SOLVED = "evaluation.json", "head.skops"
 CHECKPOINT = "checkpoint"
+_SEAL = "# sha256 of the lines below: "  # begins resolved.toml
 BEST = "best-{epoch}.safetensors"  # in the checkpoint's folder
 STATE = "state-{epochs}.safetensors"  # after so many epochs, and
 STATE_WITHIN = "state-{epochs}-{steps}.safetensors"  # after so many steps of the next one
@@ -174,21 +177,35 @@ def to_record(result: RunResult) -> dict[str, Any]:
     )
 
 
+def write_resolved(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write a run's resolved.toml, whose first line holds a checksum of the others: a run that was stopped has no other record of it."""
+    content = tomli_w.dumps(record)
+    files.replace(folder / RESOLVED, f"{_SEAL}{_checksum(content)}\n{content}")
+
+
 def resolved(folder: Path) -> dict[str, Any]:
-    """Read a run's resolved.toml.
+    """Read a run's resolved.toml. One without a checksum, of a version that wrote none, is read as it is.
 
     Raises:
         RunFolderError: it is missing, damaged or of another format.
     """
     path = folder / RESOLVED
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_text(encoding="utf-8")
+        record = tomllib.loads(content)
     except FileNotFoundError:
         raise RunFolderError(f"{folder}: is not the folder of a run: it has no {RESOLVED}.") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path}: is damaged: {error}.", _move()) from error
     _check_format(path, record)
+    first, _, others = content.partition("\n")
+    if first.startswith(_SEAL) and first != f"{_SEAL}{_checksum(others)}":
+        raise RunFolderError(f"{path}: is damaged: it has other content than when it was written.", _move())
     return record
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def refuse_other_format(folder: Path) -> None:

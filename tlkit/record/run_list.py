@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from tlkit.errors import RunFolderError, RunLocked
@@ -46,13 +47,20 @@ def below(folder: Path) -> list[ListedRun]:
     """
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: there is no such folder.", "the folder of runs is runs, or what --runs named")
-    runs = [_listed(path) for path in _folders(folder)]
+    superseded_in = cache(_superseded_in)  # of each recipe once, however many runs it has
+    runs = [_listed(path, superseded=path.name in superseded_in(path.parent)) for path in _folders(folder)]
     runs.sort(key=_order)
     arms: dict[tuple[Path, str], list[ListedRun]] = {}
     for run in runs:
         if run.result is not None:
             arms.setdefault((run.folder.parent, run.result.arm), []).append(run)
-    return [replace(run, differs=_differs(run, arms[run.folder.parent, run.result.arm])) if run.result else run for run in runs]
+    differing = {arm: _differing(each) for arm, each in arms.items()}
+    return [
+        replace(run, differs={key: run.keys.get(key) for key in differing[run.folder.parent, run.result.arm]})
+        if run.result
+        else run
+        for run in runs
+    ]
 
 
 def remove(run: ListedRun) -> str:
@@ -63,7 +71,7 @@ def remove(run: ListedRun) -> str:
     """
     try:
         with run_lock.locked(run.folder):
-            if not _superseded(run.folder):  # the recipe was changed back meanwhile
+            if run.folder.name not in _superseded_in(run.folder.parent):  # the recipe was changed back meanwhile
                 return "is no longer superseded"
             shutil.rmtree(run.folder)
         results.forget(run.folder.parent)
@@ -81,7 +89,7 @@ def _folders(folder: Path) -> Iterator[Path]:
             yield Path(path)
 
 
-def _listed(folder: Path) -> ListedRun:
+def _listed(folder: Path, *, superseded: bool) -> ListedRun:
     result, keys, error = None, dict[str, object](), ""
     try:
         result = run_folder.read(folder)
@@ -89,23 +97,24 @@ def _listed(folder: Path) -> ListedRun:
     except RunFolderError as found:
         error = str(found).splitlines()[0]
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return ListedRun(
-        folder, result, _superseded(folder), sum(sizes), (folder / run_folder.RESULT).stat().st_mtime, keys, error=error
-    )
+    return ListedRun(folder, result, superseded, sum(sizes), (folder / run_folder.RESULT).stat().st_mtime, keys, error=error)
 
 
-def _superseded(folder: Path) -> bool:
-    record = results.read(folder.parent)
-    return record is not None and folder.name in record.get("superseded", ())
+def _superseded_in(recipe_folder: Path) -> frozenset[str]:
+    """Return the names of the superseded runs of a recipe."""
+    record = results.read(recipe_folder)
+    named = () if record is None else record.get("superseded", ())
+    return frozenset(name for name in named if isinstance(name, str))
 
 
-def _differs(run: ListedRun, others: Sequence[ListedRun]) -> dict[str, object]:
-    """Return the values of a run, of the keys whose values are not the same in all runs."""
-    found = {}
-    for key in dict.fromkeys(key for each in others for key in each.keys):
-        if any(each.keys.get(key) != run.keys.get(key) for each in others):
-            found[key] = run.keys.get(key)
-    return found
+def _differing(runs: Sequence[ListedRun]) -> list[str]:
+    """Return the keys whose values are not the same in all runs."""
+    first = runs[0].keys
+    return [
+        key
+        for key in dict.fromkeys(key for each in runs for key in each.keys)
+        if any(each.keys.get(key) != first.get(key) for each in runs)
+    ]
 
 
 def _order(run: ListedRun) -> tuple[str, str, int, int, float]:

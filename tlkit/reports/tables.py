@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import units
+from tlkit.errors import option
 from tlkit.events import Epoch
 from tlkit.store.cache import Listed
 
@@ -68,6 +69,7 @@ def neighbours(rows: Iterable[tuple[str, str, float]]) -> Table:
 
 
 # What the table shows of stored rows; entry.json and --json hold every fact.
+_MOST_ENTRIES = 100  # rows of the table of the cache
 _TOLD = ("content", "backbone", "stages", "form", "weights", "picture size", "size", "bands", "resize", "seed")
 
 
@@ -76,14 +78,18 @@ def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], 
     table = Table("content", "made from", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for name in ("rows", "size", "last used"):
         table.add_column(name, justify="right", no_wrap=True)
-    for each in entries:
+    for each in entries[:_MOST_ENTRIES]:
         origin = ", ".join(f"{name} {_brief(each.origin[name])}" for name in _TOLD if each.origin.get(name) is not None)
         used = datetime.fromtimestamp(each.used).strftime("%Y-%m-%d %H:%M")
         table.add_row(Text(each.kind), Text(origin or "unknown"), f"{each.rows:,}", units.size(each.bytes), used)
     total = sum(each.bytes for each in entries)
     lines = [f"{folder}: {units.size(total)} of at most {units.size(limit)}"]
     lines += [f"{name}: {units.size(count)}" for name, count in others.items()]
-    return Group(*([table] if entries else []), Text(lines[0], style="bold"), *(Text(line, style="dim") for line in lines[1:]))
+    more = len(entries) - _MOST_ENTRIES
+    older = [Text(f"and {more:,} that were last used before these: {option('json', True)}", style="dim")] if more > 0 else []
+    return Group(
+        *([table] if entries else []), *older, Text(lines[0], style="bold"), *(Text(line, style="dim") for line in lines[1:])
+    )
 
 
 def _brief(value: object) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import tomli_w
 import torch
 
 from tlkit import files
@@ -75,12 +74,12 @@ def begin(
         why = run_description.why_inexact(before, description, job.result(), job) or why
         _note_damage(job, damaged, note)
         if before.get("pieces", 1) != pieces:
-            files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(before | {"pieces": pieces}))
+            run_folder.write_resolved(folder, before | {"pieces": pieces})
         return _resume(prepared, learner, checkpoint, why=why, damaged=damaged, note=note)
     _note_damage(job, damaged, note)
     files.make_folder(folder / run_folder.CHECKPOINT)
     run_description.write(prepared)
-    files.replace(folder / run_folder.RESOLVED, tomli_w.dumps(description))
+    run_folder.write_resolved(folder, description)
     files.replace(folder / run_folder.METRICS, "")
     return Begun(why)
 

@@ -60,6 +60,12 @@ def _out_of_memory(error: Exception, prepared: Prepared, device: torch.device) -
             fewer if plan.evaluation_batch > 1 else "images of fewer pixels take less memory",
             *_in_tiles(plan),
         )
+    if purpose == "prefix":
+        chunk = next((each.fixed.chunk for each in plan.phases if each.fixed is not None), plan.batch_size)
+        return RunFailed(
+            f"{label}: the frozen stages do not fit into the memory of {device}: {units.images(chunk)} at a time.",
+            "images of fewer pixels take less memory; what was stored before stays, and the next apply goes on from there",
+        )
     kind = OutOfMemory if purpose == "step" else RunFailed
     fits = memory.fitting(plan, device)
     accumulate = plan.tables.optimizer.accumulate * (-(-plan.batch_size // fits) if fits else 1)

@@ -33,7 +33,7 @@ from tlkit.plugin import remembered
 from tlkit.record.formats import PrefixPlan
 from tlkit.sources import weight_files
 from tlkit.store import row_store
-from tlkit.store.cache import Kind
+from tlkit.store.usage import Kind
 
 Rows = NDArray[np.float32]  # (n, features)
 _CHUNK = 16  # images of a forward pass, always: the last one is padded, because a convolution's last bits depend on it

@@ -28,9 +28,9 @@ from tlkit.plugin import ImageFile, Member, members
 from tlkit.record.formats import PrefixPlan
 from tlkit.run.prediction import Predictor
 from tlkit.store import row_store, segments
-from tlkit.store.cache import Kind
 from tlkit.store.row_writer import Writer
 from tlkit.store.segments import Keys
+from tlkit.store.usage import Kind
 
 CHUNK = 16  # images at a time, always; few, since one image alone takes as long
 _PLAN = PrefixPlan(folded=False, chunk=CHUNK)  # the network as it is, in float32

@@ -7,6 +7,7 @@ Rows lie as <cache>/<kind>/<entry digest>/<segment>.rows with an .index beside e
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -15,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
@@ -24,27 +24,17 @@ from tlkit import file_digests, files
 from tlkit.errors import StoreError, TlkitError
 from tlkit.plugin import remembered
 from tlkit.record import file_lock
-from tlkit.store import unfinished
+from tlkit.store import unfinished, usage
+from tlkit.store.usage import ENTRY, INDEX, PART, Kind, Stats, StoredSegment, Usage
 
 MOST = 20_000_000_000  # bytes of rows that are kept, or
 SHARE = 0.2  # of the disk that is free or already the store's, whichever is less
-ROWS, INDEX, ENTRY, PART = ".rows", ".index", "entry.json", ".part"
-INDEX_HEAD, INDEX_ROW = 88, 24  # bytes of an index before its rows, and of each row; the format is tlkit.segments'
 _STRAY = 3600.0  # seconds until a file is removed of which it is not known whether its writer still lives
 _PATIENCE = 60.0  # seconds until a lock that is not given up is an error; each is held for a moment
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 INDEXES = "indexes"  # folder of the indexes of shards, which their plugin writes
 _RECORD, _UNFINISHED = re.compile(r"[0-9a-f]{64}\.(json|npz)"), re.compile(r"\.[0-9a-f]{64}\.(json|npz)\.\w+")
-_OURS = re.compile(r"entry\.json|[0-9a-f]{32}\.(rows|index)|\.([0-9a-f]{32}\.part|(entry\.json|[0-9a-f]{32}\.index)\.\w+)")
 
 Scalar = str | int | float | bool | None
-
-
-class Kind(StrEnum):
-    """The kinds of rows: decoded pictures, or outputs of a network's fixed prefix."""
-
-    PICTURES = "pictures"
-    FEATURES = "features"
 
 
 class Held(Protocol):
@@ -70,14 +60,6 @@ class Listed:
     used: float
 
 
-@dataclass(frozen=True)
-class _Segment:
-    path: Path  # of the rows
-    rows: int
-    bytes: int  # with the index
-    used: float
-
-
 _held: WeakSet[Held] = WeakSet()
 _holding = threading.Lock()
 
@@ -94,21 +76,27 @@ def limit() -> int:
         files.cache_folder()
     except TlkitError:
         return 0
-    return _limit(_total())
+    return _limit(_usage().total)
 
 
 def room() -> int:
     """Return how many bytes can be written after everything that may be evicted is evicted."""
-    return _limit(_total()) - _total() + sum(each.bytes for each in _evictable())
+    return _room(_usage())
+
+
+def fits(need: int) -> bool:
+    """Return whether so many bytes can be written; by a remembered look, or by another where that one knows too little to evict."""
+    return need <= room() or (usage.remembered() is not None and need <= _room(usage.look()))
 
 
 def listing() -> list[Listed]:
     """Return the entries of the store, the most recently used first."""
     found = []
-    for entry in _entries():
-        if whole := _segments(entry):
+    for entry in usage.entries():
+        stats = usage.stats_of(entry)
+        if whole := list(usage.segments_of(entry, stats)):
             rows, used = sum(each.rows for each in whole), max(each.used for each in whole)
-            size = sum(stat.st_size for stat in _stats(entry).values())
+            size = sum(stat.st_size for stat in stats.values())
             found.append(Listed(Kind(entry.parent.name), _origin(entry), rows, size, used))
     return sorted(found, key=lambda each: -each.used)
 
@@ -137,13 +125,14 @@ def clear(kind: Kind | None = None) -> int:
     if not os.path.isdir(files.cache_folder()):
         return 0
     with lock():
-        before = _total()
-        for entry in _entries():
+        usage.forget()
+        before = usage.look().total
+        for entry in usage.entries():
             if kind in (None, entry.parent.name):
-                for segment in _segments(entry):
+                for segment in usage.segments_of(entry, usage.stats_of(entry)):
                     remove(segment.path)
                 _sweep(entry)
-        freed = before - _total()
+        freed = before - usage.look().total
         for path, size in [*_records(remembered.FOLDER), *_records(INDEXES)] if kind is None else ():
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -176,30 +165,23 @@ def lock() -> Iterator[None]:
         yield
 
 
-def make_room(need: int) -> None:
+def make_room(need: int) -> Usage | None:
     """Evict the least recently used rows until `need` bytes fit; rows that this process reads stay. Call it under the lock.
+
+    Returns:
+        The remembered look that counts these bytes; None where there is none.
 
     Raises:
         StoreError: they cannot fit; then nothing is evicted.
     """
-    total = _total()
-    if total + need <= _limit(
-        total
-    ):  # a look at every entry, which a store of many cannot afford several times for each segment
-        return
-    for entry in _entries():
-        _sweep(entry)
-    total = _total()
-    over = total + need - _limit(total)
-    evictable = _evictable()
-    if over > sum(each.bytes for each in evictable):
-        raise StoreError(f"store: no room for {need:,} bytes more: at most {_limit(total):,} are kept.")
-    for segment in evictable:
-        if over <= 0:
-            break
-        remove(segment.path)
-        _sweep(segment.path.parent)
-        over -= segment.bytes
+    known = usage.remembered() or usage.look()
+    if not _fits(known, need) and not (known is usage.remembered() and known.alone() and _evict(known, need)):
+        for entry in usage.entries():
+            _sweep(entry)
+        known = usage.look()
+        if not _evict(known, need):
+            raise StoreError(f"store: no room for {need:,} bytes more: at most {_limit(known.total):,} are kept.")
+    return usage.add(need)
 
 
 def hold(reader: Held) -> None:
@@ -233,54 +215,81 @@ def _limit(total: int) -> int:
     return min(MOST, int(SHARE * (shutil.disk_usage(there).free + total)))
 
 
-def _total() -> int:
-    return sum(stat.st_size for entry in _entries() for name, stat in _stats(entry).items() if name != ENTRY)
+def _usage() -> Usage:
+    """Return what is in the store now, at most."""
+    known = usage.remembered()
+    most = None if known is None else known.most()
+    return usage.look() if known is None or most is None else dataclasses.replace(known, total=most)
 
 
-def _evictable() -> list[_Segment]:
-    """Segments that this process does not read, the least recently used first."""
+def _room(found: Usage) -> int:
+    return _limit(found.total) - found.total + sum(each.bytes for each in _evictable(found))
+
+
+def _fits(known: Usage, need: int) -> bool:
+    most = known.most()
+    return most is not None and most + need <= _limit(most)
+
+
+def _evict(known: Usage, need: int) -> bool:
+    """Evict until `need` bytes fit; return whether they do. Where they cannot, nothing is evicted.
+
+    What was used or removed since the look is passed over: everything else of it was used before whatever came since.
+    """
+    over = known.total + need - _limit(known.total)
+    free = _evictable(known)
+    if over > sum(each.bytes for each in free):
+        return False
+    evictable, aside = {each.path for each in free}, list[StoredSegment]()
+    while over > 0 and known.segments:
+        segment = known.segments.pop()
+        if segment.path not in evictable:
+            aside.append(segment)
+        elif _unused_since(segment):
+            remove(segment.path)
+            _sweep(segment.path.parent)
+            over, known.total = over - segment.bytes, known.total - segment.bytes
+    known.segments.extend(reversed(aside))
+    return over <= 0
+
+
+def _evictable(known: Usage) -> list[StoredSegment]:
+    """Return the segments that this process does not read, the least recently used last."""
     with _holding:
         held = {each.path for each in _held}
-    free = (each for entry in _entries() for each in _segments(entry) if each.path not in held)
-    return sorted(free, key=lambda each: each.used)
+    return [each for each in known.segments if each.path not in held]
 
 
-def _entries() -> list[Path]:
-    found: list[Path] = []
-    for kind in Kind:
-        with contextlib.suppress(OSError):
-            found += (path for path in (files.cache_folder() / kind).iterdir() if _DIGEST.fullmatch(path.name))
-    return found
-
-
-def _stats(entry: Path) -> dict[str, os.stat_result]:
-    """Return the stat of each of tlkit's files in a folder, by name; another process may remove them meanwhile."""
-    found = {}
-    with contextlib.suppress(OSError), os.scandir(entry) as listed:
-        for each in listed:
-            if _OURS.fullmatch(each.name):
-                with contextlib.suppress(OSError):
-                    found[each.name] = os.stat(each.path, follow_symlinks=False)  # each.stat() has no inode on Windows
-    return found
-
-
-def _segments(entry: Path) -> list[_Segment]:
-    stats = _stats(entry)
-    pairs = ((name, Path(name).with_suffix(INDEX).name) for name in stats if name.endswith(ROWS))
-    found = []
-    for name, index in pairs:
-        if index in stats:
-            rows, size = (stats[index].st_size - INDEX_HEAD) // INDEX_ROW, stats[name].st_size + stats[index].st_size
-            found.append(_Segment(entry / name, max(rows, 0), size, stats[index].st_mtime))
-    return found
+def _unused_since(segment: StoredSegment) -> bool:
+    try:
+        return os.stat(segment.path.with_suffix(INDEX)).st_mtime == segment.used
+    except OSError:
+        return False
 
 
 def remove_abandoned() -> None:
     """Remove what processes that were killed left of rows; a store that cannot be changed stays as it is."""
-    if os.path.isdir(files.cache_folder()):
+    left: list[Path] = []
+
+    def seen() -> Iterator[tuple[Path, Stats]]:
+        for entry in usage.entries():
+            stats = usage.stats_of(entry)
+            if _strays(entry, stats) or stats.keys() <= {ENTRY}:
+                left.append(entry)
+            yield entry, stats
+
+    with contextlib.suppress(TlkitError):
+        usage.looked(seen())
+    if left:
         with contextlib.suppress(StoreError), lock():
-            for entry in _entries():
+            for entry in left:
                 _sweep(entry)
+
+
+def _strays(entry: Path, stats: Stats) -> list[str]:
+    """Return the names of files that belong to no whole segment."""
+    whole = {each.path.stem for each in usage.segments_of(entry, stats)}
+    return [name for name in stats if name != ENTRY and Path(name).stem not in whole]
 
 
 def _sweep(entry: Path) -> None:
@@ -288,14 +297,15 @@ def _sweep(entry: Path) -> None:
 
     Call it under the lock: all files but those of rows are written under it, so one that is unfinished has no writer any more.
     """
-    stats, whole = _stats(entry), {each.path.stem for each in _segments(entry)}
-    strays = {name for name in stats if name != ENTRY and Path(name).stem not in whole}
-    for name in strays:
+    stats = usage.stats_of(entry)
+    there = set(stats)
+    for name in _strays(entry, stats):
         old = time.time() - stats[name].st_mtime > _STRAY
         if old or not name.endswith(PART) or unfinished.abandoned(entry / name):
             with contextlib.suppress(OSError):
                 (entry / name).unlink()
-    if set(_stats(entry)) <= {ENTRY}:
+                there.discard(name)
+    if there <= {ENTRY}:
         with contextlib.suppress(OSError):
             (entry / ENTRY).unlink(missing_ok=True)
             entry.rmdir()

@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 
 from tlkit import files
 from tlkit.errors import StoreError, TlkitError
-from tlkit.store import cache, segments
-from tlkit.store.cache import Kind, Scalar
+from tlkit.store import cache, segments, usage
+from tlkit.store.cache import Scalar
 from tlkit.store.row_writer import Place, Writer
 from tlkit.store.segments import Keys, Located, Rows, Segment
+from tlkit.store.usage import Kind
 
 _NAME = np.dtype(
     f"S{segments.KEY}"
@@ -122,7 +123,7 @@ class Entry:
         Raises:
             TlkitError: $TLKIT_CACHE_BYTES is no number.
         """
-        return self._place.folder is not None and self._place.size(count) <= cache.room()
+        return self._place.folder is not None and cache.fits(self._place.size(count))
 
     def writer(self, count: int) -> Writer:
         """Return a context manager that stores rows in blocks; at its end, also after an error, written rows are readable.
@@ -161,11 +162,13 @@ class Entry:
         """Read the indexes of all segments."""
         folder = self._place.folder
         for name in self._names(folder) if folder is not None else ():
-            if name.startswith(".") or not name.endswith(cache.INDEX) or folder is None:
+            if name.startswith(".") or not name.endswith(usage.INDEX) or folder is None:
                 continue
-            rows = (folder / name).with_suffix(cache.ROWS)
+            rows = (folder / name).with_suffix(usage.ROWS)
             try:
                 self._segments.append(segments.read(rows, entry=self._place.digest))
+            except segments.OtherVersion:  # it stays for that one
+                self._note(f"store: {self._shown(rows)} is of another version of tlkit: its rows are computed again")
             except ValueError:
                 self._note(f"store: the index of {self._shown(rows)} is damaged: its rows are computed again")
                 self._change(partial(cache.remove, rows))
@@ -173,8 +176,8 @@ class Entry:
                 pass  # evicted since
             except OSError as error:
                 self._note(f"store: {self._shown(rows)} cannot be read: {error.strerror or error}: it is computed again")
-        if folder is not None and os.path.exists(folder / cache.ENTRY) and not self._place.described():
-            self._note(f"store: {self._shown(folder / cache.ENTRY)} is damaged: it is written again")
+        if folder is not None and os.path.exists(folder / usage.ENTRY) and not self._place.described():
+            self._note(f"store: {self._shown(folder / usage.ENTRY)} is damaged: it is written again")
             self._change(self._place.describe)
 
     def _names(self, folder: Path) -> list[str]:
@@ -219,7 +222,7 @@ class Entry:
             return
         self._ready.add(segment.path)
         with contextlib.suppress(OSError):
-            os.utime(segment.path.with_suffix(cache.INDEX))
+            os.utime(segment.path.with_suffix(usage.INDEX))
         if not self._verify and segments.trusted(segment, now):
             return
         good = segments.good(segment)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tlkit import files
 from tlkit.errors import StoreError
-from tlkit.store import cache, segments, unfinished
+from tlkit.store import cache, segments, unfinished, usage
 from tlkit.store.segments import Keys, Rows, Segment
 
 # A segment is cut here, so that a fill that is killed loses little.
@@ -60,14 +60,14 @@ class Place:
 
     def size(self, count: int) -> int:
         """Return the bytes on disk of so many rows with their indexes, in full segments."""
-        return count * (self.row_bytes + cache.INDEX_ROW) + -(-count // self.per_segment) * cache.INDEX_HEAD
+        return count * (self.row_bytes + usage.INDEX_ROW) + -(-count // self.per_segment) * usage.INDEX_HEAD
 
     def described(self) -> bool:
         """Return whether entry.json exists and is correct."""
         if self.folder is None:
             return False
         try:
-            return (self.folder / cache.ENTRY).read_bytes() == self.content.encode()
+            return (self.folder / usage.ENTRY).read_bytes() == self.content.encode()
         except OSError:
             return False
 
@@ -78,7 +78,7 @@ class Place:
             OSError: it cannot be written.
         """
         if self.folder is not None and not self.described():
-            files.replace(self.folder / cache.ENTRY, self.content)
+            files.replace(self.folder / usage.ENTRY, self.content)
 
 
 @dataclass(eq=False)
@@ -89,6 +89,8 @@ class _Part:
     rows: Path  # where it will lie
     file: io.FileIO
     records: NDArray[np.void]  # room for a full segment's
+    reserved: int  # bytes, its index included, which
+    counted: usage.Usage | None  # counts
     count: int = 0  # rows that are whole
     begun: float = field(default_factory=time.monotonic)
 
@@ -135,15 +137,18 @@ class Writer:
         if folder is None:
             raise StoreError("store: there is no cache folder.", "set HOME, or TLKIT_CACHE")
         with cache.lock():
-            cache.make_room(self._place.size(min(coming, self._place.per_segment)))
-            path = folder / f".{name}{cache.PART}"
+            reserved = self._place.size(min(coming, self._place.per_segment))
+            counted = cache.make_room(reserved)
+            path = folder / f".{name}{usage.PART}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 file = path.open("xb", buffering=0)
                 unfinished.hold(file)
             except OSError as error:
                 raise cache.unwritable(error) from error
-        return _Part(path, folder / f"{name}{cache.ROWS}", file, np.zeros(self._place.per_segment, segments.RECORD))
+        return _Part(
+            path, folder / f"{name}{usage.ROWS}", file, np.zeros(self._place.per_segment, segments.RECORD), reserved, counted
+        )
 
     def _put(self, part: _Part, keys: Keys, rows: Rows) -> None:
         """Add rows to a segment; rows that an interruption left incomplete are cut off at its end."""
@@ -181,7 +186,8 @@ class Writer:
         segment = Segment(part.rows, part.records[: part.count].copy(), np.zeros(5, np.uint64))
         cache.hold(segment)
         with cache.lock():
-            cache.make_room(cache.INDEX_HEAD + part.count * cache.INDEX_ROW)
+            if not usage.counts(part.counted):  # else it is reserved
+                cache.make_room(usage.INDEX_HEAD + part.count * usage.INDEX_ROW)
             part.file.close()  # here, since what nobody holds is removed
             try:
                 os.replace(part.path, part.rows)
@@ -189,6 +195,7 @@ class Writer:
                 place.describe()
                 segment.state = segments.map_(segment, shape=place.shape, dtype=place.dtype)
                 segments.write_index(segment, entry=place.digest)
+                part.reserved -= place.size(part.count)
             except BaseException:
                 cache.remove(part.rows)
                 raise
@@ -196,7 +203,9 @@ class Writer:
 
 
 def _discard(part: _Part) -> None:
-    """Remove the temporary file of a segment."""
+    """Remove the temporary file of a segment, and give back what it reserved and did not fill."""
+    usage.take_back(part.counted, part.reserved)
+    part.reserved = 0
     with contextlib.suppress(OSError):
         part.file.close()
     with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import file_digests, files, machine
-from tlkit.store import cache, mapping
+from tlkit.store import mapping, usage
 
 Keys = NDArray[np.uint8]  # (N, 16), the first bytes of a sha256 of what determines the row
 Rows = NDArray[np.generic]  # (N, *shape)
 
 KEY = 16  # bytes
 _MAGIC = b"tlkit rows 1\n\0\0\0"
+_ANY = b"tlkit rows "  # begins the index of every version
 _STATE = np.dtype("<u8")  # 5 of them: size in bytes, mtime, ctime, inode, and when that was seen; times in nanoseconds
 RECORD = np.dtype([("key", "u1", KEY), ("crc", "<u4"), ("position", "<u4")])
 _ALL = 2**64 - 1  # bits of a number there; some systems' inodes have more
@@ -33,8 +35,12 @@ _AT_ONCE = 4 << 20  # bytes checked by a thread in one go
 _SMALL = 8192  # bytes; smaller rows are copied faster together, though twice, larger ones one by one
 _THREADS = min(8, machine.processors())
 
-assert len(_MAGIC) + 32 + 5 * _STATE.itemsize == cache.INDEX_HEAD
-assert RECORD.itemsize == cache.INDEX_ROW
+assert len(_MAGIC) + 32 + 5 * _STATE.itemsize == usage.INDEX_HEAD
+assert RECORD.itemsize == usage.INDEX_ROW
+
+
+class OtherVersion(ValueError):
+    """An index of another version of tlkit."""
 
 
 @dataclass(eq=False)
@@ -108,10 +114,13 @@ def read(path: Path, *, entry: str) -> Segment:
 
     Raises:
         OSError: there is none, or it cannot be read.
+        OtherVersion: another version of tlkit wrote it.
         ValueError: it is damaged, or of another entry.
     """
-    content = path.with_suffix(cache.INDEX).read_bytes()
+    content = path.with_suffix(usage.INDEX).read_bytes()
     head, body = content[: len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
+    if not head.startswith(_MAGIC) and re.fullmatch(rb"[0-9]+\n\0*", head[len(_ANY) : len(_MAGIC)]) and head.startswith(_ANY):
+        raise OtherVersion("of another version of tlkit")
     if head != _MAGIC + _seal(body, entry):
         raise ValueError("damaged")
     length = 5 * _STATE.itemsize
@@ -125,7 +134,7 @@ def write_index(segment: Segment, *, entry: str) -> None:
         OSError: it cannot be written; an older one is then as it was.
     """
     body = segment.state.tobytes() + segment.records.tobytes()
-    files.replace(segment.path.with_suffix(cache.INDEX), _MAGIC + _seal(body, entry) + body)
+    files.replace(segment.path.with_suffix(usage.INDEX), _MAGIC + _seal(body, entry) + body)
 
 
 def rewrite_index(segment: Segment, *, entry: str) -> None:
@@ -134,7 +143,7 @@ def rewrite_index(segment: Segment, *, entry: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    if os.path.exists(segment.path.with_suffix(cache.INDEX)):
+    if os.path.exists(segment.path.with_suffix(usage.INDEX)):
         write_index(segment, entry=entry)
 
 

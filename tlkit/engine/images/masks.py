@@ -17,7 +17,7 @@ from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.plugin import IGNORED
 from tlkit.sources import mask_files
 from tlkit.store import row_store
-from tlkit.store.cache import Kind
+from tlkit.store.usage import Kind
 
 
 class Masks(Pictures):

@@ -16,7 +16,7 @@ from PIL import Image
 from tlkit.engine import row_keys
 from tlkit.engine.images.geometry import Geometry
 from tlkit.store import row_store, segments
-from tlkit.store.cache import Kind
+from tlkit.store.usage import Kind
 
 Originals = NDArray[np.void]  # (n,) ORIGINAL
 ORIGINAL = np.dtype([("digest", "u1", (segments.KEY,)), ("height", "<u4"), ("width", "<u4")])

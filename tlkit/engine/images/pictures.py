@@ -27,8 +27,8 @@ from tlkit.errors import ImageError, StoreError
 from tlkit.plugin import Split, Subset, members
 from tlkit.sources import mask_files
 from tlkit.store import row_store, segments
-from tlkit.store.cache import Kind
 from tlkit.store.segments import Keys, Located
+from tlkit.store.usage import Kind
 
 Indices = NDArray[np.int64]
 Progress = Callable[[int, int], None]  # images done, images in all

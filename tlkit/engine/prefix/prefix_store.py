@@ -21,13 +21,14 @@ from tlkit.engine.prefix.stored_rows import StoredRows
 from tlkit.engine.ranks.ranks import Ranks, turns
 from tlkit.errors import StoreError
 from tlkit.events import Observer
+from tlkit.network import device_memory
 from tlkit.network.network import Network
 from tlkit.plans.plan import PhasePlan, Plan, prefix_shape
 from tlkit.plugin import Backbone
 from tlkit.record.formats import StorePlan
 from tlkit.store import filling, row_store
-from tlkit.store.cache import Kind
 from tlkit.store.segments import Keys
+from tlkit.store.usage import Kind
 from tlkit.units import Size
 
 
@@ -140,7 +141,8 @@ class PrefixStore:
             mine = absent[absent // len(part.indices) == slot] % len(part.indices)
             for pixels in inputs(part, part.indices[mine], view - before, self._device, self._prefix.plan.chunk):
                 self._watch()
-                x = self._prefix(pixels, stop=stages)
+                with device_memory.spent_on("prefix"):
+                    x = self._prefix(pixels, stop=stages)
                 yield _to_numpy(_row(x, self._prefix.plan.compute_format.layout))
                 done += len(x)
                 self._observer.storing(done, len(absent))
