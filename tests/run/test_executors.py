@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, TOY
+import toy_domains
+from conftest import ROOT, TOY, TOY_RECIPE
 from pages import Page
 from safetensors.torch import load_file
+from tlkit_toy_build import ToyNet
 
 from tlkit import api, testing
 from tlkit.errors import Interrupted, PluginError, RunFailed, TlkitError
@@ -427,36 +429,118 @@ def test_cluster_that_cannot_be_used_is_said_to_be_started_or_of_another_version
     assert hint in str(found.value)
 
 
+SEARCHED = """
+[search]
+trials = 3
+sampler = "grid"
+pruner = "none"
+[search.space]
+"lr_groups.head" = [1e-2, 1e25, 5e-2]
+[data.split]
+validation = 0.3
+"""
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder with what runs on a Ray cluster left, and what was told of them: see tests/toy_ray.py; "whole" has the same of one process."""
+    for library in ("ray", "moto", "s3fs"):
+        pytest.importorskip(library, reason="needs ray, moto[server] and s3fs")
+    folder, tests = tmp_path_factory.mktemp("ray"), str(ROOT / "tests")
+    six = (
+        (TOY_RECIPE + ARMS)
+        .replace("epochs = 2", "epochs = 10")
+        .replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1)
+    )
+    (folder / "toy.toml").write_text(six)
+    searched = TOY_RECIPE.replace('name = "toy"\n', 'name = "toy"\nprecision = "float32"\n', 1)
+    (folder / "searched.toml").write_text(searched + SEARCHED)
+    toy_domains.pictures(folder / "pictures", 250)
+    torch.save(ToyNet().state_dict(), folder / "toy.pth")
+    environment = {
+        **os.environ, "HOME": str(folder), "PYTHONPATH": os.pathsep.join([tests, str(TOY)]), "OMP_NUM_THREADS": "1",
+        "RAY_worker_niceness": "0",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, f"{tests}/toy_ray.py", str(folder)], capture_output=True, text=True, check=False, timeout=1800,
+        env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for recipe, runs, *more in (
+        ("toy.toml", "whole"), ("searched.toml", "searched-whole"), ("toy.toml", "stopped", "--arm", "a"),
+    ):  # fmt: skip
+        whole = [sys.executable, "-m", "tlkit", "apply", recipe, "--runs", runs, *more]
+        subprocess.run(whole, capture_output=True, check=True, env=environment, cwd=folder)
+    return folder, json.loads(done.stdout.splitlines()[-1])
+
+
 @needs_ray
 @pytest.mark.slow
-def test_ray_cluster_that_loses_a_worker_and_a_node_gives_the_bits_of_one_process(two: Path) -> None:
-    two.write_text(
-        two.read_text().replace("epochs = 2", "epochs = 10").replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1)
-    )
-    tests = str(ROOT / "tests")
-    environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join([tests, str(TOY)]), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0",
-    }  # fmt: skip
-    command = [sys.executable, f"{tests}/toy_ray.py", str(two), str(two.parent / "runs")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, env=environment)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+def test_ray_cluster_that_loses_a_worker_and_a_node_gives_the_bits_of_one_process(on_ray: tuple[Path, dict[str, Any]]) -> None:
+    folder, told = on_ray
     assert told["failures"] == []
     assert len(told["killed"]) == 2
     assert len([line for line in told["notes"] if line.endswith(": finished")]) == 6
     assert [line for line in told["notes"] if ": epoch 1 of 10: validation loss " in line]
     assert "no node of the cluster has 7 CPUs and 0 GPUs for a run" in told["asked"]
-    whole = [sys.executable, "-m", "tlkit", "apply", str(two), "--runs", str(two.parent / "whole")]
-    subprocess.run(whole, capture_output=True, check=True, env=environment)
-    assert differing(two.parent / "runs", two.parent / "whole") == []
-    (divided,) = (two.parent / "shared").rglob("resolved.toml")
+    assert differing(folder / "runs", folder / "whole") == []
+
+
+@needs_ray
+@pytest.mark.slow
+def test_runs_that_two_processes_of_ray_share_come_to_what_one_comes_to(on_ray: tuple[Path, dict[str, Any]]) -> None:
+    folder, told = on_ray
+    (divided,) = (folder / "shared").rglob("resolved.toml")
     assert "processes = 2\n" in divided.read_text()
-    here = run_folder.metrics(two.parent / "whole" / divided.parent.relative_to(two.parent / "shared"))
+    here = run_folder.metrics(folder / "whole" / divided.parent.relative_to(folder / "shared"))
     there = run_folder.metrics(divided.parent)
     # sums of two processes are taken in another order: docs/ranks.md says what BatchNorm and AdamW make of that
     assert there[0]["train"]["loss"] == pytest.approx(here[0]["train"]["loss"], rel=1e-4)
     losses = [[line["train"]["loss"] for line in lines] for lines in (there, here)]
     assert losses[0] == pytest.approx(losses[1], rel=5e-3)
+    assert [line for line in told["s3"] if line.startswith("s3://bucket/runs/toy: holds the runs")]
+    assert differing(folder / "s3", folder / "shared") == []  # the same processes, undisturbed and behind an address
+
+
+@needs_ray
+@pytest.mark.slow
+def test_search_whose_trials_two_processes_of_ray_share_is_that_of_one_process(on_ray: tuple[Path, dict[str, Any]]) -> None:
+    folder, told = on_ray
+    there, here = (json.loads((folder / runs / "toy" / "search.json").read_text()) for runs in ("searched", "searched-whole"))
+    assert [each["status"] for each in there["trials"]] == ["finished", "failed", "finished"]
+    assert there["best"] == here["best"]
+    for mine, expected in zip(there["trials"], here["trials"], strict=True):
+        assert [mine[key] for key in ("values", "status", "epochs")] == [
+            expected[key] for key in ("values", "status", "epochs")
+        ]
+        assert mine["value"] == pytest.approx(expected["value"], abs=1e-3)
+    assert "trial 1: failed: main, seed 0: epoch 1, batch " in "\n".join(told["searched"])
+    plans = [json.loads(path.read_text()) for path in (folder / "searched" / "toy").glob("main*/plan.json")]
+    assert {each["processes"]["count"] for each in plans} == {2}
+
+
+@needs_ray
+@pytest.mark.slow
+def test_ways_that_advice_tries_on_ray_are_trained_and_told(on_ray: tuple[Path, dict[str, Any]]) -> None:
+    folder, told = on_ray
+    assert {"everything", "head", "late"} <= told["advised"].keys()
+    results = [json.loads(path.read_text()) for path in (folder / "advised").rglob("result.json") if path.parent.name != "toy"]
+    assert [each["status"] for each in results if "status" in each].count("finished") >= len(told["advised"])
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stopped", "together"])
+def test_ctrl_c_stops_all_runs_on_ray_and_saves_them(name: str, on_ray: tuple[Path, dict[str, Any]]) -> None:
+    folder, told = on_ray
+    said = told[name]
+    assert said["code"] == 130, said
+    assert "stopped by SIGINT" in said["said"]
+    assert "Traceback" not in said["said"]
+    assert said["seconds"] < 60
+    assert said["statuses"] == ["interrupted"]
+    if name == "stopped":  # and then applied again, in one process
+        assert differing(folder / "whole", folder / "stopped") == []
 
 
 @pytest.mark.slow
