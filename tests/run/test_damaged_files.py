@@ -187,6 +187,20 @@ def read_again(run: Path) -> dict[str, object]:
     return asked(readers)
 
 
+def planned_and_exported(run: Path) -> dict[str, object]:
+    """What a plan of the recipe and an export find in a run; an error where there is one."""
+    recipe, out = run.parents[2] / "toy.toml", run.parents[2] / "out"
+
+    def exported() -> object:
+        out.mkdir()
+        try:
+            return api.export(run, "safetensors", out / "net.safetensors").file.read_bytes()
+        finally:
+            shutil.rmtree(out)
+
+    return asked({"plan": lambda: [each.phases for each in api.plan(recipe, runs=run.parents[1]).values()], "export": exported})
+
+
 def asked(readers: dict[str, Callable[[], object]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, reader in readers.items():
@@ -219,6 +233,14 @@ def wrong_answers(run: Path, damage: Callable[[Path], None], read: Callable[[Pat
 @pytest.mark.parametrize("damage", [flip, truncate, empty, folder])
 def test_whatever_is_damaged_is_named_or_makes_no_difference(run: Path, damage: Callable[[Path], None]) -> None:
     assert wrong_answers(run, damage, read_again) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [flip, truncate, empty, folder])
+def test_plan_and_export_name_what_is_damaged_or_give_the_right_answer(run: Path, damage: Callable[[Path], None]) -> None:
+    right = planned_and_exported(run)
+    assert not any(isinstance(each, TlkitError) for each in right.values())
+    assert wrong_answers(run, damage, planned_and_exported) == []
 
 
 @pytest.mark.parametrize("line", ["machine", "plugins"])
