@@ -58,8 +58,7 @@ def readers(recipe: Path, place: Path) -> dict[str, Any]:
         return {name: tensor.tolist() for name, tensor in tensors.items()}
 
     def reported() -> Any:
-        (shown,) = runs.read([run])
-        return repr((shown.metrics, shown.plan, shown.evaluation, shown.scores))
+        return repr([(shown.metrics, shown.plan, shown.evaluation, shown.scores) for shown in runs.read([run])])
 
     (place / "out").mkdir()
     told("plan", lambda: repr([each.phases for each in api.plan(recipe, SETTINGS, runs=place / "runs").values()]))
@@ -89,10 +88,17 @@ def at_damages(recipe: Path, scratch: Path, every: int) -> None:
     assert forked(killed) is None
     os.environ["TLKIT_CACHE"] = str(stopped / "cache")
     right = forked(lambda: readers(recipe, stopped))
-    assert not [each for each in right.values() if each.startswith("traceback")], right
+    if broken := {name: each for name, each in right.items() if str(each).startswith("traceback")}:
+        raise AssertionError(broken)
     shutil.rmtree(stopped / "out", ignore_errors=True)
     names = [path for path in sorted(stopped.rglob("*")) if path.is_file() and path.suffix not in (".lock", ".holder")]
-    chosen = [(path.relative_to(stopped), damage) for path in names if path.name not in (".lock",) for damage in DAMAGES]
+    chosen = [
+        (path.relative_to(stopped), damage)
+        for path in names
+        if path.name not in (".lock",)
+        for damage in DAMAGES
+        if path.stat().st_size or damage is folder  # nothing of an empty file changes
+    ]
     for index, (path, damage) in enumerate(chosen[::every]):
         place = scratch / str(index)
         shutil.copytree(stopped, place)
