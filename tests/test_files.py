@@ -219,7 +219,7 @@ def test_remembered_hashes_are_looked_up_in_one_transaction_that_ends_before_fil
 
     monkeypatch.setattr(sqlite3, "connect", watched)
     file_digests.digests(paths)
-    assert [line.split()[0].lower() for line in said] == ["create", "begin", "select", "commit"]
+    assert [line.split()[0].lower() for line in said] == ["create", "pragma", "begin", "select", "commit"]
 
     def hashed(path: Path) -> str:  # another process wants to write meanwhile
         with contextlib.closing(connect(files.cache_folder() / "hashes.sqlite", timeout=0)) as other, other:
@@ -263,13 +263,13 @@ def spoil_table(cache: Path) -> None:
     memory.close()
 
 
-@pytest.mark.parametrize("spoil", [spoil_folder, spoil_file, spoil_table])
-def test_memory_that_cannot_be_used_costs_time_and_no_error(tmp_path: Path, spoil: object, read: list[str]) -> None:
+@pytest.mark.parametrize(("spoil", "reads"), [(spoil_folder, 2), (spoil_file, 2), (spoil_table, 1)])
+def test_memory_that_cannot_be_used_costs_time_and_no_error(tmp_path: Path, spoil: object, reads: int, read: list[str]) -> None:
     assert callable(spoil)
     spoil(files.cache_folder())
     (tmp_path / "one").write_bytes(b"1")
     assert file_digests.content([tmp_path / "one"]) == file_digests.content([tmp_path / "one"]) == whole(("", b"1"))
-    assert read == ["one", "one"]
+    assert read == ["one"] * reads  # a table with other columns is begun anew
 
 
 def test_remembered_hash_with_a_bit_that_changed_is_not_believed(tmp_path: Path, read: list[str]) -> None:

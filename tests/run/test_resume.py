@@ -466,7 +466,8 @@ def test_recipe_split_and_plan_of_a_run_are_whole_after_it_continued(toy_recipe:
 
 def test_resolved_toml_that_tells_of_another_run_is_named(toy_recipe: Path, stopped: Path) -> None:
     path = stopped / "resolved.toml"
-    path.write_text(path.read_text().replace('"0"', '"9"', 1).replace('"class0"', '"class9"', 1))
+    content = path.read_text().partition("\n")[2]  # without its checksum, as earlier versions wrote it
+    path.write_text(content.replace('"0"', '"9"', 1).replace('"class0"', '"class9"', 1))
     result = _result(stopped) | {"files": {}, "status": "running"}  # as a process that was killed leaves it
     (stopped / "result.json").write_text(json.dumps(result))
     with pytest.raises(RunFolderError, match=r"resolved\.toml: is damaged: another classes than this run has"):
