@@ -65,7 +65,7 @@ def test_of_many_entries_those_that_were_used_last_are_shown(filled: Path, run: 
     output = run("cache")[1]
     assert "features" in output
     assert "pictures" not in output
-    assert "and 1 that were last used before these: --json" in output
+    assert "and 1 used less recently: --json" in output
     assert "3." in output.splitlines()[-3]
 
 

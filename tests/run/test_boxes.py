@@ -28,7 +28,7 @@ from tlkit.exports.forms import Form
 from tlkit.plugin import Boxes
 from tlkit.record import predictions
 from tlkit.record.formats import StorePlan
-from tlkit.run import box_pictures, data_inspection, evaluation, prediction
+from tlkit.run import box_pictures, data_inspection, evaluation, prediction, video_prediction
 from tlkit.run.prediction import Predictor
 from tlkit.sources import video_files
 from tlkit.tasks import Predictions, box_metrics, detection
@@ -117,6 +117,8 @@ def of_frames_and_pages(run: Cli, pictures: Path, folder: Path, predictor: Predi
     assert found["results"] == results
     drawn = list(video_files.frames(Path(video["overlay"])))
     assert (len(drawn), video["frames"], video_files.rate(Path(video["overlay"]))) == (2, 2, 5)
+    answers = video_prediction.write_boxes(predictor, folder / "clip.mp4", folder / "again.mp4", shown=0.5, least=0.0)
+    assert [frame.pixels.base for frame, _ in answers] == [None] * 4  # no view that keeps a frame in memory
     code, out, error = run("predict", "boxed", folder / "clip.mp4", "--out", folder / "drawn", "--threshold", "0.1")
     assert code == 0, error
     assert "1 of 1 videos are written with their boxes" in out

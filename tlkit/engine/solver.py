@@ -253,7 +253,7 @@ class SinglePass:
         return evaluate(self.network, self._answer, batches, watch=tell, together=mine.together, sampled=SampledFeatures(mine))
 
     def _answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the head reads of the last stage's output, and the logits; of pictures in tiles these, and the logits."""
+        """Return what the head reads of the last stage's output, and the logits; for pictures in tiles, the pictures and the logits."""
         if self.plan.tile is not None:
             return x, tiles.logits(self.network.task, self.network, x.float(), tile=self.plan.tile)
         return self.network.read_and_answer(x.float(), start=self.plan.depth)

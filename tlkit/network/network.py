@@ -135,12 +135,12 @@ class Network(nn.Module):
         return self.task.expand(self.head(features), self.positive)
 
     def features(self, carried: Carried) -> Tensor:
-        """Return of what all stages gave what a head of the last stage reads: its mean, all values, or the map; the mean beside "maps"."""
+        """Return what a head of the last stage reads of its output: the mean, all values, or the map; the mean beside "maps"."""
         x = carried.last
         return pool(x) if self.reads in ("mean", "maps") else torch.flatten(x, 1) if self.reads == "values" else x
 
     def compared(self, carried: Carried) -> dict[str, Tensor]:
-        """Return of what all stages gave the mean over the picture (N, C) of each stage that a method of domain adaptation compares."""
+        """Return the mean (N, C) of the output of each stage that a method of domain adaptation compares."""
         return self.packing.compared(carried, list(self.stages))
 
     def pools_after(self, stages: int) -> bool:

@@ -40,7 +40,7 @@ class Packing:
         reads: The stages, from 0 and ascending, whose outputs are read; () where the head reads the last alone, and no size.
         channels: Of the images.
         memory_format: Of the maps that come out of a cut.
-        means: Not the head reads the stages, but a method of domain adaptation, and of each output the mean over the picture alone.
+        means: A method of domain adaptation reads the stages, not the head. It is given the mean of each output alone.
     """
 
     def __init__(
@@ -133,6 +133,6 @@ class Packing:
 
 
 def mean(x: Tensor) -> Tensor:
-    """Return the mean over the picture (n, C) float32 of a map (n, C, h, w), over tokens (n, T, C), or of features (n, C) these."""
+    """Return the mean (n, C) float32 over the picture of a map (n, C, h, w), or over all tokens (n, T, C). Features (n, C) stay."""
     x = x.float()
     return x.mean(1) if x.ndim == 3 else x.mean(tuple(range(2, x.ndim))) if x.ndim > 2 else x

@@ -86,7 +86,7 @@ def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], 
     lines = [f"{folder}: {units.size(total)} of at most {units.size(limit)}"]
     lines += [f"{name}: {units.size(count)}" for name, count in others.items()]
     more = len(entries) - _MOST_ENTRIES
-    older = [Text(f"and {more:,} that were last used before these: {option('json', True)}", style="dim")] if more > 0 else []
+    older = [Text(f"and {more:,} used less recently: {option('json', True)}", style="dim")] if more > 0 else []
     return Group(
         *([table] if entries else []), *older, Text(lines[0], style="bold"), *(Text(line, style="dim") for line in lines[1:])
     )

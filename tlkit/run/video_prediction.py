@@ -128,7 +128,7 @@ def write_boxes(
 
     def draw(frame: Frame) -> NDArray[np.uint8]:
         found = predictor.objects(frame.pixels, least=least)
-        answers.append((replace(frame, pixels=frame.pixels[:0]), replace(found, picture=None)))
+        answers.append((replace(frame, pixels=frame.pixels[:0].copy()), replace(found, picture=None)))
         return box_prediction.drawn(found, frame.pixels, predictor.classes, least=shown)
 
     _write(path, overlay, draw, every=every)
