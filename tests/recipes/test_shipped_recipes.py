@@ -15,6 +15,8 @@ from tlkit.sources import data_files
 from tlkit.sources.places import Places
 
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+# Up to 30 arms with the network of another recipe, which is planned in every run of the tests: photo_to_art_finetuned and drive.
+ALIKE = {"office31", "photo_to_art", "art_to_photo", "emoji_google_to_twitter", "drive_to_chase", "drive_to_stare"}
 # The run that it goes on from is not here.
 SETTINGS = {
     "few_paintings": ['backbone.weights="none"', "arms.as_it_is.freeze={}"],
@@ -274,7 +276,9 @@ def test_digest_without_the_librarys_dropout_is_the_one_from_before_a_head_had_i
     assert digest_of(resolved["head_only"].arm, {})[:12] == "85eeb0ce53c5"
 
 
-@pytest.mark.parametrize("stem", [path.stem for path in RECIPES])
+@pytest.mark.parametrize(
+    "stem", [pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem in ALIKE else []) for path in RECIPES]
+)
 def test_recipe_is_planned_without_weights_and_images(stem: str) -> None:
     path = ROOT / "recipes" / f"{stem}.toml"
     recipe, _ = resolve.load(path, SETTINGS.get(stem, ()), Places(recipe=path.parent))
