@@ -2,13 +2,16 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toy_site
@@ -56,6 +59,7 @@ def _weights(wanted: Weights, places: Places) -> Path:
     return found
 
 
+locking = pytest.mark.skipif(sys.platform == "win32", reason="needs locks of fcntl")
 ways = pytest.mark.parametrize("way", [weights, data, hub])
 
 
@@ -86,7 +90,7 @@ def test_stopped_download_says_what_came_and_the_next_one_goes_on_from_there(way
     assert said[-1].startswith(f"stopped: {came:,} bytes of http")
     assert said[-1].endswith(" are kept, and the next download goes on from there.")
     assert way(site, Places(notify=said.append)).read_bytes() == CONTENT
-    assert site.asked_from == [None, f"bytes={came}-"]
+    assert site.asked_from == [None, f"bytes={came - 1 if way is hub else came}-"]
     assert "goes on after the" in said[-1]
     assert [path.name for path in left()] == ["a.bin"]
 
@@ -111,15 +115,16 @@ def test_answer_without_an_end_is_given_up(way: Way, site: Site, monkeypatch: py
 
 @ways
 def test_slow_and_silent_answers_are_given_up(way: Way, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     monkeypatch.setattr(download, "_TRIES", 1)
     monkeypatch.setattr(parts, "_WORTH", 10**9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(download, "_SLOWEST", 10**12)
+        patch.setattr(download, "time", SimpleNamespace(monotonic=itertools.count(step=100).__next__))
         site.endless = True
-        with pytest.raises((WeightsMissing, DataMissing), match=r"bytes came in 0\.2 s"):
+        with pytest.raises((WeightsMissing, DataMissing), match="bytes came in 60 s"):
             way(site, Places())
-    site.endless, site.silent = False, 0.5
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
+    site.endless, site.silent = False, 5.0
     with pytest.raises((WeightsMissing, DataMissing), match="timed out"):
         way(site, Places())
     assert left() == []
@@ -145,7 +150,7 @@ def test_bytes_of_a_file_that_changed_on_the_server_are_dropped(way: Way, site: 
     (part,) = left()
     part.write_bytes(b"x" * 5000)
     assert way(site, Places()).read_bytes() == CONTENT
-    assert site.asked_from[1:] == ["bytes=5000-", None]
+    assert site.asked_from[1:] == ["bytes=4999-" if way is hub else "bytes=5000-", None]
 
 
 def test_more_bytes_than_the_server_has_are_dropped(site: Site, tmp_path: Path) -> None:
@@ -176,7 +181,72 @@ def test_web_page_does_not_cost_what_came_before(site: Site, tmp_path: Path) -> 
     assert site.asked_from == ["bytes=5000-", "bytes=5000-"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs locks of fcntl")
+@locking
+def test_whole_file_of_the_hub_whose_process_was_killed_is_not_downloaded_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "_move_whole", killed)
+        with pytest.raises(KeyboardInterrupt):
+            hub(site, Places())
+    assert hub(site, Places()).read_bytes() == CONTENT
+    assert site.asked_from == [None, f"bytes={len(CONTENT) - 1}-"], "one byte, with which its checksum comes"
+
+
+@locking
+def test_archive_whose_files_were_not_all_moved_is_not_downloaded_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "in" / name).write_bytes(CONTENT)
+    packed = Path(shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "in")).read_bytes()
+    wanted = site.offer("a.zip", packed, archive=True)
+    real, moved = download._move_in, list[Path]()
+
+    def killed(entry: Path, place: Path) -> None:
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(entry)
+        real(entry, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "_move_in", killed)
+        with pytest.raises(KeyboardInterrupt):
+            download.fetch(wanted, tmp_path / "out", notify=lambda _: None)
+    download.fetch(wanted, tmp_path / "out", notify=lambda _: None)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one", "two"]
+    assert site.asked == ["a.zip"]
+
+
+@locking
+def test_part_that_another_process_began_meanwhile_stays(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", CONTENT)
+    with parts.held(tmp_path, wanted) as part:
+        os.replace(part.path, tmp_path / "a.bin")
+        other = parts.held(tmp_path, wanted)
+        begun = other.__enter__()
+        assert begun.lasting
+    assert begun.path.exists()
+    other.__exit__(None, None, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+@locking
+def test_server_that_refuses_is_not_said_to_have_broken_off(site: Site, tmp_path: Path) -> None:
+    wanted = site.offer("a.bin", CONTENT)
+    with parts.held(tmp_path, wanted) as part:
+        part.path.write_bytes(CONTENT[:5000])
+    del site.files["a.bin"]
+    with pytest.raises(TlkitError, match="cannot be downloaded: Not Found") as caught:
+        download.fetch(wanted, tmp_path, notify=lambda _: None)
+    assert "are kept" in str(caught.value)
+
+
+@locking
 def test_two_downloads_of_one_file_do_not_share_a_part(site: Site, tmp_path: Path) -> None:
     wanted = site.offer("a.bin", CONTENT)
     with parts.held(tmp_path, wanted) as part:

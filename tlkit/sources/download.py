@@ -12,6 +12,7 @@ import hashlib
 import http
 import http.client
 import os
+import shutil
 import tarfile
 import time
 import urllib.error
@@ -94,12 +95,13 @@ def _fetch(download: Download, folder: Path, part: Part, *, notify: Notify, watc
     except DataError:
         part.drop()
         raise
-    part.path.unlink()
     if hasattr(os, "sync"):  # of many small files one by one it would take minutes
         os.sync()
     for entry in part.unpacked.iterdir():
         _move_in(entry, folder / entry.name)
     files.sync_folder(folder)
+    shutil.rmtree(part.unpacked, ignore_errors=True)
+    part.path.unlink()  # last: a process that is killed before downloads nothing again
     return folder
 
 
@@ -151,6 +153,10 @@ def _receive(download: Download, part: Part, shown: _Shown) -> None:
     Bytes of an earlier process that do not fit what the server has now are dropped, and all of it is requested.
     """
     earlier = part.came
+    if (
+        earlier and download.checksum == HUB
+    ):  # its checksum comes with an answer, and a file that came whole gets none for what is missing
+        os.truncate(part.path, earlier - 1)
     whole = earlier and download.checksum != HUB and checksum_fits(part.path, download.checksum)
     checksum = download.checksum if whole else _request(download, part, shown)
     if checksum and earlier and not checksum_fits(part.path, checksum):
@@ -246,8 +252,11 @@ def _broken_off(download: Download, part: Part, error: Exception) -> TlkitError:
     reason = getattr(error, "reason", error)
     if not part.came:
         return TlkitError(f"{download.url}: cannot be downloaded: {reason}.")
+    broke = (
+        "" if isinstance(error, urllib.error.HTTPError) else f"it broke off after {part.came:,} bytes: "
+    )  # else the server refused
     return TlkitError(
-        f"{download.url}: cannot be downloaded: it broke off after {part.came:,} bytes: {reason}.",
+        f"{download.url}: cannot be downloaded: {broke}{reason}.",
         f"{part.kept or 'nothing of it was kept'}; try again, or download it another way",
     )
 

@@ -76,9 +76,10 @@ def held(folder: Path, download: Download) -> Iterator[Part]:
         shutil.rmtree(part.unpacked, ignore_errors=True)  # of a process that was killed
         yield part
     finally:
-        shutil.rmtree(part.unpacked, ignore_errors=True)
-        if not part.kept:
-            part.path.unlink(missing_ok=True)
+        if _is_at(path, handle):  # else it was moved away, and what lies there now is another process's
+            shutil.rmtree(part.unpacked, ignore_errors=True)
+            if not part.kept:
+                part.path.unlink(missing_ok=True)
         os.close(handle)  # and with it the lock
 
 
@@ -89,9 +90,17 @@ def _locked(path: Path) -> int | None:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), os.stat(path)):  # and whoever held it did not move it away meanwhile
+        if _is_at(path, handle):  # and whoever held it did not move it away meanwhile
             return handle
     except OSError:  # held, gone, or a file system without locks
         pass
     os.close(handle)
     return None
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Return whether an open file has this path."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
