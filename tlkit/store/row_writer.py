@@ -146,9 +146,14 @@ class Writer:
                 unfinished.hold(file)
             except OSError as error:
                 raise cache.unwritable(error) from error
-        return _Part(
-            path, folder / f"{name}{usage.ROWS}", file, np.zeros(self._place.per_segment, segments.RECORD), reserved, counted
-        )
+            records = np.zeros(self._place.per_segment, segments.RECORD)
+            part = _Part(path, folder / f"{name}{usage.ROWS}", file, records, reserved, counted)
+            try:
+                file.truncate(reserved)  # with holes: a look at the store counts what is not written yet
+            except OSError as error:
+                _discard(part)
+                raise cache.unwritable(error) from error
+        return part
 
     def _put(self, part: _Part, keys: Keys, rows: Rows) -> None:
         """Add rows to a segment; rows that an interruption left incomplete are cut off at its end."""

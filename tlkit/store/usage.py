@@ -1,7 +1,8 @@
 """What the store holds: its entries on the disk, and a look at all of them that is remembered where it took long.
 
-The rule: a remembered look counts too much rather than too little. Whoever is going to write adds the bytes to a number beside the store,
-under the store's lock, so what other processes wrote since the look is known without another.
+The rule: a look under the store's lock counts too much rather than too little. Whoever is going to write adds the bytes to a number beside
+the store, under that lock, so what other processes wrote since the look is known without another. The file of a segment has the size that was
+added from its beginning, so a look counts what is not written yet.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from tlkit import files
 from tlkit.errors import TlkitError
 
 ROWS, INDEX, ENTRY, PART = ".rows", ".index", "entry.json", ".part"
-INDEX_HEAD, INDEX_ROW = 88, 24  # bytes of an index before its rows, and of each row; the format is tlkit.segments'
+INDEX_HEAD, INDEX_ROW = 88, 24  # bytes of an index before its rows, and of each row; the format is that of tlkit.store.segments
 _SLOW = 0.2  # seconds of a processor that a look takes which is remembered; a quicker one is as well repeated
 _LASTS = 60.0  # seconds that a look is remembered, or
 _TIMES = 20  # as many times as long as it took
-_WRITTEN = ".written.lock"  # bytes that were ever going to be written; it is locked by the store's own lock
+_WRITTEN = ".written.lock"  # the sum of all bytes that were reserved; the store's own lock guards it
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _OURS = re.compile(r"entry\.json|[0-9a-f]{32}\.(rows|index)|\.([0-9a-f]{32}\.part|(entry\.json|[0-9a-f]{32}\.index)\.\w+)")
 
