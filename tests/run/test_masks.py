@@ -173,18 +173,19 @@ def test_pictures_that_no_tile_holds_are_evaluated_in_tiles_as_they_are_predicte
         assert f1_score(truth.ravel(), tiled.mask.ravel()) == pytest.approx(dice, abs=1e-6)
         assert not np.array_equal(tiled.probabilities, whole.probabilities), "in tiles the answer is another one"
 
-    def evaluated(*options: str) -> dict[str, float]:
+    def evaluated(*options: str, tile: int = 32) -> dict[str, float]:
         on = ("--on", "shapes", "--set", f"data.options.path={recipe.parent / 'data'}", "--json")
         code, out, error = run("evaluate", "shapes", *on, *options)
         assert code == 0, error
+        assert json.loads(out)["tile"] == tile
         return json.loads(out)["metrics"]
 
     test = json.loads((folder / "result.json").read_text())["test"]
     assert evaluated() == pytest.approx(test, abs=1e-6), "in the tiles of its recipe"
     assert evaluated("--tile", "32") == evaluated()
-    held = evaluated("--tile", "44")
+    held = evaluated("--tile", "44", tile=44)
     assert held != evaluated()
-    assert held == evaluated("--tile", "400")
+    assert held == evaluated("--tile", "400", tile=400)
 
 
 def test_where_a_tile_holds_the_pictures_a_run_has_the_bits_of_whole_ones(recipe: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted
 from tlkit.events import Epoch, Observer
 from tlkit.network import device_memory
-from tlkit.run import memory
+from tlkit.run import failures, memory
 
 # SGD, for Adam divides small gradients by themselves; the stage with dropout is frozen, for parts draw other masks.
 SETTINGS = ('backbone.batch_norm="running"', "freeze={block2=true}", 'optimizer={name="sgd", momentum=0.9}')
@@ -119,6 +120,14 @@ def test_evaluation_that_does_not_fit_is_named_and_halves_no_step(toy_recipe: Pa
     run = run_of(toy_recipe, "runs")
     assert "pieces" not in tomllib.loads((run / "resolved.toml").read_text())
     assert json.loads((run / "result.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(("asked", "side"), [(None, 256), (256, 128), (48, 32), (32, None)])
+def test_smaller_tiles_are_offered_than_those_that_do_not_fit(asked: int | None, side: int | None) -> None:
+    data = SimpleNamespace(tile_size=asked)
+    plan = SimpleNamespace(canvas=(512, 384), task="segmentation", tile=asked, tables=SimpleNamespace(data=data))
+    offered = () if side is None else (f"data.tile_size = {side} evaluates larger pictures in tiles",)
+    assert failures._in_tiles(plan) == offered  # type: ignore[arg-type]
 
 
 def exhausted(*_: object, **__: object) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import Cli
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from tlkit.engine.images import decode
 from tlkit.errors import ImageError
@@ -50,6 +51,20 @@ def test_a_broken_page_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ImageError, match=r"s\.tif, page 2"):
         decode.decode(pages[1])
+
+
+def test_file_of_a_page_that_is_gone_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, closed = written(tmp_path / "s.tif", [np.zeros((8, 8, 3), np.uint8)] * 2), list[Image.Image]()
+    real = TiffImageFile.close
+
+    def close(image: TiffImageFile) -> None:
+        closed.append(image)
+        real(image)
+
+    monkeypatch.setattr(TiffImageFile, "close", close)
+    with pytest.raises(EOFError):
+        stacks.Page(path, 5).opened()
+    assert len(closed) == 1
 
 
 def test_classes_of_each_page_are_those_of_the_picture(toy_recipe: Path, run: Cli, tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def evaluate(
                 on, part=found.part, images=found.images, values=found.metrics, per_class=found.details.get("per_class", {})
             )
         )
+        if found.tile is not None:
+            console.line(f"larger pictures in tiles of {found.tile} x {found.tile} pixels")
         if found.groups:
             console.line(evaluation_tables.groups(found.groups))
         if (gain := found.gain) is not None:

@@ -187,7 +187,7 @@ def _prefix(
     held_out = plan.images.held_out + plan.images.target
     evaluation = sums.best(held_out, 1, phase, room, what="held-out images") if held_out and plan.tile is None else None
     kind_not, why_not = sums.why(held_out, room) if held_out and evaluation is None else (None, "")
-    if plan.tile is not None:
+    if held_out and plan.tile is not None:
         kind_not, why_not = NotStored.NOT_FASTER, "they are evaluated in tiles"
     train, why = None, why_images_differ(plan)
     kind = NotStored.CHANGES if why else None

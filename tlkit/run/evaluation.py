@@ -118,6 +118,7 @@ class Evaluation:
             "details": dict(self.details),
             **seen,
             **({"groups": dict(self.groups)} if self.groups else {}),
+            **({} if self.tile is None else {"tile": self.tile}),
         }
 
 

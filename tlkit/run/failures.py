@@ -42,10 +42,12 @@ def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunF
 
 
 def _in_tiles(plan: Plan) -> tuple[str, ...]:
-    """Say in which tiles pictures with masks can be evaluated that do not fit whole, or in the tiles that there are."""
+    """Say in which tiles pictures with masks can be evaluated that do not fit whole, or in the tiles that there are; nothing if in no smaller."""
     if plan.canvas is None or not tasks.get(plan.task).targets.masks:
         return ()
     side = max(_LEAST_TILE, min(plan.tile or max(plan.canvas), max(plan.canvas)) // 2)
+    if side >= (plan.tables.data.tile_size or max(plan.canvas)):
+        return ()
     return (f"data.tile_size = {side} evaluates larger pictures in tiles",)
 
 

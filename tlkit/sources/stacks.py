@@ -45,7 +45,11 @@ class Page:
         """
         with image_files.without_limit():
             image = Image.open(self.file)
-            image.seek(self.number)
+            try:
+                image.seek(self.number)
+            except BaseException:
+                image.close()
+                raise
             return image
 
 
