@@ -137,25 +137,83 @@ def test_machine_that_lost_a_run_meanwhile_sends_nothing_of_it(machine: Callable
         machine(name).fetch("toy")
         assert read(machine(name)) == {**there, "result.json": "{}"}
         two.end()  # one, which comes back later still, sends nothing either
-    write(one, result="looked at")  # another process of that machine, long after
-    RemoteRuns(one.address, one.folder).send(run)
+    later = RemoteRuns(one.address, one.folder)  # another process of that machine, long after
+    write(later, result="looked at")
+    with pytest.raises(RunLocked, match="another process has changed this since it was fetched"):
+        later.send(run)
+    later.fetch("toy")
+    write(later, result="looked at")
+    later.send(run)
     two.fetch("toy")
     assert read(two)["main-s0-1/result"] == "looked at"
 
 
 def test_run_that_was_lost_without_an_end_is_sent_by_whoever_goes_on(machine: Callable[[str], RemoteRuns]) -> None:
-    gone, one = machine("one"), machine("one")
+    gone, one, told = machine("one"), machine("one"), list[str]()
     write(gone, result="running")
     gone.begin("toy/main-s0-1")
-    with remote_runs.gathered(one, "toy", print):
-        pass
-    assert fsspec.filesystem(one.address.partition(":")[0]).find(one.address) == [
-        path for path in fsspec.filesystem(one.address.partition(":")[0]).find(one.address) if path.endswith(".holder")
-    ]
+    with file_lock.held(gone.folder / "toy" / "main-s0-1" / ".lock"), remote_runs.gathered(one, "toy", told.append):
+        pass  # it is not gone yet
+    (path,) = fsspec.filesystem(one.address.partition(":")[0]).find(one.address)
+    assert path.endswith("/toy/main-s0-1/.holder")
+    assert told[0].startswith(f"not sent: {one.address}/toy/main-s0-1: process {os.getpid()} on ")
+    assert told[1:] == [f"{one.address}/toy: holds the runs but 1; a copy is {one.folder / 'toy'}"]
     remote_runs.sending(one, print)(one.folder / "toy" / "main-s0-1")
     two = machine("two")
     two.fetch("toy")
     assert read(two) == {"main-s0-1/result": "running"}
+
+
+def test_finished_run_whose_last_send_failed_is_sent_by_the_next_command(
+    machine: Callable[[str], RemoteRuns], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlkit_shards import remote_files
+
+    def gone(path: Path, place: str) -> None:
+        raise DataError(f"{place}: the network is gone.")
+
+    one, told = machine("one"), list[str]()
+    send = remote_runs.sending(one, told.append)
+    write(one, result="running")
+    send(one.folder / "toy" / "main-s0-1")
+    write(one, result="finished", weights="w")
+    with monkeypatch.context() as patch:
+        patch.setattr(remote_files, "send", gone)
+        send(one.folder / "toy" / "main-s0-1")
+        with pytest.raises(DataError, match="gone"), remote_runs.gathered(one, "toy", told.append):
+            pass
+    told.clear()
+    again, two, three = machine("one"), machine("two"), machine("three")
+    again.fetch("toy")
+    with remote_runs.gathered(again, "toy", told.append):  # nothing is left to train
+        pass
+    assert told == [f"{one.address}/toy: holds the runs; a copy is {one.folder / 'toy'}"]
+    two.fetch("toy")
+    assert read(two) == {"main-s0-1/result": "finished", "main-s0-1/weights": "w"}
+    write(two, result="looked at")  # it has an end there
+    two.send("toy/main-s0-1")
+    three.fetch("toy")
+    assert read(three)["main-s0-1/result"] == "looked at"
+
+
+def test_run_that_another_machine_finished_since_it_was_fetched_is_not_begun(machine: Callable[[str], RemoteRuns]) -> None:
+    one, two, told = machine("one"), machine("two"), list[str]()
+    run = "toy/main-s0-1"
+    two.fetch("toy")
+    write(one, result="finished", weights="w")
+    with remote_runs.gathered(one, "toy", told.append):
+        remote_runs.sending(one, told.append)(one.folder / run)
+    write(two, result="running")
+    with pytest.raises(RunLocked, match=f"^{one.address}/{run}: another process has changed this since") as caught:
+        remote_runs.sending(two, told.append)(two.folder / run)
+    assert caught.value.hints[0].startswith("run the same command again")
+    told.clear()
+    with remote_runs.gathered(two, "toy", told.append):
+        pass
+    assert told[0].startswith(f"not sent: {one.address}/{run}: another process has changed this")
+    two.fetch("toy")
+    assert read(two) == read(one) == {"main-s0-1/result": "finished", "main-s0-1/weights": "w"}
+    remote_runs.sending(two, told.append)(two.folder / run)
 
 
 def test_files_are_sent_in_the_order_in_which_they_were_written(

@@ -2,7 +2,8 @@
 
 The rule: what is behind the address counts. A run's files are sent in the order in which they were written, so what arrived of a
 run whose machine went away is what a disk would hold, and it continues from there. The last process that began a run there sends it, and no other:
-one that was away meanwhile finds that out before it sends.
+one that was away meanwhile finds that out before it sends. Nobody begins a run, or sends one of a process that is gone, that changed there since it
+was fetched.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from typing import cast
 
 from tlkit import files, plugin
 from tlkit.errors import DataError, RunLocked, TlkitError
-from tlkit.record import file_lock, lock_holder
+from tlkit.record import file_lock, lock_holder, run_lock
 from tlkit.record.lock_holder import Holder
 
-_STATE = ".remote.json"  # in a folder: what of it was last sent or fetched
+_STATE = ".remote"  # in a folder: what of it was last sent or fetched; no ".*.*", which a run that continues removes as strays
 _LOCK = ".lock"  # in the folder of all copies
 _HOLDER = ".holder"  # behind the address, in a run's folder: who began it last, and whether that has ended
 _ENDED = " ended"  # behind what it says of the process
@@ -51,7 +52,9 @@ class RemoteRuns:
 
         Raises:
             DataError: the address does not answer, or refuses.
+            RunLocked: the run changed there since it was fetched: another process carries it out, or has finished it.
         """
+        self._refuse_changed(name)
         mine = lock_holder.this()
         self._say(name, mine)
         self.begun[name] = mine
@@ -122,20 +125,27 @@ class RemoteRuns:
 
         Raises:
             DataError: the address does not answer, or refuses; the copy stays, and is sent the next time.
-            RunLocked: another process has begun the run since; nothing is sent.
+            RunLocked: another process has begun the run since, or sent some of it; nothing is sent.
         """
         self._send(name, deep=True)
 
-    def send_all(self, name: str) -> None:
+    def send_all(self, name: str) -> tuple[str, ...]:
         """Send what changed in the copy of a recipe's folder, without runs that other processes carry out.
+
+        Returns:
+            Why a run was not sent, for each that changed here and is another process's.
 
         Raises:
             DataError: the address does not answer, or refuses; the copy stays, and is sent the next time.
         """
+        kept_back = []
         for run in self._runs(name):
-            with contextlib.suppress(RunLocked):
+            try:
                 self._send(f"{name}/{run}", deep=True)
+            except RunLocked as error:
+                kept_back.append(error.problem)
         self._send(name, deep=False)
+        return tuple(kept_back)
 
     def _fetch(self, name: str, there: dict[str, str], *, deep: bool) -> None:
         """Fetch the files of one folder; `deep` with those below it."""
@@ -171,15 +181,36 @@ class RemoteRuns:
         self._keep(name, {path: [there.get(path, ""), *mark] for path, mark in here.items()})
 
     def _refuse_lost(self, name: str) -> None:
-        """Raise RunLocked where another process has begun a run since this one did, or carries it out."""
+        """Raise RunLocked where another process carries out a run; begin it where one that is gone left it unsent in this copy."""
         holder, ended = self._holder(name)
         mine = self.begun.get(name)
-        if holder is None or holder == mine or (mine is None and ended):
-            return
-        raise RunLocked(
-            f"{self.address}/{name}: {holder} has taken this over.",
-            "let that one go on; what this process had sent before is kept",
-        )
+        if mine is not None and holder not in (None, mine):
+            raise RunLocked(
+                f"{self.address}/{name}: {holder} has taken this over.",
+                "let that one go on; what this process had sent before is kept",
+            )
+        if mine is None and holder is not None and not ended:
+            self._begin_left(name, holder)
+        elif mine is None:
+            self._refuse_changed(name)
+
+    def _begin_left(self, name: str, holder: Holder) -> None:
+        """Begin a run that a process has not ended; RunLocked where one of this machine carries it out, or it changed there."""
+        from filelock import Timeout  # here, since the command line imports this at its start
+
+        try:
+            with file_lock.held(self.folder / name / run_lock.LOCK, timeout=0.0):
+                self.begin(name)
+        except Timeout:
+            raise RunLocked(f"{self.address}/{name}: {holder} carries this out.", "let that one go on") from None
+
+    def _refuse_changed(self, name: str) -> None:
+        """Raise RunLocked where a run is not what it was when it was last sent or fetched."""
+        if self._listed(name) != {path: each[0] for path, each in self._state(name).items()}:
+            raise RunLocked(
+                f"{self.address}/{name}: another process has changed this since it was fetched.",
+                "run the same command again: it fetches what is there and continues from that",
+            )
 
     def _holder(self, name: str) -> tuple[Holder | None, bool]:
         """Return who began a run last, where that is known, and whether it has ended."""
@@ -242,18 +273,23 @@ def gathered(kept: RemoteRuns | None, name: str, note: Callable[[str], None]) ->
     except BaseException:
         if kept is not None:
             try:
-                _send_and_end(kept, name)
+                _send_and_end(kept, name, note)
             except DataError as error:
                 note(f"not sent, and tried again later: {error.problem}")
         raise
     if kept is not None:
-        _send_and_end(kept, name)
-        note(f"{kept.address}/{name}: holds the runs; a copy is {kept.folder / name}")
+        kept_back = _send_and_end(kept, name, note)
+        what = f"holds the runs but {len(kept_back)}" if kept_back else "holds the runs"
+        note(f"{kept.address}/{name}: {what}; a copy is {kept.folder / name}")
 
 
-def _send_and_end(kept: RemoteRuns, name: str) -> None:
-    kept.send_all(name)
+def _send_and_end(kept: RemoteRuns, name: str, note: Callable[[str], None]) -> tuple[str, ...]:
+    """Send and end the runs; say and return why some were not sent."""
+    kept_back = kept.send_all(name)
+    for problem in kept_back:
+        note(f"not sent: {problem}")
     kept.end()
+    return kept_back
 
 
 def name_of(folder: Path) -> str:
@@ -264,7 +300,8 @@ def name_of(folder: Path) -> str:
 def sending(kept: RemoteRuns | None, note: Callable[[str], None]) -> Callable[[Path], None]:
     """Return what sends a run's folder while it is trained; one that cannot be sent is sent with the next checkpoint.
 
-    The first time it says behind the address that this process carries the run out. It raises RunLocked where another one has begun it since.
+    The first time it says behind the address that this process carries the run out. It raises RunLocked where another one has begun it since, or
+    where the run changed there before it was begun.
 
     Args:
         kept: Where; None for nowhere.
