@@ -88,7 +88,7 @@ def cases(folder: Path = ROOT / "recipes") -> list[Case]:
             adapt = {**tables.get("adapt", {}), **arm.get("adapt", {})}
             adapted = adapt.get("method", "none") != "none" or adapt.get("labels_per_class", 0) > 0
             head = registry.get(Head, kind)
-            if not (head.solve or head.pixels or adapted or _still(tables, arm)):
+            if not (head.solve or head.several or adapted or _still(tables, arm)):
                 found.append(Case(path, name))
     return found
 

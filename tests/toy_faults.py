@@ -296,7 +296,7 @@ def at_power(recipe: Path, folder: Path, every: int) -> None:
         if number >= saved and how == "kept" and not any("state-" in name for name in tree)
     ]
     assert not lost, f"what was saved at call {saved} is gone after a power failure behind calls {lost}"
-    for number, how, tree in found[::every]:
+    for number, how, tree in [each for kind in ("kept", "names") for each in [one for one in found if one[1] == kind][::every]]:
         place = folder / f"{number}-{how}"
         place.mkdir()
         toy_power.write(tree, place)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from tlkit import files
 from tlkit.errors import TlkitError
 
 FOLDER = "measured"  # below tlkit's cache folder
-_LEFT_AFTER = 3600  # seconds after which nobody writes a record any more
 
 
 def recall(depends_on: Mapping[str, object]) -> object | None:
@@ -43,11 +41,7 @@ def remember(depends_on: Mapping[str, object], value: object) -> None:
     with contextlib.suppress(OSError, TlkitError):
         path = _path(depends_on)
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(path, json.dumps(record, indent=2) + "\n")
-        files.remove_unfinished(path)  # another process that is writing the same record fails, and has nothing to add
-        for left in path.parent.glob(".*.json.*"):  # of other records, where a disk failed that could remove nothing either
-            if time.time() - left.stat().st_mtime > _LEFT_AFTER:
-                left.unlink()
+        path.write_bytes(json.dumps(record, indent=2).encode())  # in place: a part of it is no JSON, and counts as none
 
 
 def _path(depends_on: Mapping[str, object]) -> Path:
