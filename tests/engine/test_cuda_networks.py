@@ -48,7 +48,9 @@ def backend_of(device: torch.device) -> Backend:
 
 
 @each_device
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "cifar_resnet20" else []) for name in NETWORKS]
+)
 def test_six_steps_of_a_family_are_captured_in_every_precision(toy_recipe: Path, device: str, name: str) -> None:
     """Passes if the fourth step is captured and nothing is noted, in every precision and memory format, and all weights stay finite."""
     where = torch.device(device)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TOY_RECIPE
+from filelock import FileLock
 from torch import nn
 from torch.nn import functional
 
@@ -117,15 +118,20 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """What every case comes to with one, two and three processes; see tests/toy_ranks.py."""
     if not hasattr(os, "fork"):
         pytest.skip("needs os.fork, so that imports are paid once")
-    folder = tmp_path_factory.mktemp("ranks")
-    recipe = folder / "toy.toml"
-    recipe.write_text(TOY_RECIPE)
-    done = subprocess.run(
-        [sys.executable, str(TESTS / "toy_ranks.py"), str(recipe), str(folder)],
-        env={**os.environ, "HOME": str(folder), "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ranks"
+    recipe, whole = folder / "toy.toml", folder / "whole"
+    with FileLock(folder.with_suffix(".lock")):  # once for all workers of pytest-xdist
+        if not whole.exists():
+            folder.mkdir(exist_ok=True)
+            recipe.write_text(TOY_RECIPE)
+            done = subprocess.run(
+                [sys.executable, str(TESTS / "toy_ranks.py"), str(recipe), str(folder)],
+                env={**os.environ, "HOME": str(folder), "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            whole.touch()
     return {size: [json.loads((folder / f"{size}-{rank}.json").read_text()) for rank in range(size)] for size in (1, 2, 3)}
 
 

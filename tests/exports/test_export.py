@@ -174,6 +174,7 @@ def test_a_multilabel_head_gives_each_class_its_own_probability(tmp_path: Path) 
     assert not np.allclose(found.sum(1), 1)
 
 
+@pytest.mark.slow
 def test_int8_is_smaller_and_its_accuracy_is_told_beside_that_of_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +226,7 @@ def test_int8_ruins_a_network_where_it_loses_more_than_chance_explains(lost: int
 # ---- the model card
 
 
+@pytest.mark.slow
 def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Path, tmp_path: Path) -> None:
     made = tlkit.export(finished, "torch-export", tmp_path / "net.pt2")
     card = made.card.read_text()

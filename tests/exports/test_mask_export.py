@@ -34,6 +34,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     toy_masks.install(monkeypatch)
 
 
+@pytest.mark.slow
 def test_onnx_and_torch_export_answer_as_predict_for_pictures_of_any_size(folder: Path, tmp_path: Path) -> None:
     run = finished_run.load(folder)
     session = onnxruntime.InferenceSession(export(folder, Form.ONNX, tmp_path / "m.onnx").file)
