@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted
 from tlkit.events import Epoch, Observer
 from tlkit.network import device_memory
+from tlkit.plans.plan import Plan
 from tlkit.run import failures, memory
 
 # SGD, for Adam divides small gradients by themselves; the stage with dropout is frozen, for parts draw other masks.
@@ -127,7 +128,7 @@ def test_smaller_tiles_are_offered_than_those_that_do_not_fit(asked: int | None,
     data = SimpleNamespace(tile_size=asked)
     plan = SimpleNamespace(canvas=(512, 384), task="segmentation", tile=asked, tables=SimpleNamespace(data=data))
     offered = () if side is None else (f"data.tile_size = {side} evaluates larger pictures in tiles",)
-    assert failures._in_tiles(plan) == offered  # type: ignore[arg-type]
+    assert failures._in_tiles(cast(Plan, plan)) == offered
 
 
 def exhausted(*_: object, **__: object) -> None:
