@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling                                   # 1,000,000,000 images on 100 nodes
     python -m benchmarks.scaling --images 1e8 --nodes 10 --days-between-failures 10
-    python -m benchmarks.shard_rates --json > rates.json && python -m benchmarks.scaling --rates rates.json
+    python -m benchmarks.shard_rates --images FOLDER --json > rates.json && python -m benchmarks.scaling --rates rates.json
 
 Each shard is a job, as `tlkit embed` has it: a node takes the next shard, and the file of a shard is there whole or not at all. A node fails
 at random (exponential times), is away for a while, and its shard is begun again by the next that is free. Nothing else is lost.
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     options = vars(parser.parse_args(arguments))
     rates = json.loads(options["rates"].read_text()) if options["rates"] else {}
-    known = {"images_per_second": rates.get("embedded"), "image_bytes": rates.get("image_bytes")} | {
+    known = {"images_per_second": rates.get("embedded"), "image_bytes": round(rates.get("image_bytes", 0))} | {
         field.name: options[field.name] for field in dataclasses.fields(Pass) if options[field.name] is not None
     }
     planned = Pass(**{name: value for name, value in known.items() if value})

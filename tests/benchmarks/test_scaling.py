@@ -1,6 +1,8 @@
 """The simulated pass: what can be worked by hand comes out, and failures cost what they must."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,3 +53,11 @@ def test_an_index_has_as_many_bytes_an_image_as_the_simulation_says() -> None:
 def test_the_page_shows_what_the_simulation_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert scaling.main([]) == 0
     assert Page(ROOT / "docs" / "scaling.md").after("scaling: default") == capsys.readouterr().out
+
+
+def test_measured_rates_give_whole_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rates = tmp_path / "rates.json"
+    rates.write_text(json.dumps({"embedded": 24.3, "image_bytes": 28_103.8}))
+    assert scaling.main(["--rates", str(rates), "--images", "1e6"]) == 0
+    shards = -(-1_000_000 // (256_000_000 // 28_104))
+    assert capsys.readouterr().out.startswith(f"1,000,000 images in {shards} shards on 100 nodes, 24 images/s each\n")
