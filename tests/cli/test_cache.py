@@ -62,7 +62,10 @@ def test_table_says_what_lies_there_and_the_limit(filled: Path, run: Cli) -> Non
 
 def test_of_many_entries_those_that_were_used_last_are_shown(filled: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "_MOST_ENTRIES", 1)
+    read, origin = list[Path](), cache._origin
+    monkeypatch.setattr(cache, "_origin", lambda path: (read.append(path), origin(path))[1])
     output = run("cache")[1]
+    assert {path.parent.name for path in read} == {"features"}, "no file is read of an entry that is not shown"
     assert "features" in output
     assert "pictures" not in output
     assert "and 1 used less recently: --json" in output

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -356,6 +357,16 @@ def test_rows_that_are_gone_are_missing_without_a_word(folder: Path) -> None:
     assert present(opened(), 1, 2) == [1]
 
 
+@pytest.mark.parametrize("length", [0, 13, 16, 48, 87])
+def test_index_that_is_cut_short_is_damaged_and_not_of_another_version(length: int, folder: Path) -> None:
+    kept(1)
+    path = only(folder, ".index")
+    path.write_bytes(path.read_bytes()[:length])
+    opened(notes := []).missing(keys_of(1))
+    assert len(notes) == 1
+    assert "damaged" in notes[0]
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_damaged_index_is_never_believed(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -372,7 +383,10 @@ def test_damaged_index_is_never_believed(data: st.DataObject, tmp_path_factory: 
         notes: list[str] = []
         entry = opened(notes)
         assert present(entry, 1, 2, 3) == ([1, 2, 3] if after == before else [])
-        assert [line.split(" features")[0] for line in notes] == (["store: the index of"] if after != before else [])
+        other = after[:16] in [b"tlkit rows %d\n\0\0\0" % number for number in range(10) if number != 1]  # of another version
+        assert [line.split(" features")[0] for line in notes] == (
+            ["store: the index of"] if after != before and not other else []
+        )
         entry.append(keys_of(1, 2), [rows_of(1, 2)])
         assert present(opened(), 1, 2) == [1, 2]
 
@@ -954,7 +968,7 @@ def slow_look(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     looks: list[int] = []
     real = usage.looked
 
-    def looked(found: Iterator[tuple[Path, usage.Stats]]) -> usage.Usage:
+    def looked(found: Iterator[tuple[usage.Stats, list[usage.StoredSegment]]]) -> usage.Usage:
         seen = list(found)
         looks.append(len(seen))
         return real(seen)
@@ -1025,6 +1039,23 @@ def test_number_beside_the_store_that_is_damaged_costs_a_look(slow_look: list[in
     kept(2)
     assert slow_look == []
     assert present(opened(), 0, 1, 2) == [0, 1, 2]
+
+
+def test_listing_is_one_look_and_does_not_keep_what_entries_are_made_from(folder: Path, slow_look: list[int]) -> None:
+    kept(1, weights="w" * 5000)
+    (pattern,) = (folder / "features").iterdir()
+    for number in range(200):
+        shutil.copytree(pattern, folder / "features" / hashlib.sha256(b"%d" % number).hexdigest(), copy_function=os.link)
+    cache.listing()  # what is made once
+    slow_look.clear()
+    tracemalloc.start()
+    listed = cache.listing()
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert cache.limit() > 0
+    assert slow_look == [201], "the limit is known by the look of the listing"
+    assert taken < 4000 * len(listed), "and not 5000 for each"
+    assert {each.origin["weights"] for each in listed} == {"w" * 5000}
 
 
 @pytest.mark.slow

@@ -46,7 +46,9 @@ def line(text: str) -> None:
 
 def as_json(record: Any) -> None:
     """Print a record to stdout as JSON."""
-    sys.stdout.write(json.dumps(record, indent=2) + "\n")
+    for part in json.JSONEncoder(indent=2).iterencode(record):  # as a whole it takes many times the memory of the record
+        sys.stdout.write(part)
+    sys.stdout.write("\n")
 
 
 def say(text: str) -> None:

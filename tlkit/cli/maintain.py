@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +12,9 @@ from tlkit.cli import console
 from tlkit.cli.options import JsonOption, choice
 from tlkit.errors import TlkitError
 from tlkit.store.usage import Kind
+
+if TYPE_CHECKING:
+    from tlkit.store.cache import Listed
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")  # Linux, Linux on Windows, Windows
 cache_verbs = typer.Typer(help="Show the cache of decoded images and stored features, or clear it.", rich_markup_mode=None)
@@ -30,10 +32,14 @@ def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
     entries, others, limit = cache.listing(), cache.others(), cache.limit()
     if as_json:
         record = {"format": 1, "folder": folder, "limit": limit, "total": sum(each.bytes for each in entries)}
-        record |= {"entries": [dataclasses.asdict(each) for each in entries], "others": others}
+        record |= {"entries": [_record(each) for each in entries], "others": others}
         console.as_json(record)
         return
     console.show(tables.cache(folder, entries, others=others, limit=limit))
+
+
+def _record(entry: Listed) -> dict[str, object]:
+    return {"kind": entry.kind, "origin": entry.origin, "rows": entry.rows, "bytes": entry.bytes, "used": entry.used}
 
 
 @cache_verbs.command("clear")

@@ -79,7 +79,8 @@ def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], 
     for name in ("rows", "size", "last used"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in entries[:_MOST_ENTRIES]:
-        origin = ", ".join(f"{name} {_brief(each.origin[name])}" for name in _TOLD if each.origin.get(name) is not None)
+        facts = each.origin
+        origin = ", ".join(f"{name} {_brief(facts[name])}" for name in _TOLD if facts.get(name) is not None)
         used = datetime.fromtimestamp(each.used).strftime("%Y-%m-%d %H:%M")
         table.add_row(Text(each.kind), Text(origin or "unknown"), f"{each.rows:,}", units.size(each.bytes), used)
     total = sum(each.bytes for each in entries)

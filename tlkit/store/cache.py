@@ -12,9 +12,10 @@ import json
 import os
 import re
 import shutil
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,21 +44,30 @@ class Held(Protocol):
     path: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     """One entry of the store.
 
     Attributes:
-        origin: What its rows were made from and how; empty where that cannot be read.
+        path: Its folder.
         bytes: On the disk, with what a writer has not finished.
         used: When a run last used any of it, seconds since the epoch.
     """
 
-    kind: Kind
-    origin: dict[str, Scalar]
+    path: Path
     rows: int
     bytes: int
     used: float
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its rows."""
+        return Kind(self.path.parent.name)
+
+    @property
+    def origin(self) -> dict[str, Scalar]:
+        """What its rows were made from and how, read from the disk; empty where that cannot be read."""
+        return _origin(self.path)
 
 
 _held: WeakSet[Held] = WeakSet()
@@ -92,12 +102,16 @@ def fits(need: int) -> bool:
 def listing() -> list[Listed]:
     """Return the entries of the store, the most recently used first."""
     found = []
-    for entry in usage.entries():
-        stats = usage.stats_of(entry)
-        if whole := list(usage.segments_of(entry, stats)):
-            rows, used = sum(each.rows for each in whole), max(each.used for each in whole)
-            size = sum(stat.st_size for stat in stats.values())
-            found.append(Listed(Kind(entry.parent.name), _origin(entry), rows, size, used))
+
+    def seen() -> Iterator[tuple[Stats, list[StoredSegment]]]:
+        for entry in usage.entries():
+            stats, whole = usage.files_of(entry)
+            if whole:
+                rows, used = sum(each.rows for each in whole), max(each.used for each in whole)
+                found.append(Listed(entry, rows, sum(stat.st_size for stat in stats.values()), used))
+            yield stats, whole
+
+    usage.looked(seen())
     return sorted(found, key=lambda each: -each.used)
 
 
@@ -271,12 +285,12 @@ def remove_abandoned() -> None:
     """Remove what processes that were killed left of rows; a store that cannot be changed stays as it is."""
     left: list[Path] = []
 
-    def seen() -> Iterator[tuple[Path, Stats]]:
+    def seen() -> Iterator[tuple[Stats, list[StoredSegment]]]:
         for entry in usage.entries():
-            stats = usage.stats_of(entry)
-            if _strays(entry, stats) or stats.keys() <= {ENTRY}:
+            stats, whole = usage.files_of(entry)
+            if _strays(stats, whole) or stats.keys() <= {ENTRY}:
                 left.append(entry)
-            yield entry, stats
+            yield stats, whole
 
     with contextlib.suppress(TlkitError):
         usage.looked(seen())
@@ -286,10 +300,12 @@ def remove_abandoned() -> None:
                 _sweep(entry)
 
 
-def _strays(entry: Path, stats: Stats) -> list[str]:
+def _strays(stats: Stats, whole: Sequence[StoredSegment]) -> list[str]:
     """Return the names of files that belong to no whole segment."""
-    whole = {each.path.stem for each in usage.segments_of(entry, stats)}
-    return [name for name in stats if name != ENTRY and Path(name).stem not in whole]
+    if len(stats) == 2 * len(whole) + (ENTRY in stats):  # each has two files
+        return []
+    stems = {each.path.stem for each in whole}
+    return [name for name in stats if name != ENTRY and Path(name).stem not in stems]
 
 
 def _sweep(entry: Path) -> None:
@@ -297,9 +313,9 @@ def _sweep(entry: Path) -> None:
 
     Call it under the lock: all files but those of rows are written under it, so one that is unfinished has no writer any more.
     """
-    stats = usage.stats_of(entry)
+    stats, whole = usage.files_of(entry)
     there = set(stats)
-    for name in _strays(entry, stats):
+    for name in _strays(stats, whole):
         old = time.time() - stats[name].st_mtime > _STRAY
         if old or not name.endswith(PART) or unfinished.abandoned(entry / name):
             with contextlib.suppress(OSError):
@@ -315,9 +331,14 @@ def _sweep(entry: Path) -> None:
 def _origin(entry: Path) -> dict[str, Scalar]:
     try:
         origin = json.loads((entry / ENTRY).read_bytes())["origin"]
-        return {str(name): value for name, value in origin.items() if isinstance(value, Scalar)}
+        return {sys.intern(name): _shared(value) for name, value in origin.items() if isinstance(value, Scalar)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
+
+
+def _shared(value: Scalar) -> Scalar:
+    """Return a value, once in memory however many entries have it."""
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def _records(folder: str) -> list[tuple[Path, int]]:

@@ -27,7 +27,7 @@ Rows = NDArray[np.generic]  # (N, *shape)
 
 KEY = 16  # bytes
 _MAGIC = b"tlkit rows 1\n\0\0\0"
-_ANY = b"tlkit rows "  # begins the index of every version
+_ANY = re.compile(rb"tlkit rows [0-9]+\n\0*")  # begins the index of every version
 _STATE = np.dtype("<u8")  # 5 of them: size in bytes, mtime, ctime, inode, and when that was seen; times in nanoseconds
 RECORD = np.dtype([("key", "u1", KEY), ("crc", "<u4"), ("position", "<u4")])
 _ALL = 2**64 - 1  # bits of a number there; some systems' inodes have more
@@ -119,7 +119,7 @@ def read(path: Path, *, entry: str) -> Segment:
     """
     content = path.with_suffix(usage.INDEX).read_bytes()
     head, body = content[: len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
-    if not head.startswith(_MAGIC) and re.fullmatch(rb"[0-9]+\n\0*", head[len(_ANY) : len(_MAGIC)]) and head.startswith(_ANY):
+    if len(content) >= usage.INDEX_HEAD and _ANY.fullmatch(content[: len(_MAGIC)]) and not content.startswith(_MAGIC):
         raise OtherVersion("of another version of tlkit")
     if head != _MAGIC + _seal(body, entry):
         raise ValueError("damaged")

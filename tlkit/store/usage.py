@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -39,7 +39,7 @@ class Kind(StrEnum):
     FEATURES = "features"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredSegment:
     """A whole segment.
 
@@ -88,21 +88,21 @@ _known: Usage | None = None
 
 def look() -> Usage:
     """Look at all entries, and remember what is found where that took long."""
-    return looked((entry, stats_of(entry)) for entry in entries())
+    return looked(map(files_of, entries()))
 
 
-def looked(found: Iterable[tuple[Path, Stats]]) -> Usage:
+def looked(found: Iterable[tuple[Stats, Sequence[StoredSegment]]]) -> Usage:
     """Return what the files of all entries come to, and remember it where looking took long.
 
     Args:
-        found: Each entry and its files.
+        found: Of each entry, its files and its whole segments.
     """
     global _known
     folder, began = files.cache_folder(), time.thread_time()
     written, total, segments = _written(folder) or 0, 0, list[StoredSegment]()
-    for entry, stats in found:
+    for stats, whole in found:
         total += sum(stat.st_size for name, stat in stats.items() if name != ENTRY)
-        segments += segments_of(entry, stats)
+        segments += whole
     took = time.thread_time() - began
     segments.sort(key=lambda each: -each.used)
     usage = Usage(folder, total, segments, written, time.monotonic() + max(_LASTS, _TIMES * took))
@@ -184,6 +184,12 @@ def stats_of(entry: Path) -> Stats:
                 with contextlib.suppress(OSError):
                     found[each.name] = os.stat(each.path, follow_symlinks=False)  # each.stat() has no inode on Windows
     return found
+
+
+def files_of(entry: Path) -> tuple[Stats, list[StoredSegment]]:
+    """Return the stat of each of tlkit's files in a folder, and its whole segments."""
+    stats = stats_of(entry)
+    return stats, list(segments_of(entry, stats))
 
 
 def segments_of(entry: Path, stats: Stats) -> Iterator[StoredSegment]:
