@@ -262,6 +262,38 @@ def test_how_much_came_is_said_now_and_then(site: Site, tmp_path: Path, monkeypa
     assert said[-1] == "downloading a.bin: 400 KB of 400 KB (100%)"
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc, which says what an open file is called")
+@pytest.mark.parametrize("archive", [False, True])
+def test_downloaded_files_are_on_the_disk_before_they_have_their_names(
+    archive: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power failure what has the name is whole."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one").write_bytes(CONTENT)
+    packed = Path(shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "in")).read_bytes()
+    wanted = site.offer("a.zip", packed, archive=archive)
+    calls: list[tuple[str, Path]] = []
+    fsync, sync, replace_ = os.fsync, os.sync, os.replace
+
+    def synced(handle: int) -> None:
+        calls.append(("sync", Path(os.readlink(f"/proc/self/fd/{handle}"))))
+        fsync(handle)
+
+    def renamed(source: Path, target: Path) -> None:
+        calls.append(("rename", Path(source)))
+        replace_(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "sync", lambda: (calls.append(("sync", Path("/"))), sync()))
+    monkeypatch.setattr(os, "replace", renamed)
+    download.fetch(wanted, tmp_path / "out", notify=lambda _: None)
+    (at,) = [number for number, (what, _) in enumerate(calls) if what == "rename"]
+    content, folder = calls[at][1], tmp_path / "out"
+    assert ("sync", Path("/") if archive else content) in calls[:at]
+    assert ("sync", folder) in calls[at:]
+    assert (folder / ("one" if archive else "a.zip")).read_bytes() == (CONTENT if archive else packed)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_killed_download_is_continued_and_nothing_of_it_is_left(site: Site, tmp_path: Path) -> None:
     wanted = site.offer("a.bin", CONTENT)
