@@ -1,6 +1,7 @@
 """Downloads of weights, of a data set and from the model hub that do not go as they should: stopped, killed, slow, redirected, another content."""
 
 import contextlib
+import gc
 import hashlib
 import itertools
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +130,41 @@ def test_slow_and_silent_answers_are_given_up(way: Way, site: Site, monkeypatch:
     with pytest.raises((WeightsMissing, DataMissing), match="timed out"):
         way(site, Places())
     assert left() == []
+
+
+@ways
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX-Long: "])
+def test_headers_that_come_byte_by_byte_without_end_are_given_up(
+    way: Way, begin: bytes, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(download, "_TRIES", 1)
+    site.dripping = begin or b"H"
+    began = time.monotonic()
+    with pytest.raises((WeightsMissing, DataMissing), match="its headers did not end in 1 s"):
+        way(site, Places())
+    assert time.monotonic() - began < 10
+    gc.collect()  # a socket that is left open is a warning, and that an error
+    assert left() == []
+
+
+def test_body_of_a_redirect_is_not_waited_for(site: Site) -> None:
+    site.files["b.bin"] = b"whole"
+    with toy_site.opened() as other:
+        other.dripping = f"HTTP/1.1 302 Found\r\nLocation: {site.address}/b.bin\r\n\r\n".encode()
+        answer, _ = redirects.open_(f"{other.address}/a.bin", headers={}, timeout=5)
+    with answer:
+        assert answer.read() == b"whole"
+
+
+def test_only_headers_have_to_end_within_a_time(site: Site) -> None:
+    site.endless = True
+    site.files["a.bin"] = b"x" * 1000
+    answer, _ = redirects.open_(f"{site.address}/a.bin", headers={}, timeout=0.2)
+    began = time.monotonic()
+    with answer:
+        while time.monotonic() - began < 1.0:
+            assert answer.read1(1000)
 
 
 @ways
