@@ -80,6 +80,19 @@ class Observer:
     def note(self, text: str) -> None:
         """Called with one line that the user should know."""
 
+    def downloading(self, name: str, came: int, whole: int | None) -> bool:
+        """Called as a file is downloaded, and last with as much as the whole, also where it was stopped.
+
+        Args:
+            name: Of the file.
+            came: Bytes that are there, those of an earlier download included.
+            whole: Bytes of the file; None where the server does not say.
+
+        Returns:
+            Whether it is shown. Where it is not, `note` is called every ten seconds.
+        """
+        return False
+
     def decoding(self, done: int, total: int) -> None:
         """Called while images are decoded."""
 

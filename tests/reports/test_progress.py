@@ -53,10 +53,42 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert any("evaluating 5678/5678" in line for line in lines)
 
 
+def test_download_is_a_bar_that_begins_at_what_came_before() -> None:
+    output = io.StringIO()
+    observer = TerminalObserver(Console(file=output, width=80, force_terminal=True, color_system=None))
+    clock = Clock()
+    observer._progress.get_time = clock
+    with observer:
+        for second in range(11):
+            clock.now = float(second)
+            assert observer.downloading(
+                "a_long_[red]name_of_weights.safetensors", 200_000_000 + second * 10_000_000, 400_000_000
+            )
+            observer._progress.refresh()
+        assert observer._progress.tasks[0].percentage == 75
+        assert observer.downloading("a_long_[red]name_of_weights.safetensors", 300_000_000, 300_000_000), "stopped"
+        assert observer._progress.tasks == []
+        assert observer.downloading("b", 5000, None)
+        observer._progress.refresh()
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue()))
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("a_long_[red]name_of_we.. 300 MB of 400 MB 10 MB/s ") and " 0:10 left" in line for line in lines)
+    assert any(line.startswith("b 5 KB ") for line in lines), "of a file whose length the server does not say"
+
+
+def test_download_is_no_bar_without_a_terminal_or_before_the_observer_shows_anything() -> None:
+    with TerminalObserver(Console(file=io.StringIO(), force_terminal=False)) as observer:
+        assert not observer.downloading("a", 1, 2)
+    assert not TerminalObserver(Console(file=io.StringIO(), force_terminal=True)).downloading("a", 1, 2)
+
+
 class Clock:
     """A clock that a test sets, in the place of the module `time`."""
 
     now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
     def perf_counter(self) -> float:
         return self.now

@@ -299,6 +299,32 @@ def test_how_much_came_is_said_now_and_then(site: Site, tmp_path: Path, monkeypa
     assert said[-1] == "downloading a.bin: 400 KB of 400 KB (100%)"
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_bar_takes_the_place_of_lines_and_goes_when_a_download_ends(
+    stopped: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    shown: list[tuple[str, int, int | None]] = []
+
+    def show(name: str, came: int, whole: int | None) -> bool:
+        shown.append((name, came, whole))
+        if stopped:
+            raise KeyboardInterrupt
+        return True
+
+    monkeypatch.setattr(download, "_OFTEN", -1)
+    places = Places(notify=said.append, show=show)
+    if stopped:
+        with pytest.raises(KeyboardInterrupt):
+            data(site, places)
+        assert [whole for _, _, whole in shown[:1]] == [len(CONTENT)]
+    else:
+        weights(site, places)
+        assert not [line for line in said if line.startswith("downloading a.bin:")]
+    assert {name for name, _, _ in shown} == {"a.bin"}
+    assert shown[-1][1] == shown[-1][2]
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc, which says what an open file is called")
 @pytest.mark.parametrize("archive", [False, True])
 def test_downloaded_files_are_on_the_disk_before_they_have_their_names(

@@ -18,7 +18,11 @@ def places(recipe: Path, data: str | Path | None, offline: bool, observer: Obser
     """Return where to look for images and weights of a recipe."""
     files.refuse_other_than_utf8(recipe.parent.resolve())
     return Places(
-        recipe=recipe.parent, data=as_path(data, "data") if data is not None else None, offline=offline, notify=observer.note
+        recipe=recipe.parent,
+        data=as_path(data, "data") if data is not None else None,
+        offline=offline,
+        notify=observer.note,
+        show=observer.downloading,
     )
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
 
 from tlkit.events import Elsewhere, Epoch, Metrics, Observer
 from tlkit.reports import elsewhere
 from tlkit.reports.plain_text import plain
 from tlkit.reports.time_left import TimeLeft
-from tlkit.units import clock
+from tlkit.units import clock, size
 
+_NAME = 24  # characters of a file's name beside a bar
 _NARROW, _WIDE = 9, 18  # columns of a run's table: with seconds and a mark they take less than 80 characters
 
 
@@ -35,6 +37,7 @@ class TerminalObserver(Observer):
         )  # fmt: skip
         self._task: TaskID | None = None
         self._counting: TaskID | None = None
+        self._file: Task | None = None
         self._epochs, self._steps, self._evaluations, self._images = 0, 0, 0, 0
         self._header, self._best, self._rate = False, "", 0.0
         self._left, self._training_began = TimeLeft(epochs=0), 0.0
@@ -50,6 +53,25 @@ class TerminalObserver(Observer):
     def note(self, text: str) -> None:
         """Print a line."""
         self._console.print(plain(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def downloading(self, name: str, came: int, whole: int | None) -> bool:
+        """Move the bar of a file: bytes, bytes per second, time left. It begins at what came before, and goes with the last byte."""
+        if not self._progress.live.is_started or not self._console.is_terminal:
+            return False
+        if self._file is None and came != whole:
+            shown = escape(plain(name if len(name) <= _NAME else f"{name[: _NAME - 2]}.."))
+            added = self._progress.add_task(shown, total=whole, completed=came, shown="", left="")
+            self._file = next(task for task in self._progress.tasks if task.id == added)
+        if self._file is not None and came == whole:
+            self._progress.remove_task(self._file.id)
+            self._file = None
+        elif self._file is not None:
+            self._progress.update(self._file.id, completed=came, total=whole)
+            rate, seconds = self._file.speed, self._file.time_remaining
+            shown = f"{size(came)}{f' of {size(whole)}' if whole else ''}{f' {size(round(rate))}/s' if rate else ''}"
+            left = "" if seconds is None else f"{clock(seconds)} left"
+            self._progress.update(self._file.id, shown=shown, left=left)
+        return True
 
     def decoding(self, done: int, total: int) -> None:
         """Move the bar of images."""

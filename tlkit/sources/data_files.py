@@ -195,7 +195,7 @@ def _download_data(name: str, dataset: Dataset, options: BaseModel | None, place
     try:
         for wanted in downloads:
             if not _is_here(wanted, target / wanted.into):
-                download.fetch(wanted, target / wanted.into, notify=places.notify, watch=places.watch)
+                download.fetch(wanted, target / wanted.into, notify=places.notify, show=places.show, watch=places.watch)
     except OSError as error:
         return f"{target}: {error.strerror or error}"
     except TlkitError as error:

@@ -30,6 +30,7 @@ from tlkit.sources import hub, parts, redirects
 from tlkit.sources.parts import Part
 
 Notify = Callable[[str], None]
+Show = Callable[[str, int, int | None], bool]
 Watch = Callable[[], None]
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
@@ -42,13 +43,16 @@ _OFTEN = 10  # seconds between two lines that say how much came
 _AGENT = "tlkit"
 
 
-def fetch(download: Download, folder: Path, *, notify: Notify, watch: Watch = lambda: None) -> Path:
+def fetch(
+    download: Download, folder: Path, *, notify: Notify, show: Show = lambda *_: False, watch: Watch = lambda: None
+) -> Path:
     """Download a file into a folder, and unpack it there if it is an archive.
 
     Args:
         download: What to fetch.
         folder: Made where it is missing.
         notify: Told what is being done, one line.
+        show: As `Observer.downloading`.
         watch: Called as often as a part of it comes; may raise a TlkitError to stop it.
 
     Returns:
@@ -63,7 +67,7 @@ def fetch(download: Download, folder: Path, *, notify: Notify, watch: Watch = la
     try:
         with parts.held(folder, download) as part:
             try:
-                return _fetch(download, folder, part, notify=notify, watch=watch)
+                return _fetch(download, folder, part, notify=notify, show=show, watch=watch)
             except KeyboardInterrupt:
                 notify(f"stopped: {part.came:,} bytes of {download.url} came{'; ' if part.kept else ''}{part.kept}.")
                 raise
@@ -81,10 +85,13 @@ def checksum_fits(path: Path, checksum: str) -> bool:
         return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
 
 
-def _fetch(download: Download, folder: Path, part: Part, *, notify: Notify, watch: Watch) -> Path:
+def _fetch(download: Download, folder: Path, part: Part, *, notify: Notify, show: Show, watch: Watch) -> Path:
     if part.came:
         notify(f"goes on after the {units.size(part.came)} that came before")
-    _receive(download, part, _Shown(download, notify, watch))
+    try:
+        _receive(download, part, _Shown(download, notify, show, watch))
+    finally:
+        show(download.filename, part.came, part.came)
     if not download.archive:
         _move_whole(part.path, folder / download.filename)
         return folder / download.filename
@@ -127,21 +134,22 @@ class _Endless(Exception):
 
 
 class _Shown:
-    """Says every few seconds how much of a download came.
+    """Shows how much of a download came; where that cannot be shown, says it every few seconds.
 
     Args:
         download: What is fetched.
         notify: Told a line.
+        show: Asked first.
         watch: Called as often as a part comes.
     """
 
-    def __init__(self, download: Download, notify: Notify, watch: Watch) -> None:
-        self._name, self._notify, self._watch = download.filename, notify, watch
+    def __init__(self, download: Download, notify: Notify, show: Show, watch: Watch) -> None:
+        self._name, self._notify, self._show, self._watch = download.filename, notify, show, watch
         self._said = time.monotonic()
 
     def __call__(self, came: int, whole: int | None) -> None:
         self._watch()
-        if time.monotonic() - self._said > _OFTEN:
+        if not self._show(self._name, came, whole) and time.monotonic() - self._said > _OFTEN:
             self._said = time.monotonic()
             of = f" of {units.size(whole)} ({came / whole:.0%})" if whole else ""
             self._notify(f"downloading {self._name}: {units.size(came)}{of}")

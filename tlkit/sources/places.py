@@ -12,6 +12,10 @@ from pathlib import Path
 def _silent(_: str) -> None: ...
 
 
+def _unshown(_name: str, _came: int, _whole: int | None) -> bool:
+    return False
+
+
 def _patient() -> None: ...
 
 
@@ -24,6 +28,7 @@ class Places:
         data: --data, or None.
         offline: Downloads are forbidden.
         notify: Told of downloads, one line each.
+        show: As `Observer.downloading`: shows how much of a file came, and returns whether it does.
         watch: Called as often as a part of a download comes; may raise a TlkitError to stop it.
     """
 
@@ -31,6 +36,7 @@ class Places:
     data: Path | None = None
     offline: bool = False
     notify: Callable[[str], None] = _silent
+    show: Callable[[str, int, int | None], bool] = _unshown
     watch: Callable[[], None] = _patient
 
 

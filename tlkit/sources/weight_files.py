@@ -159,7 +159,7 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
     why = f"{option('offline', True)} forbids {source.url}" if places.offline else ""
     if fetch and not places.offline:
         try:
-            return download.fetch(source, looked[0], notify=places.notify, watch=places.watch)
+            return download.fetch(source, looked[0], notify=places.notify, show=places.show, watch=places.watch)
         except OSError as error:
             why = f"{looked[0]}: {error.strerror or error}"
         except TlkitError as error:
