@@ -323,6 +323,17 @@ def test_shards_behind_an_address_are_read_from_beginning_to_end(address: str) -
     assert contents(images.splits["train"]) == [(number % 2, png(number)) for number in range(24)]
 
 
+def test_an_image_that_the_server_sends_otherwise_than_it_was_indexed_is_an_error(address: str, tmp_path: Path) -> None:
+    """The first reading is believed; each later one is held against its digests."""
+    images = read(f"{address}/train-{{0000..0002}}.tar", test="test-0000.tar")
+    path = tmp_path / "train-0000.tar"
+    content = bytearray(path.read_bytes())
+    content[600] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"train-0000\.tar/000000\.png: changed since it was indexed"):
+        images.splits["train"].files[0].read_bytes()
+
+
 def test_a_shard_that_the_address_has_not_is_an_error(address: str) -> None:
     with pytest.raises(DataError, match=r"train-0009\.tar: there is no such file"):
         read(f"{address}/train-{{0000..0009..9}}.tar")
