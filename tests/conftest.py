@@ -5,6 +5,7 @@ import os
 # Before torch is imported: workers that share the cores would make its threads wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import subprocess
 import sys
 import threading
@@ -58,6 +59,24 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     else:
         machine.let_cublas_repeat()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Import what tests need once, in two ways.
+
+    Python's garbage collector would go through the million objects that stay again and again: it does not see them. And compiled modules
+    are kept, also where PYTHONDONTWRITEBYTECODE says otherwise: each process that a test starts would compile tlkit again.
+    """
+    written = sys.dont_write_bytecode
+    sys.dont_write_bytecode = False
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.dont_write_bytecode = written
 
 
 def asks_for_cuda(expression: str) -> bool:
