@@ -26,6 +26,8 @@ PROC = Path("/proc")
 SPIN_COUNT = 1000
 # With one of these values cuBLAS gives the same bits every time: "Results reproducibility" in its documentation.
 CUBLAS, CUBLAS_REPEATS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
+# What torch, cuDNN, cuBLAS and CUDA say; cudnnStatus_t and cublasStatus_t in their documentation name the codes.
+_NO_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED|ALLOCATION_FAILED")
 # malloc.h, and what glibc's malloc.c has by itself: blocks from mmap at most, and the largest that it makes its threshold
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _MMAP_MAX, _MMAP_THRESHOLD = 65536, 32 << 20
@@ -121,6 +123,11 @@ def free_memory() -> int:
     Source: memory.max, memory.current and memory.stat in Linux's admin-guide/cgroup-v2; cgroup-v1/memory.
     """
     return max(0, min([_free_in_machine(), *_free_in_groups()]))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is not enough memory, of a GPU or of the CPU. Torch's errors are known by their words."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
 
 
 def waited() -> float:

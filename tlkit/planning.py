@@ -158,7 +158,9 @@ def _decided(
     measured = [each for each in made.values() if each.measured] or list(made.values())
     shared = precision.decide([(each.plan, each.measured) for each in measured], kept.formats)
     decided = {
-        name: choices.decide(each.plan, each.measured, room=each.room, shared=shared, chunk=chunk_on(device.type))
+        name: choices.decide(
+            each.plan, each.measured, room=each.room, shared=shared, chunk=chunk_on(device.type, each.plan.pixels)
+        )
         for name, each in made.items()
     }
     tested = when_tested.asked(read.evaluation, kept.tested, list(decided.values()))

@@ -37,4 +37,5 @@ def loss(target_logits: Tensor, *, temperature: float = TEMPERATURE) -> Tensor:
     confusion = predictions.T @ (predictions * weights[:, None])  # (C, C)
     # A class that no image of the batch may be of has a row of zeros.
     confusion = confusion / confusion.sum(1, keepdim=True).clamp_min(torch.finfo(confusion.dtype).tiny)
-    return (confusion.sum() - confusion.trace()) / target_logits.shape[1]
+    # Not trace(): its gradient on a GPU reads a value on the host.
+    return (confusion.sum() - confusion.diagonal().sum()) / target_logits.shape[1]

@@ -35,7 +35,9 @@ def loss(source: Tensor, target: Tensor) -> Tensor:
     bandwidth = bandwidth.clamp_min(torch.finfo(both.dtype).tiny)
     kernel = torch.stack([(-squares / (bandwidth * 2.0**power)).exp() for power in POWERS]).mean(0)
     own_source, own_target = kernel[:n, :n], kernel[n:, n:]
-    within = (own_source.sum() - own_source.trace()) / (n * (n - 1)) + (own_target.sum() - own_target.trace()) / (m * (m - 1))
+    # Not trace(): its gradient on a GPU reads a value on the host.
+    within = (own_source.sum() - own_source.diagonal().sum()) / (n * (n - 1))
+    within = within + (own_target.sum() - own_target.diagonal().sum()) / (m * (m - 1))
     return within - 2 * kernel[:n, n:].mean()
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -180,13 +181,13 @@ def test_a_capture_that_fails_trains_on_step_by_step(toy_recipe: Path, monkeypat
     captured = Captured(Step(network, plan, CUDA), CudaBackend(CUDA), note=notes.append)
     stream = torch.cuda.current_stream()
     with monkeypatch.context() as patch:
-        finish = type(network).finish
+        answer_of = type(network).answer_of
 
-        def waiting(self: Network, x: Tensor) -> Tensor:
+        def waiting(self: Network, carried: Any) -> Tensor:
             torch.cuda.synchronize()
-            return finish(self, x)
+            return answer_of(self, carried)
 
-        patch.setattr(type(network), "finish", waiting)
+        patch.setattr(type(network), "answer_of", waiting)
         train(captured, range(1, 2))
     assert len(notes) == 1
     assert captured.reason is not None

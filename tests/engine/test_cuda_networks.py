@@ -7,6 +7,7 @@ import copy
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -175,18 +176,18 @@ def test_a_failure_within_a_capture_is_noted_once_and_leaves_no_trace(
     notes: list[str] = []
     plain = Step(copy.deepcopy(network), plan, where)
     captured = Captured(Step(network, plan, where), CudaBackend(where), note=notes.append)
-    finish, current = Network.finish, torch.cuda.current_device()
+    answer_of, current = Network.answer_of, torch.cuda.current_device()
 
-    def failing(self: Network, x: Tensor) -> Tensor:
+    def failing(self: Network, carried: Any) -> Tensor:
         fail(where)
-        return finish(self, x)
+        return answer_of(self, carried)
 
     with torch_settings.applied(where):
         for step in (captured, plain):
             torch.manual_seed(0)
             with monkeypatch.context() as patch:
                 if step is captured:
-                    patch.setattr(Network, "finish", failing)
+                    patch.setattr(Network, "answer_of", failing)
                 step.begin_(1)
                 train(step, steps=6)
             step.begin_(2)

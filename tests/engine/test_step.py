@@ -28,6 +28,7 @@ READS: dict[str, Callable[[Tensor], object]] = {
     "masked_select": lambda x: x.masked_select(x > 0),
     "a mask as index": lambda x: x[x > 0],
     "a mask as target": lambda x: x.clone().index_put_((x > 0,), x[0, 0]),
+    "the gradient of a trace": lambda x: x.requires_grad_().trace().backward(),
     "unique": lambda x: x.unique(),
     "unique of rows": lambda x: x.unique(dim=0),
     "unique_consecutive": lambda x: x.unique_consecutive(),

@@ -111,9 +111,7 @@ def main() -> NoReturn:
         if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage: click's own errors, whichever copy typer carries
             error.show()
             sys.exit(int(error.exit_code))
-        if (
-            isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        ):  # torch's, which is not imported for it
+        if machine.is_out_of_memory(error):
             console.say(_NO_MEMORY)
             sys.exit(1)
         raise

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from tlkit import machine
 from tlkit.engine import clock
 from tlkit.errors import PluginError, reason
-from tlkit.network import device_memory
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
 from tlkit.record.timings import Timing
 
@@ -66,7 +66,7 @@ def time_each(
             made = make(compute_format)
             seconds = made.seconds if device.type == "cpu" else seconds_of(made.call, device)
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
-            if device_memory.is_exhausted(failure):  # that is so now, and is not to be remembered of the form
+            if machine.is_out_of_memory(failure):  # that is so now, and is not to be remembered of the form
                 raise
             if compute_format == PLAIN_FORMAT:
                 raise PluginError(f"the network cannot be run: {reason(failure)}.", "tlkit check says more") from failure

@@ -180,7 +180,8 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     channels = draft.resolved.channels
     tensors = dict(network.owned())
     weights = sum(tensor.nbytes for tensor in network.tensors().values()) + _copied(network, max(draft.cuts))
-    chunk = chunk_on(draft.device.type)
+    largest = [*draft.sizes.values(), *([] if draft.resolved.canvas is None else [draft.resolved.canvas])]
+    chunk = chunk_on(draft.device.type, max(map(math.prod, largest)))
     real = min(batch, draft.facts.images.train or batch)  # a batch is never larger than the training images
     found = draft.resolved.adaptation
     if found is not None and draft.resolved.learns == "steps":  # a step has as many images of the target, and labelled ones

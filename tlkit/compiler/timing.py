@@ -20,7 +20,7 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import relative_error
 from tlkit.engine.step.graph import CudaBackend
-from tlkit.network import device_memory, seeding
+from tlkit.network import seeding
 from tlkit.network.network import Network, pool
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
@@ -142,7 +142,7 @@ def measure(
         why = f"measuring was given up after {seconds:.0f} s, as happens where other programs keep the cores busy"
         return Measurements(seconds=seconds, why=why)
     except (RuntimeError, MemoryError) as error:
-        if not device_memory.is_exhausted(error):
+        if not machine.is_out_of_memory(error):
             raise
         why = f"measuring was given up, for it takes more memory than {device} has"
         return Measurements(seconds=time.perf_counter() - began, why=why)
@@ -158,7 +158,8 @@ class _TooSlow(Exception):
 def _prefix(
     network: Network, cut: int, images: Tensor, forms: Sequence[ComputeFormat], device: torch.device, watch: Watch
 ) -> tuple[Timing, ...]:
-    chunk, backend = chunk_on(device.type), CudaBackend(device) if device.type == "cuda" else None
+    height, width = images.shape[-2:]
+    chunk, backend = chunk_on(device.type, height * width), CudaBackend(device) if device.type == "cuda" else None
     repeated = images.repeat(-(-chunk // len(images)), 1, 1, 1)[:chunk]
     expected = prefix.build(network, cut, PrefixPlan(folded=False, chunk=chunk), sample=images[:1])(repeated)
     expected_features = _features(network, expected, cut)

@@ -31,7 +31,7 @@ def spent_on(purpose: Purpose) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not is_exhausted(error):
+        if not machine.is_out_of_memory(error):
             raise
         raise Exhausted(purpose) from error
 
@@ -42,11 +42,6 @@ def free_memory(device: torch.device) -> int:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
     return machine.free_memory()
-
-
-def is_exhausted(error: Exception) -> bool:
-    """Whether an error says that there is not enough memory, of a GPU or of the CPU."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def usable_memory(device: torch.device) -> int:

@@ -379,6 +379,11 @@ class Plan:
         return USUAL if self.tables.select_by == "auto" else self.tables.select_by
 
     @property
+    def pixels(self) -> int:
+        """Pixels of the largest image that the network is given."""
+        return max(math.prod(size) for size in (self.image_size, *(each.image_size for each in self.sizes)))
+
+    @property
     def evaluation_batch(self) -> int:
         """Images that are evaluated at a time: with a canvas as many pixels as are trained on, more or less; in tiles one."""
         if self.canvas is None:

@@ -14,9 +14,11 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 When = Literal["every", "end"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 
-# Images that the fixed prefix takes at a time: on a CPU few, whose outputs stay in its caches; a GPU is not busy with so few.
+# Images that the fixed prefix takes at a time: on a CPU few, whose outputs stay in its caches; a GPU is not busy with so few. Large
+# pictures are fewer, so that they fit into a GPU's memory.
 CHUNK = 32
 GPU_CHUNK = 128
+_GPU_PIXELS = GPU_CHUNK * 299 * 299
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,14 @@ class NotStored(StrEnum):
     NOT_FASTER = "not faster"  # than computing them again
 
 
-def chunk_on(device: str) -> int:
-    """Return how many images the fixed prefix takes at a time on a type of device, "cpu" or "cuda"."""
-    return CHUNK if device == "cpu" else GPU_CHUNK
+def chunk_on(device: str, pixels: int) -> int:
+    """Return how many images the fixed prefix takes at a time on a type of device, "cpu" or "cuda".
+
+    Args:
+        device: Its type.
+        pixels: Of the largest image.
+    """
+    return CHUNK if device == "cpu" else max(1, min(GPU_CHUNK, _GPU_PIXELS // pixels))
 
 
 @dataclass(frozen=True)

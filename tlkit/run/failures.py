@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tlkit import files, tasks, units
+from tlkit import files, machine, tasks, units
 from tlkit.errors import Diverged, OutOfMemory, RunFailed, TlkitError
 from tlkit.network import device_memory
 from tlkit.plans.plan import Plan
@@ -31,7 +31,7 @@ def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunF
         return kind(f"{job.label}: {error.problem}", *error.hints)
     if isinstance(error, OSError):
         return files.unwritable(job.folder, error)
-    if device_memory.is_exhausted(error):
+    if machine.is_out_of_memory(error):
         return _out_of_memory(error, prepared, device)
     if any(words in str(error) for words in _NO_KERNEL):
         return RunFailed(

@@ -76,7 +76,7 @@ class Prepared:
 
     def sharing(self, shared: SharedFormats, *, device: torch.device) -> Prepared:
         """Return the same run, on a device, with what all arms of its recipe have in common."""
-        room, chunk = cache.room(), chunk_on(device.type)
+        room, chunk = cache.room(), chunk_on(device.type, self.bare.pixels)
         plan = choices.decide(self.bare, self.measured, room=room, earlier=self.earlier, shared=shared, chunk=chunk)
         if self.head_start is None:
             return replace(self, plan=plan)
@@ -209,12 +209,13 @@ def prepare(
             job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
         )
     room = cache.room()  # beside the pictures, which this process holds
-    decided = choices.decide(plan, measured, room=room, earlier=earlier, chunk=chunk_on(device.type))
+    chunk = chunk_on(device.type, plan.pixels)
+    decided = choices.decide(plan, measured, room=room, earlier=earlier, chunk=chunk)
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)
     made = Prepared(job, decided, images, train, evaluated, decoded, start, plan, measured, earlier, sample)
     if resolved.arm.head.start != head_starts.SOLVED:
         return made
-    solved = choices.decide(head_starts.plan_of(plan), measured, room=room, chunk=chunk_on(device.type))
+    solved = choices.decide(head_starts.plan_of(plan), measured, room=room, chunk=chunk)
     seen = training_sample.as_evaluated(plan, train, train.indices, library, progress=observer.decoding)
     plain = replace(train, pictures=seen.pictures, indices=seen.indices, augment=(), views=None, others={}, extents=None)
     begins = HeadStart(solved, head_starts.plugins(resolved.network_plugins, resolved.arm), plain)

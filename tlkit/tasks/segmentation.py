@@ -116,12 +116,7 @@ def expand(logits: Tensor, positive: int) -> Tensor:
 
 def loss(logits: Tensor, targets: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
     """Return the cross-entropy, mean over the pixels that count; weighted, still by their number; 0 where none counts."""
-    from torch.nn import functional
-
-    total = functional.cross_entropy(
-        logits, targets.long(), weights, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum"
-    )
-    return total / counts(targets).clamp_min(1)
+    return _cross_entropy(logits, targets, weights, smoothing=smoothing, reduction="sum") / counts(targets).clamp_min(1)
 
 
 def counts(targets: Tensor) -> Tensor:
@@ -153,21 +148,35 @@ def focal_loss(logits: Tensor, targets: Tensor, weights: Tensor | None, whole: C
 
     Source: Lin et al. 2017, arXiv:1708.02002, with gamma = 2.
     """
-    from torch.nn import functional
-
-    plain = functional.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")  # 0 where ignored
-    weighted = plain
-    if weights is not None:
-        weighted = functional.cross_entropy(logits, targets.long(), weights, ignore_index=IGNORED, reduction="none")
+    plain = _cross_entropy(logits, targets)  # 0 where ignored
+    weighted = plain if weights is None else _cross_entropy(logits, targets, weights)
     return ((1 - (-plain).exp()) ** _GAMMA * weighted).sum() / counts(targets).clamp_min(1)
 
 
 def losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy of each image (n,), mean over its pixels that count."""
+    return _cross_entropy(logits, targets).sum((1, 2)) / (targets != IGNORED).sum((1, 2)).clamp_min(1)
+
+
+def _cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, smoothing: float = 0.0, reduction: str = "none"
+) -> Tensor:
+    """Return the cross-entropy of each pixel (n, h, w), 0 where ignored, or the sum of all ().
+
+    Torch's kernel for pictures on a GPU adds in no fixed order, so there the pixels are a list.
+    """
     from torch.nn import functional
 
-    each = functional.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")
-    return each.sum((1, 2)) / (targets != IGNORED).sum((1, 2)).clamp_min(1)
+    labels = targets.long()
+    if not logits.is_cuda:
+        return functional.cross_entropy(
+            logits, labels, weights, ignore_index=IGNORED, label_smoothing=smoothing, reduction=reduction
+        )
+    pixels = logits.movedim(1, -1).flatten(0, -2)
+    each = functional.cross_entropy(
+        pixels, labels.flatten(), weights, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none"
+    ).view_as(labels)
+    return each.sum() if reduction == "sum" else each
 
 
 # ---- predictions
@@ -197,14 +206,13 @@ def chosen(logits: Tensor) -> Tensor:
 def rows(logits: Tensor, targets: Tensor) -> Tensor:
     """Return what evaluation keeps of each image (n, length) float64: see `mask_metrics`."""
     import torch
-    from torch.nn import functional
 
     images, classes = logits.shape[:2]
     known = targets != IGNORED
     image = torch.arange(images, device=logits.device)[:, None, None].expand_as(targets)[known]
     label, picked = targets.long()[known], logits.argmax(1)[known]
     confusion = torch.bincount((image * classes + label) * classes + picked, minlength=images * classes**2)
-    each = functional.cross_entropy(logits, targets.long(), ignore_index=IGNORED, reduction="none")
+    each = _cross_entropy(logits, targets)
     parts = [confusion.reshape(images, -1).double(), each.double().sum((1, 2))[:, None]]
     if classes == 2:
         odds = (logits[:, 1] - logits[:, 0])[known]

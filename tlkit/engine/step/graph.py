@@ -28,6 +28,7 @@ WARM_UP = 3  # real steps before a capture, as many as torch.cuda.make_graphed_c
 _DATA_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 _INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 _COPIES = {"aten::_to_copy", "aten::copy_"}
+_FILLS = {"aten::index_fill", "aten::index_fill_"}  # by a tensor, which their kernels read on the host
 
 
 class Graph(Protocol):
@@ -220,6 +221,8 @@ def _reads(func: OpOverload, args: tuple[object, ...], result: object) -> bool:
     if name in _INDEXING:  # by numbers it is a gather; by a mask, the shape hangs on the mask's values
         indices = args[1] if isinstance(args[1], (list, tuple)) else ()
         return any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in indices)
+    if name in _FILLS and len(args) > 3 and isinstance(args[3], Tensor):
+        return True
     if name in _COPIES:
         devices = {tensor.device.type for tensor in (*args, result) if isinstance(tensor, Tensor)}
         return len(devices) > 1
