@@ -79,7 +79,7 @@ def test_a_run_that_waits_keeps_the_positions_of_its_images_as_arrays(recipe: Pa
     parts = {"train": prepared.train.indices, **{name: part.indices for name, part in prepared.evaluated.parts.items()}}
     assert {name: len(each) for name, each in parts.items()} == {"train": 12, "validation": 8, "test": 10}
     assert not [each for each in parts.values() if each.tolist() in lists]
-    assert all(prepared.split[name]["positions"] == each.tolist() for name, each in parts.items())
+    assert all(list(prepared.split[name]["positions"]) == each.tolist() for name, each in parts.items())
 
 
 def test_test_files_that_are_training_files_are_said_with_plan_and_result(recipe: Path, run: Cli) -> None:

@@ -24,6 +24,7 @@ from tlkit.plans.plan import DataFacts
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Images
 from tlkit.recipe.recipe import FORMAT
+from tlkit.record.long_lists import LongList
 from tlkit.run import overlapping_images, part_reader, training_geometry
 from tlkit.run.part_reader import PartReader
 from tlkit.units import Size
@@ -62,7 +63,7 @@ class Decoded:
     adapted_sizes: Mapping[Size, Part] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """Return what split.json holds: which images each part has, and what was skipped."""
+        """Return what split.json holds: which images each part has, in long lists, and what was skipped."""
         parts = {"train": None if self.source_free else self.training, "validation": None, "test": None, **self.evaluated.parts}
         known = {"overlap": overlap.record(self.overlaps), "dropped": self.dropped.tolist()}
         positions = {name: _positions(each) for name, each in parts.items()}
@@ -225,7 +226,8 @@ def _positions(part: Part | None) -> dict[str, Any]:
     if part is None:
         return {"count": 0}
     split = part.pictures.split
-    record: dict[str, Any] = {"count": len(part.indices), "positions": part.indices.tolist()}
-    if split.files:
-        record["files"] = [str(split.files[index]) for index in part.indices]
+    count, indices = len(part.indices), part.indices
+    record: dict[str, Any] = {"count": count, "positions": LongList(count, lambda at: int(indices[at]))}
+    if files := split.files:
+        record["files"] = LongList(count, lambda at: str(files[indices[at]]))
     return record

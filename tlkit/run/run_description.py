@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,7 +19,7 @@ from tlkit.errors import TlkitError
 from tlkit.plans import auto_rates, plan_json, plugin_changes
 from tlkit.plans.jobs import Job, absolute_arm
 from tlkit.recipe.recipe import FORMAT, arm_toml
-from tlkit.record import kernels, run_folder
+from tlkit.record import kernels, long_lists, run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.run_folder import RunResult
 from tlkit.run.preparation import Prepared
@@ -34,7 +34,7 @@ def write(prepared: Prepared, *, keep_plan: bool = False) -> None:
     files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(absolute_arm(job))))
     if not keep_plan or not _is_plan(folder / run_folder.PLAN):
         files.replace(folder / run_folder.PLAN, plan_json.to_json(prepared.plan))
-    files.replace(folder / run_folder.SPLIT, json.dumps(prepared.split) + "\n")
+    files.replace_with(folder / run_folder.SPLIT, itertools.chain(long_lists.pieces(prepared.split), [b"\n"]))
 
 
 def resolved(prepared: Prepared, device: torch.device, *, pieces: int = 1) -> dict[str, Any]:
