@@ -36,6 +36,11 @@ class TlkitError(Exception):
         """Return an error with the same hints whose problem begins with the place where it was found."""
         return TlkitError(f"{where}: {self.problem}", *self.hints)
 
+    def begin_with_(self, where: str) -> None:
+        """Let the problem begin with the place where it was found; the error stays one of its class, with its cause."""
+        self.problem = f"{where}: {self.problem}"
+        self.args = ("\n".join([self.problem, *(f"  {line}" for line in self.hints)]),)
+
 
 class RecipeError(TlkitError):
     """A recipe that cannot be used; it holds every problem that was found.

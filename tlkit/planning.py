@@ -12,6 +12,7 @@ from tlkit.errors import TlkitError, as_path, option
 from tlkit.events import Observer
 from tlkit.plans import arguments, band_values, dataset_facts, job_inputs, jobs, precision, resolve, search_plan
 from tlkit.plans.resolved import Resolved
+from tlkit.recipe import naming
 from tlkit.recipe.recipe import Recipe
 from tlkit.record import recipe_choices
 from tlkit.sources.places import Places
@@ -96,11 +97,12 @@ def plans(
         for name, resolved in arms.items():
             if arm not in (None, name):
                 continue
-            if measure:
-                (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=runs, where=str(recipe))
-                made[name] = _measured(job, where, watcher)
-            else:
-                made[name] = _compiled(recipe, read, resolved, places, where, classes=classes, processes=processes)
+            with naming.named(resolved.where):
+                if measure:
+                    (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=runs, where=str(recipe))
+                    made[name] = _measured(job, where, watcher)
+                else:
+                    made[name] = _compiled(recipe, read, resolved, places, where, classes=classes, processes=processes)
     decided = _decided(read, made, jobs.settings(arms), runs / read.name, where)
     found = Plans(
         {

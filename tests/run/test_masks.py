@@ -39,6 +39,14 @@ def folder_of(recipe: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_a_network_that_gives_no_map_is_a_message_that_names_the_recipe(run: Cli, recipe: Path, command: str) -> None:
+    code, _, error = run(command, recipe, "--set=backbone={name='vgg11', weights='none'}")
+    assert code == 1
+    assert error.startswith(f"{recipe}: head.kind: ")
+    assert "gives 4096 values and no map" in " ".join(error.split())
+
+
 def pixels_of(path: str | Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)

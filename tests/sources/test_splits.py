@@ -169,8 +169,15 @@ def test_set_with_validation_images_of_its_own_gives_none_up() -> None:
 
 
 def test_class_with_too_few_images_is_named_with_both_counts() -> None:
-    with pytest.raises(DataError, match="class1 has 3 training images, and 5 are asked for"):
+    with pytest.raises(DataError, match="class1 has 3 training images, and 5 are asked for") as caught:
         split(labels_of(9, 3), train_per_class=5)
+    assert caught.value.hints == ("data.split.train_per_class = 3 or less, or more images",)
+
+
+def test_more_training_images_than_there_are_are_refused_with_their_number() -> None:
+    with pytest.raises(DataError, match=r"data\.split\.train: is 20; there are 12 training images") as caught:
+        split(labels_of(9, 3), train=20)
+    assert caught.value.hints == ("data.split.train = 12 or less; leave it out to train on all",)
 
 
 def test_more_images_than_there_are_is_refused_with_both_counts() -> None:

@@ -68,8 +68,9 @@ def other_images(resolved: Resolved, name: str, found: DataFiles, classes: tuple
     unknown = [each for each in images.classes if each not in classes]
     if unknown:
         raise DataError(
-            f"{where}: {source.name} has classes that are not trained on: {', '.join(unknown[:5])}.",
-            f"classes: {', '.join(classes[:10])}",
+            f"{where}: {source.name} has classes that are not trained on: {first_few(unknown)}.",
+            f"classes that are: {', '.join(classes[:10])}",
+            f"a copy of {source.name} without images of other classes, or leave [{where}] out",
         )
     return _labelled(key, classes, other_parts.divides(resolved, name))
 
@@ -149,8 +150,7 @@ def _check_task(resolved: Resolved, targets: Rows) -> None:
         raise RecipeError(
             [
                 TlkitError(
-                    f"{resolved.recipe}: head.kind: the {head} head learns {wanted.targets.words}, and {data} has "
-                    f"{fitting[0].targets.words}.",
+                    f"head.kind: the {head} head learns {wanted.targets.words}, and {data} has {fitting[0].targets.words}.",
                     f'kind = "{fitting[0].head}"',
                 )
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tlkit.errors import RecipeError, TlkitError
@@ -80,7 +81,7 @@ def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | No
     for name, arm in recipe.arms.items():
         outcome = ArmResolver(recipe.name, name, arm, places, dataset, folds=recipe.folds).run()
         if isinstance(outcome, Resolved):
-            resolved[name] = outcome
+            resolved[name] = replace(outcome, where=where)
             continue
         for problem in outcome:
             problems[str(problem)] = problem
@@ -112,7 +113,7 @@ def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str,
     """
     outcome = ArmResolver(recipe, name, arm, places, folds=folds).run()
     if isinstance(outcome, Resolved):
-        return outcome
+        return replace(outcome, where=where)
     raise RecipeError(problem.at(where) for problem in outcome)
 
 

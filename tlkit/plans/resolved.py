@@ -52,6 +52,7 @@ class Resolved:
             pictures are known.
         tile: Height and width of the tiles in which larger canvases are evaluated, whole strides; None where they are evaluated whole.
         spread: Standard deviation of the network's input that bands get where it is measured: see `preprocessing.spread`.
+        where: Begins messages about it, usually the recipe's file.
     """
 
     recipe: str
@@ -75,6 +76,7 @@ class Resolved:
     unlabelled: Source | None = None
     canvas: Size | None = None
     tile: int | None = None
+    where: str = ""
 
     @property
     def domain_head(self) -> tuple[str, BaseModel | None] | None:

@@ -181,7 +181,7 @@ def prepare(
     plan = compiler.compile_plan(
         resolved,
         decoded.facts,
-        where=resolved.recipe,
+        where=resolved.where,
         device=device,
         batch_size=known,
         division=Division(ranks.size, ranks.local_size, partial(_smallest, ranks)),

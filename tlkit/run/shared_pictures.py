@@ -12,6 +12,7 @@ from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.events import Observer
 from tlkit.plans import dataset_images
 from tlkit.plans.jobs import Job
+from tlkit.recipe import naming
 from tlkit.record.timings import EarlierChoices
 from tlkit.run import preparation
 from tlkit.run.preparation import Prepared
@@ -26,20 +27,21 @@ def prepare(
 
     The other arguments are those of `preparation.prepare`.
     """
-    images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
-    library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify, residency=residency))
-    return preparation.prepare(
-        job,
-        library=library,
-        images=images,
-        device=device,
-        observer=observer,
-        earlier=earlier,
-        batch_size=batch_size,
-        anew=anew,
-        watch=watch,
-        ranks=ranks,
-    )
+    with naming.named(job.resolved.where):
+        images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
+        library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify, residency=residency))
+        return preparation.prepare(
+            job,
+            library=library,
+            images=images,
+            device=device,
+            observer=observer,
+            earlier=earlier,
+            batch_size=batch_size,
+            anew=anew,
+            watch=watch,
+            ranks=ranks,
+        )
 
 
 def library_of(prepared: Prepared, libraries: dict[int, Library]) -> Library:

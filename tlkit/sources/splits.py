@@ -183,7 +183,10 @@ def _by_count(
         return np.stack([counts - hold, hold, np.zeros_like(counts)])
     for label in np.flatnonzero(asked > counts).tolist():
         raise DataError(
-            f"data.split: class {classes[label]} has {counts[label]} training images, and {asked[label]} are asked for."
+            f"data.split: class {classes[label]} has {counts[label]} training images, and {asked[label]} are asked for.",
+            f"data.split.train_per_class = {counts[label]} or less, or more images"
+            if counts[label]
+            else "images of this class",
         )
     hold = np.minimum(hold, counts - asked)
     return np.stack([asked, hold, counts - asked - hold])
@@ -239,7 +242,10 @@ def _asked(counts: Counts, classes: Sequence[str], table: SplitTable, seed: int)
     if table.train is None:
         return None
     if table.train > counts.sum():
-        raise DataError(f"data.split.train: is {table.train}; there are {counts.sum()} training images.")
+        raise DataError(
+            f"data.split.train: is {table.train}; there are {counts.sum()} training images.",
+            f"data.split.train = {counts.sum()} or less; leave it out to train on all",
+        )
     wanted = np.zeros_like(counts)
     order = np.random.Generator(np.random.Philox(key=[seed, len(classes)])).permutation(len(classes))
     while (left := table.train - wanted.sum()) > 0:
