@@ -24,15 +24,15 @@ from sklearn.preprocessing import StandardScaler
 from toy_domains import CLASSES
 from toy_training import Training, training
 
-from tlkit import api, testing
+from tlkit import api, file_digests, testing
 from tlkit.engine import adapting
 from tlkit.engine.domains import distances
 from tlkit.errors import DataError, PluginError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
-from tlkit.plans import adaptation, other_parts
+from tlkit.plans import adaptation, dataset_facts, target_copies
 from tlkit.plans.adaptation import Adaptation
-from tlkit.plugin import Adapter, Affine, Alignment, registry
+from tlkit.plugin import Adapter, Affine, Alignment, members, registry
 from tlkit.recipe.domains import AdaptTable
 from tlkit.record import domains as gained
 from tlkit.record import report_data
@@ -218,6 +218,7 @@ def test_a_head_is_kept_with_the_map_of_the_target(run: Cli, recipe: Path, metho
 
 
 STEPS = ["head.kind=linear", "lr_groups.head=1e-2", "freeze.backbone=true"]
+MMD = {"head.kind": "linear", "lr_groups.head": 1e-2, "lr_groups.backbone": 1e-2, "adapt.method": "mmd"}
 WRONG = [
     (["adapt.target=drak"], "adapt.target: there is no data set also.drak.", 'did you mean "dark"?'),
     (["adapt.method=corl"], 'adapt.method: there is no adapter "corl" installed.', 'did you mean "coral"?'),
@@ -246,16 +247,37 @@ def test_a_mistake_in_the_table_is_named(run: Cli, recipe: Path, settings: list[
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"also.dark.split.per_class": 12}, "also.dark.split.per_class: is 12, and no image is left to test."),
+        (
+            {"also.dark.split.per_class": 12},
+            "also.dark.split.per_class: is 12, and no image is left to test. also.dark.split.per_class = 11, or more",
+        ),
         ({"also.dark.split.per_class": 13}, "also.dark.split.per_class: is 13, and class blue has 12 images there."),
         ({"also.dark.options.path": '"bright"'}, "adapt.target: dark has the same images as the source."),
         ({"also.dark.options.path": '"copies"'}, "adapt.target: dark has the same images as the source."),
-        ({"also.dark.options.path": '"some"'}, "adapt.target: dark has the same images as the source."),
-        ({"also.dark.options.path": '"nearly"'}, "adapt.target: 33 of 36 images of dark are the source's."),
-        ({"also.dark.options.path": '"violet"'}, "also.dark: folder has classes that are not trained on: violet"),
+        ({"also.dark.options.path": '"some"'}, "adapt.target: all 33 images of dark are among the 36 of the source."),
+        ({"also.dark.options.path": '"nearly"'}, "adapt.target: 33 of 36 images of dark are those of the source."),
+        (
+            {"also.dark.options.path": '"violet"'},
+            "also.dark: folder has classes that are not trained on: violet. classes that are: blue, green, red a copy of folder",
+        ),
+        (
+            {**MMD, "adapt.labels_per_class": 6},
+            'adapt.labels_per_class: every image of dark that is used has a label, and mmd needs others. adapt.images = "all"',
+        ),
+        (
+            {"adapt.pseudo_labels": "true", "adapt.labels_per_class": 6},
+            "adapt.labels_per_class: every image of dark that is used has a label, and adapt.pseudo_labels gives labels to others.",
+        ),
+        (
+            {"also.dark.name": "csv", "also.dark.options": '{ file = "several.csv", path = ".", label = "label", split = "part", separator = ";" }'},
+            "also.dark: has any number of classes per image; the images that are trained on have one class per image. another data set",
+        ),
     ],
-)
-def test_images_that_cannot_be_adapted_to_are_named(run: Cli, recipe: Path, change: dict[str, Any], words: str) -> None:
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_images_that_cannot_be_adapted_to_are_named(
+    run: Cli, recipe: Path, change: dict[str, Any], words: str, command: str
+) -> None:
     shutil.copytree(recipe.parent / "bright", recipe.parent / "copies")
     shutil.copytree(recipe.parent / "bright", recipe.parent / "some", ignore=shutil.ignore_patterns("3.png"))
     shutil.copytree(recipe.parent / "bright", recipe.parent / "nearly")
@@ -263,9 +285,31 @@ def test_images_that_cannot_be_adapted_to_are_named(run: Cli, recipe: Path, chan
         shutil.copy(recipe.parent / "dark" / name / "3.png", recipe.parent / "nearly" / name / "3.png")
     shutil.copytree(recipe.parent / "dark" / "green", recipe.parent / "violet" / "violet")
     shutil.copytree(recipe.parent / "dark" / "red", recipe.parent / "violet" / "red")
-    code, _, error = run("apply", "r.toml", *[part for key, value in change.items() for part in ("--set", f"{key}={value}")])
+    lines = [
+        "path,label,part",
+        *(f"dark/{name}/{at}.png,{name},{'test' if at % 2 else 'train'}" for name in CLASSES for at in range(12)),
+    ]
+    (recipe.parent / "several.csv").write_text("\n".join([*lines, "bright/red/0.png,red;blue,test"]))
+    code, _, error = run(command, "r.toml", *[part for key, value in change.items() for part in ("--set", f"{key}={value}")])
     assert code == 1
-    assert words in " ".join(error.split())
+    assert f"r.toml: {words}" in " ".join(error.split())
+    assert not (recipe.parent / "runs").exists()
+
+
+def test_copies_too_large_to_be_read_are_left_to_apply_and_the_plan_says_so(
+    run: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(recipe.parent / "bright", recipe.parent / "copies")
+    monkeypatch.setattr(dataset_facts, "_READ", 1000.0)
+    monkeypatch.setattr(file_digests, "_RACY", 0)  # nanoseconds for which a new file may change unseen
+    command = ("plan", "r.toml", "--set", 'also.dark.options.path="copies"')
+    code, out, error = run(*command)
+    assert code == 0, error
+    assert re.search(r"files of dark have the sizes of the source's; apply reads them \([\d.]+ KB\)", " ".join(out.split()))
+    list(members.digests(sorted(recipe.parent.glob("*/*/*.png"))))
+    code, _, error = run(*command)
+    assert code == 1, "what is remembered is not read again"
+    assert "dark has the same images as the source" in error
 
 
 def test_a_target_of_links_to_the_source_is_refused_by_its_paths_alone(run: Cli, recipe: Path) -> None:
@@ -286,7 +330,7 @@ def test_source_and_target_are_compared_once_and_each_folder_is_looked_up_once(
 ) -> None:
     compared, looked_up = [], []
     monkeypatch.setattr(
-        other_parts, "_every_file", lambda images, of=other_parts._every_file: compared.append(images) or of(images)
+        target_copies, "_every_file", lambda images, of=target_copies._every_file: compared.append(images) or of(images)
     )
     monkeypatch.setattr(
         os.path, "realpath", lambda path, of=os.path.realpath, **more: looked_up.append(path) or of(path, **more)

@@ -26,7 +26,7 @@ from tlkit.engine.domains import distances
 from tlkit.engine.images.library import Library
 from tlkit.errors import DataError, TlkitError, first_few, option
 from tlkit.events import Observer
-from tlkit.plans import other_parts
+from tlkit.plans import target_copies
 from tlkit.record.advice import Advice
 from tlkit.record.domain_advice import Compared, DomainAdvice
 
@@ -126,9 +126,9 @@ def _refuse(target: Facts, source: Facts) -> None:
             f"advise: {names[0]} has classes that {names[1]} has no images of: {first_few(unknown)}.",
             f"classes of {names[1]}: {first_few(source.images.classes)}",
         )
-    same, of = other_parts.copies(source.images, target.images, read=True)
-    if same > other_parts.NEARLY_ALL * of:
-        raise DataError(f"advise: {names[0]} has the same images as {names[1]}.", "a folder of another domain")
+    found = target_copies.copies(source.images, target.images)
+    if found.same > target_copies.NEARLY_ALL * found.target:
+        raise DataError(f"advise: {found.words(*names)}.", "a folder of another domain")
 
 
 def _features(pair: Pair) -> Domains:

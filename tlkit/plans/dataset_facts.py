@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkit import tasks, units
 from tlkit.errors import DataError, DataMissing, first_few, option
-from tlkit.plans import dataset_images, job_inputs, other_parts, overlap
+from tlkit.plans import dataset_images, job_inputs, other_parts, overlap, target_copies
 from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
@@ -56,13 +56,14 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         return _nominal(resolved, dataset, seed, assumed, fold)
     mine = dataset_images.images(dataset, found, resolved)
     also: dict[str, OtherParts] = {}
+    unread: list[str] = []
     for name, source in resolved.also.items():
         with suppress(DataMissing):
             there = job_inputs.find_beside(source, places, fetch=False)
             also[name] = other_parts.choose(
                 resolved, name, dataset_images.other_images(resolved, name, there, mine.classes), seed=seed
             )
-            other_parts.refuse_same(resolved, name, mine, also[name], read=False)
+            unread += target_copies.refuse(resolved, name, mine, also[name].images, at_most=_READ)
     table = resolved.arm.data
     every = Joined([split.files for split in mine.splits.values()])
     problem = image_files.unreadable(
@@ -85,7 +86,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         file_overlaps(mine, parts, also, more, at_most=_READ), droppable=can, drop=table.on_overlap == "drop"
     )
     sized = usual_size(mine.splits["train"], table.channels) if augmentations.windows(table.augment) else None
-    warned = (*counted.warnings, *other_parts.warnings(resolved, also), *same, *filter(None, [problem]))
+    warned = (*counted.warnings, *other_parts.warnings(resolved, also), *unread, *same, *filter(None, [problem]))
     return replace(counted, warnings=warned, originals=sized)
 
 

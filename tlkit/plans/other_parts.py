@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tlkit import file_digests, tasks
-from tlkit.errors import DataError, first_few
-from tlkit.plans.adaptation import Adaptation
+from tlkit import tasks
+from tlkit.errors import DataError, RecipeError, TlkitError, first_few
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plans.resolved import Resolved
-from tlkit.plugin import ImageFile, Images, members
+from tlkit.plugin import Images
 from tlkit.plugin.members import Subset
 from tlkit.recipe.messages import dotted
 from tlkit.record.selection import WITHOUT_LABELS
@@ -22,9 +19,6 @@ from tlkit.sources import target_split
 from tlkit.sources.splits import Indices
 
 SCORED = 1000  # images of the target that scores without labels are computed from: enough for two digits, and soon done
-# What `refuse_same` found, with paths alone and with contents, as long as both data sets are in memory: they are read again where a file changes.
-_COMPARED: WeakKeyDictionary[Images, WeakKeyDictionary[Images, dict[bool, tuple[int, int]]]] = WeakKeyDictionary()
-NEARLY_ALL = 0.9  # of the target's images: no two domains have so many in common
 ALL = "all"  # the split of a data set whose images are divided anew; its own test images are the last
 
 
@@ -68,7 +62,7 @@ class OtherParts:
 
 def divides(resolved: Resolved, name: str) -> bool:
     """Return whether an arm divides all images of a data set of [also] anew, or uses others of it than its test images."""
-    return resolved.arm.also[name].split.per_class is not None or _adapts_to(resolved, name) is not None
+    return resolved.arm.also[name].split.per_class is not None or resolved.adaptation_to(name) is not None
 
 
 def choose(resolved: Resolved, name: str, images: Images, *, seed: int) -> OtherParts:
@@ -81,8 +75,10 @@ def choose(resolved: Resolved, name: str, images: Images, *, seed: int) -> Other
         seed: The run's seed.
 
     Raises:
-        DataError: a class has fewer images than are asked for; or none is left to test.
+        DataError: the images have targets of another kind; a class has fewer images than are asked for; or none is left to test.
+        RecipeError: [adapt] uses images without labels, and every image has one.
     """
+    _refuse_other_targets(resolved, name, images)
     if not divides(resolved, name):
         return OtherParts(images, Selected("test", np.arange(len(images.splits["test"].targets))))
     split, place = images.splits[ALL], dotted("also", name, "split", "per_class")
@@ -98,14 +94,18 @@ def choose(resolved: Resolved, name: str, images: Images, *, seed: int) -> Other
         train = target_split.first_of_each(labels, classes, per_class, seed=seed, where=place)
     parts = OtherParts(images, Selected(ALL, np.setdiff1d(every, train)))
     if not len(parts.test.indices):
-        raise DataError(f"{place}: is {per_class}, and no image is left to test.", "fewer of each class")
-    adapt = _adapts_to(resolved, name)
+        fewer = f"{place} = {per_class - 1}" if per_class is not None and per_class > 1 else ""
+        raise DataError(
+            f"{place}: is {per_class}, and no image is left to test.", f"{fewer}, or more images of each class".lstrip(", ")
+        )
+    adapt = resolved.adaptation_to(name)
     if adapt is None:
         return parts
     labelled, wanted = train[:0], adapt.table.labels_per_class
     if wanted:
         labelled = train[target_split.first_of_each(labels[train], classes, wanted, seed=seed, where="adapt.labels_per_class")]
     used = labelled if not adapt.uses_unlabelled else train if adapt.table.images == "train" else every
+    refuse_all_labelled(resolved, name, images=len(used), labelled=len(labelled))
     alone = resolved.learns == "steps" and not adapt.uses_unlabelled
     if alone:
         used = np.union1d(labelled, evenly(np.setdiff1d(train, labelled)))
@@ -115,6 +115,34 @@ def choose(resolved: Resolved, name: str, images: Images, *, seed: int) -> Other
             f"fewer adapt.labels_per_class, or a larger {place}" if per_class is not None else f"{place} = 20, for instance",
         )
     return replace(parts, target=Selected(ALL, used), labelled=labelled, scores_alone=alone) if len(used) else parts
+
+
+def refuse_all_labelled(resolved: Resolved, name: str, *, images: int, labelled: int) -> None:
+    """Refuse an adaptation that uses target images without labels, where every image has one.
+
+    Args:
+        resolved: The arm.
+        name: The target.
+        images: How many of its images are used.
+        labelled: Of these, how many have a label.
+
+    Raises:
+        RecipeError: none is left without a label.
+    """
+    adapt = resolved.adaptation
+    if adapt is None or labelled < images or not labelled:
+        return
+    by_steps = adapt.by_steps and resolved.learns == "steps"
+    if by_steps or adapt.table.pseudo_labels:
+        needs = f"{adapt.table.method} needs others" if by_steps else "adapt.pseudo_labels gives labels to others"
+        raise RecipeError(
+            [
+                TlkitError(
+                    f"adapt.labels_per_class: every image of {name} that is used has a label, and {needs}.",
+                    'adapt.images = "all", or fewer labels' if adapt.table.images == "train" else "fewer labels",
+                )
+            ]
+        )
 
 
 def evenly(positions: Indices) -> Indices:
@@ -127,60 +155,11 @@ def evenly(positions: Indices) -> Indices:
     return places
 
 
-def refuse_same(resolved: Resolved, name: str, source: Images, other: OtherParts, *, read: bool) -> None:
-    """Refuse a target nearly all of whose images are the source's, or copies of these: it is no other domain.
-
-    A few that both have are an overlap, which is told, left out or refused as data.on_overlap says. With `shrink` the same images
-    are another domain: their low resolution.
-
-    Args:
-        resolved: The arm.
-        name: The table's in [also].
-        source: The images of [data].
-        other: Those of the target.
-        read: Compare the bytes of files; else their paths.
-
-    Raises:
-        DataError: the target has hardly an image of its own.
-    """
-    if _adapts_to(resolved, name) is None or resolved.arm.also[name].shrink is not None:
-        return
-    own, given = resolved.arm.data, resolved.also[name]
-    if any(len(split.files) for images in (source, other.images) for split in images.splits.values()):
-        known = _COMPARED.setdefault(source, WeakKeyDictionary()).setdefault(other.images, {})
-        if read not in known:  # else another run asked
-            known[read] = copies(source, other.images, read=read)
-        same, of = known[read]
-    else:  # images that are made, not read
-        same, of = int((given.name, given.options) == (own.name, resolved.data_options)), 1
-    if same == of > 0:
-        raise DataError(f"adapt.target: {name} has the same images as the source.", "a data set of another domain")
-    if same > NEARLY_ALL * of:
-        raise DataError(
-            f"adapt.target: {same:,} of {of:,} images of {name} are the source's.", "a data set of another domain",
-            "or the images that are not copies, in a folder of their own",
-        )  # fmt: skip
-
-
-def copies(source: Images, target: Images, *, read: bool) -> tuple[int, int]:
-    """Return how many files of a target are the source's, by path, or if `read` by content, and how many it has.
-
-    Contents are read only where nearly all may be the same.
-    """
-    mine, theirs = _every_file(source), _every_file(target)
-    paths = set(_real_paths(mine))
-    same = sum(path in paths for path in _real_paths(theirs))
-    if read and same < len(theirs) and np.isin(members.sizes(theirs), members.sizes(mine)).mean() > NEARLY_ALL:
-        contents = set(members.digests(mine))
-        same = sum(each in contents for each in members.digests(theirs))
-    return same, len(theirs)
-
-
 def warnings(resolved: Resolved, also: Mapping[str, OtherParts]) -> tuple[str, ...]:
     """Say which classes the target lacks, where the method takes it for granted that both domains have the same."""
     lines = []
     for name, other in also.items():
-        adapt = _adapts_to(resolved, name)
+        adapt = resolved.adaptation_to(name)
         if adapt is None or adapt.adapter is None or adapt.adapter.partial:
             continue
         counts = np.bincount(other.images.splits[ALL].targets, minlength=len(other.images.classes))
@@ -193,25 +172,16 @@ def warnings(resolved: Resolved, also: Mapping[str, OtherParts]) -> tuple[str, .
     return tuple(lines)
 
 
-def _adapts_to(resolved: Resolved, name: str) -> Adaptation | None:
-    """Return the adaptation of an arm that adapts to a data set; else None."""
-    found = resolved.adaptation
-    return found if found is not None and found.table.target == name else None
-
-
-def _real_paths(files: Iterable[ImageFile]) -> Iterator[bytes]:
-    """Yield the path of each file without symbolic links; each folder is looked up once."""
-    folders = dict[str, str]()
-    for file in files:
-        try:
-            yield file_digests.place(os.fspath(file), folders)[0]
-        except OSError:  # inside a larger file, or gone
-            yield os.fsencode(os.path.realpath(file))
-
-
-def _every_file(images: Images) -> list[ImageFile]:
-    """Return the files of a data set, each once."""
-    return list({os.fspath(file): file for split in images.splits.values() for file in split.files}.values())
+def _refuse_other_targets(resolved: Resolved, name: str, images: Images) -> None:
+    """Refuse images whose targets are none that the head's task learns."""
+    wanted, place = tasks.get(resolved.head.task).targets, dotted("also", name)
+    for split in images.splits.values():
+        if not wanted.holds(split.targets):
+            words = tasks.understanding(split.targets)[0].targets.words
+            raise DataError(
+                f"{place}: has {words}; the images that are trained on have {wanted.words}.",
+                f"another data set, or leave [{place}] out",
+            )
 
 
 def _files(images: Images, part: Selected) -> Subset:

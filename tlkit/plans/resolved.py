@@ -93,6 +93,11 @@ class Resolved:
         """Whether the training images are those of the target of [adapt], and no image of [data] is trained on."""
         return self.adaptation is not None and self.adaptation.source_free
 
+    def adaptation_to(self, name: str) -> Adaptation | None:
+        """Return the adaptation of an arm that adapts to a data set of [also]; else None."""
+        found = self.adaptation
+        return found if found is not None and found.table.target == name else None
+
     @property
     def channels(self) -> int:
         """Return the number of channels of the network's input: 3 colours, or the bands."""

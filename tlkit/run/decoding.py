@@ -15,7 +15,7 @@ from tlkit.engine.images.pictures import Indices
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
-from tlkit.plans import arm_checks, dataset_facts, dataset_images, other_parts, overlap, unlabelled
+from tlkit.plans import arm_checks, dataset_facts, dataset_images, other_parts, overlap, target_copies, unlabelled
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.other_parts import OtherParts
@@ -111,6 +111,8 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     if more is not None:
         target = reader.unlabelled(more, library, geometry)
         learned[overlap.UNLABELLED] = target.part
+    if target is not None:  # again, as images that cannot be decoded are left out
+        other_parts.refuse_all_labelled(resolved, target.name, images=len(target.part.indices), labelled=len(target.labelled))
     overlaps, dropped = overlapping_images.leave_out_(
         parts, also, learned, droppable=can, on_overlap=resolved.arm.data.on_overlap
     )
@@ -168,7 +170,7 @@ def _other(job: Job, name: str, images: Images) -> OtherParts:
     other = other_parts.choose(
         resolved, name, dataset_images.other_images(resolved, name, job.also[name], images.classes), seed=job.seed
     )
-    other_parts.refuse_same(resolved, name, images, other, read=True)
+    target_copies.refuse(resolved, name, images, other.images)
     return other
 
 

@@ -111,10 +111,6 @@ class PartReader:
 
     def also(self, name: str, other: OtherParts, library: Library, geometry: Geometry) -> Part:
         """Decode another data set that is evaluated."""
-        wanted, targets = self._task.targets, other.images.splits[other.test.split].targets
-        if not wanted.holds(targets):
-            words = tasks.understanding(targets)[0].targets.words
-            raise DataError(f"also.{name}: has {words}; the images that are trained on have {wanted.words}.")
         part = self._of_other(name, other, other.test, library, geometry)
         if not len(part.indices):
             raise DataError(f"also.{name}: no image of it can be decoded.", "mend them, or leave it out")

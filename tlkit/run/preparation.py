@@ -19,7 +19,6 @@ from tlkit.engine.images.library import Library
 from tlkit.engine.images.parts import Evaluated, Part, TargetPart, TrainingPart
 from tlkit.engine.learner import Learner, learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import auto_rates, band_values, choices, head_starts
@@ -234,25 +233,12 @@ def _smallest(ranks: Ranks, batch: int) -> int:
 
 
 def _target_in_steps(target: TargetPart, adapted: Part, sizes: Mapping[Size, Part], job: Job, *, classes: int) -> TargetPart:
-    """Return the target with its images as training steps take them: the labelled ones, and the others.
-
-    Raises:
-        RecipeError: the method needs images without labels, and every image has one.
-    """
+    """Return the target with its images as training steps take them: the labelled ones, and the others."""
     found, table = job.resolved.adaptation, job.resolved.arm.data
     assert found is not None  # there is a target
     single = [each for each in table.augment if not augmentations.mixes([each])]  # a target's image stays one of the target
     chosen = target.part.indices[target.labelled]
     others = replace(adapted, indices=np.setdiff1d(adapted.indices, chosen))
-    if found.by_steps and not len(others.indices):
-        raise RecipeError(
-            [
-                TlkitError(
-                    f"adapt.labels_per_class: every image of {target.name} that is used has a label, and {found.table.method} needs others.",
-                    'adapt.images = "all", or fewer labels',
-                )
-            ]
-        )
     training = _training_part(others, job, single, classes=classes)
     second = replace(training, augment=[*single, *found.table.second_view], views=None)
     few = _training_part(replace(adapted, indices=chosen), job, single, classes=classes)
