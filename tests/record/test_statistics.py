@@ -64,6 +64,23 @@ def test_crossover_is_where_train_accuracy_stays_above(train: list[float], held_
     assert statistics.crossover(train, held_out) == epoch
 
 
+def test_ratio_of_paired_means_ends_where_the_paired_t_test_finds_a_difference() -> None:
+    draws = np.random.default_rng(1)
+    wholes = draws.normal(0.3, 0.02, size=6)
+    parts = 0.6 * wholes + draws.normal(0, 0.02, size=6)
+    found = statistics.paired_ratio(parts.tolist(), wholes.tolist())
+    assert found is not None
+    for ratio, expected in ((found.low, 0.05), (found.high, 0.05)):
+        assert stats.ttest_rel(parts, ratio * wholes).pvalue == pytest.approx(expected, abs=1e-9)
+    assert stats.ttest_rel(parts, (found.low + found.high) / 2 * wholes).pvalue > 0.05
+    assert found.low < parts.mean() / wholes.mean() < found.high
+    assert statistics.paired_ratio([0.1, 0.2], [0.3, 0.3]) is None
+    assert statistics.paired_ratio([0.1, 0.2, 0.1], [0.3, -0.3, 0.1]) is None, "the whole may be 0"
+    exact = statistics.paired_ratio([0.1] * 3, [0.4] * 3)
+    assert exact is not None
+    assert (exact.low, exact.high) == pytest.approx((0.25, 0.25))
+
+
 def test_area_under_the_curve_has_delongs_error() -> None:
     """Compared with the definition, pair by pair, and with scikit-learn's area."""
     draws = np.random.default_rng(0)

@@ -18,6 +18,7 @@ import toy_domains
 from conftest import ROOT, Cli
 from pages import Page
 from rich.console import Console
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -36,7 +37,7 @@ from tlkit.plugin import Adapter, Affine, Alignment, members, registry
 from tlkit.recipe.domains import AdaptTable
 from tlkit.record import domains as gained
 from tlkit.record import report_data
-from tlkit.reports import differences, plan_table
+from tlkit.reports import differences, domain_rows, plan_table
 from tlkit.reports.page import comparison, runs
 from tlkit.run import domain_features, prediction, stage_outputs
 from tlkit_adapters import alignment
@@ -217,8 +218,8 @@ def test_a_head_is_kept_with_the_map_of_the_target(run: Cli, recipe: Path, metho
     )
 
 
-STEPS = ["head.kind=linear", "lr_groups.head=1e-2", "freeze.backbone=true"]
 MMD = {"head.kind": "linear", "lr_groups.head": 1e-2, "lr_groups.backbone": 1e-2, "adapt.method": "mmd"}
+STEPS = ["head.kind=linear", "lr_groups.head=1e-2", "freeze.backbone=true"]
 WRONG = [
     (["adapt.target=drak"], "adapt.target: there is no data set also.drak.", 'did you mean "dark"?'),
     (["adapt.method=corl"], 'adapt.method: there is no adapter "corl" installed.', 'did you mean "coral"?'),
@@ -469,7 +470,10 @@ def test_the_gap_closed_is_of_target_trained_minus_source_only() -> None:
         "few": arm(0.7, labels_per_class=3),
     }
     gained.add_(arms)
-    assert arms["coral"]["adapt"]["gap"] == {"source_only": "plain", "target_trained": "whole", "closed": pytest.approx(0.25)}
+    assert arms["coral"]["adapt"]["gap"] == {
+        "source_only": "plain", "target_trained": "whole", "closed": pytest.approx(0.25),
+        "low": None, "high": None, "why_no_interval": "fewer than three seeds",
+    }  # fmt: skip
     assert arms["few"]["adapt"]["gap"]["closed"] == pytest.approx(0.5)
     assert "gap" not in arms["plain"]["adapt"]
     assert gained.labels_are_worth_more(arms) == ("few", "coral")
@@ -478,6 +482,40 @@ def test_the_gap_closed_is_of_target_trained_minus_source_only() -> None:
     arms["again"] = arm(0.4)  # of two arms of the source alone it is not known which one counts
     gained.add_(arms)
     assert "gap" not in arms["again"]["adapt"]
+
+
+def test_the_gap_closed_has_an_interval_over_three_seeds_and_says_why_where_it_has_none() -> None:
+    def over(accuracies: list[float], **table: Any) -> dict[str, Any]:
+        made = arm(float(np.mean(accuracies)), **table)
+        (run,) = made["seeds"].values()
+        more = {
+            seed: {"seed": seed, "status": "finished", "also": {"art": {"accuracy": each}}}
+            for seed, each in enumerate(accuracies)
+        }
+        return made | {"seeds": {str(seed): run | each for seed, each in more.items()}}
+
+    def line(plain: list[float], coral: list[float], whole: list[float]) -> str:
+        arms = {
+            "plain": over(plain),
+            "coral": over(coral, method="coral"),
+            "whole": over(whole, source=False, labels_per_class=20),
+        }
+        gained.add_(arms)
+        return next(domain_rows.notes(arms))
+
+    low, mine, high = [0.50, 0.52, 0.51], [0.60, 0.61, 0.62], [0.70, 0.71, 0.73]
+    ends = (0.35, 0.65)  # by eye: p of the paired t-test passes 0.05 between these and the middle
+    for ratio in ends:
+        assert stats.ttest_rel(np.subtract(mine, low), ratio * np.subtract(high, low)).pvalue < 0.05
+    found = re.fullmatch(
+        r"adapt      coral, art: closes 49% \((\d+)% to (\d+)%\) of the gap between plain and whole", line(low, mine, high)
+    )
+    assert found is not None
+    assert 35 < int(found[1]) < 49 < int(found[2]) < 65
+    between = "of the gap between plain and whole; no interval:"
+    assert line(low[:2], mine[:2], high[:2]).endswith(f"closes 49% {between} fewer than three seeds")
+    assert line(low[:2], mine, high).endswith(f"{between} the arms have runs of different seeds")
+    assert line([0.5, 0.8, 0.6], mine, high).endswith(f"{between} over these seeds the gap may be none")
 
 
 def test_one_image_of_a_domain_and_maps_that_cannot_be_used_are_named() -> None:

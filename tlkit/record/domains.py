@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlkit.record import run_folder, selection
+from tlkit.record import run_folder, selection, statistics
 
 ORACLE = "oracle"
 KEY = "adapt"  # of an arm in result.json, and of a run
@@ -17,6 +17,7 @@ def add_(arms: Mapping[str, dict[str, Any]]) -> None:
 
     The gap is that between an arm that is trained on the source alone and one that is trained on labelled target images alone, of
     those the one with the most labels. Both must be in the recipe; of several arms of the source alone it is not known which one counts.
+    Over three seeds or more the part of the gap has an interval: see `statistics.paired_ratio`.
 
     Args:
         arms: Of result.json, each with "seeds" and "also".
@@ -35,7 +36,8 @@ def add_(arms: Mapping[str, dict[str, Any]]) -> None:
             continue
         low, high = _accuracy(arms[plain[0]], target), _accuracy(arms[trained[0]], target)
         if low is not None and high is not None and high > low:
-            arm[KEY]["gap"] = {"source_only": plain[0], "target_trained": trained[0], "closed": (mine - low) / (high - low)}
+            closed = {"source_only": plain[0], "target_trained": trained[0], "closed": (mine - low) / (high - low)}
+            arm[KEY]["gap"] = closed | _interval(arm, arms[plain[0]], arms[trained[0]], target)
 
 
 def labels_are_worth_more(arms: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
@@ -105,6 +107,35 @@ def _table(arm: Mapping[str, Any]) -> dict[str, Any] | None:
 def _plain(table: Mapping[str, Any]) -> bool:
     """Return whether an arm is trained on the source alone, and adapts to nothing."""
     return bool(table["source"]) and table["method"] == "none" and not table["labels_per_class"] and not table["pseudo_labels"]
+
+
+def _interval(
+    arm: Mapping[str, Any], plain: Mapping[str, Any], trained: Mapping[str, Any], target: str
+) -> dict[str, float | str | None]:
+    """Return the interval of the part of the gap that an arm closes, or why there is none."""
+    mine, low, high = (_by_run(each, target) for each in (arm, plain, trained))
+    found = None
+    if not mine.keys() == low.keys() == high.keys():
+        why = "the arms have runs of different seeds"
+    elif any(fold is not None for _, fold in mine):
+        why = "folds share training images"
+    elif len(mine) < statistics.FEWEST:
+        why = "fewer than three seeds"
+    else:
+        found = statistics.paired_ratio([mine[key] - low[key] for key in mine], [high[key] - low[key] for key in mine])
+        why = "over these seeds the gap may be none"
+    if found is None:
+        return {"low": None, "high": None, "why_no_interval": why}
+    return {"low": found.low, "high": found.high, "why_no_interval": ""}
+
+
+def _by_run(arm: Mapping[str, Any], target: str) -> dict[tuple[int, int | None], float]:
+    """Return the accuracy on the target of each finished run, by seed and fold."""
+    return {
+        (run["seed"], run.get("fold")): run["also"][target]["accuracy"]
+        for run in run_folder.runs_of(arm)
+        if run.get("status") == "finished" and target in run.get("also", {})
+    }
 
 
 def _accuracy(arm: Mapping[str, Any], target: str) -> float | None:

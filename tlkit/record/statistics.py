@@ -148,6 +148,33 @@ def paired_t(differences: Sequence[float]) -> PairedDifference | None:
     return PairedDifference(mean, Interval(mean - half, mean + half), p, n)
 
 
+def paired_ratio(parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
+    """Return the 95 % interval of a ratio of two means over the same seeds; None for fewer than three, and where it has no end.
+
+    It holds each ratio for which a paired t-test does not tell `parts` from ratio * `wholes`. It has no end where the wholes may be 0.
+
+    Args:
+        parts: Of each seed, the numerator.
+        wholes: Of each seed, the denominator.
+
+    Source: Fieller 1954, "Some problems in interval estimation", Journal of the Royal Statistical Society B 16.
+    """
+    n = len(parts)
+    if n < FEWEST:
+        return None
+    from scipy.special import stdtrit
+
+    part, whole = statistics.fmean(parts), statistics.fmean(wholes)
+    share = float(stdtrit(n - 1, 0.975)) ** 2 / n
+    a = whole**2 - share * statistics.variance(wholes)
+    b = part * whole - share * statistics.covariance(parts, wholes)
+    c = part**2 - share * statistics.variance(parts)
+    if a <= 0:
+        return None
+    root = math.sqrt(max(b**2 - a * c, 0.0))
+    return Interval((b - root) / a, (b + root) / a)
+
+
 def crossover(train: Sequence[float], held_out: Sequence[float]) -> int | None:
     """Return the epoch, from 1, from which on train accuracy stays above the held-out accuracy; None where there is none.
 
