@@ -497,3 +497,19 @@ def test_augmentation_that_is_no_list_is_shown_as_one_with_the_nearest_name(toy_
     with pytest.raises(RecipeError, match=r'data\.augment: is "flip", but should be a list') as caught:
         parsing.read(toy_recipe, ["data.augment='flip'"])
     assert 'for instance augment = ["hflip"]' in str(caught.value) or 'augment = ["vflip"]' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("shrink = 8\nsplit = { per_class = 6 }", ["also.dark: split is that of a data set, and name is missing."]),
+        ("split = { per_class = 6 }", ["also.dark: name is missing; a data set, or shrink = 32"]),
+        ("name = 'synthetic'\nshrnk = 8", ["also.dark.shrnk: there is no such key."]),
+    ],
+)
+def test_a_wrong_table_of_the_target_is_one_mistake(tmp_path: Path, table: str, said: list[str]) -> None:
+    text = f'{BASE}[also.dark]\n{table}\n[adapt]\ntarget = "dark"\nmethod = "mcc"\n'
+    found = load(tmp_path / "r.toml", text)
+    assert [each.startswith(words) for each, words in zip(found, said, strict=True)] == [True] * len(said)
+    assert len(load(tmp_path / "r.toml", text.replace('"dark"', '"drak"'))) == 2, "another target is a mistake of its own"
+    assert len(load(tmp_path / "r.toml", f"also = 3\n{BASE}[adapt]\ntarget = 'dark'\nmethod = 'mcc'\n")) == 1

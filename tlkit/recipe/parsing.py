@@ -190,7 +190,10 @@ def _check_ensemble(header: Mapping[str, Any], arms: Mapping[str, Any], problems
 
 
 def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | None:
-    """Return an arm without its wrong keys, so that the rest can be checked; None if no arm can be made from the rest."""
+    """Return an arm without its wrong keys, so that the rest can be checked; None if no arm can be made from the rest.
+
+    Without the table of its target [adapt] would be wrong too, and is left out with it.
+    """
     rest = copy.deepcopy(dict(arm))
     for line in lines:
         at = tuple(map(str, line["loc"]))
@@ -198,6 +201,8 @@ def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | Non
             at = at[:-1] if at[0] not in _STAND_INS else ()
         if at:
             _drop(rest, at)
+    if _lost_target(arm, rest):
+        rest.pop("adapt", None)
     unnamed = [table for table in _STAND_INS if "name" not in rest.get(table, {})]
     for table, keys in _STAND_INS.items():
         rest[table] = keys | rest.get(table, {})
@@ -206,6 +211,15 @@ def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | Non
     except ValidationError:
         return None
     return made.model_copy(update={table: getattr(made, table).model_copy(update={"name": UNKNOWN}) for table in unnamed})
+
+
+def _lost_target(arm: Mapping[str, Any], rest: Mapping[str, Any]) -> bool:
+    """Return whether the table of the target of [adapt] is among what was left out as wrong."""
+    adapt, also = arm.get("adapt"), arm.get("also")
+    target = adapt.get("target") if isinstance(adapt, dict) else None
+    if not isinstance(target, str) or also is None:
+        return False
+    return (not isinstance(also, dict) or target in also) and target not in rest.get("also", {})
 
 
 # The keys that every arm needs, with values that take the place of missing ones.
