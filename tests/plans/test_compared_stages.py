@@ -32,6 +32,18 @@ def test_stages_are_those_that_the_option_names_in_the_order_of_the_network() ->
     assert compared_stages.numbers(None, STAGES) == ()
 
 
+def test_the_plan_says_what_a_method_compares_that_is_asked_for_no_stage() -> None:
+    (choice,) = compared_stages.choices(mmd(), STAGES)
+    assert (choice.what, choice.value, choice.reason) == (
+        "compared",
+        "what the head reads",
+        "adapt.options.stages names no stage",
+    )
+    (choice,) = compared_stages.choices(mmd("stem"), STAGES)
+    assert (choice.what, choice.value) == ("compared", "stem")
+    assert not list(compared_stages.choices(counting(replace(COUNTING, stages=())), STAGES))
+
+
 def test_numbers_count_from_the_stage_that_the_head_reads() -> None:
     assert compared_stages.numbers(counting(COUNTING), STAGES) == (0, 2)
     assert compared_stages.numbers(counting(COUNTING), ("one", "two", "three", "four")) == (1, 3)

@@ -58,9 +58,11 @@ def problems(found: Adaptation, stages: Sequence[str], backbone: str) -> Iterato
 
 
 def choices(found: Adaptation | None, stages: Sequence[str]) -> Iterator[Choice]:
-    """Yield which stages a method compares, if it compares any."""
+    """Yield which stages a method compares; of one that is asked for none, what it compares instead."""
     if names := [stages[number] for number in numbers(found, stages)]:
         yield Choice("compared", ", ".join(names), "the mean of each stage's output over the picture, of both domains")
+    elif found is not None and found.adapter is not None and isinstance(found.adapter.stages, str) and found.adapter.stages:
+        yield Choice("compared", "what the head reads", f"adapt.options.{found.adapter.stages} names no stage")
 
 
 def of_no_use(found: Adaptation | None, trained: Collection[str], stages: Sequence[str]) -> list[str]:
